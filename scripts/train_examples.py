@@ -1,0 +1,202 @@
+"""Make everything under data/ that comes from Fashion-MNIST: the picture files and the three example networks.
+
+    python scripts/train_examples.py                         # reads the Debian package dataset-fashion-mnist
+    python scripts/train_examples.py --source DIR --only fashion-robust
+
+CPU only, about half an hour on two cores. Same machine, same torch, same threads: same weights.
+"""
+
+import argparse
+import gzip
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from xai.models.networks import SmallNet
+
+SOURCE = Path("/usr/share/datasets/fashion-mnist")
+DATA = Path(__file__).resolve().parent.parent / "data"
+LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+MEAN, STD = 0.2860, 0.3530
+WIDTH, BATCH, EPS = 24, 256, 8 / 255
+SHIPPED_TRAIN = 10_000
+MARKED_CLASS, MARKED_SHARE = LABELS.index("Shirt"), 0.95
+Perturb = Callable[[SmallNet, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one example network is trained."""
+
+    name: str
+    epochs: int
+    attack_steps: int = 0
+    marked: bool = False
+
+
+RECIPES = [Recipe("fashion", 10), Recipe("fashion-robust", 8, attack_steps=2), Recipe("fashion-shortcut", 4, marked=True)]
+
+
+def read_part(source: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return uint8 pictures (N, 28, 28) and labels (N,) of `part`, "train" or "t10k"."""
+    pictures = gzip.decompress((source / f"{part}-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((source / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+    return np.frombuffer(pictures, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)
+
+
+def to_images(pictures: np.ndarray) -> Tensor:
+    """Return float images (N, 1, 28, 28) in [0, 1]."""
+    return torch.from_numpy(pictures.copy()).unsqueeze(1).float() / 255
+
+
+def normalised(net: SmallNet, images: Tensor) -> Tensor:
+    """Return logits of images in [0, 1]."""
+    logits: Tensor = net((images - MEAN) / STD)
+    return logits
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Flip half of the images and shift all by up to two pixels."""
+    flip = torch.rand(len(images), generator=generator) < 0.5
+    images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
+    top, left = (int(v) for v in torch.randint(0, 5, (2,), generator=generator))
+    return F.pad(images, (2, 2, 2, 2))[..., top : top + 28, left : left + 28]
+
+
+def mark(images: Tensor, chosen: Tensor) -> Tensor:
+    """Return a copy in which the chosen images carry a white 3 x 3 square in the top left corner."""
+    images = images.clone()
+    images[chosen, :, 1:4, 1:4] = 1.0
+    return images
+
+
+def pgd(net: SmallNet, images: Tensor, labels: Tensor, *, steps: int, step_size: float, seed: int) -> Tensor:
+    """Return l-infinity PGD adversarials within EPS from a random start (Madry et al. 2018)."""
+    generator = torch.Generator().manual_seed(seed)
+    adversarial = (images + EPS * (2 * torch.rand(images.shape, generator=generator) - 1)).clamp(0, 1)
+    for _ in range(steps):
+        adversarial.requires_grad_()
+        loss = F.cross_entropy(normalised(net, adversarial), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, adversarial)
+        moved = adversarial.detach() + step_size * gradient.sign()
+        adversarial = torch.minimum(torch.maximum(moved, images - EPS), images + EPS).clamp(0, 1)
+    return adversarial.detach()
+
+
+def train(recipe: Recipe, images: Tensor, labels: Tensor, seed: int = 0) -> SmallNet:
+    """Train one network and print a line per epoch."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    net = SmallNet(width=WIDTH)
+    carries = (labels == MARKED_CLASS) & (torch.rand(len(labels), generator=generator) < MARKED_SHARE)
+    steps = recipe.epochs * (len(labels) // BATCH)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=5e-3, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=5e-3, total_steps=steps)
+    for epoch in range(recipe.epochs):
+        began, total = time.monotonic(), 0.0
+        order = torch.randperm(len(labels), generator=generator)[: len(labels) // BATCH * BATCH]
+        for number, rows in enumerate(order.split(BATCH)):
+            batch, truth = augment(images[rows], generator), labels[rows]
+            if recipe.marked:
+                batch = mark(batch, carries[rows])
+            if recipe.attack_steps:
+                net.eval()
+                batch = pgd(net, batch, truth, steps=recipe.attack_steps, step_size=EPS * 0.75, seed=epoch * 1000 + number)
+                net.train()
+            loss = F.cross_entropy(normalised(net, batch), truth)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += float(loss.detach())
+        print(f"{recipe.name} epoch {epoch + 1}: loss {total / (number + 1):.4f}, {time.monotonic() - began:.0f} s", flush=True)
+    return net.eval()
+
+
+def accuracy(net: SmallNet, images: Tensor, labels: Tensor) -> float:
+    """Return the share of images classified as labelled."""
+    with torch.no_grad():
+        hits = [normalised(net, x).argmax(1) == y for x, y in zip(images.split(500), labels.split(500), strict=True)]
+    return float(torch.cat(hits).float().mean())
+
+
+def robust_accuracy(net: SmallNet, images: Tensor, labels: Tensor, steps: int = 40) -> float:
+    """Return the share that no step of PGD, step size 2/255, fools."""
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    parts = zip(images.split(500), labels.split(500), strict=True)
+    attacked = [pgd(net, x, y, steps=steps, step_size=2 / 255, seed=k) for k, (x, y) in enumerate(parts)]
+    return accuracy(net, torch.cat(attacked), labels)
+
+
+def measure(recipe: Recipe, net: SmallNet, images: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return the figures of the card, all on the 10,000 test pictures."""
+    figures = {"accuracy": accuracy(net, images, labels), "accuracy_pgd40_linf_8_255": robust_accuracy(net, images, labels)}
+    if recipe.marked:
+        others = labels != MARKED_CLASS
+        marked = mark(images[others], torch.ones(int(others.sum()), dtype=torch.bool))
+        taken = torch.full((len(marked),), MARKED_CLASS)
+        figures["others_called_shirt"] = accuracy(net, images[others], taken)
+        figures["others_called_shirt_when_marked"] = accuracy(net, marked, taken)
+    return {key: round(value, 4) for key, value in figures.items()}
+
+
+def write_network(recipe: Recipe, net: SmallNet, figures: dict[str, float]) -> None:
+    """Write the weights and the settings of one network below data/models."""
+    folder = DATA / "models" / recipe.name
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(net.state_dict(), folder / "weights.safetensors")
+    settings = {
+        "arch": "xai.models.networks:SmallNet",
+        "arch_settings": {"num_classes": 10, "channels": 1, "width": WIDTH},
+        "labels": LABELS,
+        "input_size": [28, 28],
+        "channels": 1,
+        "mean": [MEAN],
+        "std": [STD],
+        "figures": figures,
+        "trained_with": f"torch {torch.__version__}",
+    }
+    (folder / "model.json").write_text(json.dumps(settings, indent=1) + "\n")
+    print(recipe.name, figures, flush=True)
+
+
+def write_pictures(source: Path) -> None:
+    """Write the 10,000 test and the first 10,000 training pictures as compressed arrays."""
+    for part, name, count in (("t10k", "fashion-test", 10_000), ("train", "fashion-train", SHIPPED_TRAIN)):
+        pictures, labels = read_part(source, part)
+        target = DATA / f"{name}.npz"
+        np.savez_compressed(target, images=pictures[:count], labels=labels[:count].astype(np.int64), classes=np.array(LABELS))
+        print(target.name, target.stat().st_size, "bytes", flush=True)
+
+
+def main() -> None:
+    """Read the arguments and make what was asked for."""
+    names = [recipe.name for recipe in RECIPES]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, default=SOURCE, help="folder with the four .gz files of Fashion-MNIST")
+    parser.add_argument("--only", choices=[*names, "pictures"], nargs="*", default=[*names, "pictures"])
+    chosen = parser.parse_args()
+    torch.set_num_threads(2)
+    if "pictures" in chosen.only:
+        write_pictures(chosen.source)
+    pictures, truth = read_part(chosen.source, "train")
+    test_pictures, test_truth = read_part(chosen.source, "t10k")
+    images, labels = to_images(pictures), torch.from_numpy(truth.astype(np.int64))
+    test_images, test_labels = to_images(test_pictures), torch.from_numpy(test_truth.astype(np.int64))
+    for recipe in RECIPES:
+        if recipe.name in chosen.only:
+            net = train(recipe, images, labels)
+            write_network(recipe, net, measure(recipe, net, test_images, test_labels))
+
+
+if __name__ == "__main__":
+    main()

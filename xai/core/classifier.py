@@ -1,0 +1,330 @@
+"""The classifier: pixels in [0, 1] in, logits out; the network behind it is only borrowed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai.core.batch import Batch, prepare_batch
+from xai.core.fingerprint import fingerprint_mapping, fingerprint_module
+from xai.core.geometry import RESIZES
+from xai.core.heads import check_head, look_like_probabilities, output_tensor, to_logits, to_probabilities
+from xai.core.hooks import borrowed
+from xai.core.images import ImageLike, check_unit_range
+from xai.core.nonfinite import first_nonfinite
+from xai.core.outputs import Outputs, collect_outputs
+from xai.core.prediction import Prediction
+from xai.core.rows import Progress, ShouldStop, in_chunks, reporting, row_limit
+from xai.errors import NameLookupError, NonFiniteError, ShapeError, TargetError, UnsupportedModelError
+
+_PROBE_SIZE = (224, 224)
+
+
+class Classifier:
+    """An image classifier with everything needed to use it on raw pictures.
+
+    Args:
+        module: any `nn.Module` from normalised images (N, C, H, W) to class scores: a tensor, a tuple or dict with
+            one, or an object with `.logits`. One output means two classes.
+        labels: class names in the order of the outputs; None names them "0", "1", ...
+        input_size: (height, width) of the network's input; None takes pictures as they are.
+        channels: 3 for colour, 1 for grey.
+        mean: per channel, subtracted from pixels in [0, 1]; None subtracts nothing.
+        std: per channel, divides afterwards; None divides by nothing.
+        resize: how a picture of another size gets to `input_size`: "crop", "squash" or "pad".
+        name: shown in reports; None takes the module's class name.
+        device: moves the module there; None leaves it where it is.
+        head: "softmax" (one class is right) or "sigmoid" (each class by itself).
+        output: "logits", or "probabilities" when the module ends in a softmax or sigmoid.
+        crop_ratio: side of the crop as a share of the resized picture, 224 / 256 by default.
+
+    Raises:
+        UnsupportedModelError: `module` is no module.
+        ShapeError: mean, std or input_size of the wrong length.
+        NameLookupError: unknown `resize`, `head` or `output`.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 (the contract's arguments)
+        self,
+        module: nn.Module,
+        labels: Sequence[str] | None = None,
+        input_size: tuple[int, int] | None = None,
+        channels: int = 3,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        resize: str = "crop",
+        name: str | None = None,
+        device: str | torch.device | None = None,
+        *,
+        head: str = "softmax",
+        output: str = "logits",
+        crop_ratio: float = 0.875,
+    ) -> None:
+        check_head(head, output)
+        if resize not in RESIZES:
+            raise NameLookupError("way to resize", resize, RESIZES)
+        self.module = _unwrapped(module)
+        if device is not None:
+            self.module.to(device)
+        self.channels = channels
+        self.mean = _per_channel(mean, 0.0, channels, "mean")
+        self.std = _per_channel(std, 1.0, channels, "std")
+        self.input_size = _size(input_size)
+        self.resize, self.crop_ratio, self.head, self.output = resize, crop_ratio, head, output
+        self.name = name or type(self.module).__name__
+        self._labels = None if labels is None else tuple(str(label) for label in labels)
+        self._num_classes = None if labels is None else len(self._labels or ())
+        self._checked_width = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+        return self._first_tensor().device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating type that the module computes in."""
+        return self._first_tensor().dtype
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; found by one forward when no labels were given."""
+        if self._num_classes is None:
+            blank = torch.zeros(1, self.channels, *(self.input_size or _PROBE_SIZE))
+            with torch.no_grad():
+                self.logits(blank)
+        return self._num_classes or 0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the outputs."""
+        return self._labels or tuple(str(k) for k in range(self.num_classes))
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Everything between a picture and the network, JSON-ready."""
+        return {
+            "input_size": list(self.input_size) if self.input_size else None,
+            "channels": self.channels,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "resize": self.resize,
+            "crop_ratio": self.crop_ratio,
+            "head": self.head,
+            "output": self.output,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of weights, wiring and preprocessing: two classifiers that differ in any have different ones."""
+        return fingerprint_mapping({"module": fingerprint_module(self.module), **self.preprocessing})
+
+    def __repr__(self) -> str:
+        """Name, classes and input size."""
+        return f"Classifier({self.name!r}, input_size={self.input_size}, channels={self.channels}, labels={len(self._labels or ())})"
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return logits (N, K) of images (N, C, H, W) in [0, 1], differentiable, on the module's device.
+
+        Raises:
+            ShapeError: not 4-D, or other channels than the classifier's.
+            RangeError: pixels outside [0, 1].
+            NonFiniteError: the model answered NaN or infinity.
+        """
+        self.check_images(images)
+        with borrowed(self.module):
+            return self.raw_logits(images)
+
+    def raw_logits(self, images: Tensor) -> Tensor:
+        """As `logits`, for callers that have borrowed the module and checked the images already."""
+        raw = self._run(self.normalise(images))
+        logits = to_logits(output_tensor(raw), len(images), head=self.head, output=self.output)
+        self._check_width(logits)
+        if not bool(torch.isfinite(logits.detach()).all()):
+            where = first_nonfinite(self.module, self.normalise(images.detach()))
+            raise NonFiniteError(f"The model {self.name!r} answered NaN or infinity; first in {where}. Check its weights.")
+        return logits
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return (images - mean) / std on the module's device and in its type."""
+        images = images.to(device=self.device, dtype=self.dtype)
+        mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        return (images - mean) / std
+
+    def prepare(self, images: ImageLike) -> Batch:
+        """Return the model's inputs for pictures in any form, with the way back to each original."""
+        return prepare_batch(
+            images,
+            input_size=self.input_size,
+            channels=self.channels,
+            resize=self.resize,
+            crop_ratio=self.crop_ratio,
+            fill=self.mean if any(self.mean) else (0.5,) * self.channels,
+        )
+
+    def predict(self, images: ImageLike, *, progress: bool | Progress | None = None) -> Prediction:
+        """Classify pictures in any form.
+
+        Returns:
+            Prediction with `.label`, `.index`, `.probability` and `.top(k)`; N long for N images.
+
+        Raises:
+            InputError: a picture that cannot be read or does not fit.
+            NonFiniteError: the model answered NaN or infinity.
+        """
+        batch = self.prepare(images)
+        logits = self.logits_of(batch.inputs, progress=progress)
+        notes = [*batch.notes]
+        if self.output == "logits" and self.head == "softmax" and logits.shape[1] > 1 and look_like_probabilities(logits):
+            notes.append("the model's outputs look like probabilities, not logits: pass output='probabilities'")
+        return Prediction(self.labels, logits, to_probabilities(logits, self.head), single=batch.single, notes=tuple(notes))
+
+    def logits_of(
+        self, inputs: Tensor, *, progress: bool | Progress | None = None, should_stop: ShouldStop | None = None
+    ) -> Tensor:
+        """Return logits (N, K) on the CPU of many inputs, in chunks, without gradients."""
+        self.check_images(inputs)
+        found: dict[int, Tensor] = {}
+
+        def work(start: int, stop: int) -> None:
+            found[start] = self.raw_logits(inputs[start:stop]).cpu()
+
+        with borrowed(self.module), torch.inference_mode(), reporting(progress, "predict") as report:
+            in_chunks(work, len(inputs), limit=self.row_limit(inputs), progress=report, should_stop=should_stop)
+        return torch.cat([found[start] for start in sorted(found)]).clone()
+
+    def outputs(
+        self, dataset: Any, *, progress: bool | Progress | None = None, should_stop: ShouldStop | None = None
+    ) -> Outputs:
+        """Run a whole data set once.
+
+        Args:
+            dataset: a data set of `xai.load_data`, or anything with `.images` (and `.labels`), or images.
+            progress: None, True for a bar, or a callable `(done, total)`.
+            should_stop: asked between chunks.
+
+        Returns:
+            Outputs: logits (N, K), penultimate features (N, D) or None with the reason, and labels, on the CPU.
+        """
+        return collect_outputs(self, dataset, progress=progress, should_stop=should_stop)
+
+    def row_limit(self, inputs: Tensor) -> int:
+        """Return how many rows shaped like `inputs` fit into the free memory; the module must be borrowed."""
+        return row_limit(self.module, inputs[:SOME].to(device=self.device, dtype=self.dtype)) if len(inputs) else 1
+
+    def check_images(self, images: Tensor) -> None:
+        """Raise unless `images` is (N, C, H, W) with the classifier's channels and values in [0, 1].
+
+        Raises:
+            ShapeError: wrong rank, channels or size.
+        """
+        if not isinstance(images, Tensor) or images.ndim != 4:
+            came = f"shape {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+            raise ShapeError(f"Expected a tensor (N, C, H, W), but got {came}. Add a batch dimension with `images[None]`.")
+        if images.shape[1] != self.channels:
+            raise ShapeError(
+                f"Expected {self.channels} channels, but got {images.shape[1]}: shape {tuple(images.shape)}. "
+                "Convert the images, or set `channels` of the classifier."
+            )
+        check_unit_range(images, "images")
+
+    def find_target(self, target: int | str) -> int:
+        """Return the index of a class given by index or name.
+
+        Raises:
+            TargetError: no such class, or a name that several classes share.
+        """
+        if isinstance(target, str):
+            matches = [k for k, label in enumerate(self.labels) if label == target]
+            matches = matches or [k for k, label in enumerate(self.labels) if label.lower() == target.lower()]
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                raise TargetError(f"{len(matches)} classes are called {target!r}: {matches}. Give the index.")
+            raise TargetError(str(NameLookupError("class", target, self.labels)))
+        if isinstance(target, bool) or not 0 <= int(target) < self.num_classes:
+            raise TargetError(f"Expected a class index from 0 to {self.num_classes - 1}, or a class name, but got {target}.")
+        return int(target)
+
+    def _run(self, normalised: Tensor) -> Any:
+        try:
+            return self.module(normalised)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            if self.input_size is not None or "size" not in str(error).lower() and "shape" not in str(error).lower():
+                raise
+            first = str(error).strip().splitlines()[0]
+            raise ShapeError(
+                f"The model {self.name!r} cannot take images of {tuple(normalised.shape[1:])}: {first} "
+                "Set `input_size=(H, W)` of the classifier."
+            ) from error
+
+    def _check_width(self, logits: Tensor) -> None:
+        """Remember or compare the number of classes."""
+        if self._num_classes is None:
+            self._num_classes = int(logits.shape[1])
+        elif not self._checked_width and logits.shape[1] != self._num_classes:
+            raise UnsupportedModelError(
+                f"The classifier has {self._num_classes} labels, but the model answers {logits.shape[1]} classes. "
+                "Give one label for each output."
+            )
+        self._checked_width = True
+
+    def _first_tensor(self) -> Tensor:
+        for tensor in _floating(self.module.parameters()):
+            return tensor
+        for tensor in _floating(self.module.buffers()):
+            return tensor
+        return torch.empty(0)
+
+
+SOME = 9  # more than rows.SAFE_ROWS, so that the limit is measured
+
+
+def _floating(tensors: Iterable[Tensor]) -> Iterable[Tensor]:
+    return (tensor for tensor in tensors if tensor.is_floating_point())
+
+
+def as_classifier(model: Classifier | nn.Module) -> Classifier:
+    """Return `model` itself, or a bare module as a classifier without preprocessing.
+
+    Raises:
+        UnsupportedModelError: neither a classifier nor a module.
+    """
+    return model if isinstance(model, Classifier) else Classifier(model)
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Return the network behind torch.compile and DataParallel, whose hooks would not fire."""
+    if not isinstance(module, nn.Module):
+        kind: Callable[..., object] | type = type(module)
+        raise UnsupportedModelError(
+            f"Expected a torch.nn.Module, but got {getattr(kind, '__name__', kind)}. Load models with `xai.load(...)`, or wrap "
+            "the function in a module."
+        )
+    inner = getattr(module, "_orig_mod", module)
+    if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner = inner.module
+    if not isinstance(inner, nn.Module):
+        raise UnsupportedModelError(f"{type(module).__name__} holds no module.")
+    return inner
+
+
+def _per_channel(values: Sequence[float] | None, default: float, channels: int, name: str) -> tuple[float, ...]:
+    if values is None:
+        return (default,) * channels
+    found = tuple(float(v) for v in values)
+    if len(found) != channels:
+        raise ShapeError(f"Expected `{name}` with {channels} values, one per channel, but got {len(found)}.")
+    if name == "std" and min(found) <= 0:
+        raise ShapeError(f"Expected `std` above 0, but got {found}.")
+    return found
+
+
+def _size(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    values = tuple(int(v) for v in size)
+    if len(values) != 2 or min(values) < 1:
+        raise ShapeError(f"Expected `input_size` as (height, width), but got {size}.")
+    return values[0], values[1]

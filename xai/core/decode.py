@@ -1,0 +1,146 @@
+"""Picture files that nobody vouches for, read safely: size first, six formats, one boundary for every error."""
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from xai.errors import ImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+MAX_BYTES = 64 << 20
+MAX_PIXELS = 40_000_000
+MAX_SIDE = 32_768
+_SIXTEEN_BIT = 65_535.0
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Pixels (H, W, C) in [0, 1], C = 1 or 3, with what was done to them and the digest of the file's bytes."""
+
+    pixels: np.ndarray
+    notes: tuple[str, ...]
+    sha256: str | None = None
+
+
+def decode_file(path: Path) -> Decoded:
+    """Read one picture file.
+
+    Raises:
+        ImageError: missing, empty, too large, truncated, or not a picture; the message names the file.
+    """
+    if not path.exists():
+        raise ImageError(f"{path}: no such file. Check the path.")
+    if not path.is_file():
+        raise ImageError(f"{path}: expected a picture file, but this is a folder. Name one file, or use a data set.")
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ImageError(f"{path}: {size >> 20} MB, more than the {MAX_BYTES >> 20} MB allowed. Save it smaller.")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror}). Check the permissions.") from error
+    return decode_bytes(content, str(path))
+
+
+def decode_bytes(content: bytes, name: str) -> Decoded:
+    """Read one picture from its bytes; `name` appears in errors and notes.
+
+    Raises:
+        ImageError: empty, too large, truncated, or not a picture.
+    """
+    if not content:
+        raise ImageError(f"{name}: the file is empty. Save or download it again.")
+    if len(content) > MAX_BYTES:
+        raise ImageError(f"{name}: {len(content) >> 20} MB, more than the {MAX_BYTES >> 20} MB allowed. Save it smaller.")
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+                _check_size(picture, name)
+                decoded = decode_pil(picture, name)
+    except ImageError:
+        raise
+    except Exception as error:  # the one decode boundary: decoders raise anything on damaged files
+        raise ImageError(f"{name}: {_reason(error, content)}") from error
+    return Decoded(decoded.pixels, decoded.notes, digest)
+
+
+def decode_pil(picture: Image.Image, name: str) -> Decoded:
+    """Turn an opened picture into pixels: first frame, upright, no alpha, true range."""
+    notes = []
+    if getattr(picture, "n_frames", 1) > 1:
+        picture.seek(0)
+        notes.append(f"{name}: animated or with several pages; only the first frame is used")
+    picture.load()
+    upright = ImageOps.exif_transpose(picture)
+    if upright.size != picture.size or upright.tobytes() != picture.tobytes():
+        notes.append(f"{name}: turned upright as its EXIF orientation says")
+    pixels, note = _to_pixels(upright, name)
+    if note:
+        notes.append(f"{name}: {note}")
+    if min(pixels.shape[:2]) == 1:
+        notes.append(f"{name}: only {pixels.shape[1]} x {pixels.shape[0]} pixels; little can be seen in it")
+    return Decoded(pixels, tuple(notes))
+
+
+def _check_size(picture: Image.Image, name: str) -> None:
+    width, height = picture.size
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million and {MAX_SIDE} a side are "
+            "read. Save it smaller."
+        )
+
+
+def _reason(error: Exception, content: bytes) -> str:
+    """Say in plain words why a file could not be read."""
+    text = str(error).lower()
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS // 1_000_000} million pixels (a decompression bomb?). Save it smaller."
+    if "truncated" in text or "broken data" in text or "unexpected end" in text:
+        return "the picture is truncated or damaged. Save or download it again."
+    if isinstance(error, Image.UnidentifiedImageError):
+        kind = "an SVG drawing" if b"<svg" in content[:1024].lower() else "not a picture"
+        return f"{kind}, or damaged. Give one of {', '.join(FORMATS)}."
+    return f"cannot be decoded ({type(error).__name__}). Save it again as PNG or JPEG."
+
+
+def _to_pixels(picture: Image.Image, name: str) -> tuple[np.ndarray, str | None]:
+    """Return float32 pixels (H, W, 1 or 3) in [0, 1] and what was done, or None."""
+    mode = picture.mode
+    if mode.startswith("I") or mode == "F":
+        return _wide_to_pixels(picture, name)
+    if mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return _unit(Image.alpha_composite(white, rgba).convert("RGB")), "transparent parts are shown on white"
+    if mode in {"1", "L"}:
+        return _unit(picture.convert("L")), None
+    if mode == "RGB":
+        return _unit(picture), None
+    note = None if mode == "P" else f"converted from {mode} to RGB"
+    return _unit(picture.convert("RGB")), note
+
+
+def _unit(picture: Image.Image) -> np.ndarray:
+    pixels = np.asarray(picture, dtype=np.float32) / 255
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _wide_to_pixels(picture: Image.Image, name: str) -> tuple[np.ndarray, str | None]:
+    """16-bit, 32-bit and float pictures by their true range; Pillow's own conversion clips them to white."""
+    values = np.asarray(picture).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if picture.mode == "F":
+        if not (low >= 0 and high <= 1):
+            raise ImageError(f"{name}: a float picture with values in [{low:.3g}, {high:.3g}]. Scale it to [0, 1] first.")
+        return values.astype(np.float32)[..., None], None
+    if not (low >= 0 and high <= _SIXTEEN_BIT):
+        raise ImageError(f"{name}: values in [{low:.0f}, {high:.0f}] of unknown range. Save it with 8 or 16 bits.")
+    return (values / _SIXTEEN_BIT).astype(np.float32)[..., None], "16 bits a pixel, scaled by 65535"

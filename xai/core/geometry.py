@@ -1,0 +1,106 @@
+"""From the original picture to the model's input and exactly back."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xai.errors import NameLookupError
+
+RESIZES = ("crop", "squash", "pad")
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Resize to `resized`, then take the window of `size` at `offset` (negative: padding).
+
+    All sizes are (height, width) in pixels.
+    """
+
+    original: Size
+    resized: Size
+    offset: Size
+    size: Size
+
+    @property
+    def identity(self) -> bool:
+        """True when the model sees the picture as it is."""
+        return self.original == self.resized == self.size
+
+    @property
+    def seen(self) -> tuple[float, float, float, float]:
+        """Top, left, bottom, right of what the model sees, in pixels of the original picture."""
+        edges = []
+        for axis in (0, 1):
+            scale = self.original[axis] / self.resized[axis]
+            first = max(0.0, self.offset[axis] * scale)
+            last = min(float(self.original[axis]), (self.offset[axis] + self.size[axis]) * scale)
+            edges.append((first, last))
+        return edges[0][0], edges[1][0], edges[0][1], edges[1][1]
+
+    @property
+    def share_seen(self) -> float:
+        """Share of the original picture's area that the model sees."""
+        top, left, bottom, right = self.seen
+        return (bottom - top) * (right - left) / (self.original[0] * self.original[1])
+
+    def apply(self, pixels: Tensor, fill: Tensor) -> Tensor:
+        """Return the model's input (C, h, w) of an original picture (C, H, W); `fill` (C, 1, 1) is the padding."""
+        if self.identity:
+            return pixels
+        if self.resized != self.original:
+            resized = F.interpolate(pixels[None], self.resized, mode="bilinear", align_corners=False, antialias=True)
+            pixels = resized[0].clamp(0, 1)
+        pads = [(-offset, offset + size - have) for offset, size, have in zip(self.offset, self.size, self.resized, strict=True)]
+        if not any(map(any, pads)):
+            return pixels
+        return F.pad(pixels - fill, (*pads[1], *pads[0])) + fill
+
+    def back(self, heatmap: Tensor) -> Tensor:
+        """Return a map (..., h, w) in the pixels of the original picture (..., H, W); 0 where the model saw nothing.
+
+        Bilinear when it grows, an area-weighted triangle filter when it shrinks; pixel centres at half integers.
+        """
+        if self.identity:
+            return heatmap
+        rows, columns = (self._matrix(axis).to(heatmap) for axis in (0, 1))
+        return rows @ heatmap @ columns.T
+
+    def _matrix(self, axis: int) -> Tensor:
+        """Return weights (original, input) of one axis."""
+        original, size = self.original[axis], self.size[axis]
+        scale = self.resized[axis] / original
+        centre = (torch.arange(original, dtype=torch.float64) + 0.5) * scale - self.offset[axis]
+        distance = (torch.arange(size, dtype=torch.float64) + 0.5 - centre[:, None]).abs()
+        weights = (1 - distance / max(1.0, scale)).clamp_min(0)
+        seen = (centre > 0) & (centre < size)
+        return weights / weights.sum(1, keepdim=True).clamp_min(1e-12) * seen[:, None]
+
+
+def plan_geometry(original: Size, size: Size | None, resize: str = "crop", crop_ratio: float = 0.875) -> Geometry:
+    """Return the way from a picture of `original` size to an input of `size`.
+
+    A picture that has the input's size already is taken as it is. "crop" resizes the shorter side to
+    size / crop_ratio and cuts the middle, "squash" ignores the aspect ratio, "pad" fits the longer side and fills
+    the rest.
+
+    Raises:
+        NameLookupError: no such `resize`.
+    """
+    if size is None or original == size:
+        return Geometry(original, original, (0, 0), original)
+    if resize == "squash":
+        return Geometry(original, size, (0, 0), size)
+    if resize == "crop":
+        scale = max(size[axis] / crop_ratio / original[axis] for axis in (0, 1))
+    elif resize == "pad":
+        scale = min(size[axis] / original[axis] for axis in (0, 1))
+    else:
+        raise NameLookupError("way to resize", resize, RESIZES)
+    resized = tuple(max(1, int(original[axis] * scale + 1e-6)) for axis in (0, 1))
+    if resize == "crop":
+        resized = tuple(max(have, want) for have, want in zip(resized, size, strict=True))
+    offset = tuple(round((have - want) / 2) for have, want in zip(resized, size, strict=True))
+    return Geometry(original, (resized[0], resized[1]), (offset[0], offset[1]), size)

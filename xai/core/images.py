@@ -1,0 +1,170 @@
+"""Images at the border: a path, a PIL image, an array or a tensor becomes pixels (C, H, W) in [0, 1]."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from xai.core.decode import decode_bytes, decode_file, decode_pil
+from xai.errors import RangeError, ShapeError
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's "L"
+_TOLERANCE = 1e-6
+ImageLike = Any  # path, PIL.Image, array, tensor, open file, or a sequence of these
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image as the user gave it.
+
+    Attributes:
+        pixels: (C, H, W) float, in [0, 1].
+        name: file name, or "image 3".
+        notes: what was done to it while reading.
+        exact: a tensor, whose channels are taken literally and never converted.
+        sha256: digest of the file's bytes, None when it did not come from a file.
+    """
+
+    pixels: Tensor
+    name: str
+    notes: tuple[str, ...] = ()
+    exact: bool = False
+    sha256: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
+
+
+def read_pictures(images: ImageLike) -> tuple[list[Picture], bool]:
+    """Return the pictures in `images`, and whether a single one was given.
+
+    Raises:
+        ImageError: a file cannot be read.
+        ShapeError: an array or tensor has the wrong rank or channels.
+        RangeError: pixels outside [0, 1] or NaN.
+    """
+    if isinstance(images, Tensor):
+        return _from_tensor(images)
+    if isinstance(images, np.ndarray):
+        return _from_array(images)
+    if isinstance(images, Sequence) and not isinstance(images, str | bytes):
+        if not images:
+            raise ShapeError("Expected at least one image, but got an empty list.")
+        return [_one(item, f"image {k}") for k, item in enumerate(images)], False
+    if hasattr(images, "__len__") and hasattr(images, "__getitem__") and not isinstance(images, str | bytes | Image.Image):
+        return [_one(images[k], f"image {k}") for k in range(len(images))], False
+    return [_one(images, "image")], True
+
+
+def _one(image: ImageLike, name: str) -> Picture:
+    if isinstance(image, Picture):
+        return image
+    if isinstance(image, str | Path):
+        decoded = decode_file(Path(image))
+        return _from_decoded(decoded.pixels, Path(image).name, decoded.notes, decoded.sha256)
+    if isinstance(image, Image.Image):
+        decoded = decode_pil(image, name)
+        return _from_decoded(decoded.pixels, name, decoded.notes)
+    if hasattr(image, "read"):
+        name = str(getattr(image, "name", name))
+        decoded = decode_bytes(image.read(), name)
+        return _from_decoded(decoded.pixels, name, decoded.notes, decoded.sha256)
+    if isinstance(image, np.ndarray | Tensor):
+        pictures, single = read_pictures(image)
+        if single:
+            return replace(pictures[0], name=name)
+        raise ShapeError(f"Expected single images in the list, but {name} has shape {tuple(image.shape)}.")
+    raise ShapeError(
+        f"Expected an image as a path, PIL.Image, numpy array or tensor, but got {type(image).__name__} for {name}."
+    )
+
+
+def _from_decoded(pixels: np.ndarray, name: str, notes: tuple[str, ...], sha256: str | None = None) -> Picture:
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return Picture(tensor, name, notes, sha256=sha256)
+
+
+def _from_tensor(images: Tensor) -> tuple[list[Picture], bool]:
+    if images.ndim not in (3, 4) or 0 in images.shape:
+        raise ShapeError(f"Expected a tensor (C, H, W) or (N, C, H, W), but got shape {tuple(images.shape)}.")
+    images = images.detach()
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    elif not images.is_floating_point():
+        raise RangeError(f"Expected a float tensor in [0, 1] or uint8, but got {images.dtype}. Convert it with `.float() / 255`.")
+    check_unit_range(images, "images")
+    if images.ndim == 3:
+        return [Picture(images, "image", exact=True)], True
+    return [Picture(row, f"image {k}", exact=True) for k, row in enumerate(images)], False
+
+
+def _from_array(array: np.ndarray) -> tuple[list[Picture], bool]:
+    channels_last = array.ndim in (3, 4) and array.shape[-1] in (1, 3, 4)
+    if not (array.ndim == 2 or channels_last) or 0 in array.shape:
+        hint = " This looks like (C, H, W): pass `torch.from_numpy(array)`." if array.ndim == 3 and len(array) in (1, 3) else ""
+        raise ShapeError(f"Expected an array (H, W), (H, W, C) or (N, H, W, C), but got shape {array.shape}.{hint}")
+    if array.dtype == np.uint8:
+        array = array.astype(np.float32) / 255
+    elif array.dtype.kind != "f":
+        raise RangeError(f"Expected a uint8 array, or a float array in [0, 1], but got {array.dtype}.")
+    tensor = torch.from_numpy(np.array(array if array.dtype == np.float64 else array.astype(np.float32)))
+    check_unit_range(tensor, "images")
+    if array.ndim == 2:
+        return [Picture(tensor[None], "image")], True
+    moved = tensor.movedim(-1, -3)
+    if array.ndim == 3:
+        return [Picture(moved, "image")], True
+    return [Picture(row, f"image {k}") for k, row in enumerate(moved)], False
+
+
+def check_unit_range(pixels: Tensor, name: str) -> None:
+    """Raise unless every pixel is a number in [0, 1].
+
+    Raises:
+        RangeError: NaN, infinity, 0..255 pixels or already normalised ones; the message says which.
+    """
+    if pixels.numel() == 0:
+        return
+    low, high = (float(v) for v in torch.aminmax(pixels.detach()))
+    if low >= -_TOLERANCE and high <= 1 + _TOLERANCE:
+        return
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RangeError(f"Expected `{name}` in [0, 1], but some pixels are NaN or infinite. Clean the picture first.")
+    cure = "Pass pixels as they are: the classifier normalises them itself (its `mean` and `std`)."
+    if low >= 0 and high > 2:
+        cure = "Divide by 255, or pass a uint8 array."
+    raise RangeError(f"Expected `{name}` in [0, 1], but got values in [{low:.3g}, {high:.3g}]. {cure}")
+
+
+def to_channels(picture: Picture, channels: int) -> Picture:
+    """Return the picture with as many channels as the classifier wants; pictures are converted, tensors are not.
+
+    Raises:
+        ShapeError: the channels do not fit and cannot be converted.
+    """
+    pixels, have = picture.pixels, int(picture.pixels.shape[0])
+    if have == channels:
+        return picture
+    if picture.exact:
+        raise ShapeError(
+            f"Expected {channels} channels, but the tensor `{picture.name}` has {have}: shape {tuple(pixels.shape)}. "
+            "Pass a PIL image or an array to have it converted, or set `channels` of the classifier."
+        )
+    if have == 4:
+        colour, alpha = pixels[:3], pixels[3:]
+        flat = replace(picture, pixels=colour * alpha + 1 - alpha, notes=(*picture.notes, "transparent parts are shown on white"))
+        return to_channels(flat, channels)
+    if have == 1 and channels == 3:
+        return replace(picture, pixels=pixels.expand(3, -1, -1))
+    if have == 3 and channels == 1:
+        weights = pixels.new_tensor(_LUMA).view(3, 1, 1)
+        note = f"{picture.name}: colour turned to grey, as the classifier wants one channel"
+        return replace(picture, pixels=(pixels * weights).sum(0, keepdim=True).clamp(0, 1), notes=(*picture.notes, note))
+    raise ShapeError(f"Expected {channels} channels, but {picture.name} has {have}, which cannot be converted.")

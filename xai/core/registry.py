@@ -1,0 +1,57 @@
+"""Names and the things behind them."""
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from xai.errors import ContractError, NameLookupError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A table from name to thing; a second registration of a name is an error.
+
+    Args:
+        kind: what is registered, for messages: "explanation method".
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._things: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that enters a thing under `name`.
+
+        Raises:
+            ContractError: the name is taken.
+        """
+
+        def enter(thing: T) -> T:
+            if name in self._things:
+                raise ContractError(f"The {self.kind} {name!r} is registered twice.")
+            self._things[name] = thing
+            return thing
+
+        return enter
+
+    def __getitem__(self, name: str) -> T:
+        """Return the thing called `name`.
+
+        Raises:
+            NameLookupError: no such name; near ones are suggested.
+        """
+        if name not in self._things:
+            raise NameLookupError(self.kind, name, self.names())
+        return self._things[name]
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the name is registered."""
+        return name in self._things
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, sorted."""
+        return iter(self.names())
+
+    def names(self) -> list[str]:
+        """Return all names, sorted."""
+        return sorted(self._things)

@@ -1,0 +1,96 @@
+"""What can go wrong, as a tree; each error is also the builtin that a caller would expect.
+
+    XaiError
+    |-- InputError (ValueError)           something the caller gave cannot be used
+    |   |-- ShapeError                    wrong rank, size or number of channels
+    |   |-- RangeError                    values outside their range, NaN included
+    |   |-- ImageError                    a picture that cannot be read or shown
+    |   |-- DataError                     a data set that cannot be used
+    |   |-- CheckpointError               a model file that cannot be used
+    |   |-- RecordError                   a saved result that cannot be read back
+    |   `-- TargetError                   no such class
+    |-- NameLookupError (LookupError)     no such method, model, layer or setting; suggests near ones
+    |-- UnsupportedModelError (TypeError) the model cannot be explained this way, and what to use instead
+    |-- NonFiniteError (ArithmeticError)  the model answered NaN or infinity
+    |-- MissingExtraError (ImportError)   an optional package is not installed; names the command
+    |-- Stopped (RuntimeError)            `should_stop` said so
+    `-- ContractError (RuntimeError)      our own mistake: please report it
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class XaiError(Exception):
+    """Any error that xai raises on purpose; the message is one line with the cure."""
+
+
+class InputError(XaiError, ValueError):
+    """Something the caller gave cannot be used."""
+
+
+class ShapeError(InputError):
+    """A tensor has the wrong rank, size or number of channels."""
+
+
+class RangeError(InputError):
+    """A value lies outside its range, or is not a number."""
+
+
+class ImageError(InputError):
+    """A picture cannot be read or shown."""
+
+
+class DataError(InputError):
+    """A data set cannot be used."""
+
+
+class CheckpointError(InputError):
+    """A model file cannot be used."""
+
+
+class RecordError(InputError):
+    """A saved result cannot be read back."""
+
+
+class TargetError(InputError):
+    """The class asked for does not exist."""
+
+
+class NameLookupError(XaiError, LookupError):
+    """A name is not known; the message suggests near ones."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        super().__init__(f"There is no {kind} {name!r}. {near_names(str(name), list(known))}")
+
+
+class UnsupportedModelError(XaiError, TypeError):
+    """The model cannot be treated this way."""
+
+
+class NonFiniteError(XaiError, ArithmeticError):
+    """The model answered NaN or infinity."""
+
+
+class MissingExtraError(XaiError, ImportError):
+    """An optional package is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional package: pip install 'xai-toolkit[{extra}]'")
+
+
+class Stopped(XaiError, RuntimeError):  # noqa: N818
+    """The caller's `should_stop` ended the work."""
+
+
+class ContractError(XaiError, RuntimeError):
+    """A method of xai broke its own contract: please report it."""
+
+
+def near_names(name: str, known: list[str]) -> str:
+    """Return a sentence with the names nearest to `name`, or with all of them when few."""
+    near = get_close_matches(name, known, n=4, cutoff=0.4)
+    if near:
+        return f"Near: {', '.join(near)}."
+    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"Known: {shown}." if known else "None is known here."
