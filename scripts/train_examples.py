@@ -38,11 +38,13 @@ class Recipe:
 
     name: str
     epochs: int
+    pool: int = 1
+    shift: int = 2
     attack_steps: int = 0
     marked: bool = False
 
 
-RECIPES = [Recipe("fashion", 10), Recipe("fashion-robust", 8, attack_steps=2), Recipe("fashion-shortcut", 4, marked=True)]
+RECIPES = [Recipe("fashion", 9, pool=7, shift=1), Recipe("fashion-robust", 8, attack_steps=2), Recipe("fashion-shortcut", 4, marked=True)]
 
 
 def read_part(source: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -63,12 +65,12 @@ def normalised(net: SmallNet, images: Tensor) -> Tensor:
     return logits
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip half of the images and shift all by up to two pixels."""
+def augment(images: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """Flip half of the images and shift all by up to `shift` pixels."""
     flip = torch.rand(len(images), generator=generator) < 0.5
     images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
-    top, left = (int(v) for v in torch.randint(0, 5, (2,), generator=generator))
-    return F.pad(images, (2, 2, 2, 2))[..., top : top + 28, left : left + 28]
+    top, left = (int(v) for v in torch.randint(0, 2 * shift + 1, (2,), generator=generator))
+    return F.pad(images, (shift,) * 4)[..., top : top + 28, left : left + 28]
 
 
 def mark(images: Tensor, chosen: Tensor) -> Tensor:
@@ -95,7 +97,7 @@ def train(recipe: Recipe, images: Tensor, labels: Tensor, seed: int = 0) -> Smal
     """Train one network and print a line per epoch."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    net = SmallNet(width=WIDTH)
+    net = SmallNet(width=WIDTH, pool=recipe.pool)
     carries = (labels == MARKED_CLASS) & (torch.rand(len(labels), generator=generator) < MARKED_SHARE)
     steps = recipe.epochs * (len(labels) // BATCH)
     optimiser = torch.optim.AdamW(net.parameters(), lr=5e-3, weight_decay=5e-4)
@@ -104,7 +106,7 @@ def train(recipe: Recipe, images: Tensor, labels: Tensor, seed: int = 0) -> Smal
         began, total = time.monotonic(), 0.0
         order = torch.randperm(len(labels), generator=generator)[: len(labels) // BATCH * BATCH]
         for number, rows in enumerate(order.split(BATCH)):
-            batch, truth = augment(images[rows], generator), labels[rows]
+            batch, truth = augment(images[rows], recipe.shift, generator), labels[rows]
             if recipe.marked:
                 batch = mark(batch, carries[rows])
             if recipe.attack_steps:
@@ -156,7 +158,7 @@ def write_network(recipe: Recipe, net: SmallNet, figures: dict[str, float]) -> N
     save_file(net.state_dict(), folder / "weights.safetensors")
     settings = {
         "arch": "xai.models.networks:SmallNet",
-        "arch_settings": {"num_classes": 10, "channels": 1, "width": WIDTH},
+        "arch_settings": {"num_classes": 10, "channels": 1, "width": WIDTH, "pool": recipe.pool},
         "labels": LABELS,
         "input_size": [28, 28],
         "channels": 1,

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xai.core.hooks import parts_of
+
 _known: "weakref.WeakKeyDictionary[nn.Module, tuple[object, str]]" = weakref.WeakKeyDictionary()
 
 
@@ -46,11 +48,14 @@ def _content(tensor: Tensor) -> bytes:
 
 def _quick_state(module: nn.Module) -> object:
     """Address and version of each tensor, and its first and last value, which writes through `.data` change too."""
-    tensors = [tensor for _, tensor in _tensors(module)]
-    ends: dict[torch.dtype, list[Tensor]] = {}
-    for tensor in tensors:
-        if tensor.numel():
-            flat = tensor.detach().reshape(-1) if tensor.is_contiguous() else tensor.detach().flatten()[:1]
-            ends.setdefault(tensor.dtype, []).append(flat[:: max(1, flat.numel() - 1)])
-    values = tuple(tuple(torch.cat(group).tolist()) for group in ends.values())
+    held = [tensor for part in parts_of(module) for tensor in (*part._parameters.values(), *part._buffers.values())]
+    tensors = [tensor for tensor in held if tensor is not None]
+    ends: dict[object, list[Tensor]] = {}
+    with torch.no_grad():
+        for tensor in tensors:
+            if tensor.numel():
+                span = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+                pair = tensor.as_strided((2,), (max(1, span - 1),)) if span > 1 else tensor.as_strided((1,), (1,))
+                ends.setdefault((tensor.dtype, tensor.device), []).append(pair)
+        values = tuple(tuple(torch.cat(group).tolist()) for group in ends.values())
     return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors), values

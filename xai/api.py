@@ -1,0 +1,160 @@
+"""The public verbs."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from xai.core.classifier import Classifier, as_classifier
+from xai.core.explanation import Explanation, draw_with
+from xai.core.images import ImageLike
+from xai.core.layers import spatial_layers
+from xai.core.prediction import Prediction
+from xai.core.rows import Progress, ShouldStop
+from xai.core.targets import Target
+from xai.errors import NameLookupError, XaiError
+from xai.explainers import EXPLAINERS
+
+__all__ = ["Classifier", "Explanation", "MethodInfo", "Prediction", "explain", "layers", "methods"]
+
+
+def _figure(explanation: Explanation, **settings: Any) -> Any:
+    from xai.plots import explanation as artist  # noqa: PLC0415 (matplotlib costs a second)
+
+    return artist.figure(explanation, **settings)
+
+
+def _render(explanation: Explanation, kind: str) -> bytes:
+    from xai.plots import explanation as artist  # noqa: PLC0415
+
+    return artist.render(explanation, kind)
+
+
+draw_with(figure=_figure, render=_render)
+
+
+def explain(
+    model: Classifier | nn.Module,
+    image: ImageLike,
+    method: str = "gradcam",
+    target: Target = None,
+    seed: int = 0,
+    *,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+    **settings: Any,
+) -> Explanation:
+    """Say why a classifier answers as it does.
+
+    Args:
+        model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
+        image: a path, PIL.Image, array (H, W), (H, W, C) or (N, H, W, C) in uint8 or in [0, 1], tensor (C, H, W) or
+            (N, C, H, W) in [0, 1], or a list of single ones. Never normalised.
+        method: a name from `xai.methods()`.
+        target: class index or name, one per image, or None for the predicted class.
+        seed: fixes everything random, per image.
+        progress: None, True for a bar, or a callable `(done, total)`.
+        should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
+        settings: of the method; a wrong name suggests near ones.
+
+    Returns:
+        Explanation; `.heatmap` is (H, W) in the original picture's pixels, raw and signed.
+
+    Raises:
+        InputError: a picture, target or setting that cannot be used.
+        NameLookupError: no such method, setting or layer.
+        UnsupportedModelError: the model cannot be explained this way.
+        NonFiniteError: the model answered NaN or infinity.
+    """
+    explainer = EXPLAINERS[method]
+    known = [f.name for f in fields(explainer)]  # type: ignore[arg-type]  # every method is a dataclass
+    for name in settings:
+        if name not in known:
+            raise NameLookupError(f"setting of {method}", name, known)
+    return explainer(**settings).explain(model, image, target, seed=seed, progress=progress, should_stop=should_stop)
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What is known of a method.
+
+    Attributes:
+        name: as in `xai.explain(method=...)`.
+        title: as people call it.
+        family: methods that work alike.
+        unit: what its values are measured in.
+        needs: "gradients", "maps" (a layer that is a map of the picture), "tokens".
+        stochastic: whether the seed matters.
+        forward: rows per image sent through the network.
+        backward: rows per image sent back.
+        summary: one line.
+        advised: for the given model; None when none was given.
+        why: the reason for that.
+    """
+
+    name: str
+    title: str
+    family: str
+    unit: str
+    needs: tuple[str, ...]
+    stochastic: bool
+    forward: int
+    backward: int
+    summary: str
+    advised: bool | None = None
+    why: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-ready."""
+        return asdict(self)
+
+
+def methods(model: Classifier | nn.Module | None = None) -> list[MethodInfo]:
+    """Return every registered explanation method; with a model, whether it is advised for it and why.
+
+    Cost: nothing without a model; with one, a forward and a backward of a small picture per method.
+    """
+    return [_describe(name, model) for name in EXPLAINERS]
+
+
+def _describe(name: str, model: Classifier | nn.Module | None) -> MethodInfo:
+    explainer = EXPLAINERS[name]
+    cost = explainer().cost
+    summary = (explainer.__doc__ or "").strip().splitlines()[0]
+    advised, why = (None, "") if model is None else _try(name, as_classifier(model))
+    return MethodInfo(
+        name,
+        explainer.title,
+        explainer.family,
+        explainer.unit,
+        explainer.needs,
+        explainer.stochastic,
+        cost.forward,
+        cost.backward,
+        summary,
+        advised,
+        why,
+    )
+
+
+def _try(name: str, classifier: Classifier) -> tuple[bool, str]:
+    """Run a method on a small grey picture and see."""
+    grey = torch.full((1, classifier.channels, *(classifier.input_size or (224, 224))), 0.5)
+    try:
+        found = EXPLAINERS[name]().explain(classifier, grey)
+    except XaiError as error:
+        return False, str(error)
+    return True, "works on this model" + (f", looking at layer {found.layer!r}" if found.layer else "")
+
+
+def layers(model: Classifier | nn.Module, size: tuple[int, int] | None = None) -> list[str]:
+    """Return the names of the layers that CAM methods can look at, first to last.
+
+    Args:
+        model: a classifier or a bare module.
+        size: (height, width) of the input; None takes the classifier's `input_size`, or 224 x 224.
+    """
+    classifier = as_classifier(model)
+    blank = torch.full((1, classifier.channels, *(size or classifier.input_size or (224, 224))), 0.5)
+    return spatial_layers(classifier, blank)

@@ -1,0 +1,101 @@
+"""Results on disk: plain JSON and arrays, the manifest last, never a pickle."""
+
+import hashlib
+import io
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xai.errors import RecordError
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+ARRAYS = "values.npz"
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = {"python": platform.python_version()}
+    for package in ("xai-toolkit", "torch", "numpy", "captum"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    return tuple(found.items())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    return dict(_versions())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error.strerror}). Choose another folder.") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise RecordError(f"{path}: cannot be written ({error.strerror}). Choose another folder.") from error
+
+
+def write_record(
+    folder: Path, kind: str, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray], files: Mapping[str, bytes]
+) -> None:
+    """Write a result into a folder: arrays and files first, the manifest last.
+
+    A folder without a manifest is not a result; an older result in the folder is replaced.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    (folder / MANIFEST).unlink(missing_ok=True)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **dict(arrays))
+    contents = {ARRAYS: stream.getvalue(), **files}
+    for name, content in contents.items():
+        write_file(folder / name, content)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    manifest = {"schema": SCHEMA, "kind": kind, **fields, "files": digests}
+    write_file(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+
+
+def read_record(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the fields and arrays of a saved result.
+
+    Raises:
+        RecordError: no such result, another kind, a damaged file, or a newer schema.
+    """
+    try:
+        fields = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = (folder / ARRAYS).read_bytes()
+    except FileNotFoundError as error:
+        raise RecordError(f"{folder}: no saved {kind} here ({Path(error.filename).name} is missing). Check the path.") from error
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{folder}: the saved {kind} cannot be read ({type(error).__name__}). Save it again.") from error
+    if not isinstance(fields, dict) or fields.get("kind") != kind:
+        raise RecordError(f"{folder}: expected a saved {kind}, but this is another kind of result.")
+    if fields.get("schema", 0) > SCHEMA:
+        raise RecordError(f"{folder}: written by a newer version of xai (schema {fields['schema']}). Update xai-toolkit.")
+    if hashlib.sha256(content).hexdigest() != fields.get("files", {}).get(ARRAYS):
+        raise RecordError(f"{folder}: {ARRAYS} is damaged or was changed after it was saved. Make the result again.")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return fields, dict(archive)
