@@ -12,26 +12,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xai.api import (
-        Classifier,
-        Explanation,
-        MethodInfo,
-        Prediction,
-        catalogue,
-        explain,
-        layers,
-        load,
-        load_data,
-        methods,
-        sample_photos,
-    )
+    from xai.api import Classifier as Classifier
+    from xai.api import Explanation as Explanation
+    from xai.api import MethodInfo as MethodInfo
+    from xai.api import Prediction as Prediction
+    from xai.api import catalogue as catalogue
+    from xai.api import explain as explain
+    from xai.api import layers as layers
+    from xai.api import load as load
+    from xai.api import load_data as load_data
+    from xai.api import methods as methods
+    from xai.api import sample_photos as sample_photos
+    from xai.errors import ContractError as ContractError
+    from xai.errors import InputError as InputError
+    from xai.errors import Stopped as Stopped
+    from xai.errors import XaiError as XaiError
 
 __version__ = "0.1.0"
+_ERRORS = ("ContractError", "InputError", "Stopped", "XaiError")
 __all__ = [
     "Classifier",
+    "ContractError",
     "Explanation",
+    "InputError",
     "MethodInfo",
     "Prediction",
+    "Stopped",
+    "XaiError",
     "catalogue",
     "explain",
     "layers",
@@ -46,7 +53,7 @@ def __getattr__(name: str) -> Any:
     """Load the public names when they are first used, so that `import xai` costs nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'xai' has no attribute {name!r}")
-    value = getattr(import_module("xai.api"), name)
+    value = getattr(import_module("xai.errors" if name in _ERRORS else "xai.api"), name)
     globals()[name] = value
     return value
 

@@ -13,14 +13,15 @@ from xai.core.hooks import parts_of
 _known: "weakref.WeakKeyDictionary[nn.Module, tuple[object, str]]" = weakref.WeakKeyDictionary()
 
 
-def fingerprint_module(module: nn.Module) -> str:
+def fingerprint_module(module: nn.Module, *, fresh: bool = False) -> str:
     """Return the SHA-256 of all weights, buffers and the modules' names and settings.
 
-    Remembered per module until a tensor is replaced or changed; costs one pass over the weights.
+    Remembered per module until a tensor is replaced or changed; `fresh` reads all weights again, which also sees a write
+    through `.data` that leaves the ends of a tensor alone. Costs one pass over the weights.
     """
     state = _quick_state(module)
     known = _known.get(module)
-    if known is not None and known[0] == state:
+    if known is not None and known[0] == state and not fresh:
         return known[1]
     digest = hashlib.sha256()
     for name, part in module.named_modules():

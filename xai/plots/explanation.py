@@ -13,6 +13,8 @@ from xai.core.explanation import Explanation
 
 POSITIVE, SIGNED = "inferno", "RdBu_r"
 _MOST = 8
+_WIDE = 3.5  # inches for one picture
+_DIMMED = 0.8
 
 
 def render(explanation: Explanation, kind: str) -> bytes:
@@ -45,9 +47,10 @@ def _fill(
     canvas: Figure, explanation: Explanation, k: int | None, *, opacity: float = 0.6, colormap: str | None = None
 ) -> Figure:
     rows = list(range(min(_MOST, len(explanation)))) if k is None else [k]
-    canvas.set_size_inches(10.5, 3.7 * len(rows))
+    heights = [_WIDE * min(2.0, max(0.4, h.shape[0] / h.shape[1])) + 0.95 for h in (explanation.heatmaps[row] for row in rows)]
+    canvas.set_size_inches(3 * _WIDE + 0.3, sum(heights))
     canvas.set_layout_engine("constrained")
-    grid = canvas.subplots(len(rows), 3, squeeze=False)
+    grid = canvas.subplots(len(rows), 3, squeeze=False, height_ratios=heights)
     for axes, row in zip(grid, rows, strict=True):
         _draw_row(canvas, axes, explanation, row, opacity, colormap)
     return canvas
@@ -56,10 +59,10 @@ def _fill(
 def _draw_row(canvas: Figure, axes: Any, explanation: Explanation, k: int, opacity: float, colormap: str | None) -> None:
     picture, heatmap = explanation.pictures[k], explanation.heatmaps[k]
     cmap, norm = scale(heatmap, colormap)
-    grey = picture.mean(2) / 255 if picture.shape[2] == 3 else picture[..., 0] / 255
+    colour = np.broadcast_to(picture / 255, (*picture.shape[:2], 3))
     axes[0].imshow(picture if picture.shape[2] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=255)
     axes[1].imshow(heatmap, cmap=cmap, norm=norm, interpolation="nearest")
-    axes[2].imshow(overlay(grey, heatmap, cmap, norm, opacity))
+    axes[2].imshow(overlay(colour, heatmap, cmap, norm, opacity))
     titles = [
         f"{explanation.names[k]}: {explanation.predicted[k]}",
         f"{explanation.method}, raw values",
@@ -68,7 +71,7 @@ def _draw_row(canvas: Figure, axes: Any, explanation: Explanation, k: int, opaci
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(plain(title), fontsize=10, parse_math=False)
         axis.set_axis_off()
-    bar = canvas.colorbar(ScalarMappable(norm, cmap), ax=axes[1], fraction=0.046, pad=0.03)
+    bar = canvas.colorbar(ScalarMappable(norm, cmap), ax=axes[1], location="bottom", fraction=0.05, pad=0.02, aspect=30)
     bar.set_label(plain(explanation.unit), fontsize=8)
     bar.ax.tick_params(labelsize=7)
 
@@ -80,12 +83,12 @@ def scale(heatmap: np.ndarray, colormap: str | None = None) -> tuple[Colormap, N
     return colormaps[colormap or (SIGNED if signed else POSITIVE)], Normalize(-most if signed else 0.0, most)
 
 
-def overlay(grey: np.ndarray, heatmap: np.ndarray, cmap: Colormap, norm: Normalize, opacity: float = 0.6) -> np.ndarray:
-    """Return the picture (H, W) in [0, 1] under the map: the stronger the value, the less of the picture shows."""
+def overlay(picture: np.ndarray, heatmap: np.ndarray, cmap: Colormap, norm: Normalize, opacity: float = 0.6) -> np.ndarray:
+    """Return the picture (H, W, 3) in [0, 1] under the map: where the value is weak, the dimmed picture shows."""
     colours = cmap(norm(heatmap))[..., :3]
     strength = np.abs(heatmap) / (np.abs(heatmap).max() or 1.0)
     cover = (opacity * np.sqrt(strength))[..., None]
-    return np.asarray((1 - cover) * grey[..., None] + cover * colours)
+    return np.asarray((1 - cover) * _DIMMED * picture + cover * colours)
 
 
 def plain(text: str, most: int = 60) -> str:

@@ -1,0 +1,188 @@
+"""The command line: `xai explain`, `xai methods`, `xai dashboard`; nothing heavy is imported before a command runs."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import xai
+
+PASS, BAD_INPUT, INTERNAL, INTERRUPTED = 0, 2, 3, 130
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 pass, 2 bad input, 3 internal error, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    run: Command = options.run
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was finished is kept", INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe went away, as in `xai methods | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PASS
+    except Exception as error:  # noqa: BLE001  (the user sees one line, never a traceback)
+        if options.debug:
+            traceback.print_exc()
+        if isinstance(error, xai.XaiError) and not isinstance(error, xai.ContractError):
+            return _complain(str(error), BAD_INPUT)
+        return _complain(f"internal error, please report it ({type(error).__name__}: {error}); --debug shows more", INTERNAL)
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"xai: {_one_line(text)}", file=sys.stderr)
+    return code
+
+
+def _one_line(text: str) -> str:
+    """Return text without line breaks and terminal codes."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="xai", description="Why an image classifier answers as it does.")
+    parser.add_argument("--version", action="version", version=f"xai-toolkit {xai.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_explain(commands)
+    _add_methods(commands)
+    _add_dashboard(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(run=run)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", required=required, help="efficientnet_lite0, example:fashion, weights.safetensors, ...")
+    group.add_argument("--arch", help="package.module:factory of a file with weights")
+    group.add_argument("--labels", type=Path, help="text file with one class name a line")
+    group.add_argument("--input-size", type=int, nargs=2, metavar=("H", "W"))
+    group.add_argument("--mean", type=float, nargs="+", help="per channel, of pixels in [0, 1]")
+    group.add_argument("--std", type=float, nargs="+")
+    group.add_argument("--channels", type=int, choices=(1, 3))
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+
+
+def _load_model(options: argparse.Namespace) -> Any:
+    settings = {name: getattr(options, name) for name in ("arch", "mean", "std", "channels", "device")}
+    settings["input_size"] = tuple(options.input_size) if options.input_size else None
+    if options.labels is not None:
+        settings["labels"] = _read_labels(options.labels)
+    return xai.load(options.model, **{name: value for name, value in settings.items() if value is not None})
+
+
+def _read_labels(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise xai.InputError(f"{path}: cannot be read as a list of class names, one a line. Check the file.") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _add_explain(commands: Any) -> None:
+    parser = _command(commands, "explain", _explain, "say why a model answers as it does on a picture")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    _add_model(parser, required=True)
+    parser.add_argument("--method", default="gradcam", help="one or more names, separated by commas (see `xai methods`)")
+    parser.add_argument("--target", help="class name or index; default: the predicted class")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as layer=features")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="folder for overlay.png, values.npz and manifest.json")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _explain(options: argparse.Namespace) -> int:
+    classifier = _load_model(options)
+    settings = dict(_setting(text) for text in options.set)
+    methods = [name.strip() for name in options.method.split(",") if name.strip()]
+    target = int(options.target) if options.target and options.target.isdigit() else options.target
+    for image in options.images:
+        classifier.prepare(image)  # every picture is checked before anything is written
+    bar = True if sys.stderr.isatty() else None
+    found, places = [], _places(options.out, options.images, methods)
+    for (image, method), place in places.items():
+        made = xai.explain(classifier, image, method, target, options.seed, progress=bar, **settings)
+        if place is not None:
+            made.save(place)
+        found.append(made.to_dict() | {"saved": str(place) if place else None})
+        if not options.json:
+            _show(made, place)
+    if options.json:
+        print(json.dumps({"explanations": found}, indent=1))
+    return PASS
+
+
+def _places(out: Path | None, images: Sequence[Path], methods: Sequence[str]) -> dict[tuple[Path, str], Path | None]:
+    """Return the folder of each result: `out` itself for one, a folder inside for several."""
+    pairs = [(image, method) for image in images for method in methods]
+    if out is None:
+        return dict.fromkeys(pairs)
+    if len(pairs) == 1:
+        return {pairs[0]: out}
+    stems = [image.stem for image in images]
+    names = {image: image.stem if stems.count(image.stem) == 1 else f"{image.stem}-{k}" for k, image in enumerate(images)}
+    return {(image, method): out / names[image] / method for image, method in pairs}
+
+
+def _show(made: Any, place: Path | None) -> None:
+    share = float(made.probabilities[0])
+    print(f"{made.names[0]}: {_one_line(made.predicted[0])}; {made.method} for {_one_line(made.labels[0])} ({share:.1%})")
+    for note in made.notes:
+        print(f"  {_one_line(note)}")
+    if place is not None:
+        print(f"  saved in {place}")
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise xai.InputError(f"Expected --set NAME=VALUE, but got {text!r}.")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
+
+
+def _add_methods(commands: Any) -> None:
+    parser = _command(commands, "methods", _methods, "list the explanation methods, and which suit a model")
+    _add_model(parser, required=False)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _methods(options: argparse.Namespace) -> int:
+    found = xai.methods(_load_model(options) if options.model else None)
+    if options.json:
+        print(json.dumps({"methods": [info.to_dict() for info in found]}, indent=1))
+        return PASS
+    for info in found:
+        advice = "" if info.advised is None else f"  [{'advised' if info.advised else 'not advised'}: {info.why}]"
+        print(f"{info.name:24} {info.family:12} {info.forward} forward, {info.backward} backward rows  {info.summary}{advice}")
+    return PASS
+
+
+def _add_dashboard(commands: Any) -> None:
+    parser = _command(commands, "dashboard", _dashboard, "open the dashboard in a browser")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--model", help="a model to offer first, such as weights.safetensors")
+
+
+def _dashboard(options: argparse.Namespace) -> int:
+    command = [sys.executable, "-m", "xai.dashboard"]
+    command += ["--port", str(options.port)] if options.port else []
+    command += ["--model", options.model] if options.model else []
+    return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

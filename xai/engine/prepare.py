@@ -1,0 +1,137 @@
+"""A frozen copy of a model for black-box methods: folded, channels last, low precision only behind a check."""
+
+import copy
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai.core.classifier import Classifier
+from xai.core.fingerprint import fingerprint_module
+from xai.core.hooks import borrowed, parts_of
+from xai.engine.fold import fold_batch_norm
+from xai.errors import NameLookupError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SAME = 1e-4  # largest difference of a prepared copy, as a share of the spread of the logits
+CLOSE = 0.1  # the same for low precision
+_KEPT = 2
+_lock = Lock()
+_cache: "OrderedDict[tuple[Any, ...], Prepared]" = OrderedDict()
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A classifier that answers as the original does, faster, without gradients.
+
+    Attributes:
+        classifier: on a frozen copy of the module.
+        precision: "fp32", "bf16" or "fp16": what it really computes in.
+        notes: what was done, with the figure of each check.
+    """
+
+    classifier: Classifier
+    precision: str
+    notes: tuple[str, ...]
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return float32 logits (N, K) of inputs (N, C, h, w) in [0, 1], without gradients."""
+        with torch.inference_mode():
+            images = inputs.to(device=self.classifier.device, memory_format=torch.channels_last)
+            return self.classifier.raw_logits(images).float()
+
+
+def prepare(classifier: Classifier, images: Tensor, precision: str = "fp32") -> Prepared:
+    """Return a prepared copy of a classifier, remembered by fingerprint.
+
+    Batch norm is folded where the forward can be traced, weights are laid out channels last, parameters are frozen. The
+    copy is compared with the original on `images` (at most 8 of them); one that differs by more than 1e-4 of the spread
+    of the logits is not used. Low precision is used only when no answer changes and no logit moves by more than 0.1 of
+    that spread on these images; the figure is in the notes.
+
+    Args:
+        classifier: stays untouched.
+        images: (N, C, h, w) in [0, 1], the ones that will be looked at.
+        precision: "fp32", "bf16" or "fp16".
+
+    Raises:
+        NameLookupError: no such precision.
+
+    Cost: a copy of the weights and a digest of them; two forwards of at most 8 rows for each check.
+    """
+    if precision not in PRECISIONS:
+        raise NameLookupError("precision", precision, PRECISIONS)
+    sample = images[:8]
+    key = (classifier.fingerprint, fingerprint_module(classifier.module, fresh=True), str(classifier.device), tuple(images.shape[1:]))
+    with _lock:
+        full = _cache.get(key) or _full(classifier, sample)
+        _cache[key] = full
+        _cache.move_to_end(key)
+        while len(_cache) > _KEPT:
+            _cache.popitem(last=False)
+    return full if precision == "fp32" else _lowered(full, sample, precision)
+
+
+def _full(classifier: Classifier, sample: Tensor) -> Prepared:
+    """Return the fastest copy that answers the same in full precision."""
+    plain = _frozen(copy.deepcopy(classifier.module).eval())
+    notes = []
+    try:
+        folded, count = fold_batch_norm(copy.deepcopy(plain))
+    except Exception as error:  # noqa: BLE001  (torch.fx raises anything on code it cannot trace)
+        notes.append(f"batch norm not folded: the forward cannot be traced ({type(error).__name__})")
+    else:
+        ready = _with(classifier, _frozen(folded).to(memory_format=torch.channels_last))
+        gap = _gap(classifier, ready, sample)
+        if gap <= SAME:
+            return Prepared(ready, "fp32", (f"prepared: {count} batch norm(s) folded, channels last; differs by {gap:.1e}",))
+        notes.append(f"batch norm not folded: the folded copy differs by {gap:.1e} of the spread of the logits")
+    ready = _with(classifier, plain.to(memory_format=torch.channels_last))
+    gap = _gap(classifier, ready, sample)
+    if gap <= SAME:
+        return Prepared(ready, "fp32", (*notes, f"prepared: channels last; differs by {gap:.1e}"))
+    return Prepared(_with(classifier, plain.to(memory_format=torch.contiguous_format)), "fp32", (*notes, "used as it is"))
+
+
+def _lowered(full: Prepared, sample: Tensor, precision: str) -> Prepared:
+    """Return a low-precision copy when it passes the check on these images, and the full one when not."""
+    lowered = _with(full.classifier, copy.deepcopy(full.classifier.module).to(PRECISIONS[precision]))
+    try:
+        gap = _gap(full.classifier, lowered, sample)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0][:80]
+        return Prepared(full.classifier, "fp32", (*full.notes, f"{precision} not used: the model cannot compute in it ({first})"))
+    figure = f"logits move by at most {gap:.3f} of their spread on these images"
+    if gap <= CLOSE:
+        return Prepared(lowered, precision, (*full.notes, f"{precision} used: {figure}, no answer changes"))
+    return Prepared(full.classifier, "fp32", (*full.notes, f"{precision} not used: {figure}, or an answer changes"))
+
+
+def _gap(original: Classifier, other: Classifier, sample: Tensor) -> float:
+    """Return the largest difference of logits as a share of their spread; infinite when an answer changes."""
+    with torch.inference_mode(), borrowed(original.module):
+        images = sample.to(original.device)
+        wanted = original.raw_logits(images).double()
+        found = other.raw_logits(images.contiguous(memory_format=torch.channels_last)).double()
+    if not torch.equal(wanted.argmax(1), found.argmax(1)):
+        return float("inf")
+    spread = float((wanted - wanted.mean(1, keepdim=True)).square().mean().sqrt())
+    return float((wanted - found).abs().max()) / max(spread, 1e-12)
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module
+
+
+def _with(classifier: Classifier, module: nn.Module) -> Classifier:
+    """Return the same classifier around another module."""
+    for part in parts_of(module):
+        part.training = False
+    other = copy.copy(classifier)
+    other.module = module
+    return other
