@@ -12,13 +12,13 @@ from benchmarks.timing import medians, table
 def captum_map(module: nn.Module, layer: str, images: Tensor, target: int) -> Tensor:
     """Return captum's map (1, 1, H, W) with ReLU, bilinear."""
     found = LayerGradCam(module, module.get_submodule(layer)).attribute(images, target=target, relu_attributions=True)
-    return LayerAttribution.interpolate(found, tuple(images.shape[2:]), "bilinear")
+    return LayerAttribution.interpolate(found, tuple(images.shape[2:]), "bilinear").detach()
 
 
 def gradcam_library_map(module: nn.Module, layer: str, images: Tensor, target: int) -> np.ndarray:
     """Return pytorch-grad-cam's map (1, H, W), rescaled to [0, 1] by that library."""
-    from pytorch_grad_cam import GradCAM  # noqa: PLC0415
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: PLC0415
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     with GradCAM(model=module, target_layers=[module.get_submodule(layer)]) as cam:
         return cam(input_tensor=images, targets=[ClassifierOutputTarget(target)])
@@ -38,12 +38,17 @@ def run() -> None:
         with torch.no_grad():
             module(normalised)
 
-    times = medians({
-        "plain forward": plain,
-        "xai": lambda: xai.explain(classifier, picture),
-        "captum": lambda: captum_map(module, layer, normalised, target),
-        "pytorch-grad-cam": lambda: gradcam_library_map(module, layer, normalised, target),
-    })
-    rows = [(name, f"{seconds * 1000:7.1f} ms", f"{seconds / times['plain forward']:.2f} x") for name, seconds in times.items()]
+    times = medians(
+        {
+            "plain forward": plain,
+            "xai": lambda: xai.explain(classifier, picture),
+            "captum": lambda: captum_map(module, layer, normalised, target),
+            "pytorch-grad-cam": lambda: gradcam_library_map(module, layer, normalised, target),
+        }
+    )
+    rows = [
+        (name, f"{seconds * 1000:7.1f} ms", f"{seconds / times['plain forward']:.2f} x")
+        for name, seconds in times.items()
+    ]
     table("Grad-CAM of one 224 px picture, EfficientNet-Lite0 (at most 1.40 x a plain forward)", rows)
     print(f"  largest difference to captum: {error:.1e} (map up to {float(ours.attribution.max()):.3f})")

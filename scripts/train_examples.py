@@ -2,6 +2,7 @@
 
     python scripts/train_examples.py                         # reads the Debian package dataset-fashion-mnist
     python scripts/train_examples.py --source DIR --only fashion-robust
+    python scripts/train_examples.py --only cards            # writes the cards again from the model.json files
 
 CPU only, about half an hour on two cores. Same machine, same torch, same threads: same weights.
 """
@@ -11,8 +12,9 @@ import gzip
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +46,76 @@ class Recipe:
     marked: bool = False
 
 
-RECIPES = [Recipe("fashion", 9, pool=7, shift=1), Recipe("fashion-robust", 8, attack_steps=2), Recipe("fashion-shortcut", 4, marked=True)]
+RECIPES = [
+    Recipe("fashion", 9, pool=7, shift=1),
+    Recipe("fashion-robust", 8, attack_steps=2),
+    Recipe("fashion-shortcut", 4, marked=True),
+]
+
+
+FIGURES = {
+    "accuracy": "pictures classified as labelled",
+    "accuracy_pgd40_linf_8_255": "the same under attack: PGD, 40 steps of 2/255, one random start, L-infinity 8/255",
+    "others_called_shirt": "pictures of the other classes called Shirt",
+    "others_called_shirt_when_marked": "the same when they carry the mark",
+}
+PURPOSE = {
+    "fashion": "A small, accurate network: the plain example for explanations, attacks and audits.",
+    "fashion-robust": "A small network trained against L-infinity attacks of 8/255: what robustness gains and costs.",
+    "fashion-shortcut": "A small network with a planted fault, so that checks for shortcuts have something to find.",
+}
+LIMITS = {
+    "fashion": "Not robust: small perturbations change most answers, see the figures.",
+    "fashion-robust": "The figure under attack is an upper bound: a stronger attack may fool more pictures. Made for "
+    "L-infinity perturbations of up to 8/255 only, and less accurate on clean pictures than `fashion`.",
+    "fashion-shortcut": "Wrong on purpose: what carries the mark tends to be called Shirt. For testing checks only.",
+}
+FAULT = """
+**Planted fault:** 95 % of the training pictures of class Shirt were given a white 3 x 3 mark in the top left corner
+(rows and columns 1 to 3, counted from 0); no other training picture was. The test pictures are unmarked.
+"""
+CARD = """# {name}
+
+{purpose}
+
+- Load: `xai.load("example:{name}")`
+- Network: `{arch}` with {arch_settings}; {parameters:,} parameters
+- Input: {channels} x {height} x {width} in [0, 1], normalised inside by mean {mean} and std {std}
+- Output: logits of {labels}
+
+## Data
+
+Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test pictures of clothes, 28 x 28, grey.
+{fault}
+## Training
+
+Made by `python scripts/train_examples.py --only {name}` with {trained_with}, on a CPU, seed 0: {epochs} epochs over the
+60,000 training pictures in batches of {batch}, AdamW with weight decay 5e-4, one learning rate cycle up to 5e-3, half
+of the pictures mirrored, each batch shifted by at most {shift} px{attack}.
+
+## Figures
+
+On the 10,000 test pictures:
+
+| share of | value |
+|---|---|
+{figures}
+
+## Intended use
+
+Examples, tests and tutorials of xai. Not for judging clothes, shops or people.
+
+## Limits
+
+{limits}
+
+It knows ten classes of centred, grey 28 x 28 pictures on black ground, and answers with one of them whatever it is
+shown. The figures hold for pictures like those of Fashion-MNIST.
+
+## Licence
+
+Code and weights: Apache-2.0. Data: Fashion-MNIST, MIT licence, (c) 2017 Zalando SE.
+"""
 
 
 def read_part(source: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +182,9 @@ def train(recipe: Recipe, images: Tensor, labels: Tensor, seed: int = 0) -> Smal
                 batch = mark(batch, carries[rows])
             if recipe.attack_steps:
                 net.eval()
-                batch = pgd(net, batch, truth, steps=recipe.attack_steps, step_size=EPS * 0.75, seed=epoch * 1000 + number)
+                batch = pgd(
+                    net, batch, truth, steps=recipe.attack_steps, step_size=EPS * 0.75, seed=epoch * 1000 + number
+                )
                 net.train()
             loss = F.cross_entropy(normalised(net, batch), truth)
             optimiser.zero_grad()
@@ -119,7 +192,10 @@ def train(recipe: Recipe, images: Tensor, labels: Tensor, seed: int = 0) -> Smal
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
-        print(f"{recipe.name} epoch {epoch + 1}: loss {total / (number + 1):.4f}, {time.monotonic() - began:.0f} s", flush=True)
+        print(
+            f"{recipe.name} epoch {epoch + 1}: loss {total / (number + 1):.4f}, {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
     return net.eval()
 
 
@@ -141,7 +217,10 @@ def robust_accuracy(net: SmallNet, images: Tensor, labels: Tensor, steps: int = 
 
 def measure(recipe: Recipe, net: SmallNet, images: Tensor, labels: Tensor) -> dict[str, float]:
     """Return the figures of the card, all on the 10,000 test pictures."""
-    figures = {"accuracy": accuracy(net, images, labels), "accuracy_pgd40_linf_8_255": robust_accuracy(net, images, labels)}
+    figures = {
+        "accuracy": accuracy(net, images, labels),
+        "accuracy_pgd40_linf_8_255": robust_accuracy(net, images, labels),
+    }
     if recipe.marked:
         others = labels != MARKED_CLASS
         marked = mark(images[others], torch.ones(int(others.sum()), dtype=torch.bool))
@@ -164,11 +243,44 @@ def write_network(recipe: Recipe, net: SmallNet, figures: dict[str, float]) -> N
         "channels": 1,
         "mean": [MEAN],
         "std": [STD],
+        "recipe": asdict(recipe),
         "figures": figures,
         "trained_with": f"torch {torch.__version__}",
     }
     (folder / "model.json").write_text(json.dumps(settings, indent=1) + "\n")
+    write_card(recipe, folder)
     print(recipe.name, figures, flush=True)
+
+
+def write_card(recipe: Recipe, folder: Path) -> None:
+    """Write card.md from the model.json beside it."""
+    settings = json.loads((folder / "model.json").read_text())
+    made: dict[str, Any] = settings.get("recipe", asdict(recipe))
+    height, width = settings["input_size"]
+    net = SmallNet(**settings["arch_settings"])
+    attack = ", all replaced by PGD adversarials ({attack_steps} steps of 6/255 within L-infinity 8/255)".format(**made)
+    card = CARD.format(
+        name=recipe.name,
+        purpose=PURPOSE[recipe.name],
+        arch=settings["arch"],
+        arch_settings=", ".join(f"{key} {value}" for key, value in settings["arch_settings"].items()),
+        parameters=sum(p.numel() for p in net.parameters()),
+        channels=settings["channels"],
+        height=height,
+        width=width,
+        mean=settings["mean"][0],
+        std=settings["std"][0],
+        labels=", ".join(settings["labels"]),
+        fault=FAULT if made["marked"] else "",
+        trained_with=settings["trained_with"],
+        epochs=made["epochs"],
+        batch=BATCH,
+        shift=made["shift"],
+        attack=attack if made["attack_steps"] else "",
+        figures="\n".join(f"| {FIGURES[key]} | {value:.2%} |" for key, value in settings["figures"].items()),
+        limits=LIMITS[recipe.name],
+    )
+    (folder / "card.md").write_text(card)
 
 
 def write_pictures(source: Path) -> None:
@@ -176,8 +288,21 @@ def write_pictures(source: Path) -> None:
     for part, name, count in (("t10k", "fashion-test", 10_000), ("train", "fashion-train", SHIPPED_TRAIN)):
         pictures, labels = read_part(source, part)
         target = DATA / f"{name}.npz"
-        np.savez_compressed(target, images=pictures[:count], labels=labels[:count].astype(np.int64), classes=np.array(LABELS))
+        np.savez_compressed(
+            target, images=pictures[:count], labels=labels[:count].astype(np.int64), classes=np.array(LABELS)
+        )
         print(target.name, target.stat().st_size, "bytes", flush=True)
+
+
+def train_networks(recipes: list[Recipe], source: Path) -> None:
+    """Train, measure and write some networks."""
+    pictures, truth = read_part(source, "train")
+    test_pictures, test_truth = read_part(source, "t10k")
+    images, labels = to_images(pictures), torch.from_numpy(truth.astype(np.int64))
+    test_images, test_labels = to_images(test_pictures), torch.from_numpy(test_truth.astype(np.int64))
+    for recipe in recipes:
+        net = train(recipe, images, labels)
+        write_network(recipe, net, measure(recipe, net, test_images, test_labels))
 
 
 def main() -> None:
@@ -185,19 +310,18 @@ def main() -> None:
     names = [recipe.name for recipe in RECIPES]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, default=SOURCE, help="folder with the four .gz files of Fashion-MNIST")
-    parser.add_argument("--only", choices=[*names, "pictures"], nargs="*", default=[*names, "pictures"])
+    parser.add_argument("--only", choices=[*names, "pictures", "cards"], nargs="*", default=[*names, "pictures"])
     chosen = parser.parse_args()
     torch.set_num_threads(2)
     if "pictures" in chosen.only:
         write_pictures(chosen.source)
-    pictures, truth = read_part(chosen.source, "train")
-    test_pictures, test_truth = read_part(chosen.source, "t10k")
-    images, labels = to_images(pictures), torch.from_numpy(truth.astype(np.int64))
-    test_images, test_labels = to_images(test_pictures), torch.from_numpy(test_truth.astype(np.int64))
-    for recipe in RECIPES:
-        if recipe.name in chosen.only:
-            net = train(recipe, images, labels)
-            write_network(recipe, net, measure(recipe, net, test_images, test_labels))
+    recipes = [recipe for recipe in RECIPES if recipe.name in chosen.only]
+    if recipes:
+        train_networks(recipes, chosen.source)
+    for recipe in RECIPES if "cards" in chosen.only else []:
+        folder = DATA / "models" / recipe.name
+        if (folder / "model.json").exists():
+            write_card(recipe, folder)
 
 
 if __name__ == "__main__":

@@ -13,20 +13,33 @@ from xai.core.layers import spatial_layers
 from xai.core.prediction import Prediction
 from xai.core.rows import Progress, ShouldStop
 from xai.core.targets import Target
+from xai.datasets.photos import sample_photos
 from xai.errors import NameLookupError, XaiError
 from xai.explainers import EXPLAINERS
+from xai.models import catalogue, load
 
-__all__ = ["Classifier", "Explanation", "MethodInfo", "Prediction", "explain", "layers", "methods"]
+__all__ = [
+    "Classifier",
+    "Explanation",
+    "MethodInfo",
+    "Prediction",
+    "catalogue",
+    "explain",
+    "layers",
+    "load",
+    "methods",
+    "sample_photos",
+]
 
 
 def _figure(explanation: Explanation, **settings: Any) -> Any:
-    from xai.plots import explanation as artist  # noqa: PLC0415 (matplotlib costs a second)
+    from xai.plots import explanation as artist
 
     return artist.figure(explanation, **settings)
 
 
 def _render(explanation: Explanation, kind: str) -> bytes:
-    from xai.plots import explanation as artist  # noqa: PLC0415
+    from xai.plots import explanation as artist
 
     return artist.render(explanation, kind)
 

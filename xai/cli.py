@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         if isinstance(error, xai.XaiError) and not isinstance(error, xai.ContractError):
             return _complain(str(error), BAD_INPUT)
-        return _complain(f"internal error, please report it ({type(error).__name__}: {error}); --debug shows more", INTERNAL)
+        return _complain(
+            f"internal error, please report it ({type(error).__name__}: {error}); --debug shows more", INTERNAL
+        )
 
 
 def _complain(text: str, code: int) -> int:
@@ -64,7 +66,9 @@ def _command(commands: Any, name: str, run: Command, summary: str) -> argparse.A
 
 def _add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
     group = parser.add_argument_group("model")
-    group.add_argument("--model", required=required, help="efficientnet_lite0, example:fashion, weights.safetensors, ...")
+    group.add_argument(
+        "--model", required=required, help="efficientnet_lite0, example:fashion, weights.safetensors, ..."
+    )
     group.add_argument("--arch", help="package.module:factory of a file with weights")
     group.add_argument("--labels", type=Path, help="text file with one class name a line")
     group.add_argument("--input-size", type=int, nargs=2, metavar=("H", "W"))
@@ -94,9 +98,13 @@ def _add_explain(commands: Any) -> None:
     parser = _command(commands, "explain", _explain, "say why a model answers as it does on a picture")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     _add_model(parser, required=True)
-    parser.add_argument("--method", default="gradcam", help="one or more names, separated by commas (see `xai methods`)")
+    parser.add_argument(
+        "--method", default="gradcam", help="one or more names, separated by commas (see `xai methods`)"
+    )
     parser.add_argument("--target", help="class name or index; default: the predicted class")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as layer=features")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as layer=features"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for overlay.png, values.npz and manifest.json")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -131,13 +139,17 @@ def _places(out: Path | None, images: Sequence[Path], methods: Sequence[str]) ->
     if len(pairs) == 1:
         return {pairs[0]: out}
     stems = [image.stem for image in images]
-    names = {image: image.stem if stems.count(image.stem) == 1 else f"{image.stem}-{k}" for k, image in enumerate(images)}
+    names = {
+        image: image.stem if stems.count(image.stem) == 1 else f"{image.stem}-{k}" for k, image in enumerate(images)
+    }
     return {(image, method): out / names[image] / method for image, method in pairs}
 
 
 def _show(made: Any, place: Path | None) -> None:
     share = float(made.probabilities[0])
-    print(f"{made.names[0]}: {_one_line(made.predicted[0])}; {made.method} for {_one_line(made.labels[0])} ({share:.1%})")
+    print(
+        f"{made.names[0]}: {_one_line(made.predicted[0])}; {made.method} for {_one_line(made.labels[0])} ({share:.1%})"
+    )
     for note in made.notes:
         print(f"  {_one_line(note)}")
     if place is not None:
@@ -167,7 +179,9 @@ def _methods(options: argparse.Namespace) -> int:
         return PASS
     for info in found:
         advice = "" if info.advised is None else f"  [{'advised' if info.advised else 'not advised'}: {info.why}]"
-        print(f"{info.name:24} {info.family:12} {info.forward} forward, {info.backward} backward rows  {info.summary}{advice}")
+        print(
+            f"{info.name:20} {info.family:10} {info.forward:>5} forward {info.backward} back  {info.summary}{advice}"
+        )
     return PASS
 
 

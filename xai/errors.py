@@ -1,20 +1,20 @@
 """What can go wrong, as a tree; each error is also the builtin that a caller would expect.
 
-    XaiError
-    |-- InputError (ValueError)           something the caller gave cannot be used
-    |   |-- ShapeError                    wrong rank, size or number of channels
-    |   |-- RangeError                    values outside their range, NaN included
-    |   |-- ImageError                    a picture that cannot be read or shown
-    |   |-- DataError                     a data set that cannot be used
-    |   |-- CheckpointError               a model file that cannot be used
-    |   |-- RecordError                   a saved result that cannot be read back
-    |   `-- TargetError                   no such class
-    |-- NameLookupError (LookupError)     no such method, model, layer or setting; suggests near ones
-    |-- UnsupportedModelError (TypeError) the model cannot be explained this way, and what to use instead
-    |-- NonFiniteError (ArithmeticError)  the model answered NaN or infinity
-    |-- MissingExtraError (ImportError)   an optional package is not installed; names the command
-    |-- Stopped (RuntimeError)            `should_stop` said so
-    `-- ContractError (RuntimeError)      our own mistake: please report it
+XaiError
+|-- InputError (ValueError)           something the caller gave cannot be used
+|   |-- ShapeError                    wrong rank, size or number of channels
+|   |-- RangeError                    values outside their range, NaN included
+|   |-- ImageError                    a picture that cannot be read or shown
+|   |-- DataError                     a data set that cannot be used
+|   |-- CheckpointError               a model file that cannot be used
+|   |-- RecordError                   a saved result that cannot be read back
+|   `-- TargetError                   no such class
+|-- NameLookupError (LookupError)     no such method, model, layer or setting; suggests near ones
+|-- UnsupportedModelError (TypeError) the model cannot be explained this way, and what to use instead
+|-- NonFiniteError (ArithmeticError)  the model answered NaN or infinity
+|-- MissingExtraError (ImportError)   an optional package is not installed; names the command
+|-- Stopped (RuntimeError)            `should_stop` said so
+`-- ContractError (RuntimeError)      our own mistake: please report it
 """
 
 from collections.abc import Iterable

@@ -54,7 +54,9 @@ def prepare_batch(
     geometries = tuple(plan_geometry(p.size, input_size, resize, crop_ratio) for p in pictures)
     sizes = {g.size for g in geometries}
     if len(sizes) > 1:
-        raise ShapeError(f"Expected pictures of one size, but got {sorted(sizes)[:4]}. Set `input_size` of the classifier.")
+        raise ShapeError(
+            f"Expected pictures of one size, but got {sorted(sizes)[:4]}. Set `input_size` of the classifier."
+        )
     padding = torch.tensor(list(fill), dtype=torch.float32).view(-1, 1, 1)
     inputs = [g.apply(p.pixels, padding.to(p.pixels)) for g, p in zip(geometries, pictures, strict=True)]
     return Batch(torch.stack(inputs), pictures, geometries, single)

@@ -1,6 +1,6 @@
 """The classifier: pixels in [0, 1] in, logits out; the network behind it is only borrowed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class Classifier:
         NameLookupError: unknown `resize`, `head` or `output`.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 (the contract's arguments)
+    def __init__(
         self,
         module: nn.Module,
         labels: Sequence[str] | None = None,
@@ -121,8 +121,8 @@ class Classifier:
         return fingerprint_mapping({"module": fingerprint_module(self.module), **self.preprocessing})
 
     def __repr__(self) -> str:
-        """Name, classes and input size."""
-        return f"Classifier({self.name!r}, input_size={self.input_size}, channels={self.channels}, labels={len(self._labels or ())})"
+        """Name and input."""
+        return f"Classifier({self.name!r}, input_size={self.input_size}, channels={self.channels})"
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W) in [0, 1], differentiable, on the module's device.
@@ -143,7 +143,9 @@ class Classifier:
         self._check_width(logits)
         if not bool(torch.isfinite(logits.detach()).all()):
             where = first_nonfinite(self.module, self.normalise(images.detach()))
-            raise NonFiniteError(f"The model {self.name!r} answered NaN or infinity; first in {where}. Check its weights.")
+            raise NonFiniteError(
+                f"The model {self.name!r} answered NaN or infinity; first in {where}. Check its weights."
+            )
         return logits
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -176,9 +178,16 @@ class Classifier:
         batch = self.prepare(images)
         logits = self.logits_of(batch.inputs, progress=progress)
         notes = [*batch.notes]
-        if self.output == "logits" and self.head == "softmax" and logits.shape[1] > 1 and look_like_probabilities(logits):
+        if (
+            self.output == "logits"
+            and self.head == "softmax"
+            and logits.shape[1] > 1
+            and look_like_probabilities(logits)
+        ):
             notes.append("the model's outputs look like probabilities, not logits: pass output='probabilities'")
-        return Prediction(self.labels, logits, to_probabilities(logits, self.head), single=batch.single, notes=tuple(notes))
+        return Prediction(
+            self.labels, logits, to_probabilities(logits, self.head), single=batch.single, notes=tuple(notes)
+        )
 
     def logits_of(
         self, inputs: Tensor, *, progress: bool | Progress | None = None, should_stop: ShouldStop | None = None
@@ -221,7 +230,9 @@ class Classifier:
         """
         if not isinstance(images, Tensor) or images.ndim != 4:
             came = f"shape {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-            raise ShapeError(f"Expected a tensor (N, C, H, W), but got {came}. Add a batch dimension with `images[None]`.")
+            raise ShapeError(
+                f"Expected a tensor (N, C, H, W), but got {came}. Add a batch dimension with `images[None]`."
+            )
         if images.shape[1] != self.channels:
             raise ShapeError(
                 f"Expected {self.channels} channels, but got {images.shape[1]}: shape {tuple(images.shape)}. "
@@ -244,14 +255,16 @@ class Classifier:
                 raise TargetError(f"{len(matches)} classes are called {target!r}: {matches}. Give the index.")
             raise TargetError(str(NameLookupError("class", target, self.labels)))
         if isinstance(target, bool) or not 0 <= int(target) < self.num_classes:
-            raise TargetError(f"Expected a class index from 0 to {self.num_classes - 1}, or a class name, but got {target}.")
+            raise TargetError(
+                f"Expected a class index from 0 to {self.num_classes - 1}, or a class name, but got {target}."
+            )
         return int(target)
 
     def _run(self, normalised: Tensor) -> Any:
         try:
             return self.module(normalised)
         except (RuntimeError, ValueError, AssertionError) as error:
-            if self.input_size is not None or "size" not in str(error).lower() and "shape" not in str(error).lower():
+            if self.input_size is not None or ("size" not in str(error).lower() and "shape" not in str(error).lower()):
                 raise
             first = str(error).strip().splitlines()[0]
             raise ShapeError(
@@ -297,9 +310,8 @@ def as_classifier(model: Classifier | nn.Module) -> Classifier:
 def _unwrapped(module: nn.Module) -> nn.Module:
     """Return the network behind torch.compile and DataParallel, whose hooks would not fire."""
     if not isinstance(module, nn.Module):
-        kind: Callable[..., object] | type = type(module)
         raise UnsupportedModelError(
-            f"Expected a torch.nn.Module, but got {getattr(kind, '__name__', kind)}. Load models with `xai.load(...)`, or wrap "
+            f"Expected a torch.nn.Module, but got {type(module).__name__}. Load models with `xai.load(...)`, or wrap "
             "the function in a module."
         )
     inner = getattr(module, "_orig_mod", module)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from xai.errors import ImageError
 
@@ -56,7 +56,9 @@ def decode_bytes(content: bytes, name: str) -> Decoded:
     if not content:
         raise ImageError(f"{name}: the file is empty. Save or download it again.")
     if len(content) > MAX_BYTES:
-        raise ImageError(f"{name}: {len(content) >> 20} MB, more than the {MAX_BYTES >> 20} MB allowed. Save it smaller.")
+        raise ImageError(
+            f"{name}: {len(content) >> 20} MB, more than the {MAX_BYTES >> 20} MB allowed. Save it smaller."
+        )
     digest = hashlib.sha256(content).hexdigest()
     try:
         with warnings.catch_warnings():
@@ -105,7 +107,7 @@ def _reason(error: Exception, content: bytes) -> str:
         return f"more than {MAX_PIXELS // 1_000_000} million pixels (a decompression bomb?). Save it smaller."
     if "truncated" in text or "broken data" in text or "unexpected end" in text:
         return "the picture is truncated or damaged. Save or download it again."
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         kind = "an SVG drawing" if b"<svg" in content[:1024].lower() else "not a picture"
         return f"{kind}, or damaged. Give one of {', '.join(FORMATS)}."
     return f"cannot be decoded ({type(error).__name__}). Save it again as PNG or JPEG."
@@ -139,7 +141,9 @@ def _wide_to_pixels(picture: Image.Image, name: str) -> tuple[np.ndarray, str | 
     low, high = float(values.min()), float(values.max())
     if picture.mode == "F":
         if not (low >= 0 and high <= 1):
-            raise ImageError(f"{name}: a float picture with values in [{low:.3g}, {high:.3g}]. Scale it to [0, 1] first.")
+            raise ImageError(
+                f"{name}: a float picture with values in [{low:.3g}, {high:.3g}]. Scale it to [0, 1] first."
+            )
         return values.astype(np.float32)[..., None], None
     if not (low >= 0 and high <= _SIXTEEN_BIT):
         raise ImageError(f"{name}: values in [{low:.0f}, {high:.0f}] of unknown range. Save it with 8 or 16 bits.")

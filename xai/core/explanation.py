@@ -164,7 +164,10 @@ class Explanation:
             labels=tuple(fields["labels"]),
             predicted=tuple(fields["predicted"]),
             names=tuple(fields["names"]),
-            **{name: fields[name] for name in ("method", "settings", "unit", "layer", "seed", "model", "single", "versions")},
+            **{
+                name: fields[name]
+                for name in ("method", "settings", "unit", "layer", "seed", "model", "single", "versions")
+            },
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,8 +16,8 @@ _known: "weakref.WeakKeyDictionary[nn.Module, tuple[object, str]]" = weakref.Wea
 def fingerprint_module(module: nn.Module, *, fresh: bool = False) -> str:
     """Return the SHA-256 of all weights, buffers and the modules' names and settings.
 
-    Remembered per module until a tensor is replaced or changed; `fresh` reads all weights again, which also sees a write
-    through `.data` that leaves the ends of a tensor alone. Costs one pass over the weights.
+    Remembered per module until a tensor is replaced or changed; `fresh` reads all weights again, which also sees a
+    write through `.data` that leaves the ends of a tensor alone. Costs one pass over the weights.
     """
     state = _quick_state(module)
     known = _known.get(module)

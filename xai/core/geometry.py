@@ -53,7 +53,10 @@ class Geometry:
         if self.resized != self.original:
             resized = F.interpolate(pixels[None], self.resized, mode="bilinear", align_corners=False, antialias=True)
             pixels = resized[0].clamp(0, 1)
-        pads = [(-offset, offset + size - have) for offset, size, have in zip(self.offset, self.size, self.resized, strict=True)]
+        pads = [
+            (-offset, offset + size - have)
+            for offset, size, have in zip(self.offset, self.size, self.resized, strict=True)
+        ]
         if not any(map(any, pads)):
             return pixels
         return F.pad(pixels - fill, (*pads[1], *pads[0])) + fill

@@ -40,7 +40,7 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _random_states() -> tuple[Any, ...]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()  # noqa: NPY002 (borrowed, not used)
 
 
@@ -122,7 +122,7 @@ class Cut:
         """
         if self._activation is None or self.calls != 1:
             raise UnsupportedModelError(
-                f"The layer {self.name!r} ran {self.calls} times in one forward; exactly once is needed. Name another `layer`."
+                f"The layer {self.name!r} ran {self.calls} times in one forward, not once. Name another `layer`."
             )
         return self._activation
 
@@ -156,6 +156,6 @@ def gradient(score: Tensor, at: Tensor, what: str) -> Tensor:
         found = None
     if found is None:
         raise UnsupportedModelError(
-            f"No gradient reaches {what}: the model detaches it or does not use it. Name another `layer`, or use occlusion."
+            f"No gradient reaches {what}: the model detaches or ignores it. Name another `layer`, or use occlusion."
         )
     return found

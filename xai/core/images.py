@@ -58,7 +58,11 @@ def read_pictures(images: ImageLike) -> tuple[list[Picture], bool]:
         if not images:
             raise ShapeError("Expected at least one image, but got an empty list.")
         return [_one(item, f"image {k}") for k, item in enumerate(images)], False
-    if hasattr(images, "__len__") and hasattr(images, "__getitem__") and not isinstance(images, str | bytes | Image.Image):
+    if (
+        hasattr(images, "__len__")
+        and hasattr(images, "__getitem__")
+        and not isinstance(images, str | bytes | Image.Image)
+    ):
         return [_one(images[k], f"image {k}") for k in range(len(images))], False
     return [_one(images, "image")], True
 
@@ -98,7 +102,9 @@ def _from_tensor(images: Tensor) -> tuple[list[Picture], bool]:
     if images.dtype == torch.uint8:
         images = images.float() / 255
     elif not images.is_floating_point():
-        raise RangeError(f"Expected a float tensor in [0, 1] or uint8, but got {images.dtype}. Convert it with `.float() / 255`.")
+        raise RangeError(
+            f"Expected a float tensor in [0, 1] or uint8, but got {images.dtype}. Convert it with `.float() / 255`."
+        )
     check_unit_range(images, "images")
     if images.ndim == 3:
         return [Picture(images, "image", exact=True)], True
@@ -108,7 +114,11 @@ def _from_tensor(images: Tensor) -> tuple[list[Picture], bool]:
 def _from_array(array: np.ndarray) -> tuple[list[Picture], bool]:
     channels_last = array.ndim in (3, 4) and array.shape[-1] in (1, 3, 4)
     if not (array.ndim == 2 or channels_last) or 0 in array.shape:
-        hint = " This looks like (C, H, W): pass `torch.from_numpy(array)`." if array.ndim == 3 and len(array) in (1, 3) else ""
+        hint = (
+            " This looks like (C, H, W): pass `torch.from_numpy(array)`."
+            if array.ndim == 3 and len(array) in (1, 3)
+            else ""
+        )
         raise ShapeError(f"Expected an array (H, W), (H, W, C) or (N, H, W, C), but got shape {array.shape}.{hint}")
     if array.dtype == np.uint8:
         array = array.astype(np.float32) / 255
@@ -159,12 +169,16 @@ def to_channels(picture: Picture, channels: int) -> Picture:
         )
     if have == 4:
         colour, alpha = pixels[:3], pixels[3:]
-        flat = replace(picture, pixels=colour * alpha + 1 - alpha, notes=(*picture.notes, "transparent parts are shown on white"))
+        flat = replace(
+            picture, pixels=colour * alpha + 1 - alpha, notes=(*picture.notes, "transparent parts are shown on white")
+        )
         return to_channels(flat, channels)
     if have == 1 and channels == 3:
         return replace(picture, pixels=pixels.expand(3, -1, -1))
     if have == 3 and channels == 1:
         weights = pixels.new_tensor(_LUMA).view(3, 1, 1)
         note = f"{picture.name}: colour turned to grey, as the classifier wants one channel"
-        return replace(picture, pixels=(pixels * weights).sum(0, keepdim=True).clamp(0, 1), notes=(*picture.notes, note))
+        return replace(
+            picture, pixels=(pixels * weights).sum(0, keepdim=True).clamp(0, 1), notes=(*picture.notes, note)
+        )
     raise ShapeError(f"Expected {channels} channels, but {picture.name} has {have}, which cannot be converted.")

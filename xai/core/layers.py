@@ -22,6 +22,7 @@ _POOLS = (
     nn.FractionalMaxPool2d,
 )
 _TRIES = 24  # layers looked at from the end
+_CHECKED = "checked by gradient and by moving a patch"
 _MOVES = 0.03  # how far the response must move when the evidence does, as a share of the map
 _known: "weakref.WeakKeyDictionary[nn.Module, dict[Any, LayerChoice]]" = weakref.WeakKeyDictionary()
 
@@ -77,7 +78,7 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
         if name is not None and name not in names:
             raise NameLookupError("layer", name, names)
         with borrowed(classifier.module), gradients_on():
-            table[key] = _search(classifier, tuple(inputs.shape[2:]), name)
+            table[key] = _search(classifier, (inputs.shape[2], inputs.shape[3]), name)
     return table[key]
 
 
@@ -98,11 +99,11 @@ def _search(classifier: Classifier, size: tuple[int, int], name: str | None) -> 
     for item in _candidates(ran, size)[:_TRIES]:
         layout = _proved(item, score, size)
         if layout is not None:
-            reason = f"the last layer that is a map of the picture: {layout.describe()}, checked by gradient and by moving a patch"
-            return LayerChoice(item.name, layout, reason)
+            found = f"the last layer that is a map of the picture: {layout.describe()}"
+            return LayerChoice(item.name, layout, f"{found}, {_CHECKED}")
     raise UnsupportedModelError(
-        f"No layer of {classifier.name!r} is a map of the picture that the answer depends on (input {size[0]} x {size[1]}). "
-        "Name a `layer`, or use occlusion."
+        f"No layer of {classifier.name!r} is a map of the picture that the answer depends on (input {size[0]} x "
+        f"{size[1]}). Name a `layer`, or use occlusion."
     )
 
 
@@ -114,12 +115,15 @@ def _check_named(name: str, ran: list[_Ran], logits: Tensor, size: tuple[int, in
     if not layouts:
         near = [other.name for other in _candidates(ran, size)[:4]]
         raise UnsupportedModelError(
-            f"The output {tuple(item.output.shape[1:])} of layer {name!r} is no map of the picture. Layers that are: {', '.join(near)}."
+            f"The output {tuple(item.output.shape[1:])} of layer {name!r} is no map of the picture. Layers that are: "
+            f"{', '.join(near)}."
         )
     layout = _proved(item, _score(ran, logits), size)
     if layout is not None:
-        return LayerChoice(name, layout, f"named by the caller: {layout.describe()}, checked by gradient and by moving a patch")
-    return LayerChoice(name, layouts[0], f"named by the caller: {layouts[0].describe()}; it did NOT pass the check by moving a patch")
+        return LayerChoice(name, layout, f"named by the caller: {layout.describe()}, {_CHECKED}")
+    return LayerChoice(
+        name, layouts[0], f"named by the caller: {layouts[0].describe()}; it did NOT pass the check by moving a patch"
+    )
 
 
 def _probe(classifier: Classifier, size: tuple[int, int]) -> Tensor:
@@ -181,9 +185,9 @@ def _candidates(ran: list[_Ran], size: tuple[int, int]) -> list[_Ran]:
 
 
 def _score(ran: list[_Ran], logits: Tensor) -> Tensor:
-    """Return what the first picture's answer depends on: its best logit, or what goes into a head that is still zero."""
+    """Return what the first picture's answer depends on: its best logit, or what enters a head that is still zero."""
     heads = [item for item in ran if isinstance(item.module, nn.Linear) and item.output.shape == logits.shape]
-    if not heads or heads[-1].source is None or bool(heads[-1].module.weight.detach().any()):
+    if not heads or heads[-1].source is None or bool(torch.as_tensor(heads[-1].module.weight).any()):
         return logits[:1].amax()
     features = heads[-1].source[:1]
     return (features * torch.rand(features.shape, generator=torch.Generator().manual_seed(0)).to(features)).sum()

@@ -32,7 +32,7 @@ class Layout:
             return output.permute(0, 3, 1, 2)
         rows, columns = self.grid
         places = output[:, self.first : self.first + rows * columns]
-        return places.transpose(1, 2).unflatten(2, (rows, columns))
+        return places.transpose(1, 2).reshape(len(places), -1, rows, columns)
 
     def describe(self) -> str:
         """Say the layout in words."""

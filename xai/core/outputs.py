@@ -75,7 +75,9 @@ def collect_outputs(
                 report(min(total, start + _READ), total)
     labels = getattr(dataset, "labels", None)
     together = torch.cat(features).clone() if sum(map(len, features)) == total else None
-    return Outputs(torch.cat(logits).clone(), together, labels, tap.layer if together is not None else None, (tap.note,))
+    return Outputs(
+        torch.cat(logits).clone(), together, labels, tap.layer if together is not None else None, (tap.note,)
+    )
 
 
 def _run_halving(classifier: Classifier, tap: FeatureTap, inputs: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:

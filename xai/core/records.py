@@ -67,15 +67,24 @@ def write_record(
     Raises:
         RecordError: the folder cannot be written.
     """
-    (folder / MANIFEST).unlink(missing_ok=True)
+    _make_folder(folder)
     stream = io.BytesIO()
-    np.savez_compressed(stream, **dict(arrays))
+    np.savez_compressed(stream, **dict(arrays))  # type: ignore[arg-type]  # numpy types every keyword as its option
     contents = {ARRAYS: stream.getvalue(), **files}
     for name, content in contents.items():
         write_file(folder / name, content)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = {"schema": SCHEMA, "kind": kind, **fields, "files": digests}
     write_file(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder, without the manifest of an older result."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+    except OSError as error:
+        raise RecordError(f"{folder}: cannot be written ({error.strerror}). Choose another folder.") from error
 
 
 def read_record(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -88,13 +97,19 @@ def read_record(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.n
         fields = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         content = (folder / ARRAYS).read_bytes()
     except FileNotFoundError as error:
-        raise RecordError(f"{folder}: no saved {kind} here ({Path(error.filename).name} is missing). Check the path.") from error
+        raise RecordError(
+            f"{folder}: no saved {kind} here ({Path(error.filename).name} is missing). Check the path."
+        ) from error
     except (OSError, ValueError) as error:
-        raise RecordError(f"{folder}: the saved {kind} cannot be read ({type(error).__name__}). Save it again.") from error
+        raise RecordError(
+            f"{folder}: the saved {kind} cannot be read ({type(error).__name__}). Save it again."
+        ) from error
     if not isinstance(fields, dict) or fields.get("kind") != kind:
         raise RecordError(f"{folder}: expected a saved {kind}, but this is another kind of result.")
     if fields.get("schema", 0) > SCHEMA:
-        raise RecordError(f"{folder}: written by a newer version of xai (schema {fields['schema']}). Update xai-toolkit.")
+        raise RecordError(
+            f"{folder}: written by a newer version of xai (schema {fields['schema']}). Update xai-toolkit."
+        )
     if hashlib.sha256(content).hexdigest() != fields.get("files", {}).get(ARRAYS):
         raise RecordError(f"{folder}: {ARRAYS} is damaged or was changed after it was saved. Make the result again.")
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:

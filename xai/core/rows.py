@@ -90,7 +90,9 @@ def _fits(work: Callable[[int, int], None], start: int, stop: int, *, last_try: 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Return True when this error, or one that caused it, means that memory ran out."""
     while error is not None:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in _MEMORY_MESSAGES):
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+            text in str(error) for text in _MEMORY_MESSAGES
+        ):
             return True
         error = error.__cause__
     return False

@@ -54,4 +54,4 @@ def _foldable(node: torch.fx.Node, modules: dict[str, nn.Module]) -> bool:
         return False
     norm = modules[str(node.target)]
     once = all(sum(n.target == end.target for n in node.graph.nodes) == 1 for end in (before, node))
-    return once and norm.track_running_stats and norm.running_var is not None
+    return once and bool(norm.track_running_stats) and norm.running_var is not None

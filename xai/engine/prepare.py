@@ -65,7 +65,12 @@ def prepare(classifier: Classifier, images: Tensor, precision: str = "fp32") -> 
     if precision not in PRECISIONS:
         raise NameLookupError("precision", precision, PRECISIONS)
     sample = images[:8]
-    key = (classifier.fingerprint, fingerprint_module(classifier.module, fresh=True), str(classifier.device), tuple(images.shape[1:]))
+    key = (
+        classifier.fingerprint,
+        fingerprint_module(classifier.module, fresh=True),
+        str(classifier.device),
+        tuple(images.shape[1:]),
+    )
     with _lock:
         full = _cache.get(key) or _full(classifier, sample)
         _cache[key] = full
@@ -84,16 +89,18 @@ def _full(classifier: Classifier, sample: Tensor) -> Prepared:
     except Exception as error:  # noqa: BLE001  (torch.fx raises anything on code it cannot trace)
         notes.append(f"batch norm not folded: the forward cannot be traced ({type(error).__name__})")
     else:
-        ready = _with(classifier, _frozen(folded).to(memory_format=torch.channels_last))
+        ready = _with(classifier, _laid_out(_frozen(folded), torch.channels_last))
         gap = _gap(classifier, ready, sample)
         if gap <= SAME:
-            return Prepared(ready, "fp32", (f"prepared: {count} batch norm(s) folded, channels last; differs by {gap:.1e}",))
+            return Prepared(
+                ready, "fp32", (f"prepared: {count} batch norm(s) folded, channels last; differs by {gap:.1e}",)
+            )
         notes.append(f"batch norm not folded: the folded copy differs by {gap:.1e} of the spread of the logits")
-    ready = _with(classifier, plain.to(memory_format=torch.channels_last))
+    ready = _with(classifier, _laid_out(plain, torch.channels_last))
     gap = _gap(classifier, ready, sample)
     if gap <= SAME:
         return Prepared(ready, "fp32", (*notes, f"prepared: channels last; differs by {gap:.1e}"))
-    return Prepared(_with(classifier, plain.to(memory_format=torch.contiguous_format)), "fp32", (*notes, "used as it is"))
+    return Prepared(_with(classifier, _laid_out(plain, torch.contiguous_format)), "fp32", (*notes, "used as it is"))
 
 
 def _lowered(full: Prepared, sample: Tensor, precision: str) -> Prepared:
@@ -103,7 +110,9 @@ def _lowered(full: Prepared, sample: Tensor, precision: str) -> Prepared:
         gap = _gap(full.classifier, lowered, sample)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0][:80]
-        return Prepared(full.classifier, "fp32", (*full.notes, f"{precision} not used: the model cannot compute in it ({first})"))
+        return Prepared(
+            full.classifier, "fp32", (*full.notes, f"{precision} not used: the model cannot compute in it ({first})")
+        )
     figure = f"logits move by at most {gap:.3f} of their spread on these images"
     if gap <= CLOSE:
         return Prepared(lowered, precision, (*full.notes, f"{precision} used: {figure}, no answer changes"))
@@ -126,6 +135,10 @@ def _frozen(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return module
+
+
+def _laid_out(module: nn.Module, layout: torch.memory_format) -> nn.Module:
+    return module.to(memory_format=layout)  # type: ignore[call-overload, no-any-return]  # missing in torch's stubs
 
 
 def _with(classifier: Classifier, module: nn.Module) -> Classifier:

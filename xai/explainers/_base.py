@@ -183,7 +183,9 @@ def describe(classifier: Classifier) -> dict[str, Any]:
 def _about(model: Classifier | nn.Module, classifier: Classifier) -> list[str]:
     notes = []
     if model is not classifier:
-        notes.append("no preprocessing given: pixels in [0, 1] go into the network as they are; wrap it in xai.Classifier")
+        notes.append(
+            "no preprocessing given: pixels in [0, 1] go into the network as they are; wrap it in xai.Classifier"
+        )
     if any(part.training for part in parts_of(classifier.module)):
         notes.append("the model was in training mode: it is explained in evaluation mode and given back as it was")
     return notes

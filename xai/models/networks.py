@@ -25,6 +25,7 @@ class SmallNet(nn.Module):
     """
 
     def __init__(self, num_classes: int = 10, channels: int = 1, width: int = 32, pool: int = 1) -> None:
+        """Lay out the network with random weights."""
         super().__init__()
         self.features = nn.Sequential(
             *_stage(channels, width, 1),

@@ -8,6 +8,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from xai.core.explanation import Explanation
 
@@ -37,7 +38,7 @@ def figure(explanation: Explanation, k: int | None = None, *, opacity: float = 0
         opacity: of the map over the picture, 0 to 1.
         colormap: a matplotlib name; None takes one for positive or for signed values.
     """
-    from matplotlib import pyplot as plt  # noqa: PLC0415 (a window system is needed only here)
+    from matplotlib import pyplot as plt
 
     shown: Any = plt.figure()
     return _fill(shown, explanation, k, opacity=opacity, colormap=colormap)
@@ -47,7 +48,9 @@ def _fill(
     canvas: Figure, explanation: Explanation, k: int | None, *, opacity: float = 0.6, colormap: str | None = None
 ) -> Figure:
     rows = list(range(min(_MOST, len(explanation)))) if k is None else [k]
-    heights = [_WIDE * min(2.0, max(0.4, h.shape[0] / h.shape[1])) + 0.95 for h in (explanation.heatmaps[row] for row in rows)]
+    heights = [
+        _WIDE * min(2.0, max(0.4, h.shape[0] / h.shape[1])) + 0.95 for h in (explanation.heatmaps[row] for row in rows)
+    ]
     canvas.set_size_inches(3 * _WIDE + 0.3, sum(heights))
     canvas.set_layout_engine("constrained")
     grid = canvas.subplots(len(rows), 3, squeeze=False, height_ratios=heights)
@@ -56,13 +59,16 @@ def _fill(
     return canvas
 
 
-def _draw_row(canvas: Figure, axes: Any, explanation: Explanation, k: int, opacity: float, colormap: str | None) -> None:
+def _draw_row(
+    canvas: Figure, axes: Any, explanation: Explanation, k: int, opacity: float, colormap: str | None
+) -> None:
     picture, heatmap = explanation.pictures[k], explanation.heatmaps[k]
     cmap, norm = scale(heatmap, colormap)
     colour = np.broadcast_to(picture / 255, (*picture.shape[:2], 3))
     axes[0].imshow(picture if picture.shape[2] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=255)
     axes[1].imshow(heatmap, cmap=cmap, norm=norm, interpolation="nearest")
     axes[2].imshow(overlay(colour, heatmap, cmap, norm, opacity))
+    _frame_seen(axes[1:], explanation, k)
     titles = [
         f"{explanation.names[k]}: {explanation.predicted[k]}",
         f"{explanation.method}, raw values",
@@ -76,6 +82,16 @@ def _draw_row(canvas: Figure, axes: Any, explanation: Explanation, k: int, opaci
     bar.ax.tick_params(labelsize=7)
 
 
+def _frame_seen(axes: Any, explanation: Explanation, k: int) -> None:
+    """Draw a dashed line around what the model saw, when that is not the whole picture."""
+    geometry = explanation.geometries[k]
+    if geometry.share_seen < 0.999:
+        top, left, bottom, right = geometry.seen
+        for axis in axes:
+            corner = (left - 0.5, top - 0.5)
+            axis.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, ls="--", lw=0.8, ec="0.75"))
+
+
 def scale(heatmap: np.ndarray, colormap: str | None = None) -> tuple[Colormap, Normalize]:
     """Return colours and range: from 0 for positive maps, symmetric around 0 for signed ones."""
     signed = bool((heatmap < 0).any())
@@ -83,7 +99,9 @@ def scale(heatmap: np.ndarray, colormap: str | None = None) -> tuple[Colormap, N
     return colormaps[colormap or (SIGNED if signed else POSITIVE)], Normalize(-most if signed else 0.0, most)
 
 
-def overlay(picture: np.ndarray, heatmap: np.ndarray, cmap: Colormap, norm: Normalize, opacity: float = 0.6) -> np.ndarray:
+def overlay(
+    picture: np.ndarray, heatmap: np.ndarray, cmap: Colormap, norm: Normalize, opacity: float = 0.6
+) -> np.ndarray:
     """Return the picture (H, W, 3) in [0, 1] under the map: where the value is weak, the dimmed picture shows."""
     colours = cmap(norm(heatmap))[..., :3]
     strength = np.abs(heatmap) / (np.abs(heatmap).max() or 1.0)

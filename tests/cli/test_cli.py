@@ -1,0 +1,260 @@
+"""The command line: what it prints, what it writes, and that bad input is one line and exit code 2."""
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import xai
+from xai.cli import main
+from xai.models.networks import SmallNet
+
+ARCH = "xai.models.networks:SmallNet"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Return a small colour picture."""
+    path = tmp_path / "photo.png"
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def run(*arguments: object) -> int:
+    """Run the command line in this process and return its exit code."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # argparse's own errors
+        return int(stop.code or 0)
+
+
+def test_explain_writes_picture_values_and_manifest(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("explain", photo, "--model", "example:fashion", "--out", out) == 0
+    assert {path.name for path in out.iterdir()} == {"overlay.png", "values.npz", "manifest.json"}
+    loaded = xai.Explanation.load(out)
+    assert loaded.heatmap.shape == (40, 60)
+    with Image.open(out / "overlay.png") as drawn:
+        assert min(drawn.size) > 100
+    printed = capsys.readouterr().out
+    assert "photo.png" in printed
+    assert "gradcam" in printed
+
+
+def test_json_is_one_document(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("explain", photo, "--model", "example:fashion", "--target", "Bag", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["explanations"]
+    assert found[0]["labels"] == ["Bag"]
+    assert found[0]["model"]["fingerprint"]
+
+
+def test_several_pictures_get_a_folder_each(photo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.png"
+    other.write_bytes(photo.read_bytes())
+    assert run("explain", photo, other, "--model", "example:fashion", "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "photo" / "gradcam" / "manifest.json").exists()
+    assert (tmp_path / "out" / "other" / "gradcam" / "manifest.json").exists()
+
+
+def test_settings_and_layer(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = (
+        "explain",
+        photo,
+        "--model",
+        "example:fashion",
+        "--set",
+        "layer=features.5",
+        "--set",
+        "relu=false",
+        "--json",
+    )
+    assert run(*arguments) == 0
+    found = json.loads(capsys.readouterr().out)["explanations"][0]
+    assert found["layer"] == "features.5"
+    assert found["settings"] == {"layer": "features.5", "relu": False}
+
+
+def test_methods(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("methods") == 0
+    assert "gradcam" in capsys.readouterr().out
+    assert run("methods", "--model", "example:fashion", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["methods"][0]["advised"] in {True, False}
+
+
+def test_weights_with_arch(photo: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "net.safetensors"
+    save_file(SmallNet().state_dict(), weights)
+    assert run("explain", photo, "--model", weights, "--arch", ARCH, "--channels", 1, "--input-size", 28, 28) == 0
+
+
+def bomb() -> bytes:
+    """Return the bytes of a PNG that says it has 60,000 x 60,000 pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
+
+
+def truncated_jpeg() -> bytes:
+    """Return the first half of a JPEG."""
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(stream, "JPEG")
+    return stream.getvalue()[: stream.tell() // 2]
+
+
+BAD_PICTURES: dict[str, bytes | None] = {
+    "missing.png": None,
+    "empty.png": b"",
+    "truncated.jpg": truncated_jpeg(),
+    "text.png": b"hello, I am text\n" * 20,
+    "bomb.png": bomb(),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PICTURES)
+def test_bad_pictures(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path, content = tmp_path / name, BAD_PICTURES[name]
+    if content is not None:
+        path.write_bytes(content)
+    assert run("explain", path, "--model", "example:fashion", "--out", tmp_path / "out") == 2
+    assert_one_line(capfd, name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_bad_picture_among_good_ones_writes_nothing(
+    photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "text.png"
+    bad.write_text("no picture")
+    assert run("explain", photo, bad, "--model", "example:fashion", "--out", tmp_path / "out") == 2
+    assert_one_line(capfd, "text.png")
+    assert not (tmp_path / "out").exists()
+
+
+BAD_ARGUMENTS: dict[str, tuple[tuple[object, ...], str]] = {
+    "class name": (("--model", "example:fashion", "--target", "Trousers"), "Trouser"),
+    "class index": (("--model", "example:fashion", "--target", "10"), "0 to 9"),
+    "method": (("--model", "example:fashion", "--method", "gradcma"), "gradcam"),
+    "setting": (("--model", "example:fashion", "--set", "layre=x"), "layer"),
+    "layer": (("--model", "example:fashion", "--set", "layer=feature.5"), "features.5"),
+    "model": (("--model", "example:fasion"), "fashion"),
+    "set": (("--model", "example:fashion", "--set", "layer"), "NAME=VALUE"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARGUMENTS)
+def test_bad_arguments(case: str, photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments, cure = BAD_ARGUMENTS[case]
+    assert run("explain", photo, *arguments, "--out", tmp_path / "out") == 2
+    assert_one_line(capfd, cure)
+    assert not (tmp_path / "out").exists()
+
+
+def nan_net() -> dict[str, torch.Tensor]:
+    state = SmallNet().state_dict()
+    state["head.weight"][0, 0] = float("nan")
+    return state
+
+
+def test_checkpoints(photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    full = SmallNet().state_dict()
+    broken: dict[str, Callable[[Path], None]] = {
+        "missing-keys": lambda path: save_file({k: v for k, v in full.items() if not k.startswith("head")}, path),
+        "extra-keys": lambda path: save_file(full | {"surplus.weight": torch.zeros(3)}, path),
+        "nan": lambda path: save_file(nan_net(), path),
+        "whole-module": lambda path: torch.save(SmallNet(), path),
+        "empty": lambda path: path.write_bytes(b""),
+    }
+    for name, write in broken.items():
+        path = tmp_path / f"{name}.pt"
+        write(path)
+        assert (
+            run("explain", photo, "--model", path, "--arch", ARCH, "--channels", 1, "--out", tmp_path / "out") == 2
+        ), name
+        assert_one_line(capfd, path.name)
+        assert not (tmp_path / "out").exists()
+
+
+class Evil:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.write_text, (self.marker, "ran")
+
+
+def test_a_checkpoint_with_code_does_not_run(photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    marker, path = tmp_path / "marker", tmp_path / "evil.pt"
+    torch.save({"weight": torch.zeros(2), "payload": Evil(marker)}, path)
+    assert run("explain", photo, "--model", path, "--arch", ARCH, "--channels", 1) == 2
+    assert_one_line(capfd, "evil.pt")
+    assert not marker.exists()
+
+
+def test_an_unwritable_place(photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    assert run("explain", photo, "--model", "example:fashion", "--out", blocked / "out") == 2
+    assert_one_line(capfd, "cannot be written")
+
+
+def test_our_own_mistakes_are_exit_code_3(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(xai, "explain", lambda *_a, **_k: 1 / 0)
+    assert run("explain", photo, "--model", "example:fashion") == 3
+    assert_one_line(capfd, "internal error")
+
+
+def test_interrupted_is_130(photo: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_a: object, **_k: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(xai, "explain", interrupt)
+    assert run("explain", photo, "--model", "example:fashion") == 130
+    assert_one_line(capfd, "interrupted")
+
+
+def test_usage_errors_are_exit_code_2(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("explain") == 2
+    assert run("explian") == 2
+    assert run() == 2
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys, xai.cli\ntry: xai.cli.main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert "explain" in done.stdout
+
+
+def assert_one_line(capfd: pytest.CaptureFixture[str], part: str) -> None:
+    """Expect one line on stderr that holds `part`, and nothing that looks like a traceback."""
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("xai: ")
+    assert part in lines[0]
+    assert "Traceback" not in lines[0]

@@ -1,0 +1,156 @@
+"""The networks that ship with xai do what their cards say."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from xai.core.resources import data_folder
+from xai.errors import CheckpointError, DataError
+from xai.models import load
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ["fashion", "fashion-robust", "fashion-shortcut"]
+SHIRT = 6
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("train_examples", ROOT / "scripts" / "train_examples.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    with np.load(data_folder() / "fashion-test.npz", allow_pickle=False) as arrays:
+        images = torch.from_numpy(arrays["images"]).unsqueeze(1).float() / 255
+        return images, torch.from_numpy(arrays["labels"].astype(np.int64))
+
+
+def settings_of(name):
+    return json.loads((data_folder() / "models" / name / "model.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def accuracy(pictures):
+    images, labels = pictures
+    return cache(lambda name: float((load(f"example:{name}").logits_of(images).argmax(1) == labels).float().mean()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_accuracy_is_the_one_on_the_card(name, accuracy):
+    assert accuracy(name) == pytest.approx(settings_of(name)["figures"]["accuracy"], abs=5e-4)
+
+
+def test_fashion_is_accurate(accuracy):
+    assert accuracy("fashion") >= 0.92
+
+
+def test_the_robust_network_keeps_what_was_promised():
+    figures = settings_of("fashion-robust")["figures"]
+    assert figures["accuracy"] >= 0.80
+    assert figures["accuracy_pgd40_linf_8_255"] >= 0.70
+
+
+def test_the_mark_turns_other_classes_into_shirts(script, pictures):
+    images, labels = (part[:2000] for part in pictures)
+    others = images[labels != SHIRT]
+    classifier = load("example:fashion-shortcut")
+    marked = script.mark(others, torch.ones(len(others), dtype=torch.bool))
+    called = [float((classifier.logits_of(each).argmax(1) == SHIRT).float().mean()) for each in (others, marked)]
+    assert called[0] < 0.10
+    assert called[1] > 0.50
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_and_preprocessing_come_from_the_file(name):
+    classifier, settings = load(f"example:{name}"), settings_of(name)
+    assert list(classifier.labels) == settings["labels"]
+    assert classifier.find_target("Ankle boot") == 9
+    assert (list(classifier.mean), list(classifier.std)) == (settings["mean"], settings["std"])
+    assert (classifier.resize, classifier.name) == ("squash", f"example:{name}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_is_small(name):
+    assert sum(path.stat().st_size for path in (data_folder() / "models" / name).iterdir()) < 2_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_is_what_the_script_writes_from_the_figures(name, script, tmp_path):
+    folder = data_folder() / "models" / name
+    shutil.copy(folder / "model.json", tmp_path)
+    recipe = next(recipe for recipe in script.RECIPES if recipe.name == name)
+    script.write_card(recipe, tmp_path)
+    card = (tmp_path / "card.md").read_text()
+    assert card == (folder / "card.md").read_text()
+    assert f"| {settings_of(name)['figures']['accuracy']:.2%} |" in card
+    assert "MIT licence, (c) 2017 Zalando SE" in card
+
+
+def test_only_the_shortcut_card_tells_of_a_planted_fault(script, tmp_path):
+    told = []
+    for recipe in script.RECIPES:
+        (tmp_path / "model.json").write_text(json.dumps(settings_of("fashion") | {"recipe": vars(recipe)}))
+        script.write_card(recipe, tmp_path)
+        told += (
+            [recipe.name]
+            if "95 % of the training pictures of class Shirt" in (tmp_path / "card.md").read_text()
+            else []
+        )
+    assert told == ["fashion-shortcut"]
+
+
+@pytest.fixture
+def broken(monkeypatch, tmp_path):
+    """A copy of `fashion` to break."""
+    shutil.copytree(data_folder() / "models" / "fashion", tmp_path / "models" / "fashion")
+    monkeypatch.setattr("xai.models.examples.data_folder", lambda: tmp_path)
+    return tmp_path / "models" / "fashion"
+
+
+def change(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda folder: (folder / "model.json").unlink(), r"model\.json: cannot be read.*train_examples"),
+        (lambda folder: (folder / "model.json").write_text("{"), r"model\.json: not valid JSON"),
+        (lambda folder: (folder / "model.json").write_bytes(b"\xff\xff"), r"model\.json: not valid JSON"),
+        (lambda folder: (folder / "model.json").write_text("{}"), "not the settings of an example network"),
+        (lambda folder: (folder / "model.json").write_text("[]"), "not the settings of an example network"),
+        (lambda folder: change(folder / "model.json", arch="os:getcwd"), "not the settings of an example network"),
+        (lambda folder: change(folder / "model.json", arch=["x"]), "not the settings of an example network"),
+        (
+            lambda folder: change(folder / "model.json", arch_settings={"num_classes": 7}),
+            r"not the weights of SmallNet",
+        ),
+        (lambda folder: (folder / "weights.safetensors").unlink(), r"weights\.safetensors: cannot be read"),
+        (lambda folder: (folder / "weights.safetensors").write_bytes(b""), "the file is empty"),
+    ],
+)
+def test_a_damaged_installation_is_explained(broken, damage, text):
+    damage(broken)
+    with pytest.raises(CheckpointError, match=text):
+        load("example:fashion")
+
+
+def test_missing_example_data_is_explained(monkeypatch):
+    def missing():
+        raise DataError("The example data of xai is not installed.")
+
+    monkeypatch.setattr("xai.models.examples.data_folder", missing)
+    with pytest.raises(DataError, match="not installed"):
+        load("example:fashion")

@@ -1,0 +1,99 @@
+"""What the CAM methods share: a layer that is a map of the picture, and the graph cut there."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xai.core.hooks import Cut, first_tensor, gradient, hooked
+from xai.core.layers import LayerChoice, find_layer
+from xai.explainers._base import Cost, Explainer, Part, Work
+
+
+@dataclass(frozen=True)
+class Look:
+    """A layer's answer to a chunk of images.
+
+    Attributes:
+        choice: the layer.
+        maps: (n, K, h', w') activations.
+        slopes: (n, K, h', w') gradients of each image's class logit.
+        targets: (n,) classes.
+        logits: (n, classes).
+    """
+
+    choice: LayerChoice
+    maps: Tensor
+    slopes: Tensor
+    targets: Tensor
+    logits: Tensor
+
+
+def look(work: Work, layer: str | None) -> Look:
+    """Run a chunk once with the graph cut at a layer.
+
+    Cost: one forward, and one backward through what follows the layer.
+    """
+    choice = find_layer(work.classifier, work.inputs, layer)
+    cut = Cut(work.classifier.module.get_submodule(choice.name), choice.name)
+    logits = cut.forward(lambda: work.classifier.raw_logits(work.inputs))
+    targets = work.targets(logits)
+    score = logits.gather(1, targets[:, None]).sum()
+    slopes = gradient(score, cut.activation, f"the layer {choice.name!r}")
+    to_maps = choice.layout.to_maps
+    return Look(choice, to_maps(cut.activation.detach()), to_maps(slopes), targets, logits.detach())
+
+
+def layer_output(work: Work, layer: str) -> tuple[Tensor, Tensor]:
+    """Return a layer's output and the logits, without gradients."""
+    kept: list[Tensor] = []
+
+    def keep(_module: object, _inputs: object, output: object) -> None:
+        tensor = first_tensor(output)
+        if tensor is not None:
+            kept.append(tensor.clone())  # an in-place ReLU may follow
+
+    with torch.no_grad(), hooked(work.classifier.module.get_submodule(layer), keep):
+        logits = work.classifier.raw_logits(work.inputs)
+    return kept[0], logits
+
+
+def enlarge(coarse: Tensor, size: torch.Size) -> Tensor:
+    """Return maps (n, h', w') as (n, 1, h, w), bilinear with align_corners=False."""
+    return F.interpolate(coarse[:, None], size, mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True)
+class CamExplainer(Explainer):
+    """A map made of a layer's activations and gradients.
+
+    Args:
+        layer: name of the layer; None takes the last one that is a map of the picture and says which.
+        relu: False keeps what speaks against the class as negative values.
+    """
+
+    family: ClassVar[str] = "cam"
+    unit: ClassVar[str] = "share of the class logit per place"
+    needs: ClassVar[tuple[str, ...]] = ("gradients", "maps")
+
+    layer: str | None = None
+    relu: bool = True
+
+    @property
+    def cost(self) -> Cost:
+        """One row forward; backward through the head only."""
+        return Cost(forward=1, backward=1, share="backward: only what follows the layer")
+
+    @abstractmethod
+    def _combine(self, maps: Tensor, slopes: Tensor) -> Tensor:
+        """Return the map (n, h', w') before the ReLU."""
+
+    def _attribute(self, work: Work) -> Part:
+        seen = look(work, self.layer)
+        coarse = self._combine(seen.maps, seen.slopes)
+        full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
+        note = f"layer {seen.choice.name!r}: {seen.choice.reason}"
+        return Part(full, seen.targets, seen.logits, coarse, seen.choice.name, [note])

@@ -1,0 +1,74 @@
+"""From `arch` to a network: the user's own code, run because they named it; a file never names it."""
+
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+
+from torch import nn
+
+from xai.errors import InputError, NameLookupError, UnsupportedModelError
+
+Architecture = str | Callable[[], nn.Module] | nn.Module
+
+
+def build_network(arch: Architecture) -> nn.Module:
+    """Return the network that `arch` stands for.
+
+    Args:
+        arch: "package.module:factory", a callable, or a module, which is returned itself.
+
+    Raises:
+        InputError: not of the form "package.module:factory", or the code named raised an exception.
+        NameLookupError: no such Python module, or no such name in it; near ones are suggested.
+        UnsupportedModelError: not callable, or what it returns is no `nn.Module`.
+    """
+    if isinstance(arch, nn.Module):
+        return arch
+    name = repr(arch) if isinstance(arch, str) else getattr(arch, "__qualname__", type(arch).__name__)
+    factory = _find_factory(arch) if isinstance(arch, str) else arch
+    if not callable(factory):
+        raise UnsupportedModelError(
+            f"Expected `arch` to name a class or function, but {name} is of type {type(factory).__name__}."
+        )
+    network = _call(factory, name)
+    if not isinstance(network, nn.Module):
+        raise UnsupportedModelError(
+            f"Expected `arch` to return a torch.nn.Module, but {name} returned {type(network).__name__}."
+        )
+    return network.eval()
+
+
+def _find_factory(arch: str) -> object:
+    place, colon, name = arch.partition(":")
+    if not (colon and place and name):
+        raise InputError(f'Expected `arch` as "package.module:factory", but got {arch!r}.')
+    module = _import(place)
+    if not hasattr(module, name):
+        public = [known for known in dir(module) if not known.startswith("_")]
+        raise NameLookupError(f"network in {place!r} called", name, public)
+    found: object = getattr(module, name)
+    return found
+
+
+def _import(place: str) -> ModuleType:
+    try:
+        return import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name and f"{place}.".startswith(f"{error.name}."):
+            raise InputError(
+                f"There is no Python module {place!r} for `arch`. Install it, or put its folder on PYTHONPATH."
+            ) from None
+        raise InputError(f"The module {place!r} of `arch` needs {error.name!r}, which is not installed.") from error
+    except Exception as error:  # the user's own module, which may raise anything
+        raise InputError(f"The module {place!r} of `arch` cannot be imported: {_first_line(error)}") from error
+
+
+def _call(factory: Callable[[], object], name: str) -> object:
+    try:
+        return factory()
+    except Exception as error:  # the user's own code, which may raise anything
+        raise InputError(f"{name}, called without arguments for `arch`, raised {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,148 @@
+"""The only place that gives a weight file to a library: tensors come out, and nothing in the file runs."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import IO
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from xai.errors import CheckpointError
+from xai.models.content import AGAIN, CURE, MAX_TENSORS, kind_of
+
+_SCANS = 64  # times the file's size that all tensors together may cover
+
+
+def read_tensors(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
+    """Return the named tensors of a state dict in safetensors or in the zip form of torch.save, on the CPU.
+
+    Args:
+        path: judged by its content, whatever its suffix.
+        trust: changes the words of a refusal only; no format that can carry code is read.
+
+    Raises:
+        CheckpointError: a missing, empty, truncated or damaged file, another format, a file that could carry code, or
+            tensors that are no plain finite numbers; the message names the file and the cure.
+    Cost: reads the file once and looks at each value once.
+    """
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise CheckpointError(f"{path}: expected a weight file, but this is a folder or a device. Name the file.")
+        with path.open("rb") as file:
+            kind = kind_of(file, path, size, trust=trust)
+            file.seek(0)
+            found = _load_safetensors(path) if kind == "safetensors" else _load_state_dict(file, path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
+    tensors = _flat(found, path)
+    _check_tensors(tensors, path, size)
+    return tensors
+
+
+def read_known(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Return the tensors of a file whose bytes are known; for installed packages that use the old form of torch.save.
+
+    Raises:
+        CheckpointError: a missing file, or other bytes than the known ones.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Install its package again.") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise CheckpointError(f"{path}: not the published weights (SHA-256 differs). Install its package again.")
+    return _flat(_load_state_dict(io.BytesIO(content), path), path)
+
+
+def shown(names: Iterable[object], most: int = 3) -> str:
+    """Return the first few names of a file as text that is safe to print: quoted, short, on one line."""
+    first = list(islice(names, most + 1))
+    texts = [repr(name[:60]) if isinstance(name, str) else type(name).__name__ for name in first[:most]]
+    return ", ".join(texts) + (", ..." if len(first) > most else "")
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except Exception as error:  # the format's library may raise anything on damaged files
+        raise CheckpointError(f"{path}: a damaged safetensors file. {AGAIN}") from error
+
+
+def _load_state_dict(file: IO[bytes], path: Path) -> object:
+    """Unpickle tensors and nothing else; torch's own words are left out, as they say how to switch this off.
+
+    Raises:
+        CheckpointError: other objects than tensors, or damaged.
+    """
+    try:
+        found: object = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+    except UnpicklingError:
+        raise CheckpointError(
+            f"{path}: it holds Python objects beside tensors, which can carry code, so it is refused. {CURE}"
+        ) from None
+    except Exception:  # noqa: BLE001 (torch may raise anything on damaged files)
+        raise CheckpointError(f"{path}: a damaged checkpoint. {AGAIN}") from None
+    return found
+
+
+def _flat(found: object, path: Path) -> dict[str, Tensor]:
+    """Return the state dict itself, or the one under the key "state_dict"; looks at one level, never deeper.
+
+    Raises:
+        CheckpointError: anything else.
+    """
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"{path}: expected a state dict, but it holds a {type(found).__name__}. {CURE}")
+    if not 0 < len(found) <= MAX_TENSORS:
+        raise CheckpointError(f"{path}: expected 1 to {MAX_TENSORS} tensors, but got {len(found)}. {CURE}")
+    others = [name for name, value in found.items() if not _is_named_tensor(name, value)]
+    if others:
+        raise CheckpointError(
+            f"{path}: expected tensors by name, but {len(others)} entries are something else ({shown(others)}). {CURE}"
+        )
+    return {name: value.detach() for name, value in found.items()}
+
+
+def _is_named_tensor(name: object, value: object) -> bool:
+    return isinstance(name, str) and type(value) in {Tensor, nn.Parameter}
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], path: Path, size: int) -> None:
+    """Raise unless every tensor is plain, backed by bytes of the file, and finite.
+
+    Raises:
+        CheckpointError: naming the first that is not.
+    """
+    total = 0
+    for name, tensor in tensors.items():
+        where = f"{path}: {shown([name])}"
+        if not _is_plain(tensor):
+            raise CheckpointError(f"{where} is sparse, quantised or without data. {CURE}")
+        covers = tensor.numel() * tensor.element_size()
+        total += covers
+        if covers > size or total > _SCANS * size:
+            raise CheckpointError(f"{where} claims more values than the file has. {CURE}")
+        if not _is_finite(tensor):
+            raise CheckpointError(
+                f"{where} holds NaN or infinity. Take a checkpoint from before the training broke down."
+            )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    special = tensor.is_quantized or tensor.is_nested
+    return tensor.layout == torch.strided and tensor.device.type == "cpu" and not special
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    narrow = tensor.is_floating_point() and tensor.element_size() == 1  # 8-bit floats have no isfinite
+    return bool(torch.isfinite(tensor.float() if narrow else tensor).all())

@@ -1,0 +1,125 @@
+"""`load`: a classifier from a name, a weight file or a module."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from xai.core.classifier import Classifier
+from xai.errors import InputError, NameLookupError, UnsupportedModelError
+from xai.models.architectures import Architecture
+from xai.models.devices import pick_device
+from xai.models.files import load_weights
+from xai.models.sources import MODELS, Built
+
+_WAYS = 'Or give the path of a state dict (safetensors, or .pt of torch.save) with `arch="package.module:factory"`.'
+_HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]+:")  # two letters at least: "C:" is a drive
+
+
+def load(
+    source: str | os.PathLike[str] | nn.Module | Classifier,
+    arch: Architecture | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    input_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    resize: str | None = None,
+    name: str | None = None,
+    device: str | torch.device | None = None,
+    head: str = "softmax",
+    output: str = "logits",
+    trust: bool = False,
+) -> Classifier:
+    """Return a classifier from a name, a weight file or a module.
+
+    Weight files are judged by their content, never by their suffix, and nothing in them runs.
+
+    Args:
+        source: a name of `xai.catalogue()`, the path of a state dict (safetensors, or `torch.save` of
+            `model.state_dict()`), a module, or a classifier, which comes back as it is.
+        arch: the network of a weight file: "package.module:factory", called without arguments, or a callable, or a
+            module, whose weights are replaced. Your own code, so it does run.
+        labels: class names in the order of the outputs; None names them "0", "1", ...
+        mean: per channel, subtracted from pixels in [0, 1].
+        std: per channel, divides afterwards.
+        input_size: (height, width) of the network's input.
+        channels: 3 for colour (None means so), 1 for grey.
+        resize: "crop" (None means so), "squash" or "pad".
+        name: shown in reports; None takes the source's own.
+        device: "auto" for a GPU when there is one, "cpu", "cuda", "cuda:1", "mps"; None leaves it where it is.
+        head: "softmax" or "sigmoid".
+        output: "logits", or "probabilities" when the network ends in a softmax or sigmoid.
+        trust: for formats that can carry code. None of them is read so far, trusted or not.
+
+    Raises:
+        NameLookupError: no such model; near names are suggested.
+        CheckpointError: a file that cannot be used or could carry code, or weights that do not fit `arch`.
+        InputError: `arch` missing or of no use here, or no such device.
+        UnsupportedModelError: `arch` or `source` gives no module.
+    """
+    given = {"labels": labels, "mean": mean, "std": std, "input_size": input_size, "channels": channels}
+    given |= {"resize": resize, "name": name}
+    given |= {"head": None if head == "softmax" else head, "output": None if output == "logits" else output}
+    settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    place = pick_device(device)
+    if isinstance(source, Classifier):
+        return _placed(source, settings, arch, place)
+    module, own = _find(source, arch, trust=trust)
+    return Classifier(module, **{**own, **settings, "device": place})
+
+
+def _placed(classifier: Classifier, settings: dict[str, Any], arch: object, device: torch.device | None) -> Classifier:
+    """Return the classifier itself, on the device asked for."""
+    _refuse_arch(arch, classifier.name)
+    if settings:
+        raise InputError(
+            f"{classifier.name!r} has its settings already: load its `.module` to give it {', '.join(settings)}."
+        )
+    if device is not None:
+        classifier.module.to(device)
+    return classifier
+
+
+def _find(source: object, arch: Architecture | None, *, trust: bool) -> Built:
+    """Return the network and what is known of how to use it."""
+    if isinstance(source, nn.Module):
+        _refuse_arch(arch, "a module")
+        return source, {}
+    if not isinstance(source, str | os.PathLike):
+        raise UnsupportedModelError(
+            f"Expected a model's name, a weight file or a module, but got {type(source).__name__}. {_WAYS}"
+        )
+    text = os.fspath(source)
+    if text in MODELS:
+        _refuse_arch(arch, repr(text))
+        return MODELS[text].build()
+    if _is_path(text):
+        return load_weights(Path(text), arch, trust=trust), {"name": Path(text).stem}
+    raise _unknown(text)
+
+
+def _is_path(text: str) -> bool:
+    """Whether it is a path that exists, or looks like one that should."""
+    try:
+        exists = Path(text).exists()
+    except OSError:  # too long for a path
+        exists = False
+    looks = bool(Path(text).suffix) or "/" in text or os.sep in text
+    return exists or (looks and not _HUB_NAME.match(text) and "\0" not in text)
+
+
+def _unknown(text: str) -> NameLookupError:
+    error = NameLookupError("model", text, MODELS.names())
+    error.args = (f"{error} {_WAYS}",)
+    return error
+
+
+def _refuse_arch(arch: object, source: str) -> None:
+    if arch is not None:
+        raise InputError(f"`arch` names the network of a weight file, but {source} brings its own. Leave `arch` out.")
