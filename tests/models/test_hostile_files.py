@@ -232,6 +232,7 @@ REFUSED = {
     "no top folder": (lambda: zip_of([("data.pkl", b"x")]), "not one that torch.save writes"),
     "too large": (lambda: claims_more(good("pt")), "claim more bytes than the file has"),
     "comment": (lambda: good("pt")[:-2] + b"\x03\x00abc", "truncated or damaged zip"),
+    "cut comment": (lambda: good("pt")[:-2] + b"\x05\x00", "truncated or damaged zip"),
     "truncated zip": (lambda: good("pt")[:-3000], "truncated or damaged zip"),
     "half a zip": (lambda: good("pt")[:2000], "truncated or damaged zip"),
     "zip head": (lambda: b"PK\x03\x04", "truncated or damaged zip"),
@@ -248,18 +249,21 @@ REFUSED = {
     "a list": (lambda: saved([torch.zeros(2)]), "expected a state dict, but it holds a list"),
     "a tensor": (lambda: saved(torch.zeros(2)), "expected a state dict, but it holds a Tensor"),
     "no tensors": (lambda: saved({}), "expected 1 to 20000 tensors, but got 0"),
-    "a number inside": (lambda: saved({**small_state(), "epoch": 3}), r"1 entries are something else \('epoch'\)"),
-    "a number as name": (lambda: saved({5: torch.zeros(2)}), r"1 entries are something else \(int\)"),
-    "two levels": (lambda: saved({"state_dict": {"state_dict": small_state()}}), r"something else \('state_dict'\)"),
+    "a number inside": (
+        lambda: saved({**small_state(), "epoch": 3}),
+        "nothing else, but these are no tensors: 'epoch'",
+    ),
+    "a number as name": (lambda: saved({5: torch.zeros(2)}), "these are no tensors: int"),
+    "two levels": (lambda: saved({"state_dict": {"state_dict": small_state()}}), "these are no tensors: 'state_dict'"),
     "deep list": (lambda: deep_list(200_000), "expected a state dict, but it holds a list"),
-    "billion laughs": (laughs, r"1 entries are something else \('w'\)"),
+    "billion laughs": (laughs, "these are no tensors: 'w'"),
     "stride 0": (lambda: saved({"w": torch.zeros(1).expand(10**12)}), "'w' claims more values than the file has"),
     "stride 1 of 5": (
         lambda: saved({"w": torch.zeros(99).as_strided((90, 90), (0, 1))}),
         "'w' claims more values than",
     ),
     "many views": (
-        lambda: saved(dict.fromkeys(map(str, range(9000)), torch.zeros(90_000))),
+        lambda: saved(dict.fromkeys(map(str, range(200)), torch.zeros(90_000))),
         "claims more values than the file has",
     ),
     "sparse": (lambda: saved({"w": torch.eye(3).to_sparse()}), "'w' is sparse, quantised or without data"),
@@ -288,7 +292,7 @@ REFUSED = {
         lambda: saved({"\x1b[31m\nw" + "x" * 999: torch.full((2,), torch.nan)}),
         r"'\\x1b\[31m\\nwx+' holds NaN",
     ),
-    "truncated safetensors": (lambda: good("st")[:-10], "a damaged safetensors file"),
+    "truncated safetensors": (lambda: good("st")[:-10], "a truncated or damaged safetensors file"),
     "truncated header": (lambda: good("st")[:30], "a truncated safetensors file"),
     "huge length": (lambda: struct.pack("<Q", 2**62) + b"{}", "a truncated safetensors file"),
     "bloated header": (
@@ -301,11 +305,11 @@ REFUSED = {
     "no JSON": (lambda: safetensors(b"{nothing"), "a damaged safetensors file"),
     "overlong tensor": (
         lambda: safetensors({"w": {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4 * 10**9]}}, bytes(8)),
-        "a damaged safetensors file",
+        "a truncated or damaged safetensors file",
     ),
     "unknown dtype": (
         lambda: safetensors({"w": {"dtype": "F31", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
-        "a damaged safetensors file",
+        "a truncated or damaged safetensors file",
     ),
 }
 
@@ -325,12 +329,28 @@ def test_what_is_no_state_dict_is_refused_in_one_line(tmp_path, case):
     make, text = REFUSED[case]
     path = tmp_path / "w.bin"
     path.write_bytes(make())
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(CheckpointError, match=rf"^{path}: .*({text})") as caught:
         load(path, ARCH)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 10
     check_line(caught.value)
     assert len(str(caught.value)) - len(str(path)) < 260
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "text"),
+    [
+        ("_MAX_PICKLE", 100, "its pickle is larger than"),
+        ("_MAX_DIRECTORY", 100, "too many members for a state dict"),
+        ("MAX_TENSORS", 5, "it has more than 5 tensors"),
+    ],
+)
+def test_the_limits_on_a_checkpoint_hold(tmp_path, monkeypatch, limit, value, text):
+    monkeypatch.setattr(f"xai.models.content.{limit}", value)
+    path = tmp_path / "w.pt"
+    path.write_bytes(good("pt"))
+    with pytest.raises(CheckpointError, match=text):
+        load(path, ARCH)
 
 
 @pytest.mark.parametrize("case", ["TorchScript", "torch.export", "legacy weights", "HDF5"])

@@ -71,7 +71,7 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:  # the format's library may raise anything on damaged files
-        raise CheckpointError(f"{path}: a damaged safetensors file. {AGAIN}") from error
+        raise CheckpointError(f"{path}: a truncated or damaged safetensors file. {AGAIN}") from error
 
 
 def _load_state_dict(file: IO[bytes], path: Path) -> object:
@@ -106,7 +106,7 @@ def _flat(found: object, path: Path) -> dict[str, Tensor]:
     others = [name for name, value in found.items() if not _is_named_tensor(name, value)]
     if others:
         raise CheckpointError(
-            f"{path}: expected tensors by name, but {len(others)} entries are something else ({shown(others)}). {CURE}"
+            f"{path}: expected tensors by name and nothing else, but these are no tensors: {shown(others)}. {CURE}"
         )
     return {name: value.detach() for name, value in found.items()}
 
