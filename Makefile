@@ -1,0 +1,60 @@
+# Every target sets up .venv by itself when it is missing and is quick when nothing changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+NEEDS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install app test check bench train-examples figures lock clean
+
+help:  ## show the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
+
+$(VENV)/.torch: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "xai needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing torch (once, about 200 MB) ..."
+	@$(PIP) install $$(grep '^torch==' constraints.txt)
+	@touch $@
+
+$(VENV)/.user: $(VENV)/.torch $(NEEDS)
+	@echo "Installing xai with its pretrained model and dashboard ..."
+	@$(PIP) install -c constraints.txt -e '.[pretrained,app]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch $(NEEDS)
+	@echo "Installing xai with what its tests and benchmarks need ..."
+	@$(PIP) install -c constraints.txt -e '.[pretrained,app,bench,dev]'
+	@touch $@ $(VENV)/.user
+
+install: $(VENV)/.user  ## set up .venv with xai, the pretrained model and the dashboard
+
+app: $(VENV)/.user  ## open the dashboard in the browser (PORT=8502 for another port)
+	@$(BIN)/streamlit run app.py $(if $(PORT),--server.port $(PORT))
+
+test: $(VENV)/.dev  ## run all tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## lint and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## print the ratios against the peers (ARGS="gradcam" for some)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+train-examples: $(VENV)/.dev  ## make data/ again: pictures, example networks, cards
+	@$(BIN)/python scripts/train_examples.py
+
+figures: $(VENV)/.dev  ## make the pictures of README and docs again
+	@$(BIN)/python scripts/make_figures.py
+
+lock: $(VENV)/.dev  ## write constraints.txt from what is installed
+	@head -2 constraints.txt > .constraints.new
+	@$(BIN)/python -m pip list --format=freeze | grep -viE '^(pip|setuptools|wheel|xai-toolkit)==' \
+		| sed -E 's/^(torch==[0-9.]+)\+.*/\1/' >> .constraints.new
+	@mv .constraints.new constraints.txt
+
+clean:  ## remove .venv and caches
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,37 @@
+"""What every test gets: two threads, no window system, and a reason for each skipped test."""
+
+import os
+import shutil
+
+import matplotlib as mpl
+import pytest
+import torch
+
+mpl.use("Agg")
+torch.set_num_threads(2)
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def find_browser() -> str | None:
+    """Return the path of a Chromium: XAI_CHROMIUM, or one on the PATH."""
+    found = os.environ.get("XAI_CHROMIUM")
+    return found or next((path for path in map(shutil.which, _BROWSERS) if path), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, and say so."""
+    reasons = {}
+    if find_browser() is None:
+        reasons["browser"] = "no Chromium found; set XAI_CHROMIUM to its path, or install it"
+    if not torch.cuda.is_available():
+        reasons["gpu"] = "no CUDA device"
+    for item in items:
+        for mark, reason in reasons.items():
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def browser_path() -> str:
+    """Return the path of a Chromium."""
+    return find_browser() or ""
