@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xai.api import Classifier as Classifier
+    from xai.api import Dataset as Dataset
     from xai.api import Explanation as Explanation
     from xai.api import MethodInfo as MethodInfo
+    from xai.api import Photo as Photo
     from xai.api import Prediction as Prediction
     from xai.api import catalogue as catalogue
     from xai.api import explain as explain
@@ -33,9 +35,11 @@ _ERRORS = ("ContractError", "InputError", "Stopped", "XaiError")
 __all__ = [
     "Classifier",
     "ContractError",
+    "Dataset",
     "Explanation",
     "InputError",
     "MethodInfo",
+    "Photo",
     "Prediction",
     "Stopped",
     "XaiError",

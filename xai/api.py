@@ -13,20 +13,23 @@ from xai.core.layers import spatial_layers
 from xai.core.prediction import Prediction
 from xai.core.rows import Progress, ShouldStop
 from xai.core.targets import Target
-from xai.datasets.photos import sample_photos
+from xai.datasets import Dataset, Photo, load_data, sample_photos
 from xai.errors import NameLookupError, XaiError
 from xai.explainers import EXPLAINERS
 from xai.models import catalogue, load
 
 __all__ = [
     "Classifier",
+    "Dataset",
     "Explanation",
     "MethodInfo",
+    "Photo",
     "Prediction",
     "catalogue",
     "explain",
     "layers",
     "load",
+    "load_data",
     "methods",
     "sample_photos",
 ]

@@ -179,9 +179,7 @@ def _methods(options: argparse.Namespace) -> int:
         return PASS
     for info in found:
         advice = "" if info.advised is None else f"  [{'advised' if info.advised else 'not advised'}: {info.why}]"
-        print(
-            f"{info.name:20} {info.family:10} {info.forward:>5} forward {info.backward} back  {info.summary}{advice}"
-        )
+        print(f"{info.name:20} {info.family:10} {info.forward:>5} forward {info.backward} back  {info.summary}{advice}")
     return PASS
 
 

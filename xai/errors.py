@@ -17,12 +17,21 @@ XaiError
 `-- ContractError (RuntimeError)      our own mistake: please report it
 """
 
+import copyreg
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class XaiError(Exception):
     """Any error that xai raises on purpose; the message is one line with the cure."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross a process border as the message alone, whatever the arguments of the class are."""
+        return copyreg.__newobj__, (type(self), *self.args)  # type: ignore[attr-defined]  # missing in its stubs
 
 
 class InputError(XaiError, ValueError):
@@ -85,6 +94,11 @@ class Stopped(XaiError, RuntimeError):  # noqa: N818
 
 class ContractError(XaiError, RuntimeError):
     """A method of xai broke its own contract: please report it."""
+
+
+def one_line(text: str) -> str:
+    """Return `text` with line breaks and control characters, of a file name for instance, written out."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def near_names(name: str, known: list[str]) -> str:

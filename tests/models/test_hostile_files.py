@@ -1,4 +1,4 @@
-"""Weight files that are no weights, are broken, or want to run something: one line each, and nothing runs."""
+"""Weight files that are no weights, are broken, or of a format that can carry code: one line each."""
 
 import io
 import json
@@ -13,6 +13,7 @@ import zipfile
 
 import pytest
 import torch
+from checkpoint_bytes import check_line, legacy, members_of, saved, small_state, with_pickle, zip_of
 from safetensors.torch import save_file
 from torch import nn
 
@@ -22,123 +23,6 @@ from xai.models.guard import shown
 from xai.models.networks import SmallNet
 
 ARCH = "xai.models.networks:SmallNet"
-MARKER = "marker"
-
-
-class Gadget:
-    """Leaves a marker in the current folder when it is unpickled."""
-
-    def __init__(self, function, argument):
-        self.call = function, (argument,)
-
-    def __reduce__(self):
-        return self.call
-
-
-GADGETS = {
-    "system": Gadget(os.system, f"echo x > {MARKER}"),
-    "exec": Gadget(exec, f"open('{MARKER}', 'w').close()"),
-    "eval": Gadget(eval, f"open('{MARKER}', 'w').close()"),
-    "open": Gadget(io.open, MARKER),
-    "load": Gadget(torch.load, MARKER),
-}
-
-
-def small_state():
-    return SmallNet().state_dict()
-
-
-def zip_of(members, compression=zipfile.ZIP_STORED):
-    """The bytes of a zip archive with these (name, content) pairs, doubles allowed."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", compression) as archive:
-        warnings.simplefilter("ignore")
-        for name, content in members:
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def saved(thing, **settings):
-    """The bytes that torch.save writes."""
-    buffer = io.BytesIO()
-    torch.save(thing, buffer, **settings)
-    return buffer.getvalue()
-
-
-def members_of(content):
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return [(name, archive.read(name)) for name in archive.namelist()]
-
-
-def with_pickle(content):
-    """A checkpoint whose pickle is replaced."""
-    return zip_of(
-        [(name, content if name.endswith("data.pkl") else old) for name, old in members_of(saved(small_state()))]
-    )
-
-
-def legacy(thing):
-    return saved(thing, _use_new_zipfile_serialization=False)
-
-
-CONTAINERS = {
-    "zip": lambda thing: saved({"w": thing}),
-    "beside weights": lambda thing: saved({"state_dict": small_state(), "extra": thing}),
-    "as a key": lambda thing: with_pickle(pickle.dumps({"w": [thing]}, protocol=2)),
-    "legacy": lambda thing: legacy({"w": thing}),
-    "pickle 5": lambda thing: pickle.dumps(thing, protocol=5),
-    "pickle 2": lambda thing: pickle.dumps(thing, protocol=2),
-    "pickle 0": lambda thing: pickle.dumps(thing, protocol=0),
-    "second data.pkl": lambda thing: zip_of(
-        [*members_of(saved(small_state())), ("archive/data.pkl", pickle.dumps(thing, 2))]
-    ),
-    "first data.pkl": lambda thing: zip_of(
-        [("archive/data.pkl", pickle.dumps(thing, 2)), *members_of(saved(small_state()))]
-    ),
-    "other case": lambda thing: zip_of(
-        [*members_of(saved(small_state())), ("archive/DATA.PKL", pickle.dumps(thing, 2))]
-    ),
-    "two folders": lambda thing: zip_of(
-        [("other/data.pkl", pickle.dumps(thing, 2)), *members_of(saved(small_state()))]
-    ),
-    "hidden end": lambda thing: (
-        saved(small_state())[:-2]
-        + struct.pack("<H", len(end := zip_of([("a/data.pkl", pickle.dumps(thing, 2))])))
-        + end
-    ),
-    "deflated": lambda thing: zip_of(
-        [("a/data.pkl", pickle.dumps(thing, 2)), ("a/version", "3")], zipfile.ZIP_DEFLATED
-    ),
-}
-
-
-@pytest.mark.parametrize("name", ["system", "exec", "eval"])
-def test_the_gadgets_would_leave_a_marker(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    pickle.loads(pickle.dumps(GADGETS[name]))
-    assert (tmp_path / MARKER).exists()
-
-
-@pytest.mark.parametrize("trust", [False, True])
-@pytest.mark.parametrize("gadget", GADGETS)
-@pytest.mark.parametrize("container", CONTAINERS)
-def test_no_gadget_runs(tmp_path, monkeypatch, container, gadget, trust):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "model.pt"
-    path.write_bytes(CONTAINERS[container](GADGETS[gadget]))
-    with pytest.raises(CheckpointError, match=r"model\.pt: .*") as caught:
-        load(path, ARCH, trust=trust)
-    assert not (tmp_path / MARKER).exists()
-    check_line(caught.value)
-
-
-def check_line(error):
-    """One line in plain words that does not tell how to switch the protection off."""
-    text = str(error)
-    assert text.isprintable()
-    assert "weights_only" not in text
-    assert "allowlist" not in text
-    assert "safe_globals" not in text
 
 
 def torchscript():
@@ -368,16 +252,6 @@ def test_torchs_own_advice_is_not_in_the_traceback_either(tmp_path):
         load(path, ARCH)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
-
-
-def test_the_environment_cannot_switch_the_protection_off(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    path = tmp_path / "w.pt"
-    path.write_bytes(saved({"w": GADGETS["exec"]}))
-    with pytest.raises(CheckpointError, match="Python objects"):
-        load(path, ARCH)
-    assert not (tmp_path / MARKER).exists()
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,20 @@ def test_a_device_that_is_not_there_is_refused_before_loading(device, text):
         load("example:fashion", device=device)
 
 
+def test_a_gpu_beyond_the_last_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(InputError, match="no device 'cuda:2'"):
+        pick_device("cuda:2")
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: Classifier(net, channels=1)])
+def test_the_model_goes_to_the_device(monkeypatch, wrap):
+    monkeypatch.setattr("xai.models.loading.pick_device", torch.device)
+    assert load(wrap(SmallNet()), device="meta").device == torch.device("meta")
+
+
 def test_the_networks_come_in_eval_mode(lite):
     assert not any(module.training for module in lite.module.modules())
     assert not load("example:fashion").module.training

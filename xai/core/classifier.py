@@ -1,6 +1,7 @@
 """The classifier: pixels in [0, 1] in, logits out; the network behind it is only borrowed."""
 
 from collections.abc import Iterable, Sequence
+from operator import index
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from xai.core.images import ImageLike, check_unit_range
 from xai.core.nonfinite import first_nonfinite
 from xai.core.outputs import Outputs, collect_outputs
 from xai.core.prediction import Prediction
-from xai.core.rows import Progress, ShouldStop, in_chunks, reporting, row_limit
+from xai.core.rows import Progress, ShouldStop, in_chunks, is_out_of_memory, reporting, row_limit
 from xai.errors import NameLookupError, NonFiniteError, ShapeError, TargetError, UnsupportedModelError
 
 _PROBE_SIZE = (224, 224)
@@ -91,10 +92,15 @@ class Classifier:
     def num_classes(self) -> int:
         """Number of classes; found by one forward when no labels were given."""
         if self._num_classes is None:
-            blank = torch.zeros(1, self.channels, *(self.input_size or _PROBE_SIZE))
-            with torch.no_grad():
-                self.logits(blank)
+            size = self.input_size or _PROBE_SIZE
+            self.count_classes(torch.rand(1, self.channels, *size, generator=torch.Generator().manual_seed(0)))
         return self._num_classes or 0
+
+    def count_classes(self, images: Tensor) -> None:
+        """Find the number of classes by one forward of the first of `images`, unless it is known already."""
+        if self._num_classes is None:
+            with torch.no_grad():
+                self.logits(images[:1])
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -201,6 +207,8 @@ class Classifier:
 
         with borrowed(self.module), torch.inference_mode(), reporting(progress, "predict") as report:
             in_chunks(work, len(inputs), limit=self.row_limit(inputs), progress=report, should_stop=should_stop)
+        if not found:
+            return torch.zeros(0, self.num_classes)
         return torch.cat([found[start] for start in sorted(found)]).clone()
 
     def outputs(
@@ -254,19 +262,26 @@ class Classifier:
             if matches:
                 raise TargetError(f"{len(matches)} classes are called {target!r}: {matches}. Give the index.")
             raise TargetError(str(NameLookupError("class", target, self.labels)))
-        if isinstance(target, bool) or not 0 <= int(target) < self.num_classes:
+        if isinstance(target, bool) or not hasattr(target, "__index__") or not 0 <= index(target) < self.num_classes:
             raise TargetError(
-                f"Expected a class index from 0 to {self.num_classes - 1}, or a class name, but got {target}."
+                f"Expected a class index from 0 to {self.num_classes - 1}, or a class name, but got {target!r}."
             )
-        return int(target)
+        return index(target)
 
     def _run(self, normalised: Tensor) -> Any:
         try:
             return self.module(normalised)
         except (RuntimeError, ValueError, AssertionError) as error:
-            if self.input_size is not None or ("size" not in str(error).lower() and "shape" not in str(error).lower()):
+            if is_out_of_memory(error):
                 raise
-            first = str(error).strip().splitlines()[0]
+            if "Inference tensors" in str(error):
+                raise UnsupportedModelError(
+                    f"The weights of {self.name!r} were made inside torch.inference_mode(), which rules out gradients. "
+                    "Make or load the model outside of it."
+                ) from error
+            if self.input_size is not None or not _about_size(error):
+                raise
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ShapeError(
                 f"The model {self.name!r} cannot take images of {tuple(normalised.shape[1:])}: {first} "
                 "Set `input_size=(H, W)` of the classifier."
@@ -289,6 +304,12 @@ class Classifier:
         for tensor in _floating(self.module.buffers()):
             return tensor
         return torch.empty(0)
+
+
+def _about_size(error: Exception) -> bool:
+    """Whether a network refused its input's size; those that check it themselves assert it."""
+    words = ("size", "shape", "height", "width", "dimension")
+    return isinstance(error, AssertionError) or any(word in str(error).lower() for word in words)
 
 
 SOME = 9  # more than rows.SAFE_ROWS, so that the limit is measured

@@ -2,20 +2,24 @@
 
 import hashlib
 import io
+import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from xai.errors import ImageError
+from xai.errors import ImageError, one_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 40_000_000
 MAX_SIDE = 32_768
 _SIXTEEN_BIT = 65_535.0
+_ORIENTATION = 0x0112  # EXIF
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,17 +37,17 @@ def decode_file(path: Path) -> Decoded:
     Raises:
         ImageError: missing, empty, too large, truncated, or not a picture; the message names the file.
     """
-    if not path.exists():
-        raise ImageError(f"{path}: no such file. Check the path.")
-    if not path.is_file():
-        raise ImageError(f"{path}: expected a picture file, but this is a folder. Name one file, or use a data set.")
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ImageError(f"{path}: {size >> 20} MB, more than the {MAX_BYTES >> 20} MB allowed. Save it smaller.")
     try:
-        content = path.read_bytes()
+        status = path.stat()
+        regular = stat.S_ISREG(status.st_mode)  # a pipe would be waited for
+        content = path.read_bytes() if regular and status.st_size <= MAX_BYTES else b""
+    except (FileNotFoundError, ValueError) as error:  # a name with a zero byte is a ValueError
+        raise ImageError(f"{path}: no such file. Check the path.") from error
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror}). Check the permissions.") from error
+        raise ImageError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from error
+    if not regular:
+        raise ImageError(f"{path}: expected a picture file, but this is a folder. Name one file, or use a data set.")
+    _check_bytes(status.st_size, str(path))
     return decode_bytes(content, str(path))
 
 
@@ -55,40 +59,66 @@ def decode_bytes(content: bytes, name: str) -> Decoded:
     """
     if not content:
         raise ImageError(f"{name}: the file is empty. Save or download it again.")
-    if len(content) > MAX_BYTES:
-        raise ImageError(
-            f"{name}: {len(content) >> 20} MB, more than the {MAX_BYTES >> 20} MB allowed. Save it smaller."
-        )
+    _check_bytes(len(content), name)
     digest = hashlib.sha256(content).hexdigest()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                _check_size(picture, name)
-                decoded = decode_pil(picture, name)
-    except ImageError:
-        raise
-    except Exception as error:  # the one decode boundary: decoders raise anything on damaged files
-        raise ImageError(f"{name}: {_reason(error, content)}") from error
+    with _boundary(name, content), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        decoded = decode_pil(picture, name)
     return Decoded(decoded.pixels, decoded.notes, digest)
 
 
 def decode_pil(picture: Image.Image, name: str) -> Decoded:
-    """Turn an opened picture into pixels: first frame, upright, no alpha, true range."""
+    """Turn an opened picture into pixels: first frame, upright, no alpha, true range.
+
+    Raises:
+        ImageError: too large, truncated, or of a mode that cannot be shown.
+    """
+    with _boundary(name):
+        _check_size(picture, name)
+        return _decode(picture, name)
+
+
+@contextmanager
+def _boundary(name: str, content: bytes = b"") -> Iterator[None]:
+    """Turn whatever decoders raise on damaged files, which is anything, into one line that names the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"{name}: {_reason(error, content)}") from error
+
+
+def _decode(picture: Image.Image, name: str) -> Decoded:
     notes = []
-    if getattr(picture, "n_frames", 1) > 1:
-        picture.seek(0)
+    if getattr(picture, "is_animated", False):
+        picture = _first_frame(picture)
         notes.append(f"{name}: animated or with several pages; only the first frame is used")
     picture.load()
     upright = ImageOps.exif_transpose(picture)
-    if upright.size != picture.size or upright.tobytes() != picture.tobytes():
+    if picture.getexif().get(_ORIENTATION, 1) in range(2, 9):
         notes.append(f"{name}: turned upright as its EXIF orientation says")
     pixels, note = _to_pixels(upright, name)
     if note:
         notes.append(f"{name}: {note}")
     if min(pixels.shape[:2]) == 1:
         notes.append(f"{name}: only {pixels.shape[1]} x {pixels.shape[0]} pixels; little can be seen in it")
-    return Decoded(pixels, tuple(notes))
+    return Decoded(pixels, tuple(map(one_line, notes)))
+
+
+def _first_frame(picture: Image.Image) -> Image.Image:
+    """Return a copy of the first frame; the caller's picture stays at the frame where it is."""
+    place = picture.tell()
+    picture.seek(0)
+    first = picture.copy()
+    picture.seek(place)
+    return first
+
+
+def _check_bytes(size: int, name: str) -> None:
+    if size > MAX_BYTES:
+        raise ImageError(f"{name}: {size >> 20} MB, more than the {MAX_BYTES >> 20} MB allowed. Save it smaller.")
 
 
 def _check_size(picture: Image.Image, name: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai.core.geometry import Geometry
 from xai.core.records import read_record, write_file, write_record
-from xai.errors import ContractError, ShapeError
+from xai.errors import ContractError, RecordError, ShapeError
 
 _KIND = "explanation"
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pdf", ".svg"}
@@ -151,7 +151,16 @@ class Explanation:
             RecordError: no such result, or a damaged one.
         """
         fields, arrays = read_record(Path(path), _KIND)
+        try:
+            return cls._restored(fields, arrays)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RecordError(f"{path}: the saved {_KIND} is damaged or incomplete. Make the result again.") from error
+
+    @classmethod
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "Explanation":
         count = len(arrays["attribution"])
+        if any(len(fields[name]) != count for name in ("geometries", "labels", "predicted", "names")):
+            raise ValueError(f"expected {count} of each")
         return cls(
             attribution=torch.from_numpy(arrays["attribution"]),
             coarse=torch.from_numpy(arrays["coarse"]) if "coarse" in arrays else None,

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from xai.core.hooks import parts_of
 
+_PLAIN = (bool, int, float, str)
 _known: "weakref.WeakKeyDictionary[nn.Module, tuple[object, str]]" = weakref.WeakKeyDictionary()
 
 
 def fingerprint_module(module: nn.Module, *, fresh: bool = False) -> str:
     """Return the SHA-256 of all weights, buffers and the modules' names and settings.
 
-    Remembered per module until a tensor is replaced or changed; `fresh` reads all weights again, which also sees a
-    write through `.data` that leaves the ends of a tensor alone. Costs one pass over the weights.
+    Remembered per module until a tensor, a module or a setting is replaced; `fresh` reads all weights again,
+    which also sees a write through `.data` that leaves the ends of a tensor alone. Costs one pass over the weights.
     """
     state = _quick_state(module)
     known = _known.get(module)
@@ -26,6 +27,7 @@ def fingerprint_module(module: nn.Module, *, fresh: bool = False) -> str:
     digest = hashlib.sha256()
     for name, part in module.named_modules():
         digest.update(f"{name}:{type(part).__module__}.{type(part).__qualname__}({part.extra_repr()});".encode())
+        digest.update(repr(_plain_settings(part)).encode())
     for name, tensor in _tensors(module):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(_content(tensor))
@@ -38,6 +40,11 @@ def fingerprint_mapping(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()
 
 
+def _plain_settings(part: nn.Module) -> list[tuple[str, object]]:
+    """Return a module's own numbers and words, which `extra_repr` need not mention."""
+    return [(k, v) for k, v in part.__dict__.items() if type(v) in _PLAIN and k != "training"]
+
+
 def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
     return [*module.named_parameters(), *module.named_buffers()]
 
@@ -48,8 +55,9 @@ def _content(tensor: Tensor) -> bytes:
 
 
 def _quick_state(module: nn.Module) -> object:
-    """Address and version of each tensor, and its first and last value, which writes through `.data` change too."""
-    held = [tensor for part in parts_of(module) for tensor in (*part._parameters.values(), *part._buffers.values())]
+    """What is cheap to look at: modules and their settings; address, version, first and last value of each tensor."""
+    parts = parts_of(module)
+    held = [tensor for part in parts for tensor in (*part._parameters.values(), *part._buffers.values())]
     tensors = [tensor for tensor in held if tensor is not None]
     ends: dict[object, list[Tensor]] = {}
     with torch.no_grad():
@@ -59,4 +67,5 @@ def _quick_state(module: nn.Module) -> object:
                 pair = tensor.as_strided((2,), (max(1, span - 1),)) if span > 1 else tensor.as_strided((1,), (1,))
                 ends.setdefault((tensor.dtype, tensor.device), []).append(pair)
         values = tuple(tuple(torch.cat(group).tolist()) for group in ends.values())
-    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors), values
+    written = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
+    return tuple(map(id, parts)), [_plain_settings(part) for part in parts], written, values

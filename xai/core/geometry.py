@@ -1,5 +1,6 @@
 """From the original picture to the model's input and exactly back."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from xai.errors import NameLookupError
 
 RESIZES = ("crop", "squash", "pad")
 Size = tuple[int, int]
+_STRIP = 32  # a resized picture of this many times the window's area is never made as a whole
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,34 @@ class Geometry:
         """Return the model's input (C, h, w) of an original picture (C, H, W); `fill` (C, 1, 1) is the padding."""
         if self.identity:
             return pixels
+        if math.prod(self.resized) > _STRIP * math.prod(self.size):
+            return self._middle(pixels)
         if self.resized != self.original:
             resized = F.interpolate(pixels[None], self.resized, mode="bilinear", align_corners=False, antialias=True)
             pixels = resized[0].clamp(0, 1)
-        pads = [
-            (-offset, offset + size - have)
-            for offset, size, have in zip(self.offset, self.size, self.resized, strict=True)
-        ]
-        if not any(map(any, pads)):
-            return pixels
-        return F.pad(pixels - fill, (*pads[1], *pads[0])) + fill
+        take, put = [], []
+        for offset, size, have in zip(self.offset, self.size, self.resized, strict=True):
+            first, last = max(0, offset), min(have, offset + size)
+            take.append(slice(first, last))
+            put.append(slice(first - offset, last - offset))
+        cut = pixels[:, take[0], take[1]]
+        if cut.shape[1:] == self.size:
+            return cut
+        canvas = fill.expand(-1, *self.size).clone()
+        canvas[:, put[0], put[1]] = cut
+        return canvas
+
+    def _middle(self, pixels: Tensor) -> Tensor:
+        """Return the crop of a strip without making all of its resized form, which would not fit into memory."""
+        for axis in (0, 1):
+            scale = self.original[axis] / self.resized[axis]
+            centre = (torch.arange(self.size[axis], dtype=torch.float64) + 0.5 + self.offset[axis]) * scale
+            weights = _triangle(centre, self.original[axis], scale)
+            used = weights.sum(0).nonzero()[:, 0]
+            first, last = int(used[0]), int(used[-1]) + 1
+            part = pixels.narrow(axis + 1, first, last - first).movedim(axis + 1, 1)
+            pixels = torch.einsum("ij,cj...->ci...", weights[:, first:last].to(pixels), part).movedim(1, axis + 1)
+        return pixels.clamp(0, 1)
 
     def back(self, heatmap: Tensor) -> Tensor:
         """Return a map (..., h, w) in the pixels of the original picture (..., H, W); 0 where the model saw nothing.
@@ -76,10 +96,15 @@ class Geometry:
         original, size = self.original[axis], self.size[axis]
         scale = self.resized[axis] / original
         centre = (torch.arange(original, dtype=torch.float64) + 0.5) * scale - self.offset[axis]
-        distance = (torch.arange(size, dtype=torch.float64) + 0.5 - centre[:, None]).abs()
-        weights = (1 - distance / max(1.0, scale)).clamp_min(0)
         seen = (centre > 0) & (centre < size)
-        return weights / weights.sum(1, keepdim=True).clamp_min(1e-12) * seen[:, None]
+        return _triangle(centre, size, scale) * seen[:, None]
+
+
+def _triangle(centre: Tensor, count: int, scale: float) -> Tensor:
+    """Return weights (places, count) of the pixels near each place; wider than a pixel where the picture shrinks."""
+    distance = (torch.arange(count, dtype=torch.float64) + 0.5 - centre[:, None]).abs()
+    weights = (1 - distance / max(1.0, scale)).clamp_min(0)
+    return weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
 
 
 def plan_geometry(original: Size, size: Size | None, resize: str = "crop", crop_ratio: float = 0.875) -> Geometry:

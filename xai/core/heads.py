@@ -50,6 +50,9 @@ def output_tensor(output: Any) -> Tensor:
 def to_logits(scores: Tensor, rows: int, *, head: str, output: str) -> Tensor:
     """Return logits (N, K): one output becomes two classes, probabilities go back through their link function.
 
+    Of one output s, softmax takes (-s/2, s/2) and sigmoid (-s, s): both give the second class the probability
+    sigmoid(s) and the first one the rest, and both classes have a gradient.
+
     Raises:
         UnsupportedModelError: the shape is not (N, K) or (N,).
     """
@@ -68,7 +71,10 @@ def to_logits(scores: Tensor, rows: int, *, head: str, output: str) -> Tensor:
     if output == "probabilities":
         safe = scores.clamp(_TINY, 1 - 1e-7)
         scores = torch.logit(safe) if single or head == "sigmoid" else safe.log()
-    return torch.cat([torch.zeros_like(scores), scores], 1) if single else scores
+    if not single:
+        return scores
+    half = scores / 2 if head == "softmax" else scores
+    return torch.cat([-half, half], 1)
 
 
 def to_probabilities(logits: Tensor, head: str) -> Tensor:

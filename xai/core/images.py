@@ -1,6 +1,6 @@
 """Images at the border: a path, a PIL image, an array or a tensor becomes pixels (C, H, W) in [0, 1]."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def read_pictures(images: ImageLike) -> tuple[list[Picture], bool]:
     if (
         hasattr(images, "__len__")
         and hasattr(images, "__getitem__")
-        and not isinstance(images, str | bytes | Image.Image)
+        and not isinstance(images, str | bytes | Image.Image | Mapping)
     ):
         return [_one(images[k], f"image {k}") for k in range(len(images))], False
     return [_one(images, "image")], True

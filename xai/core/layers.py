@@ -96,11 +96,17 @@ def _search(classifier: Classifier, size: tuple[int, int], name: str | None) -> 
     if name is not None:
         return _check_named(name, ran, logits, size)
     score = _score(ran, logits)
-    for item in _candidates(ran, size)[:_TRIES]:
+    candidates = _candidates(ran, size)[:_TRIES]
+    for item in candidates:
         layout = _proved(item, score, size)
         if layout is not None:
             found = f"the last layer that is a map of the picture: {layout.describe()}"
             return LayerChoice(item.name, layout, f"{found}, {_CHECKED}")
+    if candidates and all(_slopes(item, score) is None for item in candidates):
+        raise UnsupportedModelError(
+            f"No gradient reaches any layer of {classifier.name!r} that is a map of the picture: its forward detaches "
+            "them or runs them under no_grad. Use occlusion, or name a `layer` for a method without gradients."
+        )
     raise UnsupportedModelError(
         f"No layer of {classifier.name!r} is a map of the picture that the answer depends on (input {size[0]} x "
         f"{size[1]}). Name a `layer`, or use occlusion."
@@ -195,7 +201,7 @@ def _score(ran: list[_Ran], logits: Tensor) -> Tensor:
 
 def _proved(item: _Ran, score: Tensor, size: tuple[int, int]) -> Layout | None:
     """Return the layout of a layer that passes the checks, or None."""
-    (grad,) = torch.autograd.grad(score, item.output, retain_graph=True, allow_unused=True)
+    grad = _slopes(item, score)
     if grad is None:
         return None
     for layout in possible_layouts(item.output.shape, len(item.output), size):
@@ -203,6 +209,13 @@ def _proved(item: _Ran, score: Tensor, size: tuple[int, int]) -> Layout | None:
         if float(felt.float().mean()) >= 0.5 and _moves_along(layout.to_maps(item.output.detach())):
             return layout
     return None
+
+
+def _slopes(item: _Ran, score: Tensor) -> Tensor | None:
+    """Return the gradient of the score at a layer's output, or None when the forward blocks it."""
+    if not (score.requires_grad and item.output.requires_grad):
+        return None
+    return torch.autograd.grad(score, item.output, retain_graph=True, allow_unused=True)[0]
 
 
 def _moves_along(maps: Tensor) -> bool:

@@ -67,7 +67,7 @@ def collect_outputs(
         for start in range(0, total, _READ):
             if should_stop is not None and should_stop():
                 raise Stopped(f"Stopped after {start} of {total} images, as asked.")
-            inputs = classifier.prepare(images[start : start + _READ]).inputs
+            inputs = classifier.prepare(_some(images, start, min(total, start + _READ))).inputs
             for rows, taken in _run_halving(classifier, tap, inputs):
                 logits.append(rows)
                 features += [taken] if taken is not None else []
@@ -78,6 +78,13 @@ def collect_outputs(
     return Outputs(
         torch.cat(logits).clone(), together, labels, tap.layer if together is not None else None, (tap.note,)
     )
+
+
+def _some(images: Any, start: int, stop: int) -> Any:
+    """Return images start..stop; as pictures where the data set has them, so that grey ones fit a colour model."""
+    if hasattr(images, "pictures"):
+        return images.pictures(range(start, stop))
+    return images[start:stop]
 
 
 def _run_halving(classifier: Classifier, tap: FeatureTap, inputs: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -131,6 +138,7 @@ class FeatureTap:
         self._found = True
         for name, (source, result) in seen.items():
             same = logits[:, -result.shape[1] :]
-            if same.shape == result.shape and torch.equal(same, result.to(same.dtype)):
+            found = result.to(same.dtype)
+            if same.shape == result.shape and (torch.equal(same, found) or torch.equal(2 * same, found)):
                 self.layer = name
                 self.note = f"features: the {source.shape[1]} inputs of the last linear layer {name!r}"

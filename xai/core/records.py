@@ -3,10 +3,10 @@
 import hashlib
 import io
 import json
-import os
 import platform
-import tempfile
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -43,17 +43,14 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         RecordError: the folder cannot be written.
     """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # with the rights of any new file, unlike mkstemp
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        draft.write_bytes(content)
+        draft.replace(path)
     except OSError as error:
-        raise RecordError(f"{path}: cannot be written ({error.strerror}). Choose another folder.") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise RecordError(f"{path}: cannot be written ({error.strerror}). Choose another folder.") from error
 
 
@@ -106,11 +103,13 @@ def read_record(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.n
         ) from error
     if not isinstance(fields, dict) or fields.get("kind") != kind:
         raise RecordError(f"{folder}: expected a saved {kind}, but this is another kind of result.")
-    if fields.get("schema", 0) > SCHEMA:
+    if not isinstance(fields.get("schema"), int) or not isinstance(fields.get("files"), dict):
+        raise RecordError(f"{folder}: {MANIFEST} is damaged or was changed after it was saved. Make the result again.")
+    if fields["schema"] > SCHEMA:
         raise RecordError(
             f"{folder}: written by a newer version of xai (schema {fields['schema']}). Update xai-toolkit."
         )
-    if hashlib.sha256(content).hexdigest() != fields.get("files", {}).get(ARRAYS):
+    if hashlib.sha256(content).hexdigest() != fields["files"].get(ARRAYS):
         raise RecordError(f"{folder}: {ARRAYS} is damaged or was changed after it was saved. Make the result again.")
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return fields, dict(archive)

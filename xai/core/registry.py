@@ -40,7 +40,7 @@ class Registry(Generic[T]):
         Raises:
             NameLookupError: no such name; near ones are suggested.
         """
-        if name not in self._things:
+        if name not in self.names():
             raise NameLookupError(self.kind, name, self.names())
         return self._things[name]
 

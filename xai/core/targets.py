@@ -22,9 +22,9 @@ def target_indices(classifier: Classifier, target: Target, count: int) -> Tensor
         return None
     if isinstance(target, str | int):
         return torch.full((count,), classifier.find_target(target))
-    values: list[Any] = target.tolist() if hasattr(target, "tolist") else list(target)
-    if not isinstance(values, list):
-        values = [values] * count
+    values: Any = target.tolist() if hasattr(target, "tolist") else target
+    if not isinstance(values, Sequence):
+        return torch.full((count,), classifier.find_target(values))
     if len(values) != count:
         raise TargetError(f"Expected one target, or one for each of {count} images, but got {len(values)}.")
     return torch.tensor([classifier.find_target(value) for value in values])

@@ -39,8 +39,8 @@ def fold_batch_norm(module: nn.Module) -> tuple[nn.Module, int]:
 
 def _fuse(before: nn.Module, norm: nn.Module) -> nn.Module:
     if isinstance(before, nn.Linear):
-        return fusion.fuse_linear_bn_eval(before, norm)  # type: ignore[type-var]
-    return fusion.fuse_conv_bn_eval(before, norm)  # type: ignore[type-var]
+        return fusion.fuse_linear_bn_eval(before, norm)  # type: ignore[type-var, arg-type]
+    return fusion.fuse_conv_bn_eval(before, norm)  # type: ignore[type-var, arg-type]
 
 
 def _foldable(node: torch.fx.Node, modules: dict[str, nn.Module]) -> bool:

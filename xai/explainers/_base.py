@@ -18,7 +18,7 @@ from xai.core.images import ImageLike, Picture
 from xai.core.records import versions
 from xai.core.registry import Registry
 from xai.core.rows import Progress, ShouldStop, in_chunks, reporting
-from xai.core.seeds import image_key
+from xai.core.seeds import check_seed, image_key
 from xai.core.targets import Target, target_indices
 from xai.errors import ContractError
 
@@ -101,9 +101,11 @@ class Explainer(ABC):
         should_stop: ShouldStop | None = None,
     ) -> Explanation:
         """Explain one image or many; see `xai.explain` for the arguments."""
-        classifier = as_classifier(model)
+        seed, classifier = check_seed(seed), as_classifier(model)
         batch = classifier.prepare(images)
         classifier.check_images(batch.inputs)
+        if target is not None:
+            classifier.count_classes(batch.inputs)
         wanted = target_indices(classifier, target, len(batch.inputs))
         notes = [*batch.notes, *_about(model, classifier)]
         parts = self._run(classifier, batch.inputs, wanted, seed, progress, should_stop)
@@ -122,6 +124,7 @@ class Explainer(ABC):
 
         def work(start: int, stop: int) -> None:
             rows = inputs[start:stop].to(device=classifier.device, dtype=classifier.dtype)
+            rows = rows.clone() if rows.is_inference() else rows  # autograd refuses tensors made in inference mode
             chosen = None if wanted is None else wanted[start:stop]
             done[start] = self._checked(self._attribute(Work(classifier, rows, chosen, seed)), rows)
 

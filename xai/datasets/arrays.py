@@ -1,0 +1,173 @@
+"""Pictures in arrays: .npz files, and what the other array formats share."""
+
+import gzip
+import tempfile
+import weakref
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+
+from xai.core.images import Picture, check_unit_range
+from xai.datasets.base import Dataset, Rows, Source, whole
+from xai.errors import DataError
+
+Stream = IO[bytes] | gzip.GzipFile
+Order = Literal["C", "F"]
+_CHUNK = 1 << 20
+IMAGES, LABELS, CLASSES = "images", "labels", "classes"
+
+
+def load_arrays(path: Path, classes: Sequence[str] | None = None, *, name: str | None = None) -> Dataset:
+    """Return the pictures of an .npz file with `images`, and optionally `labels`, `classes` and group columns.
+
+    `images` is (N, H, W) or (N, H, W, C), uint8 or float in [0, 1]. Uncompressed arrays are mapped into memory where
+    they lie; compressed ones are unpacked in a stream into a temporary file and mapped from there.
+
+    Raises:
+        DataError: damaged, no `images`, arrays of objects, or arrays of different lengths.
+    """
+    arrays = _read_npz(path)
+    if IMAGES not in arrays:
+        raise DataError(
+            f"{path}: there is no array 'images' in it, only {sorted(arrays)}. Save it with np.savez(images=...)."
+        )
+    found = tuple(str(label) for label in arrays.pop(CLASSES).tolist()) if CLASSES in arrays else None
+    images, labels = arrays.pop(IMAGES), arrays.pop(LABELS, None)
+    return from_arrays(name or str(path), images, labels, classes or found, arrays)
+
+
+def from_arrays(
+    name: str,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    classes: Sequence[str] | None,
+    columns: Mapping[str, np.ndarray] | None = None,
+    part: str | None = None,
+    *,
+    channels_first: bool = False,
+) -> Dataset:
+    """Return a data set of pictures (N, H, W), (N, H, W, C) or, `channels_first`, (N, C, H, W).
+
+    Raises:
+        DataError: wrong shape or type, or columns of other lengths.
+    """
+    _check_images(name, images, channels_first=channels_first)
+    columns = dict(columns or {})
+    for key, column in [*columns.items(), *([] if labels is None else [(LABELS, labels)])]:
+        if column.ndim != 1 or len(column) != len(images):
+            raise DataError(
+                f"{name}: {len(images)} images, but {key!r} has shape {column.shape}. Give one value per image."
+            )
+    if labels is not None and labels.dtype.kind not in "iu":
+        raise DataError(f"{name}: expected whole numbers as labels, but got {labels.dtype}. Count classes from 0.")
+    names = tuple(classes or ())
+    if labels is not None and len(labels) and not names:
+        names = tuple(str(k) for k in range(int(labels.max()) + 1))
+    short = Path(name).stem if ":" not in name else name.partition(":")[2]
+
+    def read(row: int) -> Picture:
+        return _picture(images[row], f"{short}/{row:06d}", channels_first=channels_first)
+
+    def identify(rows: Rows) -> list[str]:
+        return [f"{short}/{row:06d}" for row in rows]
+
+    getters = {key: (lambda rows, column=column: np.asarray(column[rows])) for key, column in columns.items()}
+    return whole(Source(name, names, len(images), read, identify, labels, getters), part)
+
+
+def _check_images(name: str, images: np.ndarray, *, channels_first: bool) -> None:
+    shape = images.shape
+    channels = 1 if len(shape) == 3 else shape[1 if channels_first else -1] if len(shape) == 4 else 0
+    if channels not in (1, 3, 4):
+        raise DataError(f"{name}: expected images (N, H, W) or (N, H, W, C), but got shape {shape}. Move the axes.")
+    if images.dtype != np.uint8 and images.dtype.kind != "f":
+        raise DataError(f"{name}: expected uint8 images, or floats in [0, 1], but got {images.dtype}. Convert them.")
+
+
+def _picture(pixels: np.ndarray, name: str, *, channels_first: bool) -> Picture:
+    values = pixels.astype(np.float32) / (255 if pixels.dtype == np.uint8 else 1)
+    if values.ndim == 2:
+        values = values[None]
+    elif not channels_first:
+        values = values.transpose(2, 0, 1)
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    check_unit_range(tensor, name)
+    return Picture(tensor, name)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {
+                item.filename.removesuffix(".npy"): item
+                for item in archive.infolist()
+                if item.filename.endswith(".npy")
+            }
+            return {name: _member(path, archive, item) for name, item in members.items()}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path}: a damaged .npz file ({type(error).__name__}). Save it again with np.savez."
+        ) from error
+
+
+def _member(path: Path, archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> np.ndarray:
+    """Map one array of the archive into memory, unpacked first when it is compressed."""
+    with archive.open(item) as stream:
+        shape, fortran, dtype = _header(stream)
+        if dtype.hasobject:
+            raise DataError(
+                f"{path}: {item.filename} holds Python objects, which could carry code. Save numbers or strings."
+            )
+        size = int(np.prod(shape)) * dtype.itemsize
+        if size != item.file_size - stream.tell():
+            raise DataError(f"{path}: {item.filename} is damaged: its size is not what its header says. Save it again.")
+        order: Order = "F" if fortran else "C"
+        if size == 0:
+            return np.empty(shape, dtype)
+        if item.compress_type == zipfile.ZIP_STORED:
+            offset = _data_offset(path, item) + stream.tell()
+            return np.memmap(path, dtype, "r", offset, shape, order)
+        return unpacked(stream, dtype, shape, order)
+
+
+def _header(stream: Stream) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = npy.read_magic(stream)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    return tuple(shape), bool(fortran), np.dtype(dtype)
+
+
+def _data_offset(path: Path, item: zipfile.ZipInfo) -> int:
+    """Return where a stored member's bytes begin: behind its local header, which can differ from the central one."""
+    with path.open("rb") as file:
+        file.seek(item.header_offset)
+        header = file.read(30)
+    return item.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+
+
+def unpacked(stream: Stream, dtype: np.dtype, shape: tuple[int, ...], order: Order = "C") -> np.ndarray:
+    """Return an array that is read from a stream into a temporary file and mapped from there.
+
+    Raises:
+        DataError: the stream is shorter than the array.
+    """
+    wanted = int(np.prod(shape)) * dtype.itemsize
+    with tempfile.NamedTemporaryFile(prefix="xai-", suffix=".bin", delete=False) as file:
+        place = Path(file.name)
+        left = wanted
+        while left and (chunk := stream.read(min(left, _CHUNK))):
+            file.write(chunk)
+            left -= len(chunk)
+    if left:
+        place.unlink()
+        raise DataError(f"the data ends {left} bytes too early. Copy or download the file again.")
+    mapped = np.memmap(place, dtype, "r", 0, shape, order)
+    weakref.finalize(mapped, place.unlink, missing_ok=True)
+    return mapped

@@ -1,0 +1,169 @@
+"""A CSV or Parquet file with one row per picture: path, label and any group columns."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv, parquet
+
+from xai.datasets.base import Dataset, Source, whole
+from xai.datasets.table import LABEL, PATH, Table, read_row
+from xai.errors import DataError, near_names
+
+_BATCH = 50_000
+Batches = Callable[[], Iterator[pa.RecordBatch]]
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Class names, and how a cell of the label column becomes a number."""
+
+    classes: tuple[str, ...]
+    numbers: bool
+
+
+def load_manifest(
+    path: Path, classes: Sequence[str] | None = None, *, path_column: str = PATH, label_column: str = LABEL
+) -> Dataset:
+    """Return the pictures that a table lists; all columns beside path and label are groups.
+
+    Paths are relative to the table's folder and stay inside it, or absolute. Labels are class names, or numbers from 0.
+    The table is read in batches, twice, and kept on disk.
+
+    Raises:
+        DataError: a damaged or empty table, no path column, a missing label, or a label outside `classes`.
+    """
+    batches = partial(_read, path, path_column, label_column)
+    try:
+        first = next(batches(), None)
+        if first is None:
+            raise DataError(
+                f"{path}: the table has no rows. Expected a column {path_column!r} and one row per picture."
+            )
+        names = _class_names(path, first, batches, label_column, classes)
+        schema = _schema(first.schema, path_column, label_column, labelled=names is not None)
+        rows = (_clean(path, batch, schema, names, path_column, label_column) for batch in batches())
+        table = Table(schema, rows)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"{path}: cannot be read as a table ({first_line}). Save it again as CSV or Parquet."
+        ) from error
+    take = table.column(PATH)
+    groups = [name for name in table.names() if name not in {PATH, LABEL}]
+    source = Source(
+        name=str(path),
+        classes=names.classes if names else tuple(classes or ()),
+        count=len(table),
+        read=read_row(path.parent, table, str(path)),
+        identify=lambda rows: [f"{row}:{name}" for row, name in zip(rows, take(rows), strict=True)],
+        labels=table.whole(LABEL) if names else None,
+        columns={name: table.column(name) for name in groups},
+    )
+    return whole(source)
+
+
+def _read(path: Path, path_column: str, label_column: str) -> Iterator[pa.RecordBatch]:
+    """Yield batches with trimmed column names; paths and labels are strings."""
+    if path.suffix.lower() == ".parquet":
+        with parquet.ParquetFile(path) as file:
+            yield from (_renamed(path, batch, path_column) for batch in file.iter_batches(_BATCH))
+        return
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty. Expected a column {path_column!r} and one row per picture.")
+    text = {name: pa.string() for name in _header(path) if name.strip() in {path_column, label_column}}
+    convert = csv.ConvertOptions(column_types=text, strings_can_be_null=True)
+    with csv.open_csv(path, convert_options=convert) as reader:
+        yield from (_renamed(path, batch, path_column) for batch in reader if batch.num_rows)
+
+
+def _header(path: Path) -> list[str]:
+    with csv.open_csv(path) as reader:
+        return list(reader.schema.names)
+
+
+def _renamed(path: Path, batch: pa.RecordBatch, path_column: str) -> pa.RecordBatch:
+    names = [name.strip().lstrip("\ufeff") for name in batch.schema.names]
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: two columns have the same name: {names}. Rename one.")
+    if path_column not in names:
+        raise DataError(f"{path}: there is no column {path_column!r}. {near_names(path_column, names)}")
+    return pa.record_batch(batch.columns, names=names)
+
+
+def _class_names(
+    path: Path, first: pa.RecordBatch, batches: Batches, label_column: str, classes: Sequence[str] | None
+) -> _Names | None:
+    """Return the classes: those given, or all distinct labels; None when there is no label at all."""
+    if label_column not in first.schema.names:
+        return None
+    distinct: set[str] = set()
+    for batch in batches():
+        distinct |= {text for text in pc.unique(_text(batch, label_column)).to_pylist() if text is not None}
+    if not distinct:
+        return None
+    numbers = all(text.isdecimal() for text in distinct) and not (classes and distinct <= set(classes))
+    if numbers:
+        names = tuple(classes) if classes else tuple(str(k) for k in range(max(map(int, distinct)) + 1))
+    else:
+        names = tuple(classes) if classes else tuple(sorted(distinct))
+        strange = sorted(distinct - set(names))
+        if strange:
+            raise DataError(
+                f"{path}: the labels {strange[:3]} are not among the {len(names)} classes given. Check `classes`."
+            )
+    return _Names(names, numbers)
+
+
+def _schema(schema: pa.Schema, path_column: str, label_column: str, *, labelled: bool) -> pa.Schema:
+    groups = [field for field in schema if field.name not in {path_column, label_column}]
+    label = [pa.field(LABEL, pa.int64())] if labelled else []
+    return pa.schema([pa.field(PATH, pa.string()), *label, *groups])
+
+
+def _clean(
+    path: Path, batch: pa.RecordBatch, schema: pa.Schema, names: _Names | None, path_column: str, label_column: str
+) -> pa.RecordBatch:
+    """Return a batch with checked paths and labels as numbers."""
+    paths = [_inside(path, text) for text in _text(batch, path_column).to_pylist()]
+    columns = [pa.array(paths, pa.string())]
+    if names is not None:
+        columns.append(pa.array(_numbers(path, _text(batch, label_column).to_pylist(), names), pa.int64()))
+    columns += [batch.column(field.name) for field in schema if field.name not in {PATH, LABEL}]
+    return pa.record_batch(columns, schema=schema)
+
+
+def _numbers(path: Path, texts: Sequence[str | None], names: _Names) -> np.ndarray:
+    if None in texts:
+        raise DataError(
+            f"{path}: a picture has no label (near {texts.index(None) + 1} of its batch). Fill the label column."
+        )
+    if names.numbers:
+        return np.array([int(text) for text in texts if text is not None], dtype=np.int64)
+    place = {name: k for k, name in enumerate(names.classes)}
+    return np.array([place[text] for text in texts if text is not None], dtype=np.int64)
+
+
+def _text(batch: pa.RecordBatch, name: str) -> pa.Array:
+    column = batch.column(name)
+    texts = column if pa.types.is_string(column.type) else column.cast(pa.string())
+    trimmed = pc.utf8_trim_whitespace(texts)
+    return pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+
+
+def _inside(path: Path, text: str | None) -> str:
+    """Return a path that is absolute or stays inside the table's folder."""
+    if text is None:
+        raise DataError(f"{path}: a row has no path. Fill the path column.")
+    if Path(text[:4]).is_absolute():
+        return text
+    parts = [name for name in text.replace("\\", "/").split("/") if name not in {"", "."}]
+    if ".." in parts or "\0" in text:
+        raise DataError(
+            f"{path}: the path {text!r} leaves the folder of the table. Use paths inside it, or absolute ones."
+        )
+    return "/".join(parts)
