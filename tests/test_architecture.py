@@ -1,0 +1,100 @@
+"""The architecture as a test: who may import whom, what is public, how long things may be, what is never called."""
+
+import subprocess
+import sys
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from house_rules import (
+    READS_WEIGHTS,
+    banned_faults,
+    import_faults,
+    method_faults,
+    outside_faults,
+    public_names,
+    size_faults,
+    sources,
+)
+
+import xai
+
+PACKAGE = Path(xai.__file__).parent
+METHOD_ROOMS = {"explainers": "EXPLAINERS", "attacks": "ATTACKS", "detectors": "DETECTORS"}
+HEAVY = ("torch", "numpy", "matplotlib", "streamlit", "pandas", "PIL", "captum")
+
+
+def faults_of(check, **settings):
+    """Apply a check to every file of the package."""
+    found = list(sources(PACKAGE))
+    assert len(found) > 20
+    return [fault for place, text in found for fault in check(place, text, **settings)]
+
+
+def test_everyone_imports_only_whom_they_may():
+    assert faults_of(import_faults, public=xai.__all__) == []
+
+
+def test_other_packages_stay_in_their_rooms():
+    assert faults_of(outside_faults) == []
+
+
+def test_files_and_functions_are_short():
+    assert faults_of(size_faults) == []
+
+
+def test_nothing_can_run_code_from_a_file():
+    assert faults_of(banned_faults) == []
+
+
+def test_the_one_file_that_calls_torch_load_does_so():
+    text = (PACKAGE / READS_WEIGHTS).read_text(encoding="utf-8")
+    assert banned_faults("elsewhere.py", text) != []
+
+
+@pytest.mark.parametrize("room", [room for room in METHOD_ROOMS if (PACKAGE / room).is_dir()])
+def test_every_method_file_registers_one_method(room):
+    registry = getattr(import_module(f"xai.{room}"), METHOD_ROOMS[room])
+    files = [path.stem for path in (PACKAGE / room).glob("*.py") if not path.stem.startswith("_")]
+    registered = [registry[name].__module__.rpartition(".")[2] for name in registry]
+    assert len(files) > 0
+    assert method_faults(files, registered) == []
+
+
+def test_public_names_are_sorted_and_real():
+    assert xai.__all__ == sorted(set(xai.__all__))
+    assert public_names((PACKAGE / "__init__.py").read_text(encoding="utf-8")) == xai.__all__
+    assert sorted(set(dir(xai)) - {"__version__"}) == xai.__all__
+    assert [name for name in xai.__all__ if getattr(xai, name, None) is None] == []
+
+
+def test_the_public_names_are_those_of_api_and_errors():
+    errors = [name for name in xai.__all__ if name in vars(import_module("xai.errors"))]
+    assert sorted([*import_module("xai.api").__all__, *errors]) == xai.__all__
+
+
+def test_no_public_name_is_also_a_module():
+    modules = {path.stem for path in PACKAGE.glob("*.py")} | {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    assert sorted(modules & set(xai.__all__)) == []
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'xai' has no attribute 'explian'"):
+        _ = xai.explian
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (PACKAGE / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("module", ["xai", "xai.errors", "xai.cli"])
+def test_import_loads_nothing_heavy(module):
+    script = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_test_files_have_different_names():
+    names = Counter(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "__init__.py")
+    assert [name for name, times in names.items() if times > 1] == []
