@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 NEEDS := pyproject.toml constraints.txt
+LOCKED := pretrained,app,report,pdf,docs,bench,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help install app test check bench train-examples figures lock clean
@@ -13,7 +14,7 @@ help:  ## show the targets
 
 $(VENV)/.torch: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "xai needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing torch (once, about 200 MB) ..."
 	@$(PIP) install $$(grep '^torch==' constraints.txt)
 	@touch $@
@@ -50,11 +51,15 @@ train-examples: $(VENV)/.dev  ## make data/ again: pictures, example networks, c
 figures: $(VENV)/.dev  ## make the pictures of README and docs again
 	@$(BIN)/python scripts/make_figures.py
 
-lock: $(VENV)/.dev  ## write constraints.txt from what is installed
-	@head -2 constraints.txt > .constraints.new
-	@$(BIN)/python -m pip list --format=freeze | grep -viE '^(pip|setuptools|wheel|xai-toolkit)==' \
-		| sed -E 's/^(torch==[0-9.]+)\+.*/\1/' >> .constraints.new
-	@mv .constraints.new constraints.txt
+lock: TORCH = $$(grep '^torch==' constraints.txt)
+lock:  ## write constraints.txt anew from a fresh environment; torch stays as pinned there
+	@$(PYTHON) -m venv --clear build/lock
+	@build/lock/bin/python -m pip -q install $(TORCH)
+	@build/lock/bin/python -m pip -q install $(TORCH) -e '.[$(LOCKED)]'
+	@head -2 constraints.txt > build/constraints.txt
+	@build/lock/bin/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' >> build/constraints.txt
+	@mv build/constraints.txt constraints.txt
+	@rm -rf build/lock
 
 clean:  ## remove .venv and caches
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -62,25 +62,18 @@ class Quadratic(nn.Module):
         return self.curve(flat.square()) / 2 + self.slope(flat)
 
 
-class FunctionalReLU(nn.Module):
-    """A rectifier as a plain function: no ReLU module to hook."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return F.relu(maps)
-
-
 class GapCnn(nn.Module):
-    """conv, ReLU, pool, conv, ReLU, global average pooling, linear with bias."""
+    """conv, ReLU, pool, conv, ReLU, global average pooling, linear with bias; `relu` None is the plain function."""
 
     def __init__(
-        self, classes: int = 4, seed: int = 0, relu: Callable[[], nn.Module] = nn.ReLU, width: int = 6
+        self, classes: int = 4, seed: int = 0, relu: Callable[[], nn.Module] | None = nn.ReLU, width: int = 6
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 5, 3, padding=1)
-        self.relu1 = relu()
+        self.relu1 = relu() if relu else F.relu
         self.pool = nn.MaxPool2d(2)
         self.conv2 = nn.Conv2d(5, width, 3, padding=1)
-        self.relu2 = relu()
+        self.relu2 = relu() if relu else F.relu
         self.head = nn.Linear(width, classes)
         randomise(self, seed, scale=2.0)
 
@@ -100,7 +93,7 @@ def relu_twins() -> dict[str, nn.Module]:
     return {
         "module": GapCnn(relu=nn.ReLU),
         "in place": GapCnn(relu=inplace_relu),
-        "functional": GapCnn(relu=FunctionalReLU),
+        "functional": GapCnn(relu=None),
     }
 
 
@@ -431,11 +424,12 @@ class Case:
 
 
 _NO_MAPS = frozenset({"gradients"})
+_NOTHING: frozenset[str] = frozenset()  # maps are found by their gradient, so without gradients there are none
 _TOKENS = frozenset({"gradients", "maps", "tokens"})
 CASES: dict[str, Case] = {
     "gap": Case(GapCnn),
     "in place": Case(lambda: GapCnn(relu=inplace_relu)),
-    "functional": Case(lambda: GapCnn(relu=FunctionalReLU)),
+    "functional": Case(lambda: GapCnn(relu=None)),
     "first in place": Case(InplaceFirst),
     "reused": Case(ReusedModule),
     "batch norm": Case(BatchNormNet),
@@ -450,6 +444,6 @@ CASES: dict[str, Case] = {
     "planted swin": Case(PlantedSwin),
     "linear": Case(LinearModel, _NO_MAPS),
     "quadratic": Case(Quadratic, _NO_MAPS),
-    "detach": Case(lambda: DetachModel("detach"), frozenset({"maps"})),
-    "no_grad": Case(lambda: DetachModel("no_grad"), frozenset({"maps"})),
+    "detach": Case(lambda: DetachModel("detach"), _NOTHING),
+    "no_grad": Case(lambda: DetachModel("no_grad"), _NOTHING),
 }

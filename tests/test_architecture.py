@@ -50,7 +50,7 @@ def test_nothing_can_run_code_from_a_file():
 
 def test_the_one_file_that_calls_torch_load_does_so():
     text = (PACKAGE / READS_WEIGHTS).read_text(encoding="utf-8")
-    assert banned_faults("elsewhere.py", text) != []
+    assert any("torch.load" in fault for fault in banned_faults("elsewhere.py", text))
 
 
 @pytest.mark.parametrize("room", [room for room in METHOD_ROOMS if (PACKAGE / room).is_dir()])
@@ -64,7 +64,7 @@ def test_every_method_file_registers_one_method(room):
 
 def test_public_names_are_sorted_and_real():
     assert xai.__all__ == sorted(set(xai.__all__))
-    assert public_names((PACKAGE / "__init__.py").read_text(encoding="utf-8")) == xai.__all__
+    assert sorted(public_names((PACKAGE / "__init__.py").read_text(encoding="utf-8"))) == xai.__all__
     assert sorted(set(dir(xai)) - {"__version__"}) == xai.__all__
     assert [name for name in xai.__all__ if getattr(xai, name, None) is None] == []
 

@@ -228,7 +228,8 @@ class Classifier:
 
     def row_limit(self, inputs: Tensor) -> int:
         """Return how many rows shaped like `inputs` fit into the free memory; the module must be borrowed."""
-        return row_limit(self.module, inputs[:SOME].to(device=self.device, dtype=self.dtype)) if len(inputs) else 1
+        sample = inputs[:SOME].to(device=self.device, dtype=self.dtype)
+        return row_limit(self.module, sample, run=lambda rows: self._run(self.normalise(rows))) if len(inputs) else 1
 
     def check_images(self, images: Tensor) -> None:
         """Raise unless `images` is (N, C, H, W) with the classifier's channels and values in [0, 1].

@@ -62,11 +62,18 @@ def possible_layouts(shape: torch.Size, rows: int, image: Size) -> list[Layout]:
 def _token_layouts(tokens: int, image: Size) -> list[Layout]:
     """Return the grids that leave the fewest tokens over, class and register tokens in front or behind."""
     for extra in range(min(MAX_EXTRA_TOKENS, tokens - 4) + 1):
-        grids = [grid for grid in _grids(tokens - extra) if fits(grid, image)]
+        grids = [grid for grid in _grids(tokens - extra) if _from_patches(grid, image)]
         if grids:
             best = min(grids, key=lambda grid: abs(grid[0] * image[1] - grid[1] * image[0]))
             return [Layout("tokens", best, first) for first in dict.fromkeys((extra, 0))]
     return []
+
+
+def _from_patches(grid: Size, image: Size) -> bool:
+    """Return True when square patches of one size give this grid: 20 tokens of a square are no 4 x 5."""
+    patch = max(1, image[0] // grid[0]), max(1, -(-image[0] // grid[0]))
+    whole = any((image[0] // p, image[1] // p) == grid for p in patch)
+    return whole or any((-(-image[0] // p), -(-image[1] // p)) == grid for p in patch)
 
 
 def _grids(places: int) -> list[Size]:

@@ -98,19 +98,22 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def row_limit(module: nn.Module, images: Tensor, *, most: int = MAX_ROWS) -> int:
+def row_limit(
+    module: nn.Module, images: Tensor, *, most: int = MAX_ROWS, run: Callable[[Tensor], Any] | None = None
+) -> int:
     """Return how many rows shaped like `images` (N, C, H, W) fit into the free memory at once, 1 to `most`.
 
-    Few rows are never worth a measurement; otherwise one row is run and the outputs of all modules are added up.
+    Few rows are never worth a measurement; otherwise one row is run (by `run`, or by the module itself) and the outputs
+    of all modules are added up.
     """
     if len(images) <= SAFE_ROWS:
         return min(most, SAFE_ROWS)
-    per_row = max(1, _bytes_of_one_row(module, images[:1]))
+    per_row = max(1, _bytes_of_one_row(module, images[:1], run or module))
     limit = int(_SHARE_OF_MEMORY * free_memory(images.device) / per_row)
     return max(1, min(most, limit))
 
 
-def _bytes_of_one_row(module: nn.Module, row: Tensor) -> int:
+def _bytes_of_one_row(module: nn.Module, row: Tensor, run: Callable[[Tensor], Any]) -> int:
     total = row.numel() * row.element_size()
 
     def count(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -120,7 +123,7 @@ def _bytes_of_one_row(module: nn.Module, row: Tensor) -> int:
     handles = [m.register_forward_hook(count) for m in module.modules()]
     try:
         with torch.no_grad():
-            module(row)
+            run(row.clone())  # a first layer that works in place must not write into the caller's picture
     finally:
         for handle in handles:
             handle.remove()

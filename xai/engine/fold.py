@@ -39,7 +39,7 @@ def fold_batch_norm(module: nn.Module) -> tuple[nn.Module, int]:
 
 def _fuse(before: nn.Module, norm: nn.Module) -> nn.Module:
     if isinstance(before, nn.Linear):
-        return fusion.fuse_linear_bn_eval(before, norm)  # type: ignore[type-var, arg-type]
+        return fusion.fuse_linear_bn_eval(before, norm)  # type: ignore[arg-type]
     return fusion.fuse_conv_bn_eval(before, norm)  # type: ignore[type-var, arg-type]
 
 

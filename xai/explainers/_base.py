@@ -109,7 +109,8 @@ class Explainer(ABC):
         wanted = target_indices(classifier, target, len(batch.inputs))
         notes = [*batch.notes, *_about(model, classifier)]
         parts = self._run(classifier, batch.inputs, wanted, seed, progress, should_stop)
-        return self._record(classifier, batch, parts, seed, notes)
+        with torch.inference_mode(False):  # a result can be used anywhere
+            return self._record(classifier, batch, parts, seed, notes)
 
     def _run(
         self,

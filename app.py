@@ -1,0 +1,5 @@
+"""The dashboard: `xai dashboard`, or `streamlit run app.py`."""
+
+from xai.dashboard.router import run
+
+run()

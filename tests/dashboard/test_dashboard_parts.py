@@ -1,0 +1,208 @@
+"""The parts of the dashboard that need no page: words, files, what the viewer gets, how the server is started."""
+
+import base64
+import io
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import xai
+from xai.dashboard.files import map_npy, picture_png, whole_zip
+from xai.dashboard.launch import FLAGS, command, launch
+from xai.dashboard.panels import Panel, pack, shown_pixels
+from xai.dashboard.words import code_for, describe_map, describe_preprocessing, file_stem, percent, safe, sentence
+
+CONFIG = Path(__file__).parents[2] / ".streamlit" / "config.toml"
+
+
+@pytest.fixture(scope="module")
+def explanation():
+    pixels = np.linspace(0, 1, 28 * 28, dtype=np.float32).reshape(28, 28)
+    return xai.explain(xai.load("example:fashion"), pixels, target="Bag")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("T-shirt/top", "T-shirt/top"),
+        ("![x](http://evil.example/x)", r"\!\[x\]\(http\://evil.example/x\)"),
+        ("<img src=x>", r"\<img src=x\>"),
+        (":red[hi] $x$ `code`", r"\:red\[hi\] \$x\$ \`code\`"),
+        ("a\x1b[31mb\nc", r"a \[31mb c"),
+        ("x" * 500, "x" * 399 + "…"),
+    ],
+)
+def test_safe_text_is_literal(text, shown):
+    assert safe(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0 %"), (1.0, "100 %"), (0.0002, "<0.1 %"), (0.9996, ">99.9 %"), (0.0153, "1.5 %"), (0.473, "47 %")],
+)
+def test_percentages_do_not_round_to_certainty(share, text):
+    assert percent(share) == text
+
+
+def test_sentences_have_a_capital_and_an_end():
+    assert sentence("the map is 0") == "The map is 0."
+    assert sentence("Done!") == "Done!"
+
+
+def test_the_sentence_about_a_map_says_where_it_lies():
+    spot = np.zeros((30, 60), np.float32)
+    spot[0:5, 0:9] = 2.0
+    assert describe_map("Grad-CAM", "espresso", spot) == (
+        "Grad-CAM for espresso: half of the map's mass lies in 1.3 % of the picture, centre upper left."
+    )
+    even = np.ones((30, 30), np.float32)
+    assert describe_map("X", "y", even).endswith("lies in 50 % of the picture, centre in the middle.")
+    signed = np.where(np.arange(30) < 15, -1, 9).astype(np.float32)[None].repeat(30, 0)
+    assert describe_map("X", "y", signed).endswith("centre middle right; 10 % of the mass speaks against the class.")
+    assert describe_map("X", "y", 0 * even) == "X for y: the map is 0 everywhere."
+
+
+def test_preprocessing_is_said_in_words():
+    said = describe_preprocessing(xai.load("example:fashion").preprocessing)
+    assert said.startswith("Pictures become 28 x 28 pixels (grey): ")
+    assert "mean 0.286 and std 0.353" in said
+
+
+def test_the_code_makes_the_picture(tmp_path):
+    code = "xai.load_data('example:fashion-test').images[0]"
+    text = code_for("example:fashion", code, "gradcam", "Bag", {"layer": "features.2"}, 0)
+    subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=60)
+    with Image.open(tmp_path / "explanation.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_names_in_the_code_stay_strings():
+    text = code_for("m", repr("'); import os; ('"), "gradcam", "it's", {}, 3)
+    assert (
+        """image = "'); import os; ('"\ne = xai.explain(clf, image, method='gradcam', target="it's", seed=3)\n"""
+        in text
+    )
+
+
+def test_file_names_are_tame():
+    assert file_stem("../../etc/passwd", "T-shirt/top", "gradcam") == "etc-passwd_t-shirt-top_gradcam"
+    assert file_stem("…", "") == "explanation"
+
+
+def test_the_picture_is_a_png(explanation):
+    assert Image.open(io.BytesIO(picture_png(explanation))).size[0] > 500
+
+
+def test_the_raw_map_is_the_map(explanation):
+    loaded = np.load(io.BytesIO(map_npy(explanation)), allow_pickle=False)
+    np.testing.assert_array_equal(loaded, explanation.heatmap)
+
+
+def test_the_zip_loads_again_and_is_the_same_each_time(explanation, tmp_path):
+    content = whole_zip(explanation)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.namelist() == ["manifest.json", "overlay.png", "values.npz"]
+        archive.extractall(tmp_path)
+    np.testing.assert_array_equal(xai.Explanation.load(tmp_path).heatmap, explanation.heatmap)
+    assert len(whole_zip(explanation)) == len(content)
+
+
+def unpacked(data, k=0):
+    flat = np.frombuffer(base64.b64decode(data["panels"][k]["values"]), "<f4")
+    return flat.reshape(data["picture"]["height"], data["picture"]["width"])
+
+
+def picture_of(data):
+    return Image.open(io.BytesIO(base64.b64decode(data["picture"]["src"].split(",", 1)[1])))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_small_picture_is_sent_as_it_is(channels):
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (20, 30, channels), np.uint8)
+    values = rng.standard_normal((20, 30)).astype(np.float32)
+    data = pack(picture, [Panel("t", values, "u", "a")], (0, 0, 20, 30))
+    np.testing.assert_array_equal(unpacked(data), values)
+    np.testing.assert_array_equal(np.asarray(picture_of(data)).reshape(picture.shape), picture)
+    assert (data["panels"][0]["low"], data["panels"][0]["high"]) == (values.min(), values.max())
+
+
+@pytest.mark.parametrize(("panels", "most"), [(1, 1024), (2, 1024), (3, 640)])
+def test_a_large_picture_is_shown_smaller_with_values_unchanged(panels, most):
+    values = np.arange(1500 * 3000, dtype=np.float32).reshape(1500, 3000)
+    data = pack(np.zeros((1500, 3000, 3), np.uint8), [Panel("t", values, "u", "a")] * panels, (0, 0, 1500, 3000))
+    assert (data["picture"]["width"], data["picture"]["height"]) == (most, most // 2)
+    assert (data["picture"]["columns"], data["picture"]["rows"]) == (3000, 1500)
+    assert picture_of(data).size == (most, most // 2)
+    rows, columns = (shown_pixels(side, (1500, 3000), panels) for side in (1500, 3000))
+    np.testing.assert_array_equal(unpacked(data, panels - 1), values[np.ix_(rows, columns)])
+    assert columns[0] == int(0.5 * 3000 / most)
+
+
+def test_thin_pictures_keep_a_pixel():
+    data = pack(
+        np.zeros((1, 5000, 3), np.uint8), [Panel("t", np.ones((1, 5000), np.float32), "u", "a")], (0, 0, 1, 5000)
+    )
+    assert (data["picture"]["width"], data["picture"]["height"]) == (1024, 1)
+
+
+def test_the_server_is_started_safely():
+    line = command(8600, headless=True)
+    assert line[:4] == [sys.executable, "-m", "streamlit", "run"]
+    assert Path(line[4]).is_file()
+    for flag in (
+        "--server.address=127.0.0.1",
+        "--server.allowedHosts=localhost",
+        "--server.allowedHosts=127.0.0.1",
+        "--server.enableCORS=true",
+        "--server.enableXsrfProtection=true",
+        "--server.enableStaticServing=false",
+        "--server.maxUploadSize=20",
+        "--server.fileWatcherType=none",
+        "--browser.gatherUsageStats=false",
+        "--client.showErrorDetails=none",
+        "--server.headless=true",
+        "--server.port=8600",
+    ):
+        assert flag in line
+
+
+def test_the_checkout_is_configured_in_the_same_way():
+    config = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
+    flat = {}
+
+    def walk(table, prefix):
+        for name, value in table.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{name}.")
+            else:
+                flat[prefix + name] = tuple(value) if isinstance(value, list) else value
+
+    walk(config, "")
+    assert flat == dict(FLAGS)
+
+
+def test_it_does_not_open_to_others():
+    with pytest.raises(xai.XaiError, match="listens on this machine only"):
+        launch(public=True)
+
+
+@pytest.mark.parametrize("port", [0, -1, 70_000])
+def test_impossible_ports_are_refused(port):
+    with pytest.raises(xai.XaiError, match="port from 1 to 65535"):
+        launch(port)
+
+
+def test_bad_arguments_give_one_line_and_exit_code_2():
+    run = subprocess.run(
+        [sys.executable, "-m", "xai.dashboard", "--public"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert run.stderr.startswith("xai: The dashboard has no sign-in")

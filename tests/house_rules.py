@@ -1,0 +1,249 @@
+"""The rules of the house as functions from source text to faults; `test_architecture.py` applies them to xai/.
+
+A `place` is a path inside xai/ with slashes: "core/rows.py", "cli.py". A room is its first part: "core", "cli".
+"""
+
+import ast
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CORE = frozenset({"errors", "core"})
+MACHINE = CORE | {"engine"}
+LEAVES = frozenset(
+    {"models", "datasets", "metrics", "explainers", "attacks", "corruptions", "bounds", "detectors", "fairness"}
+)
+MAY_IMPORT: dict[str, Collection[str]] = {
+    "__init__": {"errors", "api"},
+    "errors": (),
+    "core": {"errors"},
+    "engine": CORE,
+    **dict.fromkeys(LEAVES, MACHINE),
+    "audits": MACHINE | LEAVES,
+    "plots": CORE,
+    "reports": MACHINE | LEAVES | {"audits", "plots"},
+    "api": MACHINE | LEAVES | {"audits", "plots", "reports"},
+    **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__"})),
+}
+ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)
+
+ONE_ROOM = {"matplotlib": "plots", "streamlit": "dashboard", "jinja2": "reports", "weasyprint": "reports"}
+OPTIONAL = frozenset({"torchvision", "timm", "transformers", "onnx", "onnx2torch", "onnxruntime", "keras"})
+
+READS_WEIGHTS = "models/guard.py"  # the one file that may call torch.load
+CODE_MODULES = frozenset({"pickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve"})
+HARMLESS = frozenset({"pickle.UnpicklingError", "pickle.PicklingError", "pickle.PickleError"})
+FORBIDDEN = {
+    **dict.fromkeys(("eval", "exec", "builtins.eval", "builtins.exec"), "runs text as code"),
+    **dict.fromkeys(("torch.jit.load", "torch.export.load", "torch.hub.load"), "runs code from a file"),
+    **dict.fromkeys(("torch.package.PackageImporter", "torch.ops.load_library"), "runs code from a file"),
+    **dict.fromkeys(("joblib.load", "pandas.read_pickle"), "unpickles"),
+    **dict.fromkeys(("yaml.load", "yaml.full_load", "yaml.unsafe_load"), "builds any object"),
+    **dict.fromkeys(("os.system", "os.popen"), "runs a shell"),
+    "shutil.unpack_archive": "may write anywhere",
+}
+NEVER_TRUE = frozenset({"allow_pickle", "trust_remote_code", "unsafe_allow_html", "shell"})
+
+MOST_LINES = 400
+MOST_LINES_OF_FUNCTION = 70
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported thing: its full dotted name, and whether it is only imported when a function runs."""
+
+    line: int
+    name: str
+    late: bool
+
+
+def sources(package: Path) -> Iterator[tuple[str, str]]:
+    """Yield place and text of every Python file, sorted."""
+    for path in sorted(package.rglob("*.py")):
+        yield path.relative_to(package).as_posix(), path.read_text(encoding="utf-8")
+
+
+def room_of(place: str) -> str:
+    return place.split("/")[0].removesuffix(".py")
+
+
+def imports_of(tree: ast.AST) -> Iterator[Import]:
+    """Yield every import, also under TYPE_CHECKING, inside functions, and by `import_module("...")`."""
+    for node, late in _walk(tree, late=False):
+        if isinstance(node, ast.Import):
+            yield from (Import(node.lineno, alias.name, late) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = "." * node.level + (node.module or "")
+            yield from (Import(node.lineno, f"{start}.{alias.name}", late) for alias in node.names)
+        elif isinstance(node, ast.Call) and _last(node.func) in {"import_module", "__import__"}:
+            texts = (
+                part.value for argument in node.args for part in ast.walk(argument) if isinstance(part, ast.Constant)
+            )
+            yield from (Import(node.lineno, text, late) for text in texts if isinstance(text, str))
+
+
+def _walk(node: ast.AST, *, late: bool) -> Iterator[tuple[ast.AST, bool]]:
+    yield node, late
+    late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    for child in ast.iter_child_nodes(node):
+        yield from _walk(child, late=late)
+
+
+def _last(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def import_faults(place: str, text: str, public: Collection[str] = ()) -> list[str]:
+    """Return the imports of xai's own rooms that the table does not allow; `public` are the names that xai offers."""
+    here, tree = room_of(place), ast.parse(text)
+    if here not in MAY_IMPORT:
+        return [f"{place}: no rule for the room {here!r}, add it to MAY_IMPORT"]
+    faults = []
+    for found in imports_of(tree):
+        if found.name.startswith("."):
+            faults.append(f"{place}:{found.line}: write absolute imports")
+            continue
+        top, _, rest = found.name.partition(".")
+        if top != "xai":
+            continue
+        there = _room_named(rest, public)
+        if there != here and there not in MAY_IMPORT[here]:
+            faults.append(f"{place}:{found.line}: {here!r} may not import {there!r}")
+    return faults + (_reached_through(place, tree, public) if here in ON_TOP else [])
+
+
+def _room_named(rest: str, public: Collection[str]) -> str:
+    """Return the room of `xai.rest`; xai itself and what it offers by name is the room "__init__"."""
+    return "__init__" if rest in {"", "*", "__version__", *public} else rest.split(".")[0]
+
+
+def _reached_through(place: str, tree: ast.AST, public: Collection[str]) -> list[str]:
+    """Return the uses of `xai.something` that are no public names, under whatever name xai was imported."""
+    aliases = {
+        alias.asname or "xai"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name == "xai"
+    }
+    return [
+        f"{place}:{node.lineno}: xai.{node.attr} is no public name"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.value.id in aliases and node.attr not in {"__version__", *public}
+    ]
+
+
+def outside_faults(place: str, text: str) -> list[str]:
+    """Return imports of other people's packages from rooms that must do without them."""
+    here, faults = room_of(place), []
+    for found in imports_of(ast.parse(text)):
+        package = found.name.split(".")[0]
+        if ONE_ROOM.get(package, here) != here:
+            faults.append(f"{place}:{found.line}: only {ONE_ROOM[package]!r} may import {package}")
+        if package in OPTIONAL and (here != "models" or not found.late):
+            faults.append(
+                f"{place}:{found.line}: {package} is optional: only inside a function of its loader in models/"
+            )
+    return faults
+
+
+def size_faults(place: str, text: str) -> list[str]:
+    """Return files and functions that are too long."""
+    lines = len(text.splitlines())
+    faults = [f"{place}: {lines} lines, more than {MOST_LINES}"] if lines > MOST_LINES else []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            if length > MOST_LINES_OF_FUNCTION:
+                faults.append(
+                    f"{place}:{node.lineno}: {node.name} has {length} lines, more than {MOST_LINES_OF_FUNCTION}"
+                )
+    return faults
+
+
+def banned_faults(place: str, text: str) -> list[str]:
+    """Return what could run code from a file or hide an error."""
+    tree = ast.parse(text)
+    names = {id(node): name for node, name in _dotted_names(tree)}
+    faults = [
+        (found.line, f"imports {found.name}, which can run code from a file")
+        for found in imports_of(tree)
+        if found.name.split(".")[0] in CODE_MODULES and found.name not in HARMLESS
+    ]
+    checked = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            if _is_safe_call(names.get(id(node.func), ""), node, place):
+                checked.add(id(node.func))
+            faults += [(node.lineno, fault) for fault in _keyword_faults(node)]
+        elif isinstance(node, ast.ExceptHandler) and node.type is None:
+            faults.append((node.lineno, "bare except"))
+        elif isinstance(node, ast.Attribute) and node.attr == "extractall":
+            faults.append((node.lineno, "extractall may write anywhere"))
+    faults += [
+        (node.lineno, _name_fault(names[id(node)]))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.expr) and id(node) not in checked and _name_fault(names.get(id(node), ""))
+    ]
+    return [f"{place}:{line}: {fault}" for line, fault in sorted(set(faults))]
+
+
+def _name_fault(name: str) -> str:
+    if name in {"torch.load", "torch.serialization.load"}:
+        return f"torch.load belongs into {READS_WEIGHTS}, as a call with weights_only=True"
+    if name == "numpy.load":
+        return "numpy.load must be called with allow_pickle=False"
+    return f"{name} {FORBIDDEN[name]}" if name in FORBIDDEN else ""
+
+
+def _is_safe_call(name: str, call: ast.Call, place: str) -> bool:
+    """Say whether a call of one of the two guarded readers is guarded."""
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    if name == "torch.load":
+        return place == READS_WEIGHTS and _is(given.get("weights_only"), True)
+    return name == "numpy.load" and _is(given.get("allow_pickle"), False)
+
+
+def _is(node: ast.expr | None, value: object) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
+
+
+def _keyword_faults(call: ast.Call) -> Iterator[str]:
+    for keyword in call.keywords:
+        if keyword.arg in NEVER_TRUE and not _is(keyword.value, False):
+            yield f"{keyword.arg} may only be False"
+        if keyword.arg == "weights_only" and not _is(keyword.value, True):
+            yield "weights_only may only be True"
+
+
+def _dotted_names(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:
+    """Yield names and attributes with the full name of what they stand for: `np.load` as "numpy.load"."""
+    known = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            known |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom):
+            known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        parts, inner = [], node
+        while isinstance(inner, ast.Attribute):
+            parts.append(inner.attr)
+            inner = inner.value
+        if isinstance(inner, ast.Name) and isinstance(node, ast.expr):
+            yield node, ".".join([known.get(inner.id, inner.id), *reversed(parts)])
+
+
+def method_faults(files: Collection[str], registered: Collection[str]) -> list[str]:
+    """Return the faults between the method files of a folder and the files that its registry's methods come from."""
+    faults = [f"{name}: no method is registered in it" for name in sorted(set(files) - set(registered))]
+    faults += [f"{name}: registers a method, but is no method file" for name in sorted(set(registered) - set(files))]
+    twice = {name for name in registered if list(registered).count(name) > 1}
+    return faults + [f"{name}: registers more than one method" for name in sorted(twice)]
+
+
+def public_names(text: str) -> list[str]:
+    """Return the names that xai/__init__.py imports for type checkers."""
+    blocks = [node for node in ast.parse(text).body if isinstance(node, ast.If) and _last(node.test) == "TYPE_CHECKING"]
+    inside = (node for block in blocks for node in ast.walk(block) if isinstance(node, ast.ImportFrom))
+    return [alias.asname or alias.name for node in inside for alias in node.names]

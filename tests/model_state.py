@@ -1,0 +1,78 @@
+"""All that a call may not change: the model, the random states and the switches of torch."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules import module as globally
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+    "_load_state_dict_pre_hooks",
+)
+_GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks")
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def snapshot(module: nn.Module) -> dict[str, Any]:
+    """Return everything that must be the same afterwards, each part under the name shown in a failure."""
+    tensors = _tensors(module)
+    parts = list(module.named_modules())
+    return {
+        "weights": {name: tensor.detach().cpu().clone().numpy().tobytes() for name, tensor in tensors.items()},
+        "dtype and device": {name: (tensor.dtype, tensor.device) for name, tensor in tensors.items()},
+        "requires_grad": {name: tensor.requires_grad for name, tensor in tensors.items()},
+        "identity of .grad": {name: id(tensor.grad) for name, tensor in tensors.items()},
+        "values of .grad": {n: t.grad.clone().numpy().tobytes() for n, t in tensors.items() if t.grad is not None},
+        "tensor hooks": {name: len(tensor._backward_hooks or ()) for name, tensor in tensors.items()},
+        "modes": {name: part.training for name, part in parts},
+        "hooks": {f"{name}.{kind}": len(getattr(part, kind)) for name, part in parts for kind in _HOOKS},
+        "global hooks": {kind: len(getattr(globally, kind)) for kind in _GLOBAL_HOOKS},
+        "modules": {name: id(part) for name, part in parts},
+        "attributes": {name: sorted(vars(part)) for name, part in parts},
+        **switches(),
+    }
+
+
+def switches() -> dict[str, Any]:
+    """Return random states and switches of torch, numpy and Python."""
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return {
+        "torch random state": torch.get_rng_state().numpy().tobytes(),
+        "numpy random state": (kind, keys.tobytes(), *rest),
+        "python random state": random.getstate(),
+        "grad mode": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "default dtype": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn.benchmark": torch.backends.cudnn.benchmark,
+    }
+
+
+def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Fail with the names of what changed."""
+    changed = [name for name, value in before.items() if after[name] != value]
+    assert not changed, f"changed: {', '.join(changed)}"
+
+
+def lived_in(module: nn.Module) -> nn.Module:
+    """Give a module what a user may have left on it: mixed modes, a frozen layer, gradients, a hook."""
+    parts = list(module.modules())
+    for k, part in enumerate(parts):
+        part.training = k % 2 == 0
+    parameters = list(module.parameters())
+    for k, parameter in enumerate(parameters):
+        parameter.requires_grad_(k % 3 != 1)
+        parameter.grad = torch.full_like(parameter, 0.5) if k % 2 == 0 else None
+    parts[-1].register_forward_hook(lambda *_: None)
+    return module

@@ -1,0 +1,196 @@
+"""The rules themselves can fail: each is given text that breaks it, and text that comes close and does not."""
+
+from pathlib import Path
+
+import pytest
+from house_rules import (
+    MOST_LINES,
+    MOST_LINES_OF_FUNCTION,
+    banned_faults,
+    import_faults,
+    method_faults,
+    outside_faults,
+    public_names,
+    size_faults,
+    sources,
+)
+
+PUBLIC = ("Classifier", "explain")
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "fault"),
+    [
+        ("errors.py", "from xai.core.rows import Progress", "'errors' may not import 'core'"),
+        ("core/rows.py", "from xai.engine.prepare import prepare", "'core' may not import 'engine'"),
+        ("core/rows.py", "import xai.explainers", "'core' may not import 'explainers'"),
+        ("core/rows.py", "from xai import explainers", "'core' may not import 'explainers'"),
+        ("core/rows.py", "import xai", "'core' may not import '__init__'"),
+        ("core/rows.py", "import xai as toolkit", "'core' may not import '__init__'"),
+        ("core/rows.py", "from xai import explain", "'core' may not import '__init__'"),
+        ("core/rows.py", "from xai import *", "'core' may not import '__init__'"),
+        ("core/rows.py", "from xai.api import explain", "'core' may not import 'api'"),
+        ("core/rows.py", "def f():\n    from xai.plots import explanation", "'core' may not import 'plots'"),
+        ("core/rows.py", "if TYPE_CHECKING:\n    from xai.models import load", "'core' may not import 'models'"),
+        ("core/rows.py", "import_module('xai.api')", "'core' may not import 'api'"),
+        ("core/rows.py", "__import__('xai.api')", "'core' may not import 'api'"),
+        ("engine/fold.py", "from xai.explainers._base import Work", "'engine' may not import 'explainers'"),
+        ("explainers/lime.py", "from xai.models import load", "'explainers' may not import 'models'"),
+        ("attacks/pgd.py", "from xai.metrics.accuracy import wilson", "'attacks' may not import 'metrics'"),
+        ("metrics/accuracy.py", "from xai.audits.checks import Check", "'metrics' may not import 'audits'"),
+        ("plots/curves.py", "from xai.engine import prepare", "'plots' may not import 'engine'"),
+        ("audits/runner.py", "from xai.plots import explanation", "'audits' may not import 'plots'"),
+        ("audits/runner.py", "from xai.reports import html", "'audits' may not import 'reports'"),
+        ("reports/html.py", "from xai.api import audit", "'reports' may not import 'api'"),
+        ("api.py", "from xai.dashboard import router", "'api' may not import 'dashboard'"),
+        ("__init__.py", "from xai.core.classifier import Classifier", "'__init__' may not import 'core'"),
+        ("cli.py", "from xai.api import explain", "'cli' may not import 'api'"),
+        ("cli.py", "from xai.errors import XaiError", "'cli' may not import 'errors'"),
+        ("cli.py", "from xai import core", "'cli' may not import 'core'"),
+        ("cli.py", "import xai\nxai.core.rows", "xai.core is no public name"),
+        ("cli.py", "import xai as x\nx.api.explain()", "xai.api is no public name"),
+        ("dashboard/work.py", "from xai.core.rows import Progress", "'dashboard' may not import 'core'"),
+        ("dashboard/work.py", "import xai.api", "'dashboard' may not import 'api'"),
+        ("dashboard/work.py", "from xai.cli import main", "'dashboard' may not import 'cli'"),
+        ("pytest_plugin.py", "from xai.audits import run", "'pytest_plugin' may not import 'audits'"),
+        ("core/rows.py", "from . import hooks", "write absolute imports"),
+        ("core/rows.py", "from .hooks import borrowed", "write absolute imports"),
+        ("core/rows.py", "from ..errors import XaiError", "write absolute imports"),
+        ("core/rows.py", "import_module('.hooks', 'xai.core')", "write absolute imports"),
+        ("core/rows.py", "from xai.helpers import this", "'core' may not import 'helpers'"),
+        ("helpers.py", "", "no rule for the room 'helpers'"),
+        ("helpers/this.py", "import os", "no rule for the room 'helpers'"),
+    ],
+)
+def test_forbidden_imports_are_found(place, text, fault):
+    assert any(fault in found for found in import_faults(place, text, PUBLIC))
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("core/rows.py", "from xai.core.hooks import tensors_in\nfrom xai.errors import Stopped\nimport torch"),
+        ("explainers/lime.py", "from xai.engine import prepare\nfrom xai.explainers._base import Explainer"),
+        ("audits/runner.py", "from xai.explainers import EXPLAINERS\nfrom xai.metrics import accuracy"),
+        ("reports/html.py", "from xai.plots import explanation\nfrom xai.audits.store import Audit"),
+        ("api.py", "from xai.reports import html\nfrom xai.plots import explanation"),
+        ("__init__.py", "import_module('xai.errors' if name else 'xai.api')"),
+        ("cli.py", "import xai\nxai.explain\nxai.__version__\nfrom xai import Classifier, __version__"),
+        ("dashboard/work.py", "import xai\nfrom xai.dashboard.panels import Panel\nxai.Classifier"),
+        ("models/loading.py", "import_module(place)\nimport xaitk\nfrom xaitk.api import this"),
+    ],
+)
+def test_allowed_imports_pass(place, text):
+    assert import_faults(place, text, PUBLIC) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "fault"),
+    [
+        ("core/records.py", "from matplotlib import pyplot", "only 'plots' may import matplotlib"),
+        ("explainers/lime.py", "def f():\n    import matplotlib.pyplot as plt", "only 'plots' may import matplotlib"),
+        ("plots/explanation.py", "import streamlit", "only 'dashboard' may import streamlit"),
+        ("audits/runner.py", "import jinja2", "only 'reports' may import jinja2"),
+        ("models/networks.py", "from torchvision import models", "torchvision is optional"),
+        ("engine/fold.py", "def f():\n    import timm", "timm is optional"),
+    ],
+)
+def test_packages_outside_their_room_are_found(place, text, fault):
+    assert any(fault in found for found in outside_faults(place, text))
+
+
+def test_packages_inside_their_room_pass():
+    assert outside_faults("plots/curves.py", "from matplotlib import cm") == []
+    assert outside_faults("models/torchvision_models.py", "def build():\n    from torchvision import models") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("import pickle", "imports pickle"),
+        ("from pickle import loads", "imports pickle.loads"),
+        ("def f():\n    import dill", "imports dill"),
+        ("import_module('cloudpickle')", "imports cloudpickle"),
+        ("eval('1')", "eval runs text"),
+        ("list(map(eval, texts))", "eval runs text"),
+        ("exec(text)", "exec runs text"),
+        ("import builtins as b\nb.eval(text)", "builtins.eval runs text"),
+        ("import torch\ntorch.load(path, weights_only=True)", "torch.load belongs into"),
+        ("from torch import load\nload(path, weights_only=True)", "torch.load belongs into"),
+        ("import torch as t\nread = t.load", "torch.load belongs into"),
+        ("import torch\ntorch.jit.load(path)", "torch.jit.load runs code"),
+        ("from torch import export\nexport.load(path)", "torch.export.load runs code"),
+        ("import torch\ntorch.hub.load('a', 'b')", "torch.hub.load runs code"),
+        ("read(path, weights_only=False)", "weights_only may only be True"),
+        ("read(path, weights_only=trusted)", "weights_only may only be True"),
+        ("import numpy as np\nnp.load(path)", "allow_pickle=False"),
+        ("import numpy as np\nnp.load(path, allow_pickle=True)", "allow_pickle may only be False"),
+        ("import numpy\nread = numpy.load", "allow_pickle=False"),
+        ("from numpy import load as read\nread(path, allow_pickle=flag)", "allow_pickle=False"),
+        ("import pandas as pd\npd.read_pickle(path)", "pandas.read_pickle unpickles"),
+        ("archive.extractall(folder)", "extractall"),
+        ("import shutil\nshutil.unpack_archive(path)", "shutil.unpack_archive may write"),
+        ("AutoModel.from_pretrained(name, trust_remote_code=True)", "trust_remote_code"),
+        ("st.markdown(text, unsafe_allow_html=True)", "unsafe_allow_html"),
+        ("import yaml\nyaml.load(text)", "yaml.load builds"),
+        ("from yaml import load\nload(text)", "yaml.load builds"),
+        ("subprocess.run(text, shell=True)", "shell may only be False"),
+        ("import os\nos.system(text)", "os.system runs a shell"),
+        ("try:\n    f()\nexcept:\n    pass", "bare except"),
+    ],
+)
+def test_what_is_never_called_is_found(text, fault):
+    assert any(fault in found for found in banned_faults("core/rows.py", text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from pickle import UnpicklingError\nimport pickletools",
+        "module.eval()\nmodel.load(path)\nxai.load(name)",
+        "import json, yaml\njson.load(file)\nyaml.safe_load(text)",
+        "import numpy as np\nnp.load(path, allow_pickle=False)",
+        "archive.extract(name)\nsubprocess.run([name], shell=False)",
+        "try:\n    f()\nexcept OSError:\n    pass",
+        "'eval(text)'  # exec(text)",
+    ],
+)
+def test_what_only_looks_like_it_passes(text):
+    assert banned_faults("core/rows.py", text) == []
+
+
+def test_only_the_guard_may_call_torch_load_and_only_with_weights():
+    assert banned_faults("models/guard.py", "import torch\ntorch.load(path, weights_only=True)") == []
+    assert banned_faults("models/guard.py", "import torch\ntorch.load(path)") != []
+    assert banned_faults("models/guard.py", "import torch\ntorch.load(path, weights_only=False)") != []
+    assert banned_faults("models/guard.py", "import torch\nreader = torch.load") != []
+
+
+def test_long_files_and_functions_are_found():
+    assert size_faults("core/rows.py", "x = 1\n" * MOST_LINES) == []
+    assert "401 lines" in size_faults("core/rows.py", "x = 1\n" * (MOST_LINES + 1))[0]
+    body = "    x = 1\n" * (MOST_LINES_OF_FUNCTION - 1)
+    assert size_faults("core/rows.py", f"def f():\n{body}") == []
+    assert "f has 71 lines" in size_faults("core/rows.py", f"def f():\n{body}    x = 1\n")[0]
+    assert "f has 71 lines" in size_faults("core/rows.py", f"class A:\n  async def f():\n{body}    x = 1\n")[0]
+
+
+def test_folders_that_differ_from_their_registry_are_found():
+    assert method_faults(["gradcam", "lime"], ["lime", "gradcam"]) == []
+    assert method_faults(["gradcam", "lime"], ["gradcam"]) == ["lime: no method is registered in it"]
+    assert method_faults(["lime"], ["lime", "_base"]) == ["_base: registers a method, but is no method file"]
+    assert method_faults(["lime"], ["lime", "lime"]) == ["lime: registers more than one method"]
+
+
+def test_public_names_are_read_from_the_block_for_type_checkers():
+    text = (
+        "import os\nif TYPE_CHECKING:\n    from xai.api import load as load\n    from xai.errors import XaiError as E\n"
+    )
+    assert public_names(text) == ["load", "E"]
+
+
+def test_sources_are_found_in_every_folder(tmp_path: Path):
+    (tmp_path / "core").mkdir()
+    for name in ("api.py", "core/rows.py", "core/note.txt"):
+        (tmp_path / name).write_text("x = 1\n")
+    assert list(sources(tmp_path)) == [("api.py", "x = 1\n"), ("core/rows.py", "x = 1\n")]

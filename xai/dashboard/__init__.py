@@ -1,0 +1,1 @@
+"""The dashboard: pages of Streamlit that use nothing but the public names of `xai`."""

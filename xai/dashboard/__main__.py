@@ -1,0 +1,27 @@
+"""`python -m xai.dashboard`: start the dashboard."""
+
+import argparse
+import signal
+import sys
+
+import xai
+from xai.dashboard.launch import launch
+
+
+def main() -> int:
+    """Read the command line and launch; 2 when it asks for something impossible."""
+    parser = argparse.ArgumentParser(prog="xai dashboard", description="Open the dashboard in a browser.")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--model", help="a model to offer first, such as torchvision:resnet50")
+    parser.add_argument("--public", action="store_true", help="listen on all interfaces (not possible yet)")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the server ends, too
+    try:
+        return launch(options.port, options.model, public=options.public)
+    except xai.XaiError as error:
+        sys.stderr.write(f"xai: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Start Streamlit so that nobody but this machine can reach it, and nothing is sent anywhere."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import xai
+
+MODEL_VARIABLE = "XAI_DASHBOARD_MODEL"
+ENTRY = Path(__file__).with_name("entry.py")
+FLAGS: Mapping[str, object] = {
+    "server.address": "127.0.0.1",
+    "server.allowedHosts": ("localhost", "127.0.0.1"),  # against DNS rebinding: the default accepts any Host
+    "server.enableCORS": True,  # "enable" here means that foreign origins are turned away
+    "server.enableXsrfProtection": True,
+    "server.enableStaticServing": False,
+    "server.maxUploadSize": 20,
+    "server.fileWatcherType": "none",
+    "server.showEmailPrompt": False,
+    "browser.gatherUsageStats": False,
+    "client.showErrorDetails": "none",
+    "client.toolbarMode": "viewer",
+    "theme.light.primaryColor": "#1d5fbf",  # away from the colours of the maps
+    "theme.dark.primaryColor": "#7ab0ff",
+}
+
+
+def command(port: int | None, *, headless: bool) -> list[str]:
+    """Return the command line that starts the dashboard.
+
+    Raises:
+        XaiError: no such port.
+    """
+    flags = [f"--{name}={_plain(one)}" for name, value in FLAGS.items() for one in _each(value)]
+    flags.append(f"--server.headless={_plain(headless)}")
+    if port is not None:
+        if not 1 <= port <= 65_535:
+            raise xai.InputError(f"Expected a port from 1 to 65535, but got {port}.")
+        flags.append(f"--server.port={port}")
+    return [sys.executable, "-m", "streamlit", "run", str(ENTRY), *flags]
+
+
+def launch(port: int | None = None, model: str | None = None, *, public: bool = False) -> int:
+    """Open the dashboard and stay until it is closed.
+
+    Args:
+        port: where it listens on 127.0.0.1; None takes the first free one from 8501 on.
+        model: a specification for `xai.load` that is offered first.
+        public: not possible yet: there is no sign-in.
+
+    Returns:
+        Exit code of the server; 130 when interrupted.
+
+    Raises:
+        XaiError: `public`, no such port, or Streamlit is not installed.
+    """
+    if public:
+        raise xai.InputError(
+            "The dashboard has no sign-in, so it listens on this machine only. Forward the port with `ssh -L` instead."
+        )
+    if find_spec("streamlit") is None:
+        raise xai.XaiError("The dashboard needs an optional package: pip install 'xai-toolkit[app]'")
+    environment = os.environ | ({MODEL_VARIABLE: model} if model else {})
+    with subprocess.Popen(command(port, headless=not sys.stdout.isatty()), env=environment) as server:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            server.wait()  # it got the same signal
+            return 130
+        finally:
+            server.terminate()  # nothing when it has ended; else it would outlive this process
+
+
+def _each(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

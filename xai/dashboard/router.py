@@ -1,0 +1,37 @@
+"""The pages, in order. A new page is one file in `app_pages/` and one line here."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+_FOLDER = Path(__file__).parent / "app_pages"
+
+
+class _Entry(NamedTuple):
+    file: str
+    title: str
+    icon: str
+
+
+PAGES = [
+    _Entry("explain.py", "Explain", ":material/center_focus_strong:"),
+]
+
+
+def run() -> None:
+    """Show the page that was asked for; the first one by default."""
+    st.set_page_config(page_title="xai", page_icon=_icon(), layout="wide")
+    pages = [st.Page(_FOLDER / p.file, title=p.title, icon=p.icon, default=p is PAGES[0]) for p in PAGES]
+    st.navigation(pages, position="top").run()
+
+
+def _icon() -> Image.Image:
+    """Return a small picture of a warm spot; a named icon would be fetched from the network."""
+    row, column = np.mgrid[0:32, 0:32]
+    heat = np.exp(-((row - 15.5) ** 2 + (column - 15.5) ** 2) / 90.0)
+    colours = ([0.0, 0.35, 0.7, 1.0], [20, 140, 240, 252], [10, 40, 120, 240], [60, 105, 30, 160])
+    pixels = np.stack([np.interp(heat, colours[0], channel) for channel in colours[1:]], axis=-1)
+    return Image.fromarray(pixels.astype(np.uint8))

@@ -1,0 +1,119 @@
+"""Words of the dashboard: text that is safe to show, sentences made from data, the code that repeats a result."""
+
+import re
+from typing import Any
+
+import numpy as np
+
+_ESCAPES = {ord(c): f"\\{c}" for c in r"\`*_{}[]()<>#|~$:&!"}
+_ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
+
+
+def safe(text: object, most: int = 400) -> str:
+    """Return text that Streamlit shows literally: no Markdown, no control characters, not too long.
+
+    Class names and file names come from anywhere; as Markdown they could fetch pictures from the network.
+    """
+    kept = "".join(c if c.isprintable() else " " for c in str(text))
+    kept = kept if len(kept) <= most else kept[: most - 1] + "…"
+    return kept.translate(_ESCAPES)
+
+
+def sentence(text: str) -> str:
+    """Return text with a capital letter in front and a full stop at the end."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage that never rounds to a certainty: "<0.1 %", "95 %", ">99.9 %"."""
+    if share <= 0 or share >= 1:
+        return f"{share:.0%}".replace("%", " %")
+    if share < 0.001:
+        return "<0.1 %"
+    if share > 0.999:
+        return ">99.9 %"
+    return f"{100 * share:.1f} %" if share < 0.1 or share > 0.99 else f"{100 * share:.0f} %"
+
+
+def describe_map(title: str, label: str, values: np.ndarray) -> str:
+    """Say in a sentence where a map lies, for those who cannot see it.
+
+    Args:
+        title: of the method.
+        label: of the explained class.
+        values: (H, W) raw signed map.
+
+    Returns:
+        "Grad-CAM for espresso: half of the map's mass lies in 18 % of the picture, centre upper left."
+    """
+    mass = np.abs(values).astype(np.float64)
+    total = float(mass.sum())
+    if total == 0:
+        return f"{title} for {label}: the map is 0 everywhere."
+    ranked = np.sort(mass, axis=None)[::-1].cumsum()
+    share = (int(np.searchsorted(ranked, total / 2)) + 1) / mass.size
+    text = f"{title} for {label}: half of the map's mass lies in {percent(share)} of the picture, centre {_place(mass)}"
+    against = float(mass[values < 0].sum()) / total
+    return f"{text}; {percent(against)} of the mass speaks against the class." if against else f"{text}."
+
+
+def _place(mass: np.ndarray) -> str:
+    """Return the third of the picture, down and across, that the centre of mass falls into."""
+    down = float(mass.sum(1) @ (np.arange(mass.shape[0]) + 0.5)) / float(mass.sum()) / mass.shape[0]
+    across = float(mass.sum(0) @ (np.arange(mass.shape[1]) + 0.5)) / float(mass.sum()) / mass.shape[1]
+    row, column = _ROWS[min(2, int(3 * down))], _COLUMNS[min(2, int(3 * across))]
+    return "in the middle" if (row, column) == ("middle", "centre") else f"{row} {column}"
+
+
+def describe_preprocessing(preprocessing: dict[str, Any]) -> str:
+    """Say in words what happens to a picture before the network sees it."""
+    size, channels = preprocessing["input_size"], preprocessing["channels"]
+    colour = "grey" if channels == 1 else "colour" if channels == 3 else f"{channels} channels"
+    if size is None:
+        first = f"Pictures keep their size ({colour})"
+    else:
+        ways = {
+            "crop": f"resized, and {preprocessing['crop_ratio']:.3g} of the shorter side cut out of the middle",
+            "squash": "resized, whatever the ratio of their sides",
+            "pad": "the longer side fitted and the rest filled",
+        }
+        first = f"Pictures become {size[0]} x {size[1]} pixels ({colour}): {ways[preprocessing['resize']]}"
+    mean, std = (", ".join(f"{v:.4g}" for v in preprocessing[name]) for name in ("mean", "std"))
+    return f"{first}. Then, on pixels in [0, 1]: (pixel - mean) / std with mean {mean} and std {std}."
+
+
+def code_for(
+    model: str, picture: str, method: str, target: str | int | None, settings: dict[str, Any], seed: int
+) -> str:
+    """Return the lines of Python that make the same picture.
+
+    Args:
+        model: as given to `xai.load`.
+        picture: an expression for the picture, such as `'photo.jpg'`.
+        method: registered name.
+        target: class name or index, None for the predicted one.
+        settings: of the method, those that are not the default.
+        seed: fixes everything random.
+    """
+    arguments = [f"method={method!r}"]
+    arguments += [] if target is None else [f"target={target!r}"]
+    arguments += [] if seed == 0 else [f"seed={seed}"]
+    arguments += [f"{name}={value!r}" for name, value in settings.items()]
+    return "\n".join(
+        [
+            "import xai",
+            "",
+            f"clf = xai.load({model!r})",
+            f"image = {picture}",
+            f"e = xai.explain(clf, image, {', '.join(arguments)})",
+            "e.save('explanation.png')",
+            "",
+        ]
+    )
+
+
+def file_stem(*parts: str) -> str:
+    """Return a short file name made of safe characters only."""
+    stems = (re.sub(r"[^A-Za-z0-9]+", "-", part).strip("-").lower()[:40] for part in parts)
+    return "_".join(stem for stem in stems if stem) or "explanation"
