@@ -82,7 +82,7 @@ def _explained(_model: Model, _picture: Picture, _question: Question, key: tuple
     method = _question.method
     with _model.lock:
         found = xai.explain(
-            _model.classifier, _picture.open(), method.name, _question.target, _question.seed, 
+            _model.classifier, _picture.open(), method.name, _question.target, _question.seed, **_question.settings
         )
     heatmap, label = found.heatmap, found.labels[0]
     small = heatmap[np.ix_(*(shown_pixels(side, heatmap.shape) for side in heatmap.shape))]
