@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from xai.core.hooks import parts_of
 
 _PLAIN = (bool, int, float, str)
+_views: "weakref.WeakKeyDictionary[nn.Module, tuple[list[int], list[list[Tensor]]]]" = weakref.WeakKeyDictionary()
 _known: "weakref.WeakKeyDictionary[nn.Module, tuple[object, str]]" = weakref.WeakKeyDictionary()
 
 
@@ -59,13 +60,23 @@ def _quick_state(module: nn.Module) -> object:
     parts = parts_of(module)
     held = [tensor for part in parts for tensor in (*part._parameters.values(), *part._buffers.values())]
     tensors = [tensor for tensor in held if tensor is not None]
-    ends: dict[object, list[Tensor]] = {}
+    places = [tensor.data_ptr() for tensor in tensors]
+    written = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
     with torch.no_grad():
-        for tensor in tensors:
-            if tensor.numel():
-                span = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
-                pair = tensor.as_strided((2,), (max(1, span - 1),)) if span > 1 else tensor.as_strided((1,), (1,))
-                ends.setdefault((tensor.dtype, tensor.device), []).append(pair)
-        values = tuple(tuple(torch.cat(group).tolist()) for group in ends.values())
-    written = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
-    return tuple(map(id, parts)), [_plain_settings(part) for part in parts], written, values
+        values = tuple(tuple(torch.cat(group).tolist()) for group in _ends(module, tensors, places))
+    return tuple(map(id, parts)), [_plain_settings(part) for part in parts], places, written, values
+
+
+def _ends(module: nn.Module, tensors: list[Tensor], places: list[int]) -> list[list[Tensor]]:
+    """Return views of the first and last value of each tensor, by type and device; kept while nothing moves."""
+    kept = _views.get(module)
+    if kept is not None and kept[0] == places:
+        return kept[1]
+    ends: dict[object, list[Tensor]] = {}
+    for tensor in tensors:
+        if tensor.numel():
+            span = 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+            pair = tensor.detach().as_strided((min(2, span),), (max(1, span - 1),))
+            ends.setdefault((tensor.dtype, tensor.device), []).append(pair)
+    _views[module] = (places, list(ends.values()))
+    return _views[module][1]
