@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import random
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,15 @@ from xai.explainers import EXPLAINERS
 METHODS = EXPLAINERS.names()
 SETTINGS: dict[str, dict[str, Any]] = {}  # cheaper settings for methods whose defaults are slow
 TOLERANCE = 1e-5  # of the largest value of a map
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Run on one thread: these networks are so small that a second one only waits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def works(method: str, case: str) -> bool:

@@ -20,7 +20,8 @@ def show_prediction(prediction: xai.Prediction) -> None:
 
 def show_notes(explanation: xai.Explanation) -> None:
     """Show what was chosen and what to beware of."""
-    st.markdown("\n".join(f"- {safe(sentence(note))}" for note in explanation.notes))
+    notes = [note if note.startswith(explanation.names) else sentence(note) for note in explanation.notes]
+    st.markdown("\n".join(f"- {safe(note)}" for note in notes))
 
 
 def show_downloads(explanation: xai.Explanation) -> None:
