@@ -2,6 +2,7 @@
 
 import http.client
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import xai
 from xai.dashboard.launch import command
 
 pytestmark = pytest.mark.browser
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -79,10 +81,12 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(browser_path):
+def browser():
     playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
     with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=browser_path, args=FLAGS)
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield running
         running.close()
 
@@ -287,57 +291,12 @@ show(pack(np.zeros((1500, 2000, 3), np.uint8), panels, (0, 0, 1500, 2000)), key=
 """
 
 
-HOSTILE = """
-from types import SimpleNamespace
-import numpy as np
-from xai.dashboard.controls import choose_class
-from xai.dashboard.panels import Panel, pack, show
-from xai.dashboard.results import show_prediction
-from xai.dashboard.work import sentences
-import xai
-evil = "<img src='http://evil.example/a' onerror='alert(1)'>![x](http://evil.example/b.png) :red[$x$]"
-prediction = SimpleNamespace(label=evil, labels=(evil, "b"), top=lambda k: [(evil, 0.9)])
-choose_class(prediction)
-show_prediction(prediction)
-values = np.ones((20, 20), np.float32)
-show(pack(np.zeros((20, 20, 3), np.uint8), [Panel(evil, values, evil, evil)], (0, 0, 20, 20)), key="evil")
-with sentences():
-    raise xai.InputError(evil)
-"""
-
-
-@contextmanager
-def script(text, folder):
-    """Serve a page of our own in the way the dashboard is served."""
-    (folder / "page.py").write_text(text)
+def test_several_maps_move_together(page, tmp_path):
+    (tmp_path / "many.py").write_text(MANY)
     port = free_port()
     line = command(port, headless=True)
-    line[4] = str(folder / "page.py")
-    with served(line, port, folder) as address:
-        yield address
-
-
-def test_hostile_names_are_text(page, tmp_path):
-    dialogs = []
-    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-    with script(HOSTILE, tmp_path) as address:
-        page.goto(address)
-        canvas_of(page)
-        evil = page.locator(".viewer .title").inner_text()
-        assert evil.startswith("<img src='http://evil.example/a'")
-        assert page.locator("[data-testid=stAlert]").inner_text().endswith(evil)
-        assert evil[:50] in page.locator("[data-testid=stProgress]").inner_text()
-        assert page.locator("img").count() == 0
-        page.get_by_role("combobox").click()
-        page.get_by_role("option", name=evil).first.hover()
-        page.wait_for_timeout(300)
-        assert page.locator("img").count() == 0
-        assert dialogs == []
-        page.goto("about:blank")
-
-
-def test_several_maps_move_together(page, tmp_path):
-    with script(MANY, tmp_path) as address:
+    line[4] = str(tmp_path / "many.py")
+    with served(line, port, tmp_path) as address:
         page.goto(address)
         canvas = canvas_of(page)
         assert page.locator(".viewer canvas").count() == 3
