@@ -96,5 +96,5 @@ def test_import_loads_nothing_heavy(module):
 
 
 def test_test_files_have_different_names():
-    names = Counter(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "__init__.py")
+    names = Counter(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py")
     assert [name for name, times in names.items() if times > 1] == []
