@@ -1,72 +1,18 @@
 """Chromium drives the real dashboard: upload, explain, hover, looks, zoom, keyboard, downloads."""
 
 import http.client
-import re
-import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 import zipfile
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import skimage.data
+from chromium import WAIT, canvas_of, free_port, get, pixels, read, served, slide
 from PIL import Image
 
 import xai
-from xai.dashboard.launch import command
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-WAIT = 90_000  # milliseconds; the first answer waits for torch
-HEIGHT = 1000
-MINUS = "\u2212"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def get(url, **headers):
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
-        return answer.status
-
-
-def wait_for(url, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            return get(url)
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError(url)
-
-
-@contextmanager
-def served(line, port, folder):
-    """Run a server away from the checkout and its configuration."""
-    log = (folder / "log.txt").open("w")
-    with log, subprocess.Popen(line, cwd=folder, stdout=log, stderr=subprocess.STDOUT) as server:
-        try:
-            wait_for(f"http://127.0.0.1:{port}/_stcore/health")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -81,37 +27,6 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser):
-    """A page that must not complain, nor talk to anybody else."""
-    complaints, strangers = [], []
-    context = browser.new_context(viewport={"width": 1280, "height": HEIGHT}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(WAIT)
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: strangers.append(request.url) if foreign(request.url) else None)
-    yield page
-    context.close()
-    assert complaints == []
-    assert strangers == []
-
-
-def foreign(url):
-    return not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))
-
-
-@pytest.fixture(scope="module")
 def photo(tmp_path_factory):
     path = tmp_path_factory.mktemp("photo") / "my coffee.png"
     Image.fromarray(skimage.data.coffee()).save(path)
@@ -123,43 +38,14 @@ def wanted(photo):
     return xai.explain(xai.load("efficientnet_lite0"), photo)
 
 
-def canvas_of(page):
-    canvas = page.locator(".viewer canvas").first
-    canvas.wait_for()
-    canvas.scroll_into_view_if_needed()
-    page.wait_for_function("() => !document.querySelector('[data-testid=stSpinner]')")
-    return canvas
-
-
 def upload(page, photo):
     page.locator("input[type=file]").set_input_files(photo)
     page.locator("figcaption", has_text="espresso").wait_for()
     return canvas_of(page)
 
 
-def read(page):
-    """Return column, row and the value as text, as the tooltip has them."""
-    place = page.locator(".tip .place").first.inner_text()
-    column, row = (int(number) for number in re.findall(r"\d+", place)[:2])
-    return column, row, page.locator(".tip .value").first.inner_text()
-
-
 def digits(value):
     return format(float(f"{value:.4g}"), "g")
-
-
-def pixels(page, k=0):
-    """Return what is on the canvas, as a number that any change changes."""
-    script = "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let s = 0;"
-    script += " for (let k = 0; k < d.length; k += 7) s = (s * 31 + d[k]) % 2147483647; return s }"
-    page.wait_for_timeout(100)  # a frame
-    return page.locator(".viewer canvas").nth(k).evaluate(script)
-
-
-def slide(page, name, value):
-    page.locator(f".viewer .{name}").evaluate(
-        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', {bubbles: true})) }", value
-    )
 
 
 def test_upload_explain_hover_looks_and_downloads(page, address, photo, wanted, tmp_path):
@@ -277,47 +163,6 @@ def test_looks_survive_another_class(page, address):
     assert page.locator(".opacity-text").inner_text() == "40 %"
     assert "zoomed" in page.locator(".viewer").get_attribute("class")
     assert "class=Bag" in page.url
-
-
-MANY = """
-import numpy as np
-import streamlit as st
-from xai.dashboard.panels import Panel, pack, show
-st.set_page_config(layout="wide")
-rows, columns = np.mgrid[0:1500, 0:2000].astype(np.float32)
-maps = [rows * columns, rows - columns, -1e-6 * columns]
-panels = [Panel(f"map {k}", values, "logit", f"Sentence {k}.") for k, values in enumerate(maps)]
-show(pack(np.zeros((1500, 2000, 3), np.uint8), panels, (0, 0, 1500, 2000)), key="many")
-"""
-
-
-def test_several_maps_move_together(page, tmp_path):
-    (tmp_path / "many.py").write_text(MANY)
-    port = free_port()
-    line = command(port, headless=True)
-    line[4] = str(tmp_path / "many.py")
-    with served(line, port, tmp_path) as address:
-        page.goto(address)
-        canvas = canvas_of(page)
-        assert page.locator(".viewer canvas").count() == 3
-        hint = page.locator(".hint").inner_text()
-        assert re.search("Shown at 640 . 480; values are those of the original 2000 . 1500 pixels", hint)
-        box = canvas.bounding_box()
-        page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.6 * box["height"])
-        page.mouse.wheel(0, -300)
-        page.wait_for_timeout(300)
-        column, row, _ = read(page)
-        assert abs(column - 800) < 9
-        assert abs(row - 900) < 9
-        texts = page.locator(".tip .value").all_inner_texts()
-        found = [float(text.replace(MINUS, "-")) for text in texts]
-        assert found == [float(f"{value:.4g}") for value in (row * column, row - column, -1e-6 * column)]
-        assert len({tip.bounding_box()["y"] for tip in page.locator(".tip").all()}) == 1
-        assert page.locator(".ticks .low").all_inner_texts() == ["0", f"{MINUS}1999", f"{MINUS}0.001999"]
-        before = pixels(page, 2)
-        page.locator(".viewer .whole").click()
-        assert pixels(page, 2) != before
-        page.goto("about:blank")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

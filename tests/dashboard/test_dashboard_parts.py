@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import subprocess
 import sys
 import tomllib
@@ -31,7 +32,8 @@ def explanation():
     ("text", "shown"),
     [
         ("T-shirt/top", "T-shirt/top"),
-        ("![x](http://evil.example/x)", r"\!\[x\]\(http\://evil.example/x\)"),
+        ("![x](http://evil.example/x)", "\\!\\[x\\]\\(http\\:\u2060//evil.example/x\\)"),
+        ("www.evil.example me@evil.example", "www\u2060.evil.example me@\u2060evil.example"),
         ("<img src=x>", r"\<img src=x\>"),
         (":red[hi] $x$ `code`", r"\:red\[hi\] \$x\$ \`code\`"),
         ("a\x1b[31mb\nc", r"a \[31mb c"),
@@ -77,7 +79,8 @@ def test_preprocessing_is_said_in_words():
 def test_the_code_makes_the_picture(tmp_path):
     code = "xai.load_data('example:fashion-test').images[0]"
     text = code_for("example:fashion", code, "gradcam", "Bag", {"layer": "features.2"}, 0)
-    subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=60)
+    found = os.environ | {"PYTHONPATH": str(Path(xai.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=found, check=True, timeout=60)
     with Image.open(tmp_path / "explanation.png") as picture:
         assert picture.format == "PNG"
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import os
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -20,6 +22,7 @@ MAX_PIXELS = 40_000_000
 MAX_SIDE = 32_768
 _SIXTEEN_BIT = 65_535.0
 _ORIENTATION = 0x0112  # EXIF
+_silence = Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,8 @@ def decode_bytes(content: bytes, name: str) -> Decoded:
         raise ImageError(f"{name}: the file is empty. Save or download it again.")
     _check_bytes(len(content), name)
     digest = hashlib.sha256(content).hexdigest()
-    with _boundary(name, content), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+    quiet = _silent_tiff() if content[:2] in {b"II", b"MM"} else nullcontext()
+    with quiet, _boundary(name, content), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
         decoded = decode_pil(picture, name)
     return Decoded(decoded.pixels, decoded.notes, digest)
 
@@ -90,14 +94,33 @@ def _boundary(name: str, content: bytes = b"") -> Iterator[None]:
         raise ImageError(f"{name}: {_reason(error, content)}") from error
 
 
+@contextmanager
+def _silent_tiff() -> Iterator[None]:
+    """Keep away what libtiff writes about damaged files, past Python, to the process's standard error."""
+    try:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # a process without standard error has nothing to keep clean
+        yield
+        return
+    with _silence:
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
+
+
 def _decode(picture: Image.Image, name: str) -> Decoded:
     notes = []
     if getattr(picture, "is_animated", False):
         picture = _first_frame(picture)
         notes.append(f"{name}: animated or with several pages; only the first frame is used")
+    turned = picture.getexif().get(_ORIENTATION, 1) in range(2, 9)  # before loading: TIFFs are turned by Pillow itself
     picture.load()
     upright = ImageOps.exif_transpose(picture)
-    if picture.getexif().get(_ORIENTATION, 1) in range(2, 9):
+    if turned:
         notes.append(f"{name}: turned upright as its EXIF orientation says")
     pixels, note = _to_pixels(upright, name)
     if note:

@@ -153,7 +153,7 @@ class Explanation:
         fields, arrays = read_record(Path(path), _KIND)
         try:
             return cls._restored(fields, arrays)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise RecordError(f"{path}: the saved {_KIND} is damaged or incomplete. Make the result again.") from error
 
     @classmethod

@@ -21,8 +21,10 @@ _POOLS = (
     nn.LPPool2d,
     nn.FractionalMaxPool2d,
 )
+_PADS = (nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.CircularPad2d)  # a border is no place
 _TRIES = 24  # layers looked at from the end
 _CHECKED = "checked by gradient and by moving a patch"
+_FAILED = "did NOT pass the check by moving a patch: see whether the map makes sense"
 _MOVES = 0.03  # how far the response must move when the evidence does, as a share of the map
 _known: "weakref.WeakKeyDictionary[nn.Module, dict[Any, LayerChoice]]" = weakref.WeakKeyDictionary()
 
@@ -57,7 +59,9 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
     """Return the layer to look at: the last one that still is a map of the picture and that the answer depends on.
 
     Layers are tried from the end. One is taken when its output has the shape of a map, the class score has a gradient
-    at most of its places, and its response moves where a patch in the picture moves. Remembered per module and size.
+    at most of its places, and its response moves where a patch in the picture moves. Where none passes, as on small
+    pictures that a few large cells cover, the last one with a gradient is taken, and said so. Remembered per module
+    and size.
 
     Args:
         classifier: the model, borrowed or not.
@@ -102,6 +106,11 @@ def _search(classifier: Classifier, size: tuple[int, int], name: str | None) -> 
         if layout is not None:
             found = f"the last layer that is a map of the picture: {layout.describe()}"
             return LayerChoice(item.name, layout, f"{found}, {_CHECKED}")
+    for item in candidates:
+        layouts = possible_layouts(item.output.shape, len(logits), size)
+        if [layout.kind for layout in layouts] == ["maps"] and _felt(item, score, layouts[0]):
+            found = f"the last layer with the shape of a map: {layouts[0].describe()}"
+            return LayerChoice(item.name, layouts[0], f"{found}; it {_FAILED}")
     if candidates and all(_slopes(item, score) is None for item in candidates):
         raise UnsupportedModelError(
             f"No gradient reaches any layer of {classifier.name!r} that is a map of the picture: its forward detaches "
@@ -127,9 +136,7 @@ def _check_named(name: str, ran: list[_Ran], logits: Tensor, size: tuple[int, in
     layout = _proved(item, _score(ran, logits), size)
     if layout is not None:
         return LayerChoice(name, layout, f"named by the caller: {layout.describe()}, {_CHECKED}")
-    return LayerChoice(
-        name, layouts[0], f"named by the caller: {layouts[0].describe()}; it did NOT pass the check by moving a patch"
-    )
+    return LayerChoice(name, layouts[0], f"named by the caller: {layouts[0].describe()}; it {_FAILED}")
 
 
 def _probe(classifier: Classifier, size: tuple[int, int]) -> Tensor:
@@ -182,7 +189,7 @@ def _one_name_each(ran: list[_Ran]) -> list[_Ran]:
 def _candidates(ran: list[_Ran], size: tuple[int, int]) -> list[_Ran]:
     """Return the layers that may be maps, last first; pooling behind the last map is skipped, as are inner widths."""
     items = [item for item in _one_name_each(ran) if possible_layouts(item.output.shape, 5, size)]
-    items = [item for item in items if not item.pooled]
+    items = [item for item in items if not item.pooled and not isinstance(item.module, _PADS)]
     tokens = [item.output.shape[-1] for item in items if item.output.ndim == 3]
     if tokens:
         width = max(set(tokens), key=tokens.count)
@@ -201,14 +208,16 @@ def _score(ran: list[_Ran], logits: Tensor) -> Tensor:
 
 def _proved(item: _Ran, score: Tensor, size: tuple[int, int]) -> Layout | None:
     """Return the layout of a layer that passes the checks, or None."""
-    grad = _slopes(item, score)
-    if grad is None:
-        return None
     for layout in possible_layouts(item.output.shape, len(item.output), size):
-        felt = layout.to_maps(grad)[0].abs().sum(0) > 0
-        if float(felt.float().mean()) >= 0.5 and _moves_along(layout.to_maps(item.output.detach())):
+        if _felt(item, score, layout) and _moves_along(layout.to_maps(item.output.detach())):
             return layout
     return None
+
+
+def _felt(item: _Ran, score: Tensor, layout: Layout) -> bool:
+    """Return True when the score has a gradient at half of a layer's places or more."""
+    slopes = _slopes(item, score)
+    return slopes is not None and float((layout.to_maps(slopes)[0].abs().sum(0) > 0).float().mean()) >= 0.5
 
 
 def _slopes(item: _Ran, score: Tensor) -> Tensor | None:

@@ -11,6 +11,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -111,5 +112,10 @@ def read_record(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.n
         )
     if hashlib.sha256(content).hexdigest() != fields["files"].get(ARRAYS):
         raise RecordError(f"{folder}: {ARRAYS} is damaged or was changed after it was saved. Make the result again.")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return fields, dict(archive)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return fields, dict(archive)
+    except (ValueError, EOFError, BadZipFile) as error:  # also for arrays of objects, which would be unpickled
+        raise RecordError(
+            f"{folder}: {ARRAYS} holds something else than plain arrays. Make the result again."
+        ) from error

@@ -22,7 +22,7 @@ _MEMORY_MESSAGES = (
     "out of memory",
     "can't allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
-    'INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator',
+    "c10/cuda/CUDACachingAllocator",
     "NVML_SUCCESS == r",
 )
 

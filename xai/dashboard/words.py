@@ -6,17 +6,19 @@ from typing import Any
 import numpy as np
 
 _ESCAPES = {ord(c): f"\\{c}" for c in r"\`*_{}[]()<>#|~$:&!"}
+_LINK = re.compile(r"(https?:|www|@)(?=\S)", re.IGNORECASE)
 _ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
 
 
 def safe(text: object, most: int = 400) -> str:
-    """Return text that Streamlit shows literally: no Markdown, no control characters, not too long.
+    """Return text that Streamlit shows literally: no Markdown, no links, no control characters, not too long.
 
-    Class names and file names come from anywhere; as Markdown they could fetch pictures from the network.
+    Class names and file names come from anywhere; as Markdown they could fetch pictures from the network. What would
+    become a link by itself is broken by a word joiner, which cannot be seen.
     """
     kept = "".join(c if c.isprintable() else " " for c in str(text))
     kept = kept if len(kept) <= most else kept[: most - 1] + "…"
-    return kept.translate(_ESCAPES)
+    return _LINK.sub("\\1\u2060", kept).translate(_ESCAPES)
 
 
 def sentence(text: str) -> str:
