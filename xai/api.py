@@ -57,6 +57,8 @@ def explain(
     target: Target = None,
     seed: int = 0,
     *,
+    versus: Target = None,
+    score: str = "logit",
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
     **settings: Any,
@@ -68,9 +70,12 @@ def explain(
         image: a path, PIL.Image, array (H, W), (H, W, C) or (N, H, W, C) in uint8 or in [0, 1], tensor (C, H, W) or
             (N, C, H, W) in [0, 1], or a list of single ones. Never normalised.
         method: a name from `xai.methods()`.
-        target: class index or name, one per image, or None for the predicted class.
+        target: class index or name, or None for the predicted class. A list means one per image, or, for one image,
+            several maps from one sweep where the method can.
+        versus: a class, or one per map: why `target` rather than this one. What is explained is the difference.
+        score: "logit", "probability" (saturates where the model is sure) or "margin" (against the best other class).
         seed: fixes everything random, per image.
-        progress: None, True for a bar, or a callable `(done, total)`.
+        progress: None, True for a bar, or a callable `(done, total)`, in images or in hundredths of them.
         should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
         settings: of the method; a wrong name suggests near ones.
 
@@ -88,7 +93,9 @@ def explain(
     for name in settings:
         if name not in known:
             raise NameLookupError(f"setting of {method}", name, known)
-    return explainer(**settings).explain(model, image, target, seed=seed, progress=progress, should_stop=should_stop)
+    return explainer(**settings).explain(
+        model, image, target, versus=versus, score=score, seed=seed, progress=progress, should_stop=should_stop
+    )
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class Explanation:
         geometries: the way from each original to the model's input.
         single: one image was given.
         versions: of everything that matters.
+        details: per image what else the method found, by name, such as the segments and R2 of LIME; may be empty.
     """
 
     attribution: Tensor
@@ -75,6 +76,7 @@ class Explanation:
     geometries: tuple[Geometry, ...]
     single: bool
     versions: Mapping[str, str]
+    details: tuple[Mapping[str, Tensor], ...] = ()
     _cache: dict[int, np.ndarray] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
@@ -170,6 +172,7 @@ class Explanation:
             pictures=tuple(arrays[f"picture_{k}"] for k in range(count)),
             geometries=tuple(_geometry(g) for g in fields["geometries"]),
             notes=tuple(fields["notes"]),
+            details=_details(arrays, fields["details"]),
             labels=tuple(fields["labels"]),
             predicted=tuple(fields["predicted"]),
             names=tuple(fields["names"]),
@@ -197,14 +200,22 @@ class Explanation:
             "model": dict(self.model),
             "single": self.single,
             "versions": dict(self.versions),
+            "details": [sorted(detail) for detail in self.details],
         }
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {name: getattr(self, name).numpy() for name in ("attribution", "targets", "logits", "probabilities")}
         if self.coarse is not None:
             arrays["coarse"] = self.coarse.numpy()
+        arrays |= {f"detail_{k}_{n}": v.numpy() for k, detail in enumerate(self.details) for n, v in detail.items()}
         arrays |= {f"heatmap_{k}": heatmap for k, heatmap in enumerate(self.heatmaps)}
         return arrays | {f"picture_{k}": picture for k, picture in enumerate(self.pictures)}
+
+
+def _details(arrays: Mapping[str, np.ndarray], names: list[list[str]]) -> tuple[Mapping[str, Tensor], ...]:
+    return tuple(
+        {name: torch.from_numpy(arrays[f"detail_{k}_{name}"]) for name in each} for k, each in enumerate(names)
+    )
 
 
 def _plain(geometry: Geometry) -> dict[str, list[int]]:

@@ -142,14 +142,14 @@ class Cut:
             return run()
 
 
-def gradient(score: Tensor, at: Tensor, what: str) -> Tensor:
-    """Return d score / d at.
+def gradient(score: Tensor, at: Tensor, what: str, *, keep: bool = False) -> Tensor:
+    """Return d score / d at; `keep` leaves the graph for another score.
 
     Raises:
         UnsupportedModelError: the model blocks gradients between the two.
     """
     try:
-        (found,) = torch.autograd.grad(score, at, allow_unused=True)
+        (found,) = torch.autograd.grad(score, at, retain_graph=keep, allow_unused=True)
     except RuntimeError as error:
         if "does not require grad" not in str(error):
             raise

@@ -38,6 +38,20 @@ def versions() -> dict[str, str]:
     return dict(_versions())
 
 
+def plain(value: Any) -> Any:
+    """Return a setting JSON-ready; arrays and tensors become their shape and digest."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "shape") and hasattr(value, "tolist"):
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        if array.ndim == 0:
+            return array.tolist()
+        return {"shape": list(array.shape), "sha256": hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all.
 

@@ -1,11 +1,12 @@
 """What all explanation methods share: the checks before, the chunks, the checks after, the record."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, ClassVar, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,59 +16,18 @@ from xai.core.explanation import Explanation
 from xai.core.heads import to_probabilities
 from xai.core.hooks import borrowed, gradients_on, parts_of
 from xai.core.images import ImageLike, Picture
-from xai.core.records import versions
+from xai.core.objective import Objective
+from xai.core.records import plain, versions
 from xai.core.registry import Registry
 from xai.core.rows import Progress, ShouldStop, in_chunks, reporting
-from xai.core.seeds import check_seed, image_key
+from xai.core.seeds import check_seed
 from xai.core.targets import Target, target_indices
 from xai.errors import ContractError
+from xai.explainers._work import Cost as Cost
+from xai.explainers._work import Part as Part
+from xai.explainers._work import Work as Work
 
-
-@dataclass(frozen=True, eq=False)
-class Work:
-    """A chunk of images to explain.
-
-    Attributes:
-        classifier: borrowed and in evaluation mode.
-        inputs: (n, C, h, w) in [0, 1], on the classifier's device; not to be written to.
-        wanted: (n,) class indices, or None for the predicted ones.
-        seed: of the whole run.
-    """
-
-    classifier: Classifier
-    inputs: Tensor
-    wanted: Tensor | None
-    seed: int
-
-    @cached_property
-    def keys(self) -> list[bytes]:
-        """One key per image for `xai.core.seeds`."""
-        return [image_key(image) for image in self.inputs]
-
-    def targets(self, logits: Tensor) -> Tensor:
-        """Return the classes to explain (n,), on the device of the logits."""
-        return logits.detach().argmax(1) if self.wanted is None else self.wanted.to(logits.device)
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What a method found for a chunk: see `Explanation` for the fields."""
-
-    attribution: Tensor
-    targets: Tensor
-    logits: Tensor
-    coarse: Tensor | None = None
-    layer: str | None = None
-    notes: Sequence[str] = field(default=())
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Rows per image that a method sends through the network; `share` of it for methods that cut the graph."""
-
-    forward: int
-    backward: int
-    share: str = "whole network"
+_UNIT = 100  # progress of methods that go picture by picture is told in hundredths
 
 
 class Explainer(ABC):
@@ -79,6 +39,7 @@ class Explainer(ABC):
     unit: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]
     stochastic: ClassVar[bool] = False
+    one_by_one: ClassVar[bool] = False  # pictures go singly, because each makes many rows; reports hundredths of them
 
     @property
     @abstractmethod
@@ -96,6 +57,8 @@ class Explainer(ABC):
         images: ImageLike,
         target: Target = None,
         *,
+        versus: Target = None,
+        score: str = "logit",
         seed: int = 0,
         progress: bool | Progress | None = None,
         should_stop: ShouldStop | None = None,
@@ -104,76 +67,136 @@ class Explainer(ABC):
         seed, classifier = check_seed(seed), as_classifier(model)
         batch = classifier.prepare(images)
         classifier.check_images(batch.inputs)
-        if target is not None:
+        if target is not None or versus is not None:
             classifier.count_classes(batch.inputs)
-        wanted = target_indices(classifier, target, len(batch.inputs))
+        task = _plan(classifier, batch, target, versus, Objective(score, classifier.head), seed)
         notes = [*batch.notes, *_about(model, classifier)]
-        parts = self._run(classifier, batch.inputs, wanted, seed, progress, should_stop)
+        parts = self._run(task, progress, should_stop)
         with torch.inference_mode(False):  # a result can be used anywhere
-            return self._record(classifier, batch, parts, seed, notes)
+            return self._record(task, parts, notes)
 
-    def _run(
-        self,
-        classifier: Classifier,
-        inputs: Tensor,
-        wanted: Tensor | None,
-        seed: int,
-        progress: bool | Progress | None,
-        should_stop: ShouldStop | None,
-    ) -> list[Part]:
+    def _run(self, task: "_Task", progress: bool | Progress | None, should_stop: ShouldStop | None) -> list[Part]:
         done: dict[int, Part] = {}
-
-        def work(start: int, stop: int) -> None:
-            rows = inputs[start:stop].to(device=classifier.device, dtype=classifier.dtype)
-            rows = rows.clone() if rows.is_inference() else rows  # autograd refuses tensors made in inference mode
-            chosen = None if wanted is None else wanted[start:stop]
-            done[start] = self._checked(self._attribute(Work(classifier, rows, chosen, seed)), rows)
+        classifier, unit = task.classifier, _UNIT if self.one_by_one else 1
+        every = len(task.batch.inputs) if self.one_by_one else task.rows
 
         with borrowed(classifier.module), gradients_on(), reporting(progress, self.name) as report:
-            limit = classifier.row_limit(inputs)
-            in_chunks(work, len(inputs), limit=limit, progress=report, should_stop=should_stop)
+
+            def advance(start: int, stop: int, share: float) -> None:
+                if report is not None and self.one_by_one:
+                    report(round((start + share * (stop - start)) * unit), every * unit)
+
+            def work(start: int, stop: int) -> None:
+                part = self._attribute(task.work(self, start, stop, partial(advance, start, stop), should_stop))
+                done[start] = self._checked(part, task)
+
+            limit = 1 if self.one_by_one else classifier.row_limit(task.batch.inputs)
+            show = None if report is None else lambda finished, total: report(finished * unit, total * unit)
+            in_chunks(work, every, limit=limit, progress=show, should_stop=should_stop)
         return [done[start] for start in sorted(done)]
 
-    def _checked(self, part: Part, rows: Tensor) -> Part:
+    def _checked(self, part: Part, task: "_Task") -> Part:
         """Hold the method to its contract and bring its results to the CPU."""
-        values = part.attribution.detach()
-        shapes = [(len(rows), channels, *rows.shape[2:]) for channels in (1, rows.shape[1])]
-        if tuple(values.shape) not in shapes:
-            raise ContractError(f"{self.name} returned {tuple(values.shape)}, expected one of {shapes}.")
-        if not bool(torch.isfinite(values).all()):
+        rows, inputs = len(part.targets), task.batch.inputs
+        shapes = [(rows, channels, *inputs.shape[2:]) for channels in (1, inputs.shape[1])]
+        if tuple(part.attribution.shape) not in shapes:
+            raise ContractError(f"{self.name} returned {tuple(part.attribution.shape)}, expected one of {shapes}.")
+        if len(part.logits) != rows:
+            raise ContractError(f"{self.name} returned {len(part.logits)} lines of logits, expected {rows}.")
+        if not bool(torch.isfinite(part.attribution).all()):
             raise ContractError(f"{self.name} returned NaN or infinity for a finite prediction.")
-        coarse = None if part.coarse is None else part.coarse.detach().cpu()
-        return Part(values.cpu(), part.targets.cpu(), part.logits.detach().cpu(), coarse, part.layer, tuple(part.notes))
+        return part.detached()
 
-    def _record(
-        self, classifier: Classifier, batch: Batch, parts: Sequence[Part], seed: int, notes: Sequence[str]
-    ) -> Explanation:
+    def _record(self, task: "_Task", parts: Sequence[Part], notes: Sequence[str]) -> Explanation:
+        classifier, batch, count = task.classifier, task.batch, task.rows if task.shared else 1
         attribution, logits = torch.cat([p.attribution for p in parts]), torch.cat([p.logits for p in parts])
         targets = torch.cat([p.targets for p in parts])
         coarse = None if parts[0].coarse is None else torch.cat([p.coarse for p in parts if p.coarse is not None])
         probabilities = to_probabilities(logits, classifier.head).gather(1, targets[:, None])[:, 0]
-        every = [*notes, *(note for part in parts for note in part.notes), *_flat(attribution, batch)]
+        pictures = batch.pictures * count
+        every = [*notes, *(note for part in parts for note in part.notes), *_flat(attribution, pictures)]
         return Explanation(
             attribution=attribution,
             coarse=coarse,
             targets=targets,
             logits=logits,
             method=self.name,
-            settings=asdict(self),  # type: ignore[call-overload]  # every method is a dataclass
+            settings=self._settings(task),
             unit=self.unit,
             layer=parts[0].layer,
             notes=tuple(dict.fromkeys(every)),
-            seed=seed,
+            seed=task.seed,
             model=describe(classifier),
             labels=tuple(classifier.labels[int(k)] for k in targets),
             probabilities=probabilities,
             predicted=tuple(classifier.labels[int(k)] for k in logits.argmax(1)),
-            names=tuple(picture.name for picture in batch.pictures),
-            pictures=tuple(_original(picture) for picture in batch.pictures),
-            geometries=batch.geometries,
-            single=batch.single,
+            names=tuple(picture.name for picture in pictures),
+            pictures=tuple(_original(picture) for picture in batch.pictures) * count,
+            geometries=batch.geometries * count,
+            single=batch.single and not task.shared,
             versions=versions(),
+            details=tuple(detail for part in parts for detail in part.details),
         )
+
+    def _settings(self, task: "_Task") -> dict[str, Any]:
+        """Return the settings as used, JSON-ready; what was asked beyond the usual logit is part of them."""
+        found = {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        if task.objective.score != "logit":
+            found["score"] = task.objective.score
+        if task.versus is not None:
+            found["versus"] = [task.classifier.labels[int(k)] for k in task.versus]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Everything asked for, checked: rows are the pictures, or one picture with several classes."""
+
+    classifier: Classifier
+    batch: Batch
+    wanted: Tensor | None
+    versus: Tensor | None
+    objective: Objective
+    seed: int
+    shared: bool
+    rows: int
+
+    def work(
+        self,
+        method: Explainer,
+        start: int,
+        stop: int,
+        advance: Callable[[float], None],
+        should_stop: ShouldStop | None,
+    ) -> Work:
+        """Return the rows start..stop; for methods that go picture by picture all rows of these pictures."""
+        if self.shared and method.one_by_one:
+            start, stop = 0, self.rows
+        inputs, classifier = self.batch.inputs, self.classifier
+        chosen = inputs.expand(stop - start, -1, -1, -1) if self.shared else inputs[start:stop]
+        rows = chosen.to(device=classifier.device, dtype=classifier.dtype)
+        rows = rows.clone() if rows.is_inference() else rows  # autograd refuses tensors made in inference mode
+        wanted, versus = (None if v is None else v[start:stop] for v in (self.wanted, self.versus))
+        return Work(classifier, rows, wanted, self.seed, self.objective, versus, self.shared, advance, should_stop)
+
+
+def _plan(
+    classifier: Classifier, batch: Batch, target: Target, versus: Target, objective: Objective, seed: int
+) -> _Task:
+    objective.check_versus(versus)
+    count = len(batch.inputs)
+    several = max(_length(target), _length(versus))
+    shared = count == 1 and several > 1
+    rows = several if shared else count
+    wanted, against = (target_indices(classifier, which, rows) for which in (target, versus))
+    return _Task(classifier, batch, wanted, against, objective, seed, shared, rows)
+
+
+def _length(target: Target) -> int:
+    """Return how many classes are asked for as a list; 0 for a single one."""
+    if isinstance(target, Tensor):
+        return len(target) if target.ndim else 0
+    return len(target) if isinstance(target, Sequence | np.ndarray) and not isinstance(target, str) else 0
 
 
 EXPLAINERS: Registry[type[Explainer]] = Registry("explanation method")
@@ -195,10 +218,10 @@ def _about(model: Classifier | nn.Module, classifier: Classifier) -> list[str]:
     return notes
 
 
-def _flat(attribution: Tensor, batch: Batch) -> list[str]:
+def _flat(attribution: Tensor, pictures: Sequence[Picture]) -> list[str]:
     """Say which maps are constant: they are no evidence for anything."""
     spans = attribution.flatten(1).amax(1) - attribution.flatten(1).amin(1)
-    flat = [batch.pictures[k].name for k in (spans == 0).nonzero()[:, 0].tolist()]
+    flat = [pictures[k].name for k in (spans == 0).nonzero()[:, 0].tolist()]
     return [f"the map is the same everywhere, so it shows no evidence: {', '.join(flat[:3])}"] if flat else []
 
 

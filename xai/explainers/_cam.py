@@ -39,16 +39,21 @@ def look(work: Work, layer: str | None) -> Look:
     """
     choice = find_layer(work.classifier, work.inputs, layer)
     cut = Cut(work.classifier.module.get_submodule(choice.name), choice.name)
-    logits = cut.forward(lambda: work.classifier.raw_logits(work.inputs))
-    targets = work.targets(logits)
-    score = logits.gather(1, targets[:, None]).sum()
-    slopes = gradient(score, cut.activation, f"the layer {choice.name!r}")
-    to_maps = choice.layout.to_maps
-    return Look(choice, to_maps(cut.activation.detach()), to_maps(slopes), targets, logits.detach())
+    logits = cut.forward(lambda: work.classifier.raw_logits(work.images))
+    targets, to_maps = work.targets(logits), choice.layout.to_maps
+    lines = work.spread(logits)
+    scores = work.score(lines, targets)
+    what = f"the layer {choice.name!r}"
+    if work.shared:  # one forward, the head backwards once per class
+        slopes = torch.cat([gradient(score, cut.activation, what, keep=True) for score in scores])
+    else:
+        slopes = gradient(scores.sum(), cut.activation, what)
+    maps = work.spread(to_maps(cut.activation.detach()))
+    return Look(choice, maps, to_maps(slopes), targets, lines.detach())
 
 
 def layer_output(work: Work, layer: str) -> tuple[Tensor, Tensor]:
-    """Return a layer's output and the logits, without gradients."""
+    """Return a layer's output and the logits of each picture (`work.images`), without gradients."""
     kept: list[Tensor] = []
 
     def keep(_module: object, _inputs: object, output: object) -> None:
@@ -57,7 +62,7 @@ def layer_output(work: Work, layer: str) -> tuple[Tensor, Tensor]:
             kept.append(tensor.clone())  # an in-place ReLU may follow
 
     with torch.no_grad(), hooked(work.classifier.module.get_submodule(layer), keep):
-        logits = work.classifier.raw_logits(work.inputs)
+        logits = work.classifier.raw_logits(work.images)
     return kept[0], logits
 
 

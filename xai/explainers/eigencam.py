@@ -46,13 +46,13 @@ class EigenCAM(Explainer):
     def _attribute(self, work: Work) -> Part:
         choice = find_layer(work.classifier, work.inputs, self.layer)
         output, logits = layer_output(work, choice.name)
-        coarse = strongest_pattern(choice.layout.to_maps(output))
+        coarse = work.spread(strongest_pattern(choice.layout.to_maps(output)))
         full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
         notes = [
             f"layer {choice.name!r}: {choice.reason}",
             "eigencam shows what is salient; it is the same for every class",
         ]
-        return Part(full, work.targets(logits), logits, coarse, choice.name, notes)
+        return Part(full, work.targets(logits), work.spread(logits), coarse, choice.name, notes)
 
 
 def strongest_pattern(maps: Tensor) -> Tensor:

@@ -5,10 +5,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from xai.core.layers import find_layer
-from xai.core.rows import in_chunks, row_limit
+from xai.core.rows import row_limit
 from xai.engine import Prepared, prepare
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
 from xai.explainers._cam import enlarge, layer_output
@@ -39,6 +38,7 @@ class ScoreCAM(Explainer):
     family: ClassVar[str] = "cam"
     unit: ClassVar[str] = "activation, weighted by class score"
     needs: ClassVar[tuple[str, ...]] = ("maps",)
+    one_by_one: ClassVar[bool] = True
 
     layer: str | None = None
     relu: bool = True
@@ -52,33 +52,30 @@ class ScoreCAM(Explainer):
     def _attribute(self, work: Work) -> Part:
         choice = find_layer(work.classifier, work.inputs, self.layer)
         output, logits = layer_output(work, choice.name)
-        maps, targets = choice.layout.to_maps(output), work.targets(logits)
-        prepared = prepare(work.classifier, work.inputs, "bf16" if self.fast else "fp32")
-        scores = _scores(prepared, work.inputs, maps, targets)
-        coarse = torch.einsum("nkij,nk->nij", maps, scores.softmax(1).to(maps.dtype))
+        maps, targets = choice.layout.to_maps(output)[0], work.targets(logits)
+        prepared = prepare(work.classifier, work.images, "bf16" if self.fast else "fp32")
+        scores = _scores(work, prepared, maps, targets)
+        coarse = torch.einsum("kij,kn->nij", maps, scores.to(maps.dtype))
         full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
         notes = [f"layer {choice.name!r}: {choice.reason}", *(prepared.notes if self.fast else ())]
-        return Part(full, targets, logits, coarse, choice.name, notes)
+        return Part(full, targets, work.spread(logits), coarse, choice.name, notes)
 
 
-def _scores(prepared: Prepared, inputs: Tensor, maps: Tensor, targets: Tensor) -> Tensor:
-    """Return the class logit of each image masked by each channel (n, K); -inf for constant channels."""
-    count, channels = maps.shape[:2]
-    low, high = maps.amin((2, 3)), maps.amax((2, 3))
-    fill = inputs.new_tensor(prepared.classifier.mean).view(1, -1, 1, 1)
-    scores = torch.full((count * channels,), -torch.inf, device=inputs.device)
-    alive = (high > low).flatten().nonzero()[:, 0]
+def _scores(work: Work, prepared: Prepared, maps: Tensor, targets: Tensor) -> Tensor:
+    """Return the weight of each channel for each row's class (K, n); constant channels get 0."""
+    image = work.images
+    fill = image.new_tensor(prepared.classifier.mean).view(1, -1, 1, 1)
+    alive = (maps.amax((1, 2)) > maps.amin((1, 2))).nonzero()[:, 0]
+    scores = torch.full((len(maps), len(targets)), -torch.inf, device=image.device)
 
-    def work(start: int, stop: int) -> None:
-        rows = alive[start:stop]
-        image, channel = rows // channels, rows % channels
-        mask = F.interpolate(maps[image, channel][:, None], inputs.shape[2:], mode="bilinear", align_corners=False)
+    def run(start: int, stop: int) -> None:
+        channels = alive[start:stop]
+        mask = enlarge(maps[channels], image.shape[2:])
         least, most = mask.amin((2, 3), keepdim=True), mask.amax((2, 3), keepdim=True)
         mask = (mask - least) / (most - least).clamp_min(1e-12)
-        masked = fill + mask * (inputs[image] - fill)
-        scores[rows] = prepared.logits(masked).gather(1, targets[image, None])[:, 0].to(scores.dtype)
+        logits = prepared.logits(fill + mask * (image - fill))
+        scores[channels] = work.scores(logits, targets).to(scores.dtype)
 
-    sample = inputs[:1].expand(min(64, len(alive) or 1), -1, -1, -1)
-    in_chunks(work, len(alive), limit=row_limit(prepared.classifier.module, sample, most=32))
-    dead = torch.isneginf(scores).view(count, channels).all(1)
-    return torch.where(dead[:, None], 0.0, scores.view(count, channels))
+    sample = image.expand(min(64, len(alive) or 1), -1, -1, -1)
+    work.run_rows(run, len(alive), row_limit(prepared.classifier.module, sample, most=32))
+    return scores.softmax(0) if len(alive) else torch.zeros_like(scores)
