@@ -38,7 +38,9 @@ from xai.errors import Stopped, UnsupportedModelError
 from xai.explainers import EXPLAINERS
 
 METHODS = EXPLAINERS.names()
-SETTINGS: dict[str, dict[str, Any]] = {}  # cheaper settings for methods whose defaults are slow
+SETTINGS: dict[str, dict[str, Any]] = {  # cheaper settings for methods whose defaults are slow
+    "occlusion": {"window": 4, "stride": 2},
+}
 TOLERANCE = 1e-5  # of the largest value of a map
 
 
@@ -69,11 +71,11 @@ def home_of(method: str) -> nn.Module:
     return PlantedViT() if "tokens" in EXPLAINERS[method].needs else BatchNormNet()
 
 
-def assert_close(found: Tensor, wanted: Tensor, tolerance: float = TOLERANCE) -> None:
+def assert_close(found: Tensor, wanted: Tensor, tolerance: float = TOLERANCE, absolute: float = 1e-12) -> None:
     """Compare maps image by image, relative to the largest value of each."""
     assert found.shape == wanted.shape
     for mine, other in zip(found.double(), wanted.double(), strict=True):
-        assert float((mine - other).abs().max()) <= tolerance * float(other.abs().max()) + 1e-12
+        assert float((mine - other).abs().max()) <= tolerance * float(other.abs().max()) + absolute
 
 
 pairs = [(method, case) for method in METHODS for case in CASES]
@@ -298,7 +300,9 @@ def test_float64_agrees_and_stays_float64(method: str, case: str) -> None:
     found = run(exact, pictures(2).double(), method)
     assert found.logits.dtype == torch.float64
     assert found.attribution.dtype == torch.float64
-    assert_close(found.attribution, run(classifier, pictures(2), method).attribution, 1e-3)
+    single = run(classifier, pictures(2), method)
+    rounding = float((found.logits - single.logits).abs().max())  # no map agrees better than its logits do
+    assert_close(found.attribution, single.attribution, 1e-3, 4 * rounding)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -146,7 +146,7 @@ class Classifier:
         """As `logits`, for callers that have borrowed the module and checked the images already."""
         raw = self._run(self.normalise(images))
         logits = to_logits(output_tensor(raw), len(images), head=self.head, output=self.output)
-        self._check_width(logits)
+        self.check_width(logits)
         if not bool(torch.isfinite(logits.detach()).all()):
             where = first_nonfinite(self.module, self.normalise(images.detach()))
             raise NonFiniteError(
@@ -288,8 +288,12 @@ class Classifier:
                 "Set `input_size=(H, W)` of the classifier."
             ) from error
 
-    def _check_width(self, logits: Tensor) -> None:
-        """Remember or compare the number of classes."""
+    def check_width(self, logits: Tensor) -> None:
+        """Remember the number of classes, or compare it with the one that is known.
+
+        Raises:
+            UnsupportedModelError: another number of logits than of labels.
+        """
         if self._num_classes is None:
             self._num_classes = int(logits.shape[1])
         elif not self._checked_width and logits.shape[1] != self._num_classes:

@@ -38,10 +38,15 @@ class Prepared:
     notes: tuple[str, ...]
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Return float32 logits (N, K) of inputs (N, C, h, w) in [0, 1], without gradients."""
+        """Return logits (N, K) of inputs (N, C, h, w) in [0, 1], without gradients, in float32 or float64."""
         with torch.inference_mode():
             images = inputs.to(device=self.classifier.device, memory_format=torch.channels_last)
-            return self.classifier.raw_logits(images).float()
+            return full_precision(self.classifier.raw_logits(images))
+
+
+def full_precision(logits: Tensor) -> Tensor:
+    """Return logits that came in low precision in float32, others as they are."""
+    return logits.float() if logits.dtype in {torch.bfloat16, torch.float16} else logits
 
 
 def prepare(classifier: Classifier, images: Tensor, precision: str = "fp32") -> Prepared:

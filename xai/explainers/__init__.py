@@ -5,6 +5,7 @@ from xai.explainers import gradcam as gradcam
 from xai.explainers import gradcam_plus_plus as gradcam_plus_plus
 from xai.explainers import hirescam as hirescam
 from xai.explainers import layercam as layercam
+from xai.explainers import occlusion as occlusion
 from xai.explainers import scorecam as scorecam
 from xai.explainers._base import EXPLAINERS as EXPLAINERS
 from xai.explainers._base import Explainer as Explainer

@@ -103,6 +103,7 @@ class Explainer(ABC):
             raise ContractError(f"{self.name} returned {tuple(part.attribution.shape)}, expected one of {shapes}.")
         if len(part.logits) != rows:
             raise ContractError(f"{self.name} returned {len(part.logits)} lines of logits, expected {rows}.")
+        task.classifier.check_width(part.logits)  # black-box methods run a copy of it
         if not bool(torch.isfinite(part.attribution).all()):
             raise ContractError(f"{self.name} returned NaN or infinity for a finite prediction.")
         return part.detached()

@@ -1,0 +1,190 @@
+"""Layers that look at a neighbourhood, taken apart into kernel, stride and padding, to run on pieces of their maps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xai.engine.patches import Patches, put, take
+
+_SAME = 1e-5  # of the largest value: the layer itself and its parts put together must agree on the clean map
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a layer: output o looks at the padded inputs o * stride ... o * stride + span.
+
+    Attributes:
+        span: the kernel's length, less one, with dilation.
+        stride: between two outputs.
+        pad: what comes before the first input.
+        size: number of inputs.
+        out: number of outputs.
+    """
+
+    span: int
+    stride: int
+    pad: int
+    size: int
+    out: int
+
+    @property
+    def margin(self) -> int:
+        """Inputs beside a crop that no output looks at but a patch may cover."""
+        unused = self.pad + self.size - (self.out - 1) * self.stride - self.span - 1
+        return max(0, self.stride - 1 - self.span, unused)
+
+    @property
+    def pads(self) -> Pair:
+        """How many values to put before and behind the inputs, so that every crop exists."""
+        needed = (self.out - 1) * self.stride + self.span + 1
+        return self.pad + self.margin, max(0, needed - self.pad - self.size) + self.margin
+
+    def count(self, size: int) -> int:
+        """Return how many outputs at most a change of `size` inputs in a row can reach."""
+        return min(self.out, (size - 1 + self.span) // self.stride + 1)
+
+    def first(self, begin: Tensor, size: int) -> Tensor:
+        """Return the first output (N,) that changes of `size` inputs from `begin` (N,) reach."""
+        found = -(-(begin + self.pad - self.span) // self.stride)
+        return found.clamp(0, self.out - self.count(size))
+
+    def crop(self, size: int) -> int:
+        """Return the length of the crop behind which `count(size)` outputs stand, margins included."""
+        return (self.count(size) - 1) * self.stride + self.span + 1 + 2 * self.margin
+
+
+@dataclass(frozen=True, eq=False)
+class Local:
+    """A layer on pieces of its map.
+
+    Attributes:
+        rows: the axis down.
+        columns: the axis across.
+        padded: (H', W', C) its clean input with the padding around it.
+        apply: from crops (N, C, h, w) to outputs, without padding.
+    """
+
+    rows: Axis
+    columns: Axis
+    padded: Tensor
+    apply: Callable[[Tensor], Tensor]
+
+    def grown(self, size: Pair) -> Pair:
+        """Return the size of the outputs that a patch of `size` reaches."""
+        return self.rows.count(size[0]), self.columns.count(size[1])
+
+    def __call__(self, patches: Patches) -> Patches:
+        """Return the outputs that differ."""
+        height, width = patches.size
+        rows, columns = self.rows, self.columns
+        top, left = rows.first(patches.top, height), columns.first(patches.left, width)
+        down, across = top * rows.stride, left * columns.stride  # in the padded map, less the margin
+        crops = take(self.padded, down, across, (rows.crop(height), columns.crop(width)))
+        put_at = (
+            patches.top + rows.pad + rows.margin - down,
+            patches.left + columns.pad + columns.margin - across,
+        )
+        put(crops, patches.values, *put_at)
+        inner = crops[
+            :, rows.margin : crops.shape[1] - rows.margin, columns.margin : crops.shape[2] - columns.margin
+        ].contiguous()
+        return Patches(as_places(self.apply(as_maps(inner))), top, left)
+
+
+def as_maps(places: Tensor) -> Tensor:
+    """Return (N, H, W, C) as (N, C, H, W) in the same memory."""
+    return places.permute(0, 3, 1, 2)
+
+
+def as_places(maps: Tensor) -> Tensor:
+    """Return (N, C, H, W) as contiguous (N, H, W, C)."""
+    return maps.permute(0, 2, 3, 1).contiguous()
+
+
+def local_module(part: nn.Module, before: Tensor, after: Tensor) -> Local | None:
+    """Return a layer as a `Local`, or None when it is none or does something else besides.
+
+    Args:
+        part: the layer.
+        before: (1, C, H, W) its clean input.
+        after: (1, C', H', W') its clean output, which the parts must reproduce.
+    """
+    if isinstance(part, nn.Conv2d) and part.padding_mode == "zeros":
+        apply = partial(
+            F.conv2d, weight=part.weight, bias=part.bias, stride=part.stride, dilation=part.dilation, groups=part.groups
+        )
+        return _checked(apply, _pair(part.kernel_size), part.stride, part.padding, part.dilation, 0.0, before, after)
+    if isinstance(part, nn.MaxPool2d) and not part.return_indices:
+        return _pool(F.max_pool2d, part.kernel_size, part.stride, part.padding, part.dilation, before, after)
+    if isinstance(part, nn.AvgPool2d):
+        return _pool(F.avg_pool2d, part.kernel_size, part.stride, part.padding, 1, before, after)
+    return None
+
+
+def local_function(target: Any, arguments: dict[str, Any], before: Tensor, after: Tensor) -> Local | None:
+    """Return a pooling function as a `Local`, or None."""
+    pools = {"max_pool2d": F.max_pool2d, "boolean_dispatch": F.max_pool2d, "avg_pool2d": F.avg_pool2d}
+    pool = pools.get(getattr(target, "__name__", ""))
+    if pool is None or "kernel_size" not in arguments:
+        return None
+    stride, padding = arguments.get("stride"), arguments.get("padding", 0)
+    return _pool(pool, arguments["kernel_size"], stride, padding, arguments.get("dilation", 1), before, after)
+
+
+def _pool(
+    pool: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, before: Tensor, after: Tensor
+) -> Local | None:
+    settings = {"kernel_size": kernel, "stride": kernel if stride in {None, ()} else stride}
+    fill = 0.0
+    if pool is F.max_pool2d:
+        settings, fill = settings | {"dilation": dilation}, -torch.inf
+    return _checked(
+        partial(pool, **settings), _pair(kernel), settings["stride"], padding, dilation, fill, before, after
+    )
+
+
+def _checked(
+    apply: Callable[[Tensor], Tensor],
+    kernel: Pair,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    fill: float,
+    before: Tensor,
+    after: Tensor,
+) -> Local | None:
+    """Return the layer put together from its parts, with the padding that reproduces the clean output."""
+    strides, steps = _pair(stride), _pair(dilation)
+    spans = [(kernel[k] - 1) * steps[k] for k in (0, 1)]
+    for pads in _paddings(padding, spans, strides, before, after):
+        rows, columns = (Axis(spans[k], strides[k], pads[k], before.shape[2 + k], after.shape[2 + k]) for k in (0, 1))
+        padded = F.pad(before, (*columns.pads, *rows.pads), value=fill)
+        found = apply(_inside(padded, rows, columns))
+        if found.shape == after.shape and bool((found - after).abs().max() <= _SAME * after.abs().max()):
+            return Local(rows, columns, as_places(padded)[0], apply)
+    return None
+
+
+def _inside(padded: Tensor, rows: Axis, columns: Axis) -> Tensor:
+    """Return the padded map less the margins, as long as the outputs need it."""
+    sizes = [(axis.out - 1) * axis.stride + axis.span + 1 for axis in (rows, columns)]
+    return padded[:, :, rows.margin : rows.margin + sizes[0], columns.margin : columns.margin + sizes[1]]
+
+
+def _paddings(padding: Any, spans: list[int], strides: Pair, before: Tensor, after: Tensor) -> list[Pair]:
+    """Return paddings to try: the layer's own, and those that keep the size with the odd one behind or before."""
+    totals = [max((after.shape[2 + k] - 1) * strides[k] + spans[k] + 1 - before.shape[2 + k], 0) for k in (0, 1)]
+    own = [] if isinstance(padding, str) else [_pair(padding)]
+    found = [*own, (totals[0] // 2, totals[1] // 2), ((totals[0] + 1) // 2, (totals[1] + 1) // 2)]
+    return list(dict.fromkeys(found))
+
+
+def _pair(value: Any) -> Pair:
+    values = (value, value) if isinstance(value, int) else tuple(value)
+    return (int(values[0]), int(values[-1]))
