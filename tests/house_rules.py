@@ -19,10 +19,11 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "core": {"errors"},
     "engine": CORE,
     **dict.fromkeys(LEAVES, MACHINE),
-    "audits": MACHINE | LEAVES,
+    "ratings": MACHINE | {"metrics", "explainers"},
+    "audits": MACHINE | LEAVES | {"ratings"},
     "plots": CORE,
-    "reports": MACHINE | LEAVES | {"audits", "plots"},
-    "api": MACHINE | LEAVES | {"audits", "plots", "reports"},
+    "reports": MACHINE | LEAVES | {"ratings", "audits", "plots"},
+    "api": MACHINE | LEAVES | {"ratings", "audits", "plots", "reports"},
     **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__"})),
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)

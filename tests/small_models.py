@@ -383,6 +383,50 @@ class PlantedViT(nn.Module):
         return self.head(self.mix(tokens)[:, 0])
 
 
+class Attend(nn.Module):
+    """One head of attention; every token looks at the one with the largest first feature."""
+
+    def __init__(self, how: str = "fused", sharpness: float = 16.0) -> None:
+        super().__init__()
+        self.how = how
+        self.qkv, self.out = nn.Linear(3, 9), nn.Linear(3, 3)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.zero_()
+            self.qkv.bias[0] = sharpness  # queries are constant
+            self.qkv.weight[3, 0] = 1.0  # keys are the first feature
+            self.qkv.weight[6:] = torch.eye(3)  # values are the tokens
+            self.out.weight.copy_(torch.eye(3))
+        if how == "module":
+            self.inner = nn.MultiheadAttention(3, 1, batch_first=True)
+            self.inner.in_proj_weight.data, self.inner.in_proj_bias.data = self.qkv.weight.data, self.qkv.bias.data
+            self.inner.out_proj.weight.data, self.inner.out_proj.bias.data = self.out.weight.data, self.out.bias.data
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if self.how == "module":
+            return self.inner(tokens, tokens, tokens, need_weights=False)[0]
+        query, key, value = self.qkv(tokens)[:, None].chunk(3, -1)
+        if self.how == "fused":
+            return self.out(F.scaled_dot_product_attention(query, key, value)[:, 0])
+        weights = (query @ key.transpose(-2, -1) / 3**0.5).softmax(-1)
+        return self.out((weights @ value)[:, 0])
+
+
+class PlantedAttention(PlantedViT):
+    """As PlantedViT, with attention that finds the gated patch; what each token is follows a skip connection."""
+
+    def __init__(self, place: int = 5, registers: int = 0, how: str = "fused") -> None:
+        super().__init__(place, registers)
+        self.mix = nn.Identity()
+        self.attend = Attend(how)
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.embed(images)
+        tokens = self.block(torch.cat([self.extra.expand(len(tokens), -1, -1), tokens], 1))
+        return self.head(self.mix(tokens + self.attend(tokens))[:, 0])
+
+
 class WindowMean(nn.Module):
     """Shifts each patch half-way to the mean of its 2 x 2 window, in maps with channels last (N, h, w, C)."""
 
@@ -441,6 +485,7 @@ CASES: dict[str, Case] = {
     "sigmoid": Case(lambda: SigmoidHead().eval(), settings={"head": "sigmoid", "output": "probabilities"}),
     "planted cnn": Case(PlantedCnn),
     "planted vit": Case(PlantedViT, _TOKENS),
+    "planted attention": Case(PlantedAttention, _TOKENS | {"attention"}),
     "planted swin": Case(PlantedSwin),
     "linear": Case(LinearModel, _NO_MAPS),
     "quadratic": Case(Quadratic, _NO_MAPS),

@@ -12,18 +12,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xai.api import Agreement as Agreement
+    from xai.api import Check as Check
     from xai.api import Classifier as Classifier
     from xai.api import Dataset as Dataset
     from xai.api import Explanation as Explanation
     from xai.api import MethodInfo as MethodInfo
+    from xai.api import ModelInfo as ModelInfo
     from xai.api import Photo as Photo
     from xai.api import Prediction as Prediction
+    from xai.api import Rating as Rating
+    from xai.api import agreement as agreement
     from xai.api import catalogue as catalogue
+    from xai.api import compare_baselines as compare_baselines
     from xai.api import explain as explain
     from xai.api import layers as layers
     from xai.api import load as load
     from xai.api import load_data as load_data
     from xai.api import methods as methods
+    from xai.api import rate_explanation as rate_explanation
     from xai.api import sample_photos as sample_photos
     from xai.errors import ContractError as ContractError
     from xai.errors import InputError as InputError
@@ -33,22 +40,29 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 _ERRORS = ("ContractError", "InputError", "Stopped", "XaiError")
 __all__ = [
+    "Agreement",
+    "Check",
     "Classifier",
     "ContractError",
     "Dataset",
     "Explanation",
     "InputError",
     "MethodInfo",
+    "ModelInfo",
     "Photo",
     "Prediction",
+    "Rating",
     "Stopped",
     "XaiError",
+    "agreement",
     "catalogue",
+    "compare_baselines",
     "explain",
     "layers",
     "load",
     "load_data",
     "methods",
+    "rate_explanation",
     "sample_photos",
 ]
 

@@ -1,13 +1,15 @@
 """The public verbs."""
 
 from dataclasses import asdict, dataclass, fields
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 
 from xai.core.classifier import Classifier, as_classifier
-from xai.core.explanation import Explanation, draw_with
+from xai.core.drawing import draw_with
+from xai.core.explanation import Explanation
 from xai.core.images import ImageLike
 from xai.core.layers import spatial_layers
 from xai.core.prediction import Prediction
@@ -16,38 +18,49 @@ from xai.core.targets import Target
 from xai.datasets import Dataset, Photo, load_data, sample_photos
 from xai.errors import NameLookupError, XaiError
 from xai.explainers import EXPLAINERS
-from xai.models import catalogue, load
+from xai.models import ModelInfo, catalogue, load
+from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, rate_explanation
 
 __all__ = [
+    "Agreement",
+    "Check",
     "Classifier",
     "Dataset",
     "Explanation",
     "MethodInfo",
+    "ModelInfo",
     "Photo",
     "Prediction",
+    "Rating",
+    "agreement",
     "catalogue",
+    "compare_baselines",
     "explain",
     "layers",
     "load",
     "load_data",
     "methods",
+    "rate_explanation",
     "sample_photos",
 ]
 
 
-def _figure(explanation: Explanation, **settings: Any) -> Any:
-    from xai.plots import explanation as artist
+def _artist(module: str, function: str) -> Any:
+    """Return a function of `xai.plots` that is imported when it first draws."""
 
-    return artist.figure(explanation, **settings)
+    def draw(*arguments: Any, **settings: Any) -> Any:
+        return getattr(import_module(f"xai.plots.{module}"), function)(*arguments, **settings)
 
-
-def _render(explanation: Explanation, kind: str) -> bytes:
-    from xai.plots import explanation as artist
-
-    return artist.render(explanation, kind)
+    return draw
 
 
-draw_with(figure=_figure, render=_render)
+draw_with(
+    explanation=_artist("explanation", "figure"),
+    explanation_file=_artist("explanation", "render"),
+    agreement=_artist("side_by_side", "agreement_figure"),
+    side_by_side_file=_artist("side_by_side", "render"),
+    rating=_artist("rating", "figure"),
+)
 
 
 def explain(

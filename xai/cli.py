@@ -69,7 +69,7 @@ def _add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
     group.add_argument(
         "--model", required=required, help="efficientnet_lite0, example:fashion, weights.safetensors, ..."
     )
-    group.add_argument("--arch", help="package.module:factory of a file with weights")
+    group.add_argument("--arch", help="package.module:factory of a file with weights; also looked for in this folder")
     group.add_argument("--labels", type=Path, help="text file with one class name a line")
     group.add_argument("--input-size", type=int, nargs=2, metavar=("H", "W"))
     group.add_argument("--mean", type=float, nargs="+", help="per channel, of pixels in [0, 1]")
@@ -83,6 +83,8 @@ def _load_model(options: argparse.Namespace) -> Any:
     settings["input_size"] = tuple(options.input_size) if options.input_size else None
     if options.labels is not None:
         settings["labels"] = _read_labels(options.labels)
+    if options.arch and "" not in sys.path:
+        sys.path.insert(0, "")  # the working directory, where `python -m` looks by itself and the script `xai` does not
     return xai.load(options.model, **{name: value for name, value in settings.items() if value is not None})
 
 
@@ -102,6 +104,9 @@ def _add_explain(commands: Any) -> None:
         "--method", default="gradcam", help="one or more names, separated by commas (see `xai methods`)"
     )
     parser.add_argument("--target", help="class name or index; default: the predicted class")
+    parser.add_argument("--versus", help="why the target rather than this class")
+    parser.add_argument("--score", default="logit", help="logit, probability or margin")
+    parser.add_argument("--rate", action="store_true", help="say of each explanation whether it can be believed")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as layer=features"
     )
@@ -114,21 +119,59 @@ def _explain(options: argparse.Namespace) -> int:
     classifier = _load_model(options)
     settings = dict(_setting(text) for text in options.set)
     methods = [name.strip() for name in options.method.split(",") if name.strip()]
-    target = int(options.target) if options.target and options.target.isdigit() else options.target
+    target, versus = _class(options.target), _class(options.versus)
     for image in options.images:
         classifier.prepare(image)  # every picture is checked before anything is written
     bar = True if sys.stderr.isatty() else None
-    found, places = [], _places(options.out, options.images, methods)
-    for (image, method), place in places.items():
-        made = xai.explain(classifier, image, method, target, options.seed, progress=bar, **settings)
-        if place is not None:
-            made.save(place)
-        found.append(made.to_dict() | {"saved": str(place) if place else None})
-        if not options.json:
-            _show(made, place)
+    found, compared = [], []
+    places = _places(options.out, options.images, methods)
+    for image in options.images:
+        every = []
+        for method in methods:
+            asked = {"versus": versus, "score": options.score, "progress": bar, **settings}
+            made = xai.explain(classifier, image, method, target, options.seed, **asked)
+            every.append(made)
+            rating = (
+                xai.rate_explanation(classifier, image, made, seed=options.seed, progress=bar) if options.rate else None
+            )
+            found.append(_finish(made, rating, places[image, method], quiet=options.json))
+        if len(every) > 1:
+            compared.append(_compare(every, places[image, methods[0]], quiet=options.json))
     if options.json:
-        print(json.dumps({"explanations": found}, indent=1))
+        print(json.dumps({"explanations": found, "agreement": compared}, indent=1))
     return PASS
+
+
+def _class(text: str | None) -> int | str | None:
+    return int(text) if text and text.isdigit() else text
+
+
+def _finish(made: Any, rating: Any, place: Path | None, *, quiet: bool) -> dict[str, Any]:
+    """Save and show one explanation; return it for --json."""
+    if place is not None:
+        made.save(place)
+        if rating is not None:
+            (place / "rating.json").write_text(json.dumps(rating.to_dict(), indent=1), encoding="utf-8")
+    if not quiet:
+        _show(made, place)
+        for line in [] if rating is None else [f"rating: {rating.verdict}", *(f"- {r}" for r in rating.reasons)]:
+            print(f"  {_one_line(line)}")
+    extra = {} if rating is None else {"rating": rating.to_dict()}
+    fields: dict[str, Any] = made.to_dict()
+    return fields | {"saved": str(place) if place else None} | extra
+
+
+def _compare(every: Sequence[Any], place: Path | None, *, quiet: bool) -> dict[str, Any]:
+    """Show how far several methods agree on a picture, and save them side by side."""
+    found = xai.agreement(every)
+    saved = found.save(place.parent / "side-by-side.png") if place is not None else None
+    if not quiet:
+        print(f"{every[0].names[0]}: how far the methods agree (rank correlation)")
+        print("\n".join(f"  {line}" for line in found.table.round(2).to_string().splitlines()))
+        if saved is not None:
+            print(f"  side by side in {saved}")
+    fields: dict[str, Any] = found.to_dict()
+    return fields | {"saved": str(saved) if saved else None}
 
 
 def _places(out: Path | None, images: Sequence[Path], methods: Sequence[str]) -> dict[tuple[Path, str], Path | None]:

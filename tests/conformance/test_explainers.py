@@ -20,6 +20,7 @@ from small_models import (
     GapCnn,
     InjectedError,
     InplaceFirst,
+    PlantedAttention,
     PlantedViT,
     ReusedModule,
     float64_twin,
@@ -39,7 +40,10 @@ from xai.explainers import EXPLAINERS
 
 METHODS = EXPLAINERS.names()
 SETTINGS: dict[str, dict[str, Any]] = {  # cheaper settings for methods whose defaults are slow
+    "gradient_shap": {"samples": 6},
+    "integrated_gradients": {"steps": 6},
     "occlusion": {"window": 4, "stride": 2},
+    "smoothgrad": {"samples": 4},
 }
 TOLERANCE = 1e-5  # of the largest value of a map
 
@@ -67,7 +71,9 @@ def run(model: Classifier | nn.Module, images: Any, method: str, **settings: Any
 
 
 def home_of(method: str) -> nn.Module:
-    """Return a network that has all that any method needs; not all have tokens."""
+    """Return a network that has all that any method needs; not all have tokens or attention."""
+    if "attention" in EXPLAINERS[method].needs:
+        return PlantedAttention()
     return PlantedViT() if "tokens" in EXPLAINERS[method].needs else BatchNormNet()
 
 
@@ -112,7 +118,7 @@ def test_refuses_a_network_that_lacks_what_it_needs_and_leaves_it_alone(method: 
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("case", ["gap", "batch norm", "sigmoid", "planted vit", "planted swin"])
+@pytest.mark.parametrize("case", ["gap", "batch norm", "sigmoid", "planted vit", "planted attention", "planted swin"])
 def test_batch_size_and_order_change_nothing(method: str, case: str) -> None:
     if not works(method, case):
         pytest.skip("the network lacks what the method needs")
@@ -340,7 +346,7 @@ def test_finite_on_constant_pictures(method: str, case: str, value: float) -> No
 
 @pytest.mark.parametrize("method", METHODS)
 def test_target_by_name_index_and_list(method: str) -> None:
-    classifier = Classifier(home_of(method))
+    classifier = Classifier(home_of(method), input_size=(16, 16))  # where a network takes one size only
     labels = [f"class {k}" for k in range(classifier.num_classes)]
     classifier = Classifier(home_of(method), labels=labels)
     by_name, by_index = (run(classifier, pictures(2), method, target=target) for target in ("class 1", 1))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def test_other_weights_than_the_published_ones_are_refused(monkeypatch, tmp_path
 
 
 def test_the_catalogue_lists_every_model_ready_for_json():
-    listed = json.loads(json.dumps(catalogue()))
+    listed = json.loads(json.dumps([entry.to_dict() for entry in catalogue()]))
     assert [entry["name"] for entry in listed] == MODELS.names()
     assert {"efficientnet_lite0", "example:fashion", "example:fashion-robust", "example:fashion-shortcut"} <= set(
         MODELS
@@ -79,21 +80,29 @@ def test_the_catalogue_lists_every_model_ready_for_json():
         assert set(entry) == {
             "name", "title", "source", "input_size", "channels", "classes", "licence", "install", "available"
         }  # fmt: skip
+        assert entry["input_size"] in ([28, 28], [224, 224])
+
+
+def test_what_the_catalogue_says_is_frozen():
+    entry = catalogue()[0]
+    assert (entry.to_dict()["name"], entry.to_dict()["available"]) == (entry.name, entry.available)
+    with pytest.raises(FrozenInstanceError, match="cannot assign"):
+        entry.available = False
 
 
 def test_the_catalogue_tells_the_truth_of_the_networks(lite):
     for entry in catalogue():
-        classifier = lite if entry["name"] == "efficientnet_lite0" else load(entry["name"])
-        assert classifier.name == entry["name"]
-        assert list(classifier.input_size) == entry["input_size"]
-        assert (classifier.channels, len(classifier.labels)) == (entry["channels"], entry["classes"])
-        assert entry["available"]
+        classifier = lite if entry.name == "efficientnet_lite0" else load(entry.name)
+        assert classifier.name == entry.name
+        assert classifier.input_size == entry.input_size
+        assert (classifier.channels, len(classifier.labels)) == (entry.channels, entry.classes)
+        assert entry.available
 
 
 def test_the_catalogue_says_what_is_not_installed(monkeypatch, tmp_path):
     monkeypatch.setattr("xai.models.examples.data_folder", lambda: tmp_path)
     monkeypatch.setattr("xai.models.efficientnet_lite.find_spec", lambda package: None)
-    assert not any(entry["available"] for entry in catalogue())
+    assert not any(entry.available for entry in catalogue())
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,14 @@ from xai.core.nonfinite import first_nonfinite
 from xai.core.outputs import Outputs, collect_outputs
 from xai.core.prediction import Prediction
 from xai.core.rows import Progress, ShouldStop, in_chunks, is_out_of_memory, reporting, row_limit
+from xai.core.settings import (
+    checked_channels,
+    checked_crop_ratio,
+    checked_labels,
+    checked_per_channel,
+    checked_size,
+    move,
+)
 from xai.errors import NameLookupError, NonFiniteError, ShapeError, TargetError, UnsupportedModelError
 
 _PROBE_SIZE = (224, 224)
@@ -42,7 +50,9 @@ class Classifier:
 
     Raises:
         UnsupportedModelError: `module` is no module.
-        ShapeError: mean, std or input_size of the wrong length.
+        ShapeError: `channels`, `mean`, `std` or `input_size` of another form.
+        RangeError: `mean`, `std` or `crop_ratio` outside what is possible.
+        InputError: `labels` that are no list of names, or no such `device`.
         NameLookupError: unknown `resize`, `head` or `output`.
     """
 
@@ -66,16 +76,15 @@ class Classifier:
         if resize not in RESIZES:
             raise NameLookupError("way to resize", resize, RESIZES)
         self.module = _unwrapped(module)
-        if device is not None:
-            self.module.to(device)
-        self.channels = channels
-        self.mean = _per_channel(mean, 0.0, channels, "mean")
-        self.std = _per_channel(std, 1.0, channels, "std")
-        self.input_size = _size(input_size)
-        self.resize, self.crop_ratio, self.head, self.output = resize, crop_ratio, head, output
+        self.channels = checked_channels(channels)
+        self.mean = checked_per_channel(mean, 0.0, self.channels, "mean")
+        self.std = checked_per_channel(std, 1.0, self.channels, "std")
+        self.input_size = checked_size(input_size)
+        self.resize, self.crop_ratio, self.head, self.output = resize, checked_crop_ratio(crop_ratio), head, output
         self.name = name or type(self.module).__name__
-        self._labels = None if labels is None else tuple(str(label) for label in labels)
-        self._num_classes = None if labels is None else len(self._labels or ())
+        self._labels = checked_labels(labels)
+        self._num_classes = None if self._labels is None else len(self._labels)
+        move(self.module, device)
         self._checked_width = False
 
     @property
@@ -346,23 +355,3 @@ def _unwrapped(module: nn.Module) -> nn.Module:
     if not isinstance(inner, nn.Module):
         raise UnsupportedModelError(f"{type(module).__name__} holds no module.")
     return inner
-
-
-def _per_channel(values: Sequence[float] | None, default: float, channels: int, name: str) -> tuple[float, ...]:
-    if values is None:
-        return (default,) * channels
-    found = tuple(float(v) for v in values)
-    if len(found) != channels:
-        raise ShapeError(f"Expected `{name}` with {channels} values, one per channel, but got {len(found)}.")
-    if name == "std" and min(found) <= 0:
-        raise ShapeError(f"Expected `std` above 0, but got {found}.")
-    return found
-
-
-def _size(size: Any) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    values = tuple(int(v) for v in size)
-    if len(values) != 2 or min(values) < 1:
-        raise ShapeError(f"Expected `input_size` as (height, width), but got {size}.")
-    return values[0], values[1]

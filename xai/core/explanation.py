@@ -1,6 +1,6 @@
 """The result of explaining: maps in the original pictures' pixels, with all that is needed to repeat them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,24 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xai.core.drawing import draw
 from xai.core.geometry import Geometry
 from xai.core.records import read_record, write_file, write_record
-from xai.errors import ContractError, RecordError, ShapeError
+from xai.errors import RecordError, ShapeError
 
 _KIND = "explanation"
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pdf", ".svg"}
-_artist: dict[str, Callable[..., Any]] = {}
-
-
-def draw_with(*, figure: Callable[..., Any], render: Callable[..., bytes]) -> None:
-    """Say who draws explanations, as a figure on the screen and as the bytes of a file; results draw nothing."""
-    _artist.update(figure=figure, render=render)
-
-
-def _draw(how: str, *arguments: Any, **settings: Any) -> Any:
-    if how not in _artist:
-        raise ContractError("Nobody said who draws explanations: import xai before xai.core.")
-    return _artist[how](*arguments, **settings)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -125,7 +114,7 @@ class Explanation:
         Returns:
             matplotlib.figure.Figure.
         """
-        return _draw("figure", self, k=k, **settings)
+        return draw("explanation", self, k=k, **settings)
 
     def save(self, path: str | Path) -> Path:
         """Write a picture (a path ending in .png, .jpg, .pdf or .svg) or everything (a folder).
@@ -140,9 +129,11 @@ class Explanation:
         """
         path = Path(path)
         if path.suffix.lower() in _PICTURE_SUFFIXES:
-            write_file(path, _draw("render", self, path.suffix.lower().lstrip(".")))
+            write_file(path, draw("explanation_file", self, path.suffix.lower().lstrip(".")))
             return path
-        write_record(path, _KIND, self.to_dict(), self._arrays(), {"overlay.png": _draw("render", self, "png")})
+        write_record(
+            path, _KIND, self.to_dict(), self._arrays(), {"overlay.png": draw("explanation_file", self, "png")}
+        )
         return path
 
     @classmethod

@@ -97,7 +97,9 @@ def _from_decoded(pixels: np.ndarray, name: str, notes: tuple[str, ...], sha256:
 
 def _from_tensor(images: Tensor) -> tuple[list[Picture], bool]:
     if images.ndim not in (3, 4) or 0 in images.shape:
-        raise ShapeError(f"Expected a tensor (C, H, W) or (N, C, H, W), but got shape {tuple(images.shape)}.")
+        raise ShapeError(
+            f"Expected a tensor (C, H, W) or (N, C, H, W), but got shape {tuple(images.shape)}. {_cure(images.shape)}"
+        )
     images = images.detach()
     if images.dtype == torch.uint8:
         images = images.float() / 255
@@ -114,12 +116,9 @@ def _from_tensor(images: Tensor) -> tuple[list[Picture], bool]:
 def _from_array(array: np.ndarray) -> tuple[list[Picture], bool]:
     channels_last = array.ndim in (3, 4) and array.shape[-1] in (1, 3, 4)
     if not (array.ndim == 2 or channels_last) or 0 in array.shape:
-        hint = (
-            " This looks like (C, H, W): pass `torch.from_numpy(array)`."
-            if array.ndim == 3 and len(array) in (1, 3)
-            else ""
-        )
-        raise ShapeError(f"Expected an array (H, W), (H, W, C) or (N, H, W, C), but got shape {array.shape}.{hint}")
+        first = array.ndim == 3 and len(array) in (1, 3)
+        hint = "This looks like (C, H, W): pass `torch.from_numpy(array)`." if first else _cure(array.shape)
+        raise ShapeError(f"Expected an array (H, W), (H, W, C) or (N, H, W, C), but got shape {array.shape}. {hint}")
     if array.dtype == np.uint8:
         array = array.astype(np.float32) / 255
     elif array.dtype.kind != "f":
@@ -132,6 +131,13 @@ def _from_array(array: np.ndarray) -> tuple[list[Picture], bool]:
     if array.ndim == 3:
         return [Picture(moved, "image")], True
     return [Picture(row, f"image {k}") for k, row in enumerate(moved)], False
+
+
+def _cure(shape: Sequence[int]) -> str:
+    """Say what to do about a shape that holds no picture."""
+    if 0 in shape:
+        return "There is no pixel in it: give at least one picture."
+    return "Give one picture, or a batch of them; C is 1 for grey and 3 for colour."
 
 
 def check_unit_range(pixels: Tensor, name: str) -> None:

@@ -49,7 +49,7 @@ class Answer:
 def model_names() -> list[str]:
     """Return what can be loaded: the model named when the dashboard was started, then those that are installed."""
     given = os.environ.get(MODEL_VARIABLE)
-    names = [record["name"] for record in sorted(xai.catalogue(), key=lambda record: not record["available"])]
+    names = [model.name for model in sorted(xai.catalogue(), key=lambda model: not model.available)]
     return list(dict.fromkeys([given, *names] if given else names))
 
 

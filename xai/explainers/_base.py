@@ -62,14 +62,18 @@ class Explainer(ABC):
         seed: int = 0,
         progress: bool | Progress | None = None,
         should_stop: ShouldStop | None = None,
+        keys: Sequence[bytes] | None = None,
     ) -> Explanation:
-        """Explain one image or many; see `xai.explain` for the arguments."""
+        """Explain one image or many; see `xai.explain` for the arguments.
+
+        `keys`, one per image, stand for the pictures in everything random: copies of a picture then share their draws.
+        """
         seed, classifier = check_seed(seed), as_classifier(model)
         batch = classifier.prepare(images)
         classifier.check_images(batch.inputs)
         if target is not None or versus is not None:
             classifier.count_classes(batch.inputs)
-        task = _plan(classifier, batch, target, versus, Objective(score, classifier.head), seed)
+        task = _plan(classifier, batch, target, versus, Objective(score, classifier.head), seed, keys)
         notes = [*batch.notes, *_about(model, classifier)]
         parts = self._run(task, progress, should_stop)
         with torch.inference_mode(False):  # a result can be used anywhere
@@ -161,6 +165,7 @@ class _Task:
     seed: int
     shared: bool
     rows: int
+    keys: Sequence[bytes] | None = None
 
     def work(
         self,
@@ -178,11 +183,20 @@ class _Task:
         rows = chosen.to(device=classifier.device, dtype=classifier.dtype)
         rows = rows.clone() if rows.is_inference() else rows  # autograd refuses tensors made in inference mode
         wanted, versus = (None if v is None else v[start:stop] for v in (self.wanted, self.versus))
-        return Work(classifier, rows, wanted, self.seed, self.objective, versus, self.shared, advance, should_stop)
+        keys = None if self.keys is None else list(self.keys) * len(rows) if self.shared else self.keys[start:stop]
+        return Work(
+            classifier, rows, wanted, self.seed, self.objective, versus, self.shared, advance, should_stop, keys
+        )
 
 
 def _plan(
-    classifier: Classifier, batch: Batch, target: Target, versus: Target, objective: Objective, seed: int
+    classifier: Classifier,
+    batch: Batch,
+    target: Target,
+    versus: Target,
+    objective: Objective,
+    seed: int,
+    keys: Sequence[bytes] | None,
 ) -> _Task:
     objective.check_versus(versus)
     count = len(batch.inputs)
@@ -190,7 +204,7 @@ def _plan(
     shared = count == 1 and several > 1
     rows = several if shared else count
     wanted, against = (target_indices(classifier, which, rows) for which in (target, versus))
-    return _Task(classifier, batch, wanted, against, objective, seed, shared, rows)
+    return _Task(classifier, batch, wanted, against, objective, seed, shared, rows, keys)
 
 
 def _length(target: Target) -> int:

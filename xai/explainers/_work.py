@@ -27,6 +27,7 @@ class Work:
         shared: all rows are the same picture, asked for several classes.
         advance: told the share of this chunk that is done, 0 to 1.
         should_stop: asked between the chunks of `run_rows`.
+        given_keys: one per row, that stand for the pictures in everything random; None takes their own.
     """
 
     classifier: Classifier
@@ -38,6 +39,7 @@ class Work:
     shared: bool = False
     advance: Callable[[float], None] | None = None
     should_stop: ShouldStop | None = None
+    given_keys: Sequence[bytes] | None = None
 
     @property
     def images(self) -> Tensor:
@@ -47,6 +49,8 @@ class Work:
     @cached_property
     def keys(self) -> list[bytes]:
         """One key per row for `xai.core.seeds`."""
+        if self.given_keys is not None:
+            return list(self.given_keys)
         return [image_key(image) for image in self.images] * (len(self.inputs) if self.shared else 1)
 
     def spread(self, per_image: Tensor) -> Tensor:

@@ -2,6 +2,6 @@
 
 from xai.models import efficientnet_lite, examples  # noqa: F401  (each enters its models)
 from xai.models.loading import load
-from xai.models.sources import MODELS, Source, catalogue
+from xai.models.sources import MODELS, ModelInfo, Source, catalogue
 
-__all__ = ["MODELS", "Source", "catalogue", "load"]
+__all__ = ["MODELS", "ModelInfo", "Source", "catalogue", "load"]

@@ -1,7 +1,7 @@
 """The models that have a name: everything that lists models reads this registry."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
@@ -41,20 +41,51 @@ class Source:
 MODELS: Registry[Source] = Registry("model")
 
 
-def catalogue() -> list[dict[str, Any]]:
-    """Return what is known of each named model, JSON-ready, sorted by name; no weights are read."""
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a named model.
+
+    Attributes:
+        name: as in `xai.load(name)`.
+        title: as people call it.
+        source: where its weights come from.
+        input_size: height and width of its input.
+        channels: 3 for colour, 1 for grey.
+        classes: number of classes.
+        licence: of code, weights and data.
+        install: what to do when it is not available.
+        available: whether its parts are installed.
+    """
+
+    name: str
+    title: str
+    source: str
+    input_size: tuple[int, int]
+    channels: int
+    classes: int
+    licence: str
+    install: str
+    available: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-ready."""
+        return asdict(self) | {"input_size": list(self.input_size)}
+
+
+def catalogue() -> list[ModelInfo]:
+    """Return what is known of each named model, sorted by name; no weights are read."""
     return [_describe(name, MODELS[name]) for name in MODELS]
 
 
-def _describe(name: str, source: Source) -> dict[str, Any]:
-    return {
-        "name": name,
-        "title": source.title,
-        "source": source.origin,
-        "input_size": list(source.input_size),
-        "channels": source.channels,
-        "classes": source.classes,
-        "licence": source.licence,
-        "install": source.install,
-        "available": source.available(),
-    }
+def _describe(name: str, source: Source) -> ModelInfo:
+    return ModelInfo(
+        name=name,
+        title=source.title,
+        source=source.origin,
+        input_size=source.input_size,
+        channels=source.channels,
+        classes=source.classes,
+        licence=source.licence,
+        install=source.install,
+        available=source.available(),
+    )

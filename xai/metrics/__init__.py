@@ -1,0 +1,1 @@
+"""Figures computed from tensors and callables; no method is known here."""
