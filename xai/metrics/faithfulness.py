@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xai.metrics.imputation import impute
 
-SHARES = (0.05, 0.1, 0.2, 0.35, 0.6)
+SHARES = (0.05, 0.15, 0.3, 0.6)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,15 +4,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_DIRECT, _DIAGONAL = 1 / 6, 1 / 12  # weights of the neighbours, ROAD section 4.2
-_STEPS, _CLOSE = 60, 1e-3
+_DIAGONAL = 1 / 12  # weight of a neighbour across the corner, half of one beside; ROAD section 4.2
+_STEPS = 4  # of conjugate gradients at each size of blocks
 
 
 def impute(image: Tensor, hidden: Tensor, noise: Tensor | None = None) -> Tensor:
     """Return copies of a picture with hidden pixels replaced by weighted means of their neighbours.
 
     Each hidden pixel is the weighted mean of its eight neighbours (1/6 beside, 1/12 across the corner), a linear system
-    that all copies solve at once by conjugate gradients; plus noise, so that a network cannot tell that it was filled.
+    that all copies solve at once, from coarse to fine; plus noise, so that a network cannot tell that it was filled.
     Where everything is hidden the picture's mean colour is taken.
 
     Args:
@@ -23,13 +23,12 @@ def impute(image: Tensor, hidden: Tensor, noise: Tensor | None = None) -> Tensor
     Returns:
         (N, C, h, w), within [0, 1].
 
-    Cost: at most 60 steps of a 3 x 3 filter over (N, C, h, w); none of the network.
+    Cost: about 8 passes of a 3 x 3 filter over (N, C, h, w); none of the network.
     Source: Rong et al. 2022, section 4.2 (arXiv 2202.00449). Differs: solved iteratively, all copies together.
     """
     gone = hidden[:, None]
     known = torch.where(gone, torch.zeros_like(image), image)
-    start = torch.where(gone, _pulled(known, ~gone), image)
-    solved = _solve(start, gone)
+    solved = _filled(known, (~gone).to(known.dtype))
     if noise is not None:
         solved = solved + torch.where(gone, noise, torch.zeros_like(noise))
     whole = gone.flatten(1).all(1).view(-1, 1, 1, 1)
@@ -37,50 +36,58 @@ def impute(image: Tensor, hidden: Tensor, noise: Tensor | None = None) -> Tensor
     return torch.where(whole, mean, torch.where(gone, solved, image)).clamp(0, 1)
 
 
-def _pulled(known: Tensor, seen: Tensor) -> Tensor:
-    """Return a first guess: means of ever larger blocks, as far as each is needed."""
-    return _next(known, seen.to(known.dtype))
+def _filled(total: Tensor, weight: Tensor) -> Tensor:
+    """Return block means; blocks without a pixel are filled from larger blocks, then smoothed towards the solution.
 
+    Starting from the coarsest blocks, few steps are enough at each size (cascadic multigrid).
 
-def _next(total: Tensor, weight: Tensor) -> Tensor:
-    """Return block means, filled from larger blocks where a block has no pixel."""
+    Args:
+        total: (N, C, h, w) sums of what is seen in each block.
+        weight: (N, 1, h, w) how much of each block is seen.
+    """
+    seen = weight > 0
     found = total / weight.clamp_min(1e-12)
-    if max(total.shape[2:]) == 1 or bool((weight > 0).all()):
+    if max(total.shape[2:]) == 1 or bool(seen.all()):
         return found
-    behind = _next(F.avg_pool2d(total, 2, ceil_mode=True), F.avg_pool2d(weight, 2, ceil_mode=True))
-    return torch.where(weight > 0, found, F.interpolate(behind, total.shape[2:]))
+    behind = _filled(F.avg_pool2d(total, 2, ceil_mode=True), F.avg_pool2d(weight, 2, ceil_mode=True))
+    behind = F.interpolate(behind, total.shape[2:], mode="bilinear", align_corners=False)
+    return _solve(torch.where(seen, found, behind), ~seen)
 
 
 def _neighbours(values: Tensor) -> Tensor:
-    """Return the weighted sum of the eight neighbours (N, C, h, w); nothing beyond the border."""
-    channels = values.shape[1]
-    kernel = values.new_tensor(
-        [[_DIAGONAL, _DIRECT, _DIAGONAL], [_DIRECT, 0.0, _DIRECT], [_DIAGONAL, _DIRECT, _DIAGONAL]]
-    )
-    return F.conv2d(values, kernel.expand(channels, 1, 3, 3), padding=1, groups=channels)
+    """Return the weighted sum of the eight neighbours (N, C, h, w); nothing beyond the border.
+
+    The weights are the product of (1, 2, 1) down and across, less the middle: two passes of additions.
+    """
+    down = 2 * values
+    down[:, :, 1:] += values[:, :, :-1]
+    down[:, :, :-1] += values[:, :, 1:]
+    across = 2 * down
+    across[..., 1:] += down[..., :-1]
+    across[..., :-1] += down[..., 1:]
+    return across.sub_(values, alpha=4).mul_(_DIAGONAL)
 
 
 def _solve(start: Tensor, gone: Tensor) -> Tensor:
-    """Conjugate gradients for (D - W) x = 0 on the hidden pixels, all copies and channels at once."""
+    """Take conjugate-gradient steps for (D - W) x = 0 on the hidden pixels, all copies and channels at once."""
     degree = _neighbours(torch.ones_like(start[:1, :1]))
     hidden = gone.to(start.dtype)
 
     def apply(values: Tensor) -> Tensor:
-        return hidden * (degree * values - _neighbours(values))
+        return (degree * values).sub_(_neighbours(values)).mul_(hidden)
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).sum((2, 3), keepdim=True)
+        return torch.einsum("nchw,nchw->nc", a, b)[:, :, None, None]
 
-    found = start
+    found = start.clone()
     rest = -apply(found)
-    way, size = rest, dot(rest, rest)
-    enough = (_CLOSE**2 * hidden.sum((2, 3), keepdim=True)).clamp_min(1e-12)
+    way, size = rest.clone(), dot(rest, rest)
     for _ in range(_STEPS):
-        if bool((size <= enough).all()):
-            break
         pushed = apply(way)
         step = size / dot(way, pushed).clamp_min(1e-20)
-        found, rest = found + step * way, rest - step * pushed
+        found += step * way
+        rest -= step * pushed
         new = dot(rest, rest)
-        way, size = rest + new / size.clamp_min(1e-20) * way, new
+        way.mul_(new / size.clamp_min(1e-20)).add_(rest)
+        size = new
     return found

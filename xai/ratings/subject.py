@@ -63,6 +63,12 @@ class Subject:
         """The model without gradients, faster."""
         return prepare(self.classifier, self.image)
 
+    @cached_property
+    def limit(self) -> int:
+        """How many pictures go through the model at once."""
+        sample = self.image.to(self.classifier.device).expand(32, -1, -1, -1)
+        return row_limit(self.prepared.classifier.module, sample, most=32)
+
     def draws(self, number: int) -> torch.Generator:
         """Return a generator of the rating's seed, the picture, and the question's number."""
         return generator(self.seed, self.key, number)
@@ -70,9 +76,8 @@ class Subject:
     def score(self, images: Tensor) -> Tensor:
         """Return the explained score (N,) on the CPU of pictures (N, C, h, w)."""
         objective = Objective(str(self.explanation.settings.get("score", "logit")), self.classifier.head)
-        limit = row_limit(self.prepared.classifier.module, images.to(self.classifier.device), most=32)
         found = []
-        for part in torch.split(images, limit):
+        for part in torch.split(images, self.limit):
             logits = self.prepared.logits(part)
             whole = torch.full((len(part),), self.target, device=logits.device)
             against = None if self.versus is None else torch.full_like(whole, self.versus)
