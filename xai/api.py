@@ -120,7 +120,7 @@ class MethodInfo:
         title: as people call it.
         family: methods that work alike.
         unit: what its values are measured in.
-        needs: "gradients", "maps" (a layer that is a map of the picture), "tokens".
+        needs: "gradients", "maps" (a layer that is a map of the picture), "tokens", "attention".
         stochastic: whether the seed matters.
         forward: rows per image sent through the network.
         backward: rows per image sent back.
@@ -174,11 +174,18 @@ def _describe(name: str, model: Classifier | nn.Module | None) -> MethodInfo:
     )
 
 
+def _cheap(method: Any) -> Any:
+    """Return a method with settings that are enough to see whether it runs."""
+    known = {f.name for f in fields(method)}
+    few = {"samples": 8, "steps": 4, "window": 0.5}
+    return method(**{name: value for name, value in few.items() if name in known})
+
+
 def _try(name: str, classifier: Classifier) -> tuple[bool, str]:
     """Run a method on a small grey picture and see."""
     grey = torch.full((1, classifier.channels, *(classifier.input_size or (224, 224))), 0.5)
     try:
-        found = EXPLAINERS[name]().explain(classifier, grey)
+        found = _cheap(EXPLAINERS[name]).explain(classifier, grey)
     except XaiError as error:
         return False, str(error)
     return True, "works on this model" + (f", looking at layer {found.layer!r}" if found.layer else "")

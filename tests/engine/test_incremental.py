@@ -9,6 +9,7 @@ from torchvision_cpu import import_torchvision
 
 from xai.core.classifier import Classifier
 from xai.engine import prepare
+from xai.engine.approximate import follow_the_middle
 from xai.engine.incremental import Incremental
 from xai.engine.patches import Patches, put, take, widened
 
@@ -208,8 +209,8 @@ def test_a_wrong_piece_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     right = Local.__call__
 
-    def wrong(self: Local, patches: Patches) -> Patches:
-        found = right(self, patches)
+    def wrong(self: Local, patches: Patches, cap: float) -> Patches:
+        found = right(self, patches, cap)
         return Patches(1.01 * found.values, found.top, found.left)
 
     monkeypatch.setattr(Local, "__call__", wrong)
@@ -238,3 +239,38 @@ def test_widened_keeps_the_rest_clean() -> None:
     found = widened(clean, patches, torch.tensor([2]), torch.tensor([1]), (4, 4))
     assert bool((found[0, 1:3, 1:3] == 9).all())
     assert torch.equal(found[0, 0], clean[2, 1:5])
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_following_the_middle_only(name: str) -> None:
+    """Every cap runs at every place, and 1.0 is exact; what is left out makes answers less like the exact ones."""
+    image = pictures(1, size=(SIDE, SIDE))
+    prepared = prepare(Classifier(LOCAL[name].eval()), image)
+    places = torch.arange(0, SIDE - 5, 3)
+    top, left = (grid.flatten() for grid in torch.meshgrid(places, places, indexing="ij"))
+    values = torch.ones(1, 3, 6, 6)
+    exact = Incremental(prepared, image, (6, 6)).logits(values, top, left)
+    for cap in (0.2, 0.4, 0.7, 0.9):
+        found = Incremental(prepared, image, (6, 6), cap).logits(values, top, left)
+        assert bool(torch.isfinite(found).all())
+    assert torch.equal(Incremental(prepared, image, (6, 6), 1.0).logits(values, top, left), exact)
+    assert float((found - exact).abs().max()) <= 0.5 * float(exact.std(0).max() + exact.abs().max())
+
+
+def test_an_approximation_is_used_only_when_it_is_close() -> None:
+    image = pictures(1, size=(64, 64))
+    deep = Net(*[layer for k in range(6) for layer in (conv(3 if k == 0 else 6, 6, 5, padding=2), nn.ReLU())])
+    prepared = prepare(Classifier(deep), image)
+    exact = Incremental(prepared, image, (4, 4))
+    top = left = torch.arange(0, 60, 4)
+
+    def answers(engine: Incremental) -> Tensor:
+        return engine.logits(torch.ones(1, 3, 4, 4), top, left)
+
+    engine, note = follow_the_middle(exact, prepared, image, (4, 4), answers)
+    assert engine.cap < 1
+    assert "correlates" in note
+    wrong = {id(exact): torch.rand(15, 3)}
+    same, note = follow_the_middle(exact, prepared, image, (4, 4), lambda e: wrong.get(id(e), torch.rand(15, 3)))
+    assert same is exact
+    assert "fast not used" in note

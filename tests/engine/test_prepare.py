@@ -1,5 +1,7 @@
 """The prepared copy answers as the model does, and low precision is used only when it may be."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -108,14 +110,16 @@ def test_cached_until_the_weights_change(images: torch.Tensor) -> None:
     torch.testing.assert_close(second.logits(images), classifier.logits(images).detach(), atol=1e-4, rtol=1e-4)
 
 
-def test_low_precision_is_checked_and_noted(images: torch.Tensor) -> None:
+def test_low_precision_is_checked_and_noted(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = Classifier(trained_like(), channels=1)
+    monkeypatch.setattr(sys.modules["xai.engine.prepare"], "_slow_here", lambda *_: False)
     prepared = prepare(classifier, images, "bf16")
     assert any(note.startswith("bf16 ") and "spread" in note for note in prepared.notes)
     assert prepared.logits(images).dtype == torch.float32
 
 
-def test_low_precision_is_refused_when_an_answer_changes(images: torch.Tensor) -> None:
+def test_low_precision_is_refused_when_an_answer_changes(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["xai.engine.prepare"], "_slow_here", lambda *_: False)
     head = nn.Linear(28 * 28, 2)
     with torch.no_grad():
         head.weight[0] = 1.0
@@ -129,3 +133,11 @@ def test_low_precision_is_refused_when_an_answer_changes(images: torch.Tensor) -
 def test_unknown_precision(images: torch.Tensor) -> None:
     with pytest.raises(NameLookupError, match="no precision 'fp8'"):
         prepare(Classifier(trained_like(), channels=1), images, "fp8")
+
+
+def test_a_precision_that_the_processor_lacks_is_not_used(images: torch.Tensor) -> None:
+    quick = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    precision = "fp16" if quick else "bf16"
+    prepared = prepare(Classifier(trained_like(), channels=1), images, precision)
+    assert prepared.precision == "fp32"
+    assert f"{precision} not used: this processor is slower in it" in prepared.notes[-1]

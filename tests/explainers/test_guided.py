@@ -79,7 +79,9 @@ def test_relus_inside_torchscript_are_guided() -> None:
 
 
 @pytest.mark.parametrize(
-    "relu6", [nn.ReLU6, lambda: nn.ReLU6(inplace=True), lambda: nn.Hardtanh(0.0, 0.4)], ids=["module", "in place", "0.4"]
+    "relu6",
+    [nn.ReLU6, lambda: nn.ReLU6(inplace=True), lambda: nn.Hardtanh(0.0, 0.4)],
+    ids=["module", "in place", "0.4"],
 )
 def test_relu_with_an_upper_bound_is_guided(relu6: Callable[[], nn.Module]) -> None:
     net, top = GapCnn(relu=relu6), relu6().max_val

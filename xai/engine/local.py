@@ -1,5 +1,6 @@
 """Layers that look at a neighbourhood, taken apart into kernel, stride and padding, to run on pieces of their maps."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -45,18 +46,28 @@ class Axis:
         needed = (self.out - 1) * self.stride + self.span + 1
         return self.pad + self.margin, max(0, needed - self.pad - self.size) + self.margin
 
-    def count(self, size: int) -> int:
+    def reach(self, size: int) -> int:
         """Return how many outputs at most a change of `size` inputs in a row can reach."""
         return min(self.out, (size - 1 + self.span) // self.stride + 1)
 
-    def first(self, begin: Tensor, size: int) -> Tensor:
-        """Return the first output (N,) that changes of `size` inputs from `begin` (N,) reach."""
-        found = -(-(begin + self.pad - self.span) // self.stride)
-        return found.clamp(0, self.out - self.count(size))
+    def count(self, size: int, cap: float = 1.0) -> int:
+        """Return how many of them are followed: at most `cap` of all outputs, but no fewer than the change is long."""
+        whole = -(-(size + self.stride - 1) // self.stride)
+        return min(self.reach(size), max(math.ceil(cap * self.out), whole))
 
-    def crop(self, size: int) -> int:
-        """Return the length of the crop behind which `count(size)` outputs stand, margins included."""
-        return (self.count(size) - 1) * self.stride + self.span + 1 + 2 * self.margin
+    def first(self, begin: Tensor, size: int, cap: float = 1.0) -> Tensor:
+        """Return the first output (N,) that is followed for changes of `size` inputs from `begin` (N,)."""
+        begin, count = begin + self.pad, self.count(size, cap)
+        found = -(-(begin - self.span) // self.stride)
+        if count < self.reach(size):  # those in the middle, such that the crop still holds the whole change
+            least = -(-(begin + size - 1 - self.span) // self.stride) - (count - 1)
+            middle = found.clamp_min(0) + (self.reach(size) - count) // 2
+            found = torch.minimum(torch.maximum(middle, least), begin // self.stride)
+        return found.clamp(0, self.out - count)
+
+    def crop(self, count: int) -> int:
+        """Return the length of the crop behind which `count` outputs stand, margins included."""
+        return (count - 1) * self.stride + self.span + 1 + 2 * self.margin
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,17 +86,17 @@ class Local:
     padded: Tensor
     apply: Callable[[Tensor], Tensor]
 
-    def grown(self, size: Pair) -> Pair:
-        """Return the size of the outputs that a patch of `size` reaches."""
-        return self.rows.count(size[0]), self.columns.count(size[1])
+    def grown(self, size: Pair, cap: float = 1.0) -> Pair:
+        """Return the size of the outputs that are followed for a patch of `size`."""
+        return self.rows.count(size[0], cap), self.columns.count(size[1], cap)
 
-    def __call__(self, patches: Patches) -> Patches:
-        """Return the outputs that differ."""
-        height, width = patches.size
-        rows, columns = self.rows, self.columns
-        top, left = rows.first(patches.top, height), columns.first(patches.left, width)
+    def __call__(self, patches: Patches, cap: float = 1.0) -> Patches:
+        """Return the outputs that differ; with a cap below 1, those in the middle of them, `cap` of each side."""
+        rows, columns, (height, width) = self.rows, self.columns, patches.size
+        top, left = rows.first(patches.top, height, cap), columns.first(patches.left, width, cap)
         down, across = top * rows.stride, left * columns.stride  # in the padded map, less the margin
-        crops = take(self.padded, down, across, (rows.crop(height), columns.crop(width)))
+        counts = self.grown(patches.size, cap)
+        crops = take(self.padded, down, across, (rows.crop(counts[0]), columns.crop(counts[1])))
         put_at = (
             patches.top + rows.pad + rows.margin - down,
             patches.left + columns.pad + columns.margin - across,

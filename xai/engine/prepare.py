@@ -109,8 +109,18 @@ def _full(classifier: Classifier, sample: Tensor) -> Prepared:
     return Prepared(_with(classifier, _laid_out(plain, torch.contiguous_format)), "fp32", (*notes, "used as it is"))
 
 
+def _slow_here(device: torch.device, precision: str) -> bool:
+    """Whether a processor has no arithmetic for a precision, which would make it slower than fp32."""
+    if device.type != "cpu":
+        return False
+    quick = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return precision != "bf16" or not quick
+
+
 def _lowered(full: Prepared, sample: Tensor, precision: str) -> Prepared:
     """Return a low-precision copy when it passes the check on these images, and the full one when not."""
+    if _slow_here(full.classifier.device, precision):
+        return Prepared(full.classifier, "fp32", (*full.notes, f"{precision} not used: this processor is slower in it"))
     lowered = _with(full.classifier, copy.deepcopy(full.classifier.module).to(PRECISIONS[precision]))
     try:
         gap = _gap(full.classifier, lowered, sample)

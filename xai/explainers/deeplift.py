@@ -30,8 +30,9 @@ class DeepLIFT(Explainer):
 
     Cost: two forwards and one backward; memory for what enters each activation function.
     Source: Shrikumar et al. 2017, section 3.5.2, Rescale (arXiv 1704.02685); max pooling as in captum 0.9. Differs:
-    captum sees modules of ten kinds, and neither functions nor ReLU6 nor products, and fails on modules that are called
-    twice; overlapping windows add up here; where picture and baseline nearly agree, the derivative half-way is used.
+    captum sees modules of ten kinds, and neither functions nor ReLU6 nor products, fails on modules that are called
+    twice, and does not add up where max pooling follows an activation or its windows overlap; where picture and
+    baseline nearly agree, the derivative half-way is used.
     """
 
     name: ClassVar[str] = "deeplift"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from xai.core.rows import row_limit
 from xai.engine import Prepared, prepare
+from xai.engine.approximate import follow_the_middle
 from xai.engine.incremental import Incremental
 from xai.engine.patches import take
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
@@ -35,7 +36,8 @@ class Occlusion(Explainer):
             from around), "noise", a number, a tensor in [0, 1], or, for transformers, "drop": the tokens of the window
             leave the sequence, so nothing is shown instead.
         border: "clip" cuts windows at the border, which hide less there (captum's way); "inside" moves them inside.
-        fast: low precision when it passes a check against full precision on this picture.
+        fast: low precision where the device is quicker in it, and following a window's influence only in its middle;
+            each when it passes a check on this picture. The figures are in the notes.
 
     Cost: one row forward per window, about 170 by default, most layers on a piece of the map.
     Source: Zeiler and Fergus 2014, section 4.2 (arXiv 1311.2901); averaging as in captum; incremental inference after
@@ -71,36 +73,20 @@ class Occlusion(Explainer):
         rows, columns = self._axes(size, window)
         prepared = prepare(work.classifier, work.images, "bf16" if self.fast else "fp32")
         engine = Incremental(prepared, work.images, window)
-        falls, clean, targets = self._sweep(work, prepared, engine, rows, columns)
+        sweep = _Sweep(work, prepared, _Windows(self.baseline, work, rows, columns))
+        notes = [f"{len(sweep.windows.order)} windows of {window[0]} x {window[1]} pixels", *engine.notes]
+        if self.fast:
+            engine, note = follow_the_middle(engine, prepared, work.images, window, sweep.sample)
+            notes += [*prepared.notes, note]
+        falls = sweep.falls(engine)
         full = averaged(falls, rows, columns).to(work.inputs.dtype)[:, None]
-        notes = [f"{len(rows.begin) * len(columns.begin)} windows of {window[0]} x {window[1]} pixels", *engine.notes]
-        return Part(full, targets, work.spread(clean), falls, None, [*notes, *(prepared.notes if self.fast else ())])
+        return Part(full, sweep.targets, work.spread(sweep.logits), falls, None, notes)
 
     def _axes(self, size: tuple[int, int], window: tuple[int, int]) -> tuple[Axis, Axis]:
         half = (max(1, window[0] // 2), max(1, window[1] // 2))
         stride = half if self.stride is None else pixels(self.stride, size, "stride")
         rows, columns = (plan_axis(size[k], window[k], stride[k], self.border) for k in (0, 1))
         return rows, columns
-
-    def _sweep(
-        self, work: Work, prepared: Prepared, engine: Incremental, rows: Axis, columns: Axis
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return falls of the score (n, down, across), clean logits and targets."""
-        logits = prepared.logits(work.images).to(work.inputs.dtype)
-        targets = work.targets(logits)
-        clean = work.scores(logits, targets)
-        windows = _Windows(self.baseline, work, rows, columns)
-        found = clean.new_zeros(len(windows.order), len(targets))
-
-        def run(start: int, stop: int) -> None:
-            for size, which in windows.slices(start, stop):
-                top, left = windows.places(which)
-                answers = engine.logits(windows.values(top, left, size), top, left)
-                found[which.to(found.device)] = clean - work.scores(answers.to(clean.dtype), targets)
-
-        sample = work.images.expand(min(64, len(found)), -1, -1, -1)
-        work.run_rows(run, len(found), row_limit(prepared.classifier.module, sample, most=64))
-        return found.T.reshape(len(targets), len(rows.begin), len(columns.begin)), logits, targets
 
     def _dropped(self, work: Work, size: tuple[int, int]) -> Part:
         """Drop tokens instead of painting over pixels."""
@@ -128,6 +114,41 @@ class Occlusion(Explainer):
         full = torch.nn.functional.interpolate(coarse[:, None], size, mode="nearest-exact")
         note = f"{len(found)} windows of {window[0]} x {window[1]} tokens leave the sequence before {dropper.name!r}"
         return Part(full, targets, work.spread(dropper.clean), falls, None, [note])
+
+
+class _Sweep:
+    """All windows of a picture sent through an engine, for all classes asked for."""
+
+    def __init__(self, work: Work, prepared: Prepared, windows: "_Windows") -> None:
+        self.work, self.prepared, self.windows = work, prepared, windows
+        self.logits = prepared.logits(work.images).to(work.inputs.dtype)
+        self.targets = work.targets(self.logits)
+        self.clean = work.scores(self.logits, self.targets)
+
+    def answers(self, engine: Incremental, size: tuple[int, int], which: Tensor) -> Tensor:
+        """Return falls of the score (N, n) for windows of one size."""
+        top, left = self.windows.places(which)
+        logits = engine.logits(self.windows.values(top, left, size), top, left)
+        return self.clean - self.work.scores(logits.to(self.clean.dtype), self.targets)
+
+    def sample(self, engine: Incremental) -> Tensor:
+        """Return falls for 25 windows spread over the picture, or all when there are fewer."""
+        size, which = self.windows.sizes[0]
+        chosen = which[torch.linspace(0, len(which) - 1, min(25, len(which))).round().long()]
+        return self.answers(engine, size, chosen)
+
+    def falls(self, engine: Incremental) -> Tensor:
+        """Return falls of the score (n, down, across)."""
+        windows, work = self.windows, self.work
+        found = self.clean.new_zeros(len(windows.order), len(self.targets))
+
+        def run(start: int, stop: int) -> None:
+            for size, which in windows.slices(start, stop):
+                found[which.to(found.device)] = self.answers(engine, size, which)
+
+        sample = work.images.expand(min(64, len(found)), -1, -1, -1)
+        work.run_rows(run, len(found), row_limit(self.prepared.classifier.module, sample, most=64))
+        return found.T.reshape(len(self.targets), len(windows.rows.begin), len(windows.columns.begin))
 
 
 class _Windows:

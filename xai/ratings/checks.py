@@ -163,8 +163,8 @@ def own_figures(subject: Subject) -> list[Check]:
     details = subject.explanation.details
     own = details[subject.k] if details else {}
     found = []
-    if "completeness_gap" in own:
-        gap = abs(float(own["completeness_gap"]))
+    if "gap" in own and "difference" in own:
+        gap = abs(float(own["gap"])) / max(abs(float(own["difference"])), 1e-12)
         verdict = "trust" if gap <= 0.05 else "doubt"
         reason = f"its values add up to the change of the score but for {gap:.1%}"
         found.append(Check("completeness", verdict, reason, {"gap": gap}))
