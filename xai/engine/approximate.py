@@ -8,7 +8,7 @@ from xai.engine.incremental import Incremental, Pair
 from xai.engine.prepare import Prepared
 
 CAPS = (0.4, 0.55, 0.75)  # shares of each side of a map, tried in this order
-ALIKE = 0.98  # correlation with the exact answers that is asked for
+ALIKE, OFF = 0.98, 0.1  # least correlation with the exact answers, largest difference as a share of the largest
 
 
 def follow_the_middle(
@@ -36,8 +36,8 @@ def follow_the_middle(
         engine = Incremental(prepared, image, window, cap)
         found = answers(engine).double()
         alike = _least_correlation(found, wanted)
-        if alike >= ALIKE:
-            off = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
+        off = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
+        if alike >= ALIKE and off <= OFF:
             figure = (
                 f"on {len(wanted)} windows it correlates {alike:.3f} with the exact answers, off by at most {off:.1%}"
             )

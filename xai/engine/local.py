@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from xai.engine.patches import Patches, put, take
 
 _SAME = 1e-5  # of the largest value: the layer itself and its parts put together must agree on the clean map
+_FEW = 7  # so many places along a side are always followed
 Pair = tuple[int, int]
 
 
@@ -48,12 +49,15 @@ class Axis:
 
     def reach(self, size: int) -> int:
         """Return how many outputs at most a change of `size` inputs in a row can reach."""
-        return min(self.out, (size - 1 + self.span) // self.stride + 1)
+        return min(self.out, self._felt(size))
+
+    def _felt(self, size: int) -> int:
+        return (size - 1 + self.span) // self.stride + 1
 
     def count(self, size: int, cap: float = 1.0) -> int:
-        """Return how many of them are followed: at most `cap` of all outputs, but no fewer than the change is long."""
+        """Return how many of them are followed: at most `cap` of all outputs, but 7, and the change's own length."""
         whole = -(-(size + self.stride - 1) // self.stride)
-        return min(self.reach(size), max(math.ceil(cap * self.out), whole))
+        return min(self.reach(size), max(math.ceil(cap * self.out), whole, _FEW))
 
     def first(self, begin: Tensor, size: int, cap: float = 1.0) -> Tensor:
         """Return the first output (N,) that is followed for changes of `size` inputs from `begin` (N,)."""
@@ -61,7 +65,7 @@ class Axis:
         found = -(-(begin - self.span) // self.stride)
         if count < self.reach(size):  # those in the middle, such that the crop still holds the whole change
             least = -(-(begin + size - 1 - self.span) // self.stride) - (count - 1)
-            middle = found.clamp_min(0) + (self.reach(size) - count) // 2
+            middle = found + (self._felt(size) - count) // 2
             found = torch.minimum(torch.maximum(middle, least), begin // self.stride)
         return found.clamp(0, self.out - count)
 
