@@ -43,6 +43,9 @@ SETTINGS: dict[str, dict[str, Any]] = {  # cheaper settings for methods whose de
     "gradient_shap": {"samples": 6},
     "integrated_gradients": {"steps": 6},
     "occlusion": {"window": 4, "stride": 2},
+    "lime": {"samples": 60, "segments": "grid", "regions": 16},
+    "kernelshap": {"samples": 60, "segments": "grid", "regions": 16},
+    "rise": {"samples": 40},
     "smoothgrad": {"samples": 4},
 }
 TOLERANCE = 1e-5  # of the largest value of a map

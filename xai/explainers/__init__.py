@@ -11,8 +11,11 @@ from xai.explainers import guided_gradcam as guided_gradcam
 from xai.explainers import hirescam as hirescam
 from xai.explainers import input_x_gradient as input_x_gradient
 from xai.explainers import integrated_gradients as integrated_gradients
+from xai.explainers import kernelshap as kernelshap
 from xai.explainers import layercam as layercam
+from xai.explainers import lime as lime
 from xai.explainers import occlusion as occlusion
+from xai.explainers import rise as rise
 from xai.explainers import saliency as saliency
 from xai.explainers import scorecam as scorecam
 from xai.explainers import smoothgrad as smoothgrad

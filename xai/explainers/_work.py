@@ -1,7 +1,7 @@
 """What a method is given and what it gives back."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -79,6 +79,13 @@ class Work:
         """Return the score of every line of logits (r, K) for every row's class: (r, n)."""
         versus = None if self.versus is None else self.versus.to(logits.device)
         return self.objective.all(logits, targets, versus)
+
+    def part(self, begin: float, share: float) -> "Work":
+        """Return the same work, whose progress runs from `begin` to `begin + share`."""
+        tell = self.advance
+        if tell is None or (begin, share) == (0.0, 1.0):
+            return self
+        return replace(self, advance=lambda done: tell(begin + share * done))
 
     def run_rows(self, run: Callable[[int, int], None], total: int, limit: int) -> int:
         """Call `run(start, stop)` over 0..total in chunks that fit, with progress and stop; see `rows.in_chunks`."""
