@@ -11,7 +11,18 @@ from pathlib import Path
 CORE = frozenset({"errors", "core"})
 MACHINE = CORE | {"engine"}
 LEAVES = frozenset(
-    {"models", "datasets", "metrics", "explainers", "attacks", "corruptions", "bounds", "detectors", "fairness"}
+    {
+        "models",
+        "datasets",
+        "metrics",
+        "explainers",
+        "attacks",
+        "corruptions",
+        "bounds",
+        "detectors",
+        "dreams",
+        "fairness",
+    }
 )
 MAY_IMPORT: dict[str, Collection[str]] = {
     "__init__": {"errors", "api"},

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xai.api import Check as Check
     from xai.api import Classifier as Classifier
     from xai.api import Dataset as Dataset
+    from xai.api import DeepDream as DeepDream
     from xai.api import Explanation as Explanation
     from xai.api import MethodInfo as MethodInfo
     from xai.api import ModelInfo as ModelInfo
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from xai.api import agreement as agreement
     from xai.api import catalogue as catalogue
     from xai.api import compare_baselines as compare_baselines
+    from xai.api import deep_dream as deep_dream
     from xai.api import explain as explain
     from xai.api import layers as layers
     from xai.api import load as load
@@ -45,6 +47,7 @@ __all__ = [
     "Classifier",
     "ContractError",
     "Dataset",
+    "DeepDream",
     "Explanation",
     "InputError",
     "MethodInfo",
@@ -57,6 +60,7 @@ __all__ = [
     "agreement",
     "catalogue",
     "compare_baselines",
+    "deep_dream",
     "explain",
     "layers",
     "load",

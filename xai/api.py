@@ -16,6 +16,7 @@ from xai.core.prediction import Prediction
 from xai.core.rows import Progress, ShouldStop
 from xai.core.targets import Target
 from xai.datasets import Dataset, Photo, load_data, sample_photos
+from xai.dreams import DeepDream, Settings, Wish, dream
 from xai.errors import NameLookupError, XaiError
 from xai.explainers import EXPLAINERS
 from xai.models import ModelInfo, catalogue, load
@@ -26,6 +27,7 @@ __all__ = [
     "Check",
     "Classifier",
     "Dataset",
+    "DeepDream",
     "Explanation",
     "MethodInfo",
     "ModelInfo",
@@ -35,6 +37,7 @@ __all__ = [
     "agreement",
     "catalogue",
     "compare_baselines",
+    "deep_dream",
     "explain",
     "layers",
     "load",
@@ -60,6 +63,7 @@ draw_with(
     agreement=_artist("side_by_side", "agreement_figure"),
     side_by_side_file=_artist("side_by_side", "render"),
     rating=_artist("rating", "figure"),
+    dream=_artist("dream", "figure"),
 )
 
 
@@ -109,6 +113,64 @@ def explain(
     return explainer(**settings).explain(
         model, image, target, versus=versus, score=score, seed=seed, progress=progress, should_stop=should_stop
     )
+
+
+def deep_dream(
+    model: Classifier | nn.Module,
+    layer: str | None = None,
+    channel: int | None = None,
+    target: int | str | None = None,
+    image: ImageLike = None,
+    octaves: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    *,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+    **settings: Any,
+) -> DeepDream:
+    """Make a picture that a layer, one of its channels or a class of a network likes: deep dream, feature picture.
+
+    Gradient ascent over octaves, from noise or into a photograph. The forward ends at the layer; no gradient of a
+    parameter is ever computed.
+
+    Args:
+        model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
+        layer: name as in `module.named_modules()`; alone, the mean square of its output is raised. None, without a
+            `target`, takes the last block with a place for every 16 pixels, and says so in `notes`.
+        channel: of the layer; its mean is raised.
+        target: index or name of a class; its logit is raised. Neither `layer` nor `channel` go with it.
+        image: one picture to start from, in any form that `xai.explain` takes; None starts from noise.
+        octaves: sizes, each 1.4 times the one before; None takes 6 from noise, 4 into a picture.
+        steps: at each octave; None takes 25 from noise, 15 into a picture.
+        seed: fixes everything random.
+        progress: None, True for a bar, or a callable `(done, total)` in steps.
+        should_stop: asked before each step; True ends the work with `xai.errors.Stopped`. To end early and keep the
+            picture use `until` or `patience`.
+        settings: `size`, `octave_scale`, `step_size`, `jitter`, `laplacian`, `tile`, `tv`, `decorrelated`, `fourier`,
+            `frames_every`, `until`, `patience`, `sure`; see `xai.dreams.Settings`. From noise, `tv` is 0.15,
+            `decorrelated` on, and `fourier` on for a class; into a picture all three are off.
+
+    Returns:
+        DeepDream; `.image` is (H, W, 3) in [0, 1], `.objective` has one value per step, `.save("dream.png")` writes it.
+
+    Raises:
+        InputError: a picture, class, channel, size or setting that cannot be used.
+        NameLookupError: no such layer or setting.
+        UnsupportedModelError: the model lets no gradient through, or has no such output.
+        NonFiniteError: the model answered NaN or infinity.
+        Stopped: `should_stop` said so.
+
+    Cost: a forward to the layer and a backward per step; memory is that of `tile` x `tile` pixels (512). A class takes
+        the whole network at its input size, and up to 100 more steps where its probability is below `sure` (0.95).
+    """
+    known = [f.name for f in fields(Settings)]
+    for name in settings:
+        if name not in known:
+            raise NameLookupError("setting of deep_dream", name, known)
+    chosen = Settings(octaves=octaves, steps=steps, **settings)
+    wish = Wish(layer, channel, target)
+    return dream(model, wish, image, seed, settings=chosen, progress=progress, should_stop=should_stop)
 
 
 @dataclass(frozen=True)
@@ -177,7 +239,7 @@ def _describe(name: str, model: Classifier | nn.Module | None) -> MethodInfo:
 def _cheap(method: Any) -> Any:
     """Return a method with settings that are enough to see whether it runs."""
     known = {f.name for f in fields(method)}
-    few = {"samples": 8, "steps": 4, "window": 0.5}
+    few = {"samples": 40, "steps": 4, "window": 0.5}
     return method(**{name: value for name, value in few.items() if name in known})
 
 
@@ -188,7 +250,9 @@ def _try(name: str, classifier: Classifier) -> tuple[bool, str]:
         found = _cheap(EXPLAINERS[name]).explain(classifier, grey)
     except XaiError as error:
         return False, str(error)
-    return True, "works on this model" + (f", looking at layer {found.layer!r}" if found.layer else "")
+    works = "works on this model" + (f", looking at layer {found.layer!r}" if found.layer else "")
+    caution = EXPLAINERS[name].caution
+    return (False, f"{works}, but {caution}") if caution else (True, works)
 
 
 def layers(model: Classifier | nn.Module, size: tuple[int, int] | None = None) -> list[str]:

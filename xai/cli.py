@@ -1,4 +1,4 @@
-"""The command line: `xai explain`, `xai methods`, `xai dashboard`; nothing heavy is imported before a command runs."""
+"""The command line: `xai explain`, `xai dream`, `xai methods`, ...; nothing heavy is imported before a command runs."""
 
 import argparse
 import json
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"xai-toolkit {xai.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_explain(commands)
+    _add_dream(commands)
     _add_methods(commands)
     _add_dashboard(commands)
     return parser
@@ -207,6 +208,45 @@ def _setting(text: str) -> tuple[str, Any]:
         return name.strip(), json.loads(value)
     except ValueError:
         return name.strip(), value
+
+
+def _add_dream(commands: Any) -> None:
+    parser = _command(commands, "dream", _dream, "make a picture that a layer, a channel or a class likes")
+    _add_model(parser, required=True)
+    parser.add_argument("--layer", help="name of a layer; default without --target: a late block")
+    parser.add_argument("--channel", type=int, help="of the layer; default: all of it")
+    parser.add_argument("--target", help="class name or index, in place of a layer")
+    parser.add_argument("--image", type=Path, help="picture to start from; default: noise")
+    parser.add_argument("--octaves", type=int, help="number of sizes")
+    parser.add_argument("--steps", type=int, help="at each octave")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as size=400 or fourier=true"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for dream.png, values.npz and manifest.json; or a .png or .gif"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _dream(options: argparse.Namespace) -> int:
+    named = {name: getattr(options, name) for name in ("layer", "channel", "image", "octaves", "steps", "seed")}
+    named |= {"target": _class(options.target), "progress": True if sys.stderr.isatty() else None}
+    settings = dict(_setting(text) for text in options.set)
+    for name in settings.keys() & (named.keys() | {"model", "should_stop"}):
+        raise xai.InputError(f"Expected --set with a further setting, but {name!r} is none. See `xai dream --help`.")
+    made = xai.deep_dream(_load_model(options), **named, **settings)
+    made.save(options.out)
+    if options.json:
+        print(json.dumps({"dream": made.to_dict() | {"saved": str(options.out)}}, indent=1))
+        return PASS
+    first, last = made.objective[0], made.objective[-1]
+    share = "" if made.probability is None else f"; probability {made.probability:.1%}"
+    print(f"{_one_line(made.goal)}: from {first:.4g} to {last:.4g} in {len(made.objective)} steps{share}")
+    for note in made.notes:
+        print(f"  {_one_line(note)}")
+    print(f"  saved in {options.out}")
+    return PASS
 
 
 def _add_methods(commands: Any) -> None:

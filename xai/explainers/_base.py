@@ -39,6 +39,7 @@ class Explainer(ABC):
     unit: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]
     stochastic: ClassVar[bool] = False
+    caution: ClassVar[str] = ""  # why another method answers better, for methods kept for comparison
     one_by_one: ClassVar[bool] = False  # pictures go singly, because each makes many rows; reports hundredths of them
 
     @property

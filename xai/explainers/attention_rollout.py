@@ -39,6 +39,7 @@ class AttentionRollout(Explainer):
 
     name: ClassVar[str] = "attention_rollout"
     title: ClassVar[str] = "Attention rollout"
+    caution: ClassVar[str] = "it is the same for every class: it shows where attention flows, not why this class"
     family: ClassVar[str] = "attention"
     unit: ClassVar[str] = "share of attention"
     needs: ClassVar[tuple[str, ...]] = ("tokens", "attention")

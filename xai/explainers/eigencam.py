@@ -31,6 +31,7 @@ class EigenCAM(Explainer):
 
     name: ClassVar[str] = "eigencam"
     title: ClassVar[str] = "Eigen-CAM"
+    caution: ClassVar[str] = "it is the same for every class: it shows what is salient, not why this class"
     family: ClassVar[str] = "cam"
     unit: ClassVar[str] = "activation along the strongest pattern"
     needs: ClassVar[tuple[str, ...]] = ("maps",)

@@ -26,6 +26,9 @@ class GuidedBackprop(Explainer):
 
     name: ClassVar[str] = "guided_backprop"
     title: ClassVar[str] = "Guided Backpropagation"
+    caution: ClassVar[str] = (
+        "it shows edges of the picture, whatever the weights are (Adebayo et al. 2018); prefer occlusion"
+    )
     family: ClassVar[str] = "gradient"
     unit: ClassVar[str] = "guided gradient per unit of pixel value"
     needs: ClassVar[tuple[str, ...]] = ("gradients",)

@@ -29,6 +29,9 @@ class GuidedGradCAM(Explainer):
 
     name: ClassVar[str] = "guided_gradcam"
     title: ClassVar[str] = "Guided Grad-CAM"
+    caution: ClassVar[str] = (
+        "its fine detail comes from guided backprop, which ignores the weights; prefer gradcam or occlusion"
+    )
     family: ClassVar[str] = "gradient"
     unit: ClassVar[str] = "guided gradient times share of the class logit"
     needs: ClassVar[tuple[str, ...]] = ("gradients", "maps")

@@ -25,6 +25,7 @@ class InputXGradient(Explainer):
 
     name: ClassVar[str] = "input_x_gradient"
     title: ClassVar[str] = "Input x Gradient"
+    caution: ClassVar[str] = "it is exact for linear models only; prefer integrated_gradients"
     family: ClassVar[str] = "gradient"
     unit: ClassVar[str] = "logit"
     needs: ClassVar[tuple[str, ...]] = ("gradients",)

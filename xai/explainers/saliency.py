@@ -28,6 +28,7 @@ class Saliency(Explainer):
 
     name: ClassVar[str] = "saliency"
     title: ClassVar[str] = "Saliency"
+    caution: ClassVar[str] = "single gradients are noisy; prefer integrated_gradients or smoothgrad"
     family: ClassVar[str] = "gradient"
     unit: ClassVar[str] = "logit per unit of pixel value"
     needs: ClassVar[tuple[str, ...]] = ("gradients",)
