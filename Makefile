@@ -34,8 +34,8 @@ install: $(VENV)/.user  ## set up .venv with xai, the pretrained model and the d
 app: $(VENV)/.user  ## open the dashboard in the browser (PORT=8502 for another port)
 	@$(BIN)/streamlit run app.py $(if $(PORT),--server.port $(PORT))
 
-test: $(VENV)/.dev  ## run all tests
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## run all tests, two at a time (ARGS="tests/core" for some)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 check: $(VENV)/.dev  ## lint and types
 	@$(BIN)/ruff check .

@@ -46,10 +46,15 @@ def packed(app):
     return json.loads(viewer.proto.json)
 
 
-def values(app):
+def values(app, k=0):
     data = packed(app)
-    flat = np.frombuffer(base64.b64decode(data["panels"][0]["values"]), "<f4")
+    flat = np.frombuffer(base64.b64decode(data["panels"][k]["values"]), "<f4")
     return flat.reshape(data["picture"]["height"], data["picture"]["width"])
+
+
+def _first(label):
+    """Return the number of the first picture of a class of the example data."""
+    return int(np.flatnonzero(np.asarray(xai.load_data("example:fashion-test").labels) == label)[0])
 
 
 def bars(app):
@@ -133,12 +138,11 @@ def test_names_are_shown_literally():
 def test_the_class_can_be_chosen_by_name():
     app = opened(model=FASHION)
     before = values(app)
-    app.selectbox(key="class").select("Bag").run()
+    app.multiselect(key="class").set_value(["Bag"]).run()
     assert packed(app)["panels"][0]["title"] == "Grad-CAM for Bag"
     assert not np.array_equal(values(app), before)
     classifier, data = xai.load(FASHION), xai.load_data("example:fashion-test")
-    first = int(np.flatnonzero(np.asarray(data.labels) == 0)[0])
-    wanted = xai.explain(classifier, data.images[first], target="Bag")
+    wanted = xai.explain(classifier, data.images[_first(0)], target="Bag")
     np.testing.assert_allclose(values(app), wanted.heatmap, atol=1e-5)
     assert "target='Bag'" in app.code[0].value
 
@@ -155,31 +159,173 @@ def test_the_example_network_has_its_own_samples():
 
 def test_every_registered_method_is_offered_and_works():
     app = opened(model=FASHION)
-    chooser = app.selectbox(key="method")
-    methods = {info.title: info for info in xai.methods()}
-    assert chooser.options == list(methods)
-    assert chooser.value == "gradcam"
-    for title in methods:
-        app.selectbox(key="method").select(title).run()
+    chooser = app.multiselect(key="methods")
+    methods = {info.name: info for info in xai.methods()}
+    for option, info in zip(chooser.options, methods.values(), strict=True):
+        assert option.startswith(f"{info.title} · {info.family} · {info.forward} forward")
+    assert chooser.value == ["gradcam"]
+    cheap = [name for name, info in methods.items() if info.forward + info.backward < 200]
+    for name in cheap:
+        app.multiselect(key="methods").set_value([name]).run()
         assert not app.exception
-        assert packed(app)["panels"][0]["title"].startswith(title)
+        if app.error:
+            assert "no attention was seen" in app.error[0].value
+            assert not app.get("bidi_component")
+        else:
+            assert packed(app)["panels"][0]["title"].startswith(methods[name].title)
+
+
+def test_methods_are_shown_side_by_side():
+    app = opened(model=FASHION, method="gradcam,occlusion")
+    data = packed(app)
+    titles = [f"{name} for T-shirt/top" for name in ("Grad-CAM", "Occlusion sensitivity", "Disagreement")]
+    assert [panel["title"] for panel in data["panels"]] == titles
+    classifier, image = xai.load(FASHION), xai.load_data("example:fashion-test").images[_first(0)]
+    wanted = [xai.explain(classifier, image, name) for name in ("gradcam", "occlusion")]
+    agreement = xai.agreement(wanted)
+    for k, heatmap in enumerate([*(e.heatmap for e in wanted), agreement.disagreements[0]]):
+        np.testing.assert_allclose(values(app, k), heatmap, atol=1e-5)
+    table = app.table[0].value
+    assert list(table.columns)[1:] == ["Grad-CAM", "Occlusion sensitivity"]
+    assert float(table.iloc[0, 2].replace("\N{MINUS SIGN}", "-")) == pytest.approx(
+        agreement.rank_correlation[0, 1], abs=0.006
+    )
+    code = app.code[0].value
+    assert "    xai.explain(clf, image, method='occlusion'),\n]\ntogether = xai.agreement(explanations)" in code
+    labels = [button.label for button in app.get("download_button")]
+    assert labels == ["All methods (.zip)", *["Picture (.png)", "Everything (.zip)", "Raw map (.npy)"] * 2]
+
+
+def test_a_link_names_the_methods():
+    app = opened(model=FASHION, method="hirescam,no such method,gradcam,hirescam")
+    assert app.multiselect(key="methods").value == ["hirescam", "gradcam"]
+    app.multiselect(key="methods").set_value(["gradcam"]).run()
+    assert app.query_params["method"] == "gradcam"
+
+
+def test_without_a_method_it_asks_for_one():
+    app = opened(model=FASHION)
+    app.multiselect(key="methods").set_value([]).run()
+    assert not app.exception
+    assert "Choose a method" in app.info[0].value
+
+
+def test_several_classes_give_a_row_each():
+    app = opened(model=FASHION, method="gradcam,hirescam")
+    app.multiselect(key="class").set_value(["Bag", "Coat"]).run()
+    names = ("Grad-CAM", "HiResCAM", "Disagreement")
+    assert [p["title"] for p in packed(app)["panels"]] == [f"{n} for {c}" for c in ("Bag", "Coat") for n in names]
+    assert "target=['Bag', 'Coat']" in app.code[0].value
+    wanted = xai.explain(xai.load(FASHION), xai.load_data("example:fashion-test").images[_first(0)], target="Coat")
+    np.testing.assert_allclose(values(app, 3), wanted.heatmap, atol=1e-5)
+
+
+def test_one_class_rather_than_another():
+    app = opened(model=FASHION)
+    alone = values(app)
+    versus = app.selectbox(key="versus")
+    assert "T-shirt/top" not in versus.options  # it is the one explained
+    versus.select("Shirt").run()
+    assert packed(app)["panels"][0]["title"] == "Grad-CAM for T-shirt/top rather than Shirt"
+    assert not np.array_equal(values(app), alone)
+    assert "versus='Shirt'" in app.code[0].value
+    image = xai.load_data("example:fashion-test").images[_first(0)]
+    wanted = xai.explain(xai.load(FASHION), image, versus="Shirt")
+    np.testing.assert_allclose(values(app), wanted.heatmap, atol=1e-5)
+
+
+def test_the_score_can_be_chosen():
+    app = opened(model=FASHION, versus="Shirt")
+    app.selectbox(key="score").select("margin").run()
+    assert not app.exception
+    assert not app.error
+    assert app.selectbox(key="versus").disabled  # the margin has its other class
+    image = xai.load_data("example:fashion-test").images[_first(0)]
+    wanted = xai.explain(xai.load(FASHION), image, score="margin")
+    np.testing.assert_allclose(values(app), wanted.heatmap, atol=1e-5)
+    assert "score='margin'" in app.code[0].value
+
+
+@pytest.mark.parametrize(("verdict", "word"), [("trust", "Trust"), ("doubt", "Doubt"), ("reject", "Reject")])
+def test_an_explanation_is_rated_when_asked(monkeypatch, verdict, word):
+    asked = []
+
+    def rate(model, image, explanation, *, progress):
+        asked.append(explanation)
+        progress(30, 100)
+        check = xai.Check("stability", verdict, "what was found", {"correlation": -0.5})
+        return xai.Rating(((check,),), (verdict,), "gradcam", ("Bag",), ("x",), ({},), 0, {})
+
+    monkeypatch.setattr(xai, "rate_explanation", rate)
+    app = opened(model=FASHION)
+    assert not asked
+    app.button(key="believe gradcam").click().run()
+    app.run()
+    assert not app.exception
+    kinds = {"trust": app.success, "doubt": app.warning, "reject": app.error}
+    assert kinds[verdict][0].value == f"**{word}**"
+    assert "- What was found." in texts(app)
+    line = app.table[0].value.iloc[0]
+    assert line["Check"] == "stability"
+    assert line["Verdict"].endswith(f": {verdict}")
+    assert line["Figures"] == "correlation \N{MINUS SIGN}0.5"
+    assert len(asked) == 1
+
+
+def test_each_class_has_its_verdict():
+    app = opened(model=FASHION)
+    app.multiselect(key="class").set_value(["Bag", "Coat"]).run()
+    app.button(key="believe gradcam").click().run()
+    assert not app.exception
+    (said,) = [*app.success, *app.warning, *app.error]
+    assert "Bag\\: " in said.value
+    assert "Coat\\: " in said.value
+    assert set(app.table[0].value["Class"]) == {"Bag", "Coat"}
+
+
+def test_a_stopped_method_leaves_the_others_and_can_go_on(monkeypatch):
+    app = opened(model=FASHION, method="gradcam,occlusion")
+    (key,) = (key for key in app.session_state["desk"]._found if key[4] == "occlusion")
+    del app.session_state["desk"]._found[key]
+    app.session_state["desk"].switch(key)
+    app.run()
+    assert [panel["title"] for panel in packed(app)["panels"]] == ["Grad-CAM for T-shirt/top"]
+    assert "Occlusion sensitivity: stopped." in bars(app)
+    next(button for button in app.button if button.label == "Run it again").click().run()
+    assert len(packed(app)["panels"]) == 3
+
+
+def test_a_method_that_cannot_be_used_is_explained():
+    app = opened(model=FASHION, method="attention_rollout,gradcam")
+    assert [panel["title"] for panel in packed(app)["panels"]] == ["Grad-CAM for T-shirt/top"]
+    assert app.error[0].value.startswith("Attention rollout\\: Attention rollout cannot be read from")
+
+
+def test_methods_are_tried_when_asked():
+    app = opened(model=FASHION)
+    next(button for button in app.button if button.label == "Try all methods").click().run()
+    assert not app.exception
+    why = dict(zip(app.table[0].value["Method"], app.table[0].value["Why"], strict=True))
+    assert "no attention was seen" in next(text for name, text in why.items() if name.startswith("Attention rollout"))
+    options = app.multiselect(key="methods").options
+    assert "Attention rollout · attention · 1 forward · not advised here" in options
 
 
 def test_a_layer_can_be_chosen_and_the_reason_is_shown():
     app = opened(model=FASHION)
-    assert app.selectbox(key="layer").options == ["automatic", *xai.layers(xai.load(FASHION))]
+    assert app.selectbox(key="layer_gradcam").options == ["automatic", *xai.layers(xai.load(FASHION))]
     assert "Layer 'features'\\: the last layer that is a map" in texts(app)
     before = values(app)
-    app.selectbox(key="layer").select("features.2").run()
+    app.selectbox(key="layer_gradcam").select("features.2").run()
     assert "named by the caller" in texts(app)
     assert not np.array_equal(values(app), before)
     assert "layer='features.2'" in app.code[0].value
 
 
 def test_a_link_opens_what_it_names():
-    app = opened(**{"model": FASHION, "class": "Bag", "layer": "features.2"})
+    app = opened(**{"model": FASHION, "class": "Bag", "layer_gradcam": "features.2"})
     assert packed(app)["panels"][0]["title"] == "Grad-CAM for Bag"
-    assert app.selectbox(key="layer").value == "features.2"
+    assert app.selectbox(key="layer_gradcam").value == "features.2"
 
 
 def test_a_link_cannot_load_what_is_not_offered():
@@ -190,11 +336,17 @@ def test_a_link_cannot_load_what_is_not_offered():
 def test_nothing_is_computed_twice(explain_calls):
     app = opened(model=FASHION, garment="Coat")
     app.run()
-    app.selectbox(key="class").select("Bag").run()
-    app.selectbox(key="class").select("Dress").run()
-    app.selectbox(key="class").select("Bag").run()
+    for label in ("Bag", "Dress", "Bag"):
+        app.multiselect(key="class").set_value([label]).run()
     assert not app.exception
     assert [call[3] for call in explain_calls] == [None, 8, 3]
+
+
+def test_another_method_computes_only_itself(explain_calls):
+    app = opened(model=FASHION, garment="Coat")
+    for methods in (["gradcam", "hirescam"], ["gradcam", "hirescam", "layercam"], ["layercam"]):
+        app.multiselect(key="methods").set_value(methods).run()
+    assert [call[2] for call in explain_calls] == ["gradcam", "hirescam", "layercam"]
 
 
 def test_one_session_at_a_time_uses_a_model(monkeypatch):

@@ -1,6 +1,7 @@
 """Chromium drives the real dashboard: upload, explain, hover, looks, zoom, keyboard, downloads."""
 
 import http.client
+import re
 import sys
 import zipfile
 
@@ -119,6 +120,56 @@ def downloads_open(page, wanted, folder):
     assert loaded.labels == wanted.labels
     np.testing.assert_allclose(loaded.heatmap, wanted.heatmap, atol=1e-5)
     np.testing.assert_allclose(np.load(folder / "got.npy", allow_pickle=False), wanted.heatmap, atol=1e-5)
+
+
+def choose_method(page, title):
+    page.get_by_role("combobox", name="Methods, side by side").click()
+    page.keyboard.type(title)
+    page.get_by_role("option", name=re.compile(f"^{title}")).click()
+    page.keyboard.press("Escape")
+
+
+def test_two_methods_beside_each_other_and_a_rating(page, address):
+    page.goto(f"{address}/?model=example:fashion")
+    canvas_of(page)
+    choose_method(page, "Occlusion")
+    page.locator(".viewer .title", has_text="Disagreement for T-shirt/top").wait_for()
+    canvas = canvas_of(page)
+    assert "method=gradcam%2Cocclusion" in page.url
+    assert page.locator(".viewer canvas").count() == 3
+    tops = {round(picture.bounding_box()["y"]) for picture in page.locator(".viewer canvas").all()}
+    assert len(tops) == 1  # beside each other
+    data = xai.load_data("example:fashion-test")
+    image = data.images[int(np.flatnonzero(np.asarray(data.labels) == 0)[0])]
+    found = [xai.explain(xai.load("example:fashion"), image, name) for name in ("gradcam", "occlusion")]
+    maps = [*(e.heatmap for e in found), xai.agreement(found).disagreements[0]]
+    box = canvas.bounding_box()
+    for column, row in [(14, 9), (10, 20)]:
+        page.mouse.move(box["x"] + (column + 0.5) / 28 * box["width"], box["y"] + (row + 0.5) / 28 * box["height"])
+        page.wait_for_timeout(100)
+        texts = page.locator(".tip .value").all_inner_texts()
+        for text, values in zip(texts, maps, strict=True):
+            wanted = float(values[row, column])
+            assert float(text.replace("\N{MINUS SIGN}", "-")) == pytest.approx(wanted, rel=2e-3, abs=1e-6)
+    page.get_by_role("button", name="Can it be believed?").first.click()
+    said = page.get_by_test_id("stAlert").first
+    said.wait_for()
+    word = said.inner_text().split()[-1]
+    rating = xai.rate_explanation(xai.load("example:fashion"), image, found[0])
+    assert word.lower() == rating.verdict
+    assert page.get_by_role("button", name="Can it be believed?").count() == 1  # of the other one
+
+
+def test_long_work_can_be_stopped_and_run_again(page, address):
+    page.goto(f"{address}/?photo=coffee&method=gradcam,scorecam")
+    canvas_of(page)
+    for _ in range(2):
+        page.get_by_text(re.compile(r"^Score-CAM · [1-9][.\d]* %$")).wait_for()
+        page.get_by_role("button", name="Stop", exact=True).last.click()
+        page.get_by_text("Score-CAM: stopped.").wait_for()
+        assert page.locator(".viewer canvas").count() == 1  # the other one stays
+        page.get_by_role("button", name="Run it again").click()
+    page.goto("about:blank")
 
 
 def test_keyboard_zoom_and_pan(page, address):

@@ -14,10 +14,21 @@ import pytest
 from PIL import Image
 
 import xai
-from xai.dashboard.files import map_npy, picture_png, whole_zip
+from xai.dashboard.files import map_npy, picture_png, together_zip, whole_zip
+from xai.dashboard.jobs import Desk
 from xai.dashboard.launch import FLAGS, command, launch
 from xai.dashboard.panels import Panel, pack, shown_pixels
-from xai.dashboard.words import code_for, describe_map, describe_preprocessing, file_stem, percent, safe, sentence
+from xai.dashboard.words import (
+    call_for,
+    code_for,
+    describe_map,
+    describe_preprocessing,
+    figures,
+    file_stem,
+    percent,
+    safe,
+    sentence,
+)
 
 CONFIG = Path(__file__).parents[2] / ".streamlit" / "config.toml"
 
@@ -78,15 +89,25 @@ def test_preprocessing_is_said_in_words():
 
 def test_the_code_makes_the_picture(tmp_path):
     code = "xai.load_data('example:fashion-test').images[0]"
-    text = code_for("example:fashion", code, "gradcam", "Bag", {"layer": "features.2"}, 0)
+    text = code_for("example:fashion", code, [call_for("gradcam", "Bag", 0, {"layer": "features.2"})])
     found = os.environ | {"PYTHONPATH": str(Path(xai.__file__).parents[1])}
     subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=found, check=True, timeout=60)
     with Image.open(tmp_path / "explanation.png") as picture:
         assert picture.format == "PNG"
 
 
+def test_the_code_of_several_methods_makes_one_picture(tmp_path):
+    extras = {"versus": "Coat", "score": "probability"}
+    calls = [call_for(method, ["Bag", "Shirt"], 0, extras) for method in ("gradcam", "occlusion")]
+    text = code_for("example:fashion", "xai.load_data('example:fashion-test').images[0]", calls)
+    found = os.environ | {"PYTHONPATH": str(Path(xai.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=found, check=True, timeout=60, capture_output=True)
+    with Image.open(tmp_path / "side_by_side.png") as picture:
+        assert picture.format == "PNG"
+
+
 def test_names_in_the_code_stay_strings():
-    text = code_for("m", repr("'); import os; ('"), "gradcam", "it's", {}, 3)
+    text = code_for("m", repr("'); import os; ('"), [call_for("gradcam", "it's", 3, {})])
     assert (
         """image = "'); import os; ('"\ne = xai.explain(clf, image, method='gradcam', target="it's", seed=3)\n"""
         in text
@@ -96,6 +117,11 @@ def test_names_in_the_code_stay_strings():
 def test_file_names_are_tame():
     assert file_stem("../../etc/passwd", "T-shirt/top", "gradcam") == "etc-passwd_t-shirt-top_gradcam"
     assert file_stem("…", "") == "explanation"
+    assert file_stem("gradcam++") == "gradcamplusplus"
+
+
+def test_figures_have_their_names():
+    assert figures({"gap": -0.42204, "random maps": 12345.0}) == "gap \N{MINUS SIGN}0.422, random maps 1.23e+04"
 
 
 def test_the_picture_is_a_png(explanation):
@@ -114,6 +140,32 @@ def test_the_zip_loads_again_and_is_the_same_each_time(explanation, tmp_path):
         archive.extractall(tmp_path)
     np.testing.assert_array_equal(xai.Explanation.load(tmp_path).heatmap, explanation.heatmap)
     assert len(whole_zip(explanation)) == len(content)
+
+
+def test_all_methods_fit_into_one_zip(explanation, tmp_path):
+    other = xai.explain(xai.load("example:fashion"), explanation.pictures[0], "hirescam", "Bag")
+    with zipfile.ZipFile(io.BytesIO(together_zip(xai.agreement([explanation, other])))) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path)
+    folders = [f"{name}/{file}" for name in ("gradcam", "hirescam") for file in ("manifest.json", "values.npz")]
+    assert {"side_by_side.png", "gradcam.png", "hirescam.png", *folders} <= set(names)
+    np.testing.assert_array_equal(xai.Explanation.load(tmp_path / "hirescam").heatmap, other.heatmap)
+
+
+def test_maps_of_several_classes_are_saved_together():
+    found = xai.explain(xai.load("example:fashion"), np.zeros((28, 28), np.float32), target=[1, 2, 3])
+    assert np.load(io.BytesIO(map_npy(found)), allow_pickle=False).shape == (3, 28, 28)
+
+
+def test_the_desk_forgets_what_was_used_longest_ago(explanation, monkeypatch):
+    desk = Desk()
+    monkeypatch.setattr("xai.dashboard.jobs._MOST_BYTES", 0)
+    for k in range(12):
+        desk.keep((k,), explanation)
+    assert desk.find((0,)) is explanation  # used again
+    desk.keep((12,), explanation)
+    assert desk.find((1,)) is None
+    assert desk.find((0,)) is desk.find((12,)) is explanation
 
 
 def unpacked(data, k=0):
@@ -136,7 +188,7 @@ def test_a_small_picture_is_sent_as_it_is(channels):
     assert (data["panels"][0]["low"], data["panels"][0]["high"]) == (values.min(), values.max())
 
 
-@pytest.mark.parametrize(("panels", "most"), [(1, 1024), (2, 1024), (3, 640)])
+@pytest.mark.parametrize(("panels", "most"), [(1, 1024), (2, 1024), (3, 640), (7, 400)])
 def test_a_large_picture_is_shown_smaller_with_values_unchanged(panels, most):
     values = np.arange(1500 * 3000, dtype=np.float32).reshape(1500, 3000)
     data = pack(np.zeros((1500, 3000, 3), np.uint8), [Panel("t", values, "u", "a")] * panels, (0, 0, 1500, 3000))

@@ -22,14 +22,14 @@ show(pack(np.zeros((1500, 2000, 3), np.uint8), panels, (0, 0, 1500, 2000)), key=
 HOSTILE = """
 from types import SimpleNamespace
 import numpy as np
-from xai.dashboard.controls import choose_class
+from xai.dashboard.controls import choose_classes
 from xai.dashboard.panels import Panel, pack, show
 from xai.dashboard.results import show_prediction
 from xai.dashboard.work import sentences
 import xai
 evil = "<img src='http://evil.example/a' onerror='alert(1)'>![x](http://evil.example/b.png) :red[$x$]"
 prediction = SimpleNamespace(label=evil, labels=(evil, "b"), top=lambda k: [(evil, 0.9)])
-choose_class(prediction)
+choose_classes(prediction)
 show_prediction(prediction)
 values = np.ones((20, 20), np.float32)
 show(pack(np.zeros((20, 20, 3), np.uint8), [Panel(evil, values, evil, evil)], (0, 0, 20, 20)), key="evil")
@@ -53,10 +53,12 @@ def test_hostile_names_are_text(page, tmp_path):
         assert evil.startswith("<img src='http://evil.example/a'")
         assert shown(page, "stAlert").endswith(evil)
         assert evil[:50] in shown(page, "stProgress")
-        page.get_by_role("combobox", name="Why this class?").press("ArrowDown")
+        chooser = page.get_by_role("combobox", name="Why this class?")
+        assert chooser.get_attribute("placeholder") == f"predicted: {evil}"
+        chooser.press("ArrowDown")
         options = page.get_by_role("listbox").get_by_role("option")
         options.first.wait_for()
-        assert options.all_inner_texts() == [f"predicted: {evil}", evil, "b"]
+        assert options.all_inner_texts() == [evil, "b"]
         assert page.locator("img, a[href*=evil]").count() == 0
         assert dialogs == []
         page.goto("about:blank")

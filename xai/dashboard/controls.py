@@ -1,18 +1,23 @@
 """What can be chosen on the pages; each choice that fits into a link is in the address."""
 
 from collections import Counter
+from collections.abc import Sequence
 from inspect import signature
 from typing import Any
 
 import streamlit as st
 
 import xai
+from xai.dashboard.jobs import desk, result_of
 from xai.dashboard.pictures import Picture, from_file, from_path, garments
-from xai.dashboard.words import safe
-from xai.dashboard.work import Model, load_model, model_names, sentences
+from xai.dashboard.words import cost, describe_method, safe
+from xai.dashboard.work import Model, load_model, model_names, sentences, to_try
 
 TYPES = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"]
 MEGABYTES = 20
+MOST_CLASSES, MOST_METHODS = 3, 6  # so that the maps of all fit on a page, and through the wire
+_SCORES = {"logit": "logit", "probability": "probability", "margin": "margin over the next class"}
+_ACROSS = 3
 
 
 def choose_model() -> Model:
@@ -47,48 +52,123 @@ def _pick(key: str, names: list[str]) -> str:
     return chosen or names[0]
 
 
-def choose_class(prediction: xai.Prediction) -> int | None:
-    """Let the user choose the class to explain; None is the predicted one."""
-    labels, times = prediction.labels, Counter(prediction.labels)
-    names = {k: label if times[label] == 1 else f"{label} ({k})" for k, label in enumerate(labels)}
-    every = [None, *names]
-    chosen: int | None = st.selectbox(
+def _names(prediction: xai.Prediction) -> dict[int, str]:
+    """Return what classes are called, each in its own way."""
+    times = Counter(prediction.labels)
+    return {k: label if times[label] == 1 else f"{label} ({k})" for k, label in enumerate(prediction.labels)}
+
+
+def choose_classes(prediction: xai.Prediction) -> tuple[int, ...]:
+    """Let the user choose classes to explain, one map each; none stands for the predicted one."""
+    names = _names(prediction)
+    chosen: list[int] = st.multiselect(
         "Why this class?",
-        every,
-        format_func=lambda k: f"predicted: {prediction.label}" if k is None else names[k],
+        list(names),
+        format_func=names.__getitem__,
         key="class",
+        max_selections=MOST_CLASSES,
+        select_all=False,
+        placeholder=f"predicted: {prediction.label}",
+        bind="query-params",
+    )
+    return tuple(chosen)
+
+
+def choose_score() -> str:
+    """Let the user choose which number of the class is explained."""
+    chosen: str = st.selectbox(
+        "Score",
+        list(_SCORES),
+        format_func=_SCORES.__getitem__,
+        key="score",
+        help="A probability saturates where the network is sure; the logit does not. The margin is the logit minus the "
+        "largest other one.",
         bind="query-params",
     )
     return chosen
 
 
-def choose_method() -> xai.MethodInfo:
-    """Let the user choose among all registered methods."""
-    methods = {info.name: info for info in xai.methods()}
-    usual = signature(xai.explain).parameters["method"].default
-    name = st.selectbox(
-        "Method",
-        list(methods),
-        index=list(methods).index(usual),
-        format_func=lambda name: methods[name].title,
-        key="method",
+def choose_versus(prediction: xai.Prediction, targets: Sequence[int], score: str) -> int | None:
+    """Let the user choose a class to explain against; None for no other."""
+    names, asked = _names(prediction), set(targets or [prediction.index])
+    chosen: int | None = st.selectbox(
+        "rather than",
+        [None, *(k for k in names if k not in asked)],
+        format_func=lambda k: "no other class" if k is None else names[k],
+        key="versus",
+        disabled=score == "margin",
+        help="Explains the difference of the two scores. The margin has its other class already: the next best.",
         bind="query-params",
     )
-    return methods[name]
+    return None if score == "margin" else chosen
 
 
-def choose_settings(model: Model, method: xai.MethodInfo) -> tuple[dict[str, Any], int]:
-    """Let the user choose the layer and the seed where the method has them; return settings and seed."""
+def choose_methods(model: Model) -> list[xai.MethodInfo]:
+    """Let the user choose among all registered methods; those tried on this network and not advised say so."""
+    methods = {info.name: info for info in xai.methods()}
+    tried = desk().find(("methods", model.fingerprint))
+    doubtful = {info.name for info in tried if not info.advised} if isinstance(tried, tuple) else set()
+    if "methods" not in st.session_state:
+        st.session_state["methods"] = _linked(list(methods))
+
+    def told(name: str) -> str:
+        text = f"{methods[name].title} · {methods[name].family} · {cost(methods[name])}"
+        return f"{text} · not advised here" if name in doubtful else text
+
+    chosen = st.multiselect(
+        "Methods, side by side",
+        list(methods),
+        format_func=told,
+        key="methods",
+        max_selections=MOST_METHODS,
+        select_all=False,
+        help="Name, family, and how many rows go through the network, forward and back.",
+    )
+    st.query_params["method"] = ",".join(chosen)
+    return [methods[name] for name in chosen]
+
+
+def _linked(offered: Sequence[str]) -> list[str]:
+    """Return the methods that the address names, or the usual one."""
+    named = [name for name in st.query_params.get("method", "").split(",") if name in offered]
+    return list(dict.fromkeys(named))[:MOST_METHODS] or [signature(xai.explain).parameters["method"].default]
+
+
+def advise(model: Model) -> None:
+    """Offer to try every method on the network, and say which it can use and why."""
+    with st.expander("Which methods suit this network?", key="advice", icon=":material/rule:"):
+        job = to_try(model, st.container())
+        if job.key not in desk().wanted:
+            st.markdown("Each method is tried on a small grey picture. A large network takes a minute.")
+            st.button("Try all methods", on_click=desk().want, args=(job.key,), icon=":material/play_arrow:")
+            return
+        known, tried = desk().find(job.key), result_of(job)
+        if known is None:
+            st.rerun()  # so that the choice above says it, too
+        if tried:
+            st.table([describe_method(info) for info in tried], border="horizontal", hide_index=True)
+
+
+def choose_settings(model: Model, methods: Sequence[xai.MethodInfo]) -> list[tuple[dict[str, Any], int]]:
+    """Let the user choose layer and seed of each method that has them; return settings and seed of each."""
+    able = [info for info in methods if "maps" in info.needs or info.stochastic]
+    columns = st.columns(min(_ACROSS, len(able))) if able else []
+    places = {info.name: columns[k % _ACROSS] for k, info in enumerate(able)}
+    return [_settings(model, info, places[info.name]) if info.name in places else ({}, 0) for info in methods]
+
+
+def _settings(model: Model, method: xai.MethodInfo, place: Any) -> tuple[dict[str, Any], int]:
     settings, seed = {}, 0
-    if "maps" in method.needs:
-        layer = st.selectbox(
-            "Layer",
-            [None, *model.layers],
-            format_func=lambda name: name or "automatic",
-            key="layer",
-            bind="query-params",
-        )
-        settings = {"layer": layer} if layer else {}
-    if method.stochastic:
-        seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", bind="query-params")
+    with place.expander(f"Settings of {method.title}", icon=":material/tune:"):
+        if "maps" in method.needs:
+            layer = st.selectbox(
+                "Layer",
+                [None, *model.layers],
+                format_func=lambda name: name or "automatic",
+                key=f"layer_{method.name}",
+                bind="query-params",
+            )
+            settings = {"layer": layer} if layer else {}
+        if method.stochastic:
+            seed = st.number_input("Seed", 0, 2**31 - 1, 0, key=f"seed_{method.name}", bind="query-params")
     return settings, int(seed)

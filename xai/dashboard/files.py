@@ -3,6 +3,8 @@
 import io
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +22,38 @@ def picture_png(explanation: xai.Explanation) -> bytes:
 
 def whole_zip(explanation: xai.Explanation) -> bytes:
     """Return the folder that `Explanation.load` reads, as a zip."""
-    stream = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        saved = explanation.save(Path(folder) / "explanation")
-        for path in sorted(saved.iterdir()):
-            archive.writestr(zipfile.ZipInfo(path.name, _MOMENT), path.read_bytes(), zipfile.ZIP_DEFLATED)
+    with _zipped() as (stream, archive, folder):
+        _add(archive, explanation.save(folder / "explanation"), "")
     return stream.getvalue()
 
 
-def map_npy(explanation: xai.Explanation) -> bytes:
-    """Return the raw signed map (H, W) float32 as a NumPy file."""
+def together_zip(agreement: xai.Agreement) -> bytes:
+    """Return all compared explanations as a zip: a picture and a folder each, and all pictures side by side."""
+    with _zipped() as (stream, archive, folder):
+        _add(archive, agreement.save(folder / "side_by_side.png"))
+        for explanation in agreement.explanations:
+            name = explanation.method
+            _add(archive, explanation.save(folder / f"{name}.png"))
+            _add(archive, explanation.save(folder / name), f"{name}/")
+    return stream.getvalue()
+
+
+@contextmanager
+def _zipped() -> Iterator[tuple[io.BytesIO, zipfile.ZipFile, Path]]:
     stream = io.BytesIO()
-    np.save(stream, explanation.heatmap, allow_pickle=False)
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        yield stream, archive, Path(folder)
+
+
+def _add(archive: zipfile.ZipFile, path: Path, prefix: str = "") -> None:
+    """Add a file, or the files of a folder."""
+    for one in sorted(path.iterdir()) if path.is_dir() else [path]:
+        archive.writestr(zipfile.ZipInfo(prefix + one.name, _MOMENT), one.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
+def map_npy(explanation: xai.Explanation) -> bytes:
+    """Return the raw signed map (H, W) float32 as a NumPy file; (N, H, W) for N classes."""
+    stream = io.BytesIO()
+    maps = np.stack(explanation.heatmaps)
+    np.save(stream, maps[0] if len(maps) == 1 else maps, allow_pickle=False)
     return stream.getvalue()

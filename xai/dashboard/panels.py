@@ -11,8 +11,8 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-_SIDE, _SIDE_OF_MANY = 1024, 640  # pixels; many maps are shown small, so they need not be sent large
-_FEW = 2
+_SIDES = ((2, 1024), (6, 640))  # up to so many maps: pixels; many are shown small, so they need not be sent large
+_SIDE_OF_MANY = 400
 _LOSSLESS = 65_536  # pixels up to which a picture is sent as PNG
 
 
@@ -48,8 +48,8 @@ class Panel:
 def pack(picture: np.ndarray, panels: Sequence[Panel], seen: tuple[float, float, float, float]) -> dict[str, Any]:
     """Return what the viewer needs, JSON-ready.
 
-    Pictures larger than 1024 pixels a side (640 for more than two maps) are shown smaller. A shown pixel then stands
-    for one pixel of the original, near its middle, and carries that pixel's value unchanged.
+    Pictures larger than 1024 pixels a side (640 for more than two maps, 400 for more than six) are shown smaller. A
+    shown pixel then stands for one pixel of the original, near its middle, and carries that pixel's value unchanged.
 
     Args:
         picture: (H, W, C) uint8.
@@ -87,7 +87,7 @@ def show(packed: dict[str, Any], *, key: str) -> None:
 
 def shown_pixels(side: int, size: tuple[int, ...], panels: int = 1) -> np.ndarray:
     """Return which pixels along one side of a picture of `size` are shown."""
-    most = _SIDE if panels <= _FEW else _SIDE_OF_MANY
+    most = next((pixels for count, pixels in _SIDES if panels <= count), _SIDE_OF_MANY)
     count = max(1, round(side * min(1.0, most / max(size))))
     return ((np.arange(count) + 0.5) * side / count).astype(np.int64)
 

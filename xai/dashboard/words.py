@@ -1,6 +1,7 @@
 """Words of the dashboard: text that is safe to show, sentences made from data, the code that repeats a result."""
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,37 +86,61 @@ def describe_preprocessing(preprocessing: dict[str, Any]) -> str:
     return f"{first}. Then, on pixels in [0, 1]: (pixel - mean) / std with mean {mean} and std {std}."
 
 
-def code_for(
-    model: str, picture: str, method: str, target: str | int | None, settings: dict[str, Any], seed: int
-) -> str:
+def cost(method: Any) -> str:
+    """Say how many rows a method sends through the network and back: "1 forward, 1 back"."""
+    forward = f"{method.forward} forward"
+    return f"{forward}, {method.backward} back" if method.backward else forward
+
+
+def describe_method(method: Any) -> dict[str, str]:
+    """Return a line of the table of methods, as text that Streamlit shows literally."""
+    return {
+        "Method": safe(f"{method.title} · {method.family} · {cost(method)}"),
+        "Advised": ":material/check_circle: yes" if method.advised else ":material/cancel: no",
+        "Why": safe(sentence(method.why)),
+    }
+
+
+def figures(values: Mapping[str, float]) -> str:
+    """Return figures with their names: "gap 0.42, p 0.15"."""
+    return ", ".join(f"{name} {value:.3g}".replace("-", "\N{MINUS SIGN}") for name, value in values.items())
+
+
+def call_for(method: str, target: str | int | list[str | int] | None, seed: int, extras: Mapping[str, Any]) -> str:
+    """Return the call of `xai.explain` that explains `image` with `clf`.
+
+    Args:
+        method: registered name.
+        target: class name or index, several of them, or None for the predicted one.
+        seed: fixes everything random.
+        extras: other arguments by name, those that are not the default.
+    """
+    arguments = [f"method={method!r}"]
+    arguments += [] if target is None else [f"target={target!r}"]
+    arguments += [] if seed == 0 else [f"seed={seed}"]
+    arguments += [f"{name}={value!r}" for name, value in extras.items()]
+    return f"xai.explain(clf, image, {', '.join(arguments)})"
+
+
+def code_for(model: str, picture: str, calls: Sequence[str]) -> str:
     """Return the lines of Python that make the same picture.
 
     Args:
         model: as given to `xai.load`.
         picture: an expression for the picture, such as `'photo.jpg'`.
-        method: registered name.
-        target: class name or index, None for the predicted one.
-        settings: of the method, those that are not the default.
-        seed: fixes everything random.
+        calls: of `call_for`, one or more.
     """
-    arguments = [f"method={method!r}"]
-    arguments += [] if target is None else [f"target={target!r}"]
-    arguments += [] if seed == 0 else [f"seed={seed}"]
-    arguments += [f"{name}={value!r}" for name, value in settings.items()]
-    return "\n".join(
-        [
-            "import xai",
-            "",
-            f"clf = xai.load({model!r})",
-            f"image = {picture}",
-            f"e = xai.explain(clf, image, {', '.join(arguments)})",
-            "e.save('explanation.png')",
-            "",
-        ]
-    )
+    first = ["import xai", "", f"clf = xai.load({model!r})", f"image = {picture}"]
+    if len(calls) == 1:
+        last = [f"e = {calls[0]}", "e.save('explanation.png')"]
+    else:
+        inner = [f"    {call}," for call in calls]
+        last = ["explanations = [", *inner, "]", "together = xai.agreement(explanations)", "print(together.table)"]
+        last += ["together.save('side_by_side.png')"]
+    return "\n".join([*first, *last, ""])
 
 
 def file_stem(*parts: str) -> str:
     """Return a short file name made of safe characters only."""
-    stems = (re.sub(r"[^A-Za-z0-9]+", "-", part).strip("-").lower()[:40] for part in parts)
+    stems = (re.sub(r"[^A-Za-z0-9]+", "-", part.replace("+", "plus")).strip("-").lower()[:40] for part in parts)
     return "_".join(stem for stem in stems if stem) or "explanation"

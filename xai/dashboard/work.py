@@ -1,20 +1,22 @@
-"""Everything slow, done once: models are shared by all sessions, results belong to the session that asked."""
+"""What the pages ask of xai: models are shared by all sessions, what is found out belongs to the session that asked."""
 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
 import xai
+from xai.dashboard.jobs import Job, Key, Report
 from xai.dashboard.launch import MODEL_VARIABLE
-from xai.dashboard.panels import Panel, pack, shown_pixels
 from xai.dashboard.pictures import Picture
-from xai.dashboard.words import describe_map, safe
+from xai.dashboard.words import safe
+
+_ROWS_OF_A_RATING = 300  # and the method itself some 14 times
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,20 +32,49 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is asked about a picture; `settings` go to the method."""
+    """What is asked about a picture.
+
+    Attributes:
+        method: how to find out.
+        targets: the classes to explain; empty for the predicted one.
+        versus: rather than this class; None for no other.
+        score: "logit", "probability" or "margin".
+        settings: of the method, those that are not the default.
+        seed: fixes everything random.
+    """
 
     method: xai.MethodInfo
-    target: int | None
+    targets: tuple[int, ...]
+    versus: int | None
+    score: str
     settings: Mapping[str, Any]
     seed: int
+
+    @property
+    def target(self) -> int | list[int] | None:
+        """The classes as `xai.explain` takes them."""
+        return list(self.targets) if len(self.targets) > 1 else next(iter(self.targets), None)
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """What else goes to `xai.explain` by name."""
+        versus = {} if self.versus is None else {"versus": self.versus}
+        score = {} if self.score == "logit" else {"score": self.score}
+        return {**versus, **score, **self.settings}
+
+    @property
+    def key(self) -> Key:
+        """All that the answer depends on, but the model and the picture."""
+        return (self.method.name, self.targets, self.seed, *sorted(self.extras.items()))
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """An explanation, and what the viewer shows of it."""
+    """An explanation, and the question that it answers."""
 
+    question: Question
     explanation: xai.Explanation
-    packed: dict[str, Any]
+    key: Key
 
 
 def model_names() -> list[str]:
@@ -62,32 +93,63 @@ def load_model(name: str) -> Model:
 
 def predicted(model: Model, picture: Picture) -> xai.Prediction:
     """Return what the model answers."""
-    return _predicted(model, picture, (model.fingerprint, picture.identity, picture.name))
-
-
-def explained(model: Model, picture: Picture, question: Question) -> Answer:
-    """Return why the model answers so; asked again, nothing is computed."""
-    asked = (question.method.name, question.target, question.seed, *sorted(question.settings.items()))
-    return _explained(model, picture, question, (model.fingerprint, picture.identity, picture.name, *asked))
+    return _predicted(model, picture, _about(model, picture))
 
 
 @st.cache_resource(scope="session", max_entries=8, show_spinner=False)
-def _predicted(_model: Model, _picture: Picture, key: tuple[Any, ...]) -> xai.Prediction:  # noqa: ARG001
+def _predicted(_model: Model, _picture: Picture, key: Key) -> xai.Prediction:  # noqa: ARG001
     with _model.lock:
         return _model.classifier.predict(_picture.open())
 
 
-@st.cache_resource(scope="session", max_entries=4, show_spinner=False)
-def _explained(_model: Model, _picture: Picture, _question: Question, key: tuple[Any, ...]) -> Answer:  # noqa: ARG001
-    method = _question.method
-    with _model.lock:
-        found = xai.explain(
-            _model.classifier, _picture.open(), method.name, _question.target, _question.seed, **_question.settings
+def to_explain(model: Model, picture: Picture, question: Question, slot: Any) -> Job:
+    """Return the job whose result is the explanation."""
+    key = ("explanation", *_about(model, picture), *question.key)
+    rows = (question.method.forward + question.method.backward) * max(1, len(question.targets))
+    return Job(key, question.method.title, partial(_explain, model, picture, question), slot, rows)
+
+
+def to_rate(model: Model, picture: Picture, answer: Answer, slot: Any) -> Job:
+    """Return the job whose result says whether an explanation can be believed."""
+    return Job(
+        ("rating", *answer.key),
+        f"Checking {answer.question.method.title}",
+        partial(_rate, model, picture, answer.explanation),
+        slot,
+        _ROWS_OF_A_RATING + 14 * (answer.question.method.forward + answer.question.method.backward),
+    )
+
+
+def to_try(model: Model, slot: Any) -> Job:
+    """Return the job whose result says which methods the model can use, and why."""
+    return Job(("methods", model.fingerprint), "Trying all methods", partial(_try, model), slot, rows=0)
+
+
+def _explain(model: Model, picture: Picture, question: Question, report: Report | None) -> xai.Explanation:
+    with model.lock:
+        return xai.explain(
+            model.classifier,
+            picture.open(),
+            question.method.name,
+            question.target,
+            question.seed,
+            progress=report,
+            **question.extras,
         )
-    heatmap, label = found.heatmap, found.labels[0]
-    small = heatmap[np.ix_(*(shown_pixels(side, heatmap.shape) for side in heatmap.shape))]
-    panel = Panel(f"{method.title} for {label}", heatmap, found.unit, describe_map(method.title, label, small))
-    return Answer(found, pack(found.pictures[0], [panel], found.geometries[0].seen))
+
+
+def _rate(model: Model, picture: Picture, explanation: xai.Explanation, report: Report | None) -> xai.Rating:
+    with model.lock:
+        return xai.rate_explanation(model.classifier, picture.open(), explanation, progress=report)
+
+
+def _try(model: Model, report: Report | None) -> tuple[xai.MethodInfo, ...]:  # noqa: ARG001
+    with model.lock:
+        return tuple(xai.methods(model.classifier))
+
+
+def _about(model: Model, picture: Picture) -> Key:
+    return (model.fingerprint, picture.identity, picture.name)
 
 
 @contextmanager

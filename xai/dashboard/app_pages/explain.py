@@ -1,18 +1,23 @@
-"""The page "Explain": one picture, one network, and the map that says why."""
+"""The page "Explain": one picture, one network, and the maps that say why."""
 
 import streamlit as st
 
+from xai.dashboard.comparison import compare, show_agreement
 from xai.dashboard.controls import (
-    choose_class,
-    choose_method,
+    advise,
+    choose_classes,
+    choose_methods,
     choose_model,
     choose_sample,
+    choose_score,
     choose_settings,
+    choose_versus,
     upload_picture,
 )
+from xai.dashboard.jobs import result_of, run_next
 from xai.dashboard.panels import show
-from xai.dashboard.results import show_code, show_downloads, show_model, show_notes, show_prediction
-from xai.dashboard.work import Question, explained, predicted, sentences
+from xai.dashboard.results import show_answers, show_code, show_model, show_prediction, show_together
+from xai.dashboard.work import Answer, Question, predicted, sentences, to_explain
 
 st.header("Why this answer?", anchor=False)
 left, right = st.columns([1, 2.4], gap="medium")
@@ -28,18 +33,38 @@ with left:
     show_prediction(prediction)
 
 with right:
-    first, second, third = st.columns([2, 1.2, 1.2])
+    first, second, third = st.columns([1.6, 1.2, 1])
     with first:
-        target = choose_class(prediction)
-    with second:
-        method = choose_method()
+        targets = choose_classes(prediction)
     with third:
-        settings, seed = choose_settings(model, method)
-    question = Question(method, target, settings, seed)
-    with sentences(), st.spinner(f"{method.title} is at work …"):
-        answer = explained(model, picture, question)
-    show(answer.packed, key="viewer")
-    show_notes(answer.explanation)
-    show_downloads(answer.explanation)
-    show_code(model, picture, question)
-    show_model(answer.explanation)
+        score = choose_score()
+    with second:
+        versus = choose_versus(prediction, targets, score)
+    methods = choose_methods(model)
+    settings = choose_settings(model, methods)
+    questions = [
+        Question(method, targets, versus, score, chosen, seed)
+        for method, (chosen, seed) in zip(methods, settings, strict=True)
+    ]
+    if not questions:
+        st.info("Choose a method to see its map.", icon=":material/arrow_upward:")
+        st.stop()
+    progress = st.container()
+    jobs = [to_explain(model, picture, question, progress.container()) for question in questions]
+    found = [result_of(job) for job in jobs]
+    answers = [
+        Answer(question, explanation, job.key)
+        for question, explanation, job in zip(questions, found, jobs, strict=True)
+        if explanation is not None
+    ]
+    if answers:
+        comparison = compare(answers, None if versus is None else prediction.labels[versus])
+        show(comparison.packed, key="viewer")
+        if comparison.agreement is not None:
+            show_agreement(comparison.agreement)
+            show_together(comparison.agreement)
+        jobs += show_answers(model, picture, answers)
+        show_code(model, picture, questions)
+        show_model(answers[0].explanation)
+    advise(model)
+    run_next(jobs)

@@ -18,6 +18,7 @@ class Viewer {
     this.panels = []
     this.view = { zoom: 1, left: 0, top: 0 }
     this.probe = null
+    this.current = 0 // the panel pointed at last
     this.pointers = new Map()
     this.observer = new ResizeObserver(() => this.draw())
     this.listen()
@@ -53,6 +54,7 @@ class Viewer {
       this.follow(panel)
     }
     this.panels.forEach((panel, k) => panel.fill(panels[k], picture))
+    this.find(".grid").classList.toggle("several", panels.length > 1)
     const { width, height, columns, rows } = picture
     const scaled = width !== columns ? ` Shown at ${width} × ${height}; values are those of the original ${columns} × ${rows} pixels.` : ""
     this.find(".hint").textContent = HINT + scaled
@@ -77,7 +79,7 @@ class Viewer {
       ".in": () => this.zoomBy(1.5),
       ".out": () => this.zoomBy(1 / 1.5),
       ".whole": () => this.zoomBy(0),
-      ".strongest": () => this.move(this.panels[0].strongest(), true),
+      ".strongest": () => this.move((this.panels[this.current] ?? this.panels[0]).strongest(), true),
     }
     for (const [name, act] of Object.entries(clicks)) this.find(name).addEventListener("click", act)
   }
@@ -148,7 +150,8 @@ class Viewer {
     this.pan(clamp(left, x - 0.95 * span, x - 0.05 * span), clamp(top, y - 0.95 * span, y - 0.05 * span))
   }
 
-  follow({ canvas }) {
+  follow(panel) {
+    const { canvas } = panel
     const place = (event) => {
       const box = canvas.getBoundingClientRect()
       return { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height }
@@ -160,6 +163,8 @@ class Viewer {
       pointercancel: (event) => this.pointers.delete(event.pointerId),
       pointerleave: (event) => event.pointerType === "mouse" && this.move(null),
       keydown: (event) => this.key(event),
+      pointerenter: () => (this.current = this.panels.indexOf(panel)),
+      focus: () => (this.current = this.panels.indexOf(panel)),
     }
     for (const [name, act] of Object.entries(listeners)) canvas.addEventListener(name, act)
     canvas.addEventListener("wheel", (event) => this.wheel(event, place(event)), { passive: false })

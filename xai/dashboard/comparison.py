@@ -1,0 +1,81 @@
+"""Several explanations of one picture: the maps for the viewer, and how far they agree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+import xai
+from xai.dashboard.jobs import desk
+from xai.dashboard.panels import Panel, pack, shown_pixels
+from xai.dashboard.words import describe_map, safe
+from xai.dashboard.work import Answer
+
+_UNIT = "spread of the maps, each divided by its largest value"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What is shown of one or more answers.
+
+    Attributes:
+        packed: for the viewer: class by class, one map per method, and with several methods where they disagree.
+        agreement: None with one method.
+    """
+
+    packed: dict[str, Any]
+    agreement: xai.Agreement | None
+
+
+def compare(answers: Sequence[Answer], versus: str | None) -> Comparison:
+    """Put answers to the same question side by side; asked again for the same ones, nothing is computed."""
+    key = tuple(answer.key for answer in answers)
+    shown = desk().shown
+    if shown is None or shown[0] != key:
+        shown = desk().shown = key, _compare(answers, versus)
+    found: Comparison = shown[1]
+    return found
+
+
+def _compare(answers: Sequence[Answer], versus: str | None) -> Comparison:
+    first = answers[0].explanation
+    agreement = None
+    if len(answers) > 1:
+        agreement = xai.agreement({answer.question.method.title: answer.explanation for answer in answers})
+    panels = [panel for k in range(len(first)) for panel in _row(answers, agreement, k, versus)]
+    return Comparison(pack(first.pictures[0], panels, first.geometries[0].seen), agreement)
+
+
+def _row(answers: Sequence[Answer], agreement: xai.Agreement | None, k: int, versus: str | None) -> list[Panel]:
+    """Return the maps of the class with number `k`."""
+    label = answers[0].explanation.labels[k] + (f" rather than {versus}" if versus else "")
+    panels = [
+        _panel(answer.question.method.title, label, answer.explanation.heatmaps[k], answer.explanation.unit)
+        for answer in answers
+    ]
+    return panels if agreement is None else [*panels, _panel("Disagreement", label, agreement.disagreements[k], _UNIT)]
+
+
+def _panel(title: str, label: str, heatmap: np.ndarray, unit: str) -> Panel:
+    small = heatmap[np.ix_(*(shown_pixels(side, heatmap.shape) for side in heatmap.shape))]
+    return Panel(f"{title} for {label}", heatmap, unit, describe_map(title, label, small))
+
+
+def show_agreement(agreement: xai.Agreement) -> None:
+    """Show how far each two methods agree, as a table."""
+    st.markdown("**Do the methods agree?**")
+    names = [safe(name) for name in agreement.names]
+    lines = [
+        {
+            "": name,
+            **{other: f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for other, value in zip(names, row, strict=True)},
+        }
+        for name, row in zip(names, agreement.rank_correlation, strict=True)
+    ]
+    st.table(lines, border="horizontal", hide_index=True, alt=f"Rank correlation between {', '.join(agreement.names)}")
+    st.caption(
+        "Rank correlation (Spearman) of the maps: 1 when they put all places in the same order, 0 when one says "
+        "nothing about the other. The last map of each class above shows where they differ."
+    )
