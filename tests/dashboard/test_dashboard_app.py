@@ -52,9 +52,10 @@ def values(app, k=0):
     return flat.reshape(data["picture"]["height"], data["picture"]["width"])
 
 
-def _first(label):
-    """Return the number of the first picture of a class of the example data."""
-    return int(np.flatnonzero(np.asarray(xai.load_data("example:fashion-test").labels) == label)[0])
+def shirt():
+    """Return the sample that is shown first: a T-shirt."""
+    data = xai.load_data("example:fashion-test")
+    return data.images[int(np.flatnonzero(np.asarray(data.labels) == 0)[0])]
 
 
 def bars(app):
@@ -141,8 +142,7 @@ def test_the_class_can_be_chosen_by_name():
     app.multiselect(key="class").set_value(["Bag"]).run()
     assert packed(app)["panels"][0]["title"] == "Grad-CAM for Bag"
     assert not np.array_equal(values(app), before)
-    classifier, data = xai.load(FASHION), xai.load_data("example:fashion-test")
-    wanted = xai.explain(classifier, data.images[_first(0)], target="Bag")
+    wanted = xai.explain(xai.load(FASHION), shirt(), target="Bag")
     np.testing.assert_allclose(values(app), wanted.heatmap, atol=1e-5)
     assert "target='Bag'" in app.code[0].value
 
@@ -180,8 +180,7 @@ def test_methods_are_shown_side_by_side():
     data = packed(app)
     titles = [f"{name} for T-shirt/top" for name in ("Grad-CAM", "Occlusion sensitivity", "Disagreement")]
     assert [panel["title"] for panel in data["panels"]] == titles
-    classifier, image = xai.load(FASHION), xai.load_data("example:fashion-test").images[_first(0)]
-    wanted = [xai.explain(classifier, image, name) for name in ("gradcam", "occlusion")]
+    wanted = [xai.explain(xai.load(FASHION), shirt(), name) for name in ("gradcam", "occlusion")]
     agreement = xai.agreement(wanted)
     for k, heatmap in enumerate([*(e.heatmap for e in wanted), agreement.disagreements[0]]):
         np.testing.assert_allclose(values(app, k), heatmap, atol=1e-5)
@@ -216,7 +215,7 @@ def test_several_classes_give_a_row_each():
     names = ("Grad-CAM", "HiResCAM", "Disagreement")
     assert [p["title"] for p in packed(app)["panels"]] == [f"{n} for {c}" for c in ("Bag", "Coat") for n in names]
     assert "target=['Bag', 'Coat']" in app.code[0].value
-    wanted = xai.explain(xai.load(FASHION), xai.load_data("example:fashion-test").images[_first(0)], target="Coat")
+    wanted = xai.explain(xai.load(FASHION), shirt(), target="Coat")
     np.testing.assert_allclose(values(app, 3), wanted.heatmap, atol=1e-5)
 
 
@@ -229,8 +228,7 @@ def test_one_class_rather_than_another():
     assert packed(app)["panels"][0]["title"] == "Grad-CAM for T-shirt/top rather than Shirt"
     assert not np.array_equal(values(app), alone)
     assert "versus='Shirt'" in app.code[0].value
-    image = xai.load_data("example:fashion-test").images[_first(0)]
-    wanted = xai.explain(xai.load(FASHION), image, versus="Shirt")
+    wanted = xai.explain(xai.load(FASHION), shirt(), versus="Shirt")
     np.testing.assert_allclose(values(app), wanted.heatmap, atol=1e-5)
 
 
@@ -240,8 +238,7 @@ def test_the_score_can_be_chosen():
     assert not app.exception
     assert not app.error
     assert app.selectbox(key="versus").disabled  # the margin has its other class
-    image = xai.load_data("example:fashion-test").images[_first(0)]
-    wanted = xai.explain(xai.load(FASHION), image, score="margin")
+    wanted = xai.explain(xai.load(FASHION), shirt(), score="margin")
     np.testing.assert_allclose(values(app), wanted.heatmap, atol=1e-5)
     assert "score='margin'" in app.code[0].value
 
