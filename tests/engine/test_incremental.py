@@ -274,3 +274,14 @@ def test_an_approximation_is_used_only_when_it_is_close() -> None:
     same, note = follow_the_middle(exact, prepared, image, (4, 4), lambda e: wrong.get(id(e), torch.rand(15, 3)))
     assert same is exact
     assert "fast not used" in note
+
+
+def test_a_single_row_leaves_the_clean_maps_alone() -> None:
+    image = pictures(1, size=(SIDE, SIDE))
+    engine = Incremental(prepare(Classifier(LOCAL["plain"].eval()), image), image, (4, 4))
+    top, left = torch.tensor([3, 20]), torch.tensor([25, 8])
+    values = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    both = engine.logits(values, top, left)
+    single = [engine.logits(values[k : k + 1], top[k : k + 1], left[k : k + 1]) for k in (0, 1)]
+    torch.testing.assert_close(torch.cat(single), both, rtol=0, atol=1e-6)
+    torch.testing.assert_close(engine.logits(values, top, left), both, rtol=0, atol=1e-6)

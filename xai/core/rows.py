@@ -18,6 +18,7 @@ ShouldStop = Callable[[], bool]
 MAX_ROWS = 256
 SAFE_ROWS = 8
 _SHARE_OF_MEMORY = 0.4
+_CACHE = 24 << 20  # bytes; also below the size from which the system hands out, and clears, new memory each time
 _MEMORY_MESSAGES = (
     "out of memory",
     "can't allocate memory",
@@ -99,26 +100,34 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def row_limit(
-    module: nn.Module, images: Tensor, *, most: int = MAX_ROWS, run: Callable[[Tensor], Any] | None = None
+    module: nn.Module,
+    images: Tensor,
+    *,
+    most: int = MAX_ROWS,
+    run: Callable[[Tensor], Any] | None = None,
+    cached: bool = True,
 ) -> int:
     """Return how many rows shaped like `images` (N, C, H, W) fit into the free memory at once, 1 to `most`.
 
     Few rows are never worth a measurement; otherwise one row is run (by `run`, or by the module itself) and the outputs
-    of all modules are added up.
+    of all modules are added up. On a CPU the largest output of all rows together also has to fit into the cache: with
+    more rows at once each row takes longer. `cached=False` is for callers that run small pieces of the rows.
     """
     if len(images) <= SAFE_ROWS:
         return min(most, SAFE_ROWS)
-    per_row = max(1, _bytes_of_one_row(module, images[:1], run or module))
-    limit = int(_SHARE_OF_MEMORY * free_memory(images.device) / per_row)
+    sizes = _output_sizes(module, images[:1], run or module)
+    limit = int(_SHARE_OF_MEMORY * free_memory(images.device) / max(1, sum(sizes)))
+    if cached and images.device.type == "cpu":
+        limit = min(limit, _CACHE // max(1, *sizes))
     return max(1, min(most, limit))
 
 
-def _bytes_of_one_row(module: nn.Module, row: Tensor, run: Callable[[Tensor], Any]) -> int:
-    total = row.numel() * row.element_size()
+def _output_sizes(module: nn.Module, row: Tensor, run: Callable[[Tensor], Any]) -> list[int]:
+    """Return the bytes of one row and of each module's output for it."""
+    sizes = [row.numel() * row.element_size()]
 
     def count(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        nonlocal total
-        total += sum(t.numel() * t.element_size() for t in tensors_in(output))
+        sizes.append(sum(t.numel() * t.element_size() for t in tensors_in(output)))
 
     handles = [m.register_forward_hook(count) for m in module.modules()]
     try:
@@ -127,7 +136,7 @@ def _bytes_of_one_row(module: nn.Module, row: Tensor, run: Callable[[Tensor], An
     finally:
         for handle in handles:
             handle.remove()
-    return total
+    return sizes
 
 
 def free_memory(device: torch.device) -> int:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from xai.engine.incremental import Incremental, Pair
+from xai.engine.incremental import Incremental
+from xai.engine.padding import Pair
 from xai.engine.prepare import Prepared
 
 CAPS = (0.4, 0.55, 0.75)  # shares of each side of a map, tried in this order

@@ -1,12 +1,14 @@
 """A traced network, run node by node."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch.fx
 from torch import Tensor, nn
 from torch.fx.node import map_arg
+
+from xai.core.hooks import tensors_in
 
 Node = torch.fx.Node
 
@@ -49,14 +51,37 @@ class Graph:
             return getattr(arguments[0], target)(*arguments[1:], **settings)
         return operator.attrgetter(target)(self.module)
 
+    def watch(self, sample: Tensor, look: Callable[[Node, Any, Any], None]) -> None:
+        """Run a sample through the graph; call `look(node, first input, output)` behind each module with an input."""
+        values: dict[Node, Any] = {self.source: sample}
+        for k, node in enumerate(self.nodes):
+            values[node] = self.run(node, values)
+            if node.op == "call_module" and node.args and isinstance(node.args[0], Node):
+                look(node, values[node.args[0]], values[node])
+            self._forget(k, values)
+
+    def sizes(self, sample: Tensor) -> list[int]:
+        """Return the bytes of what each node makes of a sample; 0 where it is no module."""
+        found = dict.fromkeys(self.nodes, 0)
+
+        def count(node: Node, _before: Any, after: Any) -> None:
+            found[node] = sum(t.numel() * t.element_size() for t in tensors_in(after))
+
+        self.watch(sample, count)
+        return list(found.values())
+
+    def _forget(self, k: int, values: dict[Node, Any]) -> None:
+        """Drop the values that nobody reads after node number `k`."""
+        for used in self.nodes[k].all_input_nodes:
+            if self.last_use[used] <= k:
+                values.pop(used, None)
+
     def run_from(self, start: int, values: dict[Node, Any]) -> Tensor:
         """Run the nodes from number `start` to the end; values are dropped after their last use."""
         for k in range(start, len(self.nodes)):
             node = self.nodes[k]
             values[node] = self.run(node, values)
-            for used in node.all_input_nodes:
-                if self.last_use[used] <= k:
-                    values.pop(used, None)
+            self._forget(k, values)
         result: Tensor = values[self.last]
         return result
 

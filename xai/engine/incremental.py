@@ -17,11 +17,13 @@ from torch import Tensor
 from xai.core.heads import output_tensor, to_logits
 from xai.engine.graph import Graph, Node, graph_of
 from xai.engine.local import Local, as_maps, as_places, local_function, local_module
-from xai.engine.patches import Patches, put, widened
+from xai.engine.padding import Pair
+from xai.engine.patches import Patches, Place, put, widened
 from xai.engine.prepare import SAME, Prepared, full_precision
 
 COVERED = 0.85  # a changed region of this share of the map is pasted: pieces would cost as much as the whole
-Pair = tuple[int, int]
+TOGETHER = 8 << 20  # bytes of the largest map of all rows that run whole at once: more do not fit into the cache
+_WHOLE = "occluded pictures run whole: no layer of the traced network gains from running on pieces"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,12 @@ class _Step:
     node: Node
     local: Local | None
     sources: tuple[Node, ...]
+    size: Pair
+
+    def follow(self, places: dict[Node, Place], cap: float) -> Place:
+        """Return where this node's output differs, given where its inputs do."""
+        given = [places[node] for node in self.sources]
+        return self.local.follow(given[0], cap) if self.local is not None else _hull(given, self.size)
 
 
 class Incremental:
@@ -53,20 +61,20 @@ class Incremental:
         self.prepared, self.image, self.cap = prepared, image, cap
         self.graph = graph_of(prepared.classifier.module)
         self.steps: list[_Step] = []
-        self.start = 0
+        self.cuts, self.sizes = {0: 0}, [0]
         self.constant: set[Node] = set()
         self.spatial: set[Node] = set()
         with torch.no_grad():
             self.source = _channels_last(prepared.classifier.normalise(image))
             self.clean: dict[Node, Any] = {}
             if self.graph is not None:
-                self._plan(self.graph, window)
+                self._plan(self.graph)
         self.notes = self._check(window)
 
     @property
     def active(self) -> bool:
         """Whether anything runs on pieces."""
-        return bool(self.steps)
+        return len(self.cuts) > 1
 
     def logits(self, values: Tensor, top: Tensor, left: Tensor) -> Tensor:
         """Return logits (N, K) of N copies of the picture that differ in one window each.
@@ -79,16 +87,28 @@ class Incremental:
         with torch.inference_mode():
             pixels = self.prepared.classifier.normalise(values).expand(len(top), -1, -1, -1)
             patches = Patches(as_places(pixels), top, left)
-            return full_precision(self._tail(self._advanced(patches)))
+            count = self._route(patches.place)
+            return full_precision(self._tail(self._advanced(patches, count), count))
 
-    def _advanced(self, patches: Patches) -> Patches:
-        values: dict[Node, Patches] = {}
-        if self.graph is None or not self.steps:
+    def _route(self, place: Place) -> int:
+        """Return how many steps to run on pieces: up to the last cut before they cover too much of a map."""
+        if self.graph is None:
+            return 0
+        places, best = {self.graph.source: place}, 0
+        for count, step in enumerate(self.steps, 1):
+            found = places[step.node] = step.follow(places, self.cap)
+            if found.size[0] * found.size[1] > COVERED * step.size[0] * step.size[1]:
+                break
+            best = count if count in self.cuts else best
+        return best
+
+    def _advanced(self, patches: Patches, count: int) -> Patches:
+        if self.graph is None or not count:
             return patches
-        values[self.graph.source] = patches
-        for step in self.steps:
+        values: dict[Node, Patches] = {self.graph.source: patches}
+        for step in self.steps[:count]:
             values[step.node] = self._step(step, values)
-        return values[self.steps[-1].node]
+        return values[self.steps[count - 1].node]
 
     def _step(self, step: _Step, values: dict[Node, Patches]) -> Patches:
         if step.local is not None:
@@ -98,53 +118,63 @@ class Incremental:
         inputs = self.clean | {node: as_maps(p.values) for node, p in zip(step.sources, joined, strict=True)}
         return Patches(as_places(self.graph.run(step.node, inputs)), joined[0].top, joined[0].left)
 
-    def _tail(self, patches: Patches) -> Tensor:
-        """Paste into the full map and run the rest."""
+    def _tail(self, patches: Patches, count: int) -> Tensor:
+        """Paste into the full map and run the rest, few rows at a time."""
+        rows = max(1, TOGETHER // max(1, *self.sizes[self.cuts[count] :]))
+        parts = zip(*(torch.split(v, rows) for v in (patches.values, patches.top, patches.left)), strict=True)
+        return torch.cat([self._pasted(Patches(*part), count) for part in parts])
+
+    def _pasted(self, patches: Patches, count: int) -> Tensor:
         classifier = self.prepared.classifier
-        clean = as_places(self.clean[self.steps[-1].node] if self.steps else self.source)[0]
-        full = clean.expand(len(patches.top), -1, -1, -1).contiguous()
+        clean = as_places(self.clean[self.steps[count - 1].node] if count else self.source)[0]
+        full = clean.repeat(len(patches.top), 1, 1, 1)  # a copy even of one row, which is written into
         put(full, patches.values, patches.top, patches.left)
         if self.graph is None:
             raw = classifier.module(as_maps(full))
         else:
-            raw = self.graph.run_from(self.start, self._held(as_maps(full)))
+            raw = self.graph.run_from(self.cuts[count], self._held(as_maps(full), count))
         return to_logits(output_tensor(raw), len(full), head=classifier.head, output=classifier.output)
 
-    def _held(self, full: Tensor) -> dict[Node, Any]:
+    def _held(self, full: Tensor, count: int) -> dict[Node, Any]:
         """Return what the rest of the graph reads: the full maps, and sizes and constants."""
         assert self.graph is not None
-        last = self.steps[-1].node if self.steps else self.graph.source
+        last = self.steps[count - 1].node if count else self.graph.source
         held = {last: full}
-        if not self.steps:
+        if not count:
             return held
         spread = {n: v.expand(len(full), *v.shape[1:]) for n, v in self.clean.items() if n in self.spatial}
-        for node in self.graph.nodes[: self.start]:
+        for node in self.graph.nodes[: self.cuts[count]]:
             if node in self.constant:
                 held[node] = self.graph.run(node, spread | held)
         return held
 
-    def _plan(self, graph: Graph, window: Pair) -> None:
-        """Find how far the pieces go: node by node on the clean picture until one covers too much or is not local."""
-        planner = _Planner(graph, self.source, window, self.cap)
-        self.steps, self.start = planner.plan()
-        self.clean, self.constant, self.spatial = planner.values, planner.constant, set(planner.sizes)
+    def _plan(self, graph: Graph) -> None:
+        """Find how far pieces can go: node by node on the clean picture until one is not local."""
+        planner = _Planner(graph, self.source)
+        self.steps, self.cuts = planner.plan()
+        self.clean, self.constant, self.spatial = planner.values, planner.constant, planner.spatial
+        self.sizes = graph.sizes(self.source)
 
     def _check(self, window: Pair) -> tuple[str, ...]:
         """Compare two windows with the plain computation; nothing runs on pieces when they differ."""
-        if not self.steps or self.graph is None:
-            return ("occluded pictures run whole: no layer of the traced network gains from running on pieces",)
+        if not self.active or self.graph is None:
+            return (_WHOLE,)
         height, width = self.image.shape[2:]
         top = torch.tensor([0, (height - window[0]) // 2])
         left = torch.tensor([width - window[1], (width - window[1]) // 3])
         values = 1 - self.image[:, :, : window[0], : window[1]]
-        found, steps, start = self.logits(values, top, left), self.steps, self.start
-        self.steps, self.start = [], 0
+        corner, middle = (self._route(Place(top[k : k + 1], left[k : k + 1], window)) for k in (0, 1))
+        found, cuts = torch.cat([self.logits(values, top[k], left[k]) for k in (slice(0, 1), slice(1, 2))]), self.cuts
+        self.cuts = {0: 0}
         wanted = self.logits(values, top, left)
         spread = (wanted - wanted.mean(1, keepdim=True)).square().mean().sqrt().clamp_min(1e-12)
         gap = float((found - wanted).abs().max() / spread)
+        if not corner:
+            return (_WHOLE,)
         if gap <= SAME or self.cap < 1:
-            self.steps, self.start = steps, start
-            return (f"{len(steps)} of the network's {len(self.graph.nodes)} steps run on pieces; differs by {gap:.1e}",)
+            self.cuts = cuts
+            steps = f"{middle} to {corner} of the network's {len(self.graph.nodes)} steps"
+            return (f"{steps} run on pieces; differs by {gap:.1e}",)
         return (f"occluded pictures run whole: on pieces the logits differ by {gap:.1e} of their spread",)
 
 
@@ -153,38 +183,33 @@ class _Planner:
 
     Attributes:
         values: clean values that are still wanted.
-        sizes: of the patches behind each node that differs between copies.
+        spatial: nodes whose maps differ between copies.
         constant: nodes without pixels: sizes and weights.
     """
 
-    def __init__(self, graph: Graph, source: Tensor, window: Pair, cap: float) -> None:
-        self.graph, self.cap = graph, cap
+    def __init__(self, graph: Graph, source: Tensor) -> None:
+        self.graph = graph
         self.values: dict[Node, Any] = {graph.source: source}
-        self.sizes: dict[Node, Pair] = {graph.source: window}
+        self.spatial: set[Node] = {graph.source}
         self.constant: set[Node] = set()
 
-    def plan(self) -> tuple[list[_Step], int]:
-        """Return the steps on pieces and the number of the first node that runs whole."""
+    def plan(self) -> tuple[list[_Step], dict[int, int]]:
+        """Return the steps on pieces, and where they may end: number of steps to number of the node that follows."""
         steps: list[_Step] = []
-        taken = start = 0
+        cuts = {0: 0}
         for k, node in enumerate(self.graph.nodes):
             step = self._sorted(k, node)
-            if step is None:
-                if node not in self.constant:
-                    break
-                continue
-            steps.append(step)
-            height, width = self.values[node].shape[2:]
-            rows, columns = self.sizes[node]
-            if rows * columns > COVERED * height * width:
+            if step is not None:
+                steps.append(step)
+                if self._alone(k, node):
+                    cuts[len(steps)] = k + 1
+            elif node not in self.constant:
                 break
-            if self._alone(k, node):
-                taken, start = len(steps), k + 1
-        return steps[:taken], start
+        return steps[: max(cuts)], cuts
 
     def _sorted(self, k: int, node: Node) -> _Step | None:
         """Compute a node's clean value; return its step, or None when it has no pixels or cannot run on pieces."""
-        sources = tuple(used for used in node.all_input_nodes if used in self.sizes)
+        sources = tuple(used for used in node.all_input_nodes if used in self.spatial)
         writes = _writes(self.graph, node)
         if writes and any(self.graph.last_use[used] > k for used in sources):
             return None  # someone reads the overwritten value later
@@ -198,14 +223,10 @@ class _Planner:
         if value.ndim != 4:
             return None
         local = self._local(node, sources, value)
-        if local is not None:
-            self.sizes[node] = local.grown(self.sizes[sources[0]], self.cap)
-            return _Step(node, local, sources)
-        if not self._place_by_place(node, sources, value):
+        if local is None and not self._place_by_place(node, sources, value):
             return None
-        rows, columns = zip(*(self.sizes[used] for used in sources), strict=True)
-        self.sizes[node] = max(rows), max(columns)
-        return _Step(node, None, sources)
+        self.spatial.add(node)
+        return _Step(node, local, sources, (value.shape[2], value.shape[3]))
 
     def _local(self, node: Node, sources: tuple[Node, ...], value: Tensor) -> Local | None:
         if len(sources) != 1 or not node.args or node.args[0] is not sources[0]:
@@ -243,7 +264,7 @@ class _Planner:
     def _alone(self, k: int, node: Node) -> bool:
         """Whether this node carries everything that the rest of the graph needs of the picture."""
         last_use = self.graph.last_use
-        return not any(last_use[used] > k for used in self.sizes if used is not node)
+        return not any(last_use[used] > k for used in self.spatial if used is not node)
 
 
 def _writes(graph: Graph, node: Node) -> bool:
@@ -256,19 +277,30 @@ def _writes(graph: Graph, node: Node) -> bool:
 
 def _joined(patches: list[Patches], cleans: list[Tensor]) -> list[Patches]:
     """Widen patches to one region, which holds all of them."""
-    first = patches[0]
-    if all(p.size == first.size and torch.equal(p.top, first.top) and torch.equal(p.left, first.left) for p in patches):
+    places = [p.place for p in patches]
+    if all(_same(places[0], place) for place in places):
         return patches
-    height, width = cleans[0].shape[2:]
-    top, rows = _hull([p.top for p in patches], [p.size[0] for p in patches], height)
-    left, columns = _hull([p.left for p in patches], [p.size[1] for p in patches], width)
+    hull = _hull(places, (cleans[0].shape[2], cleans[0].shape[3]))
     return [
-        Patches(widened(as_places(clean)[0], p, top, left, (rows, columns)), top, left)
+        Patches(widened(as_places(clean)[0], p, hull.top, hull.left, hull.size), hull.top, hull.left)
         for p, clean in zip(patches, cleans, strict=True)
     ]
 
 
-def _hull(begins: list[Tensor], sizes: list[int], length: int) -> tuple[Tensor, int]:
+def _same(a: Place, b: Place) -> bool:
+    return a.size == b.size and torch.equal(a.top, b.top) and torch.equal(a.left, b.left)
+
+
+def _hull(places: list[Place], size: Pair) -> Place:
+    """Return the smallest place of one size that holds several, inside a map of `size`."""
+    if len(places) == 1:
+        return places[0]
+    top, height = _interval([p.top for p in places], [p.size[0] for p in places], size[0])
+    left, width = _interval([p.left for p in places], [p.size[1] for p in places], size[1])
+    return Place(top, left, (height, width))
+
+
+def _interval(begins: list[Tensor], sizes: list[int], length: int) -> tuple[Tensor, int]:
     """Return the begin (N,) and the common length of intervals that hold the given ones, inside 0..length."""
     low = torch.stack(begins).amin(0)
     high = torch.stack([begin + size for begin, size in zip(begins, sizes, strict=True)]).amax(0)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xai.engine.patches import Patches, put, take
+from xai.engine.join import JoinedConv2d
+from xai.engine.padding import Pair, leading, pair, spans_of
+from xai.engine.patches import Patches, Place, put, take
 
 _SAME = 1e-5  # of the largest value: the layer itself and its parts put together must agree on the clean map
 _FEW = 7  # so many places along a side are always followed
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,26 @@ class Axis:
         needed = (self.out - 1) * self.stride + self.span + 1
         return self.pad + self.margin, max(0, needed - self.pad - self.size) + self.margin
 
-    def reach(self, size: int) -> int:
-        """Return how many outputs at most a change of `size` inputs in a row can reach."""
-        return min(self.out, self._felt(size))
+    def follow(self, begin: Tensor, size: int, cap: float = 1.0) -> tuple[Tensor, int]:
+        """Return the first output (N,) that is followed for changes of `size` inputs from `begin` (N,), and how many.
+
+        All outputs that any of the changes can reach, or with a cap those in the middle: at most `cap` of all outputs,
+        but 7, and the change's own length.
+        """
+        begin = begin + self.pad
+        low = (-(-(begin - self.span) // self.stride)).clamp(0, self.out - 1)
+        high = ((begin + size - 1) // self.stride).clamp(0, self.out - 1)
+        felt = max(0, int((high - low).max())) + 1  # with a stride above the kernel none may see a change
+        whole = -(-(size + self.stride - 1) // self.stride)
+        count = min(felt, max(math.ceil(cap * self.out), whole, _FEW))
+        if count < felt:  # those in the middle, such that the crop still holds the whole change
+            least = -(-(begin + size - 1 - self.span) // self.stride) - (count - 1)
+            middle = -(-(begin - self.span) // self.stride) + (self._felt(size) - count) // 2
+            low = torch.minimum(torch.maximum(middle, least), begin // self.stride)
+        return low.clamp(0, self.out - count), count
 
     def _felt(self, size: int) -> int:
         return (size - 1 + self.span) // self.stride + 1
-
-    def count(self, size: int, cap: float = 1.0) -> int:
-        """Return how many of them are followed: at most `cap` of all outputs, but 7, and the change's own length."""
-        whole = -(-(size + self.stride - 1) // self.stride)
-        return min(self.reach(size), max(math.ceil(cap * self.out), whole, _FEW))
-
-    def first(self, begin: Tensor, size: int, cap: float = 1.0) -> Tensor:
-        """Return the first output (N,) that is followed for changes of `size` inputs from `begin` (N,)."""
-        begin, count = begin + self.pad, self.count(size, cap)
-        found = -(-(begin - self.span) // self.stride)
-        if count < self.reach(size):  # those in the middle, such that the crop still holds the whole change
-            least = -(-(begin + size - 1 - self.span) // self.stride) - (count - 1)
-            middle = found + (self._felt(size) - count) // 2
-            found = torch.minimum(torch.maximum(middle, least), begin // self.stride)
-        return found.clamp(0, self.out - count)
 
     def crop(self, count: int) -> int:
         """Return the length of the crop behind which `count` outputs stand, margins included."""
@@ -90,16 +90,17 @@ class Local:
     padded: Tensor
     apply: Callable[[Tensor], Tensor]
 
-    def grown(self, size: Pair, cap: float = 1.0) -> Pair:
-        """Return the size of the outputs that are followed for a patch of `size`."""
-        return self.rows.count(size[0], cap), self.columns.count(size[1], cap)
+    def follow(self, place: Place, cap: float = 1.0) -> Place:
+        """Return where the outputs are that are followed for changes at a place."""
+        top, height = self.rows.follow(place.top, place.size[0], cap)
+        left, width = self.columns.follow(place.left, place.size[1], cap)
+        return Place(top, left, (height, width))
 
     def __call__(self, patches: Patches, cap: float = 1.0) -> Patches:
         """Return the outputs that differ; with a cap below 1, those in the middle of them, `cap` of each side."""
-        rows, columns, (height, width) = self.rows, self.columns, patches.size
-        top, left = rows.first(patches.top, height, cap), columns.first(patches.left, width, cap)
-        down, across = top * rows.stride, left * columns.stride  # in the padded map, less the margin
-        counts = self.grown(patches.size, cap)
+        rows, columns, behind = self.rows, self.columns, self.follow(patches.place, cap)
+        down, across = behind.top * rows.stride, behind.left * columns.stride  # in the padded map, less the margin
+        counts = behind.size
         crops = take(self.padded, down, across, (rows.crop(counts[0]), columns.crop(counts[1])))
         put_at = (
             patches.top + rows.pad + rows.margin - down,
@@ -109,7 +110,7 @@ class Local:
         inner = crops[
             :, rows.margin : crops.shape[1] - rows.margin, columns.margin : crops.shape[2] - columns.margin
         ].contiguous()
-        return Patches(as_places(self.apply(as_maps(inner))), top, left)
+        return Patches(as_places(self.apply(as_maps(inner))), behind.top, behind.left)
 
 
 def as_maps(places: Tensor) -> Tensor:
@@ -134,7 +135,10 @@ def local_module(part: nn.Module, before: Tensor, after: Tensor) -> Local | None
         apply = partial(
             F.conv2d, weight=part.weight, bias=part.bias, stride=part.stride, dilation=part.dilation, groups=part.groups
         )
-        return _checked(apply, _pair(part.kernel_size), part.stride, part.padding, part.dilation, 0.0, before, after)
+        return _checked(apply, part.kernel_size, part.stride, part.padding, part.dilation, 0.0, before, after)
+    if isinstance(part, JoinedConv2d):
+        top, _, left, _ = part.pads
+        return _checked(part.unpadded, part.kernel_size, part.stride, (top, left), part.dilation, 0.0, before, after)
     if isinstance(part, nn.MaxPool2d) and not part.return_indices:
         return _pool(F.max_pool2d, part.kernel_size, part.stride, part.padding, part.dilation, before, after)
     if isinstance(part, nn.AvgPool2d):
@@ -159,14 +163,12 @@ def _pool(
     fill = 0.0
     if pool is F.max_pool2d:
         settings, fill = settings | {"dilation": dilation}, -torch.inf
-    return _checked(
-        partial(pool, **settings), _pair(kernel), settings["stride"], padding, dilation, fill, before, after
-    )
+    return _checked(partial(pool, **settings), kernel, settings["stride"], padding, dilation, fill, before, after)
 
 
 def _checked(
     apply: Callable[[Tensor], Tensor],
-    kernel: Pair,
+    kernel: Any,
     stride: Any,
     padding: Any,
     dilation: Any,
@@ -175,9 +177,8 @@ def _checked(
     after: Tensor,
 ) -> Local | None:
     """Return the layer put together from its parts, with the padding that reproduces the clean output."""
-    strides, steps = _pair(stride), _pair(dilation)
-    spans = [(kernel[k] - 1) * steps[k] for k in (0, 1)]
-    for pads in _paddings(padding, spans, strides, before, after):
+    strides, spans = pair(stride), spans_of(kernel, dilation)
+    for pads in leading(padding, spans, strides, before, after):
         rows, columns = (Axis(spans[k], strides[k], pads[k], before.shape[2 + k], after.shape[2 + k]) for k in (0, 1))
         padded = F.pad(before, (*columns.pads, *rows.pads), value=fill)
         found = apply(_inside(padded, rows, columns))
@@ -190,16 +191,3 @@ def _inside(padded: Tensor, rows: Axis, columns: Axis) -> Tensor:
     """Return the padded map less the margins, as long as the outputs need it."""
     sizes = [(axis.out - 1) * axis.stride + axis.span + 1 for axis in (rows, columns)]
     return padded[:, :, rows.margin : rows.margin + sizes[0], columns.margin : columns.margin + sizes[1]]
-
-
-def _paddings(padding: Any, spans: list[int], strides: Pair, before: Tensor, after: Tensor) -> list[Pair]:
-    """Return paddings to try: the layer's own, and those that keep the size with the odd one behind or before."""
-    totals = [max((after.shape[2 + k] - 1) * strides[k] + spans[k] + 1 - before.shape[2 + k], 0) for k in (0, 1)]
-    own = [] if isinstance(padding, str) else [_pair(padding)]
-    found = [*own, (totals[0] // 2, totals[1] // 2), ((totals[0] + 1) // 2, (totals[1] + 1) // 2)]
-    return list(dict.fromkeys(found))
-
-
-def _pair(value: Any) -> Pair:
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    return (int(values[0]), int(values[-1]))

@@ -7,6 +7,21 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class Place:
+    """Where in a map copies of a picture differ.
+
+    Attributes:
+        top: (N,) first row of each, int64 on the CPU.
+        left: (N,) first column of each, int64 on the CPU.
+        size: height and width, the same for all.
+    """
+
+    top: Tensor
+    left: Tensor
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
 class Patches:
     """What differs from a clean map, per copy of the picture.
 
@@ -25,11 +40,16 @@ class Patches:
         """Height and width, the same for all."""
         return self.values.shape[1], self.values.shape[2]
 
+    @property
+    def place(self) -> Place:
+        """Where they are."""
+        return Place(self.top, self.left, self.size)
+
 
 def take(clean: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return windows (N, height, width, C) of one map (H, W, C), contiguous."""
+    """Return copies of windows (N, height, width, C) of one map (H, W, C), contiguous."""
     if clean.shape[:2] == size:
-        return clean.expand(len(top), -1, -1, -1).contiguous()
+        return clean.repeat(len(top), 1, 1, 1)
     windows = _windows(clean[None], size)[0]
     found = windows[top.to(clean.device), left.to(clean.device)]
     return found.view(len(top), *size, clean.shape[2])

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-import torch
+import torch.fx
 from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
 from xai.core.fingerprint import fingerprint_module
 from xai.core.hooks import borrowed, parts_of
 from xai.engine.fold import fold_batch_norm
+from xai.engine.join import can_join, join_convolutions
 from xai.errors import NameLookupError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -31,11 +32,13 @@ class Prepared:
         classifier: on a frozen copy of the module.
         precision: "fp32", "bf16" or "fp16": what it really computes in.
         notes: what was done, with the figure of each check.
+        plain: the copy of ordinary layers that lower precision starts from; None means `classifier`.
     """
 
     classifier: Classifier
     precision: str
     notes: tuple[str, ...]
+    plain: Classifier | None = None
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Return logits (N, K) of inputs (N, C, h, w) in [0, 1], without gradients, in float32 or float64."""
@@ -98,8 +101,12 @@ def _full(classifier: Classifier, sample: Tensor) -> Prepared:
         ready = _with(classifier, _laid_out(_frozen(folded), torch.channels_last))
         gap = _gap(classifier, ready, sample)
         if gap <= SAME:
-            return Prepared(
-                ready, "fp32", (f"prepared: {count} batch norm(s) folded, channels last; differs by {gap:.1e}",)
+            return _joined(
+                classifier,
+                Prepared(
+                    ready, "fp32", (f"prepared: {count} batch norm(s) folded, channels last; differs by {gap:.1e}",)
+                ),
+                sample,
             )
         notes.append(f"batch norm not folded: the folded copy differs by {gap:.1e} of the spread of the logits")
     ready = _with(classifier, _laid_out(plain, torch.channels_last))
@@ -107,6 +114,27 @@ def _full(classifier: Classifier, sample: Tensor) -> Prepared:
     if gap <= SAME:
         return Prepared(ready, "fp32", (*notes, f"prepared: channels last; differs by {gap:.1e}"))
     return Prepared(_with(classifier, _laid_out(plain, torch.contiguous_format)), "fp32", (*notes, "used as it is"))
+
+
+def _joined(classifier: Classifier, folded: Prepared, sample: Tensor) -> Prepared:
+    """Return the copy with convolutions, paddings and activations joined, where that can be and answers the same."""
+    if not can_join(classifier.device, classifier.dtype):
+        return folded
+    module = copy.deepcopy(folded.classifier.module)
+    if not isinstance(module, torch.fx.GraphModule):
+        return folded
+    with torch.no_grad():
+        count = join_convolutions(module, _channels_last(classifier.normalise(sample[:1])))
+    ready = _with(classifier, module)
+    gap = _gap(classifier, ready, sample) if count else float("inf")
+    if gap > SAME:
+        return folded
+    note = f"{count} convolution(s) joined with padding and activation; differs by {gap:.1e}"
+    return Prepared(ready, "fp32", (*folded.notes, note), folded.classifier)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _slow_here(device: torch.device, precision: str) -> bool:
@@ -121,7 +149,8 @@ def _lowered(full: Prepared, sample: Tensor, precision: str) -> Prepared:
     """Return a low-precision copy when it passes the check on these images, and the full one when not."""
     if _slow_here(full.classifier.device, precision):
         return Prepared(full.classifier, "fp32", (*full.notes, f"{precision} not used: this processor is slower in it"))
-    lowered = _with(full.classifier, copy.deepcopy(full.classifier.module).to(PRECISIONS[precision]))
+    plain = full.plain or full.classifier
+    lowered = _with(plain, copy.deepcopy(plain.module).to(PRECISIONS[precision]))
     try:
         gap = _gap(full.classifier, lowered, sample)
     except RuntimeError as error:

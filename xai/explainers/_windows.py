@@ -9,6 +9,7 @@ from xai.errors import NameLookupError, RangeError
 
 Length = int | float | tuple[int, int] | tuple[float, float]
 BORDERS = ("clip", "inside")
+_BANDS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +81,21 @@ def averaged(values: Tensor, rows: Axis, columns: Axis) -> Tensor:
 
 
 def groups(rows: Axis, columns: Axis) -> list[tuple[tuple[int, int], Tensor]]:
-    """Return windows of the same size together: [((height, width), numbers of the windows)], row by row."""
+    """Return windows of the same size together: [((height, width), numbers of the windows)].
+
+    Those as far from the border stand together: changes near it reach fewer places, so their pieces are smaller.
+    """
     heights = rows.length[:, None].expand(-1, len(columns.length)).flatten()
     widths = columns.length.repeat(len(rows.length))
     found: dict[tuple[int, int], list[int]] = {}
-    for k, size in enumerate(zip(heights.tolist(), widths.tolist(), strict=True)):
-        found.setdefault(size, []).append(k)
+    down, across = (_bands(len(axis.begin)) for axis in (rows, columns))
+    order = sorted(range(len(heights)), key=lambda k: (down[k // len(across)], across[k % len(across)]))
+    for k in order:
+        found.setdefault((int(heights[k]), int(widths[k])), []).append(k)
     return [(size, torch.tensor(which)) for size, which in found.items()]
+
+
+def _bands(count: int) -> list[int]:
+    """Return for each of `count` windows in a line the number of its band, 0 at both ends, `_BANDS` in all."""
+    wide = max(1, -(-count // (2 * _BANDS)))
+    return [min(k, count - 1 - k) // wide for k in range(count)]

@@ -147,7 +147,7 @@ class _Sweep:
                 found[which.to(found.device)] = self.answers(engine, size, which)
 
         sample = work.images.expand(min(64, len(found)), -1, -1, -1)
-        work.run_rows(run, len(found), row_limit(self.prepared.classifier.module, sample, most=64))
+        work.run_rows(run, len(found), row_limit(self.prepared.classifier.module, sample, most=64, cached=False))
         return found.T.reshape(len(self.targets), len(windows.rows.begin), len(windows.columns.begin))
 
 
