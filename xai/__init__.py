@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xai.api import Agreement as Agreement
+    from xai.api import AttackResult as AttackResult
+    from xai.api import Certificate as Certificate
     from xai.api import Check as Check
     from xai.api import Classifier as Classifier
     from xai.api import Dataset as Dataset
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from xai.api import Prediction as Prediction
     from xai.api import Rating as Rating
     from xai.api import agreement as agreement
+    from xai.api import attack as attack
     from xai.api import catalogue as catalogue
+    from xai.api import certify as certify
     from xai.api import compare_baselines as compare_baselines
     from xai.api import deep_dream as deep_dream
     from xai.api import explain as explain
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from xai.api import load as load
     from xai.api import load_data as load_data
     from xai.api import methods as methods
+    from xai.api import output_bounds as output_bounds
     from xai.api import rate_explanation as rate_explanation
     from xai.api import sample_photos as sample_photos
     from xai.errors import ContractError as ContractError
@@ -43,6 +48,8 @@ __version__ = "0.1.0"
 _ERRORS = ("ContractError", "InputError", "Stopped", "XaiError")
 __all__ = [
     "Agreement",
+    "AttackResult",
+    "Certificate",
     "Check",
     "Classifier",
     "ContractError",
@@ -58,7 +65,9 @@ __all__ = [
     "Stopped",
     "XaiError",
     "agreement",
+    "attack",
     "catalogue",
+    "certify",
     "compare_baselines",
     "deep_dream",
     "explain",
@@ -66,6 +75,7 @@ __all__ = [
     "load",
     "load_data",
     "methods",
+    "output_bounds",
     "rate_explanation",
     "sample_photos",
 ]

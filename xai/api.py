@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from xai.attacks import ATTACKS, AttackResult
+from xai.bounds import Certificate, certify, output_bounds
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.drawing import draw_with
 from xai.core.explanation import Explanation
@@ -24,6 +26,8 @@ from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, 
 
 __all__ = [
     "Agreement",
+    "AttackResult",
+    "Certificate",
     "Check",
     "Classifier",
     "Dataset",
@@ -35,7 +39,9 @@ __all__ = [
     "Prediction",
     "Rating",
     "agreement",
+    "attack",
     "catalogue",
+    "certify",
     "compare_baselines",
     "deep_dream",
     "explain",
@@ -43,6 +49,7 @@ __all__ = [
     "load",
     "load_data",
     "methods",
+    "output_bounds",
     "rate_explanation",
     "sample_photos",
 ]
@@ -112,6 +119,66 @@ def explain(
             raise NameLookupError(f"setting of {method}", name, known)
     return explainer(**settings).explain(
         model, image, target, versus=versus, score=score, seed=seed, progress=progress, should_stop=should_stop
+    )
+
+
+def attack(
+    model: Classifier | nn.Module,
+    images: ImageLike,
+    labels: Any,
+    method: str = "pgd",
+    eps: float | None = None,
+    norm: str = "linf",
+    steps: int | None = None,
+    targeted: Target = None,
+    seed: int = 0,
+    *,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+    **settings: Any,
+) -> AttackResult:
+    """Search for small changes that make a classifier answer wrongly.
+
+    Args:
+        model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
+        images: in any form that `xai.explain` takes; what is changed are the model's inputs.
+        labels: the truth (N,), as indices or names. Pictures that are wrong to begin with are left alone.
+        method: fgsm, bim, pgd, mifgsm, apgd-ce, apgd-dlr, apgd-t, fab-t, square, autoattack, deepfool, cw, ddn, fmn,
+            spatial, noise.
+        eps: radius in the scale of pixels in [0, 1] (8/255, not 8). None takes 8/255 (linf), 0.5 (l2) or 12 (l1);
+            methods that look for the smallest change then take what they find.
+        norm: "linf", "l2" or "l1".
+        steps: of methods that have them; None takes the method's own.
+        targeted: class to reach, one for all or one per picture; None takes any wrong one.
+        seed: fixes everything random, per image: neither batch size nor order matter.
+        progress: None, True for a bar, or a callable `(done, total)`.
+        should_stop: asked at every forward; True ends the work with `xai.errors.Stopped`.
+        settings: of the method; a wrong name suggests near ones.
+
+    Returns:
+        AttackResult; `.robust_accuracy` is an upper bound of the truth: no attack proves robustness, see `xai.certify`.
+
+    Raises:
+        InputError: a picture, label or setting that cannot be used.
+        NameLookupError: no such method, norm or setting.
+        UnsupportedModelError: the model lets no gradient through and the method needs one.
+    """
+    attacker = ATTACKS[method]
+    settings |= {} if steps is None else {"steps": steps}
+    known = [f.name for f in fields(attacker)]  # type: ignore[arg-type]  # every attack is a dataclass
+    for name in settings:
+        if name not in known:
+            raise NameLookupError(f"setting of {method}", name, known)
+    return attacker(**settings).run(
+        model,
+        images,
+        labels,
+        eps=eps,
+        norm=norm,
+        targeted=targeted,
+        seed=seed,
+        progress=progress,
+        should_stop=should_stop,
     )
 
 

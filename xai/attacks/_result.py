@@ -1,0 +1,132 @@
+"""What an attack found, saved and loaded without pickle."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai.core.intervals import wilson
+from xai.core.records import plain, read_record, write_record
+
+_ARRAYS = ("adversarial", "clean", "success", "distance", "predictions", "clean_predictions", "labels", "logits")
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """Adversarial pictures and how many answers survive.
+
+    Attributes:
+        adversarial: (N, C, h, w) in [0, 1], in the model's input geometry: the first adversarial found of each fooled
+            picture, the last iterate of the others; the clean picture where the answer was wrong to begin with.
+        clean: (N, C, h, w) what was attacked.
+        success: (N,) bool: right before (or not the target before) and fooled now, inside the ball.
+        distance: (N,) float64 in the norm of the attack, in the scale of pixels in [0, 1].
+        predictions: (N,) classes of `adversarial`.
+        clean_predictions: (N,) classes of `clean`.
+        labels: (N,) the truth.
+        logits: (N, K) of `adversarial`.
+        method: name of the attack.
+        eps: radius; None for attacks that look for the smallest distance.
+        norm: "linf", "l2" or "l1".
+        settings: of the attack, as used.
+        broken_by: (N,) which attack fooled each picture, "" where none did.
+        targeted: (N,) classes to reach, or None.
+        seed: of the run.
+        forwards: rows sent through the model.
+        backwards: rows sent back.
+        seconds: wall time.
+        notes: what happened and what to beware of.
+        model: name, fingerprint and preprocessing.
+        versions: of the packages.
+    """
+
+    adversarial: Tensor
+    clean: Tensor
+    success: Tensor
+    distance: Tensor
+    predictions: Tensor
+    clean_predictions: Tensor
+    labels: Tensor
+    logits: Tensor
+    method: str
+    eps: float | None
+    norm: str
+    settings: dict[str, Any]
+    broken_by: tuple[str, ...]
+    targeted: tuple[int, ...] | None
+    seed: int
+    forwards: int
+    backwards: int
+    seconds: float
+    model: dict[str, Any]
+    versions: dict[str, str]
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.labels)
+
+    @property
+    def robust(self) -> Tensor:
+        """Which pictures are right before and after (N,) bool."""
+        return (self.clean_predictions == self.labels) & (self.predictions == self.labels)
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Share of the pictures that are right before the attack."""
+        return float((self.clean_predictions == self.labels).double().mean()) if len(self) else float("nan")
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Share of all pictures that are right before and after: an upper bound of the truth."""
+        return float(self.robust.double().mean()) if len(self) else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the robust accuracy, over the draw of pictures."""
+        low, high = wilson(int(self.robust.sum()), len(self))
+        return float(low), float(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the pictures, JSON-ready."""
+        skipped = {"adversarial", "clean", "logits"}
+        found = {f.name: _listed(getattr(self, f.name)) for f in fields(self) if f.name not in skipped}
+        low, high = self.interval
+        return found | {
+            "clean_accuracy": self.clean_accuracy,
+            "robust_accuracy": self.robust_accuracy,
+            "interval": [low, high],
+            "count": len(self),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write the result into a folder: manifest.json and values.npz; return the folder.
+
+        Raises:
+            RecordError: the folder cannot be written.
+        """
+        arrays = {name: getattr(self, name).numpy() for name in _ARRAYS}
+        kept = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in _ARRAYS}
+        write_record(Path(path), "attack", {"result": kept}, arrays, {})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a saved result.
+
+        Raises:
+            RecordError: none here, or a damaged one.
+        """
+        kept, arrays = read_record(Path(path), "attack")
+        result: dict[str, Any] = dict(kept["result"])
+        for name in ("broken_by", "notes"):
+            result[name] = tuple(result[name])
+        result["targeted"] = None if result["targeted"] is None else tuple(result["targeted"])
+        return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, Tensor) else plain(value)

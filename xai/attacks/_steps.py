@@ -1,0 +1,100 @@
+"""Iterated gradient steps: what FGSM, BIM, PGD and MI-FGSM share."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai.attacks._balls import length, steepest, wide
+from xai.attacks._base import Attack, Cost
+from xai.attacks._losses import LOSSES, cross_entropy
+from xai.attacks._search import Search
+from xai.errors import NameLookupError, RangeError
+
+
+class Stepper(Attack):
+    """Steps of one length along the gradient, back into the ball after each."""
+
+    family: ClassVar[str] = "gradient"
+
+    steps: int
+    loss: str = "ce"
+    step_size: float | None = None
+    restarts: int = 1
+    random_start: bool = False
+    decay: float | None = None
+    eot: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            NameLookupError: unknown loss.
+            RangeError: counts below 1 or a step size that is not above 0.
+        """
+        if self.loss not in LOSSES:
+            raise NameLookupError("loss", self.loss, LOSSES)
+        for name in ("steps", "restarts", "eot"):
+            check_count(getattr(self, name), name)
+        if self.step_size is not None and not self.step_size > 0:
+            raise RangeError(f"Expected `step_size` above 0, but got {self.step_size!r}.")
+
+    @property
+    def cost(self) -> Cost:
+        """Rows forward and back for each step, and one to judge the last."""
+        each = self.steps * self.restarts * self.eot
+        return Cost(forward=each + self.restarts * self.eot, backward=each)
+
+    def _attack(self, search: Search) -> None:
+        for restart in range(self.restarts):
+            rows = search.alive()
+            if not len(rows):
+                return
+            images = search.start(rows, restart) if self.random_start else search.clean[rows]
+            self._walk(search, rows, images)
+
+    def _walk(self, search: Search, rows: Tensor, images: Tensor) -> None:
+        momentum = torch.zeros_like(images)
+        for _ in range(self.steps):
+            logits, _, gradient = search.gradient(images, self._score(search, rows))
+            stay = ~search.keep(images, rows, logits)
+            if not bool(stay.all()):
+                rows, images, gradient, momentum = rows[stay], images[stay], gradient[stay], momentum[stay]
+                if not len(rows):
+                    return
+            if self.decay is not None:
+                size = length(gradient, "l1").clamp_min(1e-12)
+                momentum = self.decay * momentum + gradient / wide(size, gradient)
+                gradient = momentum
+            images = images + self._step(search, rows, gradient)
+            images = search.inside(images, rows)
+        search.look(images, rows)
+
+    def _score(self, search: Search, rows: Tensor) -> Callable[[Tensor], Tensor]:
+        if search.wanted is not None:
+            wanted = search.wanted[rows]
+            return lambda logits: -cross_entropy(logits, wanted)
+        loss, labels = LOSSES[self.loss], search.labels[rows]
+        return lambda logits: loss(logits, labels)
+
+    def _step(self, search: Search, rows: Tensor, gradient: Tensor) -> Tensor:
+        direction = steepest(gradient, search.norm)
+        if self.step_size is not None:
+            return direction * self.step_size
+        return search.scaled(direction, rows, self._share())
+
+    def _share(self) -> float:
+        """Return the default step as a share of the radius."""
+        return 1.0 if self.steps == 1 else 2.5 / self.steps
+
+
+def check_count(value: object, name: str) -> int:
+    """Return a whole number of at least 1.
+
+    Raises:
+        RangeError: anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RangeError(f"Expected `{name}` as a whole number of at least 1, but got {value!r}.")
+    return value

@@ -1,0 +1,98 @@
+"""What was proven, saved and loaded without pickle."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai.core.intervals import wilson
+from xai.core.records import plain, read_record, write_record
+
+_ARRAYS = ("verified", "margin", "margins", "labels", "predictions", "eps")
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """For which pictures no change inside the ball can change the answer.
+
+    Attributes:
+        verified: (N,) bool: right, and proven to stay so.
+        margin: (N,) float64: proven least of true logit less the best other one; for smoothing the radius less eps.
+        margins: (N, K) the same per class, NaN for the true one and for smoothing.
+        labels: (N,) the truth.
+        predictions: (N,) of the clean pictures; for smoothing of the smoothed model, -1 where it abstains.
+        eps: (N,) radius.
+        norm: "linf", "l2" or "l1".
+        method: as asked for.
+        settings: further ones.
+        decided_by: (N,) the method that verified each picture, "" where none did.
+        model: name, fingerprint and preprocessing.
+        versions: of the packages.
+        seed: of smoothing.
+        notes: how to read it.
+    """
+
+    verified: Tensor
+    margin: Tensor
+    margins: Tensor
+    labels: Tensor
+    predictions: Tensor
+    eps: Tensor
+    norm: str
+    method: str
+    settings: dict[str, Any]
+    decided_by: tuple[str, ...]
+    model: dict[str, Any]
+    versions: dict[str, str]
+    seed: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.labels)
+
+    @property
+    def certified_accuracy(self) -> float:
+        """Share of all pictures that are verified: a lower bound of the robust accuracy."""
+        return float(self.verified.double().mean()) if len(self) else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of it, over the draw of pictures."""
+        low, high = wilson(int(self.verified.sum()), len(self))
+        return float(low), float(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        found = {f.name: _listed(getattr(self, f.name)) for f in fields(self) if f.name != "margins"}
+        return found | {"certified_accuracy": self.certified_accuracy, "interval": list(self.interval)}
+
+    def save(self, path: str | Path) -> Path:
+        """Write the certificate into a folder; return the folder.
+
+        Raises:
+            RecordError: the folder cannot be written.
+        """
+        kept = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in _ARRAYS}
+        write_record(Path(path), "certificate", {"result": kept}, {n: getattr(self, n).numpy() for n in _ARRAYS}, {})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a saved certificate.
+
+        Raises:
+            RecordError: none here, or a damaged one.
+        """
+        kept, arrays = read_record(Path(path), "certificate")
+        result: dict[str, Any] = dict(kept["result"]) | {
+            name: tuple(kept["result"][name]) for name in ("decided_by", "notes")
+        }
+        return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, Tensor) else plain(value)

@@ -1,0 +1,29 @@
+"""Intervals for shares."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+
+def wilson(successes: ArrayLike, total: int, level: float = 0.95) -> np.ndarray:
+    """Return the interval (..., 2) of shares `successes / total`; [0, 1] when there was nothing to count.
+
+    Source: Wilson 1927; agrees with scipy.stats.binomtest(...).proportion_ci(method="wilson").
+    """
+    hits = np.asarray(successes, dtype=np.float64)
+    if total == 0:
+        return np.stack([np.zeros_like(hits), np.ones_like(hits)], -1)
+    z2 = float(stats.norm.ppf((1 + level) / 2)) ** 2
+    middle = (hits + z2 / 2) / (total + z2)
+    half = np.sqrt(z2 * (hits * (total - hits) / total + z2 / 4)) / (total + z2)
+    return np.stack([np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)], -1)
+
+
+def clopper_pearson(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a share: it covers the truth at least as often as it says."""
+    if total == 0:
+        return 0.0, 1.0
+    tail = (1 - level) / 2
+    low = stats.beta.ppf(tail, successes, total - successes + 1) if successes else 0.0
+    high = stats.beta.isf(tail, successes + 1, total - successes) if successes < total else 1.0
+    return float(low), float(high)
