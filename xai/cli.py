@@ -1,4 +1,4 @@
-"""The command line: `xai explain`, `xai dream`, `xai methods`, ...; nothing heavy is imported before a command runs."""
+"""The command line: `xai explain`, `xai dream`, `xai attack`, ...; nothing heavy is imported before a command runs."""
 
 import argparse
 import json
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_explain(commands)
     _add_dream(commands)
+    _add_attack(commands)
     _add_methods(commands)
     _add_dashboard(commands)
     return parser
@@ -247,6 +248,81 @@ def _dream(options: argparse.Namespace) -> int:
         print(f"  {_one_line(note)}")
     print(f"  saved in {options.out}")
     return PASS
+
+
+def _add_attack(commands: Any) -> None:
+    parser = _command(commands, "attack", _attack, "search for small changes that make a model answer wrongly")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; or --data")
+    _add_model(parser, required=True)
+    parser.add_argument("--data", help="a labelled data set, such as example:fashion-test or a folder of class folders")
+    parser.add_argument("--count", type=int, default=100, help="pictures drawn from --data (100); 0 takes all")
+    parser.add_argument("--label", help="the true class of the pictures; default: what the model says")
+    parser.add_argument("--method", default="pgd", help="pgd, autoattack, fgsm, square, deepfool, ...")
+    parser.add_argument("--eps", help="radius in the scale of pixels in [0, 1], such as 8/255")
+    parser.add_argument("--norm", default="linf", help="linf, l2 or l1")
+    parser.add_argument("--targeted", help="class to reach; default: any wrong one")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as steps=100")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="folder for values.npz and manifest.json")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _attack(options: argparse.Namespace) -> int:
+    classifier = _load_model(options)
+    images, labels = _labelled(options, classifier)
+    settings: dict[str, Any] = dict(_setting(text) for text in options.set)
+    eps = None if options.eps is None else _fraction(options.eps)
+    asked = {"method": options.method, "eps": eps, "norm": options.norm, "seed": options.seed}
+    asked |= {"targeted": _class(options.targeted), "progress": True if sys.stderr.isatty() else None}
+    for name in settings.keys() & (asked.keys() | {"model", "images", "labels", "should_stop"}):
+        raise xai.InputError(f"Expected --set with a further setting, but {name!r} is none. See `xai attack --help`.")
+    found = xai.attack(classifier, images, labels, **asked, **settings)
+    if options.out is not None:
+        found.save(options.out)
+    if options.json:
+        print(json.dumps({"attack": found.to_dict() | {"saved": str(options.out) if options.out else None}}, indent=1))
+        return PASS
+    _show_attack(found, options.out)
+    return PASS
+
+
+def _labelled(options: argparse.Namespace, classifier: Any) -> tuple[Any, Any]:
+    """Return pictures and their true classes, from files or from a data set."""
+    if bool(options.images) == bool(options.data):
+        raise xai.InputError("Expected pictures or --data, one of the two.")
+    if options.data:
+        data = xai.load_data(options.data)
+        data = data.subset(min(options.count, len(data)), seed=options.seed) if options.count > 0 else data
+        return [data.images[k] for k in range(len(data))], data.labels
+    images = [str(image) for image in options.images]
+    if options.label is not None:
+        return images, [_class(options.label)] * len(images)
+    return images, classifier.predict(images).index
+
+
+def _fraction(text: str) -> float:
+    """Return a number written as 0.03 or 8/255."""
+    top, _, bottom = text.partition("/")
+    try:
+        return float(top) / float(bottom or 1)
+    except (ValueError, ZeroDivisionError) as error:
+        raise xai.InputError(f"Expected --eps as a number such as 0.03 or 8/255, but got {text!r}.") from error
+
+
+def _show_attack(found: Any, place: Path | None) -> None:
+    low, high = found.interval
+    shown = "" if found.eps is None else f"{found.eps * 255:.4g}/255" if found.norm == "linf" else f"{found.eps:.4g}"
+    radius = f" at {shown}" if shown else ""
+    print(
+        f"{found.method} in {found.norm}{radius}: {found.clean_accuracy:.1%} right before, {found.robust_accuracy:.1%} "
+        f"after ({low:.1%} to {high:.1%}; {len(found)} pictures); an upper bound of the robust accuracy"
+    )
+    for name in sorted(set(found.broken_by) - {""}):
+        print(f"  {found.broken_by.count(name)} fooled by {name}")
+    for note in found.notes:
+        print(f"  {_one_line(note)}")
+    if place is not None:
+        print(f"  saved in {place}")
 
 
 def _add_methods(commands: Any) -> None:

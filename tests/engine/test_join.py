@@ -60,12 +60,14 @@ class TestJoin:
         assert (type(activation) in kinds) == isinstance(activation, nn.Softplus)
         torch.testing.assert_close(graph(sample()), wanted.detach(), rtol=1e-5, atol=1e-6)
 
-    def test_leaves_what_is_read_twice(self) -> None:
+    def test_what_is_read_twice_and_what_runs_twice(self) -> None:
         torch.manual_seed(0)
         plain = Behind()
         wanted, graph = plain(sample()), traced(plain)
-        assert join_convolutions(graph, sample()[:1]) == 2
-        assert type(graph.get_submodule("one")) is nn.Conv2d
+        assert join_convolutions(graph, sample()[:1]) == 4
+        behind = [part.activation[0] for part in graph.modules() if isinstance(part, JoinedConv2d)]
+        assert sorted(behind) == ["hardtanh", "none", "relu", "relu"]
+        assert len({id(part.weight) for part in graph.modules() if isinstance(part, JoinedConv2d)}) == 3
         torch.testing.assert_close(graph(sample()), wanted.detach(), rtol=1e-5, atol=1e-6)
 
     def test_reflected_borders_stay(self) -> None:

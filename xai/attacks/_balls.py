@@ -12,6 +12,7 @@ from xai.attacks._random import normal, uniform
 from xai.errors import NameLookupError, RangeError
 
 NORMS = ("linf", "l2", "l1")
+DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
 _TINY = 1e-12
 _SPARSE = 0.05  # share of the pixels that one step of an l1 attack changes
 Eps = float | Tensor

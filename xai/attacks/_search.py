@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xai.attacks._balls import Eps, project, random_start, wide
+from xai.attacks._losses import margin
 from xai.core.classifier import Classifier
 from xai.errors import Stopped, UnsupportedModelError
 
@@ -88,6 +89,12 @@ class Search:
             return logits.argmax(1) == wanted
         truth = logits.gather(1, self.labels[rows][:, None])[:, 0]
         return truth < logits.amax(1)
+
+    def past(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Return how far answers (n, K) are past the decision boundary (n,), in logits: above 0 for adversarials."""
+        if self.wanted is not None:
+            return -margin(logits, self.wanted[rows])
+        return margin(logits, self.labels[rows])
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits without gradients, averaged over `samples`."""

@@ -7,15 +7,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.attacks._balls import length
+from xai.attacks._balls import DUAL, length, steepest, wide
 from xai.attacks._base import ATTACKS, Attack, Cost
 from xai.attacks._nearest import BISECTIONS, Nearest
-from xai.attacks._planes import step_to_plane
 from xai.attacks._search import Search
 from xai.attacks._steps import check_count
 from xai.attacks.apgd_t import next_classes
 from xai.errors import RangeError
 
+_LEAST = 1e-4  # added to every step, as in the authors' code
 _TINY = 1e-12
 
 
@@ -29,11 +29,11 @@ class DeepFool(Attack):
     Args:
         steps: most steps.
         candidates: classes tried at each step, the most likely ones besides the true one.
-        overshoot: share by which the sum of the steps is made longer.
+        overshoot: share by which each step is made longer.
 
     Cost: one forward and one backward row per step and candidate until fooled, and 10 forwards to draw it nearer.
-    Source: Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), algorithm 2. Differs: each step is the smallest one inside
-    the box; what was found is drawn towards the clean picture by bisection.
+    Source: Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), algorithm 2. Differs: the overshoot applies to each
+    step and the box cuts after each; what was found is drawn towards the clean picture by bisection.
     """
 
     name: ClassVar[str] = "deepfool"
@@ -83,19 +83,11 @@ def _nearest_step(search: Search, rows: Tensor, images: Tensor, classes: Tensor)
     """Return the smallest step (n, C, h, w) to a linearised boundary towards one of the classes (n, T)."""
     count, tried = classes.shape
     numbers = torch.arange(count, device=rows.device).repeat_interleave(tried)
-    points = images[numbers]
-    gaps, slopes = _slopes(search, points, search.labels[rows][numbers], classes.flatten())
-    steps = step_to_plane(points.flatten(1), slopes.flatten(1), -gaps, search.norm)
-    reached = (steps * slopes.flatten(1)).sum(1)
-    sizes = length(steps, search.norm) * (-gaps / reached.clamp_min(_TINY)).clamp_min(1)
-    choice = sizes.nan_to_num(torch.inf).view(count, tried).argmin(1)
+    gaps, slopes = _slopes(search, images[numbers], search.labels[rows][numbers], classes.flatten())
+    sizes = gaps.abs() / length(slopes, DUAL[search.norm]).clamp_min(_TINY) + _LEAST
+    choice = sizes.view(count, tried).argmin(1)
     picked = torch.arange(count, device=rows.device) * tried + choice
-    return steps[picked].view_as(images)
-
-
-def _gap(pair: Tensor, logits: Tensor) -> Tensor:
-    """Return the first logit of each pair less the second."""
-    return -logits.gather(1, pair).diff(dim=1)[:, 0]
+    return steepest(slopes[picked], search.norm) * wide(sizes[picked], images)
 
 
 def _slopes(search: Search, points: Tensor, truth: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +97,12 @@ def _slopes(search: Search, points: Tensor, truth: Tensor, classes: Tensor) -> t
     for start in range(0, len(points), size):
         part = slice(start, start + size)
         pair = torch.stack([classes[part], truth[part]], 1)
-        _, gap, slope = search.gradient(points[part], partial(_gap, pair))
+        _, gap, slope = search.gradient(points[part], partial(_difference, pair))
         gaps.append(gap)
         slopes.append(slope)
     return torch.cat(gaps), torch.cat(slopes)
+
+
+def _difference(pair: Tensor, logits: Tensor) -> Tensor:
+    """Return the logit of the first class of each pair (m, 2) less that of the second."""
+    return -logits.gather(1, pair).diff(dim=1)[:, 0]

@@ -8,15 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.attacks._balls import length, project, steepest
+from xai.attacks._balls import DUAL, length, project, steepest
 from xai.attacks._base import ATTACKS, Attack, Cost
-from xai.attacks._losses import margin
 from xai.attacks._nearest import BISECTIONS, Nearest
 from xai.attacks._search import Search
 from xai.attacks._steps import check_count
 from xai.errors import RangeError
 
-_DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
 _LAST_GAMMA, _LAST_STEP = 0.001, 0.01
 _TINY = 1e-12
 
@@ -69,7 +67,7 @@ class FMN(Attack):
         images = search.clean
         radius = torch.full((len(rows),), torch.inf, dtype=images.dtype, device=images.device)
         for k in range(self.steps):
-            logits, gap, gradient = search.gradient(images, partial(_score, search, rows=rows))
+            logits, gap, gradient = search.gradient(images, partial(search.past, rows=rows))
             fooled = search.fooled(logits, rows)
             stay = nearest.take(rows, images, fooled)
             rows, images, gap, gradient, radius, fooled = (
@@ -85,13 +83,6 @@ class FMN(Attack):
             images = project(images + step * steepest(gradient, "l2"), search.clean[rows], radius, search.norm)
         nearest.take(rows, images, search.fooled(search.logits(images), rows))
         nearest.narrow()
-
-
-def _score(search: Search, logits: Tensor, rows: Tensor) -> Tensor:
-    """Return how far the answer is past the boundary: above 0 for adversarials."""
-    if search.wanted is not None:
-        return -margin(logits, search.wanted[rows])
-    return margin(logits, search.labels[rows])
 
 
 def _inward(images: Tensor, gradient: Tensor) -> Tensor:
@@ -113,7 +104,7 @@ def _radius(
     """Return the next radii (n,): smaller where fooled, larger where fooled before, to the boundary where never."""
     norm, clean = nearest.search.norm, nearest.search.clean[rows]
     least = nearest.sizes[rows].to(radius)
-    slope = length(gradient, _DUAL[norm]).clamp_min(_TINY)
+    slope = length(gradient, DUAL[norm]).clamp_min(_TINY)
     reach = (length(images - clean, norm) + gap.abs() / slope) * (1 + gamma)
     missed = torch.where(least.isfinite(), radius * (1 + gamma), reach)
     found = torch.where(fooled, torch.minimum(radius * (1 - gamma), least), missed)

@@ -17,6 +17,7 @@ from xai.errors import RangeError
 
 _HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries of 10,000 behind which the share halves
 _TINY = 1e-12
+_CLEARLY = 1e-5  # what rounding may change must not decide: answers would depend on the batch
 
 
 @ATTACKS.register("square")
@@ -70,7 +71,7 @@ class Square(Attack):
                 return
             tried = move.change(images, rows, self._side(search, query), query)
             values = self._values(search, tried, rows)
-            better = values > best
+            better = values > best + _CLEARLY * (1 + best.abs())
             images = torch.where(wide(better, images).bool(), tried, images)
             best = torch.where(better, values, best)
 

@@ -92,8 +92,8 @@ def join_convolutions(module: torch.fx.GraphModule, sample: Tensor) -> int:
     if graph is None:
         return 0
     found = _padded(graph, sample)
-    for node, pads in found:
-        _replace(module, node, pads)
+    for number, (node, pads) in enumerate(found):
+        _replace(module, node, pads, f"joined_{number}")
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     module.recompile()
@@ -101,13 +101,12 @@ def join_convolutions(module: torch.fx.GraphModule, sample: Tensor) -> int:
 
 
 def _padded(graph: Graph, sample: Tensor) -> list[tuple[Node, Pads]]:
-    """Return the convolutions that run once, with the padding that reproduces what they do on the sample."""
-    targets = [str(node.target) for node in graph.nodes if node.op == "call_module"]
+    """Return where convolutions run, with the padding that reproduces what they do on the sample."""
     found: list[tuple[Node, Pads]] = []
 
     def look(node: Node, before: Any, after: Any) -> None:
         part = graph.part(node)
-        if isinstance(part, nn.Conv2d) and targets.count(str(node.target)) == 1 and len(node.args) == 1:
+        if isinstance(part, nn.Conv2d) and len(node.args) == 1:
             pads = _reproducing(part, before, after)
             found.extend([(node, pads)] if pads is not None else [])
 
@@ -125,15 +124,15 @@ def _reproducing(conv: nn.Conv2d, before: Tensor, after: Tensor) -> Pads | None:
     return None
 
 
-def _replace(module: torch.fx.GraphModule, node: Node, pads: Pads) -> None:
-    """Put the joined convolution in the place of the plain one and of the activation behind it."""
+def _replace(module: torch.fx.GraphModule, node: Node, pads: Pads, name: str) -> None:
+    """Put a joined convolution in the place of the plain one and of the activation behind it; weights are shared."""
     conv = module.get_submodule(str(node.target))
     assert isinstance(conv, nn.Conv2d)
     behind = next(iter(node.users)) if len(node.users) == 1 else None
     activation = None if behind is None else _activation(module, behind)
     joined = JoinedConv2d(conv, pads, activation)
-    parent, _, leaf = str(node.target).rpartition(".")
-    setattr(module.get_submodule(parent), leaf, joined)
+    module.add_submodule(name, joined)
+    node.target = name
     if behind is not None and activation is not None:
         behind.replace_all_uses_with(node)
         module.graph.erase_node(behind)
