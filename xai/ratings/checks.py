@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from captum.metrics import infidelity, sensitivity_max
 from scipy import stats
 from torch import Tensor, nn
 
@@ -20,7 +19,6 @@ from xai.ratings.subject import Subject
 CONTROLS = 32  # random maps, all of which must be beaten: a random map does so in 1 of 33 cases
 ALIKE, SAME = 0.7, 0.9  # rank correlation to the map of random weights that makes it doubtful, or worthless
 COPIES, FEW_COPIES, MANY_ROWS = 8, 3, 100  # noisy copies; fewer for methods that need more rows than this
-NUDGES, NUDGE = 32, 1 / 255  # copies with noise of one step of 8 bits, to see whether the map predicts small changes
 NOISE = 0.02  # standard deviation of the noise, in pixels of [0, 1]
 
 
@@ -56,14 +54,11 @@ def faithfulness(subject: Subject, origin: Check, tick: Callable[[], None]) -> t
     maps = torch.cat([heat[None], others, moved_copies(heat, CONTROLS, draws)])
     own, middle, edges, *moved = removal_curves(subject.score, subject.image, maps, generator=draws, tick=tick)
     gaps = torch.tensor([curve.gap for curve in moved])
-    found = [
-        _against_random(own, gaps, origin, infidelity_of(subject)),
-        _against_simple(own, middle, edges, float(gaps.std())),
-    ]
+    found = [_against_random(own, gaps, origin), _against_simple(own, middle, edges, float(gaps.std()))]
     return found, own
 
 
-def _against_random(own: Curves, gaps: Tensor, origin: Check, unexplained: float) -> Check:
+def _against_random(own: Curves, gaps: Tensor, origin: Check) -> Check:
     beaten = int((gaps < own.gap).sum())
     values = {
         "gap": own.gap,
@@ -71,7 +66,6 @@ def _against_random(own: Curves, gaps: Tensor, origin: Check, unexplained: float
         "p": (1 + CONTROLS - beaten) / (1 + CONTROLS),
         "deletion": float(own.most_first.mean()),
         "insertion": float(1 - own.least_first.mean()),
-        "infidelity": unexplained,
     }
     figure = f"it ranks pixels better than {beaten} of {CONTROLS} random maps of its kind"
     clear = float(own.gap - gaps.mean()) >= 2 * float(gaps.std())  # asked of maps whose origin nobody can check
@@ -100,57 +94,18 @@ def stability(subject: Subject) -> list[Check]:
         return []
     cost = subject.explainer.cost
     count = COPIES if cost.forward + cost.backward <= MANY_ROWS else FEW_COPIES
-    maps, worst = noisy_maps(subject, count)
+    noise = NOISE * torch.randn(count, *subject.image.shape[1:], generator=subject.draws(2))
+    copies = (subject.image + noise.to(subject.image)).clamp(0, 1)
+    maps = subject.again(copies, keys=[subject.key] * count)
     likeness = [pearson(one, subject.heatmap) for one in maps]
     mean = sum(likeness) / count
-    values = {"correlation": mean, "lowest correlation": min(likeness), "max-sensitivity": worst}
+    size = float(subject.heatmap.norm())
+    worst = float((maps - subject.heatmap).flatten(1).norm(dim=1).max()) / max(size, 1e-12)
+    values = {"correlation": mean, "lowest correlation": min(likeness), "largest relative change": worst}
     verdict = "trust" if mean >= 0.75 else "doubt"
     words = "stays the same" if verdict == "trust" else "changes"
     reason = f"under noise of {NOISE:.0%}, the map {words}: correlation {mean:.2f} over {count} copies"
     return [Check("stability", verdict, reason, values), _beyond_noise(maps, subject.heatmap)]
-
-
-def noisy_maps(subject: Subject, count: int) -> tuple[Tensor, float]:
-    """Return maps (count, h, w) of copies under small noise, and captum's max-sensitivity of them.
-
-    That is the largest change of the map, as a share of its norm. Source: Yeh et al. 2019 (arXiv 1901.09392).
-    """
-    made: list[Tensor] = []
-
-    def perturb(images: Tensor) -> Tensor:
-        noise = NOISE * torch.randn(len(images), *subject.image.shape[1:], generator=subject.draws(2))
-        return (images + noise.to(images)).clamp(0, 1)
-
-    def explained(images: tuple[Tensor, ...]) -> tuple[Tensor]:
-        if len(images[0]) == 1 and torch.equal(images[0], subject.image):
-            return (subject.heatmap[None],)
-        made.append(subject.again(images[0], keys=[subject.key] * len(images[0])))
-        return (made[-1],)
-
-    worst = sensitivity_max(explained, subject.image, perturb_func=perturb, n_perturb_samples=count)
-    return torch.cat(made), float(worst[0])
-
-
-def infidelity_of(subject: Subject) -> float:
-    """Return captum's infidelity of the map under noise, at its best scale, as a share of doing without it.
-
-    0: the map predicts what small changes of the pixels do to the score; 1: it says nothing about that. Source: Yeh et
-    al. 2019 (arXiv 1901.09392). Differs: one factor for the whole map is free, because most maps have no unit.
-    """
-
-    def perturb(images: Tensor) -> tuple[Tensor, Tensor]:
-        noise = NUDGE * torch.randn(len(images), *subject.image.shape[1:], generator=subject.draws(6)).to(images)
-        return noise, images - noise
-
-    def asked(attribution: Tensor, *, normalize: bool) -> float:
-        found = infidelity(
-            subject.score, perturb, subject.image, attribution, n_perturb_samples=NUDGES, normalize=normalize
-        )
-        return float(found[0])
-
-    spread = subject.heatmap.expand(1, *subject.image.shape[1:]) / subject.image.shape[1]
-    without = asked(torch.zeros_like(subject.image), normalize=False)
-    return asked(spread.to(subject.image), normalize=True) / max(without, 1e-30)
 
 
 def _beyond_noise(maps: Tensor, heatmap: Tensor) -> Check:
