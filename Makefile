@@ -7,7 +7,7 @@ NEEDS := pyproject.toml constraints.txt
 LOCKED := pretrained,app,report,pdf,docs,bench,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install app test check bench train-examples figures lock clean
+.PHONY: help install app test torture check bench train-examples figures lock clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -34,8 +34,11 @@ install: $(VENV)/.user  ## set up .venv with xai, the pretrained model and the d
 app: $(VENV)/.user  ## open the dashboard in the browser (PORT=8502 for another port)
 	@$(BIN)/streamlit run app.py $(if $(PORT),--server.port $(PORT))
 
-test: $(VENV)/.dev  ## run all tests, two at a time (ARGS="tests/core" for some)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+test: $(VENV)/.dev  ## run the tests, two at a time, without the slow ones (ARGS="tests/core" for some)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)
+
+torture: $(VENV)/.dev  ## run the slow tests: known networks whole, official AutoAttack, error rates by simulation
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope -m slow $(ARGS)
 
 check: $(VENV)/.dev  ## lint and types
 	@$(BIN)/ruff check .

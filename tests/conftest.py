@@ -1,4 +1,4 @@
-"""What every test gets: two threads, no window system, and a reason for each skipped test."""
+"""What every test gets: one thread, no window system, and a reason for each skipped test."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 mpl.use("Agg")
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tests run side by side: more threads than cores wait for each other
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -83,6 +83,14 @@ class GapCnn(nn.Module):
         return self.head(maps.mean((2, 3)))
 
 
+def fragile(share: float = 1.0) -> GapCnn:
+    """Return a network whose answers to `pictures` lie near their borders: attacks fool it, unlike a random one."""
+    net = GapCnn().eval()
+    with torch.no_grad():
+        net.head.bias -= share * net(pictures(24)).mean(0)
+    return net
+
+
 def inplace_relu() -> nn.Module:
     """Return a ReLU that overwrites what it is given."""
     return nn.ReLU(inplace=True)

@@ -120,8 +120,18 @@ def test_refuses_a_network_that_lacks_what_it_needs_and_leaves_it_alone(method: 
     assert_same(before, snapshot(classifier.module))
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("case", ["gap", "batch norm", "sigmoid", "planted vit", "planted attention", "planted swin"])
+MANY_ROWS = {"kernelshap", "lime", "occlusion", "rise"}
+CASES = ("gap", "batch norm", "sigmoid", "planted vit", "planted attention", "planted swin")
+
+
+@pytest.mark.parametrize(
+    ("method", "case"),
+    [
+        pytest.param(method, case, marks=[pytest.mark.slow] if method in MANY_ROWS and case != "gap" else [])
+        for method in METHODS
+        for case in CASES
+    ],
+)
 def test_batch_size_and_order_change_nothing(method: str, case: str) -> None:
     if not works(method, case):
         pytest.skip("the network lacks what the method needs")

@@ -206,3 +206,19 @@ def test_a_class_written_anew_under_its_old_name_is_prepared_anew() -> None:
         classifier = Classifier(make(sign))
         found = prepare(classifier, images).logits(images)
         torch.testing.assert_close(found, classifier.logits(images).detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_functions_that_a_module_holds_make_it_another_one_to_prepare() -> None:
+    class Net(nn.Module):
+        def __init__(self, last: Callable[[torch.Tensor], torch.Tensor]) -> None:
+            super().__init__()
+            self.net, self.last = GapCnn(), last
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.last(self.net(images))
+
+    images = pictures(2)
+    for last in (torch.abs, torch.neg, lambda logits: 2 * logits):
+        classifier = Classifier(Net(last).eval())
+        found = prepare(classifier, images).logits(images)
+        torch.testing.assert_close(found, classifier.logits(images).detach(), atol=1e-4, rtol=1e-4)

@@ -177,6 +177,7 @@ def test_class_pictures_are_of_their_class(model: str, tmp_path: Path) -> None:
         assert found.objective[-1] > found.objective[0], label
 
 
+@pytest.mark.slow
 def test_a_class_picture_of_the_pretrained_network(tmp_path: Path) -> None:
     classifier = xai.load("efficientnet_lite0")
     found = xai.deep_dream(classifier, target="zebra")

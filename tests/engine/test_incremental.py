@@ -180,7 +180,12 @@ def test_a_window_as_large_as_the_picture() -> None:
     assert "run whole" in engine.notes[0]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121", "googlenet", "vgg11", "efficientnet_b0"])
+SLOW_NETWORKS = ("densenet121", "googlenet", "vgg11", "efficientnet_b0")
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v2", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_NETWORKS)]
+)
 def test_torchvision(name: str) -> None:
     torch.manual_seed(0)
     settings = {"init_weights": False} if name in {"googlenet", "vgg11"} else {}

@@ -60,7 +60,12 @@ def test_equals_captum(module: nn.Module, window: tuple[int, int], stride: tuple
     torch.testing.assert_close(found, captum(module, images, 1, window, stride, 0), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vgg11", "efficientnet_lite0"])
+SLOW_NETWORKS = ("resnet18", "mobilenet_v2", "vgg11")
+
+
+@pytest.mark.parametrize(
+    "name", ["efficientnet_lite0", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_NETWORKS)]
+)
 def test_equals_captum_on_known_networks(name: str) -> None:
     torch.manual_seed(0)
     if name == "efficientnet_lite0":

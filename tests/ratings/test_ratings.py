@@ -39,6 +39,7 @@ def by_name(rating: xai.Rating, name: str) -> xai.Check:
     return next(check for check in rating.checks[0] if check.name == name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("origin", ["gradcam", "of unknown origin"])
 def test_random_maps_and_maps_of_another_class_are_rejected_in_95_of_100(origin: str) -> None:
     model, kept = PlantedCnn(), []

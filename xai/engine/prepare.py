@@ -2,6 +2,7 @@
 
 import copy
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -76,7 +77,7 @@ def prepare(classifier: Classifier, images: Tensor, precision: str = "fp32") -> 
     key = (
         classifier.fingerprint,
         fingerprint_module(classifier.module, fresh=True),
-        frozenset(map(type, parts_of(classifier.module))),  # a class written anew under its old name is another one
+        _code(classifier.module),
         str(classifier.device),
         tuple(images.shape[1:]),
     )
@@ -87,6 +88,17 @@ def prepare(classifier: Classifier, images: Tensor, precision: str = "fp32") -> 
         while len(_cache) > _KEPT:
             _cache.popitem(last=False)
     return full if precision == "fp32" else _lowered(full, sample, precision)
+
+
+def _code(module: nn.Module) -> tuple[Any, ...]:
+    """Return what the fingerprint does not see: the classes (one written anew is another one) and functions held."""
+    parts = parts_of(module)
+    held = [(k, name, v) for k, part in enumerate(parts) for name, v in part.__dict__.items() if _is_code(v)]
+    return tuple(map(type, parts)), tuple(held)
+
+
+def _is_code(value: Any) -> bool:
+    return callable(value) and isinstance(value, Hashable) and not isinstance(value, nn.Module | Tensor)
 
 
 def _full(classifier: Classifier, sample: Tensor) -> Prepared:
