@@ -17,6 +17,7 @@ from xai.errors import RangeError
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8  # of Adam
 _CHECKS, _PROGRESS = 10, 0.9999  # an unfinished run ends when a tenth of its steps gains less than this
 _GROWTH = 10.0
+_SHARE = 0.1  # of the way to the border, by first order, that one step may go
 
 
 @ATTACKS.register("cw")
@@ -27,15 +28,16 @@ class CarliniWagner(Attack):
     Args:
         steps: most steps for each weight.
         searches: weights tried, by bisection.
-        rate: of Adam, in the scale of pixels.
+        rate: of Adam, in the scale of pixels, at most.
         weight: of the margin at first.
         confidence: margin in logits that adversarials have to reach.
 
     Cost: one forward and one backward row per step and weight, and 10 forwards to draw it nearer; pictures leave a
     weight that makes no progress.
     Source: Carlini & Wagner 2017 (arXiv 1608.04644), section V. Differs: pixels are optimised as they are and cut at
-    the box, because the tangent of the original cannot move pixels that are exactly 0 or 1; each picture ends its runs
-    by itself; what was found is drawn towards the clean picture by bisection, unless `confidence` is above 0; with
+    the box, because the tangent of the original cannot move pixels that are exactly 0 or 1; near the border steps are
+    shorter than `rate`, because one that jumps over it says nothing about the weight; each picture ends its runs by
+    itself; what was found is drawn towards the clean picture by bisection, unless `confidence` is above 0; with
     `eps`, fooled pictures leave at once.
     """
 
@@ -76,18 +78,27 @@ class CarliniWagner(Attack):
         nearest = Nearest(search)
         weight = torch.full((len(search.clean),), self.weight, dtype=search.clean.dtype, device=search.clean.device)
         low, high = torch.zeros_like(weight), torch.full_like(weight, torch.inf)
+        rate = self._rates(search)
         for _ in range(self.searches):
             rows = nearest.open()
             if not len(rows):
                 return
-            found = self._descend(nearest, rows, weight)
+            found = self._descend(nearest, rows, weight, rate)
             high = torch.where(found, torch.minimum(high, weight), high)
             low = torch.where(found, low, torch.maximum(low, weight))
             weight = torch.where(high.isfinite(), (low + high) / 2, weight * _GROWTH)
         if not self.confidence:
             nearest.narrow()
 
-    def _descend(self, nearest: Nearest, rows: Tensor, weight: Tensor) -> Tensor:
+    def _rates(self, search: Search) -> Tensor:
+        """Return the rate for each picture (N,)."""
+        rows = torch.arange(len(search.clean), device=search.clean.device)
+        _, gap, slope = search.gradient(search.clean, partial(self._short, search, rows=rows))
+        slope = slope.flatten(1)
+        way = _SHARE * gap / (slope.norm(dim=1) * slope.shape[1] ** 0.5)
+        return torch.where(way > 0, way, torch.inf).clamp_max(self.rate)
+
+    def _descend(self, nearest: Nearest, rows: Tensor, weight: Tensor, rate: Tensor) -> Tensor:
         """Run Adam at one weight for each picture; return which were fooled on the way, for all pictures (N,)."""
         search, found = nearest.search, torch.zeros_like(nearest.sizes, dtype=torch.bool)
         images = search.clean[rows]
@@ -106,7 +117,8 @@ class CarliniWagner(Attack):
             first = _FIRST * first + (1 - _FIRST) * gradient
             second = _SECOND * second + (1 - _SECOND) * gradient.square()
             spread = (second / (1 - _SECOND ** (k + 1))).sqrt() + _TINY
-            images = (images - self.rate / (1 - _FIRST ** (k + 1)) * first / spread).clamp(0, 1)
+            step = wide(rate[rows], images) / (1 - _FIRST ** (k + 1)) * first / spread
+            images = (images - step).clamp(0, 1)
             if not bool(stay.all()):
                 rows, images, first, second, last = (v[stay] for v in (rows, images, first, second, last))
             if not len(rows):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xai.attacks._balls import length, steepest, wide
 from xai.attacks._base import ATTACKS, Attack, Cost
-from xai.attacks._losses import cross_entropy
+from xai.attacks._losses import cross_entropy, margin
 from xai.attacks._nearest import BISECTIONS, Nearest
 from xai.attacks._random import normal
 from xai.attacks._search import Search
@@ -18,6 +18,7 @@ from xai.attacks._steps import check_count
 from xai.errors import RangeError
 
 _LAST_STEP = 0.01
+_TRACE = 1e-6
 _TINY = 1e-12
 
 
@@ -36,7 +37,8 @@ class DDN(Attack):
 
     Cost: one forward and one backward row per step, and 10 forwards to draw it nearer.
     Source: Rony et al. 2019 (arXiv 1811.09600), algorithm 1. Differs: what was found is drawn towards the clean picture
-    by bisection, unless rounded; with `eps`, fooled pictures leave at once.
+    by bisection, unless rounded; where the cross-entropy is saturated the margin gives the direction; with `eps`,
+    fooled pictures leave at once.
     """
 
     name: ClassVar[str] = "ddn"
@@ -100,9 +102,12 @@ class DDN(Attack):
 
 
 def _score(search: Search, logits: Tensor, rows: Tensor) -> Tensor:
+    """Return the cross-entropy; where it is saturated, a trace of the margin gives the direction."""
     if search.wanted is not None:
-        return -cross_entropy(logits, search.wanted[rows])
-    return cross_entropy(logits, search.labels[rows])
+        wanted = search.wanted[rows]
+        return -cross_entropy(logits, wanted) - _TRACE * margin(logits, wanted)
+    labels = search.labels[rows]
+    return cross_entropy(logits, labels) + _TRACE * margin(logits, labels)
 
 
 def _direction(search: Search, rows: Tensor, gradient: Tensor, k: int) -> Tensor:

@@ -117,7 +117,7 @@ def warped(images: Tensor, angle: float, down: float, across: float, fill: float
     matrix = torch.tensor(
         [[math.cos(turn), -math.sin(turn) * height / width], [math.sin(turn) * width / height, math.cos(turn)]]
     )
-    moved = -matrix @ torch.tensor([[2 * across], [2 * down]])
+    moved = -matrix @ torch.tensor([[2.0 * across], [2.0 * down]])
     theta = torch.cat([matrix, moved], 1).to(images).expand(len(images), 2, 3)
     places = F.affine_grid(theta, list(images.shape), align_corners=False)
     return (F.grid_sample(images - fill, places, align_corners=False) + fill).clamp(0, 1)
