@@ -1,226 +1,284 @@
-"""The layers that bounds know: each passes a box forward and a linear function backward.
+"""The layers that bounds know: each passes a box forward and linear functions backward.
 
-Backward, `weights` (n, S, *out) are S linear functions of an output for each of n pictures; what comes back are linear
-functions of the inputs, and constants (n, S), that are never above them inside the boxes: lower bounds.
+Backward, what comes back are linear functions of the inputs and constants (S, R) that are never above the given ones
+inside the boxes: lower bounds.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_input
+
+from xai.bounds._rows import Field, Rows
+from xai.core.hooks import gradients_on
 
 Box = tuple[Tensor, Tensor]
-Linear = tuple[list[Tensor], Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Input:
-    """What a layer reads: its shape without the batch, for relaxed layers also its box (n, *shape)."""
-
-    shape: torch.Size
-    box: Box | None = None
+Back = tuple[list[Rows], Tensor | None]
+Shapes = Sequence[torch.Size]
 
 
 class Op(ABC):
     """One layer.
 
-    `relaxed` layers are not linear and need the box of their input on the way back; `mixes` says whether an output
-    reads several inputs, so that boxes of one such layer behind another are loose.
+    Attributes:
+        relaxed: not linear; needs the box of its input on the way back.
+        mixing: an output depends on several inputs, so that boxes behind two of them are not exact.
+        terms: how many products an output sums up.
     """
 
     relaxed: bool = False
-    mixes: bool = True
+    mixing: bool = False
+    terms: int = 2
 
     @abstractmethod
     def interval(self, boxes: Sequence[Box]) -> Box:
         """Return a box (n, *out) that holds every output for inputs in boxes."""
 
     @abstractmethod
-    def back(self, weights: Tensor, inputs: Sequence[Input]) -> Linear:
-        """Return linear functions of each input (n, S, *in) and a constant (n, S)."""
+    def size(self, sizes: Sequence[Tensor]) -> Tensor:
+        """Return what an output's terms can sum up to in absolute value, for inputs of at most these."""
+
+    @abstractmethod
+    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+        """Return linear functions of each input (shapes without the batch), and constants."""
+
+    def seed(self, image: Tensor, place: Tensor, shape: torch.Size, before: torch.Size) -> tuple[Rows, Tensor] | None:
+        """Return single outputs as functions of the input, and constants (1, R); None when there is no short way."""
+        return None
+
+    def field(self, box: Box) -> Field | None:
+        """Return what `back` needs to know about the box of its input."""
+        return None
+
+    def unsure(self, box: Box) -> Tensor:
+        """Return where a tighter box of the input may help."""
+        return torch.zeros_like(box[0], dtype=torch.bool)
 
 
-def _rows(weights: Tensor) -> Tensor:
-    """Return (n S, *out)."""
-    return weights.flatten(0, 1)
-
-
-def _unrows(weights: Tensor, like: Tensor) -> Tensor:
-    """Return (n, S, *in) of (n S, *in)."""
-    return weights.view(*like.shape[:2], *weights.shape[1:])
+def total(terms: Tensor) -> Tensor:
+    """Return the sums (S, R) of terms (*window, S, R)."""
+    return terms.flatten(0, -3).sum(0)
 
 
 @dataclass(eq=False)
 class Dense(Op):
-    """weight x + bias on the last axis."""
+    """weight x + bias."""
 
     weight: Tensor
-    bias: Tensor | None
+    bias: Tensor
+    mixing = True
+
+    def __post_init__(self) -> None:
+        """Count the terms."""
+        self.terms = self.weight.shape[1] + 1
 
     def interval(self, boxes: Sequence[Box]) -> Box:
         """Middle and radius."""
-        (low, high), bias = boxes[0], self.bias
-        middle, radius = F.linear((low + high) / 2, self.weight, bias), F.linear((high - low) / 2, self.weight.abs())
+        low, high = boxes[0]
+        middle, radius = F.linear((low + high) / 2, self.weight, self.bias), (high - low) / 2
+        radius = F.linear(radius, self.weight.abs())
         return middle - radius, middle + radius
 
-    def back(self, weights: Tensor, inputs: Sequence[Input]) -> Linear:  # noqa: ARG002
+    def size(self, sizes: Sequence[Tensor]) -> Tensor:
+        """Absolute weights."""
+        return F.linear(sizes[0], self.weight.abs(), self.bias.abs())
+
+    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
         """Multiply by the weight."""
-        constant = weights.new_zeros(weights.shape[:2])
-        if self.bias is not None:
-            constant = (weights * self.bias).flatten(2).sum(2)
-        return [weights @ self.weight], constant
+        values = rows.values.flatten(1)
+        found = torch.unflatten(self.weight.T @ values, 1, rows.values.shape[1:])
+        return [rows.having(found)], (self.bias @ values).view(rows.values.shape[1:])
+
+    def seed(self, image: Tensor, place: Tensor, shape: torch.Size, before: torch.Size) -> tuple[Rows, Tensor]:
+        """Take rows of the weight."""
+        return Rows(self.weight[place].T[:, None], image), self.bias[place][None]
 
 
 @dataclass(eq=False)
 class Conv(Op):
-    """A convolution; backward it is a transposed one, never a dense matrix."""
+    """A convolution; backward it is a transposed one, over windows where they are small, never a dense matrix."""
 
     weight: Tensor
-    bias: Tensor | None
-    settings: dict[str, Any]
+    bias: Tensor
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]  # left, right, top, bottom, as in F.pad
+    dilation: tuple[int, int]
+    groups: int
+    mixing = True
+
+    def __post_init__(self) -> None:
+        """Lay the weight out for the way back: (kh, kw, groups, in, out)."""
+        parts = torch.unflatten(self.weight, 0, (self.groups, -1))
+        self.parts = parts.permute(3, 4, 0, 2, 1).contiguous()
+        self.terms = self.weight[0].numel() + 1
+
+    def _forward(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(F.pad(maps, self.padding), weight, bias, self.stride, 0, self.dilation, self.groups)
 
     def interval(self, boxes: Sequence[Box]) -> Box:
         """Middle and radius."""
         low, high = boxes[0]
-        middle = F.conv2d((low + high) / 2, self.weight, self.bias, **self.settings)
-        radius = F.conv2d((high - low) / 2, self.weight.abs(), **self.settings)
+        middle = self._forward((low + high) / 2, self.weight, self.bias)
+        radius = self._forward((high - low) / 2, self.weight.abs(), None)
         return middle - radius, middle + radius
 
-    def back(self, weights: Tensor, inputs: Sequence[Input]) -> Linear:
+    def size(self, sizes: Sequence[Tensor]) -> Tensor:
+        """Absolute weights."""
+        return self._forward(sizes[0], self.weight.abs(), self.bias.abs())
+
+    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
         """Convolve transposed."""
-        rows = _rows(weights)
-        size = (len(rows), *inputs[0].shape)
-        found = conv2d_input(size, self.weight, rows, **self.settings)  # type: ignore[no-untyped-call]
-        constant = weights.new_zeros(weights.shape[:2])
-        if self.bias is not None:
-            constant = (weights.sum((3, 4)) * self.bias).sum(2)
-        return [_unrows(found, weights)], constant
+        constant = (self.bias @ rows.values.sum((1, 2)).flatten(1)).view(rows.values.shape[-2:])
+        spread = self._transposed(rows.values)
+        left, _, top, _ = self.padding
+        if rows.corner is None:
+            height, width = shapes[0][1:]
+            short = (0, 0, 0, 0, 0, left + width - spread.shape[2], 0, top + height - spread.shape[1])
+            spread = F.pad(spread, short)[:, top:, left:]  # cut or filled to what the layer reads
+            return [rows.having(spread)], constant
+        corner = rows.corner * self._pair(self.stride, rows.corner) - self._pair((top, left), rows.corner)
+        return [rows.having(spread, corner).masked(shapes[0]).fitting(shapes[0])], constant
+
+    def _pair(self, values: tuple[int, int], like: Tensor) -> Tensor:
+        return torch.tensor(values, device=like.device)[:, None]
+
+    def _transposed(self, values: Tensor) -> Tensor:
+        """Return (in, H, W, S, R) of (out, h, w, S, R), before the padding is cut off."""
+        (kh, kw), (sh, sw), (dh, dw) = self.weight.shape[2:], self.stride, self.dilation
+        h, w = values.shape[1:3]
+        size = ((h - 1) * sh + (kh - 1) * dh + 1, (w - 1) * sw + (kw - 1) * dw + 1)
+        flat = values.reshape(self.groups, len(values) // self.groups, -1)
+        found = values.new_zeros(self.weight.shape[1] * self.groups, *size, *values.shape[3:])
+        for i in range(kh):
+            for j in range(kw):
+                part = torch.matmul(self.parts[i, j], flat).view(found.shape[0], *values.shape[1:])
+                found[:, i * dh : i * dh + (h - 1) * sh + 1 : sh, j * dw : j * dw + (w - 1) * sw + 1 : sw] += part
+        return found
+
+    def seed(self, image: Tensor, place: Tensor, shape: torch.Size, before: torch.Size) -> tuple[Rows, Tensor] | None:
+        """Take the weight itself."""
+        if self.groups > 1 or self.dilation != (1, 1):
+            return None
+        channel, where = place // (shape[1] * shape[2]), place % (shape[1] * shape[2])
+        left, _, top, _ = self.padding
+        corner = torch.stack([where // shape[2], where % shape[2]]) * self._pair(self.stride, place)
+        values = self.weight.permute(1, 2, 3, 0).index_select(3, channel)[:, :, :, None]
+        rows = Rows(values, image, corner - self._pair((top, left), place))
+        return rows.masked(before).fitting(before), self.bias[channel][None]
 
 
 @dataclass(eq=False)
 class Affine(Op):
-    """scale x + shift, per channel (axis 1) or alike for all: batch norm, normalisation, constants."""
+    """scale x + shift, both shaped as the output without the batch or with 1 where they are alike."""
 
     scale: Tensor
     shift: Tensor
-    mixes: bool = False
-
-    def _shaped(self, values: Tensor, dims: int) -> Tensor:
-        return values.view(1, -1, *[1] * (dims - 2)) if values.ndim else values
 
     def interval(self, boxes: Sequence[Box]) -> Box:
         """The ends change places where the scale is negative."""
-        low, high = boxes[0]
-        scale, shift = (self._shaped(v, low.ndim) for v in (self.scale, self.shift))
-        one, other = low * scale + shift, high * scale + shift
+        one, other = (end * self.scale + self.shift for end in boxes[0])
         return torch.minimum(one, other), torch.maximum(one, other)
 
-    def back(self, weights: Tensor, inputs: Sequence[Input]) -> Linear:  # noqa: ARG002
+    def size(self, sizes: Sequence[Tensor]) -> Tensor:
+        """Absolute values."""
+        return sizes[0] * self.scale.abs() + self.shift.abs()
+
+    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
         """Scale."""
-        scale, shift = (self._shaped(v, weights.ndim - 1) for v in (self.scale, self.shift))
-        constant = (weights * shift[None]).flatten(2).sum(2) if shift.ndim else weights.flatten(2).sum(2) * shift
-        return [weights * (scale[None] if scale.ndim else scale)], constant
+        if any(side > 1 for v in (self.scale, self.shift) for side in v.shape[1:]):
+            rows = rows.whole(shapes[0])
+        constant = total(rows.values * self.shift[..., None, None])
+        return [rows.having(rows.values * self.scale[..., None, None], rows.corner)], constant
+
+
+@dataclass(eq=False)
+class Reshape(Op):
+    """Flatten, view and the like."""
+
+    shape: torch.Size
+    terms = 0
+
+    def interval(self, boxes: Sequence[Box]) -> Box:
+        """Both ends go through."""
+        low, high = boxes[0]
+        return low.reshape(-1, *self.shape), high.reshape(-1, *self.shape)
+
+    def size(self, sizes: Sequence[Tensor]) -> Tensor:
+        """As it is."""
+        return sizes[0].reshape(-1, *self.shape)
+
+    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+        """Shape back."""
+        rows = rows.whole(self.shape)
+        return [rows.having(rows.values.reshape(*shapes[0], *rows.values.shape[-2:]))], None
 
 
 @dataclass(eq=False)
 class Mean(Op):
-    """A linear layer whose weights are not negative and that adds nothing: average pooling, flatten, reshape."""
+    """A linear layer whose weights are not negative and that adds nothing: average pooling."""
 
     apply: Callable[[Tensor], Tensor]
-    mixes: bool = True
+    shape: torch.Size
+    mixing = True
 
     def interval(self, boxes: Sequence[Box]) -> Box:
         """Both ends go through."""
         return self.apply(boxes[0][0]), self.apply(boxes[0][1])
 
-    def back(self, weights: Tensor, inputs: Sequence[Input]) -> Linear:
+    def size(self, sizes: Sequence[Tensor]) -> Tensor:
+        """As it is."""
+        return self.apply(sizes[0])
+
+    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
         """Transpose by the chain rule."""
-        rows = _rows(weights)
-        start = rows.new_zeros(len(rows), *inputs[0].shape).requires_grad_()
-        with torch.enable_grad():
-            (found,) = torch.autograd.grad(self.apply(start), start, rows)
-        return [_unrows(found, weights)], weights.new_zeros(weights.shape[:2])
+        rows = rows.whole(self.shape)
+        weights = rows.values.flatten(-2).movedim(-1, 0).contiguous()
+        with gradients_on():
+            start = weights.new_zeros(len(weights), *shapes[0]).requires_grad_()
+            (found,) = torch.autograd.grad(self.apply(start), start, weights.clone())
+        return [rows.having(torch.unflatten(found.movedim(0, -1).contiguous(), -1, rows.values.shape[-2:]))], None
 
 
+@dataclass(eq=False)
 class Add(Op):
-    """The sum of two branches."""
+    """The sum of two branches, or their difference with the sign -1."""
+
+    sign: float = 1.0
+    mixing = True
 
     def interval(self, boxes: Sequence[Box]) -> Box:
         """Add the ends."""
-        return boxes[0][0] + boxes[1][0], boxes[0][1] + boxes[1][1]
+        (low, high), (other_low, other_high) = boxes
+        return (low + other_low, high + other_high) if self.sign > 0 else (low - other_high, high - other_low)
 
-    def back(self, weights: Tensor, inputs: Sequence[Input]) -> Linear:  # noqa: ARG002
+    def size(self, sizes: Sequence[Tensor]) -> Tensor:
+        """Sum."""
+        return sizes[0] + sizes[1]
+
+    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
         """Both branches get the weights."""
-        return [weights, weights], weights.new_zeros(weights.shape[:2])
+        other = rows if self.sign > 0 else rows.having(-rows.values, rows.corner)
+        return [rows, other], None
 
 
-@dataclass(eq=False)
-class Leaky(Op):
-    """max(x, slope x): ReLU for slope 0.
+class Cat(Op):
+    """Branches one after the other along the channels."""
 
-    Where the sign is not known the upper line joins the ends; the lower one has the slope 1 if the upper one is steeper
-    than 1/2 (for ReLU: if upper > -lower) and the slope of the negative side else, which keeps the area small.
-    """
-
-    slope: float = 0.0
-    relaxed: bool = True
+    mixing = True
+    terms = 0
 
     def interval(self, boxes: Sequence[Box]) -> Box:
-        """It is monotone."""
-        low, high = boxes[0]
-        return F.leaky_relu(low, self.slope), F.leaky_relu(high, self.slope)
+        """Join the ends."""
+        return torch.cat([low for low, _ in boxes], 1), torch.cat([high for _, high in boxes], 1)
 
-    def back(self, weights: Tensor, inputs: Sequence[Input]) -> Linear:
-        """Take the lower line where a weight is positive, the upper one where it is negative."""
-        assert inputs[0].box is not None
-        lower, (upper, offset) = self._lines(*inputs[0].box)
-        negative = weights.clamp_max(0)
-        found = torch.addcmul(negative * upper[:, None], weights.clamp_min(0), lower[:, None])
-        return [found], (negative * offset[:, None]).flatten(2).sum(2)
+    def size(self, sizes: Sequence[Tensor]) -> Tensor:
+        """Join."""
+        return torch.cat(list(sizes), 1)
 
-    def _lines(self, low: Tensor, high: Tensor) -> tuple[Tensor, Box]:
-        unknown = (low < 0) & (high > 0)
-        one, leak = torch.ones_like(low), torch.full_like(low, self.slope)
-        sure = torch.where(low >= 0, one, leak)
-        span = torch.where(unknown, high - low, one)
-        upper = torch.where(unknown, (high - self.slope * low) / span, sure)
-        offset = torch.where(unknown, (self.slope - upper) * low, torch.zeros_like(low))
-        lower = torch.where(unknown, torch.where(upper > 0.5, one, leak), sure)
-        return lower, (upper, offset)
-
-
-@dataclass(eq=False)
-class MaxPool(Op):
-    """The largest of each window.
-
-    Below by the input with the largest lower end; above by it too where no other can win, seen where windows do not
-    overlap, and by a constant else.
-    """
-
-    settings: dict[str, Any]
-    relaxed: bool = True
-
-    def interval(self, boxes: Sequence[Box]) -> Box:
-        """It is monotone."""
-        low, high = boxes[0]
-        return F.max_pool2d(low, **self.settings), F.max_pool2d(high, **self.settings)
-
-    def back(self, weights: Tensor, inputs: Sequence[Input]) -> Linear:
-        """Send weights to one input per window; a constant where the winner is not known and the weight negative."""
-        assert inputs[0].box is not None
-        low, high = inputs[0].box
-        best, where = F.max_pool2d(low, **self.settings, return_indices=True)
-        rest = high.flatten(2).scatter(2, where.flatten(2), -torch.inf).view_as(high)
-        apart = self.settings["kernel_size"] == self.settings["stride"]
-        most = F.max_pool2d(high, **self.settings)
-        sure = best >= (F.max_pool2d(rest, **self.settings) if apart else torch.inf)
-        passed = torch.where(sure[:, None], weights, weights.clamp_min(0))
-        constant = ((weights - passed) * most[:, None]).flatten(2).sum(2)
-        places = where[:, None].expand_as(weights).flatten(3)
-        found = weights.new_zeros(*weights.shape[:3], low.shape[2] * low.shape[3])
-        return [found.scatter_add(3, places, passed.flatten(3)).view(*weights.shape[:3], *low.shape[2:])], constant
+    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+        """Each branch gets its channels."""
+        parts = torch.split_with_sizes(rows.values, [shape[0] for shape in shapes])
+        return [rows.having(part, rows.corner) for part in parts], None

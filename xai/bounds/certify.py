@@ -1,14 +1,14 @@
 """Proofs for pictures: margins that no change inside a ball can cross, and bounds of the logits over boxes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xai.bounds._network import Network, network_of
-from xai.bounds.linear import METHODS, MOST, Region, bounds, largest, lower_bounds
+from xai.bounds.linear import METHODS, NORMS
+from xai.bounds.prover import ROUNDING, Prover
 from xai.bounds.result import Certificate
 from xai.bounds.smoothing import Noise, smooth
 from xai.core.classifier import Classifier, as_classifier
@@ -16,74 +16,22 @@ from xai.core.hooks import borrowed
 from xai.core.images import ImageLike
 from xai.core.labels import check_labels
 from xai.core.records import versions
-from xai.core.rows import Progress, ShouldStop, in_chunks, reporting
+from xai.core.rows import Progress, ShouldStop, reporting
 from xai.core.seeds import check_seed, image_key
-from xai.errors import NameLookupError, RangeError, ShapeError
+from xai.errors import NameLookupError, RangeError, ShapeError, UnsupportedModelError
 
-ROUNDING = 1e-9  # of the largest logit: what float64 may have rounded away, many times over
-NORMS = ("linf", "l2", "l1")
 EVERY = (*METHODS, "auto", "smoothing")
-_REAL = (
-    "proven in float64 for real numbers, not for each rounding of the model: margins have to exceed 1e-9 of the "
-    "largest logit"
-)
-
-
-@dataclass(eq=False)
-class Prover:
-    """A network made ready once, for many questions.
-
-    Attributes:
-        network: of the classifier.
-        clip: whether balls are cut to pixels in [0, 1].
-    """
-
-    network: Network
-    clip: bool = True
-
-    @classmethod
-    def of(cls, classifier: Classifier, images: Tensor, *, clip: bool = True) -> "Prover":
-        """Read a classifier; `images` (N, C, h, w) show the size of its input.
-
-        Raises:
-            UnsupportedModelError: a layer that bounds do not know.
-        """
-        with borrowed(classifier.module):
-            return cls(network_of(classifier, images[:1]), clip)
-
-    def margins(self, images: Tensor, labels: Tensor, eps: Tensor, norm: str, method: str) -> Tensor:
-        """Return proven lower bounds (n, K) of true less other logit, NaN at the true class; eps is (n,)."""
-        count = self.network.shape_of(len(self.network.layers)).numel()
-        spec = _specification(labels, count)
-        others = ~torch.nn.functional.one_hot(labels, count).bool()
-        found = torch.full((len(images), count), torch.nan, dtype=torch.float64, device=images.device)
-
-        def run(start: int, stop: int) -> None:
-            region = Region.around(images[start:stop], eps[start:stop], norm, clip=self.clip)
-            below = lower_bounds(self.network, region, method, spec[start:stop])
-            found[start:stop] = found[start:stop].masked_scatter(others[start:stop], below)
-
-        rows = max(1, MOST // (max(1, count - 1) * largest(self.network, len(self.network.layers))))
-        with torch.no_grad():
-            in_chunks(run, len(images), limit=rows)
-        return found
-
-    def verified(self, images: Tensor, margins: Tensor) -> Tensor:
-        """Return which margins (n, K) prove the answer, rounding allowed for."""
-        scale = self.network.logits(images).abs().amax(1) + 1
-        return margins.nan_to_num(torch.inf).amin(1) > ROUNDING * scale
-
-
-def _specification(labels: Tensor, count: int) -> Tensor:
-    """Return (n, K - 1, K): true less other logit, other classes ascending."""
-    every = torch.eye(count, dtype=torch.float64, device=labels.device)
-    others = torch.arange(count, device=labels.device).expand(len(labels), -1)
-    others = others[others != labels[:, None]].view(len(labels), count - 1)
-    return every[labels][:, None] - every[others]
+_NOT_THE_BOX = "; pixels in [0, 1] count where a pixel has no room at all and as a box, not along with the ball"
 
 
 def output_bounds(
-    model: Classifier | nn.Module, lower: Any, upper: Any, method: str = "crown"
+    model: Classifier | nn.Module,
+    lower: Any,
+    upper: Any,
+    method: str = "crown",
+    *,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return bounds of the logits for every picture between two.
 
@@ -92,19 +40,24 @@ def output_bounds(
         lower: (N, C, h, w) in [0, 1].
         upper: the same shape, nowhere below `lower`.
         method: "ibp", "crown_ibp" or "crown", from quick and loose to slow and tight.
+        progress: None, True for a bar, or a callable `(done, total)`.
+        should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
 
     Returns:
-        Lower and upper bounds (N, K) in float64.
+        Lower and upper bounds (N, K) in float64, on the CPU, as computed (see `certify` for rounding).
 
     Raises:
         ShapeError: two shapes.
         RangeError: `lower` above `upper`.
         NameLookupError: no such method.
-        UnsupportedModelError: a layer that bounds do not know.
+        UnsupportedModelError: a layer that bounds do not know, or a softmax at the end.
 
-    Cost: about four forwards for "ibp"; for "crown" a backward per neuron whose sign is not known.
-    Source: Gowal et al. 2018 (IBP), Zhang et al. 2018 (CROWN, arXiv 1811.00866), Zhang et al. 2020 (CROWN-IBP). Equal
-    to auto_LiRPA's to 1e-8.
+    Cost: about two forwards for "ibp" and a backward per class more for "crown_ibp"; for "crown" also a backward per
+    inner number whose sign is not known, over the part of the picture that it sees.
+    Source: Gowal et al. 2018 (IBP, arXiv 1810.12715), Zhang et al. 2018 (CROWN, arXiv 1811.00866), Zhang et al. 2020
+    (CROWN-IBP, arXiv 1906.06316); max pooling as in auto_LiRPA. Equal to auto_LiRPA's values to 1e-8 on the networks of
+    the tests; inner signs that the box of a layer on the way settles are not asked further, which can only be tighter
+    for them.
     """
     if method not in METHODS:
         raise NameLookupError("method of bounds", method, METHODS)
@@ -114,16 +67,15 @@ def output_bounds(
         raise ShapeError(f"Expected two boxes of one shape, but got {tuple(low.shape)} and {tuple(high.shape)}.")
     if bool((low > high).any()):
         raise RangeError("Expected `lower` nowhere above `upper`. Give the two in the other order.")
-    network = Prover.of(classifier, low).network
-    ends: list[tuple[Tensor, Tensor]] = []
-
-    def run(start: int, stop: int) -> None:
-        ends.append(bounds(network, Region(low[start:stop], high[start:stop]), method))
-
-    rows = max(1, MOST // (classifier.num_classes * largest(network, len(network.layers))))
-    with torch.no_grad():
-        in_chunks(run, len(low), limit=rows)
-    return torch.cat([a for a, _ in ends]).cpu(), torch.cat([b for _, b in ends]).cpu()
+    prover = Prover.of(classifier, low)
+    if prover.network.link == "softmax":
+        raise UnsupportedModelError(
+            f"{classifier.name!r} ends in a softmax: its logits have no bounds of their own. Take off its last layer, "
+            "or use certify, whose margins need none."
+        )
+    with reporting(progress, "bounds") as report:
+        below, above = prover.ranges(low, high, method, progress=report, should_stop=should_stop)
+    return below.cpu(), above.cpu()
 
 
 def certify(
@@ -144,56 +96,71 @@ def certify(
 
     Args:
         model: a classifier or a bare module.
-        images: in any form that `xai.explain` takes.
-        labels: the truth, (N,).
+        images: in any form that `xai.explain` takes; balls are around the model's inputs.
+        labels: the truth, (N,) indices or names. A picture whose answer is wrong is never verified.
         eps: radius in the scale of pixels in [0, 1]; one for all, or one per picture.
         norm: "linf", "l2" or "l1".
         method: "ibp", "crown_ibp", "crown"; "auto" goes through the three, each on what is not proven yet;
             "smoothing" for any model (l2 only), a statement about the model under noise that holds with probability
             1 - alpha per picture.
-        clip: cut the balls to pixels in [0, 1], which proves more.
-        seed: of smoothing.
+        clip: cut the balls to pixels in [0, 1], which proves more. For l2 and l1 the box and the ball are used one at a
+            time, which is sound but not the best.
+        seed: of smoothing; the noise belongs to the picture, whatever stands beside it.
         progress: None, True for a bar, or a callable `(done, total)`.
-        should_stop: asked between chunks.
+        should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
         settings: of smoothing: `sigma`, `samples`, `first`, `alpha`.
 
     Returns:
         Certificate with `.verified`, `.margin`, `.certified_accuracy`, `.interval`.
 
     Raises:
-        NameLookupError: no such norm or method.
+        NameLookupError: no such norm, method or setting.
         RangeError: a radius below 0.
-        UnsupportedModelError: a layer that bounds do not know.
+        ShapeError: another number of labels than of pictures.
+        TargetError: a label that is no class.
+        UnsupportedModelError: a layer that bounds do not know; it is named.
+        Stopped: `should_stop()` was true.
 
+    Cost: see `output_bounds`; for "smoothing" first + samples forwards per picture.
     Source: see `output_bounds`; smoothing: Cohen et al. 2019 (arXiv 1902.02918).
     """
     for value, known, kind in ((norm, NORMS, "norm"), (method, EVERY, "method of certify")):
         if value not in known:
             raise NameLookupError(kind, value, known)
     seed, classifier = check_seed(seed), as_classifier(model)
+    noise = _noise(method, norm, settings)
     batch = classifier.prepare(images)
+    classifier.check_images(batch.inputs)
     classifier.count_classes(batch.inputs)
     inputs = batch.inputs.to(classifier.device)
     truth = check_labels(classifier, labels, len(inputs)).to(inputs.device)
     radius = _radius(eps, len(inputs)).to(inputs.device)
-    task = _Task(classifier, inputs, truth, radius, norm, method, clip, seed, batch.notes)
+    task = _Task(classifier, inputs, truth, radius, norm, method, seed, batch.notes)
     with reporting(progress, "certify") as report:
-        return (
-            task.smoothing(settings, report, should_stop)
-            if method == "smoothing"
-            else task.proof(settings, report, should_stop)
-        )
+        return task.proof(clip, report, should_stop) if noise is None else task.smoothing(noise, report, should_stop)
+
+
+def _noise(method: str, norm: str, settings: dict[str, Any]) -> Noise | None:
+    known = tuple(f.name for f in fields(Noise)) if method == "smoothing" else ()
+    for name in settings:
+        if name not in known:
+            raise NameLookupError(f"setting of {method}", name, known or ("none but for smoothing",))
+    if method != "smoothing":
+        return None
+    if norm != "l2":
+        raise NameLookupError("norm of smoothing", norm, ("l2",))
+    return Noise(**settings)
 
 
 def _radius(eps: Any, count: int) -> Tensor:
-    found = torch.as_tensor(eps, dtype=torch.float64)
-    if (
-        found.ndim > 1
-        or (found.ndim == 1 and len(found) != count)
-        or not bool((found >= 0).all())
-        or bool(found.isinf().any())
-    ):
-        raise RangeError(f"Expected `eps` as a number of at least 0, or one per picture, but got {eps!r}.")
+    try:
+        found = torch.as_tensor(eps, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        found = torch.tensor(torch.nan)
+    if found.ndim > 1 or (found.ndim == 1 and len(found) != count) or not bool(((found >= 0) & found.isfinite()).all()):
+        raise RangeError(
+            f"Expected `eps` as a number of at least 0, or one per picture, but got {eps!r}. 2 / 255, say."
+        )
     return found.expand(count)
 
 
@@ -205,49 +172,38 @@ class _Task:
     eps: Tensor
     norm: str
     method: str
-    clip: bool
     seed: int
-    notes: tuple[str, ...] | Sequence[str]
+    notes: Sequence[str]
 
-    def proof(self, settings: dict[str, Any], report: Progress | None, should_stop: ShouldStop | None) -> Certificate:
+    def proof(self, clip: bool, report: Progress | None, should_stop: ShouldStop | None) -> Certificate:
         """Bound the margins, with harder methods on what is left."""
-        for name in settings:
-            raise NameLookupError(f"setting of {self.method}", name, ())
-        prover = Prover.of(self.classifier, self.inputs, clip=self.clip)
-        count, total = self.classifier.num_classes, len(self.inputs)
-        margins = torch.full((total, count), -torch.inf, dtype=torch.float64, device=self.inputs.device)
-        margins.scatter_(1, self.truth[:, None], torch.nan)
+        prover = Prover.of(self.classifier, self.inputs, clip=clip)
         predictions = self.classifier.logits_of(self.inputs).argmax(1).to(self.inputs.device)
-        by = [""] * total
+        right, needed = predictions == self.truth, prover.rounding(self.inputs, self.eps)
         stages = METHODS if self.method == "auto" else (self.method,)
+        margins = self.inputs.new_full((len(right), prover.network.classes), -torch.inf, dtype=torch.float64)
+        margins.scatter_(1, self.truth[:, None], torch.nan)
+        proven, by = torch.zeros_like(right), torch.full_like(self.truth, -1)
+        for number, stage in enumerate(stages):
+            rows = (~proven & (right | (len(stages) == 1))).nonzero()[:, 0]
+            if not len(rows):
+                break
+            shown = _shown(report, number, len(stages), len(right), len(rows))
+            inputs, truth, eps = (part[rows] for part in (self.inputs, self.truth, self.eps))
+            found = prover.margins(inputs, truth, eps, self.norm, stage, progress=shown, should_stop=should_stop)
+            margins[rows] = torch.maximum(margins[rows], found)
+            proven[rows] = right[rows] & (least(found) > needed[rows])
+            by[rows[proven[rows]]] = number
+        decided = ["" if k < 0 else stages[k] for k in by.tolist()]
+        exceed = f"margins have to exceed {ROUNDING} of the largest logit and the bound of rounding"
+        note = f"proven in float64 for real numbers, not for each rounding of the model: {exceed}"
+        box = f"balls are cut to pixels in [0, 1]{_NOT_THE_BOX if self.norm != 'linf' else ''}"
+        return self._record(
+            least(margins), margins, predictions, decided, {"clip": clip}, [note, box if clip else "balls are not cut"]
+        )
 
-        def run(start: int, stop: int) -> None:
-            rows = torch.arange(start, stop, device=self.inputs.device)
-            for stage in stages:
-                if not len(rows):
-                    return
-                found = prover.margins(self.inputs[rows], self.truth[rows], self.eps[rows], self.norm, stage)
-                margins[rows] = torch.maximum(margins[rows], found)
-                proven = prover.verified(self.inputs[rows], margins[rows]) & (predictions[rows] == self.truth[rows])
-                for row in rows[proven].tolist():
-                    by[row] = stage
-                rows = rows[~proven]
-
-        in_chunks(run, total, limit=16, progress=report, should_stop=should_stop)
-        notes = [*self.notes, _REAL]
-        return self._record(margins.nan_to_num(torch.inf).amin(1), margins, predictions, by, {"clip": self.clip}, notes)
-
-    def smoothing(
-        self, settings: dict[str, Any], report: Progress | None, should_stop: ShouldStop | None
-    ) -> Certificate:
+    def smoothing(self, noise: Noise, report: Progress | None, should_stop: ShouldStop | None) -> Certificate:
         """Sample noisy copies."""
-        known = ("sigma", "samples", "first", "alpha")
-        for name in settings:
-            if name not in known:
-                raise NameLookupError("setting of smoothing", name, known)
-        if self.norm != "l2":
-            raise NameLookupError("norm of smoothing", self.norm, ("l2",))
-        noise = Noise(**settings)
         keys = [image_key(image) for image in self.inputs]
         with borrowed(self.classifier.module):
             chosen, radius = smooth(
@@ -258,9 +214,11 @@ class _Task:
         by = ["smoothing" if good else "" for good in (margin >= 0).tolist()]
         nothing = torch.full((len(margin), self.classifier.num_classes), torch.nan, dtype=torch.float64)
         chance = f"wrong with a chance of at most {noise.alpha} per picture"
-        note = f"about the model under noise of sigma {noise.sigma}, {chance}"
-        kept = {"sigma": noise.sigma, "samples": noise.samples, "first": noise.first, "alpha": noise.alpha}
-        return self._record(margin, nothing, chosen, by, kept, [*self.notes, note])
+        note = (
+            f"about the model under noise of sigma {noise.sigma} on each pixel, {chance}; margins are radius less eps"
+        )
+        kept = {f.name: getattr(noise, f.name) for f in fields(noise)}
+        return self._record(margin, nothing, chosen, by, kept, [note])
 
     def _record(
         self,
@@ -290,5 +248,20 @@ class _Task:
             },
             versions=versions(),
             seed=self.seed,
-            notes=tuple(notes),
+            notes=(*self.notes, *notes),
         )
+
+
+def least(margins: Tensor) -> Tensor:
+    """Return the least margin (n,) over the other classes."""
+    return margins.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf).amin(1)
+
+
+def _shown(
+    report: Progress | None, stage: int, stages: int, count: int, rows: int
+) -> Callable[[int, int], None] | None:
+    """Return a progress over the pictures of all stages; those that a stage need not look at count as done."""
+    if report is None:
+        return None
+    report(stage * count + count - rows, stages * count)
+    return lambda done, total: report((stage + 1) * count - total + done, stages * count)

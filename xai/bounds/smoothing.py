@@ -14,6 +14,8 @@ from xai.core.seeds import generator
 from xai.errors import RangeError
 
 ABSTAIN = -1
+_BLOCK = 64
+_APART = 1 << 40  # number of the first draw of the copies to estimate with
 
 
 @dataclass(frozen=True)
@@ -75,42 +77,57 @@ def smooth(
 
     Source: Cohen et al. 2019, algorithm CERTIFY.
     """
-    chosen = torch.full((len(images),), ABSTAIN)
-    radius = torch.zeros(len(images), dtype=torch.float64)
-    total = noise.first + noise.samples
-    for k, image in enumerate(images):
-
-        def report(done: int, _all: int, k: int = k) -> None:
-            if progress is not None:
-                progress(k * total + done, len(images) * total)
-
-        drawn = generator(seed, keys[k])
-        counts = _counts(classifier, image, noise.sigma, noise.first, drawn, report, should_stop)
-        best = int(counts.argmax())
-        hits = int(_counts(classifier, image, noise.sigma, noise.samples, drawn, report, should_stop)[best])
-        radius[k] = radius_of(hits, noise.samples, noise.sigma, noise.alpha)
-        chosen[k] = best if float(radius[k]) > 0 else ABSTAIN
-    return chosen, radius
-
-
-def _counts(
-    classifier: Classifier,
-    image: Tensor,
-    sigma: float,
-    samples: int,
-    drawn: torch.Generator,
-    progress: Progress,
-    should_stop: ShouldStop | None,
-) -> Tensor:
-    """Return how often each class wins among noisy copies; copies leave [0, 1], as in the theorem."""
-    counts = torch.zeros(classifier.num_classes, dtype=torch.int64)
-
-    def run(start: int, stop: int) -> None:
-        shift = torch.randn((stop - start, *image.shape), generator=drawn).to(image)
-        logits = classifier.raw_logits(image + sigma * shift)
-        counts.add_(torch.bincount(logits.argmax(1).cpu(), minlength=len(counts)))
-
-    limit = classifier.row_limit(image.expand(min(64, samples), -1, -1, -1))
+    draws = _Draws(classifier, images, noise.sigma, keys, seed)
+    total = len(images) * (noise.first + noise.samples)
     with torch.inference_mode():
-        in_chunks(run, samples, limit=limit, progress=progress, should_stop=should_stop)
-    return counts
+        first = draws.count(0, noise.first, _from(progress, 0, total), should_stop)
+        best = first.argmax(1)
+        second = draws.count(_APART, noise.samples, _from(progress, len(images) * noise.first, total), should_stop)
+        hits = second.gather(1, best[:, None])[:, 0].tolist()
+    radius = torch.tensor([radius_of(k, noise.samples, noise.sigma, noise.alpha) for k in hits], dtype=torch.float64)
+    return torch.where(radius > 0, best.cpu(), ABSTAIN), radius
+
+
+def _from(progress: Progress | None, before: int, total: int) -> Progress | None:
+    return None if progress is None else lambda done, _all: progress(min(total, before + done), total)
+
+
+@dataclass(frozen=True, eq=False)
+class _Draws:
+    """Noisy copies in blocks of a fixed size, each with its own generator: what memory allows changes no number."""
+
+    classifier: Classifier
+    images: Tensor
+    sigma: float
+    keys: Sequence[bytes]
+    seed: int
+
+    def count(self, first: int, samples: int, progress: Progress | None, should_stop: ShouldStop | None) -> Tensor:
+        """Return how often each class wins among noisy copies (N, K); copies leave [0, 1], as in the theorem."""
+        classes = self.classifier.num_classes
+        counts = torch.zeros(len(self.images) * classes, dtype=torch.int64, device=self.classifier.device)
+        blocks = -(-samples // _BLOCK)
+        rows = self.classifier.row_limit(self.images[:1].expand(_BLOCK, -1, -1, -1))
+
+        def run(start: int, stop: int) -> None:
+            items = [divmod(item, blocks) for item in range(start, stop)]
+            copies = torch.cat([self._block(k, first + b, min(_BLOCK, samples - b * _BLOCK)) for k, b in items])
+            places = torch.cat([torch.full((min(_BLOCK, samples - b * _BLOCK),), k * classes) for k, b in items]).to(
+                counts.device
+            )
+
+            def forward(begin: int, end: int) -> None:
+                found = places[begin:end] + self.classifier.raw_logits(copies[begin:end]).argmax(1)
+                counts.scatter_add_(0, found, torch.ones_like(found))
+
+            in_chunks(forward, len(copies), limit=rows)
+
+        shown = None if progress is None else lambda done, _all: progress(done * samples // blocks, 0)
+        several = max(1, rows // _BLOCK)
+        in_chunks(run, len(self.images) * blocks, limit=several, progress=shown, should_stop=should_stop)
+        return counts.view(len(self.images), classes)
+
+    def _block(self, k: int, draw: int, count: int) -> Tensor:
+        image = self.images[k]
+        shift = torch.randn((_BLOCK, *image.shape), generator=generator(self.seed, self.keys[k], draw))[:count]
+        return image + self.sigma * shift.to(image)
