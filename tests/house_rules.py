@@ -31,10 +31,11 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "engine": CORE,
     **dict.fromkeys(LEAVES, MACHINE),
     "ratings": MACHINE | {"metrics", "explainers"},
-    "audits": MACHINE | LEAVES | {"ratings"},
+    "curves": MACHINE | {"attacks", "bounds"},
+    "audits": MACHINE | LEAVES | {"ratings", "curves"},
     "plots": CORE,
-    "reports": MACHINE | LEAVES | {"ratings", "audits", "plots"},
-    "api": MACHINE | LEAVES | {"ratings", "audits", "plots", "reports"},
+    "reports": MACHINE | LEAVES | {"ratings", "curves", "audits", "plots"},
+    "api": MACHINE | LEAVES | {"ratings", "curves", "audits", "plots", "reports"},
     **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__"})),
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xai.api import Certificate as Certificate
     from xai.api import Check as Check
     from xai.api import Classifier as Classifier
+    from xai.api import CorruptionResult as CorruptionResult
     from xai.api import Dataset as Dataset
     from xai.api import DeepDream as DeepDream
     from xai.api import Explanation as Explanation
@@ -25,19 +26,25 @@ if TYPE_CHECKING:
     from xai.api import Photo as Photo
     from xai.api import Prediction as Prediction
     from xai.api import Rating as Rating
+    from xai.api import RobustnessCurve as RobustnessCurve
+    from xai.api import Trust as Trust
     from xai.api import agreement as agreement
     from xai.api import attack as attack
     from xai.api import catalogue as catalogue
     from xai.api import certify as certify
     from xai.api import compare_baselines as compare_baselines
+    from xai.api import corrupt as corrupt
+    from xai.api import corruption_robustness as corruption_robustness
     from xai.api import deep_dream as deep_dream
     from xai.api import explain as explain
     from xai.api import layers as layers
     from xai.api import load as load
     from xai.api import load_data as load_data
+    from xai.api import mce as mce
     from xai.api import methods as methods
     from xai.api import output_bounds as output_bounds
     from xai.api import rate_explanation as rate_explanation
+    from xai.api import robustness as robustness
     from xai.api import sample_photos as sample_photos
     from xai.errors import ContractError as ContractError
     from xai.errors import InputError as InputError
@@ -53,6 +60,7 @@ __all__ = [
     "Check",
     "Classifier",
     "ContractError",
+    "CorruptionResult",
     "Dataset",
     "DeepDream",
     "Explanation",
@@ -62,21 +70,27 @@ __all__ = [
     "Photo",
     "Prediction",
     "Rating",
+    "RobustnessCurve",
     "Stopped",
+    "Trust",
     "XaiError",
     "agreement",
     "attack",
     "catalogue",
     "certify",
     "compare_baselines",
+    "corrupt",
+    "corruption_robustness",
     "deep_dream",
     "explain",
     "layers",
     "load",
     "load_data",
+    "mce",
     "methods",
     "output_bounds",
     "rate_explanation",
+    "robustness",
     "sample_photos",
 ]
 

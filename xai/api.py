@@ -17,6 +17,8 @@ from xai.core.layers import spatial_layers
 from xai.core.prediction import Prediction
 from xai.core.rows import Progress, ShouldStop
 from xai.core.targets import Target
+from xai.corruptions import CorruptionResult, corrupt, corruption_robustness, mce
+from xai.curves import RobustnessCurve, Trust, robustness
 from xai.datasets import Dataset, Photo, load_data, sample_photos
 from xai.dreams import DeepDream, Settings, Wish, dream
 from xai.errors import NameLookupError, XaiError
@@ -30,6 +32,7 @@ __all__ = [
     "Certificate",
     "Check",
     "Classifier",
+    "CorruptionResult",
     "Dataset",
     "DeepDream",
     "Explanation",
@@ -38,19 +41,25 @@ __all__ = [
     "Photo",
     "Prediction",
     "Rating",
+    "RobustnessCurve",
+    "Trust",
     "agreement",
     "attack",
     "catalogue",
     "certify",
     "compare_baselines",
+    "corrupt",
+    "corruption_robustness",
     "deep_dream",
     "explain",
     "layers",
     "load",
     "load_data",
+    "mce",
     "methods",
     "output_bounds",
     "rate_explanation",
+    "robustness",
     "sample_photos",
 ]
 
@@ -71,6 +80,8 @@ draw_with(
     side_by_side_file=_artist("side_by_side", "render"),
     rating=_artist("rating", "figure"),
     dream=_artist("dream", "figure"),
+    robustness=_artist("robustness", "curve"),
+    strip=_artist("robustness", "strip"),
 )
 
 

@@ -1,0 +1,53 @@
+"""The command line: `xai explain`, `xai dream`, `xai attack`, ...; nothing heavy is imported before a command runs."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import xai
+from xai.cli._attack import add_attack, add_robustness
+from xai.cli._common import BAD_INPUT, INTERNAL, INTERRUPTED, PASS, Command, one_line
+from xai.cli._common import command as command
+from xai.cli._explain import add_dream, add_explain
+from xai.cli._others import add_dashboard, add_methods
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 pass, 2 bad input, 3 internal error, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    run: Command = options.run
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was finished is kept", INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe went away, as in `xai methods | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PASS
+    except Exception as error:  # noqa: BLE001  (the user sees one line, never a traceback)
+        if options.debug:
+            traceback.print_exc()
+        if isinstance(error, xai.XaiError) and not isinstance(error, xai.ContractError):
+            return _complain(str(error), BAD_INPUT)
+        return _complain(
+            f"internal error, please report it ({type(error).__name__}: {error}); --debug shows more", INTERNAL
+        )
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"xai: {one_line(text)}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="xai", description="Why an image classifier answers as it does.")
+    parser.add_argument("--version", action="version", version=f"xai-toolkit {xai.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_explain(commands)
+    add_dream(commands)
+    add_attack(commands)
+    add_robustness(commands)
+    add_methods(commands)
+    add_dashboard(commands)
+    return parser

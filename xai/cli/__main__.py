@@ -1,0 +1,7 @@
+"""`python -m xai.cli`."""
+
+import sys
+
+from xai.cli import main
+
+sys.exit(main())

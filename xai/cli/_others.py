@@ -1,0 +1,40 @@
+"""`xai methods` and `xai dashboard`."""
+
+import argparse
+import json
+import subprocess
+import sys
+from typing import Any
+
+import xai
+from xai.cli._common import PASS, add_model, command, load_model
+
+
+def add_methods(commands: Any) -> None:
+    parser = command(commands, "methods", _methods, "list the explanation methods, and which suit a model")
+    add_model(parser, required=False)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _methods(options: argparse.Namespace) -> int:
+    found = xai.methods(load_model(options) if options.model else None)
+    if options.json:
+        print(json.dumps({"methods": [info.to_dict() for info in found]}, indent=1))
+        return PASS
+    for info in found:
+        advice = "" if info.advised is None else f"  [{'advised' if info.advised else 'not advised'}: {info.why}]"
+        print(f"{info.name:20} {info.family:10} {info.forward:>5} forward {info.backward} back  {info.summary}{advice}")
+    return PASS
+
+
+def add_dashboard(commands: Any) -> None:
+    parser = command(commands, "dashboard", _dashboard, "open the dashboard in a browser")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--model", help="a model to offer first, such as weights.safetensors")
+
+
+def _dashboard(options: argparse.Namespace) -> int:
+    command = [sys.executable, "-m", "xai.dashboard"]
+    command += ["--port", str(options.port)] if options.port else []
+    command += ["--model", options.model] if options.model else []
+    return subprocess.run(command, check=False).returncode

@@ -1,0 +1,180 @@
+"""How a classifier answers when pictures get worse."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai.core.classifier import Classifier, as_classifier
+from xai.core.hooks import borrowed
+from xai.core.images import ImageLike
+from xai.core.records import versions
+from xai.core.rows import Progress, ShouldStop, in_chunks, reporting
+from xai.core.seeds import check_seed
+from xai.core.targets import Target, target_indices
+from xai.corruptions._base import CORRUPTIONS, check_severity
+from xai.corruptions.apply import corrupt_rows, image_keys
+from xai.corruptions.mce import IMAGENET_C
+from xai.corruptions.result import CorruptionResult
+from xai.errors import InputError, RangeError, ShapeError, Stopped
+
+_READ = 256  # pictures read at a time: bounds the memory
+_CLEAN = ("", 0.0)
+_SIZE_NOTE = "pictures are corrupted at the model's input size"
+Condition = tuple[str, float]
+
+
+def corruption_robustness(
+    model: Classifier | nn.Module,
+    images: ImageLike,
+    labels: Target = None,
+    names: Sequence[str] | None = None,
+    severities: Sequence[float] = (1, 2, 3, 4, 5),
+    seed: int = 0,
+    *,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> CorruptionResult:
+    """Measure the accuracy of a classifier under corruptions.
+
+    Pictures are brought to the model's input size first and corrupted there, as in ImageNet-C.
+
+    Args:
+        model: a classifier or a bare module.
+        images: N pictures in any form, or a data set of `xai.load_data`.
+        labels: the truth (N,), indices or names; None takes the data set's.
+        names: of corruptions; None takes the fifteen of ImageNet-C that count for mCE.
+        severities: increasing, above 0 to 5; need not be whole.
+        seed: fixes everything random, per picture.
+        progress: None, True for a bar, or a callable `(done, total)` in pictures times conditions.
+        should_stop: asked before each condition; True ends the work with `xai.errors.Stopped`.
+
+    Returns:
+        CorruptionResult.
+
+    Raises:
+        InputError: no labels.
+        TargetError: a label that is no class, or another number of labels than of pictures.
+        NameLookupError: no such corruption.
+        RangeError: a severity outside 0 to 5.
+        ShapeError: no severity, or in another order.
+        Stopped: `should_stop()` was true.
+
+    Cost: N (1 + corruptions x severities) rows forward, and as many corrupted pictures.
+    """
+    classifier, seed = as_classifier(model), check_seed(seed)
+    chosen = tuple(IMAGENET_C if names is None else names)
+    levels = checked_severities(severities)
+    conditions = [_CLEAN, *((name, level) for name in chosen for level in levels)]
+    for name in chosen:
+        CORRUPTIONS[name]  # unknown names are refused before any work
+    reader = Reader(classifier, images)
+    wanted = reader.targets(labels if labels is not None else getattr(images, "labels", None))
+    answers = _answers(reader, conditions, seed, progress, should_stop)
+    return CorruptionResult(
+        names=chosen,
+        severities=levels,
+        labels=wanted,
+        clean_predictions=answers[0],
+        predictions=answers[1:].view(len(chosen), len(levels), -1),
+        seed=seed,
+        model={"name": classifier.name, "fingerprint": classifier.fingerprint, "classes": classifier.num_classes},
+        notes=tuple(dict.fromkeys(reader.notes)),
+        versions=versions(),
+    )
+
+
+class Reader:
+    """The pictures of a data set as model inputs, some at a time."""
+
+    def __init__(self, classifier: Classifier, images: ImageLike) -> None:
+        source = images.images if hasattr(images, "images") else images
+        self.classifier, self.notes = classifier, [_SIZE_NOTE]
+        self._lazy: Any = source if hasattr(source, "pictures") else None
+        self._inputs = None if self._lazy is not None else self._prepared(source)
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._lazy) if self._inputs is None else len(self._inputs)
+
+    def inputs(self, start: int, stop: int) -> Tensor:
+        """Return model inputs (n, C, H, W) of some pictures."""
+        if self._inputs is not None:
+            return self._inputs[start:stop]
+        return self._prepared(self._lazy.pictures(range(start, stop)))
+
+    def targets(self, truth: Target) -> Tensor:
+        """Return the true classes (N,) int64.
+
+        Raises:
+            InputError: no picture.
+            TargetError: no such class, or another number of labels than of pictures.
+        """
+        if len(self) == 0:
+            raise InputError("Expected at least one picture, but the data set is empty.")
+        self.classifier.count_classes(self.inputs(0, 1))
+        found = target_indices(self.classifier, truth, len(self))
+        if found is None:
+            raise InputError("Expected `labels`, the truth for each picture, but got None. Pass one class per picture.")
+        return found
+
+    def _prepared(self, images: ImageLike) -> Tensor:
+        batch = self.classifier.prepare(images)
+        self.classifier.check_images(batch.inputs)
+        self.notes += batch.notes
+        return batch.inputs
+
+
+def _answers(
+    reader: Reader,
+    conditions: Sequence[Condition],
+    seed: int,
+    progress: bool | Progress | None,
+    should_stop: ShouldStop | None,
+) -> Tensor:
+    """Return the predicted classes (conditions, N) int64 on the CPU."""
+    total, classifier = len(reader), reader.classifier
+    found = torch.zeros(len(conditions), total, dtype=torch.int64)
+    with borrowed(classifier.module), torch.inference_mode(), reporting(progress, "corruptions") as report:
+        for first in range(0, total, _READ):
+            inputs = reader.inputs(first, min(total, first + _READ))
+
+            def work(start: int, stop: int, inputs: Tensor = inputs, first: int = first) -> None:
+                rows = inputs[start:stop].to(classifier.device)
+                keys = image_keys(inputs[start:stop])
+                for number, condition in enumerate(conditions):
+                    done = (first + start) * len(conditions) + number * len(rows)
+                    if should_stop is not None and should_stop():
+                        raise Stopped(f"Stopped after {done} of {total * len(conditions)} pictures, as asked.")
+                    found[number, first + start : first + stop] = answer(classifier, rows, condition, seed, keys).cpu()
+                    if report is not None:
+                        report(done + len(rows), total * len(conditions))
+
+            in_chunks(work, len(inputs), limit=classifier.row_limit(inputs))
+    return found.clone()
+
+
+def answer(classifier: Classifier, rows: Tensor, condition: Condition, seed: int, keys: Sequence[bytes]) -> Tensor:
+    """Return the predicted classes (n,) of rows (n, C, H, W) under a condition; the module must be borrowed."""
+    name, severity = condition
+    worse = rows if severity == 0 else corrupt_rows(CORRUPTIONS[name], rows, severity, seed, keys)
+    return classifier.raw_logits(worse).argmax(1)
+
+
+def checked_severities(severities: Sequence[float]) -> tuple[float, ...]:
+    """Return increasing severities above 0.
+
+    Raises:
+        RangeError: one outside 0 to 5, or 0, which is measured anyway.
+        ShapeError: none, or not increasing.
+    """
+    found = tuple(check_severity(severity) for severity in severities)
+    if not found or any(low >= high for low, high in pairwise(found)):
+        raise ShapeError(f"Expected increasing severities such as (1, 3, 5), but got {list(severities)}.")
+    if found[0] == 0:
+        raise RangeError(
+            "Expected severities above 0, but got 0: clean pictures are always measured too. Leave it out."
+        )
+    return found

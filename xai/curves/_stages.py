@@ -1,0 +1,171 @@
+"""The work of a curve in stages, cheapest first, each on what the ones before left, until time runs out."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from xai.attacks import Attack
+from xai.attacks._balls import distance, project
+from xai.bounds import Prover
+from xai.core.classifier import Classifier
+from xai.core.rows import Progress, ShouldStop
+from xai.curves._ledger import Ledger
+from xai.errors import Stopped, UnsupportedModelError
+
+_AT_ONCE = 256  # pictures for one call: what is lost when time runs out in the midst of it
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one attack or proof did.
+
+    Attributes:
+        name: of the attack or of the method of bounds.
+        kind: "attack" or "proof".
+        pictures: how many it was tried on, each once.
+        cells: how many pairs of picture and radius it decided.
+        seconds: wall time.
+        finished: whether it came to its end within the budget.
+        note: why it was left out, or "".
+    """
+
+    name: str
+    kind: str
+    pictures: int
+    cells: int
+    seconds: float
+    finished: bool
+    note: str = ""
+
+
+@dataclass(eq=False)
+class Clock:
+    """Asks whether to go on."""
+
+    budget: float | None
+    should_stop: ShouldStop | None
+    began: float = field(default_factory=time.monotonic)
+
+    def late(self) -> bool:
+        """Whether the budget is spent."""
+        return self.budget is not None and time.monotonic() - self.began >= self.budget
+
+    def stop(self) -> bool:
+        """Whether to end the stage: the budget is spent or the caller asks for it."""
+        return self.late() or (self.should_stop is not None and self.should_stop())
+
+
+@dataclass(eq=False)
+class Work:
+    """The stages of one curve.
+
+    Attributes:
+        classifier: the model.
+        ledger: what is known.
+        norm: "linf", "l2" or "l1".
+        seed: of everything random.
+        keys: one per picture, stands for it in everything random.
+        clock: budget and stop.
+        stages: what was done.
+    """
+
+    classifier: Classifier
+    ledger: Ledger
+    norm: str
+    seed: int
+    keys: Sequence[bytes]
+    clock: Clock
+    report: Progress | None = None
+    stages: list[Stage] = field(default_factory=list)
+    total: int = 1
+
+    def attack(self, attack: Attack) -> None:
+        """Attack at each picture's largest open radius, and on towards smaller ones while it succeeds."""
+        self._stage(attack.name, "attack", lambda tried: self._attacked(attack, tried))
+
+    def prove(self, prover: Prover, method: str) -> None:
+        """Prove at each picture's smallest open radius, and on towards larger ones while it succeeds."""
+        self._stage(method, "proof", lambda tried: self._proved(prover, method, tried))
+
+    def leave_out(self, name: str, kind: str, why: str) -> None:
+        """Note a stage that cannot be done."""
+        self.stages.append(Stage(name, kind, 0, 0, 0.0, finished=False, note=why))
+
+    def _attacked(self, attack: Attack, tried: set[int]) -> None:
+        for level in reversed(range(len(self.ledger.eps))):
+            for rows in _parts(self.ledger.to_attack(level)):
+                tried.update(rows.tolist())
+                found = attack.run(
+                    self.classifier,
+                    self.ledger.images[rows],
+                    self.ledger.labels[rows],
+                    eps=self.ledger.eps[level],
+                    norm=self.norm,
+                    seed=self.seed,
+                    keys=[self.keys[row] for row in rows.tolist()],
+                    should_stop=self.clock.stop,
+                )
+                self._shrink(
+                    self.ledger.take(
+                        rows, found.adversarial, found.distance, found.predictions, found.broken_by, found.success
+                    )
+                )
+
+    def _shrink(self, rows: Tensor) -> None:
+        """Draw counterexamples into the next smaller ball while they still fool: one forward each."""
+        ledger = self.ledger
+        radii = torch.tensor(ledger.eps, dtype=torch.float64)
+        while len(rows := rows[ledger.broken[rows] > ledger.proved[rows]]):
+            clean = ledger.images[rows]
+            drawn = project(ledger.nearest[rows], clean, radii[ledger.broken[rows] - 1].to(clean), self.norm)
+            answers = answers_of(self.classifier, drawn, ledger.labels[rows])
+            names = [ledger.broken_by[row] for row in rows.tolist()]
+            wrong = answers != ledger.labels[rows]
+            rows = ledger.take(rows, drawn, distance(drawn, clean, self.norm), answers, names, wrong)
+
+    def _proved(self, prover: Prover, method: str, tried: set[int]) -> None:
+        for level, eps in enumerate(self.ledger.eps):
+            for rows in _parts(self.ledger.to_prove(level)):
+                tried.update(rows.tolist())
+                images, labels = self.ledger.images[rows], self.ledger.labels[rows]
+                margins = prover.margins(images, labels, eps, self.norm, method, should_stop=self.clock.stop)
+                verified = prover.verified(images, margins, eps).cpu()
+                self.ledger.take_proofs(rows, verified, level, method)
+
+    def _stage(self, name: str, kind: str, work: Callable[[set[int]], None]) -> None:
+        began, before, tried = time.monotonic(), self._cells(), set[int]()
+        note = "time ran out" if self.clock.late() and len(self.ledger.open()) else self._ended(work, tried)
+        seconds = time.monotonic() - began
+        self.stages.append(Stage(name, kind, len(tried), self._cells() - before, seconds, not note, note))
+        if self.report is not None:
+            self.report(len(self.stages), max(self.total, len(self.stages)))
+
+    def _ended(self, work: Callable[[set[int]], None], tried: set[int]) -> str:
+        """Do the work; return why it did not come to its end, or ""."""
+        try:
+            work(tried)
+        except Stopped:
+            if not self.clock.late():
+                raise
+            return "time ran out"
+        except UnsupportedModelError as error:
+            return str(error)
+        return ""
+
+    def _cells(self) -> int:
+        ledger = self.ledger
+        return int(ledger.proved.sum() + (len(ledger.eps) - ledger.broken).sum())
+
+
+def _parts(rows: Tensor) -> list[Tensor]:
+    return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
+
+
+def answers_of(classifier: Classifier, images: Tensor, truth: Tensor) -> Tensor:
+    """Return the classes (n,) that a classifier gives to inputs; a tie at the top counts as the true class."""
+    logits = classifier.logits_of(images)
+    tied = logits.gather(1, truth[:, None])[:, 0] >= logits.amax(1)
+    return torch.where(tied, truth, logits.argmax(1))

@@ -1,0 +1,81 @@
+"""Robust accuracy as pictures: both bounds with the gap between them, one picture along the radii."""
+
+from typing import Any
+
+import numpy as np
+
+ATTACKED, CERTIFIED, GAP = "#b2182b", "#2166ac", "#d9d9d9"
+WORDS = {"verified": CERTIFIED, "violated": ATTACKED, "unproven": "#666666"}
+_MOST = 6  # radii in a strip
+_TIMES = 10
+
+
+def curve(found: Any) -> Any:
+    """Return a matplotlib figure of a robustness curve.
+
+    Args:
+        found: of `xai.robustness`.
+    """
+    from matplotlib import pyplot as plt
+
+    canvas: Any = plt.figure(figsize=(6.4, 4.2), layout="constrained")
+    axis = canvas.subplots()
+    scale = 255 if found.norm == "linf" else 1
+    eps = scale * np.array([0.0, *found.eps])
+    clean, spans = 100 * found.clean, found.intervals
+    attacked, certified = (100 * np.array([found.clean, *getattr(found, name)]) for name in ("attacked", "certified"))
+    axis.fill_between(eps, certified, attacked, color=GAP, label="unproven", linewidth=0)
+    for name, values, colour, mark in (
+        ("attacked", attacked, ATTACKED, "o-"),
+        ("certified", certified, CERTIFIED, "s-"),
+    ):
+        span = 100 * np.concatenate([spans["clean"][None], spans[name]])
+        errors = np.abs(np.stack([values - span[:, 0], span[:, 1] - values]))
+        axis.errorbar(eps, values, errors, fmt=mark, color=colour, markersize=4, capsize=2, elinewidth=0.8, label=name)
+    axis.axhline(clean, color="#999999", linewidth=0.8, linestyle=":")
+    axis.set(ylim=(0, 102), xlabel=f"eps ({found.norm}{', in 1/255' if scale == 255 else ''})", ylabel="accuracy (%)")
+    axis.set_title(f"{found.model['name']}: {len(found)} pictures, 95 % intervals", fontsize=10, parse_math=False)
+    axis.legend(fontsize=9, facecolor="white", framealpha=1, edgecolor="none", loc="lower left")
+    axis.spines[["top", "right"]].set_visible(False)
+    return canvas
+
+
+def strip(found: Any, row: int) -> Any:
+    """Return a matplotlib figure of one picture along the radii.
+
+    Args:
+        found: of `xai.robustness`.
+        row: number of a picture with a counterexample.
+    """
+    from matplotlib import pyplot as plt
+
+    place = found.rows.tolist().index(row)
+    clean, changed = (_pixels(part[place]) for part in (found.originals, found.adversarial))
+    count = len(found.eps)
+    levels = sorted(set(np.linspace(0, count - 1, min(_MOST, count)).round().astype(int).tolist()))
+    canvas: Any = plt.figure(figsize=(1.5 * (len(levels) + 1), 3.6), layout="constrained")
+    grid = canvas.subplots(2, len(levels) + 1, squeeze=False)
+    label, answer = (found.class_names[int(part[row])] for part in (found.labels, found.answers))
+    _show(grid[0, 0], clean, f"clean\n{label}", "black")
+    grid[1, 0].set_axis_off()
+    grid[1, 0].text(0.5, 0.5, f"difference\ntimes {_TIMES}", ha="center", va="center", fontsize=8)
+    for column, level in enumerate(levels, 1):
+        verdict = str(found.verdicts[row, level])
+        broken = verdict == "violated"
+        shown = changed if broken else clean
+        eps = f"{255 * found.eps[level]:.3g}/255" if found.norm == "linf" else f"{found.eps[level]:.3g}"
+        _show(grid[0, column], shown, f"{eps}\n{answer if broken else label}\n{verdict}", WORDS[verdict])
+        _show(grid[1, column], np.clip(0.5 + _TIMES * (shown - clean) / 2, 0, 1), "", "black")
+    return canvas
+
+
+def _pixels(image: Any) -> np.ndarray:
+    """Return (H, W, 3) of (C, H, W)."""
+    found = np.moveaxis(image.double().numpy(), 0, -1)
+    return found if found.shape[-1] == 3 else np.repeat(found[..., :1], 3, -1)
+
+
+def _show(axis: Any, pixels: np.ndarray, title: str, colour: str) -> None:
+    axis.imshow(pixels, interpolation="nearest")
+    axis.set_axis_off()
+    axis.set_title(title, fontsize=8, color=colour, parse_math=False)
