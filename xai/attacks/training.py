@@ -141,12 +141,13 @@ class AdversarialTraining(Recipe):
                 job.run(report)
         learner.module.eval()
         learner.module.zero_grad()
-        used = {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+        used = {f.name: plain(getattr(self, f.name)) for f in fields(self)} | {"eps": self.radius}
+        changer = None if augment is None else getattr(augment, "__qualname__", type(augment).__name__)
         return TrainingResult(
             classifier=learner,
             history=tuple(job.history),
             best=job.best,
-            settings=used | {"eps": self.radius, "augment": getattr(augment, "__qualname__", None)},
+            settings=used | {"augment": changer},
             seed=seed,
             seconds=time.perf_counter() - began,
             start=given.fingerprint,
