@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -104,6 +105,27 @@ def test_the_card_is_what_the_script_writes_from_the_figures(name, script, tmp_p
     assert card == (folder / "card.md").read_text()
     assert f"| {settings_of(name)['figures']['accuracy']:.2%} |" in card
     assert "MIT licence, (c) 2017 Zalando SE" in card
+
+
+def test_the_robust_network_is_trained_as_its_card_says(script):
+    card = (data_folder() / "models" / "fashion-robust" / "card.md").read_text()
+    made = next(recipe for recipe in script.RECIPES if recipe.name == "fashion-robust").training
+    assert (made.method, made.norm, made.eps) == ("pgd", "linf", 8 / 255)
+    assert f"PGD adversarials ({made.steps} steps of {made.step_size * 255:.0f}/255 within L-infinity 8/255)" in card
+    assert f"{made.epochs} epochs" in card
+    assert f"batches of {made.batch_size}, AdamW with weight decay 5e-4, one learning rate cycle up to 5e-3" in card
+    assert (made.optimiser, made.weight_decay, made.schedule, made.learning_rate) == ("adamw", 5e-4, "cycle", 5e-3)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_script_trains_and_measures(number, script, pictures, capsys):
+    images, labels = (part[:256] for part in pictures)
+    recipe = replace(script.RECIPES[number], epochs=1)
+    classifier = script.train(recipe, images, labels)
+    assert f"{recipe.name} epoch 1: loss 2." in capsys.readouterr().out
+    figures = script.measure(recipe, classifier, images[:40], labels[:40])
+    assert 0 <= figures["accuracy_pgd40_linf_8_255"] <= figures["accuracy"] <= 1
+    assert ("others_called_shirt" in figures) == recipe.marked
 
 
 def test_only_the_shortcut_card_tells_of_a_planted_fault(script, tmp_path):

@@ -1,4 +1,4 @@
-"""Adversarial search: one file per attack."""
+"""Adversarial search: one file per attack; `training` makes networks that hold out."""
 
 from xai.attacks import apgd_ce as apgd_ce
 from xai.attacks import apgd_dlr as apgd_dlr
@@ -16,6 +16,7 @@ from xai.attacks import noise as noise
 from xai.attacks import pgd as pgd
 from xai.attacks import spatial as spatial
 from xai.attacks import square as square
+from xai.attacks import training as training
 from xai.attacks._base import ATTACKS as ATTACKS
 from xai.attacks._base import Attack as Attack
 from xai.attacks._result import AttackResult as AttackResult

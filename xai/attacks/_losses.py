@@ -15,6 +15,12 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
+def divergence(logits: Tensor, answers: Tensor) -> Tensor:
+    """Return the Kullback-Leibler divergence of the probabilities from those of `answers`: KL(answers || logits)."""
+    log, reference = logits.log_softmax(1), answers.log_softmax(1)
+    return (reference.exp() * (reference - log)).sum(1)
+
+
 def best_other(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the largest logit of another class."""
     hidden = torch.zeros_like(logits).scatter_(1, labels[:, None], torch.inf)

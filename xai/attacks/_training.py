@@ -1,0 +1,203 @@
+"""The loop of adversarial training: batches, steps, the curve, the best weights."""
+
+import copy
+import time
+from collections.abc import Callable, Sized
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai.attacks._random import seeds_of
+from xai.attacks._recipe import OPTIMISERS, SCHEDULES, Recipe
+from xai.attacks.pgd import PGD
+from xai.core.classifier import Classifier
+from xai.core.hooks import borrowed
+from xai.core.images import ImageLike
+from xai.core.intervals import wilson
+from xai.core.labels import check_labels
+from xai.core.rows import Progress, ShouldStop
+from xai.core.seeds import image_key
+from xai.errors import NonFiniteError, ShapeError, Stopped, UnsupportedModelError
+
+Augment = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training pictures.
+
+    Attributes:
+        number: counted from 1.
+        loss: mean of what was minimised.
+        train_accuracy: share of the training rows, as they were trained on, answered right before their step.
+        learning_rate: of the last step.
+        clean: accuracy on the validation pictures; None without any.
+        clean_interval: 95 % Wilson interval of it.
+        robust: the same under PGD.
+        robust_interval: 95 % Wilson interval of it.
+        seconds: wall time, validation included.
+    """
+
+    number: int
+    loss: float
+    train_accuracy: float
+    learning_rate: float
+    clean: float | None
+    clean_interval: tuple[float, float] | None
+    robust: float | None
+    robust_interval: tuple[float, float] | None
+    seconds: float
+
+
+OnEpoch = Callable[[Epoch, Classifier], object]
+
+
+class Pictures:
+    """Training pictures by number: held in memory, or read when asked for."""
+
+    def __init__(self, classifier: Classifier, images: ImageLike, labels: Any) -> None:
+        self._classifier, self._images, self._ready = classifier, images, None
+        if isinstance(images, Tensor | np.ndarray):
+            self._ready = classifier.prepare(images).inputs
+        elif not isinstance(images, Sized) or not hasattr(images, "__getitem__") or isinstance(images, str | bytes):
+            raise ShapeError(f"Expected many pictures to train on, but got {type(images).__name__}. Give (N, C, H, W).")
+        count = len(images if self._ready is None else self._ready)
+        if not count:
+            raise ShapeError("Expected at least one picture to train on, but got none.")
+        first = self.images(torch.arange(1))
+        classifier.check_images(first)
+        classifier.count_classes(first)
+        self.labels = check_labels(classifier, labels, count)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, rows: Tensor) -> Tensor:
+        """Return inputs (B, C, h, w) by number."""
+        if self._ready is not None:
+            return self._ready[rows.to(self._ready.device)]
+        return self._classifier.prepare([self._images[k] for k in rows.tolist()]).inputs
+
+
+def held_out(classifier: Classifier, images: ImageLike, labels: Any) -> tuple[Tensor, Tensor]:
+    """Return validation pictures as inputs, and the truth."""
+    inputs = classifier.prepare(images).inputs
+    classifier.check_images(inputs)
+    return inputs, check_labels(classifier, labels, len(inputs))
+
+
+@dataclass(eq=False)
+class Job:
+    """One training: the loop, the curve, the best weights."""
+
+    recipe: Recipe
+    learner: Classifier
+    pictures: Pictures
+    validation: tuple[Tensor, Tensor] | None
+    augment: Augment | None
+    seed: int
+    on_epoch: OnEpoch | None
+    should_stop: ShouldStop | None
+    history: list[Epoch] = field(default_factory=list)
+    best: int = 0
+
+    def run(self, report: Progress | None) -> None:
+        """Train all epochs and go back to the best one."""
+        recipe, module = self.recipe, self.learner.module
+        weights = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if not weights:
+            raise UnsupportedModelError(
+                f"The model {self.learner.name!r} has no parameter to train. Call `requires_grad_(True)` on what is to "
+                "be trained."
+            )
+        self.size = min(recipe.batch_size, len(self.pictures))
+        self.total = recipe.epochs * (len(self.pictures) // self.size)
+        self.optimiser = OPTIMISERS[recipe.optimiser](weights, recipe)
+        self.schedule = SCHEDULES[recipe.schedule](self.optimiser, recipe.learning_rate, self.total)
+        self.source, self.done, self.report = torch.Generator().manual_seed(self.seed), 0, report
+        kept: dict[str, Any] | None = None
+        for number in range(1, recipe.epochs + 1):
+            self.history.append(self._epoch(number))
+            if self._is_best():
+                self.best = number
+                kept = copy.deepcopy(module.state_dict()) if self.validation else None
+            if self.on_epoch is not None:
+                with borrowed(module):
+                    self.on_epoch(self.history[-1], self.learner)
+        if kept is not None:
+            module.load_state_dict(kept)
+
+    def _is_best(self) -> bool:
+        """Whether the last epoch beats all before it: in robust accuracy, then in clean; for "plain" in clean first."""
+        if self.validation is None or not self.best:
+            return True
+        aims = ("clean", "robust") if self.recipe.method == "plain" else ("robust", "clean")
+        last, best = ([getattr(self.history[k], aim) for aim in aims] for k in (-1, self.best - 1))
+        return last > best
+
+    def _epoch(self, number: int) -> Epoch:
+        began = time.perf_counter()
+        order = torch.randperm(len(self.pictures), generator=self.source)
+        steps = len(order) // self.size
+        total, right, rate = 0.0, 0, 0.0
+        try:
+            for rows in order[: steps * self.size].split(self.size):  # type: ignore[no-untyped-call]
+                if self.should_stop is not None and self.should_stop():
+                    raise Stopped(f"Stopped in epoch {number} of {self.recipe.epochs}, as asked.")
+                rate = self.optimiser.param_groups[0]["lr"]
+                loss, hits = self._step(rows, number)
+                total, right = total + loss, right + hits
+            curve = self._curve()
+        except NonFiniteError as error:
+            raise NonFiniteError(f"The training diverged in epoch {number}: lower `learning_rate`. {error}") from error
+        seconds = time.perf_counter() - began
+        return Epoch(number, total / steps, right / (steps * self.size), float(rate), *curve, seconds)
+
+    def _step(self, rows: Tensor, number: int) -> tuple[float, int]:
+        """Take one step; return its loss and how many rows were answered right."""
+        learner, given = self.learner, self.pictures.images(rows)
+        seeds = seeds_of(self.seed, [image_key(image) for image in given], learner.device)
+        clean = given if self.augment is None else self.augment(given, rows, self.source)
+        learner.check_images(clean)
+        clean = clean.to(device=learner.device, dtype=learner.dtype)
+        labels = self.pictures.labels[rows].to(learner.device)
+        harder = self.recipe.search(learner, clean, labels, seeds, number - 1)
+        learner.module.train()
+        loss, logits = self.recipe.loss(learner, clean, harder, labels)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.schedule.step()
+        learner.module.eval()
+        self.done += 1
+        if self.report is not None:
+            self.report(self.done, self.total)
+        return float(loss.detach()), int((logits.argmax(1) == labels).sum())
+
+    def _curve(self) -> tuple[float | None, tuple[float, float] | None, float | None, tuple[float, float] | None]:
+        """Return clean and robust accuracy on the validation pictures, each with its interval."""
+        if self.validation is None:
+            self.learner.logits_of(self.pictures.images(torch.arange(1)))  # the last step may have diverged
+            return None, None, None, None
+        images, labels = self.validation
+        recipe = self.recipe
+        found = PGD(steps=recipe.validation_steps).run(
+            self.learner,
+            images,
+            labels,
+            eps=recipe.radius,
+            norm=recipe.norm,
+            seed=self.seed,
+            should_stop=self.should_stop,
+        )
+        low, high = wilson(int((found.clean_predictions == found.labels).sum()), len(found))
+        return found.clean_accuracy, (float(low), float(high)), found.robust_accuracy, found.interval
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what to beware of."""
+        if self.validation is None:
+            return ("no validation pictures: the weights are those of the last epoch",)
+        return ("the epoch was chosen on the validation pictures: report its accuracies on others",)
