@@ -222,7 +222,10 @@ def run() -> None:
     try:
         for eps in SPEED_EPS:
             table(f"PGD-{STEPS}, example:fashion, l-inf {eps}/255, {PICTURES} pictures, one thread", speed_rows(eps))
-        table(f"PGD-{STEPS}, {PICTURES} pictures: points by which the others are above (bar -0.3)", agreement_rows())
+        table(
+            f"PGD-{STEPS}, {PICTURES} pictures, one random start: points by which the others are above (bar -0.3)",
+            agreement_rows(),
+        )
         for pairs, given in ((QUICK + COSTLY, digits(SOME)), (QUICK, fashion(NETWORKS[0], SOME))):
             title = f"Smallest distances, {given[0].name}, {SOME} pictures: medians (share fooled, CPU time)"
             table(title, minimal_rows(pairs, *given))
