@@ -121,7 +121,7 @@ def test_refuses_a_network_that_lacks_what_it_needs_and_leaves_it_alone(method: 
 
 
 MANY_ROWS = {"kernelshap", "lime", "occlusion", "rise"}
-CASES = ("gap", "batch norm", "sigmoid", "planted vit", "planted attention", "planted swin")
+SEVERAL = ("gap", "batch norm", "sigmoid", "planted vit", "planted attention", "planted swin")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ CASES = ("gap", "batch norm", "sigmoid", "planted vit", "planted attention", "pl
     [
         pytest.param(method, case, marks=[pytest.mark.slow] if method in MANY_ROWS and case != "gap" else [])
         for method in METHODS
-        for case in CASES
+        for case in SEVERAL
     ],
 )
 def test_batch_size_and_order_change_nothing(method: str, case: str) -> None:
