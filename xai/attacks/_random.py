@@ -22,11 +22,17 @@ def uniform(seeds: Tensor, draw: int, shape: Sequence[int]) -> Tensor:
 
     Source: Steele et al. 2014 (splitmix64), used as a counter.
     """
+    return many_uniform(seeds, draw, 1, shape)[0]
+
+
+def many_uniform(seeds: Tensor, first: int, draws: int, shape: Sequence[int]) -> Tensor:
+    """Return what `uniform` gives for draws in a row, from `first` on (draws, N, *shape), at the price of one."""
     count = math.prod(shape)
-    base = _mixed(seeds + _wrapped((draw + 1) * _GOLDEN))
+    numbers = torch.tensor([_wrapped((draw + 1) * _GOLDEN) for draw in range(first, first + draws)])
+    base = _mixed(seeds[None] + numbers.to(seeds)[:, None])
     steps = torch.arange(1, count + 1, device=seeds.device) * _GOLDEN
-    bits = _shifted(_mixed(base[:, None] + steps), 11)
-    return (bits.double() / _MANTISSA).view(len(seeds), *shape)
+    bits = _shifted(_mixed(base[..., None] + steps), 11)
+    return (bits.double() / _MANTISSA).view(draws, len(seeds), *shape)
 
 
 def normal(seeds: Tensor, draw: int, shape: Sequence[int]) -> Tensor:

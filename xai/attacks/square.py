@@ -9,14 +9,14 @@ from torch import Tensor
 
 from xai.attacks._balls import length, wide
 from xai.attacks._base import ATTACKS, Attack, Cost
-from xai.attacks._losses import margin
-from xai.attacks._random import signs, uniform
+from xai.attacks._random import many_uniform, signs, uniform
 from xai.attacks._search import Search
 from xai.attacks._steps import check_count
 from xai.errors import RangeError
 
 _HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries of 10,000 behind which the share halves
 _TINY = 1e-12
+_DRAWN = 64  # queries for which random numbers are drawn at once
 _CLEARLY = 1e-5  # what rounding may change must not decide: answers would depend on the batch
 
 
@@ -62,24 +62,28 @@ class Square(Attack):
         rows = search.alive()
         move = _Stripes(search) if search.norm == "linf" else _Mounds(search)
         images = move.start(rows)
-        best = self._values(search, images, rows)
+        best, fooled = self._values(search, images, rows)
         for query in range(1, self.queries):
-            stay = ~search.done[rows]
-            if not bool(stay.all()):
+            if fooled:
+                stay = ~search.done[rows]
                 rows, images, best = rows[stay], images[stay], best[stay]
             if not len(rows):
                 return
             tried = move.change(images, rows, self._side(search, query), query)
-            values = self._values(search, tried, rows)
+            values, fooled = self._values(search, tried, rows)
             better = values > best + _CLEARLY * (1 + best.abs())
-            images = torch.where(wide(better, images).bool(), tried, images)
+            images = torch.where(better.view(-1, 1, 1, 1), tried, images)
             best = torch.where(better, values, best)
+        search.best[rows] = torch.where(search.done[rows].view(-1, 1, 1, 1), search.best[rows], images)
 
-    def _values(self, search: Search, images: Tensor, rows: Tensor) -> Tensor:
-        logits, _ = search.look(images, rows)
-        if search.wanted is not None:
-            return -margin(logits, search.wanted[rows])
-        return margin(logits, search.labels[rows])
+    def _values(self, search: Search, images: Tensor, rows: Tensor) -> tuple[Tensor, bool]:
+        """Return how far answers are past the boundary (n,), and whether any is fooled; keep those that are."""
+        logits = search.logits(images)
+        fooled = search.fooled(logits, rows)
+        some = bool(fooled.any())
+        if some:
+            search.keep(images[fooled], rows[fooled], logits[fooled])
+        return search.past(logits, rows), some
 
     def _side(self, search: Search, query: int) -> int:
         """Return the side of the squares for a query."""
@@ -93,7 +97,10 @@ class _Stripes:
     """linf: every pixel at the border of its ball; stripes first, squares of one sign per channel later."""
 
     def __init__(self, search: Search) -> None:
-        self.search = search
+        self.search, self.drawn, self.first = search, torch.zeros(0), 0
+        rows = torch.arange(len(search.clean), device=search.clean.device)
+        step = search.scaled(torch.ones_like(search.clean), rows, 1.0)
+        self.low, self.high = (search.inside(search.clean + sign * step, rows) for sign in (-1, 1))
 
     def start(self, rows: Tensor) -> Tensor:
         clean, seeds = self.search.clean[rows], self.search.seeds[rows]
@@ -101,12 +108,16 @@ class _Stripes:
         return self.search.inside(clean + self.search.scaled(stripes, rows, 1.0), rows)
 
     def change(self, images: Tensor, rows: Tensor, side: int, query: int) -> Tensor:
-        search, count = self.search, images.shape[1]
-        drawn = uniform(search.seeds[rows], query, (2 + count,))
+        drawn = self._draws(query, images.shape[1])[rows]
         mask = _square(images, drawn[:, 0], drawn[:, 1], side)
-        sign = torch.where(drawn[:, 2:] < 0.5, -1.0, 1.0).to(images)[:, :, None, None]
-        shifted = search.clean[rows] + search.scaled(sign, rows, 1.0)
-        return torch.where(mask, search.inside(shifted.expand_as(images), rows), images)
+        down = (drawn[:, 2:] < 0.5)[:, :, None, None]
+        return torch.where(mask, torch.where(down, self.low[rows], self.high[rows]), images)
+
+    def _draws(self, query: int, channels: int) -> Tensor:
+        """Return the random numbers of one query (N, 2 + C), drawn for many queries at once."""
+        if not self.first <= query < self.first + len(self.drawn):
+            self.first, self.drawn = query, many_uniform(self.search.seeds, query, _DRAWN, (2 + channels,))
+        return self.drawn[query - self.first]
 
 
 class _Mounds:
