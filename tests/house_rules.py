@@ -33,9 +33,10 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "ratings": MACHINE | {"metrics", "explainers"},
     "curves": MACHINE | {"attacks", "bounds"},
     "audits": MACHINE | LEAVES | {"ratings", "curves"},
+    "listing": MACHINE | LEAVES,
     "plots": CORE,
     "reports": MACHINE | LEAVES | {"ratings", "curves", "audits", "plots"},
-    "api": MACHINE | LEAVES | {"ratings", "curves", "audits", "plots", "reports"},
+    "api": MACHINE | LEAVES | {"ratings", "curves", "audits", "plots", "reports", "listing"},
     **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__"})),
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)

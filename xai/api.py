@@ -1,6 +1,6 @@
 """The public verbs."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -21,8 +21,9 @@ from xai.corruptions import CorruptionResult, corrupt, corruption_robustness, mc
 from xai.curves import RobustnessCurve, Trust, robustness
 from xai.datasets import Dataset, Photo, load_data, sample_photos
 from xai.dreams import DeepDream, Settings, Wish, dream
-from xai.errors import NameLookupError, XaiError
+from xai.errors import NameLookupError
 from xai.explainers import EXPLAINERS
+from xai.listing import MethodInfo, methods
 from xai.models import ModelInfo, catalogue, load
 from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, rate_explanation
 
@@ -249,88 +250,6 @@ def deep_dream(
     chosen = Settings(octaves=octaves, steps=steps, **settings)
     wish = Wish(layer, channel, target)
     return dream(model, wish, image, seed, settings=chosen, progress=progress, should_stop=should_stop)
-
-
-@dataclass(frozen=True)
-class MethodInfo:
-    """What is known of a method.
-
-    Attributes:
-        name: as in `xai.explain(method=...)`.
-        title: as people call it.
-        family: methods that work alike.
-        unit: what its values are measured in.
-        needs: "gradients", "maps" (a layer that is a map of the picture), "tokens", "attention".
-        stochastic: whether the seed matters.
-        forward: rows per image sent through the network.
-        backward: rows per image sent back.
-        summary: one line.
-        advised: for the given model; None when none was given.
-        why: the reason for that.
-    """
-
-    name: str
-    title: str
-    family: str
-    unit: str
-    needs: tuple[str, ...]
-    stochastic: bool
-    forward: int
-    backward: int
-    summary: str
-    advised: bool | None = None
-    why: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields, JSON-ready."""
-        return asdict(self)
-
-
-def methods(model: Classifier | nn.Module | None = None) -> list[MethodInfo]:
-    """Return every registered explanation method; with a model, whether it is advised for it and why.
-
-    Cost: nothing without a model; with one, a forward and a backward of a small picture per method.
-    """
-    return [_describe(name, model) for name in EXPLAINERS]
-
-
-def _describe(name: str, model: Classifier | nn.Module | None) -> MethodInfo:
-    explainer = EXPLAINERS[name]
-    cost = explainer().cost
-    summary = (explainer.__doc__ or "").strip().splitlines()[0]
-    advised, why = (None, "") if model is None else _try(name, as_classifier(model))
-    return MethodInfo(
-        name,
-        explainer.title,
-        explainer.family,
-        explainer.unit,
-        explainer.needs,
-        explainer.stochastic,
-        cost.forward,
-        cost.backward,
-        summary,
-        advised,
-        why,
-    )
-
-
-def _cheap(method: Any) -> Any:
-    """Return a method with settings that are enough to see whether it runs."""
-    known = {f.name for f in fields(method)}
-    few = {"samples": 40, "steps": 4, "window": 0.5}
-    return method(**{name: value for name, value in few.items() if name in known})
-
-
-def _try(name: str, classifier: Classifier) -> tuple[bool, str]:
-    """Run a method on a small grey picture and see."""
-    grey = torch.full((1, classifier.channels, *(classifier.input_size or (224, 224))), 0.5)
-    try:
-        found = _cheap(EXPLAINERS[name]).explain(classifier, grey)
-    except XaiError as error:
-        return False, str(error)
-    works = "works on this model" + (f", looking at layer {found.layer!r}" if found.layer else "")
-    caution = EXPLAINERS[name].caution
-    return (False, f"{works}, but {caution}") if caution else (True, works)
 
 
 def layers(model: Classifier | nn.Module, size: tuple[int, int] | None = None) -> list[str]:

@@ -11,19 +11,21 @@ from xai.cli._common import PASS, add_model, command, load_model
 
 
 def add_methods(commands: Any) -> None:
-    parser = command(commands, "methods", _methods, "list the explanation methods, and which suit a model")
+    parser = command(commands, "methods", _methods, "list the methods, and which suit a model")
     add_model(parser, required=False)
+    parser.add_argument("--kind", default="explanation", help="explanation, attack or corruption")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _methods(options: argparse.Namespace) -> int:
-    found = xai.methods(load_model(options) if options.model else None)
+    model = load_model(options) if options.model else None
+    found = xai.methods(model, options.kind, progress=True if sys.stderr.isatty() else None)
     if options.json:
         print(json.dumps({"methods": [info.to_dict() for info in found]}, indent=1))
         return PASS
     for info in found:
         advice = "" if info.advised is None else f"  [{'advised' if info.advised else 'not advised'}: {info.why}]"
-        print(f"{info.name:20} {info.family:10} {info.forward:>5} forward {info.backward} back  {info.summary}{advice}")
+        print(f"{info.name:20} {info.family:12} {info.forward:>6} forward {info.backward} back  {info.summary}{advice}")
     return PASS
 
 

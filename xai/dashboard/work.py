@@ -143,9 +143,9 @@ def _rate(model: Model, picture: Picture, explanation: xai.Explanation, report: 
         return xai.rate_explanation(model.classifier, picture.open(), explanation, progress=report)
 
 
-def _try(model: Model, report: Report | None) -> tuple[xai.MethodInfo, ...]:  # noqa: ARG001
+def _try(model: Model, report: Report | None) -> tuple[xai.MethodInfo, ...]:
     with model.lock:
-        return tuple(xai.methods(model.classifier))
+        return tuple(xai.methods(model.classifier, progress=report))
 
 
 def _about(model: Model, picture: Picture) -> Key:
