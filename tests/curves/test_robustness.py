@@ -54,6 +54,25 @@ def test_a_linear_model_is_decided_exactly() -> None:
     assert (curve.verdicts == "unproven").sum() <= 2
 
 
+def test_proofs_reach_what_each_radius_alone_gives() -> None:
+    net, images = fragile(), pictures(70)  # more than start from one guess
+    labels = net(images).argmax(1)
+    eps = [k / 510 for k in range(1, 9)]
+    curve = curve_of(net, images, eps=eps, proofs=("crown",), attacks=("fgsm",))
+    alone = [float(xai.certify(net, images, labels, eps=e, method="crown").verified.double().mean()) for e in eps]
+    assert min(alone) < 0.5 < max(alone) < 1
+    np.testing.assert_allclose(curve.certified, alone, atol=1e-9)
+
+
+def test_progress_never_falls_and_ends_full() -> None:
+    seen: list[tuple[int, int]] = []
+    curve_of(fragile(), pictures(40), progress=lambda done, total: seen.append((done, total)))
+    shares = [done / total for done, total in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert len(set(shares)) > 6
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_bounds_fall_and_never_cross(norm: str) -> None:
     eps = {"linf": EPS, "l2": [0.02, 0.1, 0.3, 1.0], "l1": [0.02, 0.2, 1.0, 4.0]}[norm]
@@ -152,7 +171,7 @@ def test_what_cannot_be_proven_is_named() -> None:
 def test_a_contradiction_is_an_error() -> None:
     images = pictures(2)
     ledger = Ledger(images, torch.tensor([0, 1]), (0.1, 0.2, 0.3), torch.tensor([0, 1]))
-    ledger.take_proofs(torch.tensor([0, 1]), torch.tensor([True, True]), 1, "crown")
+    ledger.take_proofs(torch.tensor([0, 1]), torch.tensor([True, True]), torch.tensor([1, 1]), "crown")
     far, none = torch.tensor([0.25, 0.35]).double(), torch.tensor([1, 0])
     both = torch.tensor([True, True])
     ledger.take(torch.tensor([0, 1]), images, far, none, ["pgd", "pgd"], both)

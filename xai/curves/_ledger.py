@@ -52,10 +52,6 @@ class Ledger:
         """Return the pictures whose largest open radius is this one: an attack that fails here has done its work."""
         return ((self.broken == level + 1) & (self.proved <= level)).nonzero()[:, 0]
 
-    def to_prove(self, level: int) -> Tensor:
-        """Return the pictures whose smallest open radius is this one."""
-        return ((self.proved == level) & (self.broken > level)).nonzero()[:, 0]
-
     def open(self) -> Tensor:
         """Return the pictures with a radius that is neither proven nor broken."""
         return (self.proved < self.broken).nonzero()[:, 0]
@@ -87,10 +83,10 @@ class Ledger:
         self.check()
         return which
 
-    def take_proofs(self, rows: Tensor, verified: Tensor, level: int, method: str) -> None:
-        """Note for which of some pictures (n,) a radius was proven."""
+    def take_proofs(self, rows: Tensor, verified: Tensor, levels: Tensor, method: str) -> None:
+        """Note for which of some pictures (n,) a radius was proven, each with the number of its own (n,)."""
         which = rows[verified]
-        self.proved[which] = level + 1
+        self.proved[which] = torch.maximum(self.proved[which], levels[verified] + 1)
         for row in which.tolist():
             self.proved_by[row] = method
         self.check()

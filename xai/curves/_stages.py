@@ -15,6 +15,7 @@ from xai.core.rows import Progress, ShouldStop
 from xai.curves._ledger import Ledger
 from xai.errors import Stopped, UnsupportedModelError
 
+_TO_PROVE = 32  # pictures for which proofs start from the same guess
 _AT_ONCE = 256  # pictures for one call: what is lost when time runs out in the midst of it
 
 
@@ -87,7 +88,7 @@ class Work:
         self._stage(attack.name, "attack", lambda tried: self._attacked(attack, tried))
 
     def prove(self, prover: Prover, method: str) -> None:
-        """Prove at each picture's smallest open radius, and on towards larger ones while it succeeds."""
+        """Prove each picture up to the largest radius that the method can."""
         self._stage(method, "proof", lambda tried: self._proved(prover, method, tried))
 
     def leave_out(self, name: str, kind: str, why: str) -> None:
@@ -95,8 +96,10 @@ class Work:
         self.stages.append(Stage(name, kind, 0, 0, 0.0, finished=False, note=why))
 
     def _attacked(self, attack: Attack, tried: set[int]) -> None:
+        count = len(self.ledger.open())
         for level in reversed(range(len(self.ledger.eps))):
             for rows in _parts(self.ledger.to_attack(level)):
+                self._tell(len(tried) / count)
                 tried.update(rows.tolist())
                 found = attack.run(
                     self.classifier,
@@ -127,21 +130,43 @@ class Work:
             rows = ledger.take(rows, drawn, distance(drawn, clean, self.norm), answers, names, wrong)
 
     def _proved(self, prover: Prover, method: str, tried: set[int]) -> None:
-        for level, eps in enumerate(self.ledger.eps):
-            for rows in _parts(self.ledger.to_prove(level)):
-                tried.update(rows.tolist())
-                images, labels = self.ledger.images[rows], self.ledger.labels[rows]
-                margins = prover.margins(images, labels, eps, self.norm, method, should_stop=self.clock.stop)
-                verified = prover.verified(images, margins, eps).cpu()
-                self.ledger.take_proofs(rows, verified, level, method)
+        """Ask for each picture where its proofs end, from where those of the pictures before mostly ended."""
+        reached: list[int] = []
+        asked = self.ledger.open()
+        for rows in _parts(asked, _TO_PROVE):
+            self._tell(len(tried) / len(asked))
+            tried.update(rows.tolist())
+            guess = int(torch.tensor(reached).median()) if reached else 0
+            reached += self._climbed(prover, method, rows, guess).tolist()
+
+    def _climbed(self, prover: Prover, method: str, rows: Tensor, guess: int) -> Tensor:
+        """Go up from a guess while proofs succeed, or down until one does; return how many radii are proven (n,)."""
+        ledger = self.ledger
+        radii = torch.tensor(ledger.eps, dtype=torch.float64)
+        failed = ledger.broken[rows].clone()
+        level = torch.minimum(torch.full_like(failed, guess), failed - 1).maximum(ledger.proved[rows])
+        while len(left := (ledger.proved[rows] < failed).nonzero()[:, 0]):
+            asked, at = rows[left], level[left]
+            images, labels = ledger.images[asked], ledger.labels[asked]
+            margins = prover.margins(images, labels, radii[at], self.norm, method, should_stop=self.clock.stop)
+            verified = prover.verified(images, margins, float(radii[at].max())).cpu()
+            ledger.take_proofs(asked, verified, at, method)
+            failed[left] = torch.where(verified, failed[left], at)
+            level[left] = torch.where(verified, at + 1, at - 1)
+        return ledger.proved[rows]
 
     def _stage(self, name: str, kind: str, work: Callable[[set[int]], None]) -> None:
         began, before, tried = time.monotonic(), self._cells(), set[int]()
         note = "time ran out" if self.clock.late() and len(self.ledger.open()) else self._ended(work, tried)
         seconds = time.monotonic() - began
         self.stages.append(Stage(name, kind, len(tried), self._cells() - before, seconds, not note, note))
+        self._tell(0.0)
+
+    def _tell(self, share: float) -> None:
+        """Report how much is done, in hundredths of stages, with a share of the present one."""
         if self.report is not None:
-            self.report(len(self.stages), max(self.total, len(self.stages)))
+            done = len(self.stages)
+            self.report(int(100 * (done + min(share, 0.99))), 100 * max(self.total, done))
 
     def _ended(self, work: Callable[[set[int]], None], tried: set[int]) -> str:
         """Do the work; return why it did not come to its end, or ""."""
@@ -160,8 +185,8 @@ class Work:
         return int(ledger.proved.sum() + (len(ledger.eps) - ledger.broken).sum())
 
 
-def _parts(rows: Tensor) -> list[Tensor]:
-    return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
+def _parts(rows: Tensor, size: int = _AT_ONCE) -> list[Tensor]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def answers_of(classifier: Classifier, images: Tensor, truth: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def robustness(
             Square (1,000 queries). Without "square" one check of `trust` cannot be made.
         proofs: "ibp", "crown_ibp", "crown", cheapest first; None takes all three; () none.
         trust: check the evaluation itself, on part of the pictures.
-        progress: None, True for a bar, or a callable `(done, total)` in stages.
+        progress: None, True for a bar, or a callable `(done, total)` in hundredths of a stage.
         should_stop: asked at every step; True ends the work with `xai.errors.Stopped`.
 
     Returns:
