@@ -254,11 +254,12 @@ def test_following_the_middle_only(name: str) -> None:
     places = torch.arange(0, SIDE - 5, 3)
     top, left = (grid.flatten() for grid in torch.meshgrid(places, places, indexing="ij"))
     values = torch.ones(1, 3, 6, 6)
-    exact = Incremental(prepared, image, (6, 6)).logits(values, top, left)
+    engine = Incremental(prepared, image, (6, 6))
+    exact = engine.logits(values, top, left)
     for cap in (0.2, 0.4, 0.7, 0.9):
-        found = Incremental(prepared, image, (6, 6), cap).logits(values, top, left)
+        found = engine.capped(cap).logits(values, top, left)
         assert bool(torch.isfinite(found).all())
-    assert torch.equal(Incremental(prepared, image, (6, 6), 1.0).logits(values, top, left), exact)
+    assert torch.equal(engine.capped(1.0).logits(values, top, left), exact)
     assert float((found - exact).abs().max()) <= 0.5 * float(exact.std(0).max() + exact.abs().max())
 
 
@@ -272,13 +273,13 @@ def test_an_approximation_is_used_only_when_it_is_close() -> None:
     def answers(engine: Incremental) -> Tensor:
         return engine.logits(torch.ones(1, 3, 4, 4), top, left)
 
-    engine, note = follow_the_middle(exact, prepared, image, (4, 4), answers)
+    engine, note = follow_the_middle(exact, answers)
     assert engine.cap < 1
     assert "correlates" in note
     wrong = {id(exact): torch.rand(15, 3)}
-    same, note = follow_the_middle(exact, prepared, image, (4, 4), lambda e: wrong.get(id(e), torch.rand(15, 3)))
+    same, note = follow_the_middle(exact, lambda e: wrong.get(id(e), torch.rand(15, 3)))
     assert same is exact
-    assert "fast not used" in note
+    assert "followed to its border" in note
 
 
 def test_a_single_row_leaves_the_clean_maps_alone() -> None:

@@ -1,15 +1,17 @@
 """The prepared copy answers as the model does, and low precision is used only when it may be."""
 
-import sys
+import importlib
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
+import xai
 from xai.core.classifier import Classifier
-from xai.engine import prepare
+from xai.engine import Prepared, precision, prepare
 from xai.engine.fold import fold_batch_norm
-from xai.errors import NameLookupError
+from xai.engine.precision import compared, in_low_precision
 from xai.models.networks import SmallNet
 
 
@@ -53,6 +55,26 @@ class SharedNorm(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         maps = self.conv(images)
         return (self.one(maps) - 2 * self.two(maps)).mean((2, 3))
+
+
+class OnlyFloat(nn.Module):
+    """Reads its pixels as float32 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = trained_like()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.net(images.float())
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that is quick in bf16, whichever this one is."""
+    rooms = importlib.import_module("xai.engine.prepare")
+    monkeypatch.setattr(rooms, "can_join", lambda *_: False)  # joined layers need the real thing
+    monkeypatch.setattr(rooms, "_cache", type(rooms._cache)())
+    monkeypatch.setattr(precision, "quick_type", lambda _device: torch.bfloat16)
 
 
 @pytest.fixture
@@ -110,34 +132,66 @@ def test_cached_until_the_weights_change(images: torch.Tensor) -> None:
     torch.testing.assert_close(second.logits(images), classifier.logits(images).detach(), atol=1e-4, rtol=1e-4)
 
 
-def test_low_precision_is_checked_and_noted(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    classifier = Classifier(trained_like(), channels=1)
-    monkeypatch.setattr(sys.modules["xai.engine.prepare"], "_slow_here", lambda *_: False)
-    prepared = prepare(classifier, images, "bf16")
-    assert any(note.startswith("bf16 ") and "spread" in note for note in prepared.notes)
-    assert prepared.logits(images).dtype == torch.float32
+def falls_of(images: torch.Tensor) -> Callable[[Prepared], torch.Tensor]:
+    """Falls of every class when the picture gets darker, as a method would ask for them."""
+    steps = torch.linspace(0, 1, 12)[:, None, None, None]
+    return lambda prepared: prepared.logits(images[:1]) - prepared.logits(images[:1] * steps)
 
 
-def test_low_precision_is_refused_when_an_answer_changes(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["xai.engine.prepare"], "_slow_here", lambda *_: False)
+def test_low_precision_is_checked_and_noted(quick: None) -> None:
+    classifier, images = xai.load("example:fashion"), xai.load_data("example:fashion-test").images[:12]
+    full = prepare(classifier, images)
+    low, note = in_low_precision(full, falls_of(images))
+    assert low.precision == "bf16", note
+    assert note.startswith("fast: bf16 used, on a sample it correlates 0.99")
+    assert low.logits(images).dtype == torch.float32
+    assert low.row_limit(images.repeat(2, 1, 1, 1), most=16) >= 1  # in its own number type
+    assert not torch.equal(low.logits(images), full.logits(images))
+
+
+def test_low_precision_is_refused_when_the_answers_are_lost(images: torch.Tensor, quick: None) -> None:
     head = nn.Linear(28 * 28, 2)
     with torch.no_grad():
         head.weight[0] = 1.0
         head.weight[1] = 1.0 + torch.linspace(-1, 1, 28 * 28) * 1e-5  # lost in eight bits of mantissa
         head.bias.zero_()
-    prepared = prepare(Classifier(nn.Sequential(nn.Flatten(), head), channels=1), images, "bf16")
-    assert prepared.precision == "fp32"
-    assert "bf16 not used" in prepared.notes[-1]
+    full = prepare(Classifier(nn.Sequential(nn.Flatten(), head), channels=1), images)
+
+    def margins(prepared: Prepared) -> torch.Tensor:
+        logits = prepared.logits(images)
+        return (logits[:, :1] - logits[:, 1:])[1:]
+
+    same, note = in_low_precision(full, margins)
+    assert same is full
+    assert "bf16 not used, on a sample" in note
 
 
-def test_unknown_precision(images: torch.Tensor) -> None:
-    with pytest.raises(NameLookupError, match="no precision 'fp8'"):
-        prepare(Classifier(trained_like(), channels=1), images, "fp8")
+@pytest.mark.parametrize("change", [lambda v: 1.3 * v, lambda v: v + 0.5 * v.abs().max(), lambda v: v.flip(0)])
+def test_scale_offset_and_order_are_compared(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    exact = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    assert compared(exact * 1.01, exact)[0]
+    assert not compared(change(exact), exact)[0]
 
 
-def test_a_precision_that_the_processor_lacks_is_not_used(images: torch.Tensor) -> None:
-    quick = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    precision = "fp16" if quick else "bf16"
-    prepared = prepare(Classifier(trained_like(), channels=1), images, precision)
-    assert prepared.precision == "fp32"
-    assert f"{precision} not used: this processor is slower in it" in prepared.notes[-1]
+def test_one_bad_class_among_many_is_seen() -> None:
+    exact = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    found = exact.clone()
+    found[:, 2] = found[:, 2].flip(0)
+    assert not compared(found, exact)[0]
+
+
+def test_a_model_that_cannot_compute_in_it_is_left_alone(images: torch.Tensor, quick: None) -> None:
+    full = prepare(Classifier(OnlyFloat(), channels=1), images)
+    same, note = in_low_precision(full, falls_of(images))
+    assert same is full
+    assert "cannot compute in it" in note
+
+
+def test_a_precision_that_the_processor_lacks_is_not_used(
+    images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "quick_type", lambda _device: None)
+    full = prepare(Classifier(trained_like(), channels=1), images)
+    same, note = in_low_precision(full, falls_of(images))
+    assert same is full
+    assert "no quicker" in note

@@ -164,10 +164,10 @@ class Classifier:
         return logits
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return (images - mean) / std on the module's device and in its type."""
-        images = images.to(device=self.device, dtype=self.dtype)
+        """Return (images - mean) / std on the module's device and in its type, computed in float32 at least."""
+        images = images.to(device=self.device, dtype=torch.promote_types(self.dtype, torch.float32))
         mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
-        return (images - mean) / std
+        return (images - mean).div_(std).to(self.dtype)
 
     def prepare(self, images: ImageLike) -> Batch:
         """Return the model's inputs for pictures in any form, with the way back to each original."""

@@ -8,6 +8,7 @@ the layers are those of the traced graph, convolutions run without their padding
 whole is compared with the plain computation before it is used.
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,9 @@ from xai.engine.patches import Patches, Place, put, widened
 from xai.engine.prepare import SAME, Prepared, full_precision
 
 COVERED = 0.85  # a changed region of this share of the map is pasted: pieces would cost as much as the whole
-TOGETHER = 8 << 20  # bytes of the largest map of all rows that run whole at once: more do not fit into the cache
+TOGETHER = 24 << 20  # bytes of the largest map of all rows that run whole at once: more do not fit into the cache
+_EXACT = (torch.float32, torch.float64)
+_ROUNDED = 0.2  # the check in low precision, where both sides are rounded: it only shows gross errors
 _WHOLE = "occluded pictures run whole: no layer of the traced network gains from running on pieces"
 
 
@@ -48,17 +51,18 @@ class Incremental:
         prepared: of `xai.engine.prepare`.
         image: (1, C, h, w) in [0, 1].
         window: (height, width) of the largest window that will be asked for.
-        cap: changes are followed within this share of each side of a map; 1.0 is exact. Less is an approximation, for
-            callers that compare it with the exact answers.
 
     Attributes:
+        cap: changes are followed within this share of each side of a map; 1.0 is exact.
         notes: how many layers run on pieces, and the figure of the check.
 
     Cost: about two clean forwards, and two forwards of two rows to check.
     """
 
-    def __init__(self, prepared: Prepared, image: Tensor, window: Pair, cap: float = 1.0) -> None:
-        self.prepared, self.image, self.cap = prepared, image, cap
+    cap = 1.0
+
+    def __init__(self, prepared: Prepared, image: Tensor, window: Pair) -> None:
+        self.prepared, self.image = prepared, image
         self.graph = graph_of(prepared.classifier.module)
         self.steps: list[_Step] = []
         self.cuts, self.sizes = {0: 0}, [0]
@@ -75,6 +79,12 @@ class Incremental:
     def active(self) -> bool:
         """Whether anything runs on pieces."""
         return len(self.cuts) > 1
+
+    def capped(self, cap: float) -> "Incremental":
+        """Return the same engine with another cap: an approximation, to be compared with the exact answers."""
+        other = copy.copy(self)
+        other.cap = cap
+        return other
 
     def logits(self, values: Tensor, top: Tensor, left: Tensor) -> Tensor:
         """Return logits (N, K) of N copies of the picture that differ in one window each.
@@ -171,7 +181,7 @@ class Incremental:
         gap = float((found - wanted).abs().max() / spread)
         if not corner:
             return (_WHOLE,)
-        if gap <= SAME or self.cap < 1:
+        if gap <= (SAME if self.source.dtype in _EXACT else _ROUNDED):
             self.cuts = cuts
             steps = f"{middle} to {corner} of the network's {len(self.graph.nodes)} steps"
             return (f"{steps} run on pieces; differs by {gap:.1e}",)

@@ -15,6 +15,7 @@ from xai.engine.padding import Pair, leading, pair, spans_of
 from xai.engine.patches import Patches, Place, put, take
 
 _SAME = 1e-5  # of the largest value: the layer itself and its parts put together must agree on the clean map
+_ROUNDINGS = 4  # steps of the number type, which is more than that in low precision
 _FEW = 7  # so many places along a side are always followed
 
 
@@ -182,7 +183,8 @@ def _checked(
         rows, columns = (Axis(spans[k], strides[k], pads[k], before.shape[2 + k], after.shape[2 + k]) for k in (0, 1))
         padded = F.pad(before, (*columns.pads, *rows.pads), value=fill)
         found = apply(_inside(padded, rows, columns))
-        if found.shape == after.shape and bool((found - after).abs().max() <= _SAME * after.abs().max()):
+        close = max(_SAME, _ROUNDINGS * torch.finfo(after.dtype).eps)
+        if found.shape == after.shape and bool((found - after).abs().max() <= close * after.abs().max()):
             return Local(rows, columns, as_places(padded)[0], apply)
     return None
 

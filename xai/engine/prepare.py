@@ -1,4 +1,4 @@
-"""A frozen copy of a model for black-box methods: folded, channels last, low precision only behind a check."""
+"""A frozen copy of a model for black-box methods: folded, channels last, checked against the original."""
 
 import copy
 from collections import OrderedDict
@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from xai.core.classifier import Classifier
 from xai.core.fingerprint import fingerprint_module
 from xai.core.hooks import borrowed, parts_of
+from xai.core.rows import row_limit
 from xai.engine.fold import fold_batch_norm
 from xai.engine.join import can_join, join_convolutions
-from xai.errors import NameLookupError
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SAME = 1e-4  # largest difference of a prepared copy, as a share of the spread of the logits
-CLOSE = 0.1  # the same for low precision
 _KEPT = 2
 _lock = Lock()
 _cache: "OrderedDict[tuple[Any, ...], Prepared]" = OrderedDict()
@@ -31,9 +29,9 @@ class Prepared:
 
     Attributes:
         classifier: on a frozen copy of the module.
-        precision: "fp32", "bf16" or "fp16": what it really computes in.
+        precision: "fp32", "bf16" or "fp16": what it computes in.
         notes: what was done, with the figure of each check.
-        plain: the copy of ordinary layers that lower precision starts from; None means `classifier`.
+        plain: the copy of ordinary layers, which gradients pass; None means `classifier`.
     """
 
     classifier: Classifier
@@ -47,32 +45,30 @@ class Prepared:
             images = inputs.to(device=self.classifier.device, memory_format=torch.channels_last)
             return full_precision(self.classifier.raw_logits(images))
 
+    def row_limit(self, sample: Tensor, *, most: int, cached: bool = True) -> int:
+        """Return how many rows shaped like `sample` (N, C, h, w) fit into memory and cache; see `rows.row_limit`."""
+        images = sample.to(device=self.classifier.device, dtype=self.classifier.dtype)
+        return row_limit(self.classifier.module, images, most=most, cached=cached)
+
 
 def full_precision(logits: Tensor) -> Tensor:
     """Return logits that came in low precision in float32, others as they are."""
     return logits.float() if logits.dtype in {torch.bfloat16, torch.float16} else logits
 
 
-def prepare(classifier: Classifier, images: Tensor, precision: str = "fp32") -> Prepared:
+def prepare(classifier: Classifier, images: Tensor) -> Prepared:
     """Return a prepared copy of a classifier, remembered by fingerprint.
 
     Batch norm is folded where the forward can be traced, weights are laid out channels last, parameters are frozen. The
     copy is compared with the original on `images` (at most 8 of them); one that differs by more than 1e-4 of the spread
-    of the logits is not used. Low precision is used only when no answer changes and no logit moves by more than 0.1 of
-    that spread on these images; the figure is in the notes.
+    of the logits is not used.
 
     Args:
         classifier: stays untouched.
         images: (N, C, h, w) in [0, 1], the ones that will be looked at.
-        precision: "fp32", "bf16" or "fp16".
-
-    Raises:
-        NameLookupError: no such precision.
 
     Cost: a copy of the weights and a digest of them; two forwards of at most 8 rows for each check.
     """
-    if precision not in PRECISIONS:
-        raise NameLookupError("precision", precision, PRECISIONS)
     sample = images[:8]
     key = (
         classifier.fingerprint,
@@ -87,7 +83,7 @@ def prepare(classifier: Classifier, images: Tensor, precision: str = "fp32") -> 
         _cache.move_to_end(key)
         while len(_cache) > _KEPT:
             _cache.popitem(last=False)
-    return full if precision == "fp32" else _lowered(full, sample, precision)
+    return full
 
 
 def _code(module: nn.Module) -> tuple[Any, ...]:
@@ -110,7 +106,7 @@ def _full(classifier: Classifier, sample: Tensor) -> Prepared:
     except Exception as error:  # noqa: BLE001  (torch.fx raises anything on code it cannot trace)
         notes.append(f"batch norm not folded: the forward cannot be traced ({type(error).__name__})")
     else:
-        ready = _with(classifier, _laid_out(_frozen(folded), torch.channels_last))
+        ready = around(classifier, _laid_out(_frozen(folded), torch.channels_last))
         gap = _gap(classifier, ready, sample)
         if gap <= SAME:
             return _joined(
@@ -121,11 +117,11 @@ def _full(classifier: Classifier, sample: Tensor) -> Prepared:
                 sample,
             )
         notes.append(f"batch norm not folded: the folded copy differs by {gap:.1e} of the spread of the logits")
-    ready = _with(classifier, _laid_out(plain, torch.channels_last))
+    ready = around(classifier, _laid_out(plain, torch.channels_last))
     gap = _gap(classifier, ready, sample)
     if gap <= SAME:
         return Prepared(ready, "fp32", (*notes, f"prepared: channels last; differs by {gap:.1e}"))
-    return Prepared(_with(classifier, _laid_out(plain, torch.contiguous_format)), "fp32", (*notes, "used as it is"))
+    return Prepared(around(classifier, _laid_out(plain, torch.contiguous_format)), "fp32", (*notes, "used as it is"))
 
 
 def _joined(classifier: Classifier, folded: Prepared, sample: Tensor) -> Prepared:
@@ -137,7 +133,7 @@ def _joined(classifier: Classifier, folded: Prepared, sample: Tensor) -> Prepare
         return folded
     with torch.no_grad():
         count = join_convolutions(module, _channels_last(classifier.normalise(sample[:1])))
-    ready = _with(classifier, module)
+    ready = around(classifier, module)
     gap = _gap(classifier, ready, sample) if count else float("inf")
     if gap > SAME:
         return folded
@@ -147,33 +143,6 @@ def _joined(classifier: Classifier, folded: Prepared, sample: Tensor) -> Prepare
 
 def _channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
-
-
-def _slow_here(device: torch.device, precision: str) -> bool:
-    """Whether a processor has no arithmetic for a precision, which would make it slower than fp32."""
-    if device.type != "cpu":
-        return False
-    quick = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return precision != "bf16" or not quick
-
-
-def _lowered(full: Prepared, sample: Tensor, precision: str) -> Prepared:
-    """Return a low-precision copy when it passes the check on these images, and the full one when not."""
-    if _slow_here(full.classifier.device, precision):
-        return Prepared(full.classifier, "fp32", (*full.notes, f"{precision} not used: this processor is slower in it"))
-    plain = full.plain or full.classifier
-    lowered = _with(plain, copy.deepcopy(plain.module).to(PRECISIONS[precision]))
-    try:
-        gap = _gap(full.classifier, lowered, sample)
-    except RuntimeError as error:
-        first = str(error).strip().splitlines()[0][:80]
-        return Prepared(
-            full.classifier, "fp32", (*full.notes, f"{precision} not used: the model cannot compute in it ({first})")
-        )
-    figure = f"logits move by at most {gap:.3f} of their spread on these images"
-    if gap <= CLOSE:
-        return Prepared(lowered, precision, (*full.notes, f"{precision} used: {figure}, no answer changes"))
-    return Prepared(full.classifier, "fp32", (*full.notes, f"{precision} not used: {figure}, or an answer changes"))
 
 
 def _gap(original: Classifier, other: Classifier, sample: Tensor) -> float:
@@ -198,8 +167,8 @@ def _laid_out(module: nn.Module, layout: torch.memory_format) -> nn.Module:
     return module.to(memory_format=layout)  # type: ignore[call-overload, no-any-return]  # missing in torch's stubs
 
 
-def _with(classifier: Classifier, module: nn.Module) -> Classifier:
-    """Return the same classifier around another module."""
+def around(classifier: Classifier, module: nn.Module) -> Classifier:
+    """Return the same classifier around another module, in evaluation mode."""
     for part in parts_of(module):
         part.training = False
     other = copy.copy(classifier)

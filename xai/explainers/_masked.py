@@ -1,16 +1,19 @@
 """What LIME and KernelSHAP share: scores of a picture with regions hidden."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from xai.core.objective import Objective
-from xai.core.rows import row_limit
+from xai.core.seeds import generator
 from xai.engine import Prepared, prepare
+from xai.engine.precision import SAMPLE, in_low_precision
 from xai.explainers._base import Work
 from xai.explainers._fills import Fill, fill_image
 from xai.explainers._regions import Hidden, Segments, find_regions, mean_colours
+
+_TRIAL = 1 << 16  # number of the draw whose coalitions try low precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +26,12 @@ class Masked:
     hidden: Hidden
     logits: Tensor
     targets: Tensor
+    precision: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, work: Work, segments: Segments, regions: int, fill: Fill, *, fast: bool, score: str = "") -> "Masked":
         """Cut the picture and prepare the model; `score` asks for another one than the work's."""
-        prepared = prepare(work.classifier, work.images, "bf16" if fast else "fp32")
+        prepared = prepare(work.classifier, work.images)
         labels = find_regions(work.images, segments, regions)
         if isinstance(fill, str) and fill == "mean":
             filled = mean_colours(work.images, labels)
@@ -35,7 +39,20 @@ class Masked:
             filled = fill_image(work.images, fill, key=work.keys[0], seed=work.seed)
         logits = prepared.logits(work.images).to(work.inputs.dtype)
         objective = Objective(score, work.classifier.head) if score else work.objective
-        return cls(work, objective, prepared, Hidden(work.images, filled, labels), logits, work.targets(logits))
+        made = cls(work, objective, prepared, Hidden(work.images, filled, labels), logits, work.targets(logits))
+        return made._quick() if fast else made
+
+    def _quick(self) -> "Masked":
+        """Return the same in low precision where some coalitions get the same scores in it."""
+        shown = draw((SAMPLE + 1, self.regions), generator(self.work.seed, self.work.keys[0], _TRIAL))
+        shown[0] = True
+
+        def falls(prepared: Prepared) -> Tensor:
+            scores = replace(self, prepared=prepared).scores(shown, 0.0, 0.0)
+            return scores[:1] - scores[1:]
+
+        prepared, note = in_low_precision(self.prepared, falls)
+        return replace(self, prepared=prepared, precision=(note,))
 
     @property
     def regions(self) -> int:
@@ -59,7 +76,7 @@ class Masked:
             found[start:stop] = self.objective.all(logits, self.targets, versus)
 
         sample = self.work.images.expand(min(64, len(shown)), -1, -1, -1)
-        limit = row_limit(self.prepared.classifier.module, sample, most=32)
+        limit = self.prepared.row_limit(sample, most=32)
         self.work.part(begin, share).run_rows(run, len(shown), limit)
         return found
 
@@ -69,7 +86,7 @@ class Masked:
 
     def notes(self, budget: int) -> list[str]:
         """Say what the regions are, and what to beware of."""
-        found = [f"{self.regions} regions", *(self.prepared.notes if self.prepared.precision != "fp32" else ())]
+        found = [f"{self.regions} regions", *self.precision]
         if self.hidden.nothing_changes:
             found.append("hiding changes no pixel, because the fill equals the picture: choose another `fill`")
         if budget < 10 * self.regions:

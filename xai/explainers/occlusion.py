@@ -1,20 +1,23 @@
 """Occlusion sensitivity."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from xai.core.rows import row_limit
 from xai.engine import Prepared, prepare
 from xai.engine.approximate import follow_the_middle
 from xai.engine.incremental import Incremental
 from xai.engine.patches import take
+from xai.engine.precision import in_low_precision
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
 from xai.explainers._fills import Fill, fill_image, inpaint
 from xai.explainers._tokens import TokenDropper
 from xai.explainers._windows import Axis, Length, averaged, groups, pixels, plan_axis
+
+_GRID = 6  # windows down and across that try whether a faster way says the same
 
 
 @EXPLAINERS.register("occlusion")
@@ -71,13 +74,13 @@ class Occlusion(Explainer):
             return self._dropped(work, size)
         window = pixels(self.window, size, "window")
         rows, columns = self._axes(size, window)
-        prepared = prepare(work.classifier, work.images, "bf16" if self.fast else "fp32")
+        prepared = prepare(work.classifier, work.images)
         engine = Incremental(prepared, work.images, window)
         sweep = _Sweep(work, prepared, _Windows(self.baseline, work, rows, columns))
         notes = [f"{len(sweep.windows.order)} windows of {window[0]} x {window[1]} pixels", *engine.notes]
         if self.fast:
-            engine, note = follow_the_middle(engine, prepared, work.images, window, sweep.sample)
-            notes += [*prepared.notes, note]
+            engine, found = sweep.quicker(engine, window)
+            notes += found
         falls = sweep.falls(engine)
         full = averaged(falls, rows, columns).to(work.inputs.dtype)[:, None]
         return Part(full, sweep.targets, work.spread(sweep.logits), falls, None, notes)
@@ -123,31 +126,57 @@ class _Sweep:
         self.work, self.prepared, self.windows = work, prepared, windows
         self.logits = prepared.logits(work.images).to(work.inputs.dtype)
         self.targets = work.targets(self.logits)
-        self.clean = work.scores(self.logits, self.targets)
+        self.clean: dict[Prepared, Tensor] = {}
 
     def answers(self, engine: Incremental, size: tuple[int, int], which: Tensor) -> Tensor:
         """Return falls of the score (N, n) for windows of one size."""
         top, left = self.windows.places(which)
         logits = engine.logits(self.windows.values(top, left, size), top, left)
-        return self.clean - self.work.scores(logits.to(self.clean.dtype), self.targets)
+        return self._clean(engine.prepared) - self._scores(logits)
+
+    def _clean(self, prepared: Prepared) -> Tensor:
+        """Return the scores (1, n) of the clean picture in the same arithmetic, so that its rounding cancels."""
+        if prepared not in self.clean:
+            self.clean[prepared] = self._scores(prepared.logits(self.work.images))
+        return self.clean[prepared]
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        return self.work.scores(logits.to(self.logits.dtype), self.targets)
+
+    def quicker(self, exact: Incremental, window: tuple[int, int]) -> tuple[Incremental, list[str]]:
+        """Return an engine in low precision, or one that follows less, where a sample of windows says the same."""
+        engines, sample = {self.prepared: exact}, cache(self.sample)
+
+        def falls(prepared: Prepared) -> Tensor:
+            if prepared not in engines:
+                engines[prepared] = Incremental(prepared, self.work.images, window)
+            return sample(engines[prepared])
+
+        prepared, note = in_low_precision(self.prepared, falls)
+        if prepared is not self.prepared:
+            return engines[prepared], [note]
+        engine, second = follow_the_middle(exact, sample)
+        return engine, [note, second]
 
     def sample(self, engine: Incremental) -> Tensor:
-        """Return falls for 25 windows spread over the picture, or all when there are fewer."""
+        """Return falls (S, n) for whole windows on a coarse grid over the picture, at most 36."""
         size, which = self.windows.sizes[0]
-        chosen = which[torch.linspace(0, len(which) - 1, min(25, len(which))).round().long()]
+        down, across = len(self.windows.rows.begin), len(self.windows.columns.begin)
+        row, column = which // across, which % across
+        chosen = which[(row % -(-down // _GRID) == 0) & (column % -(-across // _GRID) == 0)]
         return self.answers(engine, size, chosen)
 
     def falls(self, engine: Incremental) -> Tensor:
         """Return falls of the score (n, down, across)."""
         windows, work = self.windows, self.work
-        found = self.clean.new_zeros(len(windows.order), len(self.targets))
+        found = self.logits.new_zeros(len(windows.order), len(self.targets))
 
         def run(start: int, stop: int) -> None:
             for size, which in windows.slices(start, stop):
                 found[which.to(found.device)] = self.answers(engine, size, which)
 
         sample = work.images.expand(min(64, len(found)), -1, -1, -1)
-        work.run_rows(run, len(found), row_limit(self.prepared.classifier.module, sample, most=64, cached=False))
+        work.run_rows(run, len(found), self.prepared.row_limit(sample, most=64, cached=False))
         return found.T.reshape(len(self.targets), len(windows.rows.begin), len(windows.columns.begin))
 
 

@@ -8,9 +8,9 @@ from scipy import stats
 from torch import Tensor
 from torch.nn import functional as F
 
-from xai.core.rows import row_limit
 from xai.core.seeds import generator
-from xai.engine import prepare
+from xai.engine import Prepared, prepare
+from xai.engine.precision import SAMPLE, in_low_precision
 from xai.errors import RangeError
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
 from xai.explainers._fills import Fill, fill_image
@@ -67,27 +67,29 @@ class Rise(Explainer):
         return Cost(forward=self.samples, backward=0)
 
     def _attribute(self, work: Work) -> Part:
-        prepared = prepare(work.classifier, work.images, "bf16" if self.fast else "fp32")
+        prepared = prepare(work.classifier, work.images)
         logits = prepared.logits(work.images).to(work.inputs.dtype)
         targets, size = work.targets(logits), (work.images.shape[2], work.images.shape[3])
         filled = fill_image(work.images, self.fill, key=work.keys[0], seed=work.seed)
         sums = _Sums(work.scores(logits, targets)[0].double(), size)
 
-        def run(start: int, stop: int) -> None:
+        def ask(model: Prepared, start: int, stop: int) -> tuple[Tensor, Tensor]:
             masks = torch.stack([self._mask(size, generator(work.seed, work.keys[0], k)) for k in range(start, stop)])
             masks = masks.to(work.images)
             shown = filled + masks[:, None] * (work.images - filled)
-            sums.add(masks.flatten(1).double(), work.scores(prepared.logits(shown).double(), targets))
+            return masks.flatten(1).double(), work.scores(model.logits(shown).double(), targets)
 
-        sample = work.images.expand(min(64, self.samples), -1, -1, -1)
-        work.run_rows(run, self.samples, row_limit(prepared.classifier.module, sample, most=32))
+        def falls(model: Prepared) -> Tensor:
+            return work.scores(model.logits(work.images).double(), targets) - ask(model, 0, SAMPLE)[1]
+
+        model, note = in_low_precision(prepared, falls) if self.fast else (prepared, "")
+        limit = model.row_limit(work.images.expand(min(64, self.samples), -1, -1, -1), most=32)
+        work.run_rows(lambda start, stop: sums.add(*ask(model, start, stop)), self.samples, limit)
         slope, half = (v.view(len(targets), 1, *size).to(work.inputs.dtype) for v in sums.slopes())
         share = float((slope.abs() > half).double().mean())
         notes = [f"{self.samples} masks; {share:.0%} of the pixels differ from 0 at the 95 % level"]
         details = [{"low": (one - wide)[0], "high": (one + wide)[0]} for one, wide in zip(slope, half, strict=True)]
-        return Part(
-            slope, targets, work.spread(logits), notes=[*notes, *(prepared.notes if self.fast else ())], details=details
-        )
+        return Part(slope, targets, work.spread(logits), notes=[*notes, *([note] if note else [])], details=details)
 
     def _mask(self, size: tuple[int, int], source: torch.Generator) -> Tensor:
         """Return one mask (h, w) in [0, 1]."""

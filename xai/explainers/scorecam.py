@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from xai.core.layers import find_layer
-from xai.core.rows import row_limit
 from xai.engine import Prepared, prepare
+from xai.engine.precision import SAMPLE, in_low_precision
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
 from xai.explainers._cam import enlarge, layer_output
 
@@ -53,29 +53,45 @@ class ScoreCAM(Explainer):
         choice = find_layer(work.classifier, work.inputs, self.layer)
         output, logits = layer_output(work, choice.name)
         maps, targets = choice.layout.to_maps(output)[0], work.targets(logits)
-        prepared = prepare(work.classifier, work.images, "bf16" if self.fast else "fp32")
-        scores = _scores(work, prepared, maps, targets)
+        masked = _Masked(work, maps, targets)
+        prepared = prepare(work.classifier, work.images)
+        prepared, note = in_low_precision(prepared, masked.trial) if self.fast else (prepared, "")
+        scores = masked.scores(prepared)
         coarse = torch.einsum("kij,kn->nij", maps, scores.to(maps.dtype))
         full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
-        notes = [f"layer {choice.name!r}: {choice.reason}", *(prepared.notes if self.fast else ())]
+        notes = [f"layer {choice.name!r}: {choice.reason}", *([note] if note else [])]
         return Part(full, targets, work.spread(logits), coarse, choice.name, notes)
 
 
-def _scores(work: Work, prepared: Prepared, maps: Tensor, targets: Tensor) -> Tensor:
-    """Return the weight of each channel for each row's class (K, n); constant channels get 0."""
-    image = work.images
-    fill = image.new_tensor(prepared.classifier.mean).view(1, -1, 1, 1)
-    alive = (maps.amax((1, 2)) > maps.amin((1, 2))).nonzero()[:, 0]
-    scores = torch.full((len(maps), len(targets)), -torch.inf, device=image.device)
+class _Masked:
+    """The picture seen through each channel of a layer, as a mask from 0 to 1."""
 
-    def run(start: int, stop: int) -> None:
-        channels = alive[start:stop]
-        mask = enlarge(maps[channels], image.shape[2:])
+    def __init__(self, work: Work, maps: Tensor, targets: Tensor) -> None:
+        self.work, self.maps, self.targets = work, maps, targets
+        self.alive = (maps.amax((1, 2)) > maps.amin((1, 2))).nonzero()[:, 0]
+
+    def scores(self, prepared: Prepared) -> Tensor:
+        """Return the weight of each channel for each row's class (K, n); constant channels get 0."""
+        scores = torch.full((len(self.maps), len(self.targets)), -torch.inf, device=self.maps.device)
+
+        def run(start: int, stop: int) -> None:
+            channels = self.alive[start:stop]
+            scores[channels] = self._ask(prepared, channels).to(scores.dtype)
+
+        sample = self.work.images.expand(min(64, len(self.alive) or 1), -1, -1, -1)
+        self.work.run_rows(run, len(self.alive), prepared.row_limit(sample, most=32))
+        return scores.softmax(0) if len(self.alive) else torch.zeros_like(scores)
+
+    def trial(self, prepared: Prepared) -> Tensor:
+        """Return the falls of the score for some channels, spread over all of them."""
+        places = torch.linspace(0, len(self.alive) - 1, min(SAMPLE, len(self.alive))).round().long()
+        clean = self.work.scores(prepared.logits(self.work.images), self.targets)
+        return clean - self._ask(prepared, self.alive[places.to(self.alive.device)])
+
+    def _ask(self, prepared: Prepared, channels: Tensor) -> Tensor:
+        image = self.work.images
+        fill = image.new_tensor(prepared.classifier.mean).view(1, -1, 1, 1)
+        mask = enlarge(self.maps[channels], image.shape[2:])
         least, most = mask.amin((2, 3), keepdim=True), mask.amax((2, 3), keepdim=True)
         mask = (mask - least) / (most - least).clamp_min(1e-12)
-        logits = prepared.logits(fill + mask * (image - fill))
-        scores[channels] = work.scores(logits, targets).to(scores.dtype)
-
-    sample = image.expand(min(64, len(alive) or 1), -1, -1, -1)
-    work.run_rows(run, len(alive), row_limit(prepared.classifier.module, sample, most=32))
-    return scores.softmax(0) if len(alive) else torch.zeros_like(scores)
+        return self.work.scores(prepared.logits(fill + mask * (image - fill)), self.targets)

@@ -11,7 +11,6 @@ from torch import Tensor
 from xai.core.classifier import Classifier
 from xai.core.explanation import Explanation
 from xai.core.objective import Objective
-from xai.core.rows import row_limit
 from xai.core.seeds import generator, image_key
 from xai.engine import Prepared, prepare
 from xai.explainers import EXPLAINERS, Explainer
@@ -67,7 +66,7 @@ class Subject:
     def limit(self) -> int:
         """How many pictures go through the model at once."""
         sample = self.image.to(self.classifier.device).expand(32, -1, -1, -1)
-        return row_limit(self.prepared.classifier.module, sample, most=32)
+        return self.prepared.row_limit(sample, most=32)
 
     def draws(self, number: int) -> torch.Generator:
         """Return a generator of the rating's seed, the picture, and the question's number."""
