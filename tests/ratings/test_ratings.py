@@ -12,10 +12,11 @@ from small_models import GapCnn, LinearModel, PlantedCnn, pictures, red_square
 from torch import Tensor, nn
 
 import xai
-from xai.core.classifier import Classifier
+from xai.core.classifier import Classifier, as_classifier
 from xai.errors import RangeError, ShapeError, Stopped
 from xai.ratings import checks
 from xai.ratings.checks import randomised
+from xai.ratings.subject import Subject
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -228,3 +229,26 @@ def test_a_linear_model_is_rated_by_its_gradient() -> None:
     rating = xai.rate_explanation(model, image, xai.explain(model, image, "input_x_gradient", target=0))
     assert by_name(rating, "reproduction").verdict == "trust"
     assert by_name(rating, "faithfulness").values["p"] <= 0.1
+
+
+def test_captums_figures_on_a_linear_model() -> None:
+    net, image = LinearModel().eval(), pictures(1, size=(16, 16)).clamp(0.2, 0.8)
+    grey = image.mean(1, keepdim=True).expand_as(image)
+    with torch.no_grad():  # all channels alike: the map, which has one, says everything
+        shared = net.linear.weight.view(3, 3, 16, 16).mean(1, keepdim=True).expand(-1, 3, -1, -1)
+        net.linear.weight.copy_(shared.flatten(1))
+    right = xai.rate_explanation(net, grey, xai.explain(net, grey, "saliency", target=0))
+    figures = {check.name: check.values for check in right.checks[0]}
+    assert figures["faithfulness"]["infidelity"] < 1e-3
+    assert figures["stability"]["max-sensitivity"] < 1e-5
+    wrong = xai.rate_explanation(net, grey, xai.explain(net, grey, "occlusion", target=0, window=8, stride=8))
+    assert by_name(wrong, "faithfulness").values["infidelity"] > 0.5
+
+
+def test_max_sensitivity_is_the_largest_change_over_the_norm() -> None:
+    model, image = PlantedCnn(), planted(0)
+    subject = Subject(as_classifier(model), image, xai.explain(model, image, "saliency"), 0, seed=0)
+    maps = subject.heatmap + torch.stack([noise(subject.heatmap, k) for k in range(4)])
+    changes = (maps - subject.heatmap).flatten(1).norm(dim=1)
+    found = checks.max_sensitivity(subject, image.repeat(4, 1, 1, 1), maps)
+    assert found == pytest.approx(float(changes.max() / subject.heatmap.norm()), rel=1e-5)

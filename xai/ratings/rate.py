@@ -49,7 +49,7 @@ def rate_explanation(
     Raises:
         ShapeError: other pictures than explained, or masks of another size.
 
-    Cost: per picture 280 rows forward, and the method itself some 14 times (fewer for methods of many rows).
+    Cost: per picture 410 rows forward, and the method itself some 14 times (fewer for methods of many rows).
     """
     seed, classifier = check_seed(seed), as_classifier(model)
     inputs = classifier.prepare(image).inputs
