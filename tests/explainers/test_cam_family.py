@@ -130,3 +130,11 @@ def test_enlarged_bilinearly_after_the_relu(images: Tensor) -> None:
     found = xai.explain(ConvHead(pooled=True).eval(), images, "hirescam", target=2)
     wanted = F.interpolate(found.coarse.clamp_min(0)[:, None], (16, 16), mode="bilinear", align_corners=False)
     torch.testing.assert_close(found.attribution, wanted)
+
+
+def test_scorecam_before_a_relu_shows_something() -> None:
+    classifier = xai.load("efficientnet_lite0")
+    found = xai.explain(classifier, xai.sample_photos()[0].path, "scorecam", target="espresso")
+    assert found.layer == "_bn1"  # its ReLU is used twice and cannot be the layer
+    assert float(found.attribution.max()) > float(found.attribution.min())
+    assert any("negative activations" in note for note in found.notes)

@@ -30,7 +30,8 @@ class ScoreCAM(Explainer):
 
     Cost: one forward per channel of the layer (hundreds to thousands) of a prepared copy of the model.
     Source: Wang et al. 2020, algorithm 1 (arXiv 1910.01279). Differs: the score of the blank picture, which the softmax
-    cancels, is left out; constant channels mask everything and get no weight.
+    cancels, is left out; constant channels mask everything and get no weight; where the layer stands before its ReLU,
+    negative activations count as 0 (their sum would drown the map, and the ReLU of the map leave nothing of it).
     """
 
     name: ClassVar[str] = "scorecam"
@@ -52,7 +53,8 @@ class ScoreCAM(Explainer):
     def _attribute(self, work: Work) -> Part:
         choice = find_layer(work.classifier, work.inputs, self.layer)
         output, logits = layer_output(work, choice.name)
-        maps, targets = choice.layout.to_maps(output)[0], work.targets(logits)
+        signed, targets = choice.layout.to_maps(output)[0], work.targets(logits)
+        maps = signed.clamp_min(0)
         masked = _Masked(work, maps, targets)
         prepared = prepare(work.classifier, work.images)
         prepared, note = in_low_precision(prepared, masked.trial) if self.fast else (prepared, "")
@@ -60,6 +62,8 @@ class ScoreCAM(Explainer):
         coarse = torch.einsum("kij,kn->nij", maps, scores.to(maps.dtype))
         full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
         notes = [f"layer {choice.name!r}: {choice.reason}", *([note] if note else [])]
+        if bool((signed < 0).any()):
+            notes.append(f"negative activations of {choice.name!r} count as 0, as they do behind a ReLU")
         return Part(full, targets, work.spread(logits), coarse, choice.name, notes)
 
 

@@ -114,8 +114,8 @@ def stability(subject: Subject) -> list[Check]:
 def max_sensitivity(subject: Subject, copies: Tensor, maps: Tensor) -> float:
     """Return captum's max-sensitivity: the largest change of the map among noisy copies, as a share of its norm.
 
-    Source: Yeh et al. 2019 (arXiv 1901.09392). The copies and their maps are those of the stability check: a method that
-    draws is given the same draws for each, so that its own noise is not taken for the model's.
+    Source: Yeh et al. 2019 (arXiv 1901.09392). The copies and their maps are those of the stability check: one that
+    draws gets the same draws for each, so that its own noise is not taken for the model's.
     """
 
     def explained(images: Any) -> tuple[Tensor]:
