@@ -143,7 +143,7 @@ def test_low_precision_is_checked_and_noted(quick: None) -> None:
     full = prepare(classifier, images)
     low, note = in_low_precision(full, falls_of(images))
     assert low.precision == "bf16", note
-    assert note.startswith("fast: bf16 used, on a sample it correlates 0.99")
+    assert note.startswith("fast: bf16 used, by a sample it correlates 0.99")
     assert low.logits(images).dtype == torch.float32
     assert low.row_limit(images.repeat(2, 1, 1, 1), most=16) >= 1  # in its own number type
     assert not torch.equal(low.logits(images), full.logits(images))
@@ -163,7 +163,7 @@ def test_low_precision_is_refused_when_the_answers_are_lost(images: torch.Tensor
 
     same, note = in_low_precision(full, margins)
     assert same is full
-    assert "bf16 not used, on a sample" in note
+    assert "bf16 not used, by a sample" in note
 
 
 @pytest.mark.parametrize("change", [lambda v: 1.3 * v, lambda v: v + 0.5 * v.abs().max(), lambda v: v.flip(0)])

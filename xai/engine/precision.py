@@ -9,8 +9,11 @@ from torch import Tensor
 from xai.engine.prepare import Prepared, around
 
 SAMPLE = 24  # pictures that a method tries
-ALIKE, OFF = 0.98, 0.2  # least correlation with the exact answers; largest root mean square of the differences, as a
-# share of that of the answers: about what such a correlation leaves, so that scale and offset cannot move far either
+ALIKE = 0.98  # least correlation with the exact answers
+OFF = (
+    2 * (1 - ALIKE**2)
+) ** 0.5  # root mean square of differences, as a share of the answers': what such a correlation
+# leaves, once for each picture and once for the clean one, whose rounding is in every fall
 _NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -23,7 +26,8 @@ def in_low_precision(full: Prepared, answers: Callable[[Prepared], Tensor]) -> t
 
     Args:
         full: of `xai.engine.prepare`, in float32 or float64.
-        answers: (S, n) what the method finds for S pictures, as a fall from the clean one, with a prepared model.
+        answers: (S, n) what the method finds for S pictures, as a fall from the clean one, with a prepared model; more
+            than S from the low-precision copy tell better how far answers spread.
 
     Cost: a copy of the weights, and the sample twice.
     """
@@ -52,10 +56,16 @@ def quick_type(device: torch.device) -> torch.dtype | None:
 
 
 def compared(found: Tensor, wanted: Tensor) -> tuple[bool, str]:
-    """Say whether answers (S, n) are as good as the exact ones for each of the n classes, and by how much."""
+    """Say whether answers are as good as the exact ones for each of the n classes, and by how much.
+
+    Args:
+        found: (S or more, n); the first S are those asked for, more of them only tell how far answers spread.
+        wanted: (S, n) the exact ones.
+    """
     found, wanted = found.double(), wanted.double()
-    a, b = found - found.mean(0), wanted - wanted.mean(0)
-    alike = float(((a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0)).clamp_min(1e-30)).min())
-    off = float(((found - wanted).norm(dim=0) / wanted.norm(dim=0).clamp_min(1e-12)).max())
-    figure = f"on a sample it correlates {alike:.3f} with the exact answers, differences are {off:.1%} of them"
+    error = found[: len(wanted)] - wanted
+    left = error.var(0, correction=0) / found.var(0, correction=0).clamp_min(1e-30)
+    alike = float((1 - left).clamp_min(0).sqrt().min())
+    off = float((error.square().mean(0) / found.square().mean(0).clamp_min(1e-30)).sqrt().max())
+    figure = f"by a sample it correlates {alike:.3f} with the exact answers, differences are {off:.1%} of them"
     return alike >= ALIKE and off <= OFF, figure

@@ -17,7 +17,7 @@ from xai.explainers._fills import Fill, fill_image, inpaint
 from xai.explainers._tokens import TokenDropper
 from xai.explainers._windows import Axis, Length, averaged, groups, pixels, plan_axis
 
-_GRID = 6  # windows down and across that try whether a faster way says the same
+_GRID, _FINE = 6, 12  # windows down and across that try whether a faster way says the same; and that show the spread
 
 
 @EXPLAINERS.register("occlusion")
@@ -150,7 +150,8 @@ class _Sweep:
         def falls(prepared: Prepared) -> Tensor:
             if prepared not in engines:
                 engines[prepared] = Incremental(prepared, self.work.images, window)
-            return sample(engines[prepared])
+            found = sample(engines[prepared])
+            return found if prepared is self.prepared else torch.cat([found, self.sample(engines[prepared], _FINE)])
 
         prepared, note = in_low_precision(self.prepared, falls)
         if prepared is not self.prepared:
@@ -158,12 +159,12 @@ class _Sweep:
         engine, second = follow_the_middle(exact, sample)
         return engine, [note, second]
 
-    def sample(self, engine: Incremental) -> Tensor:
-        """Return falls (S, n) for whole windows on a coarse grid over the picture, at most 36."""
+    def sample(self, engine: Incremental, most: int = _GRID) -> Tensor:
+        """Return falls (S, n) for whole windows on a grid over the picture, at most `most` down and across."""
         size, which = self.windows.sizes[0]
         down, across = len(self.windows.rows.begin), len(self.windows.columns.begin)
         row, column = which // across, which % across
-        chosen = which[(row % -(-down // _GRID) == 0) & (column % -(-across // _GRID) == 0)]
+        chosen = which[(row % -(-down // most) == 0) & (column % -(-across // most) == 0)]
         return self.answers(engine, size, chosen)
 
     def falls(self, engine: Incremental) -> Tensor:
