@@ -20,9 +20,9 @@ attack and proof of `xai.robustness` with default settings and no limit of time 
 
 ![Attacked and certified accuracy over the radius, the gap between them shaded](images/robustness.png)
 
-Accuracy on clean pictures: {clean} %. At each radius the true robust accuracy lies between *certified* (proven for every
-change of that size) and *attacked* (no change was found that fools): what lies between is *unproven*. Brackets are 95 %
-intervals for the population that the pictures were drawn from.
+Accuracy on clean pictures: {clean} %. At each radius the true robust accuracy lies between *certified* (proven for
+every change of that size) and *attacked* (no change was found that fools): what lies between is *unproven*. Brackets
+are 95 % intervals for the population that the pictures were drawn from.
 
 | radius (of 255) | certified % | attacked % | verified | unproven | violated |
 |---|---|---|---|---|---|
