@@ -24,6 +24,7 @@ LEAVES = frozenset(
         "fairness",
     }
 )
+ABOVE = frozenset({"ratings", "curves", "calibrations", "drifts"})  # put several leaves together
 MAY_IMPORT: dict[str, Collection[str]] = {
     "__init__": {"errors", "api"},
     "errors": (),
@@ -32,11 +33,12 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     **dict.fromkeys(LEAVES, MACHINE),
     "ratings": MACHINE | {"metrics", "explainers"},
     "curves": MACHINE | {"attacks", "bounds"},
-    "audits": MACHINE | LEAVES | {"ratings", "curves"},
+    **dict.fromkeys(("calibrations", "drifts"), MACHINE | {"metrics"}),
+    "audits": MACHINE | LEAVES | ABOVE,
     "listing": MACHINE | LEAVES,
     "plots": CORE,
-    "reports": MACHINE | LEAVES | {"ratings", "curves", "audits", "plots"},
-    "api": MACHINE | LEAVES | {"ratings", "curves", "audits", "plots", "reports", "listing"},
+    "reports": MACHINE | LEAVES | ABOVE | {"audits", "plots"},
+    "api": MACHINE | LEAVES | ABOVE | {"audits", "plots", "reports", "listing"},
     **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__"})),
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)

@@ -14,29 +14,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xai.api import Agreement as Agreement
     from xai.api import AttackResult as AttackResult
+    from xai.api import Calibration as Calibration
     from xai.api import Certificate as Certificate
     from xai.api import Check as Check
     from xai.api import Classifier as Classifier
+    from xai.api import ConformalPredictor as ConformalPredictor
     from xai.api import CorruptionResult as CorruptionResult
     from xai.api import Dataset as Dataset
     from xai.api import DeepDream as DeepDream
+    from xai.api import Drift as Drift
     from xai.api import Explanation as Explanation
     from xai.api import MethodInfo as MethodInfo
     from xai.api import ModelInfo as ModelInfo
     from xai.api import Photo as Photo
     from xai.api import Prediction as Prediction
+    from xai.api import PredictionSets as PredictionSets
     from xai.api import Rating as Rating
     from xai.api import RobustnessCurve as RobustnessCurve
     from xai.api import Trust as Trust
     from xai.api import agreement as agreement
     from xai.api import attack as attack
+    from xai.api import calibration as calibration
     from xai.api import catalogue as catalogue
     from xai.api import certify as certify
     from xai.api import compare_baselines as compare_baselines
     from xai.api import corrupt as corrupt
     from xai.api import corruption_robustness as corruption_robustness
     from xai.api import deep_dream as deep_dream
+    from xai.api import drift as drift
     from xai.api import explain as explain
+    from xai.api import fit_conformal as fit_conformal
     from xai.api import layers as layers
     from xai.api import load as load
     from xai.api import load_data as load_data
@@ -56,19 +63,23 @@ _ERRORS = ("ContractError", "InputError", "Stopped", "XaiError")
 __all__ = [
     "Agreement",
     "AttackResult",
+    "Calibration",
     "Certificate",
     "Check",
     "Classifier",
+    "ConformalPredictor",
     "ContractError",
     "CorruptionResult",
     "Dataset",
     "DeepDream",
+    "Drift",
     "Explanation",
     "InputError",
     "MethodInfo",
     "ModelInfo",
     "Photo",
     "Prediction",
+    "PredictionSets",
     "Rating",
     "RobustnessCurve",
     "Stopped",
@@ -76,13 +87,16 @@ __all__ = [
     "XaiError",
     "agreement",
     "attack",
+    "calibration",
     "catalogue",
     "certify",
     "compare_baselines",
     "corrupt",
     "corruption_robustness",
     "deep_dream",
+    "drift",
     "explain",
+    "fit_conformal",
     "layers",
     "load",
     "load_data",

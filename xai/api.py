@@ -9,6 +9,7 @@ from torch import nn
 
 from xai.attacks import ATTACKS, AttackResult
 from xai.bounds import Certificate, certify, output_bounds
+from xai.calibrations import Calibration, ConformalPredictor, PredictionSets, calibration, fit_conformal
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.drawing import draw_with
 from xai.core.explanation import Explanation
@@ -21,6 +22,7 @@ from xai.corruptions import CorruptionResult, corrupt, corruption_robustness, mc
 from xai.curves import RobustnessCurve, Trust, robustness
 from xai.datasets import Dataset, Photo, load_data, sample_photos
 from xai.dreams import DeepDream, Settings, Wish, dream
+from xai.drifts import Drift, drift
 from xai.errors import NameLookupError
 from xai.explainers import EXPLAINERS
 from xai.listing import MethodInfo, methods
@@ -30,29 +32,36 @@ from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, 
 __all__ = [
     "Agreement",
     "AttackResult",
+    "Calibration",
     "Certificate",
     "Check",
     "Classifier",
+    "ConformalPredictor",
     "CorruptionResult",
     "Dataset",
     "DeepDream",
+    "Drift",
     "Explanation",
     "MethodInfo",
     "ModelInfo",
     "Photo",
     "Prediction",
+    "PredictionSets",
     "Rating",
     "RobustnessCurve",
     "Trust",
     "agreement",
     "attack",
+    "calibration",
     "catalogue",
     "certify",
     "compare_baselines",
     "corrupt",
     "corruption_robustness",
     "deep_dream",
+    "drift",
     "explain",
+    "fit_conformal",
     "layers",
     "load",
     "load_data",
@@ -83,6 +92,9 @@ draw_with(
     dream=_artist("dream", "figure"),
     robustness=_artist("robustness", "curve"),
     strip=_artist("robustness", "strip"),
+    calibration=_artist("calibration", "figure"),
+    prediction_sets=_artist("prediction_sets", "figure"),
+    drift=_artist("drift", "figure"),
 )
 
 

@@ -1,0 +1,176 @@
+"""Thresholds that turn a classifier's probabilities into sets of classes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai.calibrations.sets import PredictionSets, promise_dict, promise_from
+from xai.core.answers import Answers, answers_of, draw_of
+from xai.core.classifier import Classifier, as_classifier
+from xai.core.records import plain, read_record, write_record
+from xai.core.rows import Progress, ShouldStop
+from xai.errors import InputError, RecordError
+from xai.metrics.conformal import Guarantee, conformity
+
+_KIND = "conformal predictor"
+_DIGEST = 16  # bytes kept of a picture's key
+_ENTRIES = 1 << 20  # probabilities at a time: bounds the memory
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ConformalPredictor:
+    """Sets of classes with a promise.
+
+    Attributes:
+        method: "lac", "aps" or "raps".
+        alpha: share of new pictures whose set may miss the truth.
+        by_class: whether the promise holds for the pictures of each class.
+        promises: one, or one per class: threshold and what it guarantees.
+        keys: (n, 16) uint8, digests of the calibration pictures.
+        class_names: of the model.
+        seed: of the randomisation.
+        data: name and size of the calibration data.
+        model: name, fingerprint and preprocessing.
+        versions: of the packages.
+        notes: what was done and what to beware of.
+        classifier: that is asked; not saved.
+    """
+
+    method: str
+    alpha: float
+    by_class: bool
+    promises: tuple[Guarantee, ...]
+    keys: np.ndarray = field(repr=False)
+    class_names: tuple[str, ...]
+    seed: int
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...]
+    classifier: Classifier | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        """Method and promise."""
+        return f"ConformalPredictor({self.method}, alpha {self.alpha:g}: {self.sentence})"
+
+    @property
+    def too_small(self) -> bool:
+        """Whether the calibration sample, or that of some class, is too small for the promise."""
+        return any(promise.too_small for promise in self.promises)
+
+    @property
+    def sentence(self) -> str:
+        """The promise in words; by class that of the class with the fewest pictures."""
+        least = min(range(len(self.promises)), key=lambda k: self.promises[k].count)
+        said = self.promises[least].sentence
+        return f"{self.class_names[least]}: {said}" if self.by_class else said
+
+    def sets(
+        self,
+        images: Any,
+        labels: Any = None,
+        *,
+        progress: bool | Progress | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> PredictionSets:
+        """Return the sets of new pictures; with labels, also whether they keep the promise.
+
+        Args:
+            images: a data set, images in any form, or stored outputs.
+            labels: the truth (N,), indices or names; None takes the data set's, if any.
+            progress: None, True for a bar, or a callable `(done, total)`.
+            should_stop: asked between chunks of pictures.
+
+        Raises:
+            InputError: this predictor was loaded without its model.
+            Stopped: `should_stop()` was true.
+        """
+        if self.classifier is None:
+            raise InputError("Expected a model to ask: load with `ConformalPredictor.load(path, model)`.")
+        answers = answers_of(self.classifier, images, labels, progress=progress, should_stop=should_stop)
+        members, probabilities = self._members(answers)
+        seen = len(set(map(bytes, keys_of(answers))) & set(map(bytes, self.keys)))
+        notes = [note for note in self.notes if note.startswith("Too small")]
+        notes += [f"{seen} of the pictures are calibration pictures: nothing is promised for them"] if seen else []
+        return PredictionSets(
+            members=members,
+            probabilities=probabilities,
+            labels=None if answers.labels is None else answers.labels.numpy(),
+            promises=self.promises,
+            class_names=self.class_names,
+            settings={"method": self.method, "alpha": self.alpha, "by_class": self.by_class, "seed": self.seed},
+            data={"name": answers.name, "count": len(answers), "calibration": dict(self.data)},
+            model=self.model,
+            versions=self.versions,
+            notes=tuple(dict.fromkeys([*notes, *answers.notes])),
+        )
+
+    def _members(self, answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+        limits = torch.tensor([promise.threshold for promise in self.promises], dtype=torch.float64)
+        found = [(scores <= limits, some.float()) for _, scores, some in conformity_of(self.method, answers, self.seed)]
+        members, probabilities = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+        return members, probabilities
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the digests, JSON-ready; an infinite threshold is None."""
+        kept = [f.name for f in fields(self) if f.name not in {"keys", "classifier", "promises"}]
+        found: dict[str, Any] = plain({name: getattr(self, name) for name in kept})
+        said = {"sentence": self.sentence, "too_small": self.too_small}
+        return found | {"promises": [promise_dict(one) for one in self.promises], **said}
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything but the model into a folder; `ConformalPredictor.load(path, model)` reads it back.
+
+        Raises:
+            RecordError: the place cannot be written.
+        """
+        write_record(Path(path), _KIND, {"result": self.to_dict()}, {"keys": self.keys}, {})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path, model: Classifier | nn.Module | None = None) -> Self:
+        """Read a saved predictor; nothing in the files is executed.
+
+        Args:
+            path: the folder.
+            model: that it was fitted for; without it the record can be read, but makes no sets.
+
+        Raises:
+            RecordError: none here, or a damaged one.
+            InputError: another model than it was fitted for.
+        """
+        kept, arrays = read_record(Path(path), _KIND)
+        try:
+            result: dict[str, Any] = dict(kept["result"])
+            result = {name: value for name, value in result.items() if name not in {"sentence", "too_small"}}
+            result["promises"] = tuple(promise_from(one) for one in result["promises"])
+            result |= {name: tuple(result[name]) for name in ("class_names", "notes")}
+            classifier = None if model is None else as_classifier(model)
+            found = cls(**result, keys=np.asarray(arrays["keys"]), classifier=classifier)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise RecordError(f"{path}: the saved {_KIND} is damaged or incomplete. Fit it again.") from error
+        if classifier is not None and classifier.fingerprint != found.model.get("fingerprint"):
+            raise InputError(
+                f"{path}: fitted for another model than {classifier.name!r}, for which it promises nothing. Fit anew."
+            )
+        return found
+
+
+def conformity_of(method: str, answers: Answers, seed: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield rows, how badly each class fits them (n, K), and their probabilities (n, K)."""
+    step = max(1, _ENTRIES // answers.logits.shape[1])
+    for start in range(0, len(answers), step):
+        rows = slice(start, min(len(answers), start + step))
+        probabilities = answers.logits[rows].double().softmax(1)
+        draws = torch.tensor([draw_of(seed, key) for key in answers.keys[rows]], dtype=torch.float64)
+        yield rows, conformity(method, probabilities, draws), probabilities
+
+
+def keys_of(answers: Answers) -> np.ndarray:
+    """Return digests of the pictures (N, 16) uint8."""
+    return np.frombuffer(b"".join(key[:_DIGEST] for key in answers.keys), dtype=np.uint8).reshape(-1, _DIGEST)

@@ -1,0 +1,199 @@
+"""Sets of classes for pictures, and whether they keep what was promised."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from math import isinf
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from xai.core.drawing import draw
+from xai.core.intervals import wilson
+from xai.core.records import plain, read_record, write_record
+from xai.errors import InputError, RecordError
+from xai.metrics.conformal import Guarantee, coverage_p
+from xai.metrics.proportions import holm
+
+_KIND = "prediction sets"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PredictionSets:
+    """Sets of classes for N pictures.
+
+    Attributes:
+        members: (N, K) bool, which classes are in the set.
+        probabilities: (N, K) float32 of the model.
+        labels: (N,) int64, or None.
+        promises: one, or one per class.
+        class_names: of the model.
+        settings: method, alpha, by_class, seed.
+        data: name and size, and those of the calibration data.
+        model: name, fingerprint and preprocessing.
+        versions: of the packages.
+        notes: what was done and what to beware of.
+    """
+
+    members: np.ndarray = field(repr=False)
+    probabilities: np.ndarray = field(repr=False)
+    labels: np.ndarray | None = field(repr=False)
+    promises: tuple[Guarantee, ...]
+    class_names: tuple[str, ...]
+    settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.members)
+
+    def __repr__(self) -> str:
+        """Size of the sets and coverage."""
+        shown = "" if self.labels is None else f", coverage {self.coverage:.1%}"
+        return f"PredictionSets({len(self)} picture(s), {self.average_size:.2f} classes on average{shown})"
+
+    def __getitem__(self, k: int) -> tuple[str, ...]:
+        """Return the names in the set of picture `k`, most likely first."""
+        chosen = np.flatnonzero(self.members[k])
+        order = chosen[np.argsort(-self.probabilities[k, chosen], kind="stable")]
+        return tuple(self.class_names[i] for i in order)
+
+    @property
+    def names(self) -> list[tuple[str, ...]]:
+        """The sets as names, most likely first; an empty one says that no class fits."""
+        return [self[k] for k in range(len(self))]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Classes in each set (N,)."""
+        found: np.ndarray = self.members.sum(1)
+        return found
+
+    @property
+    def average_size(self) -> float:
+        """Mean of `sizes`."""
+        return float(self.sizes.mean())
+
+    @property
+    def covered(self) -> np.ndarray:
+        """Whether each set holds the truth (N,) bool.
+
+        Raises:
+            InputError: the pictures have no labels.
+        """
+        if self.labels is None:
+            raise InputError("Expected labels to tell whether the sets hold the truth. Pass them to `.sets`.")
+        found: np.ndarray = self.members[np.arange(len(self)), self.labels]
+        return found
+
+    @property
+    def coverage(self) -> float:
+        """Share of sets that hold the truth."""
+        return float(self.covered.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of `coverage`."""
+        low, high = wilson(self.covered.sum(), len(self)).tolist()
+        return low, high
+
+    @property
+    def p_value(self) -> float:
+        """How likely so few or fewer covered pictures were, were they of the calibration pictures' kind (one-sided).
+
+        By class: the smallest of the classes' values, adjusted for asking all of them (Holm).
+        """
+        if not self.settings["by_class"]:
+            return coverage_p(int(self.covered.sum()), len(self), self.promises[0])
+        return float(self.table["adjusted"].min())
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per class with pictures: coverage with interval, mean size and, by class, p of its promise."""
+        covered, sizes, labels = self.covered, self.sizes, np.asarray(self.labels)
+        rows = []
+        for k in np.unique(labels).tolist():
+            own = labels == k
+            hits, total = int(covered[own].sum()), int(own.sum())
+            low, high = wilson(hits, total).tolist()
+            row = {"class": self.class_names[k], "pictures": total, "coverage": hits / total, "low": low, "high": high}
+            promise = self.promises[k] if self.settings["by_class"] else None
+            p = float("nan") if promise is None else coverage_p(hits, total, promise)
+            rows.append(row | {"size": float(sizes[own].mean()), "p_value": p})
+        table = pd.DataFrame(rows)
+        return table.assign(adjusted=holm(table["p_value"]))
+
+    @property
+    def by_size(self) -> pd.DataFrame:
+        """One row per size of set: pictures, and with labels how many hold the truth."""
+        sizes, counts = np.unique(self.sizes, return_counts=True)
+        table = pd.DataFrame({"size": sizes, "pictures": counts})
+        if self.labels is None:
+            return table
+        hits = [int(self.covered[self.sizes == size].sum()) for size in sizes]
+        spans = [wilson(hit, int(count)).tolist() for hit, count in zip(hits, counts, strict=True)]
+        return table.assign(coverage=np.array(hits) / counts, low=[s[0] for s in spans], high=[s[1] for s in spans])
+
+    def plot(self) -> Any:
+        """Draw how large the sets are and, with labels, how often those of each class hold the truth."""
+        return draw("prediction_sets", self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the arrays, JSON-ready; the sets as class numbers."""
+        found = self._plain() | {
+            "count": len(self),
+            "average_size": self.average_size,
+            "sets": [np.flatnonzero(row).tolist() for row in self.members],
+        }
+        if self.labels is None:
+            return found
+        return found | {"coverage": self.coverage, "interval": list(self.interval), "p_value": self.p_value}
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything into a folder; `PredictionSets.load` reads it back.
+
+        Raises:
+            RecordError: the place cannot be written.
+        """
+        arrays = {"members": self.members, "probabilities": self.probabilities}
+        arrays |= {} if self.labels is None else {"labels": self.labels}
+        write_record(Path(path), _KIND, {"result": self._plain()}, arrays, {})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read saved sets; nothing in the files is executed.
+
+        Raises:
+            RecordError: none here, or damaged ones.
+        """
+        kept, arrays = read_record(Path(path), _KIND)
+        try:
+            result: dict[str, Any] = dict(kept["result"])
+            result["promises"] = tuple(promise_from(one) for one in result["promises"])
+            result |= {name: tuple(result[name]) for name in ("class_names", "notes")}
+            members, probabilities = arrays["members"], arrays["probabilities"]
+            return cls(members=members, probabilities=probabilities, labels=arrays.get("labels"), **result)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise RecordError(f"{path}: the saved {_KIND} are damaged or incomplete. Make them again.") from error
+
+    def _plain(self) -> dict[str, Any]:
+        kept = [f.name for f in fields(self) if f.name not in {"members", "probabilities", "labels", "promises"}]
+        found: dict[str, Any] = plain({name: getattr(self, name) for name in kept})
+        return found | {"promises": [promise_dict(one) for one in self.promises]}
+
+
+def promise_dict(promise: Guarantee) -> dict[str, Any]:
+    """Return a promise JSON-ready; an infinite threshold is None."""
+    found = asdict(promise)
+    return found | {"threshold": None if isinf(promise.threshold) else promise.threshold}
+
+
+def promise_from(kept: Mapping[str, Any]) -> Guarantee:
+    """Return what `promise_dict` wrote."""
+    threshold = kept["threshold"]
+    return Guarantee(**{**kept, "threshold": float("inf") if threshold is None else threshold})

@@ -1,0 +1,174 @@
+"""What a classifier answers on a data set, with the truth and a key for each picture, in one pass."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xai.core.batch import Batch
+from xai.core.classifier import Classifier
+from xai.core.heads import look_like_probabilities
+from xai.core.labels import check_labels
+from xai.core.outputs import Outputs
+from xai.core.rows import Progress, ShouldStop
+from xai.core.seeds import image_key
+from xai.errors import InputError, UnsupportedModelError
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Outputs of a classifier whose classes exclude each other.
+
+    Attributes:
+        logits: (N, K) on the CPU; their softmax are the probabilities.
+        features: (N, D) penultimate features, or None when there are none.
+        labels: (N,) int64, the truth, or None.
+        keys: one digest per picture: of the model's input, or of the logits where only those were given.
+        name: of the data.
+        notes: what was done, and what to beware of.
+    """
+
+    logits: Tensor = field(repr=False)
+    features: Tensor | None = field(repr=False)
+    labels: Tensor | None = field(repr=False)
+    keys: tuple[bytes, ...] = field(repr=False)
+    name: str
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.logits)
+
+    @property
+    def truth(self) -> Tensor:
+        """The labels.
+
+        Raises:
+            InputError: there are none.
+        """
+        if self.labels is None:
+            raise InputError(f"Expected labels, the truth for each picture of {self.name}, but got None. Pass them.")
+        return self.labels
+
+    def order(self, seed: int) -> list[int]:
+        """Return the numbers of the pictures in an order that depends on the seed and on their content alone."""
+        drawn = [draw_of(seed, key) for key in self.keys]
+        return sorted(range(len(drawn)), key=drawn.__getitem__)
+
+
+def draw_of(seed: int, key: bytes) -> float:
+    """Return a number in [0, 1) that depends on the seed and the picture's key alone, uniform over pictures."""
+    digest = hashlib.sha256(seed.to_bytes(8, "big", signed=True) + key).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def answers_of(
+    classifier: Classifier,
+    data: Any,
+    labels: Any = None,
+    *,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Answers:
+    """Run a data set through a classifier once; stored outputs are taken as they are.
+
+    Args:
+        classifier: with a softmax head, or one output for two classes.
+        data: a data set, images in any form, or the `Outputs` of an earlier pass.
+        labels: the truth (N,), indices or names; None takes the data's own, by class name where the order differs.
+        progress: None, True for a bar, or a callable `(done, total)`.
+        should_stop: asked between chunks.
+
+    Raises:
+        DataError: the data set is empty.
+        UnsupportedModelError: several classes may be right at once.
+        ShapeError: another number of labels than of pictures.
+        TargetError: a label that is no class.
+        Stopped: `should_stop()` was true.
+    """
+    notes: list[str] = []
+    if isinstance(data, Outputs):
+        outputs, keys = data, [_digest(row) for row in data.logits]
+    else:
+        inputs = _Inputs(classifier, data.images if hasattr(data, "images") else data)
+        outputs = classifier.outputs(inputs, progress=progress, should_stop=should_stop)
+        keys, notes = inputs.keys, inputs.notes
+    found, said = _truth(classifier, data, labels, len(outputs))
+    doubt = _doubt(classifier, outputs.logits)
+    return Answers(
+        _exclusive(classifier, outputs.logits),
+        outputs.features,
+        found,
+        tuple(keys),
+        str(getattr(data, "name", None) or "the pictures"),
+        tuple(dict.fromkeys([*doubt, *notes, *said, *outputs.notes])),
+    )
+
+
+class _Inputs:
+    """The model's inputs, some at a time; the key of each is noted as it goes by."""
+
+    def __init__(self, classifier: Classifier, images: Any) -> None:
+        self._classifier, self._images = classifier, [images] if _is_single(images) else images
+        self.keys: list[bytes] = []
+        self.notes: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, span: slice) -> Tensor:
+        batch = self._prepared(span)
+        self.keys += [image_key(image) for image in batch.inputs]
+        self.notes += [note for note in batch.notes if note not in self.notes]
+        return batch.inputs
+
+    def _prepared(self, span: slice) -> Batch:
+        if hasattr(self._images, "pictures"):  # keeps grey pictures convertible, as in `Classifier.outputs`
+            return self._classifier.prepare(self._images.pictures(range(span.start, span.stop)))
+        return self._classifier.prepare(self._images[span])
+
+
+def _is_single(images: Any) -> bool:
+    """Whether this is one picture and not several."""
+    return isinstance(images, str) or not hasattr(images, "__len__") or getattr(images, "ndim", 4) < 4
+
+
+def _digest(row: Tensor) -> bytes:
+    return hashlib.sha256(row.contiguous().float().numpy().tobytes()).digest()
+
+
+def _truth(classifier: Classifier, data: Any, labels: Any, count: int) -> tuple[Tensor | None, list[str]]:
+    """Return the labels in the classifier's order, and what was done about them."""
+    if labels is not None:
+        return check_labels(classifier, labels, count), []
+    own, classes = getattr(data, "labels", None), tuple(getattr(data, "classes", ()))
+    if own is None:
+        return None, []
+    if classes != classifier.labels and sorted(classes) == sorted(classifier.labels):
+        named = [classes[int(label)] for label in own]
+        return check_labels(classifier, named, count), ["labels were matched to the model's classes by name"]
+    return check_labels(classifier, own, count), []
+
+
+def _exclusive(classifier: Classifier, logits: Tensor) -> Tensor:
+    """Return logits whose softmax are the probabilities.
+
+    Raises:
+        UnsupportedModelError: several classes may be right at once.
+    """
+    if classifier.head == "softmax":
+        return logits
+    if logits.shape[1] == 2 and torch.equal(logits[:, 0], -logits[:, 1]):
+        return logits / 2  # one output s stands as (-s, s), whose sigmoids are the softmax of (-s/2, s/2)
+    raise UnsupportedModelError(
+        f"Expected a model with one right class per picture, but {classifier.name!r} has head='sigmoid' and "
+        f"{logits.shape[1]} outputs. Look at each output by itself, as a classifier with two classes."
+    )
+
+
+def _doubt(classifier: Classifier, logits: Tensor) -> list[str]:
+    if classifier.output == "logits" and logits.shape[1] > 1 and look_like_probabilities(logits):
+        return ["the model's outputs look like probabilities, not logits: pass output='probabilities'"]
+    return []

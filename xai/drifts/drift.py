@@ -1,0 +1,179 @@
+"""`xai.drift`: two data sets through one model, and what differs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai.core.answers import Answers, answers_of
+from xai.core.classifier import Classifier, as_classifier
+from xai.core.records import versions
+from xai.core.rows import Progress, ShouldStop, reporting
+from xai.core.seeds import check_seed
+from xai.drifts.questions import Sides, ask, class_shares
+from xai.drifts.result import Drift
+from xai.drifts.verdict import findings_of, judge
+from xai.errors import InputError, RangeError, Stopped
+from xai.metrics.two_sample import TwoSample, classifier_test, detectable_shift, kernel_test, principal
+
+_FEWEST = 10  # pictures in each: with fewer, no fold has two of each
+_COMPONENTS = 256
+_PER_COMPONENT = 4  # pictures for each component at least
+
+
+def drift(
+    model: Classifier | nn.Module,
+    data_a: Any,
+    data_b: Any,
+    *,
+    alpha: float = 0.05,
+    relevant: float = 0.5,
+    rows: int = 5000,
+    draws: int = 499,
+    seed: int = 0,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Drift:
+    """Ask whether two data sets look alike to a model: its features, its answers and its confidence.
+
+    Four questions, each answered by an exact or permutation p-value, together adjusted by Holm: can a classifier tell
+    the features apart (AUROC on pictures it was not fitted on); do their distributions differ at all (kernel test,
+    MMD); are classes answered as often; is the model as sure.
+
+    Args:
+        model: a classifier or a bare module whose classes exclude each other.
+        data_a: pictures to compare with, such as those of last year: a data set, images, or stored outputs. With
+            labels, the shares of classes in `data_b` are estimated too.
+        data_b: the new pictures; needs no labels.
+        alpha: of all tests together.
+        relevant: shift of the features' mean, in standard deviations, that would matter: where not even this would have
+            been found, the verdict is "too small to tell" instead of "no evidence".
+        rows: pictures of each that the two tests of features use at most, chosen by the seed.
+        draws: relabellings of the permutation tests.
+        seed: fixes samples and relabellings, by the pictures' content: their order changes nothing.
+        progress: None, True for a bar, or a callable `(done, total)` in the six steps.
+        should_stop: asked between chunks of pictures and between tests; True ends the work with `xai.errors.Stopped`.
+
+    Returns:
+        Drift; `.verdict`, `.findings` (empty: nothing found), `.table`, `.per_class`, `.plot()`.
+
+    Raises:
+        InputError: fewer than ten pictures in either.
+        RangeError: `alpha`, `relevant`, `rows` or `draws` outside their range.
+        UnsupportedModelError: several classes may be right at once.
+        Stopped: `should_stop()` was true.
+
+    Cost: one pass over all pictures, and rows^2 (256 + 2 draws) x 4 multiplications.
+    Source: see `xai.metrics.two_sample`; Rabanser et al. 2019 for tests on a model's outputs, Lipton et al. 2018 for
+    the estimate of label shift.
+    """
+    classifier, seed = as_classifier(model), check_seed(seed)
+    _check(alpha, relevant, rows, draws)
+    settings = {"alpha": alpha, "relevant": relevant, "rows": rows, "draws": draws}
+    with reporting(progress, "drift") as report:
+        tick = _ticks(report, should_stop)
+        pair = []
+        for data in (data_a, data_b):
+            pair.append(answers_of(classifier, data, should_stop=should_stop))
+            tick()
+        first, second = pair
+        if min(len(first), len(second)) < _FEWEST:
+            raise InputError(
+                f"Expected at least {_FEWEST} pictures in each data set, but got {len(first)} and {len(second)}. "
+                "Give more."
+            )
+        return _drift(classifier, first, second, settings, seed, tick)
+
+
+def _ticks(report: Progress | None, should_stop: ShouldStop | None, total: int = 6) -> Callable[[], None]:
+    done = [0]
+
+    def tick() -> None:
+        done[0] += 1
+        if report is not None:
+            report(done[0], total)
+        if should_stop is not None and done[0] < total and should_stop():
+            raise Stopped(f"Stopped after {done[0]} of {total} steps, as asked.")
+
+    return tick
+
+
+def _drift(
+    classifier: Classifier,
+    first: Answers,
+    second: Answers,
+    settings: Mapping[str, Any],
+    seed: int,
+    tick: Callable[[], None],
+) -> Drift:
+    told, kernel, size, notes = _feature_tests(first, second, settings, seed, tick)
+    sides = Sides.of(first, second, classifier.labels)
+    shares = class_shares(sides, settings["alpha"], seed)
+    tests = ask(told, kernel, sides, settings["draws"], seed)
+    tick()
+    few_a, few_b = (min(settings["rows"], len(answers)) for answers in (first, second))
+    shift = detectable_shift(few_a, few_b, size, alpha=settings["alpha"] / len(tests))
+    findings = findings_of(tests, shares, settings["alpha"])
+    verdict, reasons = judge(tests, findings, shift, settings)
+    tick()
+    return Drift(
+        verdict=verdict,
+        reasons=reasons,
+        findings=findings,
+        tests=tests,
+        classes=shares,
+        detectable_shift=shift if np.isfinite(shift) else None,
+        scores_a=told.scores[:few_a],
+        scores_b=told.scores[few_a:],
+        confidence_a=sides.confidence_a,
+        confidence_b=sides.confidence_b,
+        settings=settings,
+        seed=seed,
+        data={"a": first.name, "b": second.name, "count_a": len(first), "count_b": len(second), "components": size},
+        model={
+            "name": classifier.name,
+            "fingerprint": classifier.fingerprint,
+            "preprocessing": classifier.preprocessing,
+        },
+        versions=versions(),
+        notes=tuple(dict.fromkeys([*notes, *first.notes, *second.notes])),
+    )
+
+
+def _feature_tests(
+    first: Answers, second: Answers, settings: Mapping[str, Any], seed: int, tick: Callable[[], None]
+) -> tuple[TwoSample, TwoSample, int, list[str]]:
+    """Return both tests of features, the number of components and notes."""
+    one, two = (_some_rows(answers, settings["rows"], seed) for answers in (first, second))
+    most = max(1, min(_COMPONENTS, (len(one) + len(two)) // _PER_COMPONENT))
+    first_part, second_part, share = principal(one, two, most, seed=seed)
+    told = classifier_test(first_part, second_part, draws=settings["draws"], seed=seed)
+    tick()
+    kernel = kernel_test(first_part, second_part, draws=settings["draws"], seed=seed)
+    tick()
+    size = int(first_part.shape[1])
+    notes = [f"the tests of features use {len(one)} and {len(two)} pictures"] * (
+        len(one) < len(first) or len(two) < len(second)
+    )
+    notes += [f"features in {size} principal components, {share:.1%} of their variance"] * (share < 1)
+    both = len(set(first.keys) & set(second.keys))
+    notes += [f"{both} pictures are in both data sets, which hides differences"] * (both > 0)
+    return told, kernel, size, notes
+
+
+def _some_rows(answers: Answers, rows: int, seed: int) -> Tensor:
+    """Return features (n, D), or logits where there are none, of at most so many pictures in an order of their own."""
+    source = answers.logits if answers.features is None else answers.features
+    return source[torch.tensor(answers.order(seed)[:rows])]
+
+
+def _check(alpha: float, relevant: float, rows: int, draws: int) -> None:
+    if not 0 < alpha < 1:
+        raise RangeError(f"Expected `alpha` between 0 and 1, but got {alpha!r}. 5 % is 0.05.")
+    if not relevant > 0:
+        raise RangeError(f"Expected `relevant`, in standard deviations, above 0, but got {relevant!r}.")
+    for name, value, least in (("rows", rows, _FEWEST), ("draws", draws, 19)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise RangeError(f"Expected `{name}` of at least {least}, but got {value!r}.")
