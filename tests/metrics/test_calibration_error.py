@@ -7,7 +7,7 @@ from sklearn.calibration import calibration_curve
 
 from xai.errors import NameLookupError, RangeError, ShapeError
 from xai.metrics.calibration import bin_edges, expected_calibration_error
-from xai.metrics.paired import paired_mean, swapped_error_p
+from xai.metrics.means import paired_mean, swapped_error_p, welch_mean
 
 
 def drawn(count, seed, bend=lambda c: c):
@@ -172,6 +172,17 @@ def test_the_paired_mean_is_the_t_test():
     assert (mean, p) == pytest.approx((two.mean() - one.mean(), found.pvalue))
     assert (low, high) == pytest.approx(tuple(found.confidence_interval()))
     assert paired_mean(one, one) == (0, 0, 0, 1)
+
+
+def test_the_difference_of_means_is_welchs():
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(0, 1, 20), rng.normal(0.3, 3, 50)
+    found = stats.ttest_ind(two, one, equal_var=False)
+    mean, low, high, p = welch_mean(one, two)
+    assert (mean, p) == pytest.approx((two.mean() - one.mean(), found.pvalue))
+    assert (low, high) == pytest.approx(tuple(found.confidence_interval()))
+    assert welch_mean(np.ones(5), np.ones(9)) == (0, 0, 0, 1)
+    assert welch_mean(np.ones(5), np.zeros(9)) == (-1, -1, -1, 0)
 
 
 def swapped(seed, shift=0.0, count=400):

@@ -59,7 +59,7 @@ def calibration(
 
     Raises:
         InputError: no labels, or fewer than 20 pictures.
-        DataError: pictures of `fit_data` are in `data` too.
+        DataError: pictures of `fit_data` are in `data` too, or nearly all of `data` are equal.
         RangeError: `bins`, `level` or `tolerance` outside their range.
         UnsupportedModelError: several classes may be right at once.
         NonFiniteError: the model answered NaN or infinity.
@@ -154,8 +154,19 @@ def _calibration(
 
 
 def _half(answers: Answers, seed: int) -> np.ndarray:
-    """Return which pictures judge (N,): about half, equal pictures on one side, whatever their order."""
-    return np.array([draw_of(seed, key) < 0.5 for key in answers.keys])
+    """Return which pictures judge (N,): half of them, equal pictures on one side, whatever their order.
+
+    Raises:
+        DataError: hardly any picture on one side.
+    """
+    draws = np.array([draw_of(seed, key) for key in answers.keys])
+    found: np.ndarray = draws < np.sort(draws)[len(draws) // 2]
+    if min(found.sum(), (~found).sum()) < _FEWEST // 4:
+        raise DataError(
+            f"Expected different pictures, but most of the {len(found)} are equal, and equal ones stay in one half. "
+            "Pass `fit_data` to fit the temperature on."
+        )
+    return found
 
 
 def _fit(answers: Answers, rows: Tensor | None, settings: Mapping[str, Any]) -> Temperature:

@@ -8,7 +8,7 @@ from scipy import stats
 
 from xai.calibrations.measures import Measures
 from xai.calibrations.result import Comparison
-from xai.metrics.paired import paired_mean, swapped_error_p
+from xai.metrics.means import paired_mean, swapped_error_p
 from xai.metrics.proportions import holm
 from xai.metrics.scores import Scores
 from xai.metrics.temperature import LIMITS, Temperature

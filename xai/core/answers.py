@@ -1,6 +1,7 @@
 """What a classifier answers on a data set, with the truth and a key for each picture, in one pass."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,7 @@ class Answers:
         logits: (N, K) on the CPU; their softmax are the probabilities.
         features: (N, D) penultimate features, or None when there are none.
         labels: (N,) int64, the truth, or None.
-        keys: one digest per picture: of the model's input, or of the logits where only those were given.
+        keys: one digest per picture: of the model's input, or of its logits where only those were given.
         name: of the data.
         notes: what was done, and what to beware of.
     """
@@ -90,7 +91,7 @@ def answers_of(
     """
     notes: list[str] = []
     if isinstance(data, Outputs):
-        outputs, keys = data, [_digest(row) for row in data.logits]
+        outputs, keys = data, _digests(data.logits)
     else:
         inputs = _Inputs(classifier, data.images if hasattr(data, "images") else data)
         outputs = classifier.outputs(inputs, progress=progress, should_stop=should_stop)
@@ -135,8 +136,15 @@ def _is_single(images: Any) -> bool:
     return isinstance(images, str) or not hasattr(images, "__len__") or getattr(images, "ndim", 4) < 4
 
 
-def _digest(row: Tensor) -> bytes:
-    return hashlib.sha256(row.contiguous().float().numpy().tobytes()).digest()
+def _digests(logits: Tensor) -> list[bytes]:
+    """Return a digest for each row, with a number where rows are equal: equal logits need not be equal pictures."""
+    seen: Counter[bytes] = Counter()
+    found = []
+    for row in logits:
+        content = row.contiguous().float().numpy().tobytes()
+        found.append(hashlib.sha256(content + seen[content].to_bytes(8, "big")).digest())
+        seen[content] += 1
+    return found
 
 
 def _truth(classifier: Classifier, data: Any, labels: Any, count: int) -> tuple[Tensor | None, list[str]]:

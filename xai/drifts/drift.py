@@ -20,7 +20,7 @@ from xai.metrics.two_sample import TwoSample, classifier_test, detectable_shift,
 
 _FEWEST = 10  # pictures in each: with fewer, no fold has two of each
 _COMPONENTS = 256
-_PER_COMPONENT = 4  # pictures for each component at least
+_PER_COMPONENT = 10  # pictures for each component at least
 
 
 def drift(

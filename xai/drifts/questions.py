@@ -9,6 +9,7 @@ from scipy import stats
 from xai.core.answers import Answers
 from xai.drifts.result import ClassShare, DriftTest
 from xai.metrics.label_shift import LabelShift, label_shift
+from xai.metrics.means import welch_mean
 from xai.metrics.proportions import detectable_difference, difference_interval, fisher_p, holm, homogeneity_p
 from xai.metrics.two_sample import TwoSample
 
@@ -57,15 +58,13 @@ def ask(told: TwoSample, kernel: TwoSample, sides: Sides, draws: int, seed: int)
     first, second = sides.counts()
     distance = float(np.abs(first / first.sum() - second / second.sum()).sum() / 2)
     _, classes_p = homogeneity_p(first, second, draws=draws, seed=seed)
-    welch = stats.ttest_ind(sides.confidence_b, sides.confidence_a, equal_var=False)
-    low, high = welch.confidence_interval(0.95)
-    change = float(sides.confidence_b.mean() - sides.confidence_a.mean())
+    change, low, high, _ = welch_mean(sides.confidence_a, sides.confidence_b)
     sure_p = float(stats.ks_2samp(sides.confidence_a, sides.confidence_b).pvalue)
     rows = [
         ("classifier", "AUROC of telling apart", told.value, told.low, told.high, told.null_high, told.p_value),
         ("kernel", "squared MMD", kernel.value, None, None, kernel.null_high, kernel.p_value),
         ("classes", "share of answers that moved", distance, None, None, None, classes_p),
-        ("confidence", "change of mean confidence", change, float(low), float(high), None, sure_p),
+        ("confidence", "change of mean confidence", change, low, high, None, sure_p),
     ]
     adjusted = holm([row[-1] for row in rows]).tolist()
     return tuple(DriftTest(*row, adjusted=p) for row, p in zip(rows, adjusted, strict=True))

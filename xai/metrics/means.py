@@ -1,4 +1,4 @@
-"""Two answers to the same pictures: is one better?"""
+"""Is one mean larger, is one of two answers to the same pictures better?"""
 
 import numpy as np
 from scipy import stats
@@ -9,13 +9,26 @@ _BLOCKS = 4096  # pictures that change sides together: bounds the work, and any 
 def paired_mean(before: np.ndarray, after: np.ndarray, level: float = 0.95) -> tuple[float, float, float, float]:
     """Return the mean of after - before (N,), its interval and the p-value of no difference (paired t-test)."""
     difference = after - before
-    mean = float(difference.mean())
-    spread = float(difference.std(ddof=1)) if len(difference) > 1 else 0.0
-    if spread == 0:
+    count = len(difference)
+    error = float(difference.std(ddof=1)) / count**0.5 if count > 1 else 0.0
+    return _student(float(difference.mean()), error, count - 1, level)
+
+
+def welch_mean(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> tuple[float, float, float, float]:
+    """Return the mean of `second` less that of `first`, independent samples, its interval and p-value (Welch)."""
+    parts = [float(values.var(ddof=1)) / len(values) for values in (first, second)]
+    total = sum(parts)
+    weights = sum(part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True))
+    free = total**2 / weights if weights > 0 else 1.0
+    return _student(float(second.mean() - first.mean()), total**0.5, free, level)
+
+
+def _student(mean: float, error: float, free: float, level: float) -> tuple[float, float, float, float]:
+    """Return mean, interval and p-value; a mean without spread is taken at its word."""
+    if error <= 1e-12 * abs(mean) or error == 0:
         return mean, mean, mean, 1.0 if mean == 0 else 0.0
-    found = stats.ttest_1samp(difference, 0.0)
-    low, high = found.confidence_interval(level)
-    return mean, float(low), float(high), float(found.pvalue)
+    half = float(stats.t.ppf((1 + level) / 2, free)) * error
+    return mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, free))
 
 
 def swapped_error_p(
