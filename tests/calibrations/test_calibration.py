@@ -152,6 +152,14 @@ def test_labels_follow_their_names(robust, data):
     assert found.data["name"] == "a folder"
 
 
+def test_stored_outputs_say_how_many_classes_there_are():
+    class Never(torch.nn.Module):
+        def forward(self, images):
+            raise AssertionError("asked")
+
+    assert len(xai.calibration(Never(), planted(60, classes=7)).per_class) == 7
+
+
 def test_labels_may_be_names(robust, data):
     few = data.take(range(60))
     named = [robust.labels[int(label)] for label in few.labels]
@@ -243,6 +251,8 @@ def test_bad_settings(robust, settings, error, words):
 
 
 def test_bad_data(robust, data):
+    with pytest.raises(ShapeError, match="10 classes, but got 7 logits"):
+        xai.calibration(robust, planted(50, classes=7))
     with pytest.raises(InputError, match="Expected labels"):
         xai.calibration(robust, data.images[:30])
     with pytest.raises(InputError, match="at least 20"):

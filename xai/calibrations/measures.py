@@ -50,6 +50,7 @@ class Measures:
         classwise_ece: mean over classes of the error of their probabilities.
         classes: each class by itself.
         brier: with its parts.
+        brier_interval: of the mean over pictures, normal.
         nll: mean negative log-likelihood of the truth, in nats.
         nll_interval: of the mean, normal.
         selective: risk when only the most confident answers are given.
@@ -64,6 +65,7 @@ class Measures:
     classwise_ece: float
     classes: tuple[ClassCalibration, ...]
     brier: Brier
+    brier_interval: tuple[float, float]
     nll: float
     nll_interval: tuple[float, float]
     selective: RiskCoverage
@@ -72,7 +74,7 @@ class Measures:
     def from_dict(cls, kept: Mapping[str, Any]) -> Self:
         """Return what `dataclasses.asdict` was given."""
         curves = {name: _error(kept[name]) for name in ("ece", "ece_mass")}
-        spans = {name: tuple(kept[name]) for name in ("accuracy_interval", "nll_interval")}
+        spans = {name: tuple(kept[name]) for name in ("accuracy_interval", "brier_interval", "nll_interval")}
         risk: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list | tuple) else v for name, v in kept["selective"].items()
         }
@@ -95,8 +97,6 @@ def _error(kept: Mapping[str, Any]) -> CalibrationError:
 def measure(scores: Scores, names: Sequence[str], bins: int, level: float, seed: int) -> Measures:
     """Return all figures of some scores."""
     count, right = len(scores), int(scores.correct.sum())
-    half = float(stats.norm.ppf((1 + level) / 2) * scores.nll.std(ddof=min(1, count - 1)) / count**0.5)
-    nll = float(scores.nll.mean())
     errors = {
         equal: expected_calibration_error(scores.confidence, scores.correct, bins, equal, level=level, seed=seed)
         for equal in ("width", "mass")
@@ -111,8 +111,9 @@ def measure(scores: Scores, names: Sequence[str], bins: int, level: float, seed:
         classwise_ece=float(scores.classwise.mean()),
         classes=_classes(scores, names),
         brier=scores.parts,
-        nll=nll,
-        nll_interval=(max(0.0, nll - half), nll + half),
+        brier_interval=_normal(scores.brier, level),
+        nll=float(scores.nll.mean()),
+        nll_interval=_normal(scores.nll, level),
         selective=risk_coverage(scores.confidence, scores.correct, level=level, seed=seed),
     )
 
@@ -124,6 +125,12 @@ def _classes(scores: Scores, names: Sequence[str]) -> tuple[ClassCalibration, ..
         ClassCalibration(name, int(count), float(sum_), float(error), float(excess), None if isnan(p) else float(p))
         for name, count, sum_, error, excess, p in columns
     )
+
+
+def _normal(values: np.ndarray, level: float) -> tuple[float, float]:
+    """Return the interval of the mean of non-negative values."""
+    mean, half = values.mean(), stats.norm.ppf((1 + level) / 2) * values.std() / len(values) ** 0.5
+    return max(0.0, float(mean - half)), float(mean + half)
 
 
 def _pair(values: np.ndarray) -> tuple[float, float]:

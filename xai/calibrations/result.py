@@ -199,7 +199,7 @@ _FIGURES: tuple[tuple[str, Any, Any], ...] = (
     ("ece, equal mass", lambda m: m.ece_mass.value, lambda m: (m.ece_mass.low, m.ece_mass.high)),
     ("largest gap", lambda m: m.ece.largest, lambda _: _NONE),
     ("classwise ece", lambda m: m.classwise_ece, lambda _: _NONE),
-    ("brier", lambda m: m.brier.value, lambda _: _NONE),
+    ("brier", lambda m: m.brier.value, lambda m: m.brier_interval),
     ("brier reliability", lambda m: m.brier.reliability, lambda _: _NONE),
     ("brier resolution", lambda m: m.brier.resolution, lambda _: _NONE),
     ("brier uncertainty", lambda m: m.brier.uncertainty, lambda _: _NONE),

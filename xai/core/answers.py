@@ -15,7 +15,7 @@ from xai.core.labels import check_labels
 from xai.core.outputs import Outputs
 from xai.core.rows import Progress, ShouldStop
 from xai.core.seeds import image_key
-from xai.errors import InputError, UnsupportedModelError
+from xai.errors import InputError, ShapeError, UnsupportedModelError
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +85,13 @@ def answers_of(
     Raises:
         DataError: the data set is empty.
         UnsupportedModelError: several classes may be right at once.
-        ShapeError: another number of labels than of pictures.
+        ShapeError: another number of labels than of pictures, or of logits than of classes.
         TargetError: a label that is no class.
         Stopped: `should_stop()` was true.
     """
     notes: list[str] = []
     if isinstance(data, Outputs):
-        outputs, keys = data, _digests(data.logits)
+        outputs, keys = _checked(classifier, data), _digests(data.logits)
     else:
         inputs = _Inputs(classifier, data.images if hasattr(data, "images") else data)
         outputs = classifier.outputs(inputs, progress=progress, should_stop=should_stop)
@@ -106,6 +106,21 @@ def answers_of(
         str(getattr(data, "name", None) or "the pictures"),
         tuple(dict.fromkeys([*doubt, *notes, *said, *outputs.notes])),
     )
+
+
+def _checked(classifier: Classifier, outputs: Outputs) -> Outputs:
+    """Return stored outputs that can be the classifier's.
+
+    Raises:
+        ShapeError: another number of classes.
+    """
+    classifier.check_width(outputs.logits)
+    if outputs.logits.shape[1] != classifier.num_classes:
+        raise ShapeError(
+            f"Expected outputs of {classifier.name!r}, which has {classifier.num_classes} classes, but got "
+            f"{outputs.logits.shape[1]} logits for each picture. Make them with `clf.outputs(data)`."
+        )
+    return outputs
 
 
 class _Inputs:

@@ -113,7 +113,7 @@ class Guarantee:
         return (
             f"Of 100 new pictures like the {self.count} calibration pictures, between {100 * self.low:.1f} and "
             f"{100 * self.high:.1f} will have the truth in their set (asked: {100 * (1 - self.alpha):.4g}; "
-            f"{self.level:.0%} interval over the draw of calibration pictures)."
+            f"{100 * self.level:.4g} % interval over the draw of calibration pictures)."
         )
 
 
