@@ -11,6 +11,7 @@ from small_models import GapCnn, LinearModel, pictures
 import xai
 from xai.core.outputs import Outputs
 from xai.errors import InputError, NonFiniteError, RangeError, RecordError, Stopped, UnsupportedModelError
+from xai.metrics.proportions import holm
 
 QUICK = {"rows": 600, "draws": 199}
 
@@ -43,6 +44,8 @@ def test_halves_of_one_data_set_are_alike(model, halves):
     assert found.detectable_shift < 0.5
     assert [test.name for test in found.tests] == ["classifier", "kernel", "classes", "confidence"]
     assert found.table["adjusted"].min() > 0.05
+    np.testing.assert_allclose(found.table["adjusted"], holm(found.table["p_value"]))
+    np.testing.assert_allclose(found.per_class["adjusted"], holm(found.per_class["p_value"]))
     assert len(found.per_class) == 10
 
 
