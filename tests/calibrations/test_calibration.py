@@ -127,14 +127,14 @@ def test_equal_pictures_are_on_one_side(robust, data):
 
 
 def test_given_pictures_fit_the_temperature(robust, data):
-    half, other = data.take(range(600)), data.take(range(600, 1200))
+    half, other = data.take(range(300)), data.take(range(300, 600))
     found = xai.calibration(robust, half, fit_data=other)
     assert found.judged.all()
     assert found.before == found.measures
     outputs = robust.outputs(other)
     assert found.temperature.value == pytest.approx(fit_temperature(outputs.logits, outputs.labels).value)
     with pytest.raises(DataError, match="100 are in both"):
-        xai.calibration(robust, half, fit_data=data.take(range(500, 1200)))
+        xai.calibration(robust, half, fit_data=data.take(range(200, 500)))
 
 
 def test_labels_follow_their_names(robust, data):

@@ -36,7 +36,7 @@ def test_sets_keep_their_promise(name, method, halves):
 
 
 def test_a_smaller_alpha_gives_larger_sets(robust, halves):
-    fit, new = halves
+    fit, new = (robust.outputs(half) for half in halves)
     sizes = [xai.fit_conformal(robust, fit, alpha=alpha).sets(new).average_size for alpha in (0.02, 0.1, 0.3)]
     assert sizes[0] > sizes[1] > sizes[2]
 

@@ -183,7 +183,7 @@ def test_the_interval_of_the_area_is_that_of_a_plain_bootstrap():
     right = rng.random(600) < 0.5 + said / 2
     found = risk_coverage(said, right)
     again = []
-    for _ in range(150):
+    for _ in range(100):
         rows = rng.integers(0, 600, 600)
         again.append(risk_coverage(said[rows], right[rows], draws=0).aurc)
     assert (found.high - found.low) / (2 * 1.96) == pytest.approx(np.std(again), rel=0.2)
