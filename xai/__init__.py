@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xai.api import Agreement as Agreement
     from xai.api import AttackResult as AttackResult
+    from xai.api import BiasResult as BiasResult
     from xai.api import Calibration as Calibration
     from xai.api import Certificate as Certificate
     from xai.api import Check as Check
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from xai.api import Trust as Trust
     from xai.api import agreement as agreement
     from xai.api import attack as attack
+    from xai.api import bias as bias
+    from xai.api import bias_of_predictions as bias_of_predictions
     from xai.api import calibration as calibration
     from xai.api import catalogue as catalogue
     from xai.api import certify as certify
@@ -63,6 +66,7 @@ _ERRORS = ("ContractError", "InputError", "Stopped", "XaiError")
 __all__ = [
     "Agreement",
     "AttackResult",
+    "BiasResult",
     "Calibration",
     "Certificate",
     "Check",
@@ -87,6 +91,8 @@ __all__ = [
     "XaiError",
     "agreement",
     "attack",
+    "bias",
+    "bias_of_predictions",
     "calibration",
     "catalogue",
     "certify",

@@ -25,6 +25,7 @@ from xai.dreams import DeepDream, Settings, Wish, dream
 from xai.drifts import Drift, drift
 from xai.errors import NameLookupError
 from xai.explainers import EXPLAINERS
+from xai.fairness import BiasResult, bias, bias_of_predictions
 from xai.listing import MethodInfo, methods
 from xai.models import ModelInfo, catalogue, load
 from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, rate_explanation
@@ -32,6 +33,7 @@ from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, 
 __all__ = [
     "Agreement",
     "AttackResult",
+    "BiasResult",
     "Calibration",
     "Certificate",
     "Check",
@@ -52,6 +54,8 @@ __all__ = [
     "Trust",
     "agreement",
     "attack",
+    "bias",
+    "bias_of_predictions",
     "calibration",
     "catalogue",
     "certify",
@@ -95,6 +99,7 @@ draw_with(
     calibration=_artist("calibration", "figure"),
     prediction_sets=_artist("prediction_sets", "figure"),
     drift=_artist("drift", "figure"),
+    bias=_artist("bias", "figure"),
 )
 
 

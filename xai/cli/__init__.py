@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import xai
 from xai.cli._attack import add_attack, add_robustness
 from xai.cli._believe import add_calibration, add_drift
+from xai.cli._bias import add_bias
 from xai.cli._common import BAD_INPUT, INTERNAL, INTERRUPTED, PASS, Command, one_line
 from xai.cli._common import command as command
 from xai.cli._explain import add_dream, add_explain
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add_robustness(commands)
     add_calibration(commands)
     add_drift(commands)
+    add_bias(commands)
     add_methods(commands)
     add_dashboard(commands)
     return parser

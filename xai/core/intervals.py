@@ -2,20 +2,18 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special, stats
 
 
-def wilson(successes: ArrayLike, total: int, level: float = 0.95) -> np.ndarray:
-    """Return the interval (..., 2) of shares `successes / total`; [0, 1] when there was nothing to count.
+def wilson(successes: ArrayLike, total: ArrayLike, level: float = 0.95) -> np.ndarray:
+    """Return the interval (..., 2) of shares `successes / total`; [0, 1] where there was nothing to count.
 
     Source: Wilson 1927; agrees with scipy.stats.binomtest(...).proportion_ci(method="wilson").
     """
-    hits = np.asarray(successes, dtype=np.float64)
-    if total == 0:
-        return np.stack([np.zeros_like(hits), np.ones_like(hits)], -1)
-    z2 = float(stats.norm.ppf((1 + level) / 2)) ** 2
-    middle = (hits + z2 / 2) / (total + z2)
-    half = np.sqrt(z2 * (hits * (total - hits) / total + z2 / 4)) / (total + z2)
+    hits, count = np.asarray(successes, dtype=np.float64), np.asarray(total, dtype=np.float64)
+    z2 = float(special.ndtri((1 + level) / 2)) ** 2
+    middle = (hits + z2 / 2) / (count + z2)
+    half = np.sqrt(z2 * (hits * (count - hits) / np.maximum(count, 1) + z2 / 4)) / (count + z2)
     return np.stack([np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)], -1)
 
 

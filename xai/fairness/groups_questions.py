@@ -1,0 +1,236 @@
+"""What is asked of each way to divide the pictures, with the weight of each question, and what comes out."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from xai.core.rows import Progress, ShouldStop
+from xai.errors import NameLookupError, RangeError, Stopped
+from xai.fairness.cube import RATES, Class, Cube
+from xai.fairness.groups_columns import Division
+from xai.fairness.groups_rows import Rows
+from xai.fairness.inference import Outcome, RateTest
+from xai.fairness.inference_family import CORRECTIONS
+from xai.fairness.inference_tables import TableTest, calibration_test, mean_test
+
+ACCURACY, CALIBRATION, CONFIDENCE = "accuracy", "calibration", "confidence"
+CONFUSION, SELECTION = "confusion", "selection_rate"
+METRICS = (*RATES, CALIBRATION, CONFIDENCE)
+_MANY_CLASSES = 20  # with more, confusions of pairs are asked for by name only
+_RARE = 5  # confusions seen less often, in all groups together, are not worth a question
+
+
+@dataclass(frozen=True)
+class BiasSettings:
+    """How gaps are judged.
+
+    Args:
+        metrics: names of `METRICS`; None takes all (confusions up to 20 classes).
+        alpha: chance of any false "unfair" in the whole report ("holm"), or share of false ones ("bh").
+        correction: "holm" or "bh".
+        depth: columns are crossed up to this many at a time; 1 crosses none.
+        min_count: groups measured on fewer pictures are shown and not compared.
+        relevant: a gap that matters; what could not have been seen is "too small to tell".
+        tolerance: gaps whose interval does not lie above this are not called unfair.
+        replicates: draws of each permutation distribution.
+    """
+
+    metrics: tuple[str, ...] | None = None
+    alpha: float = 0.05
+    correction: str = "holm"
+    depth: int = 2
+    min_count: int = 10
+    relevant: float = 0.1
+    tolerance: float = 0.0
+    replicates: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Check.
+
+        Raises:
+            NameLookupError: no such metric or correction.
+            RangeError: a number outside its range.
+        """
+        for metric in self.metrics or ():
+            if metric not in METRICS:
+                raise NameLookupError("bias metric", metric, METRICS)
+        if self.correction not in CORRECTIONS:
+            raise NameLookupError("correction", self.correction, list(CORRECTIONS))
+        _check("alpha", self.alpha, 0 < self.alpha < 1, "above 0 and below 1, such as 0.05")
+        _check("relevant", self.relevant, 0 < self.relevant <= 1, "above 0 and at most 1, such as 0.1")
+        _check("tolerance", self.tolerance, 0 <= self.tolerance < 1, "from 0 to below 1")
+        _check("depth", self.depth, self.depth >= 1, "of at least 1")
+        _check("min_count", self.min_count, self.min_count >= 1, "of at least 1")
+        _check("replicates", self.replicates, self.replicates >= 100, "of at least 100")
+
+
+def _check(name: str, value: float, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise RangeError(f"Expected `{name}` {wanted}, but got {value!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One measure of one division.
+
+    Attributes:
+        division: of the pictures.
+        metric: what is measured.
+        label: class or (true, answered), or None.
+        test: hits or cells of each group.
+        beyond: the same less what the truth itself makes of it (how often the class occurs, how often the answer is
+            right); where there is one, only what both show is unfair.
+        weight: share of alpha.
+        outcome: None until it is answered.
+        p_adjusted: corrected over all questions.
+        first: whether no earlier question was the same.
+    """
+
+    division: Division
+    metric: str
+    label: Class
+    test: RateTest | TableTest
+    beyond: TableTest | None = None
+    weight: float = 0.0
+    outcome: Outcome | None = field(default=None, repr=False)
+    p_adjusted: float = 1.0
+    first: bool = False
+
+    @property
+    def name(self) -> str:
+        """Different for all questions of a report."""
+        return f"{self.division.name}/{self.metric}/{self.label}"
+
+
+def ask(division: Division, rows: Rows, settings: BiasSettings, seed: int) -> list[Question]:
+    """Return the questions of one division, with weights that add up to at most 1.
+
+    Half of the weight is accuracy's when other metrics are asked as well; the others share the rest equally, and within
+    a metric so do the classes in which anything could be found.
+    """
+    groups, least = len(division.groups), settings.min_count
+    cube = Cube.of(division.codes, rows.labels, rows.predictions, groups, len(rows.classes))
+    found = [
+        Question(division, metric, label, test, _beyond(metric, label, rows, division, least))
+        for metric in _chosen(rows, settings)
+        for label, test in _tests(metric, cube, rows, division, least, seed)
+    ]
+    return _weighted(found)
+
+
+def _beyond(metric: str, label: Class, rows: Rows, division: Division, least: int) -> TableTest | None:
+    if metric == SELECTION:
+        change = (rows.predictions == label).astype(np.float64) - (rows.labels == label)
+    elif metric == CONFIDENCE and rows.confidence is not None:
+        change = rows.confidence - (rows.labels == rows.predictions)
+    else:
+        return None
+    return mean_test(change, division.codes, len(division.groups), least)
+
+
+def _chosen(rows: Rows, settings: BiasSettings) -> list[str]:
+    usual = [metric for metric in METRICS if metric != CONFUSION or len(rows.classes) <= _MANY_CLASSES]
+    named = [metric for metric in settings.metrics or usual if metric in RATES or rows.confidence is not None]
+    return [*named, *rows.extra]
+
+
+def _tests(
+    metric: str, cube: Cube, rows: Rows, division: Division, least: int, seed: int
+) -> Iterable[tuple[Class, RateTest | TableTest]]:
+    groups, codes = len(division.groups), division.codes
+    if metric in RATES:
+        rates = RATES[metric](cube)
+        for label, hits, totals in zip(rates.classes, rates.hits, rates.totals, strict=True):
+            if metric != CONFUSION or hits.sum() >= _RARE:
+                yield label, RateTest(hits, np.ascontiguousarray(totals), least)
+        return
+    values = rows.confidence if metric in {CALIBRATION, CONFIDENCE} else rows.extra[metric]
+    if metric == CALIBRATION and values is not None:
+        rng = draws_of(seed, f"{division.name}/{metric}/noise")
+        right = (rows.labels == rows.predictions).astype(np.int64)
+        yield None, calibration_test(values, right, codes, groups, least, rng)
+    elif values is not None:
+        known = ~np.isnan(values)
+        if bool(np.isin(values[known], (0, 1)).all()):
+            hits = np.bincount(codes[known], values[known], groups).astype(np.int64)
+            yield None, RateTest(hits, np.bincount(codes[known], minlength=groups).astype(np.int64), least)
+        else:
+            yield None, mean_test(values, codes, groups, least)
+
+
+def _weighted(questions: list[Question]) -> list[Question]:
+    metrics = list(dict.fromkeys(q.metric for q in questions if q.test.possible))
+    first = 0.5 if ACCURACY in metrics and len(metrics) > 1 else 1 / max(1, len(metrics))
+    other = (1 - first) / max(1, len(metrics) - 1) if ACCURACY in metrics else 1 / max(1, len(metrics))
+    sizes = {metric: sum(q.metric == metric and q.test.possible for q in questions) for metric in metrics}
+    return [
+        replace(q, weight=(first if q.metric == ACCURACY else other) / sizes[q.metric]) if q.test.possible else q
+        for q in questions
+    ]
+
+
+def draws_of(seed: int, name: str) -> np.random.Generator:
+    """Return a generator that depends on the seed and on what is drawn alone."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def answer(
+    questions: list[Question],
+    settings: BiasSettings,
+    seed: int,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> list[Question]:
+    """Return the questions with outcomes, each different one tested once, and p-values corrected over all.
+
+    Raises:
+        Stopped: `should_stop()` was true.
+    """
+    keys = [_key(question) for question in questions]
+    share = 1 / max(sum(q.weight for q in questions), 1e-12)
+    weights: dict[object, float] = {}
+    for question, key in zip(questions, keys, strict=True):
+        weights[key] = weights.get(key, 0.0) + share * question.weight
+    usual = 1 / max(1, len(weights))  # of questions that nothing could answer
+    tested: dict[object, Outcome] = {}
+    firsts = [key not in keys[:k] for k, key in enumerate(keys)]
+    for done, (question, key) in enumerate(zip(questions, keys, strict=True)):
+        if should_stop is not None and should_stop():
+            raise Stopped(f"Stopped after {done} of {len(questions)} questions, as asked.")
+        if key not in tested:
+            tested[key] = _tested(question, settings, settings.alpha * (weights[key] or usual), seed)
+        if progress is not None:
+            progress(done + 1, len(questions))
+    adjust: Callable[[np.ndarray, np.ndarray], np.ndarray] = CORRECTIONS[settings.correction]
+    order = list(tested)
+    adjusted = adjust(np.array([tested[key].p for key in order]), np.array([weights[key] for key in order]))
+    corrected = dict(zip(order, adjusted.tolist(), strict=True))
+    return [
+        replace(q, outcome=_outcome(q, tested[key]), p_adjusted=corrected[key], weight=weights[key], first=first)
+        for q, key, first in zip(questions, keys, firsts, strict=True)
+    ]
+
+
+def _tested(question: Question, settings: BiasSettings, alpha: float, seed: int) -> Outcome:
+    """Return the outcome; p-values of two tests that must both show it are the larger ones."""
+    test = question.test.canonical if isinstance(question.test, RateTest) else question.test
+    found = test.run(draws_of(seed, question.name), replicates=settings.replicates, alpha=alpha)
+    if question.beyond is None:
+        return found
+    more = question.beyond.run(draws_of(seed, f"{question.name}/beyond"), replicates=settings.replicates, alpha=alpha)
+    return replace(found, p=max(found.p, more.p), p_groups=np.maximum(found.p_groups, more.p_groups))
+
+
+def _key(question: Question) -> object:
+    """The same for questions whose answers are the same: a rate and its complement."""
+    if not isinstance(question.test, RateTest):
+        return question.name
+    return question.division.name, question.beyond is None, *question.test.key
+
+
+def _outcome(question: Question, found: Outcome) -> Outcome:
+    same = not isinstance(question.test, RateTest) or question.test is question.test.canonical
+    return found if same else found.complement()
