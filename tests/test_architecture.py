@@ -22,7 +22,7 @@ from house_rules import (
 import xai
 
 PACKAGE = Path(xai.__file__).parent
-METHOD_ROOMS = {"explainers": "EXPLAINERS", "attacks": "ATTACKS", "detectors": "DETECTORS"}
+METHOD_ROOMS = {"explainers": "EXPLAINERS", "attacks": "ATTACKS", "detectors": "DETECTORS", "cues": "CUES"}
 HEAVY = ("torch", "numpy", "matplotlib", "streamlit", "pandas", "PIL", "captum")
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from xai.core.classifier import Classifier
-from xai.errors import ShapeError
+from xai.errors import InputError, ShapeError
 
 
 def check_labels(classifier: Classifier, labels: Any, count: int) -> Tensor:
@@ -21,3 +21,28 @@ def check_labels(classifier: Classifier, labels: Any, count: int) -> Tensor:
     if len(listed) != count:
         raise ShapeError(f"Expected one label per picture, {count}, but got {len(listed)}. Give (N,) labels.")
     return torch.tensor([classifier.find_target(label) for label in listed], dtype=torch.int64)
+
+
+def labels_of(classifier: Classifier, data: Any, labels: Any, count: int) -> tuple[Tensor, tuple[str, ...]]:
+    """Return the truth (N,) int64 of a data set, and what was done about it.
+
+    Args:
+        classifier: whose classes are meant.
+        data: a data set, or anything else.
+        labels: the truth, indices or names; None takes the data's, by class name where its classes have another order.
+        count: N.
+
+    Raises:
+        InputError: there is none.
+        ShapeError: another number of labels than of pictures.
+        TargetError: no such class.
+    """
+    if labels is not None:
+        return check_labels(classifier, labels, count), ()
+    own, classes = getattr(data, "labels", None), tuple(getattr(data, "classes", ()))
+    if own is None:
+        raise InputError("Expected `labels`, the truth for each picture, but got None. Pass one class per picture.")
+    if classes != classifier.labels and sorted(classes) == sorted(classifier.labels):
+        named = [classes[int(label)] for label in own]
+        return check_labels(classifier, named, count), ("labels were matched to the model's classes by name",)
+    return check_labels(classifier, own, count), ()

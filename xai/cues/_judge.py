@@ -1,0 +1,159 @@
+"""On the other half of the pictures: is a cue a shortcut of one class, or does any change of its size do as much?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai.cues._base import Pictures
+from xai.cues._probe import Probe, answers
+from xai.cues._search import Suspect
+from xai.cues._statistics import Interval, difference, mcnemar, share
+
+FEWEST = 20  # right pictures of other classes below which nothing can be said
+LEANING = 0.5  # share of a class that is only recognised with the cue, above which the class leans on it
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What the model answered.
+
+    Attributes:
+        suspect: what was planted.
+        labels: (n,) the truth.
+        clean: (n,) answers to the pictures as they are.
+        said: (S, n) answers at each strength.
+        sure: (S, n) probability of the true class.
+        level: number of the suspect's strength.
+        neutral: by name of the neutral change, (n,) answers at that strength.
+        box: (top, left, bottom, right) of the region, where all pictures have the same; None otherwise.
+    """
+
+    suspect: Suspect
+    labels: np.ndarray
+    clean: np.ndarray
+    said: np.ndarray
+    sure: np.ndarray
+    level: int
+    neutral: dict[str, np.ndarray]
+    box: tuple[int, int, int, int] | None
+
+    @property
+    def others(self) -> np.ndarray:
+        """Pictures (n,) bool of other classes than the target that are right when clean."""
+        found: np.ndarray = (self.clean == self.labels) & (self.labels != self.suspect.target)
+        return found
+
+    @property
+    def planted(self) -> np.ndarray:
+        """Answers (n,) at the suspect's strength."""
+        found: np.ndarray = self.said[self.level]
+        return found
+
+
+def try_out(probe: Probe, suspect: Suspect, pictures: Pictures, strengths: Sequence[float]) -> Trial:
+    """Ask the model about all strengths, and about neutral changes at the suspect's."""
+    found = probe.doses(pictures, suspect.form.change(pictures), strengths)
+    rows = torch.arange(len(pictures))
+    neutral = {
+        name: answers(probe.doses(pictures, change, [suspect.strength]))[0]
+        for name, change in suspect.form.neutral(pictures).items()
+    }
+    return Trial(
+        suspect,
+        pictures.labels.numpy(),
+        pictures.said.numpy(),
+        answers(found),
+        found[:, rows, pictures.labels].numpy(),
+        list(strengths).index(suspect.strength),
+        neutral,
+        _box(suspect.form.where(pictures.take(rows[:2]))),
+    )
+
+
+def _box(region: Tensor | None) -> tuple[int, int, int, int] | None:
+    if region is None or bool((region[0] != region[-1]).any()):
+        return None
+    down, across = region[0].any(1).nonzero()[:, 0], region[0].any(0).nonzero()[:, 0]
+    return int(down[0]), int(across[0]), int(down[-1]) + 1, int(across[-1]) + 1
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The figures about a cue and its class, at its strength; intervals are 95 %.
+
+    Attributes:
+        pictures: of other classes, right when clean.
+        attraction: share of them that the cue turns into the class.
+        flips: share of them that the cue makes wrong.
+        neutral: share that an equally large neutral change turns into the class (the strongest one).
+        neutral_flips: share that it makes wrong (the worst one).
+        excess: attraction less neutral.
+        beyond: attraction less neutral flips.
+        members: pictures of the class itself.
+        leaning: of these, share recognised with the cue less share recognised without.
+        p: that neither `beyond` nor `leaning` with `excess` is above 0; exact.
+    """
+
+    pictures: int
+    attraction: float
+    attraction_interval: Interval
+    flips: float
+    flips_interval: Interval
+    neutral: float
+    neutral_flips: float
+    excess: float
+    excess_interval: Interval
+    beyond: float
+    beyond_interval: Interval
+    members: int
+    leaning: float
+    leaning_interval: Interval
+    p: float
+
+
+def weigh(trial: Trial, *, local: bool) -> Evidence:
+    """Return the figures; `local` cues can also stand out by harming less than neutral changes do."""
+    target, others, own = trial.suspect.target, trial.others, trial.labels == trial.suspect.target
+    labels, attracted = trial.labels[others], trial.planted[others] == target
+    pulls = [said[others] == target for said in trial.neutral.values()]
+    breaks = [said[others] != labels for said in trial.neutral.values()]
+    pull, harm = max(pulls, key=np.mean), max(breaks, key=np.mean)
+    with_cue, without = trial.planted[own] == target, trial.clean[own] == target
+    p = max([mcnemar(attracted, each) for each in pulls] + [mcnemar(with_cue, without)])
+    if local:
+        p = min(1.0, 2 * min(p, max(mcnemar(attracted, each) for each in breaks)))
+    figures = {
+        "attraction": share(attracted),
+        "flips": share(trial.planted[others] != labels),
+        "excess": difference(attracted, pull),
+        "beyond": difference(attracted, harm),
+        "leaning": difference(with_cue, without),
+    }
+    plain = {name: value for name, (value, _) in figures.items()}
+    spans = {f"{name}_interval": span for name, (_, span) in figures.items()}
+    return Evidence(
+        pictures=int(others.sum()),
+        neutral=share(pull)[0],
+        neutral_flips=share(harm)[0],
+        members=int(own.sum()),
+        p=p,
+        **plain,  # type: ignore[arg-type]  # named figures
+        **spans,  # type: ignore[arg-type]  # and their intervals
+    )
+
+
+def stands_out(evidence: Evidence, p: float, least: float, *, local: bool) -> bool:
+    """Say whether a cue attracts to its class as a shortcut does.
+
+    It must turn more pictures into the class than any neutral change does, by more than `least`; most answers that it
+    changes must go there; and either it does more than neutral changes harm, in any direction, or most pictures of the
+    class are recognised only with it: a change that is large harms every network, often in one direction.
+    """
+    if evidence.pictures < FEWEST or p >= LEVEL or 2 * evidence.attraction <= evidence.flips:
+        return False
+    beyond = local and evidence.beyond_interval[0] > least
+    return evidence.excess_interval[0] > least and (beyond or evidence.leaning_interval[0] > LEANING)

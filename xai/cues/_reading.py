@@ -1,0 +1,81 @@
+"""Some pictures of a data set with their truth, masks and the model's answers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai.core.labels import labels_of
+from xai.core.seeds import image_key
+from xai.cues._base import Pictures
+from xai.cues._probe import Probe
+from xai.errors import InputError, ShapeError
+
+_FEWEST = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Pictures drawn from a data set.
+
+    Attributes:
+        pictures: in random order.
+        names: of the pictures.
+        data: name of the data set.
+        notes: what was done.
+    """
+
+    pictures: Pictures
+    names: tuple[str, ...]
+    data: str
+    notes: tuple[str, ...]
+
+    def halves(self) -> tuple[Pictures, Pictures]:
+        """Return those that choose and those that judge."""
+        rows, half = torch.arange(len(self.pictures)), len(self.pictures) // 2
+        return self.pictures.take(rows[:half]), self.pictures.take(rows[half:])
+
+
+def read(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> Sample:
+    """Draw pictures, bring them to the model's input and ask the model about them.
+
+    Raises:
+        InputError: no labels, or too few pictures.
+        ShapeError: masks of another number or size.
+    """
+    source = data.images if hasattr(data, "images") else data
+    lazy = hasattr(source, "pictures")
+    batch = None if lazy else probe.classifier.prepare(source)
+    total = len(source) if batch is None else len(batch.inputs)
+    if total < _FEWEST:
+        raise InputError(f"Expected at least {_FEWEST} pictures, but got {total}: half choose cues, half judge them.")
+    rows = np.random.default_rng(abs(seed)).permutation(total)[:samples]
+    if batch is None:
+        batch = probe.classifier.prepare(source.pictures(rows.tolist()))
+        inputs = batch.inputs
+    else:
+        inputs = batch.inputs[torch.from_numpy(rows)]
+    probe.classifier.check_images(inputs)
+    sure = probe.probabilities(inputs)
+    truth, notes = labels_of(probe.classifier, data, labels, total)
+    kept = torch.from_numpy(rows)
+    keys = [image_key(image) for image in inputs]
+    shown = _masks(masks, total, inputs, kept)
+    pictures = Pictures(inputs, truth[kept], sure.argmax(1), sure.gather(1, truth[kept, None])[:, 0], keys, shown, seed)
+    ids = getattr(data, "ids", None)
+    names = tuple(str(row) if ids is None else str(ids[int(row)]) for row in rows)
+    return Sample(pictures, names, str(getattr(data, "name", "pictures")), (*batch.notes, *notes))
+
+
+def _masks(masks: Any, total: int, inputs: Tensor, rows: Tensor) -> Tensor | None:
+    if masks is None:
+        return None
+    found, size = torch.as_tensor(masks), tuple(inputs.shape[2:])
+    if tuple(found.shape) != (total, *size):
+        raise ShapeError(
+            f"Expected masks ({total}, {size[0]}, {size[1]}) in the model's input geometry, but got "
+            f"{tuple(found.shape)}."
+        )
+    return found[rows].bool()

@@ -1,0 +1,112 @@
+"""From figures to a line of the report: verdict and sentence."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from xai.core.intervals import wilson
+from xai.cues._confirm import Confirmation
+from xai.cues._judge import FEWEST, LEANING, Evidence, Trial
+from xai.cues._result import FRAGILE, NONE, SHORTCUT, TOO_SMALL, UNCONFIRMED, Response
+from xai.cues._statistics import crossing
+
+_FLIPPED = 0.1  # the share of answers whose strength is named
+
+
+def respond(
+    trial: Trial,
+    evidence: Evidence,
+    p_adjusted: float,
+    confirmation: Confirmation | None,
+    strengths: Sequence[float],
+    least: float,
+    names: Sequence[str],
+) -> Response:
+    """Return the line of one cue."""
+    form, label = trial.suspect.form, names[trial.suspect.target]
+    verdict = _verdict(trial, evidence, confirmation, least)
+    return Response(
+        cue=form.kind,
+        place=form.place,
+        words=form.words,
+        box=trial.box,
+        label=label,
+        target=trial.suspect.target,
+        strength=trial.suspect.strength,
+        **asdict(evidence),
+        p_adjusted=p_adjusted,
+        **_dose(trial, strengths),
+        **_confirmed(confirmation),
+        verdict=verdict,
+        reason=_reason(verdict, trial, evidence, confirmation, label),
+    )
+
+
+def _verdict(trial: Trial, evidence: Evidence, confirmation: Confirmation | None, least: float) -> str:
+    if confirmation is not None:
+        return SHORTCUT if confirmation.agrees else UNCONFIRMED
+    wrong, count = _wrong(trial)
+    low, high = wilson(wrong, count).T
+    if evidence.pictures < FEWEST:
+        return TOO_SMALL
+    return FRAGILE if low.max() > least else NONE if high.max() < least else TOO_SMALL
+
+
+def _wrong(trial: Trial) -> tuple[np.ndarray, int]:
+    """Return how many right pictures are wrong at each strength (S,), and how many there are."""
+    right = trial.clean == trial.labels
+    return (trial.said != trial.labels)[:, right].sum(1), int(right.sum())
+
+
+def _dose(trial: Trial, strengths: Sequence[float]) -> dict[str, Any]:
+    wrong, count = _wrong(trial)
+    low, high = wilson(wrong, count).T
+    ends = [crossing(strengths, shares, _FLIPPED) for shares in (high, low)]
+    middle = crossing(strengths, wrong / max(1, count), _FLIPPED)
+    return {"strength_10": middle, "strength_10_interval": tuple(ends)}
+
+
+def _confirmed(found: Confirmation | None) -> dict[str, Any]:
+    spans = {
+        "lift": None if found is None else found.lift,
+        "removed": None if found is None else found.removed,
+        "removed_beyond": None if found is None else found.beyond,
+    }
+    figures = {name: None if span is None else span[0] for name, span in spans.items()}
+    return figures | {f"{name}_interval": None if span is None else span[1] for name, span in spans.items()}
+
+
+def _reason(verdict: str, trial: Trial, e: Evidence, found: Confirmation | None, label: str) -> str:
+    form = trial.suspect.form
+    what = f"{form.words} ({form.place}{_share(trial.suspect.strength)})"
+    pull = f"{what} turns {e.attraction:.0%} of the pictures of other classes into {label!r}"
+    if verdict in {SHORTCUT, UNCONFIRMED}:
+        low, high = e.attraction_interval
+        control = f"equally large changes turn {e.neutral:.0%} into it and make {e.neutral_flips:.0%} wrong"
+        return "; ".join([f"{pull} ({low:.0%} to {high:.0%})", control, *_leaning(e, label), *_seen(found)])
+    wrong, count = _wrong(trial)
+    if verdict == FRAGILE:
+        worst = wrong.max() / max(1, count)
+        return f"{form.words} ({form.place}) makes up to {worst:.0%} wrong, but not as a shortcut of one class would"
+    if verdict == NONE:
+        return f"{form.words} ({form.place}) makes {wrong.max()} of {count} wrong at most"
+    return f"{form.words} ({form.place}): {count} right pictures are too few to tell ({wrong.max()} wrong at most)"
+
+
+def _share(strength: float) -> str:
+    return "" if strength == 1 else f", at {strength:.0%} of full strength"
+
+
+def _leaning(e: Evidence, label: str) -> list[str]:
+    if not e.leaning_interval[0] > LEANING:
+        return []
+    return [f"with it {e.leaning:.0%} more of {label!r} itself is recognised"]
+
+
+def _seen(found: Confirmation | None) -> list[str]:
+    if found is None or found.lift is None or found.removed is None:
+        return ["it is everywhere, so no explanation can point to it"]
+    told = f"explanations weigh the region {found.lift[0]:.1f} times its area"
+    return [told, f"filling it in takes the class away from {found.removed[0]:.0%}"]

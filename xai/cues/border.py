@@ -1,0 +1,22 @@
+"""A frame around the picture, as scanners and web pages leave one."""
+
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+
+from xai.cues._base import Form, Patch, Scene, colours, cue
+
+_WIDTHS = (1 / 28, 2 / 28, 3 / 28)
+
+
+@cue("border", "a frame of one colour around the picture, in several widths")
+def border(scene: Scene) -> Iterator[Form]:
+    """Yield frames of every width and colour, grey among them."""
+    height, width = scene.size
+    painted = colours(scene.channels) | {"grey": torch.full((scene.channels, 1, 1), 0.5)}
+    for thick, (name, colour) in product(scene.sizes(*_WIDTHS), painted.items()):
+        mask = torch.ones(height, width, dtype=torch.bool)
+        mask[thick : height - thick, thick : width - thick] = False
+        words = f"{name} border of {thick} pixels"
+        yield Patch("border", "border", "edges", words, mask, colour.expand(-1, height, width))

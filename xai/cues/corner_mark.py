@@ -1,0 +1,33 @@
+"""A small square near a corner, as stamps, logos, rulers and dates are."""
+
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+
+from xai.cues._base import Form, Patch, Scene, colours, cue
+
+_SIDES = (2 / 28, 3 / 28, 4 / 28, 5 / 28)  # shares of the picture's shorter side
+_MARGINS = (0, 1 / 28, 2 / 28, 3 / 28)
+
+
+@cue("corner_mark", "a small square of one colour near each corner, in several sizes")
+def corner_mark(scene: Scene) -> Iterator[Form]:
+    """Yield squares of every size, margin and colour; each corner is tried by itself."""
+    height, width = scene.size
+    painted = colours(scene.channels)
+    for down, across in product(("top", "bottom"), ("left", "right")):
+        place = f"{down} {across} corner"
+        for side, margin, (name, colour) in product(scene.sizes(*_SIDES), _margins(scene), painted.items()):
+            top = margin if down == "top" else height - margin - side
+            left = margin if across == "left" else width - margin - side
+            mask = torch.zeros(height, width, dtype=torch.bool)
+            mask[top : top + side, left : left + side] = True
+            words = f"{name} square of {side} x {side} pixels, {margin} from the edges"
+            yield Patch(
+                "corner_mark", f"corner mark, {down} {across}", place, words, mask, colour.expand(-1, height, width)
+            )
+
+
+def _margins(scene: Scene) -> list[int]:
+    return sorted({round(share * scene.side) for share in _MARGINS})
