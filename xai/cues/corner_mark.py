@@ -18,7 +18,7 @@ def corner_mark(scene: Scene) -> Iterator[Form]:
     painted = colours(scene.channels)
     for down, across in product(("top", "bottom"), ("left", "right")):
         place = f"{down} {across} corner"
-        for side, margin, (name, colour) in product(scene.sizes(*_SIDES), _margins(scene), painted.items()):
+        for side, margin, (name, colour) in product(_sides(scene), _margins(scene), painted.items()):
             top = margin if down == "top" else height - margin - side
             left = margin if across == "left" else width - margin - side
             mask = torch.zeros(height, width, dtype=torch.bool)
@@ -31,3 +31,9 @@ def corner_mark(scene: Scene) -> Iterator[Form]:
 
 def _margins(scene: Scene) -> list[int]:
     return sorted({round(share * scene.side) for share in _MARGINS})
+
+
+def _sides(scene: Scene) -> list[int]:
+    """Return sizes in pixels, two at least."""
+    found = scene.sizes(*_SIDES)
+    return found if len(found) > 1 else [found[0], found[0] + 1]
