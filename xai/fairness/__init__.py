@@ -7,3 +7,12 @@ from xai.fairness.groups_gaps import GroupValue as GroupValue
 from xai.fairness.groups_questions import METRICS as METRICS
 from xai.fairness.groups_questions import BiasSettings as BiasSettings
 from xai.fairness.groups_result import BiasResult as BiasResult
+
+"""Groups that fare differently, weak slices, faults of the data."""
+
+from xai.fairness.properties import PROPERTIES as PROPERTIES
+from xai.fairness.properties import measure as measure
+from xai.fairness.slices import slices as slices
+from xai.fairness.slices import slices_of_predictions as slices_of_predictions
+from xai.fairness.slices_result import Slice as Slice
+from xai.fairness.slices_result import SliceResult as SliceResult

@@ -1,0 +1,110 @@
+"""On the other half of the pictures: which slices are weak, and which say the same?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from xai.core.intervals import wilson
+from xai.fairness.slices_facts import Facts
+from xai.fairness.slices_search import Candidate, overlap
+
+Interval = tuple[float, float]
+RELEVANT = 0.1  # a gap in accuracy that matters: where it could not have been seen, the slice is too small to tell
+_POWER = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the other half says about a candidate.
+
+    Attributes:
+        candidate: the slice.
+        members: (N,) bool.
+        p: exact.
+        p_adjusted: corrected for all candidates (Benjamini-Hochberg).
+        weak: whether the false discovery rate allows to say so.
+        within: number of the weak slice that says the same; None when it says something of its own, or nothing.
+    """
+
+    candidate: Candidate
+    members: np.ndarray
+    p: float
+    p_adjusted: float
+    weak: bool
+    within: int | None
+
+
+def judge(candidates: Sequence[Candidate], facts: Facts, alpha: float) -> list[Outcome]:
+    """Test candidates on pictures that they were not found on; weak ones that say the same are merged.
+
+    The most certain comes first.
+    """
+    if not candidates:
+        return []
+    tested = sorted(((candidate.p_value(facts), candidate) for candidate in candidates), key=lambda pair: pair[0])
+    p, candidates = np.array([pair[0] for pair in tested]), [pair[1] for pair in tested]
+    members = [candidate.members(facts) for candidate in candidates]
+    adjusted = stats.false_discovery_control(p, method="bh")
+    within = _merged(members, facts.wrong, np.flatnonzero(adjusted <= alpha).tolist(), alpha)
+    return [
+        Outcome(candidate, own, float(p[k]), float(adjusted[k]), bool(adjusted[k] <= alpha), within.get(k))
+        for k, (candidate, own) in enumerate(zip(candidates, members, strict=True))
+    ]
+
+
+def _merged(members: Sequence[np.ndarray], wrong: np.ndarray, weak: Sequence[int], alpha: float) -> dict[int, int]:
+    """Return which weak slices say what another one says already: {number: number of the other}.
+
+    The most certain slice comes first; a further one must still be weak, with Bonferroni's correction for all weak
+    ones, among pictures that are alike in their membership of those before.
+    """
+    kept: list[int] = []
+    within = {}
+    for k in weak:
+        if kept and stratified(wrong, members[k], np.stack([members[j] for j in kept])) > alpha / len(weak):
+            within[k] = max(kept, key=lambda j: overlap(members[j], members[k]))
+        else:
+            kept.append(k)
+    return within
+
+
+def stratified(wrong: np.ndarray, inside: np.ndarray, strata: np.ndarray) -> float:
+    """Return the one-sided p-value that answers are wrong no more often inside, given membership in others (S, N).
+
+    Source: Cochran 1954, Mantel and Haenszel 1959, with continuity correction.
+    """
+    _, stratum = np.unique(strata, axis=1, return_inverse=True)
+    stratum = stratum.reshape(-1)
+    total, hits, size = (np.bincount(stratum, weights=w) for w in (np.ones(len(wrong)), wrong, inside))
+    expected = hits * size / total
+    variance = expected * (total - hits) * (total - size) / (total * np.maximum(1, total - 1))
+    if variance.sum() <= 0:
+        return 1.0
+    return float(stats.norm.sf(((wrong & inside).sum() - 0.5 - expected.sum()) / np.sqrt(variance.sum())))
+
+
+def gap(wrong: np.ndarray, inside: np.ndarray) -> tuple[float, Interval]:
+    """Return accuracy outside less accuracy inside, and its 95 % interval.
+
+    Source: Newcombe 1998, method 10 (from two Wilson intervals).
+    """
+    hits, sizes = ([int(part[where].sum()) for where in (inside, ~inside)] for part in (wrong, np.ones_like(wrong)))
+    shares = [hit / max(1, size) for hit, size in zip(hits, sizes, strict=True)]
+    (low, high), (rest_low, rest_high) = (wilson(hit, size) for hit, size in zip(hits, sizes, strict=True))
+    middle = shares[0] - shares[1]
+    down, up = np.hypot(shares[0] - low, rest_high - shares[1]), np.hypot(high - shares[0], shares[1] - rest_low)
+    return middle, (float(middle - down), float(middle + up))
+
+
+def detectable(wrong: np.ndarray, size: int, alpha: float) -> float:
+    """Return the smallest gap that a slice of `size` pictures would show four times in five, in a test at `alpha`.
+
+    By the normal approximation, with the spread of all pictures.
+    """
+    share, rest = float(wrong.mean()), len(wrong) - size
+    if size == 0 or rest == 0:
+        return 1.0
+    spread = np.sqrt(max(share * (1 - share), 1 / len(wrong)) * (1 / size + 1 / rest))
+    return float(min(1.0, (stats.norm.isf(alpha) + stats.norm.ppf(_POWER)) * spread))

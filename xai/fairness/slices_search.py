@@ -1,0 +1,179 @@
+"""On one half of the pictures: where are answers wrong more often than elsewhere?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy import stats
+from sklearn.tree import DecisionTreeClassifier
+
+from xai.fairness.slices_facts import CLASS, NEAREST, Condition, Facts, describe
+
+MOST = 40  # slices that are tested on the other half
+_SMALLEST, _SMALLEST_SHARE = 20, 0.005  # pictures of a slice
+_TAILS = (0.1, 0.25)
+_DEPTH = 3
+_SAME = 0.9  # overlap (Jaccard) from which two candidates are the same
+_TYPICAL = 0.6  # share of one class from which a cluster is named after it
+_APART = 0.5  # standard deviations from which a property describes a cluster
+_CLASSES = 100  # the most frequent ones are looked at
+Limits = dict[tuple[str, int | None], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A slice that may be weak.
+
+    Attributes:
+        kind: "rule" or "cluster".
+        words: what it is.
+        conditions: all of which a picture must fulfil.
+    """
+
+    kind: str
+    words: str
+    conditions: tuple[Condition, ...]
+
+    def members(self, facts: Facts) -> np.ndarray:
+        """Return who belongs to it (N,) bool."""
+        return np.asarray(np.logical_and.reduce([each.holds(facts) for each in self.conditions]))
+
+    def p_value(self, facts: Facts) -> float:
+        """Return the exact p-value that answers are wrong no more often inside than outside.
+
+        With several conditions each must matter: outside is, in turn, what fulfils all the others, and the largest
+        p-value counts. One-sided, hypergeometric (Fisher).
+        """
+        held = [each.holds(facts) for each in self.conditions]
+        inside, everything = np.logical_and.reduce(held), np.ones(len(facts), dtype=bool)
+        others = [np.logical_and.reduce([everything, *held[:k], *held[k + 1 :]]) for k in range(len(held))]
+        return max(fisher(facts.wrong, inside, around) for around in others)
+
+
+def fisher(wrong: np.ndarray, inside: np.ndarray, around: np.ndarray) -> float:
+    """Return P(at least so many wrong inside) when the wrong ones of `around` (N,) fall on its pictures at random."""
+    hits = int((wrong & inside).sum())
+    return float(stats.hypergeom.sf(hits - 1, int(around.sum()), int((wrong & around).sum()), int(inside.sum())))
+
+
+def search(facts: Facts, seed: int) -> list[Candidate]:
+    """Return the most suspicious slices, at most `MOST`, none of them nearly the same as another."""
+    made = [_of_conditions(conditions, facts) for conditions in dict.fromkeys(_rules(facts, seed))]
+    made += _clusters(facts)
+    members = [candidate.members(facts) for candidate in made]
+    large = [k for k, own in enumerate(members) if least_size(len(facts)) <= own.sum() < len(facts)]
+    p = {k: made[k].p_value(facts) for k in large}
+    kept: list[int] = []
+    for k in sorted((k for k in large if p[k] < 0.5), key=lambda k: (p[k], k)):
+        if len(kept) < MOST and all(overlap(members[k], members[j]) < _SAME for j in kept):
+            kept.append(k)
+    return [made[k] for k in kept]
+
+
+def least_size(count: int) -> int:
+    """Return how many of `count` pictures a slice must have."""
+    return max(_SMALLEST, int(_SMALLEST_SHARE * count))
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Return shared members over all members (Jaccard) of two slices (N,) bool."""
+    return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def _of_conditions(conditions: tuple[Condition, ...], facts: Facts) -> Candidate:
+    return Candidate("rule", describe(conditions, facts.classes), conditions)
+
+
+def _rules(facts: Facts, seed: int) -> Iterator[tuple[Condition, ...]]:
+    """Yield conjunctions: classes, tails of properties, and the nodes of shallow trees."""
+    labels = _frequent(facts.labels, least_size(len(facts)))
+    yield from ((Condition(CLASS, value=label),) for label in labels)
+    for name, values in facts.properties.items():
+        for tail in _TAILS:
+            yield (Condition(name, high=float(np.quantile(values, tail))),)
+            yield (Condition(name, low=float(np.quantile(values, 1 - tail))),)
+    everything = np.ones(len(facts), dtype=bool)
+    yield from _nodes(facts, [*facts.properties, CLASS, NEAREST], everything, (), seed)
+    for pair in combinations(facts.properties, 2):
+        yield from _nodes(facts, pair, everything, (), seed)
+    for label in labels:
+        given = (Condition(CLASS, value=label),)
+        yield from _nodes(facts, [*facts.properties, NEAREST], facts.labels == label, given, seed)
+
+
+def _frequent(values: np.ndarray, least: int) -> list[int]:
+    found, counts = np.unique(values, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:_CLASSES]
+    return [int(found[k]) for k in order if counts[k] >= least]
+
+
+def _nodes(
+    facts: Facts, columns: Sequence[str], rows: np.ndarray, given: tuple[Condition, ...], seed: int
+) -> Iterator[tuple[Condition, ...]]:
+    """Yield the conditions of every node of a shallow tree that tells wrong answers from right ones."""
+    smallest, wrong = least_size(len(facts)), facts.wrong[rows]
+    inputs = [part for name in columns for part in _inputs(facts, name, smallest)]
+    if not inputs or len(wrong) < 2 * smallest or wrong.all() or not wrong.any():
+        return
+    table = np.stack([values[rows] for _, _, values in inputs], 1)
+    settings = {"min_samples_leaf": smallest, "random_state": seed % (1 << 32)}
+    grown = DecisionTreeClassifier(max_depth=_DEPTH - len(given), **settings).fit(table, wrong).tree_
+    stack: list[tuple[int, Limits]] = [(0, {})]
+    while stack:
+        node, limits = stack.pop()
+        yield from _conditions(limits, given)
+        if grown.children_left[node] >= 0:
+            column, cut = inputs[grown.feature[node]][:2], float(grown.threshold[node])
+            low, high = limits.get(column, (-np.inf, np.inf))
+            stack.append((int(grown.children_left[node]), limits | {column: (low, min(high, cut))}))
+            stack.append((int(grown.children_right[node]), limits | {column: (max(low, cut), high)}))
+
+
+def _inputs(facts: Facts, name: str, least: int) -> list[tuple[str, int | None, np.ndarray]]:
+    """Return the columns of a tree: a property as it is, one column for each frequent code."""
+    if name in facts.properties:
+        return [(name, None, facts.properties[name])]
+    codes = facts.codes.get(name, np.empty(0, dtype=np.int64))
+    return [(name, value, (codes == value).astype(np.float64)) for value in _frequent(codes, least)]
+
+
+def _conditions(limits: Limits, given: tuple[Condition, ...]) -> Iterator[tuple[Condition, ...]]:
+    """Yield the conditions of a node, if it is no narrow band of a property; classes that it rules out are left out."""
+    found = []
+    for (name, value), (low, high) in limits.items():
+        if value is not None:
+            found += [Condition(name, value=value)] if low > 0 else []
+        elif np.isfinite(low) and np.isfinite(high):
+            return
+        else:
+            found.append(Condition(name, low=low) if np.isfinite(low) else Condition(name, high=high))
+    if found:
+        yield (*given, *found)
+
+
+def _clusters(facts: Facts) -> Iterator[Candidate]:
+    """Yield the clusters, described by what sets them apart."""
+    for name in facts.clusters:
+        for number in np.unique(facts.codes[name]).tolist():
+            condition = Condition(name, value=int(number))
+            yield Candidate("cluster", _cluster_words(facts, condition.holds(facts)), (condition,))
+
+
+def _cluster_words(facts: Facts, own: np.ndarray) -> str:
+    """Return what sets a cluster apart: its class, if most pictures have it, and the two properties furthest off."""
+    labels, counts = np.unique(facts.labels[own], return_counts=True)
+    top = labels[np.argsort(-counts, kind="stable")].tolist()
+    typical = counts.max() >= _TYPICAL * own.sum()
+    conditions = [Condition(CLASS, value=int(top[0]))] if typical else []
+    gaps = {name: _gap(values, own) for name, values in facts.properties.items()}
+    apart = [name for name in sorted(gaps, key=lambda name: -abs(gaps[name]))[:2] if abs(gaps[name]) >= _APART]
+    conditions += [Condition(name, low=0.0) if gaps[name] > 0 else Condition(name, high=0.0) for name in apart]
+    words = describe(conditions, facts.classes, "similar")
+    return words if typical else f"{words} between {facts.classes[top[0]]!r} and {facts.classes[top[1]]!r}"
+
+
+def _gap(values: np.ndarray, own: np.ndarray) -> float:
+    """Return by how many standard deviations the mean of some pictures is off."""
+    spread = float(values.std())
+    return float(values[own].mean() - values.mean()) / spread if spread > 0 else 0.0
