@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from xai.api import PredictionSets as PredictionSets
     from xai.api import Rating as Rating
     from xai.api import RobustnessCurve as RobustnessCurve
+    from xai.api import ShortcutResult as ShortcutResult
+    from xai.api import SliceResult as SliceResult
     from xai.api import Trust as Trust
     from xai.api import agreement as agreement
     from xai.api import attack as attack
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
     from xai.api import rate_explanation as rate_explanation
     from xai.api import robustness as robustness
     from xai.api import sample_photos as sample_photos
+    from xai.api import shortcuts as shortcuts
+    from xai.api import slices as slices
     from xai.errors import ContractError as ContractError
     from xai.errors import InputError as InputError
     from xai.errors import Stopped as Stopped
@@ -86,6 +90,8 @@ __all__ = [
     "PredictionSets",
     "Rating",
     "RobustnessCurve",
+    "ShortcutResult",
+    "SliceResult",
     "Stopped",
     "Trust",
     "XaiError",
@@ -112,6 +118,8 @@ __all__ = [
     "rate_explanation",
     "robustness",
     "sample_photos",
+    "shortcuts",
+    "slices",
 ]
 
 

@@ -19,13 +19,14 @@ from xai.core.prediction import Prediction
 from xai.core.rows import Progress, ShouldStop
 from xai.core.targets import Target
 from xai.corruptions import CorruptionResult, corrupt, corruption_robustness, mce
+from xai.cues import ShortcutResult, shortcuts
 from xai.curves import RobustnessCurve, Trust, robustness
 from xai.datasets import Dataset, Photo, load_data, sample_photos
 from xai.dreams import DeepDream, Settings, Wish, dream
 from xai.drifts import Drift, drift
 from xai.errors import NameLookupError
 from xai.explainers import EXPLAINERS
-from xai.fairness import BiasResult, bias, bias_of_predictions
+from xai.fairness import BiasResult, SliceResult, bias, bias_of_predictions, slices
 from xai.listing import MethodInfo, methods
 from xai.models import ModelInfo, catalogue, load
 from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, rate_explanation
@@ -51,6 +52,8 @@ __all__ = [
     "PredictionSets",
     "Rating",
     "RobustnessCurve",
+    "ShortcutResult",
+    "SliceResult",
     "Trust",
     "agreement",
     "attack",
@@ -75,6 +78,8 @@ __all__ = [
     "rate_explanation",
     "robustness",
     "sample_photos",
+    "shortcuts",
+    "slices",
 ]
 
 
@@ -100,6 +105,8 @@ draw_with(
     prediction_sets=_artist("prediction_sets", "figure"),
     drift=_artist("drift", "figure"),
     bias=_artist("bias", "figure"),
+    shortcuts=_artist("shortcuts", "figure"),
+    slices=_artist("slices", "figure"),
 )
 
 

@@ -77,7 +77,7 @@ class Condition:
         return f"{self.column} > {self.low:.4g}" if self.low is not None else f"{self.column} <= {self.high:.4g}"
 
 
-def describe(conditions: Sequence[Condition], classes: Sequence[str], start: str = "") -> str:
+def describe(conditions: Sequence[Condition], classes: Sequence[str]) -> str:
     """Return conditions in words: "dark and low-contrast pictures of class 'Shirt'"."""
     before: list[str] = []
     behind: list[str] = []
@@ -89,7 +89,7 @@ def describe(conditions: Sequence[Condition], classes: Sequence[str], start: str
             word = _word(each)
             (behind if word.startswith("with ") else before).append(word)
     behind.sort(key=lambda words: not words.startswith("of class"))
-    return " ".join([part for part in (start, " and ".join(before), "pictures") if part] + behind)
+    return " ".join([part for part in (" and ".join(before), "pictures") if part] + behind)
 
 
 def _word(condition: Condition) -> str:

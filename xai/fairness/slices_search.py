@@ -161,16 +161,14 @@ def _clusters(facts: Facts) -> Iterator[Candidate]:
 
 
 def _cluster_words(facts: Facts, own: np.ndarray) -> str:
-    """Return what sets a cluster apart: its class, if most pictures have it, and the two properties furthest off."""
-    labels, counts = np.unique(facts.labels[own], return_counts=True)
-    top = labels[np.argsort(-counts, kind="stable")].tolist()
-    typical = counts.max() >= _TYPICAL * own.sum()
-    conditions = [Condition(CLASS, value=int(top[0]))] if typical else []
+    """Return what sets a cluster apart: the two properties furthest off, and its most frequent classes."""
     gaps = {name: _gap(values, own) for name, values in facts.properties.items()}
     apart = [name for name in sorted(gaps, key=lambda name: -abs(gaps[name]))[:2] if abs(gaps[name]) >= _APART]
-    conditions += [Condition(name, low=0.0) if gaps[name] > 0 else Condition(name, high=0.0) for name in apart]
-    words = describe(conditions, facts.classes, "similar")
-    return words if typical else f"{words} between {facts.classes[top[0]]!r} and {facts.classes[top[1]]!r}"
+    conditions = [Condition(name, low=0.0) if gaps[name] > 0 else Condition(name, high=0.0) for name in apart]
+    labels, counts = np.unique(facts.labels[own], return_counts=True)
+    top = labels[np.argsort(-counts, kind="stable")][: 1 if counts.max() >= _TYPICAL * own.sum() else 2]
+    named = " and ".join(repr(facts.classes[label]) for label in top.tolist())
+    return f"similar {describe(conditions, facts.classes)} (mostly {named})"
 
 
 def _gap(values: np.ndarray, own: np.ndarray) -> float:
