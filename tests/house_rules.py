@@ -24,14 +24,14 @@ LEAVES = frozenset(
         "fairness",
     }
 )
-ABOVE = frozenset({"ratings", "curves", "calibrations", "drifts"})  # put several leaves together
+ABOVE = frozenset({"ratings", "curves", "cues", "calibrations", "drifts"})  # put several leaves together
 MAY_IMPORT: dict[str, Collection[str]] = {
     "__init__": {"errors", "api"},
     "errors": (),
     "core": {"errors"},
     "engine": CORE,
     **dict.fromkeys(LEAVES, MACHINE),
-    "ratings": MACHINE | {"metrics", "explainers"},
+    **dict.fromkeys(("ratings", "cues"), MACHINE | {"metrics", "explainers"}),
     "curves": MACHINE | {"attacks", "bounds"},
     **dict.fromkeys(("calibrations", "drifts"), MACHINE | {"metrics"}),
     "audits": MACHINE | LEAVES | ABOVE,
@@ -39,12 +39,6 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "plots": CORE,
     "reports": MACHINE | LEAVES | ABOVE | {"audits", "plots"},
     "api": MACHINE | LEAVES | ABOVE | {"audits", "plots", "reports", "listing"},
-    "cues": MACHINE | {"metrics", "explainers"},
-    "audits": MACHINE | LEAVES | {"ratings", "curves", "cues"},
-    "listing": MACHINE | LEAVES,
-    "plots": CORE,
-    "reports": MACHINE | LEAVES | {"ratings", "curves", "cues", "audits", "plots"},
-    "api": MACHINE | LEAVES | {"ratings", "curves", "cues", "audits", "plots", "reports", "listing"},
     **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__"})),
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)

@@ -1,4 +1,4 @@
-"""How often the whole report cries wolf, and how often it misses one: simulated data sets through the public function."""
+"""How often the whole report cries wolf, and how often it misses one: simulated data sets, the public function."""
 
 import numpy as np
 import pytest

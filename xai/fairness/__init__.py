@@ -1,4 +1,4 @@
-"""Groups that fare differently, shortcuts, weak slices, faults of the data."""
+"""Groups that fare differently, weak slices, faults of the data."""
 
 from xai.fairness.groups import bias as bias
 from xai.fairness.groups import bias_of_predictions as bias_of_predictions
@@ -7,9 +7,6 @@ from xai.fairness.groups_gaps import GroupValue as GroupValue
 from xai.fairness.groups_questions import METRICS as METRICS
 from xai.fairness.groups_questions import BiasSettings as BiasSettings
 from xai.fairness.groups_result import BiasResult as BiasResult
-
-"""Groups that fare differently, weak slices, faults of the data."""
-
 from xai.fairness.properties import PROPERTIES as PROPERTIES
 from xai.fairness.properties import measure as measure
 from xai.fairness.slices import slices as slices
