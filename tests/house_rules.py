@@ -39,6 +39,12 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "plots": CORE,
     "reports": MACHINE | LEAVES | ABOVE | {"audits", "plots"},
     "api": MACHINE | LEAVES | ABOVE | {"audits", "plots", "reports", "listing"},
+    "outliers": MACHINE | {"metrics", "detectors", "explainers", "attacks", "models"},
+    "audits": MACHINE | LEAVES | {"ratings", "curves", "outliers"},
+    "listing": MACHINE | LEAVES,
+    "plots": CORE,
+    "reports": MACHINE | LEAVES | {"ratings", "curves", "outliers", "audits", "plots"},
+    "api": MACHINE | LEAVES | {"ratings", "curves", "outliers", "audits", "plots", "reports", "listing"},
     **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__"})),
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from xai.api import DeepDream as DeepDream
     from xai.api import Drift as Drift
     from xai.api import Explanation as Explanation
+    from xai.api import Judgement as Judgement
     from xai.api import MethodInfo as MethodInfo
     from xai.api import ModelInfo as ModelInfo
+    from xai.api import OODAttack as OODAttack
+    from xai.api import OODComparison as OODComparison
+    from xai.api import OODDetector as OODDetector
     from xai.api import Photo as Photo
     from xai.api import Prediction as Prediction
     from xai.api import PredictionSets as PredictionSets
@@ -43,12 +47,14 @@ if TYPE_CHECKING:
     from xai.api import catalogue as catalogue
     from xai.api import certify as certify
     from xai.api import compare_baselines as compare_baselines
+    from xai.api import compare_ood as compare_ood
     from xai.api import corrupt as corrupt
     from xai.api import corruption_robustness as corruption_robustness
     from xai.api import deep_dream as deep_dream
     from xai.api import drift as drift
     from xai.api import explain as explain
     from xai.api import fit_conformal as fit_conformal
+    from xai.api import fit_ood as fit_ood
     from xai.api import layers as layers
     from xai.api import load as load
     from xai.api import load_data as load_data
@@ -83,8 +89,12 @@ __all__ = [
     "Drift",
     "Explanation",
     "InputError",
+    "Judgement",
     "MethodInfo",
     "ModelInfo",
+    "OODAttack",
+    "OODComparison",
+    "OODDetector",
     "Photo",
     "Prediction",
     "PredictionSets",
@@ -103,12 +113,14 @@ __all__ = [
     "catalogue",
     "certify",
     "compare_baselines",
+    "compare_ood",
     "corrupt",
     "corruption_robustness",
     "deep_dream",
     "drift",
     "explain",
     "fit_conformal",
+    "fit_ood",
     "layers",
     "load",
     "load_data",

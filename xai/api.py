@@ -29,6 +29,7 @@ from xai.explainers import EXPLAINERS
 from xai.fairness import BiasResult, SliceResult, bias, bias_of_predictions, slices
 from xai.listing import MethodInfo, methods
 from xai.models import ModelInfo, catalogue, load
+from xai.outliers import Judgement, OODAttack, OODComparison, OODDetector, compare_ood, fit_ood
 from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, rate_explanation
 
 __all__ = [
@@ -45,8 +46,12 @@ __all__ = [
     "DeepDream",
     "Drift",
     "Explanation",
+    "Judgement",
     "MethodInfo",
     "ModelInfo",
+    "OODAttack",
+    "OODComparison",
+    "OODDetector",
     "Photo",
     "Prediction",
     "PredictionSets",
@@ -63,12 +68,14 @@ __all__ = [
     "catalogue",
     "certify",
     "compare_baselines",
+    "compare_ood",
     "corrupt",
     "corruption_robustness",
     "deep_dream",
     "drift",
     "explain",
     "fit_conformal",
+    "fit_ood",
     "layers",
     "load",
     "load_data",
@@ -107,6 +114,8 @@ draw_with(
     bias=_artist("bias", "figure"),
     shortcuts=_artist("shortcuts", "figure"),
     slices=_artist("slices", "figure"),
+    ood=_artist("ood", "detector"),
+    ood_comparison=_artist("ood", "comparison"),
 )
 
 

@@ -153,14 +153,18 @@ class Classifier:
 
     def raw_logits(self, images: Tensor) -> Tensor:
         """As `logits`, for callers that have borrowed the module and checked the images already."""
-        raw = self._run(self.normalise(images))
-        logits = to_logits(output_tensor(raw), len(images), head=self.head, output=self.output)
-        self.check_width(logits)
+        logits = self.logits_of_normalised(self.normalise(images))
         if not bool(torch.isfinite(logits.detach()).all()):
             where = first_nonfinite(self.module, self.normalise(images.detach()))
             raise NonFiniteError(
                 f"The model {self.name!r} answered NaN or infinity; first in {where}. Check its weights."
             )
+        return logits
+
+    def logits_of_normalised(self, rows: Tensor) -> Tensor:
+        """As `raw_logits`, of what `normalise` returns."""
+        logits = to_logits(output_tensor(self._run(rows)), len(rows), head=self.head, output=self.output)
+        self.check_width(logits)
         return logits
 
     def normalise(self, images: Tensor) -> Tensor:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from xai.core.hooks import borrowed, first_tensor
+from xai.core.hooks import borrowed
+from xai.core.penultimate import FeatureTap, Head
 from xai.core.rows import Progress, ShouldStop, is_out_of_memory, reporting
 from xai.errors import DataError, Stopped
 
 if TYPE_CHECKING:
     from xai.core.classifier import Classifier
 
-_READ = 64  # images read at a time: bounds the memory for pictures
+_READ = 64  # images read at a time at first
+_MOST, _BYTES = 256, 32 << 20  # then as many as this: bounds the memory for pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,25 @@ class Outputs:
         return len(self.logits)
 
 
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some images of a data set and what the classifier answers.
+
+    Attributes:
+        start: number of the first one.
+        inputs: (n, C, h, w) in [0, 1], as the model sees them, where they were given.
+        logits: (n, K), on the model's device.
+        features: (n, D), there too, or None.
+        head: the layer they go into, or None.
+    """
+
+    start: int
+    inputs: Tensor
+    logits: Tensor
+    features: Tensor | None
+    head: Head | None
+
+
 def collect_outputs(
     classifier: Classifier,
     dataset: Any,
@@ -56,39 +76,81 @@ def collect_outputs(
         DataError: the data set is empty.
         Stopped: `should_stop()` was true.
     """
+    logits: list[Tensor] = []
+    features: list[Tensor] = []
+
+    def take(chunk: Chunk) -> None:
+        logits.append(chunk.logits.cpu())
+        features.extend([chunk.features.cpu()] if chunk.features is not None else [])
+
+    tap = run_outputs(classifier, dataset, take, progress=progress, should_stop=should_stop)
+    labels = getattr(dataset, "labels", None)
+    together = torch.cat(features).clone() if sum(map(len, features)) == sum(map(len, logits)) else None
+    layer = tap.head.layer if together is not None and tap.head is not None else None
+    return Outputs(torch.cat(logits).clone(), together, labels, layer, (tap.note,))
+
+
+def run_outputs(
+    classifier: Classifier,
+    dataset: Any,
+    take: Callable[[Chunk], None],
+    *,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> FeatureTap:
+    """Run a data set through a classifier once and hand over each chunk, so that nothing need be kept.
+
+    Args:
+        classifier: the model; borrowed meanwhile.
+        dataset: a data set of `xai.load_data`, or anything with `.images`, or images.
+        take: called with each chunk, in order, inside `torch.inference_mode()`.
+        progress: None, True for a bar, or a callable `(done, total)` in images.
+        should_stop: asked between chunks.
+
+    Returns:
+        FeatureTap: `.head` is the last linear layer, or None; `.note` says so.
+
+    Raises:
+        DataError: the data set is empty.
+        Stopped: `should_stop()` was true.
+    """
     images = dataset.images if hasattr(dataset, "images") else dataset
     total = len(images)
     if total == 0:
         raise DataError("Expected at least one image, but the data set is empty.")
-    logits: list[Tensor] = []
-    features: list[Tensor] = []
-    tap = FeatureTap(classifier)
+    tap, start, step, limit = FeatureTap(classifier), 0, _READ, _READ
     with borrowed(classifier.module), torch.inference_mode(), reporting(progress, "outputs") as report:
-        for start in range(0, total, _READ):
+        while start < total:
             if should_stop is not None and should_stop():
                 raise Stopped(f"Stopped after {start} of {total} images, as asked.")
-            inputs = classifier.prepare(_some(images, start, min(total, start + _READ))).inputs
-            for rows, taken in _run_halving(classifier, tap, inputs):
-                logits.append(rows)
-                features += [taken] if taken is not None else []
+            stop = min(total, start + step)
+            inputs = classifier.prepare(read_some(images, start, stop)).inputs
+            if start == 0:
+                limit = classifier.row_limit(inputs)
+                step = max(1, min(_MOST, _BYTES // (4 * inputs[0].numel())))
+            for chunk in _in_pieces(tap, inputs, start, limit):
+                take(chunk)
+            start = stop
             if report is not None:
-                report(min(total, start + _READ), total)
-    labels = getattr(dataset, "labels", None)
-    together = torch.cat(features).clone() if sum(map(len, features)) == total else None
-    return Outputs(
-        torch.cat(logits).clone(), together, labels, tap.layer if together is not None else None, (tap.note,)
-    )
+                report(start, total)
+    return tap
 
 
-def _some(images: Any, start: int, stop: int) -> Any:
+def read_some(images: Any, start: int, stop: int) -> Any:
     """Return images start..stop; as pictures where the data set has them, so that grey ones fit a colour model."""
     if hasattr(images, "pictures"):
         return images.pictures(range(start, stop))
     return images[start:stop]
 
 
-def _run_halving(classifier: Classifier, tap: FeatureTap, inputs: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield logits and features of `inputs`, in halves when memory runs out."""
+def _in_pieces(tap: FeatureTap, inputs: Tensor, start: int, limit: int) -> Iterator[Chunk]:
+    """Yield the answers for `inputs`, at most `limit` rows at once, in halves when memory runs out."""
+    for first in range(0, len(inputs), limit):
+        yield from _run_halving(tap, inputs[first : first + limit], start + first)
+
+
+def _run_halving(tap: FeatureTap, inputs: Tensor, start: int) -> Iterator[Chunk]:
+    """Yield the answers for `inputs`, in halves when memory runs out."""
     try:
         found = [tap.run(inputs)]
     except (MemoryError, RuntimeError) as error:
@@ -96,49 +158,8 @@ def _run_halving(classifier: Classifier, tap: FeatureTap, inputs: Tensor) -> Ite
             raise
         found = []
     if found:
-        yield found[0]
+        yield Chunk(start, inputs, *found[0], tap.head)
         return
     middle = len(inputs) // 2
-    yield from _run_halving(classifier, tap, inputs[:middle])
-    yield from _run_halving(classifier, tap, inputs[middle:])
-
-
-class FeatureTap:
-    """Finds the last linear layer, whose output the logits are, and takes what goes into it."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        self.classifier = classifier
-        self.layer: str | None = None
-        self.note = "no features: the logits are not the output of a linear layer"
-        self._linear = {n: m for n, m in classifier.module.named_modules() if isinstance(m, nn.Linear)}
-        self._found = False
-
-    def run(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return logits (n, K) and features (n, D) or None, on the CPU."""
-        names = [self.layer] if self.layer is not None else ([] if self._found else list(self._linear))
-        seen: dict[str, tuple[Tensor, Tensor]] = {}
-        with ExitStack() as stack:
-            for name in names:
-
-                def keep(_m: nn.Module, given: Any, output: Any, name: str = name) -> None:
-                    source, result = first_tensor(given), first_tensor(output)
-                    if source is not None and result is not None and source.ndim == 2:
-                        seen[name] = (source, result)
-
-                handle = self._linear[name].register_forward_hook(keep)
-                stack.callback(handle.remove)
-            logits = self.classifier.raw_logits(inputs)
-        if not self._found:
-            self._choose(seen, logits)
-        taken = seen[self.layer][0] if self.layer in seen else None
-        return logits.cpu(), None if taken is None else taken.float().cpu()
-
-    def _choose(self, seen: dict[str, tuple[Tensor, Tensor]], logits: Tensor) -> None:
-        """Take the linear layer whose output the logits are."""
-        self._found = True
-        for name, (source, result) in seen.items():
-            same = logits[:, -result.shape[1] :]
-            found = result.to(same.dtype)
-            if same.shape == result.shape and (torch.equal(same, found) or torch.equal(2 * same, found)):
-                self.layer = name
-                self.note = f"features: the {source.shape[1]} inputs of the last linear layer {name!r}"
+    yield from _run_halving(tap, inputs[:middle], start)
+    yield from _run_halving(tap, inputs[middle:], start + middle)

@@ -31,6 +31,18 @@ def image_key(image: Tensor) -> bytes:
     return digest.digest()
 
 
+def image_keys(images: Tensor) -> list[bytes]:
+    """Return `image_key` of each of the images (N, C, H, W), several times faster than one by one."""
+    content = images.detach().to(device="cpu", dtype=torch.float32).contiguous().numpy()
+    start = hashlib.sha256(repr(tuple(content.shape[1:])).encode())
+    keys = []
+    for row in content:
+        digest = start.copy()
+        digest.update(row)
+        keys.append(digest.digest())
+    return keys
+
+
 def generator(seed: int, key: bytes, draw: int = 0) -> torch.Generator:
     """Return a CPU generator that depends on the run's seed, the image and the number of the draw alone."""
     mixed = hashlib.sha256(seed.to_bytes(8, "big", signed=True) + key + draw.to_bytes(8, "big")).digest()

@@ -1,0 +1,36 @@
+"""Mahalanobis distance."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from xai.detectors._base import DETECTORS
+from xai.detectors._classes import ClassGaussians
+from xai.detectors._moments import Moments
+from xai.detectors._reference import Reference
+from xai.detectors._rows import Rows
+
+
+@DETECTORS.register("mahalanobis")
+@dataclass(frozen=True)
+class Mahalanobis(ClassGaussians):
+    """Squared Mahalanobis distance to the nearest class, with one covariance for all classes.
+
+    Sees strange pictures of which logits are sure, such as inverted ones; weak on near classes of convolutional nets.
+
+    Args:
+        shrinkage: 0 to 1, towards the mean variance; None takes the oracle approximating one; 0 none.
+
+    Source: Lee et al. 2018 (arXiv 1807.03888), without its input step and its layers. Differs: float64, shrinkage.
+    """
+
+    name: ClassVar[str] = "mahalanobis"
+    title: ClassVar[str] = "Mahalanobis"
+    reads: ClassVar[frozenset[str]] = frozenset({"moments"})
+
+    def _moments(self, reference: Reference) -> Moments | None:
+        return reference.moments
+
+    def _points(self, rows: Rows) -> Tensor:
+        return rows.pooled.double()

@@ -1,0 +1,8 @@
+"""When must the answer not be used: detectors fitted, calibrated, chosen, compared and explained."""
+
+from xai.outliers.attack import OODAttack as OODAttack
+from xai.outliers.compare import compare_ood as compare_ood
+from xai.outliers.comparison import OODComparison as OODComparison
+from xai.outliers.detector import OODDetector as OODDetector
+from xai.outliers.fit import fit_ood as fit_ood
+from xai.outliers.judgement import Judgement as Judgement

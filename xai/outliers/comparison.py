@@ -1,0 +1,143 @@
+"""Detectors side by side, with everything that follows from their scores."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from xai.core.drawing import draw
+from xai.core.records import plain, read_record, write_record
+from xai.errors import NameLookupError, RecordError
+from xai.outliers.conformal import Guarantee
+
+COVARIATE = "covariate"
+GROUPS = ("near", "far", COVARIATE)
+_KIND = "ood comparison"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OODComparison:
+    """M detectors on ordinary pictures and S sets of foreign ones.
+
+    Attributes:
+        labels: of the detectors (M).
+        sets: group, name and label of each set (S).
+        calibration: (M, c) scores of the calibration pictures.
+        inside: (M, n) scores of the ordinary test pictures.
+        outside: S of (M, m) scores of the foreign pictures.
+        rows: one per set and detector, see `table`.
+        alpha: of the decision whose rates are shown.
+        guarantee: how often ordinary pictures will be rejected.
+        settings: of each detector, and the figures that it took from the fit pictures.
+        seed: of everything random.
+        model: name, fingerprint and preprocessing.
+        versions: of the packages.
+        notes: what was left out and what to beware of.
+    """
+
+    labels: tuple[str, ...]
+    sets: tuple[Mapping[str, str], ...]
+    calibration: Tensor = field(repr=False)
+    inside: Tensor
+    outside: tuple[Tensor, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    alpha: float
+    guarantee: Guarantee
+    settings: Mapping[str, Mapping[str, Any]]
+    seed: int
+    model: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of detectors."""
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Sizes and model."""
+        sets, count = ", ".join(held["label"] for held in self.sets), self.inside.shape[1]
+        return f"OODComparison({len(self)} detectors, {count} pictures against {sets}, model: {self.model['name']})"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per set and detector, the best first within a set.
+
+        `fpr_ood_accepted@95id` is the share of foreign pictures accepted where 95 % of the ordinary ones are kept,
+        `fpr_id_rejected@95ood` the share of ordinary ones rejected where 95 % of the foreign ones are caught: both are
+        called FPR95 elsewhere. `rejected_in` and `rejected_out` are what the calibrated decision at alpha does.
+        `auroc_full_spectrum` counts covariate-shifted pictures as ordinary. `p_holm` is the paired test against msp.
+        """
+        found = pd.DataFrame(list(self.rows))
+        order = {held["label"]: place for place, held in enumerate(self.sets)}
+        return found.sort_values(
+            ["set", "auroc"], key=lambda c: c.map(order) if c.name == "set" else -c, kind="stable", ignore_index=True
+        )
+
+    @property
+    def areas(self) -> pd.DataFrame:
+        """AUROC of each detector (rows) on each set (columns)."""
+        found = pd.DataFrame(list(self.rows)).pivot(index="method", columns="set", values="auroc")
+        return found.loc[list(self.labels), [held["label"] for held in self.sets]]
+
+    def scores_of(self, label: str) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the scores of the ordinary test pictures and of each set by one detector.
+
+        Raises:
+            NameLookupError: no such detector.
+        """
+        if label not in self.labels:
+            raise NameLookupError("detector in this comparison", label, self.labels)
+        place = self.labels.index(label)
+        sets = {held["label"]: found[place] for held, found in zip(self.sets, self.outside, strict=True)}
+        return self.inside[place], sets
+
+    def plot(self, methods: list[str] | None = None) -> Any:
+        """Draw histograms of the scores, ordinary against each set; return the matplotlib figure.
+
+        Args:
+            methods: labels; None draws all.
+        """
+        return draw("ood_comparison", self, list(self.labels) if methods is None else methods)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the scores, JSON-ready."""
+        return self._plain() | {"sentence": self.guarantee.sentence}
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything into a folder: manifest.json and values.npz; `OODComparison.load` reads it back.
+
+        Raises:
+            RecordError: the place cannot be written.
+        """
+        arrays = {"calibration": self.calibration.numpy(), "inside": self.inside.numpy()}
+        arrays |= {f"outside{k}": found.numpy() for k, found in enumerate(self.outside)}
+        write_record(Path(path), _KIND, {"result": self._plain()}, arrays, {})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a saved comparison; nothing in the files is executed.
+
+        Raises:
+            RecordError: none here, or a damaged one.
+        """
+        kept, arrays = read_record(Path(path), _KIND)
+        try:
+            result: dict[str, Any] = dict(kept["result"])
+            result |= {name: tuple(result[name]) for name in ("labels", "sets", "rows", "notes")}
+            result["guarantee"] = Guarantee(**result["guarantee"])
+            tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
+            outside = tuple(tensors[f"outside{k}"] for k in range(len(result["sets"])))
+            return cls(**result, calibration=tensors["calibration"], inside=tensors["inside"], outside=outside)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise RecordError(f"{path}: the saved comparison is damaged or incomplete. Compare again.") from error
+
+    def _plain(self) -> dict[str, Any]:
+        arrays = {"calibration", "inside", "outside", "guarantee"}
+        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in arrays}
+        return found | {"guarantee": asdict(self.guarantee)}

@@ -1,0 +1,160 @@
+"""What a detector says of pictures: score, p-value, verdict, the promise, and what spoke."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from xai.core.records import plain, read_record, write_record
+from xai.errors import RecordError
+from xai.outliers.conformal import Guarantee
+
+FOREIGN, ORDINARY = "foreign", "ordinary"
+_KIND = "ood judgement"
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Judgement:
+    """Verdicts on N pictures.
+
+    Attributes:
+        scores: (N,) float64, higher is more foreign.
+        p_values: (N,) conformal p-values.
+        parts: of the scores by name, each (N,); they add up to them.
+        shares: by the same names, the share of calibration pictures whose part is lower (N,).
+        predicted: (N,) names of the classes that the model answers.
+        alpha: p-values of at most this are rejected.
+        guarantee: how often ordinary pictures will be rejected.
+        names: of the pictures.
+        single: one picture was given, so that `score`, `p_value` and `verdict` are plain values.
+        method: name of the detector.
+        settings: of the detector.
+        seed: of the detector.
+        model: name, fingerprint and preprocessing.
+        versions: of the packages.
+        notes: what to beware of.
+    """
+
+    scores: Tensor = field(repr=False)
+    p_values: Tensor
+    parts: Mapping[str, Tensor]
+    shares: Mapping[str, Tensor]
+    predicted: tuple[str, ...]
+    alpha: float
+    guarantee: Guarantee
+    names: tuple[str, ...]
+    single: bool
+    method: str
+    settings: Mapping[str, Any]
+    seed: int
+    model: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        """Method and how many were rejected."""
+        count = sum(verdict == FOREIGN for verdict in self.verdicts)
+        return f"Judgement({self.method}, {count} of {len(self)} picture(s) foreign at alpha {self.alpha:g})"
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Of each picture "foreign" (its answer must not be used) or "ordinary"."""
+        limit = self.alpha * (1 + _ROUNDING)
+        return tuple(FOREIGN if p <= limit else ORDINARY for p in self.p_values.tolist())
+
+    @property
+    def score(self) -> Any:
+        """The score: a float, or a tensor (N,)."""
+        return float(self.scores[0]) if self.single else self.scores
+
+    @property
+    def p_value(self) -> Any:
+        """The p-value: a float, or a tensor (N,)."""
+        return float(self.p_values[0]) if self.single else self.p_values
+
+    @property
+    def verdict(self) -> Any:
+        """The verdict: a string, or N of them."""
+        return self.verdicts[0] if self.single else self.verdicts
+
+    @property
+    def fired(self) -> tuple[str, ...]:
+        """Of each picture the part of the score that is rarest among ordinary pictures."""
+        names = list(self.shares)
+        table = torch.stack([self.shares[name] for name in names])
+        return tuple(names[k] for k in table.argmax(0).tolist())
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Of each picture, in words, how unusual each part of its score is."""
+        parts = [
+            [f"{name} higher than that of {100 * share:.1f} % of ordinary pictures" for share in found.tolist()]
+            for name, found in self.shares.items()
+        ]
+        return tuple("; ".join(row) for row in zip(*parts, strict=True))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per picture."""
+        columns = {"name": self.names, "predicted": self.predicted, "score": self.scores.numpy()}
+        columns |= {"p_value": self.p_values.numpy(), "verdict": self.verdicts, "fired": self.fired}
+        return pd.DataFrame(columns).assign(**{name: found.numpy() for name, found in self.parts.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        return self._plain() | {
+            **{name: getattr(self, name).tolist() for name in ("scores", "p_values")},
+            **{name: {k: v.tolist() for k, v in getattr(self, name).items()} for name in ("parts", "shares")},
+            **{name: list(getattr(self, name)) for name in ("verdicts", "fired", "reasons")},
+            "sentence": self.guarantee.sentence,
+            "count": len(self),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything into a folder: manifest.json and values.npz; `Judgement.load` reads it back.
+
+        Raises:
+            RecordError: the place cannot be written.
+        """
+        arrays = {"scores": self.scores.numpy(), "p_values": self.p_values.numpy()}
+        for group in ("parts", "shares"):
+            arrays |= {f"{group}.{name}": values.numpy() for name, values in getattr(self, group).items()}
+        write_record(Path(path), _KIND, {"result": self._plain()}, arrays, {})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a saved judgement; nothing in the files is executed.
+
+        Raises:
+            RecordError: none here, or a damaged one.
+        """
+        kept, arrays = read_record(Path(path), _KIND)
+        try:
+            result: dict[str, Any] = dict(kept["result"])
+            result |= {name: tuple(result[name]) for name in ("predicted", "names", "notes")}
+            result["guarantee"] = Guarantee(**result["guarantee"])
+            tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
+            for group in ("parts", "shares"):
+                result[group] = {name: tensors[f"{group}.{name}"] for name in result["part_names"]}
+            del result["part_names"]
+            return cls(**result, scores=tensors["scores"], p_values=tensors["p_values"])
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise RecordError(
+                f"{path}: the saved judgement is damaged or incomplete. Judge the pictures again."
+            ) from error
+
+    def _plain(self) -> dict[str, Any]:
+        arrays = {"scores", "p_values", "parts", "shares", "guarantee"}
+        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in arrays}
+        return found | {"guarantee": asdict(self.guarantee), "part_names": list(self.parts)}
