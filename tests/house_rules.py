@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "api": MACHINE | LEAVES | ABOVE | {"audits", "plots", "reports", "listing"},
     "outliers": MACHINE | {"metrics", "detectors", "explainers", "attacks", "models"},
     "audits": MACHINE | LEAVES | {"ratings", "curves", "outliers"},
-    "listing": MACHINE | LEAVES,
+    "listing": MACHINE | LEAVES | {"outliers"},
     "plots": CORE,
     "reports": MACHINE | LEAVES | {"ratings", "curves", "outliers", "audits", "plots"},
     "api": MACHINE | LEAVES | {"ratings", "curves", "outliers", "audits", "plots", "reports", "listing"},

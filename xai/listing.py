@@ -13,8 +13,10 @@ from xai.core.classifier import Classifier, as_classifier
 from xai.core.records import plain
 from xai.core.rows import Progress, ShouldStop, reporting
 from xai.corruptions import CORRUPTIONS
+from xai.detectors import DETECTORS
 from xai.errors import NameLookupError, Stopped, XaiError
 from xai.explainers import EXPLAINERS
+from xai.outliers import advise
 
 _FEW = {"samples": 40, "steps": 4, "window": 0.5}  # settings that are enough to see whether a method runs
 
@@ -24,18 +26,19 @@ class MethodInfo:
     """What is known of a method.
 
     Attributes:
-        name: as in `xai.explain(method=...)`, `xai.attack(method=...)` or `xai.corrupt`.
+        name: as in `xai.explain(method=...)`, `xai.attack(method=...)`, `xai.fit_ood(method=...)` or `xai.corrupt`.
         title: as people call it.
         family: methods that work alike.
         unit: what its values are measured in.
-        needs: "gradients", "maps" (a layer that is a map of the picture), "tokens", "attention".
+        needs: "gradients", "maps" (a layer that is a map of the picture), "tokens", "attention"; of a detector
+            "features" (a last linear layer), "head" (its weights).
         stochastic: whether the seed matters.
         forward: rows per image sent through the network.
         backward: rows per image sent back.
         summary: one line.
         advised: for the given model; None when none was given.
         why: the reason for that.
-        kind: "explanation", "attack" or "corruption".
+        kind: "explanation", "attack", "corruption" or "detector".
         settings: names and defaults of its own settings.
         norms: of an attack, those it works in.
     """
@@ -68,11 +71,13 @@ def methods(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> list[MethodInfo]:
-    """Return every registered method of a kind; with a model, whether an explanation is advised for it and why.
+    """Return every registered method of a kind; with a model, whether it is advised for it and why.
+
+    Explanations are tried; of detectors published figures are told; attacks and corruptions are only listed.
 
     Args:
-        model: tried with every explanation method; None tries nothing.
-        kind: "explanation", "attack" or "corruption".
+        model: to be advised for; None gives no advice.
+        kind: "explanation", "attack", "corruption" or "detector".
         progress: None, True for a bar, or a callable `(done, total)` in methods.
         should_stop: asked before each method is tried; True ends the work with `xai.errors.Stopped`.
 
@@ -80,7 +85,7 @@ def methods(
         NameLookupError: no such kind.
         Stopped: `should_stop()` was true.
 
-    Cost: nothing without a model; with one, a few dozen rows of a small picture per explanation method.
+    Cost: nothing without a model; with one, a few dozen rows of a small picture per explanation, one per detector.
     """
     if kind not in _KINDS:
         raise NameLookupError("kind of method", kind, list(_KINDS))
@@ -143,11 +148,31 @@ def _corruption(name: str, _model: Classifier | nn.Module | None) -> MethodInfo:
     )
 
 
+def _detector(name: str, model: Classifier | nn.Module | None) -> MethodInfo:
+    found = DETECTORS[name]
+    advised, why = (None, "") if model is None else advise(name, as_classifier(model))
+    return MethodInfo(
+        name,
+        found.title,
+        found.family,
+        found.unit,
+        found.needs,
+        False,
+        *found.rows,
+        summary=_first_line(found),
+        advised=advised,
+        why=why,
+        kind="detector",
+        settings=_defaults(found()),
+    )
+
+
 _Describe = Callable[[str, Classifier | nn.Module | None], MethodInfo]
 _KINDS: dict[str, tuple[list[str], _Describe]] = {
     "explanation": (EXPLAINERS.names(), _explanation),
     "attack": (ATTACKS.names(), _attack),
     "corruption": (CORRUPTIONS.names(), _corruption),
+    "detector": (DETECTORS.names(), _detector),
 }
 
 

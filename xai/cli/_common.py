@@ -9,7 +9,7 @@ from typing import Any
 
 import xai
 
-PASS, BAD_INPUT, INTERNAL, INTERRUPTED = 0, 2, 3, 130
+PASS, FAILED, BAD_INPUT, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
 Command = Callable[[argparse.Namespace], int]
 
 

@@ -13,7 +13,7 @@ from xai.cli._common import PASS, add_model, command, load_model
 def add_methods(commands: Any) -> None:
     parser = command(commands, "methods", _methods, "list the methods, and which suit a model")
     add_model(parser, required=False)
-    parser.add_argument("--kind", default="explanation", help="explanation, attack or corruption")
+    parser.add_argument("--kind", default="explanation", help="explanation, attack, corruption or detector")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 

@@ -64,7 +64,7 @@ class FeatureTap:
         if not self._found:
             self._choose(seen, logits, inputs)
         taken = seen[self.head.layer][0] if self.head is not None and self.head.layer in seen else None
-        return logits, None if taken is None else taken.float()
+        return logits, None if taken is None else full_precision(taken)
 
     def _choose(self, seen: dict[str, tuple[Tensor, Tensor]], logits: Tensor, inputs: Tensor) -> None:
         """Take the linear layer whose output the logits are."""
@@ -87,6 +87,11 @@ class FeatureTap:
             self.classifier.raw_logits(inputs)
         found = [shape[2:].numel() for shape, row in flat.found if torch.equal(row, seen[name][0])]
         return found[-1] if found else 1
+
+
+def full_precision(features: Tensor) -> Tensor:
+    """Return features in float32, or in float64 where they are so."""
+    return features if features.dtype == torch.float64 else features.float()
 
 
 class _Flattenings(TorchFunctionMode):

@@ -36,6 +36,7 @@ class Detector(ABC):
     needs: ClassVar[tuple[str, ...]] = ()  # "features", "head", "gradients"
     reads: ClassVar[frozenset[str]] = frozenset()  # of the reference: "moments", "unit", "bank", "activations", "mean"
     unit: ClassVar[str] = "score"
+    rows: ClassVar[tuple[int, int]] = (1, 0)  # per picture, through the network and back
 
     @abstractmethod
     def _fit(self, reference: Reference) -> Learned:

@@ -65,13 +65,17 @@ class Sample:
         self.limit, self.seen = limit, 0
         self._held: list[tuple[Tensor, ...]] = []
         self._count = 0
+        self._bar: Tensor | None = None  # keys beyond it have no chance any more
 
     def add(self, keys: Tensor, *columns: Tensor) -> None:
         """Take in rows with their keys (n,) int64."""
         numbers = torch.arange(self.seen, self.seen + len(keys), device=keys.device)
         self.seen += len(keys)
-        self._held.append((keys, numbers, *columns))
-        self._count += len(keys)
+        rows = (keys, numbers, *columns)
+        if self._bar is not None:
+            rows = tuple(column[keys < self._bar] for column in rows)
+        self._held.append(rows)
+        self._count += len(rows[0])
         if self._count > 2 * self.limit:
             self._shrink()
 
@@ -86,6 +90,7 @@ class Sample:
             if len(together[0]) > self.limit:
                 kept = together[0].sort(stable=True).indices[: self.limit].sort().values
                 together = tuple(column[kept] for column in together)
+                self._bar = together[0].max()
         self._held, self._count = [together], len(together[0])
 
 
@@ -119,7 +124,7 @@ class Collector:
                 self._activations = Sample(max(1, ACTIVATIONS // rows.features.shape[1]))
             self._activations.add(keys, rows.features)
         if rows.features is not None and "mean" in self.reads:
-            part = rows.features.sum(0, dtype=torch.float64)
+            part = rows.features.sum(0).double()
             self._mean = part if self._mean is None else self._mean + part
 
     def _add_bank(self, rows: Rows, labels: Tensor, keys: Tensor) -> None:

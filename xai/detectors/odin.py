@@ -37,6 +37,7 @@ class ODIN(Detector):
     family: ClassVar[str] = "gradients"
     needs: ClassVar[tuple[str, ...]] = ("gradients",)
     unit: ClassVar[str] = "1 - probability"
+    rows: ClassVar[tuple[int, int]] = (3, 1)
 
     temperature: float = 1000.0
     eps: float | None = None

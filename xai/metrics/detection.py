@@ -147,14 +147,14 @@ def _placements(inside: Sequence[np.ndarray], outside: Sequence[np.ndarray]) -> 
     Source: Sun and Xu 2014 (the fast form of DeLong's method).
     """
     few, many = len(inside[0]), len(outside[0])
-    above, below = [], []
+    areas, above, below = [], [], []
     for ordinary, foreign in zip(inside, outside, strict=True):
         together = stats.rankdata(np.r_[foreign, ordinary])
         above.append((together[:many] - stats.rankdata(foreign)) / few)
         below.append(1 - (together[many:] - stats.rankdata(ordinary)) / many)
-    areas = np.array([row.mean() for row in above])
+        areas.append((together[:many].sum() - many * (many + 1) / 2) / (few * many))  # exact, as sums of halves are
     covariance = _covariance(np.stack(above)) / many + _covariance(np.stack(below)) / few
-    return areas, covariance
+    return np.array(areas), covariance
 
 
 def _covariance(rows: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """When must the answer not be used: detectors fitted, calibrated, chosen, compared and explained."""
 
 from xai.outliers.attack import OODAttack as OODAttack
+from xai.outliers.choice import advise as advise
 from xai.outliers.compare import compare_ood as compare_ood
 from xai.outliers.comparison import OODComparison as OODComparison
 from xai.outliers.detector import OODDetector as OODDetector

@@ -5,25 +5,31 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
-from xai.core.hooks import parts_of
+from xai.core.classifier import Classifier
+from xai.core.hooks import borrowed, parts_of
+from xai.core.penultimate import FeatureTap
+from xai.detectors import DETECTORS
+from xai.detectors._rows import View
 from xai.metrics.detection import auroc, auroc_interval, paired_test
 
 # Mean of near and far AUROC in OpenOOD v1.5: ResNet-18 on CIFAR-10 and ImageNet-200 and ResNet-50 on ImageNet; Swin-T
-# and ViT-B/16 on ImageNet. Only their order is used, among detectors that the user's pictures do not tell apart.
+# and ViT-B/16 on ImageNet (those there are). Only their order is used, among detectors that the user's pictures do not tell apart.
 PUBLISHED: Mapping[str, Mapping[str, float]] = {
     "convolutional": {
         **{"fdbd": 88.4, "scale": 87.6, "react": 87.1, "gen": 86.9, "knn": 86.6, "maxlogit": 86.4, "energy": 86.3},
         **{"vim": 86.1, "rmd": 86.0, "msp": 85.6, "rmd++": 84.7, "ash": 84.0, "mahalanobis++": 82.7},
-        **{"mahalanobis": 73.4},
+        **{"mahalanobis": 73.4, "odin": 84.5},
     },
     "transformer": {
         **{"mahalanobis++": 87.5, "rmd++": 87.4, "rmd": 85.8, "vim": 84.6, "mahalanobis": 84.6, "gen": 84.4},
-        **{"knn": 81.5, "msp": 80.7, "react": 79.7, "maxlogit": 78.1, "energy": 74.0, "ash": 49.0},
+        **{"knn": 81.5, "msp": 80.7, "react": 79.7, "maxlogit": 78.1, "energy": 74.0, "odin": 70.7, "ash": 49.0},
     },
 }
 _LEVEL = 0.05
+_PROBE = (224, 224)
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,9 @@ class Choice:
     @property
     def table(self) -> pd.DataFrame:
         """One row per detector, the best first."""
-        return pd.DataFrame(list(self.rows))
+        found = pd.DataFrame(list(self.rows))
+        first, last = ["method"], ["auroc", "low", "high", "p_against_best", "at_chance"]
+        return found[[*first, *(name for name in found if name not in {*first, *last}), *last]] if self.rows else found
 
     @property
     def at_chance(self) -> tuple[str, ...]:
@@ -103,6 +111,26 @@ def by_kind(module: nn.Module, names: Sequence[str]) -> Choice:
     return Choice(chosen, kind, (), 0, reason)
 
 
+def advise(name: str, classifier: Classifier) -> tuple[bool, str]:
+    """Return whether a detector is advised for a classifier, and why, by published figures; nothing is measured.
+
+    Cost: one forward row.
+    """
+    grey = torch.full((1, classifier.channels, *(classifier.input_size or _PROBE)), 0.5)
+    tap = FeatureTap(classifier)
+    with borrowed(classifier.module), torch.no_grad():
+        tap.run(grey)
+    missing = DETECTORS[name]().missing(View(tap.head))
+    if missing:
+        return False, missing
+    kind = _known(network_kind(classifier.module))
+    own, usual = PUBLISHED[kind].get(name), PUBLISHED[kind]["msp"]
+    if own is None:
+        return True, f"works on this model; no published figures on {kind} networks"
+    said = f"published AUROC on {kind} networks {own:.1f}, msp {usual:.1f}"
+    return own >= usual, said
+
+
 def network_kind(module: nn.Module) -> str:
     """Return "transformer" for networks with attention, "convolutional" for others with convolutions, else "other"."""
     names = [type(part).__name__.lower() for part in parts_of(module)]
@@ -132,12 +160,12 @@ def _reason(
     kind: str,
     rows: Sequence[Mapping[str, Any]],
 ) -> str:
-    if chosen == best and len(near) == 1:
-        said = f"{chosen} tells shifts of your own pictures best from them (AUROC {areas[chosen]:.3f})"
-    else:
-        said = (
-            f"{chosen} (AUROC {areas[chosen]:.3f}) cannot be told from the best on shifts of your own pictures "
-            f"({best}, {areas[best]:.3f}), and has the best published figures of these on {_known(kind)} networks"
+    others = [name for name in near if name != chosen]
+    said = f"on shifts of your own pictures {best} tells best what is foreign (AUROC {areas[best]:.3f})"
+    if others:
+        said += (
+            f"; {', '.join(name for name in near if name != best)} cannot be told from it, and {chosen} has the best "
+            f"published figures of these on {_known(kind)} networks"
         )
     chance = [row["method"] for row in rows if row["at_chance"]]
     more = f"; at chance on this network: {', '.join(chance)}" if chance else ""

@@ -119,7 +119,7 @@ def _detectors(methods: Sequence[str | Detector] | None) -> list[Detector]:
 
 def _sets(out_data: Any) -> Iterator[_Set]:
     if not isinstance(out_data, Mapping):
-        yield _Set("", str(getattr(out_data, "name", "foreign")), out_data)
+        yield _Set("", str(getattr(out_data, "name", None) or "foreign"), out_data)
         return
     for name, data in out_data.items():
         if isinstance(data, Mapping):

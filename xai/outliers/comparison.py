@@ -18,6 +18,12 @@ from xai.outliers.conformal import Guarantee
 COVARIATE = "covariate"
 GROUPS = ("near", "far", COVARIATE)
 _KIND = "ood comparison"
+_COLUMNS = (
+    *("set", "group", "method", "pictures", "auroc", "auroc_low", "auroc_high", "aupr_out", "aupr_in"),
+    *("fpr_ood_accepted@95id", "fpr_id_rejected@95ood", "auroc_full_spectrum"),
+    *("rejected_in", "rejected_in_low", "rejected_in_high", "rejected_out", "rejected_out_low", "rejected_out_high"),
+    *("gap_to_msp", "gap_low", "gap_high", "p_value", "p_holm", "against_msp"),
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,6 +79,7 @@ class OODComparison:
         `auroc_full_spectrum` counts covariate-shifted pictures as ordinary. `p_holm` is the paired test against msp.
         """
         found = pd.DataFrame(list(self.rows))
+        found = found[[name for name in _COLUMNS if name in found]]
         order = {held["label"]: place for place, held in enumerate(self.sets)}
         return found.sort_values(
             ["set", "auroc"], key=lambda c: c.map(order) if c.name == "set" else -c, kind="stable", ignore_index=True

@@ -10,6 +10,7 @@ from xai.core.classifier import Classifier
 from xai.core.explanation import Explanation
 from xai.core.hooks import first_tensor
 from xai.core.images import ImageLike
+from xai.core.penultimate import full_precision
 from xai.detectors import Fitted
 from xai.detectors._rows import Rows, place_of
 from xai.errors import UnsupportedModelError
@@ -53,7 +54,7 @@ class ScoreNet(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        features = kept[-1].float().to(place) if kept else None
+        features = full_precision(kept[-1]).to(place) if kept else None
         rows = Rows(self._fitted.view, logits.to(place).double(), features, images, classifier.logits_of_normalised)
         above = (self._fitted.score(rows) - self.limit).to(images)
         return torch.stack([-above, above], 1)

@@ -1,0 +1,156 @@
+"""Detection figures: closed forms, scikit-learn, DeLong written out, coverage and size by simulation."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from xai.errors import ShapeError
+from xai.metrics.detection import (
+    auroc,
+    auroc_interval,
+    detection,
+    holm,
+    id_rejected,
+    ood_accepted,
+    paired_test,
+)
+
+
+def normal_pair(
+    seed: int, shift: float = 1.0, spread: float = 1.0, n: int = 300, m: int = 200
+) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=n), rng.normal(shift, spread, m)
+
+
+def grid(mean: float, spread: float = 1.0, count: int = 20_001) -> np.ndarray:
+    """Return the quantiles of a normal distribution: a sample without chance."""
+    return stats.norm.ppf((np.arange(count) + 0.5) / count) * spread + mean
+
+
+def test_shifted_gaussians_have_known_figures() -> None:
+    found = detection(grid(0), grid(2))
+    assert found.auroc == pytest.approx(stats.norm.cdf(2 / math.sqrt(2)), abs=1e-4)
+    assert found.auroc == pytest.approx(0.9214, abs=1e-4)
+    wanted = stats.norm.cdf(stats.norm.ppf(0.95) - 2)
+    assert wanted == pytest.approx(0.3612, abs=1e-4)
+    assert found.ood_accepted_at_95_id == pytest.approx(wanted, abs=1e-3)
+    assert found.id_rejected_at_95_ood == pytest.approx(wanted, abs=1e-3)
+
+
+def test_the_two_false_positive_rates_differ_where_the_spreads_do() -> None:
+    found = detection(grid(0), grid(2, 3.0))
+    accepted = stats.norm.cdf((stats.norm.ppf(0.95) - 2) / 3)
+    rejected = stats.norm.sf(2 + 3 * stats.norm.ppf(0.05))
+    assert found.ood_accepted_at_95_id == pytest.approx(accepted, abs=1e-3)
+    assert found.id_rejected_at_95_ood == pytest.approx(rejected, abs=1e-3)
+    assert abs(accepted - rejected) > 0.4
+    assert found.auroc == pytest.approx(stats.norm.cdf(2 / math.sqrt(10)), abs=1e-4)
+
+
+def with_ties(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    inside, outside = normal_pair(seed)
+    return inside.round(1), outside.round(1)
+
+
+@pytest.mark.parametrize("pair", [normal_pair(0), with_ties(1), normal_pair(2, 3.0, 0.2)])
+def test_scikit_learn_says_the_same(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    inside, outside = pair
+    truth, scores = np.r_[np.zeros(300), np.ones(200)], np.r_[inside, outside]
+    found = detection(inside, outside)
+    assert found.auroc == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+    assert found.aupr_out == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
+    assert found.aupr_in == pytest.approx(average_precision_score(1 - truth, -scores), abs=1e-12)
+    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
+    assert found.id_rejected_at_95_ood == pytest.approx(false[true >= 0.95 - 1e-12].min())
+    assert found.ood_accepted_at_95_id == pytest.approx(1 - true[false <= 0.05 + 1e-12].max())
+
+
+def test_auroc_is_the_share_of_pairs_with_half_ties() -> None:
+    inside, outside = with_ties(3)
+    pairs = [(o > i) + 0.5 * (o == i) for i, o in itertools.product(inside, outside)]
+    assert auroc(inside, outside) == pytest.approx(np.mean(pairs), abs=1e-12)
+
+
+def test_auroc_does_not_feel_monotone_maps_and_turns_when_swapped() -> None:
+    inside, outside = normal_pair(4)
+    assert auroc(np.exp(inside), np.exp(outside)) == auroc(inside, outside)
+    assert auroc(outside, inside) == pytest.approx(1 - auroc(inside, outside))
+    assert auroc(-inside, -outside) == pytest.approx(1 - auroc(inside, outside))
+    assert ood_accepted(np.exp(inside), np.exp(outside)) == ood_accepted(inside, outside)
+    assert id_rejected(np.exp(inside), np.exp(outside)) == id_rejected(inside, outside)
+
+
+def delong_by_hand(inside: list[np.ndarray], outside: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return areas and their covariance from the matrix of all pairs."""
+    kernels = [(o[:, None] > i).astype(float) + 0.5 * (o[:, None] == i) for i, o in zip(inside, outside, strict=True)]
+    areas = np.array([kernel.mean() for kernel in kernels])
+    above, below = np.stack([k.mean(1) for k in kernels]), np.stack([k.mean(0) for k in kernels])
+    return areas, np.cov(above) / above.shape[1] + np.cov(below) / below.shape[1]
+
+
+def test_paired_test_is_delongs() -> None:
+    rng = np.random.default_rng(5)
+    inside, outside = with_ties(6)
+    others = [scores + 0.5 * rng.normal(size=len(scores)) for scores in (inside, outside)]
+    areas, covariance = delong_by_hand([inside, others[0]], [outside, others[1]])
+    gap, ends, p = paired_test([inside, others[0]], [outside, others[1]])
+    spread = math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert gap == pytest.approx(areas[0] - areas[1], abs=1e-12)
+    assert ends[1] - ends[0] == pytest.approx(2 * 1.959964 * spread, rel=1e-6)
+    assert p == pytest.approx(2 * stats.norm.sf(abs(gap) / spread), rel=1e-9)
+
+
+def test_a_score_cannot_be_told_from_itself_or_from_a_monotone_map() -> None:
+    inside, outside = normal_pair(7)
+    gap, _, p = paired_test([inside, np.exp(inside)], [outside, np.exp(outside)])
+    assert (gap, p) == (0.0, 1.0)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    for shift in (0.0, 1.0, 2.5):
+        truth = stats.norm.cdf(shift / math.sqrt(2))
+        held = 0
+        for seed in range(400):
+            low, high = auroc_interval(*normal_pair(seed, shift, n=80, m=60))
+            held += low <= truth <= high
+        assert 0.92 <= held / 400 <= 0.98, shift
+
+
+def test_the_paired_test_errs_as_often_as_it_says() -> None:
+    wrong = 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        common = [rng.normal(size=100), rng.normal(1.0, 1.0, 100)]
+        scores = [[part + rng.normal(size=100) for part in common] for _ in range(2)]
+        _, _, p = paired_test([scores[0][0], scores[1][0]], [scores[0][1], scores[1][1]])
+        wrong += p <= 0.05
+    assert stats.binomtest(wrong, 400, 0.05).pvalue > 0.001
+
+
+def test_few_pictures_never_give_a_sure_answer() -> None:
+    low, high = auroc_interval([0.0, 1, 2], [3.0, 4, 5])
+    assert 0.3 < low < 0.6
+    assert high == 1.0
+    assert auroc_interval([3.0, 4, 5], [0.0, 1, 2]) == (0.0, pytest.approx(1 - low))
+    assert auroc_interval([0.0], [1.0])[0] < 0.25
+    _, _, p = paired_test([[0, 1, 2], [3, 4, 5]], [[3, 4, 5], [0, 1, 2]])
+    assert p == pytest.approx(2 / math.comb(6, 3))
+    low, _ = auroc_interval(np.arange(100), np.arange(200, 300))
+    assert 0.95 < low < 1
+
+
+def test_holm_by_hand() -> None:
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.9, 0.5]), [1.0, 1.0])
+    assert len(holm([])) == 0
+
+
+@pytest.mark.parametrize("pair", [([], [1.0]), ([1.0], []), ([1.0, math.nan], [1.0]), ([[1.0]], [1.0])])
+def test_scores_that_are_none_are_refused(pair: tuple[list[float], list[float]]) -> None:
+    with pytest.raises(ShapeError, match=r"Expected finite scores \(n,\)"):
+        auroc(*pair)
