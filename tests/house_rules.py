@@ -42,9 +42,10 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "outliers": MACHINE | {"metrics", "detectors", "explainers", "attacks", "models"},
     "audits": MACHINE | LEAVES | {"ratings", "curves", "outliers"},
     "listing": MACHINE | LEAVES | {"outliers"},
+    "diagnosis": MACHINE | LEAVES | {"outliers"},
     "plots": CORE,
     "reports": MACHINE | LEAVES | {"ratings", "curves", "outliers", "audits", "plots"},
-    "api": MACHINE | LEAVES | {"ratings", "curves", "outliers", "audits", "plots", "reports", "listing"},
+    "api": MACHINE | LEAVES | {"ratings", "curves", "outliers", "audits", "plots", "reports", "listing", "diagnosis"},
     **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__"})),
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)

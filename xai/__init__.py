@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xai.api import CorruptionResult as CorruptionResult
     from xai.api import Dataset as Dataset
     from xai.api import DeepDream as DeepDream
+    from xai.api import Diagnosis as Diagnosis
     from xai.api import Drift as Drift
     from xai.api import Explanation as Explanation
     from xai.api import Judgement as Judgement
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from xai.api import corrupt as corrupt
     from xai.api import corruption_robustness as corruption_robustness
     from xai.api import deep_dream as deep_dream
+    from xai.api import diagnose as diagnose
     from xai.api import drift as drift
     from xai.api import explain as explain
     from xai.api import fit_conformal as fit_conformal
@@ -86,6 +88,7 @@ __all__ = [
     "CorruptionResult",
     "Dataset",
     "DeepDream",
+    "Diagnosis",
     "Drift",
     "Explanation",
     "InputError",
@@ -117,6 +120,7 @@ __all__ = [
     "corrupt",
     "corruption_robustness",
     "deep_dream",
+    "diagnose",
     "drift",
     "explain",
     "fit_conformal",

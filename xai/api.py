@@ -22,6 +22,7 @@ from xai.corruptions import CorruptionResult, corrupt, corruption_robustness, mc
 from xai.cues import ShortcutResult, shortcuts
 from xai.curves import RobustnessCurve, Trust, robustness
 from xai.datasets import Dataset, Photo, load_data, sample_photos
+from xai.diagnosis import Diagnosis, diagnose
 from xai.dreams import DeepDream, Settings, Wish, dream
 from xai.drifts import Drift, drift
 from xai.errors import NameLookupError
@@ -44,6 +45,7 @@ __all__ = [
     "CorruptionResult",
     "Dataset",
     "DeepDream",
+    "Diagnosis",
     "Drift",
     "Explanation",
     "Judgement",
@@ -72,6 +74,7 @@ __all__ = [
     "corrupt",
     "corruption_robustness",
     "deep_dream",
+    "diagnose",
     "drift",
     "explain",
     "fit_conformal",

@@ -81,7 +81,9 @@ def test_scores_are_those_of_fit_ood(found: xai.OODComparison, vim: xai.OODDetec
     inside, sets = found.scores_of("vim")
     torch.testing.assert_close(vim.score(wardrobe.test), inside, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(vim.score(wardrobe.digits), sets["near"], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(vim.calibration_scores, found.calibration[found.labels.index("vim")], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        vim.calibration_scores, found.calibration[found.labels.index("vim")], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_it_is_kept_and_read_back(found: xai.OODComparison, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_an_attack_without_foreign_pictures_or_without_success() -> None:
     assert report.evaded == (0.0, 0.0, 1.0)
     assert report.auroc == (0.5, 0.0, 1.0)
     assert "0 of 3 pictures" in report.sentence
-    with pytest.raises(InputError, match="Nothing can be rejected at alpha 0.01"):
+    with pytest.raises(InputError, match=r"Nothing can be rejected at alpha 0\.01"):
         found.attack(made, labels, alpha=0.01)
     with pytest.raises(NameLookupError, match="Near: steps"):
         found.attack(made, labels, stepss=3)

@@ -14,13 +14,14 @@ from xai.cli._common import BAD_INPUT, INTERNAL, INTERRUPTED, PASS, Command, one
 from xai.cli._common import command as command
 
 # from xai.cli._doctor import add_doctor
+from xai.cli._doctor import add_doctor
 from xai.cli._explain import add_dream, add_explain
 from xai.cli._ood import add_ood
 from xai.cli._others import add_dashboard, add_methods
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 pass, 1 a check failed, 2 bad input, 3 internal error, 130 interrupted."""
+    """Run one command; return 0 pass, 1 check failed, 2 bad input, 3 internal error or 130 interrupted."""
     options = _parser().parse_args(arguments)
     run: Command = options.run
     try:
@@ -59,5 +60,6 @@ def _parser() -> argparse.ArgumentParser:
     add_ood(commands)
     add_methods(commands)
     #    add_doctor(commands)
+    add_doctor(commands)
     add_dashboard(commands)
     return parser

@@ -53,19 +53,17 @@ def fit_gaussian(covariance: Tensor, count: int, shrinkage: float | None = None)
     LAPACK's estimates in the 1-norm.
     """
     weight = oas(covariance, count) if shrinkage is None else float(shrinkage)
-    scale = float(covariance.diagonal().mean())
-    before = condition(covariance)
+    scale, (_, before) = float(covariance.diagonal().mean()), factored(covariance)
+    identity = torch.eye(len(covariance)).to(covariance)
     if scale <= 0:
         note = "the features never vary: distances are plain Euclidean ones"
-        return Gaussian(torch.eye(len(covariance)).to(covariance), weight, before, 1.0, (note,))
-    identity = torch.eye(len(covariance)).to(covariance)
+        return Gaussian(identity, weight, before, 1.0, (note,))
     used = (1 - weight) * covariance + weight * scale * identity
-    ridge = 0.0
-    while not condition(used) < _WORST:
+    (factor, after), ridge = factored(used), 0.0
+    while not after < _WORST:
         ridge = max(10 * ridge, _FLOOR * scale)
-        used = used + ridge * identity
-    factor = torch.linalg.cholesky(used)
-    return Gaussian(factor, weight, before, condition(used), _notes(covariance, before, weight, ridge / scale))
+        factor, after = factored(used + ridge * identity)
+    return Gaussian(factor, weight, before, after, _notes(covariance, before, weight, ridge / scale))
 
 
 def _notes(covariance: Tensor, before: float, weight: float, ridge: float) -> tuple[str, ...]:
@@ -88,11 +86,11 @@ def oas(covariance: Tensor, count: int) -> float:
     return 1.0 if below <= 0 else min(1.0, (square + mean**2) / below)
 
 
-def condition(matrix: Tensor) -> float:
-    """Return the condition number of a symmetric matrix; infinite when it is not positive definite."""
+def factored(matrix: Tensor) -> tuple[Tensor, float]:
+    """Return the lower factor of a symmetric matrix and its condition number, infinite when not positive definite."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if bool(failed) or not bool(torch.isfinite(factor).all()):
-        return math.inf
+        return factor, math.inf
     size = float(matrix.abs().sum(0).max())
     share, _ = lapack.dpocon(factor.cpu().numpy(), size, uplo="L")
-    return 1 / share if share > 0 else math.inf
+    return factor, 1 / share if share > 0 else math.inf

@@ -1,0 +1,115 @@
+"""What is installed here, and whether it works: versions, devices, optional parts, known figures."""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata, util
+from typing import Any
+
+import torch
+
+from xai.core.records import plain
+from xai.core.rows import Progress, ShouldStop, free_memory
+from xai.models import catalogue
+from xai.outliers import DigitsTest, digits_test
+
+_PACKAGES = ("xai-toolkit", "torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas", "pillow", "captum")
+_EXTRAS = {
+    "app": ("streamlit",),
+    "report": ("jinja2",),
+    "pdf": ("weasyprint",),
+    "torchvision": ("torchvision",),
+    "timm": ("timm",),
+    "hf": ("transformers",),
+    "onnx": ("onnx", "onnx2torch", "onnxruntime"),
+    "keras": ("keras",),
+}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The state of an installation.
+
+    Attributes:
+        python: version.
+        system: operating system and machine.
+        packages: versions of what results depend on; "missing" where a package is not installed.
+        devices: what models can run on, with free memory in GiB.
+        extras: of each optional part, whether it is installed; `pip install 'xai-toolkit[NAME]'` installs it.
+        models: of each model with a name, whether its weights are there.
+        self_test: known figures made again; None when not asked for.
+    """
+
+    python: str
+    system: str
+    packages: Mapping[str, str]
+    devices: Mapping[str, float]
+    extras: Mapping[str, bool]
+    models: Mapping[str, bool]
+    self_test: DigitsTest | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Nothing that is needed is missing, and the self-test, if any, passed."""
+        return "missing" not in self.packages.values() and (self.self_test is None or self.self_test.passed)
+
+    def __str__(self) -> str:
+        """Everything in lines."""
+        lines = [f"Python {self.python}, {self.system}"]
+        lines += [f"  {name} {version}" for name, version in self.packages.items()]
+        lines += [f"device {name}: {free:.1f} GiB free" for name, free in self.devices.items()]
+        lines += [f"model {name}: {'there' if there else 'not installed'}" for name, there in self.models.items()]
+        for name, there in self.extras.items():
+            lines.append(f"optional {name}: {'installed' if there else f'pip install xai-toolkit[{name}]'}")
+        lines += [] if self.self_test is None else str(self.self_test).splitlines()
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        names = ("python", "system", "packages", "devices", "extras", "models", "ok")
+        found = {name: plain(getattr(self, name)) for name in names}
+        return found | {"self_test": None if self.self_test is None else self.self_test.to_dict()}
+
+
+def diagnose(
+    *,
+    self_test: bool = False,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Diagnosis:
+    """Say what is installed and, if asked, whether it gives the figures it should.
+
+    Args:
+        self_test: train small networks on handwritten digits and compare all detectors with reference figures.
+        progress: of the self-test: None, True for a bar, or a callable `(done, total)`.
+        should_stop: asked between its steps; True ends the work with `xai.errors.Stopped`.
+
+    Cost: nothing without the self-test; with it under half a minute on one core.
+    """
+    return Diagnosis(
+        platform.python_version(),
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        {name: _version(name) for name in _PACKAGES},
+        _devices(),
+        {name: all(util.find_spec(package) is not None for package in needed) for name, needed in _EXTRAS.items()},
+        {known.name: known.available for known in catalogue()},
+        digits_test(progress=progress, should_stop=should_stop) if self_test else None,
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _devices() -> dict[str, float]:
+    found = {"cpu": free_memory(torch.device("cpu"))}
+    for number in range(torch.cuda.device_count()):
+        name = torch.cuda.get_device_name(number)
+        found[f"cuda:{number} ({name})"] = free_memory(torch.device("cuda", number))
+    if torch.backends.mps.is_available():
+        found["mps"] = free_memory(torch.device("cpu"))  # shared with the processor
+    return {name: free / (1 << 30) for name, free in found.items()}
