@@ -24,7 +24,7 @@ LEAVES = frozenset(
         "fairness",
     }
 )
-ABOVE = frozenset({"ratings", "curves", "cues", "calibrations", "drifts"})  # put several leaves together
+ABOVE = frozenset({"ratings", "curves", "cues", "calibrations", "drifts", "outliers"})  # put several leaves together
 MAY_IMPORT: dict[str, Collection[str]] = {
     "__init__": {"errors", "api"},
     "errors": (),
@@ -34,18 +34,13 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     **dict.fromkeys(("ratings", "cues"), MACHINE | {"metrics", "explainers"}),
     "curves": MACHINE | {"attacks", "bounds"},
     **dict.fromkeys(("calibrations", "drifts"), MACHINE | {"metrics"}),
-    "audits": MACHINE | LEAVES | ABOVE,
-    "listing": MACHINE | LEAVES,
-    "plots": CORE,
-    "reports": MACHINE | LEAVES | ABOVE | {"audits", "plots"},
-    "api": MACHINE | LEAVES | ABOVE | {"audits", "plots", "reports", "listing"},
     "outliers": MACHINE | {"metrics", "detectors", "explainers", "attacks", "models"},
-    "audits": MACHINE | LEAVES | {"ratings", "curves", "outliers"},
+    "audits": MACHINE | LEAVES | ABOVE,
     "listing": MACHINE | LEAVES | {"outliers"},
     "diagnosis": MACHINE | LEAVES | {"outliers"},
     "plots": CORE,
-    "reports": MACHINE | LEAVES | {"ratings", "curves", "outliers", "audits", "plots"},
-    "api": MACHINE | LEAVES | {"ratings", "curves", "outliers", "audits", "plots", "reports", "listing", "diagnosis"},
+    "reports": MACHINE | LEAVES | ABOVE | {"audits", "plots"},
+    "api": MACHINE | LEAVES | ABOVE | {"audits", "plots", "reports", "listing", "diagnosis"},
     **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__"})),
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)

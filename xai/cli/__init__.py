@@ -12,8 +12,6 @@ from xai.cli._believe import add_calibration, add_drift
 from xai.cli._bias import add_bias
 from xai.cli._common import BAD_INPUT, INTERNAL, INTERRUPTED, PASS, Command, one_line
 from xai.cli._common import command as command
-
-# from xai.cli._doctor import add_doctor
 from xai.cli._doctor import add_doctor
 from xai.cli._explain import add_dream, add_explain
 from xai.cli._ood import add_ood
@@ -54,12 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     add_dream(commands)
     add_attack(commands)
     add_robustness(commands)
+    add_ood(commands)
     add_calibration(commands)
     add_drift(commands)
     add_bias(commands)
-    add_ood(commands)
     add_methods(commands)
-    #    add_doctor(commands)
     add_doctor(commands)
     add_dashboard(commands)
     return parser

@@ -14,14 +14,7 @@ def wilson(successes: ArrayLike, total: ArrayLike, level: float = 0.95) -> np.nd
     z2 = float(special.ndtri((1 + level) / 2)) ** 2
     middle = (hits + z2 / 2) / (count + z2)
     half = np.sqrt(z2 * (hits * (count - hits) / np.maximum(count, 1) + z2 / 4)) / (count + z2)
-    return np.stack([np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)], -1)
-    hits = np.asarray(successes, dtype=np.float64)
-    if total == 0:
-        return np.stack([np.zeros_like(hits), np.ones_like(hits)], -1)
-    z2 = float(stats.norm.ppf((1 + level) / 2)) ** 2
-    middle = (hits + z2 / 2) / (total + z2)
-    half = np.sqrt(z2 * (hits * (total - hits) / total + z2 / 4)) / (total + z2)
-    share = hits / total  # rounding may leave it just outside
+    share = np.divide(hits, count, out=middle.copy(), where=count > 0)  # rounding may leave it just outside
     return np.stack([np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)], -1)
 
 

@@ -1,6 +1,5 @@
 """Known figures made again: small networks that know the digits 0 to 4, tried on 5 to 9, noise and negatives."""
 
-TOLERANCE = 0.01
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
