@@ -36,6 +36,8 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     **dict.fromkeys(("calibrations", "drifts"), MACHINE | {"metrics"}),
     "outliers": MACHINE | {"metrics", "detectors", "explainers", "attacks", "models"},
     "audits": MACHINE | LEAVES | ABOVE,
+    "outliers": MACHINE | {"metrics", "detectors", "explainers", "attacks", "models", "datasets"},
+    "audits": MACHINE | LEAVES | {"ratings", "curves", "outliers"},
     "listing": MACHINE | LEAVES | {"outliers"},
     "diagnosis": MACHINE | LEAVES | {"outliers"},
     "plots": CORE,

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from detector_cases import STORED, blobs, fitted, head, reference, rows, view
+from detector_cases import EVERY, STORED, blobs, fitted, head, reference, rows, view
 from scipy.spatial.distance import cdist
 from sklearn.covariance import oas as sklearn_oas
 from sklearn.neighbors import NearestNeighbors
@@ -15,7 +15,8 @@ from xai.core.penultimate import Head
 from xai.detectors import DETECTORS
 from xai.detectors._gaussian import factored, fit_gaussian, oas, whiten
 from xai.detectors._neighbours import distances, most_similar
-from xai.detectors._rows import View, to_unit
+from xai.detectors._reference import Collector
+from xai.detectors._rows import Rows, View, to_unit
 from xai.detectors.fdbd import between
 from xai.detectors.hbos import components
 from xai.errors import RangeError, UnsupportedModelError
@@ -327,3 +328,31 @@ def test_parts_add_up_and_a_label_says_what_is_unusual(name: str) -> None:
     torch.testing.assert_close(sum(held.parts(rows(FRESH)).values()), held.score(rows(FRESH)))  # type: ignore[arg-type]
     assert held.detector.label == name
     assert DETECTORS["knn"](k=7).label == "knn(k=7)"
+
+
+@pytest.mark.slow
+def test_a_million_rows_cost_the_memory_of_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xai.detectors._reference.BANK_BYTES", 4 << 20)
+    width, classes, block = 128, 1000, 10_000
+    seen = View(Head("head", torch.randn(classes, width), torch.zeros(classes)))
+    collector = Collector(seen, classes, EVERY)
+    source = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        features = torch.randn(block, width, generator=source)
+        labels = torch.randint(classes, (block,), generator=source)
+        keys = torch.randint(-(1 << 62), 1 << 62, (block,), generator=source)
+        collector.add(Rows(seen, torch.zeros(block, classes), features), labels, keys)
+    made = collector.reference()
+    assert made.total == 1_000_000
+    assert made.bank is not None
+    assert made.activations is not None
+    assert made.moments is not None
+    assert len(made.bank) == (4 << 20) // (4 * width)
+    assert made.activations.numel() == 4 << 20
+    held = sum(part.numel() for part in (made.moments.sums, made.moments.squares))
+    assert held == classes * width + width**2
+    torch.testing.assert_close(made.moments.covariance(), torch.eye(width).double(), atol=0.01, rtol=0)
+    share = made.bank.numbers.double() / 1_000_000  # a sample of the whole stream
+    assert float(share.mean()) == pytest.approx(0.5, abs=0.02)
+    for name in ("mahalanobis", "rmd", "knn", "vim", "react", "hbos", "fdbd"):
+        assert bool(torch.isfinite(DETECTORS[name]().fit(made).score(rows(torch.randn(5, width), seen))).all())

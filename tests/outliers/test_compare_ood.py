@@ -141,7 +141,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     fit, calibration, inside, foreign = made[:40], made[40:50], made[50:], pictures(9, seed=3)
     with pytest.raises(DataError, match="10 of 10 in pictures are among the fit pictures"):
         compare_ood(net, fit, calibration, fit[:10], foreign, ["msp"])
-    with pytest.raises(DataError, match="'digits' is empty"):
+    with pytest.raises(DataError, match="picture in 'digits', but the data set is empty"):
         compare_ood(net, fit, calibration, inside, {"digits": foreign[:0]}, ["msp"])
     with pytest.raises(InputError, match="among near, far, covariate, but got 'nearby'"):
         compare_ood(net, fit, calibration, inside, {"nearby": {"x": foreign}}, ["msp"])

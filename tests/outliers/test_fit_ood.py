@@ -326,6 +326,25 @@ def test_what_cannot_be_used_is_refused_before_any_work(asked: dict[str, Any], e
         fit_ood(net, *parts(), **asked)
 
 
+def test_a_path_or_a_name_is_loaded(wardrobe: Any) -> None:
+    found = fit_ood(wardrobe.classifier, "example:digits", wardrobe.calibration, "msp")
+    assert len(found.fit_keys) == 1797
+    with pytest.raises(DataError, match="no-such-folder: no such file"):
+        fit_ood(wardrobe.classifier, "no-such-folder", wardrobe.calibration, "msp")
+    with pytest.raises(DataError, match="Expected the calibration data as a data set"):
+        fit_ood(wardrobe.classifier, wardrobe.fit, 3, "msp")
+
+
+def test_labels_of_another_length_are_refused() -> None:
+    fit, calibration = parts()
+
+    class Short:
+        images, labels = fit, torch.zeros(59, dtype=torch.int64)
+
+    with pytest.raises(DataError, match="59 labels for 60 pictures"):
+        fit_ood(GapCnn().eval(), Short, calibration, "mahalanobis")
+
+
 def test_empty_data_is_refused() -> None:
     fit, calibration = parts()
     for pair in ((fit[:0], calibration), (fit, calibration[:0])):

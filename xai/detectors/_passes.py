@@ -139,6 +139,8 @@ def _classes(data: Any) -> Tensor | None:
     if labels is None:
         return None
     found = torch.as_tensor(labels)
+    if len(found) != len(data.images):
+        raise DataError(f"Got {len(found)} labels for {len(data.images)} pictures of the fit data. Give one for each.")
     if found.ndim != 1 or found.is_floating_point() or len(found) == 0 or int(found.min()) < 0:
         raise DataError("Expected labels of the fit data as one class number per picture, 0 or more. Give (N,) int64.")
     return found.long()

@@ -8,6 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from xai.core.images import Picture
+from xai.datasets import load_data
+from xai.errors import DataError
 
 
 def as_many(images: Any) -> tuple[Any, bool]:
@@ -19,6 +21,28 @@ def as_many(images: Any) -> tuple[Any, bool]:
     if isinstance(images, np.ndarray) and images.ndim in (2, 3):
         return [images], True
     return images, False
+
+
+def as_data(data: Any, what: str) -> Any:
+    """Return a data set or a sequence of pictures; a path or an example's name is loaded.
+
+    Raises:
+        DataError: no such data set, no sequence, or nothing in it.
+    """
+    found = load_data(data) if isinstance(data, str | Path) else data
+    images = found.images if hasattr(found, "images") else found
+    if not hasattr(images, "__len__") or not hasattr(images, "__getitem__"):
+        raise DataError(
+            f"Expected {what} as a data set of xai.load_data, or pictures (N, C, H, W), but got {type(data).__name__}."
+        )
+    if len(images) == 0:
+        raise DataError(f"Expected at least one picture in {what}, but the data set is empty.")
+    return found
+
+
+def count_of(data: Any) -> int:
+    """Return the number of pictures."""
+    return len(data.images if hasattr(data, "images") else data)
 
 
 def names_of(images: Any) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ from xai.core.rows import Progress, ShouldStop, reporting
 from xai.core.seeds import check_seed
 from xai.detectors import DETECTORS, Detector, Fitted
 from xai.detectors._passes import Scored, gather, score_pictures
-from xai.errors import DataError, InputError
+from xai.errors import InputError
 from xai.metrics.detection import auroc, detection, holm, paired_test
+from xai.outliers._many import as_data, count_of
 from xai.outliers.comparison import COVARIATE, GROUPS, OODComparison
 from xai.outliers.conformal import check_alpha, guarantee, p_values
 from xai.outliers.fit import check_apart, make_detector
@@ -69,7 +70,8 @@ def compare_ood(
     wanted = _detectors(methods)
     sets = list(_sets(out_data))
     passes = [("fit", fit_data), ("calibration", calibration_data), ("in", in_data), *((s.label, s.data) for s in sets)]
-    sizes = [_count(label, data) for label, data in passes]
+    passes = [(label, as_data(data, repr(label))) for label, data in passes]
+    sizes = [count_of(data) for _, data in passes]
     with reporting(progress, "compare_ood") as report:
         tells = [
             None if report is None else partial(_tell, report, sum(sizes[:k]), sum(sizes)) for k in range(len(sizes))
@@ -128,13 +130,6 @@ def _sets(out_data: Any) -> Iterator[_Set]:
             yield from (_Set(name, str(inner), some) for inner, some in data.items())
         else:
             yield _Set(name if name in GROUPS else "", str(name), data)
-
-
-def _count(label: str, data: Any) -> int:
-    found = len(data.images if hasattr(data, "images") else data)
-    if not found:
-        raise DataError(f"Expected at least one picture in each data set, but {label!r} is empty.")
-    return found
 
 
 def _tell(report: Progress, begun: int, total: int, done: int, _all: int) -> None:

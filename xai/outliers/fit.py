@@ -16,6 +16,7 @@ from xai.detectors import DETECTORS, Detector, Fitted
 from xai.detectors._passes import Scored, gather, score_pictures
 from xai.detectors._reference import Reference
 from xai.errors import DataError, NameLookupError
+from xai.outliers._many import as_data, count_of
 from xai.outliers._neighbours import Neighbours
 from xai.outliers._settings import split_settings
 from xai.outliers.choice import Choice, by_kind, choose
@@ -45,7 +46,8 @@ def fit_ood(
 
     Args:
         model: a classifier or a bare module.
-        fit_data: ordinary pictures, usually those it was trained on; labels are the classes, else what it predicts.
+        fit_data: ordinary pictures, usually those it was trained on; a data set, its path or name, or pictures. Labels
+            are the classes, else what the model predicts.
         calibration_data: other ordinary pictures, drawn as those to come will be, that neither the model nor the
             detector has seen. The guarantee rests on them.
         method: name of a detector, or "auto": tried on shifts of a third of the calibration pictures (at most 400),
@@ -74,7 +76,8 @@ def fit_ood(
     if duplicates not in ("refuse", "drop"):
         raise NameLookupError("way to treat duplicates", duplicates, ("refuse", "drop"))
     classifier, seed, wanted = as_classifier(model), check_seed(seed), _wanted(method, settings)
-    sizes = [_count(fit_data), _count(calibration_data)]
+    fit_data, calibration_data = as_data(fit_data, "the fit data"), as_data(calibration_data, "the calibration data")
+    sizes = [count_of(fit_data), count_of(calibration_data)]
     shifts = len(SHIFTS) * _tried(sizes[1]) if method == AUTO else 0
     with reporting(progress, "fit_ood") as report:
         tell = _Stages(report, sum(sizes) + shifts)
@@ -135,13 +138,6 @@ def _wanted(method: str, settings: dict[str, Any]) -> list[Detector]:
     if settings:
         raise NameLookupError("setting of auto", next(iter(settings)), ())
     return candidates()
-
-
-def _count(data: Any) -> int:
-    found = len(data.images if hasattr(data, "images") else data)
-    if not found:
-        raise DataError("Expected at least one picture to fit on and one to calibrate on, but a data set is empty.")
-    return found
 
 
 def _tried(count: int) -> int:
