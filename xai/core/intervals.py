@@ -14,7 +14,7 @@ def wilson(successes: ArrayLike, total: ArrayLike, level: float = 0.95) -> np.nd
     z2 = float(special.ndtri((1 + level) / 2)) ** 2
     middle = (hits + z2 / 2) / (count + z2)
     half = np.sqrt(z2 * (hits * (count - hits) / np.maximum(count, 1) + z2 / 4)) / (count + z2)
-    share = np.divide(hits, count, out=middle.copy(), where=count > 0)  # rounding may leave it just outside
+    share = np.where(count > 0, hits / np.maximum(count, 1), middle)  # rounding may leave it just outside
     return np.stack([np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)], -1)
 
 
