@@ -9,7 +9,7 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))  # for torchvision beside a CPU build of torch
 
-NAMES = ("startup", "gradcam", "occlusion", "explainers", "attacks", "bounds", "curves", "corruptions", "ood")
+NAMES = ("startup", "gradcam", "occlusion", "explainers", "attacks", "bounds", "curves", "corruptions", "ood", "bias")
 
 
 def main() -> None:
