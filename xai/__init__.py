@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xai.api import Classifier as Classifier
     from xai.api import ConformalPredictor as ConformalPredictor
     from xai.api import CorruptionResult as CorruptionResult
+    from xai.api import DataFaults as DataFaults
     from xai.api import Dataset as Dataset
     from xai.api import DeepDream as DeepDream
     from xai.api import Diagnosis as Diagnosis
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from xai.api import compare_ood as compare_ood
     from xai.api import corrupt as corrupt
     from xai.api import corruption_robustness as corruption_robustness
+    from xai.api import data_faults as data_faults
     from xai.api import deep_dream as deep_dream
     from xai.api import diagnose as diagnose
     from xai.api import drift as drift
@@ -86,6 +88,7 @@ __all__ = [
     "ConformalPredictor",
     "ContractError",
     "CorruptionResult",
+    "DataFaults",
     "Dataset",
     "DeepDream",
     "Diagnosis",
@@ -119,6 +122,7 @@ __all__ = [
     "compare_ood",
     "corrupt",
     "corruption_robustness",
+    "data_faults",
     "deep_dream",
     "diagnose",
     "drift",

@@ -27,7 +27,7 @@ from xai.dreams import DeepDream, Settings, Wish, dream
 from xai.drifts import Drift, drift
 from xai.errors import NameLookupError
 from xai.explainers import EXPLAINERS
-from xai.fairness import BiasResult, SliceResult, bias, bias_of_predictions, slices
+from xai.fairness import BiasResult, DataFaults, SliceResult, bias, bias_of_predictions, data_faults, slices
 from xai.listing import MethodInfo, methods
 from xai.models import ModelInfo, catalogue, load
 from xai.outliers import Judgement, OODAttack, OODComparison, OODDetector, compare_ood, fit_ood
@@ -43,6 +43,7 @@ __all__ = [
     "Classifier",
     "ConformalPredictor",
     "CorruptionResult",
+    "DataFaults",
     "Dataset",
     "DeepDream",
     "Diagnosis",
@@ -73,6 +74,7 @@ __all__ = [
     "compare_ood",
     "corrupt",
     "corruption_robustness",
+    "data_faults",
     "deep_dream",
     "diagnose",
     "drift",
@@ -119,6 +121,7 @@ draw_with(
     slices=_artist("slices", "figure"),
     ood=_artist("ood", "detector"),
     ood_comparison=_artist("ood", "comparison"),
+    faults=_artist("faults", "figure"),
 )
 
 

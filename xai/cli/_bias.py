@@ -1,4 +1,4 @@
-"""`xai bias`."""
+"""`xai bias`: groups, and faults of the data."""
 
 import argparse
 import json
@@ -23,6 +23,8 @@ def add_bias(commands: Any) -> None:
     parser.add_argument("--alpha", type=float, default=0.05, help="chance of any false alarm in the report (0.05)")
     parser.add_argument("--correction", default="holm", help="holm (no false alarm) or bh (few of them)")
     parser.add_argument("--depth", type=int, default=2, help="columns crossed at a time (2); 1 crosses none")
+    parser.add_argument("--faults", action="store_true", help="look for faults of the data instead of comparing groups")
+    parser.add_argument("--train", help="with --faults: what the model learnt from, to find what is in both")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for report, table.csv, groups.csv and a picture per column")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -30,6 +32,10 @@ def add_bias(commands: Any) -> None:
 
 def _bias(options: argparse.Namespace) -> int:
     classifier, data = load_model(options), _data(options)
+    if options.faults:
+        return _faults(options, classifier, data)
+    if options.train is not None:
+        raise xai.InputError("Expected --train together with --faults. Add --faults, or leave --train out.")
     found = xai.bias(
         classifier,
         data,
@@ -48,6 +54,26 @@ def _bias(options: argparse.Namespace) -> int:
         print(json.dumps({"bias": found.to_dict() | {"saved": saved}}, indent=1))
         return PASS
     _show(found, options.out)
+    return PASS
+
+
+def _faults(options: argparse.Namespace, classifier: Any, data: Any) -> int:
+    train = None if options.train is None else xai.load_data(options.train)
+    found = xai.data_faults(classifier, data, train, seed=options.seed, progress=True if sys.stderr.isatty() else None)
+    if options.out is not None:
+        found.save(options.out)
+        found.rows.to_csv(options.out / "faults.csv", index=False)
+        found.plot().savefig(options.out / "faults.png", dpi=150)
+    if options.json:
+        saved = str(options.out) if options.out else None
+        print(json.dumps({"faults": found.to_dict() | {"saved": saved}}, indent=1))
+        return PASS
+    for line in str(found).splitlines():
+        print(one_line(line))
+    for note in found.notes:
+        print(f"  {one_line(note)}")
+    if options.out is not None:
+        print(f"  saved in {options.out}")
     return PASS
 
 

@@ -1,5 +1,7 @@
 """Groups that fare differently, weak slices, faults of the data."""
 
+from xai.fairness.faults import data_faults as data_faults
+from xai.fairness.faults_result import DataFaults as DataFaults
 from xai.fairness.groups import bias as bias
 from xai.fairness.groups import bias_of_predictions as bias_of_predictions
 from xai.fairness.groups_gaps import Gap as Gap

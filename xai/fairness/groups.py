@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.heads import to_probabilities
-from xai.core.labels import check_labels
 from xai.core.records import versions
 from xai.core.rows import Progress, ShouldStop, reporting
 from xai.core.seeds import check_seed
@@ -22,6 +20,7 @@ from xai.fairness.groups_parity import parities
 from xai.fairness.groups_questions import CALIBRATION, CONFIDENCE, METRICS, BiasSettings, answer, ask
 from xai.fairness.groups_result import BiasResult
 from xai.fairness.groups_rows import Rows
+from xai.fairness.groups_truth import truth_of
 
 _MOST_GROUPS = 20  # of a column that is taken when none is named
 Columns = Sequence[str] | Mapping[str, Any] | str | None
@@ -69,7 +68,7 @@ def bias(
     classifier, seed = as_classifier(model), check_seed(seed)
     columns, chosen = _columns(data, groups), _settings(settings)
     outputs = classifier.outputs(data, progress=progress, should_stop=should_stop)
-    truth, notes = _truth(classifier, data, labels, len(outputs))
+    truth, notes = truth_of(classifier, data, labels, len(outputs))
     sure = to_probabilities(outputs.logits, classifier.head).double().amax(1)
     rows = Rows.of(truth, outputs.logits.argmax(1), sure, extra, classifier.labels, METRICS)
     about = {
@@ -203,20 +202,3 @@ def _mapping(groups: Any) -> Mapping[str, Any]:
             'Write {"sex": values}.'
         )
     return {str(name): groups[name] for name in groups.keys()}  # noqa: SIM118 (also a pandas table)
-
-
-def _truth(classifier: Classifier, data: Any, labels: Any, count: int) -> tuple[torch.Tensor, list[str]]:
-    """Return the truth (N,) in the model's order, and what was done about it.
-
-    Raises:
-        InputError: there is none.
-    """
-    if labels is not None:
-        return check_labels(classifier, labels, count), []
-    own, classes = getattr(data, "labels", None), tuple(getattr(data, "classes", ()))
-    if own is None:
-        raise InputError("Expected `labels`, the truth for each picture, but got None. Pass one class per picture.")
-    if classes != classifier.labels and sorted(classes) == sorted(classifier.labels):
-        named = [classes[int(label)] for label in own]
-        return check_labels(classifier, named, count), ["labels were matched to the model's classes by name"]
-    return check_labels(classifier, own, count), []

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from xai.fairness.cube import Cube
-from xai.fairness.groups_gaps import Plain
+from xai.fairness.records import Plain
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """From answered questions to verdicts: gaps, groups, and what parity measures are made of them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -10,23 +10,10 @@ from xai.errors import ContractError
 from xai.fairness.groups_questions import METRICS, BiasSettings, Question
 from xai.fairness.groups_words import NO_EVIDENCE, TOO_SMALL, UNFAIR, distance, label_name, probability, share, title
 from xai.fairness.inference import Outcome, RateTest
+from xai.fairness.records import Plain
 
 _FEW = 3  # groups named in a sentence
 _WORDS = {NO_EVIDENCE: "no evidence that the groups differ", TOO_SMALL: "too few pictures to tell"}
-
-
-class Plain:
-    """To and from JSON."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields, JSON-ready."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}  # type: ignore[call-overload]
-
-    @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
-        """Return what `to_dict` wrote."""
-        known = {f.name: kept[f.name] for f in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xai.fairness.groups_gaps import Plain, outcome_of
+from xai.fairness.groups_gaps import outcome_of
 from xai.fairness.groups_questions import Question
 from xai.fairness.groups_words import NO_EVIDENCE, TOO_SMALL, UNFAIR, label_name
 from xai.fairness.inference import RateTest, gap_interval
+from xai.fairness.records import Plain
 
 _PARTS = {
     "demographic parity": ("selection_rate",),

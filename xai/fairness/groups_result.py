@@ -13,10 +13,11 @@ from xai.core.records import plain, read_record, write_record
 from xai.errors import MissingExtraError, NameLookupError, RecordError
 from xai.fairness.cube import Cube
 from xai.fairness.groups_amplification import Amplification
-from xai.fairness.groups_gaps import Gap, GroupValue, Plain
+from xai.fairness.groups_gaps import Gap, GroupValue
 from xai.fairness.groups_parity import Parity
 from xai.fairness.groups_questions import BiasSettings
 from xai.fairness.groups_words import NO_EVIDENCE, TOO_SMALL, UNFAIR
+from xai.fairness.records import Plain
 
 _KIND = "bias report"
 _PARTS: dict[str, type[Plain]] = {
