@@ -205,12 +205,12 @@ class Scene:
 
     Attributes:
         pictures: the half of the pictures on which cues are chosen.
-        classes: number of classes.
+        names: of the classes.
         explain: maps (n, h, w) of pictures (n, C, h, w) for a class, positive where they speak for it.
     """
 
     pictures: Pictures
-    classes: int
+    names: Sequence[str]
     explain: Explain
 
     @property

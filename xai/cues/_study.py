@@ -61,7 +61,7 @@ class Study:
         return self._result(responses, trials, seen)
 
     def _forms(self) -> list[Form]:
-        scene = Scene(self.chosen, self.classifier.num_classes, self.explaining)
+        scene = Scene(self.chosen, self.classifier.labels, self.explaining)
         found: list[Form] = []
         for kind in self.plan.kinds:
             made = list(kind.forms(scene))

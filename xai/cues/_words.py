@@ -79,34 +79,31 @@ def _confirmed(found: Confirmation | None) -> dict[str, Any]:
 
 
 def _reason(verdict: str, trial: Trial, e: Evidence, found: Confirmation | None, label: str) -> str:
-    form = trial.suspect.form
-    what = f"{form.words} ({form.place}{_share(trial.suspect.strength)})"
-    pull = f"{what} turns {e.attraction:.0%} of the pictures of other classes into {label!r}"
+    form, strength = trial.suspect.form, trial.suspect.strength
+    what = f"{form.words[0].upper()}{form.words[1:]} ({form.place})"
     if verdict in {SHORTCUT, UNCONFIRMED}:
+        dose = "" if strength == 1 else f" at {strength:.0%} of full strength"
         low, high = e.attraction_interval
+        pull = f"{what}{dose} turns {e.attraction:.0%} of the pictures of other classes into {label!r} ({low:.0%} to {high:.0%})"
         control = f"equally large changes turn {e.neutral:.0%} into it and make {e.neutral_flips:.0%} wrong"
-        return "; ".join([f"{pull} ({low:.0%} to {high:.0%})", control, *_leaning(e, label), *_seen(found)])
+        return "; ".join([pull, control, *_leaning(e, label), *_seen(found)])
     wrong, count = _wrong(trial)
     if verdict == FRAGILE:
         worst = wrong.max() / max(1, count)
-        return f"{form.words} ({form.place}) makes up to {worst:.0%} wrong, but not as a shortcut of one class would"
+        return f"{what} makes up to {worst:.0%} wrong, but not as a shortcut of one class does"
     if verdict == NONE:
-        return f"{form.words} ({form.place}) makes {wrong.max()} of {count} wrong at most"
-    return f"{form.words} ({form.place}): {count} right pictures are too few to tell ({wrong.max()} wrong at most)"
-
-
-def _share(strength: float) -> str:
-    return "" if strength == 1 else f", at {strength:.0%} of full strength"
+        return f"{what} makes at most {wrong.max()} of {count} wrong"
+    return f"{what} makes at most {wrong.max()} of {count} wrong: too few pictures to tell"
 
 
 def _leaning(e: Evidence, label: str) -> list[str]:
     if not e.leaning_interval[0] > LEANING:
         return []
-    return [f"with it {e.leaning:.0%} more of {label!r} itself is recognised"]
+    return [f"{e.leaning:.0%} of the pictures of {label!r} are recognised only with it"]
 
 
 def _seen(found: Confirmation | None) -> list[str]:
     if found is None or found.lift is None or found.removed is None:
         return ["it is everywhere, so no explanation can point to it"]
-    told = f"explanations weigh the region {found.lift[0]:.1f} times its area"
-    return [told, f"filling it in takes the class away from {found.removed[0]:.0%}"]
+    told = f"explanations give the region {found.lift[0]:.1f} times its share"
+    return [told, f"filling it in undoes {found.removed[0]:.0%}"]

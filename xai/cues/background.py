@@ -21,11 +21,11 @@ def background(scene: Scene) -> Iterator[Form]:
     if scene.pictures.masks is None:
         return
     grounds = _without_objects(scene.pictures, scene.pictures.masks)
-    for label in range(scene.classes):
+    for label, name in enumerate(scene.names):
         own = scene.answered(label)
         rest = (scene.pictures.said != label).nonzero()[:, 0]
         if len(own) >= _FEWEST and len(rest) >= _FEWEST:
-            words = "background of its pictures behind other objects"
+            words = f"backgrounds of {name!r}"
             donors, others = grounds.take(own), grounds.take(rest)
             yield Donated(
                 "background", f"background, class {label}", "background", words, donors, others, None, target=label

@@ -24,7 +24,8 @@ def shared_region(scene: Scene) -> Iterator[Form]:
     7 x 7 grid are looked at. A cell is shared when the mean lift (share of the map over share of the area) of the
     class's maps is above 1, at 97.5 %, and above that of every other class's maps.
     """
-    lifts = {label: _lifts(scene, label) for label in range(scene.classes) if len(scene.answered(label)) >= _FEWEST}
+    known = [label for label in range(len(scene.names)) if len(scene.answered(label)) >= _FEWEST]
+    lifts = {label: _lifts(scene, label) for label in known}
     means = {label: values.mean(0) for label, values in lifts.items()}
     for label, values in lifts.items():
         others = [mean for other, mean in means.items() if other != label]
@@ -38,7 +39,7 @@ def shared_region(scene: Scene) -> Iterator[Form]:
 
 def _form(scene: Scene, label: int, cells: Tensor, rest: Tensor) -> Form:
     mask = F.interpolate(cells[None, None].float(), scene.size, mode="nearest")[0, 0].bool()
-    words = "what its explanations point to"
+    words = f"what explanations of {scene.names[label]!r} share"
     donors, others = scene.pictures.take(scene.answered(label)), scene.pictures.take(rest)
     return Donated(
         "shared_region", f"shared region, class {label}", _place(cells), words, donors, others, mask, target=label
