@@ -59,7 +59,7 @@ def test_every_method_file_registers_one_method(room):
     registry = getattr(import_module(f"xai.{room}"), METHOD_ROOMS[room])
     public = [path for path in (PACKAGE / room).glob("*.py") if not path.stem.startswith("_")]
     files = [path.stem for path in public if f"{room}/{path.name}" not in NO_METHODS]
-    made = [getattr(registry[name], "forms", registry[name]) for name in registry]  # a cue holds the function of its file
+    made = [getattr(registry[name], "forms", registry[name]) for name in registry]  # a cue holds its function
     registered = [one.__module__.rpartition(".")[2] for one in made]
     assert len(files) > 0
     assert method_faults(files, registered) == []

@@ -84,7 +84,8 @@ def _reason(verdict: str, trial: Trial, e: Evidence, found: Confirmation | None,
     if verdict in {SHORTCUT, UNCONFIRMED}:
         dose = "" if strength == 1 else f" at {strength:.0%} of full strength"
         low, high = e.attraction_interval
-        pull = f"{what}{dose} turns {e.attraction:.0%} of the pictures of other classes into {label!r} ({low:.0%} to {high:.0%})"
+        span = f"({low:.0%} to {high:.0%})"
+        pull = f"{what}{dose} turns {e.attraction:.0%} of the pictures of other classes into {label!r} {span}"
         control = f"equally large changes turn {e.neutral:.0%} into it and make {e.neutral_flips:.0%} wrong"
         return "; ".join([pull, control, *_leaning(e, label), *_seen(found)])
     wrong, count = _wrong(trial)
