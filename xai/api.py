@@ -95,11 +95,13 @@ __all__ = [
 ]
 
 
-def _artist(module: str, function: str) -> Any:
-    """Return a function of `xai.plots` that is imported when it first draws."""
+def _artist(module: str, function: str, *, file: bool = False) -> Any:
+    """Return a function of `xai.plots` that is imported when it first draws; or one for the bytes of its PNG."""
 
     def draw(*arguments: Any, **settings: Any) -> Any:
-        return getattr(import_module(f"xai.plots.{module}"), function)(*arguments, **settings)
+        artist = getattr(import_module(f"xai.plots.{module}"), function)
+        artist = import_module("xai.plots.canvas").png(artist) if file else artist
+        return artist(*arguments, **settings)
 
     return draw
 
@@ -112,6 +114,7 @@ draw_with(
     rating=_artist("rating", "figure"),
     dream=_artist("dream", "figure"),
     robustness=_artist("robustness", "curve"),
+    robustness_png=_artist("robustness", "curve", file=True),
     strip=_artist("robustness", "strip"),
     calibration=_artist("calibration", "figure"),
     prediction_sets=_artist("prediction_sets", "figure"),
@@ -122,6 +125,9 @@ draw_with(
     ood=_artist("ood", "detector"),
     ood_comparison=_artist("ood", "comparison"),
     faults=_artist("faults", "figure"),
+    strip_png=_artist("robustness", "strip", file=True),
+    corruptions=_artist("corruptions", "matrix"),
+    corruptions_png=_artist("corruptions", "matrix", file=True),
 )
 
 

@@ -202,3 +202,14 @@ def test_bad_requests():
         corruption_robustness(classifier, images, labels, NAMES, (0, 1))
     with pytest.raises(RangeError, match="tolerance"):
         critical_severities(classifier, images, labels, "fog", tolerance=0)
+
+
+def test_the_matrix_is_drawn_with_its_intervals():
+    classifier, images, labels = labelled("cnn")
+    found = corruption_robustness(classifier, images, labels, NAMES, (1, 5))
+    axis = found.plot().axes[0]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["contrast", "gaussian noise", "fog"]
+    low, high = found.intervals[2, 1]
+    wanted = f"{100 * found.accuracy[2, 1]:.0f}\n{100 * low:.0f}\N{EN DASH}{100 * high:.0f}"
+    assert next(text.get_text() for text in axis.texts if text.get_position() == (1, 2)) == wanted
+    assert found.png().startswith(b"\x89PNG")

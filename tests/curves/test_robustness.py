@@ -200,12 +200,31 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 
 def test_pictures_are_drawn() -> None:
     curve = curve_of(fragile(), pictures(12))
-    axis = curve.plot().axes[0]
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["unproven", "attacked", "certified"]
-    changed = [k for k in curve.rows.tolist() if float(curve.distance[k]) > 0]
-    assert len(curve.strip(changed[0]).axes) == 2 * (len(EPS) + 1)
+    figure = curve.plot()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["unproven", "attacked", "certified"]
+    assert [line.get_ydata().tolist()[1:] for line in figure.axes[0].lines[:1]] == [(100 * curve.attacked).tolist()]
+    assert len(curve.strip(curve.changed[0]).axes) == 2 * (len(EPS) + 1)
     with pytest.raises(RangeError, match="that an attack changed"):
         curve.strip(99)
+
+
+def test_pictures_as_bytes_leave_no_figure_open() -> None:
+    from matplotlib import pyplot as plt
+
+    curve, before = curve_of(fragile(), pictures(12)), plt.get_fignums()
+    files = [curve.png(), curve.png(strip=True), curve.png(curve.changed[0], strip=True)]
+    assert all(file.startswith(b"\x89PNG") for file in files)
+    assert len(set(files)) >= 2
+    assert plt.get_fignums() == before
+    with pytest.raises(RangeError, match="that an attack changed"):
+        curve.png(99, strip=True)
+
+
+def test_changed_pictures_come_nearest_first() -> None:
+    curve = curve_of(fragile(), pictures(40))
+    distances = [float(curve.distance[k]) for k in curve.changed]
+    assert distances == sorted(distances)
+    assert 0 < distances[0] <= distances[-1] < float("inf")
 
 
 def test_only_what_an_attack_is_counts() -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from xai.core.drawing import draw
 from xai.core.intervals import wilson
 from xai.core.records import read_record, write_record
 from xai.corruptions.mce import IMAGENET_C, CorruptionError, mce
@@ -146,6 +147,14 @@ class CorruptionResult:
             ]
         table = pd.DataFrame(rows, columns=["corruption", "severity", "accuracy", "low", "high"])
         return table.assign(error=1 - table["accuracy"], pictures=len(self))
+
+    def plot(self) -> Any:
+        """Draw accuracy by corruption and severity, with intervals; return the matplotlib figure."""
+        return draw("corruptions", self)
+
+    def png(self) -> bytes:
+        """Return what `plot` draws as the bytes of a PNG file."""
+        return bytes(draw("corruptions_png", self))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the single answers, JSON-ready."""

@@ -188,11 +188,28 @@ class RobustnessCurve:
         Raises:
             RangeError: no counterexample of that picture is known, or it was wrong to begin with.
         """
-        changed = [k for k in self.rows.tolist() if float(self.distance[k]) > 0]
-        chosen = changed[0] if row is None and changed else row
+        return draw("strip", self, self._changed(row))
+
+    def png(self, row: int | None = None, *, strip: bool = False) -> bytes:
+        """Return what `plot` draws, or `strip` of a picture, as the bytes of a PNG file.
+
+        Raises:
+            RangeError: no counterexample of that picture is known, or it was wrong to begin with.
+        """
+        return bytes(draw("strip_png", self, self._changed(row)) if strip else draw("robustness_png", self))
+
+    @property
+    def changed(self) -> list[int]:
+        """Numbers of the pictures that an attack changed, nearest counterexample first."""
+        found = [k for k in self.rows.tolist() if float(self.distance[k]) > 0]
+        return sorted(found, key=lambda k: float(self.distance[k]))
+
+    def _changed(self, row: int | None) -> int:
+        changed = self.changed
+        chosen = min(changed) if row is None and changed else row
         if chosen not in changed:
             raise RangeError(f"Expected a picture that an attack changed, one of {changed[:10]}, but got {row!r}.")
-        return draw("strip", self, chosen)
+        return int(chosen)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pictures, JSON-ready."""

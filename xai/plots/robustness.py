@@ -4,21 +4,22 @@ from typing import Any
 
 import numpy as np
 
+from xai.plots.canvas import sized
+
 ATTACKED, CERTIFIED, GAP = "#b2182b", "#2166ac", "#d9d9d9"
 WORDS = {"verified": CERTIFIED, "violated": ATTACKED, "unproven": "#666666"}
 _MOST = 6  # radii in a strip
 _TIMES = 10
 
 
-def curve(found: Any) -> Any:
+def curve(found: Any, canvas: Any = None) -> Any:
     """Return a matplotlib figure of a robustness curve.
 
     Args:
         found: of `xai.robustness`.
+        canvas: an empty figure; None makes one.
     """
-    from matplotlib import pyplot as plt
-
-    canvas: Any = plt.figure(figsize=(6.4, 4.2), layout="constrained")
+    canvas = sized(canvas, 6.4, 4.2)
     axis = canvas.subplots()
     scale = 255 if found.norm == "linf" else 1
     eps = scale * np.array([0.0, *found.eps])
@@ -35,25 +36,24 @@ def curve(found: Any) -> Any:
     axis.axhline(clean, color="#999999", linewidth=0.8, linestyle=":")
     axis.set(ylim=(0, 102), xlabel=f"eps ({found.norm}{', in 1/255' if scale == 255 else ''})", ylabel="accuracy (%)")
     axis.set_title(f"{found.model['name']}: {len(found)} pictures, 95 % intervals", fontsize=10, parse_math=False)
-    axis.legend(fontsize=9, facecolor="white", framealpha=1, edgecolor="none", loc="lower left")
+    canvas.legend(fontsize=9, loc="outside lower center", ncols=3, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     return canvas
 
 
-def strip(found: Any, row: int) -> Any:
+def strip(found: Any, row: int, canvas: Any = None) -> Any:
     """Return a matplotlib figure of one picture along the radii.
 
     Args:
         found: of `xai.robustness`.
         row: number of a picture with a counterexample.
+        canvas: an empty figure; None makes one.
     """
-    from matplotlib import pyplot as plt
-
     place = found.rows.tolist().index(row)
     clean, changed = (_pixels(part[place]) for part in (found.originals, found.adversarial))
     count = len(found.eps)
     levels = sorted(set(np.linspace(0, count - 1, min(_MOST, count)).round().astype(int).tolist()))
-    canvas: Any = plt.figure(figsize=(1.5 * (len(levels) + 1), 3.6), layout="constrained")
+    canvas = sized(canvas, 1.5 * (len(levels) + 1), 3.6)
     grid = canvas.subplots(2, len(levels) + 1, squeeze=False)
     label, answer = (found.class_names[int(part[row])] for part in (found.labels, found.answers))
     _show(grid[0, 0], clean, f"clean\n{label}", "black")
