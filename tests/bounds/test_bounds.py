@@ -16,7 +16,7 @@ from xai.bounds import Prover, certify, output_bounds
 from xai.bounds.certify import ROUNDING
 from xai.bounds.linear import Region, bounds
 from xai.bounds.smoothing import Noise, lower_share, radius_of
-from xai.errors import NameLookupError, RangeError, ShapeError, UnsupportedModelError
+from xai.errors import NameLookupError, RangeError, ShapeError, Stopped, UnsupportedModelError
 
 REFERENCE = np.load(Path(__file__).parent / "reference_bounds.npz")
 METHODS = ("ibp", "crown_ibp", "crown")
@@ -343,3 +343,20 @@ def test_bounds_of_the_shipped_network() -> None:
     region = Region(images.double(), images.double())
     below, above = bounds(Prover.of(classifier, images).network, region, "ibp")
     torch.testing.assert_close(below, above, rtol=0, atol=1e-9)
+
+
+def test_a_proof_stops_inside_a_single_picture() -> None:
+    classifier, images = xai.load("example:fashion-robust"), xai.load_data("example:fashion-test").images[:1]
+    prover, asked = Prover.of(classifier, images), []
+
+    def should_stop() -> bool:
+        asked.append(True)
+        return len(asked) > 3
+
+    labels = torch.tensor([0])
+    with pytest.raises(Stopped, match="inner numbers of a proof"):
+        prover.margins(images, labels, 2 / 255, should_stop=should_stop)
+    assert len(asked) == 4
+    asked.clear()
+    with pytest.raises(Stopped, match="inner numbers of a proof"):
+        prover.ranges(images - 0.01, images + 0.01, should_stop=should_stop)

@@ -9,7 +9,8 @@ from torch import Tensor
 from xai.bounds._network import Network
 from xai.bounds._ops import Box, Op, total
 from xai.bounds._rows import Field, Rows, add
-from xai.errors import NameLookupError
+from xai.core.rows import ShouldStop
+from xai.errors import NameLookupError, Stopped
 
 METHODS = ("ibp", "crown_ibp", "crown")
 NORMS = ("linf", "l2", "l1")
@@ -49,7 +50,14 @@ class Region:
         return cls(low, high) if norm == "linf" else cls(low, high, images, radius, norm)
 
 
-def bounds(network: Network, region: Region, method: str, spec: Tensor | None = None) -> Box:
+def bounds(
+    network: Network,
+    region: Region,
+    method: str,
+    spec: Tensor | None = None,
+    *,
+    should_stop: ShouldStop | None = None,
+) -> Box:
     """Return lower and upper bounds (n, S) of linear functions of the logits.
 
     Args:
@@ -57,26 +65,31 @@ def bounds(network: Network, region: Region, method: str, spec: Tensor | None = 
         region: where the pictures may be.
         method: "ibp", "crown_ibp" (boxes inside, linear functions for the last layers) or "crown".
         spec: (n, S, K); None takes the logits themselves.
+        should_stop: asked every few milliseconds of the tight boxes of "crown".
 
     Raises:
         NameLookupError: no such method.
+        Stopped: `should_stop()` was true.
     """
     if spec is None:
         spec = torch.eye(network.classes, dtype=torch.float64, device=region.low.device).expand(len(region.low), -1, -1)
-    found = lower_bounds(network, region, method, torch.cat([spec, -spec], 1))
+    found = lower_bounds(network, region, method, torch.cat([spec, -spec], 1), should_stop=should_stop)
     count = spec.shape[1]
     return found[:, :count], -found[:, count:]
 
 
-def lower_bounds(network: Network, region: Region, method: str, spec: Tensor) -> Tensor:
+def lower_bounds(
+    network: Network, region: Region, method: str, spec: Tensor, *, should_stop: ShouldStop | None = None
+) -> Tensor:
     """Return lower bounds (n, S) alone, at half the price; see `bounds`.
 
     Raises:
         NameLookupError: no such method.
+        Stopped: `should_stop()` was true.
     """
     if method not in METHODS:
         raise NameLookupError("method of bounds", method, METHODS)
-    boxes = _Boxes(network, region, tight=method == "crown")
+    boxes = _Boxes(network, region, should_stop, tight=method == "crown")
     rows = Rows(spec.permute(2, 1, 0).contiguous())
     return (boxes.inside(rows) if method == "ibp" else boxes.back(network.last, rows)).T
 
@@ -102,8 +115,8 @@ def _of(table: dict[str, int], network: Network) -> int:
 class _Boxes:
     """The box of every node, found when it is asked for; `tight` ones by linear functions where that can help."""
 
-    def __init__(self, network: Network, region: Region, *, tight: bool) -> None:
-        self.network, self.region, self.tight = network, region, tight
+    def __init__(self, network: Network, region: Region, should_stop: ShouldStop | None, *, tight: bool) -> None:
+        self.network, self.region, self.should_stop, self.tight = network, region, should_stop, tight
         self.found: dict[int, Box] = {0: (region.low, region.high)}
         self.fields: dict[int, Field] = {}
         self.middles: dict[int, Field] = {}
@@ -137,9 +150,15 @@ class _Boxes:
         return low.view_as(box[0]), high.view_as(box[1])
 
     def _blocks(self, node: int, found: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield pictures and places of single outputs, as many at a time as are quick together."""
+        """Yield pictures and places of single outputs, as many at a time as are quick together.
+
+        Raises:
+            Stopped: the caller asks for it.
+        """
         start, peaks, block = 0, self.network.peaks, _of(_BLOCK, self.network)
         while start < len(found):
+            if self.should_stop is not None and self.should_stop():
+                raise Stopped(f"Stopped after {start} of {len(found)} inner numbers of a proof, as asked.")
             step = max(8, block // peaks[node]) if node in peaks else _FIRST
             image, place = found[start : start + step].T.contiguous()
             yield image, place

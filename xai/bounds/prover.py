@@ -64,7 +64,7 @@ class Prover:
             norm: "linf", "l2" or "l1".
             method: "ibp", "crown_ibp" or "crown".
             progress: called with (done, total) pictures.
-            should_stop: asked between chunks.
+            should_stop: asked between chunks, and inside those of "crown".
 
         Returns:
             (n, K) float64 on the network's device, NaN at the true class; as computed, see `verify` for the verdict.
@@ -87,7 +87,7 @@ class Prover:
 
         def bound(start: int, stop: int) -> tuple[Tensor, ...]:
             region = Region.around(images[start:stop], radius[start:stop], norm, clip=self.clip)
-            below = lower_bounds(self.network, region, method, spec[start:stop])
+            below = lower_bounds(self.network, region, method, spec[start:stop], should_stop=should_stop)
             return (below.new_full((stop - start, count), torch.nan).masked_scatter(others[start:stop], below),)
 
         return self._chunked(bound, len(images), progress, should_stop)[0]
@@ -135,7 +135,7 @@ class Prover:
         low, high = (end.to(self.network.device).double() for end in (low, high))
 
         def bound(start: int, stop: int) -> tuple[Tensor, ...]:
-            return bounds(self.network, Region(low[start:stop], high[start:stop]), method)
+            return bounds(self.network, Region(low[start:stop], high[start:stop]), method, should_stop=should_stop)
 
         below, above = self._chunked(bound, len(low), progress, should_stop)
         return below, above

@@ -60,7 +60,7 @@ def robustness(
         eps: increasing radii in the scale of pixels in [0, 1] (8/255, not 8); None takes five usual ones of the norm.
         norm: "linf", "l2" or "l1".
         budget: seconds; what is not decided then stays unproven "for lack of time". None: no limit. One step of an
-            attack or one chunk of proofs may go beyond it, and so may the checks of `trust`.
+            attack or of a proof may go beyond it, and so may the checks of `trust`.
         seed: fixes everything random, per picture.
         attacks: names or attacks with settings, cheapest first; None takes FGSM, PGD (10 steps), APGD-CE, APGD-T and
             Square (1,000 queries). Without "square" one check of `trust` cannot be made.
