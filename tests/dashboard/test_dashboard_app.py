@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+from pages import FASHION, bars, shirt
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -16,7 +17,6 @@ import xai
 from xai.dashboard.work import load_model
 
 APP = Path(__file__).parents[2] / "app.py"
-FASHION = "example:fashion"
 
 
 def opened(**parameters):
@@ -50,16 +50,6 @@ def values(app, k=0):
     data = packed(app)
     flat = np.frombuffer(base64.b64decode(data["panels"][k]["values"]), "<f4")
     return flat.reshape(data["picture"]["height"], data["picture"]["width"])
-
-
-def shirt():
-    """Return the sample that is shown first: a T-shirt."""
-    data = xai.load_data("example:fashion-test")
-    return data.images[int(np.flatnonzero(np.asarray(data.labels) == 0)[0])]
-
-
-def bars(app):
-    return [bar.text for bar in app.get("progress")]
 
 
 def texts(app):
@@ -395,3 +385,11 @@ def test_a_missing_package_gives_a_sentence(monkeypatch):
     app = opened()
     assert "pip install" in app.error[0].value
     assert not app.get("bidi_component")
+
+
+@pytest.mark.parametrize("page", ["stress", "robustness"])
+def test_the_other_pages_are_reached_from_the_first(page):
+    app = opened(model=FASHION)
+    app.switch_page(f"xai/dashboard/app_pages/{page}.py").run()
+    assert not app.exception
+    assert app.header[0].value != "Why this answer?"

@@ -22,9 +22,8 @@ show(pack(np.zeros((1500, 2000, 3), np.uint8), panels, (0, 0, 1500, 2000)), key=
 HOSTILE = """
 from types import SimpleNamespace
 import numpy as np
-from xai.dashboard.controls import choose_classes
+from xai.dashboard.controls import choose_classes, show_prediction
 from xai.dashboard.panels import Panel, pack, show
-from xai.dashboard.results import show_prediction
 from xai.dashboard.work import sentences
 import xai
 evil = "<img src='http://evil.example/a' onerror='alert(1)'>![x](http://evil.example/b.png) :red[$x$]"

@@ -33,10 +33,12 @@ def add_dashboard(commands: Any) -> None:
     parser = command(commands, "dashboard", _dashboard, "open the dashboard in a browser")
     parser.add_argument("--port", type=int)
     parser.add_argument("--model", help="a model to offer first, such as weights.safetensors")
+    parser.add_argument("--data", help="a data set to offer first, such as a folder with one folder per class")
 
 
 def _dashboard(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "xai.dashboard"]
     command += ["--port", str(options.port)] if options.port else []
     command += ["--model", options.model] if options.model else []
+    command += ["--data", options.data] if options.data else []
     return subprocess.run(command, check=False).returncode

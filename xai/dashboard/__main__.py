@@ -13,11 +13,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="xai dashboard", description="Open the dashboard in a browser.")
     parser.add_argument("--port", type=int)
     parser.add_argument("--model", help="a model to offer first, such as torchvision:resnet50")
+    parser.add_argument("--data", help="a data set to offer first, such as a folder with one folder per class")
     parser.add_argument("--public", action="store_true", help="listen on all interfaces (not possible yet)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the server ends, too
     try:
-        return launch(options.port, options.model, public=options.public)
+        return launch(options.port, options.model, options.data, public=options.public)
     except xai.XaiError as error:
         sys.stderr.write(f"xai: {error}\n")
         return 2

@@ -10,7 +10,7 @@ import streamlit as st
 import xai
 from xai.dashboard.jobs import desk
 from xai.dashboard.panels import Panel, pack, shown_pixels
-from xai.dashboard.words import describe_map, safe
+from xai.dashboard.words import correlation, describe_map, safe
 from xai.dashboard.work import Answer
 
 _UNIT = "spread of the maps, each divided by its largest value"
@@ -51,11 +51,16 @@ def _compare(answers: Sequence[Answer], versus: str | None) -> Comparison:
 def _row(answers: Sequence[Answer], agreement: xai.Agreement | None, k: int, versus: str | None) -> list[Panel]:
     """Return the maps of the class with number `k`."""
     label = answers[0].explanation.labels[k] + (f" rather than {versus}" if versus else "")
-    panels = [
-        _panel(answer.question.method.title, label, answer.explanation.heatmaps[k], answer.explanation.unit)
-        for answer in answers
-    ]
-    return panels if agreement is None else [*panels, _panel("Disagreement", label, agreement.disagreements[k], _UNIT)]
+    if agreement is not None:
+        return panels_of(agreement, k, label)
+    return [_panel(a.question.method.title, label, a.explanation.heatmaps[k], a.explanation.unit) for a in answers]
+
+
+def panels_of(agreement: xai.Agreement, k: int, label: str) -> list[Panel]:
+    """Return the compared maps of the class with number `k`, and where they disagree."""
+    named = zip(agreement.names, agreement.explanations, strict=True)
+    panels = [_panel(name, label, explanation.heatmaps[k], explanation.unit) for name, explanation in named]
+    return [*panels, _panel("Disagreement", label, agreement.disagreements[k], _UNIT)]
 
 
 def _panel(title: str, label: str, heatmap: np.ndarray, unit: str) -> Panel:
@@ -70,7 +75,7 @@ def show_agreement(agreement: xai.Agreement) -> None:
     lines = [
         {
             "": name,
-            **{other: f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for other, value in zip(names, row, strict=True)},
+            **{other: correlation(value) for other, value in zip(names, row, strict=True)},
         }
         for name, row in zip(names, agreement.rank_correlation, strict=True)
     ]

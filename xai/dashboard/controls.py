@@ -10,14 +10,39 @@ import streamlit as st
 import xai
 from xai.dashboard.jobs import desk, result_of
 from xai.dashboard.pictures import Picture, from_file, from_path, garments
-from xai.dashboard.words import cost, describe_method, safe
-from xai.dashboard.work import Model, load_model, model_names, sentences, to_try
+from xai.dashboard.words import cost, describe_method, percent, safe
+from xai.dashboard.work import Model, load_model, model_names, predicted, sentences, to_try
 
 TYPES = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"]
 MEGABYTES = 20
 MOST_CLASSES, MOST_METHODS = 3, 6  # so that the maps of all fit on a page, and through the wire
 _SCORES = {"logit": "logit", "probability": "probability", "margin": "margin over the next class"}
 _ACROSS = 3
+
+
+def choose_case() -> tuple[Model, Picture, xai.Prediction]:
+    """Let the user choose a model and a picture, and show what the one says of the other."""
+    uploaded = upload_picture()
+    samples = st.container()
+    model = choose_model()
+    with samples:
+        picture = uploaded or choose_sample(model)
+    with sentences(), st.spinner("Looking at the picture …"):
+        prediction = predicted(model, picture)
+    show_prediction(prediction)
+    return model, picture, prediction
+
+
+def show_prediction(prediction: xai.Prediction) -> None:
+    """Show the five most probable classes as bars."""
+    st.markdown("**What the network sees**")
+    show_bars(prediction.top(5))
+
+
+def show_bars(top: Sequence[tuple[str, float]]) -> None:
+    """Show classes with their probabilities as bars."""
+    for label, share in top:
+        st.progress(min(1.0, max(0.0, share)), text=f"{safe(label, 60)} · {percent(share)}")
 
 
 def choose_model() -> Model:
@@ -52,7 +77,7 @@ def _pick(key: str, names: list[str]) -> str:
     return chosen or names[0]
 
 
-def _names(prediction: xai.Prediction) -> dict[int, str]:
+def class_names(prediction: xai.Prediction) -> dict[int, str]:
     """Return what classes are called, each in its own way."""
     times = Counter(prediction.labels)
     return {k: label if times[label] == 1 else f"{label} ({k})" for k, label in enumerate(prediction.labels)}
@@ -60,7 +85,7 @@ def _names(prediction: xai.Prediction) -> dict[int, str]:
 
 def choose_classes(prediction: xai.Prediction) -> tuple[int, ...]:
     """Let the user choose classes to explain, one map each; none stands for the predicted one."""
-    names = _names(prediction)
+    names = class_names(prediction)
     chosen: list[int] = st.multiselect(
         "Why this class?",
         list(names),
@@ -90,7 +115,7 @@ def choose_score() -> str:
 
 def choose_versus(prediction: xai.Prediction, targets: Sequence[int], score: str) -> int | None:
     """Let the user choose a class to explain against; None for no other."""
-    names, asked = _names(prediction), set(targets or [prediction.index])
+    names, asked = class_names(prediction), set(targets or [prediction.index])
     chosen: int | None = st.selectbox(
         "rather than",
         [None, *(k for k in names if k not in asked)],

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,16 +15,23 @@ import xai
 _MOMENT = (1980, 1, 1, 0, 0, 0)  # the same result gives the same bytes
 
 
+class Kept(Protocol):
+    """A result that is saved as a folder."""
+
+    def save(self, path: Path, /) -> Any:
+        """Write it; return the folder."""
+
+
 def picture_png(explanation: xai.Explanation) -> bytes:
     """Return picture, map and overlay as a PNG."""
     with tempfile.TemporaryDirectory() as folder:
         return explanation.save(Path(folder) / "explanation.png").read_bytes()
 
 
-def whole_zip(explanation: xai.Explanation) -> bytes:
-    """Return the folder that `Explanation.load` reads, as a zip."""
+def whole_zip(result: Kept) -> bytes:
+    """Return the folder that `load` of the result's class reads, as a zip."""
     with _zipped() as (stream, archive, folder):
-        _add(archive, explanation.save(folder / "explanation"), "")
+        _add(archive, result.save(folder / "result"), "")
     return stream.getvalue()
 
 

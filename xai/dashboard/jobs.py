@@ -5,9 +5,10 @@ a place where "Stop", or any other choice on the page, takes effect; what was bo
 the way out. Nothing goes on when a browser is closed.
 """
 
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import streamlit as st
@@ -20,6 +21,7 @@ Report = Callable[[int, int], None]
 _MOST_BYTES = 512 * 2**20
 _QUICK = 8  # rows
 _FEWEST = 12  # results that are kept however large they are, so that those on the page fit
+_PULSE = 0.3  # seconds between two looks at whether the page wants a job to stop
 
 
 @dataclass(eq=False)
@@ -105,6 +107,23 @@ def result_of(job: Job) -> Any | None:
     return found
 
 
+def asked_for(job: Job, label: str, tip: str, *, first: bool = False) -> bool:
+    """Say whether a job was asked for; while it is not done, show the button that does: `first` of its page or not."""
+    wanted = job.key in desk().wanted
+    if not wanted or desk().find(job.key) is None:
+        job.slot.button(
+            label,
+            key=f"ask {job.key}",
+            on_click=desk().want,
+            args=(job.key,),
+            disabled=wanted,  # not taken away before there is a result: what is below it would jump, "Stop" as well
+            help=tip,
+            icon=":material/play_arrow:",
+            type="primary" if first else "secondary",
+        )
+    return wanted
+
+
 def run_next(jobs: Sequence[Job]) -> None:
     """Do the shortest job that is still open, then run the page again with its result."""
     open_jobs = [job for job in jobs if desk().find(job.key) is None and job.key not in desk().stopped]
@@ -114,6 +133,33 @@ def run_next(jobs: Sequence[Job]) -> None:
     if open_jobs:
         _run(open_jobs[0])
         st.rerun()
+
+
+def watched(report: Report | None) -> dict[str, Any]:
+    """Return `progress` and a `should_stop` that draws, too, for work that asks more often than it reports."""
+    if report is None:
+        return {}
+    seen = {"at": time.monotonic(), "done": 0, "total": 1}
+
+    def progress(done: int, total: int) -> None:
+        seen.update(at=time.monotonic(), done=done, total=total)
+        report(done, total)
+
+    def should_stop() -> bool:
+        if time.monotonic() - seen["at"] > _PULSE:
+            progress(int(seen["done"]), int(seen["total"]))
+        return False
+
+    return {"progress": progress, "should_stop": should_stop}
+
+
+def parts(report: Report | None, count: int) -> list[Report | None]:
+    """Return what reports the progress of each of `count` equal parts as that of the whole."""
+
+    def part(k: int) -> Report | None:
+        return None if report is None else lambda done, total: report(k * total + done, count * total)
+
+    return [part(k) for k in range(count)]
 
 
 def _run(job: Job) -> None:
@@ -154,8 +200,14 @@ def _offer_again(job: Job) -> None:
 
 
 def _bytes(value: Any) -> int:
-    """Return about how much memory a result takes."""
-    if not isinstance(value, xai.Explanation):
-        return 0
-    maps = sum(4 * picture.shape[0] * picture.shape[1] for picture in value.pictures)
-    return int(maps + value.pictures[0].nbytes + value.attribution.nbytes)
+    """Return about how much memory a result takes: arrays, tensors, texts, and the maps that an explanation makes."""
+    if isinstance(value, xai.Explanation):
+        maps = sum(4 * picture.shape[0] * picture.shape[1] for picture in value.pictures)
+        return int(maps + value.pictures[0].nbytes + value.attribution.nbytes)
+    if is_dataclass(value):
+        return sum(_bytes(getattr(value, f.name)) for f in fields(value))
+    if isinstance(value, Mapping):
+        return sum(map(_bytes, value.values()))
+    if isinstance(value, tuple | list):
+        return sum(map(_bytes, value))
+    return len(value) if isinstance(value, str) else int(getattr(value, "nbytes", 0))

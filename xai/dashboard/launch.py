@@ -10,6 +10,7 @@ from pathlib import Path
 import xai
 
 MODEL_VARIABLE = "XAI_DASHBOARD_MODEL"
+DATA_VARIABLE = "XAI_DASHBOARD_DATA"
 ENTRY = Path(__file__).with_name("entry.py")
 FLAGS: Mapping[str, object] = {
     "server.address": "127.0.0.1",
@@ -21,6 +22,7 @@ FLAGS: Mapping[str, object] = {
     "server.fileWatcherType": "none",
     "server.showEmailPrompt": False,
     "browser.gatherUsageStats": False,
+    "global.disableWidgetStateDuplicationWarning": True,  # a link is meant to win over the default
     "client.showErrorDetails": "none",
     "client.toolbarMode": "viewer",
     "theme.light.primaryColor": "#1d5fbf",  # away from the colours of the maps
@@ -43,12 +45,13 @@ def command(port: int | None, *, headless: bool) -> list[str]:
     return [sys.executable, "-m", "streamlit", "run", str(ENTRY), *flags]
 
 
-def launch(port: int | None = None, model: str | None = None, *, public: bool = False) -> int:
+def launch(port: int | None = None, model: str | None = None, data: str | None = None, *, public: bool = False) -> int:
     """Open the dashboard and stay until it is closed.
 
     Args:
         port: where it listens on 127.0.0.1; None takes the first free one from 8501 on.
         model: a specification for `xai.load` that is offered first.
+        data: a data set for `xai.load_data` that is offered first, where its classes are the model's.
         public: not possible yet: there is no sign-in.
 
     Returns:
@@ -63,7 +66,8 @@ def launch(port: int | None = None, model: str | None = None, *, public: bool = 
         )
     if find_spec("streamlit") is None:
         raise xai.XaiError("The dashboard needs an optional package: pip install 'xai-toolkit[app]'")
-    environment = os.environ | ({MODEL_VARIABLE: model} if model else {})
+    chosen = {MODEL_VARIABLE: model, DATA_VARIABLE: data}
+    environment = os.environ | {name: value for name, value in chosen.items() if value}
     with subprocess.Popen(command(port, headless=not sys.stdout.isatty()), env=environment) as server:
         try:
             return server.wait()

@@ -14,17 +14,20 @@ class _Entry(NamedTuple):
     file: str
     title: str
     icon: str
+    tip: str
 
 
 PAGES = [
-    _Entry("explain.py", "Explain", ":material/center_focus_strong:"),
+    _Entry("explain.py", "Explain", ":material/center_focus_strong:", "Why this answer? Maps over one picture"),
+    _Entry("stress.py", "Stress", ":material/tune:", "One picture made worse, or attacked"),
+    _Entry("robustness.py", "Robustness", ":material/shield:", "A data set under attack, proofs, corruptions"),
 ]
 
 
 def run() -> None:
     """Show the page that was asked for; the first one by default."""
     st.set_page_config(page_title="xai", page_icon=_icon(), layout="wide")
-    pages = [st.Page(_FOLDER / p.file, title=p.title, icon=p.icon, default=p is PAGES[0]) for p in PAGES]
+    pages = [st.Page(_FOLDER / p.file, title=p.title, icon=p.icon, help=p.tip, default=p is PAGES[0]) for p in PAGES]
     st.navigation(pages, position="top").run()
 
 

@@ -8,6 +8,16 @@ import numpy as np
 
 _ESCAPES = {ord(c): f"\\{c}" for c in r"\`*_{}[]()<>#|~$:&!"}
 _LINK = re.compile(r"(https?:|www|@)(?=\S)", re.IGNORECASE)
+NORMS = {"linf": "l-inf", "l2": "l2", "l1": "l1"}
+ABOUT_NORMS = (
+    "How the size of a change is measured: l-inf is the largest change of a pixel, l2 the square root of the sum of "
+    "squares, l1 the sum of all changes. Pixels lie between 0 and 1."
+)
+_SIZES = {
+    "linf": "no pixel changes by more than {}",
+    "l2": "the l2 length of the change is {}",
+    "l1": "all changes sum to {}",
+}
 _ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
 
 
@@ -37,6 +47,26 @@ def percent(share: float) -> str:
     if share > 0.999:
         return ">99.9 %"
     return f"{100 * share:.1f} %" if share < 0.1 or share > 0.99 else f"{100 * share:.0f} %"
+
+
+def correlation(value: float) -> str:
+    """Return a correlation with a true minus sign."""
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(share: float, low: float, high: float) -> str:
+    """Return a share with its interval: "84 % (72\N{EN DASH}92 %)"."""
+    return f"{percent(share)} ({100 * low:.0f}\N{EN DASH}{100 * high:.0f} %)"
+
+
+def radius(eps: float, norm: str) -> str:
+    """Return a radius as people write it: "8/255" for l-inf, else "0.5"."""
+    return f"{255 * eps:.3g}/255" if norm == "linf" else f"{eps:.3g}"
+
+
+def size_of_change(distance: float, norm: str) -> str:
+    """Say how large a change is: "no pixel changes by more than 8/255"."""
+    return _SIZES[norm].format(radius(distance, norm))
 
 
 def describe_map(title: str, label: str, values: np.ndarray) -> str:
@@ -106,20 +136,29 @@ def figures(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g}".replace("-", "\N{MINUS SIGN}") for name, value in values.items())
 
 
-def call_for(method: str, target: str | int | list[str | int] | None, seed: int, extras: Mapping[str, Any]) -> str:
-    """Return the call of `xai.explain` that explains `image` with `clf`.
+def call_for(
+    method: str,
+    target: str | int | list[str | int] | None,
+    seed: int,
+    extras: Mapping[str, Any],
+    verb: str = "explain",
+    *more: str,
+) -> str:
+    """Return the call of `xai.explain`, or of another verb like it, that explains `image` with `clf`.
 
     Args:
         method: registered name.
         target: class name or index, several of them, or None for the predicted one.
         seed: fixes everything random.
         extras: other arguments by name, those that are not the default.
+        verb: of xai.
+        more: arguments of that verb, as text.
     """
-    arguments = [f"method={method!r}"]
+    arguments = [f"method={method!r}", *more]
     arguments += [] if target is None else [f"target={target!r}"]
     arguments += [] if seed == 0 else [f"seed={seed}"]
     arguments += [f"{name}={value!r}" for name, value in extras.items()]
-    return f"xai.explain(clf, image, {', '.join(arguments)})"
+    return f"xai.{verb}(clf, image, {', '.join(arguments)})"
 
 
 def code_for(model: str, picture: str, calls: Sequence[str]) -> str:
@@ -130,14 +169,18 @@ def code_for(model: str, picture: str, calls: Sequence[str]) -> str:
         picture: an expression for the picture, such as `'photo.jpg'`.
         calls: of `call_for`, one or more.
     """
-    first = ["import xai", "", f"clf = xai.load({model!r})", f"image = {picture}"]
     if len(calls) == 1:
         last = [f"e = {calls[0]}", "e.save('explanation.png')"]
     else:
         inner = [f"    {call}," for call in calls]
         last = ["explanations = [", *inner, "]", "together = xai.agreement(explanations)", "print(together.table)"]
         last += ["together.save('side_by_side.png')"]
-    return "\n".join([*first, *last, ""])
+    return script(model, f"image = {picture}", *last)
+
+
+def script(model: str, *lines: str) -> str:
+    """Return a script that loads a model as `clf` and goes on with `lines`."""
+    return "\n".join(["import xai", "", f"clf = xai.load({model!r})", *lines, ""])
 
 
 def file_stem(*parts: str) -> str:

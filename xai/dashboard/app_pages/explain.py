@@ -5,32 +5,24 @@ import streamlit as st
 from xai.dashboard.comparison import compare, show_agreement
 from xai.dashboard.controls import (
     advise,
+    choose_case,
     choose_classes,
     choose_methods,
-    choose_model,
-    choose_sample,
     choose_score,
     choose_settings,
     choose_versus,
-    upload_picture,
 )
 from xai.dashboard.jobs import result_of, run_next
 from xai.dashboard.panels import show
-from xai.dashboard.results import show_answers, show_code, show_model, show_prediction, show_together
-from xai.dashboard.work import Answer, Question, predicted, sentences, to_explain
+from xai.dashboard.results import show_answers, show_model, show_together
+from xai.dashboard.script import show_code
+from xai.dashboard.work import Answer, Question, to_explain
 
 st.header("Why this answer?", anchor=False)
 left, right = st.columns([1, 2.4], gap="medium")
 
 with left:
-    uploaded = upload_picture()
-    samples = st.container()
-    model = choose_model()
-    with samples:
-        picture = uploaded or choose_sample(model)
-    with sentences(), st.spinner("Looking at the picture …"):
-        prediction = predicted(model, picture)
-    show_prediction(prediction)
+    model, picture, prediction = choose_case()
 
 with right:
     first, second, third = st.columns([1.6, 1.2, 1])

@@ -1,0 +1,55 @@
+"""Helpers of the tests that open one page without a browser."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from streamlit.testing.v1 import AppTest
+
+import xai
+
+FASHION = "example:fashion"
+PAGES = Path(xai.__file__).parent / "dashboard" / "app_pages"
+
+
+def opened(page, **parameters):
+    """Return a page as a link with these parameters opens it."""
+    app = AppTest.from_file(str(PAGES / f"{page}.py"), default_timeout=60)
+    for name, value in parameters.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def shirt():
+    """Return the sample that is shown first: a T-shirt."""
+    data = xai.load_data("example:fashion-test")
+    return data.images[int(np.flatnonzero(np.asarray(data.labels) == 0)[0])]
+
+
+def bars(app):
+    return [bar.text for bar in app.get("progress")]
+
+
+def captions(app):
+    """Return what stands below the pictures; each picture has words for those who cannot see it."""
+    pictures = [image for shown in app.get("image") for image in shown.proto.imgs]
+    assert all(image.alt for image in pictures)
+    return [image.caption for image in pictures]
+
+
+def script_of(app):
+    """Return the code to copy, the last one of the page."""
+    return app.code[-1].value
+
+
+def run_code(text, folder):
+    """Run code as a user would; return the last line that it prints."""
+    found = os.environ | {"PYTHONPATH": str(Path(xai.__file__).parents[1])}
+    run = subprocess.run(
+        [sys.executable, "-c", text], cwd=folder, env=found, check=True, timeout=60, capture_output=True, text=True
+    )
+    return run.stdout.strip().splitlines()[-1]

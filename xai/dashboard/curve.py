@@ -1,0 +1,110 @@
+"""The page "Robustness", attacks and proofs: robust accuracy of a data set over radii."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+import xai
+from xai.dashboard.charts import draw, robust_accuracy
+from xai.dashboard.evidence import pick, show_evidence
+from xai.dashboard.files import whole_zip
+from xai.dashboard.jobs import Job, asked_for, result_of
+from xai.dashboard.results import offer
+from xai.dashboard.script import show_script
+from xai.dashboard.sets import Sample, to_curve
+from xai.dashboard.trust import show_trust
+from xai.dashboard.words import ABOUT_NORMS, NORMS, file_stem, interval, radius, safe
+from xai.dashboard.work import Model, sentences
+
+_RADII = {
+    "linf": "1/255, 2/255, 4/255, 8/255, 16/255",
+    "l2": "0.1, 0.25, 0.5, 1, 2",
+    "l1": "1, 3, 6, 12, 24",
+}
+
+
+def measure_curve(model: Model, sample: Sample) -> list[Job]:
+    """Let the user measure robust accuracy over radii; return what is still to be done."""
+    first, second, third = st.columns([1, 2, 1])
+    norm = first.selectbox(
+        "Norm", list(NORMS), format_func=NORMS.__getitem__, key="curve_norm", help=ABOUT_NORMS, bind="query-params"
+    )
+    text = second.text_input("Radii", _RADII[norm], key=f"radii_{norm}", bind="query-params")
+    budget = int(third.number_input("Budget (seconds)", 5, 36_000, 60, 30, key="budget", bind="query-params"))
+    with sentences():
+        asked = {"eps": radii(text), "norm": norm, "budget": budget}
+    job = to_curve(model, sample, asked, st.container())
+    tip = f"Up to {budget} seconds, and the checks of the evaluation after that"
+    if not asked_for(job, "Measure the robust accuracy", tip, first=True):
+        return []
+    found = result_of(job)
+    if found is not None:
+        _show(model, sample, found, asked)
+    return [job]
+
+
+def radii(text: str) -> tuple[float, ...]:
+    """Return numbers written as "1/255, 0.03".
+
+    Raises:
+        InputError: something else.
+    """
+    try:
+        parts = [part.partition("/") for part in text.replace(";", ",").split(",") if part.strip()]
+        return tuple(float(top) / float(bottom or 1) for top, _, bottom in parts)
+    except (ValueError, ZeroDivisionError):
+        raise xai.InputError(f"Expected radii such as 1/255, 8/255 or 0.03, but got {text!r}.") from None
+
+
+def _show(model: Model, sample: Sample, found: xai.RobustnessCurve, asked: Mapping[str, Any]) -> None:
+    if found.trust is not None:
+        show_trust(found.trust)
+    said = _said(found)
+    st.markdown(said)
+    draw(robust_accuracy(found), "curve", said, pick)
+    st.caption("Bars: 95 % intervals over the draw of pictures. Click a point to see its pictures.")
+    if found.notes:
+        st.caption("\n".join(f"- {safe(note)}" for note in found.notes))
+    show_evidence(sample, found)
+    _downloads(found)
+    eps = ", ".join(f"{255 * e:g} / 255" if found.norm == "linf" else f"{e:g}" for e in found.eps)
+    settings = f"eps=[{eps}], norm={found.norm!r}, budget={asked['budget']}"
+    show_script(
+        model,
+        f"data = {sample.code}",
+        f"curve = xai.robustness(clf, data{sample.code_of_truth(model)}, {settings})",
+        "print(curve.table, curve.trust)",
+        "curve.plot()",
+    )
+
+
+def _said(found: xai.RobustnessCurve) -> str:
+    """Say the end of the curve in a sentence."""
+    spans, last = found.intervals, radius(found.eps[-1], found.norm)
+    clean, attacked, certified = (
+        interval(float(share), *map(float, span))
+        for share, span in (
+            (found.clean, spans["clean"]),
+            (found.attacked[-1], spans["attacked"][-1]),
+            (found.certified[-1], spans["certified"][-1]),
+        )
+    )
+    return (
+        f"{clean} of {len(found)} pictures are right without any change. At {last}, attacks leave {attacked} and "
+        f"proofs guarantee {certified}; the truth lies between."
+    )
+
+
+def _downloads(found: xai.RobustnessCurve) -> None:
+    stem = file_stem(str(found.model["name"]), "robustness", found.norm)
+    with st.container(horizontal=True):
+        offer("Picture (.png)", found.png, f"{stem}.png", "image/png", "curve_png", "The curve with its gap")
+        offer("Table (.csv)", lambda: _csv(found.table), f"{stem}.csv", "text/csv", "curve_csv", "A line per radius")
+        tip = "A folder that xai.RobustnessCurve.load reads back, counterexamples included"
+        offer("Everything (.zip)", lambda: whole_zip(found), f"{stem}.zip", "application/zip", "curve_zip", tip)
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False).encode()

@@ -1,0 +1,113 @@
+"""The same map with several fills for what is hidden: a claim that holds for one of them only is no claim."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+import xai
+from xai.dashboard.comparison import Comparison, panels_of
+from xai.dashboard.jobs import Job, Report, asked_for, result_of, watched
+from xai.dashboard.panels import pack, show
+from xai.dashboard.pictures import Picture
+from xai.dashboard.script import call_of, show_script
+from xai.dashboard.words import correlation, safe
+from xai.dashboard.work import Answer, Model, Question
+
+_FILLS = {"baseline": ("mean", "zero", "blur", "inpaint", "noise"), "fill": ("mean", "zero", "blur", "noise")}
+
+
+def show_fills(model: Model, picture: Picture, answer: Answer) -> Job | None:
+    """Show a map with several fills, or a button that asks for it; return the job when it was asked for.
+
+    Nothing is shown for methods that hide no pixels.
+    """
+    question = answer.question
+    fills = _fills_of(question.method)
+    if not fills:
+        return None
+    if question.versus is not None or question.score != "logit":
+        st.caption("Fills can be compared for the logit of a class, not against another class.")
+        return None
+    job = to_compare(model, picture, answer, fills, st.container())
+    tip = f"Explains with {len(fills)} fills for what is hidden: {', '.join(fills)}. About {job.rows} rows."
+    if not asked_for(job, "Does the fill matter?", tip):
+        return None
+    found = result_of(job)
+    if found is not None and found.agreement is not None:
+        _show(found, found.agreement, question)
+        call = call_of(model, question, "compare_baselines", f"baselines={fills!r}")
+        show_script(model, f"image = {picture.code}", f"together = {call}", "print(together.table)", "together.plot()")
+    return job
+
+
+def _fills_of(method: xai.MethodInfo) -> tuple[str, ...]:
+    """Return the fills to compare; none where no pixels are hidden: paths of gradients have baselines, too."""
+    knob = next((name for name in _FILLS if name in method.settings), None)
+    return () if knob is None or "gradients" in method.needs else _FILLS[knob]
+
+
+def to_compare(model: Model, picture: Picture, answer: Answer, fills: tuple[str, ...], slot: Any) -> Job:
+    """Return the job whose result is the comparison of the fills."""
+    method = answer.question.method
+    ask = partial(_compare, model, picture, answer.question, fills)
+    rows = len(fills) * (method.forward + method.backward)
+    return Job(("fills", *answer.key), f"{method.title} with {len(fills)} fills", ask, slot, rows)
+
+
+def _compare(
+    model: Model, picture: Picture, question: Question, fills: tuple[str, ...], report: Report | None
+) -> Comparison:
+    with model.lock:
+        agreement = xai.compare_baselines(
+            model.classifier,
+            picture.open(),
+            question.method.name,
+            fills,
+            question.target,
+            question.seed,
+            **watched(in_turn(report, len(fills))),
+            **question.settings,
+        )
+    first = agreement.explanations[0]
+    panels = [panel for k in range(len(first)) for panel in panels_of(agreement, k, first.labels[k])]
+    return Comparison(pack(first.pictures[0], panels, first.geometries[0].seen), agreement)
+
+
+def in_turn(report: Report | None, count: int) -> Report | None:
+    """Return what takes reports that begin anew for each of `count` parts, and reports the whole."""
+    if report is None:
+        return None
+    tell: Callable[[int, int], None] = report
+    seen = {"part": 0, "done": 0}
+
+    def part(done: int, total: int) -> None:
+        seen["part"] += done < seen["done"]
+        seen["done"] = done
+        tell(min(seen["part"], count - 1) * total + done, count * total)
+
+    return part
+
+
+def _show(found: Comparison, agreement: xai.Agreement, question: Question) -> None:
+    st.markdown("**The same map with other fills**")
+    show(found.packed, key=f"fills {question.method.name}")
+    st.markdown(describe_fills(agreement))
+    with st.expander("Rank correlation of every two fills", icon=":material/table:"):
+        st.dataframe(agreement.table.round(2), alt="Rank correlation of the maps with every two fills")
+
+
+def describe_fills(agreement: xai.Agreement) -> str:
+    """Say between which fills the maps differ most, and by how much."""
+    count = len(agreement.names)
+    pairs = [(float(agreement.rank_correlation[i, j]), i, j) for i in range(count) for j in range(i)]
+    lowest, i, j = min(pairs)
+    mean = float(np.mean([value for value, _, _ in pairs]))
+    first, second = (safe(agreement.names[k]) for k in (j, i))
+    return (
+        f"The maps differ most between **{first}** and **{second}**: rank correlation {correlation(lowest)}, and "
+        f"{100 * agreement.overlap[i, j]:.0f} % of their best tenths of places in common; {correlation(mean)} on "
+        "average over all pairs. What only one fill shows says more about the fill than about the network."
+    )
