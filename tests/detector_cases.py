@@ -13,9 +13,9 @@ STORED = [name for name in DETECTORS if "gradients" not in DETECTORS[name].needs
 
 
 def blobs(count: int = 400, classes: int = 4, width: int = 12, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return non-negative features (n, d) of classes with means of their own, and their labels; correlated."""
+    """Return correlated non-negative features (n, d) of classes of unequal size, and their labels."""
     source = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % classes
+    labels = (torch.arange(count) % (classes + 2)) % classes
     centres = 3 * torch.rand(classes, width, generator=torch.Generator().manual_seed(99))
     mix = torch.randn(width, width, generator=torch.Generator().manual_seed(98)) / width**0.5
     return (centres[labels] + torch.randn(count, width, generator=source) @ mix).relu(), labels

@@ -1,7 +1,9 @@
-"""Chromium, and pages that must not complain."""
+"""Chromium, the dashboard's server, and pages that must not complain."""
+
+import sys
 
 import pytest
-from chromium import FLAGS, HEIGHT, WAIT
+from chromium import FLAGS, HEIGHT, WAIT, free_port, get, served
 
 
 @pytest.fixture(scope="module")
@@ -11,6 +13,17 @@ def browser(browser_path):
         running = driver.chromium.launch(executable_path=browser_path, args=FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Start the dashboard as `xai dashboard` does."""
+    port = free_port()
+    line = [sys.executable, "-m", "xai.dashboard", "--port", str(port)]
+    with served(line, port, tmp_path_factory.mktemp("server")) as address:
+        yield address
+    with pytest.raises(OSError, match="refused"):  # the server ended with its parent
+        get(f"{address}/_stcore/health")
 
 
 @pytest.fixture

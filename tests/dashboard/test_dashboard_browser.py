@@ -2,29 +2,17 @@
 
 import http.client
 import re
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 import skimage.data
-from chromium import WAIT, canvas_of, free_port, get, pixels, read, served, slide
+from chromium import WAIT, canvas_of, pixels, read, slide
 from PIL import Image
 
 import xai
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """Start the dashboard as `xai dashboard` does."""
-    port = free_port()
-    line = [sys.executable, "-m", "xai.dashboard", "--port", str(port)]
-    with served(line, port, tmp_path_factory.mktemp("server")) as address:
-        yield address
-    with pytest.raises(OSError, match="refused"):  # the server ended with its parent
-        get(f"{address}/_stcore/health")
 
 
 @pytest.fixture(scope="module")

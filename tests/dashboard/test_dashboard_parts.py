@@ -248,6 +248,31 @@ def test_it_does_not_open_to_others():
         launch(public=True)
 
 
+def test_model_and_data_reach_the_server(monkeypatch):
+    seen = {}
+
+    class Server:
+        def __init__(self, line, env):
+            seen.update(env)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def wait(self):
+            return 0
+
+        def terminate(self):
+            pass
+
+    monkeypatch.setattr("xai.dashboard.launch.subprocess.Popen", Server)
+    assert launch(None, "weights.safetensors", "pictures/") == 0
+    assert seen["XAI_DASHBOARD_MODEL"] == "weights.safetensors"
+    assert seen["XAI_DASHBOARD_DATA"] == "pictures/"
+
+
 @pytest.mark.parametrize("port", [0, -1, 70_000])
 def test_impossible_ports_are_refused(port):
     with pytest.raises(xai.XaiError, match="port from 1 to 65535"):

@@ -190,6 +190,11 @@ def test_groups_of_columns_hold_the_largest_inner_products(size: int, count: int
     torch.testing.assert_close(distances(fresh, bank, places), torch.cdist(fresh, bank).gather(1, places))
 
 
+def test_norms_become_one_and_zero_stays_zero() -> None:
+    features = torch.cat([1e-6 * torch.rand(3, 5), 1e6 * torch.rand(3, 5), torch.zeros(1, 5)])
+    torch.testing.assert_close(to_unit(features).norm(dim=1), torch.tensor([1.0] * 6 + [0.0]))
+
+
 def test_on_the_unit_sphere_squared_distance_is_two_less_twice_the_cosine() -> None:
     bank, fresh = to_unit(blobs()[0]), to_unit(FRESH)
     places = most_similar(fresh, bank, 5)

@@ -149,11 +149,11 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
 def stands_out(evidence: Evidence, p: float, least: float, *, local: bool) -> bool:
     """Say whether a cue attracts to its class as a shortcut does.
 
-    It must turn more pictures into the class than any neutral change does, by more than `least`; most answers that it
-    changes must go there; and either it does more than neutral changes harm, in any direction, or most pictures of the
-    class are recognised only with it: a change that is large harms every network, often in one direction.
+    It must turn more pictures into the class than any neutral change does, by more than `least` and twice as many; most
+    answers that it changes must go there; and either it does more than neutral changes harm, in any direction, or most
+    pictures of the class are recognised only with it: a large change harms every network, often in one direction.
     """
-    if evidence.pictures < FEWEST or p >= LEVEL or 2 * evidence.attraction <= evidence.flips:
+    if evidence.pictures < FEWEST or p >= LEVEL or evidence.attraction <= max(evidence.flips / 2, 2 * evidence.neutral):
         return False
     beyond = local and evidence.beyond_interval[0] > least
     return evidence.excess_interval[0] > least and (beyond or evidence.leaning_interval[0] > LEANING)

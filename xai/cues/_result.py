@@ -17,8 +17,9 @@ from xai.errors import RecordError
 
 _KIND = "shortcut report"
 _ARRAYS = ("labels", "clean", "sure_clean", "said", "sure", "before", "after", "heatmaps", "shown")
-SHORTCUT, UNCONFIRMED, FRAGILE, NONE, TOO_SMALL = (
+SHORTCUT, WITHIN, UNCONFIRMED, FRAGILE, NONE, TOO_SMALL = (
     "shortcut",
+    "within another",
     "not confirmed",
     "fragile",
     "no evidence",
@@ -56,8 +57,8 @@ class Response:
         lift: share of the explanations' mass inside the region over its share of the area; None when not looked at.
         removed: share of turned pictures that leave `label` when the region is filled in; None when not looked at.
         removed_beyond: that, less the share for an equally large region elsewhere.
-        verdict: "shortcut", "not confirmed" (by explanations or removal), "fragile" (wrong, but not as a shortcut makes
-            it), "no evidence" or "too small to tell".
+        verdict: "shortcut", "within another" (of the same class, at the same place), "not confirmed" (by explanations
+            or removal), "fragile" (wrong, but not as a shortcut makes it), "no evidence" or "too small to tell".
         reason: one sentence.
     """
 
@@ -174,7 +175,7 @@ class ShortcutResult:
     def table(self) -> pd.DataFrame:
         """One row per cue, the suspicious ones first."""
         rows = pd.DataFrame([response.to_dict() for response in self.responses])
-        order = {verdict: k for k, verdict in enumerate((SHORTCUT, UNCONFIRMED, FRAGILE, TOO_SMALL, NONE))}
+        order = {verdict: k for k, verdict in enumerate((SHORTCUT, WITHIN, UNCONFIRMED, FRAGILE, TOO_SMALL, NONE))}
         ranks = rows["verdict"].map(order)
         return (
             rows.assign(rank=ranks)

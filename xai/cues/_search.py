@@ -30,6 +30,8 @@ class Suspect:
 
 def strongest(probe: Probe, forms: Sequence[Form], pictures: Pictures) -> list[Form]:
     """Return the form of each unit that raises one class's probability most, in two rounds."""
+    if not forms:
+        return []
     first = _best(forms, _scores(probe, forms, pictures.take(torch.arange(min(FIRST, len(pictures))))), _KEPT)
     again = [form for form in first if sum(other.unit == form.unit for other in first) > 1]
     if again:

@@ -28,15 +28,14 @@ def mcnemar(more: np.ndarray, less: np.ndarray) -> float:
 def difference(more: np.ndarray, less: np.ndarray) -> tuple[float, Interval]:
     """Return the difference of two shares (n,) bool of the same pictures and its 95 % interval.
 
-    Source: Agresti and Min 2005, Wald's interval with half a picture more in each cell.
+    Source: Bonett and Price 2012, Wald's interval with one more picture on either side.
     """
     count = len(more)
     if count == 0:
         return float("nan"), (-1.0, 1.0)
-    for_it, against = (more & ~less).sum() + 0.5, (less & ~more).sum() + 0.5
-    middle = (for_it - against) / (count + 2)
-    spread = np.sqrt(for_it + against - (for_it - against) ** 2 / (count + 2)) / (count + 2)
-    half = float(stats.norm.ppf(0.975)) * spread
+    up, down = ((one & ~other).sum() + 1 for one, other in ((more, less), (less, more)))
+    up, down, size = up / (count + 2), down / (count + 2), count + 2
+    middle, half = up - down, stats.norm.ppf(0.975) * np.sqrt((up + down - (up - down) ** 2) / size)
     found = (float(max(-1.0, middle - half)), float(min(1.0, middle + half)))
     return float(more.mean() - less.mean()), found
 

@@ -16,7 +16,7 @@ from xai.cues._reading import Sample
 from xai.cues._result import Response, ShortcutResult
 from xai.cues._search import FIRST, SECOND, TRIED, choose, strongest
 from xai.cues._statistics import holm
-from xai.cues._words import respond
+from xai.cues._words import merged, respond
 
 _NEUTRAL = 2  # neutral changes of a form, at most
 
@@ -58,7 +58,7 @@ class Study:
             for trial, evidence, p, confirmation in zip(trials, figures, adjusted, seen, strict=True)
         ]
         self.probe.finish()
-        return self._result(responses, trials, seen)
+        return self._result(merged(responses), trials, seen)
 
     def _forms(self) -> list[Form]:
         scene = Scene(self.chosen, self.classifier.labels, self.explaining)
@@ -102,7 +102,7 @@ class Study:
             data=self.sample.data,
             notes=tuple(dict.fromkeys([*self.notes, *self.explaining.notes])),
             versions=versions(),
-            **_answered(self.judged, trials),
+            **_answered(self.judged, trials, len(self.plan.strengths)),
             **_shown(self.judged, seen),
         )
 
@@ -116,13 +116,13 @@ class Study:
         }
 
 
-def _answered(pictures: Pictures, trials: Sequence[Trial]) -> dict[str, np.ndarray]:
+def _answered(pictures: Pictures, trials: Sequence[Trial], levels: int) -> dict[str, np.ndarray]:
     """Return what was answered about all pictures, as the report keeps it."""
     return {
         "labels": pictures.labels.numpy(),
         "clean": pictures.said.numpy(),
-        "said": np.stack([trial.said for trial in trials]),
-        "sure": np.stack([trial.sure for trial in trials]),
+        "said": np.array([trial.said for trial in trials], dtype=np.int64).reshape(-1, levels, len(pictures)),
+        "sure": np.array([trial.sure for trial in trials], dtype=np.float32).reshape(-1, levels, len(pictures)),
         "sure_clean": pictures.sure.numpy(),
     }
 

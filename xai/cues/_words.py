@@ -1,7 +1,7 @@
 """From figures to a line of the report: verdict and sentence."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from xai.core.intervals import wilson
 from xai.cues._confirm import Confirmation
 from xai.cues._judge import FEWEST, LEANING, Evidence, Trial
-from xai.cues._result import FRAGILE, NONE, SHORTCUT, TOO_SMALL, UNCONFIRMED, Response
+from xai.cues._result import FRAGILE, NONE, SHORTCUT, TOO_SMALL, UNCONFIRMED, WITHIN, Response
 from xai.cues._statistics import crossing
 
 _FLIPPED = 0.1  # the share of answers whose strength is named
@@ -42,6 +42,31 @@ def respond(
         verdict=verdict,
         reason=_reason(verdict, trial, evidence, confirmation, label),
     )
+
+
+def merged(responses: Sequence[Response]) -> list[Response]:
+    """Return responses in which shortcuts of one class that share a place are one: the one furthest beyond harm."""
+    kept: list[Response] = []
+    found = list(responses)
+    for k in sorted(range(len(found)), key=lambda k: -found[k].beyond):
+        each = found[k]
+        if each.verdict != SHORTCUT:
+            continue
+        same = [other for other in kept if other.target == each.target and _overlap(other, each)]
+        if same:
+            reason = f"{each.reason}; the same as: {same[0].words} ({same[0].place})"
+            found[k] = replace(each, verdict=WITHIN, reason=reason)
+        else:
+            kept.append(each)
+    return found
+
+
+def _overlap(one: Response, other: Response) -> bool:
+    """Say whether two regions share a pixel; what is everywhere shares none."""
+    if one.box is None or other.box is None:
+        return False
+    down = max(one.box[0], other.box[0]) < min(one.box[2], other.box[2])
+    return down and max(one.box[1], other.box[1]) < min(one.box[3], other.box[3])
 
 
 def _verdict(trial: Trial, evidence: Evidence, confirmation: Confirmation | None, least: float) -> str:
@@ -84,8 +109,8 @@ def _reason(verdict: str, trial: Trial, e: Evidence, found: Confirmation | None,
     if verdict in {SHORTCUT, UNCONFIRMED}:
         dose = "" if strength == 1 else f" at {strength:.0%} of full strength"
         low, high = e.attraction_interval
-        span = f"({low:.0%} to {high:.0%})"
-        pull = f"{what}{dose} turns {e.attraction:.0%} of the pictures of other classes into {label!r} {span}"
+        turned = f"{e.attraction:.0%} of the pictures of other classes into {label!r} ({low:.0%} to {high:.0%})"
+        pull = f"{what}{dose} turns {turned}"
         control = f"equally large changes turn {e.neutral:.0%} into it and make {e.neutral_flips:.0%} wrong"
         return "; ".join([pull, control, *_leaning(e, label), *_seen(found)])
     wrong, count = _wrong(trial)

@@ -72,7 +72,7 @@ class Moments:
         """Return the covariance (d, d) about the mean of each row's class, one for all classes."""
         held = self.present
         means = self.sums[held] / self.counts[held, None]
-        between = (means * (self.counts[held, None] / self.total)).T @ means
+        between = (means * (self.counts[held, None].double() / self.total)).T @ means
         return self._symmetric(self.squares / self.total - between)
 
     def about(self, point: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from xai.core.classifier import Classifier
+from xai.core.labels import labels_of
 from xai.core.outputs import Outputs
 from xai.core.records import versions
 from xai.core.rows import ShouldStop
@@ -18,7 +19,6 @@ from xai.fairness.faults_pictures import CONSTANT, Pictures, images_of
 from xai.fairness.faults_result import DataFaults, Fault, Pair
 from xai.fairness.faults_verify import Matches, verify
 from xai.fairness.groups_questions import draws_of
-from xai.fairness.groups_truth import truth_of
 
 CHECKS = ("broken", "duplicates", "labels", "imbalance")
 _UNEQUAL = 3.0  # times as many pictures in the largest class as in the smallest
@@ -244,14 +244,16 @@ class Findings:
         return _bytes(self.own.small[[place[suspect.row] for suspect in suspects[:_SHOWN]]])
 
 
-def _labels(classifier: Classifier | None, data: Any, labels: Any, size: int) -> tuple[np.ndarray | None, list[str]]:
+def _labels(
+    classifier: Classifier | None, data: Any, labels: Any, size: int
+) -> tuple[np.ndarray | None, Sequence[str]]:
     """Return the truth (N,), or None where there is none, and what was done about it."""
     own = getattr(data, "labels", None)
     if labels is None and own is None:
         return None, ["no labels: labels, imbalance and effects on accuracy are left out"]
     if classifier is None:
         return np.asarray(own if labels is None else labels, dtype=np.int64), []
-    found, notes = truth_of(classifier, data, labels, size)
+    found, notes = labels_of(classifier, data, labels, size)
     return found.numpy(), notes
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.heads import to_probabilities
+from xai.core.labels import labels_of
 from xai.core.records import versions
 from xai.core.rows import Progress, ShouldStop, reporting
 from xai.core.seeds import check_seed
@@ -20,7 +21,6 @@ from xai.fairness.groups_parity import parities
 from xai.fairness.groups_questions import CALIBRATION, CONFIDENCE, METRICS, BiasSettings, answer, ask
 from xai.fairness.groups_result import BiasResult
 from xai.fairness.groups_rows import Rows
-from xai.fairness.groups_truth import truth_of
 
 _MOST_GROUPS = 20  # of a column that is taken when none is named
 Columns = Sequence[str] | Mapping[str, Any] | str | None
@@ -68,7 +68,7 @@ def bias(
     classifier, seed = as_classifier(model), check_seed(seed)
     columns, chosen = _columns(data, groups), _settings(settings)
     outputs = classifier.outputs(data, progress=progress, should_stop=should_stop)
-    truth, notes = truth_of(classifier, data, labels, len(outputs))
+    truth, notes = labels_of(classifier, data, labels, len(outputs))
     sure = to_probabilities(outputs.logits, classifier.head).double().amax(1)
     rows = Rows.of(truth, outputs.logits.argmax(1), sure, extra, classifier.labels, METRICS)
     about = {

@@ -58,16 +58,24 @@ def _merged(members: Sequence[np.ndarray], wrong: np.ndarray, weak: Sequence[int
     """Return which weak slices say what another one says already: {number: number of the other}.
 
     The most certain slice comes first; a further one must still be weak, with Bonferroni's correction for all weak
-    ones, among pictures that are alike in their membership of those before.
+    ones, among pictures that are alike in their membership of those before. Then, the largest first, those go that
+    are weak only through a part which has been kept as well.
     """
+    level = alpha / max(1, len(weak))
     kept: list[int] = []
-    within = {}
     for k in weak:
-        if kept and stratified(wrong, members[k], np.stack([members[j] for j in kept])) > alpha / len(weak):
-            within[k] = max(kept, key=lambda j: overlap(members[j], members[k]))
-        else:
+        if _says_more(k, kept, members, wrong, level):
             kept.append(k)
-    return within
+    for k in sorted(kept, key=lambda j: -int(members[j].sum())):
+        others = [j for j in kept if j != k]
+        if not _says_more(k, others, members, wrong, level):
+            kept = others
+    return {k: max(kept, key=lambda j: overlap(members[j], members[k])) for k in weak if k not in kept}
+
+
+def _says_more(k: int, others: Sequence[int], members: Sequence[np.ndarray], wrong: np.ndarray, level: float) -> bool:
+    """Tell whether a slice is still weak among pictures that are alike in their membership of others."""
+    return not others or stratified(wrong, members[k], np.stack([members[j] for j in others])) <= level
 
 
 def stratified(wrong: np.ndarray, inside: np.ndarray, strata: np.ndarray) -> float:

@@ -21,7 +21,7 @@ SETS = ("digits 5-9", "noise", "inverted")
 SEEDS = 5
 TOLERANCE = 0.01
 _KNOWN = 5  # classes
-_EPOCHS, _BATCH, _DECAY, _TESTED = 30, 64, 1e-4, 0.3
+_EPOCHS, _RATE, _DECAY, _TESTED = 250, 2e-3, 1e-4, 0.4
 # AUROC on each set: what this recipe gave when it was written.
 EXPECTED: Mapping[str, tuple[float, ...]] = {}
 # What the detectors of pytorch-ood gave on networks of this kind, mean of five (their recipe of training is not known).
@@ -184,15 +184,12 @@ def train(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
     network = nn.Sequential(
         nn.Flatten(), _layer(64, 128, source), nn.ReLU(), _layer(128, 64, source), nn.ReLU(), _layer(64, 5, source)
     )
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=_DECAY)
+    optimiser = torch.optim.Adam(network.parameters(), lr=_RATE, weight_decay=_DECAY)
     with torch.inference_mode(False), torch.enable_grad():
         for _ in range(_EPOCHS):
-            order = torch.randperm(len(images), generator=source)
-            for start in range(0, len(order), _BATCH):
-                rows = order[start : start + _BATCH]
-                optimiser.zero_grad()
-                torch.autograd.backward(F.cross_entropy(network(images[rows]), labels[rows]))
-                optimiser.step()
+            optimiser.zero_grad()
+            torch.autograd.backward(F.cross_entropy(network(images), labels))
+            optimiser.step()
     return network.requires_grad_(False).eval()
 
 

@@ -1,0 +1,102 @@
+"""Chromium drives the pages "Stress" and "Robustness": sliders, attacks, a real stop, clicks into charts."""
+
+import re
+
+import pytest
+from chromium import WAIT, canvas_of
+
+pytestmark = pytest.mark.browser
+
+
+def go(page, address, name):
+    """Open a page by the menu, with the example network."""
+    page.goto(f"{address}/?model=example:fashion")
+    canvas_of(page)
+    page.get_by_role("link", name=name).click()
+    page.get_by_text("What changes").wait_for()
+
+
+def settle(page):
+    """Wait until the page has nothing left to do."""
+    page.wait_for_function("() => document.querySelector('[data-test-script-state=notRunning]')")
+    page.wait_for_timeout(300)
+
+
+def fits(page):
+    return page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def click_at(page, mark):
+    """Click the middle of a mark of a chart, whatever lies on it."""
+    mark.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    box = mark.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def test_a_picture_under_stress(page, address):
+    go(page, address, "Stress")
+    page.get_by_text(re.compile(r"^Severity 3: ")).wait_for()
+    slider = page.get_by_role("slider", name="Severity")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_text(re.compile(r"^Severity 3\.25: ")).wait_for()
+    assert "severity=3.25" in page.url
+    page.keyboard.press("Home")
+    page.get_by_text(re.compile(r"^Severity 0: T-shirt/top")).wait_for()
+    assert all(page.locator("img").evaluate_all("all => all.map(one => one.alt)"))
+    page.get_by_text("Attacks", exact=True).click()
+    page.get_by_text(re.compile(r"^FMN: ")).wait_for()
+    page.get_by_text(re.compile(r"^32/255: ")).wait_for()  # the end of the strip
+    settle(page)
+    assert page.get_by_text(re.compile(r"^Difference times 10")).count() == 3
+    page.get_by_role("slider", name="eps in 1/255").focus()
+    page.keyboard.press("Home")
+    page.get_by_text("That is no proof of robustness").wait_for()
+    assert "eps_linf=0.5" in page.url
+    assert "model=example" in page.url
+    assert fits(page)
+    page.goto("about:blank")
+
+
+def test_a_curve_stops_and_goes_on(page, address):
+    go(page, address, "Robustness")
+    page.get_by_role("button", name="Measure the robust accuracy").click()
+    page.get_by_text(re.compile(r"^Attacking and proving · ")).wait_for()
+    page.get_by_role("button", name="Stop", exact=True).last.click()
+    page.get_by_text("Attacking and proving: stopped.").wait_for()
+    settle(page)
+    page.get_by_role("link", name="Stress").click()  # the network is free again
+    page.get_by_text(re.compile(r"^Severity 3: ")).wait_for()
+    page.goto("about:blank")
+
+
+def test_cells_of_the_matrix_open_their_pictures(page, address):
+    go(page, address, "Robustness")
+    page.get_by_text("Corruptions", exact=True).click()
+    page.get_by_role("button", name=re.compile("^Measure")).click()
+    cells = page.locator("[data-testid=stVegaLiteChart] path[aria-roledescription='rect mark']")
+    cells.first.wait_for()
+    settle(page)
+    cell = page.locator("path[aria-label*='corruption: contrast'][aria-label*='severity: 2;']")
+    click_at(page, cell)
+    page.get_by_role("combobox", name="under").and_(page.locator("[value=contrast]")).wait_for()
+    assert page.get_by_role("slider", name="at severity").get_attribute("aria-valuetext") == "2.0"
+    settle(page)
+    page.get_by_role("button", name=re.compile(r"^Open \d")).first.click()
+    page.get_by_text(re.compile(r"^Severity 2: ")).first.wait_for()
+    assert fits(page)
+    page.goto("about:blank")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_fit_a_phone(browser, address, scheme):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True)
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    for link in ("stress?", "stress?way=Attacks&", "robustness?", "robustness?question=Corruptions&"):
+        page.goto(f"{address}/{link}model=example:fashion")
+        page.get_by_text("What changes").wait_for()
+        settle(page)
+        assert fits(page)
+    context.close()
