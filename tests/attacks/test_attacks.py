@@ -363,3 +363,22 @@ def test_random_models_are_averaged() -> None:
     labels = LinearModel().eval()(images).argmax(1)
     found = xai.attack(net, images, labels, eps=0.5, eot=8)
     assert float(found.success.double().mean()) >= 0.5
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_warm_starts_are_taken_into_the_ball_and_only_where_known(norm: str) -> None:
+    module, images, labels = digits()
+    net = xai.Classifier(module, channels=1)
+    eps = {"linf": 0.2, "l2": 1.5, "l1": 12.0}[norm]
+    still = {"eps": eps, "norm": norm, "seed": 3}
+    attack = ATTACKS["pgd"](steps=1, step_size=1e-9)
+    cold = attack.run(net, images, labels, **still)
+    found = xai.attack(net, images, labels, "pgd", steps=40, **still)
+    known = found.success & (torch.arange(len(images)) % 2 == 0)
+    warm = torch.where(known.view(-1, 1, 1, 1), found.adversarial, images)
+    begun = attack.run(net, images, labels, warm=warm, **still)
+    assert known.sum() > 20
+    torch.testing.assert_close(begun.adversarial[known], found.adversarial[known], rtol=0, atol=1e-6)
+    torch.testing.assert_close(begun.adversarial[~known], cold.adversarial[~known], rtol=0, atol=1e-6)
+    smaller = attack.run(net, images, labels, warm=warm, **still | {"eps": eps / 4})
+    assert float(smaller.distance.max()) <= eps / 4 * (1 + 1e-5)

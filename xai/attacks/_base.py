@@ -73,8 +73,13 @@ class Attack(ABC):
         progress: bool | Progress | None = None,
         should_stop: ShouldStop | None = None,
         keys: Sequence[bytes] | None = None,
+        warm: Tensor | None = None,
     ) -> AttackResult:
-        """Attack pictures; see `xai.attack` for the arguments. `keys`, one per image, stand for it in random draws."""
+        """Attack pictures; see `xai.attack` for the arguments.
+
+        `keys`, one per image, stand for it in random draws. `warm` (N, C, h, w) are points, such as counterexamples of
+        a larger ball, from which `pgd` begins instead of at random; equal to the picture where there is none.
+        """
         began = time.perf_counter()
         seed, classifier = check_seed(seed), as_classifier(model)
         radius = self._checked_eps(eps, check_norm(norm))
@@ -84,7 +89,7 @@ class Attack(ABC):
         inputs = batch.inputs.to(device=classifier.device, dtype=classifier.dtype)
         truth = check_labels(classifier, labels, len(inputs)).to(inputs.device)
         wanted = None if targeted is None else self._wanted(classifier, targeted, truth)
-        job = _Job(self, classifier, inputs, truth, wanted, radius, norm, seed, keys, should_stop)
+        job = _Job(self, classifier, inputs, truth, wanted, radius, norm, seed, keys, warm, should_stop)
         with borrowed(classifier.module), gradients_on(), reporting(progress, self.name) as report:
             job.run(report)
         return job.result(eps, time.perf_counter() - began, batch.notes)
@@ -129,6 +134,7 @@ class _Job:
     norm: str
     seed: int
     keys: Sequence[bytes] | None
+    warm: Tensor | None
     should_stop: ShouldStop | None
 
     def run(self, report: Progress | None) -> None:
@@ -175,6 +181,7 @@ class _Job:
             self.norm,
             self.seeds[rows],
             samples=getattr(self.attack, "eot", 1),
+            warm=None if self.warm is None else self.warm[rows].to(self.inputs),
             should_stop=self.should_stop,
         )
         self.attack._attack(search)

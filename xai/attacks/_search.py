@@ -31,6 +31,7 @@ class Search:
         norm: "linf", "l2" or "l1".
         seeds: (n,) int64, of the pictures.
         samples: forwards averaged per gradient and per judgement, for models that answer at random.
+        warm: (n, C, h, w) where the first start is put instead of at random, projected; equal to clean where unknown.
         done: (n,) bool: fooled already; settled ones are not searched.
         best: (n, C, h, w) first adversarial of the fooled ones, last iterate of the others.
         forwards: rows sent through the model.
@@ -46,6 +47,7 @@ class Search:
     norm: str
     seeds: Tensor
     samples: int = 1
+    warm: Tensor | None = None
     should_stop: Callable[[], bool] | None = None
     forwards: int = 0
     backwards: int = 0
@@ -70,8 +72,13 @@ class Search:
         return self.eps[rows] if isinstance(self.eps, Tensor) else self.eps
 
     def start(self, rows: Tensor, draw: int) -> Tensor:
-        """Return random points of the balls of some pictures."""
-        return random_start(self.clean[rows], self.radius(rows), self.norm, self.seeds[rows], draw)
+        """Return random points of the balls of some pictures; the first ones warm where something is known."""
+        clean = self.clean[rows]
+        drawn = random_start(clean, self.radius(rows), self.norm, self.seeds[rows], draw)
+        if self.warm is None or draw > 0:
+            return drawn
+        known = (self.warm[rows] != clean).flatten(1).any(1)
+        return torch.where(known.view(-1, 1, 1, 1), self.inside(self.warm[rows], rows), drawn)
 
     def inside(self, images: Tensor, rows: Tensor) -> Tensor:
         """Return pictures projected into their balls and the box."""

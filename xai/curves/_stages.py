@@ -110,6 +110,7 @@ class Work:
                     seed=self.seed,
                     keys=[self.keys[row] for row in rows.tolist()],
                     should_stop=self.clock.stop,
+                    warm=self.ledger.nearest[rows],
                 )
                 self._shrink(
                     self.ledger.take(

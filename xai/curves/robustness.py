@@ -78,7 +78,8 @@ def robustness(
         Stopped: `should_stop()` was true.
 
     Cost: per picture and attack about one failing run (at its largest open radius) and a few rows for each radius at
-        which it succeeds, whatever the number of radii; proofs see only what no attack has broken.
+        which it succeeds, whatever the number of radii, as `pgd` begins at the counterexample of the larger radius;
+        proofs see only what no attack has broken.
     Source: escalation as in AutoAttack (Croce & Hein 2020) and CROWN-IBP (Zhang et al. 2020).
     """
     classifier, norm, radii = as_classifier(model), check_norm(norm), _radii(eps, norm)
