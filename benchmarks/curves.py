@@ -1,4 +1,7 @@
-"""A robustness curve over eight radii against eight separate runs of the same attack."""
+"""A robustness curve over eight radii against eight separate runs of the same attack.
+
+The curve may be lower, as it also looks near the counterexamples of larger radii; it must not be higher.
+"""
 
 import time
 
@@ -23,9 +26,10 @@ def run() -> None:
         middle = time.process_time()
         curve = xai.robustness(classifier, images, labels, eps=eps, attacks=("pgd",), proofs=(), trust=False)
         ended = time.process_time()
-        apart = max(abs(a - b) for a, b in zip(curve.attacked, alone, strict=True))
+        apart = [100 * float(a - b) for a, b in zip(curve.attacked, alone, strict=True)]
         ratio = (ended - middle) / (middle - began)
-        rows.append(
-            (name, f"{middle - began:.1f} s", f"{ended - middle:.1f} s", f"{ratio:.2f}", f"{100 * apart:.1f} pt")
-        )
-    table(f"Eight radii, PGD-{STEPS}, {PICTURES} pictures: separately, as a curve (at most 0.40; 0.3 points)", rows)
+        between = f"{min(apart):+.1f} to {max(apart):+.1f} pt"
+        rows.append((name, f"{middle - began:.1f} s", f"{ended - middle:.1f} s", f"{ratio:.2f}", between))
+    table(
+        f"Eight radii, PGD-{STEPS}, {PICTURES} pictures: separately, as a curve (at most 0.40; 0.3 points higher)", rows
+    )

@@ -78,7 +78,8 @@ class Attack(ABC):
         """Attack pictures; see `xai.attack` for the arguments.
 
         `keys`, one per image, stand for it in random draws. `warm` (N, C, h, w) are points, such as counterexamples of
-        a larger ball, from which `pgd` begins instead of at random; equal to the picture where there is none.
+        a larger ball, where `pgd` takes a few steps before it begins at random; equal to the picture where there is
+        none.
         """
         began = time.perf_counter()
         seed, classifier = check_seed(seed), as_classifier(model)

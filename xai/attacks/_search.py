@@ -31,7 +31,7 @@ class Search:
         norm: "linf", "l2" or "l1".
         seeds: (n,) int64, of the pictures.
         samples: forwards averaged per gradient and per judgement, for models that answer at random.
-        warm: (n, C, h, w) where the first start is put instead of at random, projected; equal to clean where unknown.
+        warm: (n, C, h, w) points to begin at before anything random, projected; equal to `clean` where none is known.
         done: (n,) bool: fooled already; settled ones are not searched.
         best: (n, C, h, w) first adversarial of the fooled ones, last iterate of the others.
         forwards: rows sent through the model.
@@ -72,13 +72,14 @@ class Search:
         return self.eps[rows] if isinstance(self.eps, Tensor) else self.eps
 
     def start(self, rows: Tensor, draw: int) -> Tensor:
-        """Return random points of the balls of some pictures; the first ones warm where something is known."""
-        clean = self.clean[rows]
-        drawn = random_start(clean, self.radius(rows), self.norm, self.seeds[rows], draw)
-        if self.warm is None or draw > 0:
-            return drawn
-        known = (self.warm[rows] != clean).flatten(1).any(1)
-        return torch.where(known.view(-1, 1, 1, 1), self.inside(self.warm[rows], rows), drawn)
+        """Return random points of the balls of some pictures."""
+        return random_start(self.clean[rows], self.radius(rows), self.norm, self.seeds[rows], draw)
+
+    def hinted(self) -> Tensor:
+        """Return the numbers of the pictures for which `warm` knows a point."""
+        if self.warm is None:
+            return torch.empty(0, dtype=torch.int64, device=self.clean.device)
+        return (self.warm != self.clean).flatten(1).any(1).nonzero()[:, 0]
 
     def inside(self, images: Tensor, rows: Tensor) -> Tensor:
         """Return pictures projected into their balls and the box."""

@@ -13,6 +13,9 @@ from xai.attacks._search import Search
 from xai.errors import NameLookupError, RangeError
 
 
+_WARM_STEPS, _WARM_SHARE = 2, 0.3  # few and large: either the hint is good, or the search begins as ever
+
+
 class Stepper(Attack):
     """Steps of one length along the gradient, back into the ball after each."""
 
@@ -47,16 +50,20 @@ class Stepper(Attack):
         return Cost(forward=each + self.restarts * self.eot, backward=each)
 
     def _attack(self, search: Search) -> None:
+        known = search.hinted()
+        if self.random_start and len(known):
+            assert search.warm is not None
+            self._walk(search, known, search.inside(search.warm[known], known), _WARM_STEPS, _WARM_SHARE)
         for restart in range(self.restarts):
             rows = search.alive()
             if not len(rows):
                 return
             images = search.start(rows, restart) if self.random_start else search.clean[rows]
-            self._walk(search, rows, images)
+            self._walk(search, rows, images, self.steps, self._share())
 
-    def _walk(self, search: Search, rows: Tensor, images: Tensor) -> None:
+    def _walk(self, search: Search, rows: Tensor, images: Tensor, steps: int, share: float) -> None:
         momentum = torch.zeros_like(images)
-        for _ in range(self.steps):
+        for _ in range(steps):
             logits, _, gradient = search.gradient(images, self._score(search, rows))
             stay = ~search.keep(images, rows, logits)
             if not bool(stay.all()):
@@ -67,7 +74,7 @@ class Stepper(Attack):
                 size = length(gradient, "l1").clamp_min(1e-12)
                 momentum = self.decay * momentum + gradient / wide(size, gradient)
                 gradient = momentum
-            images = images + self._step(search, rows, gradient)
+            images = images + self._step(search, rows, gradient, share)
             images = search.inside(images, rows)
         search.look(images, rows)
 
@@ -78,11 +85,11 @@ class Stepper(Attack):
         loss, labels = LOSSES[self.loss], search.labels[rows]
         return lambda logits: loss(logits, labels)
 
-    def _step(self, search: Search, rows: Tensor, gradient: Tensor) -> Tensor:
+    def _step(self, search: Search, rows: Tensor, gradient: Tensor, share: float) -> Tensor:
         direction = steepest(gradient, search.norm)
         if self.step_size is not None:
             return direction * self.step_size
-        return search.scaled(direction, rows, self._share())
+        return search.scaled(direction, rows, share)
 
     def _share(self) -> float:
         """Return the default step as a share of the radius."""
