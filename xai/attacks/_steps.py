@@ -12,7 +12,6 @@ from xai.attacks._losses import LOSSES, cross_entropy
 from xai.attacks._search import Search
 from xai.errors import NameLookupError, RangeError
 
-
 _WARM_STEPS, _WARM_SHARE = 2, 0.3  # few and large: either the hint is good, or the search begins as ever
 
 
