@@ -22,9 +22,24 @@ SEEDS = 5
 TOLERANCE = 0.01
 _KNOWN = 5  # classes
 _EPOCHS, _RATE, _DECAY, _TESTED = 250, 2e-3, 1e-4, 0.4
-# AUROC on each set: what this recipe gave when it was written.
-EXPECTED: Mapping[str, tuple[float, ...]] = {}
-# What the detectors of pytorch-ood gave on networks of this kind, mean of five (their recipe of training is not known).
+# AUROC on each set, mean of the five networks; pytorch-ood's detectors give the same on them (tests/outliers).
+EXPECTED: Mapping[str, tuple[float, ...]] = {
+    "msp": (0.9391, 0.9188, 0.6174),
+    "energy": (0.9530, 0.9263, 0.5520),
+    "gen": (0.9511, 0.9315, 0.6035),
+    "odin": (0.9528, 0.9324, 0.5525),
+    "mahalanobis": (0.9231, 0.9939, 0.9989),
+    "mahalanobis++": (0.9568, 0.9962, 0.9939),
+    "rmd": (0.9678, 0.9716, 0.9303),
+    "knn (k=10)": (0.9769, 0.9825, 0.8879),
+    "knn (k=50)": (0.9525, 0.9516, 0.8294),
+    "vim (dim=32)": (0.9538, 0.9956, 0.9913),
+    "react": (0.9481, 0.9217, 0.5987),
+    "scale (65)": (0.8601, 0.8777, 0.5755),
+    "ash (65)": (0.7983, 0.7859, 0.5640),
+    "fdbd": (0.6842, 0.8285, 0.7409),
+}
+# What pytorch-ood gave on five networks of this kind whose training is not known: networks differ by 0.01 to 0.12.
 REFERENCE: Mapping[str, tuple[float, ...]] = {
     "msp": (0.934, 0.901, 0.603),
     "energy": (0.954, 0.923, 0.518),
