@@ -1,8 +1,9 @@
-"""`xai bias`: groups, and faults of the data."""
+"""`xai bias`: groups, shortcuts, weak slices, and faults of the data."""
 
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import xai
 from xai.cli._common import PASS, add_model, command, load_model, one_line
 
 _MOST = 12  # lines printed
+_NO_FINDING, _TOO_SMALL = {"fragile", "not confirmed"}, "too small to tell"
 
 
 def add_bias(commands: Any) -> None:
@@ -23,7 +25,10 @@ def add_bias(commands: Any) -> None:
     parser.add_argument("--alpha", type=float, default=0.05, help="chance of any false alarm in the report (0.05)")
     parser.add_argument("--correction", default="holm", help="holm (no false alarm) or bh (few of them)")
     parser.add_argument("--depth", type=int, default=2, help="columns crossed at a time (2); 1 crosses none")
-    parser.add_argument("--faults", action="store_true", help="look for faults of the data instead of comparing groups")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--shortcuts", action="store_true", help="not groups: things beside the object that decide")
+    instead.add_argument("--slices", action="store_true", help="not groups: kinds of pictures with more mistakes")
+    instead.add_argument("--faults", action="store_true", help="not groups: faults of the data")
     parser.add_argument("--train", help="with --faults: what the model learnt from, to find what is in both")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for report, table.csv, groups.csv and a picture per column")
@@ -31,11 +36,11 @@ def add_bias(commands: Any) -> None:
 
 
 def _bias(options: argparse.Namespace) -> int:
+    kind = next((name for name in _INSTEAD if getattr(options, name)), None)
+    _check(options, kind)
     classifier, data = load_model(options), _data(options)
-    if options.faults:
-        return _faults(options, classifier, data)
-    if options.train is not None:
-        raise xai.InputError("Expected --train together with --faults. Add --faults, or leave --train out.")
+    if kind is not None:
+        return _report(_INSTEAD[kind](options, classifier, data), kind, options)
     found = xai.bias(
         classifier,
         data,
@@ -45,36 +50,85 @@ def _bias(options: argparse.Namespace) -> int:
         correction=options.correction,
         depth=options.depth,
         seed=options.seed,
-        progress=True if sys.stderr.isatty() else None,
+        progress=_bar(),
     )
     if options.out is not None:
         _save(found, options.out)
     if options.json:
-        saved = str(options.out) if options.out else None
-        print(json.dumps({"bias": found.to_dict() | {"saved": saved}}, indent=1))
+        _print_json("bias", found, options)
         return PASS
     _show(found, options.out)
     return PASS
 
 
-def _faults(options: argparse.Namespace, classifier: Any, data: Any) -> int:
+def _check(options: argparse.Namespace, kind: str | None) -> None:
+    if options.train is not None and kind != "faults":
+        raise xai.InputError("Expected --train together with --faults. Add --faults, or leave --train out.")
+    for name in ("groups", "metrics"):
+        if kind is not None and getattr(options, name) is not None:
+            raise xai.InputError(f"Expected --{name} without --{kind}, which compares no groups. Leave one out.")
+
+
+def _shortcuts(options: argparse.Namespace, classifier: Any, data: Any) -> Any:
+    return xai.shortcuts(classifier, data, options.seed, progress=_bar())
+
+
+def _slices(options: argparse.Namespace, classifier: Any, data: Any) -> Any:
+    return xai.slices(classifier, data, options.seed, alpha=options.alpha, progress=_bar())
+
+
+def _faults(options: argparse.Namespace, classifier: Any, data: Any) -> Any:
     train = None if options.train is None else xai.load_data(options.train)
-    found = xai.data_faults(classifier, data, train, seed=options.seed, progress=True if sys.stderr.isatty() else None)
+    return xai.data_faults(classifier, data, train, seed=options.seed, progress=_bar())
+
+
+_INSTEAD = {"shortcuts": _shortcuts, "slices": _slices, "faults": _faults}
+_TABLES: Mapping[str, Mapping[str, str]] = {
+    "shortcuts": {"table": "table.csv", "doses": "doses.csv"},
+    "slices": {"table": "table.csv"},
+    "faults": {"rows": "faults.csv"},
+}
+
+
+def _report(found: Any, kind: str, options: argparse.Namespace) -> int:
+    """Write and print what was found of shortcuts, slices or faults."""
     if options.out is not None:
         found.save(options.out)
-        found.rows.to_csv(options.out / "faults.csv", index=False)
-        found.plot().savefig(options.out / "faults.png", dpi=150)
+        for name, file in _TABLES[kind].items():
+            getattr(found, name).to_csv(options.out / file, index=False)
+        found.plot().savefig(options.out / f"{kind}.png", dpi=150)
     if options.json:
-        saved = str(options.out) if options.out else None
-        print(json.dumps({"faults": found.to_dict() | {"saved": saved}}, indent=1))
+        _print_json(kind, found, options)
         return PASS
     for line in str(found).splitlines():
         print(one_line(line))
+    for line in _unsure(found, kind):
+        print(f"  {one_line(line)}")
     for note in found.notes:
         print(f"  {one_line(note)}")
     if options.out is not None:
         print(f"  saved in {options.out}")
     return PASS
+
+
+def _unsure(found: Any, kind: str) -> list[str]:
+    """Return what is neither a finding nor harmless, as lines."""
+    if kind == "faults":
+        return []
+    verdicts = found.table["verdict"].tolist()
+    rows = zip(verdicts, found.table["reason"], strict=True)
+    lines = [f"[{verdict}] {reason}" for verdict, reason in rows if verdict in _NO_FINDING]
+    few = verdicts.count(_TOO_SMALL)
+    return lines + [f"{few} of the {len(found)} tested: {_TOO_SMALL}; give more pictures"] * (few > 0)
+
+
+def _print_json(kind: str, found: Any, options: argparse.Namespace) -> None:
+    saved = str(options.out) if options.out else None
+    print(json.dumps({kind: found.to_dict() | {"saved": saved}}, indent=1))
+
+
+def _bar() -> bool | None:
+    return True if sys.stderr.isatty() else None
 
 
 def _data(options: argparse.Namespace) -> Any:
