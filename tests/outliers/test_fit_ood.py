@@ -350,3 +350,20 @@ def test_empty_data_is_refused() -> None:
     for pair in ((fit[:0], calibration), (fit, calibration[:0])):
         with pytest.raises(DataError, match="data set is empty"):
             fit_ood(GapCnn().eval(), *pair, "msp")
+
+
+@pytest.mark.parametrize("shift", xai.OODDetector.SHIFTS)
+def test_shifts_of_ordinary_pictures_are_foreign(shift: str, wardrobe: Any, vim: xai.OODDetector) -> None:
+    some = wardrobe.test.take(range(20))
+    made = vim.shifted(some, shift)
+    wanted = SHIFTS[shift](some.images[:], vim.seed)
+    assert len(made) == 20
+    torch.testing.assert_close(made[4:6], wanted[4:6])
+    torch.testing.assert_close(made[-1], wanted[-1])
+    torch.testing.assert_close(made[:], vim.shifted(some.images[:], shift)[:])
+    assert vim.score(made).mean() > vim.score(some).mean()
+
+
+def test_another_shift_is_refused(wardrobe: Any, vim: xai.OODDetector) -> None:
+    with pytest.raises(NameLookupError, match="Near: inversion"):
+        vim.shifted(wardrobe.test, "inversoin")

@@ -13,6 +13,7 @@ from PIL import Image
 
 _SIDES = ((2, 1024), (6, 640))  # up to so many maps: pixels; many are shown small, so they need not be sent large
 _SIDE_OF_MANY = 400
+_PART = 480  # pixels
 _LOSSLESS = 65_536  # pixels up to which a picture is sent as PNG
 
 
@@ -78,6 +79,12 @@ def pack(picture: np.ndarray, panels: Sequence[Panel], seen: tuple[float, float,
             for panel in panels
         ],
     }
+
+
+def show_small(packed: dict[str, Any], *, key: str) -> None:
+    """Show a packed picture in a part of the page: small ones need no more."""
+    with st.container(width=_PART):
+        show(packed, key=key)
 
 
 def show(packed: dict[str, Any], *, key: str) -> None:

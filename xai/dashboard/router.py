@@ -21,6 +21,8 @@ PAGES = [
     _Entry("explain.py", "Explain", ":material/center_focus_strong:", "Why this answer? Maps over one picture"),
     _Entry("stress.py", "Stress", ":material/tune:", "One picture made worse, or attacked"),
     _Entry("robustness.py", "Robustness", ":material/shield:", "A data set under attack, proofs, corruptions"),
+    _Entry("ood.py", "Out of distribution", ":material/travel_explore:", "Foreign pictures, probabilities, drift"),
+    _Entry("bias.py", "Bias", ":material/groups:", "Groups, shortcuts, weak slices, faults of the data"),
 ]
 
 

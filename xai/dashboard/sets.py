@@ -1,9 +1,10 @@
-"""What is asked about a whole data set: robust accuracy over radii, accuracy under corruptions."""
+"""Data sets: which there are, some pictures of one, and what is asked about all of these."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ EXAMPLES = ("example:fashion-test", "example:fashion-train", "example:digits")
 _ROWS_OF_A_CURVE = 3000  # per picture; only an order of size
 _SEVERITIES = 5
 _MOST, _USUAL = 2000, 50  # pictures
+_FEWEST = 10
+_MOST_PARTS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,26 +30,35 @@ class Sample:
     """Some pictures of a data set, drawn once.
 
     Attributes:
-        name: of the data set, as in `xai.load_data`.
+        name: of the data set, as in `xai.load_data`, or of a part of it: "DATA@PART".
         count: how many pictures were asked for.
         seed: of the draw.
         data: the pictures.
+        taken: which of the drawn ones, as code.
     """
 
     name: str
     count: int
     seed: int
     data: xai.Dataset
+    taken: str = ""
 
     @property
-    def key(self) -> tuple[str, int, int]:
+    def key(self) -> tuple[Hashable, ...]:
         """All that the draw depends on."""
-        return (self.name, self.count, self.seed)
+        return (self.name, self.count, self.seed, self.taken)
 
     @property
     def code(self) -> str:
         """A Python expression for it."""
-        return f"xai.load_data({self.name!r}).subset({len(self.data)}, seed={self.seed})"
+        source, part = _parted(self.name)
+        named = repr(source) if part is None else f"{source!r}, part={part!r}"
+        return f"xai.load_data({named}).subset({self.count}, seed={self.seed}){self.taken}"
+
+    def every(self, step: int, first: int) -> "Sample":
+        """Return every `step`-th of the pictures from number `first` on."""
+        rows = range(first, len(self.data), step)
+        return replace(self, data=self.data.take(rows), taken=f"{self.taken}.take({rows})")
 
     def label(self, k: int) -> str:
         """Return the true class of picture `k`."""
@@ -71,8 +83,32 @@ class Sample:
         return "" if self.same_classes(model) else ", [data.classes[k] for k in data.labels]"
 
 
-def choose_sample(model: Model) -> Sample:
-    """Let the user choose a data set that suits the model, and how many pictures of it."""
+def choose_sample(model: Model, key: str = "count", usual: int = _USUAL, most: int = _MOST) -> Sample:
+    """Let the user choose a data set that suits the model, and how many pictures of it.
+
+    Args:
+        model: knows the classes.
+        key: of the number of pictures: pages that need other numbers have their own.
+        usual: the number that is proposed.
+        most: the largest one.
+    """
+    name = st.selectbox("Pictures", names_for(model), key="data", bind="query-params")
+    count, seed = choose_size("How many", key, usual, most)
+    with sentences(), st.spinner("Drawing pictures …"):
+        sample = draw(name, count, seed)
+    st.caption(f"{len(sample.data)} pictures drawn from {safe(sample.name)}.")
+    return sample
+
+
+def choose_size(label: str, key: str, usual: int, most: int) -> tuple[int, int]:
+    """Let the user choose a number of pictures, and the seed of their draw."""
+    left, right = st.columns(2)
+    count = int(left.number_input(label, _FEWEST, most, usual, 10, key=key, bind="query-params"))
+    return count, int(right.number_input("Seed", 0, 2**31 - 1, 0, key="sample_seed", bind="query-params"))
+
+
+def names_for(model: Model) -> list[str]:
+    """Return the data sets that suit the model; where there is none, say what to do and end the run."""
     with sentences():
         names = suiting(model)
     if not names:
@@ -82,20 +118,14 @@ def choose_sample(model: Model) -> Sample:
             icon=":material/folder_off:",
         )
         st.stop()
-    name = st.selectbox("Pictures", names, key="data", bind="query-params")
-    left, right = st.columns(2)
-    count = int(left.number_input("How many", 10, _MOST, _USUAL, 10, key="count", bind="query-params"))
-    seed = int(right.number_input("Seed", 0, 2**31 - 1, 0, key="sample_seed", bind="query-params"))
-    with sentences(), st.spinner("Drawing pictures …"):
-        sample = draw(name, count, seed)
-    st.caption(f"{len(sample.data)} pictures drawn from {safe(sample.name)}.")
-    return sample
+    return names
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=6, show_spinner=False)
 def draw(name: str, count: int, seed: int) -> Sample:
     """Draw pictures from a data set; all of them where it has no more."""
-    data = xai.load_data(name)
+    source, part = _parted(name)
+    data = xai.load_data(source, part=part)
     return Sample(name, count, seed, data.subset(min(count, len(data)), seed=seed))
 
 
@@ -105,16 +135,38 @@ def suiting(model: Model) -> list[str]:
     Raises:
         DataError: the one named at the start cannot be read.
     """
-    given = os.environ.get(DATA_VARIABLE)
     labels = set(model.classifier.labels)
-    names = dict.fromkeys([given, *EXAMPLES] if given else EXAMPLES)
-    return [name for name in names if labels.issuperset(classes_of(name) or [None])]
+    return [name for name in offered() if labels.issuperset(classes_of(name) or [None])]
+
+
+def offered() -> list[str]:
+    """Return all data sets, the one named at the start first."""
+    given = os.environ.get(DATA_VARIABLE)
+    return list(dict.fromkeys([given, *EXAMPLES] if given else EXAMPLES))
+
+
+def with_parts(names: Sequence[str]) -> list[str]:
+    """Return data sets, each followed by its fixed parts: "DATA@PART"."""
+    return [one for name in names for one in (name, *(f"{name}@{part}" for part in _parts_of(name)))]
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
 def classes_of(name: str) -> tuple[str, ...]:
     """Return the classes of a data set by name."""
     return tuple(xai.load_data(name).classes)
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _parts_of(name: str) -> tuple[str, ...]:
+    groups = xai.load_data(name).groups
+    parts = sorted(set(map(str, groups["part"].tolist()))) if "part" in groups else []
+    return tuple(parts) if len(parts) <= _MOST_PARTS else ()
+
+
+def _parted(name: str) -> tuple[str, str | None]:
+    """Return the data set and the part that a name stands for."""
+    source, sign, part = name.rpartition("@")
+    return (source, part) if sign and not Path(name).exists() else (name, None)
 
 
 def to_curve(model: Model, sample: Sample, asked: Mapping[str, Any], slot: Any) -> Job:
@@ -129,6 +181,30 @@ def to_corruptions(model: Model, sample: Sample, names: Sequence[str], slot: Any
     key = ("corruptions", model.fingerprint, *sample.key, *names)
     ask = partial(_corruptions, model, sample, tuple(names))
     return Job(key, "Corrupting", ask, slot, _SEVERITIES * len(names) * len(sample.data))
+
+
+def to_ask(
+    verb: str, title: str, model: Model, samples: Sequence[Sample], slot: Any, rows: int, **asked: Hashable
+) -> Job:
+    """Return the job whose result is what a verb of xai, which takes labels from the data, says of data sets.
+
+    Args:
+        verb: "bias", "shortcuts", "drift", ...
+        title: what is done, in words.
+        model: asked about.
+        samples: the data sets, in the order in which the verb takes them.
+        slot: of the page.
+        rows: how many go through the network, about.
+        asked: further arguments of the verb.
+    """
+    key = (verb, model.fingerprint, *(sample.key for sample in samples), *sorted(asked.items()))
+    return Job(key, title, partial(_ask, verb, model, tuple(samples), asked), slot, rows)
+
+
+def _ask(verb: str, model: Model, samples: Sequence[Sample], asked: Mapping[str, Any], report: Report | None) -> Any:
+    with model.lock:
+        data = [sample.data for sample in samples]
+        return getattr(xai, verb)(model.classifier, *data, **asked, **watched(report))
 
 
 def _curve(model: Model, sample: Sample, asked: dict[str, Any], report: Report | None) -> xai.RobustnessCurve:

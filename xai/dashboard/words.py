@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 _ESCAPES = {ord(c): f"\\{c}" for c in r"\`*_{}[]()<>#|~$:&!"}
 _LINK = re.compile(r"(https?:|www|@)(?=\S)", re.IGNORECASE)
@@ -57,6 +58,12 @@ def correlation(value: float) -> str:
 def interval(share: float, low: float, high: float) -> str:
     """Return a share with its interval: "84 % (72\N{EN DASH}92 %)"."""
     return f"{percent(share)} ({100 * low:.0f}\N{EN DASH}{100 * high:.0f} %)"
+
+
+def counted(hits: int, total: int) -> str:
+    """Return a count as a share with its 95 % Wilson interval: "30 of 500, 6.0 % (4\N{EN DASH}8 %)"."""
+    span = binomtest(hits, total).proportion_ci(method="wilson")
+    return f"{hits} of {total}, {interval(hits / total, float(span.low), float(span.high))}"
 
 
 def radius(eps: float, norm: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pandas as pd
 import torch
@@ -17,7 +17,7 @@ from xai.core.records import plain, write_record
 from xai.core.rows import Progress, ShouldStop
 from xai.detectors import Fitted
 from xai.detectors._passes import Scored, score_pictures
-from xai.errors import InputError
+from xai.errors import InputError, NameLookupError
 from xai.outliers._kept import KIND, arrays_of, fields_of, restore
 from xai.outliers._many import as_many, names_of
 from xai.outliers._neighbours import Neighbours
@@ -26,6 +26,7 @@ from xai.outliers.choice import Choice
 from xai.outliers.conformal import Guarantee, guarantee, p_values, threshold
 from xai.outliers.judgement import Judgement
 from xai.outliers.score_net import explain_score
+from xai.outliers.shifts import SHIFTS, Shifted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,7 +45,10 @@ class OODDetector:
         versions: of the packages.
         notes: what was chosen and what to beware of.
         classifier: the model; None after `load` without one.
+        SHIFTS: names of the shifts that `shifted` makes.
     """
+
+    SHIFTS: ClassVar[tuple[str, ...]] = tuple(SHIFTS)
 
     fitted: Fitted
     calibration: Mapping[str, Tensor] = field(repr=False)
@@ -208,6 +212,27 @@ class OODDetector:
         return attack_detector(
             self._ready(), self.fitted, self.calibration_scores, images, labels, foreign, alpha, settings
         )
+
+    def shifted(self, images: ImageLike, shift: str) -> Shifted:
+        """Return foreign pictures made of ordinary ones, as "auto" tries detectors on them; each when it is asked for.
+
+        Args:
+            images: in any form that `xai.explain` takes, or a data set.
+            shift: one of `OODDetector.SHIFTS`: every pixel drawn anew, 4 x 4 patches that change places, the negative,
+                4 x 4 places that are left, or one flat colour.
+
+        Returns:
+            As many pictures, as the model sees them; with a number one of them, with a slice several.
+
+        Raises:
+            NameLookupError: no such shift.
+            InputError: the detector was loaded without its model.
+        """
+        if shift not in SHIFTS:
+            raise NameLookupError("shift", shift, list(SHIFTS))
+        many, _ = as_many(images)
+        source = many.images if hasattr(many, "images") else many
+        return Shifted(self._ready(), source, range(len(source)), shift, self.seed)
 
     def plot(self, images: ImageLike | None = None, alpha: float = 0.05) -> Any:
         """Draw the scores of the calibration pictures, the threshold, and those of `images`; return the figure."""

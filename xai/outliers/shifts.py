@@ -83,9 +83,13 @@ class Shifted:
         """Return the number of pictures."""
         return len(self.numbers)
 
-    def __getitem__(self, some: slice) -> Tensor:
-        """Return pictures (n, C, h, w) in [0, 1]."""
-        wanted = list(self.numbers[some])
+    def __getitem__(self, some: slice | int) -> Tensor:
+        """Return pictures (n, C, h, w) in [0, 1], or one (C, h, w)."""
+        if not isinstance(some, slice):
+            return self._read([self.numbers[some]])[0]
+        return self._read(list(self.numbers[some]))
+
+    def _read(self, wanted: list[int]) -> Tensor:
         many = hasattr(self.source, "pictures")
         given = self.source.pictures(wanted) if many else [self.source[k] for k in wanted]
         inputs = self.classifier.prepare(given).inputs.float()
