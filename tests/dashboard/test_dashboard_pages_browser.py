@@ -1,4 +1,4 @@
-"""Chromium drives the pages "Stress" and "Robustness": sliders, attacks, a real stop, clicks into charts."""
+"""Chromium drives all pages but "Explain": sliders, attacks, a real stop, clicks into charts."""
 
 import re
 
@@ -8,12 +8,12 @@ from chromium import WAIT, canvas_of
 pytestmark = pytest.mark.browser
 
 
-def go(page, address, name):
-    """Open a page by the menu, with the example network."""
-    page.goto(f"{address}/?model=example:fashion")
+def go(page, address, name, question="What changes", model="example:fashion"):
+    """Open a page by the menu, with an example network."""
+    page.goto(f"{address}/?model={model}")
     canvas_of(page)
     page.get_by_role("link", name=name).click()
-    page.get_by_text("What changes").wait_for()
+    page.get_by_text(question, exact=True).wait_for()
 
 
 def settle(page):
@@ -89,14 +89,73 @@ def test_cells_of_the_matrix_open_their_pictures(page, address):
     page.goto("about:blank")
 
 
+def test_a_threshold_moves_and_a_picture_is_explained(page, address):
+    go(page, address, "Out of distribution", "Question")
+    page.get_by_role("spinbutton", name="How many of each").fill("200")
+    page.keyboard.press("Enter")
+    page.get_by_text("200 to learn from, 100 to calibrate, 100 kept back.").wait_for()
+    page.get_by_role("button", name="Fit a detector").click()
+    page.get_by_text(re.compile(r"^Of 100 ordinary pictures between .* nominal 5\)")).wait_for()
+    page.locator("[data-testid=stVegaLiteChart] path[aria-roledescription='bar']").first.wait_for()
+    page.get_by_role("slider", name="Ordinary pictures").focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_text(re.compile(r"nominal 5\.5\)")).wait_for()
+    assert "alpha=5.5" in page.url
+    page.get_by_text(re.compile(r"^foreign, rejected: ")).click()
+    settle(page)
+    page.get_by_role("button", name=re.compile(r"^Open \d")).first.click()
+    page.get_by_text("Foreign: its answer must not be used.").wait_for()
+    page.get_by_role("button", name="Show them").click()
+    canvas_of(page)
+    settle(page)
+    assert all(page.locator("img").evaluate_all("all => all.map(one => one.alt)"))
+    assert fits(page)
+    page.get_by_text("Probabilities", exact=True).click()
+    page.get_by_role("button", name="Measure the probabilities").click()
+    page.get_by_text("expected calibration error").first.wait_for()
+    page.get_by_text("Drift", exact=True).click()
+    page.get_by_role("button", name="Compare the data").click()
+    page.get_by_text("How often each class is answered").wait_for()
+    settle(page)
+    page.goto("about:blank")
+
+
+def test_a_shortcut_is_searched_stopped_and_found(page, address):
+    go(page, address, "Bias", "Question", "example:fashion-shortcut")
+    page.get_by_role("button", name="Compare the groups").click()
+    page.get_by_text("No evidence that groups fare differently.").wait_for()
+    page.get_by_text("Shortcuts", exact=True).click()
+    page.get_by_role("button", name="Look for shortcuts").click()
+    page.get_by_text(re.compile(r"^Planting cues · ")).wait_for()
+    page.get_by_role("button", name="Stop", exact=True).last.click()
+    page.get_by_text("Planting cues: stopped.").wait_for()
+    settle(page)
+    page.get_by_role("button", name="Run it again").click()
+    page.get_by_text("One shortcut found.").wait_for()
+    canvas_of(page)
+    settle(page)
+    assert all(page.locator("img").evaluate_all("all => all.map(one => one.alt)"))
+    page.get_by_text("Slices", exact=True).click()
+    page.get_by_role("button", name="Look for weak slices").click()
+    page.get_by_text(re.compile("of pictures with more mistakes than others")).first.wait_for()
+    page.get_by_text("Data faults", exact=True).click()
+    page.get_by_role("button", name="Look for faults").click()
+    page.get_by_text("Labels to check").wait_for()
+    settle(page)
+    assert fits(page)
+    page.goto("about:blank")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_fit_a_phone(browser, address, scheme):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True)
     page = context.new_page()
     page.set_default_timeout(WAIT)
-    for link in ("stress?", "stress?way=Attacks&", "robustness?", "robustness?question=Corruptions&"):
+    stress = ("stress?", "stress?way=Attacks&", "robustness?", "robustness?question=Corruptions&")
+    others = ("ood?", "ood?ood_about=Drift&", "bias?", "bias?bias_about=Shortcuts&")
+    for link in (*stress, *others):
         page.goto(f"{address}/{link}model=example:fashion")
-        page.get_by_text("What changes").wait_for()
+        page.get_by_text(re.compile("^(What changes|Question)$")).first.wait_for()
         settle(page)
         assert fits(page)
     context.close()

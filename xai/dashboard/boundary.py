@@ -9,7 +9,7 @@ import xai
 from xai.dashboard.charts import draw
 from xai.dashboard.detection import Detection
 from xai.dashboard.distributions import histogram
-from xai.dashboard.gallery import Shot, as_pixels, choose_shot
+from xai.dashboard.gallery import Shot, as_pixels, choose_shot, opened_shot
 from xai.dashboard.pictures import Picture
 from xai.dashboard.words import counted, safe, sentence
 from xai.dashboard.work import Model
@@ -90,7 +90,9 @@ def _show_pictures(
     if len(numbers[kind]) > _SHOWN:
         st.caption(f"The {_SHOWN} next to the threshold.")
     shots = {int(k): _shot(model, found, judged, int(k), foreign=foreign) for k in rows}
-    opened = choose_shot(shots, f"boundary {kind}")
+    key = f"boundary {'foreign' if foreign else 'ordinary'} {found.plan.key}"
+    choose_shot(shots, key)
+    opened = opened_shot(key)  # it stays when the threshold moves beyond it
     return None if opened is None else found.picture(foreign=foreign, k=opened)
 
 

@@ -78,7 +78,7 @@ class Detection:
         detector: fitted and calibrated.
         inside: of the ordinary pictures that were kept back.
         outside: of the foreign ones.
-        foreign: these, by number.
+        foreign: these: a data set, or shifted pictures by number.
     """
 
     plan: Plan
@@ -144,7 +144,7 @@ def _detect(model: Model, plan: Plan, report: Report | None) -> Detection:
         detector = xai.fit_ood(
             model.classifier, plan.fit.data, plan.calibration.data, plan.method, plan.seed, **watched(fitting)
         )
-        foreign: Any = plan.foreign.data.images if plan.foreign else detector.shifted(plan.test.data, plan.shift)
+        foreign: Any = plan.foreign.data if plan.foreign else detector.shifted(plan.test.data, plan.shift)
         inside = detector.judge(plan.test.data, **watched(first))
         outside = detector.judge(foreign, **watched(second))
     return Detection(plan, detector, inside, outside, foreign)

@@ -74,8 +74,14 @@ def choose_shot(shots: dict[int, Shot], key: str) -> int | None:
             with st.container(width=_SMALL):
                 show(shot)
                 st.button(f"Open {number}", key=f"{key} {number}", on_click=_open, args=(key, number), width="stretch")
-    chosen: int | None = st.session_state.get(f"{key} opened")
+    chosen = opened_shot(key)
     return chosen if chosen in shots else None
+
+
+def opened_shot(key: str) -> int | None:
+    """Return the number of the picture that was opened, whether it is still shown or not."""
+    chosen: int | None = st.session_state.get(f"{key} opened")
+    return chosen
 
 
 def _open(key: str, number: int) -> None:

@@ -109,11 +109,8 @@ def dose_response(found: xai.ShortcutResult, number: int) -> Spec:
     colour = {"field": "kind", "type": "nominal", "title": None, "scale": scale, "legend": legend}
     share: Spec = {"type": "quantitative", "scale": {"domain": [0, 1]}}
     share["axis"] = {"format": "%", "tickCount": 5, "title": "pictures"}
-    across = {
-        "field": "strength",
-        "type": "quantitative",
-        "axis": {"title": "strength of the cue", "values": [0, *found.strengths]},
-    }
+    axis = {"title": "strength of the cue", "values": [0, *found.strengths], "format": "~g"}
+    across = {"field": "strength", "type": "quantitative", "axis": axis}
     tips = [{"field": "kind"}, {"field": "strength"}, {"field": "said", "title": "pictures"}]
     return {
         "height": 340,

@@ -89,7 +89,8 @@ def _choose(found: xai.ShortcutResult) -> int:
 
 def _named(found: xai.ShortcutResult, number: int) -> str:
     one = found.responses[number]
-    return f"{one.words[:1].upper()}{one.words[1:]} ({one.place}): {_ABOUT[one.verdict]}"
+    about = _ABOUT[one.verdict]
+    return f"{about[:1].upper()}{about[1:]}: {one.words} ({one.place})"
 
 
 def _show_one(found: xai.ShortcutResult, number: int) -> None:

@@ -1,0 +1,340 @@
+"""The page "Out of distribution" without a browser: its figures, pictures and words are those of the library."""
+
+import zipfile
+from io import BytesIO
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from pages import FASHION, bars, captions, opened, run_code, script_of
+from scipy import stats
+
+import xai
+from xai.dashboard.detection import Detection, Plan
+from xai.dashboard.distributions import histogram, reliability, risk_by_coverage, shares_of_classes
+from xai.dashboard.files import whole_zip
+from xai.dashboard.gallery import as_pixels
+from xai.dashboard.sets import Sample
+from xai.dashboard.words import counted
+
+EACH, SEED = 120, 3
+LINK = {"model": FASHION, "each": str(EACH), "sample_seed": str(SEED), "detector": "Virtual-logit matching"}
+
+
+def press(app, label):
+    next(button for button in app.button if button.label.startswith(label)).click().run()
+    assert not app.exception
+    return app
+
+
+def texts(app):
+    return [one.value for one in app.markdown]
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """The pictures that the page draws: to learn from, to calibrate on, kept back, foreign."""
+    ordinary = xai.load_data("example:fashion-test").subset(EACH, seed=SEED)
+    halves = [ordinary.take(range(first, EACH, 2)) for first in (0, 1)]
+    fit, digits = (xai.load_data(f"example:{name}").subset(EACH, seed=SEED) for name in ("fashion-train", "digits"))
+    return SimpleNamespace(fit=fit, calibration=halves[0], test=halves[1], digits=digits)
+
+
+@pytest.fixture(scope="module")
+def vim(drawn):
+    return xai.fit_ood(xai.load(FASHION), drawn.fit, drawn.calibration, "vim", SEED)
+
+
+@pytest.fixture
+def forwards(monkeypatch):
+    """Count the calls of modules: of the network, of its layers and of any copy of them."""
+    calls, real = [], torch.nn.Module.__call__
+
+    def counting(module, *arguments, **settings):
+        calls.append(type(module).__name__)
+        return real(module, *arguments, **settings)
+
+    monkeypatch.setattr(torch.nn.Module, "__call__", counting)
+    return calls
+
+
+def test_nothing_runs_before_it_is_asked_for(forwards):
+    opened("ood", **LINK)  # loads the network, which is looked at once
+    del forwards[:]
+    app = opened("ood", **LINK)
+    assert not forwards
+    assert f"{EACH} to learn from, {EACH // 2} to calibrate, {EACH // 2} kept back." in app.caption[0].value
+    press(app, "Fit a detector")
+    assert forwards
+
+
+def test_promise_and_rates_are_those_of_the_library(drawn, vim):
+    app = press(opened("ood", **LINK), "Fit a detector")
+    share = stats.beta(3, EACH // 2 + 1 - 3)  # floor(0.05 x 61) pictures score as high as the threshold
+    low, high = 100 * share.ppf(0.025), 100 * share.ppf(0.975)
+    assert f"between {low:.1f} and {high:.1f} will be rejected" in texts(app)[0]
+    inside, outside = vim.judge(drawn.test), vim.judge(drawn.digits)
+    alarms, caught = (judged.verdicts.count("foreign") for judged in (inside, outside))
+    said = next(text for text in texts(app) if text.startswith("At this threshold"))
+    assert f"{counted(alarms, EACH // 2)} of the ordinary pictures kept back are rejected" in said
+    assert f"and {counted(caught, EACH)} of the foreign ones (example\\:digits)." in said
+    (chart,) = app.get("vega_lite_chart")
+    assert said in chart.proto.alt
+
+
+def test_the_threshold_moves_and_nothing_is_computed(drawn, vim, forwards):
+    app = press(opened("ood", **LINK), "Fit a detector")
+    before = len(forwards)
+    for alpha in (20.0, 50.0, 0.5):
+        app.slider(key="alpha").set_value(alpha).run()
+        assert not app.exception
+    app.segmented_control(key="boundary").set_value("kept").run()
+    assert len(forwards) == before
+    assert "Nothing can be rejected at alpha 0.005 with 60 calibration pictures" in texts(app)[0].replace("\\", "")
+    assert f"0 of {EACH}, 0 %" in next(text for text in texts(app) if text.startswith("At this threshold"))
+    app.slider(key="alpha").set_value(20.0).run()
+    alarms = vim.judge(drawn.test, 0.2).verdicts.count("foreign")
+    assert counted(alarms, EACH // 2) in next(text for text in texts(app) if text.startswith("At this threshold"))
+
+
+def test_the_pictures_next_to_the_threshold_come_first(drawn, vim):
+    app = press(opened("ood", **LINK, alpha="20"), "Fit a detector")
+    app.segmented_control(key="boundary").set_value("alarm").run()
+    judged, limit = vim.judge(drawn.test, 0.2), vim.threshold(0.2)
+    rejected = [k for k, verdict in enumerate(judged.verdicts) if verdict == "foreign"]
+    rejected.sort(key=lambda k: float(judged.scores[k]) - limit)
+    assert len(rejected) > 1
+    shown = captions(app)
+    assert len(shown) == min(12, len(rejected))
+    for k, caption in zip(rejected, shown, strict=False):
+        assert caption == f"{k}\\: p {float(judged.p_values[k]):.2g}, called {judged.predicted[k]}"
+    counts = {one.split(": ")[0]: int(one.split(": ")[1]) for one in app.segmented_control(key="boundary").options}
+    assert counts["ordinary, rejected"] == len(rejected)
+    assert sum(counts.values()) == EACH + EACH // 2
+
+
+def test_a_picture_is_opened_judged_and_explained(drawn, vim, tmp_path):
+    app = press(opened("ood", **LINK), "Fit a detector")
+    app.segmented_control(key="boundary").set_value("caught").run()
+    button = next(button for button in app.button if button.label.startswith("Open"))
+    k = int(button.label.split()[1])
+    button.click().run()
+    judged = vim.judge(drawn.digits.images[k])
+    (said,) = [box.value for box in app.warning]
+    assert "**Foreign: its answer must not be used.**" in said
+    assert f"calls **{judged.predicted[0]}**: p = {judged.p_value:.3g}, at most 0.05." in said.replace("\\", "")
+    reasons = next(text for text in texts(app) if text.startswith("- Residual"))
+    assert len(reasons.splitlines()) == len(judged.parts)
+    near = vim.neighbours(drawn.digits.images[k])
+    wanted = [
+        f"{number}\\: {drawn.fit.classes[int(drawn.fit.labels[number])]}, {distance:.2f}"
+        for number, distance in zip(near["number"], near["distance"], strict=True)
+    ]
+    assert captions(app)[-5:] == wanted
+    press(app, "Show them")
+    code = script_of_map(app).replace("e.save('foreign.png')", "e.heatmap.sum()")
+    assert run_code(code, tmp_path) == f"{judged.verdict} {judged.p_value}"
+    app.slider(key="alpha").set_value(1.0).run()
+    assert app.success  # 1 / 61 is above 0.01: nothing is rejected
+    assert not app.warning
+
+
+def script_of_map(app):
+    return next(one.value for one in app.code if "d.explain" in one.value)
+
+
+def test_the_map_is_that_of_the_score(drawn, vim, monkeypatch):
+    shown = []
+    monkeypatch.setattr("xai.dashboard.judged.show_small", lambda packed, **_: shown.append(packed))
+    app = press(opened("ood", **LINK), "Fit a detector")
+    app.segmented_control(key="boundary").set_value("caught").run()
+    button = next(button for button in app.button if button.label.startswith("Open"))
+    k = int(button.label.split()[1])
+    press(button.click().run(), "Show them")
+    heatmap = vim.explain(drawn.digits.images[k], "occlusion", seed=SEED).heatmap
+    (panel,) = shown[-1]["panels"]
+    assert (panel["low"], panel["high"]) == (float(heatmap.min()), float(heatmap.max()))
+    assert "for an ordinary picture" in panel["alt"] or heatmap.min() >= 0
+
+
+def test_an_uploaded_picture_is_judged():
+    from PIL import Image
+
+    stream = BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)).save(stream, "PNG")
+    app = press(opened("ood", **LINK), "Fit a detector")
+    assert any("upload one of your own" in caption.value for caption in app.caption)
+    app.file_uploader(key="picture").upload("odd.png", stream.getvalue(), "image/png").run()
+    assert not app.exception
+    assert "odd.png, which the network calls" in app.warning[0].value
+    app.file_uploader(key="picture").upload("bad.png", b"no picture", "image/png").run()
+    assert not app.exception
+    assert "Judging" in app.error[0].value
+
+
+def test_the_choice_is_told_with_its_table(drawn):
+    app = press(opened("ood", **(LINK | {"detector": "chosen for this network"})), "Fit a detector")
+    auto = xai.fit_ood(xai.load(FASHION), drawn.fit, drawn.calibration, seed=SEED)
+    table = app.dataframe[0].value
+    assert table["method"].tolist() == auto.table["method"].tolist()
+    np.testing.assert_allclose(table["auroc"], auto.table["auroc"])
+    assert table.loc[table["chosen"] != "", "method"].tolist() == [auto.choice.chosen]
+    assert any(text.startswith(f"**The method: {auto.fitted.detector.title}**") for text in texts(app))
+    assert any("cannot be told from it" in text or "tells best" in text for text in texts(app))
+
+
+def test_all_methods_are_compared_when_asked(drawn):
+    app = press(opened("ood", **LINK), "Fit a detector")
+    assert not app.dataframe
+    press(app, "Compare all methods")
+    wanted = xai.compare_ood(
+        xai.load(FASHION), drawn.fit, drawn.calibration, drawn.test, {"d": drawn.digits}, seed=SEED
+    ).table
+    table = app.dataframe[0].value
+    assert table["method"].tolist() == wanted["method"].tolist()
+    np.testing.assert_allclose(table["auroc"], wanted["auroc"])
+    assert table.loc[table["chosen"] != "", "method"].tolist() == ["vim"]
+
+
+def test_foreign_pictures_can_be_made_of_ordinary_ones(drawn, vim):
+    app = press(opened("ood", **LINK, foreign="made of ordinary ones: inversion"), "Fit a detector")
+    made = 1 - drawn.test.images[:]
+    caught = vim.judge(made).verdicts.count("foreign")
+    said = next(text for text in texts(app) if text.startswith("At this threshold"))
+    assert f"{counted(caught, EACH // 2)} of the foreign ones (inversion)." in said
+    assert "foreign = d.shifted(test, 'inversion')" in script_of(app)
+
+
+def test_a_shifted_picture_is_the_one_that_was_judged(drawn, vim):
+    samples = [Sample("s", EACH, SEED, data) for data in (drawn.fit, drawn.calibration, drawn.test)]
+    foreign = vim.shifted(drawn.test, "blur")
+    found = Detection(Plan(*samples, None, "blur", "vim"), vim, vim.judge(drawn.test), vim.judge(foreign), foreign)
+    picture = found.picture(foreign=True, k=5)
+    assert float(vim.score(picture.open())[0]) == pytest.approx(float(found.outside.scores[5]))
+    assert picture.code == "foreign[5]"
+    assert found.picture(foreign=False, k=5).code.endswith(".images[5]")
+    assert as_pixels(picture.open()[None]).shape == (1, 28, 28, 3)
+
+
+def test_the_same_data_set_twice_is_divided():
+    link = LINK | {"fit": "example:fashion-test", "ordinary": "example:fashion-test"}
+    app = press(opened("ood", **link), "Fit a detector")
+    assert not app.error
+    code = script_of(app)
+    whole = f"xai.load_data('example:fashion-test').subset({2 * EACH}, seed={SEED})"
+    assert f"fit = {whole}.take(range(0, {2 * EACH}, 2))" in code
+    assert f"calibration = {whole}.take(range(1, {2 * EACH}, 2)).take(range(0, {EACH}, 2))" in code
+
+
+def test_parts_of_a_data_set_are_offered_and_overlap_is_refused():
+    app = opened("ood", **LINK)
+    assert "example:fashion-test@calibration" in app.selectbox(key="ordinary").options
+    app = opened(
+        "ood", **LINK | {"fit": "example:fashion-test", "ordinary": "example:fashion-test@test", "each": "5000"}
+    )
+    press(app, "Fit a detector")
+    assert "are among the fit pictures" in app.error[0].value
+
+
+def test_the_code_gives_the_verdicts(vim, drawn, tmp_path):
+    app = press(opened("ood", **LINK), "Fit a detector")
+    assert run_code(script_of(app), tmp_path) == f"{vim.judge(drawn.test)} {vim.judge(drawn.digits)}"
+
+
+def test_the_detector_can_be_kept(vim, tmp_path):
+    with zipfile.ZipFile(BytesIO(whole_zip(vim))) as archive:
+        for name in archive.namelist():
+            (tmp_path / name).write_bytes(archive.read(name))
+    again = xai.OODDetector.load(tmp_path, xai.load(FASHION))
+    assert again.threshold() == vim.threshold()
+
+
+def test_a_network_without_data_says_what_to_do():
+    app = opened("ood", model="efficientnet_lite0")
+    assert "xai dashboard --data FOLDER" in app.info[0].value
+
+
+def test_a_few_pictures_can_reject_nothing_and_say_so():
+    app = press(opened("ood", **LINK | {"each": "10"}), "Fit a detector")
+    assert "Nothing can be rejected at alpha 0.05 with 5 calibration pictures" in texts(app)[0]
+    assert not app.error
+
+
+def test_a_stopped_fit_can_go_on():
+    app = press(opened("ood", **LINK), "Fit a detector")
+    desk = app.session_state["desk"]
+    (key,) = desk.wanted
+    del desk._found[key]
+    desk.switch(key)
+    app.run()
+    assert "Fitting and judging: stopped." in bars(app)
+    assert not app.get("vega_lite_chart")
+    press(app, "Run it again")
+    assert app.get("vega_lite_chart")
+
+
+@pytest.mark.parametrize("limit", [0.0, 9.0, np.inf])
+def test_histograms_hold_every_picture_and_the_threshold(limit):
+    rng = np.random.default_rng(0)
+    groups = {"ordinary": rng.normal(0, 1, 400), "foreign": rng.normal(3, 1, 300)}
+    groups["ordinary"][0] = -1e6  # beyond the axis, and counted at its end
+    layers = histogram(groups, limit, "score")["layer"]
+    for name, scores in groups.items():
+        rows = [row for row in layers[0]["data"]["values"] if row["kind"] == name]
+        assert sum(row["pictures"] for row in rows) == len(scores)
+        assert sum(row["share"] for row in rows) == pytest.approx(1)
+        low = min(row["low"] for row in rows)
+        assert low > -10
+    assert len(layers) == (1 if limit == np.inf else 2)
+    if limit == 0:
+        assert layers[1]["data"]["values"] == [{"limit": 0.0}]
+
+
+def test_equal_scores_have_a_histogram():
+    (bars_,) = histogram({"a": np.zeros(5), "b": np.zeros(4)}, np.inf, "score")["layer"]
+    assert [row["pictures"] for row in bars_["data"]["values"]] == [5, 4]
+
+
+def test_probabilities_are_measured():
+    app = opened("ood", model="example:fashion-shortcut", ood_about="Probabilities", probabilities="400")
+    assert not app.get("vega_lite_chart")
+    press(app, "Measure the probabilities")
+    clf = xai.load("example:fashion-shortcut")
+    found = xai.calibration(clf, xai.load_data("example:fashion-test").subset(400, seed=0))
+    assert found.verdict == "overconfident"
+    (said,) = [box.value for box in app.warning]
+    assert said.startswith("**It is surer than it should be.**")
+    assert f"(ECE) is {found.ece:.3f}" in said
+    assert f"{found.ece_interval[0]:.3f} to {found.ece_interval[1]:.3f}" in said
+    warm = found.temperature
+    assert f"temperature {warm.value:.2f} ({warm.low:.2f} to {warm.high:.2f})" in said
+    assert app.dataframe[0].value["value"].tolist() == found.table.round(4)["value"].tolist()
+    points = reliability(found)["layer"][2]
+    assert points["encoding"]["y"]["field"] == "right"
+    rows = [row for row in reliability(found)["data"]["values"] if row["kind"] == "as it is"]
+    assert [row["right"] for row in rows] == [one.accuracy for one in found.before.ece.bins]
+    assert [(row["low"], row["high"]) for row in rows] == [(one.low, one.high) for one in found.before.ece.bins]
+    assert len(risk_by_coverage(found)["data"]["values"]) == len(found.risk_coverage)
+    compile(script_of(app), "code", "exec")
+
+
+def test_drift_is_looked_for(tmp_path):
+    app = opened("ood", model=FASHION, ood_about="Drift", drift_b="example:digits", drift_count="100")
+    press(app, "Compare the data")
+    first, second = (xai.load_data(f"example:{name}").subset(100, seed=0) for name in ("fashion-test", "digits"))
+    found = xai.drift(xai.load(FASHION), first, second)
+    assert app.warning[0].value == "**The two data sets differ by more than chance.**"
+    assert app.dataframe[0].value["p_value"].tolist() == found.table.round(4)["p_value"].tolist()
+    pairs, points = (layer["data"]["values"] for layer in shares_of_classes(found, ["a", "b"])["layer"])
+    assert [(row["low"], row["high"]) for row in pairs] == [(one.share_a, one.share_b) for one in found.classes]
+    assert [row["share"] for row in points if row["kind"] == "b"] == [one.share_b for one in found.classes]
+    code = script_of(app).replace("found.plot()", "print(found.verdict)")
+    assert run_code(code, tmp_path) == "drift"
+
+
+def test_a_data_set_compared_with_itself_is_halved():
+    app = opened("ood", model=FASHION, ood_about="Drift", drift_b="example:fashion-test", drift_count="60")
+    assert "60 and 60 pictures." in app.caption[0].value
+    press(app, "Compare the data")
+    assert "differ by more than chance" not in "".join(box.value for box in (*app.success, *app.info, *app.warning))
