@@ -22,7 +22,13 @@ from house_rules import (
 import xai
 
 PACKAGE = Path(xai.__file__).parent
-METHOD_ROOMS = {"explainers": "EXPLAINERS", "attacks": "ATTACKS", "detectors": "DETECTORS", "cues": "CUES"}
+METHOD_ROOMS = {
+    "explainers": "EXPLAINERS",
+    "attacks": "ATTACKS",
+    "detectors": "DETECTORS",
+    "cues": "CUES",
+    "audits/checks": "CHECKS",
+}
 HEAVY = ("torch", "numpy", "matplotlib", "streamlit", "pandas", "PIL", "captum")
 
 
@@ -56,7 +62,7 @@ def test_the_one_file_that_calls_torch_load_does_so():
 
 @pytest.mark.parametrize("room", [room for room in METHOD_ROOMS if (PACKAGE / room).is_dir()])
 def test_every_method_file_registers_one_method(room):
-    registry = getattr(import_module(f"xai.{room}"), METHOD_ROOMS[room])
+    registry = getattr(import_module(f"xai.{room.replace('/', '.')}"), METHOD_ROOMS[room])
     public = [path for path in (PACKAGE / room).glob("*.py") if not path.stem.startswith("_")]
     files = [path.stem for path in public if f"{room}/{path.name}" not in NO_METHODS]
     made = [getattr(registry[name], "forms", registry[name]) for name in registry]  # a cue holds its function

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xai.api import Agreement as Agreement
     from xai.api import AttackResult as AttackResult
+    from xai.api import Audit as Audit
+    from xai.api import AuditComparison as AuditComparison
+    from xai.api import AuditPlan as AuditPlan
     from xai.api import BiasResult as BiasResult
     from xai.api import Calibration as Calibration
     from xai.api import Certificate as Certificate
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from xai.api import Diagnosis as Diagnosis
     from xai.api import Drift as Drift
     from xai.api import Explanation as Explanation
+    from xai.api import Finding as Finding
     from xai.api import Judgement as Judgement
     from xai.api import MethodInfo as MethodInfo
     from xai.api import ModelInfo as ModelInfo
@@ -43,11 +47,13 @@ if TYPE_CHECKING:
     from xai.api import Trust as Trust
     from xai.api import agreement as agreement
     from xai.api import attack as attack
+    from xai.api import audit as audit
     from xai.api import bias as bias
     from xai.api import bias_of_predictions as bias_of_predictions
     from xai.api import calibration as calibration
     from xai.api import catalogue as catalogue
     from xai.api import certify as certify
+    from xai.api import compare as compare
     from xai.api import compare_baselines as compare_baselines
     from xai.api import compare_ood as compare_ood
     from xai.api import corrupt as corrupt
@@ -59,15 +65,19 @@ if TYPE_CHECKING:
     from xai.api import explain as explain
     from xai.api import fit_conformal as fit_conformal
     from xai.api import fit_ood as fit_ood
+    from xai.api import init_audit as init_audit
+    from xai.api import judge_again as judge_again
     from xai.api import layers as layers
     from xai.api import load as load
     from xai.api import load_data as load_data
     from xai.api import mce as mce
     from xai.api import methods as methods
     from xai.api import output_bounds as output_bounds
+    from xai.api import plan_audit as plan_audit
     from xai.api import rate_explanation as rate_explanation
     from xai.api import robustness as robustness
     from xai.api import sample_photos as sample_photos
+    from xai.api import share_audit as share_audit
     from xai.api import shortcuts as shortcuts
     from xai.api import slices as slices
     from xai.errors import ContractError as ContractError
@@ -80,6 +90,9 @@ _ERRORS = ("ContractError", "InputError", "Stopped", "XaiError")
 __all__ = [
     "Agreement",
     "AttackResult",
+    "Audit",
+    "AuditComparison",
+    "AuditPlan",
     "BiasResult",
     "Calibration",
     "Certificate",
@@ -94,6 +107,7 @@ __all__ = [
     "Diagnosis",
     "Drift",
     "Explanation",
+    "Finding",
     "InputError",
     "Judgement",
     "MethodInfo",
@@ -113,11 +127,13 @@ __all__ = [
     "XaiError",
     "agreement",
     "attack",
+    "audit",
     "bias",
     "bias_of_predictions",
     "calibration",
     "catalogue",
     "certify",
+    "compare",
     "compare_baselines",
     "compare_ood",
     "corrupt",
@@ -129,15 +145,19 @@ __all__ = [
     "explain",
     "fit_conformal",
     "fit_ood",
+    "init_audit",
+    "judge_again",
     "layers",
     "load",
     "load_data",
     "mce",
     "methods",
     "output_bounds",
+    "plan_audit",
     "rate_explanation",
     "robustness",
     "sample_photos",
+    "share_audit",
     "shortcuts",
     "slices",
 ]

@@ -8,6 +8,18 @@ import torch
 from torch import nn
 
 from xai.attacks import ATTACKS, AttackResult
+from xai.audits import (
+    Audit,
+    AuditComparison,
+    AuditPlan,
+    Finding,
+    audit,
+    compare,
+    init_audit,
+    judge_again,
+    plan_audit,
+    share_audit,
+)
 from xai.bounds import Certificate, certify, output_bounds
 from xai.calibrations import Calibration, ConformalPredictor, PredictionSets, calibration, fit_conformal
 from xai.core.classifier import Classifier, as_classifier
@@ -36,6 +48,9 @@ from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, 
 __all__ = [
     "Agreement",
     "AttackResult",
+    "Audit",
+    "AuditComparison",
+    "AuditPlan",
     "BiasResult",
     "Calibration",
     "Certificate",
@@ -49,6 +64,7 @@ __all__ = [
     "Diagnosis",
     "Drift",
     "Explanation",
+    "Finding",
     "Judgement",
     "MethodInfo",
     "ModelInfo",
@@ -65,11 +81,13 @@ __all__ = [
     "Trust",
     "agreement",
     "attack",
+    "audit",
     "bias",
     "bias_of_predictions",
     "calibration",
     "catalogue",
     "certify",
+    "compare",
     "compare_baselines",
     "compare_ood",
     "corrupt",
@@ -81,15 +99,19 @@ __all__ = [
     "explain",
     "fit_conformal",
     "fit_ood",
+    "init_audit",
+    "judge_again",
     "layers",
     "load",
     "load_data",
     "mce",
     "methods",
     "output_bounds",
+    "plan_audit",
     "rate_explanation",
     "robustness",
     "sample_photos",
+    "share_audit",
     "shortcuts",
     "slices",
 ]

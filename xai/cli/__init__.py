@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import xai
 from xai.cli._attack import add_attack, add_robustness
+from xai.cli._audit import add_audit, add_check, add_compare, add_init, add_schema
 from xai.cli._believe import add_calibration, add_drift
 from xai.cli._bias import add_bias
 from xai.cli._common import BAD_INPUT, INTERNAL, INTERRUPTED, PASS, Command, one_line
@@ -19,7 +20,7 @@ from xai.cli._others import add_dashboard, add_methods
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 pass, 1 check failed, 2 bad input, 3 internal error or 130 interrupted."""
+    """Run one command; return 0 pass, 1 failed, 2 bad input, 3 internal error, 4 inconclusive or 130 interrupted."""
     options = _parser().parse_args(arguments)
     run: Command = options.run
     try:
@@ -56,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     add_calibration(commands)
     add_drift(commands)
     add_bias(commands)
+    add_audit(commands)
+    add_check(commands)
+    add_compare(commands)
+    add_init(commands)
+    add_schema(commands)
     add_methods(commands)
     add_doctor(commands)
     add_dashboard(commands)

@@ -9,7 +9,7 @@ from typing import Any
 
 import xai
 
-PASS, FAILED, BAD_INPUT, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
+PASS, FAILED, BAD_INPUT, INTERNAL, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 Command = Callable[[argparse.Namespace], int]
 
 

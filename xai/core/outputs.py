@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai.core.hooks import borrowed
 from xai.core.penultimate import FeatureTap, Head
-from xai.core.rows import Progress, ShouldStop, is_out_of_memory, reporting
+from xai.core.rows import Progress, ShouldStop, is_out_of_memory, note_shrink, reporting
 from xai.errors import DataError, Stopped
 
 if TYPE_CHECKING:
@@ -161,5 +161,6 @@ def _run_halving(tap: FeatureTap, inputs: Tensor, start: int) -> Iterator[Chunk]
         yield Chunk(start, inputs, *found[0], tap.head)
         return
     middle = len(inputs) // 2
+    note_shrink(middle)
     yield from _run_halving(tap, inputs[:middle], start)
     yield from _run_halving(tap, inputs[middle:], start + middle)

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ MAX_ROWS = 256
 SAFE_ROWS = 8
 _SHARE_OF_MEMORY = 0.4
 _CACHE = 24 << 20  # bytes; also below the size from which the system hands out, and clears, new memory each time
+_shrinks: ContextVar[list[int] | None] = ContextVar("shrinks", default=None)
 _MEMORY_MESSAGES = (
     "out of memory",
     "can't allocate memory",
@@ -66,11 +68,30 @@ def in_chunks(
         stop = min(total, start + limit)
         if not _fits(work, start, stop, last_try=limit == 1):
             limit = max(1, limit // 2)
+            note_shrink(limit)
             continue
         start = stop
         if progress is not None:
             progress(start, total)
     return limit
+
+
+@contextmanager
+def noting_shrinks() -> Iterator[list[int]]:
+    """Collect the number of rows that work goes on with each time that memory runs out."""
+    found: list[int] = []
+    token = _shrinks.set(found)
+    try:
+        yield found
+    finally:
+        _shrinks.reset(token)
+
+
+def note_shrink(rows: int) -> None:
+    """Tell `noting_shrinks` that work goes on with fewer rows at a time."""
+    found = _shrinks.get()
+    if found is not None:
+        found.append(rows)
 
 
 def _fits(work: Callable[[int, int], None], start: int, stop: int, *, last_try: bool) -> bool:

@@ -1,0 +1,80 @@
+"""How often is the model right?"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from xai.audits.album import exhibit
+from xai.audits.checks._base import CHECKS, EXAMPLES, Check, View, classes_of, groups_of, percent, span
+from xai.audits.measurement import Measurement, share_of
+from xai.audits.scene import DATA
+from xai.audits.stages import Answers, Stage
+from xai.core.heads import to_probabilities
+
+
+@CHECKS.register("accuracy")
+@dataclass(frozen=True)
+class Accuracy(Check):
+    """Share of pictures whose class is the model's first answer."""
+
+    name: ClassVar[str] = "accuracy"
+    title: ClassVar[str] = "Accuracy"
+    family: ClassVar[str] = "quality"
+    question: ClassVar[str] = "How often is the model right on pictures as they are?"
+    limits: ClassVar[tuple[str, ...]] = ("holds for pictures drawn as these were",)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Ask once."""
+        return (Answers(most=self.most),)
+
+    def measure(self, view: View) -> Measurement:
+        """Count."""
+        scene, rows = view.scene, view.found[0].rows
+        logits = torch.from_numpy(view.found[0]["logits"])
+        sure, said = (v.numpy() for v in to_probabilities(logits, scene.classifier.head).double().max(1))
+        truth = scene.truth(DATA, rows).numpy()
+        right = said == truth
+        found = share_of(
+            right, rows, view.level, classes=classes_of(scene, rows, right), groups=groups_of(scene, rows, right)
+        )
+        size = scene.classifier.num_classes
+        confusion = np.bincount(truth * size + said, minlength=size * size).reshape(size, size)
+        return _told(found, confusion.tolist(), _wrong_and_sure(view, rows, said, sure, ~right))
+
+    def code(self) -> str:
+        """Repeat it by hand."""
+        return "(model.predict(data.images).index == data.labels).double().mean()"
+
+
+def _told(found: Measurement, confusion: list[list[int]], evidence: tuple[dict[str, Any], ...]) -> Measurement:
+    said = (
+        f"Of {found.n:,} pictures {percent(found.value or 0)} are recognised ({span(found.low or 0, found.high or 1)})."
+    )
+    return Measurement(**{**vars(found), "claim": said, "facts": {"confusion": confusion}, "evidence": evidence})
+
+
+def _wrong_and_sure(
+    view: View, rows: np.ndarray, said: np.ndarray, sure: np.ndarray, wrong: np.ndarray
+) -> tuple[dict[str, Any], ...]:
+    """Return the wrong answers that the model is surest of."""
+    order = np.flatnonzero(wrong)[np.argsort(-sure[wrong], kind="stable")][:EXAMPLES]
+    labels, shown = view.scene.classifier.labels, []
+    for k in order.tolist():
+        row = int(rows[k])
+        pixels = view.scene.pictures(DATA, [row])[0].pixels
+        truth, answer = labels[int(view.scene.truth(DATA, [row])[0])], labels[int(said[k])]
+        shown.append(
+            exhibit(
+                f"{truth} taken for {answer}",
+                f"{view.scene.role().ids[row]}: {answer!r} with probability {sure[k]:.2f}, in truth {truth!r}.",
+                f"A picture of {truth} that the model takes for {answer} with probability {sure[k]:.2f}.",
+                [view.album.picture(pixels)],
+                picture=view.scene.role().ids[row],
+                label=truth,
+                predicted=answer,
+                confidence=float(sure[k]),
+            )
+        )
+    return tuple(shown)

@@ -1,0 +1,88 @@
+"""Are the model's probabilities true?"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+import torch
+
+from xai.audits.checks._base import CHECKS, FIGURES, Check, View, rows_of
+from xai.audits.measurement import Measurement
+from xai.audits.scene import DATA
+from xai.audits.stages import Answers, Stage
+from xai.calibrations import calibration
+from xai.core.outputs import Outputs
+
+_TOLERANCE = 0.05
+
+
+@CHECKS.register("calibration")
+@dataclass(frozen=True)
+class CalibrationCheck(Check):
+    """Expected calibration error, without the bias of small samples.
+
+    Attributes:
+        bins: of confidence.
+    """
+
+    name: ClassVar[str] = "calibration"
+    title: ClassVar[str] = "Calibration"
+    family: ClassVar[str] = "quality"
+    question: ClassVar[str] = "How far are the model's probabilities from how often it is right?"
+    conditions: ClassVar[tuple[str, ...]] = FIGURES
+    better: ClassVar[str] = "less"
+    limits: ClassVar[tuple[str, ...]] = ("holds on average over pictures like these, not for each of them",)
+
+    bins: int = 15
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Ask once."""
+        return (Answers(most=self.most),)
+
+    def measure(self, view: View) -> Measurement:
+        """Compare probabilities with frequencies."""
+        logits, scene = torch.from_numpy(view.found[0]["logits"]), view.scene
+        truth = scene.truth(DATA, view.found[0].rows)
+        held = Outputs(logits, None, truth, None)
+        found = calibration(
+            scene.classifier,
+            held,
+            truth,
+            bins=self.bins,
+            level=view.level,
+            tolerance=_TOLERANCE,
+            seed=scene.seed,
+        )
+        low, high = found.ece_interval
+        curve = found.curve
+        columns = {name: curve[name].tolist() for name in curve.columns}
+        about = found.temperature
+        return Measurement(
+            found.measures.ece.debiased,
+            low,
+            high,
+            view.level,
+            len(found),
+            "ece",
+            claim=f"The calibration error is between {low:.4f} and {high:.4f}: {found.verdict}.",
+            facts={
+                "verdict": found.verdict,
+                "ece_as_reported": found.ece,
+                "temperature": about.value,
+                "ece_before": found.before.ece.value,
+                "ece_after": found.after.ece.value,
+            },
+            tables={"measures": rows_of(found.table), "classes": rows_of(found.per_class)},
+            curves={"reliability": columns, "risk_coverage": _thin(found.risk_coverage)},
+            notes=(*found.reasons, *found.notes),
+        )
+
+    def code(self) -> str:
+        """Repeat it by hand."""
+        return f"xai.calibration(model, data, bins={self.bins}).ece_interval"
+
+
+def _thin(table: pd.DataFrame, most: int = 100) -> dict[str, list[float]]:
+    """Return about a hundred points of a curve."""
+    rows = table.iloc[:: max(1, len(table) // most)]
+    return {str(name): rows[name].tolist() for name in rows.columns}

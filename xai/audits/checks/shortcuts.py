@@ -1,0 +1,148 @@
+"""Does a class hang on something that is not its object?"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xai.audits.album import exhibit
+from xai.audits.checks._base import CHECKS, FIGURES, Check, View, positive, rows_of
+from xai.audits.conditions import Condition
+from xai.audits.measurement import Measurement, finite
+from xai.audits.scene import DATA, Scene
+from xai.audits.stages import Alone, Stage
+from xai.audits.store import Part
+from xai.core.records import plain
+from xai.cues import CUES, shortcuts
+from xai.cues._result import SHORTCUT, TOO_SMALL
+from xai.errors import InputError
+
+_SHOWN = 6
+
+
+@CHECKS.register("shortcuts")
+@dataclass(frozen=True)
+class Shortcuts(Check):
+    """Number of planted cues that turn pictures into one class, confirmed by explanations and removal.
+
+    Attributes:
+        cues: names; empty takes all.
+        samples: pictures drawn; half choose, half judge.
+        least: by how much a cue must beat neutral changes.
+    """
+
+    name: ClassVar[str] = "shortcuts"
+    title: ClassVar[str] = "Shortcuts"
+    family: ClassVar[str] = "bias"
+    question: ClassVar[str] = "Does a class hang on a mark, a colour, a background rather than on its object?"
+    conditions: ClassVar[tuple[str, ...]] = FIGURES
+    usual: ClassVar[tuple[Condition, ...]] = (Condition("at_most", 0),)
+    better: ClassVar[str] = "less"
+    limits: ClassVar[tuple[str, ...]] = ("only cues of the kinds that were planted are found",)
+
+    cues: tuple[str, ...] = ()
+    samples: int = 400
+    least: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse unknown cues."""
+        for name in self.cues:
+            CUES[name]
+        positive("samples", self.samples, whole=True)
+        if not 0 <= self.least < 1:
+            raise InputError(f"Expected `least` from 0 to below 1, but got {self.least!r}.")
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Plant cues."""
+        given = (("cues", self.cues), ("samples", self.samples), ("least", self.least))
+        return (
+            Alone(
+                most=self.most, title=self.name, given=given, rows_each=80.0 * self.samples / 2000, study=self._study
+            ),
+        )
+
+    def _study(self, scene: Scene, rows: np.ndarray) -> Part:
+        found = shortcuts(
+            scene.classifier,
+            scene.role(DATA).data.take(np.sort(rows)),
+            scene.seed,
+            labels=scene.truth(DATA, np.sort(rows)),
+            cues=self.cues or None,
+            samples=self.samples,
+            least=self.least,
+            should_stop=scene.should_stop,
+        )
+        responses = [one.to_dict() for one in found.responses]
+        confirmed = [k for k, one in enumerate(found.responses) if one.verdict == SHORTCUT]
+        keep = (
+            np.flatnonzero(np.isin(found.shown[:, 0], confirmed))[: 3 * _SHOWN]
+            if len(found.shown)
+            else np.zeros(0, int)
+        )
+        facts = {"responses": responses, "notes": list(found.notes), "names": list(found.names)}
+        facts |= {"doses": rows_of(found.doses), "pictures": len(found.labels)}
+        arrays = {"shown": found.shown[keep], "before": found.before[keep], "after": found.after[keep]}
+        return Part(arrays | {"heatmaps": found.heatmaps[keep]}, finite(plain(facts)))
+
+    def measure(self, view: View) -> Measurement:
+        """Count confirmed shortcuts."""
+        facts = view.found[0].facts[0]
+        found = [one for one in facts["responses"] if one["verdict"] == SHORTCUT]
+        found.sort(key=lambda one: -one["excess"])
+        small = [one for one in facts["responses"] if one["verdict"] == TOO_SMALL]
+        places = sorted({f"{one['cue']} ({one['place']})" for one in small})
+        told = " ".join(f"{one['reason']}" for one in found[:3]) or "No planted cue is a shortcut."
+        columns = (
+            "cue",
+            "place",
+            "label",
+            "verdict",
+            "attraction",
+            "neutral",
+            "excess",
+            "p_adjusted",
+            "lift",
+            "removed",
+        )
+        return Measurement(
+            float(len(found)),
+            None,
+            None,
+            view.level,
+            int(facts["pictures"]),
+            "findings",
+            undecided=f"too few pictures to tell for {', '.join(places[:4])}" if places else "",
+            detectable=self.least,
+            claim=told,
+            facts={"shortcuts": found},
+            tables={
+                "cues": [{name: one[name] for name in columns} for one in facts["responses"]],
+                "doses": facts["doses"],
+            },
+            evidence=self._shown(view, facts["responses"]),
+            notes=tuple(facts["notes"]),
+        )
+
+    def _shown(self, view: View, responses: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+        found, album = view.found[0], view.album
+        shown = []
+        for k in range(min(_SHOWN, len(found["shown"]))):
+            one = responses[int(found["shown"][k, 0])]
+            name = view.found[0].facts[0]["names"][int(found["shown"][k, 1])]
+            images = [album.picture(found["before"][k]), album.picture(found["after"][k], "planted")]
+            images.append(album.heatmap(found["heatmaps"][k]))
+            shown.append(
+                exhibit(
+                    f"{one['cue']} makes {one['label']}",
+                    f"{name}: with {one['words']} the model says {one['label']!r}; the map shows what speaks for it.",
+                    f"A picture, the same with {one['words']}, and a map of what speaks for {one['label']}.",
+                    images,
+                    picture=name,
+                    predicted=one["label"],
+                )
+            )
+        return tuple(shown)
+
+    def code(self) -> str:
+        """Repeat it by hand."""
+        return f"xai.shortcuts(model, data, samples={self.samples}, least={self.least!r}).findings"

@@ -1,0 +1,195 @@
+"""`compare`: two audits of the same pictures, check by check, with paired differences."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xai.audits.conditions import Pair
+from xai.audits.measurement import finite
+from xai.audits.pairing import keys_of, pairs_of
+from xai.audits.record import Audit
+from xai.core.records import plain
+from xai.errors import InputError
+from xai.metrics.gates import drop_interval, mcnemar_p
+from xai.metrics.means import paired_mean
+from xai.metrics.proportions import holm
+
+BETTER, WORSE, CANNOT_TELL, NOT_PAIRED = "better", "worse", "cannot tell", "not paired"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One check in two audits.
+
+    Attributes:
+        id: of the check.
+        title: in words.
+        unit: of the figure.
+        before: figure of the first audit, on all its pictures.
+        after: of the second.
+        n: pictures that both measured.
+        difference: after - before on these; None where the check has no figure per picture.
+        low: lower end of its interval.
+        high: upper end.
+        p_value: of no difference, two-sided and paired: McNemar's exact test for shares, a t-test for means.
+        adjusted: for all checks that are compared (Holm).
+        verdict: "better", "worse", "cannot tell", or "not paired".
+        verdicts: of the check in both audits.
+    """
+
+    id: str
+    title: str
+    unit: str
+    before: float | None
+    after: float | None
+    n: int
+    difference: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    adjusted: float | None
+    verdict: str
+    verdicts: tuple[str, str]
+
+    def __str__(self) -> str:
+        """One line."""
+        if self.difference is None:
+            return f"{self.id}: {_shown(self.before)} -> {_shown(self.after)} ({self.verdict})"
+        span = f"{self.low:+.4f} to {self.high:+.4f}"
+        return f"{self.id}: {self.difference:+.4f} ({span}; {self.n:,} pictures, p {self.adjusted:.2g}): {self.verdict}"
+
+
+@dataclass(frozen=True)
+class AuditComparison:
+    """Two audits, the first being what the second is measured by.
+
+    Attributes:
+        differences: one per check that both have.
+        before: model and data of the first.
+        after: of the second.
+        shared: pictures that are in both.
+        level: of the intervals.
+        only_before: checks that the second does not have.
+        only_after: checks that the first does not have.
+        notes: what to beware of.
+    """
+
+    differences: tuple[Difference, ...]
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    shared: int
+    level: float
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of checks compared."""
+        return len(self.differences)
+
+    def __str__(self) -> str:
+        """One line per check."""
+        head = f"{self.after['model']} against {self.before['model']} on {self.shared:,} shared pictures"
+        return "\n".join([head, *map(str, self.differences), *self.notes])
+
+    @property
+    def better(self) -> tuple[str, ...]:
+        """Checks in which the second is better, after correction for their number."""
+        return tuple(one.id for one in self.differences if one.verdict == BETTER)
+
+    @property
+    def worse(self) -> tuple[str, ...]:
+        """Checks in which it is worse."""
+        return tuple(one.id for one in self.differences if one.verdict == WORSE)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per check."""
+        return pd.DataFrame([asdict(one) for one in self.differences])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        found: dict[str, Any] = finite(plain(asdict(self)))
+        return found | {"better": list(self.better), "worse": list(self.worse)}
+
+
+def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditComparison:
+    """Compare two audits on the pictures that both measured.
+
+    Args:
+        before: the yardstick.
+        after: what is compared with it.
+        level: of the intervals, and 1 less that of the tests.
+
+    Returns:
+        AuditComparison; `.differences`, `.better`, `.worse`, `.table`.
+
+    Raises:
+        InputError: no picture, or no check, is in both.
+    """
+    one, two = before.document, after.document
+    shared = len(set(keys_of(one)) & set(keys_of(two)))
+    first, second = ({str(check["id"]): check for check in found["checks"]} for found in (one, two))
+    both = [name for name in second if name in first]
+    if not shared or not both:
+        what = "picture" if not shared else "check"
+        raise InputError(f"Expected two audits with shared pictures and checks, but no {what} is in both.")
+    pairs = pairs_of(one, two)
+    rows = [_difference(first[name], second[name], pairs.get(name), level) for name in both]
+    adjusted = holm([np.nan if row["p_value"] is None else row["p_value"] for row in rows])
+    changed = [name for name in both if first[name]["settings"] != second[name]["settings"]]
+    return AuditComparison(
+        tuple(
+            _judged(row, float(p), 1 - level, second[row["id"]]["better"])
+            for row, p in zip(rows, adjusted, strict=True)
+        ),
+        _about(one),
+        _about(two),
+        shared,
+        level,
+        _only_in(first, second),
+        _only_in(second, first),
+        tuple(f"{name} was measured with other settings in the two audits" for name in changed),
+    )
+
+
+def _only_in(these: Mapping[str, Any], those: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(name for name in these if name not in those)
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any], pair: Pair | None, level: float) -> dict[str, Any]:
+    before, after = old["measured"] or {}, new["measured"] or {}
+    row = {"id": new["id"], "title": new["title"], "unit": after.get("unit") or before.get("unit") or ""}
+    row |= {"before": before.get("value"), "after": after.get("value"), "verdicts": (old["verdict"], new["verdict"])}
+    if pair is None:
+        return {**row, "n": 0, **dict.fromkeys(("difference", "low", "high", "p_value"))}
+    n = len(pair.before)
+    if pair.after.dtype == bool:
+        lost, won = int((pair.before & ~pair.after).sum()), int((~pair.before & pair.after).sum())
+        low, high = drop_interval(won, lost, n, level)
+        p = min(1.0, 2 * min(mcnemar_p(lost, won), mcnemar_p(won, lost)))
+        return {**row, "n": n, "difference": (won - lost) / n, "low": low, "high": high, "p_value": p}
+    mean, low, high, p = paired_mean(pair.before, pair.after, level)
+    return {**row, "n": n, "difference": mean, "low": low, "high": high, "p_value": p}
+
+
+def _judged(row: Mapping[str, Any], adjusted: float, alpha: float, better: str) -> Difference:
+    if row["difference"] is None:
+        return Difference(**row, adjusted=None, verdict=NOT_PAIRED)
+    if adjusted > alpha:
+        return Difference(**row, adjusted=adjusted, verdict=CANNOT_TELL)
+    up = (row["difference"] > 0) == (better == "more")
+    return Difference(**row, adjusted=adjusted, verdict=BETTER if up else WORSE)
+
+
+def _about(document: Mapping[str, Any]) -> dict[str, Any]:
+    model = document["model"]
+    about = {"model": model["name"], "fingerprint": model["fingerprint"], "verdict": document["verdict"]}
+    return about | {"data": document["data"]["data"]["source"], "pictures": document["pictures"]["n"]}
+
+
+def _shown(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"

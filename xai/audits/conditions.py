@@ -1,0 +1,259 @@
+"""Conditions judge what checks measured: at least, at most, no drop, no weak class, no weak group."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from xai.audits.measurement import Measurement, Share, finite
+from xai.core.records import plain
+from xai.metrics.gates import (
+    FAIL,
+    INCONCLUSIVE,
+    PASS,
+    Gate,
+    judge_drop,
+    judge_interval,
+    judge_share,
+    judge_shares,
+)
+from xai.metrics.means import paired_mean
+
+NOT_RUN, ERROR, MEASURED = "not run", "error", "measured"
+VERDICTS = (FAIL, ERROR, INCONCLUSIVE, NOT_RUN, PASS, MEASURED)  # from worst to best
+NAMES = ("at_least", "at_most", "max_drop_vs_baseline", "worst_class_at_least", "worst_group_at_least")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is asked of a check.
+
+    Attributes:
+        name: one of `NAMES`.
+        threshold: in the unit of the check.
+    """
+
+    name: str
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One condition, judged.
+
+    Attributes:
+        condition: its name.
+        threshold: as declared.
+        verdict: "pass", "fail", "inconclusive" or "not run".
+        value: the figure that was compared.
+        interval: of it, at `level`.
+        level: the gate is wrong at most this seldom: 0.95 means one time in twenty.
+        n: pictures it rests on.
+        p_value: one-sided, None where only an interval is known.
+        detectable: smallest difference beyond the threshold that would have been seen, four times in five.
+        needed: pictures that would decide; None where decided or undecidable.
+        where: class or group.
+        why: one sentence.
+    """
+
+    condition: str
+    threshold: float
+    verdict: str
+    value: float | None
+    interval: tuple[float | None, float | None]
+    level: float
+    n: int
+    p_value: float | None
+    detectable: float | None
+    needed: int | None
+    where: str
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-ready."""
+        found: dict[str, Any] = finite(plain(asdict(self)))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """The same check of an earlier audit, picture by picture.
+
+    Attributes:
+        before: (m,) outcomes then, of pictures that are in both.
+        after: (m,) outcomes now.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+
+
+def judge(
+    found: Measurement, conditions: Sequence[Condition], level: float, pair: Pair | None = None
+) -> tuple[str, tuple[Outcome, ...]]:
+    """Return the verdict of a check, the worst of its conditions', and each of them.
+
+    Args:
+        found: what it measured.
+        conditions: what is asked of it; with none the verdict is "measured".
+        level: of the gates.
+        pair: the same pictures in the baseline, None where there is none.
+    """
+    outcomes = tuple(_JUDGES[condition.name](found, condition, level, pair) for condition in conditions)
+    return worst_of([outcome.verdict for outcome in outcomes]), outcomes
+
+
+def worst_of(verdicts: Sequence[str]) -> str:
+    """Return the worst of some verdicts; "measured" for none."""
+    return min(verdicts, key=VERDICTS.index, default=MEASURED)
+
+
+def _bound(found: Measurement, condition: Condition, level: float, _pair: Pair | None) -> Outcome:
+    """Judge the figure itself."""
+    at_most = condition.name == "at_most"
+    if found.value is None:
+        return _without(condition, level, found.n, "nothing could be measured")
+    if found.low is None or found.high is None:
+        return _counted(found, condition, level)
+    if found.hits is not None:
+        gate = judge_share(found.hits, found.n, condition.threshold, level=level, at_most=at_most)
+    else:
+        low, high = _at_level(found, level)
+        gate = judge_interval(found.value, low, high, found.n, condition.threshold, level=level, at_most=at_most)
+    return _doubted(found, _outcome(found, condition, level, gate, found.n))
+
+
+def _at_level(found: Measurement, level: float) -> tuple[float, float]:
+    """Return the interval, stretched where a condition asks for another level than it was measured at."""
+    value, low, high = (float(v or 0.0) for v in (found.value, found.low, found.high))
+    ratio = float(stats.norm.isf((1 - level) / 2) / stats.norm.isf((1 - found.level) / 2))
+    return (low, high) if level == found.level else (value - ratio * (value - low), value + ratio * (high - value))
+
+
+def _counted(found: Measurement, condition: Condition, level: float) -> Outcome:
+    """Judge a figure that has its own inference: a count of findings, or a figure that is no estimate."""
+    value = float(found.value or 0.0)
+    holds = value >= condition.threshold if condition.name == "at_least" else value <= condition.threshold
+    verdict = FAIL if not holds else INCONCLUSIVE if found.undecided else PASS
+    why = found.claim if verdict != INCONCLUSIVE else f"{found.claim} {_sentence(found.undecided)}"
+    seen = (None, found.detectable, found.needed if verdict == INCONCLUSIVE else None, "")
+    return _doubted(
+        found,
+        Outcome(condition.name, condition.threshold, verdict, value, (None, None), level, found.n, *seen, why.strip()),
+    )
+
+
+def _drop(found: Measurement, condition: Condition, level: float, pair: Pair | None) -> Outcome:
+    """Judge the drop against a baseline on the same pictures."""
+    if pair is None or len(pair.before) == 0:
+        why = "there is no baseline" if pair is None else "no picture of the baseline is in the data"
+        return _without(condition, level, 0, why)
+    n = len(pair.before)
+    if pair.after.dtype == bool:
+        lost, won = int((pair.before & ~pair.after).sum()), int((~pair.before & pair.after).sum())
+        gate = judge_drop(lost, won, n, condition.threshold, level=level)
+    else:
+        gain, low, high, _ = paired_mean(pair.before, pair.after, level)
+        gate = judge_interval(-gain, -high, -low, n, condition.threshold, level=level, at_most=True)
+    return _doubted(found, _outcome(found, condition, level, gate, n, change=True))
+
+
+def _worst_class(found: Measurement, condition: Condition, level: float, _pair: Pair | None) -> Outcome:
+    return _worst(found, found.classes, condition, level, "class")
+
+
+def _worst_group(found: Measurement, condition: Condition, level: float, _pair: Pair | None) -> Outcome:
+    return _worst(found, found.groups, condition, level, "group")
+
+
+def _worst(found: Measurement, shares: Sequence[Share], condition: Condition, level: float, kind: str) -> Outcome:
+    """Judge the weakest of several shares, with all of them in view."""
+    if not shares:
+        return _without(condition, level, found.n, f"the data has no {kind}es" if kind == "class" else "no groups")
+    names = [f"{share.column} = {share.name}" if share.column else share.name for share in shares]
+    counts = [share.n for share in shares]
+    gate = judge_shares([share.hits for share in shares], counts, names, condition.threshold, level=level)
+    return _doubted(found, _outcome(found, condition, level, gate, counts[names.index(gate.where)]))
+
+
+_Judge = Callable[[Measurement, Condition, float, Pair | None], Outcome]
+_JUDGES: Mapping[str, _Judge] = {
+    "at_least": _bound,
+    "at_most": _bound,
+    "max_drop_vs_baseline": _drop,
+    "worst_class_at_least": _worst_class,
+    "worst_group_at_least": _worst_group,
+}
+
+
+def _without(condition: Condition, level: float, n: int, why: str) -> Outcome:
+    nothing: tuple[None, None] = (None, None)
+    return Outcome(condition.name, condition.threshold, NOT_RUN, None, nothing, level, n, None, None, None, "", why)
+
+
+def _doubted(found: Measurement, outcome: Outcome) -> Outcome:
+    """Return the outcome; one that would pass on a figure that is itself in doubt is inconclusive."""
+    if outcome.verdict != PASS or not found.doubts:
+        return outcome
+    why = f"{outcome.why} But the figure itself is in doubt: {'; '.join(found.doubts)}."
+    return Outcome(**{**vars(outcome), "verdict": INCONCLUSIVE, "why": why})
+
+
+def _outcome(
+    found: Measurement, condition: Condition, level: float, gate: Gate, n: int, *, change: bool = False
+) -> Outcome:
+    words = _Words(found.unit, change=change)
+    seen = (gate.p_value, gate.detectable, gate.needed, gate.where)
+    return Outcome(
+        condition.name,
+        condition.threshold,
+        gate.verdict,
+        gate.value,
+        (gate.low, gate.high),
+        level,
+        n,
+        *seen,
+        words.why(condition, gate, n),
+    )
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Figures of a unit in words."""
+
+    unit: str
+    change: bool
+
+    def figure(self, value: float) -> str:
+        if self.unit in {"share", "points"}:
+            return f"{100 * value:.1f} points" if self.change or self.unit == "points" else f"{100 * value:.1f} %"
+        return f"{value:.4g}"
+
+    def why(self, condition: Condition, gate: Gate, n: int) -> str:
+        """Return one sentence: figure, interval, threshold, and what an undecided gate would need."""
+        subject = f"{gate.where}: " if gate.where else "a drop of " if self.change else ""
+        asked = "at most" if condition.name in {"at_most", "max_drop_vs_baseline"} else "at least"
+        span = f"{self.figure(gate.low)} to {self.figure(gate.high)}"
+        limit = self.figure(condition.threshold)
+        told = {
+            PASS: "the whole interval keeps it",
+            FAIL: "the whole interval misses it",
+            INCONCLUSIVE: "it holds both",
+        }
+        figure = f"{subject}{self.figure(gate.value)} ({span}, {n:,} pictures)"
+        said = f"{figure}; asked for {asked} {limit}: "
+        return _sentence(f"{said}{told[gate.verdict]}.{self.need(gate, n)}")
+
+    def need(self, gate: Gate, n: int) -> str:
+        if gate.verdict != INCONCLUSIVE:
+            return ""
+        if gate.needed is None:
+            return " No number of pictures would decide, were this figure the truth."
+        pictures = f"pictures of {gate.where}" if gate.where else "pictures"
+        return f" About {max(gate.needed, n + 1):,} {pictures} would decide, were this figure the truth."
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,311 @@
+"""`xai.toml`: what is audited, on which pictures, by which checks and conditions; strict, and checked as a whole."""
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from xai.audits.checks import CHECKS, Check
+from xai.audits.conditions import NAMES, Condition
+from xai.audits.store import canonical
+from xai.audits.values import as_type, known_keys, number, seconds, text, whole
+from xai.core.records import plain
+from xai.core.seeds import check_seed
+from xai.errors import DataError, InputError, NameLookupError
+
+TABLES = ("model", "data", "train", "calibration", "ood", "audit", "report", "check")
+MODEL = (
+    "source",
+    "arch",
+    "labels",
+    "mean",
+    "std",
+    "input_size",
+    "channels",
+    "resize",
+    "head",
+    "output",
+    "name",
+    "device",
+)
+SOURCE = ("source", "part", "classes", "n", "path_column", "label_column")
+AUDIT = ("title", "seed", "level", "shard", "micro_batch", "budget", "baseline", "store")
+REPORT = ("formats", "language", "pictures")
+ASKED = ("id", "metric", "level", *NAMES)
+_ALIASES = {"settings": "settings_of_attack"}
+_MOST = 1 << 20  # bytes of a file
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a data set comes from.
+
+    Attributes:
+        source: a path or an example's name, or a `Dataset`.
+        n: pictures to draw; None takes all.
+        settings: further ones of `xai.load_data`.
+    """
+
+    source: Any
+    n: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as it would stand in the file."""
+        name = self.source if isinstance(self.source, str) else getattr(self.source, "name", type(self.source).__name__)
+        return {"source": str(name), "n": self.n, **plain(dict(self.settings))}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One check of an audit.
+
+    Attributes:
+        id: stable name.
+        check: with its settings.
+        conditions: that judge it.
+        level: of its intervals and gates.
+    """
+
+    id: str
+    check: Check
+    conditions: tuple[Condition, ...]
+    level: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as it would stand in the file."""
+        asked = {condition.name: condition.threshold for condition in self.conditions}
+        return {"id": self.id, "metric": self.check.name, "level": self.level, **self.check.settings, **asked}
+
+
+@dataclass(frozen=True)
+class Config:
+    """An audit as it was asked for.
+
+    Attributes:
+        model: settings of `xai.load`, or {"source": a classifier}.
+        data: the pictures that are judged.
+        others: further data sets by role: "train", "calibration", "ood:NAME".
+        checks: in order.
+        title: of reports.
+        seed: of everything random.
+        level: of gates that name none.
+        shard: pictures per piece of work.
+        micro_batch: pictures that go through a method together.
+        budget: seconds; None for no limit.
+        baseline: an earlier audit to compare with: its folder or audit.json.
+        store: folder of finished work; None takes one below the results.
+        report: formats, language and number of pictures of reports.
+        file: where it was read, "" for none.
+        folder: that relative paths start from.
+    """
+
+    model: Mapping[str, Any]
+    data: DataSource
+    others: Mapping[str, DataSource]
+    checks: tuple[Asked, ...]
+    title: str = ""
+    seed: int = 0
+    level: float = 0.95
+    shard: int = 256
+    micro_batch: int = 256
+    budget: float | None = None
+    baseline: Any = None
+    store: str | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ""
+    folder: Path = Path()
+
+    @property
+    def thresholds(self) -> list[dict[str, Any]]:
+        """Every condition: what is hashed before the first forward."""
+        return [
+            {"check": asked.id, "metric": asked.check.name, "settings": asked.check.settings, "level": asked.level}
+            | {"condition": condition.name, "threshold": condition.threshold}
+            for asked in self.checks
+            for condition in asked.conditions
+        ]
+
+    @property
+    def thresholds_sha256(self) -> str:
+        """Digest of `thresholds`."""
+        return hashlib.sha256(canonical(self.thresholds)).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready; no path of this machine but those the user wrote."""
+        others = {name: source.to_dict() for name, source in sorted(self.others.items())}
+        source = self.model["source"]
+        name = source if isinstance(source, str) else getattr(source, "name", type(source).__name__)
+        return {
+            "model": plain({**self.model, "source": str(name)}),
+            "data": self.data.to_dict(),
+            "others": others,
+            "audit": {
+                "title": self.title,
+                "seed": self.seed,
+                "level": self.level,
+                "shard": self.shard,
+                "micro_batch": self.micro_batch,
+                "baseline": str(self.baseline) if isinstance(self.baseline, str | Path) else None,
+            },
+            "report": plain(dict(self.report)),
+            "checks": [asked.to_dict() for asked in self.checks],
+        }
+
+    def only(self, ids: Sequence[str]) -> "Config":
+        """Return the same audit with some of its checks.
+
+        Raises:
+            NameLookupError: no such check in it.
+        """
+        known = [asked.id for asked in self.checks]
+        for name in ids:
+            if name not in known:
+                raise NameLookupError("check in this audit", name, known)
+        return Config(**{**vars(self), "checks": tuple(asked for asked in self.checks if asked.id in ids)})
+
+
+def read_config(path: str | Path, given: Mapping[str, Any] | None = None) -> Config:
+    """Read `xai.toml`, or the table `[tool.xai]` of `pyproject.toml`.
+
+    Args:
+        path: of the file.
+        given: tables that stand in place of the file's.
+
+    Raises:
+        DataError: no such file, or no TOML.
+        InputError: a value of the wrong kind, or two checks of one id.
+        NameLookupError: an unknown key, check or setting; near ones are suggested.
+    """
+    path = Path(path)
+    content = _tables(path)
+    if path.name == "pyproject.toml":
+        content = content.get("tool", {}).get("xai", {})
+        if not content:
+            raise DataError(f"{path}: there is no table [tool.xai] in it. Add it, or write xai.toml by `xai init`.")
+    return parse_config({**content, **(given or {})}, file=path.name, folder=path.parent)
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MOST:
+            raise DataError(f"{path}: more than a megabyte; expected a file of settings.")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: no TOML ({error}). Check the line; `xai init` writes a good one.") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). `xai init` writes one.") from error
+
+
+def parse_config(content: Mapping[str, Any], *, file: str = "", folder: Path | None = None) -> Config:
+    """Return an audit from tables as they stand in the file; see `read_config` for errors."""
+    tables = known_keys(content, TABLES, file or "the audit")
+    for name in ("model", "data"):
+        if name not in tables:
+            raise InputError(f'Expected a table [{name}] with `source = "..."`, but there is none. Add it.')
+    audit = _audit(known_keys(tables.get("audit", {}), AUDIT, "[audit]"))
+    others: dict[str, DataSource] = {}
+    others |= {name: _source(tables[name], f"[{name}]") for name in ("train", "calibration") if name in tables}
+    ood = tables.get("ood", {})
+    if not isinstance(ood, Mapping):
+        raise InputError(f'Expected [ood] as a table of NAME = "source", but got {ood!r}.')
+    others |= {f"ood:{name}": _source(value, f"[ood] {name}") for name, value in ood.items()}
+    return Config(
+        model=_model(tables["model"]),
+        data=_source(tables["data"], "[data]"),
+        others=others,
+        checks=_checks(tables.get("check"), audit.get("level", 0.95)),
+        report=_report(known_keys(tables.get("report", {}), REPORT, "[report]")),
+        file=file,
+        folder=folder or Path(),
+        **audit,
+    )
+
+
+def _model(given: Any) -> dict[str, Any]:
+    table = {"source": given} if not isinstance(given, Mapping) else known_keys(given, MODEL, "[model]")
+    if "source" not in table:
+        raise InputError('Expected [model] with `source = "..."`, such as "example:fashion" or "weights.safetensors".')
+    if "input_size" in table:
+        table["input_size"] = tuple(table["input_size"])
+    return table
+
+
+def _source(given: Any, where: str) -> DataSource:
+    table = {"source": given} if not isinstance(given, Mapping) else known_keys(given, SOURCE, where)
+    if "source" not in table:
+        raise InputError(f'Expected {where} with `source = "..."`, such as "example:fashion-test" or a folder.')
+    n = table.pop("n", None)
+    if n is not None and whole("n", n) < 1:
+        raise InputError(f"Expected `n` of {where} as at least 1, but got {n}.")
+    return DataSource(table.pop("source"), n, table)
+
+
+def _audit(table: dict[str, Any]) -> dict[str, Any]:
+    readers: dict[str, Callable[[str, Any], Any]] = {
+        "title": text,
+        "shard": whole,
+        "micro_batch": whole,
+        "budget": seconds,
+        "store": text,
+        "level": _level,
+    }
+    found: dict[str, Any] = {k: readers[k](k, value) if k in readers else value for k, value in table.items()}
+    if "seed" in found:
+        check_seed(found["seed"])
+    for name in ("shard", "micro_batch"):
+        if found.get(name, 1) < 1:
+            raise InputError(f"Expected `{name}` of [audit] as at least 1, but got {found[name]}.")
+    return found
+
+
+def _level(name: str, value: Any) -> float:
+    found = number(name, value)
+    if not 0.5 <= found < 1:
+        raise InputError(f"Expected `{name}` from 0.5 to below 1, but got {value!r}. 95 % is 0.95.")
+    return found
+
+
+def _report(table: dict[str, Any]) -> dict[str, Any]:
+    kinds = {"formats": tuple[str, ...], "language": str, "pictures": int}
+    return {name: as_type(name, value, kinds[name]) for name, value in table.items()}
+
+
+def _checks(given: Any, level: float) -> tuple[Asked, ...]:
+    listed = list(CHECKS) if given is None else [given] if isinstance(given, str | Mapping) else list(given)
+    if not listed:
+        raise InputError("Expected at least one [[check]], but there is none.")
+    found, taken = [], set()
+    for table in listed:
+        asked = (
+            table if isinstance(table, Asked) else _asked({"metric": table} if isinstance(table, str) else table, level)
+        )
+        if asked.id in taken:
+            raise InputError(f"Two checks are called {asked.id!r}. Give one of them another `id`.")
+        taken.add(asked.id)
+        found.append(asked)
+    return tuple(found)
+
+
+def _asked(table: Any, level: float) -> Asked:
+    if not isinstance(table, Mapping) or not isinstance(table.get("metric"), str):
+        raise InputError(f'Expected every [[check]] with `metric = "..."`, one of {", ".join(CHECKS)}; got {table!r}.')
+    kind = CHECKS[table["metric"]]
+    name = text("id", table.get("id", kind.name))
+    where = f"the check {name!r}"
+    settings = {f.name: f.type for f in fields(kind)}
+    shown = [alias for alias, own in _ALIASES.items() if own in settings] + [
+        s for s in settings if s not in _ALIASES.values()
+    ]
+    held = known_keys(table, [*ASKED, *shown], where)
+    conditions = tuple(Condition(one, number(one, held[one])) for one in NAMES if one in held)
+    for condition in conditions:
+        if condition.name not in kind.conditions:
+            raise InputError(f"{where} cannot be judged by {condition.name}; it takes {', '.join(kind.conditions)}.")
+    given = {_ALIASES.get(one, one): held[one] for one in shown if one in held}
+    check = kind(**{one: as_type(one, value, settings[one]) for one, value in given.items()})
+    if check.pictures is not None and check.pictures < 1:
+        raise InputError(f"Expected `pictures` of {where} as at least 1, but got {check.pictures}.")
+    return Asked(name, check, conditions or kind.usual, _level("level", held.get("level", level)))

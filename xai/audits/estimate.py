@@ -1,0 +1,155 @@
+"""`plan_audit`: what an audit would do and about how long it would take, without doing it."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xai.audits.audit import AuditSource, configured, folder_of
+from xai.audits.config import Config
+from xai.audits.opening import open_scene
+from xai.audits.plan import Plan, Planned, make_plan
+from xai.audits.scene import DATA
+from xai.audits.store import Store
+from xai.core.hooks import borrowed, gradients_on
+
+_TRIED = 32  # pictures timed
+
+
+@dataclass(frozen=True)
+class PlannedCheck:
+    """What one check would cost.
+
+    Attributes:
+        id: of the check.
+        metric: what it measures.
+        conditions: that judge it, in words.
+        pictures: per stage.
+        pieces: of work.
+        left: of them, not done yet.
+        rows: through the network that are left, a row back counted as two.
+        seconds: about, by one timing of this network; other costs are not in it.
+        missing: why it cannot be asked; "" where it can.
+    """
+
+    id: str
+    metric: str
+    conditions: tuple[str, ...]
+    pictures: tuple[int, ...]
+    pieces: int
+    left: int
+    rows: int
+    seconds: float
+    missing: str
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """What an audit would do.
+
+    Attributes:
+        checks: each by itself; work that checks share is counted for each.
+        pieces: of work, shared ones once.
+        left: of them, not done yet.
+        rows: through the network that are left.
+        seconds: about.
+        thresholds_sha256: digest of all conditions.
+        accounting: per data set, what became of its files.
+        model: name and fingerprint.
+    """
+
+    checks: tuple[PlannedCheck, ...]
+    pieces: int
+    left: int
+    rows: int
+    seconds: float
+    thresholds_sha256: str
+    accounting: Mapping[str, Mapping[str, int]]
+    model: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """One line per check."""
+        lines = [f"{self.model['name']}: {self.left} of {self.pieces} pieces of work left, about {self.seconds:,.0f} s"]
+        for one in self.checks:
+            asked = ", ".join(one.conditions) or "only measured"
+            cost = one.missing or f"{one.left} of {one.pieces} pieces, {one.rows:,} rows, about {one.seconds:,.0f} s"
+            lines.append(f"  {one.id}: {asked}; {cost}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        return asdict(self)
+
+
+def plan_audit(config: AuditSource = None, *, out: str | os.PathLike[str] | None = None, **given: Any) -> AuditPlan:
+    """Return what `xai.audit` would do with the same arguments, and about how long it would take.
+
+    Args:
+        config: as of `xai.audit`.
+        out: the folder whose finished work counts.
+        given: `model`, `data`, `checks`, `train`, `calibration`, `ood` of `xai.audit`.
+
+    Raises:
+        InputError: settings, a model or data that cannot be used.
+        NameLookupError: an unknown key, check or setting.
+
+    Cost: a pass over the pictures, and a few rows through the network to time it.
+    """
+    asked = configured(config, **given)
+    plan = make_plan(asked, open_scene(asked), baseline=asked.baseline is not None)
+    store = Store(_place(asked, out))
+    pace = _seconds_per_row(plan)
+    left = plan.left(store)
+    rows = sum(task.rows_through for task in left)
+    classifier = plan.scene.classifier
+    return AuditPlan(
+        checks=tuple(_planned(planned, store, pace) for planned in plan.checks),
+        pieces=len(plan.tasks),
+        left=len(left),
+        rows=round(rows),
+        seconds=rows * pace,
+        thresholds_sha256=asked.thresholds_sha256,
+        accounting={name: role.manifest.to_dict()["counts"] for name, role in plan.scene.roles.items()},
+        model={"name": classifier.name, "fingerprint": classifier.fingerprint},
+    )
+
+
+def _place(config: Config, out: str | os.PathLike[str] | None) -> Path:
+    if config.store is not None:
+        return config.folder / config.store
+    return folder_of(config, out) / "store"
+
+
+def _planned(planned: Planned, store: Store, pace: float) -> PlannedCheck:
+    tasks = [task for tasks in planned.tasks for task in tasks]
+    left = [task for task in tasks if not store.has(task.key)]
+    rows = sum(task.rows_through for task in left)
+    return PlannedCheck(
+        id=planned.asked.id,
+        metric=planned.asked.check.name,
+        conditions=tuple(f"{c.name} {c.threshold:g}" for c in planned.asked.conditions),
+        pictures=tuple(sum(len(task.rows) for task in tasks) for tasks in planned.tasks),
+        pieces=len(tasks),
+        left=len(left),
+        rows=round(rows),
+        seconds=rows * pace,
+        missing=planned.missing,
+    )
+
+
+def _seconds_per_row(plan: Plan) -> float:
+    """Return the time of one row forward, from a forward and a backward of some pictures."""
+    scene, classifier = plan.scene, plan.scene.classifier
+    inputs = scene.inputs(DATA, scene.role().order[:_TRIED])
+    classifier.logits_of(inputs[:1])
+    with borrowed(classifier.module), gradients_on():
+        rows = inputs.to(device=classifier.device, dtype=classifier.dtype).requires_grad_()
+        began = time.perf_counter()
+        logits = classifier.raw_logits(rows)
+        if logits.requires_grad:
+            torch.autograd.grad(logits.sum(), rows)
+        return (time.perf_counter() - began) / (3 * len(rows))

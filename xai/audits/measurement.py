@@ -1,0 +1,181 @@
+"""What a check measured, apart from any judgement, and ready to be judged again from the file alone."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+import numpy as np
+
+from xai.core.intervals import clopper_pearson
+from xai.core.records import plain
+
+KEY_BYTES = 8  # of each picture's digest, enough to find it again in another audit
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many pictures of one class or group are right.
+
+    Attributes:
+        name: of the class, or of the group within its column.
+        hits: right ones.
+        n: all.
+        column: of a group; "" for classes.
+    """
+
+    name: str
+    hits: int
+    n: int
+    column: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """One figure with all that judges need.
+
+    Attributes:
+        value: the figure; None where nothing could be measured.
+        low: lower end of its interval; None for counts of findings, which have their own inference.
+        high: upper end.
+        level: of the interval.
+        n: pictures measured.
+        unit: "share", "points", "ece", "auroc", "iou", "findings" or "pictures/s".
+        hits: right pictures, where the figure is a share.
+        classes: per class, where the figure is a share.
+        groups: per group of each group column.
+        rows: (n,) numbers of the pictures in the data of the audit; None where the figure has no single pictures.
+        outcomes: (n,) bool right or wrong, or float64, one per picture of `rows`.
+        undecided: of findings: what was too small to tell; "" when everything was decided.
+        detectable: of findings: the smallest effect that would have been seen, four times in five.
+        needed: of findings: pictures that would settle what is undecided.
+        doubts: what speaks against the figure itself; a check with doubts does not pass.
+        claim: one sentence with the figure.
+        facts: further figures, JSON-ready.
+        tables: rows for reports, by name.
+        curves: columns of equal length for reports, by name.
+        evidence: pictures for reports, see `album.Album`.
+        notes: what was done and what to beware of.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    n: int
+    unit: str
+    hits: int | None = None
+    classes: tuple[Share, ...] = ()
+    groups: tuple[Share, ...] = ()
+    rows: np.ndarray | None = field(default=None, repr=False)
+    outcomes: np.ndarray | None = field(default=None, repr=False)
+    undecided: str = ""
+    detectable: float | None = None
+    needed: int | None = None
+    doubts: tuple[str, ...] = ()
+    claim: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    curves: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    evidence: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready; numbers that are not finite become None, arrays base64 text."""
+        found = {f.name: finite(plain(getattr(self, f.name))) for f in fields(self) if f.name not in _SPECIAL}
+        found |= {name: [vars(share) for share in getattr(self, name)] for name in ("classes", "groups")}
+        return found | {"rows": encode(self.rows, "<i4"), "outcomes": _outcomes(self.outcomes)}
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
+        """Return what `to_dict` wrote.
+
+        Raises:
+            LookupError, TypeError, ValueError: it did not write this.
+        """
+        found = {f.name: kept[f.name] for f in fields(cls)}
+        found |= {name: tuple(Share(**share) for share in kept[name]) for name in ("classes", "groups")}
+        found |= {name: tuple(kept[name]) for name in ("doubts", "evidence", "notes")}
+        found["rows"] = None if kept["rows"] is None else decode(kept["rows"], "<i4")
+        found["outcomes"] = _read_outcomes(kept["outcomes"])
+        return cls(**found)
+
+
+_SPECIAL = {"classes", "groups", "rows", "outcomes"}
+
+
+def share_of(
+    right: np.ndarray,
+    rows: np.ndarray,
+    level: float,
+    *,
+    classes: Sequence[Share] = (),
+    groups: Sequence[Share] = (),
+    **rest: Any,
+) -> Measurement:
+    """Return the share of right pictures with its exact interval.
+
+    Args:
+        right: (n,) bool.
+        rows: (n,) their numbers in the data.
+        level: of the interval.
+        classes: the same per class.
+        groups: the same per group.
+        rest: further fields of the measurement.
+    """
+    hits, n = int(right.sum()), len(right)
+    low, high = clopper_pearson(hits, n, level)
+    value = hits / n if n else None
+    own: dict[str, Any] = {"rows": rows.astype(np.int64), "outcomes": right.astype(bool), "hits": hits}
+    return Measurement(value, low, high, level, n, "share", **own, classes=tuple(classes), groups=tuple(groups), **rest)
+
+
+def shares_by(codes: np.ndarray, right: np.ndarray, names: Sequence[str], column: str = "") -> tuple[Share, ...]:
+    """Return the share of right pictures of each class or group that occurs.
+
+    Args:
+        codes: (n,) class or group of each picture.
+        right: (n,) bool.
+        names: of the classes or groups.
+        column: of the groups.
+    """
+    counts = np.bincount(codes, minlength=len(names))
+    hits = np.bincount(codes, weights=right, minlength=len(names)).astype(int)
+    return tuple(
+        Share(name, int(h), int(c), column) for name, h, c in zip(names, hits, counts, strict=True) if int(c) > 0
+    )
+
+
+def encode(values: np.ndarray | None, kind: str) -> str | None:
+    """Return numbers of a type as base64 text."""
+    return None if values is None else base64.b64encode(np.asarray(values).astype(kind).tobytes()).decode()
+
+
+def decode(text: str, kind: str) -> np.ndarray:
+    """Return the numbers of such a text."""
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype=kind).copy()
+
+
+def _outcomes(values: np.ndarray | None) -> dict[str, Any] | None:
+    if values is None:
+        return None
+    if values.dtype == bool:
+        return {"kind": "hits", "n": len(values), "data": encode(np.packbits(values), "u1")}
+    return {"kind": "values", "n": len(values), "data": encode(values, "<f8")}
+
+
+def _read_outcomes(kept: Mapping[str, Any] | None) -> np.ndarray | None:
+    if kept is None:
+        return None
+    if kept["kind"] == "hits":
+        return np.unpackbits(decode(kept["data"], "u1"), count=int(kept["n"])).astype(bool)
+    return decode(kept["data"], "<f8")
+
+
+def finite(value: Any) -> Any:
+    """Return a JSON value in which NaN and infinity are None."""
+    if isinstance(value, Mapping):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

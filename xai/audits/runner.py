@@ -1,0 +1,230 @@
+"""The run: declare thresholds, do what is not done, summarise; killed at any moment, it goes on where it was."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from xai.audits.album import Album, files_of, with_files
+from xai.audits.checks import View
+from xai.audits.config import Config
+from xai.audits.measurement import Measurement
+from xai.audits.plan import Plan, Planned, Task
+from xai.audits.stages import Found, joined
+from xai.audits.store import Part, Store, canonical, clean, publish
+from xai.audits.work import perform
+from xai.core.rows import Progress, ShouldStop
+from xai.errors import RecordError, Stopped
+
+PLAN, LOG, MANIFESTS = "plan.json", "log.jsonl", "manifests"
+Results = Mapping[str, "Result"]
+Before = tuple[Measurement, Sequence[str]] | None  # what the baseline measured, and on which pictures
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What became of one check.
+
+    Attributes:
+        measured: None where it was not run or broke.
+        trouble: {"type", "message"} of an error, {"why"} of what was not run, {} otherwise.
+        done: pictures worked on, per stage.
+        planned: pictures to work on, per stage.
+        keys: of the finished work.
+        shrunk: smallest micro-batch that memory forced; None for the planned one.
+        files: of its evidence.
+    """
+
+    measured: Measurement | None
+    trouble: Mapping[str, str]
+    done: tuple[int, ...] = ()
+    planned: tuple[int, ...] = ()
+    keys: tuple[str, ...] = ()
+    shrunk: int | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Run:
+    """One run over a plan.
+
+    Attributes:
+        plan: what to do.
+        store: where results are.
+        folder: of the run.
+        progress: told rows through the network.
+        should_stop: asked between pieces of work.
+        budget: seconds for the work; None for no limit.
+    """
+
+    plan: Plan
+    store: Store
+    folder: Path
+    progress: Progress | None = None
+    should_stop: ShouldStop | None = None
+    budget: float | None = None
+    errors: dict[str, dict[str, str]] = field(default_factory=dict)  # by key of the task that broke
+
+    def work(self, tasks: Sequence[Task]) -> None:
+        """Do the work that is not done; what breaks is remembered and ends nothing else.
+
+        Raises:
+            Stopped: `should_stop()` was true; what is finished is kept.
+            RecordError: the store cannot be written.
+        """
+        began, total, done = time.monotonic(), sum(task.rows_through for task in tasks), 0.0
+        broken: set[Any] = set()
+        for task in tasks:
+            if self.should_stop is not None and self.should_stop():
+                raise Stopped("Stopped between two pieces of work, as asked; the same command goes on from here.")
+            if self.budget is not None and time.monotonic() - began >= self.budget:
+                self.log("the time budget is used up")
+                break
+            if task.stage in broken or not self._one(task):
+                broken.add(task.stage)
+            done += task.rows_through
+            if self.progress is not None:
+                self.progress(round(done), round(total))
+
+    def _one(self, task: Task) -> bool:
+        """Do one piece of work and publish it; say whether it succeeded."""
+        if self.store.has(task.key):
+            return True
+        scene, began = self.plan.scene.stopping(self.should_stop), time.monotonic()
+        try:
+            part = perform(scene, task, self.plan.config.micro_batch)
+        except (Stopped, RecordError):
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever breaks in a check is a finding of the report)
+            self.errors[task.key] = {"type": type(error).__name__, "message": str(error)}
+            self.log("broke", stage=task.stage.name, key=task.key, **self.errors[task.key])
+            return False
+        self.store.publish(task.key, part)
+        self.log("done", stage=task.stage.name, key=task.key, pictures=len(task.rows), seconds=time.monotonic() - began)
+        return True
+
+    def results(
+        self, baseline: Callable[[str], tuple[Measurement, Sequence[str]] | None], digest: str | None
+    ) -> Results:
+        """Return what became of every check, each measured from finished work or read from the store."""
+        return {
+            planned.asked.id: self._result(planned, baseline(planned.asked.id), digest) for planned in self.plan.checks
+        }
+
+    def _result(self, planned: Planned, baseline: Before, digest: str | None) -> Result:
+        if planned.missing:
+            return Result(None, {"why": planned.missing})
+        for task in (task for tasks in planned.tasks for task in tasks):
+            if task.key in self.errors:
+                return Result(None, self.errors[task.key])
+        found, keys, shrunk = self._found(planned)
+        counts = tuple(len(one.rows) for one in found), tuple(one.planned for one in found)
+        if not all(counts[0]):
+            return Result(None, {"why": "the time budget ended before any of its work was done"}, *counts, keys)
+        key = self.plan.key_of_summary(planned, keys, digest)
+        part = self.store.read(key)
+        if part is None:
+            began = time.monotonic()
+            try:
+                part = self._summary(planned, found, baseline)
+            except (Stopped, RecordError):
+                raise
+            except Exception as error:  # noqa: BLE001  (as above)
+                return Result(None, {"type": type(error).__name__, "message": str(error)}, *counts, keys)
+            self.store.publish(key, part)
+            self.log("summarised", check=planned.asked.id, key=key, seconds=time.monotonic() - began)
+            part = self.store.read(key) or part
+        measured = Measurement.from_dict(part.facts["measured"])
+        return Result(measured, {}, *counts, keys, shrunk, files_of(part))
+
+    def _found(self, planned: Planned) -> tuple[list[Found], tuple[str, ...], int | None]:
+        """Return what the stages of a check found, the keys of that work, and the smallest forced micro-batch."""
+        found, keys, shrunk = [], [], []
+        for tasks in planned.tasks:
+            parts, rows = [], []
+            for task in tasks:
+                part = self._read(task)
+                if part is not None:
+                    parts.append(part)
+                    rows.append(task.rows)
+                    keys.append(task.key)
+                    shrunk += [] if part.facts["shrunk_to"] is None else [int(part.facts["shrunk_to"])]
+            found.append(joined(parts, rows, sum(len(task.rows) for task in tasks)))
+        return found, tuple(keys), min(shrunk, default=None)
+
+    def _read(self, task: Task) -> Part | None:
+        """Return finished work; what is damaged is made again."""
+        part = self.store.read(task.key)
+        if part is None and self.store.has(task.key):
+            self.log("damaged, made again", key=task.key)
+            self.store.remove(task.key)
+            self._one(task)
+            part = self.store.read(task.key)
+        return part
+
+    def _summary(self, planned: Planned, found: Sequence[Found], baseline: Before) -> Part:
+        album = Album()
+        before, names = (None, ()) if baseline is None else baseline
+        view = View(self.plan.scene.stopping(self.should_stop), found, planned.asked.level, album, before, names)
+        measured = planned.asked.check.measure(view)
+        return with_files(Part({}, {"measured": measured.to_dict()}), album.files)
+
+    def log(self, event: str, **facts: Any) -> None:
+        """Append a line to the log of the run; a log that cannot be written stops nothing."""
+        line = canonical({"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **facts}) + b"\n"
+        with suppress(OSError):
+            handle = os.open(self.folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                os.write(handle, line)
+            finally:
+                os.close(handle)
+
+
+def declare(config: Config, folder: Path) -> None:
+    """Write thresholds with their digest and the time, before the model is loaded; a changed declaration is added.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    path = folder / PLAN
+    held = _declared(path)
+    if held and held[-1].get("sha256") == config.thresholds_sha256:
+        return
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    held.append({"time": now, "sha256": config.thresholds_sha256, "thresholds": config.thresholds})
+    publish(path, json.dumps(held, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def _declared(path: Path) -> list[dict[str, Any]]:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return held if isinstance(held, list) and all(isinstance(one, dict) for one in held) else []
+
+
+def write_manifests(plan: Plan, folder: Path) -> None:
+    """Write what became of every file of each data set."""
+    for name, role in plan.scene.roles.items():
+        publish(folder / MANIFESTS / f"{_file_name(name)}.jsonl", role.manifest.to_bytes())
+
+
+def _file_name(role: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in role)
+
+
+def tidy(folder: Path, store: Store) -> None:
+    """Remove what killed runs left behind."""
+    store.clean()
+    for place in (folder, folder / "evidence", folder / MANIFESTS):
+        clean(place)
+
+
+def share_of_work(tasks: Sequence[Task], index: int, count: int) -> list[Task]:
+    """Return every `count`-th piece of work, from `index` on."""
+    return list(tasks)[index::count]

@@ -1,0 +1,143 @@
+"""`xai audit`, `xai check`, `xai compare`, `xai init`, `xai schema`."""
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import xai
+from xai.cli._common import FAILED, INCONCLUSIVE, INTERNAL, PASS, command, one_line
+
+_CODES = {"pass": PASS, "fail": FAILED, "error": INTERNAL, "inconclusive": INCONCLUSIVE}
+_MOST = 30  # lines printed
+
+
+def add_audit(commands: Any) -> None:
+    """Add `xai audit`."""
+    parser = command(commands, "audit", _audit, "measure a model by many checks and judge each; the same again resumes")
+    parser.add_argument("config", nargs="?", default="xai.toml", help="xai.toml or pyproject.toml; see `xai init`")
+    parser.add_argument("--model", help="in place of the file's: example:fashion-robust, weights.safetensors, ...")
+    parser.add_argument("--data", help="in place of the file's")
+    parser.add_argument("--baseline", help="an earlier audit to compare with: its folder or audit.json")
+    parser.add_argument("--out", type=Path, help="folder of results and finished work; default: .xai/ beside the file")
+    parser.add_argument("--only", action="append", metavar="ID", help="only this check; may be repeated")
+    parser.add_argument("--budget", help='time for the work, such as "8m"; the rest is left for the next run')
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--shard", metavar="I/N", help="do share I of N (from 0) over one --out, and write no report")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and about how long it takes")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _audit(options: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a machine that is taken away asks so
+    given = {name: getattr(options, name) for name in ("model", "data") if getattr(options, name) is not None}
+    if options.dry_run:
+        return _plan(options, given)
+    if options.shard is not None:
+        return _share(options, given)
+    found = xai.audit(
+        options.config,
+        **given,
+        baseline=options.baseline,
+        out=options.out,
+        only=options.only,
+        budget=options.budget,
+        seed=options.seed,
+        progress=True if sys.stderr.isatty() else None,
+    )
+    _print(options, "audit", found.to_dict(), str(found), found.folder)
+    return _CODES[found.verdict]
+
+
+def _plan(options: argparse.Namespace, given: dict[str, Any]) -> int:
+    plan = xai.plan_audit(options.config, out=options.out, **given)
+    _print(options, "plan", plan.to_dict(), str(plan), None)
+    return PASS
+
+
+def _share(options: argparse.Namespace, given: dict[str, Any]) -> int:
+    if options.out is None:
+        raise xai.InputError("Expected --out with --shard: all jobs share one folder.")
+    index, _, count = options.shard.partition("/")
+    if not (index.isdigit() and count.isdigit()):
+        raise xai.InputError(f"Expected --shard as I/N, such as 0/4, but got {options.shard!r}.")
+    left, pieces = xai.share_audit(options.config, int(index), int(count), out=options.out, **given)
+    told = f"{left} of {pieces} pieces of work are left to all shares; run without --shard to finish and report"
+    _print(options, "share", {"left": left, "pieces": pieces}, told, None)
+    return PASS
+
+
+def add_check(commands: Any) -> None:
+    """Add `xai check`."""
+    parser = command(commands, "check", _check, "judge a finished audit by other thresholds, computing nothing again")
+    parser.add_argument("audit", type=Path, help="folder of an audit, or its audit.json")
+    parser.add_argument("--thresholds", type=Path, default=Path("xai.toml"), help="xai.toml with the conditions")
+    parser.add_argument("--baseline", help="an earlier audit to compare with")
+    parser.add_argument("--out", type=Path, help="folder for the audit with its new verdicts")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _check(options: argparse.Namespace) -> int:
+    found = xai.judge_again(xai.Audit.load(options.audit), options.thresholds, baseline=options.baseline)
+    if options.out is not None:
+        found.save(options.out)
+    _print(options, "audit", found.to_dict(), str(found), options.out)
+    return _CODES[found.verdict]
+
+
+def add_compare(commands: Any) -> None:
+    """Add `xai compare`."""
+    parser = command(commands, "compare", _compare, "compare two audits picture by picture; exit code 1 if worse")
+    parser.add_argument("before", type=Path, help="the yardstick: folder of an audit, or its audit.json")
+    parser.add_argument("after", type=Path, help="what is compared with it")
+    parser.add_argument("--level", type=float, default=0.95, help="of intervals and tests (0.95)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _compare(options: argparse.Namespace) -> int:
+    before, after = (xai.Audit.load(path) for path in (options.before, options.after))
+    found = xai.compare(before, after, level=options.level)
+    _print(options, "comparison", found.to_dict(), str(found), None)
+    return FAILED if found.worse else PASS
+
+
+def add_init(commands: Any) -> None:
+    """Add `xai init`."""
+    parser = command(commands, "init", _init, "write a commented xai.toml, a workflow and a test")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="to write into (here)")
+    parser.add_argument("--model", default="example:fashion", help="put into the files; an example runs as it is")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _init(options: argparse.Namespace) -> int:
+    written = [str(path) for path in xai.init_audit(options.folder, options.model, overwrite=options.force)]
+    _print(options, "written", written, "\n".join(f"wrote {path}" for path in written), None)
+    return PASS
+
+
+def add_schema(commands: Any) -> None:
+    """Add `xai schema`."""
+    parser = command(commands, "schema", _schema, "print the JSON Schema of audit.json")
+    parser.add_argument("--json", action="store_true", help="accepted for likeness: the schema is JSON anyway")
+
+
+def _schema(_options: argparse.Namespace) -> int:
+    print(json.dumps(xai.Audit.schema(), indent=1))
+    return PASS
+
+
+def _print(options: argparse.Namespace, name: str, document: Any, told: str, place: Path | None) -> None:
+    if options.json:
+        saved = {} if place is None else {"saved": str(place)}
+        print(json.dumps({name: document, **saved}, indent=1))
+        return
+    lines = told.splitlines()
+    for line in lines[:_MOST]:
+        print(one_line(line))
+    if len(lines) > _MOST:
+        print(f"... and {len(lines) - _MOST} more; --json has all")
+    if place is not None:
+        print(f"  saved in {one_line(str(place))}")
