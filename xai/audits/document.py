@@ -10,6 +10,7 @@ import numpy as np
 from xai.audits.checks import CHECKS, Check
 from xai.audits.conditions import ERROR, MEASURED, NOT_RUN, Outcome, Pair, judge, worst_of
 from xai.audits.config import Asked
+from xai.audits.manifest import UNREADABLE
 from xai.audits.measurement import KEY_BYTES, Measurement, encode
 from xai.audits.plan import Plan, Planned
 from xai.audits.reproduce import reproduce
@@ -199,7 +200,7 @@ def _limits(plan: Plan, checks: Sequence[Mapping[str, Any]]) -> list[str]:
         for stage in check["work"]["stages"]
         if 0 < stage["done"] < stage["planned"]
     ]
-    unread = sum(role.manifest.to_dict()["counts"]["unreadable"] for role in plan.scene.roles.values())
+    unread = sum(role.manifest.counts[UNREADABLE] for role in plan.scene.roles.values())
     lost = [f"{unread} picture(s) could not be read and were not measured."] if unread else []
     return [*lost, *late, *dict.fromkeys(own), *_GENERAL]
 

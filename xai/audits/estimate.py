@@ -113,7 +113,7 @@ def plan_audit(config: AuditSource = None, *, out: str | os.PathLike[str] | None
         rows=round(rows),
         seconds=rows * pace,
         thresholds_sha256=asked.thresholds_sha256,
-        accounting={name: role.manifest.to_dict()["counts"] for name, role in plan.scene.roles.items()},
+        accounting={name: role.manifest.counts for name, role in plan.scene.roles.items()},
         model={"name": classifier.name, "fingerprint": classifier.fingerprint},
     )
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,31 +49,37 @@ class Manifest:
 
     lines: tuple[Line, ...]
 
-    @property
+    @cached_property
     def used(self) -> tuple[Line, ...]:
         """The pictures that are measured."""
         return tuple(line for line in self.lines if line.status == USED)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of pixels and labels of what is used; names and order change nothing."""
         return hashlib.sha256(canonical(sorted([line.key, line.label] for line in self.used))).hexdigest()
 
-    def to_bytes(self) -> bytes:
-        """Return one JSON line per file."""
+    @cached_property
+    def content(self) -> bytes:
+        """One JSON line per file."""
         return b"".join(canonical(vars(line)) + b"\n" for line in self.lines)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many files of each status; they add up to all."""
+        found = Counter(line.status for line in self.lines)
+        return {status: found[status] for status in STATUSES}
 
     def to_dict(self) -> dict[str, Any]:
         """Return counts that add up to all files, and what could not be used."""
-        counts = Counter(line.status for line in self.lines)
         keys = Counter(line.key for line in self.used)
         return {
             "total": len(self.lines),
-            "counts": {status: counts[status] for status in STATUSES},
+            "counts": self.counts,
             "unreadable": [[line.name, line.why] for line in self.lines if line.status == UNREADABLE][:_SHOWN],
             "no_picture": [line.name for line in self.lines if line.status == SKIPPED][:_SHOWN],
             "repeated": sum(count - 1 for count in keys.values()),
-            "sha256": hashlib.sha256(self.to_bytes()).hexdigest(),
+            "sha256": hashlib.sha256(self.content).hexdigest(),
             "fingerprint": self.fingerprint,
         }
 

@@ -211,7 +211,7 @@ def _declared(path: Path) -> list[dict[str, Any]]:
 def write_manifests(plan: Plan, folder: Path) -> None:
     """Write what became of every file of each data set."""
     for name, role in plan.scene.roles.items():
-        publish(folder / MANIFESTS / f"{_file_name(name)}.jsonl", role.manifest.to_bytes())
+        publish(folder / MANIFESTS / f"{_file_name(name)}.jsonl", role.manifest.content)
 
 
 def _file_name(role: str) -> str:
