@@ -13,6 +13,7 @@ import numpy as np
 
 import xai
 from benchmarks.timing import medians, table
+from xai.fairness import slices_of_predictions
 
 SIZES, ACCURACY, REPLICATES, BOOTSTRAPS = (5000, 3000, 1500, 450, 40, 10), 0.9, 10_000, 100
 METRICS = ("accuracy", "recall", "false_positive_rate", "selection_rate")
@@ -75,6 +76,19 @@ def run() -> None:
             ),
         ]
     table(f"Bias of {len(labels)} pictures in {len(SIZES)} groups", rows)
+    slices()
+
+
+def slices() -> None:
+    """Print seconds of looking for weak slices in noise, where nothing ends early."""
+    rng, count, width = np.random.default_rng(0), 10_000, 512
+    truth = rng.integers(0, 10, count)
+    features = rng.normal(size=(count, width))
+    features[:, :10] += 3 * np.eye(10)[truth]
+    answers = np.where(rng.random(count) < 0.1, (truth + 1) % 10, truth)
+    measured = {name: rng.normal(size=count) for name in ("brightness", "contrast", "sharpness", "texture", "size")}
+    spent = _seconds(lambda: slices_of_predictions(truth, answers, features, measured))
+    table("Weak slices", [(f"{count} x {width} features, {len(measured)} properties", f"{spent:.1f} s", "bar 20 s")])
 
 
 def _seconds(work: Callable[[], object]) -> float:

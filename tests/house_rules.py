@@ -38,9 +38,10 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "audits": MACHINE | LEAVES | ABOVE,
     "listing": MACHINE | LEAVES | {"outliers"},
     "diagnosis": MACHINE | LEAVES | {"outliers"},
+    "handling": MACHINE | LEAVES | {"outliers", "ratings"},
     "plots": CORE,
     "reports": MACHINE | LEAVES | ABOVE | {"audits", "plots"},
-    "api": MACHINE | LEAVES | ABOVE | {"audits", "plots", "reports", "listing", "diagnosis"},
+    "api": MACHINE | LEAVES | ABOVE | {"audits", "plots", "reports", "listing", "diagnosis", "handling"},
     **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__"})),
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)

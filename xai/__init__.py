@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from xai.api import share_audit as share_audit
     from xai.api import shortcuts as shortcuts
     from xai.api import slices as slices
+    from xai.api import treatment as treatment
     from xai.errors import ContractError as ContractError
     from xai.errors import InputError as InputError
     from xai.errors import Stopped as Stopped
@@ -160,6 +161,7 @@ __all__ = [
     "share_audit",
     "shortcuts",
     "slices",
+    "treatment",
 ]
 
 

@@ -40,6 +40,7 @@ from xai.drifts import Drift, drift
 from xai.errors import NameLookupError
 from xai.explainers import EXPLAINERS
 from xai.fairness import BiasResult, DataFaults, SliceResult, bias, bias_of_predictions, data_faults, slices
+from xai.handling import treatment
 from xai.listing import MethodInfo, methods
 from xai.models import ModelInfo, catalogue, load
 from xai.outliers import Judgement, OODAttack, OODComparison, OODDetector, compare_ood, fit_ood
@@ -114,6 +115,7 @@ __all__ = [
     "share_audit",
     "shortcuts",
     "slices",
+    "treatment",
 ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import xai
-from xai.cli._common import PASS, add_model, command, load_model, one_line
+from xai.cli._common import PASS, add_model, command, fraction, load_model, one_line
 
 _MOST = 12  # lines printed
 _NO_FINDING, _TOO_SMALL = {"fragile", "not confirmed"}, "too small to tell"
@@ -25,6 +25,10 @@ def add_bias(commands: Any) -> None:
     parser.add_argument("--alpha", type=float, default=0.05, help="chance of any false alarm in the report (0.05)")
     parser.add_argument("--correction", default="holm", help="holm (no false alarm) or bh (few of them)")
     parser.add_argument("--depth", type=int, default=2, help="columns crossed at a time (2); 1 crosses none")
+    parser.add_argument("--attack", help="compare who is attacked first: name of an attack, such as pgd")
+    parser.add_argument("--eps", help="with --attack: its radius, such as 8/255")
+    parser.add_argument("--explain", help="compare how well groups are explained: name of a method, such as gradcam")
+    parser.add_argument("--samples", type=int, default=200, help="with --explain: pictures explained and rated (200)")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--shortcuts", action="store_true", help="not groups: things beside the object that decide")
     instead.add_argument("--slices", action="store_true", help="not groups: kinds of pictures with more mistakes")
@@ -49,6 +53,7 @@ def _bias(options: argparse.Namespace) -> int:
         alpha=options.alpha,
         correction=options.correction,
         depth=options.depth,
+        extra=_treatment(options, classifier, data),
         seed=options.seed,
         progress=_bar(),
     )
@@ -64,9 +69,27 @@ def _bias(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace, kind: str | None) -> None:
     if options.train is not None and kind != "faults":
         raise xai.InputError("Expected --train together with --faults. Add --faults, or leave --train out.")
-    for name in ("groups", "metrics"):
+    if options.eps is not None and options.attack is None:
+        raise xai.InputError("Expected --eps together with --attack. Add --attack pgd, or leave --eps out.")
+    for name in ("groups", "metrics", "attack", "explain"):
         if kind is not None and getattr(options, name) is not None:
             raise xai.InputError(f"Expected --{name} without --{kind}, which compares no groups. Leave one out.")
+
+
+def _treatment(options: argparse.Namespace, classifier: Any, data: Any) -> Any:
+    """Return what is asked of each picture beside its answer, or None."""
+    if options.attack is None and options.explain is None:
+        return None
+    return xai.treatment(
+        classifier,
+        data,
+        attack=options.attack,
+        eps=None if options.eps is None else fraction(options.eps),
+        method=options.explain,
+        samples=options.samples,
+        seed=options.seed,
+        progress=_bar(),
+    )
 
 
 def _shortcuts(options: argparse.Namespace, classifier: Any, data: Any) -> Any:

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.labels import labels_of
+from xai.core.reading import Reader
 from xai.core.records import versions
 from xai.core.rows import Progress, ShouldStop, reporting
 from xai.core.seeds import check_seed
@@ -74,8 +74,8 @@ def slices(
         half = None if report is None else lambda done, total: report(done, 2 * total)
         outputs = classifier.outputs(data, progress=half, should_stop=should_stop)
         truth, notes = labels_of(classifier, data, labels, len(outputs))
-        reader = _Reader(classifier, data)
-        properties = reader.properties(len(outputs), report, should_stop)
+        reader = Reader(classifier, data)
+        properties = _properties(reader, len(outputs), report, should_stop)
     found = slices_of_predictions(
         truth.numpy(),
         outputs.logits.argmax(1).numpy(),
@@ -211,35 +211,21 @@ def _notes(facts: Facts) -> tuple[str, ...]:
     return tuple(note for note, true in told.items() if true)
 
 
-class _Reader:
-    """The pictures of a data set as model inputs, some at a time."""
-
-    def __init__(self, classifier: Classifier, data: Any) -> None:
-        self._source: Any = data.images if hasattr(data, "images") else data
-        self._classifier, self._ids = classifier, getattr(data, "ids", None)
-
-    def inputs(self, rows: Sequence[int]) -> torch.Tensor:
-        """Return model inputs (n, C, h, w) of some pictures."""
-        some = self._source.pictures(rows) if hasattr(self._source, "pictures") else [self._source[k] for k in rows]
-        return self._classifier.prepare(some).inputs
-
-    def name(self, row: int) -> str:
-        """Return the name of a picture."""
-        return str(row) if self._ids is None else str(self._ids[row])
-
-    def properties(self, count: int, report: Progress | None, should_stop: ShouldStop | None) -> dict[str, np.ndarray]:
-        """Return the properties of all pictures (N,) by name; told as the second half of the work."""
-        parts = []
-        for start in range(0, count, _READ):
-            if should_stop is not None and should_stop():
-                raise Stopped(f"Stopped after {start} of {count} pictures were measured, as asked.")
-            parts.append(measure(self.inputs(range(start, min(count, start + _READ)))))
-            if report is not None:
-                report(count + min(count, start + _READ), 2 * count)
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _properties(
+    reader: Reader, count: int, report: Progress | None, should_stop: ShouldStop | None
+) -> dict[str, np.ndarray]:
+    """Return the properties of all pictures (N,) by name; told as the second half of the work."""
+    parts = []
+    for start in range(0, count, _READ):
+        if should_stop is not None and should_stop():
+            raise Stopped(f"Stopped after {start} of {count} pictures were measured, as asked.")
+        parts.append(measure(reader.inputs(range(start, min(count, start + _READ)))))
+        if report is not None:
+            report(count + min(count, start + _READ), 2 * count)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _with_pictures(found: SliceResult, reader: _Reader) -> dict[str, Any]:
+def _with_pictures(found: SliceResult, reader: Reader) -> dict[str, Any]:
     """Return some wrong pictures of each weak slice, as the report keeps them."""
     wrong, rng = found.said != found.labels, np.random.default_rng(abs(found.seed))
     chosen: list[tuple[int, int]] = []
