@@ -387,9 +387,12 @@ def test_a_missing_package_gives_a_sentence(monkeypatch):
     assert not app.get("bidi_component")
 
 
-@pytest.mark.parametrize("page", ["stress", "robustness"])
-def test_the_other_pages_are_reached_from_the_first(page):
+@pytest.mark.parametrize("page", ["stress", "robustness", "ood", "bias"])
+def test_the_other_pages_are_reached_from_the_first_and_keep_its_network(page):
     app = opened(model=FASHION)
     app.switch_page(f"xai/dashboard/app_pages/{page}.py").run()
     assert not app.exception
     assert app.header[0].value != "Why this answer?"
+    assert app.selectbox(key="model").value == FASHION
+    app.selectbox(key="model").select("example:fashion-robust").run()
+    assert app.selectbox(key="model").value == "example:fashion-robust"

@@ -18,6 +18,7 @@ MEGABYTES = 20
 MOST_CLASSES, MOST_METHODS = 3, 6  # so that the maps of all fit on a page, and through the wire
 _SCORES = {"logit": "logit", "probability": "probability", "margin": "margin over the next class"}
 _ACROSS = 3
+_KEPT = "kept model"
 
 
 def choose_case() -> tuple[Model, Picture, xai.Prediction]:
@@ -48,8 +49,15 @@ def show_bars(top: Sequence[tuple[str, float]]) -> None:
 def choose_model() -> Model:
     """Let the user choose a model, and load it."""
     name = st.selectbox("Network", model_names(), key="model", bind="query-params")
+    st.session_state[_KEPT] = name
     with sentences(), st.spinner("Loading the network …"):
         return load_model(name)
+
+
+def keep_model() -> None:
+    """Take over the model of the page before, unless the link has one; Streamlit forgets it when the page changes."""
+    if "model" not in st.query_params and st.session_state.get(_KEPT) in model_names():
+        st.session_state["model"] = st.query_params["model"] = st.session_state[_KEPT]
 
 
 def upload_picture() -> Picture | None:

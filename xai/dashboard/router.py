@@ -7,6 +7,8 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from xai.dashboard.controls import keep_model
+
 _FOLDER = Path(__file__).parent / "app_pages"
 
 
@@ -30,7 +32,11 @@ def run() -> None:
     """Show the page that was asked for; the first one by default."""
     st.set_page_config(page_title="xai", page_icon=_icon(), layout="wide")
     pages = [st.Page(_FOLDER / p.file, title=p.title, icon=p.icon, help=p.tip, default=p is PAGES[0]) for p in PAGES]
-    st.navigation(pages, position="top").run()
+    page = st.navigation(pages, position="top")
+    if st.session_state.get("page") != page.title:
+        st.session_state["page"] = page.title
+        keep_model()
+    page.run()
 
 
 def _icon() -> Image.Image:
