@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from xai.audits.checks._base import CHECKS, FIGURES, GROUPS, Check, View, rows_of
+from xai.audits.checks._base import CHECKS, FIGURES, GROUPS, Check, View, rows_of, sentences
 from xai.audits.conditions import Condition
 from xai.audits.measurement import Measurement
 from xai.audits.scene import DATA
@@ -70,7 +70,10 @@ class GroupGap(Check):
         first = [gap for gap in found.gaps if gap.metric == found.gaps[0].metric]
         seen = [gap.detectable for gap in first if gap.detectable is not None]
         small = found.verdict == TOO_SMALL
-        told = str(found.findings[0]) if count else f"No gap between groups is more than chance ({found.verdict})."
+        told = (
+            sentences(list(map(str, found.findings[:3])))
+            or f"No gap between groups is more than chance ({found.verdict})."
+        )
         return Measurement(
             float(count),
             None,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xai.audits.album import exhibit
-from xai.audits.checks._base import CHECKS, FIGURES, Check, View, positive, rows_of
+from xai.audits.checks._base import CHECKS, FIGURES, Check, View, positive, rows_of, sentences
 from xai.audits.conditions import Condition
 from xai.audits.measurement import Measurement, finite
 from xai.audits.scene import DATA, Scene
@@ -91,7 +91,7 @@ class Shortcuts(Check):
         found.sort(key=lambda one: -one["excess"])
         small = [one for one in facts["responses"] if one["verdict"] == TOO_SMALL]
         places = sorted({f"{one['cue']} ({one['place']})" for one in small})
-        told = " ".join(f"{one['reason']}" for one in found[:3]) or "No planted cue is a shortcut."
+        told = sentences([one["reason"] for one in found[:3]]) or "No planted cue is a shortcut."
         columns = (
             "cue",
             "place",

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xai.audits.album import exhibit
-from xai.audits.checks._base import CHECKS, EXAMPLES, FIGURES, Check, View
+from xai.audits.checks._base import CHECKS, EXAMPLES, FIGURES, Check, View, sentences
 from xai.audits.conditions import Condition
 from xai.audits.measurement import Measurement, finite
 from xai.audits.scene import DATA, Scene
@@ -75,7 +75,7 @@ class Slices(Check):
         weak.sort(key=lambda one: -one["gap"])
         small = [one for one in facts["slices"] if one["verdict"] == TOO_SMALL]
         undecided = "every slice that was tested is too small" if small and len(small) == len(facts["slices"]) else ""
-        told = " ".join(str(one["reason"]) for one in weak[:3]) or f"None of {len(facts['slices'])} slices is weak."
+        told = sentences([one["reason"] for one in weak[:3]]) or f"None of {len(facts['slices'])} slices is weak."
         seen = [one["detectable"] for one in facts["slices"] if one["detectable"] is not None]
         columns = ("words", "pictures", "accuracy", "rest", "gap", "p_adjusted", "detectable", "confused", "verdict")
         return Measurement(
