@@ -45,7 +45,7 @@ def comparison(found: Any, methods: list[str]) -> Any:
     from matplotlib import pyplot as plt
 
     rows = -(-len(methods) // _COLUMNS)
-    canvas: Any = plt.figure(figsize=(3.4 * _COLUMNS, 2.5 * rows), layout="constrained")
+    canvas: Any = plt.figure(figsize=(3.4 * _COLUMNS, 3.1 * rows), layout="constrained")
     axes = canvas.subplots(rows, _COLUMNS, squeeze=False).flatten()
     areas = found.areas
     for axis, method in zip(axes, methods, strict=False):
@@ -53,7 +53,8 @@ def comparison(found: Any, methods: list[str]) -> Any:
         names = {f"{name} {areas.loc[method, name]:.3f}": scores.numpy() for name, scores in outside.items()}
         _histograms(axis, {"ordinary": inside.numpy(), **names})
         axis.set_title(method, fontsize=9, parse_math=False)
-        axis.legend(fontsize=6, frameon=False, title="AUROC", title_fontsize=6)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1), "ncols": 2}
+        axis.legend(fontsize=6, frameon=False, title="AUROC", title_fontsize=6, **below)
     for axis in axes[len(methods) :]:
         axis.set_axis_off()
     return canvas
