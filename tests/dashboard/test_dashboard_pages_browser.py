@@ -74,7 +74,7 @@ def test_a_curve_stops_and_goes_on(page, address):
 def test_cells_of_the_matrix_open_their_pictures(page, address):
     go(page, address, "Robustness")
     page.get_by_text("Corruptions", exact=True).click()
-    page.get_by_role("button", name=re.compile("^Measure")).click()
+    page.get_by_role("button", name=re.compile(r"^Measure \d")).click()  # not that of the way before
     cells = page.locator("[data-testid=stVegaLiteChart] path[aria-roledescription='rect mark']")
     cells.first.wait_for()
     settle(page)
