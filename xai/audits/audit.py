@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from xai.audits.album import Album
+from xai.audits.compare import compare
 from xai.audits.conditions import Pair, judge
 from xai.audits.config import Config, parse_config, read_config
 from xai.audits.document import AFTER, assemble, judged, measured_in
@@ -18,7 +20,8 @@ from xai.audits.opening import baseline_path, open_scene, with_defaults
 from xai.audits.pairing import keys_of, pair_of
 from xai.audits.plan import Plan, Task, make_plan
 from xai.audits.record import Audit
-from xai.audits.runner import Results, Run, declare, share_of_work, tidy, write_manifests
+from xai.audits.runner import Results, Run, declare, prune, share_of_work, tidy, write_manifests
+from xai.audits.samples import sample_of
 from xai.audits.scene import DATA, Scene
 from xai.audits.store import Store
 from xai.audits.values import seconds
@@ -155,12 +158,24 @@ class Session:
     def finish(self) -> Audit:
         """Summarise, judge and write."""
         results = self.run.results(self._before, None if self.baseline is None else _digest(self.baseline))
-        document = assemble(self.plan, results, self._about_baseline(), self._pairs(results))
+        album = Album()
         files = {name: content for result in results.values() for name, content in result.files.items()}
-        found = Audit(document, files, self.folder)
+        samples = sample_of(self.plan.scene, album)
+        files |= album.files
+        document = assemble(self.plan, results, self._about_baseline(), self._pairs(results))
+        document |= {"samples": samples, "files": {name: len(content) for name, content in sorted(files.items())}}
+        found = Audit({**document, "changes": self._changes(document)}, files, self.folder)
         found.save(self.folder)
+        prune(self.folder, files)
         tidy(self.folder, self.run.store)
         return found
+
+    def _changes(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the paired differences to the baseline; None where there is none, or no picture is shared."""
+        if self.baseline is None or not set(keys_of(self.baseline.document)) & set(keys_of(document)):
+            return None
+        shared = {check["id"] for check in self.baseline.checks} & {check["id"] for check in document["checks"]}
+        return compare(self.baseline, Audit(document, {})).to_dict() if shared else None
 
     def _before(self, id_: str) -> tuple[Measurement, Sequence[str]] | None:
         """Return what the baseline measured by a check, and the pictures it did so on."""

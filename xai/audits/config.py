@@ -1,6 +1,7 @@
 """`xai.toml`: what is audited, on which pictures, by which checks and conditions; strict, and checked as a whole."""
 
 import hashlib
+import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -13,6 +14,7 @@ from xai.audits.store import canonical
 from xai.audits.values import as_type, known_keys, number, seconds, text, whole
 from xai.core.records import plain
 from xai.core.seeds import check_seed
+from xai.datasets import Dataset
 from xai.errors import DataError, InputError, NameLookupError
 
 TABLES = ("model", "data", "train", "calibration", "ood", "audit", "report", "check")
@@ -240,7 +242,11 @@ def _source(given: Any, where: str) -> DataSource:
     n = table.pop("n", None)
     if n is not None and whole("n", n) < 1:
         raise InputError(f"Expected `n` of {where} as at least 1, but got {n}.")
-    return DataSource(table.pop("source"), n, table)
+    source = table.pop("source")
+    source = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if not isinstance(source, str | Dataset):
+        raise InputError(f"Expected {where} as a path, an example's name or `xai.load_data(...)`, but got {source!r}.")
+    return DataSource(source, n, table)
 
 
 def _audit(table: dict[str, Any]) -> dict[str, Any]:

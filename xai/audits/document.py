@@ -43,7 +43,6 @@ def assemble(
     """
     checks = [_check(plan, planned, results[planned.asked.id], pairs.get(planned.asked.id)) for planned in plan.checks]
     scene, config = plan.scene, plan.config
-    files = {name: content for result in results.values() for name, content in result.files.items()}
     document = {
         "schema": SCHEMA_NAME,
         "schema_version": SCHEMA_VERSION,
@@ -61,7 +60,6 @@ def assemble(
         "checks": checks,
         "limits": _limits(plan, checks),
         "not_tested": _not_tested(checks),
-        "files": {name: len(content) for name, content in sorted(files.items())},
     }
     return judged(document, declared=BEFORE)
 

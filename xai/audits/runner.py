@@ -225,6 +225,15 @@ def tidy(folder: Path, store: Store) -> None:
         clean(place)
 
 
+def prune(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Remove pictures of an earlier audit in this folder that this one does not show."""
+    with suppress(OSError):
+        for entry in list(os.scandir(folder / "evidence")):
+            if entry.name not in files and not entry.name.startswith("."):
+                with suppress(OSError):
+                    Path(entry.path).unlink()
+
+
 def share_of_work(tasks: Sequence[Task], index: int, count: int) -> list[Task]:
     """Return every `count`-th piece of work, from `index` on."""
     return list(tasks)[index::count]

@@ -1,5 +1,6 @@
 """How often is the model right?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +13,8 @@ from xai.audits.measurement import Measurement, share_of
 from xai.audits.scene import DATA
 from xai.audits.stages import Answers, Stage
 from xai.core.heads import to_probabilities
+
+_CONFUSIONS, _FEW_CLASSES = 20, 50
 
 
 @CHECKS.register("accuracy")
@@ -39,20 +42,30 @@ class Accuracy(Check):
         found = share_of(
             right, rows, view.level, classes=classes_of(scene, rows, right), groups=groups_of(scene, rows, right)
         )
-        size = scene.classifier.num_classes
-        confusion = np.bincount(truth * size + said, minlength=size * size).reshape(size, size)
-        return _told(found, confusion.tolist(), _wrong_and_sure(view, rows, said, sure, ~right))
+        facts = _confused(truth, said, scene.classifier.labels)
+        return _told(found, facts, _wrong_and_sure(view, rows, said, sure, ~right))
 
     def code(self) -> str:
         """Repeat it by hand."""
         return "(model.predict(data.images).index == data.labels).double().mean()"
 
 
-def _told(found: Measurement, confusion: list[list[int]], evidence: tuple[dict[str, Any], ...]) -> Measurement:
+def _confused(truth: np.ndarray, said: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    """Return the most frequent confusions, and all of them as a matrix (truth, answer) where classes are few."""
+    size = len(labels)
+    counts = np.bincount(truth * size + said, minlength=size * size).reshape(size, size)
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS]
+    pairs = [(int(k) // size, int(k) % size) for k in order if wrong.flat[k] > 0]
+    most = [{"truth": labels[t], "answer": labels[a], "pictures": int(wrong[t, a])} for t, a in pairs]
+    return {"confusions": most, "confusion": counts.tolist() if size <= _FEW_CLASSES else None}
+
+
+def _told(found: Measurement, facts: dict[str, Any], evidence: tuple[dict[str, Any], ...]) -> Measurement:
     said = (
         f"Of {found.n:,} pictures {percent(found.value or 0)} are recognised ({span(found.low or 0, found.high or 1)})."
     )
-    return Measurement(**{**vars(found), "claim": said, "facts": {"confusion": confusion}, "evidence": evidence})
+    return Measurement(**{**vars(found), "claim": said, "facts": facts, "evidence": evidence})
 
 
 def _wrong_and_sure(

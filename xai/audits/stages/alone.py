@@ -1,5 +1,7 @@
 """Work that one check does by itself, on a whole data set at once."""
 
+import os
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -47,8 +49,9 @@ class Alone(Stage):
         return {"stage": self.name, "role": self.role, "check": self.title, "settings": [list(p) for p in self.given]}
 
     def reads(self, scene: Scene) -> list[Any]:
-        """Return the fingerprints of the further data sets."""
-        return [[name, scene.role(name).manifest.fingerprint, scene.role(name).source] for name in self.others]
+        """Return the fingerprints of the further data sets, and of a measurement of the machine the machine."""
+        machine = [] if self.steady else [platform.machine(), platform.processor(), os.cpu_count()]
+        return machine + [[name, scene.role(name).manifest.fingerprint] for name in self.others]
 
     def run(self, scene: Scene, rows: np.ndarray) -> Part:
         """Call the function."""
