@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 
 import matplotlib as mpl
 import pytest
@@ -9,6 +10,9 @@ import torch
 
 mpl.use("Agg")
 torch.set_num_threads(1)  # tests run side by side: more threads than cores wait for each other
+os.environ["XAI_CACHE"] = tempfile.mkdtemp(
+    prefix="xai-tests-"
+)  # nothing is left in the user's own; see pytest_unconfigure
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -29,6 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, reason in reasons.items():
             if item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_unconfigure() -> None:
+    """Remove what was cached."""
+    shutil.rmtree(os.environ["XAI_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ A `place` is a path inside xai/ with slashes: "core/rows.py", "cli.py". A room i
 """
 
 import ast
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,9 @@ ONE_ROOM = {"matplotlib": "plots", "streamlit": "dashboard", "jinja2": "reports"
 OPTIONAL = frozenset({"torchvision", "timm", "transformers", "onnx", "onnx2torch", "onnxruntime", "keras"})
 
 NO_METHODS = frozenset({"attacks/training.py"})  # public files of method rooms that register nothing
-READS_WEIGHTS = "models/guard.py"  # the one file that may call torch.load
+READS_WEIGHTS = "models/guard.py"  # the one file that may call torch.load, with weights_only=True
+TRUSTS = "models/trusted.py"  # the one file that runs what a file holds, for trust=True
+TRUSTING = frozenset({"torch.load", "torch.jit.load", "torch.export.load"})
 CODE_MODULES = frozenset({"pickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve"})
 HARMLESS = frozenset({"pickle.UnpicklingError", "pickle.PicklingError", "pickle.PickleError"})
 FORBIDDEN = {
@@ -61,8 +64,19 @@ FORBIDDEN = {
     **dict.fromkeys(("yaml.load", "yaml.full_load", "yaml.unsafe_load"), "builds any object"),
     **dict.fromkeys(("os.system", "os.popen"), "runs a shell"),
     "shutil.unpack_archive": "may write anywhere",
+    **dict.fromkeys(("torch.hub.load_state_dict_from_url", "torch.utils.model_zoo.load_url"), "unpickles a download"),
+    **dict.fromkeys(("keras.models.load_model", "keras.saving.load_model"), "is for the loader of Keras files"),
+    **dict.fromkeys(
+        ("keras.config.enable_unsafe_deserialization", "keras.src.saving.load_model"), "runs Lambda layers"
+    ),
+    "PIL.ImageFile.LOAD_TRUNCATED_IMAGES": "makes up the missing half of a picture",
+    "ssl._create_unverified_context": "trusts anyone",
+    "xml.etree.ElementTree.parse": "expands entities without end",
 }
-NEVER_TRUE = frozenset({"allow_pickle", "trust_remote_code", "unsafe_allow_html", "shell"})
+KERAS_READER = ("models/keras_trial.py", "keras.saving.load_model")  # with safe_mode=True, after its checks
+MUST_BE_TRUE = frozenset({"weights_only", "safe_mode", "verify", "autoescape"})
+_UNESCAPED = re.compile(r"\{\{[^}]*\|\s*safe\b")
+NEVER_TRUE = frozenset({"allow_pickle", "trust_remote_code", "unsafe_allow_html", "shell", "use_local_extensions"})
 
 MOST_LINES = 400
 MOST_LINES_OF_FUNCTION = 70
@@ -196,11 +210,13 @@ def banned_faults(place: str, text: str) -> list[str]:
         if isinstance(node, ast.Call):
             if _is_safe_call(names.get(id(node.func), ""), node, place):
                 checked.add(id(node.func))
-            faults += [(node.lineno, fault) for fault in _keyword_faults(node)]
+            faults += [(node.lineno, fault) for fault in _keyword_faults(node, place)]
         elif isinstance(node, ast.ExceptHandler) and node.type is None:
             faults.append((node.lineno, "bare except"))
         elif isinstance(node, ast.Attribute) and node.attr == "extractall":
             faults.append((node.lineno, "extractall may write anywhere"))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _UNESCAPED.search(node.value):
+            faults.append((node.lineno, "|safe lets a name of a class write HTML"))
     faults += [
         (node.lineno, _name_fault(names[id(node)]))
         for node in ast.walk(tree)
@@ -220,6 +236,10 @@ def _name_fault(name: str) -> str:
 def _is_safe_call(name: str, call: ast.Call, place: str) -> bool:
     """Say whether a call of one of the two guarded readers is guarded."""
     given = {keyword.arg: keyword.value for keyword in call.keywords}
+    if place == TRUSTS:
+        return name in TRUSTING
+    if (place, name) == KERAS_READER:
+        return _is(given.get("safe_mode"), True)
     if name == "torch.load":
         return place == READS_WEIGHTS and _is(given.get("weights_only"), True)
     return name == "numpy.load" and _is(given.get("allow_pickle"), False)
@@ -229,12 +249,14 @@ def _is(node: ast.expr | None, value: object) -> bool:
     return isinstance(node, ast.Constant) and node.value is value
 
 
-def _keyword_faults(call: ast.Call) -> Iterator[str]:
+def _keyword_faults(call: ast.Call, place: str) -> Iterator[str]:
     for keyword in call.keywords:
         if keyword.arg in NEVER_TRUE and not _is(keyword.value, False):
             yield f"{keyword.arg} may only be False"
-        if keyword.arg == "weights_only" and not _is(keyword.value, True):
-            yield "weights_only may only be True"
+        if keyword.arg in MUST_BE_TRUE and not _is(keyword.value, True) and place != TRUSTS:
+            yield f"{keyword.arg} may only be True"
+        if keyword.arg == "trust" and room_of(place) in {"dashboard", "pytest_plugin"}:
+            yield "trust is for the operator's own call or command, never for what others can reach"
 
 
 def _dotted_names(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:

@@ -137,6 +137,13 @@ def test_packages_inside_their_room_pass():
         ("subprocess.run(text, shell=True)", "shell may only be False"),
         ("import os\nos.system(text)", "os.system runs a shell"),
         ("try:\n    f()\nexcept:\n    pass", "bare except"),
+        ("from torch.hub import load_state_dict_from_url\nload_state_dict_from_url(url)", "unpickles a download"),
+        ("from PIL import ImageFile\nImageFile.LOAD_TRUNCATED_IMAGES = True", "makes up the missing half"),
+        ("import keras\nkeras.saving.load_model(path, safe_mode=True)", "is for the loader of Keras"),
+        ("read(path, safe_mode=False)", "safe_mode may only be True"),
+        ("requests.get(url, verify=False)", "verify may only be True"),
+        ("Environment(autoescape=False)", "autoescape may only be True"),
+        ("render('<b>{{ name | safe }}</b>')", "|safe lets"),
     ],
 )
 def test_what_is_never_called_is_found(text, fault):
@@ -157,6 +164,21 @@ def test_what_is_never_called_is_found(text, fault):
 )
 def test_what_only_looks_like_it_passes(text):
     assert banned_faults("core/rows.py", text) == []
+
+
+def test_only_the_dashboard_is_kept_from_trusting():
+    assert banned_faults("dashboard/work.py", "import xai\nxai.load(path, trust=flag)") != []
+    assert banned_faults("pytest_plugin.py", "import xai\nxai.load(path, trust=True)") != []
+    assert banned_faults("cli/_common.py", "import xai\nxai.load(path, trust=options.trust)") == []
+
+
+def test_only_one_file_runs_what_a_file_holds():
+    for call in ("torch.load(path, weights_only=False)", "torch.jit.load(path)", "torch.export.load(path)"):
+        assert banned_faults("models/trusted.py", f"import torch\n{call}") == []
+        assert banned_faults("models/guard.py", f"import torch\n{call}") != []
+    assert banned_faults("models/trusted.py", "import torch\ntorch.hub.load('a', 'b')") != []
+    assert banned_faults("models/keras_trial.py", "import keras\nkeras.saving.load_model(path, safe_mode=True)") == []
+    assert banned_faults("models/keras_trial.py", "import keras\nkeras.saving.load_model(path)") != []
 
 
 def test_only_the_guard_may_call_torch_load_and_only_with_weights():

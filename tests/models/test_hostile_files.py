@@ -17,9 +17,9 @@ from checkpoint_bytes import check_line, legacy, members_of, saved, small_state,
 from safetensors.torch import save_file
 from torch import nn
 
-from xai.errors import CheckpointError
+from xai.errors import CheckpointError, NonFiniteError
 from xai.models import load
-from xai.models.guard import shown
+from xai.models.guard import check_finite, read_tensors, shown
 from xai.models.networks import SmallNet
 
 ARCH = "xai.models.networks:SmallNet"
@@ -85,8 +85,11 @@ REFUSED = {
         lambda: zip_of([("p/.data/extern_modules", ""), ("p/data.pkl", "")]),
         f"a torch.package archive, {CAN_CARRY_CODE}",
     ),
-    "Keras": (lambda: zip_of([("config.json", "{}"), ("model.weights.h5", "")]), f"a Keras archive, {CAN_CARRY_CODE}"),
-    "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), f"an HDF5 file .*, {CAN_CARRY_CODE}"),
+    "Keras": (lambda: zip_of([("config.json", "{}"), ("model.weights.h5", "")]), "a whole model and no weights"),
+    "HDF5": (
+        lambda: b"\x89HDF\r\n\x1a\n" + bytes(99),
+        "an HDF5 file .*, a format .* Save the model in the .keras form",
+    ),
     "tar": (tar, f"a tar archive, {CAN_CARRY_CODE}"),
     "gzip": (lambda: b"\x1f\x8b" + bytes(99), f"a gzip archive, {CAN_CARRY_CODE}"),
     "legacy weights": (lambda: legacy(small_state()), f"a bare pickle .*, {CAN_CARRY_CODE}"),
@@ -160,22 +163,6 @@ REFUSED = {
         lambda: saved({**small_state(), "head.bias": torch.full((10,), -torch.inf)}),
         "'head.bias' holds NaN or infinity",
     ),
-    "complex NaN": (
-        lambda: saved({"w": torch.full((2,), torch.nan, dtype=torch.complex64)}),
-        "'w' holds NaN or infinity",
-    ),
-    "8-bit NaN": (
-        lambda: saved({"w": torch.full((2,), torch.nan).to(torch.float8_e4m3fn)}),
-        "'w' holds NaN or infinity",
-    ),
-    "safetensors NaN": (
-        lambda: safetensors({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"\0\0\xc0\x7f"),
-        "'w' holds NaN or infinity",
-    ),
-    "terminal codes": (
-        lambda: saved({"\x1b[31m\nw" + "x" * 999: torch.full((2,), torch.nan)}),
-        r"'\\x1b\[31m\\nwx+' holds NaN",
-    ),
     "truncated safetensors": (lambda: good("st")[:-10], "a truncated or damaged safetensors file"),
     "truncated header": (lambda: good("st")[:30], "a truncated safetensors file"),
     "huge length": (lambda: struct.pack("<Q", 2**62) + b"{}", "a truncated safetensors file"),
@@ -194,6 +181,26 @@ REFUSED = {
     "unknown dtype": (
         lambda: safetensors({"w": {"dtype": "F31", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
         "a truncated or damaged safetensors file",
+    ),
+}
+
+
+NOT_FINITE = {
+    "complex NaN": (
+        lambda: saved({"w": torch.full((2,), torch.nan, dtype=torch.complex64)}),
+        "'w' holds NaN or infinity",
+    ),
+    "8-bit NaN": (
+        lambda: saved({"w": torch.full((2,), torch.nan).to(torch.float8_e4m3fn)}),
+        "'w' holds NaN or infinity",
+    ),
+    "safetensors NaN": (
+        lambda: safetensors({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"\0\0\xc0\x7f"),
+        "'w' holds NaN or infinity",
+    ),
+    "terminal codes": (
+        lambda: saved({"\x1b[31m\nw" + "x" * 999: torch.full((2,), torch.nan)}),
+        r"'\\x1b\[31m\\nwx+' holds NaN",
     ),
 }
 
@@ -237,12 +244,22 @@ def test_the_limits_on_a_checkpoint_hold(tmp_path, monkeypatch, limit, value, te
         load(path, ARCH)
 
 
-@pytest.mark.parametrize("case", ["TorchScript", "torch.export", "legacy weights", "HDF5"])
-def test_trust_is_no_reader(tmp_path, case):
+@pytest.mark.parametrize("case", NOT_FINITE)
+def test_values_that_are_no_numbers_are_found_in_every_kind_of_tensor(tmp_path, case):
+    make, text = NOT_FINITE[case]
+    path = tmp_path / "w.bin"
+    path.write_bytes(make())
+    with pytest.raises(CheckpointError, match=rf"^{path}: .*({text})") as caught:
+        check_finite(read_tensors(path), path)
+    check_line(caught.value)
+
+
+@pytest.mark.parametrize("case", ["tar", "gzip", "torch.package", "HDF5"])
+def test_trust_is_no_reader_of_what_has_none(tmp_path, case):
     path = tmp_path / "w.pt"
     path.write_bytes(REFUSED[case][0]())
     with pytest.raises(CheckpointError, match="`trust=True` does not help: this format is not read at all"):
-        load(path, ARCH, trust=True)
+        load(path, trust=True)
 
 
 def test_torchs_own_advice_is_not_in_the_traceback_either(tmp_path):
@@ -251,7 +268,7 @@ def test_torchs_own_advice_is_not_in_the_traceback_either(tmp_path):
     with pytest.raises(CheckpointError, match="Python objects") as caught:
         load(path, ARCH)
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -290,8 +307,8 @@ def test_every_byte_of_a_checkpoint_may_be_wrong(tmp_path):
             path = tmp_path / name
             path.write_bytes(content[:at] + bytes([value]) + content[at + 1 :])
             try:
-                load(path, nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
-            except CheckpointError as error:
+                load(path, nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), channels=1, input_size=(2, 2))
+            except (CheckpointError, NonFiniteError) as error:
                 check_line(error)
                 refused += 1
     assert 30 < refused < 300

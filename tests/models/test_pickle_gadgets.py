@@ -1,97 +1,104 @@
 """Checkpoints that would run something when unpickled: in every container, nothing runs."""
 
-import io
-import os
 import pickle
-import struct
-import zipfile
 
 import pytest
-import torch
-from checkpoint_bytes import check_line, legacy, members_of, saved, small_state, with_pickle, zip_of
+from checkpoint_bytes import CONTAINERS, GADGETS, MARKER, check_line, legacy, malicious, plant_payload, saved
+from model_state import switches
+from small_models import GapCnn, pictures
 
+import xai
+from xai.cli import main
 from xai.errors import CheckpointError
 from xai.models import load
+from xai.models.networks import SmallNet
 
 ARCH = "xai.models.networks:SmallNet"
-MARKER = "marker"
+FILES = malicious()
 
 
-class Gadget:
-    """Leaves a marker in the current folder when it is unpickled."""
-
-    def __init__(self, function, argument):
-        self.call = function, (argument,)
-
-    def __reduce__(self):
-        return self.call
-
-
-GADGETS = {
-    "system": Gadget(os.system, f"echo x > {MARKER}"),
-    "exec": Gadget(exec, f"open('{MARKER}', 'w').close()"),
-    "eval": Gadget(eval, f"open('{MARKER}', 'w').close()"),
-    "open": Gadget(io.open, MARKER),
-    "load": Gadget(torch.load, MARKER),
-}
-
-
-CONTAINERS = {
-    "zip": lambda thing: saved({"w": thing}),
-    "beside weights": lambda thing: saved({"state_dict": small_state(), "extra": thing}),
-    "as a key": lambda thing: with_pickle(pickle.dumps({"w": [thing]}, protocol=2)),
-    "legacy": lambda thing: legacy({"w": thing}),
-    "pickle 5": lambda thing: pickle.dumps(thing, protocol=5),
-    "pickle 2": lambda thing: pickle.dumps(thing, protocol=2),
-    "pickle 0": lambda thing: pickle.dumps(thing, protocol=0),
-    "second data.pkl": lambda thing: zip_of(
-        [*members_of(saved(small_state())), ("archive/data.pkl", pickle.dumps(thing, 2))]
-    ),
-    "first data.pkl": lambda thing: zip_of(
-        [("archive/data.pkl", pickle.dumps(thing, 2)), *members_of(saved(small_state()))]
-    ),
-    "other case": lambda thing: zip_of(
-        [*members_of(saved(small_state())), ("archive/DATA.PKL", pickle.dumps(thing, 2))]
-    ),
-    "two folders": lambda thing: zip_of(
-        [("other/data.pkl", pickle.dumps(thing, 2)), *members_of(saved(small_state()))]
-    ),
-    "hidden end": lambda thing: (
-        saved(small_state())[:-2]
-        + struct.pack("<H", len(end := zip_of([("a/data.pkl", pickle.dumps(thing, 2))])))
-        + end
-    ),
-    "deflated": lambda thing: zip_of(
-        [("a/data.pkl", pickle.dumps(thing, 2)), ("a/version", "3")], zipfile.ZIP_DEFLATED
-    ),
-}
-
-
-@pytest.mark.parametrize("name", ["system", "exec", "eval"])
-def test_the_gadgets_would_leave_a_marker(tmp_path, monkeypatch, name):
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty folder that the process stands in, with what some gadgets look for."""
     monkeypatch.chdir(tmp_path)
-    pickle.loads(pickle.dumps(GADGETS[name]))
-    assert (tmp_path / MARKER).exists()
+    plant_payload(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", [name for name in GADGETS if name not in {"torch.load", "hub", "import", "locate"}])
+def test_the_gadgets_would_leave_a_marker(place, monkeypatch, name):
+    monkeypatch.syspath_prepend(place)
+    thing = pickle.loads(pickle.dumps(GADGETS[name]))
+    if hasattr(thing, "close"):
+        thing.close()
+    assert (place / MARKER).exists()
 
 
 @pytest.mark.parametrize("trust", [False, True])
-@pytest.mark.parametrize("gadget", GADGETS)
+@pytest.mark.parametrize("gadget", ["system", "exec", "eval", "open", "torch.load"])
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_no_gadget_runs(tmp_path, monkeypatch, container, gadget, trust):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "model.pt"
+def test_no_gadget_runs_where_weights_are_read(place, container, gadget, trust):
+    path = place / "model.pt"
     path.write_bytes(CONTAINERS[container](GADGETS[gadget]))
     with pytest.raises(CheckpointError, match=r"model\.pt: .*") as caught:
         load(path, ARCH, trust=trust)
-    assert not (tmp_path / MARKER).exists()
+    assert not (place / MARKER).exists()
     check_line(caught.value)
 
 
-def test_the_environment_cannot_switch_the_protection_off(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_corpus_is_large_enough():
+    assert len(FILES) >= 60
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_malicious_file_runs_through_the_interface_or_the_command_line(place, capfd, name):
+    path = place / "model.bin"
+    path.write_bytes(FILES[name])
+    before = switches()
+    said = []
+    for arch in (None, ARCH):  # alone it may be a whole model; with a network it has to be weights
+        with pytest.raises(CheckpointError) as caught:
+            xai.load(path, arch)
+        check_line(caught.value)
+        said.append(str(caught.value))
+    assert main(["explain", "photo.png", "--model", str(path), "--arch", ARCH]) == 2
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("", f"xai: {said[1]}\n")
+    assert said[0].startswith(f"{path}: ")
+    assert switches() == before
+    assert not (place / MARKER).exists()
+
+
+def test_the_environment_cannot_switch_the_protection_off(place, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    path = tmp_path / "w.pt"
+    path = place / "w.pt"
     path.write_bytes(saved({"w": GADGETS["exec"]}))
     with pytest.raises(CheckpointError, match="Python objects"):
         load(path, ARCH)
-    assert not (tmp_path / MARKER).exists()
+    assert not (place / MARKER).exists()
+
+
+def test_the_old_form_of_weights_is_read_as_weights_where_it_is_trusted(place):
+    path = place / "w.pt"
+    path.write_bytes(legacy(SmallNet().state_dict()))
+    with pytest.raises(CheckpointError, match="a bare pickle"):
+        load(path, ARCH, channels=1)
+    assert load(path, ARCH, channels=1, trust=True).num_classes == 10
+
+
+@pytest.mark.parametrize("form", [saved, legacy])
+def test_a_pickled_network_is_read_where_it_is_trusted_and_that_is_said(place, form):
+    path = place / "net.pth"
+    path.write_bytes(form(GapCnn()))
+    with pytest.raises((CheckpointError, xai.InputError), match=r"net\.pth"):
+        load(path)
+    found = load(path, trust=True)
+    assert found.notes == ("loaded with trust=True: whatever code the file holds has run",)
+    assert found.notes[0] in xai.explain(found, pictures(1)).notes
+
+
+def test_trusted_code_runs(place):
+    (place / "w.pt").write_bytes(saved({"w": GADGETS["exec"]}))
+    with pytest.raises(CheckpointError, match=r"expected a torch\.nn\.Module, but it holds a dict"):
+        load(place / "w.pt", trust=True)
+    assert (place / MARKER).exists()

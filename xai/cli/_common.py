@@ -28,7 +28,9 @@ def command(commands: Any, name: str, run: Command, summary: str) -> argparse.Ar
 def add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", required=required, help="efficientnet_lite0, example:fashion, weights.safetensors, ..."
+        "--model",
+        required=required,
+        help="efficientnet_lite0, torchvision:resnet50, model.onnx, weights.safetensors, ...",
     )
     group.add_argument("--arch", help="package.module:factory of a file with weights; also looked for in this folder")
     group.add_argument("--labels", type=Path, help="text file with one class name a line")
@@ -37,10 +39,13 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
     group.add_argument("--std", type=float, nargs="+")
     group.add_argument("--channels", type=int, choices=(1, 3))
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    group.add_argument(
+        "--trust", action="store_true", help="read TorchScript, .pt2 and pickled models too, which may run anything"
+    )
 
 
 def load_model(options: argparse.Namespace) -> Any:
-    settings = {name: getattr(options, name) for name in ("arch", "mean", "std", "channels", "device")}
+    settings = {name: getattr(options, name) for name in ("arch", "mean", "std", "channels", "device", "trust")}
     settings["input_size"] = tuple(options.input_size) if options.input_size else None
     if options.labels is not None:
         settings["labels"] = _read_labels(options.labels)

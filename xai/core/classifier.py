@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from xai.core.batch import Batch, prepare_batch
 from xai.core.fingerprint import fingerprint_mapping, fingerprint_module
 from xai.core.geometry import RESIZES
-from xai.core.heads import check_head, look_like_probabilities, output_tensor, to_logits, to_probabilities
+from xai.core.heads import ask_for_probabilities, check_head, output_tensor, to_logits, to_probabilities
 from xai.core.hooks import borrowed
 from xai.core.images import ImageLike, check_unit_range
 from xai.core.nonfinite import first_nonfinite
@@ -47,6 +47,7 @@ class Classifier:
         head: "softmax" (one class is right) or "sigmoid" (each class by itself).
         output: "logits", or "probabilities" when the module ends in a softmax or sigmoid.
         crop_ratio: side of the crop as a share of the resized picture, 224 / 256 by default.
+        notes: what is to be known of the model, in words; every explanation repeats them.
 
     Raises:
         UnsupportedModelError: `module` is no module.
@@ -71,6 +72,7 @@ class Classifier:
         head: str = "softmax",
         output: str = "logits",
         crop_ratio: float = 0.875,
+        notes: Sequence[str] = (),
     ) -> None:
         check_head(head, output)
         if resize not in RESIZES:
@@ -82,6 +84,7 @@ class Classifier:
         self.input_size = checked_size(input_size)
         self.resize, self.crop_ratio, self.head, self.output = resize, checked_crop_ratio(crop_ratio), head, output
         self.name = name or type(self.module).__name__
+        self.notes = tuple(notes)
         self._labels = checked_labels(labels)
         self._num_classes = None if self._labels is None else len(self._labels)
         move(self.module, device)
@@ -196,14 +199,7 @@ class Classifier:
         """
         batch = self.prepare(images)
         logits = self.logits_of(batch.inputs, progress=progress)
-        notes = [*batch.notes]
-        if (
-            self.output == "logits"
-            and self.head == "softmax"
-            and logits.shape[1] > 1
-            and look_like_probabilities(logits)
-        ):
-            notes.append("the model's outputs look like probabilities, not logits: pass output='probabilities'")
+        notes = [*batch.notes, *ask_for_probabilities(logits, self.head, self.output)]
         return Prediction(
             self.labels, logits, to_probabilities(logits, self.head), single=batch.single, notes=tuple(notes)
         )

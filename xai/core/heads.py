@@ -54,8 +54,13 @@ def to_logits(scores: Tensor, rows: int, *, head: str, output: str) -> Tensor:
     sigmoid(s) and the first one the rest, and both classes have a gradient.
 
     Raises:
-        UnsupportedModelError: the shape is not (N, K) or (N,).
+        UnsupportedModelError: the shape is not (N, K) or (N,), or the scores are whole numbers.
     """
+    if not scores.is_floating_point():
+        raise UnsupportedModelError(
+            f"Expected class scores as floating numbers, but the model returned {scores.dtype}. Return the logits, not "
+            "the predicted class."
+        )
     if scores.ndim > 2 and scores.shape[2:].numel() == 1:
         scores = scores.flatten(1)
     if scores.ndim == 1 and len(scores) == rows:
@@ -86,3 +91,10 @@ def look_like_probabilities(logits: Tensor) -> bool:
     """Return True when every row of what should be logits is non-negative and sums to one."""
     sums = logits.detach().sum(1)
     return bool((logits.detach() >= 0).all()) and bool((sums - 1).abs().max() < 1e-3)
+
+
+def ask_for_probabilities(logits: Tensor, head: str, output: str) -> list[str]:
+    """Return a note when what was taken for logits looks like probabilities."""
+    doubtful = output == "logits" and head == "softmax" and logits.shape[1] > 1 and look_like_probabilities(logits)
+    said = "the model's outputs look like probabilities, not logits: pass output='probabilities'"
+    return [said] if doubtful else []

@@ -28,14 +28,23 @@ def parts_of(module: nn.Module) -> list[nn.Module]:
 def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     """Evaluation mode inside; every module's own mode and all random states back afterwards, also after an error."""
     modes = [(part, part.training) for part in parts_of(module)]
+    with random_states_kept():
+        try:
+            if any(training for _, training in modes):
+                module.eval()
+            yield module
+        finally:
+            for part, training in modes:
+                part.training = training
+
+
+@contextmanager
+def random_states_kept() -> Iterator[None]:
+    """Give all random states back as they were, also after an error."""
     states = _random_states()
     try:
-        if any(training for _, training in modes):
-            module.eval()
-        yield module
+        yield
     finally:
-        for part, training in modes:
-            part.training = training
         _restore_random_states(states)
 
 

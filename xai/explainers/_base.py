@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xai.core.batch import Batch
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.explanation import Explanation
-from xai.core.heads import to_probabilities
+from xai.core.heads import ask_for_probabilities, to_probabilities
 from xai.core.hooks import borrowed, gradients_on, parts_of
 from xai.core.images import ImageLike, Picture
 from xai.core.objective import Objective
@@ -120,7 +120,8 @@ class Explainer(ABC):
         coarse = None if parts[0].coarse is None else torch.cat([p.coarse for p in parts if p.coarse is not None])
         probabilities = to_probabilities(logits, classifier.head).gather(1, targets[:, None])[:, 0]
         pictures = batch.pictures * count
-        every = [*notes, *(note for part in parts for note in part.notes), *_flat(attribution, pictures)]
+        doubts = ask_for_probabilities(logits, classifier.head, classifier.output)
+        every = [*notes, *doubts, *(note for part in parts for note in part.notes), *_flat(attribution, pictures)]
         return Explanation(
             attribution=attribution,
             coarse=coarse,
@@ -224,7 +225,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
 
 
 def _about(model: Classifier | nn.Module, classifier: Classifier) -> list[str]:
-    notes = []
+    notes = list(classifier.notes)
     if model is not classifier:
         notes.append(
             "no preprocessing given: pixels in [0, 1] go into the network as they are; wrap it in xai.Classifier"

@@ -1,7 +1,14 @@
-"""Where classifiers come from: `load` takes a name or a weight file, `catalogue` lists the names."""
+"""Where classifiers come from: `load` takes a name, a hub's name or a file, `catalogue` lists the names."""
 
-from xai.models import efficientnet_lite, examples  # noqa: F401  (each enters its models)
+from xai.models import (  # noqa: F401  (each enters its models)
+    efficientnet_lite,
+    examples,
+    huggingface_models,
+    timm_models,
+    torchvision_models,
+)
+from xai.models.hubs import HUBS
 from xai.models.loading import load
 from xai.models.sources import MODELS, ModelInfo, Source, catalogue
 
-__all__ = ["MODELS", "ModelInfo", "Source", "catalogue", "load"]
+__all__ = ["HUBS", "MODELS", "ModelInfo", "Source", "catalogue", "load"]

@@ -1,4 +1,4 @@
-"""What a weight file is, judged by its bytes: a state dict, or why it is not read. Nothing is unpickled here."""
+"""What a model file is, judged by its bytes: one of the forms that are read, or why not. Nothing is unpickled here."""
 
 import json
 import re
@@ -15,14 +15,17 @@ AGAIN = "Copy or download it again."
 MAX_TENSORS = 20_000
 _MAX_HEADER = 8 << 20
 _MAX_PICKLE = 64 << 20
-_MAX_DIRECTORY = 16 << 20
+_MAX_DIRECTORY = 4 << 20
+_MAX_MARKS = 20 * MAX_TENSORS  # commas, braces and brackets of a safetensors header
 _HEAD = 512
+_RATIO = 20  # how far an archive of another library may be compressed
+_MOST_FIELDS = 100_000
 
 _NO_WEIGHTS = {
     "empty": "the file is empty. Save or download it again.",
     "lfs": "a Git LFS pointer, not the weights themselves. Fetch them with `git lfs pull`.",
     "html": "a web page, not weights. Download the file itself, not the page about it.",
-    "unknown": f"neither safetensors nor a state dict as torch.save writes it. {CURE}",
+    "unknown": f"neither safetensors nor a state dict as torch.save writes it, nor ONNX or Keras. {CURE}",
     "zip": f"a zip archive, but not one that torch.save writes. {CURE}",
 }
 _CARRIERS = {
@@ -31,22 +34,27 @@ _CARRIERS = {
     "package": "a torch.package archive",
     "pickle": "a bare pickle (an old torch.save file, a whole model, or other objects)",
     "hdf5": "an HDF5 file (Keras .h5)",
-    "keras": "a Keras archive",
     "tar": "a tar archive",
     "gzip": "a gzip archive",
 }
+_TRUSTED = {"torchscript", "export", "pickle"}  # read where the caller says trust=True
+_READ = {"safetensors", "state dict", "onnx", "keras"}
+_OTHER_WAYS = {"hdf5": "Save the model in the .keras form: `model.save('model.keras')`."}
 _MEMBERS = {"data.pkl", "version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
 _STORAGE = re.compile(r"data/[0-9]{1,9}")
 
 
 def kind_of(file: IO[bytes], path: Path, size: int, *, trust: bool = False) -> str:
-    """Return "safetensors" or "state dict" for a file that may be given to the library of that format.
+    """Return what a file is that may be given to the library of its format.
 
     Args:
-        file: open for reading, at its start.
+        file: open for reading, at its start; it comes back there.
         path: for messages.
         size: of the file in bytes.
-        trust: changes the words of a refusal only.
+        trust: lets through what can carry code and has a reader.
+
+    Returns:
+        "safetensors", "state dict", "onnx" or "keras"; with `trust` also "torchscript", "export" or "pickle".
 
     Raises:
         CheckpointError: any other content, or one that no library should be given; the message names the file.
@@ -55,11 +63,16 @@ def kind_of(file: IO[bytes], path: Path, size: int, *, trust: bool = False) -> s
     if kind == "zip":
         members = _members(file, path, size)
         kind = _kind_of_zip({member.filename for member in members})
-    if kind not in {"safetensors", "state dict"}:
+    if kind == "unknown" and _is_onnx(file, size):
+        kind = "onnx"
+    if kind not in (_READ | _TRUSTED if trust else _READ):
         raise CheckpointError(f"{path}: {_refusal(kind, trust=trust)}")
-    fault = _header_fault(file, size) if kind == "safetensors" else _zip_fault(members, size)
+    fault = _header_fault(file, size) if kind == "safetensors" else None
+    fault = _zip_fault(members, size) if kind == "state dict" else fault
+    fault = _archive_fault(members, size) if kind in {"keras", "torchscript", "export"} else fault
     if fault:
         raise CheckpointError(f"{path}: {fault}")
+    file.seek(0)
     return kind
 
 
@@ -67,7 +80,8 @@ def _refusal(kind: str, *, trust: bool) -> str:
     if kind in _NO_WEIGHTS:
         return _NO_WEIGHTS[kind]
     asked = " `trust=True` does not help: this format is not read at all." if trust else ""
-    return f"{_CARRIERS[kind]}, a format that can carry code, so it is refused.{asked} {CURE}"
+    cure = _OTHER_WAYS.get(kind, CURE)
+    return f"{_CARRIERS[kind]}, a format that can carry code, so it is refused.{asked} {cure}"
 
 
 def _kind_of_head(head: bytes) -> str:
@@ -99,10 +113,15 @@ def _header_fault(file: IO[bytes], size: int) -> str | None:
     if length > _MAX_HEADER:
         return f"a safetensors header of {length >> 20} MB, more than the {_MAX_HEADER >> 20} MB allowed. {CURE}"
     try:
-        header = json.loads(file.read(length))
+        text = file.read(length)
+        if sum(map(text.count, (b",", b"{", b"["))) > _MAX_MARKS:
+            return f"a safetensors header with far too many entries. {CURE}"
+        header = json.loads(text)
         count = len(header.keys() - {"__metadata__"})
     except (ValueError, RecursionError, AttributeError):
         return f"a damaged safetensors file. {AGAIN}"
+    if count == 0:
+        return f"expected 1 to {MAX_TENSORS} tensors, but got 0. {CURE}"
     return f"{count} tensors, more than the {MAX_TENSORS} allowed. {CURE}" if count > MAX_TENSORS else None
 
 
@@ -163,3 +182,41 @@ def _zip_faults(members: list[zipfile.ZipInfo], size: int) -> Iterator[str]:
         yield f"it has more than {MAX_TENSORS} tensors"
     if any(member.filename == root + "data.pkl" and member.file_size > _MAX_PICKLE for member in members):
         yield f"its pickle is larger than {_MAX_PICKLE >> 20} MB"
+
+
+def _archive_fault(members: list[zipfile.ZipInfo], size: int) -> str | None:
+    """Look at an archive of another library: no doubles, no ways out of it, no bombs."""
+    names = [member.filename for member in members]
+    if len({name.lower() for name in names}) < len(names):
+        return f"two members of the archive have the same name. {CURE}"
+    if any(name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or ":" in name for name in names):
+        return f"a member of the archive leads out of it. {CURE}"
+    if sum(member.file_size for member in members) > _RATIO * size + (1 << 20):
+        return f"the members of the archive claim more than {_RATIO} times its bytes. {CURE}"
+    return None
+
+
+def _is_onnx(file: IO[bytes], size: int) -> bool:
+    """Whether the whole file is one protobuf message with the fields of an ONNX model, a graph (7) among them."""
+    place, seen, fields = 0, set(), 0
+    while place < size and fields < _MOST_FIELDS:
+        fields += 1
+        file.seek(place)
+        head = file.read(20)
+        key, used = _varint(head)
+        value, more = _varint(head[used:]) if key & 7 in {0, 2} else (-1, 0)
+        if not used or not more or not 1 <= key >> 3 <= 26:
+            return False
+        seen.add(key)
+        place += used + more + (value if key & 7 == 2 else 0)
+    return place == size and (7 << 3 | 2) in seen
+
+
+def _varint(data: bytes) -> tuple[int, int]:
+    """Return a protobuf number and the bytes that it takes; 0 bytes where there is none."""
+    value = 0
+    for k, byte in enumerate(data[:10]):
+        value |= (byte & 0x7F) << (7 * k)
+        if byte < 0x80:
+            return value, k + 1
+    return 0, 0

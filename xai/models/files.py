@@ -6,29 +6,10 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from xai.errors import CheckpointError, InputError
-from xai.models.architectures import Architecture, build_network
-from xai.models.guard import read_tensors, shown
+from xai.errors import CheckpointError
+from xai.models.guard import check_finite, shown
 
 _WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
-
-
-def load_weights(path: Path, arch: Architecture | None, *, trust: bool = False) -> nn.Module:
-    """Return the network `arch` with the weights of a file, on the CPU unless `arch` is a module elsewhere.
-
-    Raises:
-        InputError: no `arch`.
-        CheckpointError: a file that cannot be used, or weights that do not fit.
-    """
-    tensors = read_tensors(path, trust=trust)
-    if arch is None:
-        raise InputError(
-            f"{path} holds {len(tensors)} tensors ({shown(tensors)}) and no network. "
-            'Name the one they belong to: arch="package.module:factory".'
-        )
-    network = build_network(arch)
-    fit_weights(network, tensors, path)
-    return network
 
 
 def fit_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -38,10 +19,11 @@ def fit_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
         CheckpointError: names, shapes or kinds of number differ; the message lists the first few.
     """
     wanted = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
-    tensors = _unwrapped_names(tensors, wanted)
+    tensors = _pruned_merged(_unwrapped_names(tensors, wanted), wanted)
     fault = _name_fault(tensors, wanted) or _value_fault(tensors, wanted)
     if fault:
         raise CheckpointError(f"{path}: these are not the weights of {type(network).__name__}: {fault}")
+    check_finite(tensors, path)  # last: it is the first to touch the data of all of them
     network.load_state_dict(dict(tensors), strict=False)  # all names were compared above
 
 
@@ -51,6 +33,17 @@ def _unwrapped_names(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
         if tensors.keys() != wanted.keys() and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
+
+
+def _pruned_merged(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the tensors with each weight of torch's pruning, kept as original and mask, as their product."""
+    found = dict(tensors)
+    for name in [name for name in tensors if name.endswith("_orig") and name not in wanted]:
+        plain = name.removesuffix("_orig")
+        mask = found.get(f"{plain}_mask")
+        if plain in wanted and mask is not None and mask.shape == found[name].shape:
+            found[plain] = found.pop(name) * found.pop(f"{plain}_mask")
+    return found
 
 
 def _name_fault(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:

@@ -2,47 +2,121 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import IO
+from typing import IO, Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from xai.errors import CheckpointError
+from xai.models import cache
 from xai.models.content import AGAIN, CURE, MAX_TENSORS, kind_of
+from xai.models.reader import ask, can_limit
 
-_SCANS = 64  # times the file's size that all tensors together may cover
+_SCANS = 4  # times the file's size that all tensors together may cover; tied ones count each time
+_AT_ONCE = 1 << 24  # values looked at together
 
 
-def read_tensors(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
+def read_tensors(path: Path, *, legacy: bool = False) -> dict[str, Tensor]:
     """Return the named tensors of a state dict in safetensors or in the zip form of torch.save, on the CPU.
+
+    A checkpoint of torch.save is read by the limited process (`cell`), which hands over safetensors; they are kept
+    under the SHA-256 of the file, so that this happens once. Whether values are finite is for `check_finite` to say.
 
     Args:
         path: judged by its content, whatever its suffix.
-        trust: changes the words of a refusal only; no format that can carry code is read.
+        legacy: also takes the old form of torch.save, a bare pickle; it too is read as tensors and nothing else.
 
     Raises:
         CheckpointError: a missing, empty, truncated or damaged file, another format, a file that could carry code, or
-            tensors that are no plain finite numbers; the message names the file and the cure.
-    Cost: reads the file once and looks at each value once.
+            tensors that are no plain numbers; the message names the file and the cure.
+    Cost: reads the file twice; a second more when the limited process starts.
+    """
+    with opened(path) as (file, size):
+        kind = kind_of(file, path, size, trust=legacy)
+        if kind not in {"safetensors", "state dict", "pickle"}:
+            raise CheckpointError(f"{path}: a whole model and no weights. Load it without `arch`.")
+        place = path if kind == "safetensors" else _handed_over(file, path)
+        tensors = _flat(_load_safetensors(place, path), path)
+    _check_tensors(tensors, path, max(size, place.stat().st_size))
+    return tensors
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """Open a model file and give its size.
+
+    Raises:
+        CheckpointError: no file, or one that cannot be read.
     """
     try:
         size = path.stat().st_size
         if not path.is_file():
             raise CheckpointError(f"{path}: expected a weight file, but this is a folder or a device. Name the file.")
         with path.open("rb") as file:
-            kind = kind_of(file, path, size, trust=trust)
-            file.seek(0)
-            found = _load_safetensors(path) if kind == "safetensors" else _load_state_dict(file, path)
+            yield file, size
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
-    tensors = _flat(found, path)
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise unless all values are numbers.
+
+    Raises:
+        CheckpointError: naming the first tensor with NaN or infinity.
+    """
+    for name, tensor in tensors.items():
+        if not all(_is_finite(part) for part in torch.split(tensor.reshape(-1), _AT_ONCE)):
+            raise CheckpointError(
+                f"{path}: {shown([name])} holds NaN or infinity. Take a checkpoint from before the training broke down."
+            )
+
+
+def _handed_over(file: IO[bytes], path: Path) -> Path:
+    """Return the place of the same tensors as safetensors.
+
+    Raises:
+        CheckpointError: what the limited process says of the file.
+    """
+    before = os.fstat(file.fileno())
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # a binary file is one
+    found = cache.find(digest)
+    if found is not None:
+        return found
+    with cache.fresh() as target:
+        if can_limit():
+            ask("weights", path, file, target)
+        else:
+            hand_over(file.fileno(), target.fileno(), {"name": str(path)})
+        after = os.fstat(file.fileno())
+        if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+            raise CheckpointError(f"{path}: it changed while it was read. {AGAIN}")
+        with open(target.name, "rb") as made:  # noqa: PTH123
+            kind_of(made, path, os.fstat(made.fileno()).st_size)
+        return cache.keep(digest, Path(target.name))
+
+
+def hand_over(source: int, target: int, request: dict[str, Any]) -> dict[str, Any]:
+    """Write the tensors of one open checkpoint into another open file; runs in the limited process.
+
+    Raises:
+        CheckpointError: not a state dict of plain tensors.
+    """
+    path, size = Path(request["name"]), os.fstat(source).st_size
+    with os.fdopen(os.dup(source), "rb") as file:
+        file.seek(0)
+        tensors = _flat(_load_state_dict(file, path), path)
     _check_tensors(tensors, path, size)
-    return tensors
+    content = save({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
+    with os.fdopen(os.dup(target), "wb") as out:
+        out.write(content)
+    return {"tensors": len(tensors)}
 
 
 def read_known(path: Path, sha256: str) -> dict[str, Tensor]:
@@ -67,9 +141,9 @@ def shown(names: Iterable[object], most: int = 3) -> str:
     return ", ".join(texts) + (", ..." if len(first) > most else "")
 
 
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
+def _load_safetensors(place: Path, path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        return load_file(place)
     except Exception as error:  # the format's library may raise anything on damaged files
         raise CheckpointError(f"{path}: a truncated or damaged safetensors file. {AGAIN}") from error
 
@@ -116,7 +190,7 @@ def _is_named_tensor(name: object, value: object) -> bool:
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], path: Path, size: int) -> None:
-    """Raise unless every tensor is plain, backed by bytes of the file, and finite.
+    """Raise unless every tensor is plain and backed by bytes of the file.
 
     Raises:
         CheckpointError: naming the first that is not.
@@ -130,10 +204,6 @@ def _check_tensors(tensors: Mapping[str, Tensor], path: Path, size: int) -> None
         total += covers
         if covers > size or total > _SCANS * size:
             raise CheckpointError(f"{where} claims more values than the file has. {CURE}")
-        if not _is_finite(tensor):
-            raise CheckpointError(
-                f"{where} holds NaN or infinity. Take a checkpoint from before the training broke down."
-            )
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -10,13 +10,21 @@ import torch
 from torch import nn
 
 from xai.core.classifier import Classifier
+from xai.core.hooks import random_states_kept
+from xai.core.settings import move
 from xai.errors import InputError, NameLookupError, UnsupportedModelError
 from xai.models.architectures import Architecture
 from xai.models.devices import pick_device
-from xai.models.files import load_weights
+from xai.models.estimators import attach
+from xai.models.hubs import HUBS, open_hub
+from xai.models.opening import open_model
+from xai.models.probe import examine
 from xai.models.sources import MODELS, Built
 
-_WAYS = 'Or give the path of a state dict (safetensors, or .pt of torch.save) with `arch="package.module:factory"`.'
+_WAYS = (
+    "Or give torchvision:NAME, timm:NAME, hf:ORG/NAME, the path of an ONNX or Keras model, or that of a state dict "
+    '(safetensors, or .pt of torch.save) with `arch="package.module:factory"`.'
+)
 _HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]+:")  # two letters at least: "C:" is a drive
 
 
@@ -32,46 +40,59 @@ def load(
     resize: str | None = None,
     name: str | None = None,
     device: str | torch.device | None = None,
-    head: str = "softmax",
-    output: str = "logits",
+    head: str | None = None,
+    output: str | None = None,
+    estimator: Any = None,
     trust: bool = False,
 ) -> Classifier:
-    """Return a classifier from a name, a weight file or a module.
+    """Return a classifier from a name, a model file or a module.
 
-    Weight files are judged by their content, never by their suffix, and nothing in them runs.
+    Files are judged by their content, never by their suffix, and nothing in them runs unless `trust` says so. What is
+    not given is taken from the source or found by a first look at the network; `notes` of the classifier say what.
 
     Args:
-        source: a name of `xai.catalogue()`, the path of a state dict (safetensors, or `torch.save` of
-            `model.state_dict()`), a module, or a classifier, which comes back as it is.
+        source: a name of `xai.catalogue()`; "torchvision:NAME", "timm:NAME" or "hf:ORG/NAME"; the path of an ONNX or
+            Keras model, or of a state dict (safetensors, or `torch.save` of `model.state_dict()`); a module; or a
+            classifier, which comes back as it is.
         arch: the network of a weight file: "package.module:factory", called without arguments, or a callable, or a
             module, whose weights are replaced. Your own code, so it does run.
-        labels: class names in the order of the outputs; None names them "0", "1", ...
+        labels: class names in the order of the outputs; None takes the source's own, or names them "0", "1", ...
         mean: per channel, subtracted from pixels in [0, 1].
         std: per channel, divides afterwards.
         input_size: (height, width) of the network's input.
-        channels: 3 for colour (None means so), 1 for grey.
+        channels: 3 for colour, 1 for grey.
         resize: "crop" (None means so), "squash" or "pad".
         name: shown in reports; None takes the source's own.
         device: "auto" for a GPU when there is one, "cpu", "cuda", "cuda:1", "mps"; None leaves it where it is.
         head: "softmax" or "sigmoid".
         output: "logits", or "probabilities" when the network ends in a softmax or sigmoid.
-        trust: for formats that can carry code. None of them is read so far, trusted or not.
+        estimator: a fitted scikit-learn classifier (linear, or an SVC; a Pipeline with scalers) that reads what the
+            network answers: both become one classifier, with gradients.
+        trust: also reads TorchScript, torch.export (.pt2) and pickled modules, which lets a file run anything it
+            likes on this machine. Only for files whose maker you know; the notes repeat it.
 
     Raises:
         NameLookupError: no such model; near names are suggested.
         CheckpointError: a file that cannot be used or could carry code, or weights that do not fit `arch`.
         InputError: `arch` missing or of no use here, or no such device.
-        UnsupportedModelError: `arch` or `source` gives no module.
+        UnsupportedModelError: `arch` or `source` gives no module, or one that is no classifier of pictures.
+        NonFiniteError: NaN or infinity in the weights or answers.
+        MissingExtraError: the source needs an optional package.
     """
     given = {"labels": labels, "mean": mean, "std": std, "input_size": input_size, "channels": channels}
-    given |= {"resize": resize, "name": name}
-    given |= {"head": None if head == "softmax" else head, "output": None if output == "logits" else output}
+    given |= {"resize": resize, "name": name, "head": head, "output": output}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     place = pick_device(device)
     if isinstance(source, Classifier):
-        return _placed(source, settings, arch, place)
-    module, own = _find(source, arch, trust=trust)
-    return Classifier(module, **{**own, **settings, "device": place})
+        return _placed(source, settings | ({} if estimator is None else {"estimator": estimator}), arch, place)
+    with random_states_kept():  # building a network draws weights
+        module, own = _find(source, arch, trust=trust)
+        if estimator is not None:
+            module, more = attach(module, estimator)
+            own = {**own, **more, "notes": [*own.get("notes", ()), *more["notes"]]}
+        move(module, place)
+        known = isinstance(source, str) and source in MODELS and estimator is None
+        return Classifier(module, **({**own, **settings} if known else examine(module, {**own, **settings})))
 
 
 def _placed(classifier: Classifier, settings: dict[str, Any], arch: object, device: torch.device | None) -> Classifier:
@@ -99,8 +120,11 @@ def _find(source: object, arch: Architecture | None, *, trust: bool) -> Built:
     if text in MODELS:
         _refuse_arch(arch, repr(text))
         return MODELS[text].build()
+    if text.partition(":")[0] in HUBS and ":" in text and not Path(text).exists():
+        _refuse_arch(arch, repr(text))
+        return open_hub(text)
     if _is_path(text):
-        return load_weights(Path(text), arch, trust=trust), {"name": Path(text).stem}
+        return open_model(Path(text), arch, trust=trust)
     raise _unknown(text)
 
 

@@ -1,0 +1,114 @@
+"""Quantised and pruned networks, and whole models that are read where they are trusted."""
+
+import io
+import warnings
+
+import pytest
+import torch
+from small_models import GapCnn, pictures
+from torch import nn
+from torch.nn.utils import prune
+
+import xai
+from xai.errors import CheckpointError
+
+
+def pruned():
+    net = GapCnn()
+    for name in ("conv1", "conv2", "head"):
+        prune.l1_unstructured(getattr(net, name), "weight", amount=0.4)
+    return net
+
+
+def made_permanent():
+    net = pruned()
+    for name in ("conv1", "conv2", "head"):
+        prune.remove(getattr(net, name), "weight")
+    return net
+
+
+@pytest.mark.parametrize("method", ["gradcam", "saliency", "occlusion"])
+def test_a_pruned_network_is_explained_as_its_permanent_form(method):
+    settings = {"window": 4, "stride": 4} if method == "occlusion" else {}
+    maps = [
+        xai.explain(xai.load(net), pictures(2), method, 1, **settings).attribution
+        for net in (pruned(), made_permanent())
+    ]
+    torch.testing.assert_close(*maps, atol=1e-6, rtol=1e-5)
+    assert float(maps[0].abs().max()) > 0
+
+
+def test_the_weights_of_a_pruned_network_fit_the_plain_one(tmp_path):
+    torch.save(pruned().state_dict(), tmp_path / "w.pt")
+    found = xai.load(tmp_path / "w.pt", GapCnn)
+    assert torch.equal(found.logits_of(pictures(2)), xai.Classifier(made_permanent()).logits_of(pictures(2)))
+
+
+def quantised():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(GapCnn(), {nn.Linear}, dtype=torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_quantised_network_answers_and_says_that_it_has_no_gradients():
+    net = quantised()
+    found = xai.load(net, input_size=(16, 16))
+    with torch.no_grad():
+        torch.testing.assert_close(found.logits_of(pictures(2)), net(pictures(2)))
+    assert any("no gradient reaches the pixels" in note for note in found.notes)
+    map_ = xai.explain(found, pictures(1), "occlusion", 1, window=4, stride=4).attribution
+    full = xai.explain(xai.load(GapCnn()), pictures(1), "occlusion", 1, window=4, stride=4).attribution
+    assert float(torch.corrcoef(torch.stack([map_.flatten(), full.flatten()]))[0, 1]) > 0.9
+    with pytest.raises(xai.XaiError, match=r"(?i)gradient"):
+        xai.explain(found, pictures(1), "saliency")
+
+
+def scripted():
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.trace(GapCnn(), pictures(1)), buffer)
+    return buffer.getvalue()
+
+
+def exported():
+    buffer = io.BytesIO()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    torch.export.save(torch.export.export(GapCnn(), (pictures(2),), dynamic_shapes=({0: batch},)), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("form", [scripted, exported])
+def test_whole_models_are_read_where_they_are_trusted(tmp_path, form):
+    path = tmp_path / "model.bin"
+    path.write_bytes(form())
+    with pytest.raises(CheckpointError, match="a format that can carry code, so it is refused"):
+        xai.load(path)
+    found = xai.load(path, trust=True, input_size=(16, 16))
+    torch.testing.assert_close(found.logits_of(pictures(3)), xai.Classifier(GapCnn()).logits_of(pictures(3)))
+    assert "loaded with trust=True: whatever code the file holds has run" in found.notes
+    mine, plain = (xai.explain(model, pictures(2), "saliency", 1).attribution for model in (found, xai.load(GapCnn())))
+    torch.testing.assert_close(mine, plain, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_trust_on_the_command_line(tmp_path, capsys):
+    from bad_files import photo
+
+    from xai.cli import main
+
+    path = tmp_path / "model.pt"
+    path.write_bytes(scripted())
+    picture = str(photo(tmp_path / "p.png"))
+    asked = ["explain", picture, "--model", str(path), "--method", "saliency", "--input-size", "16", "16"]
+    assert main(asked) == 2
+    assert "so it is refused" in capsys.readouterr().err
+    assert main([*asked, "--trust"]) == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_file_that_is_trusted_is_one_line(tmp_path):
+    path = tmp_path / "model.pt"
+    path.write_bytes(scripted()[:-30] + bytes(30))
+    with pytest.raises(CheckpointError, match=r"model\.pt: "):
+        xai.load(path, trust=True)

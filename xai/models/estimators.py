@@ -1,0 +1,187 @@
+"""A feature extractor and a fitted scikit-learn classifier as one network, so that gradients reach the pixels."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai.core.hooks import first_tensor
+from xai.errors import UnsupportedModelError
+
+_KERNELS = ("linear", "rbf", "poly", "sigmoid")
+
+
+def attach(extractor: nn.Module, estimator: Any) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a network whose class scores are those of `estimator.decision_function` on the extractor's output.
+
+    Args:
+        extractor: pictures to features (N, D), or to maps, which are flattened.
+        estimator: a fitted linear classifier (LogisticRegression, LinearSVC, RidgeClassifier, SGDClassifier, LDA, ...),
+            an SVC with a linear, rbf, poly or sigmoid kernel, or a Pipeline of scalers before one.
+
+    Returns:
+        The network, and labels and notes for its classifier.
+
+    Raises:
+        UnsupportedModelError: another kind of estimator, or one that is not fitted.
+    """
+    *before, last = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
+    if not hasattr(last, "classes_"):
+        raise UnsupportedModelError(
+            f"Expected a fitted scikit-learn classifier, but {type(last).__name__} has no `classes_`. Fit it first."
+        )
+    parts = [_scaler(step) for step in before if step not in {None, "passthrough"}]
+    head = _kernel_head(last) if hasattr(last, "support_vectors_") else _linear_head(last)
+    labels = [str(label) for label in last.classes_]
+    notes = [
+        f"features go into {type(last).__name__} of scikit-learn: {len(labels)} classes, scores as decision_function"
+    ]
+    if not hasattr(last, "predict_proba"):
+        notes.append("its scores are margins: their softmax is no probability")
+    return _Joined(extractor, nn.Sequential(*parts, head)).eval(), {"labels": labels, "notes": notes}
+
+
+class _Joined(nn.Module):
+    def __init__(self, extractor: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.extractor, self.head = extractor, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = first_tensor(self.extractor(images))
+        if features is None:
+            raise UnsupportedModelError("Expected features as a tensor from the extractor.")
+        scores: Tensor = self.head(features.flatten(1))
+        return scores
+
+
+class _Affine(nn.Module):
+    """(x - shift) / scale, column by column."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, shift: Any, scale: Any) -> None:
+        super().__init__()
+        self.register_buffer("shift", _tensor(shift))
+        self.register_buffer("scale", _tensor(scale))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.shift) / self.scale
+
+
+class _Kernel(nn.Module):
+    """Scores of an SVC: one machine per pair of classes, then votes as scikit-learn counts them."""
+
+    vectors: Tensor
+    weights: Tensor
+    offsets: Tensor
+
+    def __init__(self, svc: Any) -> None:
+        super().__init__()
+        self.kernel, self.degree, self.shift = svc.kernel, int(svc.degree), float(svc.coef0)
+        self.gamma, self.classes = float(svc._gamma), len(svc.classes_)
+        self.ranked = svc.decision_function_shape == "ovr"
+        self.register_buffer("vectors", _tensor(svc.support_vectors_))
+        self.register_buffer("weights", _tensor(_pair_weights(svc)))
+        self.register_buffer("offsets", _tensor(svc.intercept_))
+
+    def forward(self, features: Tensor) -> Tensor:
+        pairs = self._similar(features) @ self.weights.T + self.offsets
+        if self.classes == 2:
+            return pairs
+        return self._votes(pairs)
+
+    def _similar(self, features: Tensor) -> Tensor:
+        if self.kernel == "rbf":
+            squares = features.square().sum(1, keepdim=True) + self.vectors.square().sum(1)
+            return torch.exp(-self.gamma * (squares - 2 * features @ self.vectors.T).clamp_min(0))
+        products = features @ self.vectors.T
+        if self.kernel == "linear":
+            return products
+        scaled = self.gamma * products + self.shift
+        return scaled**self.degree if self.kernel == "poly" else scaled.tanh()
+
+    def _votes(self, pairs: Tensor) -> Tensor:
+        votes = pairs.new_zeros(len(pairs), self.classes)
+        sums = [pairs.new_zeros(len(pairs)) for _ in range(self.classes)]
+        k = 0
+        for first in range(self.classes):
+            for second in range(first + 1, self.classes):
+                won = (pairs[:, k] > 0).to(pairs.dtype)
+                sums[first], sums[second] = sums[first] + pairs[:, k], sums[second] - pairs[:, k]
+                votes[:, first] += won
+                votes[:, second] += 1 - won
+                k += 1
+        total = torch.stack(sums, 1)
+        return votes + total / (3 * (total.abs() + 1))
+
+
+def _pair_weights(svc: Any) -> np.ndarray[Any, Any]:
+    """Return (pairs, support vectors): the coefficients of each machine of one class against another."""
+    counts, dual = svc.n_support_, np.asarray(svc.dual_coef_)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    if len(counts) == 2:
+        return dual
+    rows = []
+    for first in range(len(counts)):
+        for second in range(first + 1, len(counts)):
+            row = np.zeros(dual.shape[1])
+            row[starts[first] : starts[first + 1]] = dual[second - 1, starts[first] : starts[first + 1]]
+            row[starts[second] : starts[second + 1]] = dual[first, starts[second] : starts[second + 1]]
+            rows.append(row)
+    return np.stack(rows)
+
+
+def _linear_head(estimator: Any) -> nn.Module:
+    weights = getattr(estimator, "coef_", None)
+    if weights is None or not hasattr(estimator, "intercept_"):
+        raise UnsupportedModelError(
+            f"{type(estimator).__name__} has neither linear coefficients nor support vectors. Use LogisticRegression, "
+            "LinearSVC, RidgeClassifier, SGDClassifier, LDA or SVC; trees have no gradients."
+        )
+    weights = np.atleast_2d(weights)
+    layer = nn.Linear(weights.shape[1], weights.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(_tensor(weights))
+        layer.bias.copy_(_tensor(np.broadcast_to(estimator.intercept_, len(weights))))
+    return layer
+
+
+def _kernel_head(estimator: Any) -> nn.Module:
+    if estimator.kernel not in _KERNELS:
+        raise UnsupportedModelError(f"Expected an SVC with one of the kernels {', '.join(_KERNELS)}.")
+    if hasattr(estimator.support_vectors_, "toarray") or estimator.decision_function_shape != "ovr":
+        raise UnsupportedModelError("Expected an SVC fitted on dense features, with decision_function_shape='ovr'.")
+    return _Kernel(estimator)
+
+
+def _scaler(step: Any) -> nn.Module:
+    kind = type(step).__name__
+    if kind == "StandardScaler":
+        width = step.n_features_in_
+        return _Affine(
+            step.mean_ if step.with_mean else np.zeros(width), step.scale_ if step.with_std else np.ones(width)
+        )
+    if kind == "MinMaxScaler" and not step.clip:
+        return _Affine(-step.min_ / step.scale_, 1 / step.scale_)
+    if kind == "Normalizer" and step.norm == "l2":
+        return _UnitLength()
+    if kind == "PCA" and not step.whiten:
+        layer = nn.Linear(step.n_features_in_, step.n_components_)
+        with torch.no_grad():
+            layer.weight.copy_(_tensor(step.components_))
+            layer.bias.copy_(_tensor(-step.components_ @ step.mean_))
+        return layer
+    raise UnsupportedModelError(
+        f"The step {kind} of the pipeline has no torch form here. Use StandardScaler, MinMaxScaler, Normalizer or PCA."
+    )
+
+
+class _UnitLength(nn.Module):
+    def forward(self, features: Tensor) -> Tensor:
+        return features / features.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12)
+
+
+def _tensor(values: Any) -> Tensor:
+    return torch.from_numpy(np.array(values, dtype=np.float32))

@@ -1,0 +1,45 @@
+"""From the path of a model file to a network: what it is decides who reads it."""
+
+from pathlib import Path
+
+from xai.errors import InputError
+from xai.models.architectures import Architecture, build_network
+from xai.models.content import kind_of
+from xai.models.files import fit_weights
+from xai.models.guard import opened, read_tensors, shown
+from xai.models.keras_files import open_keras
+from xai.models.onnx_files import open_onnx
+from xai.models.sources import Built
+from xai.models.trusted import open_trusted
+
+
+def open_model(path: Path, arch: Architecture | None, *, trust: bool = False) -> Built:
+    """Return the network of a file and what the file says of how to use it.
+
+    With `arch` the file has to hold weights, which are read as weights alone, trusted or not. Without it, it has to be
+    a whole model: ONNX or Keras, or, with `trust`, one of the forms that can carry code. What is done follows from the
+    arguments and from the file's structure, never from the failure of a first try.
+
+    Raises:
+        InputError: weights without `arch`.
+        CheckpointError: a file that cannot be used, or weights that do not fit.
+    """
+    if arch is not None:
+        tensors = read_tensors(path, legacy=trust)
+        network = build_network(arch)
+        fit_weights(network, tensors, path)
+        return network, {"name": path.stem}
+    with opened(path) as (file, size):
+        kind = kind_of(file, path, size, trust=trust)
+    if kind in _WHOLE:
+        return _WHOLE[kind](path)
+    if kind == "safetensors" or not trust:
+        tensors = read_tensors(path)
+        raise InputError(
+            f"{path} holds {len(tensors)} tensors ({shown(tensors)}) and no network. "
+            'Name the one they belong to: arch="package.module:factory".'
+        )
+    return open_trusted(path, kind)
+
+
+_WHOLE = {"onnx": open_onnx, "keras": open_keras}

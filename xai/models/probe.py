@@ -1,0 +1,228 @@
+"""A first look at a network: what it takes and answers, and whether it can be explained, found by three pictures."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from xai.core.classifier import Classifier
+from xai.core.heads import look_like_probabilities, output_tensor
+from xai.core.hooks import borrowed, gradients_on, parts_of
+from xai.core.rows import is_out_of_memory
+from xai.errors import NonFiniteError, UnsupportedModelError, XaiError
+
+_SIZES = (224, 32, 28, 64, 16, 8, 96, 128, 256, 299, 384, 448, 512)  # tried in this order when none is given
+_SHAPE_ONLY = ("View", "Reshape", "Squeeze", "Unsqueeze", "UnsafeView", "ToCopy", "Alias", "Clone", "Flatten")
+_ENDS = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid", "LogSoftmaxBackward0": "log_softmax"}
+_CLOSE = {torch.float16: 0.02, torch.bfloat16: 0.1}
+_SMALL = 10_000_000  # buffers of more numbers are not compared
+
+
+def examine(module: nn.Module, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a classifier, completed by what the network shows; `notes` say what was found.
+
+    Args:
+        module: the network; it comes back as it was.
+        settings: of `Classifier`, those that are known. `channels`, `input_size`, `head` and `output` are found where
+            they are missing.
+
+    Raises:
+        UnsupportedModelError: weights that are not there, a forward that fails or needs more than pictures, answers
+            that are no class scores, depend on the other pictures of a batch or change the network.
+        NonFiniteError: NaN or infinity in the weights or in an answer.
+    Cost: about six forwards and three backwards of one picture.
+    """
+    settings = dict(settings)
+    network = Classifier(module).module
+    notes = [*settings.pop("notes", ()), *_weights_noted(module, network)]
+    if "channels" not in settings:
+        settings["channels"], said = _channels(network)
+        notes += said
+    with borrowed(network), gradients_on():
+        classifier, pixels, raw, said = _answered(network, settings)
+        notes += said
+        settings["input_size"] = classifier.input_size
+        scores = output_tensor(raw)
+        notes += _container_noted(raw)
+        settings, said = _head_found(settings, scores)
+        classifier = Classifier(network, **settings)
+        logits = classifier.raw_logits(pixels.detach()).detach()
+        notes += said + _gradient_noted(scores, pixels) + _alone_noted(classifier, pixels, logits)
+    if len(logits) > 1 and bool((logits == logits[:1]).all()):
+        notes.append("the network answers the same for three different pictures: are its weights loaded?")
+    return {**settings, "notes": tuple(dict.fromkeys(notes))}
+
+
+def _weights_noted(module: nn.Module, network: nn.Module) -> list[str]:
+    """Refuse weights that are not there; say what is unusual of those that are."""
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    for name, tensor in tensors:
+        if is_lazy(tensor) or tensor.device.type == "meta":
+            raise UnsupportedModelError(f"The weights {name!r} have no values yet. Load the weights into the network.")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()) and isinstance(tensor, nn.Parameter):
+            raise NonFiniteError(f"The weights {name!r} hold NaN or infinity. Take those from before training failed.")
+    places = sorted({str(tensor.device) for _, tensor in tensors})
+    if len(places) > 1:
+        raise UnsupportedModelError(f"The weights lie on {' and '.join(places)}. Move the network to one device.")
+    narrow = sorted({str(t.dtype).removeprefix("torch.") for _, t in tensors if t.dtype in _CLOSE})
+    notes = [f"the network computes in {' and '.join(narrow)}: maps are no finer than that"] if narrow else []
+    if network is not module:
+        notes.append(f"the network behind {type(module).__name__} is used")
+    if any(part.training for part in parts_of(network)):
+        notes.append("the network came in training mode: it is used in evaluation mode and given back as it was")
+    return notes
+
+
+def _channels(network: nn.Module) -> tuple[int, list[str]]:
+    """Return what the first convolution takes, 3 without any."""
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d):
+            found = part.in_channels
+            return found, [] if found == 3 else [f"channels={found}, as the first convolution takes"]
+    return 3, []
+
+
+def _answered(network: nn.Module, settings: dict[str, Any]) -> tuple[Classifier, Tensor, Any, list[str]]:
+    """Run the network on three pictures of the size given, or of the first common size that it takes.
+
+    Raises:
+        UnsupportedModelError: it fails on each.
+    """
+    given = settings.get("input_size")
+    faults = []
+    for size in [given] if given else [(side, side) for side in _SIZES]:
+        asked = size if given or size[0] != _SIZES[0] else None
+        classifier = Classifier(network, **{**settings, "input_size": asked, "head": "softmax", "output": "logits"})
+        pixels = _pictures(classifier.channels, size).to(classifier.device).requires_grad_()
+        try:
+            raw = network(classifier.normalise(pixels))
+        except Exception as error:  # the user's own code, which may raise anything
+            if is_out_of_memory(error) or isinstance(error, XaiError):
+                raise
+            faults.append((size, error))
+        else:
+            found = [] if given or asked is None else [f"input_size=({size[0]}, {size[1]}), found by trying"]
+            return classifier, pixels, raw, found
+    raise _fault(network, settings["channels"], *faults[0], tried=len(faults))
+
+
+def _fault(
+    network: nn.Module, channels: int, size: tuple[int, int], error: Exception, tried: int
+) -> UnsupportedModelError:
+    if tried == 1 and _takes_one(network, channels, size):
+        return UnsupportedModelError(
+            f"{type(network).__name__} takes one picture at a time, and fails on three. Make its forward work on "
+            "batches (N, C, H, W)."
+        )
+    first = next(iter(str(error).strip().splitlines()), "")
+    return UnsupportedModelError(
+        f"{type(network).__name__} cannot run on pictures ({channels}, {size[0]}, {size[1]})"
+        f"{'' if tried == 1 else f' nor on {tried - 1} other sizes'}: {type(error).__name__}: {first[:160]}. "
+        "Give `channels` and `input_size`, or wrap it in a module that takes normalised pictures (N, C, H, W)."
+    )
+
+
+def _takes_one(network: nn.Module, channels: int, size: tuple[int, int]) -> bool:
+    classifier = Classifier(network, channels=channels)
+    try:
+        network(classifier.normalise(_pictures(channels, size)[:1].to(classifier.device)))
+    except Exception:  # noqa: BLE001 (the user's own code)
+        return False
+    return True
+
+
+def _pictures(channels: int, size: tuple[int, int]) -> Tensor:
+    """Return noise, soft noise around grey, and a ramp: three pictures in [0, 1]."""
+    noise = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
+    noise[1] = 0.5 + 0.2 * (noise[1] - 0.5)
+    ramp = torch.linspace(0, 1, size[1]).expand(1, channels, *size)
+    return torch.cat([noise, ramp])
+
+
+def _container_noted(raw: Any) -> list[str]:
+    if isinstance(raw, tuple | list) and len(raw) > 1:
+        return [f"the network returns {len(raw)} things: the first is read as the logits"]
+    if isinstance(raw, dict) and len(raw) > 1:
+        return ["the network returns a dict: 'logits' is read"]
+    return []
+
+
+def _head_found(settings: dict[str, Any], scores: Tensor) -> tuple[dict[str, Any], list[str]]:
+    """Say whether the network ends in a softmax or sigmoid, where the caller did not.
+
+    Raises:
+        UnsupportedModelError: the caller says probabilities, and the answers are none.
+    """
+    values = scores.detach().float()
+    inside = bool(((values >= 0) & (values <= 1)).all())
+    if settings.get("output") == "probabilities" and not inside and bool(torch.isfinite(values).all()):
+        raise UnsupportedModelError(
+            f"Expected probabilities, as `output` says, but the network answers values in [{float(values.min()):.3g}, "
+            f'{float(values.max()):.3g}]. Leave `output` out, or give output="logits".'
+        )
+    if "output" in settings or scores.ndim < 1:
+        return settings, []
+    end, several = _end_of(scores), values.ndim == 2 and values.shape[1] > 1
+    if end != "sigmoid" and several and look_like_probabilities(values):
+        end = "softmax"
+    if end == "softmax" and several:
+        return {**settings, "output": "probabilities"}, ["ends in a softmax: its logarithm is used as the logits"]
+    if end == "sigmoid":
+        head = {"head": settings.get("head", "sigmoid")} if several else {}
+        return {**settings, **head, "output": "probabilities"}, ["ends in a sigmoid: what goes into it is the logits"]
+    if end == "log_softmax":
+        return settings, ["ends in a log-softmax, whose answers are logits"]
+    if inside and values.numel() >= 6 and float(values.max() - values.min()) > 0:
+        why = 'pass head="sigmoid", output="probabilities"'
+        return settings, [f"all answers lie between 0 and 1: if they are probabilities and no logits, {why}"]
+    return settings, []
+
+
+def _end_of(scores: Tensor) -> str:
+    """Return the last thing that was computed, from the graph; "" for anything but a softmax or sigmoid."""
+    node: Any = scores.grad_fn
+    while node is not None and node.name().startswith(_SHAPE_ONLY):
+        node = node.next_functions[0][0]
+    return _ENDS.get(node.name(), "") if node is not None else ""
+
+
+def _gradient_noted(scores: Tensor, pixels: Tensor) -> list[str]:
+    """Say so when no gradient comes back to the pixels."""
+    slope = None
+    if scores.requires_grad and scores.is_floating_point():
+        weights = torch.rand(scores.shape, generator=torch.Generator().manual_seed(1)).to(scores)
+        (slope,) = torch.autograd.grad((scores * weights).sum(), pixels, allow_unused=True)
+    if slope is not None and bool(slope.any()):
+        return []
+    return ["no gradient reaches the pixels: use occlusion, lime, kernelshap or rise"]
+
+
+def _alone_noted(classifier: Classifier, pixels: Tensor, logits: Tensor) -> list[str]:
+    """Compare one picture's answer alone and among others, and twice, and what the network keeps.
+
+    Raises:
+        UnsupportedModelError: the answer depends on the rest of the batch, or answering changes the network.
+    """
+    with torch.no_grad():
+        before = [buffer.clone() for buffer in _buffers(classifier.module)]
+        alone, again = (classifier.raw_logits(pixels[:1].detach()) for _ in range(2))
+    scale = float(logits.abs().max()) * _CLOSE.get(classifier.dtype, 1e-3) + 1e-6
+    if float((alone - again).abs().max()) > scale:
+        return ["two answers to the same picture differ in evaluation mode: maps are as random as the network"]
+    if any(not torch.equal(old, new) for old, new in zip(before, _buffers(classifier.module), strict=True)):
+        raise UnsupportedModelError(
+            f"{classifier.name!r} changes its own buffers while it answers in evaluation mode. Use running statistics."
+        )
+    gap = float((alone - logits[:1]).abs().max())
+    if gap > scale:
+        raise UnsupportedModelError(
+            f"The answer of {classifier.name!r} to one picture depends on the others in its batch (by {gap:.2g}), so "
+            "it cannot be explained. Use running statistics in its batch norms, and no statistics over the batch."
+        )
+    return []
+
+
+def _buffers(module: nn.Module) -> Iterator[Tensor]:
+    return (buffer for buffer in module.buffers() if buffer.numel() <= _SMALL)
