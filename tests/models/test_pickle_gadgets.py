@@ -1,6 +1,11 @@
 """Checkpoints that would run something when unpickled: in every container, nothing runs."""
 
+import os
 import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from checkpoint_bytes import CONTAINERS, GADGETS, MARKER, check_line, legacy, malicious, plant_payload, saved
@@ -102,3 +107,28 @@ def test_trusted_code_runs(place):
     with pytest.raises(CheckpointError, match=r"expected a torch\.nn\.Module, but it holds a dict"):
         load(place / "w.pt", trust=True)
     assert (place / MARKER).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_no_program_is_started_and_no_connection_made(place):
+    """The kernel's view: one Python for the calls, one for the limited process, and nothing else."""
+    for k, content in enumerate(FILES.values()):
+        (place / f"{k}.bin").write_bytes(content)
+    script = (
+        "import sys, pathlib, xai\n"
+        "for path in sorted(pathlib.Path('.').glob('*.bin')):\n"
+        "    for arch in (None, sys.argv[1]):\n"
+        "        try:\n            xai.load(path, arch)\n            print('read', path)\n"
+        "        except xai.XaiError:\n            pass\n"
+    )
+    log = place / "strace.log"
+    asked = ["strace", "-f", "-qq", "-e", "trace=execve,connect", "-o", str(log), sys.executable, "-c", script, ARCH]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(xai.__file__).parents[1]), *sys.path])}
+    ran = subprocess.run(asked, capture_output=True, text=True, check=True, env=environment)
+    assert (ran.stdout, ran.stderr) == ("", "")
+    lines = log.read_text().splitlines()
+    started = [line for line in lines if "execve(" in line and " = 0" in line]
+    assert len(started) == 2, started
+    assert [line for line in lines if "connect(" in line and "AF_UNIX" not in line] == []
+    assert not (place / MARKER).exists()

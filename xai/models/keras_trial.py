@@ -83,6 +83,7 @@ def try_keras(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
         file.seek(0)
         content = file.read()
     version = check_archive(content, name)
+    _check_weights(content, name)
     place = Path(f"{os.getpid()}.keras")
     try:
         place.write_bytes(content)
@@ -102,7 +103,7 @@ def try_keras(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_archive(content: bytes, name: str) -> str:
-    """Look at an archive without Keras; return the version that wrote it.
+    """Look at an archive without Keras and without HDF5; return the version that wrote it.
 
     Raises:
         CheckpointError: it may not be loaded.
@@ -113,8 +114,8 @@ def check_archive(content: bytes, name: str) -> str:
             fault = _member_fault(members, len(content))
             config = {} if fault else json.loads(archive.read("config.json"))
             about = json.loads(archive.read("metadata.json")) if not fault and "metadata.json" in members else {}
-            fault = fault or next(_config_faults(config), "") or _weights_fault(archive)
-    except (zipfile.BadZipFile, ValueError, KeyError, RecursionError, NotImplementedError, EOFError) as error:
+            fault = fault or next(_config_faults(config), "")
+    except Exception as error:  # zipfile and json raise anything on damaged files
         raise CheckpointError(f"{name}: a damaged Keras archive ({type(error).__name__}). Save it again.") from error
     if fault:
         raise CheckpointError(f"{name}: {fault}")
@@ -166,11 +167,24 @@ def _class_fault(part: dict[str, Any]) -> str:
     return ""
 
 
-def _weights_fault(archive: zipfile.ZipFile) -> str:
-    """Look at the weights: every value in the file itself, none elsewhere."""
+def _check_weights(content: bytes, name: str) -> None:
+    """Raise unless every value of the weights is in the file itself.
+
+    Raises:
+        CheckpointError: damaged, or not so.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            fault = _weights_fault(archive.read("model.weights.h5"))
+    except Exception as error:  # zipfile and HDF5 raise anything on damaged files
+        raise CheckpointError(f"{name}: a damaged Keras archive ({type(error).__name__}). Save it again.") from error
+    if fault:
+        raise CheckpointError(f"{name}: {fault}")
+
+
+def _weights_fault(content: bytes) -> str:
     import h5py
 
-    content = archive.read("model.weights.h5")
     total = 0
     with h5py.File(io.BytesIO(content), "r") as file:
         waiting = [file]
