@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, Collection[str]] = {
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)
 
 ONE_ROOM = {"matplotlib": "plots", "streamlit": "dashboard", "jinja2": "reports", "weasyprint": "reports"}
-OPTIONAL = frozenset({"torchvision", "timm", "transformers", "onnx", "onnx2torch", "onnxruntime", "keras"})
+OPTIONAL = frozenset({"torchvision", "timm", "transformers", "huggingface_hub", "onnx", "onnxruntime", "keras", "h5py"})
 
 NO_METHODS = frozenset({"attacks/training.py"})  # public files of method rooms that register nothing
 READS_WEIGHTS = "models/guard.py"  # the one file that may call torch.load, with weights_only=True

@@ -22,7 +22,7 @@ _EXTRAS = {
     "torchvision": ("torchvision",),
     "timm": ("timm",),
     "hf": ("transformers",),
-    "onnx": ("onnx", "onnx2torch", "onnxruntime"),
+    "onnx": ("onnx", "onnxruntime"),
     "keras": ("keras",),
 }
 
