@@ -10,6 +10,7 @@ from xai.models import onnx_shapes  # noqa: F401  (enters its operators)
 from xai.models.onnx_ops import FUNCTIONS, WHOLE, same_pad, whole
 
 _ACTIVATIONS = {"Relu": nn.ReLU, "Sigmoid": nn.Sigmoid, "Tanh": nn.Tanh, "HardSwish": nn.Hardswish}
+_JOINS = {"Add", "Mul", "Concat"}
 _OPSETTED = {"Softmax", "LogSoftmax"}
 _INFINITY = float("inf")
 
@@ -100,6 +101,8 @@ class _Builder:
     def _function(self, node: Any, names: list[str], settings: dict[str, Any]) -> fx.Node:
         lists = WHOLE.get(node.op_type, ())
         values = [self._argument(name, as_list=k in lists) for k, name in enumerate(names)]
+        if node.op_type in _JOINS and len(values) > 1 and all(isinstance(value, fx.Node) for value in values):
+            return self.module(node, _Join(self._callable(node), settings), *values)
         more = {k: self._kept(v) if isinstance(v, Tensor) else v for k, v in self._more(node, settings).items()}
         return self.graph.call_function(self._callable(node), tuple(values), more)
 
@@ -123,11 +126,11 @@ class _Builder:
             if name and (several or k == 0):
                 self.made[name] = self.graph.call_function(_item, (found, k)) if several else found
 
-    def module(self, node: Any, module: nn.Module, source: Any) -> fx.Node:
+    def module(self, node: Any, module: nn.Module, *sources: Any) -> fx.Node:
         """Enter a module under the node's name and call it."""
         place = self._name(node.name or f"{node.op_type}_{len(self.names)}")
         self.root.add_module(place, module)
-        return self.graph.call_module(place, (source,))
+        return self.graph.call_module(place, sources)
 
     def _name(self, name: str) -> str:
         plain = re.sub(r"\W+", "_", name).strip("_")[:80] or "layer"
@@ -137,6 +140,17 @@ class _Builder:
             place, k = f"{plain}_{k}", k + 1
         self.names.add(place)
         return place
+
+
+class _Join(nn.Module):
+    """Two maps become one, as in residual sums and gates: a module, so that it can be looked at as a layer."""
+
+    def __init__(self, function: Any, settings: dict[str, Any]) -> None:
+        super().__init__()
+        self.function, self.settings = function, settings
+
+    def forward(self, *values: Tensor) -> Any:
+        return self.function(*values, **self.settings)
 
 
 def _item(values: Any, k: int) -> Any:
