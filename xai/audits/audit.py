@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from xai.audits.album import Album
+from xai.audits.cluster import work_on_ray
 from xai.audits.compare import compare
 from xai.audits.conditions import Pair, judge
 from xai.audits.config import Config, parse_config, read_config
@@ -27,10 +28,11 @@ from xai.audits.store import Store
 from xai.audits.values import seconds
 from xai.core.classifier import Classifier
 from xai.core.rows import Progress, ShouldStop, reporting
-from xai.errors import InputError
+from xai.errors import InputError, NameLookupError
 
 AuditSource = str | os.PathLike[str] | Mapping[str, Any] | None
 _WITHIN = ".xai"
+ENGINES = LOCAL, RAY = ("local", "ray")
 
 
 def audit(
@@ -47,6 +49,7 @@ def audit(
     only: Sequence[str] | None = None,
     budget: float | str | None = None,
     seed: int | None = None,
+    engine: str = LOCAL,
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Audit:
@@ -70,6 +73,8 @@ def audit(
         only: ids of checks; the others are left out, and the result goes into `only/` of the folder.
         budget: seconds, or "8m"; what is not done then is left for the next call.
         seed: fixes everything random.
+        engine: "local", or "ray" to have a cluster do the work (RAY_ADDRESS, or this machine's cores and GPUs); `out`
+            must then be a folder that all machines see.
         progress: None, True for a bar, or a callable `(done, total)` in rows through the network.
         should_stop: asked between pieces of work; True ends the call with `xai.errors.Stopped`.
 
@@ -91,20 +96,23 @@ def audit(
     asked = asked if only is None else asked.only(only)
     if out is None and not asked.file:
         with tempfile.TemporaryDirectory(prefix="xai-audit-") as place:
-            found = _run(asked, Path(place), only, progress, should_stop)
+            found = _run(asked, Path(place), only, engine, progress, should_stop)
             return Audit(found.document, dict(found.files))
-    return _run(asked, folder_of(asked, out), only, progress, should_stop)
+    return _run(asked, folder_of(asked, out), only, engine, progress, should_stop)
 
 
 def _run(
     config: Config,
     folder: Path,
     only: Sequence[str] | None,
+    engine: str,
     progress: bool | Progress | None,
     should_stop: ShouldStop | None,
 ) -> Audit:
+    if engine not in ENGINES:
+        raise NameLookupError("engine", engine, ENGINES)
     with Session.open(config, folder, only=only, should_stop=should_stop) as session:
-        session.work(session.plan.tasks, progress)
+        session.work(session.plan.tasks, progress, cluster=engine == RAY)
         return session.finish()
 
 
@@ -149,11 +157,33 @@ class Session:
         """Note the end."""
         self.run.log("ended" if kind is None else "interrupted", **({} if kind is None else {"by": kind.__name__}))
 
-    def work(self, tasks: Sequence[Task], progress: bool | Progress | None = None) -> None:
-        """Do what is not done."""
+    def work(self, tasks: Sequence[Task], progress: bool | Progress | None = None, *, cluster: bool = False) -> None:
+        """Do what is not done; what a cluster leaves is done here."""
         with reporting(progress, "audit") as report:
+            if cluster:
+                self._on_cluster(tasks, report)
             self.run.progress = report
             self.run.work(tasks)
+
+    def _on_cluster(self, tasks: Sequence[Task], report: Progress | None) -> None:
+        total, done = round(sum(task.rows_through for task in tasks)), 0.0
+
+        def tell(rows: float) -> None:
+            nonlocal done
+            done += rows
+            if report is not None:
+                report(min(total, round(done)), total)
+
+        work_on_ray(
+            self.plan.config,
+            tasks,
+            self.run.store,
+            device=str(self.plan.base["device"]),
+            baseline=self.baseline is not None,
+            tell=tell,
+            should_stop=self.run.should_stop,
+            budget=self.run.budget,
+        )
 
     def finish(self) -> Audit:
         """Summarise, judge and write."""

@@ -25,6 +25,7 @@ def add_audit(commands: Any) -> None:
     parser.add_argument("--only", action="append", metavar="ID", help="only this check; may be repeated")
     parser.add_argument("--budget", help='time for the work, such as "8m"; the rest is left for the next run')
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--engine", default="local", help="local, or ray: a cluster does the work")
     parser.add_argument("--shard", metavar="I/N", help="do share I of N (from 0) over one --out, and write no report")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and about how long it takes")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -45,6 +46,7 @@ def _audit(options: argparse.Namespace) -> int:
         only=options.only,
         budget=options.budget,
         seed=options.seed,
+        engine=options.engine,
         progress=True if sys.stderr.isatty() else None,
     )
     _print(options, "audit", found.to_dict(), str(found), found.folder)
