@@ -1,0 +1,285 @@
+"""What a report says, section by section, as plain values for templates: everything read from the document."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xai.audits import Audit, AuditComparison
+from xai.reports.charts import asked, bars, curve, interval
+from xai.reports.pictures import Pictures
+from xai.reports.standards import matrix
+from xai.reports.words import Words
+
+ORDER = ("fail", "error", "inconclusive", "not run", "pass", "measured")
+SECTIONS = {
+    "quality": ("quality",),
+    "robustness": ("robustness",),
+    "ood": ("out of distribution",),
+    "bias": ("bias", "data"),
+    "explanations": ("explanations",),
+}
+ROWS, FINDINGS = 20, 200
+_CONFUSIONS = 10
+
+
+@dataclass(frozen=True)
+class Text:
+    """A sentence and the language that it is in."""
+
+    text: str
+    language: str
+
+
+def content(audit: Audit, words: Words, pictures: Pictures, change: AuditComparison | None) -> dict[str, Any]:
+    """Return everything that the page shows; findings take their pictures first."""
+    document = audit.document
+    shown: set[str] = set()
+    findings = [_finding(audit, one, words, pictures, shown) for one in document["findings"][:FINDINGS]]
+    sections = {
+        name: [_check(check, words, pictures, shown) for check in document["checks"] if check["family"] in families]
+        for name, families in SECTIONS.items()
+    }
+    return {
+        "document": document,
+        "headline": headline(document, words),
+        "unfinished": unfinished(document),
+        "summary": [(name, document["summary"][name]) for name in ORDER],
+        "findings": findings,
+        "more_findings": max(0, len(document["findings"]) - FINDINGS),
+        "sections": sections,
+        "identity": identity(document, words),
+        "change": None if change is None else [_changed(one, words) for one in change.differences],
+        "limits": limits(document, words),
+        "not_tested": not_tested(document, words),
+        "power": power(document, words),
+        "standards": standards(document, words),
+        "left_out": pictures.left_out,
+    }
+
+
+def headline(document: Mapping[str, Any], words: Words) -> dict[str, str]:
+    """Return the verdict as a line and its counts as another."""
+    counts = document["summary"]
+    parts = [f"{words.number(counts[name])} {words(f'verdict.{name}')}" for name in ORDER if counts[name]]
+    about = {"asked": words.number(counts["asked"]), "n": words.number(document["pictures"]["n"])}
+    return {
+        "verdict": words(f"overall.{document['verdict']}"),
+        "counts": f"{words('subtitle', **about)}: {', '.join(parts)}.",
+    }
+
+
+def unfinished(document: Mapping[str, Any]) -> bool:
+    """Say whether work was left undone, for lack of time; what cannot be run at all is no such work."""
+    stages = [stage for check in document["checks"] for stage in check["work"]["stages"]]
+    return any(stage["done"] < stage["planned"] for stage in stages)
+
+
+def why(one: Mapping[str, Any], unit: str | None, words: Words) -> Text:
+    """Return why a condition was judged so: built from its numbers where the language needs it."""
+    low, high = one["interval"] or (None, None)
+    if words.language == "en" or low is None or high is None or one["value"] is None:
+        return Text(str(one["why"]), "en")
+    where = f"{one['where']}: " if one["where"] else ""
+    told = {"value": words.value(one["value"], unit), "span": words.span(low, high, unit), "n": words.number(one["n"])}
+    said = where + words(f"why.{one['verdict']}", **told, asked=asked(one, unit, words))
+    needed = " " + words("needed", n=words.number(one["needed"])) if one["needed"] else ""
+    return Text(said + needed, words.language)
+
+
+def _finding(
+    audit: Audit, one: Mapping[str, Any], words: Words, pictures: Pictures, shown: set[str]
+) -> dict[str, Any]:
+    check = audit[one["check"]]
+    first, unit = one["check"] not in shown, one["unit"]
+    shown.add(one["check"])
+    exhibits = [pictures.show(exhibit) for exhibit in one["evidence"]] if first else []
+    judged = one["condition"] is not None
+    return {
+        "id": one["id"],
+        "check": one["check"],
+        "title": words.sentence(one["title"]),
+        "question": words.sentence(check["question"]),
+        "verdict": one["verdict"],
+        "why": why(one, unit, words),
+        "asked": asked(one, unit, words) if judged else None,
+        "chart": interval(check, one, words) if judged else None,
+        "seen": _seen(one, unit, words),
+        "exhibits": [exhibit for exhibit in exhibits if exhibit],
+        "reproduce": one["reproduce"],
+        "kind": words(f"kind.{one['kind']}"),
+    }
+
+
+def _seen(one: Mapping[str, Any], unit: str | None, words: Words) -> str | None:
+    if one["detectable"] is None:
+        return None
+    points = "points" if unit in {"share", "findings"} else unit
+    return words("seen", d=words.value(one["detectable"], points))
+
+
+def _check(check: Mapping[str, Any], words: Words, pictures: Pictures, shown: set[str]) -> dict[str, Any]:
+    measured = check["measured"] or {}
+    exhibits = [] if check["id"] in shown else [pictures.show(one) for one in measured.get("evidence", ())]
+    curves = [curve(name, columns, words) for name, columns in measured.get("curves", {}).items()]
+    facts = measured.get("facts", {})
+    return {
+        "id": check["id"],
+        "title": words.sentence(check["title"]),
+        "question": words.sentence(check["question"]),
+        "verdict": check["verdict"],
+        "kind": words(f"kind.{check['kind']}"),
+        "claim": claim(check, words),
+        "gates": [_gate(check, one, words) for one in check["conditions"]],
+        "plain": interval(check, None, words) if not check["conditions"] else None,
+        "classes": bars(measured.get("classes", ()), words),
+        "groups": bars(measured.get("groups", ()), words),
+        "curves": [found for found in curves if found],
+        "confusions": _confusions(facts.get("confusion"), measured.get("classes", ())),
+        "facts": _facts(facts, words),
+        "trust": _trust(facts, words) if check["metric"] == "robust_accuracy" and measured else None,
+        "tables": [_table(name, rows, words) for name, rows in measured.get("tables", {}).items() if rows],
+        "notes": [*measured.get("notes", ()), *measured.get("doubts", ())],
+        "exhibits": [one for one in exhibits if one],
+        "in_findings": check["id"] in shown,
+    }
+
+
+def claim(check: Mapping[str, Any], words: Words) -> Text:
+    """Return what a check measured as a sentence."""
+    measured = check["measured"]
+    if measured is None:
+        return Text(str(check["why"]), "en")
+    span = words.span(measured["low"], measured["high"], measured["unit"])
+    if words.language == "en" or not span:
+        return Text(str(measured["claim"]), "en")
+    told = {"title": words.sentence(check["title"]), "value": words.value(measured["value"], measured["unit"])}
+    return Text(words("chart.plain", **told, span=span), words.language)
+
+
+def _gate(check: Mapping[str, Any], one: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    unit = (check["measured"] or {}).get("unit")
+    return {
+        "verdict": one["verdict"],
+        "asked": asked(one, unit, words),
+        "why": why(one, unit, words),
+        "seen": _seen(one, unit, words),
+        "chart": interval(check, one, words),
+    }
+
+
+def _confusions(confusion: Sequence[Sequence[int]] | None, classes: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the most frequent confusions; classes without pictures may be missing from `classes`."""
+    if confusion is None or len(classes) != len(confusion):
+        return []
+    names = [one["name"] for one in classes]
+    found = [(n, names[i], names[j]) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
+    return sorted(found, key=lambda one: -one[0])[:_CONFUSIONS]
+
+
+def _facts(facts: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
+    """Return what can be read in one line."""
+    return [
+        (name, words.number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value))
+        for name, value in facts.items()
+        if isinstance(value, str | int | float) and len(str(value)) < 200
+    ]
+
+
+def _trust(facts: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    checks = (facts.get("trust") or {}).get("checks", ())
+    if not checks:
+        return {"told": words("trust.none"), "checks": []}
+    fired = [one for one in checks if one["status"] not in {"passed", "not run", "skipped"}]
+    key = "trust.flags" if fired else "trust.clean"
+    return {"told": words(key, k=len(fired), n=len(checks)), "checks": [*fired, *(c for c in checks if c not in fired)]}
+
+
+def _table(name: str, rows: Sequence[Mapping[str, Any]], words: Words) -> dict[str, Any]:
+    heads = list(rows[0])
+    cells = [[_cell(row.get(head), words) for head in heads] for row in rows[:ROWS]]
+    return {"name": name, "heads": heads, "rows": cells, "more": max(0, len(rows) - ROWS)}
+
+
+def _cell(value: Any, words: Words) -> str:
+    if value is None:
+        return "\u2013"
+    if isinstance(value, bool):
+        return words("yes" if value else "no")
+    return words.number(value) if isinstance(value, int | float) else str(value)
+
+
+def identity(document: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    """Return what was audited: model, data sets, code, thresholds."""
+    sets = []
+    for role, data in document["data"].items():
+        head, _, name = role.partition(":")
+        counts = data["accounting"]["counts"]
+        sets.append(
+            {
+                "role": words(f"role.{head}", name=name),
+                "source": data["source"],
+                "n": words.number(data["n"]),
+                "fingerprint": data["accounting"]["sha256"],
+                "unreadable": words.number(counts.get("unreadable", 0)),
+                "repeated": words.number(data["accounting"].get("repeated", 0)),
+                "notes": data["notes"],
+            }
+        )
+    declared = document["thresholds"]["declared"]
+    return {"sets": sets, "declared": words.messages.get(f"declared.{declared}", declared)}
+
+
+def limits(document: Mapping[str, Any], words: Words) -> list[str]:
+    """Return what the figures do not say."""
+    return [words.limit(one) for one in document["limits"]]
+
+
+def not_tested(document: Mapping[str, Any], words: Words) -> list[tuple[str, Text]]:
+    """Return what was left out, and why."""
+    found = [(words.sentence(one["title"]), str(one["why"])) for one in document["not_tested"]]
+    return [(title, Text(words.sentence(why_), words.language if why_ in words.sentences else "en")) for title, why_ in found]
+
+
+def power(document: Mapping[str, Any], words: Words) -> list[tuple[str, str, str]]:
+    """Return what each gate could have seen: check, condition, smallest difference."""
+    return [
+        (check["id"], asked(one, check["measured"]["unit"], words), _seen(one, check["measured"]["unit"], words) or "")
+        for check in document["checks"]
+        for one in check["conditions"]
+        if one["detectable"] is not None
+    ]
+
+
+def standards(document: Mapping[str, Any], words: Words) -> list[dict[str, str]]:
+    """Return the matrix in words."""
+    found = []
+    for line in matrix(document):
+        evidence = ", ".join(f"{id_} ({words(f'verdict.{verdict}')})" for id_, verdict in line.gated)
+        if line.ungated:
+            evidence += "; " * bool(evidence) + words("evidence.ungated", ids=", ".join(line.ungated))
+        if not line.requirement.metrics:
+            evidence = f"{words('thresholds')}: {document['thresholds']['sha256'][:16]}"
+        status = "status.inconclusive" if line.status == "inconclusive" else line.status
+        found.append(
+            {
+                "source": line.requirement.source,
+                "text": words(line.requirement.key),
+                "evidence": evidence or words("evidence.none"),
+                "status": words(status),
+                "key": line.status.replace(" ", "-"),
+            }
+        )
+    return found
+
+
+def _changed(one: Any, words: Words) -> dict[str, str]:
+    signed = "" if one.difference is None else words.number(one.difference, 3)
+    return {
+        "id": one.id,
+        "title": words.sentence(one.title),
+        "before": words.value(one.before, one.unit),
+        "after": words.value(one.after, one.unit),
+        "difference": signed,
+        "span": "" if one.low is None or one.high is None else words.span(one.low, one.high, None),
+        "verdict": words(f"change.{one.verdict}"),
+    }

@@ -1,0 +1,181 @@
+"""Pictures of an audit as parts of a file: data URIs, values for the viewer, and a limit on how many there are."""
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from xai.audits import Audit
+from xai.errors import RecordError
+from xai.plots.explanation import overlay, scale
+from xai.reports.words import Words
+
+MAPS = ("heatmap", "control")
+BUDGET = 3_500_000  # bytes of pictures in one file, as base64
+_SIDE = 128  # pixels of a map that are kept: more would be shown smaller anyway
+_SIDE_OF_PICTURE = 320
+_LARGE = 1 << 22  # bytes of a file that is opened
+
+
+class Pictures:
+    """Hands out pictures until their number or their bytes are used up.
+
+    Args:
+        audit: whose evidence is shown.
+        words: of the report.
+        most: exhibits to show.
+    """
+
+    def __init__(self, audit: Audit, words: Words, most: int) -> None:
+        self._files, self._words, self._left, self._bytes = audit.files, words, most, BUDGET
+        self.left_out = 0
+
+    def show(self, exhibit: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return one exhibit for a template; None where the limits are reached."""
+        if self._left <= 0:
+            self.left_out += 1
+            return None
+        shown = self._shown(exhibit)
+        size = _size(shown)
+        if size > self._bytes:
+            self.left_out += 1
+            return None
+        self._left, self._bytes = self._left - 1, self._bytes - size
+        return shown
+
+    def _shown(self, exhibit: Mapping[str, Any]) -> dict[str, Any]:
+        caption, alt, translated = said(exhibit, self._words)
+        language = self._words.language if translated else "en"
+        base = {"title": titled(exhibit, self._words), "caption": caption, "alt": alt, "language": language}
+        first = next((one for one in exhibit["images"] if one["role"] not in MAPS), None)
+        maps = [one for one in exhibit["images"] if one["role"] in MAPS]
+        ground = None if first is None else self._pixels(first)
+        tiles = [self._tile(one, ground) for one in exhibit["images"]]
+        return {**base, "tiles": tiles, "viewer": self._viewer(ground, maps, alt)}
+
+    def _tile(self, image: Mapping[str, Any], ground: np.ndarray | None) -> dict[str, Any]:
+        role = role_of(image["role"], self._words)
+        pixels = self._mapped(image, ground) if image["role"] in MAPS else self._pixels(image)
+        if pixels is None:
+            return {"role": role, "src": None}
+        return {"role": role, "src": _uri(pixels), "width": pixels.shape[1], "height": pixels.shape[0]}
+
+    def _mapped(self, image: Mapping[str, Any], ground: np.ndarray | None) -> np.ndarray | None:
+        values = self._values(image)
+        if values is None:
+            return None
+        under = np.full((*values.shape, 3), 0.5) if ground is None else _fitted(ground, values.shape)
+        return np.rint(overlay(under, values, *scale(values)) * 255).astype(np.uint8)
+
+    def _viewer(self, ground: np.ndarray | None, maps: list[Mapping[str, Any]], alt: str) -> dict[str, Any] | None:
+        held = [(one, self._values(one)) for one in maps]
+        kept = [(one, values) for one, values in held if values is not None]
+        if ground is None or not kept:
+            return None
+        rows, columns = (_every(side, _SIDE) for side in kept[0][1].shape)
+        size = (len(rows), len(columns))
+        shape = kept[0][1].shape
+        fitted = np.rint(_fitted(ground, size) * 255).astype(np.uint8)
+        picture = {"src": _uri(fitted), "width": size[1], "height": size[0], "columns": shape[1], "rows": shape[0]}
+        panels = [self._panel(one, values, rows, columns, alt) for one, values in kept if values.shape == shape]
+        return {"picture": picture, "seen": [0.0, 0.0, float(shape[0]), float(shape[1])], "panels": panels}
+
+    def _panel(
+        self, image: Mapping[str, Any], values: np.ndarray, rows: np.ndarray, columns: np.ndarray, alt: str
+    ) -> dict[str, Any]:
+        sent = np.ascontiguousarray(values[np.ix_(rows, columns)].astype("<f4"))
+        text = {"title": role_of(image["role"], self._words), "unit": self._words("map.unit"), "alt": alt}
+        return text | {"low": float(values.min()), "high": float(values.max()), "values": _base64(sent.tobytes())}
+
+    def _pixels(self, image: Mapping[str, Any]) -> np.ndarray | None:
+        content = self._content(image)
+        try:
+            with Image.open(io.BytesIO(content or b""), formats=["PNG"]) as opened:
+                if max(opened.size) > 1 << 13:
+                    return None
+                opened.thumbnail((_SIDE_OF_PICTURE, _SIDE_OF_PICTURE))
+                return np.asarray(opened.convert("RGB"))
+        except (OSError, ValueError, Image.DecompressionBombError):
+            return None
+
+    def _values(self, image: Mapping[str, Any]) -> np.ndarray | None:
+        content = self._content(image)
+        try:
+            values = np.load(io.BytesIO(content or b""), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        usable = isinstance(values, np.ndarray) and values.ndim == 2 and values.size > 0 and values.dtype.kind == "f"
+        return np.nan_to_num(values) if usable else None
+
+    def _content(self, image: Mapping[str, Any]) -> bytes | None:
+        try:
+            content = self._files[str(image["file"]).removeprefix("evidence/")]
+        except (KeyError, RecordError):
+            return None
+        return content if len(content) <= _LARGE else None
+
+
+def role_of(role: str, words: Words) -> str:
+    """Return what an image of an exhibit shows."""
+    return words.messages.get(f"role.{role}", words("role.other"))
+
+
+def titled(exhibit: Mapping[str, Any], words: Words) -> str:
+    """Return the title of an exhibit in the language of the report, where its facts allow."""
+    facts, title = exhibit["facts"], str(exhibit["title"])
+    if words.language == "en" or title in words.sentences:
+        return words.sentence(title)
+    told = {"label", "predicted"} <= facts.keys()
+    return words("taken", label=facts["label"], predicted=facts["predicted"]) if told else title
+
+
+def said(exhibit: Mapping[str, Any], words: Words) -> tuple[str, str, bool]:
+    """Return caption, alternative text, and whether they are in the language of the report."""
+    facts = exhibit["facts"]
+    if words.language == "en" or not {"label", "predicted"} <= facts.keys():
+        return str(exhibit["caption"]), str(exhibit["alt"]), words.language == "en"
+    about = {"name": exhibit["picture"], "label": facts["label"], "predicted": facts["predicted"]}
+    sure = facts.get("confidence")
+    key = "caption" if sure is None else "caption.sure"
+    caption = words(key, **about, p=words.number(sure, 3))
+    roles = ", ".join(role_of(one["role"], words) for one in exhibit["images"])
+    return caption, words("alt", name=caption.removesuffix("."), roles=roles), True
+
+
+def _fitted(picture: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Return a picture (H, W, 3) uint8 at a size, in [0, 1]."""
+    image = Image.fromarray(picture)
+    if image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.float64) / 255
+
+
+def _every(side: int, most: int) -> np.ndarray:
+    count = min(side, most)
+    return ((np.arange(count) + 0.5) * side / count).astype(np.int64)
+
+
+def _uri(pixels: np.ndarray) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
+    png = stream.getvalue()
+    if len(png) < 40_000:
+        return f"data:image/png;base64,{_base64(png)}"
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=88)
+    return f"data:image/jpeg;base64,{_base64(stream.getvalue())}"
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _size(shown: Mapping[str, Any]) -> int:
+    tiles = sum(len(tile["src"] or "") for tile in shown["tiles"])
+    viewer = shown["viewer"]
+    if viewer is None:
+        return tiles
+    return tiles + len(viewer["picture"]["src"]) + sum(len(panel["values"]) for panel in viewer["panels"])
