@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from xai.api import audit as audit
     from xai.api import bias as bias
     from xai.api import bias_of_predictions as bias_of_predictions
+    from xai.api import broken_copy as broken_copy
     from xai.api import calibration as calibration
     from xai.api import catalogue as catalogue
     from xai.api import certify as certify
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from xai.api import shortcuts as shortcuts
     from xai.api import slices as slices
     from xai.api import treatment as treatment
+    from xai.api import write_tests as write_tests
     from xai.errors import ContractError as ContractError
     from xai.errors import InputError as InputError
     from xai.errors import Stopped as Stopped
@@ -131,6 +133,7 @@ __all__ = [
     "audit",
     "bias",
     "bias_of_predictions",
+    "broken_copy",
     "calibration",
     "catalogue",
     "certify",
@@ -162,6 +165,7 @@ __all__ = [
     "shortcuts",
     "slices",
     "treatment",
+    "write_tests",
 ]
 
 

@@ -22,6 +22,7 @@ from xai.audits import (
 )
 from xai.bounds import Certificate, certify, output_bounds
 from xai.calibrations import Calibration, ConformalPredictor, PredictionSets, calibration, fit_conformal
+from xai.core.broken import broken_copy
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.drawing import draw_with
 from xai.core.explanation import Explanation
@@ -45,6 +46,7 @@ from xai.listing import MethodInfo, methods
 from xai.models import ModelInfo, catalogue, load
 from xai.outliers import Judgement, OODAttack, OODComparison, OODDetector, compare_ood, fit_ood
 from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, rate_explanation
+from xai.reports import write_report, write_tests
 
 __all__ = [
     "Agreement",
@@ -85,6 +87,7 @@ __all__ = [
     "audit",
     "bias",
     "bias_of_predictions",
+    "broken_copy",
     "calibration",
     "catalogue",
     "certify",
@@ -116,6 +119,7 @@ __all__ = [
     "shortcuts",
     "slices",
     "treatment",
+    "write_tests",
 ]
 
 
@@ -131,6 +135,7 @@ def _artist(module: str, function: str, *, file: bool = False) -> Any:
 
 
 draw_with(
+    report=write_report,
     explanation=_artist("explanation", "figure"),
     explanation_file=_artist("explanation", "render"),
     agreement=_artist("side_by_side", "agreement_figure"),

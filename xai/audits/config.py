@@ -35,6 +35,8 @@ MODEL = (
 SOURCE = ("source", "part", "classes", "n", "path_column", "label_column")
 AUDIT = ("title", "seed", "level", "shard", "micro_batch", "budget", "baseline", "store")
 REPORT = ("formats", "language", "pictures")
+FORMATS = ("html", "pdf", "md", "junit", "card", "csv")
+LANGUAGES = ("en", "es")
 ASKED = ("id", "metric", "level", *NAMES)
 _ALIASES = {"settings": "settings_of_attack"}
 _MOST = 1 << 20  # bytes of a file
@@ -276,7 +278,15 @@ def _level(name: str, value: Any) -> float:
 
 def _report(table: dict[str, Any]) -> dict[str, Any]:
     kinds = {"formats": tuple[str, ...], "language": str, "pictures": int}
-    return {name: as_type(name, value, kinds[name]) for name, value in table.items()}
+    found = {name: as_type(name, value, kinds[name]) for name, value in table.items()}
+    for kind, known, given in (
+        ("kind of report", FORMATS, found.get("formats", ())),
+        ("language of reports", LANGUAGES, [found["language"]] if "language" in found else ()),
+    ):
+        for name in given:
+            if name not in known:
+                raise NameLookupError(kind, name, known)
+    return found
 
 
 def _checks(given: Any, level: float) -> tuple[Asked, ...]:

@@ -17,6 +17,7 @@ from xai.cli._doctor import add_doctor
 from xai.cli._explain import add_dream, add_explain
 from xai.cli._ood import add_ood
 from xai.cli._others import add_dashboard, add_methods
+from xai.cli._report import add_report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add_audit(commands)
     add_check(commands)
     add_compare(commands)
+    add_report(commands)
     add_init(commands)
     add_schema(commands)
     add_methods(commands)

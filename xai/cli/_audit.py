@@ -9,6 +9,7 @@ from typing import Any
 
 import xai
 from xai.cli._common import FAILED, INCONCLUSIVE, INTERNAL, PASS, command, one_line
+from xai.cli._report import formats, tell
 
 _CODES = {"pass": PASS, "fail": FAILED, "error": INTERNAL, "inconclusive": INCONCLUSIVE}
 _MOST = 30  # lines printed
@@ -27,6 +28,9 @@ def add_audit(commands: Any) -> None:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--engine", default="local", help="local, or ray: a cluster does the work")
     parser.add_argument("--shard", metavar="I/N", help="do share I of N (from 0) over one --out, and write no report")
+    parser.add_argument("--format", help="reports to write, such as html,md,junit; default: [report] of the file")
+    parser.add_argument("--language", choices=("en", "es"), help="of reports")
+    parser.add_argument("--write-tests", type=Path, metavar="DIR", help="turn findings into regression tests there")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and about how long it takes")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -38,6 +42,7 @@ def _audit(options: argparse.Namespace) -> int:
         return _plan(options, given)
     if options.shard is not None:
         return _share(options, given)
+    kinds = None if options.format is None else formats(options.format)
     found = xai.audit(
         options.config,
         **given,
@@ -49,6 +54,13 @@ def _audit(options: argparse.Namespace) -> int:
         engine=options.engine,
         progress=True if sys.stderr.isatty() else None,
     )
+    asked = found.document["settings"]["report"].get("formats", ()) if kinds is None else kinds
+    place = found.folder or Path()
+    written = [found.report(place, kind=kind, language=options.language) for kind in asked]
+    if options.write_tests is not None:
+        written += xai.write_tests(found, options.write_tests)
+    if not options.json:
+        tell(written)
     _print(options, "audit", found.to_dict(), str(found), found.folder)
     return _CODES[found.verdict]
 

@@ -1,4 +1,5 @@
-"""Reports: what an audit found, as a page, on paper, for a pull request, for continuous integration, as a model card."""
+"""Reports of an audit: a page, paper, Markdown, JUnit, a model card, a sheet, and tests made of its findings."""
 
+from xai.reports.regression import write_tests as write_tests
 from xai.reports.write import FILES as FILES
 from xai.reports.write import write_report as write_report

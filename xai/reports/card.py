@@ -1,7 +1,7 @@
 """A model card for the Hugging Face Hub: metadata that its readers know, then the audit in words.
 
-Source: https://huggingface.co/docs/hub/model-cards, with `model-index` as results of evaluation. Metadata are written as
-JSON, which is YAML too, so that no name can end its quotes.
+Source: https://huggingface.co/docs/hub/model-cards, with `model-index` as results of evaluation. Metadata are written
+as JSON, which is YAML too, so that no name can end its quotes.
 """
 
 import json
@@ -75,7 +75,12 @@ def _result(check: Mapping[str, Any]) -> dict[str, Any]:
     kind = _METRICS.get(check["metric"], check["metric"])
     found = {"type": kind, "name": harmless(f"{check['title']} ({check['id']})"), "value": measured["value"]}
     if measured["low"] is not None:
-        found["args"] = {"low": measured["low"], "high": measured["high"], "level": measured["level"], "n": measured["n"]}
+        found["args"] = {
+            "low": measured["low"],
+            "high": measured["high"],
+            "level": measured["level"],
+            "n": measured["n"],
+        }
     return found | {"verified": False}
 
 

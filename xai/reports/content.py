@@ -60,7 +60,7 @@ def content(audit: Audit, words: Words, pictures: Pictures, change: AuditCompari
 def headline(document: Mapping[str, Any], words: Words) -> dict[str, str]:
     """Return the verdict as a line and its counts as another."""
     counts = document["summary"]
-    parts = [f"{words.number(counts[name])} {words(f'verdict.{name}')}" for name in ORDER if counts[name]]
+    parts = [words(f"count.{name}", n=words.number(counts[name])) for name in ORDER if counts[name]]
     about = {"asked": words.number(counts["asked"]), "n": words.number(document["pictures"]["n"])}
     return {
         "verdict": words(f"overall.{document['verdict']}"),
@@ -86,9 +86,7 @@ def why(one: Mapping[str, Any], unit: str | None, words: Words) -> Text:
     return Text(said + needed, words.language)
 
 
-def _finding(
-    audit: Audit, one: Mapping[str, Any], words: Words, pictures: Pictures, shown: set[str]
-) -> dict[str, Any]:
+def _finding(audit: Audit, one: Mapping[str, Any], words: Words, pictures: Pictures, shown: set[str]) -> dict[str, Any]:
     check = audit[one["check"]]
     first, unit = one["check"] not in shown, one["unit"]
     shown.add(one["check"])
@@ -237,7 +235,10 @@ def limits(document: Mapping[str, Any], words: Words) -> list[str]:
 def not_tested(document: Mapping[str, Any], words: Words) -> list[tuple[str, Text]]:
     """Return what was left out, and why."""
     found = [(words.sentence(one["title"]), str(one["why"])) for one in document["not_tested"]]
-    return [(title, Text(words.sentence(why_), words.language if why_ in words.sentences else "en")) for title, why_ in found]
+    return [
+        (title, Text(words.sentence(why_), words.language if why_ in words.sentences else "en"))
+        for title, why_ in found
+    ]
 
 
 def power(document: Mapping[str, Any], words: Words) -> list[tuple[str, str, str]]:

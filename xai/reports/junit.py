@@ -42,9 +42,9 @@ def _case(check: Mapping[str, Any], words: Words) -> ET.Element:
         told = [why(one, unit, words).text for one in check["conditions"] if one["verdict"] == check["verdict"]]
         message = " ".join(told) or str(check["why"])
         verdict = words(f"verdict.{check['verdict']}")
-        ET.SubElement(case, child, {"type": check["verdict"], "message": harmless(f"{verdict}: {message}")}).text = (
-            harmless(check["reproduce"]["command"])
-        )
+        ET.SubElement(
+            case, child, {"type": check["verdict"], "message": harmless(f"{verdict}: {message}")}
+        ).text = harmless(check["reproduce"]["command"])
     return case
 
 

@@ -10,7 +10,7 @@ from xai.reports.words import Words, harmless
 
 MOST_BYTES = 1_000_000
 ROWS = 100
-_SPECIAL = "\\`*_{}[]()|~!$^"  # what Markdown, or mathematics in it, would read
+_SPECIAL = "\\`*_{}[]|~!$^"  # what Markdown, or mathematics in it, would read
 _BREAK = "\u2060"  # joins words without being seen, and ends mentions, links and numbers of issues
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -47,11 +47,16 @@ def _heads(words: Words) -> list[str]:
 
 def _finding(one: Mapping[str, Any], words: Words) -> list[str]:
     unit = one["unit"]
-    span = words.span(*(one["interval"] or (None, None)), unit)
+    span = _span(one["interval"], unit, words)
     value = words.value(one["value"], unit) + f" ({span})" * bool(span)
     condition = asked(one, unit, words) if one["condition"] else "\u2013"
     n = "\u2013" if one["n"] is None else words.number(one["n"])
     return [words(f"verdict.{one['verdict']}"), one["id"], value, condition, n, why(one, unit, words).text]
+
+
+def _span(interval: Sequence[float | None] | None, unit: str | None, words: Words) -> str:
+    low, high = interval or (None, None)
+    return words.span(low, high, unit)
 
 
 def _passed(check: Mapping[str, Any], words: Words) -> list[str]:
@@ -61,7 +66,9 @@ def _passed(check: Mapping[str, Any], words: Words) -> list[str]:
 def standards_table(document: Mapping[str, Any], words: Words) -> str:
     """Return the matrix of requirements."""
     heads = [words(key) for key in ("source", "requirement", "evidence", "status")]
-    return table(heads, [[row[key] for key in ("source", "text", "evidence", "status")] for row in standards(document, words)])
+    return table(
+        heads, [[row[key] for key in ("source", "text", "evidence", "status")] for row in standards(document, words)]
+    )
 
 
 def limits_list(document: Mapping[str, Any], words: Words) -> str:

@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Never
+from typing import Any
 
 from xai.errors import ContractError, InputError, MissingExtraError
-
-_LOGGER = "weasyprint"
 
 
 def pdf(html: str) -> bytes:
@@ -16,15 +14,14 @@ def pdf(html: str) -> bytes:
     Raises:
         MissingExtraError: WeasyPrint is not installed.
         InputError: the libraries that it draws with (Pango) are not.
-        ContractError: the PDF would lack a language, a title or an alternative text.
+        ContractError: the PDF would lack a language or an alternative text.
     """
     weasyprint = _weasyprint()
+    inside = weasyprint.urls.URLFetcher(allowed_protocols={"data"})
     with _complaints() as found:
-        document = weasyprint.HTML(string=html, url_fetcher=_only_inside, base_url=None)
-        content: bytes = document.write_pdf(pdf_variant="pdf/ua-1", uncompressed_pdf=False)
-    lacking = [text for text in found if "PDF/UA" in text or " alt" in text.lower()]
-    if lacking:
-        raise ContractError(f"The PDF would not be accessible: {lacking[0]}")
+        content: bytes = weasyprint.HTML(string=html, url_fetcher=inside).write_pdf(pdf_variant="pdf/ua-1")
+    if found:  # WeasyPrint only logs what a tagged PDF lacks, and writes it all the same
+        raise ContractError(f"The PDF would not be accessible: {found[0]}")
     return content
 
 
@@ -41,33 +38,23 @@ def _weasyprint() -> Any:
     return weasyprint
 
 
-def _only_inside(url: str, *_: Any, **__: Any) -> Any:
-    if not url.startswith("data:"):
-        _refuse(url)
-    from weasyprint import default_url_fetcher
+class _Keep(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
 
-    return default_url_fetcher(url)
-
-
-def _refuse(url: str) -> Never:
-    raise ValueError(f"a report fetches nothing, but asked for {url[:80]}")
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(record.getMessage())
 
 
 @contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """Collect what WeasyPrint only logs."""
-    found: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found.append(record.getMessage())
-
-    logger, handler = logging.getLogger(_LOGGER), Keep(logging.WARNING)
-    logger.addHandler(handler)
+    """Collect the errors that WeasyPrint logs, and keep its remarks from the terminal."""
+    logger, handler = logging.getLogger("weasyprint"), _Keep()
     propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
     try:
-        yield found
+        yield handler.found
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
-

@@ -10,7 +10,6 @@ from PIL import Image
 
 from xai.audits import Audit
 from xai.errors import RecordError
-from xai.plots.explanation import overlay, scale
 from xai.reports.words import Words
 
 MAPS = ("heatmap", "control")
@@ -64,6 +63,8 @@ class Pictures:
         return {"role": role, "src": _uri(pixels), "width": pixels.shape[1], "height": pixels.shape[0]}
 
     def _mapped(self, image: Mapping[str, Any], ground: np.ndarray | None) -> np.ndarray | None:
+        from xai.plots.explanation import overlay, scale  # matplotlib, when a map is shown
+
         values = self._values(image)
         if values is None:
             return None
@@ -108,7 +109,7 @@ class Pictures:
         except (OSError, ValueError, EOFError):
             return None
         usable = isinstance(values, np.ndarray) and values.ndim == 2 and values.size > 0 and values.dtype.kind == "f"
-        return np.nan_to_num(values) if usable else None
+        return np.asarray(np.nan_to_num(values)) if usable else None
 
     def _content(self, image: Mapping[str, Any]) -> bytes | None:
         try:

@@ -41,7 +41,7 @@ def write_report(
     Args:
         audit: to tell of.
         path: the file; its suffix says which: .html, .pdf, .md (a summary for a pull request; card.md and README.md are
-            model cards), .xml (JUnit), .csv.
+            model cards), .xml (JUnit), .csv. With a kind and without a suffix: the folder for a file of the usual name.
         kind: "html", "pdf", "md", "junit", "card" or "csv", whatever the file is called.
         language: "en" or "es"; None takes what the audit's file asks for, or English.
         pictures: exhibits in a page or PDF at most; None takes what the audit's file asks for, or 60.
@@ -63,8 +63,11 @@ def write_report(
         raise InputError(f"Expected `pictures` as a number from 0, but got {most!r}.")
     before = Audit.load(baseline) if isinstance(baseline, str | Path) else baseline
     change = None if before is None else compare(before, audit)
-    publish(path, _content(kind or kind_of(path), audit, words, most, change))
-    return path
+    if kind is not None and kind not in FILES:
+        raise NameLookupError("kind of report", kind, FILES)
+    place = path / FILES[kind] if kind is not None and not path.suffix else path
+    publish(place, _content(kind or kind_of(path), audit, words, most, change))
+    return place
 
 
 def kind_of(path: Path) -> str:
@@ -75,7 +78,9 @@ def kind_of(path: Path) -> str:
     """
     kind = _BY_SUFFIX.get(path.suffix.lower())
     if kind is None:
-        raise InputError(f"{path}: expected a name that ends in {', '.join(_BY_SUFFIX)}; it says which report to write.")
+        raise InputError(
+            f"{path}: expected a name that ends in {', '.join(_BY_SUFFIX)}; it says which report to write."
+        )
     return "card" if kind == "md" and path.stem.lower() in _CARDS else kind
 
 
@@ -89,6 +94,4 @@ def _content(kind: str, audit: Audit, words: Words, pictures: int, change: Audit
     }
     if kind == "pdf":
         return pdf(page(audit, words, pictures=pictures, change=change, live=False))
-    if kind not in texts:
-        raise NameLookupError("kind of report", kind, FILES)
     return texts[kind]().encode()
