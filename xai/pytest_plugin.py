@@ -147,6 +147,7 @@ class ControlItem(_Item):
         held = dict(_tables(file.path)["model"])
         base = file.path.parent
         source = held.pop("source")
+        held |= {"input_size": tuple(held["input_size"])} if "input_size" in held else {}
         source = str(base / source) if (base / str(source)).exists() else source
         broken = xai.broken_copy(xai.load(source, **held))
         found = xai.audit(file.path, model=broken, only=self.ids, out=file.folder / "control")

@@ -28,7 +28,7 @@ HOSTILE = (
     "-----",
     "# heading",
 )
-NAMES = {"red": "CLASS", "green": "CLASS", "blue": "CLASS", "north": "GROUP", "south": "GROUP"}
+NAMES = ("north", "south", "Bag")
 
 
 def hostile(audit: Audit, name: str) -> Audit:
@@ -51,8 +51,15 @@ def _renamed_at(key, item, name):
     texts |= {"name", "command", "python", "architecture", "unit_of"}
     if isinstance(item, str) and key in texts:
         return name if key in {"name", "where", "label", "predicted", "picture"} else f"{name} {item} {name}"
-    if key in {"limits", "notes", "classes"} and isinstance(item, list) and all(isinstance(one, str) for one in item):
+    if (
+        key in {"limits", "notes", "classes"}
+        and isinstance(item, list)
+        and item
+        and all(isinstance(one, str) for one in item)
+    ):
         return [name, *item]
+    if key in {"id", "check"} and isinstance(item, str):
+        return f"{item}{name}"
     if key == "versions":
         return {name: name, **item}
     return _renamed(item, name)

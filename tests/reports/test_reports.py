@@ -6,6 +6,7 @@ import json
 import re
 import string
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def test_the_file_of_an_audit_knows_the_same_kinds_and_languages():
 
 def test_the_page_says_its_language_and_keeps_its_order(page):
     found = Page(page)
-    language = dict((name, value) for tag, name, value in found.attributes if tag == "html")["lang"]
+    language = {name: value for tag, name, value in found.attributes if tag == "html"}["lang"]
     assert language in LANGUAGES
     ids = [value for tag, name, value in found.attributes if tag == "section" and name == "id"]
     assert ids == list(ORDER)
@@ -98,7 +99,7 @@ def test_the_page_is_small_and_valid_where_it_counts(page):
     assert len(ids) == len(set(ids))
     levels = [int(tag[1]) for tag in found.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
 def test_no_report_says_that_a_standard_is_complied_with(audited, tmp_path):
