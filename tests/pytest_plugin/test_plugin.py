@@ -161,7 +161,7 @@ def test_findings_become_tests_that_fail_now_and_pass_for_a_repaired_model(tmp_p
     assert frozen
     assert sum(path.stat().st_size for path in frozen) <= 200_000
     cases = json.loads((tmp_path / "tests" / "audit_findings" / "cases.json").read_text())
-    assert [gate["check"]["id"] for gate in cases["gates"]] == ["robust"]
+    assert [gate["check"]["id"] for gate in cases["gates"]] == ["robust", "group_gap"]
     ran = run_pytest(tmp_path, "tests", "-q", plugin=False)
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert "test_a_broken_model_fails_the_gate" not in ran.stdout.replace("passed", "")
