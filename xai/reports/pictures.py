@@ -69,7 +69,7 @@ class Pictures:
         if values is None:
             return None
         under = np.full((*values.shape, 3), 0.5) if ground is None else _fitted(ground, values.shape)
-        return np.rint(overlay(under, values, *scale(values)) * 255).astype(np.uint8)
+        return np.asarray(np.rint(overlay(under, values, *scale(values)) * 255), dtype=np.uint8)
 
     def _viewer(self, ground: np.ndarray | None, maps: list[Mapping[str, Any]], alt: str) -> dict[str, Any] | None:
         held = [(one, self._values(one)) for one in maps]
