@@ -14,5 +14,5 @@ for (const fold of document.querySelectorAll(".explore")) {
 
 // paper cannot be opened: print what is folded
 addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details:not(.explore)")) fold.open = true
+  for (const fold of document.querySelectorAll("details:not(.explore, .figures, .python)")) fold.open = true
 })
