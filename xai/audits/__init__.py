@@ -1,7 +1,7 @@
 """Audits: one question after another to a model, each measured, judged with its uncertainty, and kept."""
 
+from xai.audits.again import judge_again as judge_again
 from xai.audits.audit import audit as audit
-from xai.audits.audit import judge_again as judge_again
 from xai.audits.audit import share_audit as share_audit
 from xai.audits.compare import AuditComparison as AuditComparison
 from xai.audits.compare import compare as compare

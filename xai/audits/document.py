@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from xai.audits.checks import CHECKS, Check
-from xai.audits.conditions import ERROR, MEASURED, NOT_RUN, Outcome, Pair, judge, worst_of
+from xai.audits.conditions import ERROR, NOT_RUN, Outcome, Pair, judge, worst_of
 from xai.audits.config import Asked
+from xai.audits.findings import findings_of, headline_of, summary_of
 from xai.audits.manifest import UNREADABLE
 from xai.audits.measurement import KEY_BYTES, Measurement, encode
 from xai.audits.plan import Plan, Planned
@@ -21,7 +22,6 @@ from xai.metrics.gates import FAIL, INCONCLUSIVE, PASS
 
 SCHEMA_NAME, SCHEMA_VERSION = "xai-audit", "1.0"
 BEFORE, AFTER = "before the first forward", "after the figures were known"
-_ORDER = (FAIL, ERROR, INCONCLUSIVE, NOT_RUN)
 _GENERAL = (
     "Figures hold for pictures drawn as these were; other cameras, places or times may differ.",
     "An attack that finds nothing proves nothing; only certified accuracy is proven, and only for its ball.",
@@ -77,10 +77,10 @@ def judged(document: Mapping[str, Any], *, declared: str) -> dict[str, Any]:
         "thresholds": {"sha256": digest_of(checks), "declared": declared, "conditions": conditions},
         "complete": all(check["complete"] for check in checks),
         "verdict": overall([check["verdict"] for check in checks]),
-        "summary": _summary(checks),
+        "summary": summary_of(checks),
         "findings": findings_of(checks),
     }
-    return {**found, "headline": _headline(found)}
+    return {**found, "headline": headline_of(found)}
 
 
 def overall(verdicts: Sequence[str]) -> str:
@@ -212,82 +212,6 @@ def _not_tested(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     ]
     kinds: list[type[Check]] = [CHECKS[name] for name in CHECKS if name not in asked]
     return found + [{"metric": kind.name, "title": kind.title, "why": "Not asked for."} for kind in kinds]
-
-
-def _summary(checks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    counts = Counter(check["verdict"] for check in checks)
-    return {"asked": len(checks)} | {
-        name: counts[name] for name in (PASS, FAIL, INCONCLUSIVE, NOT_RUN, ERROR, MEASURED)
-    }
-
-
-def _headline(document: Mapping[str, Any]) -> str:
-    counts = document["summary"]
-    parts = [f"{counts[name]} {word}" for name, word in _SAID if counts[name]]
-    n = document["pictures"]["n"]
-    told = ", ".join(parts) or "none was judged"
-    return f"{document['verdict'].upper()}: of {counts['asked']} checks on {n:,} pictures, {told}."
-
-
-_SAID = (
-    (FAIL, "failed"),
-    (ERROR, "broke"),
-    (INCONCLUSIVE, "cannot tell"),
-    (NOT_RUN, "not run"),
-    (PASS, "passed"),
-    (MEASURED, "only measured"),
-)
-
-
-def findings_of(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what did not pass, worst first: failed, broken, undecided, not run; within these by distance."""
-    found = [finding for check in checks for finding in _findings(check)]
-    return sorted(found, key=lambda one: (_ORDER.index(one["verdict"]), -one["severity"]))
-
-
-def _findings(check: Mapping[str, Any]) -> list[dict[str, Any]]:
-    about = {name: check[name] for name in ("metric", "title", "family", "kind", "reproduce")}
-    about |= {"check": check["id"], "evidence": (check["measured"] or {}).get("evidence", [])}
-    about |= {"unit": (check["measured"] or {}).get("unit"), "claim": (check["measured"] or {}).get("claim", "")}
-    bad = [one for one in check["conditions"] if one["verdict"] in _ORDER]
-    if not bad and check["verdict"] in _ORDER:
-        nothing = dict.fromkeys(("condition", "threshold", "value", "interval", "n", "detectable", "needed"))
-        return [
-            {
-                **about,
-                **nothing,
-                "id": check["id"],
-                "verdict": check["verdict"],
-                "where": "",
-                "why": check["why"],
-                "severity": 0.0,
-            }
-        ]
-    several = len(bad) > 1
-    return [
-        {
-            **about,
-            **{
-                name: one[name]
-                for name in ("condition", "threshold", "value", "interval", "n", "detectable", "needed", "where")
-            },
-            "id": f"{check['id']}:{one['condition']}" if several else check["id"],
-            "verdict": one["verdict"],
-            "why": one["why"],
-            "severity": _severity(one),
-        }
-        for one in bad
-    ]
-
-
-def _severity(outcome: Mapping[str, Any]) -> float:
-    """Return how far a figure is beyond its threshold, in half widths of its interval, or in findings."""
-    if outcome["value"] is None:
-        return 0.0
-    gap = abs(outcome["value"] - outcome["threshold"])
-    low, high = outcome["interval"]
-    half = 1.0 if low is None or high is None else max((high - low) / 2, 1e-6)
-    return float(gap / half)
 
 
 def measured_in(document: Mapping[str, Any], id_: str) -> Measurement | None:
