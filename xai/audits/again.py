@@ -32,14 +32,14 @@ def judge_again(found: Audit, config: AuditSource, *, baseline: str | os.PathLik
     """
     asked = with_defaults(configured(config), baseline=baseline)
     yardstick, by_id = Yardstick.of(asked), {check["id"]: check for check in found.checks}
-    checks, keys = [], keys_of(found.document)
+    checks, keys, model = [], keys_of(found.document), str(found.document["model"]["fingerprint"])
     for one in asked.checks:
         kept = by_id.get(one.id)
         if kept is None or kept["metric"] != one.check.name or kept["settings"] != one.check.settings:
             what = "was not measured" if kept is None else "was measured with other settings"
             raise InputError(f"{one.id!r} {what} in this audit. Run `xai audit` again, or take it out.")
         measured = measured_in(found.document, one.id)
-        pair = None if yardstick is None else yardstick.pair(one.id, measured, keys)
+        pair = None if yardstick is None else yardstick.pair(one.id, measured, keys, model, kept["settings"])
         checks.append(_judged_check(kept, one, measured, pair))
     return replace(found, document=judged({**found.document, "checks": checks}, declared=AFTER))
 

@@ -84,10 +84,12 @@ class Pair:
     Attributes:
         before: (m,) outcomes then, of pictures that are in both.
         after: (m,) outcomes now.
+        same: the model, the settings and every outcome are the baseline's: nothing can have dropped.
     """
 
     before: np.ndarray
     after: np.ndarray
+    same: bool = False
 
 
 def judge(
@@ -151,7 +153,9 @@ def _drop(found: Measurement, condition: Condition, level: float, pair: Pair | N
         why = "there is no baseline" if pair is None else "no picture of the baseline is in the data"
         return _without(condition, level, 0, why)
     n = len(pair.before)
-    if pair.after.dtype == bool:
+    if pair.same:
+        gate = Gate(PASS, 0.0, 0.0, 0.0, None, 0.0)
+    elif pair.after.dtype == bool:
         lost, won = int((pair.before & ~pair.after).sum()), int((~pair.before & pair.after).sum())
         gate = judge_drop(lost, won, n, condition.threshold, level=level)
     else:

@@ -111,8 +111,11 @@ class Session:
         return found
 
     def _pairs(self, yardstick: Yardstick, results: Results) -> dict[str, Pair]:
-        keys = self._keys()
-        found = {name: yardstick.pair(name, result.measured, keys) for name, result in results.items()}
+        keys, model = self._keys(), self.plan.scene.classifier.fingerprint
+        settings = {planned.asked.id: planned.asked.check.settings for planned in self.plan.checks}
+        found = {
+            name: yardstick.pair(name, result.measured, keys, model, settings[name]) for name, result in results.items()
+        }
         return {name: pair for name, pair in found.items() if pair is not None}
 
     def _keys(self) -> list[bytes]:

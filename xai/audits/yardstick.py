@@ -2,9 +2,11 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
+
+import numpy as np
 
 from xai.audits.compare import compare
 from xai.audits.conditions import Pair
@@ -55,16 +57,27 @@ class Yardstick:
             return None
         return measured, [self.keys[int(row)].hex() for row in measured.rows]
 
-    def pair(self, id_: str, measured: Measurement | None, keys: Sequence[bytes]) -> Pair | None:
+    def pair(
+        self, id_: str, measured: Measurement | None, keys: Sequence[bytes], model: str, settings: Mapping[str, Any]
+    ) -> Pair | None:
         """Return the outcomes of a check then and now, on the pictures that both measured.
 
         Args:
             id_: of the check.
             measured: now.
             keys: of the pictures now.
+            model: its fingerprint now.
+            settings: of the check now.
         """
         old = measured_in(self.audit.document, id_)
-        return None if old is None or measured is None else pair_of(old, self.keys, measured, keys)
+        pair = None if old is None or measured is None else pair_of(old, self.keys, measured, keys)
+        if (
+            pair is None
+            or model != self.audit.document["model"]["fingerprint"]
+            or self.audit[id_]["settings"] != settings
+        ):
+            return pair
+        return replace(pair, same=bool(np.array_equal(pair.before, pair.after)))
 
     def about(self, keys: Sequence[bytes]) -> dict[str, Any]:
         """Return what a later audit says of it."""
