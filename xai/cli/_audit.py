@@ -30,7 +30,14 @@ def add_audit(commands: Any) -> None:
     parser.add_argument("--shard", metavar="I/N", help="do share I of N (from 0) over one --out, and write no report")
     parser.add_argument("--format", help="reports to write, such as html,md,junit; default: [report] of the file")
     parser.add_argument("--language", choices=("en", "es"), help="of reports")
-    parser.add_argument("--write-tests", type=Path, metavar="DIR", help="turn findings into regression tests there")
+    parser.add_argument(
+        "--write-tests",
+        type=Path,
+        nargs="?",
+        const=Path("tests"),
+        metavar="DIR",
+        help="findings as tests there (tests/)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and about how long it takes")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
