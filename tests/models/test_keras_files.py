@@ -19,6 +19,14 @@ from xai.models import load
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")
 h5py = pytest.importorskip("h5py")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Keras draws weights from everywhere: a small network may come out with no living unit."""
+    keras.utils.set_random_seed(0)
+
+
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own saving
 
 

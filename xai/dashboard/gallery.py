@@ -1,11 +1,14 @@
 """Pictures on a page: enlarged without smoothing, in rows that wrap, each with words for those who cannot see it."""
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import streamlit as st
+from PIL import Image
 
 TIMES = 10  # what differences of attacked pictures are multiplied by
 _LADDER = (10, 5, 2, 1)
@@ -47,7 +50,7 @@ def magnified(clean: np.ndarray, changed: np.ndarray) -> tuple[np.ndarray, int]:
 def show(shot: Shot) -> None:
     """Show a picture as wide as its place."""
     caption = shot.caption.replace(" %", "\N{NO-BREAK SPACE}%")
-    st.image(_enlarged(shot.pixels), caption, width="stretch", output_format="PNG", alt=shot.alt)
+    st.image(_address(_enlarged(shot.pixels)), caption, width="stretch", alt=shot.alt)
 
 
 def show_beside(shots: Sequence[Shot]) -> list[Any]:
@@ -86,6 +89,13 @@ def opened_shot(key: str) -> int | None:
 
 def _open(key: str, number: int) -> None:
     st.session_state[f"{key} opened"] = number
+
+
+def _address(pixels: np.ndarray) -> str:
+    """Return a picture as a data address: files of a run that is cut short are gone before a busy browser asks."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return "data:image/png;base64," + b64encode(file.getvalue()).decode()
 
 
 def _enlarged(pixels: np.ndarray) -> np.ndarray:
