@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 NEEDS := pyproject.toml constraints.txt
-LOCKED := pretrained,app,report,pdf,docs,bench,dev
+LOCKED := pretrained,app,pdf,docs,ray,bench,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help install app test torture check bench train-examples figures lock clean
@@ -26,7 +26,7 @@ $(VENV)/.user: $(VENV)/.torch $(NEEDS)
 
 $(VENV)/.dev: $(VENV)/.torch $(NEEDS)
 	@echo "Installing xai with what its tests and benchmarks need ..."
-	@$(PIP) install -c constraints.txt -e '.[pretrained,app,bench,dev]'
+	@$(PIP) install -c constraints.txt -e '.[$(LOCKED)]'
 	@touch $@ $(VENV)/.user
 
 install: $(VENV)/.user  ## set up .venv with xai, the pretrained model and the dashboard
