@@ -1,5 +1,6 @@
 """What a report says, section by section, as plain values for templates: everything read from the document."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ SECTIONS = {
     "bias": ("bias", "data"),
     "explanations": ("explanations",),
 }
+TRUST = ("fired", "explained", "not checked", "passed")  # from worst to best
 ROWS, FINDINGS = 20, 200
 _CONFUSIONS = 10
 
@@ -184,12 +186,22 @@ def _facts(facts: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
 
 
 def _trust(facts: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    """Return what the checks of the evaluation say: a line for each that did not pass, and the names of the others."""
     checks = (facts.get("trust") or {}).get("checks", ())
     if not checks:
-        return {"told": words("trust.none"), "checks": []}
-    fired = [one for one in checks if one["status"] not in {"passed", "not run", "skipped"}]
-    key = "trust.flags" if fired else "trust.clean"
-    return {"told": words(key, k=len(fired), n=len(checks)), "checks": [*fired, *(c for c in checks if c not in fired)]}
+        return {"told": words("trust.none"), "checks": [], "passed": []}
+    lines = [
+        {
+            "name": words.sentence(str(one["name"]).replace("_", " ")),
+            "status": words(f"trust.{one['status']}"),
+            "reason": str(one["reason"]),
+        }
+        for one in sorted(checks, key=lambda one: TRUST.index(one["status"]))
+    ]
+    count = Counter(one["status"] for one in checks)
+    told = words("trust.flags" if count["fired"] else "trust.clean", k=count["fired"], n=len(checks))
+    doubtful = len(checks) - count["passed"]
+    return {"told": told, "checks": lines[:doubtful], "passed": [line["name"] for line in lines[doubtful:]]}
 
 
 def _table(name: str, rows: Sequence[Mapping[str, Any]], words: Words) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Which evidence of an audit belongs to which requirement: a reading aid for people who know the texts.
 
 The texts are Regulation (EU) 2024/1689 (AI Act), the NIST AI Risk Management Framework 1.0, ISO/IEC TR 24029-1:2021
-(robustness of neural networks) and ISO/IEC TR 24027:2021 (bias).
+(robustness of neural networks), ISO/IEC 24029-2:2023 (formal methods for it) and ISO/IEC TR 24027:2021 (bias).
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,12 +36,13 @@ REQUIREMENTS = (
     Requirement("EU AI Act, Art. 15(4)", "req.robust", ("corruption_accuracy",)),
     Requirement("EU AI Act, Art. 15(5)", "req.attack", ("robust_accuracy",)),
     Requirement("NIST AI RMF, MEASURE 2.5", "req.valid", ("accuracy", "generalisation_gap")),
+    Requirement("NIST AI RMF, MEASURE 2.5", "req.calibration", ("calibration",)),
     Requirement("NIST AI RMF, MEASURE 2.6", "req.ood", ("ood_detection",)),
     Requirement("NIST AI RMF, MEASURE 2.7", "req.attack", ("robust_accuracy", "certified_accuracy")),
     Requirement("NIST AI RMF, MEASURE 2.9", "req.explain", ("faithfulness", "stability")),
     Requirement("NIST AI RMF, MEASURE 2.11", "req.bias", ("group_gap", "shortcuts", "slices")),
-    Requirement("NIST AI RMF, MEASURE 2.13", "req.calibration", ("calibration",)),
-    Requirement("ISO/IEC TR 24029-1", "req.formal", ("certified_accuracy",)),
+    Requirement("ISO/IEC TR 24029-1", "req.robust", ("corruption_accuracy", "robust_accuracy")),
+    Requirement("ISO/IEC 24029-2", "req.formal", ("certified_accuracy",)),
     Requirement("ISO/IEC TR 24027", "req.bias", ("group_gap",)),
 )
 
