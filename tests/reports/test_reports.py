@@ -62,6 +62,52 @@ def test_every_sentence_of_a_check_is_translated():
     assert said - words_of("es").sentences.keys() == set()
 
 
+def test_phrases_use_their_own_places():
+    held = json.loads((SOURCES / "locale" / "es.phrases.json").read_text())
+    for english, other in held["patterns"]:
+        assert sorted(set(re.findall(r"\d", "".join(re.findall(r"[<{]\d[>}]", other))))) == sorted(places(english))
+
+
+def test_what_checks_say_is_told_in_spanish(audited):
+    """Every sentence of an audit with findings, maps, an attack and its checks, gaps and foreign pictures."""
+    words, unknown = words_of("es"), []
+    for check in audited.document["checks"]:
+        measured = check["measured"] or {}
+        said = [check["why"], measured.get("claim", ""), *measured.get("notes", ())]
+        said += [text for shown in measured.get("evidence", ()) for text in (shown["caption"], shown["alt"])]
+        said += [one["reason"] for one in (measured.get("facts", {}).get("trust") or {}).get("checks", ())]
+        judged = {one["why"] for one in check["conditions"]}  # told from their numbers
+        unknown += [t for t in said if t and t not in judged and words.told(t).language != "es"]
+    unknown = [text for text in unknown if "whole interval" not in text and "holds both" not in text]
+    assert unknown == []
+
+
+@pytest.mark.parametrize(
+    ("english", "spanish"),
+    [
+        ("Not run: the data has no labels.", "No ejecutado: los datos no tienen etiquetas."),
+        (
+            "White square of 3 x 3 pixels, 1 from the edges (top left corner) makes at most 3 of 200 wrong.",
+            "Cuadrado blanco de 3 x 3 píxeles, a 1 de los bordes (esquina superior izquierda) hace erróneas "
+            "como máximo 3 de 200.",
+        ),
+        (
+            "Dark and plain pictures of class '{0}': 56% right (4.5% to 66%, 1,279 pictures), all others 86%; weak.",
+            "Imágenes oscuras y lisas de la clase '{0}': 56% correctas (de 4,5% a 66%, 1\u202f279 imágenes), "
+            "las demás 86%; débil.",
+        ),
+    ],
+)
+def test_phrases_within_phrases(english, spanish):
+    assert words_of("es").told(english).text == spanish
+
+
+def test_a_text_made_to_take_long_does_not():
+    text = " of white, (0 to 1) maps ( to " * 60
+    assert words_of("es").told(text).language == "en"
+    assert words_of("es").told("white, " * 280).language == "en"
+
+
 def test_the_file_of_an_audit_knows_the_same_kinds_and_languages():
     assert set(FORMATS) == set(FILES)
     assert ASKED == LANGUAGES

@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from xai.audits import Audit, AuditComparison
 from xai.reports.charts import asked, bars, curve, interval
 from xai.reports.pictures import Pictures
 from xai.reports.standards import matrix
-from xai.reports.words import Words
+from xai.reports.words import Text, Words
 
 ORDER = ("fail", "error", "inconclusive", "not run", "pass", "measured")
 SECTIONS = {
@@ -22,14 +21,6 @@ SECTIONS = {
 TRUST = ("fired", "explained", "not checked", "passed")  # from worst to best
 ROWS, FINDINGS = 20, 200
 _CONFUSIONS = 10
-
-
-@dataclass(frozen=True)
-class Text:
-    """A sentence and the language that it is in."""
-
-    text: str
-    language: str
 
 
 def content(audit: Audit, words: Words, pictures: Pictures, change: AuditComparison | None) -> dict[str, Any]:
@@ -80,7 +71,7 @@ def why(one: Mapping[str, Any], unit: str | None, words: Words) -> Text:
     """Return why a condition was judged so: built from its numbers where the language needs it."""
     low, high = one["interval"] or (None, None)
     if words.language == "en" or low is None or high is None or one["value"] is None:
-        return Text(str(one["why"]), "en")
+        return words.told(str(one["why"]))
     where = f"{one['where']}: " if one["where"] else ""
     told = {"value": words.value(one["value"], unit), "span": words.span(low, high, unit), "n": words.number(one["n"])}
     said = where + words(f"why.{one['verdict']}", **told, asked=asked(one, unit, words))
@@ -138,7 +129,7 @@ def _check(check: Mapping[str, Any], words: Words, pictures: Pictures, shown: se
         "facts": _facts(facts, words),
         "trust": _trust(facts, words) if check["metric"] == "robust_accuracy" and measured else None,
         "tables": [_table(name, rows, words) for name, rows in measured.get("tables", {}).items() if rows],
-        "notes": [*measured.get("notes", ()), *measured.get("doubts", ())],
+        "notes": [words.told(str(note)) for note in (*measured.get("notes", ()), *measured.get("doubts", ()))],
         "exhibits": [one for one in exhibits if one],
         "in_findings": check["id"] in shown,
     }
@@ -148,12 +139,13 @@ def claim(check: Mapping[str, Any], words: Words) -> Text:
     """Return what a check measured as a sentence."""
     measured = check["measured"]
     if measured is None:
-        return Text(str(check["why"]), "en")
+        return words.told(str(check["why"]))
+    told = words.told(str(measured["claim"]))
     span = words.span(measured["low"], measured["high"], measured["unit"])
-    if words.language == "en" or not span:
-        return Text(str(measured["claim"]), "en")
-    told = {"title": words.sentence(check["title"]), "value": words.value(measured["value"], measured["unit"])}
-    return Text(words("chart.plain", **told, span=span), words.language)
+    if told.language == words.language or not span:
+        return told
+    figure = {"title": words.sentence(check["title"]), "value": words.value(measured["value"], measured["unit"])}
+    return Text(words("chart.plain", **figure, span=span), words.language)
 
 
 def _gate(check: Mapping[str, Any], one: Mapping[str, Any], words: Words) -> dict[str, Any]:
@@ -194,7 +186,7 @@ def _trust(facts: Mapping[str, Any], words: Words) -> dict[str, Any]:
         {
             "name": words.sentence(str(one["name"]).replace("_", " ")),
             "status": words(f"trust.{one['status']}"),
-            "reason": str(one["reason"]),
+            "reason": words.told(str(one["reason"])),
         }
         for one in sorted(checks, key=lambda one: TRUST.index(one["status"]))
     ]
@@ -246,11 +238,7 @@ def limits(document: Mapping[str, Any], words: Words) -> list[str]:
 
 def not_tested(document: Mapping[str, Any], words: Words) -> list[tuple[str, Text]]:
     """Return what was left out, and why."""
-    found = [(words.sentence(one["title"]), str(one["why"])) for one in document["not_tested"]]
-    return [
-        (title, Text(words.sentence(why_), words.language if why_ in words.sentences else "en"))
-        for title, why_ in found
-    ]
+    return [(words.sentence(one["title"]), words.told(str(one["why"]))) for one in document["not_tested"]]
 
 
 def power(document: Mapping[str, Any], words: Words) -> list[tuple[str, str, str]]:

@@ -129,15 +129,18 @@ def titled(exhibit: Mapping[str, Any], words: Words) -> str:
     facts, title = exhibit["facts"], str(exhibit["title"])
     if words.language == "en" or title in words.sentences:
         return words.sentence(title)
-    told = {"label", "predicted"} <= facts.keys()
-    return words("taken", label=facts["label"], predicted=facts["predicted"]) if told else title
+    known = {"label", "predicted"} <= facts.keys()
+    return words("taken", label=facts["label"], predicted=facts["predicted"]) if known else words.told(title).text
 
 
 def said(exhibit: Mapping[str, Any], words: Words) -> tuple[str, str, bool]:
     """Return caption, alternative text, and whether they are in the language of the report."""
     facts = exhibit["facts"]
-    if words.language == "en" or not {"label", "predicted"} <= facts.keys():
-        return str(exhibit["caption"]), str(exhibit["alt"]), words.language == "en"
+    told = words.told(str(exhibit["caption"])), words.told(str(exhibit["alt"]))
+    if all(text.language == words.language for text in told):
+        return told[0].text, told[1].text, True
+    if not {"label", "predicted"} <= facts.keys():
+        return str(exhibit["caption"]), str(exhibit["alt"]), False
     about = {"name": exhibit["picture"], "label": facts["label"], "predicted": facts["predicted"]}
     sure = facts.get("confidence")
     key = "caption" if sure is None else "caption.sure"

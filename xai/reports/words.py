@@ -4,11 +4,12 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files as resources
 from typing import Any
 
 from xai.errors import NameLookupError
+from xai.reports.phrases import Phrases
 
 LANGUAGES = ("en", "es")
 SHARES = ("share", "points", "ece")
@@ -16,6 +17,14 @@ _DECIMAL = {"en": ".", "es": ","}
 _THOUSANDS = {"en": ",", "es": "\u202f"}
 _FORMULA = ("=", "+", "-", "@")
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # control, direction, lone surrogates, line separators
+
+
+@dataclass(frozen=True)
+class Text:
+    """A sentence and the language that it is in."""
+
+    text: str
+    language: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,13 @@ class Words:
     def sentence(self, text: str) -> str:
         """Return a constant sentence of a check in this language, or as it is where the catalogue lacks it."""
         return self.sentences.get(text, text)
+
+    def told(self, text: str) -> Text:
+        """Return what a check says in this language; as it is where the catalogue lacks one of its sentences."""
+        if self.language == "en":
+            return Text(text, "en")
+        found = self.sentences.get(text) or _phrases(self.language).told(text)
+        return Text(text, "en") if found is None else Text(found, self.language)
 
     def limit(self, text: str) -> str:
         """Return a limit in this language; those of one check begin with its title."""
@@ -77,8 +93,24 @@ class Words:
         return self("span", low=self.value(low, unit), high=self.value(high, unit))
 
     def _written(self, text: str) -> str:
-        table = {",": _THOUSANDS[self.language], ".": _DECIMAL[self.language], "-": "\u2212"}
-        return "".join(table.get(c, c) for c in text)
+        return _digits(self.language, text)
+
+
+def _digits(language: str, text: str) -> str:
+    """Return a number, written with point and comma, as a language writes it."""
+    table = {",": _THOUSANDS[language], ".": _DECIMAL[language], "-": "\u2212"}
+    return "".join(table.get(c, c) for c in text)
+
+
+@cache
+def _phrases(language: str) -> Phrases:
+    held = json.loads(_locale(f"{language}.phrases.json"))
+    known = dict(words_of(language).sentences) | held["constants"]
+    return Phrases(known, [tuple(pair) for pair in held["patterns"]], partial(_digits, language))
+
+
+def _locale(name: str) -> str:
+    return (resources("xai.reports") / "locale" / name).read_text(encoding="utf-8")
 
 
 @cache
@@ -90,8 +122,7 @@ def words_of(language: str) -> Words:
     """
     if language not in LANGUAGES:
         raise NameLookupError("language", language, LANGUAGES)
-    text = (resources("xai.reports") / "locale" / f"{language}.json").read_text(encoding="utf-8")
-    held = json.loads(text)
+    held = json.loads(_locale(f"{language}.json"))
     return Words(language, held["messages"], held["sentences"])
 
 
