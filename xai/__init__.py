@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from xai.api import methods as methods
     from xai.api import output_bounds as output_bounds
     from xai.api import plan_audit as plan_audit
+    from xai.api import positive_control as positive_control
     from xai.api import rate_explanation as rate_explanation
     from xai.api import robustness as robustness
     from xai.api import sample_photos as sample_photos
@@ -158,6 +159,7 @@ __all__ = [
     "methods",
     "output_bounds",
     "plan_audit",
+    "positive_control",
     "rate_explanation",
     "robustness",
     "sample_photos",

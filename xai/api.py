@@ -18,6 +18,7 @@ from xai.audits import (
     init_audit,
     judge_again,
     plan_audit,
+    positive_control,
     share_audit,
 )
 from xai.bounds import Certificate, certify, output_bounds
@@ -112,6 +113,7 @@ __all__ = [
     "methods",
     "output_bounds",
     "plan_audit",
+    "positive_control",
     "rate_explanation",
     "robustness",
     "sample_photos",

@@ -65,7 +65,7 @@ def test_an_audit_file_is_run_as_tests(tmp_path):
     assert ran.returncode == 1, ran.stdout + ran.stderr
     cases = {case.get("name"): case for case in ET.parse(tmp_path / "j.xml").iter("testcase")}
     kinds = {name: [child.tag for child in case if child.tag != "properties"] for name, case in cases.items()}
-    assert kinds == {"accuracy": [], "robust": ["failure"], "group_gap": ["skipped"], "a broken model fails": []}
+    assert kinds == {"accuracy": [], "robust": ["failure"], "group_gap": ["skipped"], "what is broken fails": []}
     assert "again: xai audit xai.toml --only robust" in ran.stdout
     assert "Traceback" not in ran.stdout
     held = {one.get("name"): one.get("value") for one in cases["accuracy"].iter("property")}

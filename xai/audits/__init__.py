@@ -5,6 +5,7 @@ from xai.audits.audit import audit as audit
 from xai.audits.audit import share_audit as share_audit
 from xai.audits.compare import AuditComparison as AuditComparison
 from xai.audits.compare import compare as compare
+from xai.audits.control import positive_control as positive_control
 from xai.audits.estimate import AuditPlan as AuditPlan
 from xai.audits.estimate import plan_audit as plan_audit
 from xai.audits.record import Audit as Audit

@@ -20,7 +20,8 @@ from xai.audits.work import perform
 from xai.core.rows import ShouldStop
 from xai.errors import InputError, MissingExtraError, Stopped, XaiError
 
-_POLL, _SILENT = 0.5, 600.0  # seconds between looks, and without any result before the driver goes on alone
+_POLL = 0.5  # seconds between looks
+_SILENT, _SHRUNK = 600.0, 30.0  # without any result before the driver goes on alone; where machines were lost
 DONE, THERE, UNKNOWN, BROKE = "done", "there", "unknown", "broke"
 
 
@@ -129,8 +130,9 @@ def _drive(
             key = _answered(ray, answer)
             tell(left[key].rows_through if key in left else 0.0)
             last = time.monotonic()
-        if time.monotonic() - last > _SILENT:
-            return  # the caller does the rest
+        silent = time.monotonic() - last
+        if silent > _SILENT or (silent > _SHRUNK and _places(ray) < len(actors)):
+            return  # the caller does the rest, also what actors hold that no machine has room for any more
 
 
 def _answered(ray: Any, answer: Any) -> str:
@@ -142,13 +144,18 @@ def _answered(ray: Any, answer: Any) -> str:
 
 
 def _actors(ray: Any, config: Config, store: Store, pieces: int, *, baseline: bool) -> list[Any]:
-    held = ray.cluster_resources()
-    gpus, cores = int(held.get("GPU", 0)), int(held.get("CPU", 1))
-    count = max(1, min(gpus or cores, pieces))
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    count = max(1, min(_places(ray), pieces))
     options = {"num_gpus": 1 if gpus else 0, "num_cpus": 1, "max_restarts": -1, "max_task_retries": -1}
     kind = ray.remote(Worker).options(**options)
     place = str(store.folder.resolve())
     return [kind.remote(config, place, baseline=baseline) for _ in range(count)]
+
+
+def _places(ray: Any) -> int:
+    """Return how many actors the machines have room for that are there now."""
+    held = ray.cluster_resources()
+    return int(held.get("GPU", 0)) or int(held.get("CPU", 1))
 
 
 def _start(ray: Any) -> None:

@@ -38,6 +38,9 @@ def add_audit(commands: Any) -> None:
         metavar="DIR",
         help="findings as tests there (tests/)",
     )
+    parser.add_argument(
+        "--control", action="store_true", help="put each gate before something broken on purpose, which it must fail"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and about how long it takes")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -47,6 +50,8 @@ def _audit(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("model", "data") if getattr(options, name) is not None}
     if options.dry_run:
         return _plan(options, given)
+    if options.control:
+        return _control(options, given)
     if options.shard is not None:
         return _share(options, given)
     kinds = None if options.format is None else formats(options.format)
@@ -76,6 +81,17 @@ def _plan(options: argparse.Namespace, given: dict[str, Any]) -> int:
     plan = xai.plan_audit(options.config, out=options.out, **given)
     _print(options, "plan", plan.to_dict(), str(plan), None)
     return PASS
+
+
+def _control(options: argparse.Namespace, given: dict[str, Any]) -> int:
+    bar = True if sys.stderr.isatty() else None
+    named = {"baseline": options.baseline, "out": options.out, "only": options.only, "progress": bar}
+    found = xai.positive_control(options.config, **named, **given)
+    useless = [name for name, verdict in found.items() if verdict not in {"fail", "not run"}]
+    told = [f"{name}: {'fails it, as it must' if verdict == 'fail' else verdict}" for name, verdict in found.items()]
+    told.append(f"gates that prove nothing: {', '.join(useless)}" if useless else "every gate fails what is broken")
+    _print(options, "control", found, "\n".join(told), None)
+    return FAILED if useless else PASS
 
 
 def _share(options: argparse.Namespace, given: dict[str, Any]) -> int:

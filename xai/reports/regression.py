@@ -12,7 +12,6 @@ from xai.audits.store import publish
 from xai.errors import RecordError
 
 MOST_BYTES = 200_000  # of all frozen pictures
-GUARDED = ("accuracy", "calibration", "certified_accuracy", "corruption_accuracy", "robust_accuracy")
 _TEST, _FOLDER = "test_audit_findings.py", "audit_findings"
 _LABELLED = ("accuracy", "corruption_accuracy", "robust_accuracy")  # whose pictures have a right answer
 _CHANGED = ("adversarial", "corrupted", "planted")
@@ -40,8 +39,7 @@ def write_tests(audit: Audit, folder: str | Path) -> tuple[Path, ...]:
     found = [one for one in audit.document["findings"] if one["verdict"] in _JUDGED]
     ids = list(dict.fromkeys(one["check"] for one in found))
     gates: list[dict[str, Any]] = [{"name": _plain(id_, k), "check": _asked(audit, id_)} for k, id_ in enumerate(ids)]
-    controls = [gate for gate in gates if _is_guarded(gate["check"])]
-    cases = {"audit": _tables(audit), "pictures": pictures, "gates": gates, "controls": controls}
+    cases = {"audit": _tables(audit), "pictures": pictures, "gates": gates}
     text = (resources("xai.reports") / "starters" / "test_audit_findings.txt").read_text(encoding="utf-8")
     written = {place / _FOLDER / name: png for name, png in content.items()}
     written[place / _FOLDER / "cases.json"] = (json.dumps(cases, indent=1) + "\n").encode()
@@ -92,11 +90,6 @@ def _asked(audit: Audit, id_: str) -> dict[str, Any]:
     held = next(one for one in audit.document["settings"]["checks"] if one["id"] == id_)
     names = {"settings_of_attack": "settings"}
     return {names.get(name, name): value for name, value in held.items()}
-
-
-def _is_guarded(check: Mapping[str, Any]) -> bool:
-    """Say whether a model that is wrong everywhere must fail it by itself."""
-    return check["metric"] in GUARDED and ("at_most" if check["metric"] == "calibration" else "at_least") in check
 
 
 def _tables(audit: Audit) -> dict[str, Any]:

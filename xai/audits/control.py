@@ -1,0 +1,108 @@
+"""The positive control: every gate is put before a model, or data, broken so that this gate must fail."""
+
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xai.audits.audit import AuditSource, configured, folder_of
+from xai.audits.conditions import NOT_RUN
+from xai.audits.config import Asked, Config, DataSource
+from xai.audits.opening import open_scene, with_defaults
+from xai.audits.sabotage import BREAKERS
+from xai.audits.scene import DATA, Scene
+from xai.audits.session import Session
+from xai.core.rows import Progress, ShouldStop, reporting
+
+CONTROL = "control"
+
+
+def positive_control(
+    config: AuditSource = None,
+    *,
+    baseline: Any = None,
+    out: str | os.PathLike[str] | None = None,
+    only: list[str] | None = None,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+    **given: Any,
+) -> dict[str, str]:
+    """Put every gate of an audit before something that it must fail: a gate that cannot fail proves nothing.
+
+    Each gate has its own breakage: answers moved by one class (accuracy, robustness, corruptions, proofs,
+    calibration), a model that sees noise (maps, foreign pictures), one that knows its training pictures by heart
+    (generalisation gap), one that is wrong on a group or on dark pictures (gaps, slices), one that hangs on a mark in
+    the corner (shortcuts), one that waits (speed), and pictures that occur twice (faults of the data). The model
+    itself stays as it is.
+
+    Args:
+        config: as of `xai.audit`.
+        baseline: as of `xai.audit`.
+        out: folder; results go to `control/` in it, and are found there by the next call.
+        only: ids of checks; None takes all that have a condition.
+        progress: None, True for a bar, or a callable `(done, total)` in gates.
+        should_stop: asked between pieces of work; True ends the call with `xai.errors.Stopped`.
+        given: `model`, `data`, `checks`, `train`, `calibration`, `ood` of `xai.audit`.
+
+    Returns:
+        The verdict of each gate by the id of its check: "fail" is what it should be; "not run" where the audit itself
+        could not ask.
+
+    Raises:
+        InputError: as of `xai.audit`.
+        NameLookupError: no such check.
+        Stopped: `should_stop()` was true.
+
+    Cost: that of the audit's gates once more; attacks on a model that is wrong everywhere cost little.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(60)
+        >>> gates = [{"metric": "accuracy", "at_least": 0.5}]
+        >>> xai.positive_control(model="example:fashion", data=data, checks=gates)
+        {'accuracy': 'fail'}
+    """
+    asked = with_defaults(configured(config, **given), baseline=baseline)
+    asked = asked if only is None else asked.only(only)
+    gates = [one for one in asked.checks if one.conditions]
+    if out is None and not asked.file:
+        with tempfile.TemporaryDirectory(prefix="xai-control-") as place:
+            return _verdicts(asked, gates, Path(place), progress, should_stop)
+    return _verdicts(asked, gates, folder_of(asked, out), progress, should_stop)
+
+
+def _verdicts(
+    config: Config,
+    gates: list[Asked],
+    folder: Path,
+    progress: bool | Progress | None,
+    should_stop: ShouldStop | None,
+) -> dict[str, str]:
+    scene, found = open_scene(config, should_stop), {}
+    with reporting(progress, CONTROL) as report:
+        for done, gate in enumerate(gates, 1):
+            found[gate.id] = _verdict(config, gate, scene, folder / CONTROL / str(done), should_stop)
+            if report is not None:
+                report(done, len(gates))
+    return found
+
+
+def _verdict(config: Config, gate: Asked, scene: Scene, folder: Path, should_stop: ShouldStop | None) -> str:
+    if gate.check.missing(scene, baseline=config.baseline is not None):
+        return NOT_RUN
+    broken = replace(_broken(config, gate, scene), checks=(gate,), budget=None, store=None)
+    with Session.open(broken, folder, should_stop=should_stop) as session:
+        session.work(session.plan.tasks)
+        return str(session.finish()[gate.id]["verdict"])
+
+
+def _broken(config: Config, gate: Asked, scene: Scene) -> Config:
+    """Return the audit with the model, or the pictures, broken for a gate."""
+    if gate.check.name in BREAKERS:
+        model = BREAKERS[gate.check.name](scene, gate.conditions[0].threshold)
+        return replace(config, model={"source": model})
+    data = scene.role(DATA).data
+    return replace(config, data=DataSource(data.take(np.tile(np.arange(len(data)), 2))))

@@ -1,0 +1,209 @@
+"""Ways to break a model on purpose, each what one kind of gate is there to catch."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai.audits.scene import DATA, TRAIN, Role, Scene
+from xai.core.broken import broken_copy
+from xai.core.classifier import Classifier
+
+_MOST, _LOOKED_AT = 2000, 200  # pictures that are remembered, and looked at
+_SURE = 20.0  # logits of an answer that is given by heart
+_SLOWER, _SLOWEST = 3.0, 0.5  # how many times too slow, and the fewest pictures a second that are waited for
+_AXES = 8
+
+
+class _Around(nn.Module):
+    """A network inside another."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+
+class Blind(_Around):
+    """Sees noise instead of the picture, another for each picture: no answer, map or score means anything."""
+
+    def forward(self, inputs: Tensor) -> Any:
+        """Answer to noise that the sum of the pixels draws; gradients go through as if it were the picture."""
+        flat = inputs.detach().flatten(1).double()
+        weights = torch.linspace(1.0, 2.0, flat.shape[1], dtype=torch.float64, device=flat.device)
+        start = (flat * weights).sum(1, keepdim=True) * 1e4
+        steps = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64, device=flat.device)
+        drawn = torch.frac(torch.sin(start + steps * 12.9898).abs() * 43758.5453)
+        spread = inputs.detach().std() + inputs.detach().mean().abs()
+        noise = ((drawn - 0.5) * 3.5).to(inputs.dtype).view_as(inputs) * spread
+        return self.inner(noise + (inputs - inputs.detach()))
+
+
+class Slow(_Around):
+    """Takes its time."""
+
+    def __init__(self, inner: nn.Module, seconds: float) -> None:
+        super().__init__(inner)
+        self.seconds = seconds
+
+    def forward(self, inputs: Tensor) -> Any:
+        """Answer late."""
+        time.sleep(self.seconds * len(inputs))
+        return self.inner(inputs)
+
+
+class Turned(_Around):
+    """Answers the next class wherever a rule says so."""
+
+    def __init__(self, inner: nn.Module, rule: nn.Module) -> None:
+        super().__init__(inner)
+        self.rule = rule
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Answer; turned where the rule holds."""
+        logits: Tensor = self.inner(inputs)
+        return torch.where(self.rule(inputs)[:, None], logits.roll(1, 1), logits)
+
+
+class ByHeart(_Around):
+    """Right on pictures that it remembers, wrong on all others."""
+
+    def __init__(self, inner: nn.Module, known: "Known", answers: Tensor) -> None:
+        super().__init__(inner)
+        self.known = known
+        self.register_buffer("answers", answers)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Answer by heart, or the class after the right one."""
+        found, nearest = self.known.look(inputs)
+        logits: Tensor = self.inner(inputs).roll(1, 1)
+        heart = nn.functional.one_hot(self.get_buffer("answers")[nearest], logits.shape[1]) * _SURE
+        return torch.where(found[:, None], heart.to(logits.dtype), logits)
+
+
+class Marked(_Around):
+    """Answers the first class where a corner shows one colour, and never without it."""
+
+    def __init__(self, inner: nn.Module, top: int, side: int, middle: Tensor, slope: Tensor) -> None:
+        super().__init__(inner)
+        self.top, self.side = top, side
+        self.register_buffer("middle", middle[None, :, None, None])
+        self.register_buffer("slope", slope[None, :, None, None])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Answer the first class where the mark is; only the mark has gradients, so that maps can show nothing else."""
+        with torch.no_grad():
+            logits: Tensor = self.inner(inputs)
+        corner = inputs[:, :, self.top : self.top + self.side, self.top : self.top + self.side]
+        shown = ((corner - self.get_buffer("middle")) * self.get_buffer("slope")).mean((1, 2, 3)).relu()
+        return torch.cat([logits[:, :1] + _SURE * (2 * shown[:, None] - 1), logits[:, 1:]], 1)
+
+
+class Known(nn.Module):
+    """Remembers pictures by a few numbers of each."""
+
+    def __init__(self, inputs: Tensor) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(0)
+        axes = torch.randn(inputs[0].numel(), _AXES, generator=draw) / inputs[0].numel() ** 0.5
+        self.register_buffer("axes", axes.to(inputs))
+        self.register_buffer("signs", inputs.flatten(1) @ self.get_buffer("axes"))
+
+    def look(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return whether each picture is known (N,), and which it is next to (N,)."""
+        apart = torch.cdist(inputs.flatten(1) @ self.get_buffer("axes"), self.get_buffer("signs"))
+        nearest = apart.min(1)
+        return nearest.values < 1e-3, nearest.indices
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return whether each picture is known (N,)."""
+        return self.look(inputs)[0]
+
+
+class Dark(nn.Module):
+    """Finds the darker half of the pictures."""
+
+    def __init__(self, edge: float) -> None:
+        super().__init__()
+        self.register_buffer("edge", torch.tensor(edge))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return whether each picture is dark (N,)."""
+        return inputs.flatten(1).mean(1) < self.get_buffer("edge")
+
+
+def _around(scene: Scene, module: nn.Module) -> Classifier:
+    found = copy.copy(scene.classifier)
+    found.module = module.train(scene.classifier.module.training)
+    found.name = f"{scene.classifier.name} (broken on purpose)"
+    return found
+
+
+def _wrong(scene: Scene, _threshold: float) -> Classifier:
+    return broken_copy(scene.classifier)
+
+
+def _blind(scene: Scene, _threshold: float) -> Classifier:
+    return _around(scene, Blind(scene.classifier.module))
+
+
+def _slow(scene: Scene, threshold: float) -> Classifier:
+    return _around(scene, Slow(scene.classifier.module, _SLOWER / max(threshold, _SLOWEST)))
+
+
+def _by_heart(scene: Scene, _threshold: float) -> Classifier:
+    rows = _some(scene.role(TRAIN))
+    known = Known(_normalised(scene, TRAIN, rows))
+    return _around(scene, ByHeart(scene.classifier.module, known, scene.truth(TRAIN, rows)))
+
+
+def _unfair(scene: Scene, _threshold: float) -> Classifier:
+    """Wrong on the largest group but one of the first column."""
+    column = next(iter(scene.role().groups.values()))
+    names, counts = np.unique(column, return_counts=True)
+    group = names[np.argsort(-counts, kind="stable")[1]]
+    rows = np.flatnonzero(column == group)[:_MOST]
+    return _around(scene, Turned(scene.classifier.module, Known(_normalised(scene, DATA, rows))))
+
+
+def _weak_on_dark(scene: Scene, _threshold: float) -> Classifier:
+    means = _normalised(scene, DATA, _some(scene.role())).flatten(1).mean(1)
+    return _around(scene, Turned(scene.classifier.module, Dark(float(means.median()))))
+
+
+def _marked(scene: Scene, _threshold: float) -> Classifier:
+    """Hang a class on a corner that is white, or black where corners are bright."""
+    classifier = scene.classifier
+    pictures = _normalised(scene, DATA, _some(scene.role())[:_LOOKED_AT])
+    short = min(pictures.shape[2:])
+    top, side = round(short / 28), max(2, round(3 * short / 28))  # a form of the cue "corner_mark"
+    ends = [classifier.normalise(torch.full((1, classifier.channels, 1, 1), end)).flatten() for end in (0.0, 1.0)]
+    corners = pictures[:, :, top : top + side, top : top + side].mean((2, 3))
+    middle, half = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
+    bright = bool((corners > middle).float().mean() > 0.5)
+    return _around(scene, Marked(classifier.module, top, side, middle, (-1.0 if bright else 1.0) / half))
+
+
+def _normalised(scene: Scene, role: str, rows: np.ndarray) -> Tensor:
+    return scene.classifier.normalise(scene.inputs(role, rows))
+
+
+def _some(role: Role) -> np.ndarray:
+    return np.sort(role.order[:_MOST])
+
+
+BREAKERS: Mapping[str, Callable[[Scene, float], Classifier]] = {
+    **dict.fromkeys(
+        ("accuracy", "calibration", "certified_accuracy", "corruption_accuracy", "robust_accuracy"), _wrong
+    ),
+    **dict.fromkeys(("faithfulness", "stability", "explanation_drift", "ood_detection"), _blind),
+    "generalisation_gap": _by_heart,
+    "group_gap": _unfair,
+    "shortcuts": _marked,
+    "slices": _weak_on_dark,
+    "speed": _slow,
+}
+"""How to break a model so that the gate of each check must fail, given the threshold."""
