@@ -3,8 +3,10 @@
 import re
 import sys
 import zlib
+from collections import Counter
 
 import pytest
+from report_cases import HOSTILE, hostile
 
 from xai.errors import ContractError, MissingExtraError
 from xai.reports import write_report
@@ -44,6 +46,31 @@ def test_it_is_tagged_and_every_picture_has_a_text(audited, tmp_path, language):
     assert held.count(b"/Alt ") >= figures
     assert b"/JavaScript" not in held
     assert len(held) < 5_000_000
+
+
+ACTIONS = (b"/JavaScript", b"/JS", b"/URI", b"/Launch", b"/SubmitForm", b"/GoToR", b"/EmbeddedFile")
+KINDS = (b"Figure", b"H1", b"H2", b"H3", b"Link", b"Form")
+
+
+def made_of(content):
+    """Return the kinds of structure, and whatever a reader could be made to do; heads of tables repeat on each page."""
+    held = inside(content)
+    kinds = Counter(re.findall(rb"/S /([A-Za-z0-9]+)", held))
+    return {kind: kinds[kind] for kind in KINDS}, {word for word in ACTIONS if word in held}
+
+
+@pytest.fixture(scope="module")
+def plain(audited, tmp_path_factory):
+    weasyprint()
+    path = tmp_path_factory.mktemp("plain") / "r.pdf"
+    return made_of(write_report(hostile(audited, "word"), path, pictures=6).read_bytes())[0]
+
+
+@pytest.mark.parametrize("name", [HOSTILE[1], *(pytest.param(name, marks=pytest.mark.slow) for name in HOSTILE)])
+def test_a_name_adds_nothing_to_the_paper(audited, tmp_path, plain, name):
+    found, actions = made_of(write_report(hostile(audited, name), tmp_path / "bad.pdf", pictures=6).read_bytes())
+    assert actions == set()
+    assert found == plain
 
 
 def test_a_picture_without_a_text_is_refused():
