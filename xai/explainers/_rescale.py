@@ -170,7 +170,8 @@ def _pooled(
         moved = flat.gather(-1, index).view_as(places)
         step = moved.detach() - start.flatten(-dims).gather(-1, index).view_as(places)
         far = step.abs() > _near(moved.detach(), moved.detach() - step)
-        multiplier = torch.where(far, part / torch.where(far, step, 1), (places == mine) / (1.0 + (mine == theirs)))
+        shared = ((places == mine) / (1.0 + (mine == theirs))).to(part.dtype)  # a network may compute in half precision
+        multiplier = torch.where(far, part / torch.where(far, step, 1), shared)
         total = total + multiplier * (moved - moved.detach())
     return total
 
