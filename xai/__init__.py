@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xai.api import Calibration as Calibration
     from xai.api import Certificate as Certificate
     from xai.api import Check as Check
+    from xai.api import CheckInfo as CheckInfo
     from xai.api import Classifier as Classifier
     from xai.api import ConformalPredictor as ConformalPredictor
     from xai.api import CorruptionResult as CorruptionResult
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from xai.api import agreement as agreement
     from xai.api import attack as attack
     from xai.api import audit as audit
+    from xai.api import audit_checks as audit_checks
     from xai.api import bias as bias
     from xai.api import bias_of_predictions as bias_of_predictions
     from xai.api import broken_copy as broken_copy
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from xai.api import fit_ood as fit_ood
     from xai.api import init_audit as init_audit
     from xai.api import judge_again as judge_again
+    from xai.api import known_networks as known_networks
     from xai.api import layers as layers
     from xai.api import load as load
     from xai.api import load_data as load_data
@@ -82,7 +85,9 @@ if TYPE_CHECKING:
     from xai.api import share_audit as share_audit
     from xai.api import shortcuts as shortcuts
     from xai.api import slices as slices
+    from xai.api import translate as translate
     from xai.api import treatment as treatment
+    from xai.api import untrained as untrained
     from xai.api import write_tests as write_tests
     from xai.errors import ContractError as ContractError
     from xai.errors import InputError as InputError
@@ -101,6 +106,7 @@ __all__ = [
     "Calibration",
     "Certificate",
     "Check",
+    "CheckInfo",
     "Classifier",
     "ConformalPredictor",
     "ContractError",
@@ -132,6 +138,7 @@ __all__ = [
     "agreement",
     "attack",
     "audit",
+    "audit_checks",
     "bias",
     "bias_of_predictions",
     "broken_copy",
@@ -152,6 +159,7 @@ __all__ = [
     "fit_ood",
     "init_audit",
     "judge_again",
+    "known_networks",
     "layers",
     "load",
     "load_data",
@@ -166,7 +174,9 @@ __all__ = [
     "share_audit",
     "shortcuts",
     "slices",
+    "translate",
     "treatment",
+    "untrained",
     "write_tests",
 ]
 

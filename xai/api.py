@@ -12,8 +12,10 @@ from xai.audits import (
     Audit,
     AuditComparison,
     AuditPlan,
+    CheckInfo,
     Finding,
     audit,
+    audit_checks,
     compare,
     init_audit,
     judge_again,
@@ -44,10 +46,10 @@ from xai.explainers import EXPLAINERS
 from xai.fairness import BiasResult, DataFaults, SliceResult, bias, bias_of_predictions, data_faults, slices
 from xai.handling import treatment
 from xai.listing import MethodInfo, methods
-from xai.models import ModelInfo, catalogue, load
+from xai.models import ModelInfo, catalogue, known_networks, load, untrained
 from xai.outliers import Judgement, OODAttack, OODComparison, OODDetector, compare_ood, fit_ood
 from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, rate_explanation
-from xai.reports import write_report, write_tests
+from xai.reports import translate, write_report, write_tests
 
 __all__ = [
     "Agreement",
@@ -59,6 +61,7 @@ __all__ = [
     "Calibration",
     "Certificate",
     "Check",
+    "CheckInfo",
     "Classifier",
     "ConformalPredictor",
     "CorruptionResult",
@@ -86,6 +89,7 @@ __all__ = [
     "agreement",
     "attack",
     "audit",
+    "audit_checks",
     "bias",
     "bias_of_predictions",
     "broken_copy",
@@ -106,6 +110,7 @@ __all__ = [
     "fit_ood",
     "init_audit",
     "judge_again",
+    "known_networks",
     "layers",
     "load",
     "load_data",
@@ -120,7 +125,9 @@ __all__ = [
     "share_audit",
     "shortcuts",
     "slices",
+    "translate",
     "treatment",
+    "untrained",
     "write_tests",
 ]
 

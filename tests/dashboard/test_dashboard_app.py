@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import skimage.data
 from pages import FASHION, bars, shirt
+from pages import opened as page_of
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -17,15 +18,11 @@ import xai
 from xai.dashboard.work import load_model
 
 APP = Path(__file__).parents[2] / "app.py"
+START = "What does the network look at, what fools it, whom does it fail?"
 
 
 def opened(**parameters):
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    for name, value in parameters.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+    return page_of("explain", **parameters)
 
 
 def uploaded(app, name, content):
@@ -387,12 +384,14 @@ def test_a_missing_package_gives_a_sentence(monkeypatch):
     assert not app.get("bidi_component")
 
 
-@pytest.mark.parametrize("page", ["stress", "robustness", "ood", "bias"])
+@pytest.mark.parametrize("page", ["explain", "stress", "robustness", "ood", "bias"])
 def test_the_other_pages_are_reached_from_the_first_and_keep_its_network(page):
-    app = opened(model=FASHION)
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    app.query_params["model"] = FASHION
+    app.run()
     app.switch_page(f"xai/dashboard/app_pages/{page}.py").run()
     assert not app.exception
-    assert app.header[0].value != "Why this answer?"
+    assert app.header[0].value != START
     assert app.selectbox(key="model").value == FASHION
     app.selectbox(key="model").select("example:fashion-robust").run()
     assert app.selectbox(key="model").value == "example:fashion-robust"

@@ -40,7 +40,7 @@ def digits(value):
 def test_upload_explain_hover_looks_and_downloads(page, address, photo, wanted, tmp_path):
     sent = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
-    page.goto(f"{address}/?photo=chelsea")
+    page.goto(f"{address}/explain?photo=chelsea")
     canvas_of(page)
     assert "espresso" not in page.locator(".viewer .title").first.inner_text()
     canvas = upload(page, photo)
@@ -118,7 +118,7 @@ def choose_method(page, title):
 
 
 def test_two_methods_beside_each_other_and_a_rating(page, address):
-    page.goto(f"{address}/?model=example:fashion")
+    page.goto(f"{address}/explain?model=example:fashion")
     canvas_of(page)
     choose_method(page, "Occlusion")
     page.locator(".viewer .title", has_text="Disagreement for T-shirt/top").wait_for()
@@ -149,7 +149,7 @@ def test_two_methods_beside_each_other_and_a_rating(page, address):
 
 
 def test_long_work_can_be_stopped_and_run_again(page, address):
-    page.goto(f"{address}/?photo=coffee&method=gradcam,scorecam")
+    page.goto(f"{address}/explain?photo=coffee&method=gradcam,scorecam")
     canvas_of(page)
     for _ in range(2):
         page.get_by_text(re.compile(r"^Score-CAM · [1-9][.\d]* %$")).wait_for()
@@ -161,7 +161,7 @@ def test_long_work_can_be_stopped_and_run_again(page, address):
 
 
 def test_keyboard_zoom_and_pan(page, address):
-    page.goto(f"{address}/?model=example:fashion")
+    page.goto(f"{address}/explain?model=example:fashion")
     canvas = canvas_of(page)
     assert canvas.get_attribute("aria-label").startswith("Grad-CAM for T-shirt/top: half of the map's mass lies in ")
     canvas.focus()
@@ -191,7 +191,7 @@ def test_keyboard_zoom_and_pan(page, address):
 
 
 def test_looks_survive_another_class(page, address):
-    page.goto(f"{address}/?model=example:fashion")
+    page.goto(f"{address}/explain?model=example:fashion")
     canvas_of(page)
     slide(page, "opacity", "40")
     page.locator(".viewer .in").click()
@@ -209,7 +209,7 @@ def test_it_fits_a_phone(browser, address, scheme):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True)
     page = context.new_page()
     page.set_default_timeout(WAIT)
-    page.goto(f"{address}/?model=example:fashion")
+    page.goto(f"{address}/explain?model=example:fashion")
     canvas = canvas_of(page)
     box = canvas.bounding_box()
     assert box["x"] >= 0

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 def go(page, address, name, question="What changes", model="example:fashion"):
     """Open a page by the menu, with an example network."""
-    page.goto(f"{address}/?model={model}")
+    page.goto(f"{address}/explain?model={model}")
     canvas_of(page)
     page.get_by_role("link", name=name).click()
     page.get_by_text(question, exact=True).wait_for()

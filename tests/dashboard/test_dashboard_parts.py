@@ -89,7 +89,7 @@ def test_preprocessing_is_said_in_words():
 
 def test_the_code_makes_the_picture(tmp_path):
     code = "xai.load_data('example:fashion-test').images[0]"
-    text = code_for("example:fashion", code, [call_for("gradcam", "Bag", 0, {"layer": "features.2"})])
+    text = code_for("xai.load('example:fashion')", code, [call_for("gradcam", "Bag", 0, {"layer": "features.2"})])
     found = os.environ | {"PYTHONPATH": str(Path(xai.__file__).parents[1])}
     subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=found, check=True, timeout=60)
     with Image.open(tmp_path / "explanation.png") as picture:
@@ -99,7 +99,7 @@ def test_the_code_makes_the_picture(tmp_path):
 def test_the_code_of_several_methods_makes_one_picture(tmp_path):
     extras = {"versus": "Coat", "score": "probability"}
     calls = [call_for(method, ["Bag", "Shirt"], 0, extras) for method in ("gradcam", "occlusion")]
-    text = code_for("example:fashion", "xai.load_data('example:fashion-test').images[0]", calls)
+    text = code_for("xai.load('example:fashion')", "xai.load_data('example:fashion-test').images[0]", calls)
     found = os.environ | {"PYTHONPATH": str(Path(xai.__file__).parents[1])}
     subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=found, check=True, timeout=60, capture_output=True)
     with Image.open(tmp_path / "side_by_side.png") as picture:
@@ -107,7 +107,7 @@ def test_the_code_of_several_methods_makes_one_picture(tmp_path):
 
 
 def test_names_in_the_code_stay_strings():
-    text = code_for("m", repr("'); import os; ('"), [call_for("gradcam", "it's", 3, {})])
+    text = code_for("xai.load('m')", repr("'); import os; ('"), [call_for("gradcam", "it's", 3, {})])
     assert (
         """image = "'); import os; ('"\ne = xai.explain(clf, image, method='gradcam', target="it's", seed=3)\n"""
         in text
@@ -218,7 +218,7 @@ def test_the_server_is_started_safely():
         "--server.enableCORS=true",
         "--server.enableXsrfProtection=true",
         "--server.enableStaticServing=false",
-        "--server.maxUploadSize=20",
+        "--server.maxUploadSize=200",
         "--server.fileWatcherType=none",
         "--browser.gatherUsageStats=false",
         "--client.showErrorDetails=none",

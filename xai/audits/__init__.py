@@ -8,6 +8,8 @@ from xai.audits.compare import compare as compare
 from xai.audits.control import positive_control as positive_control
 from xai.audits.estimate import AuditPlan as AuditPlan
 from xai.audits.estimate import plan_audit as plan_audit
+from xai.audits.offer import CheckInfo as CheckInfo
+from xai.audits.offer import audit_checks as audit_checks
 from xai.audits.record import Audit as Audit
 from xai.audits.record import Finding as Finding
 from xai.audits.starter import init_audit as init_audit

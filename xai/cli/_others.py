@@ -34,6 +34,10 @@ def add_dashboard(commands: Any) -> None:
     parser.add_argument("--port", type=int)
     parser.add_argument("--model", help="a model to offer first, such as weights.safetensors")
     parser.add_argument("--data", help="a data set to offer first, such as a folder with one folder per class")
+    parser.add_argument(
+        "--arch", action="append", default=[], help="PACKAGE.MODULE:FACTORY that uploads may be loaded into"
+    )
+    parser.add_argument("--audits", help="folder of audits, in place of audits/")
 
 
 def _dashboard(options: argparse.Namespace) -> int:
@@ -41,4 +45,6 @@ def _dashboard(options: argparse.Namespace) -> int:
     command += ["--port", str(options.port)] if options.port else []
     command += ["--model", options.model] if options.model else []
     command += ["--data", options.data] if options.data else []
+    command += [part for arch in options.arch for part in ("--arch", arch)]
+    command += ["--audits", options.audits] if options.audits else []
     return subprocess.run(command, check=False).returncode

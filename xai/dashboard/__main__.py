@@ -14,11 +14,26 @@ def main() -> int:
     parser.add_argument("--port", type=int)
     parser.add_argument("--model", help="a model to offer first, such as torchvision:resnet50")
     parser.add_argument("--data", help="a data set to offer first, such as a folder with one folder per class")
+    parser.add_argument(
+        "--arch",
+        action="append",
+        default=[],
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="a network of yours that uploaded weights may be loaded into; may be given several times",
+    )
+    parser.add_argument("--audits", help="folder of audits, in place of audits/")
     parser.add_argument("--public", action="store_true", help="listen on all interfaces (not possible yet)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the server ends, too
     try:
-        return launch(options.port, options.model, options.data, public=options.public)
+        return launch(
+            options.port,
+            options.model,
+            options.data,
+            arch=options.arch,
+            audits=options.audits,
+            public=options.public,
+        )
     except xai.XaiError as error:
         sys.stderr.write(f"xai: {error}\n")
         return 2

@@ -8,8 +8,12 @@ from typing import Any
 import streamlit as st
 
 import xai
+from xai.dashboard.choices import remember, take_over
 from xai.dashboard.jobs import desk, result_of
+from xai.dashboard.language import t
 from xai.dashboard.pictures import Picture, from_file, from_path, garments
+from xai.dashboard.sets import offered as offered_data
+from xai.dashboard.uploads import DATA, MODEL
 from xai.dashboard.words import cost, describe_method, percent, safe
 from xai.dashboard.work import Model, load_model, model_names, predicted, sentences, to_try
 
@@ -18,7 +22,7 @@ MEGABYTES = 20
 MOST_CLASSES, MOST_METHODS = 3, 6  # so that the maps of all fit on a page, and through the wire
 _SCORES = {"logit": "logit", "probability": "probability", "margin": "margin over the next class"}
 _ACROSS = 3
-_KEPT = "kept model"
+_UNLOADED = "unloaded"
 
 
 def choose_case() -> tuple[Model, Picture, xai.Prediction]:
@@ -48,16 +52,29 @@ def show_bars(top: Sequence[tuple[str, float]]) -> None:
 
 def choose_model() -> Model:
     """Let the user choose a model, and load it."""
-    name = st.selectbox("Network", model_names(), key="model", bind="query-params")
-    st.session_state[_KEPT] = name
-    with sentences(), st.spinner("Loading the network …"):
+    name = st.selectbox(t("Network"), model_names(), key="model", bind="query-params")
+    remember(MODEL, name)
+    if st.session_state.get(_UNLOADED) == name:
+        st.info(t("The network is unloaded."), icon=":material/eject:")
+        st.button(t("Load it again"), key="load_again", on_click=unload, args=(None,), icon=":material/play_arrow:")
+        st.stop()
+    st.session_state.pop(_UNLOADED, None)
+    with sentences(), st.spinner(t("Loading the network …")):
         return load_model(name)
 
 
-def keep_model() -> None:
-    """Take over the model of the page before, unless the link has one; Streamlit forgets it when the page changes."""
-    if "model" not in st.query_params and st.session_state.get(_KEPT) in model_names():
-        st.session_state["model"] = st.query_params["model"] = st.session_state[_KEPT]
+def unload(name: str | None) -> None:
+    """Give a network's memory back, and do not load it before it is asked for again; None asks for it again."""
+    if name is None:
+        st.session_state.pop(_UNLOADED, None)
+        return
+    load_model.clear(name)
+    st.session_state[_UNLOADED] = name
+
+
+def keep_choices() -> None:
+    """Take over network and data of the page before, unless the link has them; Streamlit forgets them in between."""
+    take_over({MODEL: model_names(), DATA: offered_data()})
 
 
 def upload_picture() -> Picture | None:

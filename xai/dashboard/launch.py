@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import xai
 
 MODEL_VARIABLE = "XAI_DASHBOARD_MODEL"
 DATA_VARIABLE = "XAI_DASHBOARD_DATA"
+ARCH_VARIABLE = "XAI_DASHBOARD_ARCH"
+AUDITS_VARIABLE = "XAI_DASHBOARD_AUDITS"
 ENTRY = Path(__file__).with_name("entry.py")
 FLAGS: Mapping[str, object] = {
     "server.address": "127.0.0.1",
@@ -18,7 +20,7 @@ FLAGS: Mapping[str, object] = {
     "server.enableCORS": True,  # "enable" here means that foreign origins are turned away
     "server.enableXsrfProtection": True,
     "server.enableStaticServing": False,
-    "server.maxUploadSize": 20,
+    "server.maxUploadSize": 200,  # of a model; pictures may have 20, see controls.py
     "server.fileWatcherType": "none",
     "server.showEmailPrompt": False,
     "browser.gatherUsageStats": False,
@@ -45,13 +47,23 @@ def command(port: int | None, *, headless: bool) -> list[str]:
     return [sys.executable, "-m", "streamlit", "run", str(ENTRY), *flags]
 
 
-def launch(port: int | None = None, model: str | None = None, data: str | None = None, *, public: bool = False) -> int:
+def launch(
+    port: int | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    *,
+    arch: Sequence[str] = (),
+    audits: str | None = None,
+    public: bool = False,
+) -> int:
     """Open the dashboard and stay until it is closed.
 
     Args:
         port: where it listens on 127.0.0.1; None takes the first free one from 8501 on.
         model: a specification for `xai.load` that is offered first.
         data: a data set for `xai.load_data` that is offered first, where its classes are the model's.
+        arch: "package.module:factory", networks that weight files may be loaded into; their code runs.
+        audits: folder of audits; None takes `audits/` where the dashboard is started.
         public: not possible yet: there is no sign-in.
 
     Returns:
@@ -66,7 +78,8 @@ def launch(port: int | None = None, model: str | None = None, data: str | None =
         )
     if find_spec("streamlit") is None:
         raise xai.XaiError("The dashboard needs an optional package: pip install 'xai-toolkit[app]'")
-    chosen = {MODEL_VARIABLE: model, DATA_VARIABLE: data}
+    chosen = {MODEL_VARIABLE: model, DATA_VARIABLE: data, AUDITS_VARIABLE: audits}
+    chosen[ARCH_VARIABLE] = ",".join(arch)
     environment = os.environ | {name: value for name, value in chosen.items() if value}
     with subprocess.Popen(command(port, headless=not sys.stdout.isatty()), env=environment) as server:
         try:

@@ -1,13 +1,14 @@
 """The pages, in order. A new page is one file in `app_pages/` and one line here."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import streamlit as st
 from PIL import Image
 
-from xai.dashboard.controls import keep_model
+from xai.dashboard.controls import keep_choices
+from xai.dashboard.language import keep_language, m, t
 
 _FOLDER = Path(__file__).parent / "app_pages"
 
@@ -20,23 +21,33 @@ class _Entry(NamedTuple):
 
 
 PAGES = [
-    _Entry("explain.py", "Explain", ":material/center_focus_strong:", "Why this answer? Maps over one picture"),
-    _Entry("stress.py", "Stress", ":material/tune:", "One picture made worse, or attacked"),
-    _Entry("robustness.py", "Robustness", ":material/shield:", "A data set under attack, proofs, corruptions"),
-    _Entry("ood.py", "Out of distribution", ":material/travel_explore:", "Foreign pictures, probabilities, drift"),
-    _Entry("bias.py", "Bias", ":material/groups:", "Groups, shortcuts, weak slices, faults of the data"),
+    _Entry("start.py", m("Start"), ":material/home:", m("A network, pictures, and cases to begin with")),
+    _Entry("explain.py", m("Explain"), ":material/center_focus_strong:", m("Why this answer? Maps over one picture")),
+    _Entry("stress.py", m("Stress"), ":material/tune:", m("One picture made worse, or attacked")),
+    _Entry("robustness.py", m("Robustness"), ":material/shield:", m("A data set under attack, proofs, corruptions")),
+    _Entry("ood.py", m("Out of distribution"), ":material/travel_explore:", m("Foreign pictures, sureness, drift")),
+    _Entry("bias.py", m("Bias"), ":material/groups:", m("Groups, shortcuts, weak slices, faults of the data")),
 ]
 
 
 def run() -> None:
     """Show the page that was asked for; the first one by default."""
     st.set_page_config(page_title="xai", page_icon=_icon(), layout="wide")
-    pages = [st.Page(_FOLDER / p.file, title=p.title, icon=p.icon, help=p.tip, default=p is PAGES[0]) for p in PAGES]
-    page = st.navigation(pages, position="top")
-    if st.session_state.get("page") != page.title:
-        st.session_state["page"] = page.title
-        keep_model()
+    pages = linked_pages()
+    page = st.navigation(list(pages.values()), position="top")
+    if st.session_state.get("page") != page.url_path:
+        st.session_state["page"] = page.url_path
+        keep_choices()
+        keep_language()
     page.run()
+
+
+def linked_pages() -> dict[str, Any]:
+    """Return all pages by file, the first one being shown by default."""
+    return {
+        p.file: st.Page(_FOLDER / p.file, title=t(p.title), icon=p.icon, help=t(p.tip), default=p is PAGES[0])
+        for p in PAGES
+    }
 
 
 def _icon() -> Image.Image:

@@ -11,12 +11,12 @@ from xai.dashboard.work import Model, Question
 
 def show_code(model: Model, picture: Picture, questions: Sequence[Question]) -> None:
     """Show the lines of Python that make the same picture, with a button that copies them."""
-    _show_code(code_for(model.name, picture.code, [call_of(model, question) for question in questions]))
+    _show_code(code_for(model.code, picture.code, [call_of(model, question) for question in questions]))
 
 
 def show_script(model: Model, *lines: str) -> None:
     """Show the lines of Python that give the same result with the network as `clf`."""
-    _show_code(script(model.name, *lines))
+    _show_code(script(model.code, *lines))
 
 
 def _show_code(text: str) -> None:

@@ -11,9 +11,12 @@ import numpy as np
 import streamlit as st
 
 import xai
+from xai.dashboard.choices import only_among, remember
 from xai.dashboard.jobs import Job, Report, watched
+from xai.dashboard.language import t
 from xai.dashboard.launch import DATA_VARIABLE
 from xai.dashboard.pictures import Picture
+from xai.dashboard.uploads import DATA, mine, shelf
 from xai.dashboard.words import safe
 from xai.dashboard.work import Model, sentences
 
@@ -52,7 +55,8 @@ class Sample:
     def code(self) -> str:
         """A Python expression for it."""
         source, part = _parted(self.name)
-        named = repr(source) if part is None else f"{source!r}, part={part!r}"
+        shown = _shown(source)
+        named = repr(shown) if part is None else f"{shown!r}, part={part!r}"
         return f"xai.load_data({named}).subset({self.count}, seed={self.seed}){self.taken}"
 
     def every(self, step: int, first: int) -> "Sample":
@@ -92,12 +96,22 @@ def choose_sample(model: Model, key: str = "count", usual: int = _USUAL, most: i
         usual: the number that is proposed.
         most: the largest one.
     """
-    name = st.selectbox("Pictures", names_for(model), key="data", bind="query-params")
+    names = names_for(model)
+    only_among(DATA, names)
+    name = st.selectbox("Pictures", names, key=DATA, bind="query-params")
+    remember(DATA, name)
     count, seed = choose_size("How many", key, usual, most)
     with sentences(), st.spinner("Drawing pictures …"):
         sample = draw(name, count, seed)
     st.caption(f"{len(sample.data)} pictures drawn from {safe(sample.name)}.")
     return sample
+
+
+def choose_data() -> str:
+    """Let the user choose among all data sets, whatever the network."""
+    name: str = st.selectbox(t("Data set"), offered(), key=DATA, bind="query-params")
+    remember(DATA, name)
+    return name
 
 
 def choose_size(label: str, key: str, usual: int, most: int) -> tuple[int, int]:
@@ -125,7 +139,7 @@ def names_for(model: Model) -> list[str]:
 def draw(name: str, count: int, seed: int) -> Sample:
     """Draw pictures from a data set; all of them where it has no more."""
     source, part = _parted(name)
-    data = xai.load_data(source, part=part)
+    data = xai.load_data(source_of(source), part=part)
     return Sample(name, count, seed, data.subset(min(count, len(data)), seed=seed))
 
 
@@ -140,9 +154,20 @@ def suiting(model: Model) -> list[str]:
 
 
 def offered() -> list[str]:
-    """Return all data sets, the one named at the start first."""
+    """Return all data sets: the one named at the start, the examples, and what the user brought."""
     given = os.environ.get(DATA_VARIABLE)
-    return list(dict.fromkeys([given, *EXAMPLES] if given else EXAMPLES))
+    return list(dict.fromkeys([*([given] if given else []), *EXAMPLES, *mine(DATA)]))
+
+
+def source_of(name: str) -> str:
+    """Return what `xai.load_data` takes for a data set of this name."""
+    kept = shelf().pictures.get(name)
+    return name if kept is None else kept.source
+
+
+def _shown(name: str) -> str:
+    kept = shelf().pictures.get(name)
+    return name if kept is None else kept.shown
 
 
 def with_parts(names: Sequence[str]) -> list[str]:
@@ -153,12 +178,12 @@ def with_parts(names: Sequence[str]) -> list[str]:
 @st.cache_data(show_spinner=False, max_entries=16)
 def classes_of(name: str) -> tuple[str, ...]:
     """Return the classes of a data set by name."""
-    return tuple(xai.load_data(name).classes)
+    return tuple(xai.load_data(source_of(name)).classes)
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
 def _parts_of(name: str) -> tuple[str, ...]:
-    groups = xai.load_data(name).groups
+    groups = xai.load_data(source_of(name)).groups
     parts = sorted(set(map(str, groups["part"].tolist()))) if "part" in groups else []
     return tuple(parts) if len(parts) <= _MOST_PARTS else ()
 

@@ -172,7 +172,7 @@ def code_for(model: str, picture: str, calls: Sequence[str]) -> str:
     """Return the lines of Python that make the same picture.
 
     Args:
-        model: as given to `xai.load`.
+        model: an expression that loads it, such as `xai.load('example:fashion')`.
         picture: an expression for the picture, such as `'photo.jpg'`.
         calls: of `call_for`, one or more.
     """
@@ -187,7 +187,7 @@ def code_for(model: str, picture: str, calls: Sequence[str]) -> str:
 
 def script(model: str, *lines: str) -> str:
     """Return a script that loads a model as `clf` and goes on with `lines`."""
-    return "\n".join(["import xai", "", f"clf = xai.load({model!r})", *lines, ""])
+    return "\n".join(["import xai", "", f"clf = {model}", *lines, ""])
 
 
 def file_stem(*parts: str) -> str:

@@ -14,6 +14,7 @@ import xai
 from xai.dashboard.jobs import Job, Key, Report
 from xai.dashboard.launch import MODEL_VARIABLE
 from xai.dashboard.pictures import Picture
+from xai.dashboard.uploads import MODEL, mine, shelf
 from xai.dashboard.words import safe
 
 _ROWS_OF_A_RATING = 300  # and the method itself some 14 times
@@ -28,6 +29,12 @@ class Model:
     fingerprint: str
     layers: tuple[str, ...]
     lock: Any  # a threading.Lock
+
+    @property
+    def code(self) -> str:
+        """A Python expression that loads it."""
+        kept = shelf().networks.get(self.name)
+        return f"xai.load({self.name!r})" if kept is None else kept.code
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,16 +85,25 @@ class Answer:
 
 
 def model_names() -> list[str]:
-    """Return what can be loaded: the model named when the dashboard was started, then those that are installed."""
+    """Return what can be loaded: the model named at the start, the catalogue, and what the user brought.
+
+    The first is the default, which is in no link, so nothing that others do not have may come first.
+    """
     given = os.environ.get(MODEL_VARIABLE)
     names = [model.name for model in sorted(xai.catalogue(), key=lambda model: not model.available)]
-    return list(dict.fromkeys([given, *names] if given else names))
+    return list(dict.fromkeys([*([given] if given else []), *names, *mine(MODEL)]))
+
+
+def open_network(name: str) -> xai.Classifier:
+    """Return a classifier of its own, that no other session has."""
+    kept = shelf().networks.get(name)
+    return xai.load(name, device="auto") if kept is None else kept.load()
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def load_model(name: str) -> Model:
     """Load a model; the two used last are kept."""
-    classifier = xai.load(name, device="auto")
+    classifier = open_network(name)
     return Model(name, classifier, classifier.fingerprint, tuple(xai.layers(classifier)), Lock())
 
 

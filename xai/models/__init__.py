@@ -7,8 +7,9 @@ from xai.models import (  # noqa: F401  (each enters its models)
     timm_models,
     torchvision_models,
 )
+from xai.models.blank import known_networks, untrained
 from xai.models.hubs import HUBS
 from xai.models.loading import load
 from xai.models.sources import MODELS, ModelInfo, Source, catalogue
 
-__all__ = ["HUBS", "MODELS", "ModelInfo", "Source", "catalogue", "load"]
+__all__ = ["HUBS", "MODELS", "ModelInfo", "Source", "catalogue", "known_networks", "load", "untrained"]

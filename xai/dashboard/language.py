@@ -1,0 +1,81 @@
+"""The language of the pages: English texts are their own keys, and a catalogue has them in Spanish.
+
+What checks and verdicts are called is looked up in the catalogue of the reports, so that both say the same.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+import xai
+
+LANGUAGES: Mapping[str, str] = {"en": "English", "es": "Español"}
+_PARAMETER, _CHOSEN = "lang", "language"
+_FOLDER = Path(__file__).parent / "locale"
+
+
+def t(text: str, /, **values: Any) -> str:
+    """Return an English text in the language of the page, its places filled.
+
+    Args:
+        text: a constant, so that a test can find it and compare it with the catalogue.
+        values: for its {places}; what comes from a file or a network goes through `safe` first.
+    """
+    said = text if (chosen := language()) == "en" else _catalogue(chosen).get(text) or xai.translate(text, chosen)
+    return said.format(**values) if values else said
+
+
+def m(text: str, /) -> str:
+    """Mark a text that `t` will be given later; return it as it is."""
+    return text
+
+
+def report_word(key: str, /, **values: Any) -> str:
+    """Return a message of the reports, such as "verdict.fail", in the language of the page."""
+    return xai.translate(key, language(), **values)
+
+
+def language() -> str:
+    """Return the language of the page: that of the link, the one chosen before, or the browser's."""
+    if get_script_run_ctx(suppress_warning=True) is None:
+        return "en"
+    if (asked := st.query_params.get(_PARAMETER)) in LANGUAGES:
+        st.session_state[_CHOSEN] = asked
+    chosen: str | None = st.session_state.get(_CHOSEN)
+    return chosen or ("es" if (st.context.locale or "").lower().startswith("es") else "en")
+
+
+def keep_language() -> None:
+    """Put a language that was chosen into the address of another page, too."""
+    if _PARAMETER not in st.query_params and _CHOSEN in st.session_state:
+        st.query_params[_PARAMETER] = st.session_state[_CHOSEN]
+
+
+def choose_language() -> None:
+    """Let the user choose the language."""
+    if "language choice" not in st.session_state:
+        st.session_state["language choice"] = language()
+    st.segmented_control(
+        "Language · Idioma",
+        list(LANGUAGES),
+        format_func=LANGUAGES.__getitem__,
+        required=True,
+        key="language choice",
+        on_change=_choose,
+        label_visibility="collapsed",
+    )
+
+
+def _choose() -> None:
+    st.session_state[_CHOSEN] = st.query_params[_PARAMETER] = st.session_state["language choice"]
+
+
+@cache
+def _catalogue(language: str) -> Mapping[str, str]:
+    found: dict[str, str] = json.loads((_FOLDER / f"{language}.json").read_text(encoding="utf-8"))
+    return found
