@@ -7,7 +7,7 @@ NEEDS := pyproject.toml constraints.txt
 LOCKED := pretrained,app,pdf,docs,ray,bench,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install app test torture check bench train-examples figures lock clean
+.PHONY: help install app test test-docs torture check bench docs train-examples figures lock clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -35,7 +35,10 @@ app: $(VENV)/.user  ## open the dashboard in the browser (PORT=8502 for another 
 	@$(BIN)/streamlit run app.py $(if $(PORT),--server.port $(PORT))
 
 test: $(VENV)/.dev  ## run the tests, two at a time, without the slow ones (ARGS="tests/core" for some)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not docs" $(ARGS)
+
+test-docs: $(VENV)/.dev  ## build the documentation, do what its pages say, run the notebooks
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m docs tests/docs $(ARGS)
 
 torture: $(VENV)/.dev  ## run the slow tests: known networks whole, official AutoAttack, error rates by simulation
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope -m slow $(ARGS)
@@ -47,6 +50,10 @@ check: $(VENV)/.dev  ## lint and types
 
 bench: $(VENV)/.dev  ## print the ratios against the peers (ARGS="gradcam" for some)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.dev  ## build the documentation into build/docs; a warning is an error
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs $(ARGS)
+	@echo build/docs/index.html
 
 train-examples: $(VENV)/.dev  ## make data/ again: pictures, example networks, cards
 	@$(BIN)/python scripts/train_examples.py

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from PIL import Image
+
 import xai
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+WIDEST = 900  # pixels; pages show no more
 
 
 def main() -> None:
@@ -13,7 +16,17 @@ def main() -> None:
     classifier = xai.load("efficientnet_lite0")
     photos = {photo.name: photo.path for photo in xai.sample_photos()}
     xai.explain(classifier, [photos["coffee"], photos["rocket"]]).save(IMAGES / "gradcam.png")
-    print(IMAGES / "gradcam.png")
+    xai.explain(classifier, photos["coffee"]).save(IMAGES / "start-explain.png")
+    shrink(IMAGES / "start-explain.png")
+    print(IMAGES / "gradcam.png", IMAGES / "start-explain.png")
+
+
+def shrink(path: Path) -> None:
+    """Write a picture again with 256 colours and no wider than pages show it."""
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((WIDEST, WIDEST))
+        small.quantize(256).save(path, optimize=True)
 
 
 if __name__ == "__main__":
