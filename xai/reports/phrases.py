@@ -49,17 +49,18 @@ class _Telling:
         self._phrases, self._looks = phrases, _LOOKS
 
     def told(self, text: str, depth: int = 0) -> str | None:
-        """Return the whole, or its parts, in the other language."""
+        """Return each sentence by itself, or else the whole, or else its clauses, in the other language."""
         if depth > _DEEPEST:
             return None
-        whole = self._whole(text, depth)
-        if whole is not None:
-            return whole
-        for cut, joint in ((_SENTENCES, " "), (_PARTS, "; ")):
-            parts = cut.split(text)
-            if len(parts) > 1:
+        for cut, joint in ((_SENTENCES, " "), (None, ""), (_PARTS, "; ")):
+            if cut is None:
+                whole = self._whole(text, depth)
+                if whole is not None:
+                    return whole
+            elif len(parts := cut.split(text)) > 1:
                 known = [found for part in parts if (found := self.told(part, depth + 1)) is not None]
-                return joint.join(known) if len(known) == len(parts) else None
+                if len(known) == len(parts):
+                    return joint.join(known)
         return None
 
     def _whole(self, text: str, depth: int) -> str | None:
