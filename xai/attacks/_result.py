@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai.core.intervals import wilson
-from xai.core.records import plain, read_record, write_record
+from xai.core.records import plain, read_record, restoring, write_record
 
 _ARRAYS = ("adversarial", "clean", "success", "distance", "predictions", "clean_predictions", "labels", "logits")
 
@@ -121,11 +121,11 @@ class AttackResult:
             RecordError: none here, or a damaged one.
         """
         kept, arrays = read_record(Path(path), "attack")
-        result: dict[str, Any] = dict(kept["result"])
-        for name in ("broken_by", "notes"):
-            result[name] = tuple(result[name])
-        result["targeted"] = None if result["targeted"] is None else tuple(result["targeted"])
-        return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
+        with restoring(path, "attack"):
+            result: dict[str, Any] = dict(kept["result"])
+            result |= {name: tuple(result[name]) for name in ("broken_by", "notes")}
+            result["targeted"] = None if result["targeted"] is None else tuple(result["targeted"])
+            return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
 
 
 def _listed(value: Any) -> Any:

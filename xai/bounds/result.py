@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai.core.intervals import wilson
-from xai.core.records import plain, read_record, write_record
+from xai.core.records import plain, read_record, restoring, write_record
 
 _ARRAYS = ("verified", "margin", "margins", "labels", "predictions", "eps")
 
@@ -88,10 +88,10 @@ class Certificate:
             RecordError: none here, or a damaged one.
         """
         kept, arrays = read_record(Path(path), "certificate")
-        result: dict[str, Any] = dict(kept["result"]) | {
-            name: tuple(kept["result"][name]) for name in ("decided_by", "notes")
-        }
-        return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
+        with restoring(path, "certificate"):
+            result: dict[str, Any] = dict(kept["result"])
+            result |= {name: tuple(result[name]) for name in ("decided_by", "notes")}
+            return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
 
 
 def _listed(value: Any) -> Any:

@@ -3,10 +3,11 @@
 import hashlib
 import io
 import json
+import os
 import platform
 import secrets
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -88,6 +89,19 @@ def write_record(
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = {"schema": SCHEMA, "kind": kind, **fields, "files": digests}
     write_file(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+
+
+@contextmanager
+def restoring(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
+    """Turn whatever the fields of a saved result do to its class into one line.
+
+    Raises:
+        RecordError: fields are missing, or of another kind.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise RecordError(f"{path}: the saved {kind} is damaged or incomplete. Make it again.") from error
 
 
 def _make_folder(folder: Path) -> None:

@@ -82,7 +82,10 @@ def restore(path: Path, classifier: Classifier | None) -> dict[str, Any]:
         }
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RecordError(f"{path}: the saved detector is damaged or incomplete. Fit it again.") from error
-    return fields | {"classifier": _model(fields["model"], classifier)}
+    model = fields["model"]
+    if not isinstance(model, dict) or not {"name", "fingerprint"} <= model.keys():
+        raise RecordError(f"{path}: the saved detector does not say of which model it is. Fit it again.")
+    return fields | {"classifier": _model(model, classifier)}
 
 
 def _fitted(result: dict[str, Any], tensors: dict[str, Tensor]) -> Fitted:
