@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import sys
 import warnings
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from torch import nn
 import xai
 from xai.errors import CheckpointError, MissingExtraError, UnsupportedModelError
 from xai.models import load
+from xai.models.onnx_trial import import_onnxruntime
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -316,6 +319,20 @@ def test_what_has_no_torch_form_runs_without_gradients_and_says_so(tmp_path, mon
         xai.explain(found, pictures(1), "gradcam")
     other = load(written(tmp_path, export(GapCnn(seed=5))))
     assert found.fingerprint != other.fingerprint
+
+
+def test_onnxruntime_is_told_to_report_nothing(monkeypatch):
+    """It reads the environment while it is imported; here an import that looks at it stands in."""
+    seen = []
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    monkeypatch.setattr(
+        "xai.models.onnx_trial.import_module", lambda name: seen.append((name, os.environ["ORT_DISABLE_TELEMETRY"]))
+    )
+    import_onnxruntime()
+    assert seen == [("onnxruntime", "1")]
+    assert "ORT_DISABLE_TELEMETRY" not in os.environ
+    package = Path(xai.__file__).parent
+    assert not [path for path in package.rglob("*.py") if "import onnxruntime\n" in path.read_text()]
 
 
 def test_arch_is_of_no_use(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -40,6 +41,7 @@ LANGUAGES = ("en", "es")
 ASKED = ("id", "metric", "level", *NAMES)
 _ALIASES = {"settings": "settings_of_attack"}
 _MOST = 1 << 20  # bytes of a file
+_ENDLESS = re.compile(r"""(?:\.[ \t]*(?:"[^"\n]*"|'[^'\n]*'|[\w-]+)[ \t]*){50}|\d{1000}""")
 
 
 @dataclass(frozen=True)
@@ -196,9 +198,15 @@ def _tables(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MOST:
             raise DataError(f"{path}: more than a megabyte; expected a file of settings.")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: no TOML ({error}). Check the line; `xai init` writes a good one.") from error
+        text = path.read_text(encoding="utf-8")
+        if _ENDLESS.search(text):  # takes the reader's time and memory by its square
+            raise DataError(f"{path}: a key of very many parts or a number of very many digits; expected settings.")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a ValueError also of a number of very many digits
+        if isinstance(error, DataError):
+            raise
+        first = str(error).partition("\n")[0][:160]
+        raise DataError(f"{path}: no TOML ({first}). Check the line; `xai init` writes a good one.") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). `xai init` writes one.") from error
 

@@ -1,6 +1,7 @@
 """Pictures in arrays: .npz files, and what the other array formats share."""
 
 import gzip
+import math
 import tempfile
 import weakref
 import zipfile
@@ -13,12 +14,15 @@ import torch
 from numpy.lib import format as npy
 
 from xai.core.images import Picture, check_unit_range
-from xai.datasets.base import Dataset, Rows, Source, whole
+from xai.datasets.base import Dataset, Rows, Source, numbered_classes, whole
 from xai.errors import DataError
 
 Stream = IO[bytes] | gzip.GzipFile
 Order = Literal["C", "F"]
 _CHUNK = 1 << 20
+_RATIO = 200  # how far an archive may be compressed
+_FREE = 64 << 20  # bytes that it may hold however far
+_MOST_DIRECTORY = 1 << 20  # bytes of the table of contents: some ten thousand arrays
 IMAGES, LABELS, CLASSES = "images", "labels", "classes"
 
 
@@ -67,7 +71,7 @@ def from_arrays(
         raise DataError(f"{name}: expected whole numbers as labels, but got {labels.dtype}. Count classes from 0.")
     names = tuple(classes or ())
     if labels is not None and len(labels) and not names:
-        names = tuple(str(k) for k in range(int(labels.max()) + 1))
+        names = numbered_classes(name, int(labels.max()))
     short = Path(name).stem if ":" not in name else name.partition(":")[2]
 
     def read(row: int) -> Picture:
@@ -102,6 +106,7 @@ def _picture(pixels: np.ndarray, name: str, *, channels_first: bool) -> Picture:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
+        _check_directory(path)
         with zipfile.ZipFile(path) as archive:
             members = {
                 item.filename.removesuffix(".npy"): item
@@ -117,6 +122,28 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
+def _check_directory(path: Path) -> None:
+    """Raise when reading the table of contents alone would take long; np.savez ends a file with where it is."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 22))
+        end = file.read(22)
+    if end.startswith(b"PK\x05\x06") and int.from_bytes(end[12:16], "little") > _MOST_DIRECTORY:
+        raise DataError(f"{path}: an .npz file with far too many arrays. Save pictures as one array `images`.")
+
+
+def check_ratio(path: Path, unpacked_size: int, size: int) -> None:
+    """Raise when a file would fill the disk with far more than its own bytes.
+
+    Raises:
+        DataError: a compression that pictures do not have.
+    """
+    if unpacked_size > _FREE + _RATIO * size:
+        raise DataError(
+            f"{path}: {size:,} bytes that claim to hold {unpacked_size:,} (a decompression bomb?). Save it without "
+            "compression."
+        )
+
+
 def _member(path: Path, archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> np.ndarray:
     """Map one array of the archive into memory, unpacked first when it is compressed."""
     with archive.open(item) as stream:
@@ -125,7 +152,7 @@ def _member(path: Path, archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> np.n
             raise DataError(
                 f"{path}: {item.filename} holds Python objects, which could carry code. Save numbers or strings."
             )
-        size = int(np.prod(shape)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         if size != item.file_size - stream.tell():
             raise DataError(f"{path}: {item.filename} is damaged: its size is not what its header says. Save it again.")
         order: Order = "F" if fortran else "C"
@@ -134,6 +161,7 @@ def _member(path: Path, archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> np.n
         if item.compress_type == zipfile.ZIP_STORED:
             offset = _data_offset(path, item) + stream.tell()
             return np.memmap(path, dtype, "r", offset, shape, order)
+        check_ratio(path, size, item.compress_size)
         return unpacked(stream, dtype, shape, order)
 
 
@@ -158,7 +186,7 @@ def unpacked(stream: Stream, dtype: np.dtype, shape: tuple[int, ...], order: Ord
     Raises:
         DataError: the stream is shorter than the array.
     """
-    wanted = int(np.prod(shape)) * dtype.itemsize
+    wanted = math.prod(shape) * dtype.itemsize
     with tempfile.NamedTemporaryFile(prefix="xai-", suffix=".bin", delete=False) as file:
         place = Path(file.name)
         left = wanted

@@ -13,6 +13,7 @@ from xai.core.images import Picture
 from xai.errors import DataError, NameLookupError
 
 Rows = np.ndarray
+MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +227,19 @@ class Dataset:
         counts = [] if labels is None else torch.bincount(labels, minlength=len(self.classes)).tolist()
         found = {"name": self.name, "n": len(self), "classes": list(self.classes), "counts": counts}
         return found | {"groups": list(self.groups), "notes": list(self.notes)}
+
+
+def numbered_classes(name: str, largest: int) -> tuple[str, ...]:
+    """Return "0", "1", ... up to the largest label, as the names of classes that have none.
+
+    Raises:
+        DataError: more classes than any data set has; a file of a few bytes must not take all memory.
+    """
+    if largest >= MOST_CLASSES:
+        raise DataError(
+            f"{name}: the label {str(largest)[:30]} would make more than {MOST_CLASSES:,} classes. Labels count from 0."
+        )
+    return tuple(str(k) for k in range(largest + 1))
 
 
 def whole(source: Source, part: str | None = None) -> Dataset:

@@ -1,13 +1,14 @@
 """IDX files, the format of MNIST and Fashion-MNIST, raw or gzipped."""
 
 import gzip
+import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from xai.datasets.arrays import Stream, from_arrays, unpacked
+from xai.datasets.arrays import Stream, check_ratio, from_arrays, unpacked
 from xai.datasets.base import Dataset
 from xai.errors import DataError
 
@@ -55,7 +56,9 @@ def _read(path: Path, rank: int) -> np.ndarray:
     try:
         if path.suffix == ".gz":
             with gzip.open(path) as stream:
-                return unpacked(stream, np.dtype(np.uint8), _shape(path, stream, rank))
+                shape = _shape(path, stream, rank)
+                check_ratio(path, math.prod(shape), path.stat().st_size)
+                return unpacked(stream, np.dtype(np.uint8), shape)
         return _mapped(path, rank)
     except (OSError, EOFError, zlib.error, DataError) as error:
         text = str(error) if isinstance(error, DataError) else "a damaged IDX file. Copy or download it again."
@@ -65,7 +68,7 @@ def _read(path: Path, rank: int) -> np.ndarray:
 def _mapped(path: Path, rank: int) -> np.ndarray:
     with path.open("rb") as file:
         shape = _shape(path, file, rank)
-        if path.stat().st_size != file.tell() + int(np.prod(shape)):
+        if path.stat().st_size != file.tell() + math.prod(shape):
             raise DataError(f"{path}: its size is not what its header says. Copy or download it again.")
         return np.memmap(path, np.uint8, "r", file.tell(), shape)
 

@@ -10,11 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-from xai.datasets.base import Dataset, Source, whole
+from xai.datasets.arrays import check_ratio
+from xai.datasets.base import MOST_CLASSES, Dataset, Source, numbered_classes, whole
 from xai.datasets.table import LABEL, PATH, Table, read_row
 from xai.errors import DataError, near_names
 
 _BATCH = 50_000
+_MOST_LETTERS = 4096  # of a cell of a Parquet file
+_TEXTS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+_VIEWS = (pa.string_view(), pa.binary_view())  # which few functions take
+_FREE_ROWS = 1_000_000  # that a Parquet file may have however small it is
+_MOST_DIGITS = 18  # of an int64
 Batches = Callable[[], Iterator[pa.RecordBatch]]
 
 
@@ -70,8 +76,7 @@ def load_manifest(
 def _read(path: Path, path_column: str, label_column: str) -> Iterator[pa.RecordBatch]:
     """Yield batches with trimmed column names; paths and labels are strings."""
     if path.suffix.lower() == ".parquet":
-        with parquet.ParquetFile(path) as file:
-            yield from (_renamed(path, batch, path_column) for batch in file.iter_batches(_BATCH))
+        yield from (_renamed(path, batch, path_column) for batch in _read_parquet(path))
         return
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty. Expected a column {path_column!r} and one row per picture.")
@@ -79,6 +84,36 @@ def _read(path: Path, path_column: str, label_column: str) -> Iterator[pa.Record
     convert = csv.ConvertOptions(column_types=text, strings_can_be_null=True)
     with csv.open_csv(path, convert_options=convert) as reader:
         yield from (_renamed(path, batch, path_column) for batch in reader if batch.num_rows)
+
+
+def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield batches; the same text in every row is one text in the file, so how much it makes is looked at first."""
+    size = path.stat().st_size
+    with parquet.ParquetFile(path) as file:
+        texts = [field.name for field in file.schema_arrow if field.type in _TEXTS]
+        for field in file.schema_arrow:
+            if pa.types.is_nested(field.type) or field.type in _VIEWS:
+                kind = str(field.type)[:60]
+                raise DataError(f"{path}: the column {field.name[:60]!r} holds {kind}, no texts or numbers.")
+        parts = [file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups)]
+        check_ratio(path, sum(parts), size)
+        if file.metadata.num_rows > _FREE_ROWS + size:
+            raise DataError(
+                f"{path}: {file.metadata.num_rows:,} rows in {size:,} bytes; each picture has its own path."
+            )
+    with parquet.ParquetFile(path, read_dictionary=texts) as file:
+        for batch in file.iter_batches(_BATCH):
+            yield pa.record_batch([_plain(path, column) for column in batch.columns], names=batch.schema.names)
+
+
+def _plain(path: Path, column: pa.Array) -> pa.Array:
+    """Return a column with its texts in each row, when none is too long for that."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
+    if longest > _MOST_LETTERS:
+        raise DataError(f"{path}: a cell has {longest:,} letters, more than the {_MOST_LETTERS:,} of a path or a name.")
+    return column.cast(column.type.value_type)
 
 
 def _header(path: Path) -> list[str]:
@@ -104,11 +139,15 @@ def _class_names(
     distinct: set[str] = set()
     for batch in batches():
         distinct |= {text for text in pc.unique(_text(batch, label_column)).to_pylist() if text is not None}
+        if len(distinct) > MOST_CLASSES:
+            raise DataError(f"{path}: more than {MOST_CLASSES:,} different labels. Name the column of the classes.")
     if not distinct:
         return None
-    numbers = all(text.isdecimal() for text in distinct) and not (classes and distinct <= set(classes))
+    numbers = all(map(str.isdecimal, distinct)) and not (classes and distinct <= set(classes))
+    if numbers and len(longest := max(distinct, key=len)) > _MOST_DIGITS:
+        raise DataError(f"{path}: the label {longest[:20]}... is the number of no class. Labels count from 0.")
     if numbers:
-        names = tuple(classes) if classes else tuple(str(k) for k in range(max(map(int, distinct)) + 1))
+        names = tuple(classes) if classes else numbered_classes(str(path), max(map(int, distinct)))
     else:
         names = tuple(classes) if classes else tuple(sorted(distinct))
         strange = sorted(distinct - set(names))

@@ -14,7 +14,7 @@ from xai.errors import CheckpointError, MissingExtraError
 from xai.models import cache
 from xai.models.guard import opened
 from xai.models.onnx_graph import as_torch
-from xai.models.onnx_trial import picture_input, trial_picture
+from xai.models.onnx_trial import import_onnxruntime, picture_input, trial_picture
 from xai.models.reader import ask, can_limit
 from xai.models.sources import Built
 
@@ -255,8 +255,7 @@ class _Runtime(nn.Module):
 
     def __init__(self, model: bytes, content: bytes) -> None:
         super().__init__()
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 4

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from xai.errors import CheckpointError
 
 OPSETS = (9, 24)
 _DOMAINS = {"", "ai.onnx"}
+_SILENCE = "ORT_DISABLE_TELEMETRY"
 _MOST_NODES = 20_000
 _MOST_NUMBERS = 1 << 28  # in one tensor, a picture at a time
 _ALL_NUMBERS = 1 << 32
@@ -22,9 +24,27 @@ _SIDE = 224  # stands in for a side that the file leaves open
 
 def import_onnx() -> None:
     """Import what is installed of onnx and onnxruntime."""
-    for name in ("onnx", "onnxruntime"):
-        with suppress(ImportError):
-            import_module(name)
+    with suppress(ImportError):
+        import_module("onnx")
+    with suppress(ImportError):
+        import_onnxruntime()
+
+
+def import_onnxruntime() -> ModuleType:
+    """Return onnxruntime; it would report its use to its makers from the import on, unless told not to.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    said = os.environ.get(_SILENCE)
+    os.environ[_SILENCE] = "1"
+    try:
+        return import_module("onnxruntime")
+    finally:
+        if said is None:
+            del os.environ[_SILENCE]
+        else:
+            os.environ[_SILENCE] = said
 
 
 def try_onnx(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +214,7 @@ def _run_once(content: bytes, name: str, given: str, sizes: list[int]) -> list[f
         CheckpointError: it fails.
     """
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except ImportError:
         return None
     options = onnxruntime.SessionOptions()
