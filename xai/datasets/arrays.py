@@ -114,9 +114,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
                 if item.filename.endswith(".npy")
             }
             return {name: _member(path, archive, item) for name, item in members.items()}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise anything on damaged files
         raise DataError(
             f"{path}: a damaged .npz file ({type(error).__name__}). Save it again with np.savez."
         ) from error

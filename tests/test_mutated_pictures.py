@@ -1,0 +1,205 @@
+"""Damaged pictures through every door: an answer, or one line that names the file; no crash and no stray output.
+
+A few hundred in `make test`; 100,000 through the interface and 2,000 through each other door by `make torture`.
+"""
+
+import io
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mutants import PICTURES, damaged, mutants
+from small_models import GapCnn
+
+import xai
+from xai.cli import main
+
+LOG = logging.getLogger(__name__)  # figures are shown by `--log-cli-level=info`
+LETTERS = 200
+figures: dict[str, tuple[int, int]] = {}
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in an empty folder, so that a file's name is short; what Pillow logs is not caught by pytest."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("PIL"), "propagate", False)
+
+
+@pytest.fixture
+def clf() -> xai.Classifier:
+    return xai.Classifier(GapCnn(), input_size=(16, 16))
+
+
+def line(error: Exception, name: str) -> str:
+    """Return what was said, which is one short line that names the file."""
+    text = str(error)
+    assert text.isprintable(), text
+    assert name in text
+    assert len(text) <= LETTERS, text
+    return text
+
+
+def tally(count: int, call: Callable[[str, bytes], object], name: str = "p.png", seed: int = 0) -> int:
+    """Give damaged pictures to a call, and return how many were refused."""
+    refused = 0
+    for kind, content in mutants(count, seed):
+        try:
+            call(kind, content)
+        except xai.XaiError as error:
+            line(error, name)
+            refused += 1
+    assert 0 < refused < count
+    return refused
+
+
+def quiet(capfd: pytest.CaptureFixture[str], door: str, count: int, refused: int) -> None:
+    assert capfd.readouterr() == ("", "")
+    figures[door] = (count, refused)
+
+
+def many(few: int, count: int) -> list[Any]:
+    return [few, pytest.param(count, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("count", many(480, 100_000))
+def test_the_interface(clf: xai.Classifier, capfd: pytest.CaptureFixture[str], count: int) -> None:
+    path = Path("p.png")
+
+    def call(_: str, content: bytes) -> None:
+        path.write_bytes(content)
+        clf.predict(path)
+
+    quiet(capfd, "predict(path)", count, tally(count, call))
+
+
+@pytest.mark.parametrize("count", many(64, 2000))
+def test_an_explanation_of_bytes(clf: xai.Classifier, capfd: pytest.CaptureFixture[str], count: int) -> None:
+    def call(_: str, content: bytes) -> None:
+        stream = io.BytesIO(content)
+        stream.name = "p.png"
+        assert np.isfinite(xai.explain(clf, stream, "saliency").heatmap).all()
+
+    quiet(capfd, "explain(bytes)", count, tally(count, call, seed=1))
+
+
+@pytest.mark.parametrize("count", many(32, 2000))
+def test_the_command_line(capfd: pytest.CaptureFixture[str], count: int) -> None:
+    path, refused = Path("p.png"), 0
+    for _, content in mutants(count, 2):
+        path.write_bytes(content)
+        code = main(["explain", "p.png", "--model", "example:fashion", "--method", "saliency", "--device", "cpu"])
+        shown = capfd.readouterr()
+        assert code in {0, 2}
+        assert shown.err.count("\n") == code // 2
+        if code == 2:
+            assert shown.out == ""
+            assert shown.err.startswith("xai: p.png: ")
+            assert len(shown.err) <= LETTERS
+            refused += 1
+    assert 0 < refused < count
+    quiet(capfd, "xai explain", count, refused)
+
+
+def folder_of(count: int, seed: int) -> Path:
+    """Write damaged pictures as a data set of two classes."""
+    for k, (kind, content) in enumerate(mutants(count, seed)):
+        path = Path("data", "ab"[k % 2], f"{k}.{kind.split()[-1]}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return Path("data")
+
+
+@pytest.mark.parametrize("count", many(64, 2000))
+def test_a_folder(capfd: pytest.CaptureFixture[str], count: int) -> None:
+    data = xai.load_data(folder_of(count, 3))
+    assert len(data) == count
+    refused = 0
+    for k in range(count):
+        try:
+            assert np.isfinite(data.images[k].numpy()).all()
+        except xai.XaiError as error:
+            line(error, data.ids[k])
+            refused += 1
+    assert 0 < refused < count
+    quiet(capfd, "a folder", count, refused)
+
+
+@pytest.mark.parametrize("count", many(64, 2000))
+def test_an_audit_accounts_for_every_picture(
+    clf: xai.Classifier, capfd: pytest.CaptureFixture[str], count: int
+) -> None:
+    folder = folder_of(count, 4)
+    found = xai.audit(model=clf, data=str(folder), checks=[{"metric": "accuracy"}], out="out")
+    told = found.document["data"]["data"]["accounting"]
+    assert told["total"] == count == sum(told["counts"].values())
+    assert 0 < told["counts"]["used"] < count
+    quiet(capfd, "xai.audit", count, told["counts"]["unreadable"])
+
+
+@pytest.mark.parametrize("count", many(64, 2000))
+@pytest.mark.parametrize("compressed", [False, True])
+def test_arrays(clf: xai.Classifier, capfd: pytest.CaptureFixture[str], count: int, *, compressed: bool) -> None:
+    stream = io.BytesIO()
+    save = np.savez_compressed if compressed else np.savez
+    save(stream, images=np.zeros((3, 16, 16, 3), np.uint8), labels=np.arange(3), sex=np.array(["f", "m", "f"]))
+    draws, refused, path = np.random.default_rng(5), 0, Path("d.npz")
+    for _ in range(count):
+        path.write_bytes(damaged(stream.getvalue(), draws))
+        try:
+            data = xai.load_data(path)
+            _ = [data.images[k] for k in range(len(data))], data.labels, [data.groups[name] for name in data.groups]
+        except xai.XaiError as error:
+            text = str(error)
+            assert text.isprintable()
+            assert "d.npz" in text or "d/00" in text
+            assert len(text) <= LETTERS
+            refused += 1
+    assert 0 < refused < count
+    quiet(capfd, f"npz, compressed={compressed}", count, refused)
+
+
+@pytest.mark.parametrize("count", many(32, 2000))
+def test_an_upload(clf: xai.Classifier, capfd: pytest.CaptureFixture[str], count: int) -> None:
+    """What the dashboard does with the bytes of an upload."""
+    pytest.importorskip("streamlit")
+    from xai.dashboard.pictures import from_file
+
+    def call(_: str, content: bytes) -> None:
+        clf.predict(from_file("p.png", content).open())
+
+    quiet(capfd, "an upload", count, tally(count, call, seed=6))
+
+
+@pytest.mark.parametrize("count", many(12, 200))
+def test_the_page(count: int) -> None:
+    """The dashboard itself, from the upload to what the page shows."""
+    testing = pytest.importorskip("streamlit.testing.v1")
+    app = testing.AppTest.from_file(str(Path(xai.__file__).parents[1] / "app.py"), default_timeout=60)
+    app.query_params["model"] = "example:fashion"
+    app.run()
+    refused = 0
+    for _, content in mutants(count, 7):
+        app.file_uploader(key="picture").upload("p.png", content)
+        app.run()
+        assert not app.exception
+        assert len(app.error) <= 1
+        refused += len(app.error)
+        assert all(str(error.value).replace("\\", "").startswith("p.png: ") for error in app.error)
+    assert 0 < refused < count
+    figures["the page"] = (count, refused)
+
+
+def test_there_are_enough_formats(clf: xai.Classifier) -> None:
+    assert len(PICTURES) >= 10
+    for content in PICTURES.values():
+        Path("p.png").write_bytes(content)
+        clf.predict("p.png")
+
+
+def test_the_figures() -> None:
+    """Say what the tests above found, now that logging is heard again."""
+    LOG.info("; ".join(f"{door}: {refused:,} of {count:,} refused" for door, (count, refused) in figures.items()))
