@@ -9,8 +9,8 @@ import pytest
 from pages import FASHION, bars, opened, shirt
 
 import xai
-from xai.dashboard.fills import _fills_of, describe_fills, in_turn
-from xai.dashboard.jobs import parts, watched
+from xai.dashboard.fills import _fills_of, describe_fills
+from xai.dashboard.jobs import in_turn, parts, watched
 from xai.dashboard.words import safe
 
 FIVE = ("mean", "zero", "blur", "inpaint", "noise")

@@ -53,17 +53,18 @@ def _row(answers: Sequence[Answer], agreement: xai.Agreement | None, k: int, ver
     label = answers[0].explanation.labels[k] + (f" rather than {versus}" if versus else "")
     if agreement is not None:
         return panels_of(agreement, k, label)
-    return [_panel(a.question.method.title, label, a.explanation.heatmaps[k], a.explanation.unit) for a in answers]
+    return [panel_of(a.question.method.title, label, a.explanation.heatmaps[k], a.explanation.unit) for a in answers]
 
 
 def panels_of(agreement: xai.Agreement, k: int, label: str) -> list[Panel]:
     """Return the compared maps of the class with number `k`, and where they disagree."""
     named = zip(agreement.names, agreement.explanations, strict=True)
-    panels = [_panel(name, label, explanation.heatmaps[k], explanation.unit) for name, explanation in named]
-    return [*panels, _panel("Disagreement", label, agreement.disagreements[k], _UNIT)]
+    panels = [panel_of(name, label, explanation.heatmaps[k], explanation.unit) for name, explanation in named]
+    return [*panels, panel_of("Disagreement", label, agreement.disagreements[k], _UNIT)]
 
 
-def _panel(title: str, label: str, heatmap: np.ndarray, unit: str) -> Panel:
+def panel_of(title: str, label: str, heatmap: np.ndarray, unit: str) -> Panel:
+    """Return a map with its title and the sentence about it."""
     small = heatmap[np.ix_(*(shown_pixels(side, heatmap.shape) for side in heatmap.shape))]
     return Panel(f"{title} for {label}", heatmap, unit, describe_map(title, label, small))
 

@@ -30,14 +30,14 @@ def picture_png(explanation: xai.Explanation) -> bytes:
 
 def whole_zip(result: Kept) -> bytes:
     """Return the folder that `load` of the result's class reads, as a zip."""
-    with _zipped() as (stream, archive, folder):
-        _add(archive, result.save(folder / "result"), "")
+    with zipped() as (stream, archive, folder):
+        add_folder(archive, result.save(folder / "result"))
     return stream.getvalue()
 
 
 def together_zip(agreement: xai.Agreement) -> bytes:
     """Return all compared explanations as a zip: a picture and a folder each, and all pictures side by side."""
-    with _zipped() as (stream, archive, folder):
+    with zipped() as (stream, archive, folder):
         _add(archive, agreement.save(folder / "side_by_side.png"))
         for explanation in agreement.explanations:
             name = explanation.method
@@ -47,10 +47,17 @@ def together_zip(agreement: xai.Agreement) -> bytes:
 
 
 @contextmanager
-def _zipped() -> Iterator[tuple[io.BytesIO, zipfile.ZipFile, Path]]:
+def zipped() -> Iterator[tuple[io.BytesIO, zipfile.ZipFile, Path]]:
+    """Give a stream, the zip that is written to it, and a folder that goes afterwards."""
     stream = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         yield stream, archive, Path(folder)
+
+
+def add_folder(archive: zipfile.ZipFile, folder: Path) -> None:
+    """Add all files below a folder, named from there."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        _add(archive, path, path.relative_to(folder).as_posix().removesuffix(path.name))
 
 
 def _add(archive: zipfile.ZipFile, path: Path, prefix: str = "") -> None:
@@ -65,3 +72,10 @@ def map_npy(explanation: xai.Explanation) -> bytes:
     maps = np.stack(explanation.heatmaps)
     np.save(stream, maps[0] if len(maps) == 1 else maps, allow_pickle=False)
     return stream.getvalue()
+
+
+def saved(result: Kept, name: str) -> bytes:
+    """Return one file that a result saves under a name; its suffix says in which form."""
+    with tempfile.TemporaryDirectory() as folder:
+        result.save(Path(folder) / name)
+        return (Path(folder) / name).read_bytes()

@@ -1,6 +1,5 @@
 """The same map with several fills for what is hidden: a claim that holds for one of them only is no claim."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,7 +8,7 @@ import streamlit as st
 
 import xai
 from xai.dashboard.comparison import Comparison, panels_of
-from xai.dashboard.jobs import Job, Report, asked_for, result_of, watched
+from xai.dashboard.jobs import Job, Report, asked_for, in_turn, result_of, watched
 from xai.dashboard.panels import pack, show
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import call_of, show_script
@@ -74,21 +73,6 @@ def _compare(
     first = agreement.explanations[0]
     panels = [panel for k in range(len(first)) for panel in panels_of(agreement, k, first.labels[k])]
     return Comparison(pack(first.pictures[0], panels, first.geometries[0].seen), agreement)
-
-
-def in_turn(report: Report | None, count: int) -> Report | None:
-    """Return what takes reports that begin anew for each of `count` parts, and reports the whole."""
-    if report is None:
-        return None
-    tell: Callable[[int, int], None] = report
-    seen = {"part": 0, "done": 0}
-
-    def part(done: int, total: int) -> None:
-        seen["part"] += done < seen["done"]
-        seen["done"] = done
-        tell(min(seen["part"], count - 1) * total + done, count * total)
-
-    return part
 
 
 def _show(found: Comparison, agreement: xai.Agreement, question: Question) -> None:

@@ -153,6 +153,21 @@ def watched(report: Report | None) -> dict[str, Any]:
     return {"progress": progress, "should_stop": should_stop}
 
 
+def in_turn(report: Report | None, count: int) -> Report | None:
+    """Return what takes reports that begin anew for each of `count` parts, and reports the whole."""
+    if report is None:
+        return None
+    tell: Callable[[int, int], None] = report
+    seen = {"part": 0, "done": 0}
+
+    def part(done: int, total: int) -> None:
+        seen["part"] += done < seen["done"]
+        seen["done"] = done
+        tell(min(seen["part"], count - 1) * total + done, count * total)
+
+    return part
+
+
 def parts(report: Report | None, count: int) -> list[Report | None]:
     """Return what reports the progress of each of `count` equal parts as that of the whole."""
 

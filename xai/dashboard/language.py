@@ -51,9 +51,9 @@ def language() -> str:
 
 
 def keep_language() -> None:
-    """Put a language that was chosen into the address of another page, too."""
-    if _PARAMETER not in st.query_params and _CHOSEN in st.session_state:
-        st.query_params[_PARAMETER] = st.session_state[_CHOSEN]
+    """Put the language into the address: a link names choices in it, and must not depend on who opens it."""
+    if _PARAMETER not in st.query_params:
+        st.query_params[_PARAMETER] = language()
 
 
 def choose_language() -> None:

@@ -69,9 +69,13 @@ def show_together(agreement: xai.Agreement) -> None:
     offer("All methods (.zip)", partial(together_zip, agreement), name, "application/zip", "download_all", tip)
 
 
-def offer(label: str, make: Callable[[], bytes], name: str, mime: str, key: str, tip: str) -> None:
+def offer(
+    label: str, make: Callable[[], bytes], name: str, mime: str, key: str, tip: str, *, disabled: bool = False
+) -> None:
     """Offer a file that is made when it is asked for."""
-    st.download_button(label, make, name, mime, key=key, help=tip, on_click="ignore", icon=":material/download:")
+    st.download_button(
+        label, make, name, mime, key=key, help=tip, disabled=disabled, on_click="ignore", icon=":material/download:"
+    )
 
 
 def _stem(explanation: xai.Explanation, last: str) -> str:

@@ -19,6 +19,14 @@ def show_script(model: Model, *lines: str) -> None:
     _show_code(script(model.code, *lines))
 
 
+def show_pair(models: Sequence[Model], picture: Picture, question: Question) -> None:
+    """Show the lines of Python that explain the same picture with two networks."""
+    first, second = (call_of(model, question) for model in models)
+    lines = [f"image = {picture.code}", f"first = {first}", f"other = {models[1].code}"]
+    lines += [f"second = {second.replace('(clf, ', '(other, ')}", "first.plot(), second.plot()"]
+    _show_code(script(models[0].code, *lines))
+
+
 def _show_code(text: str) -> None:
     with st.expander("Copy the code", icon=":material/code:"):
         st.code(text, language="python", wrap_lines=True)

@@ -54,8 +54,8 @@ class Sample:
     @property
     def code(self) -> str:
         """A Python expression for it."""
-        source, part = _parted(self.name)
-        shown = _shown(source)
+        source, part = parted(self.name)
+        shown = shown_name(source)
         named = repr(shown) if part is None else f"{shown!r}, part={part!r}"
         return f"xai.load_data({named}).subset({self.count}, seed={self.seed}){self.taken}"
 
@@ -138,7 +138,7 @@ def names_for(model: Model) -> list[str]:
 @st.cache_resource(max_entries=6, show_spinner=False)
 def draw(name: str, count: int, seed: int) -> Sample:
     """Draw pictures from a data set; all of them where it has no more."""
-    source, part = _parted(name)
+    source, part = parted(name)
     data = xai.load_data(source_of(source), part=part)
     return Sample(name, count, seed, data.subset(min(count, len(data)), seed=seed))
 
@@ -165,7 +165,8 @@ def source_of(name: str) -> str:
     return name if kept is None else kept.source
 
 
-def _shown(name: str) -> str:
+def shown_name(name: str) -> str:
+    """Return what a data set is called outside of this process."""
     kept = shelf().pictures.get(name)
     return name if kept is None else kept.shown
 
@@ -188,7 +189,7 @@ def _parts_of(name: str) -> tuple[str, ...]:
     return tuple(parts) if len(parts) <= _MOST_PARTS else ()
 
 
-def _parted(name: str) -> tuple[str, str | None]:
+def parted(name: str) -> tuple[str, str | None]:
     """Return the data set and the part that a name stands for."""
     source, sign, part = name.rpartition("@")
     return (source, part) if sign and not Path(name).exists() else (name, None)
