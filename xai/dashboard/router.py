@@ -27,7 +27,9 @@ PAGES = [
     _Entry("robustness.py", m("Robustness"), ":material/shield:", m("A data set under attack, proofs, corruptions")),
     _Entry("ood.py", m("Out of distribution"), ":material/travel_explore:", m("Foreign pictures, sureness, drift")),
     _Entry("bias.py", m("Bias"), ":material/groups:", m("Groups, shortcuts, weak slices, faults of the data")),
+    _Entry("compare.py", m("Compare"), ":material/compare_arrows:", m("Two networks, or two audits")),
     _Entry("audit.py", m("Audit"), ":material/fact_check:", m("Thresholds, plan, run, verdicts, reports")),
+    _Entry("history.py", m("History"), ":material/history:", m("Audits so far, trends, the pinned baseline")),
 ]
 
 
