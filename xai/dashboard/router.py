@@ -23,6 +23,7 @@ class _Entry(NamedTuple):
 PAGES = [
     _Entry("start.py", m("Start"), ":material/home:", m("A network, pictures, and cases to begin with")),
     _Entry("explain.py", m("Explain"), ":material/center_focus_strong:", m("Why this answer? Maps over one picture")),
+    _Entry("dream.py", m("Dream"), ":material/bedtime:", m("A picture that a class, a layer or a channel likes")),
     _Entry("stress.py", m("Stress"), ":material/tune:", m("One picture made worse, or attacked")),
     _Entry("robustness.py", m("Robustness"), ":material/shield:", m("A data set under attack, proofs, corruptions")),
     _Entry("ood.py", m("Out of distribution"), ":material/travel_explore:", m("Foreign pictures, sureness, drift")),
