@@ -78,3 +78,13 @@ class TestJoin:
 def test_only_on_the_cpu_in_float32() -> None:
     assert not can_join(torch.device("cpu"), torch.float64)
     assert not can_join(torch.device("meta"), torch.float32)
+
+
+@pytest.mark.skipif(not can_join(torch.device("cpu"), torch.float32), reason="this build of torch cannot join")
+@pytest.mark.parametrize("size", [3, 4])
+def test_maps_smaller_than_the_kernel(size: int) -> None:
+    plain = nn.Sequential(SamePad(3, 6, 5), nn.ReLU(), nn.Flatten())
+    small = sample()[..., :size, :size].contiguous()
+    wanted, graph = plain(small), traced(plain)
+    assert join_convolutions(graph, small[:1]) == 1
+    torch.testing.assert_close(graph(small), wanted)

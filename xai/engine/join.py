@@ -5,6 +5,7 @@ does all three in one pass.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -117,11 +118,18 @@ def _padded(graph: Graph, sample: Tensor) -> list[tuple[Node, Pads]]:
 def _reproducing(conv: nn.Conv2d, before: Tensor, after: Tensor) -> Pads | None:
     if conv.padding_mode != "zeros" or before.ndim != 4:
         return None
-    for pads in paddings(conv, before, after):
+    for pads in filter(partial(_fits, conv, before), paddings(conv, before, after)):
         found = JoinedConv2d(conv, pads)(before)
         if found.shape == after.shape and bool((found - after).abs().max() <= _SAME * after.abs().max()):
             return pads
     return None
+
+
+def _fits(conv: nn.Conv2d, maps: Tensor, pads: Pads) -> bool:
+    """Whether the padded maps are as large as the kernel; torch refuses smaller ones."""
+    top, bottom, left, right = pads
+    reach = [step * (size - 1) + 1 for size, step in zip(conv.kernel_size, conv.dilation, strict=True)]
+    return maps.shape[2] + top + bottom >= reach[0] and maps.shape[3] + left + right >= reach[1]
 
 
 def _replace(module: torch.fx.GraphModule, node: Node, pads: Pads, name: str) -> None:
