@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from docs.pages import DOCS, ROOT, blocks, broken_links, broken_paths, follow
+from docs.site_pages import DOCS, ROOT, blocks, broken_links, broken_paths, follow
 
 import xai
 
