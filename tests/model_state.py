@@ -1,10 +1,22 @@
 """All that a call may not change: the model, the random states and the switches of torch."""
 
+import decimal
+import locale
+import logging
+import os
 import random
+import signal
+import sys
+import threading
+import warnings
+from pathlib import Path
 from typing import Any
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from PIL import Image, ImageFile
 from torch import nn
 from torch.nn.modules import module as globally
 
@@ -57,6 +69,47 @@ def switches() -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "cudnn.benchmark": torch.backends.cudnn.benchmark,
     }
+
+
+def surroundings() -> dict[str, Any]:
+    """Return `switches` and everything else of this process that a call may not leave changed."""
+    return {
+        **switches(),
+        "precision of products": torch.get_float32_matmul_precision(),
+        "TF32": (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32),
+        "cudnn": (torch.backends.cudnn.enabled, torch.backends.cudnn.deterministic),
+        "oneDNN": torch.backends.mkldnn.enabled,
+        "anomaly detection": torch.is_anomaly_enabled(),
+        "autocast": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
+        "fast path of attention": torch.backends.mha.get_fastpath_enabled(),
+        "default device": torch.get_default_device(),
+        "environment": dict(os.environ),
+        "working folder": str(Path.cwd()),
+        "warnings": list(warnings.filters),
+        "signal handlers": {number: signal.getsignal(number) for number in signal.valid_signals()},
+        "matplotlib": (matplotlib.get_backend(), dict(matplotlib.rcParams)),
+        "open figures": plt.get_fignums(),
+        "numpy errors": np.geterr(),
+        "how numpy prints": str(np.get_printoptions()),
+        "depth of recursion": sys.getrecursionlimit(),
+        "digits of numbers": sys.get_int_max_str_digits(),
+        "path of imports": list(sys.path),
+        "excepthook": sys.excepthook,
+        "standard streams": (id(sys.stdin), id(sys.stdout), id(sys.stderr)),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "log": (logging.root.level, logging.root.manager.disable, logging.lastResort),
+        "traces": (sys.gettrace(), sys.getprofile(), threading.gettrace()),
+        "file mode": _umask(),
+        "decimals": str(decimal.getcontext()),
+        "hook of pictures": (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS),
+        "default types": torch.get_default_dtype(),
+    }
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:

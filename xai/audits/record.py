@@ -176,7 +176,7 @@ class Audit:
             document = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise RecordError(f"{path}: no saved audit here ({FILE} is missing). Check the path.") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RecordError(
                 f"{path}: the saved audit cannot be read ({type(error).__name__}). Make it again."
             ) from error

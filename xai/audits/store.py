@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from xai.core.records import unpacked
 from xai.errors import RecordError
 
 try:
@@ -223,8 +223,7 @@ def _unpacked(key: str, content: bytes) -> Part | None:
         sound = head["key"] == key and head["length"] == len(body)
         if not sound or hashlib.sha256(body).hexdigest() != head["sha256"]:
             return None
-        with np.load(io.BytesIO(body), allow_pickle=False) as archive:
-            arrays = dict(archive)
+        arrays = unpacked(body)
         return Part(arrays, json.loads(arrays.pop(_FACTS).tobytes()))
-    except (ValueError, LookupError, TypeError, EOFError, BadZipFile):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from xai.errors import RecordError
 SCHEMA = 1
 MANIFEST = "manifest.json"
 ARRAYS = "values.npz"
+_RATIO, _FREE = 200, 1 << 30  # how far arrays may be compressed, and bytes that they may hold however far
 
 
 @cache
@@ -126,7 +127,7 @@ def read_record(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.n
         raise RecordError(
             f"{folder}: no saved {kind} here ({Path(error.filename).name} is missing). Check the path."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecordError(
             f"{folder}: the saved {kind} cannot be read ({type(error).__name__}). Save it again."
         ) from error
@@ -141,9 +142,28 @@ def read_record(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.n
     if hashlib.sha256(content).hexdigest() != fields["files"].get(ARRAYS):
         raise RecordError(f"{folder}: {ARRAYS} is damaged or was changed after it was saved. Make the result again.")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return fields, dict(archive)
-    except (ValueError, EOFError, BadZipFile) as error:  # also for arrays of objects, which would be unpickled
+        return fields, unpacked(content)
+    except ValueError as error:
         raise RecordError(
             f"{folder}: {ARRAYS} holds something else than plain arrays. Make the result again."
         ) from error
+
+
+def unpacked(content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz archive in memory.
+
+    Raises:
+        ValueError: damaged, arrays of objects, which would be unpickled, or far more than its bytes can hold.
+    """
+    try:
+        with ZipFile(io.BytesIO(content)) as archive:
+            held = sum(member.file_size for member in archive.infolist())
+        found = {}
+        if held <= _FREE + _RATIO * len(content):
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                found = dict(arrays)
+    except Exception as error:  # zipfile, zlib and numpy raise anything on damaged files
+        raise ValueError(f"not an archive of plain arrays ({type(error).__name__})") from error
+    if held > _FREE + _RATIO * len(content):
+        raise ValueError(f"{len(content):,} bytes that claim to hold {held:,}")
+    return found
