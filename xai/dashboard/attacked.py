@@ -12,6 +12,7 @@ from xai.dashboard.changes import Attacked, to_attack
 from xai.dashboard.controls import class_names, show_bars
 from xai.dashboard.gallery import TIMES, Shot, show_beside, show_row
 from xai.dashboard.jobs import Job, asked_for, result_of
+from xai.dashboard.language import m, t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import show_script
 from xai.dashboard.words import ABOUT_NORMS, NORMS, cost, percent, radius, safe, sentence, size_of_change
@@ -23,7 +24,7 @@ _CHOSEN = {"linf": 8.0, "l2": 0.5, "l1": 12.0}
 _STEPS = 64  # of the slider
 _DOUBLINGS = 6  # radii of the strip: the largest one halved again and again
 _AT_ONCE = 1000  # rows up to which the strip is not asked for by a button
-_LABELS = {"linf": "eps in 1/255", "l2": "eps", "l1": "eps"}
+_LABELS = {"linf": m("eps in 1/255"), "l2": "eps", "l1": "eps"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def attack(model: Model, picture: Picture, prediction: xai.Prediction) -> list[J
     job = to_attack(model, picture, plan.method, plan.asked, (plan.eps,), st.container())
     found = result_of(job)
     if found is not None:
-        clean, changed, _ = _show(found, "Attacked")
+        clean, changed, _ = _show(found, t("Attacked"))
         for place, k in ((clean, 0), (changed, 1)):
             with place:
                 show_bars(found.prediction[k].top(3))
@@ -64,11 +65,11 @@ def attack(model: Model, picture: Picture, prediction: xai.Prediction) -> list[J
 def _choose(infos: Mapping[str, xai.MethodInfo], prediction: xai.Prediction) -> _Plan:
     first, second, third = st.columns([1.5, 1.1, 1.2])
     norm = second.selectbox(
-        "Norm", list(NORMS), format_func=NORMS.__getitem__, key="norm", help=ABOUT_NORMS, bind="query-params"
+        t("Norm"), list(NORMS), format_func=NORMS.__getitem__, key="norm", help=t(ABOUT_NORMS), bind="query-params"
     )
     able = [name for name, info in infos.items() if norm in info.norms or not info.norms]
     name = first.selectbox(
-        "Attack",
+        t("Attack"),
         able,
         index=able.index(_USUAL),
         format_func=lambda n: infos[n].title,
@@ -77,12 +78,12 @@ def _choose(infos: Mapping[str, xai.MethodInfo], prediction: xai.Prediction) -> 
     )
     names = class_names(prediction)
     targeted = third.selectbox(
-        "Towards",
+        t("Towards"),
         [k for k in names if k != prediction.index],
         index=None,
         format_func=names.__getitem__,
         key="towards",
-        placeholder="any other class",
+        placeholder=t("any other class"),
         bind="query-params",
     )
     info = infos[name]
@@ -90,31 +91,39 @@ def _choose(infos: Mapping[str, xai.MethodInfo], prediction: xai.Prediction) -> 
     left, right = st.columns([3.1, 0.7])
     most = float(_LARGEST[norm])
     shown = left.slider(
-        _LABELS[norm],
+        t(_LABELS[norm]),
         most / _STEPS,
         most,
         _CHOSEN[norm],
         most / _STEPS,
         key=f"eps_{norm}",
         disabled=free,
-        help="Radius of the ball that the changed picture stays in. Some attacks have none: they look for the smallest "
-        "change, or turn and shift the picture.",
+        help=t(
+            "Radius of the ball that the changed picture stays in. Some attacks have none: they "
+            "look for the smallest change, or turn and shift the picture."
+        ),
         bind="query-params",
     )
-    seed = int(right.number_input("Seed", 0, 2**31 - 1, 0, key="attack_seed", bind="query-params"))
-    st.caption(f"{safe(sentence(info.summary))} Rows through the network, at most: {cost(info)}.")
+    seed = int(right.number_input(t("Seed"), 0, 2**31 - 1, 0, key="attack_seed", bind="query-params"))
+    st.caption(
+        t("{summary} Rows through the network, at most: {info}.", summary=safe(sentence(info.summary)), info=cost(info))
+    )
     eps = None if free else shown / 255 if norm == "linf" else shown
     return _Plan(info, norm, eps, targeted, seed)
 
 
 def _show(found: Attacked, title: str) -> list[Any]:
     """Show clean picture, changed picture and difference; return their columns."""
-    added = f"Difference times {TIMES}"
+    added = t("Difference times {times}", times=TIMES)
     return show_beside(
         [
-            _shot(found, 0, "Clean"),
+            _shot(found, 0, t("Clean")),
             _shot(found, 1, title),
-            Shot(found.differences[1], f"{added} (grey: no change)", f"{added} between clean and changed picture"),
+            Shot(
+                found.differences[1],
+                t("{added} (grey: no change)", added=added),
+                t("{added} between clean and changed picture", added=added),
+            ),
         ]
     )
 
@@ -137,13 +146,25 @@ def _what(found: Attacked) -> str:
     result, before, after = found.results[0], found.prediction[0].label, found.prediction[1].label
     if not bool(result.success[0]):
         aim = "" if result.targeted is None else f" to {safe(found.prediction.labels[result.targeted[0]])}"
-        return (
-            f"The attack could not change the answer{aim}: it is **{safe(after)}**. That is no proof of robustness; "
-            "another attack may succeed."
+        return t(
+            "The attack could not change the answer{aim}: it is **{after}**. That is no proof of "
+            "robustness; another attack may succeed.",
+            aim=aim,
+            after=safe(after),
         )
     size = f": {size_of_change(_size(found), result.norm)}" if isfinite(_size(found)) else ""
-    by = "" if result.broken_by[0] == result.method else f" (found by {safe(result.broken_by[0])})"
-    return f"The answer changes from **{safe(before)}** to **{safe(after)}**{by}{size}."
+    by = (
+        ""
+        if result.broken_by[0] == result.method
+        else t(" (found by {broken_by})", broken_by=safe(result.broken_by[0]))
+    )
+    return t(
+        "The answer changes from **{before}** to **{after}**{by}{size}.",
+        before=safe(before),
+        after=safe(after),
+        by=by,
+        size=size,
+    )
 
 
 def _size(found: Attacked) -> float:
@@ -159,14 +180,14 @@ def _show_nearest(
     """Show the smallest change that flips the answer; return the job, unless it is the one above."""
     if plan.method.name == info.name:
         return None
-    st.markdown("**The smallest change found that flips the answer**", help=safe(sentence(info.summary)))
+    st.markdown(t("**The smallest change found that flips the answer**"), help=safe(sentence(info.summary)))
     job = to_attack(model, picture, info, plan.asked, (None,), st.container())
     found = result_of(job)
     if found is not None:
         _show(found, info.title)
         _say(found)
         if above is not None and _size(above) < _size(found):
-            st.markdown("The change above is smaller still.")
+            st.markdown(t("The change above is smaller still."))
     return job
 
 
@@ -176,9 +197,11 @@ def _show_along(model: Model, picture: Picture, plan: _Plan) -> Job | None:
         return None
     largest = _LARGEST[plan.norm] / (255 if plan.norm == "linf" else 1)
     radii = tuple(largest / 2**k for k in reversed(range(_DOUBLINGS)))
-    st.markdown("**The same picture along eps**")
+    st.markdown(t("**The same picture along eps**"))
     job = to_attack(model, picture, plan.method, plan.asked, radii, st.container())
-    if job.rows > _AT_ONCE and not asked_for(job, f"Attack at {len(radii)} radii", f"Up to {job.rows} rows"):
+    if job.rows > _AT_ONCE and not asked_for(
+        job, t("Attack at {count} radii", count=len(radii)), t("Up to {rows} rows", rows=job.rows)
+    ):
         return None
     found = result_of(job)
     if found is not None:
@@ -187,20 +210,25 @@ def _show_along(model: Model, picture: Picture, plan: _Plan) -> Job | None:
 
 
 def _show_strip(found: Attacked, radii: Sequence[float], norm: str) -> None:
-    titles = ["Clean", *(radius(eps, norm) for eps in radii)]
+    titles = [t("Clean"), *(radius(eps, norm) for eps in radii)]
     show_row([_shot(found, k, title) for k, title in enumerate(titles)])
-    st.caption(f"Difference times {TIMES} (grey: no change)")
+    st.caption(t("Difference times {times} (grey: no change)", times=TIMES))
     show_row(
         [
-            Shot(found.differences[k], safe(title), f"Difference times {TIMES} at {title}")
+            Shot(found.differences[k], safe(title), t("Difference times {times} at {title}", times=TIMES, title=title))
             for k, title in enumerate(titles)
         ]
     )
     enough = [eps for eps, result in zip(radii, found.results, strict=True) if bool(result.success[0])]
     if enough:
-        st.markdown(f"The smallest radius tried that is enough for this attack is **{radius(enough[0], norm)}**.")
+        st.markdown(
+            t(
+                "The smallest radius tried that is enough for this attack is **{radius}**.",
+                radius=radius(enough[0], norm),
+            )
+        )
     else:
-        st.markdown("No radius tried here is enough for this attack. That is no proof of robustness.")
+        st.markdown(t("No radius tried here is enough for this attack. That is no proof of robustness."))
 
 
 def _code(model: Model, picture: Picture, plan: _Plan) -> None:

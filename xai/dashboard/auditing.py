@@ -115,9 +115,24 @@ def _begin(folder: Path, title: str, tables: dict[str, Any], name: str) -> None:
     begin(folder, title, tables, source_of_network(name))
 
 
-@st.fragment(run_every=_SECONDS)
 def watch(run: Run) -> None:
-    """Show how far an audit is, and the button that stops it; runs the page again when it has ended."""
+    """Show how far an audit is, and the button that stops it; runs the page again when it has ended.
+
+    The button is no part of what is drawn anew every second: a click on it could fall between two drawings.
+    """
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _show_progress(run)
+        st.button(
+            t("Stop"),
+            key=f"stop {run.folder.name}",
+            on_click=run.stop,
+            disabled=run.stopping,
+            icon=":material/stop_circle:",
+        )
+
+
+@st.fragment(run_every=_SECONDS)
+def _show_progress(run: Run) -> None:
     if not run.open:
         st.rerun()
     share = min(1.0, run.done / run.total) if run.total else 0.0
@@ -128,15 +143,7 @@ def watch(run: Run) -> None:
         text = t("{title}: waits for another audit.", title=title)
     else:
         text = t("{title}: summing up …", title=title) if share == 1 else f"{title} · {percent(share)}"
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(share, text)
-        st.button(
-            t("Stop"),
-            key=f"stop {run.folder.name}",
-            on_click=run.stop,
-            disabled=run.stopping,
-            icon=":material/stop_circle:",
-        )
+    st.progress(share, text)
 
 
 def show_others(folder: Path | None) -> None:

@@ -6,14 +6,15 @@ import streamlit as st
 
 import xai
 from xai.dashboard.jobs import Job, desk, result_of
+from xai.dashboard.language import m, t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.words import figures, safe, sentence
 from xai.dashboard.work import Answer, Model, to_rate
 
 _WORDS = {
-    "trust": ("Trust", ":material/check_circle:"),
-    "doubt": ("Doubt", ":material/help:"),
-    "reject": ("Reject", ":material/cancel:"),
+    "trust": (m("Trust"), ":material/check_circle:"),
+    "doubt": (m("Doubt"), ":material/help:"),
+    "reject": (m("Reject"), ":material/cancel:"),
 }
 
 
@@ -25,13 +26,15 @@ def show_belief(model: Model, picture: Picture, answer: Answer) -> Job | None:
     rating = result_of(job) if wanted else None
     if rating is None:
         button.button(
-            "Can it be believed?",
+            t("Can it be believed?"),
             key=f"believe {answer.question.method.name}",
             on_click=desk().want,
             args=(job.key,),
             disabled=wanted,  # not taken away before there is a verdict: what is below it would jump, "Stop" as well
-            help="Removes what the map calls relevant, adds noise, draws the weights anew: some hundred runs of the "
-            "network.",
+            help=t(
+                "Removes what the map calls relevant, adds noise, draws the weights anew: some "
+                "hundred runs of the network."
+            ),
             icon=":material/fact_check:",
         )
     else:
@@ -43,11 +46,12 @@ def show_belief(model: Model, picture: Picture, answer: Answer) -> Job | None:
 def show_rating(rating: xai.Rating) -> None:
     """Show the verdict as a colour, a sign and a word, the reasons, and each check with its figures."""
     word, icon = _WORDS[rating.verdict]
+    word = t(word)
     show = {"trust": st.success, "doubt": st.warning, "reject": st.error}[rating.verdict]
     show(f"**{word}**{_each(rating)}", icon=icon)
     st.markdown("\n\n".join(_reasons(rating)))
-    with st.expander("All checks", icon=":material/checklist:"):
-        st.table(_lines(rating), border="horizontal", hide_index=True, alt="Checks, their verdicts and figures")
+    with st.expander(t("All checks"), icon=":material/checklist:"):
+        st.table(_lines(rating), border="horizontal", hide_index=True, alt=t("Checks, their verdicts and figures"))
 
 
 def _reasons(rating: xai.Rating) -> list[str]:
@@ -77,17 +81,17 @@ def _each(rating: xai.Rating) -> str:
 
 def _sign(verdict: str) -> str:
     """Return a verdict with its sign: never colour alone."""
-    return f"{_WORDS[verdict][1]} {verdict}" if verdict in _WORDS else safe(verdict)
+    return f"{_WORDS[verdict][1]} {t(_WORDS[verdict][0]).lower()}" if verdict in _WORDS else safe(verdict)
 
 
 def _lines(rating: xai.Rating) -> Sequence[dict[str, str]]:
     several = len(rating) > 1
     return [
         {
-            **({"Class": safe(label)} if several else {}),
-            "Check": safe(check.name),
-            "Verdict": _sign(check.verdict),
-            "Figures": safe(figures(check.values)),
+            **({t("Class"): safe(label)} if several else {}),
+            t("Check"): safe(check.name),
+            t("Verdict"): _sign(check.verdict),
+            t("Figures"): safe(figures(check.values)),
         }
         for label, checks in zip(rating.labels, rating.checks, strict=True)
         for check in checks

@@ -10,6 +10,7 @@ from xai.dashboard.charts import draw
 from xai.dashboard.detection import Detection
 from xai.dashboard.distributions import histogram
 from xai.dashboard.gallery import Shot, as_pixels, choose_shot, opened_shot
+from xai.dashboard.language import m, t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.words import counted, safe, sentence
 from xai.dashboard.work import Model
@@ -17,10 +18,10 @@ from xai.dashboard.work import Model
 _SHOWN = 12  # pictures of a gallery
 _FOREIGN = "foreign"  # as a verdict of the library
 _KINDS = {
-    "missed": "foreign, accepted",
-    "caught": "foreign, rejected",
-    "alarm": "ordinary, rejected",
-    "kept": "ordinary, accepted",
+    "missed": m("foreign, accepted"),
+    "caught": m("foreign, rejected"),
+    "alarm": m("ordinary, rejected"),
+    "kept": m("ordinary, accepted"),
 }
 
 
@@ -31,13 +32,13 @@ def show_boundary(model: Model, found: Detection) -> tuple[float, Picture | None
         The share of ordinary pictures that may be rejected, and the picture that was opened.
     """
     chosen = st.slider(
-        "Ordinary pictures that may be rejected (%)",
+        t("Ordinary pictures that may be rejected (%)"),
         0.5,
         50.0,
         5.0,
         0.5,
         key="alpha",
-        help="Sets the threshold: the dashed line. The promise below holds for pictures like those that calibrate.",
+        help=t("Sets the threshold: the dashed line. The promise below holds for pictures like those that calibrate."),
         bind="query-params",
     )
     alpha = float(chosen) / 100
@@ -45,9 +46,11 @@ def show_boundary(model: Model, found: Detection) -> tuple[float, Picture | None
     promise = found.detector.guarantee(alpha)
     st.markdown(f"**{safe(sentence(promise.sentence))}**")
     said = _what_happens(found, inside, outside)
-    groups = {"ordinary, kept back": inside.scores.numpy(), "foreign": outside.scores.numpy()}
+    groups = {t("ordinary, kept back"): inside.scores.numpy(), t("foreign"): outside.scores.numpy()}
     unit = found.detector.fitted.detector.unit
-    draw(histogram(groups, found.detector.threshold(alpha), unit), "scores", f"Histogram of scores. {said}")
+    draw(
+        histogram(groups, found.detector.threshold(alpha), unit), "scores", t("Histogram of scores. {said}", said=said)
+    )
     st.markdown(said)
     return alpha, _show_pictures(model, found, inside, outside, alpha)
 
@@ -60,9 +63,12 @@ def at(found: Detection, judged: xai.Judgement, alpha: float) -> xai.Judgement:
 def _what_happens(found: Detection, inside: xai.Judgement, outside: xai.Judgement) -> str:
     """Say how many of both kinds are rejected."""
     alarms, caught = (judged.verdicts.count(_FOREIGN) for judged in (inside, outside))
-    return (
-        f"At this threshold {counted(alarms, len(inside))} of the ordinary pictures kept back are rejected, and "
-        f"{counted(caught, len(outside))} of the foreign ones ({safe(found.plan.strange)})."
+    return t(
+        "At this threshold {share} of the ordinary pictures kept back are rejected, and "
+        "{share_2} of the foreign ones ({strange}).",
+        share=counted(alarms, len(inside)),
+        share_2=counted(caught, len(outside)),
+        strange=safe(found.plan.strange),
     )
 
 
@@ -75,12 +81,12 @@ def _show_pictures(
         **dict(zip(("kept", "alarm"), _split(inside), strict=True)),
     }
     kind = st.segmented_control(
-        "Pictures next to the threshold",
+        t("Pictures next to the threshold"),
         list(_KINDS),
         default="missed",
         required=True,
         wrap=True,
-        format_func=lambda name: f"{_KINDS[name]}: {len(numbers[name])}",
+        format_func=lambda name: f"{t(_KINDS[name])}: {len(numbers[name])}",
         key="boundary",
     )
     foreign = kind in {"missed", "caught"}
@@ -88,7 +94,7 @@ def _show_pictures(
     limit = found.detector.threshold(alpha)
     rows = numbers[kind][np.argsort(np.abs(judged.scores.numpy()[numbers[kind]] - limit), kind="stable")][:_SHOWN]
     if len(numbers[kind]) > _SHOWN:
-        st.caption(f"The {_SHOWN} next to the threshold.")
+        st.caption(t("The {shown} next to the threshold.", shown=_SHOWN))
     shots = {int(k): _shot(model, found, judged, int(k), foreign=foreign) for k in rows}
     key = f"boundary {'foreign' if foreign else 'ordinary'} {found.plan.key}"
     choose_shot(shots, key)
@@ -106,4 +112,8 @@ def _shot(model: Model, found: Detection, judged: xai.Judgement, k: int, *, fore
     """Return a picture as the network sees it."""
     seen = model.classifier.prepare(found.picture(foreign=foreign, k=k).content).inputs
     said = f"{k}: p {float(judged.p_values[k]):.2g}, called {judged.predicted[k]}"
-    return Shot(as_pixels(seen)[0], safe(said, 80), f"{'Foreign' if foreign else 'Ordinary'} picture {said}")
+    return Shot(
+        as_pixels(seen)[0],
+        safe(said, 80),
+        t("{value} picture {said}", value=t("Foreign") if foreign else t("Ordinary"), said=said),
+    )

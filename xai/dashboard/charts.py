@@ -7,6 +7,7 @@ import numpy as np
 import streamlit as st
 
 import xai
+from xai.dashboard.language import t
 from xai.dashboard.words import interval, radius
 
 ATTACKED, CERTIFIED, GAP = "#d6604d", "#4393c3", "#a0a0a0"  # seen on white and on black
@@ -51,7 +52,7 @@ def robust_accuracy(curve: xai.RobustnessCurve) -> Spec:
     colour["scale"] = {"domain": kinds, "range": [ATTACKED, CERTIFIED, GAP]}
     kind = {"field": "kind", **colour}
     across = {"field": "eps", "type": "quantitative", "axis": axis, "scale": {"nice": False}}
-    tips = [{"field": "said", "title": "accuracy"}, {"field": "kind"}, {"field": "radius"}]
+    tips = [{"field": "said", "title": t("accuracy")}, {"field": "kind"}, {"field": "radius"}]
     return {
         "height": 380,
         "params": [
@@ -139,7 +140,7 @@ def accuracy_by_severity(found: xai.CorruptionResult) -> Spec:
             "x": {"field": "severity", "type": "ordinal", "sort": None, "axis": {"labelAngle": 0, "orient": "top"}},
             "y": {"field": "corruption", "type": "ordinal", "sort": None, "axis": {"title": None, "labelLimit": 160}},
             "tooltip": [{"field": f} for f in ("corruption", "severity")]
-            + [{"field": "said", "title": "accuracy (%)"}, {"field": "span", "title": "95 % interval"}],
+            + [{"field": "said", "title": t("accuracy (%)")}, {"field": "span", "title": t("95 % interval")}],
         },
         "layer": [
             {

@@ -9,11 +9,12 @@ import streamlit as st
 
 import xai
 from xai.dashboard.jobs import desk
+from xai.dashboard.language import m, t
 from xai.dashboard.panels import Panel, pack, shown_pixels
 from xai.dashboard.words import correlation, describe_map, safe
 from xai.dashboard.work import Answer
 
-_UNIT = "spread of the maps, each divided by its largest value"
+_UNIT = m("spread of the maps, each divided by its largest value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ def _compare(answers: Sequence[Answer], versus: str | None) -> Comparison:
 
 def _row(answers: Sequence[Answer], agreement: xai.Agreement | None, k: int, versus: str | None) -> list[Panel]:
     """Return the maps of the class with number `k`."""
-    label = answers[0].explanation.labels[k] + (f" rather than {versus}" if versus else "")
+    label = answers[0].explanation.labels[k] + (t(" rather than {versus}", versus=versus) if versus else "")
     if agreement is not None:
         return panels_of(agreement, k, label)
     return [panel_of(a.question.method.title, label, a.explanation.heatmaps[k], a.explanation.unit) for a in answers]
@@ -60,18 +61,18 @@ def panels_of(agreement: xai.Agreement, k: int, label: str) -> list[Panel]:
     """Return the compared maps of the class with number `k`, and where they disagree."""
     named = zip(agreement.names, agreement.explanations, strict=True)
     panels = [panel_of(name, label, explanation.heatmaps[k], explanation.unit) for name, explanation in named]
-    return [*panels, panel_of("Disagreement", label, agreement.disagreements[k], _UNIT)]
+    return [*panels, panel_of(t("Disagreement"), label, agreement.disagreements[k], t(_UNIT))]
 
 
 def panel_of(title: str, label: str, heatmap: np.ndarray, unit: str) -> Panel:
     """Return a map with its title and the sentence about it."""
     small = heatmap[np.ix_(*(shown_pixels(side, heatmap.shape) for side in heatmap.shape))]
-    return Panel(f"{title} for {label}", heatmap, unit, describe_map(title, label, small))
+    return Panel(t("{title} for {label}", title=title, label=label), heatmap, unit, describe_map(title, label, small))
 
 
 def show_agreement(agreement: xai.Agreement) -> None:
     """Show how far each two methods agree, as a table."""
-    st.markdown("**Do the methods agree?**")
+    st.markdown(t("**Do the methods agree?**"))
     names = [safe(name) for name in agreement.names]
     lines = [
         {
@@ -80,8 +81,16 @@ def show_agreement(agreement: xai.Agreement) -> None:
         }
         for name, row in zip(names, agreement.rank_correlation, strict=True)
     ]
-    st.table(lines, border="horizontal", hide_index=True, alt=f"Rank correlation between {', '.join(agreement.names)}")
+    st.table(
+        lines,
+        border="horizontal",
+        hide_index=True,
+        alt=t("Rank correlation between {names}", names=", ".join(agreement.names)),
+    )
     st.caption(
-        "Rank correlation (Spearman) of the maps: 1 when they put all places in the same order, 0 when one says "
-        "nothing about the other. The last map of each class above shows where they differ."
+        t(
+            "Rank correlation (Spearman) of the maps: 1 when they put all places in the same "
+            "order, 0 when one says nothing about the other. The last map of each class above "
+            "shows where they differ."
+        )
     )

@@ -10,7 +10,7 @@ import streamlit as st
 import xai
 from xai.dashboard.choices import remember, take_over
 from xai.dashboard.jobs import desk, result_of
-from xai.dashboard.language import t
+from xai.dashboard.language import m, t
 from xai.dashboard.pictures import Picture, from_file, from_path, garments
 from xai.dashboard.sets import offered as offered_data
 from xai.dashboard.uploads import DATA, MODEL
@@ -20,7 +20,7 @@ from xai.dashboard.work import Model, load_model, model_names, predicted, senten
 TYPES = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"]
 MEGABYTES = 20
 MOST_CLASSES, MOST_METHODS = 3, 6  # so that the maps of all fit on a page, and through the wire
-_SCORES = {"logit": "logit", "probability": "probability", "margin": "margin over the next class"}
+_SCORES = {"logit": m("logit"), "probability": m("probability"), "margin": m("margin over the next class")}
 _ACROSS = 3
 _UNLOADED = "unloaded"
 
@@ -32,7 +32,7 @@ def choose_case() -> tuple[Model, Picture, xai.Prediction]:
     model = choose_model()
     with samples:
         picture = uploaded or choose_sample(model)
-    with sentences(), st.spinner("Looking at the picture …"):
+    with sentences(), st.spinner(t("Looking at the picture …")):
         prediction = predicted(model, picture)
     show_prediction(prediction)
     return model, picture, prediction
@@ -40,7 +40,7 @@ def choose_case() -> tuple[Model, Picture, xai.Prediction]:
 
 def show_prediction(prediction: xai.Prediction) -> None:
     """Show the five most probable classes as bars."""
-    st.markdown("**What the network sees**")
+    st.markdown(t("**What the network sees**"))
     show_bars(prediction.top(5))
 
 
@@ -79,7 +79,7 @@ def keep_choices() -> None:
 
 def upload_picture() -> Picture | None:
     """Take a picture file, as bytes: nothing is decoded here."""
-    upload = st.file_uploader("Your picture", TYPES, key="picture", max_upload_size=MEGABYTES)
+    upload = st.file_uploader(t("Your picture"), TYPES, key="picture", max_upload_size=MEGABYTES)
     return None if upload is None else from_file(upload.name, upload.getvalue())
 
 
@@ -97,7 +97,7 @@ def choose_sample(model: Model) -> Picture:
 
 def _pick(key: str, names: list[str]) -> str:
     chosen = st.pills(
-        "or a sample", names, default=names[0], required=True, key=key, format_func=safe, bind="query-params"
+        t("or a sample"), names, default=names[0], required=True, key=key, format_func=safe, bind="query-params"
     )
     return chosen or names[0]
 
@@ -112,13 +112,13 @@ def choose_classes(prediction: xai.Prediction) -> tuple[int, ...]:
     """Let the user choose classes to explain, one map each; none stands for the predicted one."""
     names = class_names(prediction)
     chosen: list[int] = st.multiselect(
-        "Why this class?",
+        t("Why this class?"),
         list(names),
         format_func=names.__getitem__,
         key="class",
         max_selections=MOST_CLASSES,
         select_all=False,
-        placeholder=f"predicted: {prediction.label}",
+        placeholder=t("predicted: {label}", label=prediction.label),
         bind="query-params",
     )
     return tuple(chosen)
@@ -127,12 +127,14 @@ def choose_classes(prediction: xai.Prediction) -> tuple[int, ...]:
 def choose_score() -> str:
     """Let the user choose which number of the class is explained."""
     chosen: str = st.selectbox(
-        "Score",
+        t("Score"),
         list(_SCORES),
-        format_func=_SCORES.__getitem__,
+        format_func=lambda name: t(_SCORES[name]),
         key="score",
-        help="A probability saturates where the network is sure; the logit does not. The margin is the logit minus the "
-        "largest other one.",
+        help=t(
+            "A probability saturates where the network is sure; the logit does not. The margin "
+            "is the logit minus the largest other one."
+        ),
         bind="query-params",
     )
     return chosen
@@ -142,12 +144,12 @@ def choose_versus(prediction: xai.Prediction, targets: Sequence[int], score: str
     """Let the user choose a class to explain against; None for no other."""
     names, asked = class_names(prediction), set(targets or [prediction.index])
     chosen: int | None = st.selectbox(
-        "rather than",
+        t("rather than"),
         [None, *(k for k in names if k not in asked)],
-        format_func=lambda k: "no other class" if k is None else names[k],
+        format_func=lambda k: t("no other class") if k is None else names[k],
         key="versus",
         disabled=score == "margin",
-        help="Explains the difference of the two scores. The margin has its other class already: the next best.",
+        help=t("Explains the difference of the two scores. The margin has its other class already: the next best."),
         bind="query-params",
     )
     return None if score == "margin" else chosen
@@ -163,16 +165,16 @@ def choose_methods(model: Model) -> list[xai.MethodInfo]:
 
     def told(name: str) -> str:
         text = f"{methods[name].title} · {methods[name].family} · {cost(methods[name])}"
-        return f"{text} · not advised here" if name in doubtful else text
+        return t("{text} · not advised here", text=text) if name in doubtful else text
 
     chosen = st.multiselect(
-        "Methods, side by side",
+        t("Methods, side by side"),
         list(methods),
         format_func=told,
         key="methods",
         max_selections=MOST_METHODS,
         select_all=False,
-        help="Name, family, and how many rows go through the network, forward and back.",
+        help=t("Name, family, and how many rows go through the network, forward and back."),
     )
     st.query_params["method"] = ",".join(chosen)
     return [methods[name] for name in chosen]
@@ -186,11 +188,11 @@ def _linked(offered: Sequence[str]) -> list[str]:
 
 def advise(model: Model) -> None:
     """Offer to try every method on the network, and say which it can use and why."""
-    with st.expander("Which methods suit this network?", key="advice", icon=":material/rule:"):
+    with st.expander(t("Which methods suit this network?"), key="advice", icon=":material/rule:"):
         job = to_try(model, st.container())
         if job.key not in desk().wanted:
-            st.markdown("Each method is tried on a small grey picture. A large network takes a minute.")
-            st.button("Try all methods", on_click=desk().want, args=(job.key,), icon=":material/play_arrow:")
+            st.markdown(t("Each method is tried on a small grey picture. A large network takes a minute."))
+            st.button(t("Try all methods"), on_click=desk().want, args=(job.key,), icon=":material/play_arrow:")
             return
         known, tried = desk().find(job.key), result_of(job)
         if known is None:
@@ -209,10 +211,10 @@ def choose_settings(model: Model, methods: Sequence[xai.MethodInfo]) -> list[tup
 
 def _settings(model: Model, method: xai.MethodInfo, place: Any) -> tuple[dict[str, Any], int]:
     settings, seed = {}, 0
-    with place.expander(f"Settings of {method.title}", icon=":material/tune:"):
+    with place.expander(t("Settings of {title}", title=method.title), icon=":material/tune:"):
         if "maps" in method.needs:
             layer = st.selectbox(
-                "Layer",
+                t("Layer"),
                 [None, *model.layers],
                 format_func=lambda name: name or "automatic",
                 key=f"layer_{method.name}",
@@ -220,5 +222,5 @@ def _settings(model: Model, method: xai.MethodInfo, place: Any) -> tuple[dict[st
             )
             settings = {"layer": layer} if layer else {}
         if method.stochastic:
-            seed = st.number_input("Seed", 0, 2**31 - 1, 0, key=f"seed_{method.name}", bind="query-params")
+            seed = st.number_input(t("Seed"), 0, 2**31 - 1, 0, key=f"seed_{method.name}", bind="query-params")
     return settings, int(seed)

@@ -11,6 +11,7 @@ from xai.dashboard.charts import draw, robust_accuracy
 from xai.dashboard.evidence import pick, show_evidence
 from xai.dashboard.files import whole_zip
 from xai.dashboard.jobs import Job, asked_for, result_of
+from xai.dashboard.language import t
 from xai.dashboard.results import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, to_curve
@@ -29,15 +30,20 @@ def measure_curve(model: Model, sample: Sample) -> list[Job]:
     """Let the user measure robust accuracy over radii; return what is still to be done."""
     first, second, third = st.columns([1, 2, 1])
     norm = first.selectbox(
-        "Norm", list(NORMS), format_func=NORMS.__getitem__, key="curve_norm", help=ABOUT_NORMS, bind="query-params"
+        t("Norm"),
+        list(NORMS),
+        format_func=NORMS.__getitem__,
+        key="curve_norm",
+        help=t(ABOUT_NORMS),
+        bind="query-params",
     )
-    text = second.text_input("Radii", _RADII[norm], key=f"radii_{norm}", bind="query-params")
-    budget = int(third.number_input("Budget (seconds)", 5, 36_000, 60, 30, key="budget", bind="query-params"))
+    text = second.text_input(t("Radii"), _RADII[norm], key=f"radii_{norm}", bind="query-params")
+    budget = int(third.number_input(t("Budget (seconds)"), 5, 36_000, 60, 30, key="budget", bind="query-params"))
     with sentences():
         asked = {"eps": radii(text), "norm": norm, "budget": budget}
     job = to_curve(model, sample, asked, st.container())
-    tip = f"Up to {budget} seconds, and the checks of the evaluation after that"
-    if not asked_for(job, "Measure the robust accuracy", tip, first=True):
+    tip = t("Up to {budget} seconds, and the checks of the evaluation after that", budget=budget)
+    if not asked_for(job, t("Measure the robust accuracy"), tip, first=True):
         return []
     found = result_of(job)
     if found is not None:
@@ -64,7 +70,7 @@ def _show(model: Model, sample: Sample, found: xai.RobustnessCurve, asked: Mappi
     said = _said(found)
     st.markdown(said)
     draw(robust_accuracy(found), "curve", said, pick)
-    st.caption("Bars: 95 % intervals over the draw of pictures. Click a point to see its pictures.")
+    st.caption(t("Bars: 95 % intervals over the draw of pictures. Click a point to see its pictures."))
     if found.notes:
         st.caption("\n".join(f"- {safe(note)}" for note in found.notes))
     show_evidence(sample, found)
@@ -91,19 +97,26 @@ def _said(found: xai.RobustnessCurve) -> str:
             (found.certified[-1], spans["certified"][-1]),
         )
     )
-    return (
-        f"{clean} of {len(found)} pictures are right without any change. At {last}, attacks leave {attacked} and "
-        f"proofs guarantee {certified}; the truth lies between."
+    return t(
+        "{clean} of {count} pictures are right without any change. At {last}, attacks leave "
+        "{attacked} and proofs guarantee {certified}; the truth lies between.",
+        clean=clean,
+        count=len(found),
+        last=last,
+        attacked=attacked,
+        certified=certified,
     )
 
 
 def _downloads(found: xai.RobustnessCurve) -> None:
     stem = file_stem(str(found.model["name"]), "robustness", found.norm)
     with st.container(horizontal=True):
-        offer("Picture (.png)", found.png, f"{stem}.png", "image/png", "curve_png", "The curve with its gap")
-        offer("Table (.csv)", lambda: _csv(found.table), f"{stem}.csv", "text/csv", "curve_csv", "A line per radius")
-        tip = "A folder that xai.RobustnessCurve.load reads back, counterexamples included"
-        offer("Everything (.zip)", lambda: whole_zip(found), f"{stem}.zip", "application/zip", "curve_zip", tip)
+        offer(t("Picture (.png)"), found.png, f"{stem}.png", "image/png", "curve_png", t("The curve with its gap"))
+        offer(
+            t("Table (.csv)"), lambda: _csv(found.table), f"{stem}.csv", "text/csv", "curve_csv", t("A line per radius")
+        )
+        tip = t("A folder that xai.RobustnessCurve.load reads back, counterexamples included")
+        offer(t("Everything (.zip)"), lambda: whole_zip(found), f"{stem}.zip", "application/zip", "curve_zip", tip)
 
 
 def _csv(table: pd.DataFrame) -> bytes:

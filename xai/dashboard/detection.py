@@ -8,6 +8,7 @@ import pandas as pd
 
 import xai
 from xai.dashboard.jobs import Job, Key, Report, parts, watched
+from xai.dashboard.language import t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.sets import Sample
 from xai.dashboard.work import Model
@@ -115,27 +116,27 @@ def to_detect(model: Model, plan: Plan, slot: Any) -> Job:
     rows = sum(len(sample.data) for sample in plan.samples) + len(plan.test.data) * (plan.foreign is None)
     rows += round(_ROWS_OF_SHIFTS * len(plan.calibration.data)) if plan.method == "auto" else 0
     ask = partial(_detect, model, plan)
-    return Job(("detection", model.fingerprint, *plan.key), "Fitting and judging", ask, slot, rows)
+    return Job(("detection", model.fingerprint, *plan.key), t("Fitting and judging"), ask, slot, rows)
 
 
 def to_compare_methods(model: Model, found: Detection, slot: Any) -> Job:
     """Return the job whose result is every detector on the same pictures."""
     rows = sum(len(sample.data) for sample in found.plan.samples)
     key = ("compared", model.fingerprint, *found.plan.key)
-    return Job(key, "Comparing all methods", partial(_compare, model, found), slot, rows)
+    return Job(key, t("Comparing all methods"), partial(_compare, model, found), slot, rows)
 
 
 def to_judge(model: Model, found: Detection, picture: Picture, slot: Any) -> Job:
     """Return the job whose result is the verdict on one picture."""
     key = ("judged", model.fingerprint, *found.plan.key, picture.identity, picture.name)
-    return Job(key, "Judging", partial(_judge, model, found, picture), slot, rows=2)
+    return Job(key, t("Judging"), partial(_judge, model, found, picture), slot, rows=2)
 
 
 def to_explain_score(model: Model, found: Detection, picture: Picture, method: xai.MethodInfo, slot: Any) -> Job:
     """Return the job whose result is the map of what makes a picture foreign."""
     key = ("score explained", model.fingerprint, *found.plan.key, picture.identity, picture.name, method.name)
     ask = partial(_explain, model, found, picture, method.name)
-    return Job(key, f"{method.title} of the score", ask, slot, method.forward + method.backward)
+    return Job(key, t("{title} of the score", title=method.title), ask, slot, method.forward + method.backward)
 
 
 def _detect(model: Model, plan: Plan, report: Report | None) -> Detection:

@@ -8,6 +8,7 @@ import numpy as np
 
 import xai
 from xai.dashboard.charts import ATTACKED, CERTIFIED, GAP, Spec
+from xai.dashboard.language import t
 from xai.dashboard.words import interval
 
 INSIDE, OUTSIDE = CERTIFIED, ATTACKED
@@ -45,7 +46,7 @@ def histogram(groups: Mapping[str, np.ndarray], limit: float, unit: str) -> Spec
                 "axis": {"grid": False},
             },
             "x2": {"field": "high"},
-            "y": {"field": "share", "type": "quantitative", "stack": None, "axis": {**_SHARE, "title": "pictures"}},
+            "y": {"field": "share", "type": "quantitative", "stack": None, "axis": {**_SHARE, "title": t("pictures")}},
             "color": _kinds(list(groups), [INSIDE, OUTSIDE]),
             "tooltip": tips,
         },
@@ -85,7 +86,7 @@ def _bars(name: str, scores: np.ndarray, edges: np.ndarray) -> list[dict[str, An
 
 def reliability(found: xai.Calibration) -> Spec:
     """Return how often answers are right by how sure the network is, as it is and with the temperature."""
-    names = ("as it is", f"temperature {found.temperature.value:.2f}")
+    names = (t("as it is"), f"temperature {found.temperature.value:.2f}")
     curves = zip(names, (found.before, found.after), strict=True)
     rows = [
         {
@@ -101,10 +102,10 @@ def reliability(found: xai.Calibration) -> Spec:
         for one in measures.ece.bins
     ]
     across: Spec = {"field": "confidence", "type": "quantitative", "scale": {"domain": [0, 1]}}
-    across["axis"] = {**_SHARE, "title": "how sure it is"}
+    across["axis"] = {**_SHARE, "title": t("how sure it is")}
     kind = _kinds(list(names), [ATTACKED, CERTIFIED])
     shape = {**kind, "scale": {"domain": list(names), "range": ["circle", "diamond"]}}
-    tips = [{"field": "kind"}, {"field": "said", "title": "right"}, {"field": "confidence", "format": ".1%"}]
+    tips = [{"field": "kind"}, {"field": "said", "title": t("right")}, {"field": "confidence", "format": ".1%"}]
     return {
         "height": 400,
         "data": {"values": rows},
@@ -128,8 +129,8 @@ def risk_by_coverage(found: xai.Calibration) -> Spec:
     """Return the share of wrong answers when only the surest are given."""
     rows = found.risk_coverage.to_dict("records")
     across: Spec = {"field": "coverage", "type": "quantitative", "scale": {"domain": [0, 1]}}
-    across["axis"] = {**_SHARE, "title": "share of pictures that get an answer"}
-    up: Spec = {"type": "quantitative", "axis": {**_SHARE, "title": "wrong answers"}}
+    across["axis"] = {**_SHARE, "title": t("share of pictures that get an answer")}
+    up: Spec = {"type": "quantitative", "axis": {**_SHARE, "title": t("wrong answers")}}
     return {
         "height": 240,
         "data": {"values": rows},
@@ -156,7 +157,7 @@ def shares_of_classes(found: xai.Drift, names: Sequence[str]) -> Spec:
         for name, share in zip(names, (one.share_a, one.share_b), strict=True)
     ]
     down: Spec = {"field": "class", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 160}}
-    across: Spec = {"type": "quantitative", "axis": {**_SHARE, "title": "answered in", "tickCount": 6}}
+    across: Spec = {"type": "quantitative", "axis": {**_SHARE, "title": t("answered in"), "tickCount": 6}}
     return {
         "height": {"step": 24},
         "layer": [
@@ -190,5 +191,5 @@ def _up(field: str) -> Spec:
         "field": field,
         "type": "quantitative",
         "scale": {"domain": [0, 1]},
-        "axis": {**_SHARE, "title": "how often it is right"},
+        "axis": {**_SHARE, "title": t("how often it is right")},
     }

@@ -9,17 +9,18 @@ import streamlit as st
 
 import xai
 from xai.dashboard.gallery import TIMES, Shot, as_pixels, choose_shot, show_beside, show_row
+from xai.dashboard.language import m, t
 from xai.dashboard.sets import Sample
 from xai.dashboard.words import radius, safe, size_of_change
 
 _SHOWN = 12  # pictures of a gallery
 _GROUPS = {
-    "violated": "changed by an attack",
-    "unproven": "unproven",
-    "verified": "proven",
-    "wrong": "wrong without any change",
+    "violated": m("changed by an attack"),
+    "unproven": m("unproven"),
+    "verified": m("proven"),
+    "wrong": m("wrong without any change"),
 }
-_ENDS = {"low": "from", "high": "to"}
+_ENDS = {"low": m("from"), "high": m("to")}
 
 
 def show_evidence(sample: Sample, found: xai.RobustnessCurve) -> None:
@@ -41,7 +42,7 @@ def _choose_level(found: xai.RobustnessCurve) -> int:
     if st.session_state.get("level", 0) >= len(found.eps):
         st.session_state.pop("level")
     level: int = st.segmented_control(
-        "Radius",
+        t("Radius"),
         range(len(found.eps)),
         default=len(found.eps) - 1,
         required=True,
@@ -56,17 +57,20 @@ def _show_pictures(sample: Sample, found: xai.RobustnessCurve, level: int) -> No
     """Show the pictures of a verdict at a radius; those that an attack changed can be opened."""
     groups = _groups(found, level)
     group = st.segmented_control(
-        "Pictures",
+        t("Pictures"),
         list(_GROUPS),
         default="violated",
         required=True,
         wrap=True,
-        format_func=lambda g: f"{_GROUPS[g]}: {len(groups[g])}",
+        format_func=lambda g: f"{t(_GROUPS[g])}: {len(groups[g])}",
         key="group",
     )
     rows = groups[group][:_SHOWN]
     if len(groups[group]) > _SHOWN:
-        st.caption(f"The first {_SHOWN} of {len(groups[group])}" + (", smallest change first." * (group == "violated")))
+        st.caption(
+            t("The first {shown} of {count}", shown=_SHOWN, count=len(groups[group]))
+            + (t(", smallest change first.") * (group == "violated"))
+        )
     if group != "violated":
         show_row([_plain(sample, found, k) for k in rows])
         return
@@ -86,14 +90,14 @@ def _groups(found: xai.RobustnessCurve, level: int) -> dict[str, list[int]]:
 
 def _plain(sample: Sample, found: xai.RobustnessCurve, k: int) -> Shot:
     truth, answer = (found.class_names[int(part[k])] for part in (found.labels, found.clean_predictions))
-    said = f"{k}: {truth}" + ("" if truth == answer else f", taken for {answer}")
+    said = f"{k}: {truth}" + ("" if truth == answer else t(", taken for {answer}", answer=answer))
     return Shot(as_pixels(sample.data.images[k][None])[0], safe(said, 80), said)
 
 
 def _changed(found: xai.RobustnessCurve, k: int) -> Shot:
     truth, answer = (found.class_names[int(part[k])] for part in (found.labels, found.answers))
     within = radius(float(found.distance[k]), found.norm)
-    said = f"Picture {k}: {truth}, taken for {answer} within {within}"
+    said = t("Picture {k}: {truth}, taken for {answer} within {within}", k=k, truth=truth, answer=answer, within=within)
     caption = safe(f"{k}: {truth} \N{RIGHTWARDS ARROW} {answer}, {within}", 80)
     return Shot(as_pixels(found.adversarial[_place(found, k)][None])[0], caption, said)
 
@@ -109,15 +113,27 @@ def _show_one(found: xai.RobustnessCurve, k: int) -> None:
     clean, changed, added = (as_pixels(part)[0] for part in (*both, 0.5 + TIMES * (both[1] - both[0]) / 2))
     truth, answer = (found.class_names[int(part[k])] for part in (found.labels, found.answers))
     st.markdown(
-        f"**Picture {k}**, nearest counterexample by {safe(found.broken_by[k])}: "
-        f"{size_of_change(float(found.distance[k]), found.norm)}."
+        t(
+            "**Picture {k}**, nearest counterexample by {broken_by}: {distance}.",
+            k=k,
+            broken_by=safe(found.broken_by[k]),
+            distance=size_of_change(float(found.distance[k]), found.norm),
+        )
     )
-    times = f"Difference times {TIMES}"
+    times = t("Difference times {times}", times=TIMES)
     show_beside(
         [
-            Shot(clean, safe(f"Clean: {truth}", 80), f"Clean picture {k}: {truth}"),
-            Shot(changed, safe(f"Changed: {answer}", 80), f"Changed picture {k}, taken for {answer}"),
-            Shot(added, f"{times} (grey: no change)", f"{times} between clean and changed picture"),
+            Shot(clean, safe(f"Clean: {truth}", 80), t("Clean picture {k}: {truth}", k=k, truth=truth)),
+            Shot(
+                changed,
+                safe(f"Changed: {answer}", 80),
+                t("Changed picture {k}, taken for {answer}", k=k, answer=answer),
+            ),
+            Shot(
+                added,
+                t("{times} (grey: no change)", times=times),
+                t("{times} between clean and changed picture", times=times),
+            ),
         ]
     )
     shots = []
@@ -131,16 +147,20 @@ def _show_one(found: xai.RobustnessCurve, k: int) -> None:
 def _show_tables(found: xai.RobustnessCurve, level: int) -> None:
     eps = found.eps[level]
     title = radius(eps, found.norm)
-    with st.expander(f"Class by class at {title}", icon=":material/category:"):
+    with st.expander(t("Class by class at {title}", title=title), icon=":material/category:"):
         rows = found.per_class
-        _table(rows[rows["eps"] == eps].drop(columns="eps"), "Accuracy of each class with 95 % intervals")
-    with st.expander(f"What attacked pictures are taken for at {title}", icon=":material/compare_arrows:"):
-        _table(_mistaken(found, eps), "Pairs of true class and answer under attack, most frequent first")
-    with st.expander("All radii", icon=":material/table:"):
+        _table(rows[rows["eps"] == eps].drop(columns="eps"), t("Accuracy of each class with 95 % intervals"))
+    with st.expander(
+        t("What attacked pictures are taken for at {title}", title=title), icon=":material/compare_arrows:"
+    ):
+        _table(_mistaken(found, eps), t("Pairs of true class and answer under attack, most frequent first"))
+    with st.expander(t("All radii"), icon=":material/table:"):
         rows = found.table.assign(radius=[radius(e, found.norm) for e in found.eps])
-        _table(rows[["radius", *(c for c in rows if c not in {"radius", "eps", "eps_255"})]], "Both bounds by radius")
-    with st.expander("What each attack and proof did", icon=":material/timeline:"):
-        _table(pd.DataFrame(list(found.stages)), "Attacks and proofs in order")
+        _table(
+            rows[["radius", *(c for c in rows if c not in {"radius", "eps", "eps_255"})]], t("Both bounds by radius")
+        )
+    with st.expander(t("What each attack and proof did"), icon=":material/timeline:"):
+        _table(pd.DataFrame(list(found.stages)), t("Attacks and proofs in order"))
 
 
 def _mistaken(found: xai.RobustnessCurve, eps: float) -> pd.DataFrame:
@@ -148,7 +168,7 @@ def _mistaken(found: xai.RobustnessCurve, eps: float) -> pd.DataFrame:
     counts = found.confusion(eps).to_numpy()
     pairs = [(found.class_names[i], found.class_names[j], int(counts[i, j])) for i, j in np.argwhere(counts) if i != j]
     pairs.sort(key=lambda pair: -pair[2])
-    return pd.DataFrame(pairs, columns=["class", "taken for", "pictures"])
+    return pd.DataFrame(pairs, columns=["class", t("taken for"), "pictures"])
 
 
 def _table(rows: pd.DataFrame, alt: str) -> None:
@@ -161,5 +181,5 @@ def _table(rows: pd.DataFrame, alt: str) -> None:
 def _percentage(name: str) -> Any:
     """Return the column of a share; `attacked_low` is headed "attacked, from"."""
     bound, _, end = name.partition("_")
-    heading = f"{bound}, {_ENDS[end]}" if end else bound
+    heading = f"{bound}, {t(_ENDS[end])}" if end else bound
     return st.column_config.NumberColumn(heading, format="%.0f %%")

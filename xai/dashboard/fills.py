@@ -9,6 +9,7 @@ import streamlit as st
 import xai
 from xai.dashboard.comparison import Comparison, panels_of
 from xai.dashboard.jobs import Job, Report, asked_for, in_turn, result_of, watched
+from xai.dashboard.language import t
 from xai.dashboard.panels import pack, show
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import call_of, show_script
@@ -28,11 +29,16 @@ def show_fills(model: Model, picture: Picture, answer: Answer) -> Job | None:
     if not fills:
         return None
     if question.versus is not None or question.score != "logit":
-        st.caption("Fills can be compared for the logit of a class, not against another class.")
+        st.caption(t("Fills can be compared for the logit of a class, not against another class."))
         return None
     job = to_compare(model, picture, answer, fills, st.container())
-    tip = f"Explains with {len(fills)} fills for what is hidden: {', '.join(fills)}. About {job.rows} rows."
-    if not asked_for(job, "Does the fill matter?", tip):
+    tip = t(
+        "Explains with {count} fills for what is hidden: {fills}. About {rows} rows.",
+        count=len(fills),
+        fills=", ".join(fills),
+        rows=job.rows,
+    )
+    if not asked_for(job, t("Does the fill matter?"), tip):
         return None
     found = result_of(job)
     if found is not None and found.agreement is not None:
@@ -53,7 +59,9 @@ def to_compare(model: Model, picture: Picture, answer: Answer, fills: tuple[str,
     method = answer.question.method
     ask = partial(_compare, model, picture, answer.question, fills)
     rows = len(fills) * (method.forward + method.backward)
-    return Job(("fills", *answer.key), f"{method.title} with {len(fills)} fills", ask, slot, rows)
+    return Job(
+        ("fills", *answer.key), t("{title} with {count} fills", title=method.title, count=len(fills)), ask, slot, rows
+    )
 
 
 def _compare(
@@ -76,11 +84,11 @@ def _compare(
 
 
 def _show(found: Comparison, agreement: xai.Agreement, question: Question) -> None:
-    st.markdown("**The same map with other fills**")
+    st.markdown(t("**The same map with other fills**"))
     show(found.packed, key=f"fills {question.method.name}")
     st.markdown(describe_fills(agreement))
-    with st.expander("Rank correlation of every two fills", icon=":material/table:"):
-        st.dataframe(agreement.table.round(2), alt="Rank correlation of the maps with every two fills")
+    with st.expander(t("Rank correlation of every two fills"), icon=":material/table:"):
+        st.dataframe(agreement.table.round(2), alt=t("Rank correlation of the maps with every two fills"))
 
 
 def describe_fills(agreement: xai.Agreement) -> str:
@@ -90,8 +98,14 @@ def describe_fills(agreement: xai.Agreement) -> str:
     lowest, i, j = min(pairs)
     mean = float(np.mean([value for value, _, _ in pairs]))
     first, second = (safe(agreement.names[k]) for k in (j, i))
-    return (
-        f"The maps differ most between **{first}** and **{second}**: rank correlation {correlation(lowest)}, and "
-        f"{100 * agreement.overlap[i, j]:.0f} % of their best tenths of places in common; {correlation(mean)} on "
-        "average over all pairs. What only one fill shows says more about the fill than about the network."
+    return t(
+        "The maps differ most between **{first}** and **{second}**: rank correlation "
+        "{lowest}, and {value:.0f} % of their best tenths of places in common; {mean} on "
+        "average over all pairs. What only one fill shows says more about the fill than "
+        "about the network.",
+        first=first,
+        second=second,
+        lowest=correlation(lowest),
+        value=100 * agreement.overlap[i, j],
+        mean=correlation(mean),
     )

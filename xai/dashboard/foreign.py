@@ -12,6 +12,7 @@ from xai.dashboard.detection import Detection, Plan, to_compare_methods, to_dete
 from xai.dashboard.files import whole_zip
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.judged import show_judged
+from xai.dashboard.language import t
 from xai.dashboard.results import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, choose_size, draw, names_for, offered, with_parts
@@ -28,33 +29,40 @@ def choose_plan(model: Model) -> Plan:
     first = next((name for name in names if "train" in name), names[0])
     second = next((name for name in names if name.partition("@")[0] != first.partition("@")[0]), first)
     fit = st.selectbox(
-        "Learn from", names, names.index(first), key="fit", help="Ordinary pictures.", bind="query-params"
+        t("Learn from"), names, names.index(first), key="fit", help=t("Ordinary pictures."), bind="query-params"
     )
     ordinary = st.selectbox(
-        "Calibrate on",
+        t("Calibrate on"),
         names,
         names.index(second),
         key="ordinary",
-        help="Other ordinary pictures, which the network was not trained on. Half of those drawn calibrate, the other "
-        "half is kept back to see what happens.",
+        help=t(
+            "Other ordinary pictures, which the network was not trained on. Half of those drawn "
+            "calibrate, the other half is kept back to see what happens."
+        ),
         bind="query-params",
     )
     shifts = xai.OODDetector.SHIFTS
     strange = [name for name in offered() if name not in names]
     foreign = st.selectbox(
-        "Foreign pictures",
+        t("Foreign pictures"),
         [*strange, *shifts],
-        format_func=lambda name: f"made of ordinary ones: {name}" if name in shifts else name,
+        format_func=lambda name: t("made of ordinary ones: {name}", name=name) if name in shifts else name,
         key="foreign",
         bind="query-params",
     )
-    count, seed = choose_size("How many of each", "each", _USUAL, _MOST)
+    count, seed = choose_size(t("How many of each"), "each", _USUAL, _MOST)
     method = _choose_method()
-    with sentences(), st.spinner("Drawing pictures …"):
+    with sentences(), st.spinner(t("Drawing pictures …")):
         learnt, calibration, test = _ordinary(fit, ordinary, count, seed)
         others = None if foreign in shifts else draw(foreign, count, seed)
         st.caption(
-            f"{len(learnt.data)} to learn from, {len(calibration.data)} to calibrate, {len(test.data)} kept back."
+            t(
+                "{count} to learn from, {count_2} to calibrate, {count_3} kept back.",
+                count=len(learnt.data),
+                count_2=len(calibration.data),
+                count_3=len(test.data),
+            )
         )
     return Plan(learnt, calibration, test, others, foreign if foreign in shifts else "", method)
 
@@ -62,11 +70,11 @@ def choose_plan(model: Model) -> Plan:
 def _choose_method() -> str:
     infos = {info.name: info for info in xai.methods(kind="detector")}
     method: str = st.selectbox(
-        "Method",
+        t("Method"),
         [_AUTO, *infos],
-        format_func=lambda name: infos[name].title if name in infos else "chosen for this network",
+        format_func=lambda name: infos[name].title if name in infos else t("chosen for this network"),
         key="detector",
-        help="The choice tries all methods on shifts of a third of the pictures that calibrate.",
+        help=t("The choice tries all methods on shifts of a third of the pictures that calibrate."),
         bind="query-params",
     )
     return method
@@ -85,13 +93,15 @@ def _ordinary(fit: str, ordinary: str, count: int, seed: int) -> tuple[Sample, S
 def detect(model: Model, plan: Plan) -> list[Job]:
     """Let the user fit a detector and look at what it says; return what is still to be done."""
     job = to_detect(model, plan, st.container())
-    if not asked_for(job, "Fit a detector", f"About {job.rows} pictures go through the network", first=True):
+    if not asked_for(
+        job, t("Fit a detector"), t("About {rows} pictures go through the network", rows=job.rows), first=True
+    ):
         return []
     found = result_of(job)
     if found is None:
         return [job]
     alpha, opened = show_boundary(model, found)
-    st.markdown("**One picture**")
+    st.markdown(t("**One picture**"))
     picture = upload_picture() or opened
     jobs = [job, *show_judged(model, found, picture, alpha)]
     jobs += _show_methods(model, found)
@@ -104,14 +114,20 @@ def detect(model: Model, plan: Plan) -> list[Job]:
 def _show_methods(model: Model, found: Detection) -> list[Job]:
     """Say why the method was chosen, and let the user compare all on the foreign pictures."""
     detector = found.detector
-    st.markdown(f"**The method: {safe(detector.fitted.detector.title)}** ({safe(detector.fitted.detector.label)})")
+    st.markdown(
+        t(
+            "**The method: {title}** ({label})",
+            title=safe(detector.fitted.detector.title),
+            label=safe(detector.fitted.detector.label),
+        )
+    )
     st.markdown("\n".join(f"- {safe(sentence(note), 800)}" for note in detector.notes))
     if detector.table is not None and len(detector.table):
         assert detector.choice is not None
-        with st.expander("What each method reached on shifts of your pictures", icon=":material/table:"):
-            _table(detector.table, detector.choice.chosen, "AUROC of each method on shifts of ordinary pictures")
+        with st.expander(t("What each method reached on shifts of your pictures"), icon=":material/table:"):
+            _table(detector.table, detector.choice.chosen, t("AUROC of each method on shifts of ordinary pictures"))
     job = to_compare_methods(model, found, st.container())
-    if not asked_for(job, "Compare all methods on these pictures", f"{job.rows} rows, and some twice"):
+    if not asked_for(job, t("Compare all methods on these pictures"), t("{rows} rows, and some twice", rows=job.rows)):
         return []
     compared = result_of(job)
     if compared is not None:
@@ -122,10 +138,15 @@ def _show_methods(model: Model, found: Detection) -> list[Job]:
 def _show_comparison(compared: xai.OODComparison, detector: xai.OODDetector) -> None:
     names = ["method", "auroc", "auroc_low", "auroc_high", "fpr_ood_accepted@95id", "fpr_id_rejected@95ood"]
     rows = compared.table[[*names, "against_msp"]]
-    _table(rows, detector.fitted.detector.label, "All methods on ordinary and these foreign pictures, the best first")
+    _table(
+        rows, detector.fitted.detector.label, t("All methods on ordinary and these foreign pictures, the best first")
+    )
     st.caption(
-        "AUROC with its 95 % interval; share of foreign pictures accepted where 95 % of the ordinary ones are kept; "
-        "share of ordinary ones rejected where 95 % of the foreign ones are caught; the paired test against MSP."
+        t(
+            "AUROC with its 95 % interval; share of foreign pictures accepted where 95 % of the "
+            "ordinary ones are kept; share of ordinary ones rejected where 95 % of the foreign "
+            "ones are caught; the paired test against MSP."
+        )
     )
 
 
@@ -140,9 +161,9 @@ def _table(rows: pd.DataFrame, chosen: str, alt: str) -> None:
 def _downloads(found: Detection) -> None:
     stem = file_stem(str(found.detector.model["name"]), "ood", found.detector.method)
     with st.container(horizontal=True):
-        tip = "A folder that xai.OODDetector.load reads back"
-        offer("Detector (.zip)", lambda: whole_zip(found.detector), f"{stem}.zip", "application/zip", "ood_zip", tip)
-        offer("Verdicts (.csv)", lambda: _csv(found), f"{stem}.csv", "text/csv", "ood_csv", "A line per picture")
+        tip = t("A folder that xai.OODDetector.load reads back")
+        offer(t("Detector (.zip)"), lambda: whole_zip(found.detector), f"{stem}.zip", "application/zip", "ood_zip", tip)
+        offer(t("Verdicts (.csv)"), lambda: _csv(found), f"{stem}.csv", "text/csv", "ood_csv", t("A line per picture"))
 
 
 def _csv(found: Detection) -> bytes:

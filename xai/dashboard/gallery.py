@@ -10,6 +10,8 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from xai.dashboard.language import t
+
 TIMES = 10  # what differences of attacked pictures are multiplied by
 _LADDER = (10, 5, 2, 1)
 _CLIPPED = 0.01  # share of values that may lie beyond what can be shown
@@ -76,7 +78,13 @@ def choose_shot(shots: dict[int, Shot], key: str) -> int | None:
         for number, shot in shots.items():
             with st.container(width=_SMALL):
                 show(shot)
-                st.button(f"Open {number}", key=f"{key} {number}", on_click=_open, args=(key, number), width="stretch")
+                st.button(
+                    t("Open {number}", number=number),
+                    key=f"{key} {number}",
+                    on_click=_open,
+                    args=(key, number),
+                    width="stretch",
+                )
     chosen = opened_shot(key)
     return chosen if chosen in shots else None
 

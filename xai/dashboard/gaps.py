@@ -5,16 +5,17 @@ from typing import Any
 
 import xai
 from xai.dashboard.charts import ATTACKED, CERTIFIED, GAP, Spec
+from xai.dashboard.language import m, t
 from xai.dashboard.words import interval
 
 _VERDICTS = {
-    "unfair": "differs by more than chance",
-    "no evidence": "no evidence of a difference",
-    "too small to tell": "too few pictures to tell",
+    "unfair": m("differs by more than chance"),
+    "no evidence": m("no evidence of a difference"),
+    "too small to tell": m("too few pictures to tell"),
 }
 _COLOURS, _SHAPES = [ATTACKED, CERTIFIED, GAP], ["diamond", "circle", "square"]
 _RULE = "#808080"  # seen on white and on black
-_WRONG, _TURNED = "wrong in any way", "turned into "
+_WRONG = m("wrong in any way")
 
 
 def right_by_group(found: xai.BiasResult, column: str) -> Spec:
@@ -22,16 +23,16 @@ def right_by_group(found: xai.BiasResult, column: str) -> Spec:
     metric = found.gaps[0].metric
     own = [one for one in found.values if one.column == column and one.metric == metric and one.value is not None]
     rows = [
-        _row(f"{one.group} (n = {one.n})", one.value, one.low, one.high, _VERDICTS[one.verdict])
+        _row(f"{one.group} (n = {one.n})", one.value, one.low, one.high, t(_VERDICTS[one.verdict]))
         for one in sorted(own, key=lambda one: one.value or 0)
     ]
     overall = float((found.labels == found.predictions).mean())
-    return _dots(rows, list(_VERDICTS.values()), _COLOURS, _SHAPES, overall)
+    return _dots(rows, [t(word) for word in _VERDICTS.values()], _COLOURS, _SHAPES, overall)
 
 
 def right_by_slice(found: xai.SliceResult) -> Spec:
     """Return how often each weak slice is answered right, and all other pictures."""
-    names = ["this kind of pictures", "all others"]
+    names = [t("this kind of pictures"), t("all others")]
     rows = []
     for number, one in enumerate(found.findings, 1):
         label = f"{number}: {one.words}"
@@ -59,12 +60,12 @@ def _dots(
     """Return values with intervals, one line each; what they mean shows as colour and as shape."""
     down: Spec = {"field": "group", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 230}}
     across: Spec = {"type": "quantitative", "scale": {"zero": False, "nice": True}}
-    across["axis"] = {"format": "%", "tickCount": 6, "title": "answered right"}
+    across["axis"] = {"format": "%", "tickCount": 6, "title": t("answered right")}
     legend = {"orient": "bottom", "direction": "vertical", "symbolOpacity": 1, "labelLimit": 300}
     kind: Spec = {"field": "kind", "type": "nominal", "title": None, "legend": legend}
     colour = {**kind, "scale": {"domain": kinds, "range": colours}}
     shape = {**kind, "scale": {"domain": kinds, "range": shapes}}
-    tips = [{"field": "group"}, {"field": "said", "title": "right"}, {"field": "kind"}]
+    tips = [{"field": "group"}, {"field": "said", "title": t("right")}, {"field": "kind"}]
     values = {"data": {"values": list(rows)}}
     layers: list[Spec] = [
         {
@@ -94,24 +95,24 @@ def _dots(
 def dose_response(found: xai.ShortcutResult, number: int) -> Spec:
     """Return how many right pictures a cue makes wrong, and turns into its class, as it gets stronger."""
     response, size = found.responses[number], len(found.strengths)
-    turned = f"{_TURNED}{response.label}"
+    wrong, turned = t(_WRONG), t("turned into {label}", label=response.label)
     rows = []
     for dose in found.doses.iloc[number * size : (number + 1) * size].to_dict("records"):
-        for name, kind in (("flips", _WRONG), ("attraction", turned)):
+        for name, kind in (("flips", wrong), ("attraction", turned)):
             ends = (dose[f"{name}_low"], dose[f"{name}_high"])
             row = {"kind": kind, "strength": dose["strength"], "share": dose[name], "low": ends[0], "high": ends[1]}
             rows.append(row | {"said": interval(dose[name], *ends)})
     first = {"strength": 0, "share": 0, "low": 0, "high": 0, "said": "0 %"}
-    rows += [first | {"kind": kind} for kind in (_WRONG, turned)]
+    rows += [first | {"kind": kind} for kind in (wrong, turned)]
     rows.sort(key=lambda row: row["strength"])
     legend = {"orient": "bottom", "symbolOpacity": 1, "labelLimit": 260}
-    scale = {"domain": [_WRONG, turned], "range": [GAP, ATTACKED]}
+    scale = {"domain": [wrong, turned], "range": [GAP, ATTACKED]}
     colour = {"field": "kind", "type": "nominal", "title": None, "scale": scale, "legend": legend}
     share: Spec = {"type": "quantitative", "scale": {"domain": [0, 1]}}
-    share["axis"] = {"format": "%", "tickCount": 5, "title": "pictures"}
-    axis = {"title": "strength of the cue", "values": [0, *found.strengths], "format": "~g"}
+    share["axis"] = {"format": "%", "tickCount": 5, "title": t("pictures")}
+    axis = {"title": t("strength of the cue"), "values": [0, *found.strengths], "format": "~g"}
     across = {"field": "strength", "type": "quantitative", "axis": axis}
-    tips = [{"field": "kind"}, {"field": "strength"}, {"field": "said", "title": "pictures"}]
+    tips = [{"field": "kind"}, {"field": "strength"}, {"field": "said", "title": t("pictures")}]
     return {
         "height": 340,
         "data": {"values": rows},

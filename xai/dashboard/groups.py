@@ -11,6 +11,7 @@ from xai.dashboard.files import whole_zip
 from xai.dashboard.gallery import Shot, as_pixels, show_row
 from xai.dashboard.gaps import right_by_group
 from xai.dashboard.jobs import Job, asked_for, result_of
+from xai.dashboard.language import m, t
 from xai.dashboard.results import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, to_ask
@@ -22,9 +23,9 @@ _MOST_COLUMNS = 4
 _SHOWN = 12  # pictures
 _SAID = 8  # sentences
 _VERDICTS = {
-    "unfair": "Some groups fare differently, by more than chance.",
-    "no evidence": "No evidence that groups fare differently.",
-    "too small to tell": "Too few pictures to tell whether groups fare differently.",
+    "unfair": m("Some groups fare differently, by more than chance."),
+    "no evidence": m("No evidence that groups fare differently."),
+    "too small to tell": m("Too few pictures to tell whether groups fare differently."),
 }
 
 
@@ -33,29 +34,32 @@ def compare_groups(model: Model, sample: Sample) -> list[Job]:
     columns = columns_of(sample)
     if not columns:
         st.info(
-            "These data have no column that divides the pictures into groups. Start with `xai dashboard --data "
-            "table.csv`, a table with the columns path, label, and one for each way to divide them (sex, site, camera, "
-            "...). Shortcuts, slices and data faults need none: choose one above.",
+            t(
+                "These data have no column that divides the pictures into groups. Start with `xai "
+                "dashboard --data table.csv`, a table with the columns path, label, and one for each "
+                "way to divide them (sex, site, camera, ...). Shortcuts, slices and data faults need "
+                "none: choose one above."
+            ),
             icon=":material/group_off:",
         )
         return []
     chosen = st.multiselect(
-        "Groups by",
+        t("Groups by"),
         columns,
         default=columns[:_MOST_COLUMNS],
         key="columns",
         max_selections=_MOST_COLUMNS,
-        help="Columns of the data with 2 to 20 values. They are compared alone and crossed.",
+        help=t("Columns of the data with 2 to 20 values. They are compared alone and crossed."),
         bind="query-params",
     )
     if not chosen:
-        st.info("Choose a column.", icon=":material/arrow_upward:")
+        st.info(t("Choose a column."), icon=":material/arrow_upward:")
         return []
     rows = len(sample.data)
     job = to_ask(
-        "bias", "Comparing groups", model, [sample], st.container(), rows, groups=tuple(chosen), seed=sample.seed
+        "bias", t("Comparing groups"), model, [sample], st.container(), rows, groups=tuple(chosen), seed=sample.seed
     )
-    if not asked_for(job, "Compare the groups", f"{rows} pictures go through the network", first=True):
+    if not asked_for(job, t("Compare the groups"), t("{rows} pictures go through the network", rows=rows), first=True):
         return []
     found = result_of(job)
     if found is not None:
@@ -72,12 +76,12 @@ def columns_of(sample: Sample) -> list[str]:
 def _show(model: Model, sample: Sample, found: xai.BiasResult, chosen: Sequence[str]) -> None:
     show_box = {"unfair": st.warning, "no evidence": st.success}.get(found.verdict, st.info)
     count = f" {len(found.findings)} of {len(found.gaps)} comparisons." if found.findings else ""
-    show_box(f"**{_VERDICTS[found.verdict]}**{count}", icon=":material/groups:")
+    show_box(f"**{t(_VERDICTS[found.verdict])}**{count}", icon=":material/groups:")
     _say(found)
-    column: str = st.selectbox("Divided by", found.columns, _first_column(found), key="column")
-    said = f"Share answered right in each group by {column}, with 95 % intervals"
+    column: str = st.selectbox(t("Divided by"), found.columns, _first_column(found), key="column")
+    said = t("Share answered right in each group by {column}, with 95 % intervals", column=column)
     draw(right_by_group(found, column), "groups", said)
-    st.caption(f"{said}. Dashed: all pictures.")
+    st.caption(t("{said}. Dashed: all pictures.", said=said))
     _show_pictures(model, sample, found, column)
     _show_tables(found)
     _downloads(found)
@@ -98,7 +102,7 @@ def _say(found: xai.BiasResult) -> None:
         st.markdown(f"- {safe(sentence(gap.headline))}")
         st.caption(safe(sentence(gap.reason), 900))
     if len(gaps) > _SAID:
-        st.caption(f"And {len(gaps) - _SAID} more: see the table of all gaps.")
+        st.caption(t("And {n} more: see the table of all gaps.", n=len(gaps) - _SAID))
     for note in found.notes:
         st.caption(safe(sentence(note)))
 
@@ -115,37 +119,37 @@ def _show_pictures(model: Model, sample: Sample, found: xai.BiasResult, column: 
     mistakes = np.bincount(codes, wrong, len(names)).astype(int)
     order = [int(k) for k in np.argsort(-mistakes / np.maximum(sizes, 1), kind="stable") if sizes[k]]
     group = st.selectbox(
-        "Mistakes in the group",
+        t("Mistakes in the group"),
         order,
         format_func=lambda k: f"{names[k]}: {counted(int(mistakes[k]), int(sizes[k]))} wrong",
         key=f"group {column}",
     )
     rows = np.flatnonzero((codes == group) & wrong)
     if len(rows) > _SHOWN:
-        st.caption(f"The first {_SHOWN} of {len(rows)}.")
+        st.caption(t("The first {shown} of {all}.", shown=_SHOWN, all=len(rows)))
     show_row([_shot(model, sample, found, int(k)) for k in rows[:_SHOWN]])
 
 
 def _shot(model: Model, sample: Sample, found: xai.BiasResult, k: int) -> Shot:
     """Return a picture as the network sees it."""
     truth, answer = (found.classes[int(part[k])] for part in (found.labels, found.predictions))
-    said = f"{k}: {truth}, taken for {answer}"
+    said = t("{k}: {truth}, taken for {answer}", k=k, truth=truth, answer=answer)
     return Shot(as_pixels(model.classifier.prepare(sample.data.images[k]).inputs)[0], safe(said, 80), said)
 
 
 def _show_tables(found: xai.BiasResult) -> None:
-    with st.expander("All gaps", icon=":material/table:"):
-        st.dataframe(found.table, hide_index=True, alt="Gaps between groups with intervals, chance and verdicts")
-    with st.expander("All groups", icon=":material/category:"):
-        st.dataframe(found.groups, hide_index=True, alt="Each group by each measure with intervals and verdicts")
-    with st.expander("Worst groups and parity", icon=":material/balance:"):
-        st.dataframe(found.summary, hide_index=True, alt="Worst groups, demographic parity, equalised odds")
+    with st.expander(t("All gaps"), icon=":material/table:"):
+        st.dataframe(found.table, hide_index=True, alt=t("Gaps between groups with intervals, chance and verdicts"))
+    with st.expander(t("All groups"), icon=":material/category:"):
+        st.dataframe(found.groups, hide_index=True, alt=t("Each group by each measure with intervals and verdicts"))
+    with st.expander(t("Worst groups and parity"), icon=":material/balance:"):
+        st.dataframe(found.summary, hide_index=True, alt=t("Worst groups, demographic parity, equalised odds"))
 
 
 def _downloads(found: xai.BiasResult) -> None:
     stem = file_stem(str(found.model["name"]), "bias")
     with st.container(horizontal=True):
         csv = found.table.to_csv(index=False).encode
-        offer("Gaps (.csv)", csv, f"{stem}.csv", "text/csv", "bias_csv", "A line per gap")
-        tip = "A folder that xai.BiasResult.load reads back"
-        offer("Everything (.zip)", lambda: whole_zip(found), f"{stem}.zip", "application/zip", "bias_zip", tip)
+        offer(t("Gaps (.csv)"), csv, f"{stem}.csv", "text/csv", "bias_csv", t("A line per gap"))
+        tip = t("A folder that xai.BiasResult.load reads back")
+        offer(t("Everything (.zip)"), lambda: whole_zip(found), f"{stem}.zip", "application/zip", "bias_zip", tip)

@@ -14,6 +14,7 @@ from typing import Any
 import streamlit as st
 
 import xai
+from xai.dashboard.language import t
 from xai.dashboard.words import percent, safe
 
 Key = tuple[Hashable, ...]
@@ -129,7 +130,7 @@ def run_next(jobs: Sequence[Job]) -> None:
     open_jobs = [job for job in jobs if desk().find(job.key) is None and job.key not in desk().stopped]
     open_jobs.sort(key=lambda job: job.rows)
     for job in open_jobs[1:]:
-        job.slot.caption(f"{job.title}: waits for its turn.")
+        job.slot.caption(t("{title}: waits for its turn.", title=job.title))
     if open_jobs:
         _run(open_jobs[0])
         st.rerun()
@@ -181,7 +182,7 @@ def _run(job: Job) -> None:
     place = job.slot.empty()
     with place.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0, f"{job.title} …")
-        _switch(job, "Stop", ":material/stop_circle:")
+        _switch(job, t("Stop"), ":material/stop_circle:")
 
     def report(done: int, total: int) -> None:
         share = min(1.0, done / max(total, 1))
@@ -210,8 +211,8 @@ def _done(job: Job, report: Report | None) -> Any:
 
 def _offer_again(job: Job) -> None:
     with job.slot.empty().container(horizontal=True, vertical_alignment="center"):
-        st.progress(0.0, f"{job.title}: stopped.")
-        _switch(job, "Run it again", ":material/replay:")
+        st.progress(0.0, t("{title}: stopped.", title=job.title))
+        _switch(job, t("Run it again"), ":material/replay:")
 
 
 def _bytes(value: Any) -> int:

@@ -8,6 +8,7 @@ from xai.dashboard.boundary import at
 from xai.dashboard.detection import Detection, OneJudged, to_explain_score, to_judge
 from xai.dashboard.gallery import Shot, as_pixels, show_row
 from xai.dashboard.jobs import Job, asked_for, result_of
+from xai.dashboard.language import t
 from xai.dashboard.panels import Panel, pack, show_small, shown_pixels
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import show_script
@@ -20,7 +21,7 @@ _USUAL = "occlusion"
 def show_judged(model: Model, found: Detection, picture: Picture | None, alpha: float) -> list[Job]:
     """Show the verdict on a picture, pictures like it and, when asked, what is foreign in it; return what is to do."""
     if picture is None:
-        st.caption("Open one of the pictures above, or upload one of your own.")
+        st.caption(t("Open one of the pictures above, or upload one of your own."))
         return []
     job = to_judge(model, found, picture, st.container())
     one = result_of(job)
@@ -36,15 +37,22 @@ def _show_verdict(found: Detection, one: OneJudged, title: str, alpha: float) ->
     name, answer, p_value = safe(title, 80), safe(judged.predicted[0]), judged.p_value
     rejected = judged.verdict == "foreign"
     show_box = st.warning if rejected else st.success
-    word = "Foreign: its answer must not be used." if rejected else "Ordinary: nothing speaks against its answer."
+    word = t("Foreign: its answer must not be used.") if rejected else t("Ordinary: nothing speaks against its answer.")
     show_box(
-        f"**{word}** {name}, which the network calls **{answer}**: p = {p_value:.3g}, "
-        f"{'at most' if rejected else 'above'} {judged.alpha:g}.",
+        t(
+            "**{word}** {name}, which the network calls **{answer}**: p = {p_value:.3g}, {value} {alpha:g}.",
+            word=word,
+            name=name,
+            answer=answer,
+            p_value=p_value,
+            value=t("at most") if rejected else t("above"),
+            alpha=judged.alpha,
+        ),
         icon=":material/block:" if rejected else ":material/check_circle:",
     )
     st.markdown("\n".join(f"- {safe(sentence(reason))}" for reason in judged.reasons[0].split("; ")))
     method = safe(found.detector.fitted.detector.title)
-    st.caption(f"p is the share of ordinary pictures that look at least as foreign to {method}.")
+    st.caption(t("p is the share of ordinary pictures that look at least as foreign to {method}.", method=method))
     seen = [note for note in judged.notes if "p-values promise nothing" in note]
     for note in seen:
         st.caption(safe(sentence(note)))
@@ -54,19 +62,19 @@ def _show_neighbours(model: Model, found: Detection, one: OneJudged) -> None:
     """Show the pictures that were learnt from and are most like it to the network."""
     if one.neighbours is None:
         return
-    st.caption("The most similar pictures that were learnt from, with the distance of their features (0 to 2)")
+    st.caption(t("The most similar pictures that were learnt from, with the distance of their features (0 to 2)"))
     fit, shots = found.plan.fit, []
     for number, distance in zip(one.neighbours["number"].tolist(), one.neighbours["distance"].tolist(), strict=True):
         said = f"{number}: {fit.label(number)}, {distance:.2f}"
         seen = model.classifier.prepare(fit.data.images[number]).inputs
-        shots.append(Shot(as_pixels(seen)[0], safe(said, 80), f"Similar picture {said}"))
+        shots.append(Shot(as_pixels(seen)[0], safe(said, 80), t("Similar picture {said}", said=said)))
     show_row(shots)
 
 
 def _show_map(model: Model, found: Detection, picture: Picture) -> list[Job]:
     infos = {info.name: info for info in xai.methods()}
     name = st.selectbox(
-        "Which pixels are foreign?",
+        t("Which pixels are foreign?"),
         list(infos),
         list(infos).index(_USUAL),
         format_func=lambda name: infos[name].title,
@@ -74,7 +82,7 @@ def _show_map(model: Model, found: Detection, picture: Picture) -> list[Job]:
         bind="query-params",
     )
     job = to_explain_score(model, found, picture, infos[name], st.container())
-    if not asked_for(job, "Show them", f"Explains the score itself: about {job.rows} rows"):
+    if not asked_for(job, t("Show them"), t("Explains the score itself: about {rows} rows", rows=job.rows)):
         return []
     explanation = result_of(job)
     if explanation is not None:
@@ -94,6 +102,6 @@ def _show_map(model: Model, found: Detection, picture: Picture) -> list[Job]:
 def _packed(explanation: xai.Explanation, title: str) -> dict[str, object]:
     heatmap: np.ndarray = explanation.heatmap
     small = heatmap[np.ix_(*(shown_pixels(side, heatmap.shape) for side in heatmap.shape))]
-    said = describe_map(title, "foreignness", small).replace("against the class", "for an ordinary picture")
-    panel = Panel(f"{title}: what is foreign", heatmap, explanation.unit, said)
+    said = describe_map(title, "foreignness", small).replace(t("against the class"), t("for an ordinary picture"))
+    panel = Panel(t("{title}: what is foreign", title=title), heatmap, explanation.unit, said)
     return pack(explanation.pictures[0], [panel], explanation.geometries[0].seen)

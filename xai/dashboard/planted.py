@@ -10,6 +10,7 @@ from xai.dashboard.files import whole_zip
 from xai.dashboard.gallery import Shot, as_pixels, choose_shot, show_row
 from xai.dashboard.gaps import dose_response
 from xai.dashboard.jobs import Job, asked_for, result_of
+from xai.dashboard.language import m, t
 from xai.dashboard.panels import Panel, pack, show_small
 from xai.dashboard.results import offer
 from xai.dashboard.script import show_script
@@ -28,11 +29,11 @@ _SIGNS = {
     "no evidence": ":material/check_circle:",
 }
 _ABOUT = {
-    "shortcut": "a shortcut",
-    "not confirmed": "not confirmed by explanations or by removing it",
-    "within another": "the same as another one",
-    "fragile": "wrong answers of all kinds, so no shortcut",
-    "too small to tell": "too few pictures to tell",
+    "shortcut": m("a shortcut"),
+    "not confirmed": m("not confirmed by explanations or by removing it"),
+    "within another": m("the same as another one"),
+    "fragile": m("wrong answers of all kinds, so no shortcut"),
+    "too small to tell": m("too few pictures to tell"),
     "no evidence": "harmless",
 }
 
@@ -40,12 +41,15 @@ _ABOUT = {
 def look_for_shortcuts(model: Model, sample: Sample) -> list[Job]:
     """Let the user look for shortcuts; return what is still to be done."""
     st.caption(
-        "Marks, borders, patterns, colours and regions that explanations share are planted into pictures. A cue is a "
-        "shortcut only if it pulls pictures into one class, far more than equally large changes that mean nothing."
+        t(
+            "Marks, borders, patterns, colours and regions that explanations share are planted "
+            "into pictures. A cue is a shortcut only if it pulls pictures into one class, far "
+            "more than equally large changes that mean nothing."
+        )
     )
     rows = _ROWS * min(len(sample.data), _MOST) // _MOST
-    job = to_ask("shortcuts", "Planting cues", model, [sample], st.container(), rows, seed=sample.seed)
-    if not asked_for(job, "Look for shortcuts", f"About {rows} rows", first=True):
+    job = to_ask("shortcuts", t("Planting cues"), model, [sample], st.container(), rows, seed=sample.seed)
+    if not asked_for(job, t("Look for shortcuts"), t("About {rows} rows", rows=rows), first=True):
         return []
     found = result_of(job)
     if found is not None:
@@ -58,10 +62,10 @@ def _show(model: Model, sample: Sample, found: xai.ShortcutResult) -> None:
         st.warning(f"**{_counted(found)}**", icon=":material/warning:")
         st.markdown("\n".join(f"- {safe(sentence(one.reason), 800)}" for one in found.findings))
     else:
-        st.success(f"**No shortcut found** among {len(found)} cues.", icon=":material/check_circle:")
+        st.success(t("**No shortcut found** among {count} cues.", count=len(found)), icon=":material/check_circle:")
     _show_one(found, _choose(found))
-    with st.expander("All cues", icon=":material/table:"):
-        st.table(_lines(found), border="horizontal", hide_index=True, alt="Cues, their verdicts and why")
+    with st.expander(t("All cues"), icon=":material/table:"):
+        st.table(_lines(found), border="horizontal", hide_index=True, alt=t("Cues, their verdicts and why"))
         st.caption(" ".join(safe(sentence(note)) for note in found.notes))
     _downloads(found)
     show_script(
@@ -75,7 +79,7 @@ def _show(model: Model, sample: Sample, found: xai.ShortcutResult) -> None:
 
 def _counted(found: xai.ShortcutResult) -> str:
     count = len(found.findings)
-    return "One shortcut found." if count == 1 else f"{count} shortcuts found."
+    return t("One shortcut found.") if count == 1 else t("{count} shortcuts found.", count=count)
 
 
 def _choose(found: xai.ShortcutResult) -> int:
@@ -83,13 +87,13 @@ def _choose(found: xai.ShortcutResult) -> int:
     place = {one: number for number, one in enumerate(found.responses)}
     harm = (found.said != found.labels).mean((2, 1))
     order = sorted(place.values(), key=lambda k: (list(_SIGNS).index(found.responses[k].verdict), -harm[k]))
-    number: int = st.selectbox("Cue", order, format_func=lambda k: _named(found, k), key="cue")
+    number: int = st.selectbox(t("Cue"), order, format_func=lambda k: _named(found, k), key="cue")
     return number
 
 
 def _named(found: xai.ShortcutResult, number: int) -> str:
     one = found.responses[number]
-    about = _ABOUT[one.verdict]
+    about = t(_ABOUT[one.verdict])
     return f"{about[:1].upper()}{about[1:]}: {one.words} ({one.place})"
 
 
@@ -97,20 +101,21 @@ def _show_one(found: xai.ShortcutResult, number: int) -> None:
     """Show what a cue does as it gets stronger, and pictures that it turned."""
     one = found.responses[number]
     said = safe(sentence(one.reason), 800)
-    draw(dose_response(found, number), "dose", f"Dose and response. {one.reason}")
+    draw(dose_response(found, number), "dose", t("Dose and response. {reason}", reason=one.reason))
     if one not in found.findings:
         st.markdown(said)
     places = np.flatnonzero(found.shown[:, 0] == number)
     if not len(places):
-        st.caption("Pictures are kept of cues that pull into one class.")
+        st.caption(t("Pictures are kept of cues that pull into one class."))
         return
     before, after = (as_pixels(torch.from_numpy(part[places])) for part in (found.before, found.after))
     truths = [found.class_names[int(found.labels[row])] for row in found.shown[places, 1]]
-    st.caption("As they are, and recognised")
-    show_row([Shot(before[k], safe(truth, 40), f"{truth}, as it is") for k, truth in enumerate(truths)])
-    st.caption(f"With the cue, and called {safe(one.label)}")
+    st.caption(t("As they are, and recognised"))
+    show_row([Shot(before[k], safe(truth, 40), t("{truth}, as it is", truth=truth)) for k, truth in enumerate(truths)])
+    st.caption(t("With the cue, and called {label}", label=safe(one.label)))
     shots = [
-        Shot(pixels, safe(one.label, 40), f"{truth} with the cue") for pixels, truth in zip(after, truths, strict=True)
+        Shot(pixels, safe(one.label, 40), t("{truth} with the cue", truth=truth))
+        for pixels, truth in zip(after, truths, strict=True)
     ]
     opened = choose_shot(dict(enumerate(shots, 1)), f"cue {number}") or 1
     _show_map(found, int(places[opened - 1]), after[opened - 1], one.label)
@@ -129,9 +134,9 @@ def _lines(found: xai.ShortcutResult) -> list[dict[str, str]]:
     order = sorted(found.responses, key=lambda one: list(_SIGNS).index(one.verdict))
     return [
         {
-            "Cue": safe(f"{one.words} ({one.place})"),
-            "Verdict": f"{_SIGNS[one.verdict]} {_ABOUT[one.verdict]}",
-            "What was seen": safe(sentence(one.reason), 800),
+            t("Cue"): safe(f"{one.words} ({one.place})"),
+            t("Verdict"): f"{_SIGNS[one.verdict]} {t(_ABOUT[one.verdict])}",
+            t("What was seen"): safe(sentence(one.reason), 800),
         }
         for one in order
     ]
@@ -141,6 +146,6 @@ def _downloads(found: xai.ShortcutResult) -> None:
     stem = file_stem(str(found.model["name"]), "shortcuts")
     with st.container(horizontal=True):
         csv = found.table.to_csv(index=False).encode
-        offer("Cues (.csv)", csv, f"{stem}.csv", "text/csv", "shortcuts_csv", "A line per cue")
-        tip = "A folder that xai.ShortcutResult.load reads back"
-        offer("Everything (.zip)", lambda: whole_zip(found), f"{stem}.zip", "application/zip", "shortcuts_zip", tip)
+        offer(t("Cues (.csv)"), csv, f"{stem}.csv", "text/csv", "shortcuts_csv", t("A line per cue"))
+        tip = t("A folder that xai.ShortcutResult.load reads back")
+        offer(t("Everything (.zip)"), lambda: whole_zip(found), f"{stem}.zip", "application/zip", "shortcuts_zip", tip)

@@ -10,6 +10,7 @@ from xai.dashboard.belief import show_belief
 from xai.dashboard.files import map_npy, picture_png, together_zip, whole_zip
 from xai.dashboard.fills import show_fills
 from xai.dashboard.jobs import Job
+from xai.dashboard.language import t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.words import describe_preprocessing, file_stem, safe, sentence
 from xai.dashboard.work import Answer, Model
@@ -45,9 +46,9 @@ def _show_downloads(explanation: xai.Explanation) -> None:
     """Offer picture, raw map and the whole result; each is made when it is asked for."""
     stem = _stem(explanation, explanation.method)
     files: list[tuple[str, Callable[[xai.Explanation], bytes], str, str, str]] = [
-        ("Picture", picture_png, "png", "image/png", "Picture, map and overlay side by side"),
-        ("Everything", whole_zip, "zip", "application/zip", "A folder that xai.Explanation.load reads back"),
-        ("Raw map", map_npy, "npy", "application/octet-stream", "Signed values (H, W), float32, for numpy.load"),
+        (t("Picture"), picture_png, "png", "image/png", t("Picture, map and overlay side by side")),
+        (t("Everything"), whole_zip, "zip", "application/zip", t("A folder that xai.Explanation.load reads back")),
+        (t("Raw map"), map_npy, "npy", "application/octet-stream", t("Signed values (H, W), float32, for numpy.load")),
     ]
     with st.container(horizontal=True):
         for label, make, suffix, mime, tip in files:
@@ -64,9 +65,9 @@ def _show_downloads(explanation: xai.Explanation) -> None:
 def show_together(agreement: xai.Agreement) -> None:
     """Offer all explanations in one file."""
     first = agreement.explanations[0]
-    tip = "All pictures side by side, and a picture and a folder of each method"
+    tip = t("All pictures side by side, and a picture and a folder of each method")
     name = f"{_stem(first, 'side-by-side')}.zip"
-    offer("All methods (.zip)", partial(together_zip, agreement), name, "application/zip", "download_all", tip)
+    offer(t("All methods (.zip)"), partial(together_zip, agreement), name, "application/zip", "download_all", tip)
 
 
 def offer(
@@ -84,9 +85,12 @@ def _stem(explanation: xai.Explanation, last: str) -> str:
 
 def show_model(explanation: xai.Explanation) -> None:
     """Show what identifies the network and what it does to pictures."""
-    with st.expander("The network and its preprocessing", icon=":material/fingerprint:"):
+    with st.expander(t("The network and its preprocessing"), icon=":material/fingerprint:"):
         st.markdown(
-            f"**{safe(explanation.model['name'])}**, fingerprint (SHA-256 of weights, wiring and preprocessing):"
+            t(
+                "**{model}**, fingerprint (SHA-256 of weights, wiring and preprocessing):",
+                model=safe(explanation.model["name"]),
+            )
         )
         st.code(explanation.model["fingerprint"], language=None, wrap_lines=True)
         st.markdown(safe(describe_preprocessing(explanation.model["preprocessing"])))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from xai.dashboard.language import t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.words import call_for, code_for, script
 from xai.dashboard.work import Model, Question
@@ -28,7 +29,7 @@ def show_pair(models: Sequence[Model], picture: Picture, question: Question) -> 
 
 
 def _show_code(text: str) -> None:
-    with st.expander("Copy the code", icon=":material/code:"):
+    with st.expander(t("Copy the code"), icon=":material/code:"):
         st.code(text, language="python", wrap_lines=True)
 
 

@@ -98,12 +98,12 @@ def choose_sample(model: Model, key: str = "count", usual: int = _USUAL, most: i
     """
     names = names_for(model)
     only_among(DATA, names)
-    name = st.selectbox("Pictures", names, key=DATA, bind="query-params")
+    name = st.selectbox(t("Pictures"), names, key=DATA, bind="query-params")
     remember(DATA, name)
-    count, seed = choose_size("How many", key, usual, most)
-    with sentences(), st.spinner("Drawing pictures …"):
+    count, seed = choose_size(t("How many"), key, usual, most)
+    with sentences(), st.spinner(t("Drawing pictures …")):
         sample = draw(name, count, seed)
-    st.caption(f"{len(sample.data)} pictures drawn from {safe(sample.name)}.")
+    st.caption(t("{count} pictures drawn from {name}.", count=len(sample.data), name=safe(sample.name)))
     return sample
 
 
@@ -118,7 +118,7 @@ def choose_size(label: str, key: str, usual: int, most: int) -> tuple[int, int]:
     """Let the user choose a number of pictures, and the seed of their draw."""
     left, right = st.columns(2)
     count = int(left.number_input(label, _FEWEST, most, usual, 10, key=key, bind="query-params"))
-    return count, int(right.number_input("Seed", 0, 2**31 - 1, 0, key="sample_seed", bind="query-params"))
+    return count, int(right.number_input(t("Seed"), 0, 2**31 - 1, 0, key="sample_seed", bind="query-params"))
 
 
 def names_for(model: Model) -> list[str]:
@@ -127,8 +127,10 @@ def names_for(model: Model) -> list[str]:
         names = suiting(model)
     if not names:
         st.info(
-            "No data set here has this network's classes. Choose an example network, or start with "
-            "`xai dashboard --data FOLDER`, one folder per class.",
+            t(
+                "No data set here has this network's classes. Choose an example network, or start "
+                "with `xai dashboard --data FOLDER`, one folder per class."
+            ),
             icon=":material/folder_off:",
         )
         st.stop()
@@ -199,14 +201,14 @@ def to_curve(model: Model, sample: Sample, asked: Mapping[str, Any], slot: Any) 
     """Return the job whose result is the robustness curve; `asked` goes to `xai.robustness`."""
     key = ("curve", model.fingerprint, *sample.key, *sorted(asked.items()))
     ask = partial(_curve, model, sample, dict(asked))
-    return Job(key, "Attacking and proving", ask, slot, _ROWS_OF_A_CURVE * len(sample.data))
+    return Job(key, t("Attacking and proving"), ask, slot, _ROWS_OF_A_CURVE * len(sample.data))
 
 
 def to_corruptions(model: Model, sample: Sample, names: Sequence[str], slot: Any) -> Job:
     """Return the job whose result is the accuracy under corruptions."""
     key = ("corruptions", model.fingerprint, *sample.key, *names)
     ask = partial(_corruptions, model, sample, tuple(names))
-    return Job(key, "Corrupting", ask, slot, _SEVERITIES * len(names) * len(sample.data))
+    return Job(key, t("Corrupting"), ask, slot, _SEVERITIES * len(names) * len(sample.data))
 
 
 def to_ask(

@@ -7,19 +7,22 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from xai.dashboard.language import m, t
+
 _ESCAPES = {ord(c): f"\\{c}" for c in r"\`*_{}[]()<>#|~$:&!"}
 _LINK = re.compile(r"(https?:|www|@)(?=\S)", re.IGNORECASE)
 NORMS = {"linf": "l-inf", "l2": "l2", "l1": "l1"}
-ABOUT_NORMS = (
-    "How the size of a change is measured: l-inf is the largest change of a pixel, l2 the square root of the sum of "
-    "squares, l1 the sum of all changes. Pixels lie between 0 and 1."
+ABOUT_NORMS = m(
+    "How the size of a change is measured: l-inf is the largest change of a pixel, l2 "
+    "the square root of the sum of squares, l1 the sum of all changes. Pixels lie "
+    "between 0 and 1."
 )
 _SIZES = {
-    "linf": "no pixel changes by more than {}",
-    "l2": "the l2 length of the change is {}",
-    "l1": "all changes sum to {}",
+    "linf": m("no pixel changes by more than {}"),
+    "l2": m("the l2 length of the change is {}"),
+    "l1": m("all changes sum to {}"),
 }
-_ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
+_ROWS, _COLUMNS = (m("upper"), m("middle"), m("lower")), (m("left"), m("centre"), m("right"))
 
 
 def safe(text: object, most: int = 400) -> str:
@@ -73,7 +76,7 @@ def radius(eps: float, norm: str) -> str:
 
 def size_of_change(distance: float, norm: str) -> str:
     """Say how large a change is: "no pixel changes by more than 8/255"."""
-    return _SIZES[norm].format(radius(distance, norm))
+    return t(_SIZES[norm]).format(radius(distance, norm))
 
 
 def describe_map(title: str, label: str, values: np.ndarray) -> str:
@@ -90,12 +93,22 @@ def describe_map(title: str, label: str, values: np.ndarray) -> str:
     mass = np.abs(values).astype(np.float64)
     total = float(mass.sum())
     if total == 0:
-        return f"{title} for {label}: the map is 0 everywhere."
+        return t("{title} for {label}: the map is 0 everywhere.", title=title, label=label)
     ranked = np.sort(mass, axis=None)[::-1].cumsum()
     share = (int(np.searchsorted(ranked, total / 2)) + 1) / mass.size
-    text = f"{title} for {label}: half of the map's mass lies in {percent(share)} of the picture, centre {_place(mass)}"
+    text = t(
+        "{title} for {label}: half of the map's mass lies in {share} of the picture, centre {place}",
+        title=title,
+        label=label,
+        share=percent(share),
+        place=_place(mass),
+    )
     against = float(mass[values < 0].sum()) / total
-    return f"{text}; {percent(against)} of the mass speaks against the class." if against else f"{text}."
+    return (
+        t("{text}; {against} of the mass speaks against the class.", text=text, against=percent(against))
+        if against
+        else f"{text}."
+    )
 
 
 def _place(mass: np.ndarray) -> str:
@@ -103,38 +116,52 @@ def _place(mass: np.ndarray) -> str:
     down = float(mass.sum(1) @ (np.arange(mass.shape[0]) + 0.5)) / float(mass.sum()) / mass.shape[0]
     across = float(mass.sum(0) @ (np.arange(mass.shape[1]) + 0.5)) / float(mass.sum()) / mass.shape[1]
     row, column = _ROWS[min(2, int(3 * down))], _COLUMNS[min(2, int(3 * across))]
-    return "in the middle" if (row, column) == ("middle", "centre") else f"{row} {column}"
+    return t("in the middle") if (row, column) == ("middle", "centre") else f"{t(row)} {t(column)}"
 
 
 def describe_preprocessing(preprocessing: dict[str, Any]) -> str:
     """Say in words what happens to a picture before the network sees it."""
     size, channels = preprocessing["input_size"], preprocessing["channels"]
-    colour = "grey" if channels == 1 else "colour" if channels == 3 else f"{channels} channels"
+    colour = t("grey") if channels == 1 else t("colour") if channels == 3 else t("{n} channels", n=channels)
     if size is None:
-        first = f"Pictures keep their size ({colour})"
+        first = t("Pictures keep their size ({colour})", colour=colour)
     else:
         ways = {
-            "crop": f"resized, and {preprocessing['crop_ratio']:.3g} of the shorter side cut out of the middle",
-            "squash": "resized, whatever the ratio of their sides",
-            "pad": "the longer side fitted and the rest filled",
+            "crop": t(
+                "resized, and {share:.3g} of the shorter side cut out of the middle",
+                share=preprocessing["crop_ratio"],
+            ),
+            "squash": t("resized, whatever the ratio of their sides"),
+            "pad": t("the longer side fitted and the rest filled"),
         }
-        first = f"Pictures become {size[0]} x {size[1]} pixels ({colour}): {ways[preprocessing['resize']]}"
+        first = t(
+            "Pictures become {height} x {width} pixels ({colour}): {ways}",
+            height=size[0],
+            width=size[1],
+            colour=colour,
+            ways=ways[preprocessing["resize"]],
+        )
     mean, std = (", ".join(f"{v:.4g}" for v in preprocessing[name]) for name in ("mean", "std"))
-    return f"{first}. Then, on pixels in [0, 1]: (pixel - mean) / std with mean {mean} and std {std}."
+    return t(
+        "{first}. Then, on pixels in [0, 1]: (pixel - mean) / std with mean {mean} and std {std}.",
+        first=first,
+        mean=mean,
+        std=std,
+    )
 
 
 def cost(method: Any) -> str:
     """Say how many rows a method sends through the network and back: "1 forward, 1 back"."""
-    forward = f"{method.forward} forward"
-    return f"{forward}, {method.backward} back" if method.backward else forward
+    forward = t("{n} forward", n=method.forward)
+    return t("{forward}, {n} back", forward=forward, n=method.backward) if method.backward else forward
 
 
 def describe_method(method: Any) -> dict[str, str]:
     """Return a line of the table of methods, as text that Streamlit shows literally."""
     return {
-        "Method": safe(f"{method.title} · {method.family} · {cost(method)}"),
-        "Advised": ":material/check_circle: yes" if method.advised else ":material/cancel: no",
-        "Why": safe(sentence(method.why)),
+        t("Method"): safe(f"{method.title} · {method.family} · {cost(method)}"),
+        t("Advised"): f":material/check_circle: {t('yes')}" if method.advised else f":material/cancel: {t('no')}",
+        t("Why"): safe(sentence(method.why)),
     }
 
 

@@ -12,6 +12,7 @@ import streamlit as st
 
 import xai
 from xai.dashboard.jobs import Job, Key, Report
+from xai.dashboard.language import t
 from xai.dashboard.launch import MODEL_VARIABLE
 from xai.dashboard.pictures import Picture
 from xai.dashboard.uploads import MODEL, mine, shelf
@@ -129,7 +130,7 @@ def to_rate(model: Model, picture: Picture, answer: Answer, slot: Any) -> Job:
     """Return the job whose result says whether an explanation can be believed."""
     return Job(
         ("rating", *answer.key),
-        f"Checking {answer.question.method.title}",
+        t("Checking {title}", title=answer.question.method.title),
         partial(_rate, model, picture, answer.explanation),
         slot,
         _ROWS_OF_A_RATING + 14 * (answer.question.method.forward + answer.question.method.backward),
@@ -138,7 +139,7 @@ def to_rate(model: Model, picture: Picture, answer: Answer, slot: Any) -> Job:
 
 def to_try(model: Model, slot: Any) -> Job:
     """Return the job whose result says which methods the model can use, and why."""
-    return Job(("methods", model.fingerprint), "Trying all methods", partial(_try, model), slot, rows=0)
+    return Job(("methods", model.fingerprint), t("Trying all methods"), partial(_try, model), slot, rows=0)
 
 
 def _explain(model: Model, picture: Picture, question: Question, report: Report | None) -> xai.Explanation:

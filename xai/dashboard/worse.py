@@ -8,6 +8,7 @@ from xai.dashboard.charts import draw, probability_by_severity
 from xai.dashboard.controls import show_bars
 from xai.dashboard.gallery import Shot, magnified, show_beside, show_row
 from xai.dashboard.jobs import Job, result_of
+from xai.dashboard.language import t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import show_script
 from xai.dashboard.words import percent, safe, sentence
@@ -21,16 +22,18 @@ def worsen(model: Model, picture: Picture) -> list[Job]:
     infos = {info.name: info for info in xai.methods(kind="corruption")}
     first, second, third = st.columns([1.4, 2, 0.7])
     name = first.selectbox(
-        "Corruption",
+        t("Corruption"),
         list(infos),
         index=list(infos).index(_USUAL),
         format_func=lambda n: infos[n].title,
         key="corruption",
         bind="query-params",
     )
-    severity = second.slider("Severity", 0.0, 5.0, 3.0, STEP, key="severity", bind="query-params")
-    seed = int(third.number_input("Seed", 0, 2**31 - 1, 0, key="corruption_seed", bind="query-params"))
-    st.caption(f"{safe(sentence(infos[name].summary))} 0 is the clean picture, 1 to 5 are as in ImageNet-C.")
+    severity = second.slider(t("Severity"), 0.0, 5.0, 3.0, STEP, key="severity", bind="query-params")
+    seed = int(third.number_input(t("Seed"), 0, 2**31 - 1, 0, key="corruption_seed", bind="query-params"))
+    st.caption(
+        t("{summary} 0 is the clean picture, 1 to 5 are as in ImageNet-C.", summary=safe(sentence(infos[name].summary)))
+    )
     return [show_worse(model, picture, name, severity, seed)]
 
 
@@ -53,11 +56,15 @@ def show_worse(model: Model, picture: Picture, name: str, severity: float, seed:
 def _show(found: Worsened, severity: float) -> None:
     k = SEVERITIES.index(severity)
     difference, times = magnified(found.pixels[0], found.pixels[k])
-    added = f"Difference times {times}" if times > 1 else "Difference"
+    added = t("Difference times {times}", times=times) if times > 1 else t("Difference")
     shots = [
-        _shot(found, 0, "Clean"),
-        _shot(found, k, f"Severity {severity:g}"),
-        Shot(difference, f"{added} (grey: no change)", f"{added} between the clean and the changed picture"),
+        _shot(found, 0, t("Clean")),
+        _shot(found, k, t("Severity {severity:g}", severity=severity)),
+        Shot(
+            difference,
+            t("{added} (grey: no change)", added=added),
+            t("{added} between the clean and the changed picture", added=added),
+        ),
     ]
     clean, changed, _ = show_beside(shots)
     for place, row in ((clean, 0), (changed, k)):
@@ -67,8 +74,13 @@ def _show(found: Worsened, severity: float) -> None:
     show_row([_shot(found, SEVERITIES.index(float(whole)), f"{whole}") for whole in range(6)])
     label, answer = found.prediction[0].label, found.prediction[0].index
     shares = found.prediction.probabilities[:, answer].tolist()
-    said = f"Probability of {label} falls from {percent(shares[0])} to {percent(shares[-1])} at severity 5"
-    st.caption(f"Probability of {safe(label)} by severity")
+    said = t(
+        "Probability of {label} falls from {first} to {last} at severity 5",
+        label=label,
+        first=percent(shares[0]),
+        last=percent(shares[-1]),
+    )
+    st.caption(t("Probability of {label} by severity", label=safe(label)))
     draw(probability_by_severity(SEVERITIES, shares, severity), "by severity", said)
 
 
@@ -82,8 +94,15 @@ def _when(found: Worsened) -> str:
     """Say in a sentence when the answer changes."""
     label = safe(found.prediction[0].label)
     if found.flips_at is None:
-        return f"The answer stays **{label}** at every severity up to 5."
+        return t("The answer stays **{label}** at every severity up to 5.", label=label)
     new = safe(found.prediction[SEVERITIES.index(found.flips_at)].label)
-    back = f" At some higher severities it is {label} again." if found.returns else ""
-    steps = f"(tried in steps of {STEP:g})"
-    return f"The answer first changes at severity **{found.flips_at:g}** {steps}: from {label} to **{new}**.{back}"
+    back = t(" At some higher severities it is {label} again.", label=label) if found.returns else ""
+    steps = t("(tried in steps of {step:g})", step=STEP)
+    return t(
+        "The answer first changes at severity **{flips_at:g}** {steps}: from {label} to **{new}**.{back}",
+        flips_at=found.flips_at,
+        steps=steps,
+        label=label,
+        new=new,
+        back=back,
+    )

@@ -6,13 +6,16 @@ from xai.dashboard.controls import choose_model
 from xai.dashboard.faulty import choose_training, look_for_faults
 from xai.dashboard.groups import compare_groups
 from xai.dashboard.jobs import run_next
+from xai.dashboard.language import m, t
 from xai.dashboard.planted import look_for_shortcuts
 from xai.dashboard.sets import choose_sample
 from xai.dashboard.weak import look_for_slices
 
-st.header("Whom does it fail, and why?", anchor=False)
-ways = ("Groups", "Shortcuts", "Slices", "Data faults")
-way = st.segmented_control("Question", ways, default=ways[0], required=True, key="bias_about", bind="query-params")
+st.header(t("Whom does it fail, and why?"), anchor=False)
+ways = (m("Groups"), m("Shortcuts"), m("Slices"), m("Data faults"))
+way = st.segmented_control(
+    t("Question"), ways, default=ways[0], required=True, format_func=t, key="bias_about", bind="query-params"
+)
 left, right = st.columns([1, 2.4], gap="medium")
 
 with left:

@@ -13,12 +13,13 @@ from xai.dashboard.controls import (
     choose_versus,
 )
 from xai.dashboard.jobs import result_of, run_next
+from xai.dashboard.language import t
 from xai.dashboard.panels import show
 from xai.dashboard.results import show_answers, show_model, show_together
 from xai.dashboard.script import show_code
 from xai.dashboard.work import Answer, Question, to_explain
 
-st.header("Why this answer?", anchor=False)
+st.header(t("Why this answer?"), anchor=False)
 left, right = st.columns([1, 2.4], gap="medium")
 
 with left:
@@ -39,7 +40,7 @@ with right:
         for method, (chosen, seed) in zip(methods, settings, strict=True)
     ]
     if not questions:
-        st.info("Choose a method to see its map.", icon=":material/arrow_upward:")
+        st.info(t("Choose a method to see its map."), icon=":material/arrow_upward:")
         st.stop()
     progress = st.container()
     jobs = [to_explain(model, picture, question, progress.container()) for question in questions]

@@ -6,12 +6,15 @@ from xai.dashboard.controls import choose_model
 from xai.dashboard.drifting import choose_two, compare_data
 from xai.dashboard.foreign import choose_plan, detect
 from xai.dashboard.jobs import run_next
+from xai.dashboard.language import m, t
 from xai.dashboard.sets import choose_sample
 from xai.dashboard.sureness import calibrate
 
-st.header("When must the answer not be used?", anchor=False)
-ways = ("Foreign pictures", "Probabilities", "Drift")
-way = st.segmented_control("Question", ways, default=ways[0], required=True, key="ood_about", bind="query-params")
+st.header(t("When must the answer not be used?"), anchor=False)
+ways = (m("Foreign pictures"), m("Probabilities"), m("Drift"))
+way = st.segmented_control(
+    t("Question"), ways, default=ways[0], required=True, format_func=t, key="ood_about", bind="query-params"
+)
 left, right = st.columns([1, 2.4], gap="medium")
 
 with left:

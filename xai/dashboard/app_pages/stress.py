@@ -5,15 +5,18 @@ import streamlit as st
 from xai.dashboard.attacked import attack
 from xai.dashboard.controls import choose_case
 from xai.dashboard.jobs import run_next
+from xai.dashboard.language import m, t
 from xai.dashboard.worse import worsen
 
-st.header("How much change can the answer take?", anchor=False)
+st.header(t("How much change can the answer take?"), anchor=False)
 left, right = st.columns([1, 2.4], gap="medium")
 
 with left:
     model, picture, prediction = choose_case()
 
 with right:
-    ways = ("Corruptions", "Attacks")
-    way = st.segmented_control("What changes", ways, default=ways[0], required=True, key="way", bind="query-params")
+    ways = (m("Corruptions"), m("Attacks"))
+    way = st.segmented_control(
+        t("What changes"), ways, default=ways[0], required=True, format_func=t, key="way", bind="query-params"
+    )
     run_next(worsen(model, picture) if way == ways[0] else attack(model, picture, prediction))

@@ -1,0 +1,174 @@
+"""English and Spanish: every text of the pages is in the catalogue, and no page has one that is not."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+from pages import FASHION, opened
+from streamlit.testing.v1 import AppTest
+from visible_texts import raw_texts, spoken
+
+import xai
+from xai.dashboard import language
+
+FOLDER = Path(xai.__file__).parent / "dashboard"
+REPORTS = Path(xai.__file__).parent / "reports" / "locale" / "es.json"
+COMMAND_LINE = {"__main__.py", "launch.py"}  # speak to the terminal
+APP = Path(__file__).parents[2] / "app.py"
+LITERAL = {  # names and code, the same in every language
+    "Language · Idioma",
+    "xai.toml",
+    "/data/val",
+    "import xai",
+    "xai.{}(clf, image, {})",
+    "d = xai.fit_ood(clf, fit, calibration, {})",
+    "{p.name: p for p in xai.sample_photos()}[{}].path",
+    ", [data.classes[k] for k in data.labels]",
+    "pip install 'xai-toolkit[{}]'",
+    "p-values promise nothing",  # looked for in what the library says
+    "explanation, positive part",
+}
+KEYS = {  # of the session, of jobs, verdicts of the library
+    "network error",
+    "pictures error",
+    "pin error",
+    "audit plan",
+    "kept audit_toml",
+    "trend chart",
+    "language choice",
+    "no evidence",
+    "too small to tell",
+    "cannot tell",
+    "not paired",
+    "not run",
+    "not checked",
+    "not confirmed",
+    "within another",
+    "score explained",
+    "score map",
+    "cue map",
+    "both maps",
+    "by severity",
+}
+FROM_THE_ZIP_CHECKS = "zips.py"  # parts of error messages, which are English like those of the library
+
+
+def catalogue():
+    return json.loads((FOLDER / "locale" / "es.json").read_text(encoding="utf-8"))
+
+
+def texts():
+    """Return every constant text given to `t` or `m`, with its file."""
+    found = {}
+    for path in sorted(FOLDER.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"t", "m"}
+            if named and isinstance(node.args[0], ast.Constant):
+                found.setdefault(node.args[0].value, path.name)
+    return found
+
+
+def places(text):
+    return sorted(f"{name}:{spec}{kind or ''}" for _, name, spec, kind in Formatter().parse(text) if name is not None)
+
+
+def test_every_text_has_a_translation():
+    known = catalogue().keys() | json.loads(REPORTS.read_text(encoding="utf-8"))["sentences"].keys()
+    missing = {text: file for text, file in texts().items() if text not in known}
+    assert missing == {}
+
+
+def test_the_catalogue_has_no_text_that_is_gone_or_that_reports_have():
+    sentences = json.loads(REPORTS.read_text(encoding="utf-8"))["sentences"]
+    assert [text for text in catalogue() if text not in texts()] == []
+    twice = {text for text in catalogue() if text in sentences and catalogue()[text] != sentences[text]}
+    assert twice == set()
+
+
+def test_translations_have_the_same_places_and_marks():
+    for text, said in catalogue().items():
+        assert places(said) == places(text), text
+        assert said.count("**") == text.count("**"), text
+        assert (
+            re.findall(r":material/\w+:|`[^`]+`", said)[:1] == re.findall(r":material/\w+:|`[^`]+`", text)[:1]
+            or "`" in text
+        )
+        assert said.strip(), text
+        assert text.startswith(" ") == said.startswith(" "), text
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.name)
+def test_no_page_has_a_raw_text(path):
+    if path.name in COMMAND_LINE | {FROM_THE_ZIP_CHECKS}:
+        return
+    raw = [spoken(node) for node in raw_texts(path.read_text(encoding="utf-8"))]
+    assert [text for text in raw if text not in LITERAL | KEYS] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'st.button("Run")',
+        'st.caption(f"{n} pictures")',
+        'st.selectbox(label, names, help="More")',
+        'said = "this is a sentence"',
+        'column.markdown("Yes" if good else t("No"))',
+        'offer(t("Table"), make, name, mime, key, "A line per row")',
+    ],
+)
+def test_raw_texts_are_found(source):
+    assert len(raw_texts(source)) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'st.button(t("Run"))',
+        'st.caption(f"{n}")',
+        'raise E("not like this")',
+        '"""A docstring here."""',
+        "x = d['a key']",
+    ],
+)
+def test_what_nobody_sees_is_left_alone(source):
+    assert raw_texts(source) == []
+
+
+def spanish(page, **more):
+    app = opened(page, lang="es", **more)
+    return app, "\n".join(str(one.value) for one in (*app.header, *app.markdown, *app.caption, *app.info))
+
+
+def test_pages_speak_spanish():
+    app, said = spanish("explain", model=FASHION)
+    assert "¿Por qué esta respuesta?" in said
+    assert app.selectbox(key="score").label == "Puntuación"
+    assert "la mitad de la masa del mapa está en" in json.dumps(
+        json.loads(app.get("bidi_component")[0].proto.json), ensure_ascii=False
+    )
+    _, said = spanish("robustness", model=FASHION)
+    assert "¿Qué robusta es la red?" in said
+    app, said = spanish("audit", model=FASHION)
+    assert "**Exactitud** · al menos 0.8" in said
+    assert "**Exactitud robusta** · al menos 0.5" in said
+
+
+def test_the_browser_says_the_language_and_the_link_wins():
+    app = AppTest.from_file(str(APP), default_timeout=60, context={"locale": "es-MX"}).run()
+    assert app.header[0].value.startswith("¿Dónde mira la red")
+    assert app.query_params["lang"] in ("es", ["es"])
+    linked = AppTest.from_file(str(APP), default_timeout=60, context={"locale": "es-MX"})
+    linked.query_params["lang"] = "en"
+    assert linked.run().header[0].value.startswith("What does the network")
+    odd = AppTest.from_file(str(APP), default_timeout=60)
+    odd.query_params["lang"] = "tlh"
+    assert odd.run().header[0].value.startswith("What does the network")
+
+
+def test_outside_of_a_page_it_is_english():
+    assert language.language() == "en"
+    assert language.t("{n} pictures", n=3) == "3 pictures"
+    assert language.m("Bias") == "Bias"
