@@ -157,10 +157,13 @@ def test_pages_speak_spanish():
 
 
 def test_the_browser_says_the_language_and_the_link_wins():
-    app = AppTest.from_file(str(APP), default_timeout=60, context={"locale": "es-MX"}).run()
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    app.context = {"locale": "es-MX"}
+    app.run()
     assert app.header[0].value.startswith("¿Dónde mira la red")
     assert app.query_params["lang"] in ("es", ["es"])
-    linked = AppTest.from_file(str(APP), default_timeout=60, context={"locale": "es-MX"})
+    linked = AppTest.from_file(str(APP), default_timeout=60)
+    linked.context = {"locale": "es-MX"}
     linked.query_params["lang"] = "en"
     assert linked.run().header[0].value.startswith("What does the network")
     odd = AppTest.from_file(str(APP), default_timeout=60)

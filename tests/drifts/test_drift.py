@@ -170,6 +170,7 @@ def test_it_reports_progress_and_stops(robust, halves):
     xai.drift(robust, *halves, **QUICK, progress=lambda done, total: seen.append(done / total))
     assert seen == sorted(seen)
     assert seen[-1] == 1
+    assert len({round(600 * share) for share in seen}) > 6  # within the steps, too
     asked = []
     xai.drift(robust, *halves, **QUICK, should_stop=lambda: asked.append(1))  # append gives None: go on
     assert len(asked) > 3

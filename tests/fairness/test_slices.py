@@ -276,7 +276,10 @@ def test_progress_stop_and_the_model(real):
     assert snapshot(net) == before
     assert seen[-1] == (180, 180)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-    for after in (0, 3):
+    asked: list[int] = []
+    xai.slices(net, images, labels=labels, should_stop=lambda: asked.append(1) is not None)
+    assert len(asked) > 30  # for each kind of pictures, and not only while they go through the network
+    for after in (0, 3, len(asked) // 2, len(asked) - 1):
         calls = iter([False] * after + [True] * 99)
         with pytest.raises(Stopped, match="as asked"):
             xai.slices(net, images, labels=labels, should_stop=lambda calls=calls: next(calls))

@@ -18,6 +18,7 @@ from xai.drifts.verdict import findings_of, judge
 from xai.errors import InputError, RangeError, Stopped
 from xai.metrics.two_sample import TwoSample, classifier_test, detectable_shift, kernel_test, principal
 
+_STEPS, _FINE = 6, 100  # of the work, and parts of each that progress is told in
 _FEWEST = 10  # pictures in each: with fewer, no fold has two of each
 _COMPONENTS = 256
 _PER_COMPONENT = 10  # pictures for each component at least
@@ -53,7 +54,7 @@ def drift(
         rows: pictures of each that the two tests of features use at most, chosen by the seed.
         draws: relabellings of the permutation tests.
         seed: fixes samples and relabellings, by the pictures' content: their order changes nothing.
-        progress: None, True for a bar, or a callable `(done, total)` in the six steps.
+        progress: None, True for a bar, or a callable `(done, total)` in hundredths of the six steps.
         should_stop: asked between chunks of pictures and between tests; True ends the work with `xai.errors.Stopped`.
 
     Returns:
@@ -75,8 +76,8 @@ def drift(
     with reporting(progress, "drift") as report:
         tick = _ticks(report, should_stop)
         pair = []
-        for data in (data_a, data_b):
-            pair.append(answers_of(classifier, data, should_stop=should_stop))
+        for k, data in enumerate((data_a, data_b)):
+            pair.append(answers_of(classifier, data, progress=_part(report, k), should_stop=should_stop))
             tick()
         first, second = pair
         if min(len(first), len(second)) < _FEWEST:
@@ -87,13 +88,21 @@ def drift(
         return _drift(classifier, first, second, settings, seed, tick)
 
 
-def _ticks(report: Progress | None, should_stop: ShouldStop | None, total: int = 6) -> Callable[[], None]:
+def _part(report: Progress | None, step: int) -> Progress | None:
+    """Return what reports the pictures of a step as hundredths of it."""
+    if report is None:
+        return None
+    tell: Progress = report
+    return lambda done, total: tell(_FINE * step + min(_FINE - 1, _FINE * done // max(1, total)), _FINE * _STEPS)
+
+
+def _ticks(report: Progress | None, should_stop: ShouldStop | None, total: int = _STEPS) -> Callable[[], None]:
     done = [0]
 
     def tick() -> None:
         done[0] += 1
         if report is not None:
-            report(done[0], total)
+            report(_FINE * done[0], _FINE * total)
         if should_stop is not None and done[0] < total and should_stop():
             raise Stopped(f"Stopped after {done[0]} of {total} steps, as asked.")
 

@@ -84,6 +84,7 @@ def slices(
         classes=classifier.labels,
         seed=seed,
         alpha=alpha,
+        should_stop=should_stop,
     )
     about = {"name": classifier.name, "fingerprint": classifier.fingerprint}
     return replace(
@@ -104,6 +105,7 @@ def slices_of_predictions(
     classes: Sequence[str] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
+    should_stop: ShouldStop | None = None,
 ) -> SliceResult:
     """Do what `slices` does with answers that are already there; no model is needed.
 
@@ -115,6 +117,7 @@ def slices_of_predictions(
         classes: names in the order of the numbers; None takes the numbers.
         seed: as in `slices`.
         alpha: as in `slices`.
+        should_stop: asked for each kind of pictures that is tried; True ends the work with `xai.errors.Stopped`.
 
     Returns:
         SliceResult without pictures.
@@ -122,6 +125,7 @@ def slices_of_predictions(
     Raises:
         InputError: arrays that do not fit together, numbers that are not finite, or too few pictures.
         RangeError: `alpha` outside of 0 to 1.
+        Stopped: `should_stop()` was true.
 
     Cost: about 5 s on two cores for 10,000 pictures with 512 features.
     """
@@ -134,7 +138,7 @@ def slices_of_predictions(
         codes = {CLASS: facts.labels} | space.codes(embedded, facts.labels)
         facts = Facts(facts.wrong, facts.properties, codes, facts.classes)
     found, judged = facts.take(first), facts.take(second)
-    outcomes = judge(search(found, seed), judged, alpha)
+    outcomes = judge(search(found, seed, should_stop), judged, alpha, should_stop)
     return SliceResult(
         slices=tuple(lines(outcomes, found, judged, said[second], alpha)),
         rows=second,

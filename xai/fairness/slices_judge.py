@@ -7,8 +7,9 @@ import numpy as np
 from scipy import stats
 
 from xai.core.intervals import wilson
+from xai.core.rows import ShouldStop
 from xai.fairness.slices_facts import Facts
-from xai.fairness.slices_search import Candidate, overlap
+from xai.fairness.slices_search import Candidate, asking, overlap
 
 Interval = tuple[float, float]
 RELEVANT = 0.1  # a gap in accuracy that matters: where it could not have been seen, the slice is too small to tell
@@ -36,14 +37,17 @@ class Outcome:
     within: int | None
 
 
-def judge(candidates: Sequence[Candidate], facts: Facts, alpha: float) -> list[Outcome]:
+def judge(
+    candidates: Sequence[Candidate], facts: Facts, alpha: float, should_stop: ShouldStop | None = None
+) -> list[Outcome]:
     """Test candidates on pictures that they were not found on; weak ones that say the same are merged.
 
     The most certain comes first.
     """
     if not candidates:
         return []
-    tested = sorted(((candidate.p_value(facts), candidate) for candidate in candidates), key=lambda pair: pair[0])
+    asked = asking(candidates, should_stop)
+    tested = sorted(((candidate.p_value(facts), candidate) for candidate in asked), key=lambda pair: pair[0])
     p, candidates = np.array([pair[0] for pair in tested]), [pair[1] for pair in tested]
     members = [candidate.members(facts) for candidate in candidates]
     adjusted = stats.false_discovery_control(p, method="bh")

@@ -1,13 +1,16 @@
 """On one half of the pictures: where are answers wrong more often than elsewhere?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from scipy import stats
 from sklearn.tree import DecisionTreeClassifier
 
+from xai.core.rows import ShouldStop
+from xai.errors import Stopped
 from xai.fairness.slices_facts import CLASS, NEAREST, Condition, Facts, describe
 
 MOST = 40  # slices that are tested on the other half
@@ -57,18 +60,35 @@ def fisher(wrong: np.ndarray, inside: np.ndarray, around: np.ndarray) -> float:
     return float(stats.hypergeom.sf(hits - 1, int(around.sum()), int((wrong & around).sum()), int(inside.sum())))
 
 
-def search(facts: Facts, seed: int) -> list[Candidate]:
-    """Return the most suspicious slices, at most `MOST`, none of them nearly the same as another."""
-    made = [_of_conditions(conditions, facts) for conditions in dict.fromkeys(_rules(facts, seed))]
+def search(facts: Facts, seed: int, should_stop: ShouldStop | None = None) -> list[Candidate]:
+    """Return the most suspicious slices, at most `MOST`, none of them nearly the same as another.
+
+    Raises:
+        Stopped: `should_stop()` was true; it is asked for each candidate.
+    """
+    rules = dict.fromkeys(asking(_rules(facts, seed), should_stop))
+    made = [_of_conditions(conditions, facts) for conditions in rules]
     made += _clusters(facts)
-    members = [candidate.members(facts) for candidate in made]
+    members = [candidate.members(facts) for candidate in asking(made, should_stop)]
     large = [k for k, own in enumerate(members) if least_size(len(facts)) <= own.sum() < len(facts)]
-    p = {k: made[k].p_value(facts) for k in large}
+    p = {k: made[k].p_value(facts) for k in asking(large, should_stop)}
     kept: list[int] = []
     for k in sorted((k for k in large if p[k] < 0.5), key=lambda k: (p[k], k)):
         if len(kept) < MOST and all(overlap(members[k], members[j]) < _SAME for j in kept):
             kept.append(k)
     return [made[k] for k in kept]
+
+
+def asking(items: Iterable[Any], should_stop: ShouldStop | None) -> Iterator[Any]:
+    """Yield each item after asking whether to go on.
+
+    Raises:
+        Stopped: `should_stop()` was true.
+    """
+    for item in items:
+        if should_stop is not None and should_stop():
+            raise Stopped("Stopped while searching, as asked.")
+        yield item
 
 
 def least_size(count: int) -> int:
