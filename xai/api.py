@@ -206,6 +206,13 @@ def explain(
         NameLookupError: no such method, setting or layer.
         UnsupportedModelError: the model cannot be explained this way.
         NonFiniteError: the model answered NaN or infinity.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(1)
+        >>> xai.explain(clf, data.images[0], "occlusion", target="Shirt", versus="Coat").heatmap.shape
+        (28, 28)
     """
     explainer = EXPLAINERS[method]
     known = [f.name for f in fields(explainer)]  # type: ignore[arg-type]  # every method is a dataclass
@@ -257,6 +264,14 @@ def attack(
         InputError: a picture, label or setting that cannot be used.
         NameLookupError: no such method, norm or setting.
         UnsupportedModelError: the model lets no gradient through and the method needs one.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(8)
+        >>> found = xai.attack(clf, data.images[:], data.labels, "pgd", eps=8 / 255, steps=5)
+        >>> bool((found.distance <= 8 / 255 + 1e-6).all())
+        True
     """
     attacker = ATTACKS[method]
     settings |= {} if steps is None else {"steps": steps}
@@ -325,6 +340,13 @@ def deep_dream(
 
     Cost: a forward to the layer and a backward per step; memory is that of `tile` x `tile` pixels (512). A class takes
         the whole network at its input size, and up to 100 more steps where its probability is below `sure` (0.95).
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> dream = xai.deep_dream(clf, target="Sandal", octaves=1, steps=2, sure=0)
+        >>> dream.image.shape[2]
+        3
     """
     known = [f.name for f in fields(Settings)]
     for name in settings:
@@ -341,6 +363,15 @@ def layers(model: Classifier | nn.Module, size: tuple[int, int] | None = None) -
     Args:
         model: a classifier or a bare module.
         size: (height, width) of the input; None takes the classifier's `input_size`, or 224 x 224.
+
+    Raises:
+        UnsupportedModelError: the model is no classifier of pictures.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> len(xai.layers(clf)) > 1
+        True
     """
     classifier = as_classifier(model)
     blank = torch.full((1, classifier.channels, *(size or classifier.input_size or (224, 224))), 0.5)

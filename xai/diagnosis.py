@@ -39,6 +39,11 @@ class Diagnosis:
         extras: of each optional part, whether it is installed; `pip install 'xai-toolkit[NAME]'` installs it.
         models: of each model with a name, whether its weights are there.
         self_test: known figures made again; None when not asked for.
+
+    Example:
+        >>> import xai
+        >>> xai.diagnose().python.startswith("3.")
+        True
     """
 
     python: str
@@ -85,7 +90,18 @@ def diagnose(
         progress: of the self-test: None, True for a bar, or a callable `(done, total)`.
         should_stop: asked between its steps; True ends the work with `xai.errors.Stopped`.
 
+    Returns:
+        Diagnosis; `.packages`, `.models`, and with `self_test` whether the figures are right.
+
+    Raises:
+        Stopped: `should_stop()` was true.
+
     Cost: nothing without the self-test; with it under half a minute on one core.
+
+    Example:
+        >>> import xai
+        >>> sorted(xai.diagnose().packages)[0].islower()
+        True
     """
     return Diagnosis(
         platform.python_version(),

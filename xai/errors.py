@@ -24,7 +24,16 @@ from typing import Any
 
 
 class XaiError(Exception):
-    """Any error that xai raises on purpose; the message is one line with the cure."""
+    """Any error that xai raises on purpose; the message is one line with the cure.
+
+    Example:
+        >>> import xai
+        >>> try:
+        ...     xai.load("no-such-model")
+        ... except xai.XaiError as error:
+        ...     len(str(error).splitlines())
+        1
+    """
 
     def __init__(self, message: str = "") -> None:
         super().__init__(one_line(message))
@@ -35,7 +44,16 @@ class XaiError(Exception):
 
 
 class InputError(XaiError, ValueError):
-    """Something the caller gave cannot be used."""
+    """Something the caller gave cannot be used.
+
+    Example:
+        >>> import xai
+        >>> try:
+        ...     xai.load_data("no-such-folder")
+        ... except xai.InputError as error:
+        ...     print(isinstance(error, ValueError))
+        True
+    """
 
 
 class ShapeError(InputError):
@@ -89,11 +107,27 @@ class MissingExtraError(XaiError, ImportError):
 
 
 class Stopped(XaiError, RuntimeError):  # noqa: N818
-    """The caller's `should_stop` ended the work."""
+    """The caller's `should_stop` ended the work.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(4)
+        >>> try:
+        ...     xai.explain(xai.load("example:fashion"), data.images[:], should_stop=lambda: True)
+        ... except xai.Stopped:
+        ...     print("stopped")
+        stopped
+    """
 
 
 class ContractError(XaiError, RuntimeError):
-    """A method of xai broke its own contract: please report it."""
+    """A method of xai broke its own contract: please report it.
+
+    Example:
+        >>> import xai
+        >>> issubclass(xai.ContractError, RuntimeError)
+        True
+    """
 
 
 def one_line(text: str) -> str:

@@ -71,6 +71,14 @@ def treatment(
         InputError: nothing is asked for, or no labels for an attack.
 
     Cost: that of the attack on all pictures, and for each of `samples` what `xai.rate_explanation` costs.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(6)
+        >>> found = xai.treatment(clf, data, attack="fgsm")
+        >>> {name: values.shape for name, values in found.items()}
+        {'robust accuracy': (6,)}
     """
     classifier, seed, reader = as_classifier(model), check_seed(seed), Reader(as_classifier(model), data)
     count = len(reader)

@@ -41,6 +41,12 @@ class MethodInfo:
         kind: "explanation", "attack", "corruption" or "detector".
         settings: names and defaults of its own settings.
         norms: of an attack, those it works in.
+
+    Example:
+        >>> import xai
+        >>> lime = next(method for method in xai.methods() if method.name == "lime")
+        >>> lime.stochastic, lime.forward
+        (True, 1000)
     """
 
     name: str
@@ -86,6 +92,11 @@ def methods(
         Stopped: `should_stop()` was true.
 
     Cost: nothing without a model; with one, a few dozen rows of a small picture per explanation, one per detector.
+
+    Example:
+        >>> import xai
+        >>> "fog" in [method.name for method in xai.methods(kind="corruption")]
+        True
     """
     if kind not in _KINDS:
         raise NameLookupError("kind of method", kind, list(_KINDS))

@@ -41,6 +41,14 @@ class AttackResult:
         notes: what happened and what to beware of.
         model: name, fingerprint and preprocessing.
         versions: of the packages.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(8)
+        >>> found = xai.attack(clf, data.images[:], data.labels, "fgsm", eps=8 / 255)
+        >>> found.success.shape, found.robust_accuracy <= found.clean_accuracy
+        (torch.Size([8]), True)
     """
 
     adversarial: Tensor

@@ -27,8 +27,20 @@ def judge_again(found: Audit, config: AuditSource, *, baseline: str | os.PathLik
         config: `xai.toml` with the same checks and other conditions.
         baseline: to compare with, in place of the file's.
 
+    Returns:
+        The audit, judged anew.
+
     Raises:
         InputError: the file asks for something that was not measured.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> found = xai.audit(model="example:fashion", data=data, checks=[{"metric": "accuracy", "at_least": 0.5}])
+        >>> strict = {"model": {"source": "example:fashion"}, "data": {"source": "example:fashion-test"}}
+        >>> strict["check"] = [{"metric": "accuracy", "at_least": 0.999}]
+        >>> xai.judge_again(found, strict).verdict
+        'fail'
     """
     asked = with_defaults(configured(config), baseline=baseline)
     yardstick, by_id = Yardstick.of(asked), {check["id"]: check for check in found.checks}

@@ -76,6 +76,12 @@ def audit(
         Stopped: `should_stop()` was true; what is finished is kept.
 
     Cost: that of the checks, see `xai.plan_audit`; a call that changes nothing costs a pass over the pictures.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(100)
+        >>> xai.audit(model="example:fashion", data=data, checks=[{"metric": "accuracy", "at_least": 0.5}]).verdict
+        'pass'
     """
     asked = configured(config, model=model, data=data, checks=checks, train=train, calibration=calibration, ood=ood)
     asked = with_defaults(
@@ -121,6 +127,14 @@ def share_audit(
 
     Raises:
         InputError: as of `audit`, or an impossible share.
+
+    Example:
+        >>> import tempfile, xai
+        >>> data = xai.load_data("example:fashion-test").subset(50)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     asked = {"check": [{"metric": "accuracy"}]}
+        ...     xai.share_audit(asked, 0, 1, model="example:fashion", data=data, out=folder)
+        (0, 1)
     """
     if not 0 <= index < count:
         raise InputError(f"Expected a share i/n with i from 0 to n - 1, but got {index}/{count}.")

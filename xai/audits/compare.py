@@ -75,6 +75,15 @@ class AuditComparison:
         only_before: checks that the second does not have.
         only_after: checks that the first does not have.
         notes: what to beware of.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(50)
+        >>> before, after = (
+        ...     xai.audit(model=f"example:fashion{kind}", data=data, checks=["accuracy"]) for kind in ("", "-robust")
+        ... )
+        >>> xai.compare(before, after).shared
+        50
     """
 
     differences: tuple[Difference, ...]
@@ -129,6 +138,14 @@ def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditCompari
 
     Raises:
         InputError: no picture, or no check, is in both.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(50)
+        >>> before = xai.audit(model="example:fashion", data=data, checks=["accuracy"])
+        >>> after = xai.audit(model="example:fashion-robust", data=data, checks=["accuracy"])
+        >>> [difference.id for difference in xai.compare(before, after).differences]
+        ['accuracy']
     """
     one, two = before.document, after.document
     shared = len(set(keys_of(one)) & set(keys_of(two)))

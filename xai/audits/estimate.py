@@ -60,6 +60,13 @@ class AuditPlan:
         thresholds_sha256: digest of all conditions.
         accounting: per data set, what became of its files.
         model: name and fingerprint.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(50)
+        >>> plan = xai.plan_audit(model="example:fashion", data=data, checks=["accuracy"])
+        >>> [check.id for check in plan.checks]
+        ['accuracy']
     """
 
     checks: tuple[PlannedCheck, ...]
@@ -98,6 +105,13 @@ def plan_audit(config: AuditSource = None, *, out: str | os.PathLike[str] | None
         NameLookupError: an unknown key, check or setting.
 
     Cost: a pass over the pictures, and a few rows through the network to time it.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(50)
+        >>> plan = xai.plan_audit(model="example:fashion", data=data, checks=["accuracy", "calibration"])
+        >>> len(plan.checks)
+        2
     """
     asked = configured(config, **given)
     plan = make_plan(asked, open_scene(asked), baseline=asked.baseline is not None)

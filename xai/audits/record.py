@@ -33,6 +33,13 @@ class Finding:
         evidence: pictures; each has title, caption, alt and images with file names below the audit's folder.
         reproduce: "command" and "python".
         details: everything, as in `audit.json`.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> found = xai.audit(model="example:fashion", data=data, checks=[{"metric": "accuracy", "at_least": 0.999}])
+        >>> found.findings[0].verdict, found.findings[0].threshold
+        ('fail', 0.999)
     """
 
     id: str
@@ -60,6 +67,13 @@ class Audit:
         document: everything, as in `audit.json`; see `xai schema`.
         files: pictures and maps by their name below `evidence/`.
         folder: where it was written or read; None where it is only in memory.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(100)
+        >>> found = xai.audit(model="example:fashion", data=data, checks=[{"metric": "accuracy", "at_least": 0.5}])
+        >>> found.verdict, found.findings
+        ('pass', ())
     """
 
     document: Mapping[str, Any]

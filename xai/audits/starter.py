@@ -29,6 +29,12 @@ def init_audit(
     Raises:
         InputError: a file is there already, and `overwrite` is False.
         RecordError: the folder cannot be written.
+
+    Example:
+        >>> import tempfile, xai
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in xai.init_audit(folder)]
+        ['xai.toml', 'test_audit.py', 'audit.yml']
     """
     place = Path(folder)
     wanted = {place / target: _content(name, model) for name, target in FILES.items()}

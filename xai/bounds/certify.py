@@ -58,6 +58,14 @@ def output_bounds(
     (CROWN-IBP, arXiv 1906.06316); max pooling as in auto_LiRPA. Equal to auto_LiRPA's values to 1e-8 on the networks of
     the tests; inner signs that the box of a layer on the way settles are not asked further, which can only be tighter
     for them.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(2)
+        >>> low, high = xai.output_bounds(clf, data.images[:], data.images[:], method="ibp")  # balls of radius 0
+        >>> bool((high - low < 1e-3).all())
+        True
     """
     if method not in METHODS:
         raise NameLookupError("method of bounds", method, METHODS)
@@ -123,6 +131,14 @@ def certify(
 
     Cost: see `output_bounds`; for "smoothing" first + samples forwards per picture.
     Source: see `output_bounds`; smoothing: Cohen et al. 2019 (arXiv 1902.02918).
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(4)
+        >>> proof = xai.certify(clf, data.images[:], data.labels, eps=0.1 / 255, method="crown_ibp")
+        >>> 0 <= proof.certified_accuracy <= 1
+        True
     """
     for value, known, kind in ((norm, NORMS, "norm"), (method, EVERY, "method of certify")):
         if value not in known:

@@ -33,6 +33,14 @@ class Certificate:
         versions: of the packages.
         seed: of smoothing.
         notes: how to read it.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(4)
+        >>> proof = xai.certify(clf, data.images[:], data.labels, eps=0.1 / 255, method="ibp")
+        >>> proof.verified.shape
+        torch.Size([4])
     """
 
     verified: Tensor

@@ -67,6 +67,13 @@ def calibration(
 
     Cost: one pass over the pictures, about twenty softmaxes of the logits.
     Source: Guo et al. 2017 for ECE and temperature; see `xai.metrics.calibration` for interval and test.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(400)
+        >>> xai.calibration(clf, data).temperature.value > 0
+        True
     """
     classifier, seed = as_classifier(model), check_seed(seed)
     _check(bins, level, tolerance)

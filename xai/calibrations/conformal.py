@@ -61,6 +61,14 @@ def fit_conformal(
 
     Cost: one pass over the pictures.
     Source: see `xai.metrics.conformal`.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> promise = xai.fit_conformal(clf, data, alpha=0.1)
+        >>> promise.sentence.startswith("Of 100 new pictures")
+        True
     """
     classifier, seed = as_classifier(model), check_seed(seed)
     check_alpha(alpha)

@@ -39,6 +39,14 @@ class ConformalPredictor:
         versions: of the packages.
         notes: what was done and what to beware of.
         classifier: that is asked; not saved.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> promise = xai.fit_conformal(clf, data, alpha=0.1)
+        >>> promise.alpha
+        0.1
     """
 
     method: str

@@ -68,6 +68,15 @@ class Calibration:
         model: name, fingerprint and preprocessing.
         versions: of the packages.
         notes: what was done and what to beware of.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(400)
+        >>> found = xai.calibration(clf, data)
+        >>> low, high = found.ece_interval
+        >>> bool(0 <= low <= high <= 1)
+        True
     """
 
     measures: Measures

@@ -34,6 +34,14 @@ class PredictionSets:
         model: name, fingerprint and preprocessing.
         versions: of the packages.
         notes: what was done and what to beware of.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> sets = xai.fit_conformal(clf, data, alpha=0.1).sets(data.images[:3])
+        >>> sets.members.shape
+        (3, 10)
     """
 
     members: np.ndarray = field(repr=False)

@@ -17,6 +17,14 @@ def broken_copy(classifier: Classifier) -> Classifier:
 
     Args:
         classifier: to copy.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(3)
+        >>> broken = xai.broken_copy(clf)
+        >>> clf.predict(data.images[:]).index.tolist() == broken.predict(data.images[:]).index.tolist()
+        False
     """
     found = copy.copy(classifier)
     found.module = copy.deepcopy(classifier.module)

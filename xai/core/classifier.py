@@ -55,6 +55,13 @@ class Classifier:
         RangeError: `mean`, `std` or `crop_ratio` outside what is possible.
         InputError: `labels` that are no list of names, or no such `device`.
         NameLookupError: unknown `resize`, `head` or `output`.
+
+    Example:
+        >>> import torch, xai
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+        >>> clf = xai.Classifier(net, labels=["cat", "dog"], input_size=(8, 8), mean=[0.5] * 3, std=[0.25] * 3)
+        >>> clf.logits(torch.rand(4, 3, 8, 8)).shape
+        torch.Size([4, 2])
     """
 
     def __init__(

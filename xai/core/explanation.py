@@ -44,6 +44,14 @@ class Explanation:
         single: one image was given.
         versions: of everything that matters.
         details: per image what else the method found, by name, such as the segments and R2 of LIME; may be empty.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(3)
+        >>> found = xai.explain(clf, data.images[:])
+        >>> len(found), found.heatmaps[0].shape, found.method
+        (3, (28, 28), 'gradcam')
     """
 
     attribution: Tensor

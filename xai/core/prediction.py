@@ -17,6 +17,14 @@ class Prediction:
         probabilities: (N, K) on the CPU.
         single: one image was given, so that `label`, `index` and `probability` are plain values.
         notes: what was done to the pictures, and what looks odd.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(1)
+        >>> answer = clf.predict(data.images[0])
+        >>> answer.label in clf.labels, len(answer.top(3))
+        (True, 3)
     """
 
     labels: tuple[str, ...]

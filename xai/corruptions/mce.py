@@ -95,6 +95,12 @@ def mce(
         ShapeError: neither one nor five errors.
 
     Source: Hendrycks and Dietterich 2019, section 4.2. Meaningful for models of ImageNet's 1,000 classes alone.
+
+    Example:
+        >>> import xai
+        >>> found = xai.mce({"fog": [0.1, 0.2, 0.3, 0.4, 0.5]}, partial=True)
+        >>> found.names, 0 < found.mce < 1
+        (('fog',), True)
     """
     names = _checked_names(errors, partial=partial)
     means = np.array([_mean(errors[name], name) for name in names])

@@ -36,6 +36,14 @@ class CorruptionResult:
         model: name, fingerprint and number of classes of the classifier.
         notes: what was done and what to beware of.
         versions: of everything that matters.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(20)
+        >>> found = xai.corruption_robustness(clf, data, names=["fog"], severities=[1, 5])
+        >>> found.predictions.shape
+        torch.Size([1, 2, 20])
     """
 
     names: tuple[str, ...]

@@ -63,6 +63,14 @@ def corruption_robustness(
         Stopped: `should_stop()` was true.
 
     Cost: N (1 + corruptions x severities) rows forward, and as many corrupted pictures.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(20)
+        >>> found = xai.corruption_robustness(clf, data, names=["gaussian_noise"], severities=[3])
+        >>> found.names
+        ('gaussian_noise',)
     """
     classifier, seed = as_classifier(model), check_seed(seed)
     chosen = tuple(IMAGENET_C if names is None else names)

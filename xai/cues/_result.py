@@ -130,6 +130,13 @@ class ShortcutResult:
         data: name of the data.
         notes: what was done and what to beware of.
         versions: of the packages.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> found = xai.shortcuts(xai.load("example:fashion-shortcut"), data, cues=["corner_mark"], samples=60)
+        >>> found.table.shape[0] >= 1
+        True
     """
 
     responses: tuple[Response, ...]

@@ -78,20 +78,28 @@ def shortcuts(
 
     Cost: with 400 pictures about 30,000 rows forward for grey pictures, 45,000 for colour; they grow with `samples`,
         `strengths` and, for shared regions and backgrounds, with the classes.
-
     Source: dose and attraction after Li et al. 2023 (arXiv 2212.04825), backgrounds after Xiao et al. 2020; the neutral
         changes and the two ways to stand out are ours.
+
+    Example:
+        >>> import xai
+        >>> clf, data = xai.load("example:fashion-shortcut"), xai.load_data("example:fashion-test").subset(300)
+        >>> "Shirt" in str(xai.shortcuts(clf, data, cues=["corner_mark"], samples=60).findings)
+        True
     """
-    classifier, seed = as_classifier(model), check_seed(seed)
+    classifier, seed, plan = as_classifier(model), check_seed(seed), _plan(cues, strengths, least, samples)
+    with reporting(progress, "shortcuts") as report:
+        probe = Probe(classifier, report, should_stop)
+        sample = read(probe, data, labels, masks, samples, seed)
+        return Study(probe, plan, sample, Explaining(classifier, probe, method, seed)).run()
+
+
+def _plan(cues: Sequence[str] | None, strengths: Sequence[float], least: float, samples: int) -> Plan:
     names = tuple(CUES.names() if cues is None else cues)
     plan = Plan(tuple(CUES[name] for name in names), _strengths(strengths), _share(least))
     if samples < _FEWEST:
         raise RangeError(f"Expected `samples` of at least {_FEWEST}, but got {samples}: half choose, half judge.")
-    with reporting(progress, "shortcuts") as report:
-        probe = Probe(classifier, report, should_stop)
-        sample = read(probe, data, labels, masks, samples, seed)
-        study = Study(probe, plan, sample, Explaining(classifier, probe, method, seed))
-        return study.run()
+    return plan
 
 
 def _strengths(strengths: Sequence[float]) -> tuple[float, ...]:

@@ -51,6 +51,14 @@ class RobustnessCurve:
         model: name, fingerprint and preprocessing.
         versions: of the packages.
         notes: what happened and what to beware of.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(5)
+        >>> curve = xai.robustness(clf, data, eps=[1 / 255, 8 / 255], attacks=["fgsm"], proofs=(), trust=False)
+        >>> curve.verdicts.shape
+        (5, 2)
     """
 
     eps: tuple[float, ...]

@@ -81,18 +81,18 @@ def robustness(
         which it succeeds, whatever the number of radii, as `pgd` begins at the counterexample of the larger radius;
         proofs see only what no attack has broken.
     Source: escalation as in AutoAttack (Croce & Hein 2020) and CROWN-IBP (Zhang et al. 2020).
+
+    Example:
+        >>> import xai
+        >>> clf, data = xai.load("example:fashion"), xai.load_data("example:fashion-test").subset(5)
+        >>> curve = xai.robustness(clf, data, eps=[1 / 255, 8 / 255], attacks=["fgsm"], proofs=["ibp"], trust=False)
+        >>> bool(curve.attacked[1] <= curve.attacked[0] <= curve.clean)  # it falls by construction
+        True
     """
     classifier, norm, radii = as_classifier(model), check_norm(norm), _radii(eps, norm)
-    attackers, methods = _attacks(attacks, norm), _methods(proofs)
-    seed, limit = check_seed(seed), _budget(budget)
-    batch = classifier.prepare(images.images if hasattr(images, "images") else images)
-    inputs = batch.inputs.to(dtype=classifier.dtype).cpu()
-    truth = labels if labels is not None else getattr(images, "labels", None)
-    if truth is None:
-        raise InputError("Expected `labels`, the truth for each picture, but got None. Pass one class per picture.")
-    classifier.count_classes(inputs)
+    attackers, methods, seed, limit = _attacks(attacks, norm), _methods(proofs), check_seed(seed), _budget(budget)
+    inputs, wanted, notes = _read(classifier, images, labels)
     training = any(part.training for part in classifier.module.modules())
-    wanted = check_labels(classifier, truth, len(inputs))
     clean = answers_of(classifier, inputs, wanted)
     keys = [image_key(image) for image in inputs]
     ledger = Ledger(inputs, wanted, radii, clean.clone())
@@ -102,7 +102,18 @@ def robustness(
         _run(work, attackers, methods)
         evaluation = Evaluation(classifier, ledger, norm, seed, keys, work, attackers, clean, training)
         found = assess(evaluation) if trust else None
-    return _result(work, clean, found, batch.notes, limit)
+    return _result(work, clean, found, notes, limit)
+
+
+def _read(classifier: Classifier, images: Any, labels: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Return the model's inputs on the CPU, the truth, and what was done to the pictures."""
+    batch = classifier.prepare(images.images if hasattr(images, "images") else images)
+    inputs = batch.inputs.to(dtype=classifier.dtype).cpu()
+    truth = labels if labels is not None else getattr(images, "labels", None)
+    if truth is None:
+        raise InputError("Expected `labels`, the truth for each picture, but got None. Pass one class per picture.")
+    classifier.count_classes(inputs)
+    return inputs, check_labels(classifier, truth, len(inputs)), batch.notes
 
 
 def _run(work: Work, attacks: Sequence[Attack], methods: Sequence[str]) -> None:

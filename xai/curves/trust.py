@@ -61,6 +61,14 @@ class Trust:
 
     Attributes:
         checks: all of them, in a fixed order.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(4)
+        >>> curve = xai.robustness(clf, data, eps=8 / 255, attacks=["fgsm", "pgd"], proofs=())
+        >>> len(curve.trust.checks)
+        19
     """
 
     checks: tuple[Check, ...]

@@ -133,6 +133,12 @@ class Dataset:
     Attributes:
         source: where the rows come from.
         rows: numbers of the rows of this data set, ascending.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(5)
+        >>> len(data), data.images[0].shape, data.classes[:2]
+        (5, torch.Size([1, 28, 28]), ('T-shirt/top', 'Trouser'))
     """
 
     source: Source

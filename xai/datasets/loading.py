@@ -46,6 +46,12 @@ def load_data(
         NameLookupError: no such example or part.
 
     Cost: names and labels go through the disk, never all through memory; no picture is read.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test", part="calibration")
+        >>> len(data), data.subset(3, seed=1).labels.shape
+        (5000, torch.Size([3]))
     """
     if isinstance(source, Dataset):
         return source if part is None else source.part(part)

@@ -10,7 +10,21 @@ from xai.core.resources import data_folder
 
 @dataclass(frozen=True)
 class Photo:
-    """A sample photograph with its licence."""
+    """A sample photograph with its licence.
+
+    Attributes:
+        name: short.
+        path: of the JPEG file.
+        title: what it shows.
+        author: who took it.
+        licence: it may be used under.
+        source: where it was taken from.
+
+    Example:
+        >>> import xai
+        >>> xai.sample_photos()[0].name
+        'coffee'
+    """
 
     name: str
     path: Path
@@ -29,6 +43,11 @@ def sample_photos() -> list[Photo]:
 
     Raises:
         DataError: the example data is not installed.
+
+    Example:
+        >>> import xai
+        >>> [photo.name for photo in xai.sample_photos()]
+        ['coffee', 'chelsea', 'astronaut', 'rocket']
     """
     folder = data_folder() / "photos"
     listed = json.loads((folder / "photos.json").read_text(encoding="utf-8"))

@@ -43,6 +43,13 @@ class DeepDream:
         notes: what was chosen and what to beware of.
         model: name, fingerprint and preprocessing of the classifier.
         versions: of everything that matters.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> dream = xai.deep_dream(clf, octaves=1, steps=2, size=32)
+        >>> dream.image.shape, len(dream.objective)
+        ((32, 32, 3), 2)
     """
 
     image: np.ndarray

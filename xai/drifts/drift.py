@@ -69,6 +69,13 @@ def drift(
     Cost: one pass over all pictures, and rows^2 (256 + 2 draws) x 4 multiplications.
     Source: see `xai.metrics.two_sample`; Rabanser et al. 2019 for tests on a model's outputs, Lipton et al. 2018 for
     the estimate of label shift.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(150)
+        >>> xai.drift(clf, data, 1 - data.images[:], draws=49).verdict  # and the same clothes as negatives
+        'drift'
     """
     classifier, seed = as_classifier(model), check_seed(seed)
     _check(alpha, relevant, rows, draws)

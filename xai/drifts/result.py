@@ -118,6 +118,14 @@ class Drift:
         model: name, fingerprint and preprocessing.
         versions: of the packages.
         notes: what was done and what to beware of.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> found = xai.drift(clf, data.subset(60, seed=1), data.subset(60, seed=2), draws=49)
+        >>> found.verdict in {"drift", "no evidence", "too small to tell"}
+        True
     """
 
     verdict: str

@@ -49,6 +49,14 @@ def data_faults(
 
     Cost: one pass over all pictures, one of the model over `data`; comparing N pictures takes about 6,000 N^2
         operations (20,000 pictures: half a minute on a core).
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(150)
+        >>> faults = xai.data_faults(clf, data)
+        >>> all("picture" in str(fault) or "label" in str(fault) for fault in faults.findings)
+        True
     """
     chosen, seed = _checks(checks), check_seed(seed)
     classifier = None if model is None else as_classifier(model)

@@ -109,6 +109,14 @@ class DataFaults:
         model: name and fingerprint; empty without one.
         notes: what was done and what to beware of.
         versions: of the packages.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(150)
+        >>> found = xai.data_faults(clf, data)
+        >>> isinstance(found.findings, tuple)
+        True
     """
 
     findings: tuple[Fault, ...]

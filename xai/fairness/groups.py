@@ -64,6 +64,14 @@ def bias(
         Stopped: `should_stop()` was true.
 
     Cost: one pass over the pictures; then about ten milliseconds per question (metric, class and column), whatever N.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> part = ["day", "night"] * 100
+        >>> xai.bias(clf, data, groups={"light": part}).table["column"].unique().tolist()
+        ['light']
     """
     classifier, seed = as_classifier(model), check_seed(seed)
     columns, chosen = _columns(data, groups), _settings(settings)
@@ -116,6 +124,13 @@ def bias_of_predictions(
         InputError: arrays that do not fit together, or values that cannot be used.
         NameLookupError: no such metric or setting.
         Stopped: `should_stop()` was true.
+
+    Example:
+        >>> import xai
+        >>> labels, answers = [0, 1] * 50, [0, 1] * 49 + [1, 0]
+        >>> found = xai.bias_of_predictions(labels, answers, groups={"site": ["A"] * 50 + ["B"] * 50})
+        >>> found.findings
+        ()
     """
     chosen, rows = _settings(settings), Rows.of(labels, predictions, confidence, extra, classes, METRICS)
     about = {"data": "stored predictions", "model": {}}

@@ -50,6 +50,15 @@ class BiasResult:
         model: name, fingerprint and preprocessing; empty when stored predictions were given.
         notes: what was done and what to beware of.
         versions: of the packages.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> part = ["day", "night"] * 100
+        >>> found = xai.bias(clf, data, groups={"light": part})
+        >>> found.findings  # gaps that are more than chance
+        ()
     """
 
     gaps: tuple[Gap, ...]

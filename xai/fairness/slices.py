@@ -64,9 +64,13 @@ def slices(
         Stopped: `should_stop()` was true.
 
     Cost: one pass of the model over the pictures and one of the measurements; then seconds for 10,000 pictures.
-
     Source: clusters of embeddings after Eyuboglu et al. 2022 (arXiv 2203.14960) and d'Eon et al. 2022, conjunctions
         after SliceLine (Sagadeeva and Boehm 2021); that each is tested on other pictures is what these lack.
+
+    Example:
+        >>> import xai
+        >>> len(xai.slices(xai.load("example:fashion"), xai.load_data("example:fashion-test").subset(300)).slices) > 0
+        True
     """
     classifier, seed = as_classifier(model), check_seed(seed)
     _check_alpha(alpha)
@@ -86,10 +90,10 @@ def slices(
         alpha=alpha,
         should_stop=should_stop,
     )
-    about = {"name": classifier.name, "fingerprint": classifier.fingerprint}
+    about = {"name": classifier.name, "fingerprint": classifier.fingerprint, "preprocessing": classifier.preprocessing}
     return replace(
         found,
-        model=about | {"preprocessing": classifier.preprocessing},
+        model=about,
         data=str(getattr(data, "name", "pictures")),
         notes=tuple(dict.fromkeys([*notes, *outputs.notes, *found.notes])),
         **_with_pictures(found, reader),

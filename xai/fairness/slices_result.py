@@ -91,6 +91,14 @@ class SliceResult:
         data: name of the data.
         notes: what was done and what to beware of.
         versions: of the packages.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(300)
+        >>> found = xai.slices(clf, data)
+        >>> isinstance(found.findings, tuple)
+        True
     """
 
     slices: tuple[Slice, ...]

@@ -78,6 +78,11 @@ def load(
         UnsupportedModelError: `arch` or `source` gives no module, or one that is no classifier of pictures.
         NonFiniteError: NaN or infinity in the weights or answers.
         MissingExtraError: the source needs an optional package.
+
+    Example:
+        >>> import xai
+        >>> xai.load("example:fashion").input_size
+        (28, 28)
     """
     given = {"labels": labels, "mean": mean, "std": std, "input_size": input_size, "channels": channels}
     given |= {"resize": resize, "name": name, "head": head, "output": output}

@@ -55,6 +55,11 @@ class ModelInfo:
         licence: of code, weights and data.
         install: what to do when it is not available.
         available: whether its parts are installed.
+
+    Example:
+        >>> import xai
+        >>> next(info for info in xai.catalogue() if info.name == "example:fashion").input_size
+        (28, 28)
     """
 
     name: str
@@ -73,7 +78,13 @@ class ModelInfo:
 
 
 def catalogue() -> list[ModelInfo]:
-    """Return what is known of each named model, sorted by name; no weights are read."""
+    """Return what is known of each named model, sorted by name; no weights are read.
+
+    Example:
+        >>> import xai
+        >>> [info.name for info in xai.catalogue() if info.name.startswith("example:")]
+        ['example:fashion', 'example:fashion-robust', 'example:fashion-shortcut']
+    """
     return [_describe(name, MODELS[name]) for name in MODELS]
 
 

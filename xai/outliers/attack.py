@@ -49,6 +49,15 @@ class OODAttack:
         model: name and fingerprint.
         versions: of the packages.
         notes: what happened.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> fit, rest = (xai.load_data(f"example:fashion-{part}").subset(200) for part in ("train", "test"))
+        >>> detector = xai.fit_ood(clf, fit, rest, method="energy")
+        >>> found = detector.attack(rest.images[:4], rest.labels[:4], steps=2)
+        >>> len(found.clean_scores)
+        4
     """
 
     clean_scores: Tensor = field(repr=False)

@@ -65,10 +65,16 @@ def compare_ood(
         Stopped: `should_stop()` was true.
 
     Cost: one forward row per picture for all detectors together; ODIN two more and one back.
+
+    Example:
+        >>> import xai
+        >>> clf, images = xai.load("example:fashion"), xai.load_data("example:fashion-test").images[:300]
+        >>> sets = images[:100], images[100:200], images[200:], 1 - images[200:]  # the last: negatives
+        >>> sorted(xai.compare_ood(clf, *sets, methods=["knn"]).table["method"])
+        ['knn', 'msp']
     """
     classifier, seed, alpha = as_classifier(model), check_seed(seed), check_alpha(alpha)
-    wanted = _detectors(methods)
-    sets = list(_sets(out_data))
+    wanted, sets = _detectors(methods), list(_sets(out_data))
     passes = [("fit", fit_data), ("calibration", calibration_data), ("in", in_data), *((s.label, s.data) for s in sets)]
     passes = [(label, as_data(data, repr(label))) for label, data in passes]
     sizes = [count_of(data) for _, data in passes]

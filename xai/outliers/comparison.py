@@ -44,6 +44,15 @@ class OODComparison:
         model: name, fingerprint and preprocessing.
         versions: of the packages.
         notes: what was left out and what to beware of.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> fit, rest = (xai.load_data(f"example:fashion-{part}").subset(200) for part in ("train", "test"))
+        >>> digits, test = xai.load_data("example:digits").subset(50), rest.part("test")
+        >>> table = xai.compare_ood(clf, fit, rest.part("calibration"), test, digits, methods=["msp", "knn"]).table
+        >>> table.shape[0]
+        2
     """
 
     labels: tuple[str, ...]

@@ -46,6 +46,14 @@ class OODDetector:
         notes: what was chosen and what to beware of.
         classifier: the model; None after `load` without one.
         SHIFTS: names of the shifts that `shifted` makes.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> fit, rest = (xai.load_data(f"example:fashion-{part}").subset(200) for part in ("train", "test"))
+        >>> detector = xai.fit_ood(clf, fit, rest, method="knn")
+        >>> detector.score(xai.load_data("example:digits").images[:3]).shape  # higher is more foreign
+        torch.Size([3])
     """
 
     SHIFTS: ClassVar[tuple[str, ...]] = tuple(SHIFTS)

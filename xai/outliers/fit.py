@@ -53,8 +53,7 @@ def fit_ood(
         method: name of a detector, or "auto": tried on shifts of a third of the calibration pictures (at most 400),
             which then no longer calibrate; what these do not decide, published figures for this kind of network do.
         seed: fixes everything random.
-        pool: whether statistics are made of the means of channels where the features are a flattened map; None does so
-            for more than 2,048 features.
+        pool: whether statistics are made of the means of channels of a flattened map; None: above 2,048 features.
         duplicates: "refuse" raises when a calibration picture is among the fit pictures (by the fingerprint of what the
             model sees), "drop" leaves such pictures out.
         progress: None, True for a bar, or a callable `(done, total)` in images.
@@ -70,11 +69,15 @@ def fit_ood(
         UnsupportedModelError: the model has no features and the method needs them.
         Stopped: `should_stop()` was true.
 
-    Cost: one forward row per picture, of "auto" five more for each picture tried. Memory is bounded for any number of
-        pictures: sums, and a random sample of at most 512 MB of features.
+    Cost: one forward row per picture, of "auto" five more for each tried; memory for at most 512 MB of features.
+
+    Example:
+        >>> import xai
+        >>> clf, images = xai.load("example:fashion"), xai.load_data("example:fashion-test").images[:300]
+        >>> xai.fit_ood(clf, images[:200], images[200:], method="msp").method
+        'msp'
     """
-    if duplicates not in ("refuse", "drop"):
-        raise NameLookupError("way to treat duplicates", duplicates, ("refuse", "drop"))
+    _check_duplicates(duplicates)
     classifier, seed, wanted = as_classifier(model), check_seed(seed), _wanted(method, settings)
     fit_data, calibration_data = as_data(fit_data, "the fit data"), as_data(calibration_data, "the calibration data")
     sizes = [count_of(fit_data), count_of(calibration_data)]
@@ -90,13 +93,17 @@ def fit_ood(
         scored = score_pictures(
             classifier, fitted, calibration_data, progress=tell.next(sizes[1]), should_stop=should_stop
         )
-        kept, notes = _without(scored.keys, fit_keys, duplicates)
+        (kept, notes), choice = _without(scored.keys, fit_keys, duplicates), None
         job = _Job(classifier, reference, fitted, scored, kept, seed)
-        choice = None
         if method == AUTO:
             choice, kept = job.choose(calibration_data, tell.next(shifts), should_stop)
     place = 0 if choice is None else [item.detector.label for item in fitted].index(choice.chosen)
     return job.result(place, kept, fit_keys, choice, notes)
+
+
+def _check_duplicates(duplicates: str) -> None:
+    if duplicates not in ("refuse", "drop"):
+        raise NameLookupError("way to treat duplicates", duplicates, ("refuse", "drop"))
 
 
 def candidates() -> list[Detector]:

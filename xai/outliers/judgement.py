@@ -39,6 +39,15 @@ class Judgement:
         model: name, fingerprint and preprocessing.
         versions: of the packages.
         notes: what to beware of.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> fit, rest = (xai.load_data(f"example:fashion-{part}").subset(200) for part in ("train", "test"))
+        >>> detector = xai.fit_ood(clf, fit, rest, method="energy")
+        >>> judged = detector.judge(xai.load_data("example:digits").images[:3])
+        >>> len(judged.verdicts), judged.p_values.shape
+        (3, torch.Size([3]))
     """
 
     scores: Tensor = field(repr=False)

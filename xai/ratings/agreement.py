@@ -35,6 +35,14 @@ class Agreement:
         overlap: (M, M) of the best 10 % of places: shared ones over all (Jaccard), mean over pictures.
         disagreements: per picture (H, W) float32 in the original's pixels: the standard deviation between the maps,
             each divided by its largest absolute value; 0 where all agree.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(1)
+        >>> found = xai.agreement([xai.explain(clf, data.images[0], name) for name in ("gradcam", "occlusion")])
+        >>> found.names
+        ('gradcam', 'occlusion')
     """
 
     names: tuple[str, ...]
@@ -78,9 +86,20 @@ def agreement(explanations: Sequence[Explanation] | Mapping[str, Explanation]) -
     Args:
         explanations: two or more of `xai.explain`, by name or in a list (then named by method).
 
+    Returns:
+        Agreement; `.rank_correlation`, `.overlap`, `.disagreements`, `.plot()`.
+
     Raises:
         RangeError: fewer than two.
         ShapeError: of different pictures.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(1)
+        >>> maps = {name: xai.explain(clf, data.images[0], name) for name in ("gradcam", "saliency")}
+        >>> xai.agreement(maps).rank_correlation.shape
+        (2, 2)
     """
     named = dict(explanations) if isinstance(explanations, Mapping) else _named(explanations)
     if len(named) < 2:
@@ -145,6 +164,14 @@ def compare_baselines(
 
     Raises:
         RangeError: the method has no fill to vary.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(1)
+        >>> fills = xai.compare_baselines(clf, data.images[0], "occlusion")
+        >>> len(fills.names) > 1
+        True
     """
     maker = EXPLAINERS[method]
     knob = next((name for name in ("baseline", "fill") if hasattr(maker, name)), None)

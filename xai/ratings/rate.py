@@ -50,6 +50,12 @@ def rate_explanation(
         ShapeError: other pictures than explained, or masks of another size.
 
     Cost: per picture 410 rows forward, and the method itself some 14 times (fewer for methods of many rows).
+
+    Example:
+        >>> import xai
+        >>> clf, image = xai.load("example:fashion"), xai.load_data("example:fashion-test").images[0]
+        >>> xai.rate_explanation(clf, image, xai.explain(clf, image)).verdict in {"trust", "doubt", "reject"}
+        True
     """
     seed, classifier = check_seed(seed), as_classifier(model)
     inputs = classifier.prepare(image).inputs

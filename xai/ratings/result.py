@@ -21,6 +21,14 @@ class Check:
         verdict: "trust", "doubt", "reject", or "not checked".
         reason: one sentence.
         values: the figures behind it.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(1)
+        >>> rating = xai.rate_explanation(clf, data.images[0], xai.explain(clf, data.images[0]))
+        >>> rating.checks[0][0].verdict in {"trust", "doubt", "reject", "not checked"}
+        True
     """
 
     name: str
@@ -43,6 +51,14 @@ class Rating:
             first, as lists.
         seed: fixes everything random.
         versions: of everything that matters.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(1)
+        >>> rating = xai.rate_explanation(clf, data.images[0], xai.explain(clf, data.images[0]))
+        >>> rating.verdict in {"trust", "doubt", "reject"}
+        True
     """
 
     checks: tuple[tuple[Check, ...], ...]

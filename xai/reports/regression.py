@@ -33,6 +33,15 @@ def write_tests(audit: Audit, folder: str | Path) -> tuple[Path, ...]:
 
     Raises:
         RecordError: the folder cannot be written.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(100)
+        >>> import tempfile
+        >>> found = xai.audit(model="example:fashion", data=data, checks=[{"metric": "accuracy", "at_least": 0.999}])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     any(path.suffix == ".py" for path in xai.write_tests(found, folder))
+        True
     """
     place = Path(folder)
     pictures, content = _pictures(audit)
