@@ -271,3 +271,11 @@ def test_another_installation_without_fairlearn_and_cleanlab_shows_the_same(monk
     app.segmented_control(key="bias_about").set_value("Data faults").run()
     press(app, "Look for faults")
     assert not app.error
+
+
+def test_a_network_without_pictures_here_offers_one_that_has_some():
+    app = opened("bias", model="efficientnet_lite0")
+    assert any("No data set here" in one.value for one in app.info)
+    press(app, "Take example:fashion")
+    assert app.selectbox(key="model").value == FASHION
+    assert not app.info or not any("No data set here" in one.value for one in app.info)

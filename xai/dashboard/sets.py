@@ -18,8 +18,9 @@ from xai.dashboard.launch import DATA_VARIABLE
 from xai.dashboard.pictures import Picture
 from xai.dashboard.uploads import DATA, mine, shelf
 from xai.dashboard.words import safe
-from xai.dashboard.work import Model, sentences
+from xai.dashboard.work import Model, model_names, sentences
 
+EXAMPLE = "example:fashion"
 EXAMPLES = ("example:fashion-test", "example:fashion-train", "example:digits")
 _ROWS_OF_A_CURVE = 3000  # per picture; only an order of size
 _SEVERITIES = 5
@@ -133,8 +134,16 @@ def names_for(model: Model) -> list[str]:
             ),
             icon=":material/folder_off:",
         )
+        if EXAMPLE in model_names():
+            label = t("Take {name}", name=EXAMPLE)
+            st.button(label, key="take_example", on_click=_take_example, icon=":material/play_arrow:")
         st.stop()
     return names
+
+
+def _take_example() -> None:
+    """Choose the example network, whose pictures are here."""
+    st.session_state["model"] = EXAMPLE
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
