@@ -1,21 +1,21 @@
 """What an attack found, saved and loaded without pickle."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xai.core.intervals import wilson
-from xai.core.records import plain, read_record, restoring, write_record
+from xai.core.records import Saved, plain
 
 _ARRAYS = ("adversarial", "clean", "success", "distance", "predictions", "clean_predictions", "labels", "logits")
 
 
 @dataclass(frozen=True, eq=False)
-class AttackResult:
+class AttackResult(Saved):
     """Adversarial pictures and how many answers survive.
 
     Attributes:
@@ -110,30 +110,20 @@ class AttackResult:
             "count": len(self),
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write the result into a folder: manifest.json and values.npz; return the folder.
+    _kind: ClassVar[str] = "attack"
 
-        Raises:
-            RecordError: the folder cannot be written.
-        """
-        arrays = {name: getattr(self, name).numpy() for name in _ARRAYS}
-        kept = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in _ARRAYS}
-        write_record(Path(path), "attack", {"result": kept}, arrays, {})
-        return Path(path)
+    def _fields(self) -> Mapping[str, Any]:
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in _ARRAYS}
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name).numpy() for name in _ARRAYS}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved result.
-
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), "attack")
-        with restoring(path, "attack"):
-            result: dict[str, Any] = dict(kept["result"])
-            result |= {name: tuple(result[name]) for name in ("broken_by", "notes")}
-            result["targeted"] = None if result["targeted"] is None else tuple(result["targeted"])
-            return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: tuple(result[name]) for name in ("broken_by", "notes")}
+        result["targeted"] = None if result["targeted"] is None else tuple(result["targeted"])
+        return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
 
 
 def _listed(value: Any) -> Any:

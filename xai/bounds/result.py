@@ -1,21 +1,21 @@
 """What was proven, saved and loaded without pickle."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xai.core.intervals import wilson
-from xai.core.records import plain, read_record, restoring, write_record
+from xai.core.records import Saved, plain
 
 _ARRAYS = ("verified", "margin", "margins", "labels", "predictions", "eps")
 
 
 @dataclass(frozen=True, eq=False)
-class Certificate:
+class Certificate(Saved):
     """For which pictures no change inside the ball can change the answer.
 
     Attributes:
@@ -78,28 +78,19 @@ class Certificate:
         found = {f.name: _listed(getattr(self, f.name)) for f in fields(self) if f.name != "margins"}
         return found | {"certified_accuracy": self.certified_accuracy, "interval": list(self.interval)}
 
-    def save(self, path: str | Path) -> Path:
-        """Write the certificate into a folder; return the folder.
+    _kind: ClassVar[str] = "certificate"
 
-        Raises:
-            RecordError: the folder cannot be written.
-        """
-        kept = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in _ARRAYS}
-        write_record(Path(path), "certificate", {"result": kept}, {n: getattr(self, n).numpy() for n in _ARRAYS}, {})
-        return Path(path)
+    def _fields(self) -> Mapping[str, Any]:
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in _ARRAYS}
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {n: getattr(self, n).numpy() for n in _ARRAYS}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved certificate.
-
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), "certificate")
-        with restoring(path, "certificate"):
-            result: dict[str, Any] = dict(kept["result"])
-            result |= {name: tuple(result[name]) for name in ("decided_by", "notes")}
-            return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: tuple(result[name]) for name in ("decided_by", "notes")}
+        return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
 
 
 def _listed(value: Any) -> Any:

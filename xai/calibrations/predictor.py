@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from xai.calibrations.sets import PredictionSets, promise_dict, promise_from
 from xai.core.answers import Answers, answers_of, draw_of
 from xai.core.classifier import Classifier, as_classifier
-from xai.core.records import plain, read_record, write_record
+from xai.core.records import plain, read_record, restoring, write_record
 from xai.core.rows import Progress, ShouldStop
-from xai.errors import InputError, RecordError
+from xai.errors import InputError
 from xai.metrics.conformal import Guarantee, conformity
 
 _KIND = "conformal predictor"
@@ -153,15 +153,13 @@ class ConformalPredictor:
             InputError: another model than it was fitted for.
         """
         kept, arrays = read_record(Path(path), _KIND)
-        try:
+        with restoring(path, _KIND):
             result: dict[str, Any] = dict(kept["result"])
             result = {name: value for name, value in result.items() if name not in {"sentence", "too_small"}}
             result["promises"] = tuple(promise_from(one) for one in result["promises"])
             result |= {name: tuple(result[name]) for name in ("class_names", "notes")}
             classifier = None if model is None else as_classifier(model)
             found = cls(**result, keys=np.asarray(arrays["keys"]), classifier=classifier)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved {_KIND} is damaged or incomplete. Fit it again.") from error
         if classifier is not None and classifier.fingerprint != found.model.get("fingerprint"):
             raise InputError(
                 f"{path}: fitted for another model than {classifier.name!r}, for which it promises nothing. Fit anew."

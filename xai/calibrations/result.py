@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
 from xai.calibrations.measures import Measures
 from xai.core.drawing import draw
-from xai.core.records import plain, read_record, write_record
-from xai.errors import RecordError
+from xai.core.records import Saved, plain
 from xai.metrics.temperature import Temperature
 
 _KIND = "calibration"
@@ -45,7 +43,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Calibration:
+class Calibration(Saved):
     """Calibration of a classifier on N pictures.
 
     Attributes:
@@ -161,36 +159,23 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the single pictures, JSON-ready."""
-        return self._plain() | {"ece": self.ece, "ece_interval": list(self.ece_interval), "count": len(self)}
+        return self._fields() | {"ece": self.ece, "ece_interval": list(self.ece_interval), "count": len(self)}
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder: manifest.json and values.npz; `Calibration.load` reads it back.
+    _kind: ClassVar[str] = _KIND
 
-        Raises:
-            RecordError: the place cannot be written.
-        """
-        write_record(Path(path), _KIND, {"result": self._plain()}, {name: getattr(self, name) for name in _ARRAYS}, {})
-        return Path(path)
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved result; nothing in the files is executed.
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: Measures.from_dict(result[name]) for name in _NESTED}
+        result |= {name: tuple(result[name]) for name in ("reasons", "class_names", "notes")}
+        result["temperature"] = Temperature(**result["temperature"])
+        result["comparisons"] = tuple(Comparison(**one) for one in result["comparisons"])
+        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
 
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), _KIND)
-        try:
-            result: dict[str, Any] = dict(kept["result"])
-            result |= {name: Measures.from_dict(result[name]) for name in _NESTED}
-            result |= {name: tuple(result[name]) for name in ("reasons", "class_names", "notes")}
-            result["temperature"] = Temperature(**result["temperature"])
-            result["comparisons"] = tuple(Comparison(**one) for one in result["comparisons"])
-            return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved {_KIND} is damaged or incomplete. Measure again.") from error
-
-    def _plain(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
         nested: dict[str, Any] = {name: asdict(getattr(self, name)) for name in (*_NESTED, "temperature")}
         nested["comparisons"] = [asdict(one) for one in self.comparisons]
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*_ARRAYS, *nested}}

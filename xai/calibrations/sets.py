@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import isinf
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
 from xai.core.drawing import draw
 from xai.core.intervals import wilson
-from xai.core.records import plain, read_record, write_record
-from xai.errors import InputError, RecordError
+from xai.core.records import Saved, plain
+from xai.errors import InputError
 from xai.metrics.conformal import Guarantee, coverage_p
 from xai.metrics.proportions import holm
 
@@ -20,7 +19,7 @@ _KIND = "prediction sets"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PredictionSets:
+class PredictionSets(Saved):
     """Sets of classes for N pictures.
 
     Attributes:
@@ -152,7 +151,7 @@ class PredictionSets:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays, JSON-ready; the sets as class numbers."""
-        found = self._plain() | {
+        found = self._fields() | {
             "count": len(self),
             "average_size": self.average_size,
             "sets": [np.flatnonzero(row).tolist() for row in self.members],
@@ -161,35 +160,22 @@ class PredictionSets:
             return found
         return found | {"coverage": self.coverage, "interval": list(self.interval), "p_value": self.p_value}
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder; `PredictionSets.load` reads it back.
+    _kind: ClassVar[str] = _KIND
 
-        Raises:
-            RecordError: the place cannot be written.
-        """
+    def _arrays(self) -> Mapping[str, np.ndarray]:
         arrays = {"members": self.members, "probabilities": self.probabilities}
         arrays |= {} if self.labels is None else {"labels": self.labels}
-        write_record(Path(path), _KIND, {"result": self._plain()}, arrays, {})
-        return Path(path)
+        return arrays
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read saved sets; nothing in the files is executed.
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result["promises"] = tuple(promise_from(one) for one in result["promises"])
+        result |= {name: tuple(result[name]) for name in ("class_names", "notes")}
+        members, probabilities = arrays["members"], arrays["probabilities"]
+        return cls(members=members, probabilities=probabilities, labels=arrays.get("labels"), **result)
 
-        Raises:
-            RecordError: none here, or damaged ones.
-        """
-        kept, arrays = read_record(Path(path), _KIND)
-        try:
-            result: dict[str, Any] = dict(kept["result"])
-            result["promises"] = tuple(promise_from(one) for one in result["promises"])
-            result |= {name: tuple(result[name]) for name in ("class_names", "notes")}
-            members, probabilities = arrays["members"], arrays["probabilities"]
-            return cls(members=members, probabilities=probabilities, labels=arrays.get("labels"), **result)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved {_KIND} are damaged or incomplete. Make them again.") from error
-
-    def _plain(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
         kept = [f.name for f in fields(self) if f.name not in {"members", "probabilities", "labels", "promises"}]
         found: dict[str, Any] = plain({name: getattr(self, name) for name in kept})
         return found | {"promises": [promise_dict(one) for one in self.promises]}

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from xai.core.drawing import draw
 from xai.core.geometry import Geometry
-from xai.core.records import read_record, write_file, write_record
-from xai.errors import RecordError, ShapeError
+from xai.core.records import read_record, restoring, write_file, write_record
+from xai.errors import ShapeError
 
 _KIND = "explanation"
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pdf", ".svg"}
@@ -152,10 +152,8 @@ class Explanation:
             RecordError: no such result, or a damaged one.
         """
         fields, arrays = read_record(Path(path), _KIND)
-        try:
+        with restoring(path, _KIND):
             return cls._restored(fields, arrays)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved {_KIND} is damaged or incomplete. Make the result again.") from error
 
     @classmethod
     def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "Explanation":

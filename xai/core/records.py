@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 from zipfile import ZipFile
 
 import numpy as np
@@ -103,6 +103,57 @@ def restoring(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise RecordError(f"{path}: the saved {kind} is damaged or incomplete. Make it again.") from error
+
+
+class Saved:
+    """A result that is written into a folder and read back: plain JSON and arrays, nothing that could run."""
+
+    _kind: ClassVar[str]  # what it is, in the words of errors
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write everything into a folder: manifest.json and values.npz; `load` reads it back.
+
+        Args:
+            path: of the folder; an older result in it is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            RecordError: the place cannot be written.
+        """
+        write_record(Path(path), self._kind, {"result": self._fields()}, self._arrays(), {})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a saved result; nothing in the files is executed.
+
+        Args:
+            path: of the folder.
+
+        Returns:
+            The result as it was.
+
+        Raises:
+            RecordError: none here, another kind, or a damaged one.
+        """
+        kept, arrays = read_record(Path(path), cls._kind)
+        with restoring(path, cls._kind):
+            return cls._restored(dict(kept["result"]), arrays)
+
+    def _fields(self) -> Mapping[str, Any]:
+        """Return what is no array, JSON-ready."""
+        raise NotImplementedError
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        """Return the arrays by name."""
+        raise NotImplementedError
+
+    @classmethod
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        """Return the result that has these fields and arrays; whatever they lack may raise as it likes."""
+        raise NotImplementedError
 
 
 def _make_folder(folder: Path) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from xai.core.drawing import draw
 from xai.core.intervals import wilson
-from xai.core.records import read_record, write_record
+from xai.core.records import read_record, restoring, write_record
 from xai.corruptions.mce import IMAGENET_C, CorruptionError, mce
-from xai.errors import NameLookupError, RecordError
+from xai.errors import NameLookupError
 
 _KIND = "corruption result"
 _FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
@@ -200,10 +200,8 @@ class CorruptionResult:
             RecordError: no such result, or a damaged one.
         """
         fields, arrays = read_record(Path(path), _KIND)
-        try:
+        with restoring(path, _KIND):
             return cls._restored(fields, arrays)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved {_KIND} is damaged or incomplete. Make the result again.") from error
 
     @classmethod
     def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "CorruptionResult":

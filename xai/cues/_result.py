@@ -3,17 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import isnan, nan
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
 from xai.core.drawing import draw
 from xai.core.intervals import wilson
-from xai.core.records import plain, read_record, write_record
+from xai.core.records import Saved, plain
 from xai.cues._statistics import Interval, mean
-from xai.errors import RecordError
 
 _KIND = "shortcut report"
 _ARRAYS = ("labels", "clean", "sure_clean", "said", "sure", "before", "after", "heatmaps", "shown")
@@ -107,7 +105,7 @@ class Response:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ShortcutResult:
+class ShortcutResult(Saved):
     """What was found about U cues at S strengths on N pictures that no cue was chosen on.
 
     Attributes:
@@ -222,36 +220,23 @@ class ShortcutResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pictures, JSON-ready."""
-        found = self._plain()
+        found = self._fields()
         doses = self.doses.replace([np.inf, -np.inf], None)
         return found | {"findings": [r.to_dict() for r in self.findings], "doses": doses.to_dict("records")}
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder: manifest.json and values.npz; `ShortcutResult.load` reads it back.
+    _kind: ClassVar[str] = _KIND
 
-        Raises:
-            RecordError: the place cannot be written.
-        """
-        write_record(Path(path), _KIND, {"result": self._plain()}, {name: getattr(self, name) for name in _ARRAYS}, {})
-        return Path(path)
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved report; nothing in the files is executed.
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result["responses"] = tuple(_response(given) for given in result["responses"])
+        result |= {name: tuple(result[name]) for name in ("strengths", "names", "class_names", "notes")}
+        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
 
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), _KIND)
-        try:
-            result: dict[str, Any] = dict(kept["result"])
-            result["responses"] = tuple(_response(given) for given in result["responses"])
-            result |= {name: tuple(result[name]) for name in ("strengths", "names", "class_names", "notes")}
-            return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved report is damaged or incomplete. Make it again.") from error
-
-    def _plain(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
         found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in {*_ARRAYS, "responses"}}
         return found | {"responses": [response.to_dict() for response in self.responses]}
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,9 @@ from torch import Tensor
 
 from xai.core.drawing import draw
 from xai.core.intervals import wilson
-from xai.core.records import plain, read_record, write_record
+from xai.core.records import Saved, plain
 from xai.curves.trust import Trust
-from xai.errors import RangeError, RecordError
+from xai.errors import RangeError
 
 _KIND = "robustness"
 _ARRAYS = (
@@ -25,7 +24,7 @@ VERIFIED, VIOLATED, UNPROVEN = "verified", "violated", "unproven"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RobustnessCurve:
+class RobustnessCurve(Saved):
     """Verdicts for N pictures at E radii.
 
     Attributes:
@@ -221,7 +220,7 @@ class RobustnessCurve:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pictures, JSON-ready."""
-        return self._plain() | {
+        return self._fields() | {
             "clean": self.clean,
             "certified": self.certified.tolist(),
             "attacked": self.attacked.tolist(),
@@ -232,34 +231,20 @@ class RobustnessCurve:
             "count": len(self),
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder: manifest.json and values.npz; `RobustnessCurve.load` reads it back.
+    _kind: ClassVar[str] = _KIND
 
-        Raises:
-            RecordError: the place cannot be written.
-        """
-        arrays = {name: getattr(self, name).numpy() for name in _ARRAYS}
-        write_record(Path(path), _KIND, {"result": self._plain()}, arrays, {})
-        return Path(path)
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name).numpy() for name in _ARRAYS}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved curve; nothing in the files is executed.
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        tuples = ("eps", "broken_by", "proved_by", "class_names", "stages", "notes")
+        result |= {name: tuple(result[name]) for name in tuples}
+        result["trust"] = None if result["trust"] is None else Trust.from_dict(result["trust"])
+        return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
 
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), _KIND)
-        try:
-            result: dict[str, Any] = dict(kept["result"])
-            tuples = ("eps", "broken_by", "proved_by", "class_names", "stages", "notes")
-            result |= {name: tuple(result[name]) for name in tuples}
-            result["trust"] = None if result["trust"] is None else Trust.from_dict(result["trust"])
-            return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved curve is damaged or incomplete. Make the curve again.") from error
-
-    def _plain(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
         found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in {*_ARRAYS, "trust"}}
         return found | {"trust": None if self.trust is None else self.trust.to_dict()}
 

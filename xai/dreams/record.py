@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 
 from xai.core.drawing import draw
-from xai.core.records import read_record, write_file, write_record
-from xai.errors import RecordError
+from xai.core.records import read_record, restoring, write_file, write_record
 
 _KIND = "dream"
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".gif": "GIF"}
@@ -113,10 +112,8 @@ class DeepDream:
             RecordError: no such result, or a damaged one.
         """
         fields, arrays = read_record(Path(path), _KIND)
-        try:
+        with restoring(path, _KIND):
             return cls._restored(fields, arrays)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved {_KIND} is damaged or incomplete. Make the result again.") from error
 
     @classmethod
     def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "DeepDream":

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
 from xai.core.drawing import draw
-from xai.core.records import plain, read_record, write_record
-from xai.errors import RecordError
+from xai.core.records import Saved, plain
 
 _KIND = "drift"
 _ARRAYS = ("scores_a", "scores_b", "confidence_a", "confidence_b")
@@ -97,7 +95,7 @@ class DriftFinding:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Drift:
+class Drift(Saved):
     """How two data sets differ to a model.
 
     Attributes:
@@ -170,33 +168,22 @@ class Drift:
         found: dict[str, Any] = plain({name: getattr(self, name) for name in kept} | lists)
         return found
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder: manifest.json and values.npz; `Drift.load` reads it back.
+    _kind: ClassVar[str] = _KIND
 
-        Raises:
-            RecordError: the place cannot be written.
-        """
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        write_record(Path(path), _KIND, {"result": self.to_dict()}, arrays, {})
-        return Path(path)
+    def _fields(self) -> Mapping[str, Any]:
+        return self.to_dict()
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved result; nothing in the files is executed.
-
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), _KIND)
-        try:
-            result: dict[str, Any] = dict(kept["result"])
-            result |= {name: tuple(result[name]) for name in ("reasons", "notes")}
-            result["tests"] = tuple(DriftTest(**one) for one in result["tests"])
-            result["classes"] = tuple(ClassShare(**one) for one in result["classes"])
-            result["findings"] = tuple(_finding(one) for one in result["findings"])
-            return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved {_KIND} is damaged or incomplete. Make it again.") from error
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: tuple(result[name]) for name in ("reasons", "notes")}
+        result["tests"] = tuple(DriftTest(**one) for one in result["tests"])
+        result["classes"] = tuple(ClassShare(**one) for one in result["classes"])
+        result["findings"] = tuple(_finding(one) for one in result["findings"])
+        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
 
 
 def _finding(kept: Mapping[str, Any]) -> DriftFinding:

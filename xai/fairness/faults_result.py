@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
 from xai.core.drawing import draw
-from xai.core.records import plain, read_record, write_record
-from xai.errors import RecordError
+from xai.core.records import Saved, plain
 from xai.fairness.faults_effects import Effect
 from xai.fairness.faults_labels import Suspect
 from xai.fairness.faults_pictures import Broken
@@ -90,7 +88,7 @@ class Fault(Plain):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DataFaults:
+class DataFaults(Saved):
     """What is wrong with a data set.
 
     Attributes:
@@ -179,31 +177,20 @@ class DataFaults:
         names = [f.name for f in fields(self) if f.name not in {*_PICTURES, *_LISTS}]
         return lists | {name: plain(getattr(self, name)) for name in names}
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder: manifest.json and values.npz; `DataFaults.load` reads it back.
+    _kind: ClassVar[str] = _KIND
 
-        Raises:
-            RecordError: the place cannot be written.
-        """
-        arrays = {name: getattr(self, name) for name in _PICTURES}
-        write_record(Path(path), _KIND, {"result": self.to_dict()}, arrays, {})
-        return Path(path)
+    def _fields(self) -> Mapping[str, Any]:
+        return self.to_dict()
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name) for name in _PICTURES}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved result; nothing in the files is executed.
-
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), _KIND)
-        try:
-            result: dict[str, Any] = dict(kept["result"])
-            result |= {name: tuple(kind.from_dict(part) for part in result[name]) for name, kind in _LISTS.items()}
-            result |= {name: tuple(result[name]) for name in ("counts", "classes", "data", "notes")}
-            return cls(**(result | {name: arrays[name] for name in _PICTURES}))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved {_KIND} are damaged or incomplete. Make them again.") from error
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: tuple(kind.from_dict(part) for part in result[name]) for name, kind in _LISTS.items()}
+        result |= {name: tuple(result[name]) for name in ("counts", "classes", "data", "notes")}
+        return cls(**(result | {name: arrays[name] for name in _PICTURES}))
 
 
 _LISTS: dict[str, type[Plain]] = {"findings": Fault, "pairs": Pair, "suspects": Suspect, "broken": Broken}

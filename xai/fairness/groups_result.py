@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
 from xai.core.drawing import draw
-from xai.core.records import plain, read_record, write_record
-from xai.errors import MissingExtraError, NameLookupError, RecordError
+from xai.core.records import Saved, plain
+from xai.errors import MissingExtraError, NameLookupError
 from xai.fairness.cube import Cube
 from xai.fairness.groups_amplification import Amplification
 from xai.fairness.groups_gaps import Gap, GroupValue
@@ -30,7 +29,7 @@ _ARRAYS = ("labels", "predictions", "codes")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BiasResult:
+class BiasResult(Saved):
     """What was found about D ways to divide N pictures.
 
     Attributes:
@@ -174,45 +173,31 @@ class BiasResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the rows, JSON-ready."""
-        found = self._plain()
+        found = self._fields()
         return found | {
             "verdict": self.verdict,
             "findings": [gap.to_dict() for gap in self.findings],
             "count": len(self),
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder: manifest.json and values.npz; `BiasResult.load` reads it back.
+    _kind: ClassVar[str] = _KIND
 
-        Raises:
-            RecordError: the place cannot be written.
-        """
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        write_record(Path(path), _KIND, {"result": self._plain()}, arrays, {})
-        return Path(path)
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved report; nothing in the files is executed.
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: tuple(kind.from_dict(part) for part in result[name]) for name, kind in _PARTS.items()}
+        result |= {name: tuple(result[name]) for name in ("columns", "classes", "notes")}
+        result["group_names"] = tuple(map(tuple, result["group_names"]))
+        metrics = result["settings"]["metrics"]
+        result["settings"] = BiasSettings(
+            **result["settings"] | {"metrics": None if metrics is None else tuple(metrics)}
+        )
+        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
 
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), _KIND)
-        try:
-            result: dict[str, Any] = dict(kept["result"])
-            result |= {name: tuple(kind.from_dict(part) for part in result[name]) for name, kind in _PARTS.items()}
-            result |= {name: tuple(result[name]) for name in ("columns", "classes", "notes")}
-            result["group_names"] = tuple(map(tuple, result["group_names"]))
-            metrics = result["settings"]["metrics"]
-            result["settings"] = BiasSettings(
-                **result["settings"] | {"metrics": None if metrics is None else tuple(metrics)}
-            )
-            return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved {_KIND} is damaged or incomplete. Make the report again.") from error
-
-    def _plain(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*_ARRAYS, *_PARTS, "settings"}}
         parts = {name: [part.to_dict() for part in getattr(self, name)] for name in _PARTS}
         return plain(named) | parts | {"settings": plain(asdict(self.settings))}  # type: ignore[no-any-return]

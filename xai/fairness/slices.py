@@ -81,8 +81,7 @@ def slices(
         reader = Reader(classifier, data)
         properties = _properties(reader, len(outputs), report, should_stop)
     found = slices_of_predictions(
-        truth.numpy(),
-        outputs.logits.argmax(1).numpy(),
+        *(truth.numpy(), outputs.logits.argmax(1).numpy()),
         None if outputs.features is None else outputs.features.numpy(),
         properties,
         classes=classifier.labels,

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
 from xai.core.drawing import draw
-from xai.core.records import plain, read_record, write_record
-from xai.errors import RecordError
+from xai.core.records import Saved, plain
 
 _KIND = "slice report"
 _ARRAYS = ("rows", "labels", "said", "members", "pictures", "shown")
@@ -72,7 +70,7 @@ class Slice:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SliceResult:
+class SliceResult(Saved):
     """What was found about S slices of data of which N pictures judge.
 
     Attributes:
@@ -156,34 +154,21 @@ class SliceResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pictures, JSON-ready."""
-        return self._plain() | {"findings": [found.to_dict() for found in self.findings]}
+        return self._fields() | {"findings": [found.to_dict() for found in self.findings]}
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder: manifest.json and values.npz; `SliceResult.load` reads it back.
+    _kind: ClassVar[str] = _KIND
 
-        Raises:
-            RecordError: the place cannot be written.
-        """
-        write_record(Path(path), _KIND, {"result": self._plain()}, {name: getattr(self, name) for name in _ARRAYS}, {})
-        return Path(path)
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved report; nothing in the files is executed.
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result["slices"] = tuple(_slice(given) for given in result["slices"])
+        result |= {name: tuple(result[name]) for name in ("names", "class_names", "notes")}
+        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
 
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), _KIND)
-        try:
-            result: dict[str, Any] = dict(kept["result"])
-            result["slices"] = tuple(_slice(given) for given in result["slices"])
-            result |= {name: tuple(result[name]) for name in ("names", "class_names", "notes")}
-            return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved report is damaged or incomplete. Make it again.") from error
-
-    def _plain(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
         found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in {*_ARRAYS, "slices"}}
         return found | {"slices": [each.to_dict() for each in self.slices]}
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,10 +12,10 @@ from xai.attacks import ATTACKS, AttackResult
 from xai.core.classifier import Classifier
 from xai.core.images import ImageLike
 from xai.core.intervals import wilson
-from xai.core.records import plain, read_record, versions, write_record
+from xai.core.records import Saved, plain, versions
 from xai.detectors import Fitted
 from xai.detectors._passes import score_pictures
-from xai.errors import InputError, RecordError
+from xai.errors import InputError
 from xai.metrics.detection import auroc, auroc_interval
 from xai.outliers._settings import split_settings
 from xai.outliers.conformal import threshold
@@ -28,7 +27,7 @@ _ASKED = ("eps", "norm", "seed", "progress", "should_stop")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OODAttack:
+class OODAttack(Saved):
     """Scores before and after two attacks.
 
     Attributes:
@@ -124,35 +123,21 @@ class OODAttack:
         """Return everything, JSON-ready."""
         figures = {name: list(getattr(self, name)) for name in ("flagged", "flagged_before", "auroc", "evaded")}
         arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
-        return self._plain() | figures | arrays | {"sentence": self.sentence}
+        return self._fields() | figures | arrays | {"sentence": self.sentence}
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder: manifest.json and values.npz; `OODAttack.load` reads it back.
+    _kind: ClassVar[str] = _KIND
 
-        Raises:
-            RecordError: the place cannot be written.
-        """
-        arrays = {name: getattr(self, name).numpy() for name in _ARRAYS}
-        write_record(Path(path), _KIND, {"result": self._plain()}, arrays, {})
-        return Path(path)
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name).numpy() for name in _ARRAYS}
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved result; nothing in the files is executed.
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result["notes"] = tuple(result["notes"])
+        result |= {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}
+        return cls(**result)
 
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), _KIND)
-        try:
-            result: dict[str, Any] = dict(kept["result"])
-            result["notes"] = tuple(result["notes"])
-            result |= {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}
-            return cls(**result)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved result is damaged or incomplete. Make it again.") from error
-
-    def _plain(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
         return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in _ARRAYS}
 
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor
 
 from xai.core.drawing import draw
-from xai.core.records import plain, read_record, write_record
-from xai.errors import NameLookupError, RecordError
+from xai.core.records import Saved, plain
+from xai.errors import NameLookupError
 from xai.outliers.conformal import Guarantee
 
 COVARIATE = "covariate"
@@ -27,7 +26,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OODComparison:
+class OODComparison(Saved):
     """M detectors on ordinary pictures and S sets of foreign ones.
 
     Attributes:
@@ -122,38 +121,25 @@ class OODComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the scores, JSON-ready."""
-        return self._plain() | {"sentence": self.guarantee.sentence}
+        return self._fields() | {"sentence": self.guarantee.sentence}
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder: manifest.json and values.npz; `OODComparison.load` reads it back.
+    _kind: ClassVar[str] = _KIND
 
-        Raises:
-            RecordError: the place cannot be written.
-        """
+    def _arrays(self) -> Mapping[str, np.ndarray]:
         arrays = {"calibration": self.calibration.numpy(), "inside": self.inside.numpy()}
         arrays |= {f"outside{k}": found.numpy() for k, found in enumerate(self.outside)}
-        write_record(Path(path), _KIND, {"result": self._plain()}, arrays, {})
-        return Path(path)
+        return arrays
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved comparison; nothing in the files is executed.
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: tuple(result[name]) for name in ("labels", "sets", "rows", "notes")}
+        result["guarantee"] = Guarantee(**result["guarantee"])
+        tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
+        outside = tuple(tensors[f"outside{k}"] for k in range(len(result["sets"])))
+        return cls(**result, calibration=tensors["calibration"], inside=tensors["inside"], outside=outside)
 
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), _KIND)
-        try:
-            result: dict[str, Any] = dict(kept["result"])
-            result |= {name: tuple(result[name]) for name in ("labels", "sets", "rows", "notes")}
-            result["guarantee"] = Guarantee(**result["guarantee"])
-            tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
-            outside = tuple(tensors[f"outside{k}"] for k in range(len(result["sets"])))
-            return cls(**result, calibration=tensors["calibration"], inside=tensors["inside"], outside=outside)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(f"{path}: the saved comparison is damaged or incomplete. Compare again.") from error
-
-    def _plain(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
         arrays = {"calibration", "inside", "outside", "guarantee"}
         found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in arrays}
         return found | {"guarantee": asdict(self.guarantee)}

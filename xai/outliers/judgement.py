@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from xai.core.records import plain, read_record, write_record
-from xai.errors import RecordError
+from xai.core.records import Saved, plain
 from xai.outliers.conformal import Guarantee
 
 FOREIGN, ORDINARY = "foreign", "ordinary"
@@ -20,7 +18,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Judgement:
+class Judgement(Saved):
     """Verdicts on N pictures.
 
     Attributes:
@@ -121,7 +119,7 @@ class Judgement:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""
-        return self._plain() | {
+        return self._fields() | {
             **{name: getattr(self, name).tolist() for name in ("scores", "p_values")},
             **{name: {k: v.tolist() for k, v in getattr(self, name).items()} for name in ("parts", "shares")},
             **{name: list(getattr(self, name)) for name in ("verdicts", "fired", "reasons")},
@@ -129,41 +127,26 @@ class Judgement:
             "count": len(self),
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder: manifest.json and values.npz; `Judgement.load` reads it back.
+    _kind: ClassVar[str] = _KIND
 
-        Raises:
-            RecordError: the place cannot be written.
-        """
+    def _arrays(self) -> Mapping[str, np.ndarray]:
         arrays = {"scores": self.scores.numpy(), "p_values": self.p_values.numpy()}
         for group in ("parts", "shares"):
             arrays |= {f"{group}.{name}": values.numpy() for name, values in getattr(self, group).items()}
-        write_record(Path(path), _KIND, {"result": self._plain()}, arrays, {})
-        return Path(path)
+        return arrays
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a saved judgement; nothing in the files is executed.
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: tuple(result[name]) for name in ("predicted", "names", "notes")}
+        result["guarantee"] = Guarantee(**result["guarantee"])
+        tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
+        for group in ("parts", "shares"):
+            result[group] = {name: tensors[f"{group}.{name}"] for name in result["part_names"]}
+        del result["part_names"]
+        return cls(**result, scores=tensors["scores"], p_values=tensors["p_values"])
 
-        Raises:
-            RecordError: none here, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), _KIND)
-        try:
-            result: dict[str, Any] = dict(kept["result"])
-            result |= {name: tuple(result[name]) for name in ("predicted", "names", "notes")}
-            result["guarantee"] = Guarantee(**result["guarantee"])
-            tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
-            for group in ("parts", "shares"):
-                result[group] = {name: tensors[f"{group}.{name}"] for name in result["part_names"]}
-            del result["part_names"]
-            return cls(**result, scores=tensors["scores"], p_values=tensors["p_values"])
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise RecordError(
-                f"{path}: the saved judgement is damaged or incomplete. Judge the pictures again."
-            ) from error
-
-    def _plain(self) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
         arrays = {"scores", "p_values", "parts", "shares", "guarantee"}
         found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in arrays}
         return found | {"guarantee": asdict(self.guarantee), "part_names": list(self.parts)}
