@@ -12,7 +12,6 @@ from xai.core.drawing import draw
 from xai.core.records import Saved, plain
 from xai.metrics.temperature import Temperature
 
-_KIND = "calibration"
 _ARRAYS = ("labels", "predictions", "confidence", "calibrated", "judged")
 _NESTED = ("measures", "before", "after")
 
@@ -161,7 +160,7 @@ class Calibration(Saved):
         """Return everything but the single pictures, JSON-ready."""
         return self._fields() | {"ece": self.ece, "ece_interval": list(self.ece_interval), "count": len(self)}
 
-    _kind: ClassVar[str] = _KIND
+    _kind: ClassVar[str] = "calibration"
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
         return {name: getattr(self, name) for name in _ARRAYS}

@@ -15,8 +15,6 @@ from xai.errors import InputError
 from xai.metrics.conformal import Guarantee, coverage_p
 from xai.metrics.proportions import holm
 
-_KIND = "prediction sets"
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PredictionSets(Saved):
@@ -160,7 +158,7 @@ class PredictionSets(Saved):
             return found
         return found | {"coverage": self.coverage, "interval": list(self.interval), "p_value": self.p_value}
 
-    _kind: ClassVar[str] = _KIND
+    _kind: ClassVar[str] = "prediction sets"
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
         arrays = {"members": self.members, "probabilities": self.probabilities}

@@ -13,7 +13,6 @@ from xai.core.intervals import wilson
 from xai.core.records import Saved, plain
 from xai.cues._statistics import Interval, mean
 
-_KIND = "shortcut report"
 _ARRAYS = ("labels", "clean", "sure_clean", "said", "sure", "before", "after", "heatmaps", "shown")
 SHORTCUT, WITHIN, UNCONFIRMED, FRAGILE, NONE, TOO_SMALL = (
     "shortcut",
@@ -224,7 +223,7 @@ class ShortcutResult(Saved):
         doses = self.doses.replace([np.inf, -np.inf], None)
         return found | {"findings": [r.to_dict() for r in self.findings], "doses": doses.to_dict("records")}
 
-    _kind: ClassVar[str] = _KIND
+    _kind: ClassVar[str] = "shortcut report"
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
         return {name: getattr(self, name) for name in _ARRAYS}

@@ -15,7 +15,6 @@ from xai.core.records import Saved, plain
 from xai.curves.trust import Trust
 from xai.errors import RangeError
 
-_KIND = "robustness"
 _ARRAYS = (
     *("labels", "clean_predictions", "proved", "broken", "distance", "answers", "rows", "adversarial"),
     "originals",
@@ -231,7 +230,7 @@ class RobustnessCurve(Saved):
             "count": len(self),
         }
 
-    _kind: ClassVar[str] = _KIND
+    _kind: ClassVar[str] = "robustness"
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
         return {name: getattr(self, name).numpy() for name in _ARRAYS}

@@ -10,7 +10,6 @@ import pandas as pd
 from xai.core.drawing import draw
 from xai.core.records import Saved, plain
 
-_KIND = "drift"
 _ARRAYS = ("scores_a", "scores_b", "confidence_a", "confidence_b")
 DRIFT, NO_EVIDENCE, TOO_SMALL = "drift", "no evidence", "too small to tell"
 
@@ -168,7 +167,7 @@ class Drift(Saved):
         found: dict[str, Any] = plain({name: getattr(self, name) for name in kept} | lists)
         return found
 
-    _kind: ClassVar[str] = _KIND
+    _kind: ClassVar[str] = "drift"
 
     def _fields(self) -> Mapping[str, Any]:
         return self.to_dict()

@@ -14,7 +14,6 @@ from xai.fairness.faults_labels import Suspect
 from xai.fairness.faults_pictures import Broken
 from xai.fairness.records import Plain
 
-_KIND = "data faults"
 _PICTURES = ("pair_pictures", "suspect_pictures")
 
 
@@ -177,7 +176,7 @@ class DataFaults(Saved):
         names = [f.name for f in fields(self) if f.name not in {*_PICTURES, *_LISTS}]
         return lists | {name: plain(getattr(self, name)) for name in names}
 
-    _kind: ClassVar[str] = _KIND
+    _kind: ClassVar[str] = "data faults"
 
     def _fields(self) -> Mapping[str, Any]:
         return self.to_dict()

@@ -18,7 +18,6 @@ from xai.fairness.groups_questions import BiasSettings
 from xai.fairness.groups_words import NO_EVIDENCE, TOO_SMALL, UNFAIR
 from xai.fairness.records import Plain
 
-_KIND = "bias report"
 _PARTS: dict[str, type[Plain]] = {
     "gaps": Gap,
     "values": GroupValue,
@@ -180,7 +179,7 @@ class BiasResult(Saved):
             "count": len(self),
         }
 
-    _kind: ClassVar[str] = _KIND
+    _kind: ClassVar[str] = "bias report"
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
         return {name: getattr(self, name) for name in _ARRAYS}

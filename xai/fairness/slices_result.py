@@ -10,7 +10,6 @@ import pandas as pd
 from xai.core.drawing import draw
 from xai.core.records import Saved, plain
 
-_KIND = "slice report"
 _ARRAYS = ("rows", "labels", "said", "members", "pictures", "shown")
 WEAK, WITHIN, NONE, TOO_SMALL = "weak", "within another", "no evidence", "too small to tell"
 
@@ -156,7 +155,7 @@ class SliceResult(Saved):
         """Return everything but the pictures, JSON-ready."""
         return self._fields() | {"findings": [found.to_dict() for found in self.findings]}
 
-    _kind: ClassVar[str] = _KIND
+    _kind: ClassVar[str] = "slice report"
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
         return {name: getattr(self, name) for name in _ARRAYS}

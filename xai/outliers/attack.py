@@ -21,7 +21,6 @@ from xai.outliers._settings import split_settings
 from xai.outliers.conformal import threshold
 from xai.outliers.score_net import score_classifier
 
-_KIND = "ood attack"
 _ARRAYS = ("clean_scores", "adversarial_scores", "fooled", "foreign_scores", "evading_scores")
 _ASKED = ("eps", "norm", "seed", "progress", "should_stop")
 
@@ -125,7 +124,7 @@ class OODAttack(Saved):
         arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
         return self._fields() | figures | arrays | {"sentence": self.sentence}
 
-    _kind: ClassVar[str] = _KIND
+    _kind: ClassVar[str] = "ood attack"
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
         return {name: getattr(self, name).numpy() for name in _ARRAYS}

@@ -16,7 +16,6 @@ from xai.outliers.conformal import Guarantee
 
 COVARIATE = "covariate"
 GROUPS = ("near", "far", COVARIATE)
-_KIND = "ood comparison"
 _COLUMNS = (
     *("set", "group", "method", "pictures", "auroc", "auroc_low", "auroc_high", "aupr_out", "aupr_in"),
     *("fpr_ood_accepted@95id", "fpr_id_rejected@95ood", "auroc_full_spectrum"),
@@ -123,7 +122,7 @@ class OODComparison(Saved):
         """Return everything but the scores, JSON-ready."""
         return self._fields() | {"sentence": self.guarantee.sentence}
 
-    _kind: ClassVar[str] = _KIND
+    _kind: ClassVar[str] = "ood comparison"
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
         arrays = {"calibration": self.calibration.numpy(), "inside": self.inside.numpy()}

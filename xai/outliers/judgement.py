@@ -13,7 +13,6 @@ from xai.core.records import Saved, plain
 from xai.outliers.conformal import Guarantee
 
 FOREIGN, ORDINARY = "foreign", "ordinary"
-_KIND = "ood judgement"
 _ROUNDING = 1e-12
 
 
@@ -127,7 +126,7 @@ class Judgement(Saved):
             "count": len(self),
         }
 
-    _kind: ClassVar[str] = _KIND
+    _kind: ClassVar[str] = "ood judgement"
 
     def _arrays(self) -> Mapping[str, np.ndarray]:
         arrays = {"scores": self.scores.numpy(), "p_values": self.p_values.numpy()}
