@@ -7,7 +7,7 @@ NEEDS := pyproject.toml constraints.txt
 LOCKED := pretrained,app,pdf,docs,ray,bench,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install app test test-docs torture check bench docs train-examples figures lock clean
+.PHONY: help install app test test-docs torture check bench docs train-examples figures notebooks lock clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,6 +60,10 @@ train-examples: $(VENV)/.dev  ## make data/ again: pictures, example networks, c
 
 figures: $(VENV)/.dev  ## make the pictures of README and docs again
 	@$(BIN)/python scripts/make_figures.py
+	@$(BIN)/python scripts/make_method_figures.py
+
+notebooks: $(VENV)/.dev  ## run the notebooks and keep what they show (ARGS="05" for some)
+	@$(BIN)/python scripts/make_notebooks.py $(ARGS)
 
 lock: TORCH = $$(grep '^torch==' constraints.txt)
 lock:  ## write constraints.txt anew from a fresh environment; torch stays as pinned there

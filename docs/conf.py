@@ -14,7 +14,16 @@ author = "the authors of xai"
 project_copyright = "the authors of xai, Apache-2.0"
 version = release = xai.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docstrings", "method_facts", "tables"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "docstrings",
+    "formulas",
+    "method_facts",
+    "notebooks",
+    "tables",
+]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 4
 exclude_patterns = ["_ext", "images", "README*"]
@@ -29,6 +38,7 @@ napoleon_custom_sections = ["Cost", "Source"]
 
 ELSEWHERE = {"](../CONTRIBUTING.md)": "](reference/contributing.md)"}  # links that are right in the repository
 
+html_math_renderer = "drawn"  # see _ext/formulas.py
 html_theme = "furo"
 html_title = f"xai {release}"
 html_static_path: list[str] = []

@@ -1,5 +1,10 @@
-"""`{method} KIND NAME`: what the registry knows of a method, and its picture; `{methods} KIND`: a table of all."""
+"""What the registries know of methods, as directives.
 
+`{method-facts} KIND NAME`: summary, facts, settings and picture; `{method-costs} KIND NAME`: cost and source, from its
+docstring; `{method-table} KIND`: a table of all; `{method-picture} KIND NAME`: the picture alone.
+"""
+
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -8,9 +13,13 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 import xai
+from xai.attacks import ATTACKS
+from xai.detectors import DETECTORS
+from xai.explainers import EXPLAINERS
 
 DOCS = Path(__file__).resolve().parent.parent
-SETTING = re.compile(r"^    (\w+): (.*)$")
+CLASSES = {"explanation": EXPLAINERS, "attack": ATTACKS, "detector": DETECTORS}
+_SETTING = re.compile(r"^    (\w+): (.*)$")
 
 
 def known(kind: str) -> dict[str, xai.MethodInfo]:
@@ -23,44 +32,100 @@ def file_name(name: str) -> str:
     return name.replace("++", "_plus_plus").replace("-", "_")
 
 
+def picture_of(kind: str, name: str) -> Path:
+    """Return where the picture of a method lies, below docs/."""
+    return Path("images") / "methods" / f"{kind}-{file_name(name)}.png"
+
+
 def facts(method: xai.MethodInfo) -> list[str]:
-    """Return the lines of a table of what the registry says."""
-    lines = [
-        f"{method.summary}",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| name | `{method.name}` |",
-        f"| family | {method.family} |",
+    """Return what the registry says, as a table in Markdown."""
+    rows = [
+        ("name", f"`{method.name}`"),
+        ("family", method.family),
+        ("unit of its values", method.unit),
+        ("needs", ", ".join(method.needs) or "nothing but answers"),
+        ("rows per picture", f"{method.forward:,} forward, {method.backward:,} backward"),
+        ("random", "yes, fixed by `seed` for each picture" if method.stochastic else "no"),
+        *([("norms", ", ".join(method.norms))] if method.norms else []),
     ]
-    lines.append(f"| unit of its values | {method.unit} |")
-    lines.append(f"| needs | {', '.join(method.needs) or 'nothing but answers'} |")
-    lines.append(f"| cost per picture | {_count(method.forward)} forward, {_count(method.backward)} backward |")
-    lines.append(f"| random | {'yes, fixed by `seed` for each picture' if method.stochastic else 'no'} |")
-    if method.norms:
-        lines.append(f"| norms | {', '.join(method.norms)} |")
-    for name, value in method.settings.items():
-        lines.append(f"| `{name}` | default `{value!r}` |")
-    return lines
+    meanings = settings_of(method.kind, method.name)
+    rows += [(f"`{name}={value!r}`", meanings.get(name, "")) for name, value in method.settings.items()]
+    return [method.summary, "", "| | |", "|---|---|", *(f"| {left} | {_cell(right)} |" for left, right in rows)]
 
 
-def _count(rows: int) -> str:
-    return f"{rows:,} row" + ("" if rows == 1 else "s")
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def settings_of(kind: str, name: str) -> dict[str, str]:
+    """Return what the docstring of a method says of each setting."""
+    found: dict[str, str] = {}
+    last = ""
+    for line in _docstring(kind, name).partition("Args:\n")[2].splitlines():
+        start = _SETTING.match(line)
+        if start:
+            last = start[1]
+            found[last] = start[2]
+        elif line.startswith("        "):
+            found[last] += " " + line.strip()
+        else:
+            break
+    return found
+
+
+def paragraph(kind: str, name: str, title: str) -> str:
+    """Return the text behind `Cost:` or `Source:` in the docstring of a method, "" where there is none."""
+    found = re.search(rf"^{title}: (.*?)(?=^[A-Z]\w+:|^$|\Z)", _docstring(kind, name) + "\n", re.MULTILINE | re.DOTALL)
+    return " ".join(found[1].split()) if found else ""
+
+
+def _docstring(kind: str, name: str) -> str:
+    return inspect.getdoc(CLASSES[kind][name]) or ""
 
 
 class Method(SphinxDirective):
-    """What the registry knows of one method."""
+    """What the registry knows of one method, and its picture."""
 
     required_arguments = 2
 
     def run(self) -> list[nodes.Node]:
-        """Return the table, and the picture where there is one."""
+        """Return the table and the picture."""
         kind, name = self.arguments
-        lines = facts(known(kind)[name])
-        picture = f"images/methods/{kind}-{file_name(name)}.png"
-        if (DOCS / picture).is_file():
-            lines += ["", f"![What {name} makes of an example, beside the picture it was given](/{picture})"]
-        return self.parse_text_to_nodes("\n".join(lines))
+        return self.parse_text_to_nodes("\n".join([*facts(known(kind)[name]), *shown(kind, name)]))
+
+
+class Picture(SphinxDirective):
+    """The picture of a method."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        """Return the picture."""
+        return self.parse_text_to_nodes("\n".join(shown(*self.arguments)))
+
+
+def shown(kind: str, name: str) -> list[str]:
+    """Return the lines that show the picture of a method; none where it has none."""
+    place = picture_of(kind, name)
+    words = {
+        "explanation": f"The map of {name} for a photograph of a cup of coffee, beside the photograph",
+        "attack": f"Pictures of clothes, what {name} makes of them, and the difference",
+        "detector": f"Histograms of the score of {name} for ordinary pictures and for handwritten digits",
+        "bound": f"Share of pictures that {name} verifies, over the radius",
+    }
+    return ["", f"![{words[kind]}](/{place.as_posix()})"] if (DOCS / place).is_file() else []
+
+
+class Costs(SphinxDirective):
+    """What a method costs and where it comes from."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        """Return two sections in bold."""
+        kind, name = self.arguments
+        texts = [(title, paragraph(kind, name, title)) for title in ("Cost", "Source")]
+        return self.parse_text_to_nodes("\n\n".join(f"**{title}.** {text}" for title, text in texts if text))
 
 
 class Methods(SphinxDirective):
@@ -73,13 +138,13 @@ class Methods(SphinxDirective):
         (kind,) = self.arguments
         lines = ["| method | rows per picture | what it does |", "|---|---|---|"]
         for name, method in known(kind).items():
-            page = f"[{method.title}]({kind}/{file_name(name)}.md)"
-            lines.append(f"| {page} | {method.forward:,} + {method.backward:,} | {method.summary} |")
+            title = f"[{method.title}]({kind}/{file_name(name)}.md)" if kind in CLASSES else f"`{name}`"
+            lines.append(f"| {title} | {method.forward:,} + {method.backward:,} | {_cell(method.summary)} |")
         return self.parse_text_to_nodes("\n".join(lines))
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Add the directives."""
-    app.add_directive("method", Method)
-    app.add_directive("methods", Methods)
+    for name, directive in (("facts", Method), ("picture", Picture), ("costs", Costs), ("table", Methods)):
+        app.add_directive(f"method-{name}", directive)
     return {"parallel_read_safe": True}

@@ -1,0 +1,95 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,ipynb
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Robustness: from an attack to a proof
+#
+# Two small networks for pictures of clothes ship with xai. One was trained as usual, the other against PGD. Radii are in the scale
+# of pixels in [0, 1]: 8/255 changes each pixel by at most 8 of 255 grey values.
+
+# %%
+import pandas as pd
+
+import xai
+
+plain, robust = xai.load("example:fashion"), xai.load("example:fashion-robust")
+data = xai.load_data("example:fashion-test").part("test").subset(100, seed=0)
+images, labels = data.images[:], data.labels
+
+# %% [markdown]
+# ## A change that nobody sees
+
+# %%
+attacked = xai.attack(plain, images[:20], labels[:20], "pgd", eps=8 / 255)
+k = int(attacked.success.nonzero()[0])
+names = plain.labels
+before, after = attacked.clean_predictions[k], attacked.predictions[k]
+print(f"{names[before]} before, {names[after]} after; largest change {attacked.distance[k] * 255:.1f} of 255")
+pair = [attacked.clean[k], attacked.adversarial[k]]
+_ = xai.explain(plain, pair, "gradcam").plot()
+
+# %% [markdown]
+# ## Which attack?
+#
+# Robust accuracy under an attack is an *upper bound*: a stronger attack may break more. Random noise of the same size shows how
+# little it says when a search is weak.
+
+# %%
+rows = []
+for method in ("noise", "fgsm", "pgd", "apgd-ce", "square"):
+    settings = {"queries": 500} if method == "square" else {}
+    for name, model in (("plain", plain), ("robust", robust)):
+        r = xai.attack(model, images, labels, method, eps=8 / 255, **settings)
+        rows.append({"attack": method, "model": name, "still right": r.robust_accuracy, "seconds": round(r.seconds, 1)})
+pd.DataFrame(rows).pivot(index="attack", columns="model", values="still right").loc[
+    ["noise", "fgsm", "square", "pgd", "apgd-ce"]
+]
+
+# %% [markdown]
+# ## A proof
+#
+# A certificate holds for *every* change of that size, whatever attack is invented next year. It is a lower bound; what is not
+# proven is not thereby broken.
+
+# %%
+rows = []
+for k in (0.25, 0.5, 1):
+    for name, model in (("plain", plain), ("robust", robust)):
+        proof = xai.certify(model, images[:50], labels[:50], eps=k / 255, method="crown_ibp")
+        rows.append({"eps": f"{k}/255", "model": name, "proven": proof.certified_accuracy})
+pd.DataFrame(rows).pivot(index="eps", columns="model", values="proven")
+
+# %% [markdown]
+# ## Both at once: the curve
+#
+# Each picture is, at each radius, verified, violated (here is the changed picture) or unproven. With a budget of seconds, what is not
+# decided by then stays unproven.
+
+# %%
+curve = xai.robustness(robust, images[:40], labels[:40], eps=[1 / 255, 2 / 255, 4 / 255, 8 / 255], budget=45)
+curve.table
+
+# %%
+_ = curve.plot()
+
+# %% [markdown]
+# ## Can the evaluation itself be believed?
+#
+# Many published defences were broken because the attack was weak, not because the model was strong. Nineteen checks look for that.
+
+# %%
+print("flags:", list(curve.trust.flags) or "none: nothing speaks against this evaluation")
+pd.DataFrame([{"check": c.name, "status": c.status, "found": c.reason} for c in curve.trust.checks])
+
+# %%
+_ = curve.strip()
+
+# %% [markdown]
+# The strip shows the nearest counterexamples. Any of them can be given to the model again: nothing has to be taken on faith.

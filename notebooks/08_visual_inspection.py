@@ -1,0 +1,239 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent,ipynb
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Visual inspection: from a folder of pictures to a signed report
+#
+# A camera looks at machined rings; a network sorts out the scratched ones. Before it may do so alone, somebody signs. This is the
+# whole way, with a made-up line so that it needs no data: replace the first two cells by your folder and your weights.
+#
+# ## The folder
+#
+# One sub-folder per class is all that is needed. A table with columns works too, and its columns can be compared as groups.
+
+# %%
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFilter
+from safetensors.torch import save_file
+from torch import nn
+
+import xai
+
+rng = np.random.default_rng(0)
+
+
+def ring(scratched, bright):
+    """Draw a ring of 32 x 32 pixels with the grain of a camera."""
+    picture = Image.new("L", (128, 128), 40)
+    draw = ImageDraw.Draw(picture)
+    x, y = rng.uniform(56, 72, 2)
+    draw.ellipse((x - 44, y - 44, x + 44, y + 44), fill=int(150 * bright))
+    draw.ellipse((x - 20, y - 20, x + 20, y + 20), fill=40)
+    if scratched:
+        turn, reach = rng.uniform(0, 2 * np.pi), rng.uniform(24, 38)
+        a, b = x + reach * np.cos(turn), y + reach * np.sin(turn)
+        draw.line((a, b, a + rng.uniform(-14, 14), b + rng.uniform(-14, 14)), fill=235, width=int(rng.integers(5, 9)))
+    small = picture.filter(ImageFilter.GaussianBlur(1)).resize((32, 32), Image.Resampling.BOX)
+    return Image.fromarray(np.clip(np.asarray(small) + rng.normal(0, 6, (32, 32)), 0, 255).astype("uint8"))
+
+
+def fill(folder, each):
+    """Write `each` pictures per class, in two lights, with a table of them."""
+    rows = ["path,label,light"]
+    for label in ("good", "scratched"):
+        (folder / label).mkdir(parents=True)
+        for k in range(each):
+            light = "day" if rng.random() < 0.7 else "night"
+            ring(label == "scratched", 1.0 if light == "day" else 0.75).save(folder / label / f"{k:04}.png")
+            rows.append(f"{label}/{k:04}.png,{label},{light}")
+    (folder / "parts.csv").write_text("\n".join(rows) + "\n")
+
+
+fill(Path("line/train"), 300)
+fill(Path("line/test"), 250)
+
+# %% [markdown]
+# ## The network
+#
+# Yours comes with its weights and the code that builds it. Here it is trained on the spot, and written as a supplier would hand it over:
+# weights as safetensors, and a module that makes the network.
+
+# %%
+Path("supplier.py").write_text('''"""The network as its maker hands it over."""
+
+from torch import nn
+
+
+def network():
+    """Return the untrained network."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 64, 2),
+    )
+''')
+from supplier import network
+
+torch.manual_seed(0)
+data = xai.load_data("line/train/parts.csv")
+pictures, labels = data.images[:], torch.as_tensor(data.labels)
+net = network()
+optimiser = torch.optim.Adam(net.parameters(), 1e-3)
+for _ in range(40):
+    for rows in torch.randperm(len(pictures)).split(50):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(net((pictures[rows] - 0.3) / 0.25), labels[rows]).backward()
+        optimiser.step()
+save_file(net.state_dict(), "weights.safetensors")
+
+# %% [markdown]
+# ## The questions, before the answers
+#
+# The thresholds go into a file *before* anything is measured. The audit writes them down with a digest and a time before it loads the
+# model, so that a report can show that they were not chosen afterwards.
+
+# %%
+Path("xai.toml").write_text("""
+[model]
+source = "weights.safetensors"
+arch = "supplier:network"
+labels = ["good", "scratched"]
+input_size = [32, 32]
+channels = 1
+mean = [0.3]
+std = [0.25]
+
+[data]
+source = "line/test/parts.csv"
+
+[train]
+source = "line/train/parts.csv"
+
+[audit]
+title = "Scratches on rings, line 3"
+
+[report]
+formats = ["html", "md", "junit"]
+
+[[check]]
+metric = "accuracy"
+at_least = 0.95
+worst_class_at_least = 0.90
+
+[[check]]
+metric = "generalisation_gap"
+at_most = 0.05
+
+[[check]]
+metric = "robust_accuracy"
+attack = "pgd"
+eps = "2/255"
+pictures = 200
+at_least = 0.80
+
+[[check]]
+metric = "corruption_accuracy"
+corruptions = ["gaussian_noise", "defocus_blur", "brightness"]
+severities = [1, 2]
+pictures = 200
+at_least = 0.80
+
+[[check]]
+metric = "group_gap"
+columns = ["light"]
+
+[[check]]
+metric = "data_faults"
+at_most = 0.02
+
+[[check]]
+metric = "faithfulness"
+method = "occlusion"
+pictures = 16
+""")
+print(xai.plan_audit("xai.toml"))
+
+# %% [markdown]
+# ## The audit
+
+# %%
+audit = xai.audit("xai.toml", out="audit")
+print(audit.verdict)
+audit.table
+
+# %%
+for finding in audit.findings:
+    print(f"{finding.id}: {finding.verdict}. {finding.why}")
+    print("  again:", finding.reproduce["command"])
+
+# %% [markdown]
+# ## Does it look at the scratch?
+
+# %%
+clf = xai.load(
+    "weights.safetensors",
+    arch=network,
+    labels=["good", "scratched"],
+    input_size=(32, 32),
+    channels=1,
+    mean=[0.3],
+    std=[0.25],
+)
+test = xai.load_data("line/test/parts.csv")
+scratched = int(np.flatnonzero(np.asarray(test.labels) == 1)[3])
+_ = xai.explain(clf, test.images[scratched], "occlusion", target="scratched", window=0.15).plot()
+
+# %% [markdown]
+# ## The report, and a signature
+#
+# The report is one file that works offline. What is signed is a list of digests of everything in the folder: whoever changes a byte
+# later breaks it. xai does not sign by itself, because a signature belongs to a person and to a key of theirs; `ssh-keygen` does it
+# where it is installed.
+
+# %%
+for name in ("report.html", "summary.md"):
+    audit.report(f"audit/{name}")
+files = sorted(p for p in Path("audit").rglob("*") if p.is_file() and "store" not in p.parts and p.name != "log.jsonl")
+digests = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p}" for p in files]
+Path("SHA256SUMS").write_text("\n".join(digests) + "\n")
+print(*sorted({str(p.relative_to("audit")) for p in files if p.parent.name == "audit"}), sep="\n")
+
+# %%
+if shutil.which("ssh-keygen"):
+    quiet = {"check": True, "capture_output": True}
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "key", "-C", "auditor"], **quiet)
+    subprocess.run(["ssh-keygen", "-Y", "sign", "-f", "key", "-n", "audit", "SHA256SUMS"], **quiet)
+    Path("signers").write_text("auditor@example.org " + Path("key.pub").read_text())
+    verify = [
+        "ssh-keygen",
+        "-Y",
+        "verify",
+        "-f",
+        "signers",
+        "-I",
+        "auditor@example.org",
+        "-n",
+        "audit",
+        "-s",
+        "SHA256SUMS.sig",
+    ]
+    print(subprocess.run(verify, input=Path("SHA256SUMS").read_bytes(), **quiet).stdout.decode().split(" with ")[0])
+else:
+    print("ssh-keygen is not installed; sign SHA256SUMS with what you have")
+
+# %% [markdown]
+# Hand over `audit/`, `SHA256SUMS`, its signature and `xai.toml`. Anyone with the weights and the folder can run the same command and
+# gets the same `audit.json`, byte for byte.
