@@ -13,6 +13,11 @@ torch.set_num_threads(1)  # tests run side by side: more threads than cores wait
 os.environ["XAI_CACHE"] = tempfile.mkdtemp(
     prefix="xai-tests-"
 )  # nothing is left in the user's own; see pytest_unconfigure
+collect_ignore_glob = [
+    "models/converted/make_*.py",
+    "fuzzing/*.py",
+    "hostile_run.py",
+]  # scripts with needs of their own
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -207,21 +207,28 @@ def _alone_noted(classifier: Classifier, pixels: Tensor, logits: Tensor) -> list
     """
     with torch.no_grad():
         before = [buffer.clone() for buffer in _buffers(classifier.module)]
-        alone, again = (classifier.raw_logits(pixels[:1].detach()) for _ in range(2))
+        alone = classifier.raw_logits(pixels[:1].detach())
     scale = float(logits.abs().max()) * _CLOSE.get(classifier.dtype, 1e-3) + 1e-6
-    if float((alone - again).abs().max()) > scale:
+    gap = float((alone - logits[:1]).abs().max())
+    times = 8 if gap > scale else 1  # what is random may answer the same twice, and is no fault of the batch
+    if _answers_otherwise(classifier, pixels[:1].detach(), alone, scale, times):
         return ["two answers to the same picture differ in evaluation mode: maps are as random as the network"]
     if any(not torch.equal(old, new) for old, new in zip(before, _buffers(classifier.module), strict=True)):
         raise UnsupportedModelError(
             f"{classifier.name!r} changes its own buffers while it answers in evaluation mode. Use running statistics."
         )
-    gap = float((alone - logits[:1]).abs().max())
     if gap > scale:
         raise UnsupportedModelError(
             f"The answer of {classifier.name!r} to one picture depends on the others in its batch (by {gap:.2g}), so "
             "it cannot be explained. Use running statistics in its batch norms, and no statistics over the batch."
         )
     return []
+
+
+def _answers_otherwise(classifier: Classifier, picture: Tensor, alone: Tensor, scale: float, times: int) -> bool:
+    """Whether the same picture gets another answer when asked again, up to so many times."""
+    with torch.no_grad():
+        return any(float((alone - classifier.raw_logits(picture)).abs().max()) > scale for _ in range(times))
 
 
 def _buffers(module: nn.Module) -> Iterator[Tensor]:
