@@ -328,8 +328,6 @@ def files() -> dict[str, Made]:
 
 
 SAMPLE = [
-    "picture and zip", "SVG called PNG", "PostScript called JPEG", "text bomb in PNG", "a checkpoint in a checkpoint",
-    "Lambda of a name", "safe mode switched off", "weights in /etc", "operator of Python", "one name twice",
-    "arrays of objects", "old extension types", "a table of addresses", "a config that trusts", "exec in zip",
-    "system in torch.export", "popen in legacy",
+    "picture and zip", "PostScript called JPEG", "a checkpoint in a checkpoint", "Lambda of a name", "weights in /etc",
+    "one name twice", "arrays of objects", "old extension types", "a config that trusts", "system in torch.export",
 ]  # fmt: skip

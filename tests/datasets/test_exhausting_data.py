@@ -79,7 +79,7 @@ EXHAUSTING = {
     "one long cell": ("d.csv", lambda: b"path,label\n" + b"a" * (32 << 20) + b",b\n", "cannot be read as a table"),
     "an open quote": ("d.csv", lambda: b'path,label\n"' + b"a\n" * (8 << 20), "cannot be read as a table"),
     "one text in every row": (
-        "d.parquet", lambda: table({"path": pa.array(["a" * (1 << 20)] * 500), "label": pa.array(["b"] * 500)}),
+        "d.parquet", lambda: table({"path": pa.array(["a" * (1 << 20)] * 150), "label": pa.array(["b"] * 150)}),
         "more than the 4,096",
     ),
     "one row very often": ("d.parquet", lambda: table(ROWS, 20), "each picture has its own path"),
