@@ -70,7 +70,9 @@ def dashboard(path: str) -> None:
     from streamlit.testing.v1 import AppTest
 
     if not hasattr(dashboard, "app"):
-        dashboard.app = AppTest.from_file(str(Path(xai.__file__).parents[1] / "app.py"), default_timeout=60)  # type: ignore[attr-defined]
+        dashboard.app = AppTest.from_file(
+            str(Path(xai.__file__).parent / "dashboard/app_pages/explain.py"), default_timeout=60
+        )  # type: ignore[attr-defined]
         dashboard.app.query_params["model"] = "example:fashion"  # type: ignore[attr-defined]
         dashboard.app.run()  # type: ignore[attr-defined]
     app = dashboard.app  # type: ignore[attr-defined]
@@ -81,6 +83,32 @@ def dashboard(path: str) -> None:
         raise AssertionError(str(app.exception[0].value)[:300])
     if app.error:
         raise xai.InputError(str(app.error[0].value))
+
+
+def brought_network(path: str) -> None:
+    """What the dashboard does with an uploaded model file."""
+    from xai.dashboard.uploads import bring_network
+
+    content = Path(path).read_bytes()
+    with contextlib.suppress(xai.XaiError):
+        bring_network(Path(path).name, content, None, {})
+    bring_network(Path(path).name, content, xai.known_networks()[0], {})
+
+
+def brought_zip(path: str) -> None:
+    """What the dashboard does with an uploaded archive: the file itself, and the file as a picture of a class."""
+    import zipfile
+
+    from xai.dashboard.uploads import bring_zip
+
+    with contextlib.suppress(xai.XaiError):
+        bring_zip("a.zip", Path(path).read_bytes())
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for place in ("a/0.png", "b/1.png"):
+            archive.writestr(place, Path(path).read_bytes())
+    data = bring_zip("a.zip", stream.getvalue())
+    read_data(str(data.source))
 
 
 DATA = ("--data", "example:digits")
@@ -101,6 +129,8 @@ DOORS: dict[str, Callable[[str], Any]] = {
     "xai audit --data": command("audit", "good.toml", "--data", "FILE", "--out", "out"),
     "xai.audit": lambda path: xai.audit("good.toml", model=path, out="out"),
     "dashboard": dashboard,
+    "dashboard, a network": brought_network,
+    "dashboard, a zip": brought_zip,
 }
 
 

@@ -178,7 +178,8 @@ def test_an_upload(clf: xai.Classifier, capfd: pytest.CaptureFixture[str], count
 def test_the_page(count: int) -> None:
     """The dashboard itself, from the upload to what the page shows."""
     testing = pytest.importorskip("streamlit.testing.v1")
-    app = testing.AppTest.from_file(str(Path(xai.__file__).parents[1] / "app.py"), default_timeout=60)
+    page = Path(xai.__file__).parent / "dashboard" / "app_pages" / "explain.py"
+    app = testing.AppTest.from_file(str(page), default_timeout=60)
     app.query_params["model"] = "example:fashion"
     app.run()
     refused = 0

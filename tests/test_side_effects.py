@@ -89,6 +89,11 @@ WITHOUT: dict[str, Call] = {
         m.labels.numpy(), m.labels.numpy(), {"site": np.arange(90) % 2}
     ),
     "broken_copy": lambda clf, m: xai.broken_copy(clf).predict(m.images[:2]),
+    "audit_checks": lambda clf, m: xai.audit_checks(),
+    "known_networks": lambda clf, m: xai.known_networks(),
+    "translate": lambda clf, m: xai.translate("Accuracy", "es"),
+    "untrained": lambda clf, m: xai.untrained("example:fashion", channels=1),
+    "positive_control": lambda clf, m: xai.positive_control(model=m.clf, data=m.data, checks=CHECKS, out=m.fresh()),
     "catalogue": lambda clf, m: xai.catalogue(),
     "compare": lambda clf, m: xai.compare(*m.audits),
     "corrupt": lambda clf, m: xai.corrupt(m.images[:2], "frost"),

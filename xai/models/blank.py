@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from xai.core.hooks import random_states_kept
 from xai.errors import MissingExtraError, NameLookupError
 from xai.models.sources import MODELS
 from xai.models.timm_models import _timm
@@ -31,6 +32,11 @@ def untrained(name: str, classes: int | None = None, channels: int = 3) -> nn.Mo
     known = known_networks()
     if name not in known:
         raise NameLookupError("network", name, known)
+    with random_states_kept():  # building a network draws weights
+        return _built(name, classes, channels)
+
+
+def _built(name: str, classes: int | None, channels: int) -> nn.Module:
     hub, _, inner = name.partition(":")
     if name in MODELS:
         return MODELS[name].build()[0]
