@@ -5,6 +5,7 @@ A few hundred in `make test`; 100,000 through the interface and 2,000 through ea
 
 import io
 import logging
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,28 @@ def test_an_upload(clf: xai.Classifier, capfd: pytest.CaptureFixture[str], count
         clf.predict(from_file("p.png", content).open())
 
     quiet(capfd, "an upload", count, tally(count, call, seed=6))
+
+
+@pytest.mark.parametrize("count", many(32, 2000))
+def test_a_zip(capfd: pytest.CaptureFixture[str], count: int) -> None:
+    """What the dashboard does with an uploaded archive of pictures, damaged anywhere."""
+    pytest.importorskip("streamlit")
+    from xai.dashboard.uploads import bring_zip
+
+    stream, draws, refused = io.BytesIO(), np.random.default_rng(8), 0
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for place, kind in (("a/0.png", "png"), ("b/1.jpg", "jpeg"), ("b/2.gif", "gif")):
+            archive.writestr(place, PICTURES[kind])
+    for _ in range(count):
+        try:
+            data = xai.load_data(bring_zip("d.zip", damaged(stream.getvalue(), draws)).source)
+            _ = [data.images[k] for k in range(len(data))]
+        except xai.XaiError as error:
+            text = str(error)
+            assert text.isprintable()
+            refused += 1
+    assert 0 < refused < count
+    quiet(capfd, "a zip", count, refused)
 
 
 @pytest.mark.parametrize("count", many(12, 200))
