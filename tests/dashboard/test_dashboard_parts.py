@@ -19,6 +19,7 @@ from xai.dashboard.jobs import Desk
 from xai.dashboard.launch import FLAGS, command, launch
 from xai.dashboard.panels import Panel, pack, shown_pixels
 from xai.dashboard.words import (
+    SHELF,
     call_for,
     code_for,
     describe_map,
@@ -286,3 +287,9 @@ def test_bad_arguments_give_one_line_and_exit_code_2():
     assert run.returncode == 2
     assert run.stderr.count("\n") == 1
     assert run.stderr.startswith("xai: The dashboard has no sign-in")
+
+
+def test_where_uploads_are_kept_is_not_shown():
+    place = f"/tmp/{SHELF}a1_b/pictures-{'0123456789abcdef' * 4}/cat/1.png"
+    assert safe(f"{place}: no picture") == "cat/1.png\\: no picture"
+    assert safe("my-xai-dashboard-notes/1.png") == "my-xai-dashboard-notes/1.png"

@@ -18,7 +18,7 @@ import streamlit as st
 
 import xai
 from xai.dashboard.launch import ARCH_VARIABLE
-from xai.dashboard.words import file_stem
+from xai.dashboard.words import SHELF, file_stem
 from xai.dashboard.zips import unpack
 
 PREFIX = "upload:"
@@ -105,7 +105,7 @@ class Shelf:
 @st.cache_resource(show_spinner=False)
 def shelf() -> Shelf:
     """Return the shelf of this process; its folder goes when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="xai-dashboard-"))
+    folder = Path(tempfile.mkdtemp(prefix=SHELF))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Shelf(folder)
 

@@ -11,6 +11,8 @@ from xai.dashboard.language import m, t
 
 _ESCAPES = {ord(c): f"\\{c}" for c in r"\`*_{}[]()<>#|~$:&!"}
 _LINK = re.compile(r"(https?:|www|@)(?=\S)", re.IGNORECASE)
+SHELF = "xai-dashboard-"  # what folders of uploads begin with
+_SHELVED = re.compile(rf"[^\s'\"]*{SHELF}[^/\s]*/(?:pictures-)?[0-9a-f]{{16,}}/?")
 NORMS = {"linf": "l-inf", "l2": "l2", "l1": "l1"}
 ABOUT_NORMS = m(
     "How the size of a change is measured: l-inf is the largest change of a pixel, l2 "
@@ -29,9 +31,9 @@ def safe(text: object, most: int = 400) -> str:
     """Return text that Streamlit shows literally: no Markdown, no links, no control characters, not too long.
 
     Class names and file names come from anywhere; as Markdown they could fetch pictures from the network. What would
-    become a link by itself is broken by a word joiner, which cannot be seen.
+    become a link by itself is broken by a word joiner, which cannot be seen. Where uploads are kept is left out.
     """
-    kept = "".join(c if c.isprintable() else " " for c in str(text))
+    kept = _SHELVED.sub("", "".join(c if c.isprintable() else " " for c in str(text)))
     kept = kept if len(kept) <= most else kept[: most - 1] + "…"
     return _LINK.sub("\\1\u2060", kept).translate(_ESCAPES)
 
