@@ -33,6 +33,8 @@ def test_an_audit_from_thresholds_to_report(page, browser, address, tmp_path):
     other = browser.new_context(viewport={"width": 1280, "height": HEIGHT}).new_page()  # a reload, or another window
     other.set_default_timeout(WAIT)
     other.goto(page.url)
+    other.get_by_role("button", name="Stop", exact=True).wait_for()
+    settle(other)
     other.get_by_role("button", name="Stop", exact=True).click()
     page.get_by_text("Stopped. What is finished is kept").wait_for()
     other.context.close()

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from visible_texts import raw_texts, spoken
 
 import xai
-from xai.dashboard import language
+from xai.dashboard import language, panels
 
 FOLDER = Path(xai.__file__).parent / "dashboard"
 REPORTS = Path(xai.__file__).parent / "reports" / "locale" / "es.json"
@@ -175,3 +175,13 @@ def test_outside_of_a_page_it_is_english():
     assert language.language() == "en"
     assert language.t("{n} pictures", n=3) == "3 pictures"
     assert language.m("Bias") == "Bias"
+
+
+def test_the_viewer_speaks_it_too():
+    pages = panels._spoken(panels._text("viewer.html"), "es")
+    assert ">Superposición<" in pages
+    assert ">Overlay<" not in pages
+    whole = panels._text("viewer.html") + panels._text("panel.js") + panels._text("viewer.js")
+    for word in panels._WORDS:  # each stands in the viewer's files, or a change there would leave it English
+        assert any(f"{left}{word}{right}" in whole for left, right in ((">", "<"), ('"', '"'), ("`", "`"))), word
+    assert panels._spoken(whole, "en") == whole

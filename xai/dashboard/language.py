@@ -26,8 +26,13 @@ def t(text: str, /, **values: Any) -> str:
         text: a constant, so that a test can find it and compare it with the catalogue.
         values: for its {places}; what comes from a file or a network goes through `safe` first.
     """
-    said = text if (chosen := language()) == "en" else _catalogue(chosen).get(text) or xai.translate(text, chosen)
+    said = in_language(text, language())
     return said.format(**values) if values else said
+
+
+def in_language(text: str, chosen: str) -> str:
+    """Return a constant text in a language; as it is where no catalogue has it."""
+    return text if chosen == "en" else _catalogue(chosen).get(text) or xai.translate(text, chosen)
 
 
 def m(text: str, /) -> str:

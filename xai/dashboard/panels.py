@@ -11,6 +11,8 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from xai.dashboard.language import LANGUAGES, in_language, language, m
+
 _SIDES = ((2, 1024), (6, 640))  # up to so many maps: pixels; many are shown small, so they need not be sent large
 _SIDE_OF_MANY = 400
 _PART = 480  # pixels
@@ -21,12 +23,47 @@ def _text(name: str) -> str:
     return (Path(__file__).parent / "viewer" / name).read_text(encoding="utf-8")
 
 
-_viewer = st.components.v2.component(
-    "xai_viewer",
-    html=_text("viewer.html"),
-    css=_text("viewer.css"),
-    js=_text("panel.js") + _text("viewer.js"),
+_WORDS = (  # of the viewer: as they stand in its files, so that it needs no other language to work
+    m("How the map is shown"),
+    m("Original"),
+    m("Overlay"),
+    m("Map"),
+    m("Opacity"),
+    m("Opacity of the map"),
+    m("Threshold"),
+    m("Hide values below this share of the largest"),
+    m("Colours of the map"),
+    m("Zoom out"),
+    m("Zoom in"),
+    m("Show the whole picture"),
+    m("Go to the strongest value"),
+    m(" (not seen by the model)"),
+    m(
+        "Wheel or + and \N{MINUS SIGN} zoom, drag moves, arrow keys move the probe (with Shift ten pixels), "
+        "Esc lets go."
+    ),
 )
+
+
+def _spoken(text: str, chosen: str) -> str:
+    """Return a file of the viewer in a language: texts between tags and in quotes, the longest first."""
+    for word in sorted(_WORDS, key=len, reverse=True):
+        said = in_language(word, chosen)
+        for left, right in ((">", "<"), ('"', '"'), ("`", "`")):
+            text = text.replace(f"{left}{word}{right}", f"{left}{said}{right}")
+    return text
+
+
+def _component(chosen: str) -> Any:
+    return st.components.v2.component(
+        "xai_viewer" if chosen == "en" else f"xai_viewer_{chosen}",
+        html=_spoken(_text("viewer.html"), chosen),
+        css=_text("viewer.css"),
+        js=_spoken(_text("panel.js") + _text("viewer.js"), chosen),
+    )
+
+
+_viewers = {chosen: _component(chosen) for chosen in LANGUAGES}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +126,7 @@ def show_small(packed: dict[str, Any], *, key: str) -> None:
 
 def show(packed: dict[str, Any], *, key: str) -> None:
     """Show a packed picture with its maps: hover, opacity, threshold, colours, zoom and pan, all in the browser."""
-    _viewer(data=packed, key=key)
+    _viewers[language()](data=packed, key=key)
 
 
 def shown_pixels(side: int, size: tuple[int, ...], panels: int = 1) -> np.ndarray:
