@@ -315,3 +315,10 @@ def test_unknown_example() -> None:
         xai.load_data("example:fashion-tets")
     with pytest.raises(NameLookupError, match="calibration"):
         xai.load_data("example:fashion-test", part="calibrate")
+
+
+def test_any_seed_of_64_bits_draws_a_subset() -> None:
+    data = xai.load_data("example:fashion-test")
+    assert len(data.subset(5, seed=-1)) == 5
+    with pytest.raises(xai.XaiError, match="64 bits"):
+        data.subset(5, seed=1 << 70)

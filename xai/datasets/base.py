@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xai.core.images import Picture
+from xai.core.seeds import check_seed
 from xai.errors import DataError, NameLookupError
 
 Rows = np.ndarray
@@ -209,12 +210,13 @@ class Dataset:
 
         Raises:
             DataError: `n` below 1.
+            RangeError: a seed that is no whole number of 64 bits.
         """
         if n < 1:
             raise DataError(f"Expected a subset of at least one picture, but got n={n}.")
         if n >= len(self):
             return self
-        return self.take(np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False)))
+        return self.take(np.sort(np.random.default_rng(abs(check_seed(seed))).choice(len(self), n, replace=False)))
 
     def part(self, name: str) -> "Dataset":
         """Return a fixed part, such as "calibration" or "test" of `example:fashion-test`.
