@@ -270,3 +270,13 @@ def test_another_backend_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(UnsupportedModelError, match="Keras runs on 'jax' here"):
         load(path)
+
+
+def test_how_it_was_trained_does_not_matter_but_inside_a_network_it_does(tmp_path):
+    net, twin = cnn()
+    net.compile(optimizer="adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    same(load(saved(tmp_path, net)), twin)
+    outer = keras.Sequential([keras.layers.Input((16, 16, 3)), net])
+    outer.compile(loss=keras.losses.CategoricalCrossentropy())
+    with pytest.raises(CheckpointError, match="refused"):
+        load(saved(tmp_path, outer, "outer.keras"))

@@ -114,12 +114,17 @@ def check_archive(content: bytes, name: str) -> str:
             fault = _member_fault(members, len(content))
             config = {} if fault else json.loads(archive.read("config.json"))
             about = json.loads(archive.read("metadata.json")) if not fault and "metadata.json" in members else {}
-            fault = fault or next(_config_faults(config), "")
+            fault = fault or next(_config_faults(_network(config)), "")
     except Exception as error:  # zipfile and json raise anything on damaged files
         raise CheckpointError(f"{name}: a damaged Keras archive ({type(error).__name__}). Save it again.") from error
     if fault:
         raise CheckpointError(f"{name}: {fault}")
     return str(about.get("keras_version", "unknown"))[:20] if isinstance(about, dict) else "unknown"
+
+
+def _network(config: Any) -> Any:
+    """Return a configuration without how the network was trained, which `load_model(compile=False)` never looks at."""
+    return {k: v for k, v in config.items() if k != "compile_config"} if isinstance(config, dict) else config
 
 
 def _member_fault(members: dict[str, zipfile.ZipInfo], size: int) -> str:
