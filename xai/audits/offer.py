@@ -25,6 +25,11 @@ class CheckInfo:
         usual: those that judge it when none is named, with their thresholds.
         pictures: how many are asked about; None for all.
         settings: names and defaults of its own settings.
+
+    Example:
+        >>> import xai
+        >>> xai.audit_checks()[0].better
+        'more'
     """
 
     name: str
@@ -45,7 +50,16 @@ class CheckInfo:
 
 
 def audit_checks() -> list[CheckInfo]:
-    """Return every check that an audit can ask, in the order of their names."""
+    """Return every check that an audit can ask, in the order of their names.
+
+    Returns:
+        A description of each.
+
+    Example:
+        >>> import xai
+        >>> [check.name for check in xai.audit_checks() if check.family == "robustness"]
+        ['certified_accuracy', 'corruption_accuracy', 'robust_accuracy']
+    """
     return [_described(name) for name in CHECKS]
 
 

@@ -14,7 +14,16 @@ _HUBS = ("torchvision", "timm")
 
 
 def known_networks() -> list[str]:
-    """Return the names that `untrained` knows here: named models, and those of torchvision and timm if installed."""
+    """Return the names that `untrained` knows here: named models, and those of torchvision and timm if installed.
+
+    Returns:
+        Names such as "efficientnet_lite0", "torchvision:resnet18" or "timm:vit_tiny_patch16_224".
+
+    Example:
+        >>> import xai
+        >>> "example:fashion" in xai.known_networks()
+        True
+    """
     return [*(name for name in MODELS if MODELS[name].available()), *_of_torchvision(), *_of_timm()]
 
 
@@ -26,8 +35,16 @@ def untrained(name: str, classes: int | None = None, channels: int = 3) -> nn.Mo
         classes: outputs; None takes what the network has. Named models have as many as they have.
         channels: of the input, of a network of timm; the others have their own.
 
+    Returns:
+        The module, in training mode or not as its maker leaves it.
+
     Raises:
         NameLookupError: no such network here; near names are suggested.
+
+    Example:
+        >>> import xai
+        >>> type(xai.untrained("example:fashion")).__name__
+        'SmallNet'
     """
     known = known_networks()
     if name not in known:

@@ -18,6 +18,11 @@ def translate(text: str, language: str, **values: Any) -> str:
 
     Raises:
         NameLookupError: no such language.
+
+    Example:
+        >>> import xai
+        >>> xai.translate("verdict.fail", "es")
+        'no superado'
     """
     words = words_of(language)
     return words(text, **values) if text in words.messages else words.sentence(text)
