@@ -322,3 +322,26 @@ def test_any_seed_of_64_bits_draws_a_subset() -> None:
     assert len(data.subset(5, seed=-1)) == 5
     with pytest.raises(xai.XaiError, match="64 bits"):
         data.subset(5, seed=1 << 70)
+
+
+@pytest.mark.parametrize("column", ["path", "label", "site"])
+def test_bytes_that_are_no_text_in_a_parquet_file_are_one_line(tmp_path: Path, column: str) -> None:
+    pd.DataFrame({"path": ["mark1.png"] * 2, "label": ["mark2"] * 2, "site": ["mark3"] * 2}).to_parquet(
+        tmp_path / "t.parquet", compression=None
+    )
+    mark = {"path": b"mark1", "label": b"mark2", "site": b"mark3"}[column]
+    content = (tmp_path / "t.parquet").read_bytes().replace(mark, b"ma\xff\xfe" + mark[-1:])
+    (tmp_path / "t.parquet").write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read as a table") as caught:
+        xai.load_data(tmp_path / "t.parquet")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("a\0" * 500, "null character"), ("../" * 500 + "a.png", "leaves the folder")]
+)
+def test_a_strange_path_is_told_briefly(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "t.csv").write_text(f"path,label\n{text},cat\n")
+    with pytest.raises(DataError, match=said) as caught:
+        xai.load_data(tmp_path / "t.csv")
+    assert len(str(caught.value)) < 400

@@ -1,5 +1,6 @@
 """A CSV or Parquet file with one row per picture: path, label and any group columns."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ _TEXTS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 _VIEWS = (pa.string_view(), pa.binary_view())  # which few functions take
 _FREE_ROWS = 1_000_000  # that a Parquet file may have however small it is
 _MOST_DIGITS = 18  # of an int64
+_SHOWN, _MOST_SAID = 60, 200  # letters of a name, and of somebody else's error, in ours
 Batches = Callable[[], Iterator[pa.RecordBatch]]
 
 
@@ -55,7 +57,7 @@ def load_manifest(
         rows = (_clean(path, batch, schema, names, path_column, label_column) for batch in batches())
         table = Table(schema, rows)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        first_line = "".join(c if c.isprintable() else " " for c in str(error).strip().splitlines()[0][:_MOST_SAID])
         raise DataError(
             f"{path}: cannot be read as a table ({first_line}). Save it again as CSV or Parquet."
         ) from error
@@ -107,7 +109,8 @@ def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _plain(path: Path, column: pa.Array) -> pa.Array:
-    """Return a column with its texts in each row, when none is too long for that."""
+    """Return a column with its texts in each row, when none is too long for that and each is text."""
+    column.validate(full=True)  # else bytes that are no UTF-8 come out later, wherever they are first looked at
     if not pa.types.is_dictionary(column.type):
         return column
     longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
@@ -123,8 +126,9 @@ def _header(path: Path) -> list[str]:
 
 def _renamed(path: Path, batch: pa.RecordBatch, path_column: str) -> pa.RecordBatch:
     names = [name.strip().lstrip("\ufeff") for name in batch.schema.names]
-    if len(set(names)) < len(names):
-        raise DataError(f"{path}: two columns have the same name: {names}. Rename one.")
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise DataError(f"{path}: two columns have the same name, {twice[0][:_SHOWN]!r}. Rename one.")
     if path_column not in names:
         raise DataError(f"{path}: there is no column {path_column!r}. {near_names(path_column, names)}")
     return pa.record_batch(batch.columns, names=names)
@@ -201,8 +205,10 @@ def _inside(path: Path, text: str | None) -> str:
     if Path(text[:4]).is_absolute():
         return text
     parts = [name for name in text.replace("\\", "/").split("/") if name not in {"", "."}]
-    if ".." in parts or "\0" in text:
+    if "\0" in text:
+        raise DataError(f"{path}: the path {text[:_SHOWN]!r} holds a null character. Save the table again as text.")
+    if ".." in parts:
         raise DataError(
-            f"{path}: the path {text!r} leaves the folder of the table. Use paths inside it, or absolute ones."
+            f"{path}: the path {text[:_SHOWN]!r} leaves the folder of the table. Use paths inside it, or absolute ones."
         )
     return "/".join(parts)
