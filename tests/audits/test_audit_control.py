@@ -5,6 +5,7 @@ import pytest
 
 import xai
 from xai.audits.checks import CHECKS
+from xai.audits.sabotage import BREAKERS
 
 GATES = {
     "accuracy": {"at_least": 0.5, "worst_class_at_least": 0.1},
@@ -43,6 +44,7 @@ def given(tmp_path_factory):
 
 def test_every_check_has_a_gate_here():
     assert set(GATES) == set(CHECKS) - {"explanation_drift"}  # which needs a baseline: below
+    assert set(BREAKERS) == set(CHECKS)
 
 
 @pytest.mark.parametrize("metric", GATES)

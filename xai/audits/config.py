@@ -173,6 +173,12 @@ class Config:
         return Config(**{**vars(self), "checks": tuple(asked for asked in self.checks if asked.id in ids)})
 
 
+def as_in_file(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a check by the names that they have in the file."""
+    shown = {own: name for name, own in _ALIASES.items()}
+    return {shown.get(name, name): value for name, value in settings.items()}
+
+
 def read_config(path: str | Path, given: Mapping[str, Any] | None = None) -> Config:
     """Read `xai.toml`, or the table `[tool.xai]` of `pyproject.toml`.
 

@@ -6,16 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xai.audits.audit import AuditSource, configured, folder_of
 from xai.audits.conditions import NOT_RUN
 from xai.audits.config import Asked, Config, DataSource
 from xai.audits.opening import open_scene, with_defaults
 from xai.audits.sabotage import BREAKERS
-from xai.audits.scene import DATA, Scene
+from xai.audits.scene import Scene
 from xai.audits.session import Session
 from xai.core.rows import Progress, ShouldStop, reporting
+from xai.datasets import Dataset
 
 CONTROL = "control"
 
@@ -84,7 +83,7 @@ def _verdicts(
     scene, found = open_scene(config, should_stop), {}
     with reporting(progress, CONTROL) as report:
         for done, gate in enumerate(gates, 1):
-            found[gate.id] = _verdict(config, gate, scene, folder / CONTROL / str(done), should_stop)
+            found[gate.id] = _verdict(config, gate, scene, folder / CONTROL, should_stop)
             if report is not None:
                 report(done, len(gates))
     return found
@@ -94,15 +93,14 @@ def _verdict(config: Config, gate: Asked, scene: Scene, folder: Path, should_sto
     if gate.check.missing(scene, baseline=config.baseline is not None):
         return NOT_RUN
     broken = replace(_broken(config, gate, scene), checks=(gate,), budget=None, store=None)
-    with Session.open(broken, folder, should_stop=should_stop) as session:
+    with Session.open(broken, folder, only=[gate.id], should_stop=should_stop) as session:
         session.work(session.plan.tasks)
         return str(session.finish()[gate.id]["verdict"])
 
 
 def _broken(config: Config, gate: Asked, scene: Scene) -> Config:
     """Return the audit with the model, or the pictures, broken for a gate."""
-    if gate.check.name in BREAKERS:
-        model = BREAKERS[gate.check.name](scene, gate.conditions[0].threshold)
-        return replace(config, model={"source": model})
-    data = scene.role(DATA).data
-    return replace(config, data=DataSource(data.take(np.tile(np.arange(len(data)), 2))))
+    made = BREAKERS[gate.check.name](scene, gate.conditions[0].threshold)
+    if isinstance(made, Dataset):
+        return replace(config, data=DataSource(made))
+    return replace(config, model={"source": made})

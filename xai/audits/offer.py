@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from xai.audits.checks import CHECKS
+from xai.audits.config import as_in_file
 from xai.core.records import plain
-
-_ALIASES = {"settings_of_attack": "settings"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def audit_checks() -> list[CheckInfo]:
 def _described(name: str) -> CheckInfo:
     kind = CHECKS[name]
     made = kind()
-    own = {_ALIASES.get(f.name, f.name): getattr(made, f.name) for f in fields(kind) if f.name != "pictures"}
+    own = as_in_file({f.name: getattr(made, f.name) for f in fields(kind) if f.name != "pictures"})
     usual = {condition.name: condition.threshold for condition in kind.usual}
     return CheckInfo(
         name,

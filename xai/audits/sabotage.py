@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from xai.audits.scene import DATA, TRAIN, Role, Scene
 from xai.core.broken import broken_copy
 from xai.core.classifier import Classifier
+from xai.datasets import Dataset
 
 _MOST, _LOOKED_AT = 2000, 200  # pictures that are remembered, and looked at
 _SURE = 20.0  # logits of an answer that is given by heart
@@ -187,6 +188,12 @@ def _marked(scene: Scene, _threshold: float) -> Classifier:
     return _around(scene, Marked(classifier.module, top, side, middle, (-1.0 if bright else 1.0) / half))
 
 
+def _twice(scene: Scene, _threshold: float) -> Dataset:
+    """The pictures two times over: a fault of the data shows in no change of the model."""
+    data = scene.role(DATA).data
+    return data.take(np.tile(np.arange(len(data)), 2))
+
+
 def _normalised(scene: Scene, role: str, rows: np.ndarray) -> Tensor:
     return scene.classifier.normalise(scene.inputs(role, rows))
 
@@ -195,7 +202,7 @@ def _some(role: Role) -> np.ndarray:
     return np.sort(role.order[:_MOST])
 
 
-BREAKERS: Mapping[str, Callable[[Scene, float], Classifier]] = {
+BREAKERS: Mapping[str, Callable[[Scene, float], Classifier | Dataset]] = {
     **dict.fromkeys(
         ("accuracy", "calibration", "certified_accuracy", "corruption_accuracy", "robust_accuracy"), _wrong
     ),
@@ -205,5 +212,6 @@ BREAKERS: Mapping[str, Callable[[Scene, float], Classifier]] = {
     "shortcuts": _marked,
     "slices": _weak_on_dark,
     "speed": _slow,
+    "data_faults": _twice,
 }
-"""How to break a model so that the gate of each check must fail, given the threshold."""
+"""How to break a model, or its data, so that the gate of each check must fail, given the threshold."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xai.audits import Audit
+from xai.audits.config import as_in_file
 from xai.audits.store import publish
 from xai.errors import RecordError
 
@@ -96,9 +97,7 @@ def _file(audit: Audit, name: str) -> bytes | None:
 
 def _asked(audit: Audit, id_: str) -> dict[str, Any]:
     """Return a check as it would stand in the file."""
-    held = next(one for one in audit.document["settings"]["checks"] if one["id"] == id_)
-    names = {"settings_of_attack": "settings"}
-    return {names.get(name, name): value for name, value in held.items()}
+    return as_in_file(next(one for one in audit.document["settings"]["checks"] if one["id"] == id_))
 
 
 def _tables(audit: Audit) -> dict[str, Any]:
