@@ -290,6 +290,6 @@ def test_bad_arguments_give_one_line_and_exit_code_2():
 
 
 def test_where_uploads_are_kept_is_not_shown():
-    place = f"/tmp/{SHELF}a1_b/pictures-{'0123456789abcdef' * 4}/cat/1.png"
+    place = f"/somewhere/{SHELF}a1_b/pictures-{'0123456789abcdef' * 4}/cat/1.png"
     assert safe(f"{place}: no picture") == "cat/1.png\\: no picture"
     assert safe("my-xai-dashboard-notes/1.png") == "my-xai-dashboard-notes/1.png"

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -105,7 +106,7 @@ def restoring(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         raise RecordError(f"{path}: the saved {kind} is damaged or incomplete. Make it again.") from error
 
 
-class Saved:
+class Saved(ABC):
     """A result that is written into a folder and read back: plain JSON and arrays, nothing that could run."""
 
     _kind: ClassVar[str]  # what it is, in the words of errors
@@ -142,18 +143,18 @@ class Saved:
         with restoring(path, cls._kind):
             return cls._restored(dict(kept["result"]), arrays)
 
+    @abstractmethod
     def _fields(self) -> Mapping[str, Any]:
         """Return what is no array, JSON-ready."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _arrays(self) -> Mapping[str, np.ndarray]:
         """Return the arrays by name."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
         """Return the result that has these fields and arrays; whatever they lack may raise as it likes."""
-        raise NotImplementedError
 
 
 def _make_folder(folder: Path) -> None:

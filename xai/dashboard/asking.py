@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 import xai
+from xai.dashboard.choices import choose_one
 from xai.dashboard.language import m, t
 from xai.dashboard.sets import names_for, offered, parted, shown_name, source_of, with_parts
 from xai.dashboard.tables import read, written
@@ -111,9 +112,7 @@ def _table(name: str, count: int) -> dict[str, Any]:
 
 def choose_checks(data: Mapping[str, Any], model: Model, baseline: str | None) -> Asked:
     """Let the user choose checks with their thresholds, or write them as a file."""
-    way = st.segmented_control(
-        t("Checks"), _WAYS, default=_WAYS[0], required=True, format_func=t, key="audit_way", bind="query-params"
-    )
+    way = choose_one(t("Checks"), _WAYS, "audit_way")
     tables = {name: dict(table) for name, table in data.items()}
     if baseline is not None:
         tables["audit"]["baseline"] = baseline

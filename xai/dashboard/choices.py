@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import streamlit as st
 
+from xai.dashboard.language import t
+
 
 def remember(kind: str, name: str) -> None:
     """Keep what was chosen for the other pages."""
@@ -51,3 +53,17 @@ def settled(kind: str) -> Iterator[None]:
     if waiting[0] in st.session_state:
         st.session_state[waiting[1]] = st.session_state.pop(waiting[0])
         st.rerun()
+
+
+def choose_one(label: str, texts: Sequence[str], key: str) -> str:
+    """Let the user choose one of some texts, the first one at the start; the choice is in the address.
+
+    Args:
+        label: in the language of the page.
+        texts: in English, as `t` takes them; what is returned is one of these.
+        key: of the choice, in the address too.
+    """
+    chosen: str = st.segmented_control(
+        label, texts, default=texts[0], required=True, format_func=t, key=key, bind="query-params"
+    )
+    return chosen

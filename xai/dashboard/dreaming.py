@@ -10,6 +10,7 @@ import streamlit as st
 
 import xai
 from xai.dashboard.charts import draw
+from xai.dashboard.choices import choose_one
 from xai.dashboard.controls import choose_sample, upload_picture
 from xai.dashboard.files import saved, whole_zip
 from xai.dashboard.gallery import Shot, show, show_row
@@ -46,25 +47,9 @@ class Dream:
 
 def choose_dream(model: Model) -> Dream:
     """Let the user choose what is dreamt of, from what, and how."""
-    goal = st.segmented_control(
-        t("A picture for"),
-        _GOALS,
-        default=_GOALS[0],
-        required=True,
-        format_func=t,
-        key="dream_goal",
-        bind="query-params",
-    )
+    goal = choose_one(t("A picture for"), _GOALS, "dream_goal")
     asked = _class(model) if goal == _GOALS[0] else _layer(model)
-    start = st.segmented_control(
-        t("Begins with"),
-        _STARTS,
-        default=_STARTS[0],
-        required=True,
-        format_func=t,
-        key="dream_start",
-        bind="query-params",
-    )
+    start = choose_one(t("Begins with"), _STARTS, "dream_start")
     picture = None if start == _STARTS[0] else upload_picture() or choose_sample(model)
     octaves, steps = (6, 25) if picture is None else (4, 15)
     left, right = st.columns(2)

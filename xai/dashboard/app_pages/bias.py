@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from xai.dashboard.choices import choose_one
 from xai.dashboard.controls import choose_model
 from xai.dashboard.faulty import choose_training, look_for_faults
 from xai.dashboard.groups import compare_groups
@@ -13,9 +14,7 @@ from xai.dashboard.weak import look_for_slices
 
 st.header(t("Whom does it fail, and why?"), anchor=False)
 ways = (m("Groups"), m("Shortcuts"), m("Slices"), m("Data faults"))
-way = st.segmented_control(
-    t("Question"), ways, default=ways[0], required=True, format_func=t, key="bias_about", bind="query-params"
-)
+way = choose_one(t("Question"), ways, "bias_about")
 left, right = st.columns([1, 2.4], gap="medium")
 
 with left:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from xai.dashboard.choices import choose_one
 from xai.dashboard.controls import choose_model
 from xai.dashboard.jobs import run_next
 from xai.dashboard.language import m, t
@@ -12,9 +13,7 @@ from xai.dashboard.versus import choose_other, compare_audits, compare_networks
 
 st.header(t("Which one is better?"), anchor=False)
 ways = (m("Two networks"), m("Two audits"))
-way = st.segmented_control(
-    t("What is compared"), ways, default=ways[0], required=True, format_func=t, key="compare_about", bind="query-params"
-)
+way = choose_one(t("What is compared"), ways, "compare_about")
 
 if way == ways[1]:
     found = pasts()

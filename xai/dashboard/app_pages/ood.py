@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from xai.dashboard.choices import choose_one
 from xai.dashboard.controls import choose_model
 from xai.dashboard.drifting import choose_two, compare_data
 from xai.dashboard.foreign import choose_plan, detect
@@ -12,9 +13,7 @@ from xai.dashboard.sureness import calibrate
 
 st.header(t("When must the answer not be used?"), anchor=False)
 ways = (m("Foreign pictures"), m("Probabilities"), m("Drift"))
-way = st.segmented_control(
-    t("Question"), ways, default=ways[0], required=True, format_func=t, key="ood_about", bind="query-params"
-)
+way = choose_one(t("Question"), ways, "ood_about")
 left, right = st.columns([1, 2.4], gap="medium")
 
 with left:

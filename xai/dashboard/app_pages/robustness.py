@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from xai.dashboard.choices import choose_one
 from xai.dashboard.controls import choose_model
 from xai.dashboard.curve import measure_curve
 from xai.dashboard.jobs import run_next
@@ -18,7 +19,5 @@ with left:
 
 with right:
     ways = (m("Attacks and proofs"), m("Corruptions"))
-    way = st.segmented_control(
-        t("What changes"), ways, default=ways[0], required=True, format_func=t, key="question", bind="query-params"
-    )
+    way = choose_one(t("What changes"), ways, "question")
     run_next(measure_curve(model, sample) if way == ways[0] else measure_matrix(model, sample))

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from xai.dashboard.attacked import attack
+from xai.dashboard.choices import choose_one
 from xai.dashboard.controls import choose_case
 from xai.dashboard.jobs import run_next
 from xai.dashboard.language import m, t
@@ -16,7 +17,5 @@ with left:
 
 with right:
     ways = (m("Corruptions"), m("Attacks"))
-    way = st.segmented_control(
-        t("What changes"), ways, default=ways[0], required=True, format_func=t, key="way", bind="query-params"
-    )
+    way = choose_one(t("What changes"), ways, "way")
     run_next(worsen(model, picture) if way == ways[0] else attack(model, picture, prediction))
