@@ -5,6 +5,7 @@ import io
 import json
 import os
 import stat
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from small_models import GapCnn, pictures
 import xai
 from xai.core import records
 from xai.core.explanation import Explanation
-from xai.core.records import ARRAYS, MANIFEST, read_record, versions, write_file, write_record
+from xai.core.records import ARRAYS, MANIFEST, read_record, unpacked, versions, write_file, write_record
 from xai.errors import RecordError, ShapeError
 
 KIND = "thing"
@@ -238,3 +239,11 @@ def test_one_heatmap_of_several_must_be_chosen() -> None:
     assert found.heatmaps[1].shape == (16, 16)
     assert found.heatmaps[0] is found.heatmaps[0]
     assert "GapCnn" in repr(found)
+
+
+def test_a_member_that_is_no_array_is_refused() -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a.npy", b"no array")
+    with pytest.raises(ValueError, match="no arrays"):
+        unpacked(stream.getvalue())

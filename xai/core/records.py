@@ -218,4 +218,6 @@ def unpacked(content: bytes) -> dict[str, np.ndarray]:
         raise ValueError(f"not an archive of plain arrays ({type(error).__name__})") from error
     if held > _FREE + _RATIO * len(content):
         raise ValueError(f"{len(content):,} bytes that claim to hold {held:,}")
+    if not all(isinstance(array, np.ndarray) for array in found.values()):  # numpy gives other members as bytes
+        raise ValueError("an archive with members that are no arrays")
     return found
