@@ -22,6 +22,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+_BRIEF = 40  # characters of a name in a list of names
+
 
 class XaiError(Exception):
     """Any error that xai raises on purpose; the message is one line with the cure.
@@ -139,6 +141,12 @@ def near_names(name: str, known: list[str]) -> str:
     """Return a sentence with the names nearest to `name`, or with all of them when few."""
     near = get_close_matches(name, known, n=4, cutoff=0.4)
     if near:
-        return f"Near: {', '.join(near)}."
-    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+        return f"Near: {', '.join(map(_brief, near))}."
+    shown = ", ".join(map(_brief, known[:12])) + (", ..." if len(known) > 12 else "")
     return f"Known: {shown}." if known else "None is known here."
+
+
+def _brief(name: str) -> str:
+    """Return a name that may come from a file, escaped and short enough for a list."""
+    said = one_line(name)
+    return said if len(said) <= _BRIEF else f"{said[:_BRIEF]}..."

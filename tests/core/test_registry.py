@@ -49,4 +49,5 @@ def test_a_name_lookup_error_is_a_lookup_error(fruits: Registry[int]) -> None:
 def test_near_names() -> None:
     assert near_names("a", []) == "None is known here."
     assert near_names("zzz", [f"name{k}" for k in range(20)]).endswith("name11, ....")
+    assert len(near_names("path", ["t" + 200 * "\0"])) < 60  # a name from a file, written out
     assert near_names("resnet81", ["resnet18", "vgg11"]) == "Near: resnet18."

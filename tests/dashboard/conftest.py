@@ -6,6 +6,15 @@ import sys
 import pytest
 from chromium import FLAGS, HEIGHT, WAIT, free_port, get, served
 
+from xai.dashboard.tasks import office
+
+
+@pytest.fixture(autouse=True)
+def empty_office():
+    """Let no test find what another one has asked for."""
+    yield
+    office().clear()
+
 
 @pytest.fixture(scope="module")
 def browser(browser_path):

@@ -9,6 +9,7 @@ import numpy as np
 from streamlit.testing.v1 import AppTest
 
 import xai
+from xai.dashboard.tasks import office
 
 FASHION = "example:fashion"
 PAGES = Path(xai.__file__).parent / "dashboard" / "app_pages"
@@ -53,3 +54,16 @@ def run_code(text, folder):
         [sys.executable, "-c", text], cwd=folder, env=found, check=True, timeout=60, capture_output=True, text=True
     )
     return run.stdout.strip().splitlines()[-1]
+
+
+def results(app):
+    """Return what the session has been told, by key."""
+    return app.session_state["desk"].told._found
+
+
+def stop(app, key):
+    """Stop what a session asked for, as if it had not been done yet."""
+    office().done.drop(key)
+    app.session_state["desk"].told.drop(key)
+    app.session_state["desk"].switch(key)
+    app.run()

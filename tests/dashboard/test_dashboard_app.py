@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-from pages import FASHION, bars, shirt
+from pages import FASHION, bars, results, shirt, stop
 from pages import opened as page_of
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -269,10 +269,8 @@ def test_each_class_has_its_verdict():
 
 def test_a_stopped_method_leaves_the_others_and_can_go_on(monkeypatch):
     app = opened(model=FASHION, method="gradcam,occlusion")
-    (key,) = (key for key in app.session_state["desk"]._found if key[4] == "occlusion")
-    del app.session_state["desk"]._found[key]
-    app.session_state["desk"].switch(key)
-    app.run()
+    (key,) = (key for key in results(app) if key[4] == "occlusion")
+    stop(app, key)
     assert [panel["title"] for panel in packed(app)["panels"]] == ["Grad-CAM for T-shirt/top"]
     assert "Occlusion sensitivity: stopped." in bars(app)
     next(button for button in app.button if button.label == "Run it again").click().run()
@@ -338,13 +336,13 @@ def test_one_session_at_a_time_uses_a_model(monkeypatch):
 
     @wraps(real)
     def watching(*arguments, **settings):
-        locked.append(load_model(FASHION).lock.locked())
+        locked.append(load_model(FASHION).lender.lent())
         return real(*arguments, **settings)
 
     monkeypatch.setattr(xai, "explain", watching)
     opened(model=FASHION)
     assert locked == [True]
-    assert not load_model(FASHION).lock.locked()
+    assert not load_model(FASHION).lender.lent()
 
 
 def test_sessions_do_not_see_each_other():

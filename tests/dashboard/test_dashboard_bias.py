@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pages import FASHION, bars, captions, opened, run_code, script_of
+from pages import FASHION, bars, captions, opened, run_code, script_of, stop
 
 import xai
 from xai.dashboard.gaps import dose_response, right_by_group, right_by_slice
@@ -241,11 +241,8 @@ def test_leaks_are_looked_for_when_training_pictures_are_given():
 
 def test_a_stopped_search_can_go_on():
     app = press(opened("bias", model=FASHION, bias_about="Slices", bias_count="100"), "Look for weak slices")
-    desk = app.session_state["desk"]
-    (key,) = desk.wanted
-    del desk._found[key]
-    desk.switch(key)
-    app.run()
+    (key,) = app.session_state["desk"].wanted
+    stop(app, key)
     assert "Looking for weak slices: stopped." in bars(app)
     press(app, "Run it again")
     assert app.success or app.warning

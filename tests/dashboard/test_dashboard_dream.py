@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from pages import FASHION, opened, run_code, script_of
+from pages import FASHION, opened, results, run_code, script_of
 from PIL import Image
 
 import xai
@@ -21,7 +21,7 @@ def dreamt(**more):
 
 
 def result(app):
-    (found,) = [one for one in app.session_state["desk"]._found.values() if isinstance(one, xai.DeepDream)]
+    (found,) = [one for one in results(app).values() if isinstance(one, xai.DeepDream)]
     return found
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pages import FASHION, bars, captions, opened, run_code, script_of
+from pages import FASHION, bars, captions, opened, run_code, script_of, stop
 from scipy import stats
 
 import xai
@@ -263,11 +263,8 @@ def test_a_few_pictures_can_reject_nothing_and_say_so():
 
 def test_a_stopped_fit_can_go_on():
     app = press(opened("ood", **LINK), "Fit a detector")
-    desk = app.session_state["desk"]
-    (key,) = desk.wanted
-    del desk._found[key]
-    desk.switch(key)
-    app.run()
+    (key,) = app.session_state["desk"].wanted
+    stop(app, key)
     assert "Fitting and judging: stopped." in bars(app)
     assert not app.get("vega_lite_chart")
     press(app, "Run it again")

@@ -59,15 +59,37 @@ def test_a_picture_under_stress(page, address):
     page.goto("about:blank")
 
 
-def test_a_curve_stops_and_goes_on(page, address):
+def share_of(page, title):
+    """Return how far a piece of work is, in percent, once it is under way."""
+    said = page.get_by_text(re.compile(rf"^{title} · ")).first
+    said.wait_for()
+    return float(re.search(r"· ([\d.]+)", said.inner_text())[1])
+
+
+def test_a_curve_goes_on_elsewhere_and_after_a_reload_and_stops(page, address):
     go(page, address, "Robustness")
+    page.get_by_role("spinbutton", name="Budget (seconds)").fill("600")
+    page.get_by_role("spinbutton", name="How many").fill("200")
+    page.keyboard.press("Enter")
+    page.get_by_text("200 pictures drawn from").wait_for()
+    settle(page)
     page.get_by_role("button", name="Measure the robust accuracy").click()
-    page.get_by_text(re.compile(r"^Attacking and proving · ")).wait_for()
+    share = share_of(page, "Attacking and proving")
+    page.get_by_role("link", name="Stress").click()  # another page can be used, and tells what goes on
+    page.get_by_text(re.compile(r"^Severity 3: ")).wait_for()
+    assert share_of(page, "Attacking and proving") >= share
+    page.get_by_role("link", name="Show it").click()
+    page.get_by_role("spinbutton", name="Budget (seconds)").and_(page.locator("[value='600']")).wait_for()
+    share = share_of(page, "Attacking and proving")
+    page.reload()
+    assert share_of(page, "Attacking and proving") >= share > 0
     page.get_by_role("button", name="Stop", exact=True).last.click()
     page.get_by_text("Attacking and proving: stopped.").wait_for()
     settle(page)
-    page.get_by_role("link", name="Stress").click()  # the network is free again
+    page.get_by_role("link", name="Stress").click()
     page.get_by_text(re.compile(r"^Severity 3: ")).wait_for()
+    settle(page)
+    assert page.get_by_text(re.compile("^Attacking and proving")).count() == 0
     page.goto("about:blank")
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import xai
 from xai.dashboard.files import map_npy, picture_png, together_zip, whole_zip
-from xai.dashboard.jobs import Desk
+from xai.dashboard.keeping import Kept
 from xai.dashboard.launch import FLAGS, command, launch
 from xai.dashboard.panels import Panel, pack, shown_pixels
 from xai.dashboard.words import (
@@ -158,15 +158,15 @@ def test_maps_of_several_classes_are_saved_together():
     assert np.load(io.BytesIO(map_npy(found)), allow_pickle=False).shape == (3, 28, 28)
 
 
-def test_the_desk_forgets_what_was_used_longest_ago(explanation, monkeypatch):
-    desk = Desk()
-    monkeypatch.setattr("xai.dashboard.jobs._MOST_BYTES", 0)
+def test_what_is_kept_forgets_what_was_used_longest_ago(explanation, monkeypatch):
+    kept = Kept()
+    monkeypatch.setattr("xai.dashboard.keeping._MOST_BYTES", 0)
     for k in range(12):
-        desk.keep((k,), explanation)
-    assert desk.find((0,)) is explanation  # used again
-    desk.keep((12,), explanation)
-    assert desk.find((1,)) is None
-    assert desk.find((0,)) is desk.find((12,)) is explanation
+        kept.keep((k,), explanation)
+    assert kept.find((0,)) is explanation  # used again
+    kept.keep((12,), explanation)
+    assert kept.find((1,)) is None
+    assert kept.find((0,)) is kept.find((12,)) is explanation
 
 
 def unpacked(data, k=0):

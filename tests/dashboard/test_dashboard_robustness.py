@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pages import FASHION, bars, captions, opened, run_code, script_of
+from pages import FASHION, bars, captions, opened, run_code, script_of, stop
 
 import xai
 from xai.dashboard.charts import accuracy_by_severity, robust_accuracy
@@ -207,11 +207,8 @@ def test_the_real_evaluation_is_checked(monkeypatch):
 
 def test_a_stopped_curve_can_go_on(robustness_calls):
     app = measured(opened("robustness", **LINK))
-    desk = app.session_state["desk"]
-    (key,) = desk.wanted
-    del desk._found[key]
-    desk.switch(key)
-    app.run()
+    (key,) = app.session_state["desk"].wanted
+    stop(app, key)
     assert "Attacking and proving: stopped." in bars(app)
     assert not app.get("vega_lite_chart")
     next(button for button in app.button if button.label == "Run it again").click().run()
@@ -362,8 +359,8 @@ def test_charts_of_another_norm_are_not_in_255ths(curve):
 
 
 def test_results_on_the_desk_are_weighed(curve, noise):
-    from xai.dashboard.jobs import _bytes
+    from xai.dashboard.keeping import size_of
 
-    assert _bytes(curve) > curve.adversarial.nbytes + curve.originals.nbytes
-    assert _bytes(noise) >= noise.predictions.nbytes
-    assert _bytes(({"a": "text" * 10}, torch.zeros(4))) == 40 + 16
+    assert size_of(curve) > curve.adversarial.nbytes + curve.originals.nbytes
+    assert size_of(noise) >= noise.predictions.nbytes
+    assert size_of(({"a": "text" * 10}, torch.zeros(4))) == 40 + 16

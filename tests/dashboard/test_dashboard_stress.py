@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pages import FASHION, bars, captions, opened, run_code, script_of, shirt
+from pages import FASHION, bars, captions, opened, results, run_code, script_of, shirt, stop
 
 import xai
 from xai.dashboard.changes import SEVERITIES, Worsened
@@ -179,11 +179,7 @@ def test_a_long_strip_is_asked_for(monkeypatch):
 
 def test_a_stopped_attack_leaves_the_rest_and_can_go_on():
     app = opened("stress", model=FASHION, way="Attacks")
-    desk = app.session_state["desk"]
-    key = next(key for key in desk._found if key[3] == "fmn")
-    del desk._found[key]
-    desk.switch(key)
-    app.run()
+    stop(app, next(key for key in results(app) if key[3] == "fmn"))
     assert "FMN: stopped." in bars(app)
     assert not [c for c in captions(app) if c.startswith("FMN")]
     next(b for b in app.button if b.label == "Run it again").click().run()

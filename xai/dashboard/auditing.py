@@ -11,10 +11,11 @@ import streamlit as st
 
 import xai
 from xai.dashboard.asking import Asked
-from xai.dashboard.jobs import Job, Report, asked_for, result_of
+from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.language import t
 from xai.dashboard.runs import BROKEN, STOPPED, STORE, WAITING, Run, audits_folder, begin, runs
 from xai.dashboard.tables import written
+from xai.dashboard.tasks import Report
 from xai.dashboard.uploads import shelf
 from xai.dashboard.words import file_stem, percent, safe
 from xai.dashboard.work import Model, open_network

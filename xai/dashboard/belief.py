@@ -22,7 +22,7 @@ def show_belief(model: Model, picture: Picture, answer: Answer) -> Job | None:
     """Show what the checks found, or a button that asks for them; return the job when it was asked for."""
     button = st.empty()
     job = to_rate(model, picture, answer, st.container())
-    wanted = job.key in desk().wanted
+    wanted = desk().wants(job.key)
     rating = result_of(job) if wanted else None
     if rating is None:
         button.button(

@@ -9,8 +9,9 @@ import numpy as np
 
 import xai
 from xai.dashboard.gallery import TIMES, as_pixels
-from xai.dashboard.jobs import Job, Report, parts, watched
+from xai.dashboard.jobs import Job, parts, watched
 from xai.dashboard.pictures import Picture
+from xai.dashboard.tasks import Report
 from xai.dashboard.work import Model
 
 STEP = 0.25  # of severity
@@ -98,15 +99,15 @@ def to_attack(
 def _worsen(model: Model, picture: Picture, name: str, seed: int, report: Report | None) -> Worsened:
     import torch
 
-    with model.lock:
-        clean = model.classifier.prepare(picture.open()).inputs
+    with model.borrowed() as classifier:
+        clean = classifier.prepare(picture.open()).inputs
         rows = []
         for done, severity in enumerate(SEVERITIES, 1):
             rows.append(xai.corrupt(clean, name, severity, seed))  # the same draws at every severity
             if report is not None:
                 report(done, len(SEVERITIES) + 1)
         images = torch.cat(rows)
-        return Worsened(as_pixels(images), model.classifier.predict(images))
+        return Worsened(as_pixels(images), classifier.predict(images))
 
 
 def _attack(
@@ -119,13 +120,13 @@ def _attack(
 ) -> Attacked:
     import torch
 
-    with model.lock:
-        clean = model.classifier.prepare(picture.open()).inputs
-        label = model.classifier.predict(clean).index
+    with model.borrowed() as classifier:
+        clean = classifier.prepare(picture.open()).inputs
+        label = classifier.predict(clean).index
         results = tuple(
-            xai.attack(model.classifier, clean, label, method, eps, **asked, **watched(part))
+            xai.attack(classifier, clean, label, method, eps, **asked, **watched(part))
             for eps, part in zip(radii, parts(report, len(radii)), strict=True)
         )
         images = torch.cat([results[0].clean.cpu(), *(r.adversarial.cpu() for r in results)])
         differences = as_pixels(0.5 + TIMES * (images - images[:1]) / 2)
-        return Attacked(results, as_pixels(images), differences, model.classifier.predict(images))
+        return Attacked(results, as_pixels(images), differences, classifier.predict(images))

@@ -9,7 +9,7 @@ import streamlit as st
 
 import xai
 from xai.dashboard.choices import remember, take_over
-from xai.dashboard.jobs import desk, result_of
+from xai.dashboard.jobs import Job, desk, result_of
 from xai.dashboard.language import m, t
 from xai.dashboard.pictures import Picture, from_file, from_path, garments
 from xai.dashboard.sets import offered as offered_data
@@ -186,19 +186,18 @@ def _linked(offered: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(named))[:MOST_METHODS] or [signature(xai.explain).parameters["method"].default]
 
 
-def advise(model: Model) -> None:
-    """Offer to try every method on the network, and say which it can use and why."""
+def advise(model: Model) -> list[Job]:
+    """Offer to try every method on the network, and say which it can use and why; return what is still to be done."""
     with st.expander(t("Which methods suit this network?"), key="advice", icon=":material/rule:"):
         job = to_try(model, st.container())
-        if job.key not in desk().wanted:
+        if not desk().wants(job.key):
             st.markdown(t("Each method is tried on a small grey picture. A large network takes a minute."))
             st.button(t("Try all methods"), on_click=desk().want, args=(job.key,), icon=":material/play_arrow:")
-            return
-        known, tried = desk().find(job.key), result_of(job)
-        if known is None:
-            st.rerun()  # so that the choice above says it, too
+            return []
+        tried = result_of(job)
         if tried:
             st.table([describe_method(info) for info in tried], border="horizontal", hide_index=True)
+        return [job]
 
 
 def choose_settings(model: Model, methods: Sequence[xai.MethodInfo]) -> list[tuple[dict[str, Any], int]]:

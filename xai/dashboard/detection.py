@@ -1,16 +1,18 @@
 """What is asked about foreign pictures: a detector with its verdicts, one picture, a map of its score."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
 import xai
-from xai.dashboard.jobs import Job, Key, Report, parts, watched
+from xai.dashboard.jobs import Job, parts, watched
+from xai.dashboard.keeping import Key
 from xai.dashboard.language import t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.sets import Sample
+from xai.dashboard.tasks import Report
 from xai.dashboard.work import Model
 
 _ROWS_OF_SHIFTS = 5 / 3  # for each calibration picture, when the method is chosen
@@ -141,9 +143,9 @@ def to_explain_score(model: Model, found: Detection, picture: Picture, method: x
 
 def _detect(model: Model, plan: Plan, report: Report | None) -> Detection:
     fitting, first, second = parts(report, 3)
-    with model.lock:
+    with model.borrowed() as classifier:
         detector = xai.fit_ood(
-            model.classifier, plan.fit.data, plan.calibration.data, plan.method, plan.seed, **watched(fitting)
+            classifier, plan.fit.data, plan.calibration.data, plan.method, plan.seed, **watched(fitting)
         )
         foreign: Any = plan.foreign.data if plan.foreign else detector.shifted(plan.test.data, plan.shift)
         inside = detector.judge(plan.test.data, **watched(first))
@@ -154,9 +156,9 @@ def _detect(model: Model, plan: Plan, report: Report | None) -> Detection:
 def _compare(model: Model, found: Detection, report: Report | None) -> xai.OODComparison:
     plan = found.plan
     fit, calibration, test = plan.fit.data, plan.calibration.data, plan.test.data
-    with model.lock:
+    with model.borrowed() as classifier:
         return xai.compare_ood(
-            model.classifier,
+            classifier,
             fit,
             calibration,
             test,
@@ -167,12 +169,15 @@ def _compare(model: Model, found: Detection, report: Report | None) -> xai.OODCo
 
 
 def _judge(model: Model, found: Detection, picture: Picture, report: Report | None) -> OneJudged:  # noqa: ARG001
-    with model.lock:
-        judgement = found.detector.judge(picture.open())
-        near = None if found.detector.bank is None else found.detector.neighbours(picture.open())
+    with model.borrowed() as classifier:
+        detector = replace(found.detector, classifier=classifier)
+        judgement = detector.judge(picture.open())
+        near = None if detector.bank is None else detector.neighbours(picture.open())
     return OneJudged(judgement, near)
 
 
 def _explain(model: Model, found: Detection, picture: Picture, method: str, report: Report | None) -> xai.Explanation:
-    with model.lock:
-        return found.detector.explain(picture.open(), method, seed=found.plan.seed, **watched(report))
+    with model.borrowed() as classifier:
+        return replace(found.detector, classifier=classifier).explain(
+            picture.open(), method, seed=found.plan.seed, **watched(report)
+        )

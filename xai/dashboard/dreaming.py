@@ -14,11 +14,12 @@ from xai.dashboard.choices import choose_one
 from xai.dashboard.controls import choose_sample, upload_picture
 from xai.dashboard.files import saved, whole_zip
 from xai.dashboard.gallery import Shot, show, show_row
-from xai.dashboard.jobs import Job, Report, asked_for, result_of, watched
+from xai.dashboard.jobs import Job, asked_for, result_of, watched
 from xai.dashboard.language import m, t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.results import offer
 from xai.dashboard.script import show_script
+from xai.dashboard.tasks import Report
 from xai.dashboard.trends import climb
 from xai.dashboard.words import file_stem, percent, safe, sentence
 from xai.dashboard.work import Model
@@ -124,9 +125,9 @@ def dream(model: Model, wish: Dream) -> list[Job]:
 
 def _dream(model: Model, wish: Dream, report: Report | None) -> xai.DeepDream:
     image = None if wish.picture is None else wish.picture.open()
-    with model.lock:
+    with model.borrowed() as classifier:
         asked: dict[str, Any] = {**watched(report), **wish.asked}
-        return xai.deep_dream(model.classifier, image=image, **asked)
+        return xai.deep_dream(classifier, image=image, **asked)
 
 
 def _show(model: Model, wish: Dream, found: xai.DeepDream) -> None:

@@ -8,11 +8,12 @@ import streamlit as st
 
 import xai
 from xai.dashboard.comparison import Comparison, panels_of
-from xai.dashboard.jobs import Job, Report, asked_for, in_turn, result_of, watched
+from xai.dashboard.jobs import Job, asked_for, in_turn, result_of, watched
 from xai.dashboard.language import t
 from xai.dashboard.panels import pack, show
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import call_of, show_script
+from xai.dashboard.tasks import Report
 from xai.dashboard.words import correlation, safe
 from xai.dashboard.work import Answer, Model, Question
 
@@ -67,9 +68,9 @@ def to_compare(model: Model, picture: Picture, answer: Answer, fills: tuple[str,
 def _compare(
     model: Model, picture: Picture, question: Question, fills: tuple[str, ...], report: Report | None
 ) -> Comparison:
-    with model.lock:
+    with model.borrowed() as classifier:
         agreement = xai.compare_baselines(
-            model.classifier,
+            classifier,
             picture.open(),
             question.method.name,
             fills,

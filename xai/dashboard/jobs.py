@@ -1,65 +1,71 @@
-"""Slow work of a session: done once, with progress, and it can be stopped.
+"""Slow work of a page: done once, with progress, and it can be stopped.
 
-The work is done in the run of the page itself. Streamlit ends a run only where it draws, so each report of progress is
-a place where "Stop", or any other choice on the page, takes effect; what was borrowed from the network is given back on
-the way out. Nothing goes on when a browser is closed.
+It is done by a task of the process (see `tasks.py`), so that neither a click nor a reload ends it. The run of the page
+waits with it, and what else is done on the page has precedence: Streamlit begins anew where the page draws.
 """
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 
 import xai
-from xai.dashboard.language import t
+from xai.dashboard.keeping import Kept, Key
+from xai.dashboard.language import speak, t
+from xai.dashboard.tasks import Link, Report, Task, office
 from xai.dashboard.words import percent, safe
 
-Key = tuple[Hashable, ...]
-Report = Callable[[int, int], None]
-_MOST_BYTES = 512 * 2**20
 _QUICK = 8  # rows
-_FEWEST = 12  # results that are kept however large they are, so that those on the page fit
-_PULSE = 0.3  # seconds between two looks at whether the page wants a job to stop
+_PULSE = 0.1  # seconds between two looks at a task
+_SECONDS = 1.0  # between two looks at tasks of other pages
+_STOP = ":material/stop_circle:"
+_PLACE = "place_for_work"
 
 
 @dataclass(eq=False)
 class Desk:
-    """What a session has found out, and what it has asked for.
+    """What a session has asked for, and what it has been told.
 
     Attributes:
         wanted: asked for by a button.
         stopped: asked for, and stopped.
         shown: the last comparison and what it was made of.
+        told: the results.
     """
 
     wanted: set[Key] = field(default_factory=set)
     stopped: set[Key] = field(default_factory=set)
     shown: tuple[Key, Any] | None = None
-    _found: OrderedDict[Key, Any] = field(default_factory=OrderedDict)
+    told: Kept = field(default_factory=Kept)
 
     def find(self, key: Key) -> Any | None:
         """Return a result, or the error that came instead; None when there is neither."""
-        if key in self._found:
-            self._found.move_to_end(key)
-        return self._found.get(key)
+        found = self.told.find(key)
+        if found is None:
+            found = office().done.find(key)
+            if found is not None:
+                self.told.keep(key, found)
+        return found
 
     def keep(self, key: Key, value: Any) -> Any:
-        """Keep a result and return it; those used longest ago go first."""
-        self._found[key] = value
-        while len(self._found) > _FEWEST and sum(map(_bytes, self._found.values())) > _MOST_BYTES:
-            self._found.popitem(last=False)
-        return value
+        """Keep a result for this session and all others, and return it."""
+        return office().done.keep(key, self.told.keep(key, value))
 
     def want(self, key: Key) -> None:
         """Ask for a result."""
         self.wanted.add(key)
 
+    def wants(self, key: Key) -> bool:
+        """Say whether it was asked for: here, or by this page before it was loaded anew."""
+        return key in self.wanted or office().knows(key)
+
     def switch(self, key: Key) -> None:
         """Stop it, or run it again."""
         self.stopped ^= {key}
+        if key in self.stopped:
+            office().leave(key, session())
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +92,12 @@ class Job:
         return self.rows <= _QUICK
 
 
+def session() -> str:
+    """Return what this browser session is called."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return "" if context is None else context.session_id
+
+
 def desk() -> Desk:
     """Return the desk of this session."""
     if "desk" not in st.session_state:
@@ -99,7 +111,7 @@ def result_of(job: Job) -> Any | None:
     found = desk().find(job.key)
     if found is None and job.quick:
         with job.slot, st.spinner(f"{job.title} …"):
-            found = _done(job, None)
+            found = _done(job)
     if isinstance(found, xai.XaiError):
         job.slot.error(f"{job.title}\\: {safe(found)}", icon=":material/error:")
         return None
@@ -110,7 +122,7 @@ def result_of(job: Job) -> Any | None:
 
 def asked_for(job: Job, label: str, tip: str, *, first: bool = False) -> bool:
     """Say whether a job was asked for; while it is not done, show the button that does: `first` of its page or not."""
-    wanted = job.key in desk().wanted
+    wanted = desk().wants(job.key)
     if not wanted or desk().find(job.key) is None:
         job.slot.button(
             label,
@@ -125,30 +137,43 @@ def asked_for(job: Job, label: str, tip: str, *, first: bool = False) -> bool:
     return wanted
 
 
+def place_for_work(pages: Mapping[str, Any]) -> None:
+    """Keep a place at the top of a page for what goes on elsewhere.
+
+    Args:
+        pages: those that can be gone to, by address.
+    """
+    st.session_state[_PLACE] = st.container(), pages
+
+
 def run_next(jobs: Sequence[Job]) -> None:
-    """Do the shortest job that is still open, then run the page again with its result."""
+    """Have the shortest job that is still open done, then run the page again with its result.
+
+    What this page no longer asks for by itself is given up; what was asked for by a button goes on.
+    """
+    office().leave_all_but({job.key for job in jobs} | desk().wanted, session())
+    _show_elsewhere({job.key for job in jobs})
     open_jobs = [job for job in jobs if desk().find(job.key) is None and job.key not in desk().stopped]
     open_jobs.sort(key=lambda job: job.rows)
     for job in open_jobs[1:]:
         job.slot.caption(t("{title}: waits for its turn.", title=job.title))
     if open_jobs:
-        _run(open_jobs[0])
+        _follow(open_jobs[0])
         st.rerun()
 
 
 def watched(report: Report | None) -> dict[str, Any]:
-    """Return `progress` and a `should_stop` that draws, too, for work that asks more often than it reports."""
+    """Return `progress` and a `should_stop` for work that asks more often than it reports."""
     if report is None:
         return {}
-    seen = {"at": time.monotonic(), "done": 0, "total": 1}
+    last = [0, 1]
 
     def progress(done: int, total: int) -> None:
-        seen.update(at=time.monotonic(), done=done, total=total)
+        last[:] = done, total
         report(done, total)
 
     def should_stop() -> bool:
-        if time.monotonic() - seen["at"] > _PULSE:
-            progress(int(seen["done"]), int(seen["total"]))
+        report(*last)  # leaves from there
         return False
 
     return {"progress": progress, "should_stop": should_stop}
@@ -178,18 +203,65 @@ def parts(report: Report | None, count: int) -> list[Report | None]:
     return [part(k) for k in range(count)]
 
 
-def _run(job: Job) -> None:
+def _follow(job: Job) -> None:
+    """Show how far a job is until it is over; each look is a place where a click on the page takes effect."""
     place = job.slot.empty()
     with place.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0, f"{job.title} …")
-        _switch(job, t("Stop"), ":material/stop_circle:")
-
-    def report(done: int, total: int) -> None:
-        share = min(1.0, done / max(total, 1))
-        bar.progress(share, f"{job.title} · {percent(share)}")
-
-    _done(job, report)
+        _switch(job, t("Stop"), _STOP)
+    task = _begin(job)
+    try:
+        while not task.over:
+            bar.progress(task.share, _how_far(task, job.title))
+            task.wait(_PULSE)
+    except StopException:  # Streamlit's own button at the top of the page
+        desk().switch(job.key)
+        raise
+    if task.failure is not None:
+        raise task.failure
     place.empty()
+
+
+def _begin(job: Job) -> Task:
+    speak()
+    return office().start(job.key, job.title, job.ask, session(), _here())
+
+
+def _here() -> Link | None:
+    """Return the page that is shown, with its choices."""
+    page = st.session_state.get("page")
+    return None if page is None else Link(page, dict(st.query_params))
+
+
+def _how_far(task: Task, title: str) -> str:
+    if not task.working:
+        return t("{title}: waits for its turn.", title=title)
+    return f"{title} · {percent(task.share)}" if task.share else f"{title} …"
+
+
+def _show_elsewhere(here: set[Key]) -> None:
+    """Show what this session waits for on other pages, or with other choices."""
+    tasks = [task for task in office().open_tasks(session()) if task.key not in here]
+    if tasks and _PLACE in st.session_state:
+        place, pages = st.session_state[_PLACE]
+        for task in tasks:
+            with place.container(horizontal=True, vertical_alignment="center"):
+                _show_one_elsewhere(task, pages)
+
+
+def _show_one_elsewhere(task: Task, pages: Mapping[str, Any]) -> None:
+    _show_progress(task)
+    if task.link is not None and task.link.page in pages:
+        st.page_link(pages[task.link.page], label=t("Show it"), query_params=task.link.query)
+    st.button(t("Stop"), key=f"leave {task.key}", on_click=desk().switch, args=(task.key,), icon=_STOP)
+
+
+@st.fragment(run_every=_SECONDS)
+def _show_progress(task: Task) -> None:
+    if task.over and task.key in office().done:
+        st.progress(1.0, t("{title}: done.", title=task.title))
+    else:
+        st.progress(task.share, _how_far(task, task.title))
 
 
 def _switch(job: Job, label: str, icon: str) -> None:
@@ -201,10 +273,10 @@ def _switch(job: Job, label: str, icon: str) -> None:
     st.button(label, key=f"switch {job.key}", on_click=desk().switch, args=(job.key,), icon=icon)
 
 
-def _done(job: Job, report: Report | None) -> Any:
+def _done(job: Job) -> Any:
     """Do it and keep what came of it; an error is kept, too, because asking again would give it again."""
     try:
-        return desk().keep(job.key, job.ask(report))
+        return desk().keep(job.key, job.ask(None))
     except xai.XaiError as error:
         return desk().keep(job.key, error)
 
@@ -213,17 +285,3 @@ def _offer_again(job: Job) -> None:
     with job.slot.empty().container(horizontal=True, vertical_alignment="center"):
         st.progress(0.0, t("{title}: stopped.", title=job.title))
         _switch(job, t("Run it again"), ":material/replay:")
-
-
-def _bytes(value: Any) -> int:
-    """Return about how much memory a result takes: arrays, tensors, texts, and the maps that an explanation makes."""
-    if isinstance(value, xai.Explanation):
-        maps = sum(4 * picture.shape[0] * picture.shape[1] for picture in value.pictures)
-        return int(maps + value.pictures[0].nbytes + value.attribution.nbytes)
-    if is_dataclass(value):
-        return sum(_bytes(getattr(value, f.name)) for f in fields(value))
-    if isinstance(value, Mapping):
-        return sum(map(_bytes, value.values()))
-    if isinstance(value, tuple | list):
-        return sum(map(_bytes, value))
-    return len(value) if isinstance(value, str) else int(getattr(value, "nbytes", 0))

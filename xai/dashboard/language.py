@@ -5,6 +5,7 @@ What checks and verdicts are called is looked up in the catalogue of the reports
 
 import json
 from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import xai
 LANGUAGES: Mapping[str, str] = {"en": "English", "es": "Español"}
 _PARAMETER, _CHOSEN = "lang", "language"
 _FOLDER = Path(__file__).parent / "locale"
+_SPOKEN: ContextVar[str] = ContextVar("spoken", default="en")
 
 
 def t(text: str, /, **values: Any) -> str:
@@ -48,11 +50,16 @@ def report_word(key: str, /, **values: Any) -> str:
 def language() -> str:
     """Return the language of the page: that of the link, the one chosen before, or the browser's."""
     if get_script_run_ctx(suppress_warning=True) is None:
-        return "en"
+        return _SPOKEN.get()
     if (asked := st.query_params.get(_PARAMETER)) in LANGUAGES:
         st.session_state[_CHOSEN] = asked
     chosen: str | None = st.session_state.get(_CHOSEN)
     return chosen or ("es" if (st.context.locale or "").lower().startswith("es") else "en")
+
+
+def speak() -> None:
+    """Let what begins from here, in whatever thread, speak the language of the page."""
+    _SPOKEN.set(language())
 
 
 def keep_language() -> None:

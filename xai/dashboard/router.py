@@ -8,6 +8,7 @@ import streamlit as st
 from PIL import Image
 
 from xai.dashboard.controls import keep_choices
+from xai.dashboard.jobs import place_for_work
 from xai.dashboard.language import keep_language, m, t
 
 _FOLDER = Path(__file__).parent / "app_pages"
@@ -43,6 +44,7 @@ def run() -> None:
         st.session_state["page"] = page.url_path
         keep_choices()
         keep_language()
+    place_for_work({one.url_path: one for one in pages.values()})
     page.run()
 
 

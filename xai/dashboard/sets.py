@@ -12,10 +12,11 @@ import streamlit as st
 
 import xai
 from xai.dashboard.choices import only_among, remember
-from xai.dashboard.jobs import Job, Report, watched
+from xai.dashboard.jobs import Job, watched
 from xai.dashboard.language import t
 from xai.dashboard.launch import DATA_VARIABLE
 from xai.dashboard.pictures import Picture
+from xai.dashboard.tasks import Report
 from xai.dashboard.uploads import DATA, mine, shelf
 from xai.dashboard.words import safe
 from xai.dashboard.work import Model, model_names, sentences
@@ -239,17 +240,17 @@ def to_ask(
 
 
 def _ask(verb: str, model: Model, samples: Sequence[Sample], asked: Mapping[str, Any], report: Report | None) -> Any:
-    with model.lock:
+    with model.borrowed() as classifier:
         data = [sample.data for sample in samples]
-        return getattr(xai, verb)(model.classifier, *data, **asked, **watched(report))
+        return getattr(xai, verb)(classifier, *data, **asked, **watched(report))
 
 
 def _curve(model: Model, sample: Sample, asked: dict[str, Any], report: Report | None) -> xai.RobustnessCurve:
-    with model.lock:
-        return xai.robustness(model.classifier, sample.data, sample.truth(model), **asked, **watched(report))
+    with model.borrowed() as classifier:
+        return xai.robustness(classifier, sample.data, sample.truth(model), **asked, **watched(report))
 
 
 def _corruptions(model: Model, sample: Sample, names: tuple[str, ...], report: Report | None) -> xai.CorruptionResult:
-    with model.lock:
+    with model.borrowed() as classifier:
         truth = sample.truth(model)
-        return xai.corruption_robustness(model.classifier, sample.data, truth, names, **watched(report))
+        return xai.corruption_robustness(classifier, sample.data, truth, names, **watched(report))

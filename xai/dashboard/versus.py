@@ -12,12 +12,13 @@ import xai
 from xai.dashboard.board import figure
 from xai.dashboard.charts import draw
 from xai.dashboard.gallery import Shot, as_pixels, choose_shot
-from xai.dashboard.jobs import Job, Report, asked_for, in_turn, result_of, watched
+from xai.dashboard.jobs import Job, asked_for, in_turn, result_of, watched
 from xai.dashboard.language import m, report_word, t
 from xai.dashboard.pasts import Past, choose_past
 from xai.dashboard.pins import pinned
 from xai.dashboard.results import offer
 from xai.dashboard.sets import Sample
+from xai.dashboard.tasks import Report
 from xai.dashboard.trends import differences
 from xai.dashboard.words import file_stem, safe, sentence
 from xai.dashboard.work import Model, load_model, model_names, sentences
@@ -150,9 +151,9 @@ def _duel(model: Model, other: Model, sample: Sample, report: Report | None) -> 
     ask = watched(in_turn(report, 4))
     audits, answers = [], []
     for one in (model, other):
-        with one.lock:
-            outputs = one.classifier.outputs(sample.data, **ask)
-            audits.append(xai.audit(model=one.classifier, data=sample.data, checks=_CHECKS, **ask))
+        with one.borrowed() as classifier:
+            outputs = classifier.outputs(sample.data, **ask)
+            audits.append(xai.audit(model=classifier, data=sample.data, checks=_CHECKS, **ask))
         names = np.array(one.classifier.labels, dtype=object)
         answers.append(names[outputs.logits.argmax(1).cpu().numpy()])
     return Duel(xai.compare(*audits), np.stack(answers))

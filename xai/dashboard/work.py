@@ -2,34 +2,49 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
 from typing import Any
 
 import streamlit as st
 
 import xai
-from xai.dashboard.jobs import Job, Key, Report
+from xai.dashboard.jobs import Job
+from xai.dashboard.keeping import Key
 from xai.dashboard.language import t
 from xai.dashboard.launch import MODEL_VARIABLE
+from xai.dashboard.lending import Lender
 from xai.dashboard.pictures import Picture
+from xai.dashboard.tasks import Report
 from xai.dashboard.uploads import MODEL, mine, shelf
 from xai.dashboard.words import safe
 
+_ROWS_OF_TRYING = 1000
 _ROWS_OF_A_RATING = 300  # and the method itself some 14 times
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A classifier that all sessions use, one at a time: explaining borrows the network and hangs hooks on it."""
+    """A classifier that all sessions use.
+
+    Attributes:
+        name: on the pages.
+        classifier: to be asked what it is; to be run it is borrowed, because explaining hangs hooks on it.
+        fingerprint: of weights, wiring and preprocessing.
+        layers: names of its layers.
+        lender: of the network and copies of it.
+    """
 
     name: str
     classifier: xai.Classifier
     fingerprint: str
     layers: tuple[str, ...]
-    lock: Any  # a threading.Lock
+    lender: Lender
+
+    def borrowed(self) -> AbstractContextManager[xai.Classifier]:
+        """Have a copy of the network to oneself."""
+        return self.lender.borrowed()
 
     @property
     def code(self) -> str:
@@ -105,7 +120,8 @@ def open_network(name: str) -> xai.Classifier:
 def load_model(name: str) -> Model:
     """Load a model; the two used last are kept."""
     classifier = open_network(name)
-    return Model(name, classifier, classifier.fingerprint, tuple(xai.layers(classifier)), Lock())
+    lender = Lender(classifier, partial(open_network, name))
+    return Model(name, classifier, classifier.fingerprint, tuple(xai.layers(classifier)), lender)
 
 
 def predicted(model: Model, picture: Picture) -> xai.Prediction:
@@ -115,8 +131,8 @@ def predicted(model: Model, picture: Picture) -> xai.Prediction:
 
 @st.cache_resource(scope="session", max_entries=8, show_spinner=False)
 def _predicted(_model: Model, _picture: Picture, key: Key) -> xai.Prediction:  # noqa: ARG001
-    with _model.lock:
-        return _model.classifier.predict(_picture.open())
+    with _model.borrowed() as classifier:
+        return classifier.predict(_picture.open())
 
 
 def to_explain(model: Model, picture: Picture, question: Question, slot: Any) -> Job:
@@ -139,13 +155,13 @@ def to_rate(model: Model, picture: Picture, answer: Answer, slot: Any) -> Job:
 
 def to_try(model: Model, slot: Any) -> Job:
     """Return the job whose result says which methods the model can use, and why."""
-    return Job(("methods", model.fingerprint), t("Trying all methods"), partial(_try, model), slot, rows=0)
+    return Job(("methods", model.fingerprint), t("Trying all methods"), partial(_try, model), slot, _ROWS_OF_TRYING)
 
 
 def _explain(model: Model, picture: Picture, question: Question, report: Report | None) -> xai.Explanation:
-    with model.lock:
+    with model.borrowed() as classifier:
         return xai.explain(
-            model.classifier,
+            classifier,
             picture.open(),
             question.method.name,
             question.target,
@@ -156,13 +172,13 @@ def _explain(model: Model, picture: Picture, question: Question, report: Report 
 
 
 def _rate(model: Model, picture: Picture, explanation: xai.Explanation, report: Report | None) -> xai.Rating:
-    with model.lock:
-        return xai.rate_explanation(model.classifier, picture.open(), explanation, progress=report)
+    with model.borrowed() as classifier:
+        return xai.rate_explanation(classifier, picture.open(), explanation, progress=report)
 
 
 def _try(model: Model, report: Report | None) -> tuple[xai.MethodInfo, ...]:
-    with model.lock:
-        return tuple(xai.methods(model.classifier, progress=report))
+    with model.borrowed() as classifier:
+        return tuple(xai.methods(classifier, progress=report))
 
 
 def _about(model: Model, picture: Picture) -> Key:

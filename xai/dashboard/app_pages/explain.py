@@ -59,5 +59,5 @@ with right:
         jobs += show_answers(model, picture, answers)
         show_code(model, picture, questions)
         show_model(answers[0].explanation)
-    advise(model)
+    jobs += advise(model)
     run_next(jobs)

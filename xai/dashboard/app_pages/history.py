@@ -3,11 +3,13 @@
 import streamlit as st
 
 from xai.dashboard.auditing import show_others
+from xai.dashboard.jobs import run_next
 from xai.dashboard.language import t
 from xai.dashboard.pasts import choose_past, offer_pin, pasts, say_where, show_list, show_past, show_trend
 
 st.header(t("How did it go?"), anchor=False)
 show_others(None)
+run_next([])
 found = pasts()
 if not found:
     say_where()

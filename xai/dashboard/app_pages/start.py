@@ -6,6 +6,7 @@ from xai.dashboard.bringing import offer_network, offer_pictures
 from xai.dashboard.cases import show_cases, show_doctor
 from xai.dashboard.choices import settled
 from xai.dashboard.controls import choose_model
+from xai.dashboard.jobs import run_next
 from xai.dashboard.language import choose_language, t
 from xai.dashboard.router import linked_pages
 from xai.dashboard.sets import choose_data
@@ -36,3 +37,4 @@ with right, st.container(border=True):
     show_pictures(name, model)
 
 show_doctor()
+run_next([])
