@@ -11,14 +11,13 @@ import xai
 from xai.dashboard.choices import remember, take_over
 from xai.dashboard.jobs import Job, desk, result_of
 from xai.dashboard.language import m, t
-from xai.dashboard.pictures import Picture, from_file, from_path, garments
+from xai.dashboard.photos import leave_page, upload_picture
+from xai.dashboard.pictures import Picture, from_path, garments
 from xai.dashboard.sets import offered as offered_data
 from xai.dashboard.uploads import DATA, MODEL
 from xai.dashboard.words import cost, describe_method, percent, safe
 from xai.dashboard.work import Model, load_model, model_names, predicted, sentences, to_try
 
-TYPES = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"]
-MEGABYTES = 20
 MOST_CLASSES, MOST_METHODS = 3, 6  # so that the maps of all fit on a page, and through the wire
 _SCORES = {"logit": m("logit"), "probability": m("probability"), "margin": m("margin over the next class")}
 _ACROSS = 3
@@ -74,13 +73,8 @@ def unload(name: str | None) -> None:
 
 def keep_choices() -> None:
     """Take over network and data of the page before, unless the link has them; Streamlit forgets them in between."""
+    leave_page()
     take_over({MODEL: model_names(), DATA: offered_data()})
-
-
-def upload_picture() -> Picture | None:
-    """Take a picture file, as bytes: nothing is decoded here."""
-    upload = st.file_uploader(t("Your picture"), TYPES, key="picture", max_upload_size=MEGABYTES)
-    return None if upload is None else from_file(upload.name, upload.getvalue())
 
 
 def choose_sample(model: Model) -> Picture:

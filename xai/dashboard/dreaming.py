@@ -11,11 +11,12 @@ import streamlit as st
 import xai
 from xai.dashboard.charts import draw
 from xai.dashboard.choices import choose_one
-from xai.dashboard.controls import choose_sample, upload_picture
+from xai.dashboard.controls import choose_sample
 from xai.dashboard.files import saved, whole_zip
 from xai.dashboard.gallery import Shot, show, show_row
 from xai.dashboard.jobs import Job, asked_for, result_of, watched
 from xai.dashboard.language import m, t
+from xai.dashboard.photos import upload_picture
 from xai.dashboard.pictures import Picture
 from xai.dashboard.results import offer
 from xai.dashboard.script import show_script

@@ -7,12 +7,12 @@ import streamlit as st
 
 import xai
 from xai.dashboard.boundary import show_boundary
-from xai.dashboard.controls import upload_picture
 from xai.dashboard.detection import Detection, Plan, to_compare_methods, to_detect
 from xai.dashboard.files import whole_zip
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.judged import show_judged
 from xai.dashboard.language import t
+from xai.dashboard.photos import upload_picture
 from xai.dashboard.results import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, choose_size, draw, names_for, offered, with_parts
@@ -102,7 +102,7 @@ def detect(model: Model, plan: Plan) -> list[Job]:
         return [job]
     alpha, opened = show_boundary(model, found)
     st.markdown(t("**One picture**"))
-    picture = upload_picture() or opened
+    picture = upload_picture("odd") or opened
     jobs = [job, *show_judged(model, found, picture, alpha)]
     jobs += _show_methods(model, found)
     _downloads(found)

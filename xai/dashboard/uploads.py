@@ -100,6 +100,7 @@ class Shelf:
     folder: Path
     networks: dict[str, Network] = field(default_factory=dict)
     pictures: dict[str, Pictures] = field(default_factory=dict)
+    photos: dict[str, Any] = field(default_factory=dict)  # see photos.py
 
 
 @st.cache_resource(show_spinner=False)
