@@ -210,7 +210,7 @@ def test_thin_pictures_keep_a_pixel():
 
 def test_the_server_is_started_safely():
     line = command(8600, headless=True)
-    assert line[:4] == [sys.executable, "-m", "streamlit", "run"]
+    assert line[:4] == [sys.executable, "-m", "xai.dashboard.serve", "run"]
     assert Path(line[4]).is_file()
     for flag in (
         "--server.address=127.0.0.1",

@@ -1,6 +1,5 @@
 """Chromium on the page "Start": a link per case, files that are brought, the language."""
 
-import os
 import time
 
 import pytest
@@ -30,8 +29,7 @@ def test_a_case_shows_something_within_ten_seconds(page, address):
     page.get_by_role("link", name="Show it").first.click()
     canvas_of(page)
     page.get_by_text("Grad-CAM for espresso").first.wait_for()
-    busy = max(1.0, os.getloadavg()[0] / os.cpu_count())  # others at work take their share of the cores
-    assert time.monotonic() - began < 10 * busy
+    assert time.monotonic() - began < 10
     page.goto("about:blank")
 
 

@@ -44,7 +44,7 @@ def command(port: int | None, *, headless: bool) -> list[str]:
         if not 1 <= port <= 65_535:
             raise xai.InputError(f"Expected a port from 1 to 65535, but got {port}.")
         flags.append(f"--server.port={port}")
-    return [sys.executable, "-m", "streamlit", "run", str(ENTRY), *flags]
+    return [sys.executable, "-m", "xai.dashboard.serve", "run", str(ENTRY), *flags]
 
 
 def launch(
