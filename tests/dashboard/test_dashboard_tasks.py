@@ -5,9 +5,10 @@ import time
 
 import pytest
 from pages import FASHION, bars, opened
+from PIL import Image
 
 import xai
-from xai.dashboard import tasks
+from xai.dashboard import sets, tasks
 from xai.dashboard.keeping import Kept
 from xai.dashboard.lending import Lender
 from xai.dashboard.tasks import Link, Office
@@ -184,6 +185,22 @@ def test_quick_work_does_not_wait_for_long_work():
         app = opened("explain", model=FASHION)
     assert not app.exception
     assert app.get("bidi_component")
+
+
+def test_results_of_files_that_have_changed_are_others(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / name / "1.png")
+    first = sets.draw(str(tmp_path), 10, 0)
+    assert sets.draw(str(tmp_path), 10, 0) is first
+    Image.new("L", (8, 8)).save(tmp_path / "b" / "2.png")
+    second = sets.draw(str(tmp_path), 10, 0)
+    assert (len(first.data), len(second.data)) == (2, 3)
+    assert first.key != second.key
+    assert sets.classes_of(str(tmp_path)) == ("a", "b")
+    (tmp_path / "c").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "c" / "1.png")
+    assert sets.classes_of(str(tmp_path)) == ("a", "b", "c")
 
 
 def test_results_of_all_sessions_are_kept_within_limits():

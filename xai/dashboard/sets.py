@@ -40,6 +40,7 @@ class Sample:
         seed: of the draw.
         data: the pictures.
         taken: which of the drawn ones, as code.
+        stamp: of the files it was drawn from.
     """
 
     name: str
@@ -47,11 +48,12 @@ class Sample:
     seed: int
     data: xai.Dataset
     taken: str = ""
+    stamp: tuple[Hashable, ...] = ()
 
     @property
     def key(self) -> tuple[Hashable, ...]:
         """All that the draw depends on."""
-        return (self.name, self.count, self.seed, self.taken)
+        return (self.name, self.count, self.seed, self.taken, *self.stamp)
 
     @property
     def code(self) -> str:
@@ -147,12 +149,26 @@ def _take_example() -> None:
     st.session_state["model"] = EXAMPLE
 
 
-@st.cache_resource(max_entries=6, show_spinner=False)
 def draw(name: str, count: int, seed: int) -> Sample:
     """Draw pictures from a data set; all of them where it has no more."""
+    return _draw(name, count, seed, stamp_of(source_of(parted(name)[0])))
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _draw(name: str, count: int, seed: int, stamp: tuple[Hashable, ...]) -> Sample:
     source, part = parted(name)
     data = xai.load_data(source_of(source), part=part)
-    return Sample(name, count, seed, data.subset(min(count, len(data)), seed=seed))
+    return Sample(name, count, seed, data.subset(min(count, len(data)), seed=seed), stamp=stamp)
+
+
+def stamp_of(source: str) -> tuple[Hashable, ...]:
+    """Return what changes when a file, or what lies in a folder and the folders in it, is changed: results are kept."""
+    path = Path(source)
+    if not path.exists():
+        return ()
+    inside = (entry for entry in os.scandir(path) if entry.is_dir()) if path.is_dir() else ()
+    found = [path.stat(), *(entry.stat() for entry in inside)]
+    return (max(one.st_mtime_ns for one in found), sum(one.st_size for one in found), len(found))
 
 
 def suiting(model: Model) -> list[str]:
@@ -188,17 +204,22 @@ def with_parts(names: Sequence[str]) -> list[str]:
     return [one for name in names for one in (name, *(f"{name}@{part}" for part in _parts_of(name)))]
 
 
-@st.cache_data(show_spinner=False, max_entries=16)
 def classes_of(name: str) -> tuple[str, ...]:
     """Return the classes of a data set by name."""
-    return tuple(xai.load_data(source_of(name)).classes)
+    return _about(source_of(name), stamp_of(source_of(name)))[0]
+
+
+def _parts_of(name: str) -> tuple[str, ...]:
+    return _about(source_of(name), stamp_of(source_of(name)))[1]
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _parts_of(name: str) -> tuple[str, ...]:
-    groups = xai.load_data(source_of(name)).groups
+def _about(source: str, stamp: tuple[Hashable, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: ARG001
+    """Return classes and fixed parts of a data set."""
+    data = xai.load_data(source)
+    groups = data.groups
     parts = sorted(set(map(str, groups["part"].tolist()))) if "part" in groups else []
-    return tuple(parts) if len(parts) <= _MOST_PARTS else ()
+    return tuple(data.classes), tuple(parts) if len(parts) <= _MOST_PARTS else ()
 
 
 def parted(name: str) -> tuple[str, str | None]:
