@@ -41,6 +41,8 @@ class MethodInfo:
         kind: "explanation", "attack", "corruption" or "detector".
         settings: names and defaults of its own settings.
         norms: of an attack, those it works in.
+        choices: of an explanation's settings that take a name, all names; several are joined by "+" where the default
+            is.
 
     Example:
         >>> import xai
@@ -63,6 +65,7 @@ class MethodInfo:
     kind: str = "explanation"
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     norms: tuple[str, ...] = ()
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, JSON-ready."""
@@ -129,6 +132,7 @@ def _explanation(name: str, model: Classifier | nn.Module | None) -> MethodInfo:
         advised=advised,
         why=why,
         settings=_defaults(made),
+        choices=MappingProxyType(dict(explainer.choices)),
     )
 
 

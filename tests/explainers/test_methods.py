@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from small_models import GapCnn, PlantedAttention
 from torch import nn
 
@@ -51,6 +52,36 @@ def test_every_kind_is_listed_with_settings_and_json(kind: str) -> None:
     assert all(info.summary and info.title and json.dumps(info.to_dict()) for info in infos.values())
     expected = {"explanation": {"window", "stride", "baseline"}, "attack": {"steps"}, "corruption": set()}[kind]
     assert expected <= infos[some].settings.keys()
+
+
+FEW = {"samples": 40, "steps": 2, "window": 0.5}
+NAMED = [(info, name) for info in xai.methods() for name in info.choices]
+
+
+@pytest.mark.parametrize(("info", "name"), NAMED, ids=[f"{info.name}-{name}" for info, name in NAMED])
+def test_every_named_choice_is_a_setting_that_works(info: xai.MethodInfo, name: str) -> None:
+    default = info.settings[name]
+    assert default is None or set(default.split("+")) <= set(info.choices[name])
+    few = {
+        other: value for other, value in {"samples": 40, "steps": 2, "window": 0.5}.items() if other in info.settings
+    }
+    model = Classifier(GapCnn(), input_size=(16, 16))
+    grey = torch.full((1, model.channels, 16, 16), 0.5)
+    for one in info.choices[name]:
+        if one == "drop":  # of tokens, which this network has none of
+            continue
+        assert xai.explain(model, grey, info.name, **few, **{name: one}).settings[name] == one
+
+
+@pytest.mark.parametrize("info", xai.methods(), ids=lambda info: info.name)
+def test_no_named_choice_is_left_out(info: xai.MethodInfo) -> None:
+    """A wrong name is refused with near ones, and those are in the list."""
+    model = Classifier(GapCnn(), input_size=(16, 16))
+    for name, default in info.settings.items():
+        if isinstance(default, str):
+            assert name in info.choices
+            with pytest.raises(xai.XaiError, match="|".join(info.choices[name])):
+                xai.explain(model, torch.full((1, model.channels, 16, 16), 0.5), info.name, **{name: "no such name"})
 
 
 def test_norms_of_attacks() -> None:

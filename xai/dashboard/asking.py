@@ -8,6 +8,7 @@ import streamlit as st
 
 import xai
 from xai.dashboard.choices import choose_one
+from xai.dashboard.knobs import as_text, name_of, typed
 from xai.dashboard.language import m, t
 from xai.dashboard.sets import names_for, offered, parted, shown_name, source_of, with_parts
 from xai.dashboard.tables import read, written
@@ -33,27 +34,6 @@ _CONDITIONS = {
     "max_drop_vs_baseline": m("largest drop against the baseline"),
     "worst_class_at_least": m("worst class at least"),
     "worst_group_at_least": m("worst group at least"),
-}
-_SETTINGS = {
-    "attack": m("attack"),
-    "eps": m("radius (eps)"),
-    "norm": m("norm"),
-    "steps": m("steps"),
-    "trust": m("pictures that check the attack itself"),
-    "method": m("method"),
-    "corruptions": m("corruptions (empty: all)"),
-    "severities": m("severities"),
-    "bins": m("bins"),
-    "alpha": m("false alarms (alpha)"),
-    "samples": m("samples"),
-    "least": m("smallest effect"),
-    "depth": m("columns together"),
-    "columns": m("columns (empty: all)"),
-    "cues": m("cues (empty: all)"),
-    "gap": m("smallest gap"),
-    "batch": m("batch"),
-    "repeats": m("repeats"),
-    "against_train": m("compare with the training pictures"),
 }
 _WAYS = (m("Choose the checks"), m("Write xai.toml"))
 _ACROSS = 3
@@ -211,7 +191,7 @@ def _show_settings(info: xai.CheckInfo) -> None:
     for k, (name, default) in enumerate(able.items()):
         key = _key(info, name)
         value = columns[k % _ACROSS].text_input(
-            t("pictures (empty: all)") if name == "pictures" else t(_SETTINGS.get(name, name)),
+            t("pictures (empty: all)") if name == "pictures" else name_of(name),
             st.session_state.get(f"kept {key}", st.query_params.get(key, _text(name, default))),
             key=key,
         )
@@ -221,15 +201,7 @@ def _show_settings(info: xai.CheckInfo) -> None:
 
 
 def _text(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if name == "eps":
-        return f"{255 * value:g}/255"
-    return ", ".join(map(_plain_text, value)) if isinstance(value, tuple) else _plain_text(value)
-
-
-def _plain_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{255 * value:g}/255" if name == "eps" and value is not None else as_text(value)
 
 
 def _changed_settings(info: xai.CheckInfo) -> dict[str, Any]:
@@ -239,22 +211,8 @@ def _changed_settings(info: xai.CheckInfo) -> dict[str, Any]:
         key = _key(info, name)
         text = st.session_state.get(f"kept {key}", st.query_params.get(key))
         if text is not None and text.strip() != _text(name, default) and name != "settings":
-            found[name] = _typed(text.strip(), default)
+            found[name] = typed(text.strip(), default)
     return found
-
-
-def _typed(text: str, default: Any) -> Any:
-    """Return a text as the kind of value that the default is; what it cannot be is left for xai to refuse."""
-    if isinstance(default, tuple):
-        return [_typed(part.strip(), 0 if part.strip().isdigit() else "") for part in text.split(",") if part.strip()]
-    if isinstance(default, bool):
-        return text.lower() in {"true", "yes", "1"}
-    if isinstance(default, str):
-        return text
-    try:
-        return int(text) if not isinstance(default, float) else float(text)
-    except ValueError:
-        return text
 
 
 def _written(tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import streamlit as st
 import xai
 from xai.dashboard.choices import remember, take_over
 from xai.dashboard.jobs import Job, desk, result_of
+from xai.dashboard.knobs import choose_own
 from xai.dashboard.language import m, t
 from xai.dashboard.photos import leave_page, upload_picture
 from xai.dashboard.pictures import Picture, from_path, garments
@@ -136,11 +137,12 @@ def choose_score() -> str:
 
 def choose_versus(prediction: xai.Prediction, targets: Sequence[int], score: str) -> int | None:
     """Let the user choose a class to explain against; None for no other."""
-    names, asked = class_names(prediction), set(targets or [prediction.index])
+    names, asked, nothing = class_names(prediction), set(targets or [prediction.index]), t("no other class")
     chosen: int | None = st.selectbox(
         t("rather than"),
         [None, *(k for k in names if k not in asked)],
-        format_func=lambda k: t("no other class") if k is None else names[k],
+        format_func=lambda k: nothing if k is None else names[k],
+        placeholder=nothing,
         key="versus",
         disabled=score == "margin",
         help=t("Explains the difference of the two scores. The margin has its other class already: the next best."),
@@ -195,25 +197,30 @@ def advise(model: Model) -> list[Job]:
 
 
 def choose_settings(model: Model, methods: Sequence[xai.MethodInfo]) -> list[tuple[dict[str, Any], int]]:
-    """Let the user choose layer and seed of each method that has them; return settings and seed of each."""
-    able = [info for info in methods if "maps" in info.needs or info.stochastic]
+    """Let the user choose layer, seed and settings of each method that has any; return settings and seed of each."""
+    able = [info for info in methods if info.settings or info.stochastic]
     columns = st.columns(min(_ACROSS, len(able))) if able else []
+    across = _ACROSS if len(able) == 1 else 1
     places = {info.name: columns[k % _ACROSS] for k, info in enumerate(able)}
-    return [_settings(model, info, places[info.name]) if info.name in places else ({}, 0) for info in methods]
+    return [_settings(model, info, places[info.name], across) if info.name in places else ({}, 0) for info in methods]
 
 
-def _settings(model: Model, method: xai.MethodInfo, place: Any) -> tuple[dict[str, Any], int]:
-    settings, seed = {}, 0
+def _settings(model: Model, method: xai.MethodInfo, place: Any, across: int) -> tuple[dict[str, Any], int]:
+    settings: dict[str, Any] = {}
+    seed = 0
     with place.expander(t("Settings of {title}", title=method.title), icon=":material/tune:"):
         if "maps" in method.needs:
+            automatic = t("automatic")
             layer = st.selectbox(
                 t("Layer"),
                 [None, *model.layers],
-                format_func=lambda name: name or "automatic",
+                format_func=lambda name: name or automatic,
+                placeholder=automatic,
                 key=f"layer_{method.name}",
                 bind="query-params",
             )
             settings = {"layer": layer} if layer else {}
+        settings |= choose_own(method, across)
         if method.stochastic:
             seed = st.number_input(t("Seed"), 0, 2**31 - 1, 0, key=f"seed_{method.name}", bind="query-params")
     return settings, int(seed)

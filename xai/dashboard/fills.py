@@ -1,6 +1,8 @@
 """The same map with several fills for what is hidden: a claim that holds for one of them only is no claim."""
 
+from dataclasses import replace
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ from xai.dashboard.tasks import Report
 from xai.dashboard.words import correlation, safe
 from xai.dashboard.work import Answer, Model, Question
 
-_FILLS = {"baseline": ("mean", "zero", "blur", "inpaint", "noise"), "fill": ("mean", "zero", "blur", "noise")}
+_KNOBS = ("baseline", "fill")
+_FILLS: tuple[str, ...] = signature(xai.compare_baselines).parameters["baselines"].default
 
 
 def show_fills(model: Model, picture: Picture, answer: Answer) -> Job | None:
@@ -25,6 +28,7 @@ def show_fills(model: Model, picture: Picture, answer: Answer) -> Job | None:
 
     Nothing is shown for methods that hide no pixels.
     """
+    answer = replace(answer, question=_without_fill(answer.question))
     question = answer.question
     fills = _fills_of(question.method)
     if not fills:
@@ -51,8 +55,13 @@ def show_fills(model: Model, picture: Picture, answer: Answer) -> Job | None:
 
 def _fills_of(method: xai.MethodInfo) -> tuple[str, ...]:
     """Return the fills to compare; none where no pixels are hidden: paths of gradients have baselines, too."""
-    knob = next((name for name in _FILLS if name in method.settings), None)
-    return () if knob is None or "gradients" in method.needs else _FILLS[knob]
+    able = next((method.choices[name] for name in _KNOBS if name in method.choices), ())
+    return () if "gradients" in method.needs else tuple(name for name in _FILLS if name in able)
+
+
+def _without_fill(question: Question) -> Question:
+    """Return the question without the fill that was chosen: all of them are compared."""
+    return replace(question, settings={name: v for name, v in question.settings.items() if name not in _KNOBS})
 
 
 def to_compare(model: Model, picture: Picture, answer: Answer, fills: tuple[str, ...], slot: Any) -> Job:

@@ -88,7 +88,8 @@ class Question:
     @property
     def key(self) -> Key:
         """All that the answer depends on, but the model and the picture."""
-        return (self.method.name, self.targets, self.seed, *sorted(self.extras.items()))
+        settings = sorted((name, repr(value)) for name, value in self.extras.items())  # a window of 1 is none of 1.0
+        return (self.method.name, self.targets, self.seed, *settings)
 
 
 @dataclass(frozen=True, eq=False)

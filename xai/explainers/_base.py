@@ -1,9 +1,10 @@
 """What all explanation methods share: the checks before, the chunks, the checks after, the record."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from types import MappingProxyType
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -40,6 +41,7 @@ class Explainer(ABC):
     needs: ClassVar[tuple[str, ...]]
     stochastic: ClassVar[bool] = False
     caution: ClassVar[str] = ""  # why another method answers better, for methods kept for comparison
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})  # of settings that take a name, all names
     one_by_one: ClassVar[bool] = False  # pictures go singly, because each makes many rows; reports hundredths of them
 
     @property

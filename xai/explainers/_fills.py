@@ -13,6 +13,7 @@ from xai.core.seeds import generator
 from xai.errors import NameLookupError, RangeError, ShapeError
 
 FILLS = ("mean", "zero", "blur", "inpaint", "noise")
+WHOLE = tuple(name for name in FILLS if name != "inpaint")  # those that do not hang on which pixels are hidden
 BLUR = 0.05  # standard deviation as a share of the shorter side
 Fill = str | float | Tensor
 
@@ -56,7 +57,7 @@ def _named(image: Tensor, fill: str, key: bytes, seed: int) -> Tensor:
         return torch.rand(image.shape, generator=generator(seed, key, 1 << 32)).to(image)
     if fill == "blur":
         return _blurred(image)
-    raise NameLookupError("fill", fill, [name for name in FILLS if name != "inpaint"])
+    raise NameLookupError("fill", fill, WHOLE)
 
 
 def _blurred(image: Tensor) -> Tensor:

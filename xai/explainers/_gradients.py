@@ -13,6 +13,7 @@ from xai.explainers._relus import guide
 from xai.explainers._work import Work
 
 PICTURE = "the picture"
+BASELINES = ("black", "mean", "blur", "noise")
 MOST_ROWS = 64  # in one forward of a method that makes many rows of one picture
 _CPU_VALUES = 16 * 3 * 224 * 224  # on a CPU fewer: graphs of larger batches leave the caches and take twice as long
 _FLAT = 1e-6  # a smaller difference of scores is none: gaps are measured against this then

@@ -1,5 +1,6 @@
 """DeepLIFT with the Rescale rule."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
 from xai.explainers._fills import Fill
-from xai.explainers._gradients import baseline_pictures, completeness, completeness_note, row_slopes
+from xai.explainers._gradients import BASELINES, baseline_pictures, completeness, completeness_note, row_slopes
 from xai.explainers._rescale import Rescale
 
 
@@ -40,6 +41,7 @@ class DeepLIFT(Explainer):
     family: ClassVar[str] = "gradient"
     unit: ClassVar[str] = "logit"
     needs: ClassVar[tuple[str, ...]] = ("gradients",)
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"baseline": BASELINES}
 
     baseline: Fill = "black"
 

@@ -1,6 +1,6 @@
 """GradientSHAP: expected gradients."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from xai.errors import RangeError
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
 from xai.explainers._fills import Fill
 from xai.explainers._gradients import (
+    BASELINES,
     baseline_pictures,
     check_count,
     clean_scores,
@@ -55,6 +56,7 @@ class GradientSHAP(Explainer):
     needs: ClassVar[tuple[str, ...]] = ("gradients",)
     stochastic: ClassVar[bool] = True
     one_by_one: ClassVar[bool] = True
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"baseline": BASELINES}
 
     samples: int = 48
     baseline: Fill | Sequence[Fill] = "black+blur+noise"

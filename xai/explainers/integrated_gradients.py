@@ -1,5 +1,6 @@
 """Integrated gradients."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
 from xai.explainers._fills import Fill
 from xai.explainers._gradients import (
+    BASELINES,
     baseline_pictures,
     check_count,
     clean_scores,
@@ -49,6 +51,7 @@ class IntegratedGradients(Explainer):
     unit: ClassVar[str] = "logit"
     needs: ClassVar[tuple[str, ...]] = ("gradients",)
     one_by_one: ClassVar[bool] = True
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"baseline": BASELINES}
 
     steps: int = 50
     baseline: Fill = "black"

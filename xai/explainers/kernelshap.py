@@ -1,6 +1,7 @@
 """KernelSHAP."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,9 +12,9 @@ from torch import Tensor
 from xai.core.seeds import generator
 from xai.errors import RangeError
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
-from xai.explainers._fills import Fill
+from xai.explainers._fills import WHOLE, Fill
 from xai.explainers._masked import Masked
-from xai.explainers._regions import Segments
+from xai.explainers._regions import SEGMENTS, Segments
 
 EXACT = 12  # so many regions are enumerated
 GROUPS = 20  # of pairs, for the jackknife
@@ -49,6 +50,7 @@ class KernelShap(Explainer):
     needs: ClassVar[tuple[str, ...]] = ()
     stochastic: ClassVar[bool] = True
     one_by_one: ClassVar[bool] = True
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"segments": SEGMENTS, "fill": WHOLE}
 
     samples: int = 1000
     segments: Segments = "slic"

@@ -1,5 +1,6 @@
 """LIME."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,14 +12,15 @@ from xai.core.explanation import Explanation
 from xai.core.seeds import generator
 from xai.errors import NameLookupError, RangeError, ShapeError
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
-from xai.explainers._fills import Fill
+from xai.explainers._fills import WHOLE, Fill
 from xai.explainers._masked import Masked, draw
-from xai.explainers._regions import Segments
+from xai.explainers._regions import SEGMENTS, Segments
 from xai.explainers._ridge import Fit, weighted_ridge
 
 ROUND = 250  # samples between two looks at whether the ranking is settled
 TOP = 5  # regions whose ranking must be settled
 LOW_FIT = 0.5
+WAYS = ("lime",)
 
 
 @EXPLAINERS.register("lime")
@@ -57,6 +59,7 @@ class Lime(Explainer):
     needs: ClassVar[tuple[str, ...]] = ()
     stochastic: ClassVar[bool] = True
     one_by_one: ClassVar[bool] = True
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"segments": SEGMENTS, "fill": WHOLE, "like": WAYS}
 
     samples: int = 1000
     segments: Segments = "slic"
@@ -70,8 +73,8 @@ class Lime(Explainer):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.like not in {None, "lime"}:
-            raise NameLookupError("way of LIME", str(self.like), ["lime"])
+        if self.like not in {None, *WAYS}:
+            raise NameLookupError("way of LIME", str(self.like), WAYS)
         if isinstance(self.samples, bool) or not isinstance(self.samples, int) or self.samples < 2:
             raise RangeError(f"Expected `samples` as a whole number from 2, but got {self.samples!r}.")
         if not self.width > 0 or not self.alpha >= 0:

@@ -1,5 +1,6 @@
 """Occlusion sensitivity."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
@@ -13,9 +14,9 @@ from xai.engine.incremental import Incremental
 from xai.engine.patches import take
 from xai.engine.precision import in_low_precision
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
-from xai.explainers._fills import Fill, fill_image, inpaint
+from xai.explainers._fills import FILLS, Fill, fill_image, inpaint
 from xai.explainers._tokens import TokenDropper
-from xai.explainers._windows import Axis, Length, averaged, groups, pixels, plan_axis
+from xai.explainers._windows import BORDERS, Axis, Length, averaged, groups, pixels, plan_axis
 
 _GRID, _FINE = 6, 12  # windows down and across that try whether a faster way says the same; and that show the spread
 
@@ -53,6 +54,7 @@ class Occlusion(Explainer):
     unit: ClassVar[str] = "fall of the class score when hidden"
     needs: ClassVar[tuple[str, ...]] = ()
     one_by_one: ClassVar[bool] = True
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"baseline": (*FILLS, "drop"), "border": BORDERS}
 
     window: Length = 0.15
     stride: Length | None = None

@@ -1,5 +1,6 @@
 """RISE."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ from xai.engine import Prepared, prepare
 from xai.engine.precision import SAMPLE, in_low_precision
 from xai.errors import RangeError
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
-from xai.explainers._fills import Fill, fill_image
+from xai.explainers._fills import WHOLE, Fill, fill_image
 
 
 @EXPLAINERS.register("rise")
@@ -45,6 +46,7 @@ class Rise(Explainer):
     needs: ClassVar[tuple[str, ...]] = ()
     stochastic: ClassVar[bool] = True
     one_by_one: ClassVar[bool] = True
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"fill": WHOLE}
 
     samples: int = 2000
     grid: int = 7
