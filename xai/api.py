@@ -30,7 +30,7 @@ from xai.core.classifier import Classifier, as_classifier
 from xai.core.drawing import draw_with
 from xai.core.explanation import Explanation
 from xai.core.images import ImageLike
-from xai.core.layers import spatial_layers
+from xai.core.layers import spatial_layers, spread_layers
 from xai.core.prediction import Prediction
 from xai.core.rows import Progress, ShouldStop
 from xai.core.targets import Target
@@ -41,7 +41,7 @@ from xai.datasets import Dataset, Photo, load_data, sample_photos
 from xai.diagnosis import Diagnosis, diagnose
 from xai.dreams import DeepDream, Settings, Wish, dream
 from xai.drifts import Drift, drift
-from xai.errors import NameLookupError
+from xai.errors import NameLookupError, RangeError
 from xai.explainers import EXPLAINERS
 from xai.fairness import BiasResult, DataFaults, SliceResult, bias, bias_of_predictions, data_faults, slices
 from xai.handling import treatment
@@ -147,6 +147,7 @@ draw_with(
     report=write_report,
     explanation=_artist("explanation", "figure"),
     explanation_file=_artist("explanation", "render"),
+    overlay=_artist("explanation", "covered"),
     agreement=_artist("side_by_side", "agreement_figure"),
     side_by_side_file=_artist("side_by_side", "render"),
     rating=_artist("rating", "figure"),
@@ -357,14 +358,16 @@ def deep_dream(
     return dream(model, wish, image, seed, settings=chosen, progress=progress, should_stop=should_stop)
 
 
-def layers(model: Classifier | nn.Module, size: tuple[int, int] | None = None) -> list[str]:
+def layers(model: Classifier | nn.Module, size: tuple[int, int] | None = None, *, most: int | None = None) -> list[str]:
     """Return the names of the layers that CAM methods can look at, first to last.
 
     Args:
         model: a classifier or a bare module.
         size: (height, width) of the input; None takes the classifier's `input_size`, or 224 x 224.
+        most: only so many, spread over the network: the last of each size of map, then some between. None for all.
 
     Raises:
+        RangeError: `most` below 1.
         UnsupportedModelError: the model is no classifier of pictures.
 
     Example:
@@ -375,4 +378,8 @@ def layers(model: Classifier | nn.Module, size: tuple[int, int] | None = None) -
     """
     classifier = as_classifier(model)
     blank = torch.full((1, classifier.channels, *(size or classifier.input_size or (224, 224))), 0.5)
-    return spatial_layers(classifier, blank)
+    if most is None:
+        return spatial_layers(classifier, blank)
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise RangeError(f"Expected `most` as a whole number from 1, or None for all layers, but got {most!r}.")
+    return spread_layers(classifier, blank, most)

@@ -23,7 +23,7 @@ import xai
 from xai.core.classifier import Classifier
 from xai.core.layers import LayerChoice, find_layer, spatial_layers
 from xai.core.layouts import Layout, fits, possible_layouts
-from xai.errors import NameLookupError, UnsupportedModelError
+from xai.errors import NameLookupError, RangeError, UnsupportedModelError
 
 TORCHVISION = [
     ("resnet18", 64, "layer4", Layout("maps", (2, 2))),
@@ -255,6 +255,18 @@ def test_layers_lists_maps_in_order() -> None:
     assert spatial_layers(classifier, torch.zeros(1, 3, 16, 16)) == ["conv1", "relu1", "pool", "conv2", "relu2"]
     assert xai.layers(classifier, (16, 16)) == ["conv1", "relu1", "pool", "conv2", "relu2"]
     assert xai.layers(LinearModel(), (16, 16)) == []
+    assert xai.layers(LinearModel(), (16, 16), most=3) == []
+
+
+def test_a_handful_of_layers_has_every_size_of_map_first_to_last() -> None:
+    sizes = nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU()) for _ in range(3)))
+    classifier = Classifier(nn.Sequential(sizes, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)))
+    assert xai.layers(classifier, (32, 32), most=4) == ["0.0.0", "0.0", "0.1", "0"]
+    assert xai.layers(classifier, (32, 32), most=2) == ["0.1", "0"]
+    everything = xai.layers(classifier, (32, 32))
+    assert [name for name in everything if name in xai.layers(classifier, (32, 32), most=99)] == everything
+    with pytest.raises(RangeError, match="`most` as a whole number from 1"):
+        xai.layers(classifier, most=0)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """The page "Explain" without a browser: settings of methods, layers, and what is kept for a report."""
 
+from functools import wraps
+
 import numpy as np
 import pytest
-from pages import FASHION, opened, shirt
+from pages import FASHION, bars, captions, opened, shirt
 from streamlit.testing.v1 import AppTest
 from test_dashboard_app import packed, values
 
@@ -105,3 +107,61 @@ def test_other_fills_are_compared_whichever_was_chosen():
     assert not app.exception
     assert not app.error
     assert "baselines=('mean', 'zero', 'blur', 'inpaint', 'noise'), window=0.5)" in app.code[0].value
+
+
+def strip(app):
+    """Return the layers of the strip and whether each is chosen."""
+    return {
+        button.key.removeprefix("layer gradcam "): button.disabled
+        for button in app.button
+        if button.key and button.key.startswith("layer gradcam ")
+    }
+
+
+def test_other_layers_are_shown_when_asked_and_one_is_chosen():
+    app = explained()
+    assert strip(app) == {}
+    app.session_state["strip gradcam"] = True
+    app.run()
+    assert not app.exception
+    names = xai.layers(xai.load(FASHION), most=6)
+    assert list(strip(app)) == names
+    assert [name for name, chosen in strip(app).items() if chosen] == ["features"]
+    shown = captions(app)
+    assert [text.split("\n")[0] for text in shown] == names
+    assert shown[0].endswith("28 x 28")
+    app.button(key="layer gradcam features.2").click().run()
+    assert app.selectbox(key="layer_gradcam").value == "features.2"
+    wanted = xai.explain(xai.load(FASHION), shirt(), layer="features.2")
+    np.testing.assert_allclose(values(app), wanted.heatmap, atol=1e-5)
+    assert [name for name, chosen in strip(app).items() if chosen] == ["features.2"]
+
+
+def test_a_layer_that_cannot_be_looked_at_does_not_hide_the_others(monkeypatch):
+    real = xai.explain
+
+    @wraps(real)
+    def explain(*arguments, **settings):
+        if settings.get("layer") == "features.2":
+            raise xai.XaiError("no <b>such</b> map")
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(xai, "explain", explain)
+    app = explained()
+    app.session_state["strip gradcam"] = True
+    app.run()
+    assert "features.2" not in strip(app)
+    assert len(strip(app)) == 5
+    assert "features.2\n\nno \\<b\\>such\\</b\\> map" in [caption.value for caption in app.caption]
+
+
+def test_looking_at_other_layers_can_be_stopped():
+    app = explained(method="occlusion,layercam")
+    assert [box.label for box in app.expander].count("The same at other layers") == 1
+    app.session_state["strip layercam"] = True
+    app.run()
+    (key,) = (key for key in app.session_state["desk"]._found if key[0] == "strip")
+    del app.session_state["desk"]._found[key]
+    app.session_state["desk"].switch(key)
+    app.run()
+    assert "LayerCAM at other layers: stopped." in bars(app)

@@ -124,6 +124,18 @@ class Explanation:
         """
         return draw("explanation", self, k=k, **settings)
 
+    def overlay(self, k: int = 0) -> np.ndarray:
+        """Return picture `k` under its map, (H, W, 3) uint8: dimmed, and coloured where the value is strong.
+
+        Example:
+            >>> import xai
+            >>> clf = xai.load("example:fashion")
+            >>> xai.explain(clf, xai.load_data("example:fashion-test").images[0]).overlay().shape
+            (28, 28, 3)
+        """
+        pixels: np.ndarray = draw("overlay", self, k)
+        return pixels
+
     def save(self, path: str | Path) -> Path:
         """Write a picture (a path ending in .png, .jpg, .pdf or .svg) or everything (a folder).
 

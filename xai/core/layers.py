@@ -3,6 +3,7 @@
 import weakref
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
 from xai.core.hooks import borrowed, first_tensor, gradients_on, parts_of
-from xai.core.layouts import Layout, possible_layouts
+from xai.core.layouts import Layout, Size, possible_layouts
 from xai.errors import NameLookupError, UnsupportedModelError
 
 _POOLS = (
@@ -92,6 +93,30 @@ def spatial_layers(classifier: Classifier, inputs: Tensor) -> list[str]:
     with borrowed(classifier.module), torch.no_grad():
         ran, _ = _run(classifier, _probe(classifier, size)[:1])
     return [item.name for item in _one_name_each(ran) if possible_layouts(item.output.shape, 1, size)]
+
+
+def spread_layers(classifier: Classifier, inputs: Tensor, most: int) -> list[str]:
+    """Return the names of at most `most` layers that are maps, first to last.
+
+    Of each size of map the last of the outermost ones is taken; then, while there is room, an outer one in the middle
+    of the widest gap.
+    """
+    size = (int(inputs.shape[2]), int(inputs.shape[3]))
+    with borrowed(classifier.module), torch.no_grad():
+        ran, logits = _run(classifier, _probe(classifier, size))
+    items = _candidates(ran, size)[::-1]
+    grids = [possible_layouts(item.output.shape, len(logits), size)[0].grid for item in items]
+    depths = [item.name.count(".") for item in items]
+    best: dict[Size, int] = {}
+    for k, grid in enumerate(grids):
+        if depths[k] <= depths[best.get(grid, k)]:
+            best[grid] = k
+    chosen = sorted(best.values())[-most:]
+    while len(chosen) < min(most, len(items)):
+        first, last = max(pairwise([-1, *chosen]), key=lambda gap: gap[1] - gap[0])
+        middle = min(range(first + 1, last), key=lambda k: (depths[k], abs(2 * k - first - last)))
+        chosen = sorted([*chosen, middle])
+    return [items[k].name for k in chosen]
 
 
 def _search(classifier: Classifier, size: tuple[int, int], name: str | None) -> LayerChoice:

@@ -62,9 +62,11 @@ def choose_own(method: xai.MethodInfo, across: int) -> dict[str, Any]:
     Settings that have a chooser of their own are left out.
     """
     able = {name: default for name, default in method.settings.items() if name not in _ELSEWHERE}
-    chosen, columns = {}, st.columns(across, vertical_alignment="bottom") if able else []
-    for k, (name, default) in enumerate(able.items()):
-        with columns[k % across]:
+    chosen: dict[str, Any] = {}
+    columns: list[Any] = []
+    for name, default in able.items():
+        columns = columns or st.columns(across, vertical_alignment="bottom")  # rows, so that one line is one height
+        with columns.pop(0):
             chosen[name] = _choose(method, name, default)
     return {name: value for name, value in chosen.items() if value != method.settings[name]}
 

@@ -12,6 +12,7 @@ from xai.dashboard.fills import show_fills
 from xai.dashboard.jobs import Job
 from xai.dashboard.language import t
 from xai.dashboard.pictures import Picture
+from xai.dashboard.strip import show_strip
 from xai.dashboard.words import describe_preprocessing, file_stem, safe, sentence
 from xai.dashboard.work import Answer, Model
 
@@ -31,6 +32,7 @@ def show_answers(model: Model, picture: Picture, answers: Sequence[Answer]) -> l
                 notes = tuple(note for note in notes if note not in common)
             _show_notes(answer.explanation, notes)
             jobs += [show_belief(model, picture, answer), show_fills(model, picture, answer)]
+            jobs.append(show_strip(model, picture, answer))
             _show_downloads(answer.explanation)
     return [job for job in jobs if job is not None]
 

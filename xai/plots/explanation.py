@@ -109,6 +109,13 @@ def overlay(
     return np.asarray((1 - cover) * _DIMMED * picture + cover * colours)
 
 
+def covered(explanation: Explanation, k: int) -> np.ndarray:
+    """Return picture `k` under its map, (H, W, 3) uint8."""
+    picture, heatmap = explanation.pictures[k], explanation.heatmaps[k]
+    colour = np.broadcast_to(picture / 255, (*picture.shape[:2], 3))
+    return np.asarray(np.rint(overlay(colour, heatmap, *scale(heatmap)) * 255), dtype=np.uint8)
+
+
 def plain(text: str, most: int = 60) -> str:
     """Return text that is safe to draw: no control characters, not too long."""
     kept = "".join(c if c.isprintable() else " " for c in text)
