@@ -106,6 +106,7 @@ WITHOUT: dict[str, Call] = {
     "mce": lambda clf, m: xai.mce({"brightness": [0.1] * 5}, partial=True),
     "plan_audit": lambda clf, m: xai.plan_audit(out=m.fresh(), model=clf, data=m.data, checks=CHECKS),
     "sample_photos": lambda clf, m: xai.sample_photos(),
+    "report": lambda clf, m: xai.report(m.explanations[0], m.fresh() / "why.html"),
     "write_tests": lambda clf, m: xai.write_tests(m.audits[0], m.fresh()),
     "Classifier": lambda clf, m: (clf.predict(m.images[:3]), clf.outputs(m.first), clf.fingerprint),
     "Explanation": lambda clf, m: xai.Explanation.load(m.explanations[1].save(m.fresh())).save(m.folder / "a.png"),

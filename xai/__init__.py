@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from xai.api import plan_audit as plan_audit
     from xai.api import positive_control as positive_control
     from xai.api import rate_explanation as rate_explanation
+    from xai.api import report as report
     from xai.api import robustness as robustness
     from xai.api import sample_photos as sample_photos
     from xai.api import share_audit as share_audit
@@ -169,6 +170,7 @@ __all__ = [
     "plan_audit",
     "positive_control",
     "rate_explanation",
+    "report",
     "robustness",
     "sample_photos",
     "share_audit",

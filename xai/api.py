@@ -49,7 +49,7 @@ from xai.listing import MethodInfo, methods
 from xai.models import ModelInfo, catalogue, known_networks, load, untrained
 from xai.outliers import Judgement, OODAttack, OODComparison, OODDetector, compare_ood, fit_ood
 from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, rate_explanation
-from xai.reports import translate, write_report, write_tests
+from xai.reports import report, translate, write_report, write_tests
 
 __all__ = [
     "Agreement",
@@ -120,6 +120,7 @@ __all__ = [
     "plan_audit",
     "positive_control",
     "rate_explanation",
+    "report",
     "robustness",
     "sample_photos",
     "share_audit",

@@ -1,5 +1,6 @@
-"""Reports of an audit: a page, paper, Markdown, JUnit, a model card, a sheet, and tests made of its findings."""
+"""Reports: of an audit as page, paper, Markdown, JUnit, model card, sheet, tests; of explanations as page and paper."""
 
+from xai.reports.explained import report as report
 from xai.reports.regression import write_tests as write_tests
 from xai.reports.translation import translate as translate
 from xai.reports.write import FILES as FILES

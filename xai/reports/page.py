@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from importlib.resources import files as resources
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,29 @@ def page(audit: Audit, words: Words, *, pictures: int, change: AuditComparison |
         MissingExtraError: Jinja2 is not installed.
     """
     told = content(audit, words, Pictures(audit, words, pictures), change)
-    text = _environment(words).get_template("report.html").render(**told, **_own(), live=live, order=_ORDER)
-    if len(text.encode()) > MOST_BYTES:
-        raise InputError(
-            f"The report would be {len(text) / 1e6:.1f} MB, more than 5. Show fewer pictures, or ask for fewer checks."
-        )
+    cure = "Show fewer pictures, or ask for fewer checks."
+    return rendered("report.html", words, {**told, "order": _ORDER}, live=live, most=MOST_BYTES, cure=cure)
+
+
+def rendered(template: str, words: Words, told: Mapping[str, Any], *, live: bool, most: int, cure: str) -> str:
+    """Return a template as HTML, with style, viewer and script in it.
+
+    Args:
+        template: its file.
+        words: language.
+        told: what it shows.
+        live: with the viewer and a policy that lets nothing else run; without, for paper.
+        most: bytes.
+        cure: what to do where there are more.
+
+    Raises:
+        InputError: it would be larger.
+        MissingExtraError: Jinja2 is not installed.
+    """
+    text = _environment(words).get_template(template).render(**told, **_own(), live=live)
+    size = len(text.encode())
+    if size > most:
+        raise InputError(f"The report would be {size / 1e6:.1f} MB, more than {most / 1e6:g}. {cure}")
     return text
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,11 +56,8 @@ class Pictures:
         return {**base, "tiles": tiles, "viewer": self._viewer(ground, maps, alt)}
 
     def _tile(self, image: Mapping[str, Any], ground: np.ndarray | None) -> dict[str, Any]:
-        role = role_of(image["role"], self._words)
         pixels = self._mapped(image, ground) if image["role"] in MAPS else self._pixels(image)
-        if pixels is None:
-            return {"role": role, "src": None}
-        return {"role": role, "src": _uri(pixels), "width": pixels.shape[1], "height": pixels.shape[0]}
+        return tile(role_of(image["role"], self._words), pixels)
 
     def _mapped(self, image: Mapping[str, Any], ground: np.ndarray | None) -> np.ndarray | None:
         from xai.plots.explanation import overlay, scale  # matplotlib, when a map is shown
@@ -76,20 +73,10 @@ class Pictures:
         kept = [(one, values) for one, values in held if values is not None]
         if ground is None or not kept:
             return None
-        rows, columns = (_every(side, _SIDE) for side in kept[0][1].shape)
-        size = (len(rows), len(columns))
         shape = kept[0][1].shape
-        fitted = np.rint(_fitted(ground, size) * 255).astype(np.uint8)
-        picture = {"src": _uri(fitted), "width": size[1], "height": size[0], "columns": shape[1], "rows": shape[0]}
-        panels = [self._panel(one, values, rows, columns, alt) for one, values in kept if values.shape == shape]
-        return {"picture": picture, "seen": [0.0, 0.0, float(shape[0]), float(shape[1])], "panels": panels}
-
-    def _panel(
-        self, image: Mapping[str, Any], values: np.ndarray, rows: np.ndarray, columns: np.ndarray, alt: str
-    ) -> dict[str, Any]:
-        sent = np.ascontiguousarray(values[np.ix_(rows, columns)].astype("<f4"))
-        text = {"title": role_of(image["role"], self._words), "unit": self._words("map.unit"), "alt": alt}
-        return text | {"low": float(values.min()), "high": float(values.max()), "values": _base64(sent.tobytes())}
+        texts = {"unit": self._words("map.unit"), "alt": alt}
+        told = [({"title": role_of(one["role"], self._words), **texts}, v) for one, v in kept if v.shape == shape]
+        return packed(ground, told, _SIDE, (0.0, 0.0, float(shape[0]), float(shape[1])))
 
     def _pixels(self, image: Mapping[str, Any]) -> np.ndarray | None:
         content = self._content(image)
@@ -117,6 +104,46 @@ class Pictures:
         except (KeyError, RecordError):
             return None
         return content if len(content) <= _LARGE else None
+
+
+def tile(role: str, pixels: np.ndarray | None) -> dict[str, Any]:
+    """Return a picture (H, W, 3) uint8 for a template, no larger than a page shows it; None says that it is missing."""
+    if pixels is None:
+        return {"role": role, "src": None}
+    image = Image.fromarray(pixels)
+    image.thumbnail((_SIDE_OF_PICTURE, _SIDE_OF_PICTURE))
+    return {"role": role, "src": _uri(np.asarray(image)), "width": image.width, "height": image.height}
+
+
+def packed(
+    ground: np.ndarray,
+    maps: Sequence[tuple[Mapping[str, str], np.ndarray]],
+    side: int,
+    seen: tuple[float, float, float, float],
+) -> dict[str, Any]:
+    """Return what the viewer needs, JSON-ready: a picture (H, W, 3) uint8 and maps of one shape with their texts.
+
+    Args:
+        ground: below the maps; fitted to them.
+        maps: title, unit and alt of each, and its values (H, W).
+        side: pixels that are kept along the longer side, unchanged.
+        seen: top, left, bottom, right of what the model sees, in pixels of the maps.
+    """
+    shape = maps[0][1].shape
+    rows, columns = (_every(length, max(1, round(side * length / max(shape)))) for length in shape)
+    fitted = np.rint(_fitted(ground, (len(rows), len(columns))) * 255).astype(np.uint8)
+    picture = {"src": _uri(fitted), "width": len(columns), "height": len(rows), "columns": shape[1], "rows": shape[0]}
+    return {"picture": picture, "seen": list(seen), "panels": [_panel(*one, rows, columns) for one in maps]}
+
+
+def _panel(texts: Mapping[str, str], values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> dict[str, Any]:
+    sent = np.ascontiguousarray(values[np.ix_(rows, columns)].astype("<f4"))
+    return {
+        **texts,
+        "low": float(values.min()),
+        "high": float(values.max()),
+        "values": _base64(sent.tobytes()),
+    }
 
 
 def role_of(role: str, words: Words) -> str:
