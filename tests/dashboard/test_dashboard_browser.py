@@ -190,6 +190,34 @@ def test_keyboard_zoom_and_pan(page, address):
     assert not page.locator(".tip").first.is_visible()
 
 
+def test_settings_layers_and_a_report(page, address, tmp_path):
+    page.goto(f"{address}/explain?model=example:fashion")
+    canvas_of(page)
+    page.get_by_text("Settings of Grad-CAM").click()
+    page.get_by_text("Only in favour").click()
+    page.wait_for_url("**relu_gradcam=false**")
+    page.get_by_text("The same at other layers").click()
+    page.locator("figure, [data-testid=stImage]").filter(has_text="features.2").wait_for()
+    choices = page.get_by_role("button", name="Choose", exact=True)
+    choices.nth(1).click()
+    page.wait_for_url("**layer_gradcam=features.2**")
+    page.get_by_text("named by the caller").wait_for()
+    page.get_by_role("button", name="Add to report").click()
+    page.get_by_role("button", name="Report · 1").click()
+    page.get_by_placeholder("What does it show?").fill("The collar.")
+    page.keyboard.press("Tab")
+    page.wait_for_timeout(1000)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="HTML (.html)").click()
+    waiting.value.save_as(tmp_path / "report.html")
+    page.goto("about:blank")
+    page.set_content((tmp_path / "report.html").read_text())
+    assert page.get_by_text("The collar.").is_visible()
+    page.locator(".explore summary").click()
+    page.locator(".viewer-host canvas").hover()
+    assert float(page.locator(".viewer-host .tip .value").inner_text().replace("\u2212", "-")) != 0
+
+
 def test_looks_survive_another_class(page, address):
     page.goto(f"{address}/explain?model=example:fashion")
     canvas_of(page)

@@ -10,6 +10,7 @@ from xai.dashboard.belief import show_belief
 from xai.dashboard.files import map_npy, picture_png, together_zip, whole_zip
 from xai.dashboard.fills import show_fills
 from xai.dashboard.jobs import Job
+from xai.dashboard.kept import offer_to_keep
 from xai.dashboard.language import t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.strip import show_strip
@@ -33,7 +34,7 @@ def show_answers(model: Model, picture: Picture, answers: Sequence[Answer]) -> l
             _show_notes(answer.explanation, notes)
             jobs += [show_belief(model, picture, answer), show_fills(model, picture, answer)]
             jobs.append(show_strip(model, picture, answer))
-            _show_downloads(answer.explanation)
+            _show_downloads(answer)
     return [job for job in jobs if job is not None]
 
 
@@ -44,8 +45,9 @@ def _show_notes(explanation: xai.Explanation, notes: Sequence[str]) -> None:
         st.markdown("\n".join(f"- {safe(note)}" for note in kept))
 
 
-def _show_downloads(explanation: xai.Explanation) -> None:
-    """Offer picture, raw map and the whole result; each is made when it is asked for."""
+def _show_downloads(answer: Answer) -> None:
+    """Offer picture, raw map and the whole result, each made when it is asked for; and a place in the report."""
+    explanation = answer.explanation
     stem = _stem(explanation, explanation.method)
     files: list[tuple[str, Callable[[xai.Explanation], bytes], str, str, str]] = [
         (t("Picture"), picture_png, "png", "image/png", t("Picture, map and overlay side by side")),
@@ -62,6 +64,7 @@ def _show_downloads(explanation: xai.Explanation) -> None:
                 f"download_{suffix}_{explanation.method}",
                 tip,
             )
+        offer_to_keep(answer)
 
 
 def show_together(agreement: xai.Agreement) -> None:

@@ -13,6 +13,7 @@ from xai.dashboard.controls import (
     choose_versus,
 )
 from xai.dashboard.jobs import result_of, run_next
+from xai.dashboard.kept import show_kept
 from xai.dashboard.language import t
 from xai.dashboard.panels import show
 from xai.dashboard.results import show_answers, show_model, show_together
@@ -24,6 +25,7 @@ left, right = st.columns([1, 2.4], gap="medium")
 
 with left:
     model, picture, prediction = choose_case()
+    show_kept()
 
 with right:
     first, second, third = st.columns([1.6, 1.2, 1])
