@@ -4,7 +4,7 @@ from functools import wraps
 
 import numpy as np
 import pytest
-from pages import FASHION, bars, captions, opened, shirt
+from pages import FASHION, bars, captions, opened, results, shirt, stop
 from streamlit.testing.v1 import AppTest
 from test_dashboard_app import packed, values
 
@@ -160,8 +160,6 @@ def test_looking_at_other_layers_can_be_stopped():
     assert [box.label for box in app.expander].count("The same at other layers") == 1
     app.session_state["strip layercam"] = True
     app.run()
-    (key,) = (key for key in app.session_state["desk"]._found if key[0] == "strip")
-    del app.session_state["desk"]._found[key]
-    app.session_state["desk"].switch(key)
-    app.run()
+    (key,) = (key for key in results(app) if key[0] == "strip")
+    stop(app, key)
     assert "LayerCAM at other layers: stopped." in bars(app)

@@ -11,7 +11,7 @@ import streamlit as st
 import xai
 from xai.dashboard.comparison import Comparison, panels_of
 from xai.dashboard.jobs import Job, asked_for, in_turn, result_of, watched
-from xai.dashboard.language import t
+from xai.dashboard.language import language, t
 from xai.dashboard.panels import pack, show
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import call_of, show_script
@@ -70,7 +70,11 @@ def to_compare(model: Model, picture: Picture, answer: Answer, fills: tuple[str,
     ask = partial(_compare, model, picture, answer.question, fills)
     rows = len(fills) * (method.forward + method.backward)
     return Job(
-        ("fills", *answer.key), t("{title} with {count} fills", title=method.title, count=len(fills)), ask, slot, rows
+        ("fills", language(), *answer.key),
+        t("{title} with {count} fills", title=method.title, count=len(fills)),
+        ask,
+        slot,
+        rows,
     )
 
 

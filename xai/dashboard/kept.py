@@ -12,7 +12,8 @@ from PIL import Image
 
 import xai
 from xai.dashboard.gallery import Shot, show
-from xai.dashboard.jobs import Key, desk
+from xai.dashboard.jobs import desk
+from xai.dashboard.keeping import Key
 from xai.dashboard.language import language, t
 from xai.dashboard.words import safe
 from xai.dashboard.work import Answer

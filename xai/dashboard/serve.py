@@ -16,5 +16,5 @@ def make_ready() -> None:
 
 
 if __name__ == "__main__":
-    Thread(target=make_ready, daemon=True, name="make ready").start()
+    Thread(target=make_ready, daemon=True).start()
     cli.main(args=sys.argv[1:], prog_name="streamlit")

@@ -9,9 +9,10 @@ from PIL import Image
 
 import xai
 from xai.dashboard.gallery import Shot, show
-from xai.dashboard.jobs import Job, Report, parts, result_of, watched
-from xai.dashboard.language import t
+from xai.dashboard.jobs import Job, parts, result_of, watched
+from xai.dashboard.language import language, t
 from xai.dashboard.pictures import Picture
+from xai.dashboard.tasks import Report
 from xai.dashboard.words import describe_map, safe
 from xai.dashboard.work import Answer, Model, Question
 
@@ -64,7 +65,7 @@ def to_look(model: Model, picture: Picture, answer: Answer) -> Job:
     others = {name: value for name, value in question.settings.items() if name != "layer"}
     asked = Question(question.method, question.targets[:1], question.versus, question.score, others, question.seed)
     rows = _MOST * (question.method.forward + question.method.backward + _ROWS_OF_A_CHECK)
-    key = ("strip", model.fingerprint, picture.identity, picture.name, *asked.key)
+    key = ("strip", language(), model.fingerprint, picture.identity, picture.name, *asked.key)
     return Job(
         key,
         t("{title} at other layers", title=question.method.title),
@@ -75,16 +76,18 @@ def to_look(model: Model, picture: Picture, answer: Answer) -> Job:
 
 
 def _look(model: Model, picture: Picture, question: Question, report: Report | None) -> tuple[Stage, ...]:
-    with model.lock:
-        layers = xai.layers(model.classifier, most=_MOST)
+    with model.borrowed() as classifier:
+        layers = xai.layers(classifier, most=_MOST)
         told = parts(report, len(layers))
-        return tuple(_stage(model, picture, question, layer, told[k]) for k, layer in enumerate(layers))
+        return tuple(_stage(classifier, picture, question, layer, told[k]) for k, layer in enumerate(layers))
 
 
-def _stage(model: Model, picture: Picture, question: Question, layer: str, report: Report | None) -> Stage:
+def _stage(
+    classifier: xai.Classifier, picture: Picture, question: Question, layer: str, report: Report | None
+) -> Stage:
     try:
         found = xai.explain(
-            model.classifier,
+            classifier,
             picture.open(),
             question.method.name,
             question.target,
