@@ -59,6 +59,24 @@ def test_a_picture_under_stress(page, address):
     page.goto("about:blank")
 
 
+def test_a_picture_is_proven(page, address):
+    go(page, address, "Stress")
+    page.get_by_text("Proofs", exact=True).click()
+    page.get_by_text("Proven by CROWN: as long as no pixel changes by more than 1/255").wait_for()
+    page.get_by_text(re.compile(r"^The lowest of T-shirt/top, .* is above the highest of all others")).first.wait_for()
+    assert page.locator("[data-testid=stVegaLiteChart] path[aria-roledescription='bar']").count() == 10 + 9
+    page.get_by_role("slider", name="eps in 1/255").focus()
+    page.keyboard.press("End")
+    page.get_by_text("That is no counterexample").wait_for()
+    assert "way=Proofs" in page.url
+    assert "proof_eps_linf=16" in page.url
+    settle(page)
+    page.get_by_role("button", name="Look for the largest proven radius").click()
+    page.get_by_text("Proven up to 1/255; 1.5/255, the next radius tried, is not.").wait_for()
+    assert fits(page)
+    page.goto("about:blank")
+
+
 def share_of(page, title):
     """Return how far a piece of work is, in percent, once it is under way."""
     said = page.get_by_text(re.compile(rf"^{title} · ")).first
@@ -173,7 +191,7 @@ def test_the_pages_fit_a_phone(browser, address, scheme):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True)
     page = context.new_page()
     page.set_default_timeout(WAIT)
-    stress = ("stress?", "stress?way=Attacks&", "robustness?", "robustness?question=Corruptions&")
+    stress = ("stress?", "stress?way=Attacks&", "stress?way=Proofs&", "robustness?", "robustness?question=Corruptions&")
     others = ("ood?", "ood?ood_about=Drift&", "bias?", "bias?bias_about=Shortcuts&")
     for link in (*stress, *others):
         page.goto(f"{address}/{link}model=example:fashion")

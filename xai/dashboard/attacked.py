@@ -8,23 +8,22 @@ from typing import Any
 import streamlit as st
 
 import xai
+from xai.dashboard.balls import choose_eps, choose_norm, eps_code
 from xai.dashboard.changes import Attacked, to_attack
 from xai.dashboard.controls import class_names, show_bars
 from xai.dashboard.gallery import TIMES, Shot, show_beside, show_row
 from xai.dashboard.jobs import Job, asked_for, result_of
-from xai.dashboard.language import m, t
+from xai.dashboard.language import t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import show_script
-from xai.dashboard.words import ABOUT_NORMS, NORMS, cost, percent, radius, safe, sentence, size_of_change
+from xai.dashboard.words import cost, percent, radius, safe, sentence, size_of_change
 from xai.dashboard.work import Model
 
 _USUAL, _NEAREST = "pgd", "fmn"
 _LARGEST = {"linf": 32, "l2": 8, "l1": 192}  # linf in 1/255
 _CHOSEN = {"linf": 8.0, "l2": 0.5, "l1": 12.0}
-_STEPS = 64  # of the slider
 _DOUBLINGS = 6  # radii of the strip: the largest one halved again and again
 _AT_ONCE = 1000  # rows up to which the strip is not asked for by a button
-_LABELS = {"linf": m("eps in 1/255"), "l2": "eps", "l1": "eps"}
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,7 @@ def attack(model: Model, picture: Picture, prediction: xai.Prediction) -> list[J
 
 def _choose(infos: Mapping[str, xai.MethodInfo], prediction: xai.Prediction) -> _Plan:
     first, second, third = st.columns([1.5, 1.1, 1.2])
-    norm = second.selectbox(
-        t("Norm"), list(NORMS), format_func=NORMS.__getitem__, key="norm", help=t(ABOUT_NORMS), bind="query-params"
-    )
+    norm = choose_norm("norm", second)
     able = [name for name, info in infos.items() if norm in info.norms or not info.norms]
     name = first.selectbox(
         t("Attack"),
@@ -89,27 +86,16 @@ def _choose(infos: Mapping[str, xai.MethodInfo], prediction: xai.Prediction) -> 
     info = infos[name]
     free = info.unit == "distance" or not info.norms
     left, right = st.columns([3.1, 0.7])
-    most = float(_LARGEST[norm])
-    shown = left.slider(
-        t(_LABELS[norm]),
-        most / _STEPS,
-        most,
-        _CHOSEN[norm],
-        most / _STEPS,
-        key=f"eps_{norm}",
-        disabled=free,
-        help=t(
-            "Radius of the ball that the changed picture stays in. Some attacks have none: they "
-            "look for the smallest change, or turn and shift the picture."
-        ),
-        bind="query-params",
+    tip = t(
+        "Radius of the ball that the changed picture stays in. Some attacks have none: they "
+        "look for the smallest change, or turn and shift the picture."
     )
+    eps = choose_eps(norm, "eps", _LARGEST, _CHOSEN, tip, left, disabled=free)
     seed = int(right.number_input(t("Seed"), 0, 2**31 - 1, 0, key="attack_seed", bind="query-params"))
     st.caption(
         t("{summary} Rows through the network, at most: {info}.", summary=safe(sentence(info.summary)), info=cost(info))
     )
-    eps = None if free else shown / 255 if norm == "linf" else shown
-    return _Plan(info, norm, eps, targeted, seed)
+    return _Plan(info, norm, None if free else eps, targeted, seed)
 
 
 def _show(found: Attacked, title: str) -> list[Any]:
@@ -234,7 +220,7 @@ def _show_strip(found: Attacked, radii: Sequence[float], norm: str) -> None:
 def _code(model: Model, picture: Picture, plan: _Plan) -> None:
     arguments = [repr(plan.method.name)]
     if plan.eps is not None:
-        arguments.append(f"eps={255 * plan.eps:g} / 255" if plan.norm == "linf" else f"eps={plan.eps:g}")
+        arguments.append(f"eps={eps_code(plan.eps, plan.norm)}")
     arguments += [f"{name}={value!r}" for name, value in plan.asked.items()]
     show_script(
         model,

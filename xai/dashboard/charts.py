@@ -7,11 +7,12 @@ import numpy as np
 import streamlit as st
 
 import xai
-from xai.dashboard.language import t
+from xai.dashboard.language import m, t
 from xai.dashboard.words import interval, radius
 
 ATTACKED, CERTIFIED, GAP = "#d6604d", "#4393c3", "#a0a0a0"  # seen on white and on black
 _LIGHT = 0.55  # accuracy above which numbers are written dark
+_ENDS = {"low": m("at least"), "clean": m("clean"), "high": m("at most")}
 _PERCENT = {"format": "%", "title": None}
 Spec = dict[str, Any]
 
@@ -157,6 +158,43 @@ def accuracy_by_severity(found: xai.CorruptionResult) -> Spec:
             _text("said", -6, 13, ink),
             _text("span", 9, 10, ink),
             {"name": "cells", "mark": {"type": "rect", "color": "transparent", "cursor": "pointer"}},
+        ],
+    }
+
+
+def spans(rows: Sequence[Mapping[str, Any]], line: float, title: str) -> Spec:
+    """Return the chart of a bar from `low` to `high` for each class, a point at `clean`, and a dashed line.
+
+    Args:
+        rows: "class", "low", "high", "clean", and "own": whether it is the class that was answered.
+        line: where the dashed line is.
+        title: of the axis.
+    """
+    axis = {"title": title, "labelFlush": False}
+    tips = [{"field": "class", "title": t("class")}]
+    tips += [{"field": name, "title": t(said), "format": ".4g"} for name, said in _ENDS.items()]
+    colour = {"condition": {"test": "datum.own", "value": CERTIFIED}, "value": GAP}
+    across = {"field": "low", "type": "quantitative", "axis": axis, "scale": {"zero": False, "nice": True}}
+    return {
+        "data": {"values": list(rows)},
+        "height": {"step": 26},
+        "encoding": {
+            "y": {"field": "class", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 160}},
+            "tooltip": tips,
+        },
+        "layer": [
+            {
+                "mark": {"type": "bar", "height": 12, "opacity": 0.75},
+                "encoding": {"x": across, "x2": {"field": "high"}, "color": colour},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 60, "color": ATTACKED, "opacity": 1},
+                "encoding": {"x": {**across, "field": "clean"}},
+            },
+            {
+                "mark": {"type": "rule", "strokeDash": [4, 3], "strokeWidth": 1.5, "color": ATTACKED, "aria": False},
+                "encoding": {"x": {"datum": line}, "y": None, "tooltip": None},
+            },
         ],
     }
 

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 import xai
+from xai.dashboard.balls import choose_norm, eps_code
 from xai.dashboard.charts import draw, robust_accuracy
 from xai.dashboard.evidence import pick, show_evidence
 from xai.dashboard.files import whole_zip
@@ -16,7 +17,7 @@ from xai.dashboard.results import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, to_curve
 from xai.dashboard.trust import show_trust
-from xai.dashboard.words import ABOUT_NORMS, NORMS, file_stem, interval, radius, safe
+from xai.dashboard.words import file_stem, interval, radius, safe
 from xai.dashboard.work import Model, sentences
 
 _RADII = {
@@ -29,14 +30,7 @@ _RADII = {
 def measure_curve(model: Model, sample: Sample) -> list[Job]:
     """Let the user measure robust accuracy over radii; return what is still to be done."""
     first, second, third = st.columns([1, 2, 1])
-    norm = first.selectbox(
-        t("Norm"),
-        list(NORMS),
-        format_func=NORMS.__getitem__,
-        key="curve_norm",
-        help=t(ABOUT_NORMS),
-        bind="query-params",
-    )
+    norm = choose_norm("curve_norm", first)
     text = second.text_input(t("Radii"), _RADII[norm], key=f"radii_{norm}", bind="query-params")
     budget = int(third.number_input(t("Budget (seconds)"), 5, 36_000, 60, 30, key="budget", bind="query-params"))
     with sentences():
@@ -75,7 +69,7 @@ def _show(model: Model, sample: Sample, found: xai.RobustnessCurve, asked: Mappi
         st.caption("\n".join(f"- {safe(note)}" for note in found.notes))
     show_evidence(sample, found)
     _downloads(found)
-    eps = ", ".join(f"{255 * e:g} / 255" if found.norm == "linf" else f"{e:g}" for e in found.eps)
+    eps = ", ".join(eps_code(e, found.norm) for e in found.eps)
     settings = f"eps=[{eps}], norm={found.norm!r}, budget={asked['budget']}"
     show_script(
         model,

@@ -60,6 +60,11 @@ def correlation(value: float) -> str:
     return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
+def figure(value: float) -> str:
+    """Return a number to three digits with a true minus sign; large ones without an exponent."""
+    return (f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}").replace("-", "\N{MINUS SIGN}")
+
+
 def interval(share: float, low: float, high: float) -> str:
     """Return a share with its interval: "84 % (72\N{EN DASH}92 %)"."""
     return f"{percent(share)} ({100 * low:.0f}\N{EN DASH}{100 * high:.0f} %)"
