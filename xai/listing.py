@@ -1,7 +1,7 @@
 """What there is to choose from: explanation methods, attacks and corruptions, described as data."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -66,6 +66,28 @@ class MethodInfo:
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     norms: tuple[str, ...] = ()
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+
+    def with_settings(self, **settings: Any) -> "MethodInfo":
+        """Return it with other settings of its own, and the rows that they cost; nothing is run.
+
+        Raises:
+            NameLookupError: no such setting, or a name that a setting cannot be.
+            RangeError: a number that a setting cannot be.
+
+        Example:
+            >>> import xai
+            >>> pgd = next(method for method in xai.methods(kind="attack") if method.name == "pgd")
+            >>> pgd.forward, pgd.with_settings(steps=10).forward
+            (41, 11)
+        """
+        for name in settings:
+            if name not in self.settings:
+                raise NameLookupError(f"setting of {self.name}", name, list(self.settings) or ["none"])
+        if not settings:
+            return self
+        made = _WITH_SETTINGS[self.kind][self.name](**{**self.settings, **settings})
+        rows = getattr(made, "cost", self)  # a detector costs the same whatever its settings
+        return replace(self, settings=_defaults(made), forward=rows.forward, backward=rows.backward)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, JSON-ready."""
@@ -189,6 +211,7 @@ _KINDS: dict[str, tuple[list[str], _Describe]] = {
     "corruption": (CORRUPTIONS.names(), _corruption),
     "detector": (DETECTORS.names(), _detector),
 }
+_WITH_SETTINGS: Mapping[str, Any] = {"explanation": EXPLAINERS, "attack": ATTACKS, "detector": DETECTORS}
 
 
 def _first_line(thing: type) -> str:

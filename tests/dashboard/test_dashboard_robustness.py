@@ -177,6 +177,28 @@ def test_the_code_names_the_same_radii(robustness_calls):
     assert "xai.robustness(clf, data, eps=[2 / 255, 8 / 255], norm='linf', budget=60)" in code
 
 
+def test_attacks_proofs_and_seed_are_passed_on_and_written(monkeypatch):
+    calls = quick(monkeypatch, "robustness")
+    link = {"curve_attacks_linf": ["BIM", "FGSM"], "curve_proofs": "IBP", "curve_seed": "3", "curve_trust": "false"}
+    app = opened("robustness", **LINK | link | {"budget": "0"})
+    assert not calls
+    measured(app)
+    asked = {"attacks": ("fgsm", "bim"), "seed": 3, "trust": False, "proofs": ("ibp",)}
+    assert {name: calls[0][1][name] for name in (*asked, "budget")} == {**asked, "budget": None}
+    stages = next(frame.value for frame in app.dataframe if "name" in frame.value)
+    assert stages["name"].tolist() == ["fgsm", "bim", "ibp"]
+    rest = "norm='linf', budget=None, attacks=('fgsm', 'bim'), seed=3, trust=False, proofs=('ibp',))"
+    assert rest in script_of(app)
+    assert not app.warning
+
+
+def test_only_attacks_of_the_norm_are_offered():
+    app = opened("robustness", **LINK | {"curve_norm": "l1"})
+    able = [info.title for info in xai.methods(kind="attack") if "l1" in info.norms]
+    assert app.multiselect(key="curve_attacks_l1").options == able
+    assert "C&W" not in able
+
+
 def test_flags_are_told_with_the_next_step(curve, monkeypatch):
     shown = {name: [] for name in ("success", "warning", "table")}
     for name, calls in shown.items():

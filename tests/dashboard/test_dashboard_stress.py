@@ -9,6 +9,9 @@ import torch
 from pages import FASHION, bars, captions, opened, results, run_code, script_of, shirt, stop
 
 import xai
+from xai.attacks._losses import LOSSES
+from xai.attacks.autoattack import VERSIONS
+from xai.dashboard.attack_settings import CHOICES, KINDS, LABELS
 from xai.dashboard.changes import SEVERITIES, Worsened
 from xai.dashboard.gallery import as_pixels, magnified
 from xai.dashboard.words import percent
@@ -154,6 +157,41 @@ def test_a_class_to_reach(fashion):
     assert changed.label == "Bag"
     assert said("Attacked", changed) in captions(app)
     assert "targeted=8" in script_of(app)
+
+
+def test_settings_of_an_attack_are_passed_on_and_written(fashion, tmp_path, monkeypatch):
+    calls = counted(monkeypatch, "attack")
+    app = opened("stress", model=FASHION, way="Attacks", eps_linf="2", **{"pgd.steps": "3", "pgd.loss": "margin"})
+    asked = {"steps": 3, "loss": "margin"}
+    passed = [(arguments[3], {name: more[name] for name in more if name in asked}) for arguments, more in calls]
+    assert passed.count(("pgd", asked)) == 7
+    assert passed.count(("fmn", {})) == 1 == len(passed) - 7  # the nearest change is looked for by another attack
+    found = attacked(fashion, eps=2 / 255, **asked)
+    assert said("Attacked", fashion.predict(found.adversarial)[0]) in captions(app)
+    assert any("at most: 4 forward, 3 back." in caption.value for caption in app.caption)
+    assert "norm='linf', seed=0, steps=3, loss='margin')" in script_of(app)
+    assert run_code(script_of(app), tmp_path).endswith(str(fashion.predict(found.adversarial)[0].top(3)))
+
+
+def test_what_an_attack_refuses_is_a_sentence():
+    app = opened("stress", model=FASHION, way="Attacks", **{"pgd.steps": "0"})
+    assert "steps" in app.error[0].value
+    app.number_input(key="pgd.steps").set_value(2).run()
+    assert not app.error
+
+
+def test_many_steps_make_a_long_strip_that_is_asked_for():
+    app = opened("stress", model=FASHION, way="Attacks", **{"pgd.steps": "200"})
+    assert [b for b in app.button if b.label == "Attack at 6 radii"]
+
+
+def test_every_setting_of_every_attack_has_a_widget_with_words():
+    settings = {name: value for info in xai.methods(kind="attack") for name, value in info.settings.items()}
+    assert settings.keys() == LABELS.keys()
+    assert {name for name, value in settings.items() if isinstance(value, str)} == CHOICES.keys()
+    assert {"loss": tuple(LOSSES), "version": VERSIONS} == CHOICES
+    nothing = {name for name, value in settings.items() if value is None}
+    assert nothing == {"step_size", *KINDS}  # the one is a length, the others are counts
 
 
 @pytest.mark.parametrize("title", ["Rotation and shift", "DeepFool"])

@@ -101,3 +101,30 @@ def test_trying_methods_reports_and_stops() -> None:
     assert seen[-1] == (len(seen), len(seen))
     with pytest.raises(xai.Stopped, match="after 0 of"):
         xai.methods(GapCnn(), should_stop=lambda: True)
+
+
+def test_other_settings_cost_other_rows() -> None:
+    pgd = next(info for info in xai.methods(kind="attack") if info.name == "pgd")
+    changed = pgd.with_settings(steps=7, loss="margin")
+    assert (changed.forward, changed.backward, changed.settings["steps"]) == (8, 7, 7)
+    assert (changed.settings["loss"], pgd.settings["steps"]) == ("margin", 40)
+    assert pgd.with_settings() is pgd
+    lime = next(info for info in xai.methods() if info.name == "lime")
+    assert lime.with_settings(samples=50).forward == 50
+    knn = next(info for info in xai.methods(kind="detector") if info.name == "knn")
+    assert knn.with_settings(k=3).forward == knn.forward
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "settings", "words"),
+    [
+        ("attack", "pgd", {"stepz": 1}, "no setting of pgd 'stepz'"),
+        ("attack", "pgd", {"steps": 0}, "steps"),
+        ("attack", "pgd", {"loss": "x"}, "no loss 'x'"),
+        ("corruption", "fog", {"steps": 1}, "no setting of fog 'steps'"),
+    ],
+)
+def test_settings_that_a_method_refuses(kind: str, name: str, settings: dict[str, object], words: str) -> None:
+    info = next(info for info in xai.methods(kind=kind) if info.name == name)
+    with pytest.raises(xai.XaiError, match=words):
+        info.with_settings(**settings)

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 import xai
+from xai.dashboard.attack_settings import choose_attack_settings
 from xai.dashboard.balls import choose_eps, choose_norm, eps_code
 from xai.dashboard.changes import Attacked, to_attack
 from xai.dashboard.controls import class_names, show_bars
@@ -35,18 +36,25 @@ class _Plan:
     eps: float | None
     targeted: int | None
     seed: int
+    settings: Mapping[str, Any]
 
     @property
     def asked(self) -> Mapping[str, Any]:
+        """What any attack takes."""
         aim = {} if self.targeted is None else {"targeted": self.targeted}
         return {"norm": self.norm, "seed": self.seed, **aim}
+
+    @property
+    def fully_asked(self) -> Mapping[str, Any]:
+        """The same with the settings of this one."""
+        return {**self.asked, **self.settings}
 
 
 def attack(model: Model, picture: Picture, prediction: xai.Prediction) -> list[Job]:
     """Let the user attack a picture; return what is still to be done."""
     infos = {info.name: info for info in xai.methods(kind="attack")}
     plan = _choose(infos, prediction)
-    job = to_attack(model, picture, plan.method, plan.asked, (plan.eps,), st.container())
+    job = to_attack(model, picture, plan.method, plan.fully_asked, (plan.eps,), st.container())
     found = result_of(job)
     if found is not None:
         clean, changed, _ = _show(found, t("Attacked"))
@@ -92,10 +100,11 @@ def _choose(infos: Mapping[str, xai.MethodInfo], prediction: xai.Prediction) -> 
     )
     eps = choose_eps(norm, "eps", _LARGEST, _CHOSEN, tip, left, disabled=free)
     seed = int(right.number_input(t("Seed"), 0, 2**31 - 1, 0, key="attack_seed", bind="query-params"))
+    info, settings = choose_attack_settings(info)
     st.caption(
         t("{summary} Rows through the network, at most: {info}.", summary=safe(sentence(info.summary)), info=cost(info))
     )
-    return _Plan(info, norm, None if free else eps, targeted, seed)
+    return _Plan(info, norm, None if free else eps, targeted, seed, settings)
 
 
 def _show(found: Attacked, title: str) -> list[Any]:
@@ -184,7 +193,7 @@ def _show_along(model: Model, picture: Picture, plan: _Plan) -> Job | None:
     largest = _LARGEST[plan.norm] / (255 if plan.norm == "linf" else 1)
     radii = tuple(largest / 2**k for k in reversed(range(_DOUBLINGS)))
     st.markdown(t("**The same picture along eps**"))
-    job = to_attack(model, picture, plan.method, plan.asked, radii, st.container())
+    job = to_attack(model, picture, plan.method, plan.fully_asked, radii, st.container())
     if job.rows > _AT_ONCE and not asked_for(
         job, t("Attack at {count} radii", count=len(radii)), t("Up to {rows} rows", rows=job.rows)
     ):
@@ -221,7 +230,7 @@ def _code(model: Model, picture: Picture, plan: _Plan) -> None:
     arguments = [repr(plan.method.name)]
     if plan.eps is not None:
         arguments.append(f"eps={eps_code(plan.eps, plan.norm)}")
-    arguments += [f"{name}={value!r}" for name, value in plan.asked.items()]
+    arguments += [f"{name}={value!r}" for name, value in plan.fully_asked.items()]
     show_script(
         model,
         f"image = {picture.code}",

@@ -25,6 +25,7 @@ _RADII = {
     "l2": "0.1, 0.25, 0.5, 1, 2",
     "l1": "1, 3, 6, 12, 24",
 }
+_PROOFS = {"ibp": "IBP", "crown_ibp": "CROWN-IBP", "crown": "CROWN"}
 
 
 def measure_curve(model: Model, sample: Sample) -> list[Job]:
@@ -32,17 +33,58 @@ def measure_curve(model: Model, sample: Sample) -> list[Job]:
     first, second, third = st.columns([1, 2, 1])
     norm = choose_norm("curve_norm", first)
     text = second.text_input(t("Radii"), _RADII[norm], key=f"radii_{norm}", bind="query-params")
-    budget = int(third.number_input(t("Budget (seconds)"), 5, 36_000, 60, 30, key="budget", bind="query-params"))
+    budget = int(
+        third.number_input(
+            t("Budget (seconds)"), 0, 36_000, 60, 30, key="budget", help=t("0: no limit"), bind="query-params"
+        )
+    )
     with sentences():
-        asked = {"eps": radii(text), "norm": norm, "budget": budget}
+        asked = {"eps": radii(text), "norm": norm, "budget": budget or None, **_choose_stages(norm)}
     job = to_curve(model, sample, asked, st.container())
-    tip = t("Up to {budget} seconds, and the checks of the evaluation after that", budget=budget)
+    tip = (
+        t("Up to {budget} seconds, and the checks of the evaluation after that", budget=budget)
+        if budget
+        else t("As long as it takes: no limit of time is set")
+    )
     if not asked_for(job, t("Measure the robust accuracy"), tip, first=True):
         return []
     found = result_of(job)
     if found is not None:
         _show(model, sample, found, asked)
     return [job]
+
+
+def _choose_stages(norm: str) -> dict[str, Any]:
+    """Let the user choose attacks, proofs, seed and checks; return what is not the default."""
+    infos = {info.name: info for info in xai.methods(kind="attack") if norm in info.norms}
+    key = f"curve_attacks_{norm}"  # another norm has other attacks
+    with st.expander(t("Attacks, proofs and seed"), icon=":material/tune:"):
+        attacks = st.multiselect(
+            t("Attacks, cheapest first"),
+            list(infos),
+            format_func=lambda name: infos[name].title,
+            key=key,
+            placeholder=t("FGSM, PGD, APGD-CE, APGD-T and Square, shortened"),
+            bind="query-params",
+        )
+        proofs = st.pills(
+            t("Proofs"),
+            list(_PROOFS),
+            selection_mode="multi",
+            default=list(_PROOFS),
+            format_func=_PROOFS.__getitem__,
+            key="curve_proofs",
+            bind="query-params",
+        )
+        left, right = st.columns(2, vertical_alignment="bottom")
+        seed = int(left.number_input(t("Seed"), 0, 2**31 - 1, 0, key="curve_seed", bind="query-params"))
+        trust = right.toggle(t("Check the evaluation itself"), True, key="curve_trust", bind="query-params")
+    ordered = sorted(attacks, key=lambda name: infos[name].forward)
+    asked = {"attacks": tuple(ordered) or None, "seed": seed, "trust": trust}
+    if len(proofs) < len(_PROOFS):
+        asked["proofs"] = tuple(name for name in _PROOFS if name in proofs)
+    usual = {"attacks": None, "seed": 0, "trust": True}
+    return {name: value for name, value in asked.items() if name not in usual or value != usual[name]}
 
 
 def radii(text: str) -> tuple[float, ...]:
@@ -70,11 +112,11 @@ def _show(model: Model, sample: Sample, found: xai.RobustnessCurve, asked: Mappi
     show_evidence(sample, found)
     _downloads(found)
     eps = ", ".join(eps_code(e, found.norm) for e in found.eps)
-    settings = f"eps=[{eps}], norm={found.norm!r}, budget={asked['budget']}"
+    rest = ", ".join(f"{name}={value!r}" for name, value in asked.items() if name != "eps")
     show_script(
         model,
         f"data = {sample.code}",
-        f"curve = xai.robustness(clf, data{sample.code_of_truth(model)}, {settings})",
+        f"curve = xai.robustness(clf, data{sample.code_of_truth(model)}, eps=[{eps}], {rest})",
         "print(curve.table, curve.trust)",
         "curve.plot()",
     )
