@@ -20,7 +20,7 @@ def page():
     import streamlit as st
     from test_dashboard_typed import DEFAULTS
 
-    from xai.dashboard.typed import choose_settings
+    from xai.dashboard.knobs import choose_settings
 
     labels, choices = {"steps": "steps"}, {"loss": ("ce", "margin")}
     st.write(repr(choose_settings(DEFAULTS, "pgd", labels, choices, {"levels": int})))

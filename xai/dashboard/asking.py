@@ -8,10 +8,11 @@ import streamlit as st
 
 import xai
 from xai.dashboard.choices import choose_one
-from xai.dashboard.knobs import as_text, name_of, typed
+from xai.dashboard.knobs import name_of
 from xai.dashboard.language import m, t
 from xai.dashboard.sets import names_for, offered, parted, shown_name, source_of, with_parts
 from xai.dashboard.tables import read, written
+from xai.dashboard.typed import as_text, from_text
 from xai.dashboard.uploads import shelf
 from xai.dashboard.work import Model, sentences
 
@@ -211,7 +212,8 @@ def _changed_settings(info: xai.CheckInfo) -> dict[str, Any]:
         key = _key(info, name)
         text = st.session_state.get(f"kept {key}", st.query_params.get(key))
         if text is not None and text.strip() != _text(name, default) and name != "settings":
-            found[name] = typed(text.strip(), default)
+            value = from_text(text.strip(), default)
+            found[name] = list(value) if isinstance(value, tuple) else value
     return found
 
 

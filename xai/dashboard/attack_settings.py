@@ -6,8 +6,8 @@ from typing import Any
 import streamlit as st
 
 import xai
+from xai.dashboard.knobs import choose_settings
 from xai.dashboard.language import m, t
-from xai.dashboard.typed import choose_settings
 from xai.dashboard.work import sentences
 
 LABELS = {

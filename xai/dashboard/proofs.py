@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 import xai
-from xai.dashboard.jobs import Job, Report, parts, watched
+from xai.dashboard.jobs import Job, parts, watched
 from xai.dashboard.language import t
 from xai.dashboard.pictures import Picture
+from xai.dashboard.tasks import Report
 from xai.dashboard.work import Model
 
 _ROWS = {"ibp": 4, "crown_ibp": 30, "crown": 500, "auto": 540}  # for 28 x 28 pixels; only an order of size
@@ -128,35 +129,35 @@ def _rounds(norm: str) -> int:
 def _certify(
     model: Model, picture: Picture, eps: float, asked: Mapping[str, Any], report: Report | None
 ) -> xai.Certificate:
-    with model.lock:
-        return _certified(model, model.classifier.prepare(picture.open()).inputs, eps, asked, report)
+    with model.borrowed() as classifier:
+        return _certified(classifier, classifier.prepare(picture.open()).inputs, eps, asked, report)
 
 
 def _certified(
-    model: Model, clean: Any, eps: float, asked: Mapping[str, Any], report: Report | None
+    classifier: xai.Classifier, clean: Any, eps: float, asked: Mapping[str, Any], report: Report | None
 ) -> xai.Certificate:
-    label = model.classifier.predict(clean).index
-    return xai.certify(model.classifier, clean, label, eps, **asked, **watched(report))
+    label = classifier.predict(clean).index
+    return xai.certify(classifier, clean, label, eps, **asked, **watched(report))
 
 
 def _bound(model: Model, picture: Picture, method: str, eps: float, report: Report | None) -> Bounded:
-    with model.lock:
-        clean = model.classifier.prepare(picture.open()).inputs
+    with model.borrowed() as classifier:
+        clean = classifier.prepare(picture.open()).inputs
         ends = (clean - eps).clamp(0, 1), (clean + eps).clamp(0, 1)
-        low, high = xai.output_bounds(model.classifier, *ends, method, **watched(report))
-        logits = model.classifier.predict(clean).logits
+        low, high = xai.output_bounds(classifier, *ends, method, **watched(report))
+        logits = classifier.predict(clean).logits
         return Bounded(logits[0].double().numpy(), low[0].numpy(), high[0].numpy(), method)
 
 
 def _reach(model: Model, picture: Picture, norm: str, asked: Mapping[str, Any], report: Report | None) -> Reach:
     rungs = RUNGS[norm]
-    with model.lock:
-        clean = model.classifier.prepare(picture.open()).inputs
+    with model.borrowed() as classifier:
+        clean = classifier.prepare(picture.open()).inputs
         proven, left = -1, len(rungs)
         for part in parts(report, _rounds(norm)):
             if left - proven == 1:
                 break
             middle = (proven + left) // 2
-            found = _certified(model, clean, rungs[middle], asked, part)
+            found = _certified(classifier, clean, rungs[middle], asked, part)
             proven, left = (middle, left) if bool(found.verified[0]) else (proven, middle)
     return Reach(rungs[proven] if proven >= 0 else None, rungs[left] if left < len(rungs) else None)
