@@ -140,7 +140,7 @@ def test_a_shortcut_is_shown_with_its_pictures(cues, tmp_path, monkeypatch):
     assert captions(app) == [*truths, *["Shirt"] * len(places)]
     (panel,) = shown[-1]["panels"]
     assert panel["high"] == pytest.approx(float(cues.heatmaps[places[0]].max()))
-    app.button(key=f"cue {number} 2").click().run()
+    app.button(key=f"cue_{number} 2").click().run()
     assert shown[-1]["panels"][0]["high"] == pytest.approx(float(cues.heatmaps[places[1]].max()))
     assert len(app.table[0].value) == len(cues)
     fragile = next(k for k, one in enumerate(cues.responses) if one.verdict == "fragile")

@@ -114,6 +114,23 @@ def test_counterexamples_are_shown_and_open(robustness_calls, curve):
     assert any(f"**Picture {k}**, nearest counterexample by {curve.broken_by[k]}" in m.value for m in app.markdown)
 
 
+def test_a_link_opens_a_counterexample_once_it_is_found(robustness_calls, curve):
+    k = next(k for k in curve.changed if curve.verdicts[k, 0] == "violated")
+    app = measured(opened("robustness", **LINK | {"level": "2/255", "opened_counterexample": str(k)}))
+    assert app.segmented_control(key="level").value == 0
+    assert any(f"**Picture {k}**, nearest counterexample" in m.value for m in app.markdown)
+
+
+def test_a_link_opens_a_picture_of_the_matrix(monkeypatch, noise):
+    quick(monkeypatch, "corruption_robustness")
+    name, severity = noise.names[1], noise.severities[-2]
+    k = int(np.flatnonzero(noise.clean_correct & ~noise.correct[1, -2])[0])
+    link = {"matrix_name": name.replace("_", " "), "matrix_severity": str(severity), "opened_corrupted": str(k)}
+    app = measured(opened("robustness", **LINK | link, question="Corruptions", families="noise"))
+    assert (app.selectbox(key="matrix_name").value, app.select_slider(key="matrix_severity").value) == (name, severity)
+    assert any(m.value.startswith(f"**Picture {k}**") for m in app.markdown)
+
+
 def test_the_shown_counterexample_is_that_of_the_picture(curve):
     from xai.dashboard.evidence import _changed
 

@@ -206,13 +206,14 @@ def _show_along(model: Model, picture: Picture, plan: _Plan) -> Job | None:
 
 def _show_strip(found: Attacked, radii: Sequence[float], norm: str) -> None:
     titles = [t("Clean"), *(radius(eps, norm) for eps in radii)]
-    show_row([_shot(found, k, title) for k, title in enumerate(titles)])
+    show_row([_shot(found, k, title) for k, title in enumerate(titles)], "along_eps")
     st.caption(t("Difference times {times} (grey: no change)", times=TIMES))
     show_row(
         [
             Shot(found.differences[k], safe(title), t("Difference times {times} at {title}", times=TIMES, title=title))
             for k, title in enumerate(titles)
-        ]
+        ],
+        "differences",
     )
     enough = [eps for eps, result in zip(radii, found.results, strict=True) if bool(result.success[0])]
     if enough:

@@ -88,6 +88,7 @@ def _show_pictures(
         wrap=True,
         format_func=lambda name: f"{t(_KINDS[name])}: {len(numbers[name])}",
         key="boundary",
+        bind="query-params",
     )
     foreign = kind in {"missed", "caught"}
     judged = outside if foreign else inside
@@ -96,10 +97,10 @@ def _show_pictures(
     if len(numbers[kind]) > _SHOWN:
         st.caption(t("The {shown} next to the threshold.", shown=_SHOWN))
     shots = {int(k): _shot(model, found, judged, int(k), foreign=foreign) for k in rows}
-    key = f"boundary {'foreign' if foreign else 'ordinary'} {found.plan.key}"
-    choose_shot(shots, key)
-    opened = opened_shot(key)  # it stays when the threshold moves beyond it
-    return None if opened is None else found.picture(foreign=foreign, k=opened)
+    key = "foreign" if foreign else "ordinary"
+    choose_shot(shots, key, found.plan.key)
+    opened = opened_shot(key, found.plan.key)  # it stays when the threshold moves beyond it
+    return None if opened is None or opened >= len(judged) else found.picture(foreign=foreign, k=opened)
 
 
 def _split(judged: xai.Judgement) -> tuple[np.ndarray, np.ndarray]:

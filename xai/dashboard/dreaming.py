@@ -149,7 +149,7 @@ def _show(model: Model, wish: Dream, found: xai.DeepDream) -> None:
     st.caption(f"{safe(chart)} {t('Values of different octaves are taken at different sizes.')}")
     if len(found.frames) > 1:
         st.markdown(f"**{t('On the way')}**")
-        show_row([_frame(found, k) for k in range(min(len(found.frames), _FRAMES))])
+        show_row([_frame(found, k) for k in range(min(len(found.frames), _FRAMES))], "frames")
     _downloads(found)
     arguments = ", ".join(f"{name}={value!r}" for name, value in wish.asked.items())
     image = [] if wish.picture is None else [f"image = {wish.picture.code}"]

@@ -49,6 +49,7 @@ def _choose_level(found: xai.RobustnessCurve) -> int:
         wrap=True,
         format_func=lambda k: radius(found.eps[k], found.norm),
         key="level",
+        bind="query-params",
     )
     return level
 
@@ -64,6 +65,7 @@ def _show_pictures(sample: Sample, found: xai.RobustnessCurve, level: int) -> No
         wrap=True,
         format_func=lambda g: f"{t(_GROUPS[g])}: {len(groups[g])}",
         key="group",
+        bind="query-params",
     )
     rows = groups[group][:_SHOWN]
     if len(groups[group]) > _SHOWN:
@@ -72,7 +74,7 @@ def _show_pictures(sample: Sample, found: xai.RobustnessCurve, level: int) -> No
             + (t(", smallest change first.") * (group == "violated"))
         )
     if group != "violated":
-        show_row([_plain(sample, found, k) for k in rows])
+        show_row([_plain(sample, found, k) for k in rows], group)
         return
     opened = choose_shot({k: _changed(found, k) for k in rows}, "counterexample")
     if opened is not None:
@@ -141,7 +143,7 @@ def _show_one(found: xai.RobustnessCurve, k: int) -> None:
         broken = verdict == "violated"
         said = f"{radius(eps, found.norm)}: {answer if broken else truth}, {verdict}"
         shots.append(Shot(changed if broken else clean, safe(said, 80), said))
-    show_row(shots)
+    show_row(shots, "verdicts")
 
 
 def _show_tables(found: xai.RobustnessCurve, level: int) -> None:

@@ -98,7 +98,7 @@ def _show_suspects(found: xai.DataFaults) -> None:
             other=percent(one.other),
         )
         shots.append(Shot(_coloured(pixels), safe(said, 100), said))
-    show_row(shots)
+    show_row(shots, "labels_to_check")
     with st.expander(t("All {count}", count=len(found.suspects)), icon=":material/table:"):
         rows = pd.DataFrame([asdict(one) for one in found.suspects])
         st.dataframe(rows, hide_index=True, alt=t("Labels to check, the most suspicious first"))
@@ -119,7 +119,7 @@ def _show_pairs(found: xai.DataFaults) -> None:
         said = " = ".join(ends) + (f", {pair.turn}" if pair.turn else "")
         labels = f"; {pair.labels[0]}, but {pair.labels[1]}" if pair.labels[0] != pair.labels[1] else ""
         shots.append(Shot(_coloured(np.concatenate([first, line, second])), safe(said + labels, 100), said + labels))
-    show_row(shots)
+    show_row(shots, "twice")
     with st.expander(t("All {count}", count=len(found.pairs)), icon=":material/table:"):
         rows = pd.DataFrame([asdict(one) | {"labels": ", ".join(one.labels)} for one in found.pairs])
         st.dataframe(rows, hide_index=True, alt=t("Pairs of the same picture, the closest first"))

@@ -63,7 +63,12 @@ def add_folder(archive: zipfile.ZipFile, folder: Path) -> None:
 def _add(archive: zipfile.ZipFile, path: Path, prefix: str = "") -> None:
     """Add a file, or the files of a folder."""
     for one in sorted(path.iterdir()) if path.is_dir() else [path]:
-        archive.writestr(zipfile.ZipInfo(prefix + one.name, _MOMENT), one.read_bytes(), zipfile.ZIP_DEFLATED)
+        add_file(archive, prefix + one.name, one.read_bytes())
+
+
+def add_file(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """Add a file with a fixed time: the same content gives the same archive."""
+    archive.writestr(zipfile.ZipInfo(name, _MOMENT), content, zipfile.ZIP_DEFLATED)
 
 
 def map_npy(explanation: xai.Explanation) -> bytes:

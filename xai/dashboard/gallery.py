@@ -1,22 +1,24 @@
 """Pictures on a page: enlarged without smoothing, in rows that wrap, each with words for those who cannot see it."""
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from functools import partial
 from typing import Any
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
+from xai.dashboard.albums import album_zip, enlarged, png
 from xai.dashboard.language import t
+from xai.dashboard.results import offer
+from xai.dashboard.words import file_stem
 
 TIMES = 10  # what differences of attacked pictures are multiplied by
 _LADDER = (10, 5, 2, 1)
 _CLIPPED = 0.01  # share of values that may lie beyond what can be shown
-_SIDE = 224  # pixels that small pictures are enlarged to
 _SMALL = 96  # of a picture in a row: seven fit beside the left column
+_DIGITS = 9  # of a number in the address
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ def magnified(clean: np.ndarray, changed: np.ndarray) -> tuple[np.ndarray, int]:
 def show(shot: Shot) -> None:
     """Show a picture as wide as its place."""
     caption = shot.caption.replace(" %", "\N{NO-BREAK SPACE}%")
-    st.image(_address(_enlarged(shot.pixels)), caption, width="stretch", alt=shot.alt)
+    st.image(_address(enlarged(shot.pixels)), caption, width="stretch", alt=shot.alt)
 
 
 def show_beside(shots: Sequence[Shot]) -> list[Any]:
@@ -64,16 +66,23 @@ def show_beside(shots: Sequence[Shot]) -> list[Any]:
     return columns
 
 
-def show_row(shots: Sequence[Shot]) -> None:
-    """Show small pictures in a row that wraps."""
+def show_row(shots: Sequence[Shot], key: str) -> None:
+    """Show small pictures in a row that wraps, and offer them as files; no two rows of a page have the same key."""
     with st.container(horizontal=True):
         for shot in shots:
             with st.container(width=_SMALL):
                 show(shot)
+    _offer(dict(enumerate(shots, 1)), key)
 
 
-def choose_shot(shots: dict[int, Shot], key: str) -> int | None:
-    """Show small pictures with a button each; return the number of the one that was opened, if it is among them."""
+def choose_shot(shots: Mapping[int, Shot], key: str, about: Hashable = None) -> int | None:
+    """Show small pictures with a button each; return the number of the one that was opened, if it is among them.
+
+    Args:
+        shots: by number.
+        key: of the gallery; the opened number is in the address under "opened_KEY".
+        about: what the numbers belong to; of anything else no picture is open.
+    """
     with st.container(horizontal=True):
         for number, shot in shots.items():
             with st.container(width=_SMALL):
@@ -82,30 +91,43 @@ def choose_shot(shots: dict[int, Shot], key: str) -> int | None:
                     t("Open {number}", number=number),
                     key=f"{key} {number}",
                     on_click=_open,
-                    args=(key, number),
+                    args=(key, about, number),
                     width="stretch",
                 )
-    chosen = opened_shot(key)
+    _offer(shots, key)
+    chosen = opened_shot(key, about)
     return chosen if chosen in shots else None
 
 
-def opened_shot(key: str) -> int | None:
-    """Return the number of the picture that was opened, whether it is still shown or not."""
-    chosen: int | None = st.session_state.get(f"{key} opened")
+def opened_shot(key: str, about: Hashable = None) -> int | None:
+    """Return the number of the picture that was opened, by a click or a link, whether it is still shown or not."""
+    name, place = f"opened_{key}", f"{key} opened"
+    linked = st.query_params.get(name, "")
+    if place not in st.session_state and linked.isdecimal() and len(linked) <= _DIGITS:
+        _open(key, about, int(linked))
+    opened_of, number = st.session_state.get(place, (about, None))
+    if number is None or opened_of != about:
+        st.query_params.pop(name, None)
+        return None
+    if linked != str(number):
+        st.query_params[name] = str(number)
+    chosen: int = number
     return chosen
 
 
-def _open(key: str, number: int) -> None:
-    st.session_state[f"{key} opened"] = number
+def _open(key: str, about: Hashable, number: int) -> None:
+    st.session_state[f"{key} opened"] = about, number
+
+
+def _offer(shots: Mapping[int, Shot], key: str) -> None:
+    """Offer the pictures as files, made when they are asked for."""
+    if shots:
+        pictures = {f"{number:02d}": (shot.pixels, shot.alt) for number, shot in shots.items()}
+        tip = t("Each picture as PNG, and what it shows")
+        name = f"{file_stem(key)}.zip"
+        offer(t("Pictures (.zip)"), partial(album_zip, pictures), name, "application/zip", f"{key} zip", tip)
 
 
 def _address(pixels: np.ndarray) -> str:
     """Return a picture as a data address: files of a run that is cut short are gone before a busy browser asks."""
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return "data:image/png;base64," + b64encode(file.getvalue()).decode()
-
-
-def _enlarged(pixels: np.ndarray) -> np.ndarray:
-    times = max(1, _SIDE // max(pixels.shape[:2]))
-    return pixels.repeat(times, 0).repeat(times, 1)
+    return "data:image/png;base64," + b64encode(png(pixels)).decode()

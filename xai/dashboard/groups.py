@@ -127,7 +127,7 @@ def _show_pictures(model: Model, sample: Sample, found: xai.BiasResult, column: 
     rows = np.flatnonzero((codes == group) & wrong)
     if len(rows) > _SHOWN:
         st.caption(t("The first {shown} of {all}.", shown=_SHOWN, all=len(rows)))
-    show_row([_shot(model, sample, found, int(k)) for k in rows[:_SHOWN]])
+    show_row([_shot(model, sample, found, int(k)) for k in rows[:_SHOWN]], "mistaken")
 
 
 def _shot(model: Model, sample: Sample, found: xai.BiasResult, k: int) -> Shot:

@@ -68,7 +68,7 @@ def _show_neighbours(model: Model, found: Detection, one: OneJudged) -> None:
         said = f"{number}: {fit.label(number)}, {distance:.2f}"
         seen = model.classifier.prepare(fit.data.images[number]).inputs
         shots.append(Shot(as_pixels(seen)[0], safe(said, 80), t("Similar picture {said}", said=said)))
-    show_row(shots)
+    show_row(shots, "similar")
 
 
 def _show_map(model: Model, found: Detection, picture: Picture) -> list[Job]:

@@ -94,8 +94,12 @@ def _show_pictures(model: Model, sample: Sample, found: xai.CorruptionResult) ->
     """Show the pictures that a corruption makes wrong; one that is opened is shown at all severities."""
     st.markdown(t("**Pictures that turn wrong**"))
     first, second = st.columns(2)
-    name = first.selectbox(t("under"), found.names, format_func=lambda n: n.replace("_", " "), key="matrix_name")
-    severity = second.select_slider(t("at severity"), found.severities, found.severities[-1], key="matrix_severity")
+    name = first.selectbox(
+        t("under"), found.names, format_func=lambda n: n.replace("_", " "), key="matrix_name", bind="query-params"
+    )
+    severity = second.select_slider(
+        t("at severity"), found.severities, found.severities[-1], key="matrix_severity", bind="query-params"
+    )
     row, column = found.names.index(name), found.severities.index(severity)
     wrong = np.flatnonzero(found.clean_correct & ~found.correct[row, column]).tolist()
     first_ones = t("; the first {shown}", shown=_SHOWN) if len(wrong) > _SHOWN else ""

@@ -111,13 +111,16 @@ def _show_one(found: xai.ShortcutResult, number: int) -> None:
     before, after = (as_pixels(torch.from_numpy(part[places])) for part in (found.before, found.after))
     truths = [found.class_names[int(found.labels[row])] for row in found.shown[places, 1]]
     st.caption(t("As they are, and recognised"))
-    show_row([Shot(before[k], safe(truth, 40), t("{truth}, as it is", truth=truth)) for k, truth in enumerate(truths)])
+    show_row(
+        [Shot(before[k], safe(truth, 40), t("{truth}, as it is", truth=truth)) for k, truth in enumerate(truths)],
+        "without_cue",
+    )
     st.caption(t("With the cue, and called {label}", label=safe(one.label)))
     shots = [
         Shot(pixels, safe(one.label, 40), t("{truth} with the cue", truth=truth))
         for pixels, truth in zip(after, truths, strict=True)
     ]
-    opened = choose_shot(dict(enumerate(shots, 1)), f"cue {number}") or 1
+    opened = choose_shot(dict(enumerate(shots, 1)), f"cue_{number}") or 1
     _show_map(found, int(places[opened - 1]), after[opened - 1], one.label)
 
 

@@ -59,7 +59,7 @@ def show_pictures(name: str, model: Model) -> None:
         shots = _shots(name)
     st.markdown(t("**{count}** pictures of **{classes}** classes.", count=f"{len(data):,}", classes=len(data.classes)))
     st.caption(safe(_counted(data)))
-    show_row(shots)
+    show_row(shots, "classes")
     _say_match(data, model)
     notes = list(data.notes)
     kept = shelf().pictures.get(name)

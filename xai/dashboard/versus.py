@@ -179,6 +179,7 @@ def _show_disagreement(model: Model, other: Model, sample: Sample, found: Duel) 
         wrap=True,
         format_func=lambda name: f"{t(_GROUPS[name])}: {len(groups[name])}",
         key="disagreement",
+        bind="query-params",
         label_visibility="collapsed",
     )
     rows = groups[group].tolist()[:_SHOWN]

@@ -93,7 +93,7 @@ def _show_slice(found: xai.SliceResult, number: int) -> None:
         truth, answer = (found.class_names[int(part[row])] for part in (found.labels, found.said))
         said = t("{truth}, taken for {answer}", truth=truth, answer=answer)
         shots.append(Shot(pixels[k], safe(said, 80), said))
-    show_row(shots)
+    show_row(shots, f"slice_{number}")
 
 
 def _downloads(found: xai.SliceResult) -> None:

@@ -71,7 +71,7 @@ def _show(found: Worsened, severity: float) -> None:
         with place:
             show_bars(found.prediction[row].top(3))
     st.markdown(_when(found))
-    show_row([_shot(found, SEVERITIES.index(float(whole)), f"{whole}") for whole in range(6)])
+    show_row([_shot(found, SEVERITIES.index(float(whole)), f"{whole}") for whole in range(6)], "severities")
     label, answer = found.prediction[0].label, found.prediction[0].index
     shares = found.prediction.probabilities[:, answer].tolist()
     said = t(
