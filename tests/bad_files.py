@@ -49,7 +49,10 @@ BAD_PICTURES: dict[str, tuple[Write, str]] = {
         lambda path: path.write_bytes(truncated_jpeg()),
         "truncated or damaged. Save or download it again",
     ),
-    "text.png": (lambda path: path.write_bytes(b"hello, I am text\n" * 20), "not a picture, or damaged. Give one of"),
+    "text.png": (
+        lambda path: path.write_bytes(b"hello, I am text\n" * 20),
+        "not a picture of a format that is read, or damaged. Give one of",
+    ),
     "bomb.png": (
         lambda path: path.write_bytes(bomb()),
         "more than 40 million pixels (a decompression bomb?). Save it smaller",

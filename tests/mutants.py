@@ -1,11 +1,11 @@
-"""Pictures of every format and what damage does to them: the same number gives the same bytes."""
+"""Pictures of six formats that are read and ten that are not, and damage: the same number gives the same bytes."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (24, 31, 3), dtype=np.uint8)
 
@@ -35,9 +35,15 @@ def turned() -> bytes:
     return picture("JPEG", exif=exif)
 
 
+def phone() -> bytes:
+    """Two pictures in one JPEG, as phones write them; Pillow calls it a format of its own."""
+    return picture("MPO", save_all=True, append_images=[Image.fromarray(PIXELS[::-1])])
+
+
 PICTURES = {
     "jpeg": picture("JPEG"),
     "progressive jpeg": picture("JPEG", progressive=True),
+    "mpo": phone(),
     "cmyk jpeg": picture("JPEG", "CMYK"),
     "turned jpeg": turned(),
     "png": picture("PNG"),
@@ -52,6 +58,12 @@ PICTURES = {
     "tiff": picture("TIFF"),
     "lzw tiff": picture("TIFF", compression="tiff_lzw"),
     "jpeg tiff": picture("TIFF", compression="jpeg"),
+}
+LIBRARIES = {"AVIF": "avif", "JPEG2000": "jpg_2000"}  # that a Pillow may lack
+UNREAD = {  # formats that Pillow writes and reads, and that are refused
+    kind.lower(): picture(kind)
+    for kind in ("AVIF", "JPEG2000", "ICO", "PPM", "TGA", "PCX", "SGI", "DDS", "QOI", "DIB")
+    if kind not in LIBRARIES or features.check(LIBRARIES[kind])
 }
 
 
@@ -74,9 +86,9 @@ def damaged(content: bytes, draws: np.random.Generator) -> bytes:
     return bytes(found)
 
 
-def mutants(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
+def mutants(count: int, seed: int = 0, given: Mapping[str, bytes] = PICTURES | UNREAD) -> Iterator[tuple[str, bytes]]:
     """Yield `count` damaged pictures with their format, each format in turn."""
-    draws, kinds = np.random.default_rng(seed), sorted(PICTURES)
+    draws, kinds = np.random.default_rng(seed), sorted(given)
     for k in range(count):
         kind = kinds[k % len(kinds)]
-        yield kind, damaged(PICTURES[kind], draws)
+        yield kind, damaged(given[kind], draws)

@@ -1,5 +1,6 @@
 """Damaged pictures through every door: an answer, or one line that names the file; no crash and no stray output.
 
+Of sixteen formats, ten of which are refused whole or damaged, by their first bytes and before a decoder sees them.
 A few hundred in `make test`; 100,000 through the interface and 2,000 through each other door by `make torture`.
 """
 
@@ -7,12 +8,14 @@ import io
 import logging
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from mutants import PICTURES, damaged, mutants
+from mutants import PICTURES, UNREAD, damaged, mutants
+from PIL import Image, ImageFile
 from small_models import GapCnn
 
 import xai
@@ -108,7 +111,8 @@ def test_the_command_line(capfd: pytest.CaptureFixture[str], count: int) -> None
 def folder_of(count: int, seed: int) -> Path:
     """Write damaged pictures as a data set of two classes."""
     for k, (kind, content) in enumerate(mutants(count, seed)):
-        path = Path("data", "ab"[k % 2], f"{k}.{kind.split()[-1]}")
+        ending = "png" if kind in UNREAD else kind.split()[-1].replace("mpo", "jpg")  # folders skip other endings
+        path = Path("data", "ab"[k % 2], f"{k}.{ending}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return Path("data")
@@ -218,10 +222,66 @@ def test_the_page(count: int) -> None:
 
 
 def test_there_are_enough_formats(clf: xai.Classifier) -> None:
-    assert len(PICTURES) >= 10
+    opened = {Image.open(io.BytesIO(content)).format for content in (*PICTURES.values(), *UNREAD.values())}
+    assert len(opened) >= 10
     for content in PICTURES.values():
         Path("p.png").write_bytes(content)
         clf.predict("p.png")
+
+
+def decoders(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Return a set into which go the names of the parsers and of the decoders that Pillow uses from now on."""
+    used: set[str] = set()
+    init, found = ImageFile.ImageFile.__init__, Image._getdecoder
+
+    def parser(self: Any, *given: Any, **more: Any) -> None:
+        used.add(type(self).__name__)
+        init(self, *given, **more)
+
+    def decoder(mode: str, name: str, *given: Any) -> Any:
+        used.add(name)
+        return found(mode, name, *given)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "__init__", parser)
+    monkeypatch.setattr(Image, "_getdecoder", decoder)
+    return used
+
+
+PARSERS = {f"{kind}ImageFile" for kind in ("Jpeg", "Png", "WebP", "Bmp", "Gif", "Tiff")}
+DECODERS = {"jpeg", "zip", "raw", "bmp_rle", "gif", "libtiff", "packbits", "tiff_lzw"}
+
+
+@pytest.mark.parametrize("kind", UNREAD)
+def test_other_formats_are_refused_before_anything_reads_them(
+    clf: xai.Classifier, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = decoders(monkeypatch)
+    for name in {"p.png", f"p.{kind}"}:
+        Path(name).write_bytes(UNREAD[kind])
+        with pytest.raises(xai.XaiError, match="Give one of JPEG, PNG, WEBP, BMP, GIF, TIFF") as caught:
+            clf.predict(name)
+        line(caught.value, name)
+    assert used <= PARSERS
+    used.clear()
+    Image.open(io.BytesIO(UNREAD[kind])).load()
+    assert used - PARSERS - DECODERS  # it would be seen
+
+
+def test_damage_does_not_lead_to_another_decoder(clf: xai.Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = decoders(monkeypatch)
+    for content in PICTURES.values():
+        Path("p.png").write_bytes(content)
+        clf.predict("p.png")
+    assert used >= PARSERS
+    for _, content in mutants(240, 9, PICTURES):
+        Path("p.png").write_bytes(content)
+        with suppress(xai.XaiError):
+            clf.predict("p.png")
+    for _, content in mutants(240, 9, UNREAD):
+        Path("p.png").write_bytes(content)
+        with pytest.raises(xai.XaiError, match=r"p\.png: .*TIFF\.$"):
+            clf.predict("p.png")
+    assert used <= PARSERS | DECODERS
 
 
 def test_the_figures() -> None:

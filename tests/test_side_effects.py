@@ -17,6 +17,7 @@ import torch
 from model_state import assert_same, lived_in, snapshot, surroundings
 from small_models import GapCnn, InjectedError, leaves, pictures, with_raiser
 from torch import nn
+from torchvision_cpu import import_torchvision
 
 import xai
 
@@ -76,11 +77,14 @@ WITH_MODEL: dict[str, Call] = {
     "load": lambda clf, m: xai.load(clf.module, input_size=(16, 16)),
     "methods": lambda clf, m: xai.methods(clf),
     "output_bounds": lambda clf, m: xai.output_bounds(clf, m.images[:2] * 0.9, m.images[:2], "ibp"),
+    "positive_control": lambda clf, m: xai.positive_control(model=clf, data=m.data, checks=CHECKS, out=m.fresh()),
     "rate_explanation": lambda clf, m: xai.rate_explanation(clf, m.images[0], m.explanations[0]),
     "robustness": lambda clf, m: xai.robustness(clf, m.images[:4], m.labels[:4], eps=[0.001, 0.1]),
     "share_audit": lambda clf, m: xai.share_audit(None, 0, 1, out=m.fresh(), model=clf, data=m.data, checks=CHECKS),
     "shortcuts": lambda clf, m: xai.shortcuts(clf, m.data, cues=["border", "blur"]),
     "slices": lambda clf, m: xai.slices(clf, m.data),
+    "broken_copy": lambda clf, m: xai.broken_copy(clf).predict(m.images[:2]),
+    "Classifier": lambda clf, m: (clf.predict(m.images[:3]), clf.outputs(m.first), clf.fingerprint),
     "treatment": lambda clf, m: xai.treatment(clf, m.first),
 }
 WITHOUT: dict[str, Call] = {
@@ -88,12 +92,10 @@ WITHOUT: dict[str, Call] = {
     "bias_of_predictions": lambda clf, m: xai.bias_of_predictions(
         m.labels.numpy(), m.labels.numpy(), {"site": np.arange(90) % 2}
     ),
-    "broken_copy": lambda clf, m: xai.broken_copy(clf).predict(m.images[:2]),
     "audit_checks": lambda clf, m: xai.audit_checks(),
     "known_networks": lambda clf, m: xai.known_networks(),
     "translate": lambda clf, m: xai.translate("Accuracy", "es"),
     "untrained": lambda clf, m: xai.untrained("example:fashion", channels=1),
-    "positive_control": lambda clf, m: xai.positive_control(model=m.clf, data=m.data, checks=CHECKS, out=m.fresh()),
     "catalogue": lambda clf, m: xai.catalogue(),
     "compare": lambda clf, m: xai.compare(*m.audits),
     "corrupt": lambda clf, m: xai.corrupt(m.images[:2], "frost"),
@@ -108,7 +110,6 @@ WITHOUT: dict[str, Call] = {
     "sample_photos": lambda clf, m: xai.sample_photos(),
     "report": lambda clf, m: xai.report(m.explanations[0], m.fresh() / "why.html"),
     "write_tests": lambda clf, m: xai.write_tests(m.audits[0], m.fresh()),
-    "Classifier": lambda clf, m: (clf.predict(m.images[:3]), clf.outputs(m.first), clf.fingerprint),
     "Explanation": lambda clf, m: xai.Explanation.load(m.explanations[1].save(m.fresh())).save(m.folder / "a.png"),
     "Audit": lambda clf, m: [m.audits[0].report(m.fresh().with_suffix(f".{kind}")) for kind in ("html", "md", "xml")],
 }
@@ -170,9 +171,10 @@ def inject(material: Material, name: str, layer: str, share: float, calls: int) 
     return ended
 
 
-@pytest.mark.parametrize("name", ["explain", "attack", "calibration", "deep_dream", "bias"])
+@pytest.mark.parametrize("name", ["explain", "attack", "calibration", "deep_dream", "bias", "positive_control"])
 def test_nothing_changes_when_a_layer_raises(material: Material, name: str) -> None:
-    assert inject(material, name, "relu1", 0.5, calls_of(material, name, "relu1"))
+    ended = inject(material, name, "relu1", 0.5, calls_of(material, name, "relu1"))
+    assert ended == (name != "positive_control")  # in which a check that breaks is a verdict, and the others go on
 
 
 @pytest.mark.slow
@@ -189,7 +191,7 @@ def test_nothing_changes_whatever_raises_and_when(material: Material) -> None:
     assert injected >= 500
 
 
-PROGRESS = ("attack", "bias", "calibration", "drift", "fit_ood", "slices", "data_faults")
+PROGRESS = ("attack", "bias", "calibration", "drift", "fit_ood", "slices", "data_faults", "positive_control")
 
 
 @pytest.mark.parametrize("name", PROGRESS)
@@ -206,11 +208,44 @@ def test_nothing_changes_when_progress_raises(material: Material, name: str) -> 
         "fit_ood": lambda: xai.fit_ood(clf, material.first, material.second, "knn", progress=asked),
         "slices": lambda: xai.slices(clf, material.data, progress=asked),
         "data_faults": lambda: xai.data_faults(clf, material.data, progress=asked),
+        "positive_control": lambda: xai.positive_control(
+            model=clf, data=material.data, checks=CHECKS, out=material.fresh(), progress=asked
+        ),
     }[name]
     before = snapshot(clf.module) | surroundings()
     with pytest.raises(InjectedError):
         given()
     assert_same(before, snapshot(clf.module) | surroundings())
+
+
+def draws_of(network: str, monkeypatch: pytest.MonkeyPatch, end: int) -> int:
+    """Build an untrained network of which one draw of weights raises; return how many there were."""
+    draws, draw = 0, nn.init.kaiming_uniform_
+
+    def raising(tensor: torch.Tensor, *given: Any, **more: Any) -> torch.Tensor:
+        nonlocal draws
+        drawn = draw(tensor, *given, **more)  # the random state has moved
+        draws += 1
+        if draws == end:
+            raise InjectedError("injected")
+        return drawn
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.init, "kaiming_uniform_", raising)
+        xai.untrained(network)
+    return draws
+
+
+@pytest.mark.parametrize("network", ["example:fashion", "torchvision:resnet18"])
+def test_nothing_changes_when_the_making_of_a_network_raises(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import_torchvision()
+    total = draws_of(network, monkeypatch, end=0)
+    assert total >= 2
+    for end in (1, total // 2, total):
+        before = surroundings()
+        with pytest.raises(InjectedError):
+            draws_of(network, monkeypatch, end)
+        assert_same(before, surroundings())
 
 
 CHANGES: dict[str, Callable[[], Any]] = {

@@ -235,7 +235,7 @@ def test_a_truncated_jpeg_says_so() -> None:
     ("content", "words"),
     [
         (b"", "the file is empty"),
-        (b"hello, this is text\n" * 20, "not a picture, or damaged. Give one of JPEG, PNG"),
+        (b"hello, this is text\n" * 20, "not a picture of a format that is read, or damaged. Give one of JPEG, PNG"),
         (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"></svg>', "an SVG drawing"),
         (b"<html><body>404</body></html>", "not a picture"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400), "not a picture"),

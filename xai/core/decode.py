@@ -161,7 +161,7 @@ def _reason(error: Exception, content: bytes) -> str:
     if "truncated" in text or "broken data" in text or "unexpected end" in text:
         return "the picture is truncated or damaged. Save or download it again."
     if isinstance(error, UnidentifiedImageError):
-        kind = "an SVG drawing" if b"<svg" in content[:1024].lower() else "not a picture"
+        kind = "an SVG drawing" if b"<svg" in content[:1024].lower() else "not a picture of a format that is read"
         return f"{kind}, or damaged. Give one of {', '.join(FORMATS)}."
     return f"cannot be decoded ({type(error).__name__}). Save it again as PNG or JPEG."
 
