@@ -16,7 +16,7 @@ import xai
 from xai.dashboard.files import add_folder, whole_zip, zipped
 from xai.dashboard.gallery import Shot, show
 from xai.dashboard.language import language, report_word, t
-from xai.dashboard.results import offer
+from xai.dashboard.offers import offer
 from xai.dashboard.words import file_stem, percent, safe, sentence
 
 _BOXES = {"pass": "success", "fail": "error", "error": "error"}

@@ -13,7 +13,7 @@ from xai.dashboard.evidence import pick, show_evidence
 from xai.dashboard.files import whole_zip
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.language import t
-from xai.dashboard.results import offer
+from xai.dashboard.offers import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, to_curve
 from xai.dashboard.trust import show_trust

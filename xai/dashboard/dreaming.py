@@ -16,9 +16,9 @@ from xai.dashboard.files import saved, whole_zip
 from xai.dashboard.gallery import Shot, show, show_row
 from xai.dashboard.jobs import Job, asked_for, result_of, watched
 from xai.dashboard.language import m, t
+from xai.dashboard.offers import offer
 from xai.dashboard.photos import upload_picture
 from xai.dashboard.pictures import Picture
-from xai.dashboard.results import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.tasks import Report
 from xai.dashboard.trends import climb

@@ -8,7 +8,7 @@ from xai.dashboard.distributions import shares_of_classes
 from xai.dashboard.files import whole_zip
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.language import m, t
-from xai.dashboard.results import offer
+from xai.dashboard.offers import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, choose_size, draw, offered, to_ask, with_parts
 from xai.dashboard.words import file_stem, safe, sentence

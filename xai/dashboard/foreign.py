@@ -12,8 +12,8 @@ from xai.dashboard.files import whole_zip
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.judged import show_judged
 from xai.dashboard.language import t
+from xai.dashboard.offers import offer
 from xai.dashboard.photos import upload_picture
-from xai.dashboard.results import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, choose_size, draw, names_for, offered, with_parts
 from xai.dashboard.words import file_stem, safe, sentence

@@ -11,7 +11,7 @@ import streamlit as st
 
 from xai.dashboard.albums import album_zip, enlarged, png
 from xai.dashboard.language import t
-from xai.dashboard.results import offer
+from xai.dashboard.offers import offer
 from xai.dashboard.words import file_stem
 
 TIMES = 10  # what differences of attacked pictures are multiplied by

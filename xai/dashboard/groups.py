@@ -12,7 +12,7 @@ from xai.dashboard.gallery import Shot, as_pixels, show_row
 from xai.dashboard.gaps import right_by_group
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.language import m, t
-from xai.dashboard.results import offer
+from xai.dashboard.offers import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, to_ask
 from xai.dashboard.words import counted, file_stem, safe, sentence

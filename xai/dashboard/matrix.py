@@ -12,7 +12,7 @@ from xai.dashboard.files import whole_zip
 from xai.dashboard.gallery import Shot, as_pixels, choose_shot
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.language import t
-from xai.dashboard.results import offer
+from xai.dashboard.offers import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, to_corruptions
 from xai.dashboard.words import file_stem, interval, percent, safe, sentence

@@ -11,8 +11,8 @@ from xai.dashboard.gallery import Shot, as_pixels, choose_shot, show_row
 from xai.dashboard.gaps import dose_response
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.language import m, t
+from xai.dashboard.offers import offer
 from xai.dashboard.panels import Panel, pack, show_small
-from xai.dashboard.results import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, to_ask
 from xai.dashboard.words import describe_map, file_stem, safe, sentence

@@ -13,9 +13,9 @@ from xai.dashboard.files import whole_zip
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.knobs import choose_settings
 from xai.dashboard.language import m, t
+from xai.dashboard.offers import offer
 from xai.dashboard.pictures import Picture
 from xai.dashboard.proofs import Bounded, Proof, Reach, to_bound, to_prove, to_reach, to_try_bounds
-from xai.dashboard.results import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.words import figure, file_stem, radius, safe, sentence
 from xai.dashboard.work import Model

@@ -12,6 +12,7 @@ from xai.dashboard.fills import show_fills
 from xai.dashboard.jobs import Job
 from xai.dashboard.kept import offer_to_keep
 from xai.dashboard.language import t
+from xai.dashboard.offers import offer
 from xai.dashboard.pictures import Picture
 from xai.dashboard.strip import show_strip
 from xai.dashboard.words import describe_preprocessing, file_stem, safe, sentence
@@ -73,15 +74,6 @@ def show_together(agreement: xai.Agreement) -> None:
     tip = t("All pictures side by side, and a picture and a folder of each method")
     name = f"{_stem(first, 'side-by-side')}.zip"
     offer(t("All methods (.zip)"), partial(together_zip, agreement), name, "application/zip", "download_all", tip)
-
-
-def offer(
-    label: str, make: Callable[[], bytes], name: str, mime: str, key: str, tip: str, *, disabled: bool = False
-) -> None:
-    """Offer a file that is made when it is asked for."""
-    st.download_button(
-        label, make, name, mime, key=key, help=tip, disabled=disabled, on_click="ignore", icon=":material/download:"
-    )
 
 
 def _stem(explanation: xai.Explanation, last: str) -> str:

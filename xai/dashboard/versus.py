@@ -14,9 +14,9 @@ from xai.dashboard.charts import draw
 from xai.dashboard.gallery import Shot, as_pixels, choose_shot
 from xai.dashboard.jobs import Job, asked_for, in_turn, result_of, watched
 from xai.dashboard.language import m, report_word, t
+from xai.dashboard.offers import offer
 from xai.dashboard.pasts import Past, choose_past
 from xai.dashboard.pins import pinned
-from xai.dashboard.results import offer
 from xai.dashboard.sets import Sample
 from xai.dashboard.tasks import Report
 from xai.dashboard.trends import differences
