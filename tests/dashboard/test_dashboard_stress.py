@@ -1,9 +1,11 @@
 """The page "Stress" without a browser: what it shows is what the library answers."""
 
 from functools import wraps
+from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pages import FASHION, bars, captions, opened, results, run_code, script_of, shirt, stop
@@ -64,6 +66,19 @@ def test_the_slider_changes_the_picture_and_computes_nothing(monkeypatch):
     assert len(calls) == len(SEVERITIES)
     assert captions(app)[0] == before[0]
     assert captions(app)[1].startswith("Severity 0.25\\: T-shirt/top")
+
+
+def test_the_chart_of_severities_is_offered_as_a_table(fashion, monkeypatch):
+    files = {}
+    monkeypatch.setattr("xai.dashboard.charts.offer", lambda _label, make, name, *_: files.update({name: make()}))
+    opened("stress", model=FASHION, corruption="Fog")
+    table = pd.read_csv(BytesIO(files["t-shirt-top_by-severity.csv"]))
+    clean = fashion.prepare(shirt()).inputs
+    assert table["severity"].tolist() == list(SEVERITIES)
+    for k in (0, 9, 20):
+        one = fashion.predict(xai.corrupt(clean, "fog", SEVERITIES[k]))[0]
+        assert table["answer"][k] == one.label
+        assert table["probability"][k] == pytest.approx(float(one.probabilities[0, 0]), abs=1e-6)
 
 
 def test_the_first_severity_that_flips_is_named(fashion):

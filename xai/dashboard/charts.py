@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 import xai
 from xai.dashboard.language import m, t
+from xai.dashboard.results import offer
 from xai.dashboard.words import interval, radius
 
 ATTACKED, CERTIFIED, GAP = "#d6604d", "#4393c3", "#a0a0a0"  # seen on white and on black
@@ -210,6 +212,12 @@ def _across(field: str, title: str, **axis: Any) -> Spec:
 
 def _share(field: str) -> Spec:
     return {"field": field, "type": "quantitative", "scale": {"domain": [0, 1]}, "axis": dict(_PERCENT)}
+
+
+def offer_rows(rows: Sequence[Mapping[str, Any]], stem: str, key: str) -> None:
+    """Offer what a chart shows as a table."""
+    csv = pd.DataFrame(rows).to_csv(index=False).encode
+    offer(t("Table (.csv)"), csv, f"{stem}.csv", "text/csv", key, t("What the chart shows, a line per point"))
 
 
 def draw(spec: Spec, key: str, alt: str, on_pick: Callable[[Mapping[str, Any]], None] | None = None) -> None:

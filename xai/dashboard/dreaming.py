@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 import xai
-from xai.dashboard.charts import draw
+from xai.dashboard.charts import draw, offer_rows
 from xai.dashboard.choices import choose_one
 from xai.dashboard.controls import choose_sample
 from xai.dashboard.files import saved, whole_zip
@@ -146,6 +146,9 @@ def _show(model: Model, wish: Dream, found: xai.DeepDream) -> None:
     )
     st.markdown(f"**{t('What was raised, step by step')}**")
     draw(climb(found.objective.tolist(), found.octave.tolist()), "climb", chart)
+    steps = zip(found.objective.tolist(), found.octave.tolist(), strict=True)
+    rows = [{"step": k, "value": value, "octave": octave + 1} for k, (value, octave) in enumerate(steps, 1)]
+    offer_rows(rows, "dream_steps", "climb_csv")
     st.caption(f"{safe(chart)} {t('Values of different octaves are taken at different sizes.')}")
     if len(found.frames) > 1:
         st.markdown(f"**{t('On the way')}**")

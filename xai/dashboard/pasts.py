@@ -10,12 +10,12 @@ import streamlit as st
 
 import xai
 from xai.dashboard.board import figure, show_audit
-from xai.dashboard.charts import draw
+from xai.dashboard.charts import draw, offer_rows
 from xai.dashboard.language import report_word, t
 from xai.dashboard.pins import pin, pinned
 from xai.dashboard.runs import audits_folder, finished, open_audit
 from xai.dashboard.trends import trend
-from xai.dashboard.words import safe
+from xai.dashboard.words import file_stem, safe
 from xai.dashboard.work import sentences
 
 _MOST = 200  # audits that are looked at
@@ -159,6 +159,7 @@ def show_trend(found: Sequence[Past]) -> None:
     st.markdown(said)
     words = {name: report_word(f"verdict.{name}") for name in _VERDICTS}
     draw(trend(rows, words), "trend chart", said)
+    offer_rows(rows, file_stem(chosen, "trend"), "trend_csv")
     st.caption(t("Bars: 95 % intervals. Audits on other pictures or with other settings are not to be compared."))
 
 

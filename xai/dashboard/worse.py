@@ -4,14 +4,14 @@ import streamlit as st
 
 import xai
 from xai.dashboard.changes import SEVERITIES, STEP, Worsened, to_worsen
-from xai.dashboard.charts import draw, probability_by_severity
+from xai.dashboard.charts import draw, offer_rows, probability_by_severity
 from xai.dashboard.controls import show_bars
 from xai.dashboard.gallery import Shot, magnified, show_beside, show_row
 from xai.dashboard.jobs import Job, result_of
 from xai.dashboard.language import t
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import show_script
-from xai.dashboard.words import percent, safe, sentence
+from xai.dashboard.words import file_stem, percent, safe, sentence
 from xai.dashboard.work import Model
 
 _USUAL = "gaussian_noise"
@@ -82,6 +82,12 @@ def _show(found: Worsened, severity: float) -> None:
     )
     st.caption(t("Probability of {label} by severity", label=safe(label)))
     draw(probability_by_severity(SEVERITIES, shares, severity), "by severity", said)
+    answers = [one.label for one in found.prediction]
+    rows = [
+        {"severity": s, "probability": share, "class": label, "answer": one}
+        for s, share, one in zip(SEVERITIES, shares, answers, strict=True)
+    ]
+    offer_rows(rows, file_stem(label, "by severity"), "severity_csv")
 
 
 def _shot(found: Worsened, k: int, title: str) -> Shot:
