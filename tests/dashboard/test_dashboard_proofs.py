@@ -174,7 +174,7 @@ def test_the_ladder_is_halved_to_its_end(monkeypatch, rungs_proven):
     from contextlib import nullcontext
 
     network = SimpleNamespace(prepare=lambda _: SimpleNamespace(inputs=0), predict=lambda _: SimpleNamespace(index=0))
-    model = SimpleNamespace(lock=nullcontext(), classifier=network)
+    model = SimpleNamespace(borrowed=lambda: nullcontext(network))
     found = _reach(model, SimpleNamespace(open=lambda: None), "l1", {}, None)
     ends = (None, *rungs, None)
     assert (found.proven, found.open) == (ends[rungs_proven], ends[rungs_proven + 1])

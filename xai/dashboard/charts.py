@@ -9,7 +9,7 @@ import streamlit as st
 
 import xai
 from xai.dashboard.language import m, t
-from xai.dashboard.results import offer
+from xai.dashboard.offers import offer
 from xai.dashboard.words import interval, radius
 
 ATTACKED, CERTIFIED, GAP = "#d6604d", "#4393c3", "#a0a0a0"  # seen on white and on black
