@@ -286,7 +286,7 @@ def test_bad_arguments_give_one_line_and_exit_code_2():
     )
     assert run.returncode == 2
     assert run.stderr.count("\n") == 1
-    assert run.stderr.startswith("xai: The dashboard has no sign-in")
+    assert run.stderr.startswith("xai: The dashboard listens on this machine only")
 
 
 def test_where_uploads_are_kept_is_not_shown():

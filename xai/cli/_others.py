@@ -38,6 +38,9 @@ def add_dashboard(commands: Any) -> None:
         "--arch", action="append", default=[], help="PACKAGE.MODULE:FACTORY that uploads may be loaded into"
     )
     parser.add_argument("--audits", help="folder of audits, in place of audits/")
+    parser.add_argument(
+        "--host", action="append", default=[], help="NAME under which a proxy shows it to others, who have to sign in"
+    )
 
 
 def _dashboard(options: argparse.Namespace) -> int:
@@ -47,4 +50,5 @@ def _dashboard(options: argparse.Namespace) -> int:
     command += ["--data", options.data] if options.data else []
     command += [part for arch in options.arch for part in ("--arch", arch)]
     command += ["--audits", options.audits] if options.audits else []
+    command += [part for host in options.host for part in ("--host", host)]
     return subprocess.run(command, check=False).returncode

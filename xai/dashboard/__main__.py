@@ -22,7 +22,14 @@ def main() -> int:
         help="a network of yours that uploaded weights may be loaded into; may be given several times",
     )
     parser.add_argument("--audits", help="folder of audits, in place of audits/")
-    parser.add_argument("--public", action="store_true", help="listen on all interfaces (not possible yet)")
+    parser.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which a proxy shows it to others, who have to sign in; may be given several times",
+    )
+    parser.add_argument("--public", action="store_true", help="listen on all interfaces (not possible)")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the server ends, too
     try:
@@ -32,6 +39,7 @@ def main() -> int:
             options.data,
             arch=options.arch,
             audits=options.audits,
+            hosts=options.host,
             public=options.public,
         )
     except xai.XaiError as error:

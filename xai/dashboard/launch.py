@@ -1,6 +1,7 @@
 """Start Streamlit so that nobody but this machine can reach it, and nothing is sent anywhere."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ MODEL_VARIABLE = "XAI_DASHBOARD_MODEL"
 DATA_VARIABLE = "XAI_DASHBOARD_DATA"
 ARCH_VARIABLE = "XAI_DASHBOARD_ARCH"
 AUDITS_VARIABLE = "XAI_DASHBOARD_AUDITS"
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 ENTRY = Path(__file__).with_name("entry.py")
 FLAGS: Mapping[str, object] = {
     "server.address": "127.0.0.1",
@@ -32,13 +34,17 @@ FLAGS: Mapping[str, object] = {
 }
 
 
-def command(port: int | None, *, headless: bool) -> list[str]:
-    """Return the command line that starts the dashboard.
+def command(port: int | None, *, headless: bool, hosts: Sequence[str] = ()) -> list[str]:
+    """Return the command line that starts the dashboard; it answers to `hosts` as well as to this machine.
 
     Raises:
-        XaiError: no such port.
+        XaiError: no such port, or a host that is no name.
     """
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise xai.InputError(f"Expected the name of a host, such as audit.example.org, but got {host!r}.")
     flags = [f"--{name}={_plain(one)}" for name, value in FLAGS.items() for one in _each(value)]
+    flags += [f"--server.allowedHosts={host}" for host in hosts]
     flags.append(f"--server.headless={_plain(headless)}")
     if port is not None:
         if not 1 <= port <= 65_535:
@@ -54,6 +60,7 @@ def launch(
     *,
     arch: Sequence[str] = (),
     audits: str | None = None,
+    hosts: Sequence[str] = (),
     public: bool = False,
 ) -> int:
     """Open the dashboard and stay until it is closed.
@@ -64,24 +71,31 @@ def launch(
         data: a data set for `xai.load_data` that is offered first, where its classes are the model's.
         arch: "package.module:factory", networks that weight files may be loaded into; their code runs.
         audits: folder of audits; None takes `audits/` where the dashboard is started.
-        public: not possible yet: there is no sign-in.
+        hosts: names under which a proxy on this machine shows the dashboard to others; they have to sign in.
+        public: not possible: the server itself listens on this machine only.
 
     Returns:
         Exit code of the server; 130 when interrupted.
 
     Raises:
-        XaiError: `public`, no such port, or Streamlit is not installed.
+        XaiError: `public`, `hosts` without a sign-in, no such port, or Streamlit is not installed.
     """
     if public:
         raise xai.InputError(
-            "The dashboard has no sign-in, so it listens on this machine only. Forward the port with `ssh -L` instead."
+            "The dashboard listens on this machine only. Forward the port with `ssh -L`, or put a proxy with TLS and a "
+            "sign-in before it: `--host NAME`."
         )
     if find_spec("streamlit") is None:
         raise xai.XaiError("The dashboard needs an optional package: pip install 'xai-toolkit[app]'")
+    line = command(port, headless=bool(hosts) or not sys.stdout.isatty(), hosts=hosts)
+    if hosts:
+        from xai.dashboard.signin import check_sign_in  # imports Streamlit, which only the server needs otherwise
+
+        check_sign_in()
     chosen = {MODEL_VARIABLE: model, DATA_VARIABLE: data, AUDITS_VARIABLE: audits}
     chosen[ARCH_VARIABLE] = ",".join(arch)
     environment = os.environ | {name: value for name, value in chosen.items() if value}
-    with subprocess.Popen(command(port, headless=not sys.stdout.isatty()), env=environment) as server:
+    with subprocess.Popen(line, env=environment) as server:
         try:
             return server.wait()
         except KeyboardInterrupt:

@@ -10,6 +10,8 @@ from PIL import Image
 from xai.dashboard.controls import keep_choices
 from xai.dashboard.jobs import place_for_work
 from xai.dashboard.language import keep_language, m, t
+from xai.dashboard.signin import require_sign_in
+from xai.dashboard.work import sentences
 
 _FOLDER = Path(__file__).parent / "app_pages"
 
@@ -38,6 +40,8 @@ PAGES = [
 def run() -> None:
     """Show the page that was asked for; the first one by default."""
     st.set_page_config(page_title="xai", page_icon=_icon(), layout="wide")
+    with sentences():
+        require_sign_in()
     pages = linked_pages()
     page = st.navigation(list(pages.values()), position="top")
     if st.session_state.get("page") != page.url_path:

@@ -10,6 +10,7 @@ from xai.dashboard.jobs import run_next
 from xai.dashboard.language import choose_language, t
 from xai.dashboard.router import linked_pages
 from xai.dashboard.sets import choose_data
+from xai.dashboard.signin import offer_sign_out
 from xai.dashboard.understood import show_network, show_pictures
 from xai.dashboard.uploads import DATA, MODEL
 
@@ -37,4 +38,5 @@ with right, st.container(border=True):
     show_pictures(name, model)
 
 show_doctor()
+offer_sign_out()
 run_next([])
