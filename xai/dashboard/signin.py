@@ -17,7 +17,7 @@ _TABLE = "auth"
 
 
 def require_sign_in() -> None:
-    """Where a provider is set up, show a button and nothing else to whoever has not signed in, and end the run there."""
+    """Where a provider is set up, show only a button to whoever has not signed in, and end the run there."""
     if not configured() or st.user.is_logged_in:
         return
     st.header(t("Sign in"), anchor=False)
