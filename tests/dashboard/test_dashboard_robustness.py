@@ -157,11 +157,11 @@ def test_a_point_of_the_curve_opens_its_pictures(robustness_calls, monkeypatch):
     app = measured(opened("robustness", **LINK))
     state = {}
     monkeypatch.setattr("xai.dashboard.evidence.st.session_state", state)
-    pick({"level": 1, "kind": "attacked"})
+    pick({"level": 1, "bound": "attacked"})
     assert state == {"level": 0, "group": "violated"}
-    pick({"level": 2, "kind": "certified"})
+    pick({"level": 2, "bound": "certified"})
     assert state == {"level": 1, "group": "verified"}
-    pick({"level": 0, "kind": "attacked"})
+    pick({"level": 0, "bound": "attacked"})
     assert state == {"level": 0, "group": "wrong"}
     monkeypatch.undo()
     for name, value in state.items():

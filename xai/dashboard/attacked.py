@@ -14,7 +14,7 @@ from xai.dashboard.changes import Attacked, to_attack
 from xai.dashboard.controls import class_names, show_bars
 from xai.dashboard.gallery import TIMES, Shot, show_beside, show_row
 from xai.dashboard.jobs import Job, asked_for, result_of
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import show_script
 from xai.dashboard.words import cost, percent, radius, safe, sentence, size_of_change
@@ -77,7 +77,7 @@ def _choose(infos: Mapping[str, xai.MethodInfo], prediction: xai.Prediction) -> 
         t("Attack"),
         able,
         index=able.index(_USUAL),
-        format_func=lambda n: infos[n].title,
+        format_func=lambda n: told(infos[n].title),
         key="attack",
         bind="query-params",
     )
@@ -140,7 +140,9 @@ def _what(found: Attacked) -> str:
     """Say in a sentence what an attack did."""
     result, before, after = found.results[0], found.prediction[0].label, found.prediction[1].label
     if not bool(result.success[0]):
-        aim = "" if result.targeted is None else f" to {safe(found.prediction.labels[result.targeted[0]])}"
+        aim = (
+            "" if result.targeted is None else t(" to {label}", label=safe(found.prediction.labels[result.targeted[0]]))
+        )
         return t(
             "The attack could not change the answer{aim}: it is **{after}**. That is no proof of "
             "robustness; another attack may succeed.",
@@ -179,7 +181,7 @@ def _show_nearest(
     job = to_attack(model, picture, info, plan.asked, (None,), st.container())
     found = result_of(job)
     if found is not None:
-        _show(found, info.title)
+        _show(found, told(info.title))
         _say(found)
         if above is not None and _size(above) < _size(found):
             st.markdown(t("The change above is smaller still."))

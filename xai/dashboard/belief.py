@@ -6,7 +6,7 @@ import streamlit as st
 
 import xai
 from xai.dashboard.jobs import Job, desk, result_of
-from xai.dashboard.language import m, t
+from xai.dashboard.language import m, t, told
 from xai.dashboard.pictures import Picture
 from xai.dashboard.words import figures, safe, sentence
 from xai.dashboard.work import Answer, Model, to_rate
@@ -75,13 +75,14 @@ def _each(rating: xai.Rating) -> str:
     if len(rating) == 1:
         return ""
     return " · " + ", ".join(
-        f"{safe(label)}\\: {verdict}" for label, verdict in zip(rating.labels, rating.verdicts, strict=True)
+        f"{safe(label)}\\: {t(_WORDS[verdict][0]).lower()}"
+        for label, verdict in zip(rating.labels, rating.verdicts, strict=True)
     )
 
 
 def _sign(verdict: str) -> str:
     """Return a verdict with its sign: never colour alone."""
-    return f"{_WORDS[verdict][1]} {t(_WORDS[verdict][0]).lower()}" if verdict in _WORDS else safe(verdict)
+    return f"{_WORDS[verdict][1]} {t(_WORDS[verdict][0]).lower()}" if verdict in _WORDS else safe(told(verdict))
 
 
 def _lines(rating: xai.Rating) -> Sequence[dict[str, str]]:
@@ -89,7 +90,7 @@ def _lines(rating: xai.Rating) -> Sequence[dict[str, str]]:
     return [
         {
             **({t("Class"): safe(label)} if several else {}),
-            t("Check"): safe(check.name),
+            t("Check"): safe(told(check.name)),
             t("Verdict"): _sign(check.verdict),
             t("Figures"): safe(figures(check.values)),
         }

@@ -14,8 +14,9 @@ from PIL import Image
 
 import xai
 from xai.dashboard.files import add_folder, whole_zip, zipped
+from xai.dashboard.frames import show_frame
 from xai.dashboard.gallery import Shot, show
-from xai.dashboard.language import language, report_word, t
+from xai.dashboard.language import language, report_word, t, told
 from xai.dashboard.offers import offer
 from xai.dashboard.words import file_stem, percent, safe, sentence
 
@@ -118,7 +119,7 @@ def _show_exhibits(audit: xai.Audit, evidence: Sequence[Mapping[str, Any]]) -> N
                         for shot in shots:
                             with st.container(width=_THUMB):
                                 show(shot)
-                    st.caption(safe(str(exhibit["caption"]), 200))
+                    st.caption(safe(told(str(exhibit["caption"])), 200))
     if len(evidence) > _SHOWN:
         st.caption(t("The first {shown} of {all}; the HTML report shows more.", shown=_SHOWN, all=len(evidence)))
 
@@ -132,7 +133,7 @@ def shots_of(audit: xai.Audit, exhibit: Mapping[str, Any]) -> list[Shot]:
             pixels = _pixels(audit.files[str(image["file"]).rpartition("/")[2]], str(image["file"]))
         except (xai.XaiError, KeyError):
             continue  # the folder was copied without it, which the report says, too
-        found.append(Shot(pixels, safe(role), f"{exhibit['alt']} ({role})"))
+        found.append(Shot(pixels, safe(role), f"{told(str(exhibit['alt']))} ({role})"))
     return found
 
 
@@ -157,10 +158,10 @@ def _show_rest(audit: xai.Audit) -> None:
                 title = safe(t(check["title"]))
                 st.markdown(f"{_ICONS[check['verdict']]} **{title}** · {said}. {safe(sentence(check['why']))}")
     with st.expander(t("All conditions"), icon=":material/table:"):
-        st.dataframe(audit.table, hide_index=True, alt=t("Every condition with figure, interval and verdict"))
+        show_frame(audit.table, t("Every condition with figure, interval and verdict"))
     limits = [str(limit["text"] if isinstance(limit, Mapping) else limit) for limit in audit.document["limits"]]
     with st.expander(t("What this does not say"), icon=":material/info:"):
-        st.markdown("\n".join(f"- {safe(sentence(t(limit)))}" for limit in limits))
+        st.markdown("\n".join(f"- {safe(sentence(limit))}" for limit in limits))
 
 
 def _show_exports(audit: xai.Audit, key: str) -> None:

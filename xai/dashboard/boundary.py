@@ -10,7 +10,7 @@ from xai.dashboard.charts import draw
 from xai.dashboard.detection import Detection
 from xai.dashboard.distributions import histogram
 from xai.dashboard.gallery import Shot, as_pixels, choose_shot, opened_shot
-from xai.dashboard.language import m, t
+from xai.dashboard.language import m, t, told
 from xai.dashboard.pictures import Picture
 from xai.dashboard.words import counted, safe, sentence
 from xai.dashboard.work import Model
@@ -68,7 +68,7 @@ def _what_happens(found: Detection, inside: xai.Judgement, outside: xai.Judgemen
         "{share_2} of the foreign ones ({strange}).",
         share=counted(alarms, len(inside)),
         share_2=counted(caught, len(outside)),
-        strange=safe(found.plan.strange),
+        strange=safe(told(found.plan.strange)),
     )
 
 
@@ -112,7 +112,7 @@ def _split(judged: xai.Judgement) -> tuple[np.ndarray, np.ndarray]:
 def _shot(model: Model, found: Detection, judged: xai.Judgement, k: int, *, foreign: bool) -> Shot:
     """Return a picture as the network sees it."""
     seen = model.classifier.prepare(found.picture(foreign=foreign, k=k).content).inputs
-    said = f"{k}: p {float(judged.p_values[k]):.2g}, called {judged.predicted[k]}"
+    said = t("{k}: p {p:.2g}, called {label}", k=k, p=float(judged.p_values[k]), label=judged.predicted[k])
     return Shot(
         as_pixels(seen)[0],
         safe(said, 80),

@@ -10,6 +10,7 @@ import numpy as np
 import xai
 from xai.dashboard.gallery import TIMES, as_pixels
 from xai.dashboard.jobs import Job, parts, watched
+from xai.dashboard.language import t, told
 from xai.dashboard.pictures import Picture
 from xai.dashboard.tasks import Report
 from xai.dashboard.work import Model
@@ -91,7 +92,8 @@ def to_attack(
         slot: of the page.
     """
     key = ("attacked", model.fingerprint, picture.identity, method.name, *sorted(asked.items()), radii)
-    title = method.title if len(radii) == 1 else f"{method.title} at {len(radii)} radii"
+    title = told(method.title)
+    title = title if len(radii) == 1 else t("{title} at {count} radii", title=title, count=len(radii))
     rows = len(radii) * (method.forward + method.backward)
     return Job(key, title, partial(_attack, model, picture, method.name, dict(asked), radii), slot, rows)
 

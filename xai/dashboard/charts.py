@@ -8,13 +8,14 @@ import pandas as pd
 import streamlit as st
 
 import xai
-from xai.dashboard.language import m, t
+from xai.dashboard.language import m, t, told
 from xai.dashboard.offers import offer
 from xai.dashboard.words import interval, radius
 
 ATTACKED, CERTIFIED, GAP = "#d6604d", "#4393c3", "#a0a0a0"  # seen on white and on black
 _LIGHT = 0.55  # accuracy above which numbers are written dark
 _ENDS = {"low": m("at least"), "clean": m("clean"), "high": m("at most")}
+_BOUNDS = {"attacked": m("attacked"), "certified": m("certified")}
 _PERCENT = {"format": "%", "title": None}
 Spec = dict[str, Any]
 
@@ -22,12 +23,15 @@ Spec = dict[str, Any]
 def probability_by_severity(severities: Sequence[float], shares: Sequence[float], chosen: float) -> Spec:
     """Return the chart of one class's probability, with a mark at the chosen severity."""
     rows = [{"severity": s, "probability": p, "chosen": s == chosen} for s, p in zip(severities, shares, strict=True)]
-    tips = [{"field": "severity"}, {"field": "probability", "format": ".1%"}]
+    tips = [
+        {"field": "severity", "title": t("severity")},
+        {"field": "probability", "title": t("probability"), "format": ".1%"},
+    ]
     return {
         "data": {"values": rows},
         "height": 180,
         "encoding": {
-            "x": _across("severity", "severity", values=[0, 1, 2, 3, 4, 5]),
+            "x": _across("severity", t("severity"), values=[0, 1, 2, 3, 4, 5]),
             "y": _share("probability"),
             "tooltip": tips,
         },
@@ -44,22 +48,27 @@ def probability_by_severity(severities: Sequence[float], shares: Sequence[float]
 def robust_accuracy(curve: xai.RobustnessCurve) -> Spec:
     """Return the chart of both bounds with their intervals and the gap between them; its points can be clicked."""
     scale = 255 if curve.norm == "linf" else 1
-    axis = {"title": f"eps ({curve.norm}, in 1/255)" if scale == 255 else f"eps ({curve.norm})"}
+    title = t("eps ({norm}, in 1/255)") if scale == 255 else "eps ({norm})"
+    axis = {"title": title.format(norm=curve.norm)}
     bounds = [row for kind in ("attacked", "certified") for row in _bound(curve, kind, scale)]
     gap = [
-        {"eps": a["eps"], "certified": c["accuracy"], "attacked": a["accuracy"], "kind": "unproven"}
+        {"eps": a["eps"], "certified": c["accuracy"], "attacked": a["accuracy"], "kind": t("unproven")}
         for a, c in zip(_bound(curve, "attacked", scale), _bound(curve, "certified", scale), strict=True)
     ]
-    kinds = ["attacked", "certified", "unproven"]
+    kinds = [t(_BOUNDS["attacked"]), t(_BOUNDS["certified"]), t("unproven")]
     colour: Spec = {"type": "nominal", "title": None, "legend": {"orient": "bottom", "symbolOpacity": 1}}
     colour["scale"] = {"domain": kinds, "range": [ATTACKED, CERTIFIED, GAP]}
     kind = {"field": "kind", **colour}
     across = {"field": "eps", "type": "quantitative", "axis": axis, "scale": {"nice": False}}
-    tips = [{"field": "said", "title": t("accuracy")}, {"field": "kind"}, {"field": "radius"}]
+    tips = [
+        {"field": "said", "title": t("accuracy")},
+        {"field": "kind", "title": t("bound")},
+        {"field": "radius", "title": t("radius")},
+    ]
     return {
         "height": 380,
         "params": [
-            {"name": "point", "select": {"type": "point", "fields": ["level", "kind"]}, "views": ["points"]},
+            {"name": "point", "select": {"type": "point", "fields": ["level", "bound"]}, "views": ["points"]},
         ],
         "encoding": {"x": across},
         "layer": [
@@ -102,10 +111,11 @@ def _bound(curve: xai.RobustnessCurve, kind: str, scale: int) -> list[dict[str, 
     spans = np.concatenate([curve.intervals["clean"][None], curve.intervals[kind]])
     return [
         {
-            "kind": kind,
+            "kind": t(_BOUNDS[kind]),
+            "bound": kind,
             "level": level,
             "eps": scale * eps,
-            "radius": "clean" if level == 0 else radius(eps, curve.norm),
+            "radius": t("clean") if level == 0 else radius(eps, curve.norm),
             "accuracy": float(share),
             "low": float(low),
             "high": float(high),
@@ -119,7 +129,7 @@ def _bound(curve: xai.RobustnessCurve, kind: str, scale: int) -> list[dict[str, 
 
 def accuracy_by_severity(found: xai.CorruptionResult) -> Spec:
     """Return the matrix of corruptions and severities with intervals; its cells can be clicked."""
-    names = [name.replace("_", " ") for name in found.names]
+    names = [told(name.replace("_", " ")) for name in found.names]
     rows = [
         {
             "corruption": names[row],
@@ -133,6 +143,13 @@ def accuracy_by_severity(found: xai.CorruptionResult) -> Spec:
         for (row, column), share in np.ndenumerate(found.accuracy)
     ]
     ink = {"condition": {"test": f"datum.accuracy > {_LIGHT}", "value": "black"}, "value": "white"}
+    top = {"title": t("severity"), "labelAngle": 0, "orient": "top"}
+    tips = [
+        {"field": "corruption", "title": t("corruption")},
+        {"field": "severity", "title": t("severity")},
+        {"field": "said", "title": t("accuracy (%)")},
+        {"field": "span", "title": t("95 % interval")},
+    ]
     return {
         "data": {"values": rows},
         "height": {"step": 40},
@@ -140,10 +157,9 @@ def accuracy_by_severity(found: xai.CorruptionResult) -> Spec:
             {"name": "cell", "select": {"type": "point", "fields": ["row", "column"]}, "views": ["cells"]},
         ],
         "encoding": {
-            "x": {"field": "severity", "type": "ordinal", "sort": None, "axis": {"labelAngle": 0, "orient": "top"}},
+            "x": {"field": "severity", "type": "ordinal", "sort": None, "axis": top},
             "y": {"field": "corruption", "type": "ordinal", "sort": None, "axis": {"title": None, "labelLimit": 160}},
-            "tooltip": [{"field": f} for f in ("corruption", "severity")]
-            + [{"field": "said", "title": t("accuracy (%)")}, {"field": "span", "title": t("95 % interval")}],
+            "tooltip": tips,
         },
         "layer": [
             {

@@ -9,7 +9,7 @@ import streamlit as st
 
 import xai
 from xai.dashboard.jobs import desk
-from xai.dashboard.language import m, t
+from xai.dashboard.language import language, m, t, told
 from xai.dashboard.panels import Panel, pack, shown_pixels
 from xai.dashboard.words import correlation, describe_map, safe
 from xai.dashboard.work import Answer
@@ -32,7 +32,7 @@ class Comparison:
 
 def compare(answers: Sequence[Answer], versus: str | None) -> Comparison:
     """Put answers to the same question side by side; asked again for the same ones, nothing is computed."""
-    key = tuple(answer.key for answer in answers)
+    key = language(), *(answer.key for answer in answers)
     shown = desk().shown
     if shown is None or shown[0] != key:
         shown = desk().shown = key, _compare(answers, versus)
@@ -65,15 +65,18 @@ def panels_of(agreement: xai.Agreement, k: int, label: str) -> list[Panel]:
 
 
 def panel_of(title: str, label: str, heatmap: np.ndarray, unit: str) -> Panel:
-    """Return a map with its title and the sentence about it."""
+    """Return a map with its title and the sentence about it; `title` and `unit` are words of the library."""
+    title = told(title)
     small = heatmap[np.ix_(*(shown_pixels(side, heatmap.shape) for side in heatmap.shape))]
-    return Panel(t("{title} for {label}", title=title, label=label), heatmap, unit, describe_map(title, label, small))
+    return Panel(
+        t("{title} for {label}", title=title, label=label), heatmap, told(unit), describe_map(title, label, small)
+    )
 
 
 def show_agreement(agreement: xai.Agreement) -> None:
     """Show how far each two methods agree, as a table."""
     st.markdown(t("**Do the methods agree?**"))
-    names = [safe(name) for name in agreement.names]
+    names = [safe(told(name)) for name in agreement.names]
     lines = [
         {
             "": name,
@@ -85,7 +88,7 @@ def show_agreement(agreement: xai.Agreement) -> None:
         lines,
         border="horizontal",
         hide_index=True,
-        alt=t("Rank correlation between {names}", names=", ".join(agreement.names)),
+        alt=t("Rank correlation between {names}", names=", ".join(map(told, agreement.names))),
     )
     st.caption(
         t(

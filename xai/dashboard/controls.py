@@ -11,7 +11,7 @@ import xai
 from xai.dashboard.choices import remember, take_over
 from xai.dashboard.jobs import Job, desk, result_of
 from xai.dashboard.knobs import choose_own
-from xai.dashboard.language import m, t
+from xai.dashboard.language import m, t, told
 from xai.dashboard.photos import leave_page, upload_picture
 from xai.dashboard.pictures import Picture, from_path, garments
 from xai.dashboard.sets import offered as offered_data
@@ -159,14 +159,14 @@ def choose_methods(model: Model) -> list[xai.MethodInfo]:
     if "methods" not in st.session_state:
         st.session_state["methods"] = _linked(list(methods))
 
-    def told(name: str) -> str:
-        text = f"{methods[name].title} · {methods[name].family} · {cost(methods[name])}"
+    def named(name: str) -> str:
+        text = f"{told(methods[name].title)} · {told(methods[name].family)} · {cost(methods[name])}"
         return t("{text} · not advised here", text=text) if name in doubtful else text
 
     chosen = st.multiselect(
         t("Methods, side by side"),
         list(methods),
-        format_func=told,
+        format_func=named,
         key="methods",
         max_selections=MOST_METHODS,
         select_all=False,
@@ -208,7 +208,7 @@ def choose_settings(model: Model, methods: Sequence[xai.MethodInfo]) -> list[tup
 def _settings(model: Model, method: xai.MethodInfo, place: Any, across: int) -> tuple[dict[str, Any], int]:
     settings: dict[str, Any] = {}
     seed = 0
-    with place.expander(t("Settings of {title}", title=method.title), icon=":material/tune:"):
+    with place.expander(t("Settings of {title}", title=told(method.title)), icon=":material/tune:"):
         if "maps" in method.needs:
             automatic = t("automatic")
             layer = st.selectbox(

@@ -12,7 +12,7 @@ from xai.dashboard.charts import draw, robust_accuracy
 from xai.dashboard.evidence import pick, show_evidence
 from xai.dashboard.files import whole_zip
 from xai.dashboard.jobs import Job, asked_for, result_of
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.offers import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, to_curve
@@ -108,7 +108,7 @@ def _show(model: Model, sample: Sample, found: xai.RobustnessCurve, asked: Mappi
     draw(robust_accuracy(found), "curve", said, pick)
     st.caption(t("Bars: 95 % intervals over the draw of pictures. Click a point to see its pictures."))
     if found.notes:
-        st.caption("\n".join(f"- {safe(note)}" for note in found.notes))
+        st.caption("\n".join(f"- {safe(told(note))}" for note in found.notes))
     show_evidence(sample, found)
     _downloads(found)
     eps = ", ".join(eps_code(e, found.norm) for e in found.eps)

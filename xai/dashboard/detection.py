@@ -9,7 +9,7 @@ import pandas as pd
 import xai
 from xai.dashboard.jobs import Job, parts, watched
 from xai.dashboard.keeping import Key
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.pictures import Picture
 from xai.dashboard.sets import Sample
 from xai.dashboard.tasks import Report
@@ -138,7 +138,7 @@ def to_explain_score(model: Model, found: Detection, picture: Picture, method: x
     """Return the job whose result is the map of what makes a picture foreign."""
     key = ("score explained", model.fingerprint, *found.plan.key, picture.identity, picture.name, method.name)
     ask = partial(_explain, model, found, picture, method.name)
-    return Job(key, t("{title} of the score", title=method.title), ask, slot, method.forward + method.backward)
+    return Job(key, t("{title} of the score", title=told(method.title)), ask, slot, method.forward + method.backward)
 
 
 def _detect(model: Model, plan: Plan, report: Report | None) -> Detection:

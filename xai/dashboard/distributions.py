@@ -8,7 +8,7 @@ import numpy as np
 
 import xai
 from xai.dashboard.charts import ATTACKED, CERTIFIED, GAP, Spec
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.words import interval
 
 INSIDE, OUTSIDE = CERTIFIED, ATTACKED
@@ -29,10 +29,10 @@ def histogram(groups: Mapping[str, np.ndarray], limit: float, unit: str) -> Spec
     edges = _edges(list(groups.values()))
     rows = [row for name, scores in groups.items() for row in _bars(name, scores, edges)]
     tips = [
-        {"field": "kind"},
-        {"field": "pictures"},
-        {"field": "low", "format": ".3g"},
-        {"field": "high", "format": ".3g"},
+        {"field": "kind", "title": t("kind")},
+        {"field": "pictures", "title": t("pictures")},
+        {"field": "low", "title": t("from"), "format": ".3g"},
+        {"field": "high", "title": t("to"), "format": ".3g"},
     ]
     bars: Spec = {
         "data": {"values": rows},
@@ -42,7 +42,7 @@ def histogram(groups: Mapping[str, np.ndarray], limit: float, unit: str) -> Spec
                 "field": "low",
                 "type": "quantitative",
                 "bin": {"binned": True},
-                "title": unit,
+                "title": told(unit),
                 "axis": {"grid": False},
             },
             "x2": {"field": "high"},
@@ -86,7 +86,7 @@ def _bars(name: str, scores: np.ndarray, edges: np.ndarray) -> list[dict[str, An
 
 def reliability(found: xai.Calibration) -> Spec:
     """Return how often answers are right by how sure the network is, as it is and with the temperature."""
-    names = (t("as it is"), f"temperature {found.temperature.value:.2f}")
+    names = (t("as it is"), t("temperature {value:.2f}", value=found.temperature.value))
     curves = zip(names, (found.before, found.after), strict=True)
     rows = [
         {
@@ -105,7 +105,12 @@ def reliability(found: xai.Calibration) -> Spec:
     across["axis"] = {**_SHARE, "title": t("how sure it is")}
     kind = _kinds(list(names), [ATTACKED, CERTIFIED])
     shape = {**kind, "scale": {"domain": list(names), "range": ["circle", "diamond"]}}
-    tips = [{"field": "kind"}, {"field": "said", "title": t("right")}, {"field": "confidence", "format": ".1%"}]
+    tips = [
+        {"field": "kind", "title": t("kind")},
+        {"field": "said", "title": t("right")},
+        {"field": "confidence", "title": t("how sure it is"), "format": ".1%"},
+        {"field": "pictures", "title": t("pictures")},
+    ]
     return {
         "height": 400,
         "data": {"values": rows},
@@ -119,7 +124,7 @@ def reliability(found: xai.Calibration) -> Spec:
             {"mark": {"type": "rule"}, "encoding": {"y": _up("low"), "y2": {"field": "high"}}},
             {
                 "mark": {"type": "point", "filled": True, "opacity": 1, "size": 70},
-                "encoding": {"y": _up("right"), "shape": shape, "tooltip": [*tips, {"field": "pictures"}]},
+                "encoding": {"y": _up("right"), "shape": shape, "tooltip": tips},
             },
         ],
     }
@@ -156,6 +161,11 @@ def shares_of_classes(found: xai.Drift, names: Sequence[str]) -> Spec:
         for one in found.classes
         for name, share in zip(names, (one.share_a, one.share_b), strict=True)
     ]
+    tips = [
+        {"field": "class", "title": t("class")},
+        {"field": "kind", "title": t("pictures")},
+        {"field": "share", "title": t("share"), "format": ".1%"},
+    ]
     down: Spec = {"field": "class", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 160}}
     across: Spec = {"type": "quantitative", "axis": {**_SHARE, "title": t("answered in"), "tickCount": 6}}
     return {
@@ -173,7 +183,7 @@ def shares_of_classes(found: xai.Drift, names: Sequence[str]) -> Spec:
                     "y": down,
                     "x": {"field": "share", **across},
                     "color": _kinds(list(names), [INSIDE, OUTSIDE]),
-                    "tooltip": [{"field": "class"}, {"field": "kind"}, {"field": "share", "format": ".1%"}],
+                    "tooltip": tips,
                 },
             },
         ],

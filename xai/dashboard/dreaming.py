@@ -15,7 +15,7 @@ from xai.dashboard.controls import choose_sample
 from xai.dashboard.files import saved, whole_zip
 from xai.dashboard.gallery import Shot, show, show_row
 from xai.dashboard.jobs import Job, asked_for, result_of, watched
-from xai.dashboard.language import m, t
+from xai.dashboard.language import m, t, told
 from xai.dashboard.offers import offer
 from xai.dashboard.photos import upload_picture
 from xai.dashboard.pictures import Picture
@@ -140,7 +140,7 @@ def _show(model: Model, wish: Dream, found: xai.DeepDream) -> None:
         st.caption(safe(sentence(note)))
     chart = t(
         "{goal}: {first:.3g} at first, {last:.3g} at last.",
-        goal=found.goal,
+        goal=told(found.goal),
         first=found.objective[0],
         last=found.objective[-1],
     )
@@ -162,7 +162,7 @@ def _show(model: Model, wish: Dream, found: xai.DeepDream) -> None:
 
 def _said(found: xai.DeepDream) -> str:
     if found.label is None or found.probability is None:
-        return t("A picture that raises {goal}.", goal=found.goal)
+        return t("A picture that raises {goal}.", goal=told(found.goal))
     share = percent(found.probability)
     if found.predicted in {None, found.label}:
         return t("The network takes it for {label} with probability {share}.", label=found.label, share=share)

@@ -6,6 +6,7 @@ import xai
 from xai.dashboard.charts import draw as draw_chart
 from xai.dashboard.distributions import shares_of_classes
 from xai.dashboard.files import whole_zip
+from xai.dashboard.frames import show_frame
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.language import m, t
 from xai.dashboard.offers import offer
@@ -67,9 +68,9 @@ def _show(model: Model, pair: tuple[Sample, Sample], found: xai.Drift) -> None:
     said = t("Share of each class among the answers in both data sets. {verdict}", verdict=t(_VERDICTS[found.verdict]))
     draw_chart(shares_of_classes(found, names), "classes", said)
     with st.expander(t("All tests"), icon=":material/table:"):
-        st.dataframe(found.table.round(4), hide_index=True, alt=t("Tests of drift with sizes and p-values"))
+        show_frame(found.table.round(4), t("Tests of drift with sizes and p-values"), ["name"])
     with st.expander(t("Class by class"), icon=":material/category:"):
-        st.dataframe(found.per_class.round(4), hide_index=True, alt=t("Shares of each class with intervals"))
+        show_frame(found.per_class.round(4), t("Shares of each class with intervals"))
     _downloads(found)
     show_script(
         model,

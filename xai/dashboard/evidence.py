@@ -8,8 +8,9 @@ import pandas as pd
 import streamlit as st
 
 import xai
+from xai.dashboard.frames import show_frame
 from xai.dashboard.gallery import TIMES, Shot, as_pixels, choose_shot, show_beside, show_row
-from xai.dashboard.language import m, t
+from xai.dashboard.language import m, t, told
 from xai.dashboard.sets import Sample
 from xai.dashboard.words import radius, safe, size_of_change
 
@@ -20,6 +21,7 @@ _GROUPS = {
     "verified": m("proven"),
     "wrong": m("wrong without any change"),
 }
+_VERDICTS = {"violated": m("violated"), "unproven": m("unproven"), "verified": m("verified")}
 _ENDS = {"low": m("from"), "high": m("to")}
 
 
@@ -35,7 +37,7 @@ def pick(point: Mapping[str, Any]) -> None:
     level = int(point["level"])
     st.session_state["level"] = max(level - 1, 0)
     attacked = "violated" if level else "wrong"
-    st.session_state["group"] = attacked if point["kind"] == "attacked" else "verified"
+    st.session_state["group"] = attacked if point["bound"] == "attacked" else "verified"
 
 
 def _choose_level(found: xai.RobustnessCurve) -> int:
@@ -125,10 +127,10 @@ def _show_one(found: xai.RobustnessCurve, k: int) -> None:
     times = t("Difference times {times}", times=TIMES)
     show_beside(
         [
-            Shot(clean, safe(f"Clean: {truth}", 80), t("Clean picture {k}: {truth}", k=k, truth=truth)),
+            Shot(clean, safe(t("Clean: {truth}", truth=truth), 80), t("Clean picture {k}: {truth}", k=k, truth=truth)),
             Shot(
                 changed,
-                safe(f"Changed: {answer}", 80),
+                safe(t("Changed: {answer}", answer=answer), 80),
                 t("Changed picture {k}, taken for {answer}", k=k, answer=answer),
             ),
             Shot(
@@ -141,7 +143,7 @@ def _show_one(found: xai.RobustnessCurve, k: int) -> None:
     shots = []
     for eps, verdict in zip(found.eps, found.verdicts[k], strict=True):
         broken = verdict == "violated"
-        said = f"{radius(eps, found.norm)}: {answer if broken else truth}, {verdict}"
+        said = f"{radius(eps, found.norm)}: {answer if broken else truth}, {t(_VERDICTS[verdict])}"
         shots.append(Shot(changed if broken else clean, safe(said, 80), said))
     show_row(shots, "verdicts")
 
@@ -170,18 +172,18 @@ def _mistaken(found: xai.RobustnessCurve, eps: float) -> pd.DataFrame:
     counts = found.confusion(eps).to_numpy()
     pairs = [(found.class_names[i], found.class_names[j], int(counts[i, j])) for i, j in np.argwhere(counts) if i != j]
     pairs.sort(key=lambda pair: -pair[2])
-    return pd.DataFrame(pairs, columns=["class", t("taken for"), "pictures"])
+    return pd.DataFrame(pairs, columns=["class", m("taken for"), "pictures"])
 
 
 def _table(rows: pd.DataFrame, alt: str) -> None:
     """Show a table; shares in [0, 1] as whole percentages."""
     shares = [str(name) for name in rows if str(name).split("_")[0] in {"clean", "certified", "attacked"}]
     shown = rows.assign(**{name: 100 * rows[name] for name in shares})
-    st.dataframe(shown, hide_index=True, column_config={name: _percentage(name) for name in shares}, alt=alt)
+    show_frame(shown, alt, (), {name: _percentage(name) for name in shares})
 
 
 def _percentage(name: str) -> Any:
     """Return the column of a share; `attacked_low` is headed "attacked, from"."""
     bound, _, end = name.partition("_")
-    heading = f"{bound}, {t(_ENDS[end])}" if end else bound
+    heading = f"{told(bound)}, {t(_ENDS[end])}" if end else told(bound)
     return st.column_config.NumberColumn(heading, format="%.0f %%")

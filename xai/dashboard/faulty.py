@@ -8,9 +8,10 @@ import streamlit as st
 
 import xai
 from xai.dashboard.files import whole_zip
+from xai.dashboard.frames import show_frame
 from xai.dashboard.gallery import Shot, show_row
 from xai.dashboard.jobs import Job, asked_for, result_of
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.offers import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, draw, names_for, to_ask
@@ -68,7 +69,7 @@ def _show(model: Model, samples: list[Sample], found: xai.DataFaults) -> None:
     if found.broken:
         with st.expander(t("{count} broken pictures", count=len(found.broken)), icon=":material/broken_image:"):
             rows = pd.DataFrame([asdict(one) for one in found.broken])
-            st.dataframe(rows, hide_index=True, alt=t("Broken pictures and what is wrong with them"))
+            show_frame(rows, t("Broken pictures and what is wrong with them"))
     for note in found.notes:
         st.caption(safe(sentence(note)))
     _downloads(found)
@@ -101,7 +102,7 @@ def _show_suspects(found: xai.DataFaults) -> None:
     show_row(shots, "labels_to_check")
     with st.expander(t("All {count}", count=len(found.suspects)), icon=":material/table:"):
         rows = pd.DataFrame([asdict(one) for one in found.suspects])
-        st.dataframe(rows, hide_index=True, alt=t("Labels to check, the most suspicious first"))
+        show_frame(rows, t("Labels to check, the most suspicious first"))
 
 
 def _show_pairs(found: xai.DataFaults) -> None:
@@ -113,16 +114,20 @@ def _show_pairs(found: xai.DataFaults) -> None:
     for pair, (first, second) in zip(found.pairs[:_SHOWN], found.pair_pictures, strict=False):
         line = np.full((1, first.shape[1]), _BETWEEN, np.uint8)
         ends = [
-            f"{split} {row}"
+            f"{told(split)} {row}"
             for split, row in ((pair.first_split, pair.first_row), (pair.second_split, pair.second_row))
         ]
-        said = " = ".join(ends) + (f", {pair.turn}" if pair.turn else "")
-        labels = f"; {pair.labels[0]}, but {pair.labels[1]}" if pair.labels[0] != pair.labels[1] else ""
+        said = " = ".join(ends) + (f", {told(pair.turn)}" if pair.turn else "")
+        labels = (
+            t("; {first}, but {second}", first=pair.labels[0], second=pair.labels[1])
+            if pair.labels[0] != pair.labels[1]
+            else ""
+        )
         shots.append(Shot(_coloured(np.concatenate([first, line, second])), safe(said + labels, 100), said + labels))
     show_row(shots, "twice")
     with st.expander(t("All {count}", count=len(found.pairs)), icon=":material/table:"):
         rows = pd.DataFrame([asdict(one) | {"labels": ", ".join(one.labels)} for one in found.pairs])
-        st.dataframe(rows, hide_index=True, alt=t("Pairs of the same picture, the closest first"))
+        show_frame(rows, t("Pairs of the same picture, the closest first"))
 
 
 def _coloured(pixels: np.ndarray) -> np.ndarray:

@@ -9,9 +9,10 @@ import numpy as np
 import streamlit as st
 
 import xai
-from xai.dashboard.comparison import Comparison, panels_of
+from xai.dashboard.comparison import panels_of
+from xai.dashboard.frames import show_frame
 from xai.dashboard.jobs import Job, asked_for, in_turn, result_of, watched
-from xai.dashboard.language import language, t
+from xai.dashboard.language import t, told
 from xai.dashboard.panels import pack, show
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import call_of, show_script
@@ -40,14 +41,14 @@ def show_fills(model: Model, picture: Picture, answer: Answer) -> Job | None:
     tip = t(
         "Explains with {count} fills for what is hidden: {fills}. About {rows} rows.",
         count=len(fills),
-        fills=", ".join(fills),
+        fills=", ".join(map(told, fills)),
         rows=job.rows,
     )
     if not asked_for(job, t("Does the fill matter?"), tip):
         return None
     found = result_of(job)
-    if found is not None and found.agreement is not None:
-        _show(found, found.agreement, question)
+    if found is not None:
+        _show(found, question)
         call = call_of(model, question, "compare_baselines", f"baselines={fills!r}")
         show_script(model, f"image = {picture.code}", f"together = {call}", "print(together.table)", "together.plot()")
     return job
@@ -70,8 +71,8 @@ def to_compare(model: Model, picture: Picture, answer: Answer, fills: tuple[str,
     ask = partial(_compare, model, picture, answer.question, fills)
     rows = len(fills) * (method.forward + method.backward)
     return Job(
-        ("fills", language(), *answer.key),
-        t("{title} with {count} fills", title=method.title, count=len(fills)),
+        ("fills", *answer.key),
+        t("{title} with {count} fills", title=told(method.title), count=len(fills)),
         ask,
         slot,
         rows,
@@ -80,9 +81,9 @@ def to_compare(model: Model, picture: Picture, answer: Answer, fills: tuple[str,
 
 def _compare(
     model: Model, picture: Picture, question: Question, fills: tuple[str, ...], report: Report | None
-) -> Comparison:
+) -> xai.Agreement:
     with model.borrowed() as classifier:
-        agreement = xai.compare_baselines(
+        return xai.compare_baselines(
             classifier,
             picture.open(),
             question.method.name,
@@ -92,17 +93,16 @@ def _compare(
             **watched(in_turn(report, len(fills))),
             **question.settings,
         )
+
+
+def _show(agreement: xai.Agreement, question: Question) -> None:
     first = agreement.explanations[0]
     panels = [panel for k in range(len(first)) for panel in panels_of(agreement, k, first.labels[k])]
-    return Comparison(pack(first.pictures[0], panels, first.geometries[0].seen), agreement)
-
-
-def _show(found: Comparison, agreement: xai.Agreement, question: Question) -> None:
     st.markdown(t("**The same map with other fills**"))
-    show(found.packed, key=f"fills {question.method.name}")
+    show(pack(first.pictures[0], panels, first.geometries[0].seen), key=f"fills {question.method.name}")
     st.markdown(describe_fills(agreement))
     with st.expander(t("Rank correlation of every two fills"), icon=":material/table:"):
-        st.dataframe(agreement.table.round(2), alt=t("Rank correlation of the maps with every two fills"))
+        show_frame(agreement.table.round(2), t("Rank correlation of the maps with every two fills"), hide_index=False)
 
 
 def describe_fills(agreement: xai.Agreement) -> str:
@@ -111,7 +111,7 @@ def describe_fills(agreement: xai.Agreement) -> str:
     pairs = [(float(agreement.rank_correlation[i, j]), i, j) for i in range(count) for j in range(i)]
     lowest, i, j = min(pairs)
     mean = float(np.mean([value for value, _, _ in pairs]))
-    first, second = (safe(agreement.names[k]) for k in (j, i))
+    first, second = (safe(told(agreement.names[k])) for k in (j, i))
     return t(
         "The maps differ most between **{first}** and **{second}**: rank correlation "
         "{lowest}, and {value:.0f} % of their best tenths of places in common; {mean} on "

@@ -9,9 +9,10 @@ import xai
 from xai.dashboard.boundary import show_boundary
 from xai.dashboard.detection import Detection, Plan, to_compare_methods, to_detect
 from xai.dashboard.files import whole_zip
+from xai.dashboard.frames import show_frame
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.judged import show_judged
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.offers import offer
 from xai.dashboard.photos import upload_picture
 from xai.dashboard.script import show_script
@@ -47,7 +48,7 @@ def choose_plan(model: Model) -> Plan:
     foreign = st.selectbox(
         t("Foreign pictures"),
         [*strange, *shifts],
-        format_func=lambda name: t("made of ordinary ones: {name}", name=name) if name in shifts else name,
+        format_func=lambda name: t("made of ordinary ones: {name}", name=told(name)) if name in shifts else name,
         key="foreign",
         bind="query-params",
     )
@@ -72,7 +73,7 @@ def _choose_method() -> str:
     method: str = st.selectbox(
         t("Method"),
         [_AUTO, *infos],
-        format_func=lambda name: infos[name].title if name in infos else t("chosen for this network"),
+        format_func=lambda name: told(infos[name].title) if name in infos else t("chosen for this network"),
         key="detector",
         help=t("The choice tries all methods on shifts of a third of the pictures that calibrate."),
         bind="query-params",
@@ -117,7 +118,7 @@ def _show_methods(model: Model, found: Detection) -> list[Job]:
     st.markdown(
         t(
             "**The method: {title}** ({label})",
-            title=safe(detector.fitted.detector.title),
+            title=safe(told(detector.fitted.detector.title)),
             label=safe(detector.fitted.detector.label),
         )
     )
@@ -155,7 +156,7 @@ def _table(rows: pd.DataFrame, chosen: str, alt: str) -> None:
     marks = ["\N{BLACK RIGHT-POINTING TRIANGLE}" if name == chosen else "" for name in rows["method"]]
     numbers = [str(name) for name in rows.select_dtypes("float")]
     config = dict.fromkeys(numbers, st.column_config.NumberColumn(format="%.3f"))
-    st.dataframe(rows.assign(chosen=marks)[["chosen", *rows]], hide_index=True, column_config=config, alt=alt)
+    show_frame(rows.assign(chosen=marks)[["chosen", *rows]], alt, (), config)
 
 
 def _downloads(found: Detection) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import xai
 from xai.dashboard.charts import ATTACKED, CERTIFIED, GAP, Spec
-from xai.dashboard.language import m, t
+from xai.dashboard.language import m, t, told
 from xai.dashboard.words import interval
 
 _VERDICTS = {
@@ -35,7 +35,7 @@ def right_by_slice(found: xai.SliceResult) -> Spec:
     names = [t("this kind of pictures"), t("all others")]
     rows = []
     for number, one in enumerate(found.findings, 1):
-        label = f"{number}: {one.words}"
+        label = f"{number}: {told(one.words)}"
         rows.append(_row(label, one.accuracy, *one.accuracy_interval, names[0]))
         rows.append(_row(label, one.rest, one.rest, one.rest, names[1]))
     return _dots(rows, names, [ATTACKED, GAP], ["diamond", "circle"], None)
@@ -65,7 +65,11 @@ def _dots(
     kind: Spec = {"field": "kind", "type": "nominal", "title": None, "legend": legend}
     colour = {**kind, "scale": {"domain": kinds, "range": colours}}
     shape = {**kind, "scale": {"domain": kinds, "range": shapes}}
-    tips = [{"field": "group"}, {"field": "said", "title": t("right")}, {"field": "kind"}]
+    tips = [
+        {"field": "group", "title": t("group")},
+        {"field": "said", "title": t("right")},
+        {"field": "kind", "title": t("verdict")},
+    ]
     values = {"data": {"values": list(rows)}}
     layers: list[Spec] = [
         {
@@ -112,7 +116,11 @@ def dose_response(found: xai.ShortcutResult, number: int) -> Spec:
     share["axis"] = {"format": "%", "tickCount": 5, "title": t("pictures")}
     axis = {"title": t("strength of the cue"), "values": [0, *found.strengths], "format": "~g"}
     across = {"field": "strength", "type": "quantitative", "axis": axis}
-    tips = [{"field": "kind"}, {"field": "strength"}, {"field": "said", "title": t("pictures")}]
+    tips = [
+        {"field": "kind", "title": t("effect")},
+        {"field": "strength", "title": t("strength of the cue")},
+        {"field": "said", "title": t("pictures")},
+    ]
     return {
         "height": 340,
         "data": {"values": rows},

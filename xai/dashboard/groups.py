@@ -8,6 +8,7 @@ import streamlit as st
 import xai
 from xai.dashboard.charts import draw
 from xai.dashboard.files import whole_zip
+from xai.dashboard.frames import show_frame
 from xai.dashboard.gallery import Shot, as_pixels, show_row
 from xai.dashboard.gaps import right_by_group
 from xai.dashboard.jobs import Job, asked_for, result_of
@@ -75,7 +76,7 @@ def columns_of(sample: Sample) -> list[str]:
 
 def _show(model: Model, sample: Sample, found: xai.BiasResult, chosen: Sequence[str]) -> None:
     show_box = {"unfair": st.warning, "no evidence": st.success}.get(found.verdict, st.info)
-    count = f" {len(found.findings)} of {len(found.gaps)} comparisons." if found.findings else ""
+    count = t(" {some} of {all} comparisons.", some=len(found.findings), all=len(found.gaps)) if found.findings else ""
     show_box(f"**{t(_VERDICTS[found.verdict])}**{count}", icon=":material/groups:")
     _say(found)
     column: str = st.selectbox(t("Divided by"), found.columns, _first_column(found), key="column")
@@ -121,7 +122,9 @@ def _show_pictures(model: Model, sample: Sample, found: xai.BiasResult, column: 
     group = st.selectbox(
         t("Mistakes in the group"),
         order,
-        format_func=lambda k: f"{names[k]}: {counted(int(mistakes[k]), int(sizes[k]))} wrong",
+        format_func=lambda k: t(
+            "{group}: {share} wrong", group=names[k], share=counted(int(mistakes[k]), int(sizes[k]))
+        ),
         key=f"group {column}",
     )
     rows = np.flatnonzero((codes == group) & wrong)
@@ -139,11 +142,11 @@ def _shot(model: Model, sample: Sample, found: xai.BiasResult, k: int) -> Shot:
 
 def _show_tables(found: xai.BiasResult) -> None:
     with st.expander(t("All gaps"), icon=":material/table:"):
-        st.dataframe(found.table, hide_index=True, alt=t("Gaps between groups with intervals, chance and verdicts"))
+        show_frame(found.table, t("Gaps between groups with intervals, chance and verdicts"))
     with st.expander(t("All groups"), icon=":material/category:"):
-        st.dataframe(found.groups, hide_index=True, alt=t("Each group by each measure with intervals and verdicts"))
+        show_frame(found.groups, t("Each group by each measure with intervals and verdicts"))
     with st.expander(t("Worst groups and parity"), icon=":material/balance:"):
-        st.dataframe(found.summary, hide_index=True, alt=t("Worst groups, demographic parity, equalised odds"))
+        show_frame(found.summary, t("Worst groups, demographic parity, equalised odds"))
 
 
 def _downloads(found: xai.BiasResult) -> None:

@@ -8,7 +8,7 @@ from xai.dashboard.boundary import at
 from xai.dashboard.detection import Detection, OneJudged, to_explain_score, to_judge
 from xai.dashboard.gallery import Shot, as_pixels, show_row
 from xai.dashboard.jobs import Job, asked_for, result_of
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.panels import Panel, pack, show_small, shown_pixels
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import show_script
@@ -51,7 +51,7 @@ def _show_verdict(found: Detection, one: OneJudged, title: str, alpha: float) ->
         icon=":material/block:" if rejected else ":material/check_circle:",
     )
     st.markdown("\n".join(f"- {safe(sentence(reason))}" for reason in judged.reasons[0].split("; ")))
-    method = safe(found.detector.fitted.detector.title)
+    method = safe(told(found.detector.fitted.detector.title))
     st.caption(t("p is the share of ordinary pictures that look at least as foreign to {method}.", method=method))
     seen = [note for note in judged.notes if "p-values promise nothing" in note]
     for note in seen:
@@ -77,7 +77,7 @@ def _show_map(model: Model, found: Detection, picture: Picture) -> list[Job]:
         t("Which pixels are foreign?"),
         list(infos),
         list(infos).index(_USUAL),
-        format_func=lambda name: infos[name].title,
+        format_func=lambda name: told(infos[name].title),
         key="score_method",
         bind="query-params",
     )
@@ -86,7 +86,7 @@ def _show_map(model: Model, found: Detection, picture: Picture) -> list[Job]:
         return []
     explanation = result_of(job)
     if explanation is not None:
-        show_small(_packed(explanation, infos[name].title), key="score map")
+        show_small(_packed(explanation, told(infos[name].title)), key="score map")
         show_script(
             model,
             *found.plan.code,
@@ -102,6 +102,6 @@ def _show_map(model: Model, found: Detection, picture: Picture) -> list[Job]:
 def _packed(explanation: xai.Explanation, title: str) -> dict[str, object]:
     heatmap: np.ndarray = explanation.heatmap
     small = heatmap[np.ix_(*(shown_pixels(side, heatmap.shape) for side in heatmap.shape))]
-    said = describe_map(title, "foreignness", small).replace(t("against the class"), t("for an ordinary picture"))
-    panel = Panel(t("{title}: what is foreign", title=title), heatmap, explanation.unit, said)
+    said = describe_map(title, t("foreignness"), small).replace(t("against the class"), t("for an ordinary picture"))
+    panel = Panel(t("{title}: what is foreign", title=title), heatmap, told(explanation.unit), said)
     return pack(explanation.pictures[0], [panel], explanation.geometries[0].seen)

@@ -1,12 +1,13 @@
 """The language of the pages: English texts are their own keys, and a catalogue has them in Spanish.
 
-What checks and verdicts are called is looked up in the catalogue of the reports, so that both say the same.
+What checks and verdicts are called, and what the library says, is looked up in the catalogue of the reports, so that
+both say the same.
 """
 
 import json
 from collections.abc import Mapping
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,17 @@ def t(text: str, /, **values: Any) -> str:
 
 def in_language(text: str, chosen: str) -> str:
     """Return a constant text in a language; as it is where no catalogue has it."""
-    return text if chosen == "en" else _catalogue(chosen).get(text) or xai.translate(text, chosen)
+    return text if chosen == "en" else _catalogue(chosen).get(text) or xai.translate(text, chosen, sentence=True)
 
 
 def m(text: str, /) -> str:
     """Mark a text that `t` will be given later; return it as it is."""
     return text
+
+
+def told(text: str) -> str:
+    """Return what the library says (a note, a reason, a title) in the language of the page."""
+    return _told(text, language())
 
 
 def report_word(key: str, /, **values: Any) -> str:
@@ -85,6 +91,11 @@ def choose_language() -> None:
 
 def _choose() -> None:
     st.session_state[_CHOSEN] = st.query_params[_PARAMETER] = st.session_state["language choice"]
+
+
+@lru_cache(maxsize=4096)  # the page runs again at each choice
+def _told(text: str, chosen: str) -> str:
+    return xai.translate(text, chosen, sentence=True)
 
 
 @cache

@@ -9,9 +9,10 @@ import streamlit as st
 import xai
 from xai.dashboard.charts import accuracy_by_severity, draw
 from xai.dashboard.files import whole_zip
+from xai.dashboard.frames import show_frame
 from xai.dashboard.gallery import Shot, as_pixels, choose_shot
 from xai.dashboard.jobs import Job, asked_for, result_of
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.offers import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, to_corruptions
@@ -28,13 +29,20 @@ def measure_matrix(model: Model, sample: Sample) -> list[Job]:
     infos = xai.methods(kind="corruption")
     families = list(dict.fromkeys(info.family for info in infos))
     chosen = st.pills(
-        t("Families"), families, selection_mode="multi", wrap=True, default=_USUAL, key="families", bind="query-params"
+        t("Families"),
+        families,
+        selection_mode="multi",
+        wrap=True,
+        default=_USUAL,
+        format_func=told,
+        key="families",
+        bind="query-params",
     )
     names = [info.name for family in families for info in infos if info.family == family and family in chosen]
     if not names:
         st.info(t("Choose a family of corruptions."), icon=":material/arrow_upward:")
         return []
-    st.caption(safe(", ".join(name.replace("_", " ") for name in names)))
+    st.caption(safe(", ".join(told(name.replace("_", " ")) for name in names)))
     job = to_corruptions(model, sample, names, st.container())
     tip = t("{rows} corrupted pictures go through the network", rows=job.rows)
     if not asked_for(job, t("Measure {count} corruptions", count=len(names)), tip, first=True):
@@ -55,7 +63,8 @@ def _show(model: Model, sample: Sample, found: xai.CorruptionResult) -> list[Job
     jobs = _show_pictures(model, sample, found)
     with st.expander(t("Table"), icon=":material/table:"):
         shares = dict.fromkeys(("accuracy", "low", "high", "error"), st.column_config.NumberColumn(format="percent"))
-        st.dataframe(found.table, hide_index=True, column_config=shares, alt=t("Accuracy by corruption and severity"))
+        table = found.table.assign(corruption=found.table["corruption"].str.replace("_", " "))
+        show_frame(table, t("Accuracy by corruption and severity"), ["corruption"], shares)
     _downloads(found)
     show_script(
         model,
@@ -70,7 +79,7 @@ def _show(model: Model, sample: Sample, found: xai.CorruptionResult) -> list[Job
 def _said(found: xai.CorruptionResult) -> str:
     """Say in words how far the accuracy falls, and where most."""
     row, column = np.unravel_index(found.accuracy.argmin(), found.accuracy.shape)
-    name, severity = found.names[row].replace("_", " "), found.severities[column]
+    name, severity = told(found.names[row].replace("_", " ")), found.severities[column]
     worst = interval(float(found.accuracy[row, column]), *map(float, found.intervals[row, column]))
     return t(
         "{share} of {count} clean pictures are right, and {mean} on average when corrupted. "
@@ -95,7 +104,7 @@ def _show_pictures(model: Model, sample: Sample, found: xai.CorruptionResult) ->
     st.markdown(t("**Pictures that turn wrong**"))
     first, second = st.columns(2)
     name = first.selectbox(
-        t("under"), found.names, format_func=lambda n: n.replace("_", " "), key="matrix_name", bind="query-params"
+        t("under"), found.names, format_func=lambda n: told(n.replace("_", " ")), key="matrix_name", bind="query-params"
     )
     severity = second.select_slider(
         t("at severity"), found.severities, found.severities[-1], key="matrix_severity", bind="query-params"

@@ -25,6 +25,7 @@ def _text(name: str) -> str:
 
 _WORDS = (  # of the viewer: as they stand in its files, so that it needs no other language to work
     m("How the map is shown"),
+    m("Show"),
     m("Original"),
     m("Overlay"),
     m("Map"),
@@ -33,11 +34,20 @@ _WORDS = (  # of the viewer: as they stand in its files, so that it needs no oth
     m("Threshold"),
     m("Hide values below this share of the largest"),
     m("Colours of the map"),
+    m("Grey tones"),
+    m("Blue to red"),
+    m("heat map"),
+    m("Zoom"),
     m("Zoom out"),
     m("Zoom in"),
     m("Show the whole picture"),
     m("Go to the strongest value"),
+    m("at x ${column}, y ${row}"),
     m(" (not seen by the model)"),
+    m(
+        " Shown at ${width} \N{MULTIPLICATION SIGN} ${height}; values are those of the original ${columns} "
+        "\N{MULTIPLICATION SIGN} ${rows} pixels."
+    ),
     m(
         "Wheel or + and \N{MINUS SIGN} zoom, drag moves, arrow keys move the probe (with Shift ten pixels), "
         "Esc lets go."

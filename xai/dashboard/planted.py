@@ -10,7 +10,7 @@ from xai.dashboard.files import whole_zip
 from xai.dashboard.gallery import Shot, as_pixels, choose_shot, show_row
 from xai.dashboard.gaps import dose_response
 from xai.dashboard.jobs import Job, asked_for, result_of
-from xai.dashboard.language import m, t
+from xai.dashboard.language import m, t, told
 from xai.dashboard.offers import offer
 from xai.dashboard.panels import Panel, pack, show_small
 from xai.dashboard.script import show_script
@@ -34,7 +34,7 @@ _ABOUT = {
     "within another": m("the same as another one"),
     "fragile": m("wrong answers of all kinds, so no shortcut"),
     "too small to tell": m("too few pictures to tell"),
-    "no evidence": "harmless",
+    "no evidence": m("harmless"),
 }
 
 
@@ -94,14 +94,14 @@ def _choose(found: xai.ShortcutResult) -> int:
 def _named(found: xai.ShortcutResult, number: int) -> str:
     one = found.responses[number]
     about = t(_ABOUT[one.verdict])
-    return f"{about[:1].upper()}{about[1:]}: {one.words} ({one.place})"
+    return f"{about[:1].upper()}{about[1:]}: {told(one.words)} ({told(one.place)})"
 
 
 def _show_one(found: xai.ShortcutResult, number: int) -> None:
     """Show what a cue does as it gets stronger, and pictures that it turned."""
     one = found.responses[number]
     said = safe(sentence(one.reason), 800)
-    draw(dose_response(found, number), "dose", t("Dose and response. {reason}", reason=one.reason))
+    draw(dose_response(found, number), "dose", t("Dose and response. {reason}", reason=told(one.reason)))
     if one not in found.findings:
         st.markdown(said)
     places = np.flatnonzero(found.shown[:, 0] == number)
@@ -127,8 +127,8 @@ def _show_one(found: xai.ShortcutResult, number: int) -> None:
 def _show_map(found: xai.ShortcutResult, place: int, pixels: np.ndarray, label: str) -> None:
     """Show why a picture with the cue is called what it is called."""
     heatmap = found.heatmaps[place].astype(np.float32)
-    title = f"Why {label}"
-    panel = Panel(title, heatmap, "explanation, positive part", describe_map(title, label, heatmap))
+    title = t("Why {label}", label=label)
+    panel = Panel(title, heatmap, told("explanation, positive part"), describe_map(title, label, heatmap))
     height, width = heatmap.shape
     show_small(pack(pixels, [panel], (0, 0, height, width)), key="cue map")
 
@@ -137,7 +137,7 @@ def _lines(found: xai.ShortcutResult) -> list[dict[str, str]]:
     order = sorted(found.responses, key=lambda one: list(_SIGNS).index(one.verdict))
     return [
         {
-            t("Cue"): safe(f"{one.words} ({one.place})"),
+            t("Cue"): safe(f"{told(one.words)} ({told(one.place)})"),
             t("Verdict"): f"{_SIGNS[one.verdict]} {t(_ABOUT[one.verdict])}",
             t("What was seen"): safe(sentence(one.reason), 800),
         }

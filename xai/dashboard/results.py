@@ -11,7 +11,7 @@ from xai.dashboard.files import map_npy, picture_png, together_zip, whole_zip
 from xai.dashboard.fills import show_fills
 from xai.dashboard.jobs import Job
 from xai.dashboard.kept import offer_to_keep
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.offers import offer
 from xai.dashboard.pictures import Picture
 from xai.dashboard.strip import show_strip
@@ -30,7 +30,7 @@ def show_answers(model: Model, picture: Picture, answers: Sequence[Answer]) -> l
         notes = answer.explanation.notes
         with st.container(border=len(answers) > 1):
             if len(answers) > 1:
-                st.markdown(f"**{safe(answer.question.method.title)}**")
+                st.markdown(f"**{safe(told(answer.question.method.title))}**")
                 notes = tuple(note for note in notes if note not in common)
             _show_notes(answer.explanation, notes)
             jobs += [show_belief(model, picture, answer), show_fills(model, picture, answer)]

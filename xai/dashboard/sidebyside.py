@@ -7,7 +7,7 @@ import streamlit as st
 import xai
 from xai.dashboard.comparison import panel_of
 from xai.dashboard.jobs import Job, result_of
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.panels import pack, show
 from xai.dashboard.script import show_pair
 from xai.dashboard.sets import Sample
@@ -31,7 +31,7 @@ def show_both(model: Model, other: Model, sample: Sample, number: int) -> list[J
         t("Method"),
         list(infos),
         list(infos).index(_USUAL),
-        format_func=lambda one: infos[one].title,
+        format_func=lambda one: told(infos[one].title),
         key="compare_method",
         bind="query-params",
     )
@@ -42,7 +42,9 @@ def show_both(model: Model, other: Model, sample: Sample, number: int) -> list[J
     maps = [one for one in found if one is not None]
     if len(maps) == len(jobs):
         panels = [
-            panel_of(f"{one.name}: {infos[name].title}", explanation.labels[0], explanation.heatmap, explanation.unit)
+            panel_of(
+                f"{one.name}: {told(infos[name].title)}", explanation.labels[0], explanation.heatmap, explanation.unit
+            )
             for one, explanation in zip((model, other), maps, strict=True)
         ]
         show(pack(maps[0].pictures[0], panels, maps[0].geometries[0].seen), key="both maps")

@@ -6,6 +6,7 @@ import xai
 from xai.dashboard.charts import draw
 from xai.dashboard.distributions import reliability, risk_by_coverage
 from xai.dashboard.files import whole_zip
+from xai.dashboard.frames import show_frame
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.language import m, t
 from xai.dashboard.offers import offer
@@ -53,9 +54,9 @@ def _show(model: Model, sample: Sample, found: xai.Calibration) -> None:
     with st.expander(t("When only the surest answers are given"), icon=":material/filter_alt:"):
         draw(risk_by_coverage(found), "risk", t("Share of wrong answers by the share of pictures that get an answer"))
     with st.expander(t("All figures"), icon=":material/table:"):
-        st.dataframe(found.table.round(4), hide_index=True, alt=t("Measures of calibration with intervals and tests"))
+        show_frame(found.table.round(4), t("Measures of calibration with intervals and tests"))
     with st.expander(t("Class by class"), icon=":material/category:"):
-        st.dataframe(found.per_class.round(4), hide_index=True, alt=t("Calibration of each class"))
+        show_frame(found.per_class.round(4), t("Calibration of each class"))
     _downloads(found)
     show_script(
         model,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xai.dashboard.charts import ATTACKED, CERTIFIED, GAP, Spec
+from xai.dashboard.language import t
 
 _COLOURS = {"pass": CERTIFIED, "fail": ATTACKED, "inconclusive": GAP, "measured": "#7a6ab0"}
 _SHAPES = {"pass": "circle", "fail": "diamond", "inconclusive": "triangle-up", "measured": "square"}
@@ -60,7 +61,11 @@ def differences(rows: Sequence[Mapping[str, Any]], words: Mapping[str, str]) -> 
     down: Spec = {"field": "check", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 240}}
     across: Spec = {"type": "quantitative", "axis": {"title": None}}
     kind = _kind("verdict", words, _CHANGES, _MARKS)
-    tips = [{"field": name} for name in ("check", "said", "verdict")]
+    tips = [
+        {"field": "check", "title": t("check")},
+        {"field": "said", "title": t("difference")},
+        {"field": "verdict", "title": t("verdict")},
+    ]
     return {
         "data": {"values": shown},
         "height": {"step": 36},
@@ -103,6 +108,11 @@ def climb(values: Sequence[float], octaves: Sequence[int]) -> Spec:
     rows = [
         {"step": k + 1, "value": float(value), "octave": int(octave) + 1} for k, (value, octave) in enumerate(pairs)
     ]
+    tips = [
+        {"field": "step", "title": t("step")},
+        {"field": "octave", "title": t("octave")},
+        {"field": "value", "title": t("value")},
+    ]
     return {
         "data": {"values": rows},
         "height": 200,
@@ -111,6 +121,6 @@ def climb(values: Sequence[float], octaves: Sequence[int]) -> Spec:
             "x": {"field": "step", "type": "quantitative", "axis": {"title": None}},
             "y": {"field": "value", "type": "quantitative", "axis": {"title": None}, "scale": {"zero": False}},
             "detail": {"field": "octave"},
-            "tooltip": [{"field": name} for name in ("step", "octave", "value")],
+            "tooltip": tips,
         },
     }

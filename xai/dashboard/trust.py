@@ -3,7 +3,7 @@
 import streamlit as st
 
 import xai
-from xai.dashboard.language import m, t
+from xai.dashboard.language import m, t, told
 from xai.dashboard.words import safe, sentence
 
 _SIGNS = {
@@ -46,7 +46,7 @@ def _all_well(trust: xai.Trust) -> str:
 
 
 def _title(name: str) -> str:
-    return safe(name.replace("_", " ").capitalize())
+    return safe(told(name.replace("_", " ")).capitalize())
 
 
 def _lines(trust: xai.Trust) -> list[dict[str, str]]:

@@ -7,10 +7,11 @@ import torch
 import xai
 from xai.dashboard.charts import draw
 from xai.dashboard.files import whole_zip
+from xai.dashboard.frames import show_frame
 from xai.dashboard.gallery import Shot, as_pixels, show_row
 from xai.dashboard.gaps import right_by_slice
 from xai.dashboard.jobs import Job, asked_for, result_of
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.offers import offer
 from xai.dashboard.script import show_script
 from xai.dashboard.sets import Sample, to_ask
@@ -56,7 +57,7 @@ def _show(model: Model, sample: Sample, found: xai.SliceResult) -> None:
             icon=":material/check_circle:",
         )
     with st.expander(t("All that was tested"), icon=":material/table:"):
-        st.dataframe(found.table, hide_index=True, alt=t("Slices tested, with accuracy, intervals and verdicts"))
+        show_frame(found.table, t("Slices tested, with accuracy, intervals and verdicts"))
         st.caption(" ".join(safe(sentence(note)) for note in found.notes))
     _downloads(found)
     show_script(
@@ -77,7 +78,7 @@ def _show_slice(found: xai.SliceResult, number: int) -> None:
         t(
             "**{value}: {value_2}.** {right} of {pictures} right, all others {rest}.{confused}",
             value=number + 1,
-            value_2=safe(one.words[:1].upper() + one.words[1:]),
+            value_2=safe(told(one.words)[:1].upper() + told(one.words)[1:]),
             right=right,
             pictures=one.pictures,
             rest=percent(one.rest),

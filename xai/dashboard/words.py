@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from xai.dashboard.language import m, t
+from xai.dashboard.language import m, t, told
 
 _ESCAPES = {ord(c): f"\\{c}" for c in r"\`*_{}[]()<>#|~$:&!"}
 _LINK = re.compile(r"(https?:|www|@)(?=\S)", re.IGNORECASE)
@@ -39,8 +39,8 @@ def safe(text: object, most: int = 400) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return text with a capital letter in front and a full stop at the end."""
-    text = text.strip()
+    """Return what the library says in the language of the page, with a capital in front and a full stop at the end."""
+    text = told(text.strip())
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
@@ -73,7 +73,8 @@ def interval(share: float, low: float, high: float) -> str:
 def counted(hits: int, total: int) -> str:
     """Return a count as a share with its 95 % Wilson interval: "30 of 500, 6.0 % (4\N{EN DASH}8 %)"."""
     span = binomtest(hits, total).proportion_ci(method="wilson")
-    return f"{hits} of {total}, {interval(hits / total, float(span.low), float(span.high))}"
+    share = interval(hits / total, float(span.low), float(span.high))
+    return t("{hits} of {total}, {share}", hits=hits, total=total, share=share)
 
 
 def radius(eps: float, norm: str) -> str:
@@ -166,7 +167,7 @@ def cost(method: Any) -> str:
 def describe_method(method: Any) -> dict[str, str]:
     """Return a line of the table of methods, as text that Streamlit shows literally."""
     return {
-        t("Method"): safe(f"{method.title} · {method.family} · {cost(method)}"),
+        t("Method"): safe(f"{told(method.title)} · {told(method.family)} · {cost(method)}"),
         t("Advised"): f":material/check_circle: {t('yes')}" if method.advised else f":material/cancel: {t('no')}",
         t("Why"): safe(sentence(method.why)),
     }
@@ -174,7 +175,7 @@ def describe_method(method: Any) -> dict[str, str]:
 
 def figures(values: Mapping[str, float]) -> str:
     """Return figures with their names: "gap 0.42, p 0.15"."""
-    return ", ".join(f"{name} {value:.3g}".replace("-", "\N{MINUS SIGN}") for name, value in values.items())
+    return ", ".join(f"{told(name)} {value:.3g}".replace("-", "\N{MINUS SIGN}") for name, value in values.items())
 
 
 def call_for(

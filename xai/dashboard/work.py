@@ -12,7 +12,7 @@ import streamlit as st
 import xai
 from xai.dashboard.jobs import Job
 from xai.dashboard.keeping import Key
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.launch import MODEL_VARIABLE
 from xai.dashboard.lending import Lender
 from xai.dashboard.pictures import Picture
@@ -140,14 +140,14 @@ def to_explain(model: Model, picture: Picture, question: Question, slot: Any) ->
     """Return the job whose result is the explanation."""
     key = ("explanation", *_about(model, picture), *question.key)
     rows = (question.method.forward + question.method.backward) * max(1, len(question.targets))
-    return Job(key, question.method.title, partial(_explain, model, picture, question), slot, rows)
+    return Job(key, told(question.method.title), partial(_explain, model, picture, question), slot, rows)
 
 
 def to_rate(model: Model, picture: Picture, answer: Answer, slot: Any) -> Job:
     """Return the job whose result says whether an explanation can be believed."""
     return Job(
         ("rating", *answer.key),
-        t("Checking {title}", title=answer.question.method.title),
+        t("Checking {title}", title=told(answer.question.method.title)),
         partial(_rate, model, picture, answer.explanation),
         slot,
         _ROWS_OF_A_RATING + 14 * (answer.question.method.forward + answer.question.method.backward),

@@ -8,7 +8,7 @@ from xai.dashboard.charts import draw, offer_rows, probability_by_severity
 from xai.dashboard.controls import show_bars
 from xai.dashboard.gallery import Shot, magnified, show_beside, show_row
 from xai.dashboard.jobs import Job, result_of
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.pictures import Picture
 from xai.dashboard.script import show_script
 from xai.dashboard.words import file_stem, percent, safe, sentence
@@ -25,7 +25,7 @@ def worsen(model: Model, picture: Picture) -> list[Job]:
         t("Corruption"),
         list(infos),
         index=list(infos).index(_USUAL),
-        format_func=lambda n: infos[n].title,
+        format_func=lambda n: told(infos[n].title),
         key="corruption",
         bind="query-params",
     )

@@ -1,4 +1,4 @@
-"""Sentences of checks in another language: patterns with places, tried on the whole and then part by part."""
+"""Sentences of the library in another language: patterns with places, tried part by part and then on the whole."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +9,7 @@ _LONGEST, _LOOKS, _DEEPEST = 2000, 500, 12  # characters, tries, phrases within 
 _SENTENCES = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])")
 _PARTS = re.compile(r";\s+")
 _NUMBER = re.compile(r"(?<![\w/.-])[-+]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?![\w/])")
+_FIGURE = re.compile(r"[-+\N{MINUS SIGN}]?\d[\d,.]*(?:e-?\d+)?(?:\s?%)?")
 _PLACE = re.compile(r"<(\d)>|\{(\d)\}")
 
 
@@ -47,17 +48,22 @@ class _Telling:
 
     def __init__(self, phrases: Phrases) -> None:
         self._phrases, self._looks = phrases, _LOOKS
+        self._known: dict[str, str | None] = {}  # many patterns have the same phrase in a place
 
     def told(self, text: str, depth: int = 0) -> str | None:
-        """Return each sentence by itself, or else the whole, or else its clauses, in the other language."""
+        """Return each sentence by itself, or else each clause, or else the whole, in the other language.
+
+        Clauses come before the whole: a place of a pattern for one clause would take in the clauses in front of it.
+        """
         if depth > _DEEPEST:
             return None
-        for cut, joint in ((_SENTENCES, " "), (None, ""), (_PARTS, "; ")):
-            if cut is None:
-                whole = self._whole(text, depth)
-                if whole is not None:
-                    return whole
-            elif len(parts := cut.split(text)) > 1:
+        if text not in self._known:
+            self._known[text] = self._parts(text, depth) or self._whole(text, depth)
+        return self._known[text]
+
+    def _parts(self, text: str, depth: int) -> str | None:
+        for cut, joint in ((_SENTENCES, " "), (_PARTS, "; ")):
+            if len(parts := cut.split(text)) > 1:
                 known = [found for part in parts if (found := self.told(part, depth + 1)) is not None]
                 if len(known) == len(parts):
                     return joint.join(known)
@@ -77,6 +83,8 @@ class _Telling:
         self._looks -= 1
         if self._looks < 0:
             return None
+        if _FIGURE.fullmatch(text):
+            return self._phrases.numbers(text)
         if text in self._phrases.constants:
             return self._phrases.constants[text]
         for pieces, other in self._phrases.cut:

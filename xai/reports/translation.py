@@ -5,12 +5,14 @@ from typing import Any
 from xai.reports.words import words_of
 
 
-def translate(text: str, language: str, **values: Any) -> str:
-    """Return a message of reports, or a constant sentence of a check, in a language.
+def translate(text: str, language: str, *, sentence: bool = False, **values: Any) -> str:
+    """Return a message of reports, or what the library says in English, in a language.
 
     Args:
-        text: key of a message, such as "verdict.fail", or an English sentence.
+        text: key of a message, such as "verdict.fail", or English sentences: a note, a reason, a title. Numbers in them
+            stay as they are written.
         language: "en" or "es".
+        sentence: whether the text is what the library says, even where a message has a key like it ("check", "class").
         values: for the places of a message.
 
     Returns:
@@ -25,4 +27,6 @@ def translate(text: str, language: str, **values: Any) -> str:
         'no superado'
     """
     words = words_of(language)
-    return words(text, **values) if text in words.messages else words.sentence(text)
+    if text in words.messages and not sentence:
+        return words(text, **values)
+    return words.told(text, plain=True).text

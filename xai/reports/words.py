@@ -49,11 +49,16 @@ class Words:
         """Return a constant sentence of a check in this language, or as it is where the catalogue lacks it."""
         return self.sentences.get(text, text)
 
-    def told(self, text: str) -> Text:
-        """Return what a check says in this language; as it is where the catalogue lacks one of its sentences."""
+    def told(self, text: str, *, plain: bool = False) -> Text:
+        """Return what the library says in this language; as it is where the catalogue lacks one of its sentences.
+
+        Args:
+            text: in English.
+            plain: whether numbers stay as they are written.
+        """
         if self.language == "en":
             return Text(text, "en")
-        found = self.sentences.get(text) or _phrases(self.language).told(text)
+        found = self.sentences.get(text) or _phrases(self.language, plain=plain).told(text)
         return Text(text, "en") if found is None else Text(found, self.language)
 
     def limit(self, text: str) -> str:
@@ -103,10 +108,11 @@ def _digits(language: str, text: str) -> str:
 
 
 @cache
-def _phrases(language: str) -> Phrases:
+def _phrases(language: str, *, plain: bool) -> Phrases:
     held = json.loads(_locale(f"{language}.phrases.json"))
     known = dict(words_of(language).sentences) | held["constants"]
-    return Phrases(known, [tuple(pair) for pair in held["patterns"]], partial(_digits, language))
+    number = str if plain else partial(_digits, language)
+    return Phrases(known, [tuple(pair) for pair in held["patterns"]], number)
 
 
 def _locale(name: str) -> str:

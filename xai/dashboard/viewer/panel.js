@@ -7,10 +7,11 @@ const RAMPS = {
     "440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c 1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219 fde725",
   grey: "000000 ffffff",
   // for signed values, with grey where there is no evidence (Moreland 2009)
-  "blue – red":
+  signed:
     "3b4cc0 4e68d8 6282ea 779af7 8db0fe a3c2fe b9d0f9 ccd9ed dddcdc ecd3c5 f5c4ac f7b093 f4987a eb7d62 dd5f4b ca3b37 b40426",
 }
-const SIGNED = "blue – red"
+const SIGNED = "signed"
+const CALLED = { inferno: "Inferno", viridis: "Viridis", grey: "Grey tones", [SIGNED]: "Blue to red" }
 const PIXELATED_FROM = 3 // screen pixels per picture pixel
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value))
@@ -170,7 +171,8 @@ class Panel {
     const value = this.at(probe)
     const { column, row } = this.viewer.original(probe)
     this.value.textContent = format(value)
-    this.place.textContent = `at x ${column}, y ${row}${this.viewer.isSeen(column, row) ? "" : " (not seen by the model)"}`
+    const place = `at x ${column}, y ${row}`
+    this.place.textContent = place + (this.viewer.isSeen(column, row) ? "" : " (not seen by the model)")
     this.marker.style.left = `${(100 * this.step(value)) / 255}%`
     const x = ((probe.x + 0.5) / picture.width - view.left) * view.zoom * this.stage.clientWidth
     const y = ((probe.y + 0.5) / picture.height - view.top) * view.zoom * this.stage.clientHeight

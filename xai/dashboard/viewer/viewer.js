@@ -67,7 +67,7 @@ class Viewer {
     const names = all ? [SIGNED, "grey"] : ["inferno", "viridis", "grey"]
     if (names.join() === Array.from(select.options, (option) => option.value).join()) return
     const kept = names.includes(select.value) ? select.value : names[0]
-    select.replaceChildren(...names.map((name) => new Option(name, name)))
+    select.replaceChildren(...names.map((name) => new Option(CALLED[name], name)))
     select.value = kept
   }
 
