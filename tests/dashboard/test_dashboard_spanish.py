@@ -127,10 +127,14 @@ RESULTS = {
     ),
     "dream": lambda: press(page("dream"), "Dream"),
     "audit": lambda monkeypatch, folder: audited(monkeypatch, folder, FEW),
+    "every check": lambda monkeypatch, folder: audited(monkeypatch, folder, [info.name for info in xai.audit_checks()]),
 }
+SLOW = {"every check"}
 
 
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in RESULTS]
+)
 def test_nothing_is_left_in_english(name, names, monkeypatch, tmp_path):
     make = RESULTS[name]
     given = {"monkeypatch": monkeypatch, "folder": tmp_path}

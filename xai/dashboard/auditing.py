@@ -12,7 +12,7 @@ import streamlit as st
 import xai
 from xai.dashboard.asking import Asked
 from xai.dashboard.jobs import Job, asked_for, result_of
-from xai.dashboard.language import t
+from xai.dashboard.language import t, told
 from xai.dashboard.runs import BROKEN, STOPPED, STORE, WAITING, Run, audits_folder, begin, runs
 from xai.dashboard.tables import written
 from xai.dashboard.tasks import Report
@@ -75,7 +75,7 @@ def _show_plan(plan: xai.AuditPlan) -> None:
             t("Check"): safe(t(titles[one.metric])),
             t("Left"): f"{one.left} / {one.pieces}",
             t("Time"): _time(one.seconds),
-            t("Remarks"): safe(one.missing),
+            t("Remarks"): safe(told(one.missing)),
         }
         for one in plan.checks
     ]

@@ -11,7 +11,7 @@ from xai.dashboard.language import told
 _SPOKEN = frozenset(  # columns in which the library speaks
     [
         "verdict", "reason", "words", "within", "effect", "measure", "metric", "kind", "turn", "title", "headline",
-        "why", "condition", "rule",
+        "why", "condition", "rule", "note",
     ]
 )  # fmt: skip
 
