@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 import xai
-from xai.dashboard.language import m, t
+from xai.dashboard.language import m, t, told
 from xai.dashboard.typed import as_text, from_text, length
 
 _NAMES = {
@@ -101,6 +101,7 @@ class Knob:
             list(self.options or ()),
             self.default.split("+"),
             select_all=False,
+            format_func=told,
             key=self.key,
             bind="query-params",
         )
@@ -121,7 +122,7 @@ class Knob:
         )
 
     def _shown(self, value: Any) -> str:
-        return t(self.nothing) if value is None else as_text(value)
+        return t(self.nothing) if value is None else told(as_text(value))
 
     def _text(self) -> Any:
         known = as_text(self.default)
