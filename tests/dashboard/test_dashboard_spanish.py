@@ -32,6 +32,7 @@ def names():
         *(info.name for infos in methods for info in infos),
         *(info.name for info in xai.audit_checks()),
         *PROPER,
+        *("mean", "zero", "blur", "inpaint", "noise", "drop", "inside"),  # values of settings, as the code has them
         *("part", "side", "far", "near"),  # columns of the data, and what is in them
     }
 
@@ -106,6 +107,7 @@ RESULTS = {
     "explain": explained,
     "stress": lambda: page("stress"),
     "attacks": lambda: page("stress", way=said("Attacks")),
+    "proofs": lambda: page("stress", way=said("Proofs")),
     "robustness": robust,
     "corruptions": matrix,
     "foreign": lambda: press(page("ood", each="120"), "Fit a detector"),
@@ -141,6 +143,13 @@ def test_nothing_is_left_in_english(name, names, monkeypatch, tmp_path):
     app = make(**{key: given[key] for key in make.__code__.co_varnames[: make.__code__.co_argcount]})
     assert [box.value for box in app.error if box.icon == ":material/error:"] == []
     assert left(app, names) == {}
+
+
+def test_a_case_opens_what_it_promises():
+    links = [one.proto for one in page("start").get("page_link")]
+    assert any(f"way={said('Attacks')}" in link.query_string for link in links)
+    app = page("stress", way=said("Attacks"))
+    assert said("Attack") in [box.label for box in app.selectbox]
 
 
 def test_english_would_be_found(names, monkeypatch):

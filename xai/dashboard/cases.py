@@ -85,9 +85,14 @@ def show_cases(paths: Mapping[str, Any]) -> None:
 
 
 def link(page: Any, label: str, query: Mapping[str, str]) -> None:
-    """Show a link to another page with choices made; the language goes along."""
+    """Show a link to another page with choices made; the language goes along, and names choices as that page does."""
     kept = {"lang": st.query_params["lang"]} if "lang" in st.query_params else {}
-    st.page_link(page, label=label, icon=":material/arrow_forward:", query_params={**query, **kept})
+    st.page_link(
+        page,
+        label=label,
+        icon=":material/arrow_forward:",
+        query_params={**{name: t(value) for name, value in query.items()}, **kept},
+    )
 
 
 @st.cache_data(show_spinner=False)

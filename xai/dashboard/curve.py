@@ -62,7 +62,7 @@ def _choose_stages(norm: str) -> dict[str, Any]:
         attacks = st.multiselect(
             t("Attacks, cheapest first"),
             list(infos),
-            format_func=lambda name: infos[name].title,
+            format_func=lambda name: told(infos[name].title),
             key=key,
             placeholder=t("FGSM, PGD, APGD-CE, APGD-T and Square, shortened"),
             bind="query-params",

@@ -57,7 +57,7 @@ def histogram(groups: Mapping[str, np.ndarray], limit: float, unit: str) -> Spec
             {
                 "data": {"values": [{"limit": float(np.clip(limit, edges[0], edges[-1]))}]},
                 "mark": {"type": "rule", "strokeWidth": 2, "strokeDash": [6, 4], "color": _RULE},
-                "encoding": {"x": {"field": "limit", "type": "quantitative"}},
+                "encoding": {"x": {"field": "limit", "type": "quantitative", "title": told(unit)}},
             }
         )
     return {"height": 330, "layer": layers}

@@ -14,7 +14,7 @@ import xai
 from xai.dashboard.gallery import Shot, show
 from xai.dashboard.jobs import desk
 from xai.dashboard.keeping import Key
-from xai.dashboard.language import language, t
+from xai.dashboard.language import language, t, told
 from xai.dashboard.words import safe
 from xai.dashboard.work import Answer
 
@@ -60,7 +60,7 @@ class Collection:
         found = answer.explanation
         small = Image.fromarray(found.overlay())
         small.thumbnail((_SIDE, _SIDE))
-        title = t("{title} for {label}", title=answer.question.method.title, label=", ".join(found.labels))
+        title = t("{title} for {label}", title=told(answer.question.method.title), label=", ".join(found.labels))
         entry = Kept(self.numbers, answer.key, title, found, _rating_of(answer), "", np.asarray(small))
         self.entries.append(entry)
         self.numbers += 1

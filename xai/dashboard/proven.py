@@ -10,6 +10,7 @@ import xai
 from xai.dashboard.balls import choose_eps, choose_norm, eps_code, within
 from xai.dashboard.charts import draw, spans
 from xai.dashboard.files import whole_zip
+from xai.dashboard.frames import show_frame
 from xai.dashboard.jobs import Job, asked_for, result_of
 from xai.dashboard.knobs import choose_settings
 from xai.dashboard.language import m, t
@@ -269,7 +270,7 @@ def _show_table(model: Model, found: xai.Certificate, bounded: Bounded | None, p
         rows |= {"lower_bound": bounded.low, "upper_bound": bounded.high}
     table = pd.DataFrame(rows | {"clean_margin": _margins(prediction), "proven_margin": found.margins[0].numpy()})
     with st.expander(t("Table"), icon=":material/table:"):
-        st.dataframe(table, hide_index=True, alt=t("Logits, their bounds and the margins of all classes"))
+        show_frame(table, t("Logits, their bounds and the margins of all classes"))
         name = f"{file_stem(model.name, 'proof', found.method, found.norm)}.csv"
         csv = table.to_csv(index=False).encode
         offer(t("Table (.csv)"), csv, name, "text/csv", "proof_csv", t("A line per class"))

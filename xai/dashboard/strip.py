@@ -10,7 +10,7 @@ from PIL import Image
 import xai
 from xai.dashboard.gallery import Shot, show
 from xai.dashboard.jobs import Job, parts, result_of, watched
-from xai.dashboard.language import language, t
+from xai.dashboard.language import language, t, told
 from xai.dashboard.pictures import Picture
 from xai.dashboard.tasks import Report
 from xai.dashboard.words import describe_map, safe
@@ -68,7 +68,7 @@ def to_look(model: Model, picture: Picture, answer: Answer) -> Job:
     key = ("strip", language(), model.fingerprint, picture.identity, picture.name, *asked.key)
     return Job(
         key,
-        t("{title} at other layers", title=question.method.title),
+        t("{title} at other layers", title=told(question.method.title)),
         partial(_look, model, picture, asked),
         st.container(),
         rows,
