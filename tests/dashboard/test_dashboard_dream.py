@@ -15,7 +15,7 @@ SHORT = {"model": FASHION, "octaves_noise": "2", "steps_noise": "4", "octaves_a 
 
 def dreamt(**more):
     app = opened("dream", **SHORT, **more)
-    next(button for button in app.button if button.label == "Dream").click().run()
+    next(button for button in app.button if button.label == "Let it dream").click().run()
     assert not app.exception
     return app
 
@@ -58,7 +58,7 @@ def test_an_impossible_channel_gives_a_sentence(channel, sentence):
     layer = xai.layers(xai.load(FASHION))[-1]
     app = opened("dream", **SHORT, dream_goal="a layer", dream_layer=layer, dream_channel=channel)
     if not app.error:
-        next(button for button in app.button if button.label == "Dream").click().run()
+        next(button for button in app.button if button.label == "Let it dream").click().run()
     assert not app.exception
     assert sentence in app.error[0].value
 

@@ -127,7 +127,7 @@ RESULTS = {
     "networks": lambda: press(
         page("compare", other="example:fashion-robust", compare_count="200"), "Compare the networks"
     ),
-    "dream": lambda: press(page("dream"), "Dream"),
+    "dream": lambda: press(page("dream"), "Let it dream"),
     "audit": lambda monkeypatch, folder: audited(monkeypatch, folder, FEW),
     "every check": lambda monkeypatch, folder: audited(monkeypatch, folder, [info.name for info in xai.audit_checks()]),
 }

@@ -116,7 +116,9 @@ def dream(model: Model, wish: Dream) -> list[Job]:
     about = () if wish.picture is None else (wish.picture.identity, wish.picture.name)
     key = ("dream", model.fingerprint, *about, *sorted(wish.asked.items()))
     job = Job(key, t("Dreaming"), partial(_dream, model, wish), st.container(), _ROWS * wish.steps)
-    if not asked_for(job, t("Dream"), t("{n} steps, each a look at the whole picture", n=wish.steps), first=True):
+    if not asked_for(
+        job, t("Let it dream"), t("{n} steps, each a look at the whole picture", n=wish.steps), first=True
+    ):
         return []
     found = result_of(job)
     if found is not None:

@@ -119,8 +119,10 @@ def _row(one: Any) -> dict[str, Any]:
 
 
 def choose_other(model: Model) -> Model:
-    """Let the user choose the network that is compared with the first."""
+    """Let the user choose the network that is compared with the first; those with as many classes are offered first."""
+    classes = {info.name: info.classes for info in xai.catalogue()}
     names = [name for name in model_names() if name != model.name]
+    names.sort(key=lambda name: classes.get(name) != model.classifier.num_classes)
     name = st.selectbox(t("Compared with"), names, key="other", bind="query-params")
     with sentences(), st.spinner(t("Loading the network …")):
         return load_model(name)

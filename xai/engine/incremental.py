@@ -183,7 +183,8 @@ class Incremental:
             return (_WHOLE,)
         if gap <= (SAME if self.source.dtype in _EXACT else _ROUNDED):
             self.cuts = cuts
-            steps = f"{middle} to {corner} of the network's {len(self.graph.nodes)} steps"
+            count = f"{middle} to {corner}" if middle < corner else str(corner)
+            steps = f"{count} of the network's {len(self.graph.nodes)} steps"
             return (f"{steps} run on pieces; differs by {gap:.1e}",)
         return (f"occluded pictures run whole: on pieces the logits differ by {gap:.1e} of their spread",)
 

