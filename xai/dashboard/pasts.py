@@ -148,19 +148,21 @@ def show_trend(found: Sequence[Past]) -> None:
     if not rows:
         st.caption(t("No audit measured it."))
         return
-    first, last = rows[0]["said"], rows[-1]["said"]
-    said = t(
-        "{check} over {n} audits: {first} at first, {last} at last.",
-        check=t(titles[chosen]),
-        n=len(rows),
-        first=first,
-        last=last,
-    )
+    said = _said(t(titles[chosen]), rows)
     st.markdown(said)
     words = {name: report_word(f"verdict.{name}") for name in _VERDICTS}
     draw(trend(rows, words), "trend chart", said)
     offer_rows(rows, file_stem(chosen, "trend"), "trend_csv")
     st.caption(t("Bars: 95 % intervals. Audits on other pictures or with other settings are not to be compared."))
+
+
+def _said(check: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    first, last = rows[0]["said"], rows[-1]["said"]
+    if len(rows) == 1:
+        return t("{check} in one audit: {first}.", check=check, first=first)
+    return t(
+        "{check} over {n} audits: {first} at first, {last} at last.", check=check, n=len(rows), first=first, last=last
+    )
 
 
 def _row(past: Past, check: str) -> dict[str, Any] | None:

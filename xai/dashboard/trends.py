@@ -8,6 +8,7 @@ from xai.dashboard.language import t
 
 _COLOURS = {"pass": CERTIFIED, "fail": ATTACKED, "inconclusive": GAP, "measured": "#7a6ab0"}
 _SHAPES = {"pass": "circle", "fail": "diamond", "inconclusive": "triangle-up", "measured": "square"}
+_LEGEND = {"orient": "bottom", "symbolOpacity": 1, "columns": 2}  # two of them fit on a phone
 _CHANGES = {"better": CERTIFIED, "worse": ATTACKED, "cannot tell": GAP}
 _MARKS = {"better": "circle", "worse": "diamond", "cannot tell": "triangle-up"}
 
@@ -95,7 +96,7 @@ def differences(rows: Sequence[Mapping[str, Any]], words: Mapping[str, str]) -> 
 def _kind(field: str, words: Mapping[str, str], colours: Mapping[str, str], shapes: Mapping[str, str]) -> Spec:
     """Return the encodings of a word that shows as colour and as shape."""
     names, known = [words[name] for name in colours], list(colours)
-    base: Spec = {"field": field, "type": "nominal", "title": None, "legend": {"orient": "bottom", "symbolOpacity": 1}}
+    base: Spec = {"field": field, "type": "nominal", "title": None, "legend": _LEGEND}
     return {
         "color": {**base, "scale": {"domain": names, "range": [colours[name] for name in known]}},
         "shape": {**base, "scale": {"domain": names, "range": [shapes[name] for name in known]}},
