@@ -47,6 +47,10 @@ def test_a_page_has_maps_notes_and_ratings(explained, tmp_path, language):
     assert "The sole. Not the lace." in said
     assert {"en": "doubt", "es": "dudoso"}[language] in said
     assert said.count({"en": "Can it be believed", "es": "¿Es creíble"}[language]) == 1
+    overlay = {"en": "Overlay", "es": "Superposición"}  # of the viewer
+    assert {name: f">{word}<" in path.read_text() for name, word in overlay.items()} == {
+        name: name == language for name in overlay
+    }
     assert len(page.images) == 6  # three maps beside their picture
     assert all(image["alt"] for image in page.images)
     maps = viewers(path.read_text())

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from xai.dashboard.language import LANGUAGES, in_language, language, m
+from xai.dashboard.language import LANGUAGES, language
 
 _SIDES = ((2, 1024), (6, 640))  # up to so many maps: pixels; many are shown small, so they need not be sent large
 _SIDE_OF_MANY = 400
@@ -23,44 +24,15 @@ def _text(name: str) -> str:
     return (Path(__file__).parent / "viewer" / name).read_text(encoding="utf-8")
 
 
-_WORDS = (  # of the viewer: as they stand in its files, so that it needs no other language to work
-    m("How the map is shown"),
-    m("Show"),
-    m("Original"),
-    m("Overlay"),
-    m("Map"),
-    m("Opacity"),
-    m("Opacity of the map"),
-    m("Threshold"),
-    m("Hide values below this share of the largest"),
-    m("Colours of the map"),
-    m("Grey tones"),
-    m("Blue to red"),
-    m("heat map"),
-    m("Zoom"),
-    m("Zoom out"),
-    m("Zoom in"),
-    m("Show the whole picture"),
-    m("Go to the strongest value"),
-    m("at x ${column}, y ${row}"),
-    m(" (not seen by the model)"),
-    m(
-        " Shown at ${width} \N{MULTIPLICATION SIGN} ${height}; values are those of the original ${columns} "
-        "\N{MULTIPLICATION SIGN} ${rows} pixels."
-    ),
-    m(
-        "Wheel or + and \N{MINUS SIGN} zoom, drag moves, arrow keys move the probe (with Shift ten pixels), "
-        "Esc lets go."
-    ),
-)
-
-
 def _spoken(text: str, chosen: str) -> str:
-    """Return a file of the viewer in a language: texts between tags and in quotes, the longest first."""
-    for word in sorted(_WORDS, key=len, reverse=True):
-        said = in_language(word, chosen)
+    """Return a file of the viewer in a language: texts between tags and in quotes, the longest first.
+
+    The words are beside the files, so that reports, which have the same viewer, speak the same way.
+    """
+    words: dict[str, str] = {} if chosen == "en" else json.loads(_text(f"{chosen}.json"))
+    for word in sorted(words, key=len, reverse=True):
         for left, right in ((">", "<"), ('"', '"'), ("`", "`")):
-            text = text.replace(f"{left}{word}{right}", f"{left}{said}{right}")
+            text = text.replace(f"{left}{word}{right}", f"{left}{words[word]}{right}")
     return text
 
 

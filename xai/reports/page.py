@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from importlib.resources import files as resources
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ def rendered(template: str, words: Words, told: Mapping[str, Any], *, live: bool
         InputError: it would be larger.
         MissingExtraError: Jinja2 is not installed.
     """
-    text = _environment(words).get_template(template).render(**told, **_own(), live=live)
+    text = _environment(words).get_template(template).render(**told, **_own(words.language), live=live)
     size = len(text.encode())
     if size > most:
         raise InputError(f"The report would be {size / 1e6:.1f} MB, more than {most / 1e6:g}. {cure}")
@@ -82,12 +83,15 @@ def _shown(value: Any) -> Any:
     return harmless(value) if type(value) is str else value
 
 
-def _own() -> dict[str, Any]:
-    """Return style, viewer and script; only this script may run in the page."""
+def _own(language: str) -> dict[str, Any]:
+    """Return style, viewer and script, which speaks a language; only this script may run in the page."""
     from markupsafe import Markup
 
     viewer = resources("xai") / "dashboard" / "viewer"
-    scripts = [(viewer / name).read_text(encoding="utf-8") for name in ("panel.js", "viewer.js")]
+    words = {} if language == "en" else json.loads((viewer / f"{language}.json").read_text(encoding="utf-8"))
+    html, *scripts = (
+        _spoken((viewer / name).read_text(encoding="utf-8"), words) for name in ("viewer.html", "panel.js", "viewer.js")
+    )
     scripts[1] = scripts[1].replace("export default function (", "function mount(")
     scripts.append(_template("mount.js"))
     script = "(() => {\n" + "\n".join(scripts) + "})()"
@@ -95,10 +99,18 @@ def _own() -> dict[str, Any]:
     return {
         "css": Markup(_template("report.css")),
         "viewer_css": Markup((viewer / "viewer.css").read_text(encoding="utf-8")),
-        "viewer_html": Markup((viewer / "viewer.html").read_text(encoding="utf-8")),
+        "viewer_html": Markup(html),
         "script": Markup(script),
         "script_hash": Markup(f"sha256-{digest}"),
     }
+
+
+def _spoken(text: str, words: Mapping[str, str]) -> str:
+    """Return a file of the viewer with its words exchanged, the longest first, as the dashboard does it."""
+    for word in sorted(words, key=len, reverse=True):
+        for left, right in ((">", "<"), ('"', '"'), ("`", "`")):
+            text = text.replace(f"{left}{word}{right}", f"{left}{words[word]}{right}")
+    return text
 
 
 def _template(name: str) -> str:
