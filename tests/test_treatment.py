@@ -16,7 +16,9 @@ def data() -> xai.Dataset:
     return xai.load_data("example:fashion-test").subset(COUNT, seed=2)
 
 
-@pytest.fixture(scope="module", params=["example:fashion", "example:fashion-shortcut"])
+@pytest.fixture(
+    scope="module", params=["example:fashion", pytest.param("example:fashion-shortcut", marks=pytest.mark.slow)]
+)
 def classifier(request: pytest.FixtureRequest) -> xai.Classifier:
     return xai.load(request.param)
 

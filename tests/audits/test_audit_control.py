@@ -65,6 +65,7 @@ def test_a_gate_that_cannot_fail_is_told(given):
     assert xai.positive_control(**given, checks=asked) == {"accuracy": "pass"}
 
 
+@pytest.mark.slow
 def test_the_model_and_its_audit_stay_as_they_are(given):
     model, data = xai.load(given["model"]), xai.load_data(given["data"]).subset(60)
     before = model.fingerprint

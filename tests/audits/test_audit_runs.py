@@ -161,7 +161,15 @@ MESSAGES = (
 )
 
 
-@pytest.mark.parametrize("error", [MemoryError(), *map(RuntimeError, MESSAGES)], ids=lambda e: str(e)[:20])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(MESSAGES[0]),
+        *(pytest.param(RuntimeError(text), marks=pytest.mark.slow) for text in MESSAGES[1:]),
+    ],
+    ids=lambda error: str(error)[:20],
+)
 def test_memory_that_runs_out_shrinks_the_micro_batch_and_is_recorded(data, tmp_path, monkeypatch, error, finished):
     def hungry(self, scene, rows, real=Attacked.run):
         if len(rows) > 2:
@@ -175,6 +183,7 @@ def test_memory_that_runs_out_shrinks_the_micro_batch_and_is_recorded(data, tmp_
     assert found["robust"]["measured"]["outcomes"] == finished["robust"]["measured"]["outcomes"]
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_inside_is_recorded_too(data, tmp_path, monkeypatch):
     small = LinearModel()
     real = small.forward

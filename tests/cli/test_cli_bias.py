@@ -12,6 +12,7 @@ SHORTCUT = ["bias", "--model", "example:fashion-shortcut", *DATA, "--shortcuts"]
 SLICES = ["bias", "--model", "example:fashion-shortcut", *DATA[:-1], "1000", "--slices"]
 
 
+@pytest.mark.slow
 def test_shortcuts(tmp_path, capsys):
     assert main([*SHORTCUT, "--out", str(tmp_path / "kept")]) == 0
     text = capsys.readouterr().out

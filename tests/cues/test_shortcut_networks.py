@@ -70,6 +70,7 @@ def test_checks_on_digits_are_found_and_the_clean_twin_is_quiet():
         assert quiet.findings == (), str(quiet)
 
 
+@pytest.mark.slow
 def test_the_shipped_shortcut_is_caught_and_an_ordinary_network_is_not():
     data = xai.load_data("example:fashion-test")
     found = xai.shortcuts(xai.load("example:fashion-shortcut"), data, samples=160, cues=["corner_mark", "border"])

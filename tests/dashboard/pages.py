@@ -1,8 +1,8 @@
 """Helpers of the tests that open one page without a browser."""
 
-import os
-import subprocess
-import sys
+import contextlib
+import io
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +48,12 @@ def script_of(app):
 
 
 def run_code(text, folder):
-    """Run code as a user would; return the last line that it prints."""
-    found = os.environ | {"PYTHONPATH": str(Path(xai.__file__).parents[1])}
-    run = subprocess.run(
-        [sys.executable, "-c", text], cwd=folder, env=found, check=True, timeout=60, capture_output=True, text=True
-    )
-    return run.stdout.strip().splitlines()[-1]
+    """Run code as a user would, in a file; return the last line that it prints."""
+    (folder / "code.py").write_text(text)
+    said = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(said):
+        runpy.run_path("code.py")
+    return (said.getvalue().strip().splitlines() or [""])[-1]
 
 
 def results(app):

@@ -163,6 +163,7 @@ def test_the_chart_of_a_cue_has_its_doses(cues):
     assert wrong == [0, *doses["flips"]]
 
 
+@pytest.mark.slow
 def test_without_a_shortcut_the_page_says_so(held):
     app = press(opened("bias", model=FASHION, bias_about="Shortcuts", bias_count="100"), "Look for shortcuts")
     found = xai.shortcuts(xai.load(FASHION), xai.load_data("example:fashion-test").subset(100, seed=0))

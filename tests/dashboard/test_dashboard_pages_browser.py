@@ -186,7 +186,7 @@ def test_a_shortcut_is_searched_stopped_and_found(page, address):
     page.goto("about:blank")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_the_pages_fit_a_phone(browser, address, scheme):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True)
     page = context.new_page()

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 import subprocess
 import sys
 import tomllib
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import run_code
 from PIL import Image
 
 import xai
@@ -91,8 +91,7 @@ def test_preprocessing_is_said_in_words():
 def test_the_code_makes_the_picture(tmp_path):
     code = "xai.load_data('example:fashion-test').images[0]"
     text = code_for("xai.load('example:fashion')", code, [call_for("gradcam", "Bag", 0, {"layer": "features.2"})])
-    found = os.environ | {"PYTHONPATH": str(Path(xai.__file__).parents[1])}
-    subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=found, check=True, timeout=60)
+    run_code(text, tmp_path)
     with Image.open(tmp_path / "explanation.png") as picture:
         assert picture.format == "PNG"
 
@@ -101,8 +100,7 @@ def test_the_code_of_several_methods_makes_one_picture(tmp_path):
     extras = {"versus": "Coat", "score": "probability"}
     calls = [call_for(method, ["Bag", "Shirt"], 0, extras) for method in ("gradcam", "occlusion")]
     text = code_for("xai.load('example:fashion')", "xai.load_data('example:fashion-test').images[0]", calls)
-    found = os.environ | {"PYTHONPATH": str(Path(xai.__file__).parents[1])}
-    subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=found, check=True, timeout=60, capture_output=True)
+    run_code(text, tmp_path)
     with Image.open(tmp_path / "side_by_side.png") as picture:
         assert picture.format == "PNG"
 

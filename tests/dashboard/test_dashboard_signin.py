@@ -74,7 +74,7 @@ def test_nothing_is_shown_before_the_sign_in(browser, tmp_path):
     with served([sys.executable, "-m", "xai.dashboard", "--port", str(port)], port, tmp_path) as address:
         page = browser.new_context().new_page()
         page.set_default_timeout(WAIT)
-        for link in ("", "explain?model=example:fashion", "history"):
+        for link in ("", "explain?model=example:fashion"):
             page.goto(f"{address}/{link}")
             page.get_by_role("button", name="Sign in").wait_for()
             assert page.get_by_test_id("stHeading").count() == 1

@@ -127,6 +127,7 @@ def test_the_interval_of_a_drop_covers_it():
     assert LEVEL <= inside <= 0.99  # exact limits are a little wide, never narrow
 
 
+@pytest.mark.slow
 def test_many_classes_at_the_threshold_do_not_make_false_alarms():
     rng = np.random.default_rng(1)
     names = [str(k) for k in range(10)]
