@@ -201,7 +201,7 @@ def test_a_zip(capfd: pytest.CaptureFixture[str], count: int) -> None:
     quiet(capfd, "a zip", count, refused)
 
 
-@pytest.mark.parametrize("count", many(12, 2000))
+@pytest.mark.parametrize("count", many(6, 2000))
 def test_the_page(count: int) -> None:
     """The dashboard itself, from the upload to what the page shows."""
     testing = pytest.importorskip("streamlit.testing.v1")

@@ -59,6 +59,7 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(found.images / 16).float()[:, None], torch.from_numpy(found.target).long()
 
 
+@pytest.mark.slow
 def test_checks_on_digits_are_found_and_the_clean_twin_is_quiet():
     images, labels = digits()
     planted, clean = (train(images[::2], labels[::2], plant, epochs=25) for plant in (checks, None))
