@@ -135,6 +135,15 @@ def test_a_click_does_not_begin_the_work_anew(monkeypatch):
     assert bars(app)[0] == bars(again)[0]
 
 
+def test_a_reload_finds_what_a_button_asked_for():
+    app = opened("explain", model=FASHION)
+    next(button for button in app.button if button.label == "Can it be believed?").click().run()
+    said = [one.value for one in (*app.success, *app.warning, *app.error)]
+    again = opened("explain", model=FASHION)
+    assert [one.value for one in (*again.success, *again.warning, *again.error)] == said != []
+    assert again.session_state["desk"].wanted == app.session_state["desk"].wanted  # goes on when the page is left
+
+
 def test_the_page_raises_what_should_not_happen(monkeypatch):
     def explain(*_, **__):
         raise ZeroDivisionError

@@ -58,8 +58,10 @@ class Desk:
         self.wanted.add(key)
 
     def wants(self, key: Key) -> bool:
-        """Say whether it was asked for: here, or by this page before it was loaded anew."""
-        return key in self.wanted or office().knows(key)
+        """Say whether it was asked for: here, or by this page before it was loaded anew, which counts as here."""
+        if office().knows(key):
+            self.want(key)
+        return key in self.wanted
 
     def switch(self, key: Key) -> None:
         """Stop it, or run it again."""
