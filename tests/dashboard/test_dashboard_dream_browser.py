@@ -11,7 +11,7 @@ def test_a_dream_is_stopped_and_dreamt_again(page, address, tmp_path):
     page.goto(f"{address}/dream?lang=en&model=example:fashion&dream_class=Bag&steps_noise=60")
     page.get_by_role("button", name="Let it dream", exact=True).click()
     page.get_by_text(re.compile(r"^Dreaming · \d")).wait_for()
-    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_role("button", name="Stop", exact=True).last.click()
     page.get_by_text("Dreaming: stopped.").wait_for()
     page.get_by_role("button", name="Run it again").click()
     page.get_by_text("What was raised, step by step").wait_for()

@@ -64,7 +64,8 @@ def test_a_picture_is_proven(page, address):
     page.get_by_text("Proofs", exact=True).click()
     page.get_by_text("Proven by CROWN: as long as no pixel changes by more than 1/255").wait_for()
     page.get_by_text(re.compile(r"^The lowest of T-shirt/top, .* is above the highest of all others")).first.wait_for()
-    assert page.locator("[data-testid=stVegaLiteChart] path[aria-roledescription='bar']").count() == 10 + 9
+    bars = "[data-testid=stVegaLiteChart] path[aria-roledescription='bar']"
+    page.wait_for_function("([bars, count]) => document.querySelectorAll(bars).length === count", arg=[bars, 10 + 9])
     page.get_by_role("slider", name="eps in 1/255").focus()
     page.keyboard.press("End")
     page.get_by_text("That is no counterexample").wait_for()

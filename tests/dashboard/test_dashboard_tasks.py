@@ -2,13 +2,14 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from pages import FASHION, bars, opened
 from PIL import Image
 
 import xai
-from xai.dashboard import sets, tasks
+from xai.dashboard import pictures, sets, tasks, work
 from xai.dashboard.keeping import Kept
 from xai.dashboard.lending import Lender
 from xai.dashboard.tasks import Link, Office
@@ -194,6 +195,15 @@ def test_quick_work_does_not_wait_for_long_work():
         app = opened("explain", model=FASHION)
     assert not app.exception
     assert app.get("bidi_component")
+
+
+def test_the_same_weights_with_other_names_of_classes_are_another_network():
+    one = load_model(FASHION)
+    other = replace(one, name="upload:fashion-without-names")
+    method = next(info for info in xai.methods() if info.name == "saliency")
+    asked = pictures.garments()["Bag"], work.Question(method, (), None, "logit", {}, 0), None
+    assert one.fingerprint == other.fingerprint
+    assert work.to_explain(one, *asked).key != work.to_explain(other, *asked).key
 
 
 def test_results_of_files_that_have_changed_are_others(tmp_path):

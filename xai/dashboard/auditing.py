@@ -34,7 +34,7 @@ def place_of(model: Model, asked: Asked) -> Path:
 
 def show_plan(model: Model, asked: Asked, folder: Path, slot: Any) -> list[Job]:
     """Show what the audit would do and about how long it takes, when asked; return what is still to be done."""
-    key = ("audit plan", model.fingerprint, str(folder), json.dumps(asked.shown, sort_keys=True, default=str))
+    key = ("audit plan", model.key, str(folder), json.dumps(asked.shown, sort_keys=True, default=str))
     job = Job(key, t("Planning"), partial(_plan, model.name, asked, folder), slot, rows=9)
     if not asked_for(job, t("Plan it"), t("Loads everything and times a few pictures; asks nothing else")):
         return []

@@ -68,7 +68,7 @@ class Attacked:
 
 def to_worsen(model: Model, picture: Picture, name: str, seed: int, slot: Any) -> Job:
     """Return the job whose result is the picture at all severities."""
-    key = ("worsened", model.fingerprint, picture.identity, name, seed)
+    key = ("worsened", model.key, picture.identity, name, seed)
     title = f"{name.replace('_', ' ').capitalize()} at {len(SEVERITIES)} severities"
     return Job(key, title, partial(_worsen, model, picture, name, seed), slot, rows=len(SEVERITIES))
 
@@ -91,7 +91,7 @@ def to_attack(
         radii: one attack for each; None leaves the radius to the attack.
         slot: of the page.
     """
-    key = ("attacked", model.fingerprint, picture.identity, method.name, *sorted(asked.items()), radii)
+    key = ("attacked", model.key, picture.identity, method.name, *sorted(asked.items()), radii)
     title = told(method.title)
     title = title if len(radii) == 1 else t("{title} at {count} radii", title=title, count=len(radii))
     rows = len(radii) * (method.forward + method.backward)

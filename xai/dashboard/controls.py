@@ -154,7 +154,7 @@ def choose_versus(prediction: xai.Prediction, targets: Sequence[int], score: str
 def choose_methods(model: Model) -> list[xai.MethodInfo]:
     """Let the user choose among all registered methods; those tried on this network and not advised say so."""
     methods = {info.name: info for info in xai.methods()}
-    tried = desk().find(("methods", model.fingerprint))
+    tried = desk().find(("methods", model.key))
     doubtful = {info.name for info in tried if not info.advised} if isinstance(tried, tuple) else set()
     if "methods" not in st.session_state:
         st.session_state["methods"] = _linked(list(methods))

@@ -118,25 +118,25 @@ def to_detect(model: Model, plan: Plan, slot: Any) -> Job:
     rows = sum(len(sample.data) for sample in plan.samples) + len(plan.test.data) * (plan.foreign is None)
     rows += round(_ROWS_OF_SHIFTS * len(plan.calibration.data)) if plan.method == "auto" else 0
     ask = partial(_detect, model, plan)
-    return Job(("detection", model.fingerprint, *plan.key), t("Fitting and judging"), ask, slot, rows)
+    return Job(("detection", model.key, *plan.key), t("Fitting and judging"), ask, slot, rows)
 
 
 def to_compare_methods(model: Model, found: Detection, slot: Any) -> Job:
     """Return the job whose result is every detector on the same pictures."""
     rows = sum(len(sample.data) for sample in found.plan.samples)
-    key = ("compared", model.fingerprint, *found.plan.key)
+    key = ("compared", model.key, *found.plan.key)
     return Job(key, t("Comparing all methods"), partial(_compare, model, found), slot, rows)
 
 
 def to_judge(model: Model, found: Detection, picture: Picture, slot: Any) -> Job:
     """Return the job whose result is the verdict on one picture."""
-    key = ("judged", model.fingerprint, *found.plan.key, picture.identity, picture.name)
+    key = ("judged", model.key, *found.plan.key, picture.identity, picture.name)
     return Job(key, t("Judging"), partial(_judge, model, found, picture), slot, rows=2)
 
 
 def to_explain_score(model: Model, found: Detection, picture: Picture, method: xai.MethodInfo, slot: Any) -> Job:
     """Return the job whose result is the map of what makes a picture foreign."""
-    key = ("score explained", model.fingerprint, *found.plan.key, picture.identity, picture.name, method.name)
+    key = ("score explained", model.key, *found.plan.key, picture.identity, picture.name, method.name)
     ask = partial(_explain, model, found, picture, method.name)
     return Job(key, t("{title} of the score", title=told(method.title)), ask, slot, method.forward + method.backward)
 

@@ -114,7 +114,7 @@ def _layer(model: Model) -> dict[str, Hashable]:
 def dream(model: Model, wish: Dream) -> list[Job]:
     """Let the user dream; show the picture and how it came about; return what is still to be done."""
     about = () if wish.picture is None else (wish.picture.identity, wish.picture.name)
-    key = ("dream", model.fingerprint, *about, *sorted(wish.asked.items()))
+    key = ("dream", model.key, *about, *sorted(wish.asked.items()))
     job = Job(key, t("Dreaming"), partial(_dream, model, wish), st.container(), _ROWS * wish.steps)
     if not asked_for(
         job, t("Let it dream"), t("{n} steps, each a look at the whole picture", n=wish.steps), first=True

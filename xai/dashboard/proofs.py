@@ -81,7 +81,7 @@ class Reach:
 
 def to_try_bounds(model: Model, picture: Picture, slot: Any) -> Job:
     """Return the job that ends in the library's sentence where bounds cannot handle the network."""
-    key = ("provable", model.fingerprint)
+    key = ("provable", model.key)
     return Job(key, t("Reading the network"), partial(_certify, model, picture, 0.0, {"method": "ibp"}), slot, rows=2)
 
 
@@ -94,7 +94,7 @@ def to_prove(model: Model, picture: Picture, proof: Proof, slot: Any) -> Job:
 
 def to_bound(model: Model, picture: Picture, method: str, eps: float, slot: Any) -> Job:
     """Return the job whose result is the bounds of the logits over the l-inf ball, cut to pixels in [0, 1]."""
-    key = ("bounds", model.fingerprint, picture.identity, method, eps)
+    key = ("bounds", model.key, picture.identity, method, eps)
     ask = partial(_bound, model, picture, method, eps)
     return Job(key, t("Bounding the logits"), ask, slot, _ROWS[method] * _scale(model))
 
@@ -107,7 +107,7 @@ def to_reach(model: Model, picture: Picture, proof: Proof, slot: Any) -> Job:
 
 
 def _about(model: Model, picture: Picture, proof: Proof) -> tuple[Any, ...]:
-    return (model.fingerprint, picture.identity, *sorted(proof.asked.items()))
+    return (model.key, picture.identity, *sorted(proof.asked.items()))
 
 
 def _rows(model: Model, proof: Proof) -> int:

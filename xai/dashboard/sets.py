@@ -230,14 +230,14 @@ def parted(name: str) -> tuple[str, str | None]:
 
 def to_curve(model: Model, sample: Sample, asked: Mapping[str, Any], slot: Any) -> Job:
     """Return the job whose result is the robustness curve; `asked` goes to `xai.robustness`."""
-    key = ("curve", model.fingerprint, *sample.key, *sorted(asked.items()))
+    key = ("curve", model.key, *sample.key, *sorted(asked.items()))
     ask = partial(_curve, model, sample, dict(asked))
     return Job(key, t("Attacking and proving"), ask, slot, _ROWS_OF_A_CURVE * len(sample.data))
 
 
 def to_corruptions(model: Model, sample: Sample, names: Sequence[str], slot: Any) -> Job:
     """Return the job whose result is the accuracy under corruptions."""
-    key = ("corruptions", model.fingerprint, *sample.key, *names)
+    key = ("corruptions", model.key, *sample.key, *names)
     ask = partial(_corruptions, model, sample, tuple(names))
     return Job(key, t("Corrupting"), ask, slot, _SEVERITIES * len(names) * len(sample.data))
 
@@ -256,7 +256,7 @@ def to_ask(
         rows: how many go through the network, about.
         asked: further arguments of the verb.
     """
-    key = (verb, model.fingerprint, *(sample.key for sample in samples), *sorted(asked.items()))
+    key = (verb, model.key, *(sample.key for sample in samples), *sorted(asked.items()))
     return Job(key, title, partial(_ask, verb, model, tuple(samples), asked), slot, rows)
 
 

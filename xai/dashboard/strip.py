@@ -65,7 +65,7 @@ def to_look(model: Model, picture: Picture, answer: Answer) -> Job:
     others = {name: value for name, value in question.settings.items() if name != "layer"}
     asked = Question(question.method, question.targets[:1], question.versus, question.score, others, question.seed)
     rows = _MOST * (question.method.forward + question.method.backward + _ROWS_OF_A_CHECK)
-    key = ("strip", language(), model.fingerprint, picture.identity, picture.name, *asked.key)
+    key = ("strip", language(), model.key, picture.identity, picture.name, *asked.key)
     return Job(
         key,
         t("{title} at other layers", title=told(question.method.title)),

@@ -137,7 +137,7 @@ def compare_networks(model: Model, other: Model, sample: Sample) -> tuple[list[J
     if set(sample.data.classes) - set(other.classifier.labels):
         st.info(t("The second network does not know the classes of these pictures."), icon=":material/info:")
         return [], None
-    key = ("duel", model.fingerprint, other.fingerprint, *sample.key)
+    key = ("duel", model.key, other.key, *sample.key)
     rows = 2 * len(sample.data)
     job = Job(key, t("Asking both networks"), partial(_duel, model, other, sample), st.container(), rows)
     if not asked_for(job, t("Compare the networks"), t("{n} pictures go through both", n=rows // 2), first=True):

@@ -42,6 +42,11 @@ class Model:
     layers: tuple[str, ...]
     lender: Lender
 
+    @property
+    def key(self) -> Key:
+        """What results of it are kept under: the same weights may have other names for the classes."""
+        return (self.name, self.fingerprint)
+
     def borrowed(self) -> AbstractContextManager[xai.Classifier]:
         """Have a copy of the network to oneself."""
         return self.lender.borrowed()
@@ -156,7 +161,7 @@ def to_rate(model: Model, picture: Picture, answer: Answer, slot: Any) -> Job:
 
 def to_try(model: Model, slot: Any) -> Job:
     """Return the job whose result says which methods the model can use, and why."""
-    return Job(("methods", model.fingerprint), t("Trying all methods"), partial(_try, model), slot, _ROWS_OF_TRYING)
+    return Job(("methods", model.key), t("Trying all methods"), partial(_try, model), slot, _ROWS_OF_TRYING)
 
 
 def _explain(model: Model, picture: Picture, question: Question, report: Report | None) -> xai.Explanation:
@@ -183,7 +188,7 @@ def _try(model: Model, report: Report | None) -> tuple[xai.MethodInfo, ...]:
 
 
 def _about(model: Model, picture: Picture) -> Key:
-    return (model.fingerprint, picture.identity, picture.name)
+    return (model.key, picture.identity, picture.name)
 
 
 @contextmanager
