@@ -126,6 +126,7 @@ def cues(held):
     return xai.shortcuts(xai.load(SHORTCUT), held)
 
 
+@pytest.mark.slow
 def test_a_shortcut_is_shown_with_its_pictures(cues, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("xai.dashboard.planted.show_small", lambda packed, **_: shown.append(packed))

@@ -118,6 +118,7 @@ def test_near_the_published_table(made: DigitsTest) -> None:
     assert gap[table["sd"] < 0.01].max() < 0.012
 
 
+@pytest.mark.slow
 def test_doctor(capsys: pytest.CaptureFixture) -> None:
     assert main(["doctor", "--self-test"]) == 0
     assert "self-test passed" in capsys.readouterr().out

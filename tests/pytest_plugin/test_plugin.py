@@ -154,6 +154,7 @@ def test_verdicts_become_outcomes(verdict, inconclusive, raised):
         judge(verdict, "text", Config(inconclusive))
 
 
+@pytest.mark.slow
 def test_findings_become_tests_that_fail_now_and_pass_for_a_repaired_model(tmp_path):
     (tmp_path / "xai.toml").write_text(TOML)
     found = xai.audit(tmp_path / "xai.toml")
