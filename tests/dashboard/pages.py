@@ -3,6 +3,7 @@
 import contextlib
 import io
 import runpy
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,16 @@ def stop(app, key):
     app.session_state["desk"].told.drop(key)
     app.session_state["desk"].switch(key)
     app.run()
+
+
+def counted(monkeypatch, name):
+    """Count the calls of a verb of xai."""
+    calls, real = [], getattr(xai, name)
+
+    @wraps(real)
+    def counting(*arguments, **settings):
+        calls.append((arguments, settings))
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(xai, name, counting)
+    return calls

@@ -88,7 +88,7 @@ def test_what_is_kept_has_a_limit_in_memory(monkeypatch):
     answer = Answer(Question(method, (), None, "logit", {}, 0), found, ("explanation",))
     collection = kept.Collection()
     assert collection.room_for(answer.explanation)
-    monkeypatch.setattr(kept, "_MOST_BYTES", kept._bytes(found) - 1)
+    monkeypatch.setattr(kept, "_MOST_BYTES", kept.size_of(found) - 1)
     assert not collection.room_for(answer.explanation)
 
 

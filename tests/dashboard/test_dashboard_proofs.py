@@ -1,13 +1,12 @@
 """The page "Stress", proofs, without a browser: verdicts, bounds and radii are those of the library."""
 
 import re
-from functools import wraps
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from pages import FASHION, opened, run_code, script_of, shirt
+from pages import FASHION, counted, opened, run_code, script_of, shirt
 
 import xai
 from xai.bounds.certify import EVERY
@@ -29,18 +28,6 @@ def fashion():
 def certified(network, eps, **asked):
     clean = network.prepare(shirt()).inputs
     return xai.certify(network, clean, network.predict(clean).index, eps, **asked)
-
-
-def counted(monkeypatch, name):
-    calls, real = [], getattr(xai, name)
-
-    @wraps(real)
-    def counting(*arguments, **settings):
-        calls.append((arguments, settings))
-        return real(*arguments, **settings)
-
-    monkeypatch.setattr(xai, name, counting)
-    return calls
 
 
 def proofs(model=FASHION, **link):

@@ -1,6 +1,5 @@
 """The page "Stress" without a browser: what it shows is what the library answers."""
 
-from functools import wraps
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -8,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pages import FASHION, bars, captions, opened, results, run_code, script_of, shirt, stop
+from pages import FASHION, bars, captions, counted, opened, results, run_code, script_of, shirt, stop
 
 import xai
 from xai.attacks._losses import LOSSES
@@ -28,19 +27,6 @@ def fashion():
 
 def said(title, one):
     return f"{title}\\: {one.label}, {percent(one.probability)}".replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def counted(monkeypatch, name):
-    """Count the calls of a verb of xai."""
-    calls, real = [], getattr(xai, name)
-
-    @wraps(real)
-    def counting(*arguments, **settings):
-        calls.append((arguments, settings))
-        return real(*arguments, **settings)
-
-    monkeypatch.setattr(xai, name, counting)
-    return calls
 
 
 def test_a_corrupted_picture_is_what_the_library_makes(fashion):

@@ -13,7 +13,7 @@ from PIL import Image
 import xai
 from xai.dashboard.gallery import Shot, show
 from xai.dashboard.jobs import desk
-from xai.dashboard.keeping import Key
+from xai.dashboard.keeping import Key, size_of
 from xai.dashboard.language import language, t, told
 from xai.dashboard.words import safe
 from xai.dashboard.work import Answer
@@ -26,7 +26,7 @@ _FILES = (("html", "text/html", "jinja2", "report"), ("pdf", "application/pdf", 
 
 
 @dataclass(eq=False)
-class Kept:
+class Entry:
     """One explanation of the report.
 
     Attributes:
@@ -52,7 +52,7 @@ class Kept:
 class Collection:
     """What a session keeps, in the order in which it was added."""
 
-    entries: list[Kept] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     numbers: int = 0
 
     def add(self, answer: Answer) -> None:
@@ -61,7 +61,7 @@ class Collection:
         small = Image.fromarray(found.overlay())
         small.thumbnail((_SIDE, _SIDE))
         title = t("{title} for {label}", title=told(answer.question.method.title), label=", ".join(found.labels))
-        entry = Kept(self.numbers, answer.key, title, found, _rating_of(answer), "", np.asarray(small))
+        entry = Entry(self.numbers, answer.key, title, found, _rating_of(answer), "", np.asarray(small))
         self.entries.append(entry)
         self.numbers += 1
 
@@ -72,7 +72,7 @@ class Collection:
     def room_for(self, explanation: xai.Explanation) -> bool:
         """Say whether one more fits."""
         held = [*(entry.explanation for entry in self.entries), explanation]
-        return len(held) <= MOST and sum(map(_bytes, held)) <= _MOST_BYTES
+        return len(held) <= MOST and sum(map(size_of, held)) <= _MOST_BYTES
 
 
 def collection() -> Collection:
@@ -112,7 +112,7 @@ def show_kept() -> None:
             _show_files(kept)
 
 
-def _show(entry: Kept, kept: Collection) -> None:
+def _show(entry: Entry, kept: Collection) -> None:
     picture, words = st.columns([1, 3], vertical_alignment="center")
     with picture, st.container(width=_WIDTH):
         show(Shot(entry.pixels, "", entry.title))
@@ -160,7 +160,7 @@ def _tip(kind: str) -> str:
     return t("One page that works offline") if kind == "html" else t("Tagged, for print")
 
 
-def _written(entries: list[Kept], kind: str, chosen: str) -> bytes:
+def _written(entries: list[Entry], kind: str, chosen: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = xai.report(
             [entry.explanation for entry in entries],
@@ -175,9 +175,3 @@ def _written(entries: list[Kept], kind: str, chosen: str) -> bytes:
 def _rating_of(answer: Answer) -> xai.Rating | None:
     found = desk().find(("rating", *answer.key))
     return found if isinstance(found, xai.Rating) else None
-
-
-def _bytes(explanation: xai.Explanation) -> int:
-    """Return about how much memory it takes: its picture, and a map of the picture's size for each class."""
-    rows, columns = explanation.pictures[0].shape[:2]
-    return int(explanation.pictures[0].nbytes + len(explanation) * 4 * rows * columns + explanation.attribution.nbytes)
