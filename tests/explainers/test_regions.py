@@ -159,7 +159,7 @@ def test_any_numbering_of_regions(numbering: str) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (40, 60)])
 def test_segmentations_number_from_zero_without_gaps(segments: str, size: tuple[int, int]) -> None:
     for channels in (1, 3):
-        labels = find_regions(pictures(1, channels=channels, size=size), segments, 20)
+        labels, _ = find_regions(pictures(1, channels=channels, size=size), segments, 20)
         assert labels.shape == size
         assert labels.unique().tolist() == list(range(int(labels.max()) + 1))
 
@@ -325,3 +325,69 @@ def test_finds_the_planted_square(method: str) -> None:
 def test_wrong_settings(method: str, settings: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         xai.explain(GapCnn(), pictures(1), method, **settings)
+
+
+def noisy_images() -> dict[str, Tensor]:
+    """Images on which a segmentation finds nothing to tell apart: odd and non-square sizes, one and three channels."""
+    source = torch.Generator().manual_seed(0)
+    grains = torch.rand(1, 1, 61, 93, generator=source)
+    return {
+        "noise": torch.rand(1, 3, 61, 93, generator=source),
+        "speckle": (0.5 * (-grains.log()).sqrt()).clamp(0, 1).expand(1, 3, 61, 93),
+        "faint noise": 0.5 + 0.02 * torch.randn(1, 3, 61, 93, generator=source),
+        "mostly noise": torch.cat([torch.rand(1, 3, 61, 60, generator=source), torch.full((1, 3, 61, 33), 0.5)], 3),
+        "noise of 28 pixels": torch.rand(1, 1, 28, 28, generator=source),
+        "checkerboard": ((torch.arange(61)[:, None] + torch.arange(93)) % 2).float().expand(1, 3, 61, 93),
+    }
+
+
+@pytest.mark.parametrize("name", noisy_images())
+def test_slic_without_regions_becomes_a_grid_and_says_so(name: str) -> None:
+    image = noisy_images()[name]
+    labels, notes = find_regions(image, "slic", 50)
+    grid, _ = find_regions(image, "grid", 50)
+    assert torch.equal(labels, grid)
+    assert len(notes) == 1
+    assert notes[0].startswith("slic finds ")
+    assert notes[0].endswith(": a grid is used instead")
+
+
+@pytest.mark.parametrize("segments", ["quickshift", "felzenszwalb"])
+def test_one_region_of_other_segmentations_becomes_a_grid(segments: str) -> None:
+    flat = torch.full((1, 3, 28, 33), 0.3)
+    labels, notes = find_regions(flat, segments, 30)
+    assert torch.equal(labels, find_regions(flat, "grid", 30)[0])
+    assert notes == (f"{segments} finds 1 region(s): a grid is used instead",)
+
+
+def test_specks_become_a_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    specks = np.arange(20 * 31).reshape(20, 31) // 2
+    monkeypatch.setattr("xai.explainers._regions.felzenszwalb", lambda *_pixels, **_settings: specks)
+    labels, notes = find_regions(torch.rand(1, 3, 20, 31), "felzenszwalb", 12)
+    assert int(labels.max()) + 1 == 12
+    assert notes == ("felzenszwalb finds 310 regions of 2 pixels on average: a grid is used instead",)
+
+
+def test_regions_that_can_be_used_stay_as_they_are() -> None:
+    """Photographs, one region where one is asked for, and whatever label map the caller gives."""
+    from skimage import data, transform
+
+    photo = torch.from_numpy(transform.resize(data.coffee(), (96, 131))).permute(2, 0, 1)[None].float()
+    for segments in ("slic", "quickshift", "felzenszwalb"):
+        labels, notes = find_regions(photo, segments, 50)
+        assert (notes, int(labels.max()) > 4) == ((), True)
+    assert find_regions(photo, "slic", 1)[1] == ()
+    assert find_regions(torch.rand(1, 3, 1, 1), "slic", 50)[1] == ()
+    assert find_regions(photo, np.zeros((96, 131)), 50)[1] == ()
+
+
+@pytest.mark.parametrize("method", ["lime", "kernelshap"])
+@pytest.mark.parametrize("model", [LinearModel(), GapCnn()], ids=lambda m: type(m).__name__)
+def test_a_noisy_image_gets_the_explanation_of_the_grid(method: str, model: nn.Module) -> None:
+    """The values are those of the grid that takes the place of quickshift's single region."""
+    image = 0.5 + 0.01 * torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    found = xai.explain(model, image, method, target=0, samples=80, segments="quickshift", regions=12)
+    grid = xai.explain(model, image, method, target=0, samples=80, segments="grid", regions=12)
+    assert float(found.attribution.std()) > 0
+    torch.testing.assert_close(found.attribution, grid.attribution)
+    assert "quickshift finds 1 region(s): a grid is used instead" in found.notes

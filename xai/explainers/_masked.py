@@ -26,20 +26,22 @@ class Masked:
     hidden: Hidden
     logits: Tensor
     targets: Tensor
+    doubts: tuple[str, ...] = ()
     precision: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, work: Work, segments: Segments, regions: int, fill: Fill, *, fast: bool, score: str = "") -> "Masked":
         """Cut the picture and prepare the model; `score` asks for another one than the work's."""
         prepared = prepare(work.classifier, work.images)
-        labels = find_regions(work.images, segments, regions)
+        labels, doubts = find_regions(work.images, segments, regions)
         if isinstance(fill, str) and fill == "mean":
             filled = mean_colours(work.images, labels)
         else:
             filled = fill_image(work.images, fill, key=work.keys[0], seed=work.seed)
         logits = prepared.logits(work.images).to(work.inputs.dtype)
         objective = Objective(score, work.classifier.head) if score else work.objective
-        made = cls(work, objective, prepared, Hidden(work.images, filled, labels), logits, work.targets(logits))
+        hidden = Hidden(work.images, filled, labels)
+        made = cls(work, objective, prepared, hidden, logits, work.targets(logits), doubts)
         return made._quick() if fast else made
 
     def _quick(self) -> "Masked":
@@ -86,7 +88,7 @@ class Masked:
 
     def notes(self, budget: int) -> list[str]:
         """Say what the regions are, and what to beware of."""
-        found = [f"{self.regions} regions", *self.precision]
+        found = [f"{self.regions} regions", *self.doubts, *self.precision]
         if self.hidden.nothing_changes:
             found.append("hiding changes no pixel, because the fill equals the picture: choose another `fill`")
         if budget < 10 * self.regions:

@@ -11,13 +11,18 @@ from xai.errors import NameLookupError, RangeError, ShapeError
 
 SEGMENTS = ("slic", "quickshift", "felzenszwalb", "grid")
 Segments = str | np.ndarray | Tensor
+_PIXELS = 4  # of the smallest regions asked for
+_FEWEST, _MANY = 4, 10  # regions of a segmentation that can be used: at least, and at most times those asked for
+_LARGEST, _LARGEST_EVEN = 0.9, 0.5  # share of the image in one region; slic's are meant to be of one size
 
 
-def find_regions(image: Tensor, segments: Segments, regions: int) -> Tensor:
-    """Return the region of each pixel (h, w) int64, numbered 0 to K - 1 without gaps, on the image's device.
+def find_regions(image: Tensor, segments: Segments, regions: int) -> tuple[Tensor, tuple[str, ...]]:
+    """Return the region of each pixel (h, w) int64, numbered 0 to K - 1 without gaps, and what is to be said of them.
 
     Whatever numbering comes in, from a library or from the caller, is renumbered: a region without a column in the
-    design, or a column without a region, would silently explain nothing.
+    design, or a column without a region, would silently explain nothing. Where a segmentation finds no regions to
+    compare (one for nearly the whole image, as on noise, or a thousand specks) a grid takes its place, and the note
+    says so; a label map of the caller is taken as it is.
 
     Args:
         image: (1, C, h, w) in [0, 1].
@@ -37,15 +42,39 @@ def find_regions(image: Tensor, segments: Segments, regions: int) -> Tensor:
         raise ShapeError(
             f"Expected `segments` of shape {tuple(image.shape[2:])}, one number per pixel, but got {found.shape}."
         )
+    fault = _fault(found, segments, regions) if isinstance(segments, str) and segments != "grid" else None
+    notes: tuple[str, ...] = ()
+    if fault is not None:
+        found = _grid(*found.shape, _fitting(regions, *found.shape))
+        notes = (f"{segments} {fault}: a grid is used instead",)
     _, numbers = np.unique(found, return_inverse=True)
-    return torch.from_numpy(numbers.reshape(found.shape).astype(np.int64)).to(image.device)
+    return torch.from_numpy(numbers.reshape(found.shape).astype(np.int64)).to(image.device), notes
+
+
+def _fault(found: np.ndarray, segments: str, regions: int) -> str | None:
+    """Say what is wrong with a segmentation that leaves nothing to compare; None when it can be used."""
+    sizes = np.unique(found, return_counts=True)[1]
+    fewest = min(_FEWEST, _fitting(regions, *found.shape))
+    if len(sizes) < fewest:
+        return f"finds {len(sizes)} region(s)"
+    share = sizes.max() / found.size
+    if fewest == _FEWEST and share > (_LARGEST_EVEN if segments == "slic" else _LARGEST):
+        return f"finds one region for {share:.0%} of the image"
+    if len(sizes) > max(_FEWEST, min(_MANY * regions, found.size // _PIXELS)):
+        return f"finds {len(sizes)} regions of {found.size // len(sizes)} pixels on average"
+    return None
+
+
+def _fitting(regions: int, height: int, width: int) -> int:
+    """Return how many regions of four pixels and more an image has room for, at most as many as asked for."""
+    return min(regions, max(1, height * width // _PIXELS))
 
 
 def _segment(image: Tensor, segments: str, regions: int) -> np.ndarray:
     if segments not in SEGMENTS:
         raise NameLookupError("segmentation", segments, SEGMENTS)
     height, width = image.shape[2:]
-    regions = min(regions, max(1, height * width // 4))
+    regions = _fitting(regions, height, width)
     if segments == "grid":
         return _grid(height, width, regions)
     pixels = image[0].permute(1, 2, 0).detach().cpu().double().numpy()
