@@ -45,7 +45,8 @@ def find_regions(image: Tensor, segments: Segments, regions: int) -> tuple[Tenso
     fault = _fault(found, segments, regions) if isinstance(segments, str) and segments != "grid" else None
     notes: tuple[str, ...] = ()
     if fault is not None:
-        found = _grid(*found.shape, _fitting(regions, *found.shape))
+        height, width = found.shape
+        found = _grid(height, width, _fitting(regions, height, width))
         notes = (f"{segments} {fault}: a grid is used instead",)
     _, numbers = np.unique(found, return_inverse=True)
     return torch.from_numpy(numbers.reshape(found.shape).astype(np.int64)).to(image.device), notes
@@ -54,7 +55,7 @@ def find_regions(image: Tensor, segments: Segments, regions: int) -> tuple[Tenso
 def _fault(found: np.ndarray, segments: str, regions: int) -> str | None:
     """Say what is wrong with a segmentation that leaves nothing to compare; None when it can be used."""
     sizes = np.unique(found, return_counts=True)[1]
-    fewest = min(_FEWEST, _fitting(regions, *found.shape))
+    fewest = min(_FEWEST, _fitting(regions, found.shape[0], found.shape[1]))
     if len(sizes) < fewest:
         return f"finds {len(sizes)} region(s)"
     share = sizes.max() / found.size
