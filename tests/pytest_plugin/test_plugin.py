@@ -105,9 +105,9 @@ def test_a_run_that_does_not_use_it_pays_little():
     assert best < 0.2  # 20 ms on a machine at rest; loose, for this one may be busy
 
 
-def small():
+def small(labels=("red", "green", "blue")):
     images = pictures(60, seed=0)
-    model = xai.Classifier(LinearModel(seed=0), labels=("red", "green", "blue"), input_size=(16, 16))
+    model = xai.Classifier(LinearModel(seed=0), labels=labels, input_size=(16, 16))
     labels = model.predict(images).index.numpy()
     labels[::5] = (labels[::5] + 1) % 3
     return model, images, labels
@@ -181,11 +181,19 @@ BAD = '../../x"' + '""\\n; import os # {{7*7}} $(touch y)'
 
 
 def test_hostile_names_stay_data_in_the_tests(tmp_path):
-    """Whatever classes and pictures are called, the test file is the same, and nothing is written elsewhere."""
-    (tmp_path / "xai.toml").write_text(TOML)
-    found = xai.audit(tmp_path / "xai.toml")
-    plain = xai.write_tests(found, tmp_path / "plain")
-    bad = xai.write_tests(hostile(found, BAD), tmp_path / "bad")
-    assert [path.name for path in bad] == [path.name for path in plain]
+    """Whatever classes and images are called, the test file is the same, and nothing is written elsewhere."""
+    written = {}
+    for name, labels in {"plain": ("red", "green", "blue"), "bad": [f"{BAD}{k}" for k in range(3)]}.items():
+        model, images, truth = small(labels)
+        file = tmp_path / f"{name}.npz"
+        np.savez(file, images=(images.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8), labels=truth)
+        found = xai.audit(model=model, data=str(file), checks=[{"metric": "accuracy", "at_least": 0.99}])
+        renamed = hostile(found, BAD) if name == "bad" else found
+        renamed.document["settings"]["data"]["source"] = str(file)  # what is not there cannot be asked again
+        written[name] = xai.write_tests(renamed, tmp_path / name, model=model)
+    plain, bad = written.values()
+    assert [path.name for path in bad if path.suffix != ".png"] == [
+        path.name for path in plain if path.suffix != ".png"
+    ]
     assert bad[-1].read_text() == plain[-1].read_text()
     assert {path.parent.parent for path in bad[:-1]} | {bad[-1].parent} == {tmp_path / "bad"}

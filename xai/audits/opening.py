@@ -8,9 +8,9 @@ from typing import Any
 from xai.audits.config import Config, DataSource
 from xai.audits.scene import DATA, Scene, open_role
 from xai.core.classifier import Classifier
-from xai.datasets import load_data
+from xai.datasets import Dataset, load_data
 from xai.errors import InputError
-from xai.models import load
+from xai.models import imports_from, load
 
 
 def open_scene(config: Config, should_stop: Callable[[], bool] | None = None) -> Scene:
@@ -20,9 +20,13 @@ def open_scene(config: Config, should_stop: Callable[[], bool] | None = None) ->
         InputError: something that cannot be used.
         NameLookupError: no such model or example.
     """
-    classifier = _model(config)
+    classifier = open_model(config)
     sources = {DATA: config.data, **config.others}
-    roles = {name: _role(name, source, config, classifier) for name, source in sources.items()}
+    data = {name: _data(source, config) for name, source in sources.items()}  # all are found before any is read
+    roles = {
+        name: open_role(name, _shown(source), data[name], classifier, source.n, config.seed)
+        for name, source in sources.items()
+    }
     if roles[DATA].labels is None:
         raise InputError(
             f"[data]: {roles[DATA].source} has no labels, and every check compares answers with the truth."
@@ -32,22 +36,26 @@ def open_scene(config: Config, should_stop: Callable[[], bool] | None = None) ->
     return scene
 
 
-def _model(config: Config) -> Classifier:
+def open_model(config: Config) -> Classifier:
+    """Load the model; see `open_scene` for errors."""
     settings = {"device": "auto", **config.model}
     source = settings.pop("source")
     if isinstance(source, Classifier):
         return source
     if isinstance(source, str):
         source = _placed(source, config.folder)
-    return load(source, **settings)
+    with imports_from(config.folder, settings.get("arch")):
+        return load(source, **settings)
 
 
-def _role(name: str, given: DataSource, config: Config, classifier: Classifier) -> Any:
+def _data(given: DataSource, config: Config) -> Dataset:
     source = given.source
-    data = load_data(_placed(source, config.folder) if isinstance(source, str) else source, **given.settings)
+    return load_data(_placed(source, config.folder) if isinstance(source, str) else source, **given.settings)
+
+
+def _shown(given: DataSource) -> str:
     part = given.settings.get("part")
-    shown = given.to_dict()["source"] + (f"@{part}" if part else "")
-    return open_role(name, shown, data, classifier, given.n, config.seed)
+    return str(given.to_dict()["source"]) + (f"@{part}" if part else "")
 
 
 def _placed(source: str, folder: Path) -> str:

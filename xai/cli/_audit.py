@@ -70,7 +70,7 @@ def _audit(options: argparse.Namespace) -> int:
     place = found.folder or Path()
     written = [found.report(place, kind=kind, language=options.language) for kind in asked]
     if options.write_tests is not None:
-        written += xai.write_tests(found, options.write_tests)
+        written += xai.write_tests(found, options.write_tests, root=Path(options.config).parent)
     if not options.json:
         tell(written)
     _print(options, "audit", found.to_dict(), str(found), found.folder)

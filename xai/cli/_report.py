@@ -52,6 +52,9 @@ def formats(text: str) -> list[str]:
 
 
 def tell(written: Sequence[Path]) -> None:
-    """Say what was written."""
+    """Say what was written, and which findings became no test."""
     for path in written:
         print(f"wrote {one_line(str(path))}")
+    for path in written:
+        for text in json.loads(path.read_text(encoding="utf-8"))["left_out"] if path.name == "cases.json" else ():
+            print(f"  no test: {one_line(text)}")

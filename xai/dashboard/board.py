@@ -213,6 +213,10 @@ def _report(audit: xai.Audit, kind: str, file: str, language: str) -> Callable[[
 
 def _tests(audit: xai.Audit) -> bytes:
     with zipped() as (stream, archive, folder):
-        xai.write_tests(audit, folder / "tests")
+        try:
+            xai.write_tests(audit, folder / "tests")
+        except xai.XaiError as error:  # of a model that was uploaded: the tests could not load it
+            (folder / "tests").mkdir(exist_ok=True)
+            (folder / "tests" / "README.txt").write_text(f"{error}\n", encoding="utf-8")
         add_folder(archive, folder / "tests")
     return stream.getvalue()

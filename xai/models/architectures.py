@@ -1,7 +1,10 @@
 """From `arch` to a network: the user's own code, run because they named it; a file never names it."""
 
-from collections.abc import Callable
-from importlib import import_module
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module, invalidate_caches
+from pathlib import Path
 from types import ModuleType
 
 from torch import nn
@@ -9,6 +12,34 @@ from torch import nn
 from xai.errors import InputError, NameLookupError, UnsupportedModelError
 
 Architecture = str | Callable[[], nn.Module] | nn.Module
+
+
+@contextmanager
+def imports_from(folder: Path, arch: Architecture | None) -> Iterator[None]:
+    """Within it, the module of `arch` is looked for in a folder first, and only then where Python looks by itself.
+
+    A module of the same name that was imported from elsewhere is not mistaken for the folder's own, and is back after.
+    """
+    if not isinstance(arch, str):
+        yield
+        return
+    place, first = folder.resolve(), arch.partition(":")[0].partition(".")[0]
+    own = (place / f"{first}.py").is_file() or (place / first / "__init__.py").is_file()
+    hidden = {name: found for name, found in sys.modules.items() if own and _comes_from_elsewhere(name, first, place)}
+    for name in hidden:
+        del sys.modules[name]
+    invalidate_caches()  # of folders that were looked into before a file came
+    sys.path.insert(0, str(place))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(place))
+        sys.modules.update(hidden)
+
+
+def _comes_from_elsewhere(name: str, first: str, folder: Path) -> bool:
+    file = getattr(sys.modules[name], "__file__", None)
+    return name.partition(".")[0] == first and file is not None and not Path(file).resolve().is_relative_to(folder)
 
 
 def build_network(arch: Architecture) -> nn.Module:

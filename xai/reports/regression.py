@@ -1,39 +1,59 @@
-"""`write_tests`: the findings of an audit as tests, with the pictures that showed them."""
+"""`write_tests`: the findings of an audit as tests, with the images that showed them."""
 
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from xai.audits import Audit
 from xai.audits.config import as_in_file
 from xai.audits.store import publish
+from xai.core.classifier import Classifier
 from xai.errors import RecordError
+from xai.reports.frozen import audited_model, freeze, why_other_data, why_useless
 
-MOST_BYTES = 200_000  # of all frozen pictures
+MOST_BYTES = 200_000  # of all frozen images
 _TEST, _FOLDER = "test_audit_findings.py", "audit_findings"
-_LABELLED = ("accuracy", "corruption_accuracy", "robust_accuracy")  # whose pictures have a right answer
+_LABELLED = ("accuracy", "corruption_accuracy", "robust_accuracy")  # whose images have a right answer
 _CHANGED = ("adversarial", "corrupted", "planted")
 _JUDGED = ("fail", "inconclusive")
 _OTHERS = ("train", "calibration")
 
 
-def write_tests(audit: Audit, folder: str | Path) -> tuple[Path, ...]:
-    """Turn each finding into a regression test, with at most 200 KB of frozen pictures.
+def write_tests(
+    audit: Audit,
+    folder: str | Path,
+    *,
+    model: Classifier | nn.Module | None = None,
+    root: str | Path | None = None,
+) -> tuple[Path, ...]:
+    """Turn each finding into a regression test, with at most 200 KB of frozen images.
 
-    The test file is the same for every audit; names and settings are in a JSON file, which runs nothing.
+    The test file is the same for every audit; names and settings are in a JSON file, which runs nothing. Images are
+    frozen at the model's input size. Each test of an image is tried on the audited model first and written only if it
+    is red there and an answer that is right turns it green; a gate is written only if the tests would put the same
+    question to the same model and images. `left_out` in cases.json says what was not written, and why.
 
     Args:
         audit: its findings.
         folder: of tests; `test_audit_findings.py` and `audit_findings/` are written there.
+        model: the audited model, where it was given as an object; the tests then use the fixture `xai_model`, which
+            your conftest.py must have. None loads the model as the audit's settings say, and so do the tests.
+        root: folder that relative paths of the audit start from, that of xai.toml; None is the working directory.
 
     Returns:
         The files written.
 
     Raises:
+        InputError: the model cannot be loaded as the audit's settings say, or another one was audited.
         RecordError: the folder cannot be written.
+
+    Cost: a prediction per image, and a pass over the data to identify it.
 
     Example:
         >>> import xai
@@ -44,12 +64,16 @@ def write_tests(audit: Audit, folder: str | Path) -> tuple[Path, ...]:
         ...     any(path.suffix == ".py" for path in xai.write_tests(found, folder))
         True
     """
-    place = Path(folder)
-    pictures, content = _pictures(audit)
-    found = [one for one in audit.document["findings"] if one["verdict"] in _JUDGED]
-    ids = list(dict.fromkeys(one["check"] for one in found))
-    gates: list[dict[str, Any]] = [{"name": _plain(id_, k), "check": _asked(audit, id_)} for k, id_ in enumerate(ids)]
-    cases = {"audit": _tables(audit), "pictures": pictures, "gates": gates}
+    place, start = Path(folder), Path(root or ".")
+    tables = _tables(audit)
+    classifier = audited_model(audit, tables["model"], model, start)
+    pictures, content, left_out = _pictures(audit, classifier)
+    gates, more = _gates(audit, tables, classifier, start)
+    if model is not None:
+        tables.pop("model")
+    way = os.path.relpath(start.resolve(), (place / _FOLDER).resolve())
+    cases = {"audit": tables, "root": Path(way).as_posix(), "pictures": pictures, "gates": gates}
+    cases |= {"left_out": left_out + more}
     text = (resources("xai.reports") / "starters" / "test_audit_findings.txt").read_text(encoding="utf-8")
     written = {place / _FOLDER / name: png for name, png in content.items()}
     written[place / _FOLDER / "cases.json"] = (json.dumps(cases, indent=1) + "\n").encode()
@@ -59,24 +83,37 @@ def write_tests(audit: Audit, folder: str | Path) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def _pictures(audit: Audit) -> tuple[list[dict[str, str]], dict[str, bytes]]:
+def _pictures(audit: Audit, classifier: Classifier) -> tuple[list[dict[str, str]], dict[str, bytes], list[str]]:
+    """Return the cases that are red on the audited model, their files, and what was left out."""
     cases: list[dict[str, str]] = []
     content: dict[str, bytes] = {}
+    left_out: list[str] = []
+    for case in _candidates(audit):
+        png = _file(audit, case.pop("file"))
+        if png is None:
+            continue
+        frozen = freeze(png, classifier)
+        why = frozen.why or why_useless(case, frozen.predicted, classifier.labels)
+        if not why and sum(map(len, content.values())) + len(frozen.png) > MOST_BYTES:
+            why = f"the frozen images would take more than {MOST_BYTES:,} bytes"
+        if why:
+            left_out.append(f"{case['check']}, {case['picture']}: {why}.")
+        elif frozen.name not in content:
+            content[frozen.name] = frozen.png
+            cases.append({"name": _plain(case["check"], len(cases)), "file": frozen.name, **case})
+    return cases, content, list(dict.fromkeys(left_out))
+
+
+def _candidates(audit: Audit) -> Iterator[dict[str, str]]:
     for finding in audit.document["findings"]:
         for exhibit in finding["evidence"] if finding["verdict"] in _JUDGED else ():
             case = _case(finding, exhibit)
-            png = None if case is None else _file(audit, case["file"])
-            if case is None or png is None or case["file"] in content:
-                continue
-            if sum(map(len, content.values())) + len(png) > MOST_BYTES:
-                continue
-            content[case["file"]] = png
-            cases.append({"name": _plain(finding["check"], len(cases)), **case})
-    return cases, content
+            if case is not None:
+                yield case
 
 
 def _case(finding: Mapping[str, Any], exhibit: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return what is known of an exhibit's picture; None where it has no right or wrong answer."""
+    """Return what is known of an exhibit's image; None where it has no right or wrong answer."""
     pictures = {one["role"]: one["file"].removeprefix("evidence/") for one in exhibit["images"]}
     role = next((role for role in _CHANGED if role in pictures), "picture")
     facts = exhibit["facts"]
@@ -95,6 +132,18 @@ def _file(audit: Audit, name: str) -> bytes | None:
         return None
 
 
+def _gates(
+    audit: Audit, tables: Mapping[str, Any], classifier: Classifier, root: Path
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the checks that did not pass, as they would stand in the file, and which were left out."""
+    found = [one for one in audit.document["findings"] if one["verdict"] in _JUDGED]
+    ids = list(dict.fromkeys(one["check"] for one in found))
+    why = why_other_data(audit, tables, classifier, root) if ids else ""
+    if why:
+        return [], [f"the checks {', '.join(ids)} are not asked again: {why}."]
+    return [{"name": _plain(id_, k), "check": _asked(audit, id_)} for k, id_ in enumerate(ids)], []
+
+
 def _asked(audit: Audit, id_: str) -> dict[str, Any]:
     """Return a check as it would stand in the file."""
     return as_in_file(next(one for one in audit.document["settings"]["checks"] if one["id"] == id_))
@@ -103,7 +152,9 @@ def _asked(audit: Audit, id_: str) -> dict[str, Any]:
 def _tables(audit: Audit) -> dict[str, Any]:
     settings = audit.document["settings"]
     others = settings["others"]
-    found = {"model": settings["model"], "data": settings["data"], "audit": {"seed": settings["audit"]["seed"]}}
+    own = {name: settings["audit"][name] for name in ("seed", "micro_batch", "baseline")}
+    own = {name: value for name, value in own.items() if value is not None}
+    found = {"model": dict(settings["model"]), "data": settings["data"], "audit": own}
     found |= {name: others[name] for name in _OTHERS if name in others}
     foreign = {name.removeprefix("ood:"): source for name, source in others.items() if name.startswith("ood:")}
     return found | ({"ood": foreign} if foreign else {})
