@@ -1,5 +1,6 @@
 """The classifier: pixels in [0, 1] in, logits out; the network behind it is only borrowed."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any
@@ -11,7 +12,7 @@ from xai.core.batch import Batch, prepare_batch
 from xai.core.fingerprint import fingerprint_mapping, fingerprint_module
 from xai.core.geometry import RESIZES
 from xai.core.heads import ask_for_probabilities, check_head, output_tensor, to_logits, to_probabilities
-from xai.core.hooks import borrowed
+from xai.core.hooks import borrowed, scales_by_batch
 from xai.core.images import ImageLike, check_unit_range
 from xai.core.nonfinite import first_nonfinite
 from xai.core.outputs import Outputs, collect_outputs
@@ -28,6 +29,7 @@ from xai.core.settings import (
 from xai.errors import NameLookupError, NonFiniteError, ShapeError, TargetError, UnsupportedModelError
 
 _PROBE_SIZE = (224, 224)
+_ALONE = "images run one at a time: its quantised layers scale their inputs by the whole batch"
 
 
 class Classifier:
@@ -48,6 +50,8 @@ class Classifier:
         output: "logits", or "probabilities" when the module ends in a softmax or sigmoid.
         crop_ratio: side of the crop as a share of the resized picture, 224 / 256 by default.
         notes: what is to be known of the model, in words; every explanation repeats them.
+        one_by_one: run each image alone, for models whose answer depends on the rest of the batch; a dynamically
+            quantised model always does so.
 
     Raises:
         UnsupportedModelError: `module` is no module.
@@ -80,6 +84,7 @@ class Classifier:
         output: str = "logits",
         crop_ratio: float = 0.875,
         notes: Sequence[str] = (),
+        one_by_one: bool = False,
     ) -> None:
         check_head(head, output)
         if resize not in RESIZES:
@@ -91,7 +96,9 @@ class Classifier:
         self.input_size = checked_size(input_size)
         self.resize, self.crop_ratio, self.head, self.output = resize, checked_crop_ratio(crop_ratio), head, output
         self.name = name or type(self.module).__name__
-        self.notes = tuple(notes)
+        quantised = scales_by_batch(self.module)
+        self.one_by_one = one_by_one or quantised
+        self.notes = (*notes, *([_ALONE] if quantised and _ALONE not in notes else []))
         self._labels = checked_labels(labels)
         self._num_classes = None if self._labels is None else len(self._labels)
         move(self.module, device)
@@ -143,7 +150,8 @@ class Classifier:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of weights, wiring and preprocessing: two classifiers that differ in any have different ones."""
-        return fingerprint_mapping({"module": fingerprint_module(self.module), **self.preprocessing})
+        alone = {"one_by_one": True} if self.one_by_one else {}
+        return fingerprint_mapping({"module": fingerprint_module(self.module), **self.preprocessing, **alone})
 
     def __repr__(self) -> str:
         """Name and input."""
@@ -173,6 +181,8 @@ class Classifier:
 
     def logits_of_normalised(self, rows: Tensor) -> Tensor:
         """As `raw_logits`, of what `normalise` returns."""
+        if self.one_by_one and len(rows) > 1:
+            return torch.cat([self.logits_of_normalised(row) for row in rows[:, None]])
         logits = to_logits(output_tensor(self._run(rows)), len(rows), head=self.head, output=self.output)
         self.check_width(logits)
         return logits
@@ -244,8 +254,16 @@ class Classifier:
 
     def row_limit(self, inputs: Tensor) -> int:
         """Return how many rows shaped like `inputs` fit into the free memory; the module must be borrowed."""
+        if self.one_by_one:  # hooks on layers then see one image per forward
+            return 1
         sample = inputs[:SOME].to(device=self.device, dtype=self.dtype)
         return row_limit(self.module, sample, run=lambda rows: self._run(self.normalise(rows))) if len(inputs) else 1
+
+    def in_batches(self) -> "Classifier":
+        """Return the same classifier running all rows together, for looks at shapes and places only."""
+        other = copy.copy(self)
+        other.one_by_one = False
+        return other
 
     def check_images(self, images: Tensor) -> None:
         """Raise unless `images` is (N, C, H, W) with the classifier's channels and values in [0, 1].

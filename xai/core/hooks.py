@@ -24,6 +24,11 @@ def parts_of(module: nn.Module) -> list[nn.Module]:
     return list(seen.values())
 
 
+def scales_by_batch(module: nn.Module) -> bool:
+    """Return whether any layer is quantised dynamically: one scale is then taken from all rows of a batch."""
+    return any(".quantized.dynamic" in type(part).__module__ for part in parts_of(module))
+
+
 @contextmanager
 def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     """Evaluation mode inside; every module's own mode and all random states back afterwards, also after an error."""

@@ -192,7 +192,7 @@ def _run(classifier: Classifier, probe: Tensor) -> tuple[list[_Ran], Tensor]:
 
         handles.append(module.register_forward_hook(keep))
     try:
-        logits = classifier.raw_logits(probe.to(classifier.device).requires_grad_(torch.is_grad_enabled()))
+        logits = classifier.in_batches().raw_logits(probe.to(classifier.device).requires_grad_(torch.is_grad_enabled()))
     finally:
         for handle in handles:
             handle.remove()

@@ -131,6 +131,7 @@ class Incremental:
     def _tail(self, patches: Patches, count: int) -> Tensor:
         """Paste into the full map and run the rest, few rows at a time."""
         rows = max(1, TOGETHER // max(1, *self.sizes[self.cuts[count] :]))
+        rows = 1 if self.prepared.classifier.one_by_one else rows
         parts = zip(*(torch.split(v, rows) for v in (patches.values, patches.top, patches.left)), strict=True)
         return torch.cat([self._pasted(Patches(*part), count) for part in parts])
 

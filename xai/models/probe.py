@@ -17,6 +17,8 @@ _SIZES = (224, 32, 28, 64, 16, 8, 96, 128, 256, 299, 384, 448, 512)  # tried in 
 _SHAPE_ONLY = ("View", "Reshape", "Squeeze", "Unsqueeze", "UnsafeView", "ToCopy", "Alias", "Clone", "Flatten")
 _ENDS = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid", "LogSoftmaxBackward0": "log_softmax"}
 _CLOSE = {torch.float16: 0.02, torch.bfloat16: 0.1}
+_LEAK = 1e-5  # of the largest slope towards an image's own pixels
+_DEPENDS = "depends on the others in its batch"
 _SMALL = 10_000_000  # buffers of more numbers are not compared
 
 
@@ -26,11 +28,11 @@ def examine(module: nn.Module, settings: dict[str, Any]) -> dict[str, Any]:
     Args:
         module: the network; it comes back as it was.
         settings: of `Classifier`, those that are known. `channels`, `input_size`, `head` and `output` are found where
-            they are missing.
+            they are missing; `one_by_one` is set where the answer to an image depends on the rest of its batch.
 
     Raises:
         UnsupportedModelError: weights that are not there, a forward that fails or needs more than pictures, answers
-            that are no class scores, depend on the other pictures of a batch or change the network.
+            that are no class scores, statistics of the batch, or answering changes the network.
         NonFiniteError: NaN or infinity in the weights or in an answer.
     Cost: about six forwards and three backwards of one picture.
     """
@@ -49,7 +51,11 @@ def examine(module: nn.Module, settings: dict[str, Any]) -> dict[str, Any]:
         settings, said = _head_found(settings, scores)
         classifier = Classifier(network, **settings)
         logits = classifier.raw_logits(pixels.detach()).detach()
-        notes += said + _gradient_noted(scores, pixels) + _alone_noted(classifier, pixels, logits)
+        alone = _alone_noted(classifier, pixels, logits, _leak(scores, pixels))
+        if _DEPENDS in "".join(alone):
+            settings["one_by_one"] = True
+            logits = Classifier(network, **settings).raw_logits(pixels.detach()).detach()
+        notes += said + _gradient_noted(scores, pixels) + alone
     if len(logits) > 1 and bool((logits == logits[:1]).all()):
         notes.append("the network answers the same for three different pictures: are its weights loaded?")
     return {**settings, "notes": tuple(dict.fromkeys(notes))}
@@ -199,11 +205,22 @@ def _gradient_noted(scores: Tensor, pixels: Tensor) -> list[str]:
     return ["no gradient reaches the pixels: use occlusion, lime, kernelshap or rise"]
 
 
-def _alone_noted(classifier: Classifier, pixels: Tensor, logits: Tensor) -> list[str]:
+def _leak(scores: Tensor, pixels: Tensor) -> float:
+    """Return the largest slope of the first row's scores towards pixels of other rows, as a share of its own."""
+    if not (scores.requires_grad and scores.is_floating_point()) or scores.ndim < 1 or len(scores) != len(pixels):
+        return 0.0
+    weights = torch.rand(scores[0].shape, generator=torch.Generator().manual_seed(2)).to(scores)
+    (slope,) = torch.autograd.grad((scores[0] * weights).sum(), pixels, retain_graph=True, allow_unused=True)
+    if slope is None or not bool(slope[1:].any()):
+        return 0.0
+    return float(slope[1:].abs().max() / slope[0].abs().max().clamp_min(1e-30))
+
+
+def _alone_noted(classifier: Classifier, pixels: Tensor, logits: Tensor, leak: float) -> list[str]:
     """Compare one picture's answer alone and among others, and twice, and what the network keeps.
 
     Raises:
-        UnsupportedModelError: the answer depends on the rest of the batch, or answering changes the network.
+        UnsupportedModelError: batch norms without running statistics, or answering changes the network.
     """
     with torch.no_grad():
         before = [buffer.clone() for buffer in _buffers(classifier.module)]
@@ -217,12 +234,20 @@ def _alone_noted(classifier: Classifier, pixels: Tensor, logits: Tensor) -> list
         raise UnsupportedModelError(
             f"{classifier.name!r} changes its own buffers while it answers in evaluation mode. Use running statistics."
         )
-    if gap > scale:
+    if (gap > scale or leak > _LEAK) and any(_by_batch(part) for part in parts_of(classifier.module)):
         raise UnsupportedModelError(
-            f"The answer of {classifier.name!r} to one picture depends on the others in its batch (by {gap:.2g}), so "
-            "it cannot be explained. Use running statistics in its batch norms, and no statistics over the batch."
+            f"The answer of {classifier.name!r} to one image {_DEPENDS} (by {gap:.2g}), as its batch norms keep no "
+            "running statistics: alone it would be normalised otherwise than in training. Use running statistics."
         )
+    if gap > scale or leak > _LEAK:
+        by = f"{gap:.2g}" if gap > scale else "its gradient"
+        return [f"the answer to one image {_DEPENDS} (by {by}): images run one at a time"]
     return []
+
+
+def _by_batch(part: nn.Module) -> bool:
+    """Return whether a layer normalises by the statistics of whatever batch comes."""
+    return isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None
 
 
 def _answers_otherwise(classifier: Classifier, picture: Tensor, alone: Tensor, scale: float, times: int) -> bool:
