@@ -276,6 +276,7 @@ QUIRKS = {
         BatchBranching,
         GapCnn,
         "depends on the others in its batch .* images run one at a time",
+        tolerance=1e-4,
     ),
     "batch statistics": Quirk(no_running_statistics, None, "depends on the others in its batch"),
     "learns in eval": Quirk(never_frozen, None, "changes its own buffers"),
