@@ -164,10 +164,18 @@ def test_few_pictures_and_odd_scales_are_seen() -> None:
     assert few.flags == ("too_few_pictures",)
     assert "10 picture(s)" in few["too_few_pictures"].reason
     net, images = fragile(), pictures(40)
-    odd = robustness(net, images, net(images).argmax(1), [0.001, 0.6], attacks=ATTACKS, proofs=()).trust
+    odd = robustness(net, images, net(images).argmax(1), [0.1 / 255, 0.6], attacks=ATTACKS, proofs=()).trust
     assert odd is not None
     assert odd.flags == ("scale_mistaken",)
-    assert "0.6" in odd["scale_mistaken"].reason
+    assert "eps 0.6" in odd["scale_mistaken"].reason
+    assert "eps 0.00039" not in odd["scale_mistaken"].reason  # small radii are of use to proofs
+    assert any(
+        "eps 0.6 (linf)" in note
+        for note in robustness(net, images, net(images).argmax(1), [0.6], attacks=ATTACKS, proofs=(), trust=False).notes
+    )
+    twice = robustness(net, images, net(images).argmax(1), [8 / 255 / 255], attacks=ATTACKS, proofs=()).trust
+    assert twice is not None
+    assert "8/255/255" in twice["scale_mistaken"].reason
     dark = robustness(net, images / 255, net(images / 255).argmax(1), [2 / 255], attacks=ATTACKS, proofs=()).trust
     assert dark is not None
     assert "scale_mistaken" in dark.flags

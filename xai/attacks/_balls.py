@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai.attacks._random import normal, uniform
-from xai.errors import NameLookupError, RangeError
+from xai.errors import NameLookupError
 
 NORMS = ("linf", "l2", "l1")
 DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
@@ -27,20 +27,6 @@ def check_norm(norm: str) -> str:
     if norm not in NORMS:
         raise NameLookupError("norm", norm, NORMS)
     return norm
-
-
-def check_eps(eps: float, name: str = "eps") -> float:
-    """Return a radius.
-
-    Raises:
-        RangeError: no finite number of at least 0.
-    """
-    if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 <= eps < float("inf"):
-        raise RangeError(
-            f"Expected `{name}` as a number of at least 0 in the scale of pixels in [0, 1] (8/255, not 8), "
-            f"but got {eps!r}."
-        )
-    return float(eps)
 
 
 def length(delta: Tensor, norm: str) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from xai.attacks._balls import check_eps, check_norm, distance
+from xai.attacks._balls import check_norm, distance
 from xai.attacks._random import seeds_of
 from xai.attacks._result import AttackResult
 from xai.attacks._search import Search
@@ -17,6 +17,7 @@ from xai.core.classifier import Classifier, as_classifier
 from xai.core.hooks import borrowed, gradients_on
 from xai.core.images import ImageLike
 from xai.core.labels import check_labels
+from xai.core.radii import check_eps, radius_doubts
 from xai.core.records import plain, versions
 from xai.core.registry import Registry
 from xai.core.rows import Progress, ShouldStop, in_chunks, reporting
@@ -93,7 +94,8 @@ class Attack(ABC):
         job = _Job(self, classifier, inputs, truth, wanted, radius, norm, seed, keys, warm, should_stop)
         with borrowed(classifier.module), gradients_on(), reporting(progress, self.name) as report:
             job.run(report)
-        return job.result(eps, time.perf_counter() - began, batch.notes)
+        doubts = radius_doubts([radius], norm, inputs[0].numel()) if self.ball and eps is not None else ()
+        return job.result(eps, time.perf_counter() - began, [*batch.notes, *doubts])
 
     def _checked_eps(self, eps: float | None, norm: str) -> float:
         if norm not in self.norms:
@@ -102,9 +104,9 @@ class Attack(ABC):
             )
         if eps is None:
             if not self.minimal and self.ball:
-                return check_eps(DEFAULT_EPS[norm])
+                return check_eps(DEFAULT_EPS[norm], norm)
             return float("inf")
-        return check_eps(eps)
+        return check_eps(eps, norm)
 
     def _wanted(self, classifier: Classifier, targeted: Target, truth: Tensor) -> Tensor:
         if not self.can_target:

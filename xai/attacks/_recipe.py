@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
-from xai.attacks._balls import Eps, check_eps, check_norm, project, steepest
+from xai.attacks._balls import Eps, check_norm, project, steepest
 from xai.attacks._base import DEFAULT_EPS
 from xai.attacks._losses import cross_entropy, divergence
 from xai.attacks._random import normal
 from xai.attacks._search import Search
 from xai.attacks._steps import check_count
 from xai.core.classifier import Classifier
+from xai.core.radii import check_eps
 from xai.errors import NameLookupError, RangeError
 
 METHODS = ("pgd", "trades", "plain")
@@ -70,7 +71,7 @@ class Recipe:
         if self.step_size is not None:
             _check_number(self.step_size, "step_size")
         if self.eps is not None:
-            check_eps(self.eps)
+            check_eps(self.eps, self.norm)
 
     @property
     def radius(self) -> float:

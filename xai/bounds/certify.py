@@ -15,6 +15,7 @@ from xai.core.classifier import Classifier, as_classifier
 from xai.core.hooks import borrowed
 from xai.core.images import ImageLike
 from xai.core.labels import check_labels
+from xai.core.radii import check_eps, radius_doubts
 from xai.core.records import versions
 from xai.core.rows import Progress, ShouldStop, reporting
 from xai.core.seeds import check_seed, image_key
@@ -150,8 +151,9 @@ def certify(
     classifier.count_classes(batch.inputs)
     inputs = batch.inputs.to(classifier.device)
     truth = check_labels(classifier, labels, len(inputs)).to(inputs.device)
-    radius = _radius(eps, len(inputs)).to(inputs.device)
-    task = _Task(classifier, inputs, truth, radius, norm, method, seed, batch.notes)
+    radius = _radius(eps, len(inputs), norm).to(inputs.device)
+    doubts = radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())
+    task = _Task(classifier, inputs, truth, radius, norm, method, seed, [*batch.notes, *doubts])
     with reporting(progress, "certify") as report:
         return task.proof(clip, report, should_stop) if noise is None else task.smoothing(noise, report, should_stop)
 
@@ -168,7 +170,7 @@ def _noise(method: str, norm: str, settings: dict[str, Any]) -> Noise | None:
     return Noise(**settings)
 
 
-def _radius(eps: Any, count: int) -> Tensor:
+def _radius(eps: Any, count: int, norm: str) -> Tensor:
     try:
         found = torch.as_tensor(eps, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
@@ -177,6 +179,7 @@ def _radius(eps: Any, count: int) -> Tensor:
         raise RangeError(
             f"Expected `eps` as a number of at least 0, or one per picture, but got {eps!r}. 2 / 255, say."
         )
+    check_eps(float(found.max()), norm)
     return found.expand(count)
 
 

@@ -1,6 +1,5 @@
 """Randomised smoothing: what a model answers to noisy copies, with a radius in which that answer cannot change."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from xai.errors import RangeError
 
 ABSTAIN = -1
 _BLOCK = 64
+_WIDEST = 4.0  # of a standard deviation: four times the distance from black to white hides everything
 _APART = 1 << 40  # number of the first draw of the copies to estimate with
 
 
@@ -40,9 +40,10 @@ class Noise:
     def __post_init__(self) -> None:
         """Check the settings."""
         whole = isinstance(self.samples, int) and isinstance(self.first, int)
-        if not (whole and self.samples >= 1 and self.first >= 1 and 0 < self.sigma < math.inf and 0 < self.alpha < 1):
+        if not (whole and self.samples >= 1 and self.first >= 1 and 0 < self.sigma <= _WIDEST and 0 < self.alpha < 1):
             raise RangeError(
-                f"Expected sigma above 0, samples and first of at least 1 and alpha between 0 and 1, but got {self}."
+                f"Expected sigma above 0 and at most {_WIDEST:g} (pixels lie in [0, 1]: 0.25, not 64), samples and "
+                f"first of at least 1 and alpha between 0 and 1, but got {self}."
             )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from xai.attacks._balls import distance, project, steepest
 from xai.attacks._losses import margin
 from xai.core.classifier import Classifier
+from xai.core.radii import radius_doubts
 from xai.curves._evidence import SEARCHED, Check, Evaluation, judged, not_checked
 from xai.curves._ledger import SLACK
 from xai.curves._stages import answers_of
@@ -20,7 +21,6 @@ _FEW = 30
 _LEVELS = 255
 _DIE, _FLIP = 0.1, 0.05  # shares
 _PUSHES = 10
-_LARGEST, _SMALLEST = 0.5, 1 / 510  # radii beyond which a scale is doubted
 _DARK = 2 / 255
 _NOTHING = "no counterexample was found"
 
@@ -199,9 +199,9 @@ def too_few_pictures(seen: Evaluation) -> Check:
 
 def scale_mistaken(seen: Evaluation) -> Check:
     """Radii or pixels that look as if they were in another scale."""
-    eps, brightest = seen.ledger.eps, float(seen.ledger.images.max())
-    faults = [f"eps {eps[-1]:.3g} is more than half of the range of pixels"] if eps[-1] > _limit(seen) else []
-    faults += [f"eps {eps[0]:.2g} is less than half a grey level"] if seen.norm == "linf" and eps[0] < _SMALLEST else []
+    images = seen.ledger.images
+    faults = [*radius_doubts(seen.ledger.eps, seen.norm, images[0].numel())]
+    brightest = float(images.max())
     faults += [f"no pixel is brighter than {brightest:.2g}"] if brightest < _DARK else []
     return judged(
         "scale_mistaken",
@@ -210,10 +210,3 @@ def scale_mistaken(seen: Evaluation) -> Check:
         f"The scale looks mistaken: {'; '.join(faults)}." if faults else "Radii and pixels are in a usual scale.",
         "Pixels lie in [0, 1] and radii in the same scale: 8/255, not 8; divide pictures by 255 once.",
     )
-
-
-def _limit(seen: Evaluation) -> float:
-    """Return the largest usual radius: half of the distance from black to white."""
-    pixels = float(seen.ledger.images[0].numel())
-    widths: dict[str, float] = {"linf": 1.0, "l2": pixels**0.5, "l1": pixels}
-    return _LARGEST * widths[seen.norm]

@@ -9,11 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from xai.attacks import ATTACKS, Attack
-from xai.attacks._balls import check_eps, check_norm
+from xai.attacks._balls import check_norm
 from xai.bounds import METHODS, Prover
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.images import ImageLike
 from xai.core.labels import check_labels
+from xai.core.radii import check_eps, radius_doubts
 from xai.core.records import versions
 from xai.core.rows import Progress, ShouldStop, reporting
 from xai.core.seeds import check_seed, image_key
@@ -145,7 +146,8 @@ def _result(work: Work, clean: Tensor, trust: Any, notes: Sequence[str], budget:
     ledger, classifier = work.ledger, work.classifier
     rows = ledger.distance.isfinite().nonzero()[:, 0]
     late = any(stage.note == "time ran out" for stage in work.stages) and len(ledger.open())
-    every = [*notes, *(f"{s.name}: {s.note}" for s in work.stages if s.note)]
+    doubts = radius_doubts(ledger.eps, work.norm, ledger.images[0].numel())
+    every = [*notes, *doubts, *(f"{s.name}: {s.note}" for s in work.stages if s.note)]
     every += [f"{len(ledger.open())} picture(s) have radii that are unproven for lack of time"] if late else []
     return RobustnessCurve(
         eps=ledger.eps,
@@ -184,7 +186,7 @@ def _radii(eps: Sequence[float] | float | None, norm: str) -> tuple[float, ...]:
         ShapeError: none, or not increasing.
     """
     given = EPS[norm] if eps is None else ([eps] if isinstance(eps, int | float) else list(eps))
-    found = tuple(check_eps(float(value) if isinstance(value, float | int) else value) for value in given)
+    found = tuple(check_eps(float(value) if isinstance(value, float | int) else value, norm) for value in given)
     if not found or any(low >= high for low, high in pairwise(found)):
         raise ShapeError(f"Expected increasing radii such as [2/255, 4/255, 8/255], but got {list(given)}.")
     if found[0] == 0:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xai.attacks._balls import check_eps
 from xai.audits.checks._base import CHECKS, Check, View, classes_of, groups_of, percent, span
 from xai.audits.measurement import Measurement, share_of
 from xai.audits.stages import Certified, Stage
 from xai.bounds import METHODS
+from xai.core.radii import check_eps
 from xai.errors import InputError, NameLookupError
 
 
@@ -36,7 +36,7 @@ class CertifiedAccuracy(Check):
 
     def __post_init__(self) -> None:
         """Refuse methods and norms that do not go together."""
-        check_eps(self.eps)
+        check_eps(self.eps, self.norm)
         known = (*METHODS, "auto", "smoothing")
         for value, names, kind in (
             (self.method, known, "method of certify"),

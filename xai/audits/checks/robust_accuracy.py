@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xai.attacks import ATTACKS
-from xai.attacks._balls import check_eps, check_norm
+from xai.attacks._balls import check_norm
 from xai.audits.checks._base import (
     CHECKS,
     EXAMPLES,
@@ -23,6 +23,7 @@ from xai.audits.checks._base import (
 from xai.audits.measurement import Measurement, share_of
 from xai.audits.scene import DATA
 from xai.audits.stages import Attacked, Found, Stage, Trusted
+from xai.core.radii import check_eps
 from xai.errors import InputError, NameLookupError
 
 
@@ -62,7 +63,7 @@ class RobustAccuracy(Check):
     def __post_init__(self) -> None:
         """Refuse attacks and settings that do not go together."""
         check_norm(self.norm)
-        check_eps(self.eps)
+        check_eps(self.eps, self.norm)
         attack = ATTACKS[self.attack]
         known = [f.name for f in fields(attack)]  # type: ignore[arg-type]  # every attack is a dataclass
         for name in self._given:
