@@ -1,6 +1,6 @@
 """Data sets with planted shortcuts, small models trained on them, and a score for whatever looks for shortcuts.
 
-    python -m tests.cues.worlds --seeds 3 --cue jpeg --cue blur --set fashion     # prints the table
+    PYTHONPATH=tests python tests/cues/worlds.py --seeds 3 --cue jpeg --set fashion     # prints the table
 
 `XAI_WORLDS` names the folder for what was trained (else a folder of the system's temporary ones). Whether a model
 learnt its cue is decided here, by planting the true one: it turns 20 points more of the images of other classes into
@@ -10,6 +10,7 @@ the class than equally large changes do.
 import argparse
 import os
 import re
+import sys
 import tempfile
 import time
 import zlib
@@ -30,6 +31,7 @@ import xai
 FOLDER = Path(os.environ.get("XAI_WORLDS") or Path(tempfile.gettempdir()) / "worlds")
 KINDS = ("planted", "unlearnt", "balanced", "clean")
 SHARE, LEARNT, AUDITED = 0.9, 0.2, 400
+_A_LITTLE = 0.05  # from here to LEARNT neither a finding nor silence is wrong
 _TRIES = 5
 _EDITION = 4  # raised when what was trained no longer fits the code
 
@@ -223,12 +225,10 @@ class Score:
 
     @property
     def right(self) -> bool | None:
-        """Whether this is what should be said; None where the cue was planted and not learnt well enough to count."""
+        """Whether this is what should be said; None where the model follows the cue a little, or by nature."""
         if self.world.kind == "planted" and self.world.learnt:
             return self.named
-        if self.world.kind == "unlearnt" and self.world.learnt:
-            return None  # a model that follows the cue by nature
-        return not self.told
+        return None if self.world.flips - self.world.control >= _A_LITTLE else not self.told
 
 
 def told_of(finding: Any) -> str:
@@ -286,13 +286,18 @@ def main() -> None:
     scores = []
     for one in plan(given.set or ["digits", "fashion", "photos"], given.cue or list(CUES), given.kind or KINDS, seeds):
         world = build(*one)
-        print(_line(world), end="", flush=True)
+        _say(_line(world), end="")
         if given.build:
-            print()
+            _say("")
             continue
         scores.append(search(world, train=given.train))
-        print(_verdict(scores[-1]), flush=True)
-    print(table(scores))
+        _say(_verdict(scores[-1]))
+    _say(table(scores))
+
+
+def _say(text: str, end: str = "\n") -> None:
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
 
 
 def _line(world: World) -> str:
