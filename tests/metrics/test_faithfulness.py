@@ -112,7 +112,7 @@ def test_the_same_draws_give_the_same_curves() -> None:
 
 def test_moved_copies_keep_the_values() -> None:
     heatmap = torch.rand(6, 7)
-    for copy in moved_copies(heatmap, 5, source()):
+    for copy in [*moved_copies(heatmap), *moved_copies(heatmap, mirrored=True)]:
         assert torch.equal(copy.flatten().sort().values, heatmap.flatten().sort().values)
 
 

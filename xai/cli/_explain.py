@@ -65,7 +65,7 @@ def _finish(made: Any, rating: Any, place: Path | None, *, quiet: bool) -> dict[
             (place / "rating.json").write_text(json.dumps(rating.to_dict(), indent=1), encoding="utf-8")
     if not quiet:
         _show(made, place)
-        for line in [] if rating is None else [f"rating: {rating.verdict}", *(f"- {r}" for r in rating.reasons)]:
+        for line in [] if rating is None else [f"rating: {rating.verdict}: {rating.meaning}", *(f"- {r}" for r in rating.reasons)]:
             print(f"  {one_line(line)}")
     extra = {} if rating is None else {"rating": rating.to_dict()}
     fields: dict[str, Any] = made.to_dict()

@@ -48,7 +48,7 @@ def show_rating(rating: xai.Rating) -> None:
     word, icon = _WORDS[rating.verdict]
     word = t(word)
     show = {"trust": st.success, "doubt": st.warning, "reject": st.error}[rating.verdict]
-    show(f"**{word}**{_each(rating)}", icon=icon)
+    show(f"**{word}**{_each(rating)}\\: {safe(told(rating.meaning))}", icon=icon)
     st.markdown("\n\n".join(_reasons(rating)))
     with st.expander(t("All checks"), icon=":material/checklist:"):
         st.table(_lines(rating), border="horizontal", hide_index=True, alt=t("Checks, their verdicts and figures"))

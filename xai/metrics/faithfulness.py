@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from xai.metrics.imputation import impute
 
@@ -102,24 +103,46 @@ def removal_curves(
     return found
 
 
-def moved_copies(heatmap: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return random maps (count, h, w) as smooth and as peaked as this one: it, mirrored and rolled about.
+def moved_copies(heatmap: Tensor, *, mirrored: bool = False) -> Tensor:
+    """Return maps (31, h, w), or 32 mirrored ones, as smooth and as peaked as this one: it, moved elsewhere.
+
+    The copies are rolled by quarters of both sides, as they are and turned by half a turn. Together with the map they
+    are closed under these moves, and so they are with the mirrored ones: if the place of a map did not matter, its
+    rank among them would be uniform. So they make an exact test without random draws. Sides below four pixels have
+    fewer copies.
 
     Args:
         heatmap: (h, w).
-        count: how many.
-        generator: of the draws.
+        mirrored: the copies of the map's mirror image instead, none of which is the map.
     """
     height, width = heatmap.shape
-    found = []
-    for _ in range(count):
-        turned = heatmap
-        for axis in (0, 1):
-            if bool(torch.randint(2, (1,), generator=generator)):
-                turned = turned.flip(axis)
-        down, across = (int(torch.randint(side, (1,), generator=generator)) for side in (height, width))
-        found.append(turned.roll((down, across), (0, 1)))
-    return torch.stack(found)
+    rolls = [(down, across) for down in _quarters(height) for across in _quarters(width)]
+    start = heatmap.flip(1) if mirrored else heatmap
+    every = [turned.roll(roll, (0, 1)) for turned in (start, start.flip(0, 1)) for roll in rolls]
+    return torch.stack(every if mirrored else every[1:])
+
+
+def _quarters(side: int) -> list[int]:
+    return sorted({round(part * side / 4) % side for part in range(4)})
+
+
+def model_free_maps(image: Tensor) -> dict[str, Tensor]:
+    """Return maps (h, w) that know no model, by what they are: any explanation should rank pixels better.
+
+    Args:
+        image: (1, C, h, w) in [0, 1].
+    """
+    size = (int(image.shape[2]), int(image.shape[3]))
+    pixels = image[0].detach().float().cpu()
+    edges, grey = edge_map(image), pixels.mean(0)
+    return {
+        "a spot in the middle": centre_map(size),
+        "an edge detector": edges,
+        "a blurred edge detector": blurred(edges),
+        "brightness": grey,
+        "darkness": 1 - grey,
+        "contrast with the mean colour": (pixels - pixels.mean((1, 2), keepdim=True)).norm(dim=0),
+    }
 
 
 def centre_map(size: tuple[int, int]) -> Tensor:
@@ -129,7 +152,16 @@ def centre_map(size: tuple[int, int]) -> Tensor:
 
 
 def edge_map(image: Tensor) -> Tensor:
-    """Return the strength of edges (h, w) of a picture (1, C, h, w): what an edge detector alone would say."""
+    """Return the strength of edges (h, w) of an image (1, C, h, w): what an edge detector alone would say."""
     grey = image[0].mean(0).detach().cpu()
     down, across = torch.gradient(grey) if min(grey.shape) > 1 else (grey, grey)
     return torch.sqrt(down.square() + across.square())
+
+
+def blurred(heatmap: Tensor) -> Tensor:
+    """Return a map (h, w) smoothed over some thirtieth of its shorter side, by three box means in a row."""
+    reach = max(1, round(min(heatmap.shape) / 32))
+    found = heatmap[None, None]
+    for _ in range(3):
+        found = F.avg_pool2d(found, 2 * reach + 1, 1, reach, count_include_pad=False)
+    return found[0, 0]

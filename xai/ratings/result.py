@@ -10,6 +10,11 @@ from scipy import stats
 from xai.core.drawing import draw
 
 VERDICTS = ("trust", "doubt", "reject")  # from good to bad
+MEANINGS = {
+    "trust": "the map is faithful to this model; whether the model is right is another question",
+    "doubt": "whether the map is faithful to this model is in doubt",
+    "reject": "the map is not faithful to this model",
+}
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,17 @@ class Rating:
         return VERDICTS[bad_first[(len(bad_first) - 1) // 2]]
 
     @property
+    def meaning(self) -> str:
+        """What the verdict says, in one sentence: of the map and this model, not of whether the model is right.
+
+        Example:
+            >>> import xai
+            >>> xai.Rating((), ("trust",), "gradcam", (), (), (), 0, {}).meaning
+            'the map is faithful to this model; whether the model is right is another question'
+        """
+        return MEANINGS[self.verdict]
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """Why, worst first, each sentence once."""
         every = [check for checks in self.checks for check in checks if check.verdict in VERDICTS]
@@ -112,6 +128,7 @@ class Rating:
         """Return everything, JSON-ready."""
         return {
             "verdict": self.verdict,
+            "meaning": self.meaning,
             "verdicts": list(self.verdicts),
             "reasons": list(self.reasons),
             "checks": [[asdict(check) for check in checks] for checks in self.checks],

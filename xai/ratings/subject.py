@@ -72,6 +72,10 @@ class Subject:
         """Return a generator of the rating's seed, the picture, and the question's number."""
         return generator(self.seed, self.key, number)
 
+    def fixed_draws(self, number: int) -> torch.Generator:
+        """Return a generator of the image and the question's number: for what a verdict should not hang on."""
+        return generator(0, self.key, number)
+
     def score(self, images: Tensor) -> Tensor:
         """Return the explained score (N,) on the CPU of pictures (N, C, h, w)."""
         objective = Objective(str(self.explanation.settings.get("score", "logit")), self.classifier.head)

@@ -11,7 +11,7 @@ from xai.audits.store import publish
 from xai.core.explanation import Explanation
 from xai.errors import InputError
 from xai.explainers import EXPLAINERS
-from xai.ratings import Agreement, Rating
+from xai.ratings import MEANINGS, Agreement, Rating
 from xai.reports.page import rendered
 from xai.reports.paper import pdf
 from xai.reports.pictures import packed, tile
@@ -174,5 +174,6 @@ def _rated(rating: Rating, k: int, words: Words) -> Mapping[str, Any]:
         "label": rating.labels[k],
         "tag": _TAGS.get(verdict, "measured"),
         "verdict": words(f"rating.{verdict}") if verdict in _TAGS else verdict,
+        "meaning": words.told(MEANINGS[verdict]) if verdict in MEANINGS else None,
         "reasons": reasons,
     }

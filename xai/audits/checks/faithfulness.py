@@ -15,7 +15,7 @@ from xai.explainers import EXPLAINERS
 @CHECKS.register("faithfulness")
 @dataclass(frozen=True)
 class Faithfulness(Check):
-    """Share of explanations that rank pixels better than 32 random maps of their kind do.
+    """Share of explanations that rank pixels better than copies of them moved elsewhere (p <= 0.05).
 
     Attributes:
         method: of the explanation.
@@ -49,7 +49,7 @@ class Faithfulness(Check):
         kept = share_of(right, found.rows, view.level)
         said = (
             f"{percent(kept.value or 0)} of {kept.n} {self.method} maps ({span(kept.low or 0, kept.high or 1)}) rank "
-            f"pixels better than every random map of their kind; {sane.count('trust')} of {len(sane)} change when the "
+            f"pixels better than copies of them moved elsewhere; {sane.count('trust')} of {len(sane)} change when the "
             "weights are drawn anew."
         )
         verdicts = found["verdict"].tolist()
