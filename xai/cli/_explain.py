@@ -65,11 +65,15 @@ def _finish(made: Any, rating: Any, place: Path | None, *, quiet: bool) -> dict[
             (place / "rating.json").write_text(json.dumps(rating.to_dict(), indent=1), encoding="utf-8")
     if not quiet:
         _show(made, place)
-        for line in [] if rating is None else [f"rating: {rating.verdict}: {rating.meaning}", *(f"- {r}" for r in rating.reasons)]:
+        for line in [] if rating is None else _told(rating):
             print(f"  {one_line(line)}")
     extra = {} if rating is None else {"rating": rating.to_dict()}
     fields: dict[str, Any] = made.to_dict()
     return fields | {"saved": str(place) if place else None} | extra
+
+
+def _told(rating: Any) -> list[str]:
+    return [f"rating: {rating.verdict}: {rating.meaning}", *(f"- {reason}" for reason in rating.reasons)]
 
 
 def _compare(every: Sequence[Any], place: Path | None, *, quiet: bool) -> dict[str, Any]:

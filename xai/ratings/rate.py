@@ -30,12 +30,11 @@ def rate_explanation(
     """Say whether a map is faithful to this model: trust, doubt or reject, with reasons.
 
     The verdict judges the map, not the model: a faithful map of a bad model is trusted. Asked of each image: is there
-    anything to see; does the method run again give this map (one that cannot be run again is doubted at best); does
-    removing what it calls relevant move the score more than copies of it moved elsewhere, and than maps that know no
-    model: a spot in the middle, edges, brightness, contrast (pixels are filled by noisy linear imputation, ties at
-    random); does it stay under noise nobody sees, with the same random draws; does it change when the weights are
-    drawn anew; do its values add up and its local model fit, where the method says so; does its peak lie inside the
-    mask, when masks are given. Near a border more is drawn; what is still near it then is doubted, and said.
+    anything to see; does the method run again give this map (else it is doubted at best); does removing what it calls
+    relevant move the score more than moved copies of it and maps that know no model do (pixels are filled by noisy
+    linear imputation, ties at random); does it stay under slight noise, with the same random draws; does it change when
+    the weights are drawn anew; do its values add up and its local model fit, where the method says so; does its peak
+    lie inside the mask, when masks are given. Near a border more is drawn; what then is still near it is doubted.
 
     Args:
         model: the explained model.
