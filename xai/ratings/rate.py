@@ -29,12 +29,11 @@ def rate_explanation(
 ) -> Rating:
     """Say whether a map is faithful to this model: trust, doubt or reject, with reasons.
 
-    The verdict judges the map, not the model: a faithful map of a bad model is trusted. Asked of each image: is there
-    anything to see; does the method run again give this map (else it is doubted at best); does removing what it calls
-    relevant move the score more than moved copies of it and maps that know no model do (pixels are filled by noisy
-    linear imputation, ties at random); does it stay under slight noise, with the same random draws; does it change when
-    the weights are drawn anew; do its values add up and its local model fit, where the method says so; does its peak
-    lie inside the mask, when masks are given. Near a border more is drawn; what then is still near it is doubted.
+    It judges the map, not the model. Asked of each image: is there anything to see; does the method run again give this
+    map (else it is doubted at best); does removing what it calls relevant move the score more than moved copies of it
+    and maps that know no model do (ROAD); does it stay under slight noise; does it change when the weights are drawn
+    anew; do its values add up and its local model fit; does its peak lie inside the mask, when masks are given.
+    Near a border more is drawn; what then is still near it is doubted.
 
     Args:
         model: the explained model.
@@ -51,8 +50,7 @@ def rate_explanation(
     Raises:
         ShapeError: other pictures than explained, or masks of another size.
 
-    Cost: per image 450 rows forward, and the method itself some 14 times (fewer for methods of many rows); two to four
-    times that near a border.
+    Cost: per image 450 rows forward, and the method itself some 14 times; two to four times that near a border.
 
     Example:
         >>> import xai
