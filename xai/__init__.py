@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from xai.api import share_audit as share_audit
     from xai.api import shortcuts as shortcuts
     from xai.api import slices as slices
+    from xai.api import to_rgb as to_rgb
     from xai.api import translate as translate
     from xai.api import treatment as treatment
     from xai.api import untrained as untrained
@@ -176,6 +177,7 @@ __all__ = [
     "share_audit",
     "shortcuts",
     "slices",
+    "to_rgb",
     "translate",
     "treatment",
     "untrained",

@@ -25,6 +25,7 @@ from xai.audits import (
 )
 from xai.bounds import Certificate, certify, output_bounds
 from xai.calibrations import Calibration, ConformalPredictor, PredictionSets, calibration, fit_conformal
+from xai.core.bands import to_rgb
 from xai.core.broken import broken_copy
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.drawing import draw_with
@@ -126,6 +127,7 @@ __all__ = [
     "share_audit",
     "shortcuts",
     "slices",
+    "to_rgb",
     "translate",
     "treatment",
     "untrained",

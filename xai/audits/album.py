@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from xai.audits.store import Part
+from xai.core.bands import to_rgb
 
 _PREFIX = "file:"
 
@@ -24,13 +25,13 @@ class Album:
         """Keep a picture (C, H, W) or (H, W) in [0, 1] as an 8-bit PNG; return its reference.
 
         Args:
-            pixels: of the picture; one or three channels.
+            pixels: of the picture; of more than three channels the first three are kept as colours.
             role: "picture", "adversarial", "difference", "corrupted", "control", ...
         """
         values = np.asarray(pixels, dtype=np.float64)
         values = values[None] if values.ndim == 2 else values
         eight = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-        shown = eight[0] if len(eight) == 1 else np.moveaxis(eight[:3], 0, -1)
+        shown = eight[0] if len(eight) == 1 else to_rgb(np.moveaxis(eight, 0, -1))
         stream = io.BytesIO()
         Image.fromarray(shown).save(stream, "PNG")
         height, width = shown.shape[:2]

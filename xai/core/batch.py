@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xai.core.bands import note_of_bands
 from xai.core.geometry import Geometry, Size, plan_geometry
 from xai.core.images import ImageLike, Picture, read_pictures, to_channels
 from xai.errors import ShapeError
@@ -25,6 +26,7 @@ class Batch:
         """What was done to the pictures, each once."""
         cropped = [g for g in self.geometries if g.share_seen < 0.999]
         notes = [note for picture in self.pictures for note in picture.notes]
+        notes += filter(None, {note_of_bands(int(self.inputs.shape[1]))})
         if cropped:
             share = min(g.share_seen for g in cropped)
             notes.append(f"the model sees the middle of the picture ({share:.0%} of its area); outside the map is 0")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+import xai
 from xai.dashboard.albums import album_zip, enlarged, png
 from xai.dashboard.language import t
 from xai.dashboard.offers import offer
@@ -39,9 +40,7 @@ class Shot:
 def as_pixels(images: Any) -> np.ndarray:
     """Return pictures (N, C, h, w) in [0, 1] as (N, h, w, 3) uint8."""
     pixels = np.moveaxis(images.detach().cpu().double().numpy(), 1, -1)
-    pixels = pixels if pixels.shape[-1] == 3 else np.repeat(pixels[..., :1], 3, -1)
-    found: np.ndarray = np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
-    return found
+    return np.stack([xai.to_rgb(np.round(255 * np.clip(one, 0, 1)).astype(np.uint8)) for one in pixels])
 
 
 def magnified(clean: np.ndarray, changed: np.ndarray) -> tuple[np.ndarray, int]:

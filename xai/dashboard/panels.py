@@ -12,6 +12,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+import xai
 from xai.dashboard.language import LANGUAGES, language
 
 _SIDES = ((2, 1024), (6, 640))  # up to so many maps: pixels; many are shown small, so they need not be sent large
@@ -119,7 +120,7 @@ def shown_pixels(side: int, size: tuple[int, ...], panels: int = 1) -> np.ndarra
 
 
 def _data_uri(picture: np.ndarray, height: int, width: int) -> str:
-    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else xai.to_rgb(picture))
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.LANCZOS)
     stream = io.BytesIO()

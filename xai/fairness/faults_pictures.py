@@ -136,7 +136,7 @@ def _is_flat(pixels: Tensor) -> bool:
 def _shrink(pixels: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Return a picture (s, s) grey and its mean colour (3,); the shape of the sides is not kept."""
     colour = pixels[:3].float().cpu()
-    colour = colour if len(colour) == 3 else colour[:1].expand(3, -1, -1)
+    colour = colour if len(colour) == 3 else colour.mean(0, keepdim=True).expand(3, -1, -1)
     grey = (colour * colour.new_tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True)
     small = F.interpolate(grey[None], size=(side, side), mode="bilinear", antialias=True, align_corners=False)
     return small[0, 0], colour.mean((1, 2))

@@ -10,6 +10,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from xai.core.bands import to_rgb
 from xai.core.explanation import Explanation
 
 POSITIVE, SIGNED = "inferno", "RdBu_r"
@@ -64,8 +65,8 @@ def _draw_row(
 ) -> None:
     picture, heatmap = explanation.pictures[k], explanation.heatmaps[k]
     cmap, norm = scale(heatmap, colormap)
-    colour = np.broadcast_to(picture / 255, (*picture.shape[:2], 3))
-    axes[0].imshow(picture if picture.shape[2] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=255)
+    colour = to_rgb(picture) / 255
+    axes[0].imshow(colour)
     axes[1].imshow(heatmap, cmap=cmap, norm=norm, interpolation="nearest")
     axes[2].imshow(overlay(colour, heatmap, cmap, norm, opacity))
     _frame_seen(axes[1:], explanation, k)
@@ -112,7 +113,7 @@ def overlay(
 def covered(explanation: Explanation, k: int) -> np.ndarray:
     """Return picture `k` under its map, (H, W, 3) uint8."""
     picture, heatmap = explanation.pictures[k], explanation.heatmaps[k]
-    colour = np.broadcast_to(picture / 255, (*picture.shape[:2], 3))
+    colour = to_rgb(picture) / 255
     return np.asarray(np.rint(overlay(colour, heatmap, *scale(heatmap)) * 255), dtype=np.uint8)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from xai.core.bands import to_rgb
 from xai.plots.canvas import sized
 
 ATTACKED, CERTIFIED, GAP = "#b2182b", "#2166ac", "#d9d9d9"
@@ -71,8 +72,7 @@ def strip(found: Any, row: int, canvas: Any = None) -> Any:
 
 def _pixels(image: Any) -> np.ndarray:
     """Return (H, W, 3) of (C, H, W)."""
-    found = np.moveaxis(image.double().numpy(), 0, -1)
-    return found if found.shape[-1] == 3 else np.repeat(found[..., :1], 3, -1)
+    return to_rgb(np.moveaxis(image.double().numpy(), 0, -1))
 
 
 def _show(axis: Any, pixels: np.ndarray, title: str, colour: str) -> None:

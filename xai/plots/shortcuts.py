@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from xai.core.bands import to_rgb
 from xai.plots.explanation import overlay, plain, scale
 
 TURNED, WRONG, NEUTRAL = "#b2182b", "#666666", "#2166ac"
@@ -90,5 +91,4 @@ def _pictures(canvas: Any, found: Any, number: int) -> None:
 
 def _pixels(image: np.ndarray) -> np.ndarray:
     """Return (h, w, 3) of (C, h, w)."""
-    found = np.moveaxis(image.astype(np.float64), 0, -1)
-    return found if found.shape[-1] == 3 else np.repeat(found[..., :1], 3, -1)
+    return to_rgb(np.moveaxis(image.astype(np.float64), 0, -1))

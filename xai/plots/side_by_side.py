@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from xai.core.bands import to_rgb
 from xai.core.explanation import Explanation
 from xai.plots.explanation import overlay, plain, scale
 
@@ -45,7 +46,7 @@ def _fill(
     last: tuple[str, np.ndarray] | None,
 ) -> Figure:
     first = named[0][1]
-    picture = np.broadcast_to(first.pictures[k] / 255, (*first.pictures[k].shape[:2], 3))
+    picture = to_rgb(first.pictures[k]) / 255
     count = 1 + len(named) + (last is not None)
     across = min(_ACROSS, count)
     down = -(-count // across)

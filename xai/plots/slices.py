@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from xai.core.bands import to_rgb
 from xai.plots.explanation import plain
 
 WEAK, REST = "#b2182b", "#999999"
@@ -58,6 +59,6 @@ def _pictures(axes: Any, found: Any, number: int) -> None:
     for axis, place in zip(axes, places, strict=False):
         row = found.shown[place, 1]
         pixels = np.moveaxis(found.pictures[place].astype(np.float64), 0, -1)
-        axis.imshow(pixels if pixels.shape[-1] == 3 else np.repeat(pixels[..., :1], 3, -1), interpolation="nearest")
+        axis.imshow(to_rgb(pixels), interpolation="nearest")
         label, said = (plain(str(found.class_names[int(part[row])]), 11) for part in (found.labels, found.said))
         axis.set_title(f"{label}:\n{said}", fontsize=7, parse_math=False)

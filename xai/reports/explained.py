@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xai.audits.store import publish
+from xai.core.bands import to_rgb
 from xai.core.explanation import Explanation
 from xai.errors import InputError
 from xai.explainers import EXPLAINERS
@@ -149,7 +150,7 @@ def _exhibit(found: Explanation, k: int, name: str, words: Words, side: int) -> 
     values = found.heatmaps[k]
     title = words("explained.map", method=name, label=found.labels[k])
     alt = words("explained.alt", map=title, share=words.percent(_half(values)))
-    ground = np.repeat(found.pictures[k], 3, -1) if found.pictures[k].shape[-1] == 1 else found.pictures[k]
+    ground = to_rgb(found.pictures[k])
     panel = {"title": title, "unit": found.unit, "alt": alt}
     return {
         "title": f"{title} \N{MIDDLE DOT} {found.names[k]}",
