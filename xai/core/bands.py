@@ -10,6 +10,12 @@ def to_rgb(pixels: np.ndarray) -> np.ndarray:
 
     One band is grey, two are shown by their mean, three are colours, and of more the first three are shown.
 
+    Args:
+        pixels: (H, W, C), C from 1.
+
+    Returns:
+        (H, W, 3) of the same type.
+
     Raises:
         ShapeError: not (H, W, C).
 
