@@ -116,6 +116,12 @@ def test_the_interval_of_the_area_covers():
     assert hits >= 52
 
 
+def test_samples_that_never_mix_give_no_sure_one():
+    found = classifier_test(normal(40, 1, 0), normal(30, 1, 1, 50.0), draws=1)
+    assert found.value == found.high == 1
+    assert found.low == pytest.approx(stats.binomtest(30, 30).proportion_ci(0.95, "wilson").low)
+
+
 def test_ties_count_half():
     scores = np.random.default_rng(0).integers(0, 4, (5, 40)).astype(float)
     labels = np.random.default_rng(1).random((5, 40)) < 0.4

@@ -9,6 +9,7 @@ from scipy import stats
 from torch import Tensor
 
 from xai.errors import NonFiniteError, ShapeError
+from xai.metrics.detection import interval_of_placements
 
 _ENTRIES = 1 << 23  # kernel values, or labels of all draws, at a time: bounds the memory
 _PAIRED = 1000  # rows whose distances give the median
@@ -59,7 +60,8 @@ def classifier_test(first: Tensor, second: Tensor, *, folds: int = 5, draws: int
 
     Cost: 4 (m + n) D draws multiplications; memory (m + n) D and 2^23 numbers.
     Source: Lopez-Paz and Oquab 2017 (C2ST); Kim et al. 2021. Differs: one Newton step of logistic regression from zero
-    instead of its optimum, in closed form, so that every relabelling is fitted anew. The binomial test on
+    instead of its optimum, in closed form, so that every relabelling is fitted anew. Interval by DeLong's placements in
+    each fold (LeDell et al. 2015), see `xai.metrics.detection.interval_of_placements`. The binomial test on
     cross-validated accuracy, where only the held-out labels count as random, rejects too often (Noirhomme et al. 2014).
     """
     rows, mine = _pooled(first, second, folds)
@@ -68,8 +70,9 @@ def classifier_test(first: Tensor, second: Tensor, *, folds: int = 5, draws: int
     parts = torch.from_numpy(rng.permutation(len(rows)) % folds)
     made = [_cross_fitted(features, parts, folds, labels) for labels in _relabelled(mine, draws, rng)]
     values, scores = np.concatenate([value for value, _ in made]), made[0][1]
-    half = 1.96 * _auroc_spread(scores, mine.numpy(), parts.numpy(), folds)
-    return _judged(values, max(0.0, float(values[0]) - half), min(1.0, float(values[0]) + half), scores)
+    placed = _placements(scores, mine.numpy(), parts.numpy(), folds)
+    low, high = interval_of_placements(float(values[0]), *placed) if all(map(len, placed)) else (0.0, 1.0)
+    return _judged(values, low, high, scores)
 
 
 def kernel_test(first: Tensor, second: Tensor, *, draws: int = 499, seed: int = 0) -> TwoSample:
@@ -249,18 +252,18 @@ def _auroc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return found
 
 
-def _auroc_spread(scores: np.ndarray, labels: np.ndarray, parts: np.ndarray, folds: int) -> float:
-    """Return the standard error of the mean AUROC of the folds: DeLong et al. 1988 in each (LeDell et al. 2015)."""
-    variance = 0.0
+def _placements(scores: np.ndarray, labels: np.ndarray, parts: np.ndarray, folds: int) -> list[np.ndarray]:
+    """Return the share of the other sample in its fold that each row of the second is above, of the first is below."""
+    placed: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for fold in range(folds):
         own, second = scores[parts == fold], labels[parts == fold]
+        if second.all() or not second.any():
+            continue
         ranks = stats.rankdata(own)
-        for side in (second, ~second):
-            count, others = int(side.sum()), int((~side).sum())
-            if count > 1 and others > 0:
-                placed = (ranks[side] - stats.rankdata(own[side])) / others
-                variance += float(placed.var(ddof=1)) / count / folds**2
-    return float(variance**0.5)
+        for side, rows in zip(placed, (second, ~second), strict=True):
+            lower = (ranks[rows] - stats.rankdata(own[rows])) / int((~rows).sum())
+            side.append(lower if rows is second else 1 - lower)
+    return [np.concatenate(side) if side else np.empty(0) for side in placed]
 
 
 def _median_distance(features: Tensor, seed: int) -> float:

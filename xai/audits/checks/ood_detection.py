@@ -15,7 +15,7 @@ from xai.audits.store import Part
 from xai.core.intervals import wilson
 from xai.detectors import DETECTORS
 from xai.errors import InputError
-from xai.metrics.detection import detection
+from xai.metrics.detection import auroc_interval, detection
 from xai.outliers import fit_ood
 
 _SHOWN = 4
@@ -118,8 +118,7 @@ class OODDetection(Check):
         histogram = {name or "ordinary": _histogram(found, name) for name in ("", *view.scene.outside())}
         return Measurement(
             float(worst["auroc"]),
-            float(worst["low"]),
-            float(worst["high"]),
+            *self._hardest(view, [float(row["low"]) for row in table]),
             view.level,
             len(inside) + int(worst["pictures"]),
             "auroc",
@@ -130,6 +129,17 @@ class OODDetection(Check):
             evidence=self._accepted(view, str(worst["set"])),
             notes=tuple(facts["notes"]),
         )
+
+    def _hardest(self, view: View, lows: list[float]) -> tuple[float, float]:
+        """Return the interval of the smallest AUROC: whichever set looks hardest, the gate errs as often as it says.
+
+        The smallest of the lower ends holds as each by itself does; the smallest upper end only after Bonferroni's
+        correction, since chance chooses it.
+        """
+        found, names = view.found[0], list(view.scene.outside())
+        level = 1 - (1 - view.level) / len(names)
+        highs = [auroc_interval(found["score "], found[f"score {name}"], level)[1] for name in names]
+        return min(lows), min(highs)
 
     def _rates(self, p_values: np.ndarray, name: str) -> dict[str, float]:
         hits = int((p_values <= self.alpha * (1 + 1e-12)).sum())
