@@ -120,27 +120,54 @@ def test_the_interval_covers_and_p_is_uniform_when_calibrated():
     covered, found = coverage(lambda c: c, 500, 120)
     assert covered >= 0.92
     assert stats.kstest([one.p_value for one in found], "uniform").pvalue > 0.001
-    assert all((one.low == 0) == (one.p_value > 0.05) or one.low == 0 for one in found)
+    assert all((one.low == 0) == (one.p_value > 0.05) for one in found)
+    assert all(one.low <= one.debiased <= one.high for one in found)
 
 
 def test_the_interval_covers_a_real_error():
     covered, found = coverage(lambda c: c - 0.05, 1000, 80)
-    assert covered >= 0.88
+    assert covered >= 0.9
     assert np.mean([one.low > 0 for one in found]) > 0.9
 
 
+BENDS = {
+    "calibrated": lambda c: c,
+    "small": lambda c: c - 0.01,
+    "constant": lambda c: c - 0.03,
+    "bent": lambda c: c**1.3,
+    "wave": lambda c: np.clip(c + 0.02 * np.sin(20 * c), 0, 1),
+    "overconfident": lambda c: 0.6 * c,
+    "underconfident": lambda c: c + 0.5 * (1 - c),
+    "slightly under": lambda c: c + 0.2 * (1 - c),
+    "crossing": lambda c: np.clip(0.75 + 0.4 * (c - 0.75), 0, 1),
+}
+
+
+@pytest.mark.parametrize(("name", "count"), [("underconfident", 60), ("overconfident", 150), ("crossing", 60)])
+def test_the_interval_covers_with_few_pictures(name, count):
+    covered, found = coverage(BENDS[name], count, 150)
+    assert covered >= 0.94
+    assert np.mean([one.high - one.low for one in found]) < 2.6 * count**-0.5  # and is no empty promise
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [200, 1000, 5000])
-@pytest.mark.parametrize("name", ["calibrated", "small", "constant", "bent", "wave"])
+@pytest.mark.parametrize("count", [60, 150, 500, 2000])
+@pytest.mark.parametrize("name", BENDS)
 def test_the_interval_covers_everywhere(name, count):
-    bend = {
-        "calibrated": lambda c: c,
-        "small": lambda c: c - 0.01,
-        "constant": lambda c: c - 0.03,
-        "bent": lambda c: c**1.3,
-        "wave": lambda c: np.clip(c + 0.02 * np.sin(20 * c), 0, 1),
-    }[name]
-    assert coverage(bend, count, 300)[0] >= 0.91
+    assert coverage(BENDS[name], count, 800)[0] >= 0.94 - 2 * (0.95 * 0.05 / 800) ** 0.5
+
+
+def test_one_bin_has_the_interval_of_a_share():
+    for right in (0, 3, 20, 37):  # confidence 1: the error is the share of wrong answers
+        found = expected_calibration_error(np.ones(40), np.arange(40) < right, draws=4000)
+        span = stats.binomtest(40 - right, 40).proportion_ci(0.95, "exact")
+        assert (found.low, found.high) == pytest.approx((span.low, span.high), abs=0.02)
+
+
+def test_one_picture_says_next_to_nothing():
+    found = expected_calibration_error([0.9], [True])
+    assert found.low == 0
+    assert found.high > 0.8  # it may have been luck
 
 
 @pytest.mark.parametrize(

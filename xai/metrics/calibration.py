@@ -8,6 +8,7 @@ from scipy import stats
 
 from xai.core.intervals import wilson
 from xai.errors import NameLookupError, RangeError, ShapeError
+from xai.metrics.calibration_interval import BinnedAnswers, error_interval
 
 EQUAL = ("width", "mass")
 _FINE = 250  # steps of confidence within which pictures are drawn as one: costs no more for a million pictures
@@ -42,8 +43,9 @@ class CalibrationError:
 
     Attributes:
         value: as it is usually reported; never below 0 and biased upwards, see `chance`.
-        debiased: less the bias that the noise of each bin's accuracy adds, to first order.
-        low: lower end of the interval of the true error over these bins; 0 exactly when `p_value` is above 1 - level.
+        debiased: minus the bias that the noise of each bin's accuracy adds, to first order; inside the interval.
+        low: lower end of the interval of the error that infinitely many images would show over these bins; 0 exactly
+            when `p_value` is above 1 - level. Over finer bins a true error can only be larger.
         high: upper end.
         chance: mean value of a perfectly calibrated model with the same confidences and as many pictures.
         detectable: value that such a model exceeds in 5 % of cases: smaller errors cannot be told from none.
@@ -109,17 +111,17 @@ def expected_calibration_error(
         RangeError: a confidence outside [0, 1].
         NameLookupError: neither "width" nor "mass".
 
-    Cost: one sort; at most draws x 500 + draws x bins, whatever N.
-    Source: bins (a, b] as in Guo et al. 2017, chance level by consistency resampling (Broecker and Smith 2007). The
-    interval is debiased +- z sd of its bootstrap, with its lower end at 0 unless the test rejects: the usual percentile
-    bootstrap never covers the error of a calibrated model.
+    Cost: one sort; at most draws x 500 + 60 x draws x bins, whatever N.
+    Source: bins (a, b] as in Guo et al. 2017, chance level by consistency resampling (Broecker and Smith 2007); the
+    interval is that of the error which infinitely many images would show: `calibration_interval.error_interval`.
     """
     said, right = _checked(confidence, correct)
     edges = bin_edges(said, bins, equal)
     place = np.searchsorted(edges[1:-1], said)  # (a, b], so that 1.0 is in the last bin
     sums = _Sums.of(place, said, right, len(edges) - 1)
     value, debiased = sums.error()
-    low, high, chance, detectable, p_value = _inference(place, said, right, sums, level, draws, seed)
+    low, high, chance, detectable, p_value = _inference(place, said, sums, level, draws, seed)
+    debiased = min(max(debiased, low), high)
     kept = sums.count > 0
     distance = np.abs(sums.confidence - sums.correct)[kept] / sums.count[kept]
     return CalibrationError(
@@ -167,34 +169,31 @@ def _folded_mean(mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
 
 
 def _inference(
-    place: np.ndarray, said: np.ndarray, right: np.ndarray, sums: _Sums, level: float, draws: int, seed: int
+    place: np.ndarray, said: np.ndarray, sums: _Sums, level: float, draws: int, seed: int
 ) -> tuple[float, float, float, float, float]:
     """Return low and high of the interval, mean and 95 % quantile by chance, and p."""
     if draws == 0:
         return 0.0, 1.0, 0.0, 0.0, 1.0
     rng = np.random.default_rng(abs(seed))
-    cells, counts, means, hits = _cells(place, said, right)
+    cells, counts, means = _cells(place, said)
     into = np.eye(sums.count.shape[0])[cells]
     totals = counts @ into
     drawn = rng.binomial(counts.astype(int), np.clip(means, 0, 1), (draws, len(counts)))
     null = _Sums(totals, (counts * means) @ into, drawn @ into).error()[0]
-    value, debiased = sums.error()
+    value = sums.error()[0]
     p_value = (1 + int((null >= value - 1e-12).sum())) / (draws + 1)
-    again = rng.multinomial(len(said), np.concatenate([hits, counts - hits]) / len(said), draws)
-    won, lost = again[:, : len(hits)], again[:, len(hits) :]
-    spread = _Sums((won + lost) @ into, ((won + lost) * means) @ into, won @ into).error()[1].std()
-    half = float(stats.norm.ppf((1 + level) / 2)) * spread
-    low = max(0.0, debiased - half) if p_value <= 1 - level else 0.0
-    return low, min(1.0, debiased + half), float(null.mean()), float(np.quantile(null, 0.95)), p_value
+    kept = sums.count > 0
+    found = BinnedAnswers(sums.count[kept], sums.confidence[kept] / sums.count[kept], sums.correct[kept])
+    low, high = error_interval(found, p_value, float(null.mean()), level, draws, rng)
+    return low, high, float(null.mean()), float(np.quantile(null, 0.95)), p_value
 
 
-def _cells(place: np.ndarray, said: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return pictures of one bin and nearly one confidence together: bin, count, mean confidence, number right."""
+def _cells(place: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return pictures of one bin and nearly one confidence together: bin, count, mean confidence."""
     codes = place * (_FINE + 1) + np.rint(said * _FINE).astype(np.int64)
     kinds, inverse = np.unique(codes, return_inverse=True)
     counts = np.bincount(inverse).astype(np.float64)
-    means, hits = np.bincount(inverse, said) / counts, np.bincount(inverse, right)
-    return kinds // (_FINE + 1), counts, means, hits
+    return kinds // (_FINE + 1), counts, np.bincount(inverse, said) / counts
 
 
 def _checked(confidence: Any, correct: Any) -> tuple[np.ndarray, np.ndarray]:

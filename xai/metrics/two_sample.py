@@ -70,8 +70,8 @@ def classifier_test(first: Tensor, second: Tensor, *, folds: int = 5, draws: int
     parts = torch.from_numpy(rng.permutation(len(rows)) % folds)
     made = [_cross_fitted(features, parts, folds, labels) for labels in _relabelled(mine, draws, rng)]
     values, scores = np.concatenate([value for value, _ in made]), made[0][1]
-    placed = _placements(scores, mine.numpy(), parts.numpy(), folds)
-    low, high = interval_of_placements(float(values[0]), *placed) if all(map(len, placed)) else (0.0, 1.0)
+    above, below = _placements(scores, mine.numpy(), parts.numpy(), folds)
+    low, high = interval_of_placements(float(values[0]), above, below) if len(above) and len(below) else (0.0, 1.0)
     return _judged(values, low, high, scores)
 
 
