@@ -13,6 +13,7 @@ from xai.fairness.inference import Outcome, RateTest
 from xai.fairness.records import Plain
 
 _FEW = 3  # groups named in a sentence
+_BASE_RATES = "follows from how often each class occurs in the groups"
 _WORDS = {NO_EVIDENCE: "no evidence that the groups differ", TOO_SMALL: "too few pictures to tell"}
 
 
@@ -32,7 +33,8 @@ class Gap(Plain):
         high_n: pictures that the highest group was measured on.
         gap: largest less smallest value.
         ratio: smallest over largest value.
-        interval: 95 % interval of the gap, simultaneous over all pairs of groups.
+        interval: 95 % interval of the gap, simultaneous over all pairs of groups: it holds the difference of the two
+            groups named (below 0: the other way round) and the largest difference of any two.
         expected: mean gap that chance alone makes between groups of these sizes.
         expected_high: gap that chance alone exceeds once in twenty times.
         p: of the studentised permutation test of this gap alone.
@@ -42,6 +44,8 @@ class Gap(Plain):
         left_out: groups measured on too few pictures.
         stands_out: group that deviates most from all others, in standard errors.
         verdict: "unfair", "no evidence" or "too small to tell".
+        explained: gap that the groups would have with the error rates of all together for each true class: it follows
+            from base rates alone. None where that was not asked (no gap, or a rate within one true class).
         repeats: whether an earlier line says the same (false negatives and recall, the two classes of two).
         headline: what was found, for everybody.
         reason: the figures behind it.
@@ -69,6 +73,7 @@ class Gap(Plain):
     stands_out: str
     verdict: str
     repeats: bool
+    explained: float | None = None
     headline: str = ""
     reason: str = ""
 
@@ -169,6 +174,7 @@ class Judge:
             left_out=left_out,
             verdict=TOO_SMALL if nothing else self._verdict(found, question.p_adjusted, seen=seen),
             repeats=not question.first,
+            explained=_explained(question, low, high),
             stands_out="" if nothing else names[int(np.nanargmax(np.abs(found.scores)))],
         )
         return replace(gap, headline=self._headline(gap, question), reason=self._reason(gap, question))
@@ -197,7 +203,12 @@ class Judge:
             own, others = share(float(found.values[k]), rate=rate), share(_others(found, k), rate=rate)
             return f"{what}: {own} for {gap.stands_out}, {others} for all others by {gap.column}; more than chance"
         ends = f"{share(gap.low_value, rate=rate)} to {share(gap.high_value, rate=rate)}"
-        return f"{what}, by {gap.column}: {ends}; {_WORDS[gap.verdict]}"
+        why = _BASE_RATES if self._from_base_rates(question) else _WORDS[gap.verdict]
+        return f"{what}, by {gap.column}: {ends}; {why}"
+
+    def _from_base_rates(self, question: Question) -> bool:
+        """Whether the groups differ, but no more than the classes in them make them."""
+        return question.beyond is not None and question.plain <= self.settings.alpha < question.p_adjusted
 
     def _reason(self, gap: Gap, question: Question) -> str:
         if gap.gap is None:
@@ -209,8 +220,15 @@ class Judge:
         return (
             f"lowest {shown[0]}, highest {shown[1]}: a gap of {distance(gap.gap, rate=rate)} ({low} to {high}), of "
             f"which chance alone makes {distance(gap.expected, rate=rate)}; p = {probability(gap.p_adjusted)} after "
-            f"correction for {self.asked} questions{self._sight(gap, question, rate=rate)}"
+            f"correction for {self.asked} questions{self._mix(gap, question, rate=rate)}"
+            f"{self._sight(gap, question, rate=rate)}"
         )
+
+    def _mix(self, gap: Gap, question: Question, *, rate: bool) -> str:
+        """Say what base rates alone make of the gap, where the test without them finds one."""
+        if gap.explained is None or question.plain > self.settings.alpha:
+            return ""
+        return f"; equal error rates for each class would make a gap of {distance(gap.explained, rate=rate)} here"
 
     def _sight(self, gap: Gap, question: Question, *, rate: bool) -> str:
         """Say what could have been seen, where nothing was."""
@@ -229,6 +247,13 @@ class Judge:
 
 def _is_rate(question: Question) -> bool:
     return isinstance(question.test, RateTest) or question.metric in METRICS
+
+
+def _explained(question: Question, low: int, high: int) -> float | None:
+    """Return the gap between two groups that base rates alone make, where it is known."""
+    if question.expected is None:
+        return None
+    return _number(abs(question.expected[high] - question.expected[low]))
 
 
 def _others(found: Outcome, k: int) -> float:

@@ -80,7 +80,7 @@ def _parity(measure: str, parts: Sequence[tuple[Question, str]], classes: Sequen
         value=float(gaps.max()),
         mean=_mean_over_classes(parts, gaps),
         where=label_name(worst.label, classes),
-        interval=_interval([question for question, _ in parts]),
+        interval=_interval([question for question, _ in parts], int(gaps.argmax())),
         expected=float(np.max([outcome_of(question).chance for question, _ in parts], 0).mean()),
         verdict=next(word for word in (UNFAIR, TOO_SMALL, NO_EVIDENCE) if word in verdicts),
     )
@@ -93,9 +93,9 @@ def _mean_over_classes(parts: Sequence[tuple[Question, str]], gaps: np.ndarray) 
     return float(np.mean(list(largest.values())))
 
 
-def _interval(questions: Sequence[Question]) -> tuple[float, float]:
-    """Return the interval of the largest gap: all hold at once by Bonferroni, and so does the largest."""
+def _interval(questions: Sequence[Question], worst: int) -> tuple[float, float]:
+    """Return the interval of the largest gap, both of the class named and over all: all hold at once by Bonferroni."""
     level = 1 - 0.05 / len(questions)
     tests = [question.test for question in questions if isinstance(question.test, RateTest)]
     ends = np.array([gap_interval(t.hits[t.compared], t.totals[t.compared], level) for t in tests])
-    return float(ends[:, 0].max()), float(ends[:, 1].max())
+    return float(ends[worst, 0]), float(ends[:, 1].max())

@@ -13,10 +13,12 @@ from xai.fairness.groups_columns import Division
 from xai.fairness.groups_rows import Rows
 from xai.fairness.inference import Outcome, RateTest
 from xai.fairness.inference_family import CORRECTIONS
+from xai.fairness.inference_strata import MixOutcome, MixTest
 from xai.fairness.inference_tables import TableTest, calibration_test, mean_test
 
 ACCURACY, CALIBRATION, CONFIDENCE = "accuracy", "calibration", "confidence"
-CONFUSION, SELECTION = "confusion", "selection_rate"
+CONFUSION, PRECISION, FALSE_POSITIVES = "confusion", "precision", "false_positive_rate"
+RECALL, MISSES = "recall", "false_negative_rate"
 METRICS = (*RATES, CALIBRATION, CONFIDENCE)
 _MANY_CLASSES = 20  # with more, confusions of pairs are asked for by name only
 _RARE = 5  # confusions seen less often, in all groups together, are not worth a question
@@ -80,23 +82,27 @@ class Question:
         metric: what is measured.
         label: class or (true, answered), or None.
         test: hits or cells of each group.
-        beyond: the same less what the truth itself makes of it (how often the class occurs, how often the answer is
-            right); where there is one, only what both show is unfair.
+        beyond: the same with the true classes of each group held fixed (for the confidence also which answers are
+            right); where there is one, only what both show is unfair: the rest follows from base rates.
         weight: share of alpha.
         outcome: None until it is answered.
         p_adjusted: corrected over all questions.
         first: whether no earlier question was the same.
+        plain: p-value of `test` alone, corrected by its weight (Bonferroni).
+        expected: (G,) values that base rates alone make, from `beyond`; None where it was not needed.
     """
 
     division: Division
     metric: str
     label: Class
     test: RateTest | TableTest
-    beyond: TableTest | None = None
+    beyond: MixTest | TableTest | None = None
     weight: float = 0.0
     outcome: Outcome | None = field(default=None, repr=False)
     p_adjusted: float = 1.0
     first: bool = False
+    plain: float = 1.0
+    expected: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -113,21 +119,47 @@ def ask(division: Division, rows: Rows, settings: BiasSettings, seed: int) -> li
     groups, least = len(division.groups), settings.min_count
     cube = Cube.of(division.codes, rows.labels, rows.predictions, groups, len(rows.classes))
     found = [
-        Question(division, metric, label, test, _beyond(metric, label, rows, division, least))
+        Question(division, metric, label, test, _beyond(metric, label, test, rows, division))
         for metric in _chosen(rows, settings)
         for label, test in _tests(metric, cube, rows, division, least, seed)
     ]
     return _weighted(found)
 
 
-def _beyond(metric: str, label: Class, rows: Rows, division: Division, least: int) -> TableTest | None:
-    if metric == SELECTION:
-        change = (rows.predictions == label).astype(np.float64) - (rows.labels == label)
-    elif metric == CONFIDENCE and rows.confidence is not None:
-        change = rows.confidence - (rows.labels == rows.predictions)
-    else:
+def _beyond(
+    metric: str, label: Class, test: RateTest | TableTest, rows: Rows, division: Division
+) -> MixTest | TableTest | None:
+    """Return the same question with the mix of true classes held fixed; None where only one class is involved."""
+    if metric in (RECALL, MISSES, CONFUSION):
         return None
-    return mean_test(change, division.codes, len(division.groups), least)
+    codes, groups, classes = division.codes, len(division.groups), len(rows.classes)
+    if isinstance(test, TableTest):
+        known = ~np.isnan(rows.extra[metric]) if metric in rows.extra else np.ones(len(rows), dtype=bool)
+        strata = 2 * rows.labels + (rows.labels == rows.predictions) if metric == CONFIDENCE else rows.labels
+        return test.within(strata[known], codes[known])
+    inside, hits, counted = _hits(metric, label, rows)
+    place = rows.labels * groups + codes
+    totals, found = (
+        np.bincount(place[which], minlength=classes * groups).reshape(classes, groups)
+        for which in (inside, inside & hits)
+    )
+    size = None if metric == PRECISION else test.totals
+    mix = MixTest(found, totals, counted, size, test.compared)
+    return mix if mix.informative else None
+
+
+def _hits(metric: str, label: Class, rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which images a rate is about (N,), which are hits (N,), and which true classes (L,) count."""
+    every, counted = np.ones(len(rows), dtype=bool), np.ones(len(rows.classes))
+    if metric == ACCURACY:
+        return every, rows.labels == rows.predictions, counted
+    if metric in rows.extra:
+        known = ~np.isnan(rows.extra[metric])
+        return known, np.nan_to_num(rows.extra[metric]) == 1, counted
+    if metric == PRECISION:
+        counted = (np.arange(len(counted)) == label).astype(np.float64)
+    inside = rows.labels != label if metric == FALSE_POSITIVES else every
+    return inside, rows.predictions == label, counted
 
 
 def _chosen(rows: Rows, settings: BiasSettings) -> list[str]:
@@ -195,7 +227,7 @@ def answer(
     for question, key in zip(questions, keys, strict=True):
         weights[key] = weights.get(key, 0.0) + share * question.weight
     usual = 1 / max(1, len(weights))  # of questions that nothing could answer
-    tested: dict[object, Outcome] = {}
+    tested: dict[object, _Tested] = {}
     firsts = [key not in keys[:k] for k, key in enumerate(keys)]
     for done, (question, key) in enumerate(zip(questions, keys, strict=True)):
         if should_stop is not None and should_stop():
@@ -206,22 +238,43 @@ def answer(
             progress(done + 1, len(questions))
     adjust: Callable[[np.ndarray, np.ndarray], np.ndarray] = CORRECTIONS[settings.correction]
     order = list(tested)
-    adjusted = adjust(np.array([tested[key].p for key in order]), np.array([weights[key] for key in order]))
+    adjusted = adjust(np.array([tested[key].outcome.p for key in order]), np.array([weights[key] for key in order]))
     corrected = dict(zip(order, adjusted.tolist(), strict=True))
     return [
-        replace(q, outcome=_outcome(q, tested[key]), p_adjusted=corrected[key], weight=weights[key], first=first)
+        replace(
+            _answered(q, tested[key]),
+            p_adjusted=corrected[key],
+            weight=weights[key],
+            first=first,
+            plain=min(1.0, tested[key].plain / (weights[key] or usual)),
+        )
         for q, key, first in zip(questions, keys, firsts, strict=True)
     ]
 
 
-def _tested(question: Question, settings: BiasSettings, alpha: float, seed: int) -> Outcome:
+@dataclass(frozen=True, eq=False)
+class _Tested:
+    """What a question came to: its outcome, the p-value without `beyond`, and what base rates alone make."""
+
+    outcome: Outcome
+    plain: float
+    expected: np.ndarray | None
+
+
+def _tested(question: Question, settings: BiasSettings, alpha: float, seed: int) -> _Tested:
     """Return the outcome; p-values of two tests that must both show it are the larger ones."""
     test = question.test.canonical if isinstance(question.test, RateTest) else question.test
     found = test.run(draws_of(seed, question.name), replicates=settings.replicates, alpha=alpha)
-    if question.beyond is None:
-        return found
-    more = question.beyond.run(draws_of(seed, f"{question.name}/beyond"), replicates=settings.replicates, alpha=alpha)
-    return replace(found, p=max(found.p, more.p), p_groups=np.maximum(found.p_groups, more.p_groups))
+    if question.beyond is None or found.p > settings.alpha:  # which no correction makes smaller
+        return _Tested(found, found.p, None)
+    rng, expected = draws_of(seed, f"{question.name}/beyond"), None
+    if isinstance(question.beyond, MixTest):
+        more: MixOutcome | Outcome = question.beyond.run(rng, replicates=settings.replicates)
+        expected = more.expected if isinstance(more, MixOutcome) else None
+    else:
+        more = question.beyond.run(rng, replicates=settings.replicates, alpha=alpha)
+    both = replace(found, p=max(found.p, more.p), p_groups=np.maximum(found.p_groups, more.p_groups))
+    return _Tested(both, found.p, expected)
 
 
 def _key(question: Question) -> object:
@@ -231,6 +284,7 @@ def _key(question: Question) -> object:
     return question.division.name, question.beyond is None, *question.test.key
 
 
-def _outcome(question: Question, found: Outcome) -> Outcome:
+def _answered(question: Question, found: _Tested) -> Question:
     same = not isinstance(question.test, RateTest) or question.test is question.test.canonical
-    return found if same else found.complement()
+    outcome = found.outcome if same else found.outcome.complement()
+    return replace(question, outcome=outcome, expected=found.expected)

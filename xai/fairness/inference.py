@@ -29,7 +29,7 @@ class Outcome:
         p_groups: (G,) p-value of each deviation, corrected for all groups.
         p: of the largest deviation.
         gap: largest less smallest value.
-        interval: of the gap, simultaneous over all pairs of groups.
+        interval: of the gap, simultaneous over all pairs of groups: of the pair that is named and of the largest.
         chance: (B,) gaps of data in which the group does not matter.
         detectable: (G,) smallest deviation that each group would show at least four times in five.
     """
@@ -203,10 +203,13 @@ def tukey(groups: int, level: float = 0.95) -> float:
 
 
 def gap_interval(hits: np.ndarray, totals: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Return the interval of largest less smallest rate over groups, (nan, nan) for fewer than two.
+    """Return the interval of largest minus smallest rate over groups, (nan, nan) for fewer than two.
 
-    Source: Newcombe 1998 (method 10) for each pair, at the Tukey-Kramer level: all pairs hold at once, and so does the
-    largest.
+    It holds, at once, the difference of the two groups that look furthest apart, which chance has chosen, and the true
+    largest difference of any two: the lower end is that of the pair named, below 0 where their order may be the other
+    way round, the upper end the largest of all pairs.
+
+    Source: Newcombe 1998 (method 10) for each pair, at the Tukey-Kramer level: all pairs hold at once.
     """
     if len(totals) < 2:
         return np.nan, np.nan
@@ -216,7 +219,7 @@ def gap_interval(hits: np.ndarray, totals: np.ndarray, level: float = 0.95) -> t
     apart = rate[:, None] - rate[None]
     lows = apart - np.sqrt(below[:, None] + above[None])
     highs = apart + np.sqrt(above[:, None] + below[None])
-    return max(0.0, float(lows.max())), min(1.0, float(highs.max()))
+    return max(-1.0, float(lows[rate.argmax(), rate.argmin()])), min(1.0, float(highs.max()))
 
 
 def detectable(hits: np.ndarray, totals: np.ndarray, alpha: float, power: float = 0.8) -> np.ndarray:

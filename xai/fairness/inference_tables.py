@@ -4,7 +4,8 @@ Pictures are sorted into cells; under the null hypothesis the table of cells x g
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from scipy import stats
@@ -54,6 +55,8 @@ class TableTest:
         totals: (G,) pictures.
         limits: of the values.
         least: groups with fewer pictures are not compared.
+        places: (N,) cell of each image, for `within`.
+        strata: (S, M, G) counts by stratum, whose margins the null hypothesis keeps each; None for one.
     """
 
     table: np.ndarray
@@ -65,6 +68,19 @@ class TableTest:
     totals: np.ndarray
     limits: tuple[float, float]
     least: int = 1
+    places: np.ndarray | None = field(default=None, repr=False)
+    strata: np.ndarray | None = field(default=None, repr=False)
+
+    def within(self, strata: np.ndarray, codes: np.ndarray) -> Self:
+        """Return the same test with the stratum (N,) of each image of group (N,) held fixed.
+
+        A value that the group's mix of strata explains is no deviation any more.
+        """
+        assert self.places is not None
+        kinds, number = np.unique(strata, return_inverse=True)
+        shape = (len(kinds), *self.table.shape)
+        place = np.ravel_multi_index((number, self.places, codes), shape)
+        return replace(self, strata=np.bincount(place, minlength=int(np.prod(shape))).reshape(shape))
 
     @property
     def compared(self) -> np.ndarray:
@@ -107,12 +123,13 @@ class TableTest:
         A p-value that is settled by a fifth of the replicates takes no more (Besag & Clifford 1991).
         """
         table = self.table[:, self.compared]
-        table = table[table.sum(1) > 0]
+        occupied = table.sum(1) > 0
+        table = table[occupied]
+        strata = table[None] if self.strata is None else self.strata[:, occupied][:, :, self.compared]
         seen = self._statistic(table)
         drawn = np.empty((0, table.shape[1]))
         for part in (replicates // _FIRST, replicates - replicates // _FIRST):
-            tables = random_tables(table.sum(1), table.sum(0), rng, part)
-            drawn = np.concatenate([drawn, self._statistic(tables)])
+            drawn = np.concatenate([drawn, self._statistic(_shuffled(strata, rng, part))])
             every = np.concatenate([drawn, seen[None]])
             spread = every.std(0)
             scores = np.divide(every - every.mean(0), spread, out=np.zeros_like(every), where=spread > 1e-12)
@@ -138,7 +155,7 @@ class TableTest:
         return found
 
     def _gap_interval(self, level: float) -> tuple[float, float]:
-        """Return the interval of the gap: normal, all pairs at once; a value may be too large by its excess."""
+        """Return the interval of the gap: normal, as `gap_interval` has it; a value may be too large by its excess."""
         kept = self.compared
         if kept.sum() < 2:
             return np.nan, np.nan
@@ -146,8 +163,18 @@ class TableTest:
         apart, times = value[:, None] - value[None], tukey(int(kept.sum()), level)
         lows = apart - excess[:, None] - times * np.hypot(spread[:, None], error[None])
         highs = apart + excess[None] + times * np.hypot(error[:, None], spread[None])
-        np.fill_diagonal(lows, 0)
-        return max(0.0, float(lows.max())), min(self.limits[1] - self.limits[0], float(highs.max()))
+        widest = self.limits[1] - self.limits[0]
+        return max(-widest, float(lows[value.argmax(), value.argmin()])), min(widest, float(highs.max()))
+
+
+def _shuffled(strata: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return sums (count, M, G) of random tables with the margins of each stratum (S, M, G)."""
+    found = np.zeros((count, *strata.shape[1:]), dtype=np.int64)
+    for table in strata:
+        filled = np.flatnonzero(table.sum(1))
+        if len(filled):
+            found[:, filled] += random_tables(table[filled].sum(1), table.sum(0), rng, count)
+    return found
 
 
 def mean_test(values: np.ndarray, codes: np.ndarray, groups: int, least: int) -> TableTest:
@@ -171,7 +198,7 @@ def mean_test(values: np.ndarray, codes: np.ndarray, groups: int, least: int) ->
         found: np.ndarray = np.einsum("m,...mg->...g", centres, tables) / tables.sum(-2)
         return found
 
-    return TableTest(table, statistic, mean, error, np.zeros(groups), error, totals, limits, least)
+    return TableTest(table, statistic, mean, error, np.zeros(groups), error, totals, limits, least, cells)
 
 
 def _moments(values: np.ndarray, codes: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +237,7 @@ def calibration_test(
         return found
 
     excess, spread, error = _noise(table, totals, rng)
-    return TableTest(table, statistic, values, error, excess, spread, totals, (0.0, 1.0), least)
+    return TableTest(table, statistic, values, error, excess, spread, totals, (0.0, 1.0), least, cells)
 
 
 def _noise(table: np.ndarray, totals: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
