@@ -67,7 +67,8 @@ class MixTest:
         drawn = np.empty((0, hits.shape[1]))
         for part in (replicates // _FIRST, replicates - replicates // _FIRST):
             drawn = np.concatenate([drawn, self._draw(hits, totals, counted, rng, part)])
-            mean, spread = drawn.mean(0), drawn.std(0)
+            every = np.concatenate([drawn, np.where(np.isnan(seen), drawn.mean(0), seen)[None]])
+            mean, spread = every.mean(0), every.std(0)  # with what was seen, so that all are alike under the null
             null = np.abs(_scores(drawn, mean, spread)).max(1, initial=0)
             own = np.abs(_scores(seen, mean, spread))
             count = (null[:, None] >= own - 1e-9).sum(0)
