@@ -121,7 +121,7 @@ def test_ordinary_models_run_in_batches_and_say_nothing() -> None:
 
 def test_statistics_of_the_batch_are_refused_with_their_cure() -> None:
     net = nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3, track_running_stats=False), GapCnn(classes=4)).eval()
-    with pytest.raises(UnsupportedModelError, match="keep no running statistics.*Use running statistics"):
+    with pytest.raises(UnsupportedModelError, match=r"keep no running statistics.*Use running statistics"):
         xai.load(net, input_size=(13, 18))
 
 

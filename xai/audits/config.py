@@ -22,6 +22,7 @@ TABLES = ("model", "data", "train", "calibration", "ood", "audit", "report", "ch
 MODEL = (
     "source",
     "arch",
+    "weights",
     "labels",
     "mean",
     "std",

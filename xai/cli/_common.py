@@ -33,6 +33,7 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
         help="efficientnet_lite0, torchvision:resnet50, model.onnx, weights.safetensors, ...",
     )
     group.add_argument("--arch", help="package.module:factory of a file with weights; also looked for in this folder")
+    group.add_argument("--weights", help="which weights of a checkpoint that holds several, such as model_ema")
     group.add_argument("--labels", type=Path, help="text file with one class name a line")
     group.add_argument("--input-size", type=int, nargs=2, metavar=("H", "W"))
     group.add_argument("--mean", type=float, nargs="+", help="per channel, of pixels in [0, 1]")
@@ -45,7 +46,9 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def load_model(options: argparse.Namespace) -> Any:
-    settings = {name: getattr(options, name) for name in ("arch", "mean", "std", "channels", "device", "trust")}
+    settings = {
+        name: getattr(options, name) for name in ("arch", "weights", "mean", "std", "channels", "device", "trust")
+    }
     settings["input_size"] = tuple(options.input_size) if options.input_size else None
     if options.labels is not None:
         settings["labels"] = _read_labels(options.labels)

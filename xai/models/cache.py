@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-_FORM = "1"  # of the content; another one does not find files of this one
+_FORM = "2"  # of the content; another one does not find files of this one
 _MOST = 8 << 30  # bytes kept; the oldest go first
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from xai.core.resources import data_folder
 from xai.errors import CheckpointError, DataError
 from xai.models.files import fit_weights
-from xai.models.guard import read_tensors
+from xai.models.guard import read_groups
 from xai.models.networks import SmallNet
 from xai.models.sources import MODELS, Built, Source
 
@@ -32,7 +32,7 @@ def build(name: str) -> Built:
     settings = _settings(folder / "model.json")
     network = _NETWORKS[settings["arch"]](**settings["arch_settings"])
     weights = folder / "weights.safetensors"
-    fit_weights(network, read_tensors(weights), weights)
+    fit_weights(network, read_groups(weights), weights)
     known = {key: settings[key] for key in ("labels", "input_size", "channels", "mean", "std")}
     return network.eval(), {**known, "resize": "squash", "name": f"example:{name}"}
 

@@ -1,8 +1,10 @@
 """The only place that gives a weight file to a library: tensors come out, and nothing in the file runs."""
 
+import argparse
 import hashlib
 import io
 import os
+import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -19,12 +21,16 @@ from xai.models import cache
 from xai.models.content import AGAIN, CURE, MAX_TENSORS, kind_of
 from xai.models.reader import ask, can_limit
 
+Groups = Mapping[str, Mapping[str, Tensor]]  # tensors by name, by the key of the checkpoint that they lie under
 _SCANS = 4  # times the file's size that all tensors together may cover; tied ones count each time
 _AT_ONCE = 1 << 24  # values looked at together
+_DEEPEST, _MOST_KEYS, _MOST_GROUPS = 2, 100, 32  # how far a checkpoint is searched for state dicts
+_BORDER = "\x1f"  # between key and name in what the limited process hands over
+_NOTHING_RUNS = (argparse.Namespace, pathlib.PosixPath, pathlib.WindowsPath)  # settings that stand beside weights
 
 
-def read_tensors(path: Path, *, legacy: bool = False) -> dict[str, Tensor]:
-    """Return the named tensors of a state dict in safetensors or in the zip form of torch.save, on the CPU.
+def read_groups(path: Path, *, legacy: bool = False) -> dict[str, dict[str, Tensor]]:
+    """Return the state dicts of a file in safetensors or in the zip form of torch.save, on the CPU.
 
     A checkpoint of torch.save is read by the limited process (`cell`), which hands over safetensors; they are kept
     under the SHA-256 of the file, so that this happens once. Whether values are finite is for `check_finite` to say.
@@ -32,6 +38,9 @@ def read_tensors(path: Path, *, legacy: bool = False) -> dict[str, Tensor]:
     Args:
         path: judged by its content, whatever its suffix.
         legacy: also takes the old form of torch.save, a bare pickle; it too is read as tensors and nothing else.
+
+    Returns:
+        Tensors by name, by the key that they lie under: "" for a plain state dict, "model_ema", "ema/module", ...
 
     Raises:
         CheckpointError: a missing, empty, truncated or damaged file, another format, a file that could carry code, or
@@ -43,9 +52,29 @@ def read_tensors(path: Path, *, legacy: bool = False) -> dict[str, Tensor]:
         if kind not in {"safetensors", "state dict", "pickle"}:
             raise CheckpointError(f"{path}: a whole model and no weights. Load it without `arch`.")
         place = path if kind == "safetensors" else _handed_over(file, path)
-        tensors = _flat(_load_safetensors(place, path), path)
-    _check_tensors(tensors, path, max(size, place.stat().st_size))
-    return tensors
+        groups = {"": _flat(_load_safetensors(place, path), path)}
+    if place != path:
+        groups = _divided(groups[""])
+    _check_tensors(_together(groups), path, max(size, place.stat().st_size))
+    return groups
+
+
+def read_tensors(path: Path, *, legacy: bool = False) -> dict[str, Tensor]:
+    """Return all tensors of all state dicts in a file, as `read_groups` finds them, under key and name."""
+    return _together(read_groups(path, legacy=legacy), "/")
+
+
+def _together(groups: Groups, border: str = _BORDER) -> dict[str, Tensor]:
+    return {(label + border if label else "") + name: t for label, held in groups.items() for name, t in held.items()}
+
+
+def _divided(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return what `_together` put together."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        label, border, rest = name.partition(_BORDER)
+        groups.setdefault(label if border else "", {})[rest if border else name] = tensor
+    return groups
 
 
 @contextmanager
@@ -111,7 +140,7 @@ def hand_over(source: int, target: int, request: dict[str, Any]) -> dict[str, An
     path, size = Path(request["name"]), os.fstat(source).st_size
     with os.fdopen(os.dup(source), "rb") as file:
         file.seek(0)
-        tensors = _flat(_load_state_dict(file, path), path)
+        tensors = _together(_groups(_load_state_dict(file, path), path))
     _check_tensors(tensors, path, size)
     content = save({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
     with os.fdopen(os.dup(target), "wb") as out:
@@ -119,8 +148,8 @@ def hand_over(source: int, target: int, request: dict[str, Any]) -> dict[str, An
     return {"tensors": len(tensors)}
 
 
-def read_known(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Return the tensors of a file whose bytes are known; for installed packages that use the old form of torch.save.
+def read_known(path: Path, sha256: str) -> dict[str, dict[str, Tensor]]:
+    """Return the state dicts of a file whose bytes are known; for packages that use the old form of torch.save.
 
     Raises:
         CheckpointError: a missing file, or other bytes than the known ones.
@@ -131,7 +160,7 @@ def read_known(path: Path, sha256: str) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). Install its package again.") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise CheckpointError(f"{path}: not the published weights (SHA-256 differs). Install its package again.")
-    return _flat(_load_state_dict(io.BytesIO(content), path), path)
+    return _groups(_load_state_dict(io.BytesIO(content), path), path)
 
 
 def shown(names: Iterable[object], most: int = 3) -> str:
@@ -155,7 +184,8 @@ def _load_state_dict(file: IO[bytes], path: Path) -> object:
         CheckpointError: other objects than tensors, or damaged.
     """
     try:
-        found: object = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+        with torch.serialization.safe_globals([*_NOTHING_RUNS]):
+            found: object = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
     except UnpicklingError:
         raise CheckpointError(
             f"{path}: it holds Python objects beside tensors, which can carry code, so it is refused. {CURE}"
@@ -165,14 +195,37 @@ def _load_state_dict(file: IO[bytes], path: Path) -> object:
     return found
 
 
+def _groups(found: object, path: Path) -> dict[str, dict[str, Tensor]]:
+    """Return the state dicts in what a checkpoint holds, by key; looks at two levels of keys, never deeper.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    groups = dict(islice(_searched(found, ()), _MOST_GROUPS))
+    if groups:
+        return groups
+    held = found.get("state_dict") if isinstance(found, Mapping) else None
+    return {"": _flat(held if isinstance(held, Mapping) else found, path)}
+
+
+def _searched(found: object, keys: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield each mapping of names to tensors and nothing else, with its keys; no key again inside itself."""
+    if not isinstance(found, Mapping) or not 0 < len(found) <= MAX_TENSORS:
+        return
+    if all(_is_named_tensor(name, value) for name, value in found.items()):
+        yield "/".join(keys), {name: value.detach() for name, value in found.items()}
+    elif len(keys) < _DEEPEST:
+        for key, value in islice(found.items(), _MOST_KEYS):
+            if isinstance(key, str) and key not in keys:
+                yield from _searched(value, (*keys, key))
+
+
 def _flat(found: object, path: Path) -> dict[str, Tensor]:
-    """Return the state dict itself, or the one under the key "state_dict"; looks at one level, never deeper.
+    """Return a state dict as it is.
 
     Raises:
         CheckpointError: anything else.
     """
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
     if not isinstance(found, Mapping):
         raise CheckpointError(f"{path}: expected a state dict, but it holds a {type(found).__name__}. {CURE}")
     if not 0 < len(found) <= MAX_TENSORS:

@@ -43,6 +43,7 @@ def load(
     head: str | None = None,
     output: str | None = None,
     estimator: Any = None,
+    weights: str | None = None,
     trust: bool = False,
 ) -> Classifier:
     """Return a classifier from a name, a model file or a module.
@@ -68,6 +69,7 @@ def load(
         output: "logits", or "probabilities" when the network ends in a softmax or sigmoid.
         estimator: a fitted scikit-learn classifier (linear, or an SVC; a Pipeline with scalers) that reads what the
             network answers: both become one classifier, with gradients.
+        weights: which weights of a checkpoint that holds several, such as "model_ema"; None takes those that fit.
         trust: also reads TorchScript, torch.export (.pt2) and pickled modules, which lets a file run anything it
             likes on this machine. Only for files whose maker you know; the notes repeat it.
 
@@ -91,7 +93,7 @@ def load(
     if isinstance(source, Classifier):
         return _placed(source, settings | ({} if estimator is None else {"estimator": estimator}), arch, place)
     with random_states_kept():  # building a network draws weights
-        module, own = _find(source, arch, trust=trust)
+        module, own = _find(source, arch, weights, trust=trust)
         if estimator is not None:
             module, more = attach(module, estimator)
             own = {**own, **more, "notes": [*own.get("notes", ()), *more["notes"]]}
@@ -112,7 +114,7 @@ def _placed(classifier: Classifier, settings: dict[str, Any], arch: object, devi
     return classifier
 
 
-def _find(source: object, arch: Architecture | None, *, trust: bool) -> Built:
+def _find(source: object, arch: Architecture | None, weights: str | None, *, trust: bool) -> Built:
     """Return the network and what is known of how to use it."""
     if isinstance(source, nn.Module):
         _refuse_arch(arch, "a module")
@@ -129,7 +131,7 @@ def _find(source: object, arch: Architecture | None, *, trust: bool) -> Built:
         _refuse_arch(arch, repr(text))
         return open_hub(text)
     if _is_path(text):
-        return open_model(Path(text), arch, trust=trust)
+        return open_model(Path(text), arch, weights=weights, trust=trust)
     raise _unknown(text)
 
 

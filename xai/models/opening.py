@@ -6,29 +6,31 @@ from xai.errors import InputError
 from xai.models.architectures import Architecture, build_network
 from xai.models.content import kind_of
 from xai.models.files import fit_weights
-from xai.models.guard import opened, read_tensors, shown
+from xai.models.guard import opened, read_groups, read_tensors, shown
 from xai.models.keras_files import open_keras
 from xai.models.onnx_files import open_onnx
 from xai.models.sources import Built
 from xai.models.trusted import open_trusted
 
 
-def open_model(path: Path, arch: Architecture | None, *, trust: bool = False) -> Built:
+def open_model(path: Path, arch: Architecture | None, *, weights: str | None = None, trust: bool = False) -> Built:
     """Return the network of a file and what the file says of how to use it.
 
-    With `arch` the file has to hold weights, which are read as weights alone, trusted or not. Without it, it has to be
+    With `arch` the file has to hold weights, which are read as weights alone, trusted or not; `weights` chooses where
+    it holds several. Without it, it has to be
     a whole model: ONNX or Keras, or, with `trust`, one of the forms that can carry code. What is done follows from the
     arguments and from the file's structure, never from the failure of a first try.
 
     Raises:
-        InputError: weights without `arch`.
+        InputError: weights without `arch`, or a choice of weights without one.
         CheckpointError: a file that cannot be used, or weights that do not fit.
     """
     if arch is not None:
-        tensors = read_tensors(path, legacy=trust)
+        groups = read_groups(path, legacy=trust)
         network = build_network(arch)
-        fit_weights(network, tensors, path)
-        return network, {"name": path.stem}
+        return network, {"name": path.stem, "notes": fit_weights(network, groups, path, weights)}
+    if weights is not None:
+        raise InputError('`weights` chooses among weights in a file: name the `arch` too, "package.module:factory".')
     with opened(path) as (file, size):
         kind = kind_of(file, path, size, trust=trust)
     if kind in _WHOLE:

@@ -8,7 +8,7 @@ from torch import nn
 
 from xai.errors import CheckpointError, MissingExtraError, NameLookupError
 from xai.models.files import fit_weights
-from xai.models.guard import read_tensors
+from xai.models.guard import read_groups
 from xai.models.hubs import HUBS
 from xai.models.sources import Built
 
@@ -33,7 +33,7 @@ def open_timm(name: str) -> Built:
     except RuntimeError as error:  # an unknown tag
         raise NameLookupError("network of timm", name, timm.list_pretrained(f"{name.partition('.')[0]}*")) from error
     path = _weights(name, dict(network.pretrained_cfg))  # type: ignore[arg-type]  # not a module
-    fit_weights(network, read_tensors(path), path)
+    fit_weights(network, read_groups(path), path)
     return network.eval(), {**taken_over(network), "name": f"timm:{name}"}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from xai.errors import CheckpointError, InputError, MissingExtraError, NameLookupError
 from xai.models.fetch import fetch, in_torch_cache
 from xai.models.files import fit_weights
-from xai.models.guard import read_tensors
+from xai.models.guard import read_groups
 from xai.models.hubs import HUBS
 from xai.models.sources import Built
 
@@ -41,7 +41,7 @@ def open_torchvision(name: str) -> Built:
     weights = offered[which] if which else offered.DEFAULT
     network = models.get_model(network_name, weights=None, num_classes=len(weights.meta["categories"]))
     path = _file(weights.url)
-    fit_weights(network, read_tensors(path, legacy=True), path)
+    fit_weights(network, read_groups(path, legacy=True), path)
     return network.eval(), {**taken_over(weights), "name": f"torchvision:{network_name}"}
 
 
