@@ -99,7 +99,7 @@ WITHOUT: dict[str, Call] = {
     "catalogue": lambda clf, m: xai.catalogue(),
     "compare": lambda clf, m: xai.compare(*m.audits),
     "corrupt": lambda clf, m: xai.corrupt(m.images[:2], "frost"),
-    "diagnose": lambda clf, m: xai.diagnose(),
+    "diagnose": lambda clf, m: xai.diagnose(imports=False),
     "init_audit": lambda clf, m: xai.init_audit(m.fresh()),
     "judge_again": lambda clf, m: xai.judge_again(
         m.audits[0], {"model": {"source": "a"}, "data": {"source": "b"}, "check": CHECKS}

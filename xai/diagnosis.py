@@ -4,27 +4,18 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from typing import Any
 
 import torch
 
+from xai.core.extras import EXTRAS, broken_extras, is_installed
 from xai.core.records import plain
 from xai.core.rows import Progress, ShouldStop, free_memory
 from xai.models import catalogue
 from xai.outliers import DigitsTest, digits_test
 
 _PACKAGES = ("xai-toolkit", "torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas", "pillow", "captum")
-_EXTRAS = {
-    "app": ("streamlit",),
-    "report": ("jinja2",),
-    "pdf": ("weasyprint",),
-    "torchvision": ("torchvision",),
-    "timm": ("timm",),
-    "hf": ("transformers",),
-    "onnx": ("onnx", "onnxruntime"),
-    "keras": ("keras",),
-}
 
 
 @dataclass(frozen=True)
@@ -36,7 +27,9 @@ class Diagnosis:
         system: operating system and machine.
         packages: versions of what results depend on; "missing" where a package is not installed.
         devices: what models can run on, with free memory in GiB.
-        extras: of each optional part, whether it is installed; `pip install 'xai-toolkit[NAME]'` installs it.
+        extras: of each optional part, whether it is installed and works; `pip install 'xai-toolkit[NAME]'` installs it.
+        broken: of each optional package that is installed and does not work, why: the error of its import, and
+            versions that do not go together.
         models: of each model with a name, whether its weights are there.
         self_test: known figures made again; None when not asked for.
 
@@ -52,6 +45,7 @@ class Diagnosis:
     devices: Mapping[str, float]
     extras: Mapping[str, bool]
     models: Mapping[str, bool]
+    broken: Mapping[str, str]
     self_test: DigitsTest | None = None
 
     @property
@@ -65,14 +59,16 @@ class Diagnosis:
         lines += [f"  {name} {version}" for name, version in self.packages.items()]
         lines += [f"device {name}: {free:.1f} GiB free" for name, free in self.devices.items()]
         lines += [f"model {name}: {'there' if there else 'not installed'}" for name, there in self.models.items()]
-        for name, there in self.extras.items():
-            lines.append(f"optional {name}: {'installed' if there else f'pip install xai-toolkit[{name}]'}")
+        for name, works in self.extras.items():
+            faults = [self.broken[package] for package in EXTRAS[name] if package in self.broken]
+            state = "installed" if works else f"pip install xai-toolkit[{name}]"
+            lines.append(f"optional {name}: {'installed, does not work: ' + '; '.join(faults) if faults else state}")
         lines += [] if self.self_test is None else str(self.self_test).splitlines()
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""
-        names = ("python", "system", "packages", "devices", "extras", "models", "ok")
+        names = ("python", "system", "packages", "devices", "extras", "broken", "models", "ok")
         found = {name: plain(getattr(self, name)) for name in names}
         return found | {"self_test": None if self.self_test is None else self.self_test.to_dict()}
 
@@ -80,6 +76,7 @@ class Diagnosis:
 def diagnose(
     *,
     self_test: bool = False,
+    imports: bool = True,
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Diagnosis:
@@ -87,6 +84,8 @@ def diagnose(
 
     Args:
         self_test: train small networks on handwritten digits and compare all detectors with reference figures.
+        imports: import every optional package, in a process of its own, to see whether it works; False only looks
+            whether it is there.
         progress: of the self-test: None, True for a bar, or a callable `(done, total)`.
         should_stop: asked between its steps; True ends the work with `xai.errors.Stopped`.
 
@@ -96,20 +95,23 @@ def diagnose(
     Raises:
         Stopped: `should_stop()` was true.
 
-    Cost: nothing without the self-test; with it under half a minute on one core.
+    Cost: seconds, the first time, for imports of all optional packages in a process of their own; with the self-test
+        half a minute more on one core.
 
     Example:
         >>> import xai
         >>> sorted(xai.diagnose().packages)[0].islower()
         True
     """
+    broken = broken_extras() if imports else {}
     return Diagnosis(
         platform.python_version(),
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         {name: _version(name) for name in _PACKAGES},
         _devices(),
-        {name: all(util.find_spec(package) is not None for package in needed) for name, needed in _EXTRAS.items()},
+        {name: all(is_installed(p) and p not in broken for p in needed) for name, needed in EXTRAS.items()},
         {known.name: known.available for known in catalogue()},
+        broken,
         digits_test(progress=progress, should_stop=should_stop) if self_test else None,
     )
 

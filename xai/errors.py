@@ -12,7 +12,7 @@ XaiError
 |-- NameLookupError (LookupError)     no such method, model, layer or setting; suggests near ones
 |-- UnsupportedModelError (TypeError) the model cannot be explained this way, and what to use instead
 |-- NonFiniteError (ArithmeticError)  the model answered NaN or infinity
-|-- MissingExtraError (ImportError)   an optional package is not installed; names the command
+|-- MissingExtraError (ImportError)   an optional package is not installed, or does not work; names the command
 |-- Stopped (RuntimeError)            `should_stop` said so
 `-- ContractError (RuntimeError)      our own mistake: please report it
 """
@@ -102,10 +102,19 @@ class NonFiniteError(XaiError, ArithmeticError):
 
 
 class MissingExtraError(XaiError, ImportError):
-    """An optional package is not installed."""
+    """An optional package is not installed, or it is and does not work.
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional package: pip install 'xai-toolkit[{extra}]'")
+    Args:
+        what: what needs it.
+        extra: brings it: `pip install 'xai-toolkit[EXTRA]'`.
+        broken: why it cannot be imported though it is installed; see `core/extras.py`.
+    """
+
+    def __init__(self, what: str, extra: str, broken: str = "") -> None:
+        command = f"'xai-toolkit[{extra}]'"
+        lacks = f"needs an optional package: pip install {command}"
+        fails = f"needs an optional package that is installed and does not work: {broken}. Install versions that fit"
+        super().__init__(f"{what} {lacks}" if not broken else f"{what} {fails}: pip install --upgrade {command}")
 
 
 class Stopped(XaiError, RuntimeError):  # noqa: N818

@@ -100,7 +100,8 @@ def test_a_network_is_unloaded_and_loaded_again():
     assert not app.exception
 
 
-def test_the_installation_is_looked_at():
+def test_the_installation_is_looked_at(monkeypatch):
+    monkeypatch.setattr("xai.diagnosis.broken_extras", lambda: {})  # imports of all optional packages take seconds
     app = started(["doctor"], model="example:fashion")
     assert any(code.value.startswith("Python 3.") for code in app.code)
 

@@ -17,8 +17,9 @@ from xai.audits.opening import open_scene
 from xai.audits.plan import Task, make_plan
 from xai.audits.store import Store
 from xai.audits.work import perform
+from xai.core.extras import missing_extra
 from xai.core.rows import ShouldStop
-from xai.errors import InputError, MissingExtraError, Stopped, XaiError
+from xai.errors import InputError, Stopped, XaiError
 
 _POLL = 0.5  # seconds between looks
 _SILENT, _SHRUNK = 600.0, 30.0  # without any result before the driver goes on alone; where machines were lost
@@ -185,6 +186,6 @@ def _sendable(config: Config, device: str) -> Config:
 def _ray() -> Any:
     try:
         import ray
-    except ImportError as error:
-        raise MissingExtraError("engine='ray'", "ray") from error
+    except Exception as error:  # one that does not work raises anything
+        raise missing_extra("engine='ray'", "ray", error) from error
     return ray

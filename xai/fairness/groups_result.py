@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from xai.core.drawing import draw
+from xai.core.extras import missing_extra
 from xai.core.records import Saved, plain
-from xai.errors import MissingExtraError, NameLookupError
+from xai.errors import NameLookupError
 from xai.fairness.cube import Cube
 from xai.fairness.groups_amplification import Amplification
 from xai.fairness.groups_gaps import Gap, GroupValue
@@ -149,8 +150,8 @@ class BiasResult(Saved):
         """
         try:
             from fairlearn.metrics import MetricFrame, count
-        except ImportError as error:
-            raise MissingExtraError("to_metricframe", "fairness") from error
+        except Exception as error:  # one that does not work raises anything
+            raise missing_extra("to_metricframe", "fairness", error, "fairlearn") from error
         from sklearn.metrics import accuracy_score
 
         k = self._place(column)

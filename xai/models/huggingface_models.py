@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from xai.errors import CheckpointError, MissingExtraError, UnsupportedModelError
+from xai.core.extras import missing_extra
+from xai.errors import CheckpointError, UnsupportedModelError
 from xai.models.hubs import HUBS
 from xai.models.sources import Built
 
@@ -51,8 +52,8 @@ def open_huggingface(name: str) -> Built:
 def _transformers() -> ModuleType:
     try:
         import transformers
-    except ImportError as error:
-        raise MissingExtraError("A model of the Hugging Face hub", "hf") from error
+    except Exception as error:  # one that does not work raises anything
+        raise missing_extra("A model of the Hugging Face hub", "hf", error) from error
     found: ModuleType = transformers
     return found
 

@@ -8,7 +8,8 @@ from typing import IO, Any
 
 from torch import Tensor, nn
 
-from xai.errors import MissingExtraError, UnsupportedModelError
+from xai.core.extras import missing_extra
+from xai.errors import UnsupportedModelError
 from xai.models import cache
 from xai.models.guard import opened
 from xai.models.keras_trial import check_archive, import_keras, read_keras
@@ -61,7 +62,7 @@ def check_archive_here(content: bytes, path: Path) -> None:
     try:
         check_archive(content, str(path))
     except ImportError as error:
-        raise MissingExtraError("A Keras model", "keras") from error
+        raise missing_extra("A Keras model", "keras", error, "h5py") from error
 
 
 def _tried(path: Path, file: IO[bytes]) -> dict[str, Any]:

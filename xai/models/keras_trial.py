@@ -10,7 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from xai.errors import CheckpointError, MissingExtraError
+from xai.core.extras import missing_extra
+from xai.errors import CheckpointError
 
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
 _MOST_CONFIG = 16 << 20
@@ -44,8 +45,8 @@ def import_keras() -> ModuleType:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     try:
         import keras
-    except ImportError as error:
-        raise MissingExtraError("A Keras model", "keras") from error
+    except Exception as error:  # one that does not work raises anything
+        raise missing_extra("A Keras model", "keras", error) from error
     finally:
         if said is None:
             os.environ.pop("KERAS_BACKEND", None)

@@ -10,7 +10,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
-from xai.errors import CheckpointError, MissingExtraError
+from xai.core.extras import missing_extra
+from xai.errors import CheckpointError
 from xai.models import cache
 from xai.models.guard import opened
 from xai.models.onnx_graph import as_torch
@@ -42,8 +43,8 @@ def open_onnx(path: Path) -> Built:
     """
     try:
         import onnx  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("An ONNX model", "onnx") from error
+    except Exception as error:  # one that does not work raises anything
+        raise missing_extra("An ONNX model", "onnx", error, "onnx") from error
     with opened(path) as (file, _):
         facts = _tried(path, file)
         file.seek(0)
@@ -127,9 +128,11 @@ def _network(
     except Exception as error:  # noqa: BLE001 (torch raises anything on shapes that do not fit)
         why = f"{why} ({type(error).__name__})"
     try:
+        import_onnxruntime()
+    except Exception as error:  # one that does not work raises anything
+        raise missing_extra(f"{path}: {why}, and the other way", "onnx", error, "onnxruntime") from error
+    try:
         found: nn.Module = _Runtime(model.SerializeToString(), content)
-    except ImportError as error:
-        raise MissingExtraError(f"{path}: {why}, and the other way", "onnx") from error
     except Exception as error:  # onnxruntime raises its own kinds
         first = next(iter(str(error).splitlines()), "")
         raise CheckpointError(

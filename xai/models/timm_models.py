@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from xai.errors import CheckpointError, MissingExtraError, NameLookupError
+from xai.core.extras import missing_extra
+from xai.errors import CheckpointError, NameLookupError
 from xai.models.files import fit_weights
 from xai.models.guard import read_groups
 from xai.models.hubs import HUBS
@@ -40,8 +41,8 @@ def open_timm(name: str) -> Built:
 def _timm() -> ModuleType:
     try:
         import timm
-    except (ImportError, RuntimeError) as error:  # it imports torchvision, whose wheel may not fit the torch here
-        raise MissingExtraError("A network of timm", "timm") from error
+    except Exception as error:  # it imports torchvision, whose wheel may not fit the torch here
+        raise missing_extra("A model of timm", "timm", error) from error
     found: ModuleType = timm
     return found
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from xai.errors import CheckpointError, InputError, MissingExtraError, NameLookupError
+from xai.core.extras import missing_extra
+from xai.errors import CheckpointError, InputError, NameLookupError
 from xai.models.fetch import fetch, in_torch_cache
 from xai.models.files import fit_weights
 from xai.models.guard import read_groups
@@ -48,8 +49,8 @@ def open_torchvision(name: str) -> Built:
 def _models() -> ModuleType:
     try:
         from torchvision import models
-    except (ImportError, RuntimeError) as error:  # its wheel may not fit the torch that is here
-        raise MissingExtraError("A network of torchvision", "torchvision") from error
+    except Exception as error:  # its wheel may not fit the torch that is here
+        raise missing_extra("A model of torchvision", "torchvision", error) from error
     found: ModuleType = models
     return found
 

@@ -8,7 +8,8 @@ from importlib.resources import files as resources
 from typing import TYPE_CHECKING, Any
 
 from xai.audits import Audit, AuditComparison
-from xai.errors import InputError, MissingExtraError
+from xai.core.extras import missing_extra
+from xai.errors import InputError
 from xai.reports.content import SECTIONS, content
 from xai.reports.pictures import Pictures
 from xai.reports.words import Words, harmless
@@ -64,8 +65,8 @@ def rendered(template: str, words: Words, told: Mapping[str, Any], *, live: bool
 def _environment(words: Words) -> "Environment":
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise MissingExtraError("A report as HTML", "report") from error
+    except Exception as error:  # one that does not work raises anything
+        raise missing_extra("A report as HTML", "report", error) from error
     found = Environment(
         loader=PackageLoader("xai.reports", "templates"),
         autoescape=True,

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from xai.errors import ContractError, InputError, MissingExtraError
+from xai.core.extras import missing_extra
+from xai.errors import ContractError, InputError
 
 
 def pdf(html: str) -> bytes:
@@ -28,13 +29,13 @@ def pdf(html: str) -> bytes:
 def _weasyprint() -> Any:
     try:
         import weasyprint
-    except ImportError as error:
-        raise MissingExtraError("A report as PDF", "pdf") from error
     except OSError as error:
         raise InputError(
             f"A PDF needs Pango, which WeasyPrint could not load ({error}). Install it (Debian: apt install "
             "libpango-1.0-0 libpangoft2-1.0-0), or print the HTML report from a browser."
         ) from error
+    except Exception as error:  # one that does not work raises anything
+        raise missing_extra("A report as PDF", "pdf", error) from error
     return weasyprint
 
 
