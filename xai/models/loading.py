@@ -67,17 +67,15 @@ def load(
         device: "auto" for a GPU when there is one, "cpu", "cuda", "cuda:1", "mps"; None leaves it where it is.
         head: "softmax" or "sigmoid".
         output: "logits", or "probabilities" when the network ends in a softmax or sigmoid.
-        estimator: a fitted scikit-learn classifier (linear, or an SVC; a Pipeline with scalers) that reads what the
-            network answers: both become one classifier, with gradients.
+        estimator: a fitted scikit-learn classifier (linear, SVC, Pipeline with scalers) on what the network answers.
         weights: which weights of a checkpoint that holds several, such as "model_ema"; None takes those that fit.
-        trust: also reads TorchScript, torch.export (.pt2) and pickled modules, which lets a file run anything it
-            likes on this machine. Only for files whose maker you know; the notes repeat it.
+        trust: also reads TorchScript, .pt2 and pickled modules, which may run anything on this machine.
 
     Raises:
         NameLookupError: no such model; near names are suggested.
         CheckpointError: a file that cannot be used or could carry code, or weights that do not fit `arch`.
         InputError: `arch` missing or of no use here, or no such device.
-        UnsupportedModelError: `arch` or `source` gives no module, or one that is no classifier of pictures.
+        UnsupportedModelError: no module, or one that is no classifier of images.
         NonFiniteError: NaN or infinity in the weights or answers.
         MissingExtraError: the source needs an optional package.
 
