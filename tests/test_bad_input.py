@@ -61,9 +61,9 @@ BAD_IMAGES: dict[str, tuple[Any, type[xai.XaiError], str]] = {
     "four channels": (pictures(1, channels=4), ShapeError, r"Expected 3 channels, .* has 4: .* set `channels`"),
     "one channel": (pictures(1, channels=1), ShapeError, r"Expected 3 channels, .* has 1: .* Pass a PIL image"),
     "array of two": (
-        np.zeros((16, 16, 2)),
+        np.zeros((16, 16, 2)),  # two bands, which this model does not take
         ShapeError,
-        r"\(H, W, C\) .* \(16, 16, 2\)\. .*1 for grey and 3 for colour",
+        r"Expected 3 channels, .* has 2, which cannot be converted\. Give the bands that the model was trained on",
     ),
     "channels first": (np.zeros((3, 16, 16)), ShapeError, r"looks like \(C, H, W\): pass `torch\.from_numpy\(array\)`"),
     "rank 2": (pictures(1)[0, 0], ShapeError, r"\(C, H, W\) .* got shape \(16, 16\)\. Give one picture, or a batch"),

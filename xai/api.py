@@ -30,7 +30,7 @@ from xai.core.broken import broken_copy
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.drawing import draw_with
 from xai.core.explanation import Explanation
-from xai.core.images import ImageLike
+from xai.core.images import ImageLike, read_images
 from xai.core.layers import spatial_layers, spread_layers
 from xai.core.prediction import Prediction
 from xai.core.rows import Progress, ShouldStop
@@ -182,6 +182,7 @@ def explain(
     *,
     versus: Target = None,
     score: str = "logit",
+    bits: int | None = None,
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
     **settings: Any,
@@ -191,13 +192,14 @@ def explain(
     Args:
         model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
         image: a path, PIL.Image, array (H, W), (H, W, C) or (N, H, W, C) in uint8 or in [0, 1], tensor (C, H, W) or
-            (N, C, H, W) in [0, 1], or a list of single ones. Never normalised.
+            (N, C, H, W) in [0, 1], or a list of single ones. Never normalised. C is the number of bands.
         method: a name from `xai.methods()`.
         target: class index or name, or None for the predicted class. A list means one per image, or, for one image,
             several maps from one sweep where the method can.
         versus: a class, or one per map: why `target` rather than this one. What is explained is the difference.
         score: "logit", "probability" (saturates where the model is sure) or "margin" (against the best other class).
         seed: fixes everything random, per image.
+        bits: how many bits of 16-bit samples are used, such as 12; None takes what the file says, or all 16.
         progress: None, True for a bar, or a callable `(done, total)`, in images or in hundredths of them.
         should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
         settings: of the method; a wrong name suggests near ones.
@@ -223,6 +225,7 @@ def explain(
     for name in settings:
         if name not in known:
             raise NameLookupError(f"setting of {method}", name, known)
+    image = image if bits is None else read_images(image, bits)
     return explainer(**settings).explain(
         model, image, target, versus=versus, score=score, seed=seed, progress=progress, should_stop=should_stop
     )

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def add_explain(commands: Any) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as layer=features"
     )
+    parser.add_argument("--bits", type=int, help="used of 16-bit samples, such as 12; default: what the file says")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for overlay.png, values.npz and manifest.json")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -43,12 +45,11 @@ def _explain(options: argparse.Namespace) -> int:
     for image in options.images:
         every = []
         for method in methods:
-            asked = {"versus": versus, "score": options.score, "progress": bar, **settings}
+            asked = {"versus": versus, "score": options.score, "bits": options.bits, "progress": bar, **settings}
             made = xai.explain(classifier, image, method, target, options.seed, **asked)
             every.append(made)
-            rating = (
-                xai.rate_explanation(classifier, image, made, seed=options.seed, progress=bar) if options.rate else None
-            )
+            rate = partial(xai.rate_explanation, seed=options.seed, bits=options.bits, progress=bar)
+            rating = rate(classifier, image, made) if options.rate else None
             found.append(_finish(made, rating, places[image, method], quiet=options.json))
         if len(every) > 1:
             compared.append(_compare(every, places[image, methods[0]], quiet=options.json))

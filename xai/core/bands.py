@@ -4,6 +4,8 @@ import numpy as np
 
 from xai.errors import ShapeError
 
+_MOST = 1024  # bands of an image
+
 
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
     """Return an image (H, W, C) as red, green and blue (H, W, 3), for showing it: any type, any range.
@@ -39,3 +41,9 @@ def note_of_bands(bands: int) -> str | None:
         return None
     how = "their mean" if bands == 2 else "the first three as red, green and blue"
     return f"images of {bands} bands are shown by {how}"
+
+
+def holds_bands(shape: tuple[int, ...]) -> bool:
+    """Whether an array (..., H, W, C) has its bands last: grey, colours, or fewer bands than pixels a side."""
+    *_, height, width, bands = shape
+    return bands in (1, 3, 4) or 1 < bands < min(height, width, _MOST)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import os
 import stat
 import warnings
@@ -12,30 +13,39 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from numpy.lib import format as npy
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from xai.errors import ImageError, one_line
+from xai.core.bands import holds_bands
+from xai.core.samples import BYTE, Depth, check_bits, scaled, scaled_array
+from xai.errors import ImageError, RangeError, one_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 40_000_000
 MAX_SIDE = 32_768
 _SIXTEEN_BIT = 65_535.0
+_NEARLY_BLACK = 4096  # 16-bit images that stay below this may hold 12 bits or fewer
+_NPY = b"\x93NUMPY"
+_TIFF = {b"II*\0", b"MM\0*"}
 _ORIENTATION = 0x0112  # EXIF
 _silence = Lock()
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Pixels (H, W, C) in [0, 1], C = 1 or 3, with what was done to them and the digest of the file's bytes."""
+    """Pixels (H, W, C) in [0, 1], with what was done to them and the digest of the file's bytes.
+
+    C is 1 or 3, or the number of bands of an array.
+    """
 
     pixels: np.ndarray
     notes: tuple[str, ...]
     sha256: str | None = None
 
 
-def decode_file(path: Path) -> Decoded:
-    """Read one picture file.
+def decode_file(path: Path, bits: int | None = None) -> Decoded:
+    """Read one picture file; `bits` of its 16-bit samples are used, None takes what the file says.
 
     Raises:
         ImageError: missing, empty, too large, truncated, or not a picture; the message names the file.
@@ -51,10 +61,10 @@ def decode_file(path: Path) -> Decoded:
     if not regular:
         raise ImageError(f"{path}: expected a picture file, but this is a folder. Name one file, or use a data set.")
     _check_bytes(status.st_size, str(path))
-    return decode_bytes(content, str(path))
+    return decode_bytes(content, str(path), bits)
 
 
-def decode_bytes(content: bytes, name: str) -> Decoded:
+def decode_bytes(content: bytes, name: str, bits: int | None = None) -> Decoded:
     """Read one picture from its bytes; `name` appears in errors and notes.
 
     Raises:
@@ -64,13 +74,16 @@ def decode_bytes(content: bytes, name: str) -> Decoded:
         raise ImageError(f"{name}: the file is empty. Save or download it again.")
     _check_bytes(len(content), name)
     digest = hashlib.sha256(content).hexdigest()
+    if content.startswith(_NPY):
+        with _boundary(name):
+            return Decoded(_array(content, name, bits), (), digest)
     quiet = _silent_tiff() if content[:2] in {b"II", b"MM"} else nullcontext()
     with quiet, _boundary(name, content), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-        decoded = decode_pil(picture, name)
+        decoded = decode_pil(picture, name, bits, content)
     return Decoded(decoded.pixels, decoded.notes, digest)
 
 
-def decode_pil(picture: Image.Image, name: str) -> Decoded:
+def decode_pil(picture: Image.Image, name: str, bits: int | None = None, content: bytes = b"") -> Decoded:
     """Turn an opened picture into pixels: first frame, upright, no alpha, true range.
 
     Raises:
@@ -78,7 +91,7 @@ def decode_pil(picture: Image.Image, name: str) -> Decoded:
     """
     with _boundary(name):
         _check_size(picture, name)
-        return _decode(picture, name)
+        return _decode(picture, name, Depth.of(picture, content, bits))
 
 
 @contextmanager
@@ -88,7 +101,7 @@ def _boundary(name: str, content: bytes = b"") -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except ImageError:
+    except (ImageError, RangeError):
         raise
     except Exception as error:
         raise ImageError(f"{name}: {_reason(error, content)}") from error
@@ -112,7 +125,7 @@ def _silent_tiff() -> Iterator[None]:
             os.close(nowhere)
 
 
-def _decode(picture: Image.Image, name: str) -> Decoded:
+def _decode(picture: Image.Image, name: str, depth: Depth) -> Decoded:
     notes = []
     if getattr(picture, "is_animated", False):
         picture = _first_frame(picture)
@@ -122,7 +135,7 @@ def _decode(picture: Image.Image, name: str) -> Decoded:
     upright = ImageOps.exif_transpose(picture)
     if turned:
         notes.append(f"{name}: turned upright as its EXIF orientation says")
-    pixels, note = _to_pixels(upright, name)
+    pixels, note = _to_pixels(upright, name, depth)
     if note:
         notes.append(f"{name}: {note}")
     if min(pixels.shape[:2]) == 1:
@@ -160,17 +173,22 @@ def _reason(error: Exception, content: bytes) -> str:
         return f"more than {MAX_PIXELS // 1_000_000} million pixels (a decompression bomb?). Save it smaller."
     if "truncated" in text or "broken data" in text or "unexpected end" in text:
         return "the picture is truncated or damaged. Save or download it again."
+    if isinstance(error, UnidentifiedImageError) and content[:4] in _TIFF:
+        return (
+            "a TIFF of a kind that is not read (many bands?), or damaged. Save it as .npy, or many images in an .npz."
+        )
     if isinstance(error, UnidentifiedImageError):
         kind = "an SVG drawing" if b"<svg" in content[:1024].lower() else "not a picture of a format that is read"
-        return f"{kind}, or damaged. Give one of {', '.join(FORMATS)}."
+        return f"{kind}, or damaged. Give one of {', '.join(FORMATS)}, or an .npy array."
     return f"cannot be decoded ({type(error).__name__}). Save it again as PNG or JPEG."
 
 
-def _to_pixels(picture: Image.Image, name: str) -> tuple[np.ndarray, str | None]:
+def _to_pixels(picture: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray, str | None]:
     """Return float32 pixels (H, W, 1 or 3) in [0, 1] and what was done, or None."""
     mode = picture.mode
     if mode.startswith("I") or mode == "F":
-        return _wide_to_pixels(picture, name)
+        return _wide_to_pixels(picture, name, depth)
+    depth.check_whole(picture, name)
     if mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -178,7 +196,8 @@ def _to_pixels(picture: Image.Image, name: str) -> tuple[np.ndarray, str | None]
     if mode in {"1", "L"}:
         return _unit(picture.convert("L")), None
     if mode == "RGB":
-        return _unit(picture), None
+        cut = "16 bits a colour, of which the upper 8 are read" if depth.kept > BYTE else None
+        return _unit(picture), cut
     note = None if mode == "P" else f"converted from {mode} to RGB"
     return _unit(picture.convert("RGB")), note
 
@@ -188,7 +207,7 @@ def _unit(picture: Image.Image) -> np.ndarray:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _wide_to_pixels(picture: Image.Image, name: str) -> tuple[np.ndarray, str | None]:
+def _wide_to_pixels(picture: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray, str | None]:
     """16-bit, 32-bit and float pictures by their true range; Pillow's own conversion clips them to white."""
     values = np.asarray(picture).astype(np.float64)
     low, high = float(values.min()), float(values.max())
@@ -200,4 +219,28 @@ def _wide_to_pixels(picture: Image.Image, name: str) -> tuple[np.ndarray, str | 
         return values.astype(np.float32)[..., None], None
     if not (low >= 0 and high <= _SIXTEEN_BIT):
         raise ImageError(f"{name}: values in [{low:.0f}, {high:.0f}] of unknown range. Save it with 8 or 16 bits.")
-    return (values / _SIXTEEN_BIT).astype(np.float32)[..., None], "16 bits a pixel, scaled by 65535"
+    if depth.bits is not None:
+        note = f"{depth.bits} bits a pixel, as {depth.where} says, scaled by {(1 << depth.bits) - 1}"
+        return scaled(values, depth.bits, name)[..., None], note
+    note = "16 bits a pixel, scaled by 65535"
+    if 0 < high < _NEARLY_BLACK:
+        note += f"; no value above {high:.0f}: if fewer bits are used, such as 12, give `bits`"
+    return (values / _SIXTEEN_BIT).astype(np.float32)[..., None], note
+
+
+def _array(content: bytes, name: str, bits: int | None) -> np.ndarray:
+    """Return the image (H, W, C) of an .npy file: uint8, uint16 with `bits`, or floats in [0, 1]."""
+    stream = io.BytesIO(content)
+    version = npy.read_magic(stream)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    if dtype.hasobject or len(shape) not in (2, 3) or math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
+        raise ImageError(f"{name}: expected one image of numbers, (H, W) or (H, W, C), but it holds {dtype} {shape}.")
+    whole = np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
+    array = whole[..., None] if whole.ndim == 2 else whole
+    if 0 in shape or not holds_bands(array.shape) or max(shape[:2]) > MAX_SIDE or shape[0] * shape[1] > MAX_PIXELS:
+        raise ImageError(f"{name}: expected an image (H, W) or (H, W, C), but got shape {shape}. Move its axes.")
+    pixels = scaled_array(array, name, check_bits(bits))
+    if not (float(pixels.min()) >= 0 and float(pixels.max()) <= 1):  # NaN fails as well
+        raise ImageError(f"{name}: floats outside [0, 1]. Scale them first.")
+    return np.ascontiguousarray(pixels)

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from xai.core.bands import holds_bands
 from xai.core.decode import decode_bytes, decode_file, decode_pil
+from xai.core.samples import check_bits, scaled_array
 from xai.errors import RangeError, ShapeError
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's "L"
@@ -42,8 +44,12 @@ class Picture:
         return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
 
 
-def read_pictures(images: ImageLike) -> tuple[list[Picture], bool]:
+def read_pictures(images: ImageLike, bits: int | None = None) -> tuple[list[Picture], bool]:
     """Return the pictures in `images`, and whether a single one was given.
+
+    Args:
+        images: in any form.
+        bits: how many bits of a 16-bit sample are used, 8 to 16; None takes what the file says, or all.
 
     Raises:
         ImageError: a file cannot be read.
@@ -53,35 +59,41 @@ def read_pictures(images: ImageLike) -> tuple[list[Picture], bool]:
     if isinstance(images, Tensor):
         return _from_tensor(images)
     if isinstance(images, np.ndarray):
-        return _from_array(images)
+        return _from_array(images, check_bits(bits))
     if isinstance(images, Sequence) and not isinstance(images, str | bytes):
         if not images:
             raise ShapeError("Expected at least one image, but got an empty list.")
-        return [_one(item, f"image {k}") for k, item in enumerate(images)], False
+        return [_one(item, f"image {k}", bits) for k, item in enumerate(images)], False
     if (
         hasattr(images, "__len__")
         and hasattr(images, "__getitem__")
         and not isinstance(images, str | bytes | Image.Image | Mapping)
     ):
-        return [_one(images[k], f"image {k}") for k in range(len(images))], False
-    return [_one(images, "image")], True
+        return [_one(images[k], f"image {k}", bits) for k in range(len(images))], False
+    return [_one(images, "image", bits)], True
 
 
-def _one(image: ImageLike, name: str) -> Picture:
+def read_images(images: ImageLike, bits: int) -> Picture | list[Picture]:
+    """Return images whose 16-bit samples use so many bits, in a form that every function takes."""
+    pictures, single = read_pictures(images, check_bits(bits))
+    return pictures[0] if single else pictures
+
+
+def _one(image: ImageLike, name: str, bits: int | None) -> Picture:
     if isinstance(image, Picture):
         return image
     if isinstance(image, str | Path):
-        decoded = decode_file(Path(image))
+        decoded = decode_file(Path(image), bits)
         return _from_decoded(decoded.pixels, Path(image).name, decoded.notes, decoded.sha256)
     if isinstance(image, Image.Image):
-        decoded = decode_pil(image, name)
+        decoded = decode_pil(image, name, bits)
         return _from_decoded(decoded.pixels, name, decoded.notes)
     if hasattr(image, "read"):
         name = str(getattr(image, "name", name))
-        decoded = decode_bytes(image.read(), name)
+        decoded = decode_bytes(image.read(), name, bits)
         return _from_decoded(decoded.pixels, name, decoded.notes, decoded.sha256)
     if isinstance(image, np.ndarray | Tensor):
-        pictures, single = read_pictures(image)
+        pictures, single = read_pictures(image, bits)
         if single:
             return replace(pictures[0], name=name)
         raise ShapeError(f"Expected single images in the list, but {name} has shape {tuple(image.shape)}.")
@@ -113,16 +125,13 @@ def _from_tensor(images: Tensor) -> tuple[list[Picture], bool]:
     return [Picture(row, f"image {k}", exact=True) for k, row in enumerate(images)], False
 
 
-def _from_array(array: np.ndarray) -> tuple[list[Picture], bool]:
-    channels_last = array.ndim in (3, 4) and array.shape[-1] in (1, 3, 4)
+def _from_array(array: np.ndarray, bits: int | None) -> tuple[list[Picture], bool]:
+    channels_last = array.ndim in (3, 4) and 0 not in array.shape and holds_bands(array.shape)
     if not (array.ndim == 2 or channels_last) or 0 in array.shape:
-        first = array.ndim == 3 and len(array) in (1, 3)
+        first = array.ndim == 3 and 0 < len(array) < min(array.shape[1:])
         hint = "This looks like (C, H, W): pass `torch.from_numpy(array)`." if first else _cure(array.shape)
         raise ShapeError(f"Expected an array (H, W), (H, W, C) or (N, H, W, C), but got shape {array.shape}. {hint}")
-    if array.dtype == np.uint8:
-        array = array.astype(np.float32) / 255
-    elif array.dtype.kind != "f":
-        raise RangeError(f"Expected a uint8 array, or a float array in [0, 1], but got {array.dtype}.")
+    array = scaled_array(array, "the array", bits)
     tensor = torch.from_numpy(np.array(array if array.dtype == np.float64 else array.astype(np.float32)))
     check_unit_range(tensor, "images")
     if array.ndim == 2:
@@ -137,7 +146,7 @@ def _cure(shape: Sequence[int]) -> str:
     """Say what to do about a shape that holds no picture."""
     if 0 in shape:
         return "There is no pixel in it: give at least one picture."
-    return "Give one picture, or a batch of them; C is 1 for grey and 3 for colour."
+    return "Give one picture, or a batch of them; C is 1 for grey, 3 for colour, or the number of bands."
 
 
 def check_unit_range(pixels: Tensor, name: str) -> None:
@@ -187,4 +196,7 @@ def to_channels(picture: Picture, channels: int) -> Picture:
         return replace(
             picture, pixels=(pixels * weights).sum(0, keepdim=True).clamp(0, 1), notes=(*picture.notes, note)
         )
-    raise ShapeError(f"Expected {channels} channels, but {picture.name} has {have}, which cannot be converted.")
+    raise ShapeError(
+        f"Expected {channels} channels, but {picture.name} has {have}, which cannot be converted. Give the bands that "
+        "the model was trained on, or set `channels` of the classifier."
+    )

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 
+from xai.core.bands import holds_bands
 from xai.core.images import Picture, check_unit_range
+from xai.core.samples import scaled_array
 from xai.datasets.base import Dataset, Rows, Source, numbered_classes, whole
 from xai.errors import DataError
 
@@ -26,11 +28,14 @@ _MOST_DIRECTORY = 1 << 20  # bytes of the table of contents: some ten thousand a
 IMAGES, LABELS, CLASSES = "images", "labels", "classes"
 
 
-def load_arrays(path: Path, classes: Sequence[str] | None = None, *, name: str | None = None) -> Dataset:
+def load_arrays(
+    path: Path, classes: Sequence[str] | None = None, *, name: str | None = None, bits: int | None = None
+) -> Dataset:
     """Return the pictures of an .npz file with `images`, and optionally `labels`, `classes` and group columns.
 
-    `images` is (N, H, W) or (N, H, W, C), uint8 or float in [0, 1]. Uncompressed arrays are mapped into memory where
-    they lie; compressed ones are unpacked in a stream into a temporary file and mapped from there.
+    `images` is (N, H, W) or (N, H, W, C) with any number of bands: uint8, uint16 with `bits`, or float in [0, 1].
+    Uncompressed arrays are mapped into memory where they lie; compressed ones are unpacked in a stream into a temporary
+    file and mapped from there.
 
     Raises:
         DataError: damaged, no `images`, arrays of objects, or arrays of different lengths.
@@ -42,7 +47,7 @@ def load_arrays(path: Path, classes: Sequence[str] | None = None, *, name: str |
         )
     found = tuple(str(label) for label in arrays.pop(CLASSES).tolist()) if CLASSES in arrays else None
     images, labels = arrays.pop(IMAGES), arrays.pop(LABELS, None)
-    return from_arrays(name or str(path), images, labels, classes or found, arrays)
+    return from_arrays(name or str(path), images, labels, classes or found, arrays, bits=bits)
 
 
 def from_arrays(
@@ -54,13 +59,14 @@ def from_arrays(
     part: str | None = None,
     *,
     channels_first: bool = False,
+    bits: int | None = None,
 ) -> Dataset:
     """Return a data set of pictures (N, H, W), (N, H, W, C) or, `channels_first`, (N, C, H, W).
 
     Raises:
         DataError: wrong shape or type, or columns of other lengths.
     """
-    _check_images(name, images, channels_first=channels_first)
+    _check_images(name, images, channels_first=channels_first, bits=bits)
     columns = dict(columns or {})
     for key, column in [*columns.items(), *([] if labels is None else [(LABELS, labels)])]:
         if column.ndim != 1 or len(column) != len(images):
@@ -75,7 +81,7 @@ def from_arrays(
     short = Path(name).stem if ":" not in name else name.partition(":")[2]
 
     def read(row: int) -> Picture:
-        return _picture(images[row], f"{short}/{row:06d}", channels_first=channels_first)
+        return _picture(images[row], f"{short}/{row:06d}", channels_first=channels_first, bits=bits)
 
     def identify(rows: Rows) -> list[str]:
         return [f"{short}/{row:06d}" for row in rows]
@@ -84,17 +90,19 @@ def from_arrays(
     return whole(Source(name, names, len(images), read, identify, labels, getters), part)
 
 
-def _check_images(name: str, images: np.ndarray, *, channels_first: bool) -> None:
+def _check_images(name: str, images: np.ndarray, *, channels_first: bool, bits: int | None) -> None:
     shape = images.shape
-    channels = 1 if len(shape) == 3 else shape[1 if channels_first else -1] if len(shape) == 4 else 0
-    if channels not in (1, 3, 4):
+    last = (*shape[2:], shape[1]) if channels_first and len(shape) == 4 else shape
+    if len(shape) != 3 and not (len(shape) == 4 and holds_bands(last)):
         raise DataError(f"{name}: expected images (N, H, W) or (N, H, W, C), but got shape {shape}. Move the axes.")
-    if images.dtype != np.uint8 and images.dtype.kind != "f":
+    if images.dtype == np.uint16 and bits is None:
+        raise DataError(f"{name}: images of uint16 need `bits`, the number of bits used: pass bits=12 or 16.")
+    if images.dtype not in (np.uint8, np.uint16) and images.dtype.kind != "f":
         raise DataError(f"{name}: expected uint8 images, or floats in [0, 1], but got {images.dtype}. Convert them.")
 
 
-def _picture(pixels: np.ndarray, name: str, *, channels_first: bool) -> Picture:
-    values = pixels.astype(np.float32) / (255 if pixels.dtype == np.uint8 else 1)
+def _picture(pixels: np.ndarray, name: str, *, channels_first: bool, bits: int | None) -> Picture:
+    values = scaled_array(pixels, name, bits).astype(np.float32, copy=False)
     if values.ndim == 2:
         values = values[None]
     elif not channels_first:

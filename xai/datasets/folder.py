@@ -10,12 +10,12 @@ from xai.datasets.base import Dataset, Source, whole
 from xai.datasets.table import LABEL, PATH, Table, read_row
 from xai.errors import DataError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
 _BATCH = 10_000
 _LAYOUT = "Expected one folder per class, each with pictures"
 
 
-def load_folder(folder: Path, classes: Sequence[str] | None = None) -> Dataset:
+def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int | None = None) -> Dataset:
     """Return the pictures of a folder with one sub-folder per class; deeper folders belong to their class.
 
     Hidden files and folders, and files that are no pictures, are skipped and counted in the notes.
@@ -23,6 +23,7 @@ def load_folder(folder: Path, classes: Sequence[str] | None = None) -> Dataset:
     Args:
         folder: the data set.
         classes: names in the order of the labels; None takes all sub-folders by name.
+        bits: used of 16-bit samples, None for what each file says.
 
     Raises:
         DataError: empty, without class folders, with a single one (unless `classes` is given), or a class folder that
@@ -44,7 +45,7 @@ def load_folder(folder: Path, classes: Sequence[str] | None = None) -> Dataset:
         name=str(folder),
         classes=names,
         count=len(table),
-        read=read_row(folder, table, str(folder)),
+        read=read_row(folder, table, str(folder), bits),
         identify=lambda rows: [str(path) for path in take(rows)],
         labels=table.whole(LABEL),
         notes=tuple(notes),

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from xai.core.samples import check_bits
 from xai.datasets.arrays import load_arrays
 from xai.datasets.base import Dataset
 from xai.datasets.cifar import is_cifar_folder, load_cifar
@@ -26,6 +27,7 @@ def load_data(
     *,
     path_column: str = "path",
     label_column: str = "label",
+    bits: int | None = None,
 ) -> Dataset:
     """Return a data set; pictures are read when they are asked for.
 
@@ -36,6 +38,7 @@ def load_data(
         classes: class names in the order of the labels; None takes them from the data.
         part: a fixed part, such as "test" or "calibration"; None takes everything.
         path_column: of a table.
+        bits: how many bits of 16-bit samples are used, such as 12; None takes what each file says, or all 16.
         label_column: of a table; without it there are no labels.
 
     Returns:
@@ -58,25 +61,25 @@ def load_data(
     text = os.fspath(source)
     if text.startswith("example:"):
         return load_example(text.removeprefix("example:"), part)
-    path = Path(text)
+    path, bits = Path(text), check_bits(bits)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder. {_KNOWN}")
     if path.is_dir():
-        return _load_folder(path, classes, part)
+        return _load_folder(path, classes, part, bits)
     suffix = path.suffix.lower()
     if suffix in {".csv", ".parquet"}:
-        found = load_manifest(path, classes, path_column=path_column, label_column=label_column)
+        found = load_manifest(path, classes, path_column=path_column, label_column=label_column, bits=bits)
     elif suffix == ".npz":
-        found = load_arrays(path, classes)
+        found = load_arrays(path, classes, bits=bits)
     else:
         raise DataError(f"{path}: not a data set of a known kind. {_KNOWN}")
     return found if part is None else found.part(part)
 
 
-def _load_folder(folder: Path, classes: Sequence[str] | None, part: str | None) -> Dataset:
+def _load_folder(folder: Path, classes: Sequence[str] | None, part: str | None, bits: int | None) -> Dataset:
     if is_cifar_folder(folder):
         return load_cifar(folder, classes, part)
     if is_idx_folder(folder):
         return load_idx(folder, classes, part)
-    found = load_folder(folder, classes)
+    found = load_folder(folder, classes, bits=bits)
     return found if part is None else found.part(part)

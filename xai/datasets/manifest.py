@@ -35,7 +35,12 @@ class _Names:
 
 
 def load_manifest(
-    path: Path, classes: Sequence[str] | None = None, *, path_column: str = PATH, label_column: str = LABEL
+    path: Path,
+    classes: Sequence[str] | None = None,
+    *,
+    path_column: str = PATH,
+    label_column: str = LABEL,
+    bits: int | None = None,
 ) -> Dataset:
     """Return the pictures that a table lists; all columns beside path and label are groups.
 
@@ -67,7 +72,7 @@ def load_manifest(
         name=str(path),
         classes=names.classes if names else tuple(classes or ()),
         count=len(table),
-        read=read_row(path.parent, table, str(path)),
+        read=read_row(path.parent, table, str(path), bits),
         identify=lambda rows: [f"{row}:{name}" for row, name in zip(rows, take(rows), strict=True)],
         labels=table.whole(LABEL) if names else None,
         columns={name: table.column(name) for name in groups},

@@ -61,12 +61,12 @@ class Table:
             yield from (str(value) for value in chunk.to_pylist())
 
 
-def read_row(folder: Path, table: Table, source: str) -> Callable[[int], Picture]:
+def read_row(folder: Path, table: Table, source: str, bits: int | None = None) -> Callable[[int], Picture]:
     """Return the reader of picture files listed in a table."""
 
     def read(row: int) -> Picture:
         path = folder / str(table.value(PATH, row))
-        pictures, _ = read_pictures(path)
+        pictures, _ = read_pictures(path, bits)
         return pictures[0]
 
     read.__doc__ = f"Read a picture of {source}."

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.explanation import Explanation
 from xai.core.hooks import borrowed
-from xai.core.images import ImageLike
+from xai.core.images import ImageLike, read_images
 from xai.core.records import versions
 from xai.core.rows import Progress, ShouldStop, reporting
 from xai.core.seeds import check_seed
@@ -24,16 +24,16 @@ def rate_explanation(
     *,
     masks: Tensor | None = None,
     seed: int = 0,
+    bits: int | None = None,
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Rating:
     """Say whether a map is faithful to this model: trust, doubt or reject, with reasons.
 
-    It judges the map, not the model. Asked of each image: is there anything to see; does the method run again give this
-    map (else it is doubted at best); does removing what it calls relevant move the score more than moved copies of it
-    and maps that know no model do (ROAD); does it stay under slight noise; does it change when the weights are drawn
-    anew; do its values add up and its local model fit; does its peak lie inside the mask, when masks are given.
-    Near a border more is drawn; what then is still near it is doubted.
+    It judges the map, not the model: is there anything to see; does the method run again give this map (else it is
+    doubted at best); does removing what it calls relevant move the score more than moved copies and model-free maps do
+    (ROAD); does it stay under noise, and change with random weights; do its values add up and its local model fit; does
+    its peak lie inside the mask. Near a border more is drawn; what then is still near it is doubted.
 
     Args:
         model: the explained model.
@@ -41,6 +41,7 @@ def rate_explanation(
         explanation: what `xai.explain` returned for them.
         masks: (h, w) or (N, h, w) bool, the object in the model's input geometry; None when not known.
         seed: fixes everything random.
+        bits: as given to `xai.explain`.
         progress: None, True for a bar, or a callable `(done, total)`.
         should_stop: asked between questions; True ends with `xai.errors.Stopped`.
 
@@ -59,7 +60,7 @@ def rate_explanation(
         True
     """
     seed, classifier = check_seed(seed), as_classifier(model)
-    inputs = classifier.prepare(image).inputs
+    inputs = classifier.prepare(image if bits is None else read_images(image, bits)).inputs
     if len(inputs) == 1 and len(explanation) > 1:
         inputs = inputs.expand(len(explanation), -1, -1, -1)  # several classes of one picture
     found = tuple(explanation.attribution.shape)
