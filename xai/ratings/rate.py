@@ -60,15 +60,8 @@ def rate_explanation(
         True
     """
     seed, classifier = check_seed(seed), as_classifier(model)
-    inputs = classifier.prepare(image if bits is None else read_images(image, bits)).inputs
-    if len(inputs) == 1 and len(explanation) > 1:
-        inputs = inputs.expand(len(explanation), -1, -1, -1)  # several classes of one picture
+    inputs = _inputs(classifier, image, bits, explanation)
     found = tuple(explanation.attribution.shape)
-    if len(inputs) != found[0] or inputs.shape[2:] != found[2:]:
-        raise ShapeError(
-            f"Expected the explained picture(s), {found[0]} of {found[2:]}, but got {len(inputs)} of "
-            f"{tuple(inputs.shape[2:])}. Pass the image given to xai.explain."
-        )
     places = _masks(masks, found[0], (found[2], found[3]))
     rated, curves = [], []
     with borrowed(classifier.module), reporting(progress, "rate") as report:
@@ -88,6 +81,20 @@ def rate_explanation(
         seed=seed,
         versions=versions(),
     )
+
+
+def _inputs(classifier: Classifier, image: ImageLike, bits: int | None, explanation: Explanation) -> Tensor:
+    """Return the model's inputs (N, C, h, w), one for each map."""
+    inputs = classifier.prepare(image if bits is None else read_images(image, bits)).inputs
+    if len(inputs) == 1 and len(explanation) > 1:
+        inputs = inputs.expand(len(explanation), -1, -1, -1)  # several classes of one picture
+    found = tuple(explanation.attribution.shape)
+    if len(inputs) != found[0] or inputs.shape[2:] != found[2:]:
+        raise ShapeError(
+            f"Expected the explained picture(s), {found[0]} of {found[2:]}, but got {len(inputs)} of "
+            f"{tuple(inputs.shape[2:])}. Pass the image given to xai.explain."
+        )
+    return inputs
 
 
 class _Pace:
