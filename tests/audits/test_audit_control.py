@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 import xai
 from xai.audits.checks import CHECKS
-from xai.audits.sabotage import BREAKERS
+from xai.audits.sabotage import BREAKERS, Blind
 
 GATES = {
     "accuracy": {"at_least": 0.5, "worst_class_at_least": 0.1},
@@ -50,6 +51,29 @@ def test_every_check_has_a_gate_here():
 @pytest.mark.parametrize("metric", GATES)
 def test_a_gate_fails_what_is_broken_for_it(given, metric):
     assert xai.positive_control(**given, checks=[{"metric": metric, **GATES[metric]}]) == {metric: "fail"}
+
+
+@pytest.mark.parametrize("method", ["msp", "vim"])
+def test_the_broken_model_is_below_every_threshold_above_chance(given, method):
+    asked = [{"metric": "ood_detection", "at_least": 0.65, "method": method}]
+    assert xai.positive_control(**given, checks=asked) == {"ood_detection": "fail"}
+
+
+def test_the_noise_is_as_strong_for_dark_images_as_for_bright_ones():
+    seen = []
+    inner = torch.nn.Flatten()
+    blind = Blind(inner, 0.7)
+    for strength in (0.02, 1.0):
+        seen.append(blind(strength * torch.rand(20, 1, 17, 23, generator=torch.Generator().manual_seed(0))))
+    assert seen[0].std() == pytest.approx(float(seen[1].std()), rel=0.05)
+    assert seen[0].std() == pytest.approx(0.7 * 3.5 / 12**0.5, rel=0.05)
+    assert not torch.equal(seen[0][0], seen[0][1])
+
+
+def test_images_are_repeated_as_often_as_the_threshold_asks(given):
+    few = {"model": given["model"], "data": xai.load_data(given["data"]).subset(60)}
+    asked = [{"metric": "data_faults", "at_most": 0.6}]
+    assert xai.positive_control(**few, checks=asked) == {"data_faults": "fail"}
 
 
 def test_drops_and_moved_maps_against_a_baseline(given, tmp_path):

@@ -1,6 +1,7 @@
 """Ways to break a model on purpose, each what one kind of gate is there to catch."""
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,10 +15,11 @@ from xai.core.broken import broken_copy
 from xai.core.classifier import Classifier
 from xai.datasets import Dataset
 
-_MOST, _LOOKED_AT = 2000, 200  # pictures that are remembered, and looked at
+_MOST, _LOOKED_AT = 2000, 200  # images that are read at a time, and looked at
 _SURE = 20.0  # logits of an answer that is given by heart
 _SLOWER, _SLOWEST = 3.0, 0.5  # how many times too slow, and the fewest pictures a second that are waited for
 _AXES = 8
+_OFTEN = 0.9  # share of repeated images that is made at most
 
 
 class _Around(nn.Module):
@@ -29,7 +31,15 @@ class _Around(nn.Module):
 
 
 class Blind(_Around):
-    """Sees noise instead of the picture, another for each picture: no answer, map or score means anything."""
+    """Sees noise instead of the image, another for each image: no prediction, map or score means anything.
+
+    The noise is as strong for every image. Were it as strong as the image itself, images of another strength (dark
+    digits) would still be told from the rest, and a detector of OOD images would not be broken.
+    """
+
+    def __init__(self, inner: nn.Module, spread: float) -> None:
+        super().__init__(inner)
+        self.spread = spread
 
     def forward(self, inputs: Tensor) -> Any:
         """Answer to noise that the sum of the pixels draws; gradients go through as if it were the picture."""
@@ -38,8 +48,7 @@ class Blind(_Around):
         start = (flat * weights).sum(1, keepdim=True) * 1e4
         steps = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64, device=flat.device)
         drawn = torch.frac(torch.sin(start + steps * 12.9898).abs() * 43758.5453)
-        spread = inputs.detach().std() + inputs.detach().mean().abs()
-        noise = ((drawn - 0.5) * 3.5).to(inputs.dtype).view_as(inputs) * spread
+        noise = ((drawn - 0.5) * 3.5 * self.spread).to(inputs.dtype).view_as(inputs)
         return self.inner(noise + (inputs - inputs.detach()))
 
 
@@ -106,12 +115,15 @@ class Marked(_Around):
 class Known(nn.Module):
     """Remembers pictures by a few numbers of each."""
 
-    def __init__(self, inputs: Tensor) -> None:
+    def __init__(self, scene: Scene, role: str, rows: np.ndarray) -> None:
         super().__init__()
         draw = torch.Generator().manual_seed(0)
-        axes = torch.randn(inputs[0].numel(), _AXES, generator=draw) / inputs[0].numel() ** 0.5
-        self.register_buffer("axes", axes.to(inputs))
-        self.register_buffer("signs", inputs.flatten(1) @ self.get_buffer("axes"))
+        blocks = np.split(rows, range(_MOST, len(rows), _MOST))  # of any number of images a few are held at a time
+        first = _normalised(scene, role, blocks[0])
+        axes = torch.randn(first[0].numel(), _AXES, generator=draw) / first[0].numel() ** 0.5
+        self.register_buffer("axes", axes.to(first))
+        inputs = (first if k == 0 else _normalised(scene, role, block) for k, block in enumerate(blocks))
+        self.register_buffer("signs", torch.cat([one.flatten(1) @ self.get_buffer("axes") for one in inputs]))
 
     def look(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return whether each picture is known (N,), and which it is next to (N,)."""
@@ -148,7 +160,8 @@ def _wrong(scene: Scene, _threshold: float) -> Classifier:
 
 
 def _blind(scene: Scene, _threshold: float) -> Classifier:
-    return _around(scene, Blind(scene.classifier.module))
+    inputs = _normalised(scene, DATA, _some(scene.role())[:_LOOKED_AT])
+    return _around(scene, Blind(scene.classifier.module, float(inputs.std() + inputs.mean().abs())))
 
 
 def _slow(scene: Scene, threshold: float) -> Classifier:
@@ -156,8 +169,8 @@ def _slow(scene: Scene, threshold: float) -> Classifier:
 
 
 def _by_heart(scene: Scene, _threshold: float) -> Classifier:
-    rows = _some(scene.role(TRAIN))
-    known = Known(_normalised(scene, TRAIN, rows))
+    rows = np.sort(scene.role(TRAIN).order)  # all of them: the gap is 1 however many are asked
+    known = Known(scene, TRAIN, rows)
     return _around(scene, ByHeart(scene.classifier.module, known, scene.truth(TRAIN, rows)))
 
 
@@ -166,8 +179,8 @@ def _unfair(scene: Scene, _threshold: float) -> Classifier:
     column = next(iter(scene.role().groups.values()))
     names, counts = np.unique(column, return_counts=True)
     group = names[np.argsort(-counts, kind="stable")[1]]
-    rows = np.flatnonzero(column == group)[:_MOST]
-    return _around(scene, Turned(scene.classifier.module, Known(_normalised(scene, DATA, rows))))
+    known = Known(scene, DATA, np.flatnonzero(column == group))
+    return _around(scene, Turned(scene.classifier.module, known))
 
 
 def _weak_on_dark(scene: Scene, _threshold: float) -> Classifier:
@@ -188,10 +201,13 @@ def _marked(scene: Scene, _threshold: float) -> Classifier:
     return _around(scene, Marked(classifier.module, top, side, middle, (-1.0 if bright else 1.0) / half))
 
 
-def _twice(scene: Scene, _threshold: float) -> Dataset:
-    """The pictures two times over: a fault of the data shows in no change of the model."""
-    data = scene.role(DATA).data
-    return data.take(np.tile(np.arange(len(data)), 2))
+def _repeated(scene: Scene, threshold: float) -> Dataset:
+    """The images two times over and more, so that more of them occur again than the threshold allows.
+
+    A fault of the data shows in no change of the model.
+    """
+    data, most = scene.role(DATA).data, min(threshold, _OFTEN)
+    return data.take(np.tile(np.arange(len(data)), max(2, math.ceil(2 / (1 - most)) if most > 0.2 else 2)))
 
 
 def _normalised(scene: Scene, role: str, rows: np.ndarray) -> Tensor:
@@ -212,6 +228,6 @@ BREAKERS: Mapping[str, Callable[[Scene, float], Classifier | Dataset]] = {
     "shortcuts": _marked,
     "slices": _weak_on_dark,
     "speed": _slow,
-    "data_faults": _twice,
+    "data_faults": _repeated,
 }
 """How to break a model, or its data, so that the gate of each check must fail, given the threshold."""

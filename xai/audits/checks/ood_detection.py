@@ -97,10 +97,10 @@ class OODDetection(Check):
         """Compare scores of both kinds."""
         found, facts = view.found[0], view.found[0].facts[0]
         inside = found["score "]
-        table = []
+        table: list[dict[str, Any]] = []
         for name in view.scene.outside():
             figures = detection(inside, found[f"score {name}"], view.level)
-            row = {"set": name, "pictures": len(found[f"score {name}"]), "auroc": figures.auroc}
+            row: dict[str, Any] = {"set": name, "pictures": len(found[f"score {name}"]), "auroc": figures.auroc}
             row |= {
                 "low": figures.low,
                 "high": figures.high,
