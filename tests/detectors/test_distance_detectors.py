@@ -13,6 +13,7 @@ from torch import Tensor
 
 from xai.core.penultimate import Head
 from xai.detectors import DETECTORS
+from xai.detectors import _base as base
 from xai.detectors._gaussian import factored, fit_gaussian, oas, whiten
 from xai.detectors._neighbours import distances, most_similar
 from xai.detectors._reference import Collector
@@ -20,6 +21,7 @@ from xai.detectors._rows import Rows, View, to_unit
 from xai.detectors.fdbd import between
 from xai.detectors.hbos import components
 from xai.errors import RangeError, UnsupportedModelError
+from xai.metrics.detection import auroc
 
 FRESH = blobs(40, seed=5)[0]
 GAUSSIANS = ["mahalanobis", "mahalanobis++", "rmd"]
@@ -361,3 +363,64 @@ def test_a_million_rows_cost_the_memory_of_a_few(monkeypatch: pytest.MonkeyPatch
     assert float(share.mean()) == pytest.approx(0.5, abs=0.02)
     for name in ("mahalanobis", "rmd", "knn", "vim", "react", "hbos", "fdbd"):
         assert bool(torch.isfinite(DETECTORS[name]().fit(made).score(rows(torch.randn(5, width), seen))).all())
+
+
+def few_rows(count: int, width: int = 48, classes: int = 4) -> tuple[base.Fitted, ...]:
+    """Return every detector of stored outputs, fitted on fewer images than dimensions."""
+    seen = view(head(classes, width))
+    features, labels = blobs(count, classes, width)
+    return tuple(DETECTORS[name]().fit(reference(features, labels, seen)) for name in STORED)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 17, 47, 60])
+def test_few_fit_images_give_sane_scores(count: int) -> None:
+    fresh, _ = blobs(80, 4, 48, seed=5)
+    for held in few_rows(count):
+        scores = held.score(rows(fresh, view(head(4, 48))))
+        assert torch.isfinite(scores).all(), held.detector.name
+        assert scores.abs().max() < 1e5, held.detector.name
+
+
+def test_vim_of_few_images_takes_half_of_what_they_span_and_says_so() -> None:
+    (held,) = (one for one in few_rows(20) if one.detector.name == "vim")
+    assert held.facts["dim"] == 10
+    assert held.notes[-1] == "20 fit images span 20 of 48 dimensions: the principal subspace has 10, not 24"
+    seen = view(head(4, 48))
+    residual = held.parts(rows(blobs(300, 4, 48, seed=7)[0], seen))["residual"]
+    peaks = rows(blobs(20, 4, 48)[0], seen).logits.amax(1).mean()
+    assert 0.5 < float(residual.mean() / peaks) < 4  # of the size of a logit, as a virtual one should be
+    (one,) = (one for one in few_rows(1) if one.detector.name == "vim")
+    assert one.notes[-1].endswith("too few for a residual: the score is the energy alone")
+
+
+def test_vim_of_features_that_lie_in_a_plane_finds_what_leaves_it() -> None:
+    seen, plane = view(head(4, 48)), torch.randn(6, 48, generator=torch.Generator().manual_seed(2))
+    inside = torch.randn(500, 6, generator=torch.Generator().manual_seed(3)) @ plane
+    held = DETECTORS["vim"](origin="mean").fit(reference(inside, torch.arange(500) % 4, seen))
+    assert held.facts["dim"] == 3
+    left = inside[:40] + 3 * torch.randn(40, 48, generator=torch.Generator().manual_seed(4))
+    parts = held.parts(rows(torch.cat([inside[:40], left]), seen))["residual"]
+    assert auroc(parts[:40].numpy(), parts[40:].numpy()) > 0.95
+    assert parts.abs().max() < 1e3
+
+
+def test_one_class_makes_the_relative_distance_nothing_and_is_said() -> None:
+    seen = view()
+    held = DETECTORS["rmd"]().fit(reference(blobs(60)[0], torch.zeros(60, dtype=torch.int64), seen))
+    assert "only one class has fit images: the score is 0 for every image" in held.notes
+
+
+def test_classes_of_one_image_are_said() -> None:
+    seen, labels = view(), torch.tensor([0] * 29 + [1] * 29 + [2, 3])
+    assert (
+        "2 of 4 classes have a single fit image, which shows no scatter" in reference(blobs(60)[0], labels, seen).notes
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in STORED if name != "ash"])  # of equal features it prunes any
+def test_features_that_never_vary_give_sane_scores(name: str) -> None:
+    seen, same = view(), torch.full((40, 12), 0.7)
+    held = DETECTORS[name]().fit(reference(same, torch.arange(40) % 4, seen))
+    scores = held.score(rows(same + 1e-7 * torch.randn(40, 12), seen))
+    assert torch.isfinite(scores).all()
+    assert float(scores.max() - scores.min()) <= 1e-3 * (1 + float(scores.abs().max()))

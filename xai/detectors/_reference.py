@@ -156,4 +156,7 @@ class Collector:
         held = self.moments if self.moments.started else self.unit
         if held.started and len(held.present) < held.classes:
             notes.append(f"{held.classes - len(held.present)} of {held.classes} classes have no fit picture")
+        single = int((held.counts == 1).sum()) if held.started else 0
+        if single:
+            notes.append(f"{single} of {held.classes} classes have a single fit image, which shows no scatter")
         return tuple(notes)

@@ -12,6 +12,7 @@ from xai.detectors._reference import Reference
 from xai.detectors._rows import Rows
 
 _TINY = 1e-12
+_LEAST = 1e-4  # of the mean's norm: nearer to the mean than this, features do not vary
 
 
 @DETECTORS.register("fdbd")
@@ -50,7 +51,8 @@ class FDBD(Detector):
         others = (best[:, None] - rows.logits) / state["between"][place]
         mean_distance = others.sum(1) / max(1, rows.logits.shape[1] - 1)
         away = rows.features - state["mean"].to(rows.features) if self.divisor == "mean" else rows.features
-        return {"boundaries": -mean_distance / away.norm(dim=1).double().clamp_min(_TINY)}
+        least = (_LEAST * state["mean"].norm()).clamp_min(_TINY).double()
+        return {"boundaries": -mean_distance / away.norm(dim=1).double().maximum(least)}
 
 
 def between(weight: Tensor) -> Tensor:

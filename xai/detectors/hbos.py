@@ -14,6 +14,8 @@ from xai.detectors._rows import Rows
 
 _EMPTY = 0.5  # pictures that an empty bin, and all that lies beyond the last one, counts for
 _LEAST, _MOST = 5, 100
+_ROUNDING = 1e-5  # of the largest mean: a component that varies less does not vary
+_FEW = 3  # images for each bin, below which a histogram is said to be empty
 
 
 @DETECTORS.register("hbos")
@@ -54,14 +56,18 @@ class HBOS(Detector):
         bins = self.bins or min(_MOST, max(_LEAST, round(math.sqrt(len(bank)))))
         points = (bank.features.double() - held.mean) @ axes
         low, high = points.amin(0), points.amax(0)
-        width = ((high - low) / bins).clamp_min(1e-12)
+        rounding = _ROUNDING * float(held.mean.abs().max())
+        width, still = ((high - low) / bins).clamp_min(1e-12), (high - low) / bins < rounding
+        low = torch.where(still, (low + high) / 2 - (bins // 2 + 0.5) * rounding, low)
+        width = torch.where(still, rounding, width)
         place = ((points - low) / width).long().clamp(0, bins - 1)
         counts = torch.zeros(kept, bins, dtype=torch.float64, device=points.device)
         counts.scatter_add_(1, place.T, torch.ones_like(points.T))
         height = counts.clamp_min(_EMPTY) / counts.amax(1, keepdim=True)
         beyond = torch.log(counts.amax(1) / _EMPTY)
         state = {"mean": held.mean, "axes": axes, "low": low, "width": width, "rarity": -height.log(), "beyond": beyond}
-        return Learned(state, {"components": kept, "bins": bins})
+        few = (f"{len(bank)} fit images in {bins} bins: most bins are empty, and rarity says little",)
+        return Learned(state, {"components": kept, "bins": bins}, few if len(bank) < _FEW * bins else ())
 
     def _parts(self, state: State, rows: Rows) -> Parts:
         rare = rarities(state, (rows.pooled.double() - state["mean"]) @ state["axes"])

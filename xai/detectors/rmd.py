@@ -42,9 +42,9 @@ class RMD(ClassGaussians):
         assert held is not None
         shape = fit_gaussian(held.covariance(), held.total, self.shrinkage)
         state = {**near.state, "background": shape.factor}
-        return Learned(
-            state, {**near.facts, **shape.facts("background_")}, tuple(dict.fromkeys(near.notes + shape.notes))
-        )
+        alone = ("only one class has fit images: the score is 0 for every image",) if len(held.present) == 1 else ()
+        notes = tuple(dict.fromkeys((*near.notes, *shape.notes, *alone)))
+        return Learned(state, {**near.facts, **shape.facts("background_")}, notes)
 
     def _parts(self, state: State, rows: Rows) -> Parts:
         away = whiten(state["background"], self._points(rows) - state["origin"]).square().sum(1)

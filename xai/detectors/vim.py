@@ -11,6 +11,9 @@ from xai.detectors._checks import check_whole, check_word
 from xai.detectors._reference import Reference
 from xai.detectors._rows import Rows
 
+_NOTHING = 1e-10  # of the largest eigenvalue: below it lies rounding
+_ENERGY = "the score is the energy alone"
+_WHOLE = f"the subspace is the whole space: {_ENERGY}"
 _STEPS = ((2048, 1000), (768, 512))  # of the paper: dimension of the subspace by number of features
 
 
@@ -21,7 +24,8 @@ class ViM(Detector):
 
     Args:
         dim: dimension of the principal subspace; None takes 1,000 of 2,048 features and more, 512 of 768 and more, else
-            half of them, as the paper does.
+            half of them, as the paper does. Fit images that span no more dimensions, or are fewer than two for each,
+            leave no residual to measure by: the dimension is then half of what they span, and a note says so.
         origin: where features are measured from: "bias" (the point that the head sends to 0, as in the paper) or "mean"
             of the fit pictures; None takes "bias" where the head reads the features as they are.
 
@@ -48,13 +52,14 @@ class ViM(Detector):
         assert held is not None
         assert bank is not None
         origin, word = self._origin(reference)
-        _, vectors = torch.linalg.eigh(held.about(origin))  # ascending
+        values, vectors = torch.linalg.eigh(held.about(origin))  # ascending
         width = len(origin)
-        dim = min(self.dim or usual_dim(width), width)
+        wanted = min(self.dim or usual_dim(width), width)
+        dim, note = _supported(wanted, values, held.total, wanted == width and self.dim is not None)
         state = {"origin": origin, "residual": vectors[:, : width - dim].contiguous()}
         outside = _outside(state, bank.features).mean()
         alpha = bank.peaks.mean() / outside.clamp_min(1e-12) if dim < width else outside.new_zeros(())
-        notes = () if dim < width else ("the subspace is the whole space: the score is the energy alone",)
+        notes = () if not note else (note,)
         return Learned({**state, "alpha": alpha}, {"dim": dim, "origin": word, "alpha": float(alpha)}, notes)
 
     def _origin(self, reference: Reference) -> tuple[Tensor, str]:
@@ -71,6 +76,30 @@ class ViM(Detector):
     def _parts(self, state: State, rows: Rows) -> Parts:
         virtual = state["alpha"] * _outside(state, rows.pooled)
         return {"residual": virtual, "energy": -torch.logsumexp(rows.logits, 1)}
+
+
+def _supported(wanted: int, values: Tensor, count: int, whole: bool) -> tuple[int, str]:
+    """Return the dimension that the fit images support, all of them where no residual can be measured, and a note.
+
+    Args:
+        wanted: dimension asked for.
+        values: (D,) eigenvalues of the fit images about the origin, ascending.
+        count: fit images.
+        whole: whether the whole space was asked for.
+    """
+    width = len(values)
+    spanned = int((values > _NOTHING * values[-1].clamp_min(1e-300)).sum())
+    if whole or (width == 1 and wanted == 1):
+        return width, _WHOLE
+    if spanned > wanted and count >= 2 * wanted:
+        return wanted, ""
+    dim = min(wanted, spanned // 2, count // 2)
+    if dim < 1:
+        return width, f"{count} fit images span {spanned} of {width} dimensions, too few for a residual: {_ENERGY}"
+    return (
+        dim,
+        f"{count} fit images span {spanned} of {width} dimensions: the principal subspace has {dim}, not {wanted}",
+    )
 
 
 def usual_dim(width: int) -> int:
