@@ -165,9 +165,9 @@ def test_a_head_that_is_still_zero_is_no_hindrance() -> None:
 def test_the_choice_is_remembered_and_renewed_when_a_module_is_replaced() -> None:
     net, calls = GapCnn(), []
     net.conv1.register_forward_hook(lambda *_: calls.append(1))
-    first, second = choose(net, 16), choose(net, 16)
-    assert first is second
-    assert len(calls) == 1
+    first, measured = choose(net, 16), len(calls)
+    assert choose(net, 16) is first
+    assert len(calls) == measured
     net.relu2 = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1))
     assert choose(net, 16).name == "relu2.0"
 
@@ -179,8 +179,8 @@ def test_another_layer_can_be_named() -> None:
     assert xai.explain(GapCnn(), pictures(1), layer="conv1").layer == "conv1"
 
 
-def test_a_named_layer_that_fails_the_check_is_used_and_said() -> None:
-    assert "did NOT pass the check" in choose(DetachModel(), 16, "conv").reason
+def test_a_named_layer_that_no_gradient_reaches_is_used_and_said() -> None:
+    assert choose(DetachModel(), 16, "conv").reason == "named by the caller: 16 x 16 maps; no gradient reaches it"
 
 
 def test_a_wrong_name_suggests_near_ones() -> None:
@@ -234,10 +234,11 @@ class Shuffled(nn.Module):
         return self.head(self.mixed(maps.detach().requires_grad_(torch.is_grad_enabled())).square().mean((2, 3)))
 
 
-def test_where_no_map_follows_a_patch_the_last_is_taken_and_that_is_said() -> None:
+def test_a_layer_whose_places_are_mixed_is_not_taken_and_refused_when_named() -> None:
     found = choose(Shuffled(), 16)
-    assert found.name == "mixed"
-    assert "did NOT pass the check by moving a patch" in found.reason
+    assert (found.name, found.layout) == ("mixed.0", Layout("tokens, channels first", (16, 16)))
+    with pytest.raises(UnsupportedModelError, match=r"layer 'mixed' is no map .*: its places do not follow"):
+        choose(Shuffled(), 16, "mixed")
 
 
 def test_padding_is_no_layer_to_look_at() -> None:
@@ -300,20 +301,38 @@ def test_fits(grid: tuple[int, int], image: tuple[int, int], wanted: bool) -> No
         ((5, 64, 6, 3), (96, 192), []),
         ((5, 512, 1, 1), (224, 224), []),
         ((4, 512, 7, 7), (224, 224), []),
-        ((5, 197, 192), (224, 224), [Layout("tokens", (14, 14), 1), Layout("tokens", (14, 14), 0)]),
-        ((5, 198, 192), (224, 224), [Layout("tokens", (14, 14), 2), Layout("tokens", (14, 14), 0)]),
-        ((5, 196, 192), (224, 224), [Layout("tokens", (14, 14), 0)]),
-        ((5, 16, 6), (8, 32), [Layout("tokens", (2, 8), 0)]),
-        ((5, 3, 6), (32, 32), []),
+        ((5, 6, 3), (32, 32), [Layout("tokens", (2, 2), 2)]),
+        ((5, 3, 3), (32, 32), []),
+        ((3, 5, 3), (32, 32), []),
         ((5, 10), (32, 32), []),
         ((5,), (32, 32), []),
         ((), (32, 32), []),
-        ((5, 0, 6), (32, 32), []),
+        ((5, 0, 3), (32, 32), []),
         ((5, 4, 2, 8, 8), (32, 32), []),
     ],
 )
 def test_possible_layouts(shape: tuple[int, ...], image: tuple[int, int], wanted: list[Layout]) -> None:
     assert possible_layouts(torch.Size(shape), 5, image) == wanted
+
+
+@pytest.mark.parametrize(
+    ("shape", "image", "wanted"),
+    [
+        ((5, 197, 192), (224, 224), Layout("tokens", (14, 14), 1)),
+        ((5, 198, 192), (224, 224), Layout("tokens", (14, 14), 2)),
+        ((5, 196, 192), (224, 224), Layout("tokens", (14, 14), 0)),
+        ((196, 5, 192), (224, 224), Layout("tokens, sequence first", (14, 14), 0)),
+        ((5, 4, 196), (224, 224), Layout("tokens, channels first", (14, 14), 0)),
+        ((5, 16, 6), (8, 32), Layout("tokens", (2, 8), 0)),
+        ((5, 32, 6), (64, 64), Layout("tokens", (4, 8), 0)),  # patches of 16 x 8
+    ],
+)
+def test_the_likeliest_layout_of_tokens_leaves_the_fewest_over(
+    shape: tuple[int, ...], image: tuple[int, int], wanted: Layout
+) -> None:
+    found = possible_layouts(torch.Size(shape), 5, image)
+    assert wanted in found
+    assert min(layout.extra for layout in found if layout.kind == wanted.kind) == wanted.extra
 
 
 def test_to_maps_puts_each_place_where_it_was() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai.core.hooks import tensors_in
+from xai.core.containers import tensors_in
 from xai.errors import NameLookupError, UnsupportedModelError
 
 HEADS = ("softmax", "sigmoid")

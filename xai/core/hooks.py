@@ -1,7 +1,7 @@
 """Borrow a model, look inside, give it back as it was."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xai.core.containers import tensors_in, with_tensor
 from xai.errors import UnsupportedModelError
 
 
@@ -74,38 +75,6 @@ def gradients_on() -> Iterator[None]:
         yield
 
 
-def tensors_in(output: Any) -> list[Tensor]:
-    """Return the tensors in a module's output: a tensor, tuple, list, dict or object with fields."""
-    if isinstance(output, Tensor):
-        return [output]
-    if isinstance(output, dict):
-        output = list(output.values())
-    if isinstance(output, tuple | list):
-        return [tensor for item in output for tensor in tensors_in(item)]
-    return []
-
-
-def first_tensor(output: Any) -> Tensor | None:
-    """Return the first tensor in a module's output, or None."""
-    found = tensors_in(output)
-    return found[0] if found else None
-
-
-def with_first_tensor(output: Any, tensor: Tensor) -> Any:
-    """Return `output` with its first tensor replaced."""
-    if isinstance(output, Tensor):
-        return tensor
-    if isinstance(output, dict):
-        key = next(k for k, v in output.items() if isinstance(v, Tensor))
-        output = output.copy()
-        output[key] = tensor
-        return output
-    items = list(output)
-    place = next(k for k, v in enumerate(items) if isinstance(v, Tensor))
-    items[place] = tensor
-    return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
-
-
 @contextmanager
 def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
     """Keep a forward hook on one module while inside."""
@@ -121,10 +90,15 @@ class Cut:
 
     `activation` is the layer's output as a leaf, so gradients towards it cost the head of the network only; the
     network goes on with a copy, so that an in-place ReLU behind the layer cannot overwrite it.
+
+    Args:
+        layer: the module.
+        name: of the module, for messages.
+        tensor: which of the tensors in its output, see `containers.tensors_in`.
     """
 
-    def __init__(self, layer: nn.Module, name: str) -> None:
-        self.layer, self.name, self.calls = layer, name, 0
+    def __init__(self, layer: nn.Module, name: str, tensor: int = 0) -> None:
+        self.layer, self.name, self.tensor, self.calls = layer, name, tensor, 0
         self._activation: Tensor | None = None
 
     @property
@@ -142,12 +116,13 @@ class Cut:
 
     def _hook(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         self.calls += 1
-        tensor = first_tensor(output)
-        if tensor is None:
+        tensors = tensors_in(output)
+        if len(tensors) <= self.tensor:
             return output
-        self._activation = tensor.detach().clone().requires_grad_()
+        found = tensors[self.tensor]
+        self._activation = found.detach().clone().requires_grad_()
         torch.set_grad_enabled(True)  # for the rest of this forward; `forward` gives the state back
-        return with_first_tensor(output, self._activation.clone())
+        return with_tensor(output, found, self._activation.clone())
 
     def forward(self, run: Callable[[], Tensor]) -> Tensor:
         """Return what `run()` returns, computed with the cut in place."""
@@ -162,14 +137,36 @@ def gradient(score: Tensor, at: Tensor, what: str, *, keep: bool = False) -> Ten
     Raises:
         UnsupportedModelError: the model blocks gradients between the two.
     """
-    try:
-        (found,) = torch.autograd.grad(score, at, retain_graph=keep, allow_unused=True)
-    except RuntimeError as error:
-        if "does not require grad" not in str(error):
-            raise
-        found = None
+    found = gradients(score, [at], keep=keep)[0]
     if found is None:
         raise UnsupportedModelError(
             f"No gradient reaches {what}: the model detaches or ignores it. Name another `layer`, or use occlusion."
         )
     return found
+
+
+def gradients(score: Tensor, at: Sequence[Tensor], *, keep: bool = False) -> Sequence[Tensor | None]:
+    """Return d score / d each of some tensors, None where the model blocks it; `keep` leaves the graph.
+
+    Raises:
+        UnsupportedModelError: the model checkpoints its activations in the way that allows no such gradient.
+    """
+    places = [k for k, tensor in enumerate(at) if tensor.requires_grad]
+    if not (score.requires_grad and places):
+        return [None] * len(at)
+    try:
+        found = torch.autograd.grad(score, [at[k] for k in places], retain_graph=keep, allow_unused=True)
+    except RuntimeError as error:
+        raise checkpointed(error) or error from None
+    by_place = dict(zip(places, found, strict=True))
+    return [by_place.get(k) for k in range(len(at))]
+
+
+def checkpointed(error: RuntimeError) -> UnsupportedModelError | None:
+    """Return what to say when an error of autograd comes from reentrant activation checkpointing, else None."""
+    if "use_reentrant" not in str(error) and "Checkpointing is not compatible" not in str(error):
+        return None
+    return UnsupportedModelError(
+        "No gradient can be taken: the model saves memory by reentrant activation checkpointing. Pass "
+        "use_reentrant=False to torch.utils.checkpoint.checkpoint, or switch checkpointing off."
+    )

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai.core.hooks import tensors_in
+from xai.core.containers import tensors_in
 
 
 def first_nonfinite(module: nn.Module, inputs: Tensor) -> str:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from xai.core.hooks import first_tensor, hooked
+from xai.core.containers import first_tensor
+from xai.core.hooks import hooked
 
 if TYPE_CHECKING:
     from xai.core.classifier import Classifier

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from xai.core.hooks import tensors_in
+from xai.core.containers import tensors_in
 from xai.errors import Stopped
 
 Progress = Callable[[int, int], None]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from xai.core.classifier import Classifier
-from xai.core.hooks import first_tensor
+from xai.core.containers import first_tensor
 from xai.core.layouts import possible_layouts
 from xai.dreams.pyramid import Size
 from xai.errors import UnsupportedModelError

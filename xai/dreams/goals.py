@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
-from xai.core.hooks import first_tensor, hooked
+from xai.core.containers import first_tensor
+from xai.core.hooks import hooked
 from xai.core.layouts import possible_layouts
 from xai.core.rows import is_out_of_memory
 from xai.dreams.pyramid import Size

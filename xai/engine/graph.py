@@ -8,7 +8,7 @@ import torch.fx
 from torch import Tensor, nn
 from torch.fx.node import map_arg
 
-from xai.core.hooks import tensors_in
+from xai.core.containers import tensors_in
 
 Node = torch.fx.Node
 

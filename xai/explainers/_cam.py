@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xai.core.hooks import Cut, first_tensor, gradient, hooked
+from xai.core.containers import tensors_in
+from xai.core.hooks import Cut, gradient, hooked
 from xai.core.layers import LayerChoice, find_layer
+from xai.core.places import plain
 from xai.explainers._base import Cost, Explainer, Part, Work
 
 
@@ -38,7 +40,7 @@ def look(work: Work, layer: str | None) -> Look:
     Cost: one forward, and one backward through what follows the layer.
     """
     choice = find_layer(work.classifier, work.inputs, layer)
-    cut = Cut(work.classifier.module.get_submodule(choice.name), choice.name)
+    cut = Cut(work.classifier.module.get_submodule(choice.name), choice.name, choice.tensor)
     logits = cut.forward(lambda: work.classifier.raw_logits(work.images))
     targets, to_maps = work.targets(logits), choice.layout.to_maps
     lines = work.spread(logits)
@@ -52,18 +54,16 @@ def look(work: Work, layer: str | None) -> Look:
     return Look(choice, maps, to_maps(slopes), targets, lines.detach())
 
 
-def layer_output(work: Work, layer: str) -> tuple[Tensor, Tensor]:
-    """Return a layer's output and the logits of each picture (`work.images`), without gradients."""
+def layer_maps(work: Work, choice: LayerChoice) -> tuple[Tensor, Tensor]:
+    """Return a layer's maps (u, K, h', w') and the logits of each picture (`work.images`), without gradients."""
     kept: list[Tensor] = []
 
     def keep(_module: object, _inputs: object, output: object) -> None:
-        tensor = first_tensor(output)
-        if tensor is not None:
-            kept.append(tensor.clone())  # an in-place ReLU may follow
+        kept.append(plain(tensors_in(output)[choice.tensor]).clone())  # an in-place ReLU may follow
 
-    with torch.no_grad(), hooked(work.classifier.module.get_submodule(layer), keep):
+    with torch.no_grad(), hooked(work.classifier.module.get_submodule(choice.name), keep):
         logits = work.classifier.raw_logits(work.images)
-    return kept[0], logits
+    return choice.layout.to_maps(kept[0]), logits
 
 
 def enlarge(coarse: Tensor, size: torch.Size) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
-from xai.core.hooks import first_tensor
+from xai.core.containers import first_tensor
 from xai.core.layers import find_layer
 from xai.errors import UnsupportedModelError
 
@@ -34,9 +34,10 @@ class TokenDropper:
         layout = find_layer(classifier, image).layout
         if layout.kind != "tokens":
             raise _refusal(classifier, "no layer of it is a sequence of tokens")
-        self.grid, self.extra = layout.grid, layout.first
+        self.grid, self.places = layout.grid, layout.places()
+        self.length = len(self.places) + layout.extra
         self.name = self._first_block()
-        every = torch.arange(self.extra + self.grid[0] * self.grid[1])
+        every = torch.arange(self.length)
         with torch.no_grad():
             self.clean = classifier.raw_logits(image)
             if not torch.equal(self._run(every[None]), self.clean):
@@ -47,11 +48,10 @@ class TokenDropper:
         rows, columns = torch.arange(self.grid[0]), torch.arange(self.grid[1])
         down = (rows >= top[:, None]) & (rows < top[:, None] + size[0])
         across = (columns >= left[:, None]) & (columns < left[:, None] + size[1])
-        hidden = (down[:, :, None] & across[:, None, :]).flatten(1)
-        seen = (~hidden).nonzero()[:, 1].view(len(top), -1) + self.extra
-        first = torch.arange(self.extra).expand(len(top), -1)
+        hidden = torch.zeros(len(top), self.length, dtype=torch.bool)
+        hidden[:, self.places] = (down[:, :, None] & across[:, None, :]).flatten(1)
         with torch.no_grad():
-            return self._run(torch.cat([first, seen], 1))
+            return self._run((~hidden).nonzero()[:, 1].view(len(top), -1))
 
     def _run(self, keep: Tensor) -> Tensor:
         """Return logits of copies of the picture that keep the given tokens (N, kept)."""
@@ -73,12 +73,17 @@ class TokenDropper:
 
     def _first_block(self) -> str:
         """Return the name of the first of several like blocks that take the tokens, with their positions."""
-        length, seen = self.extra + self.grid[0] * self.grid[1], list[nn.Module]()
+        seen = list[nn.Module]()
         names: dict[nn.Module, str] = {part: name for name, part in self.classifier.module.named_modules()}
 
         def keep(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             given, made = first_tensor(inputs), first_tensor(output)
-            if given is not None and made is not None and given.shape == made.shape and given.shape[1:2] == (length,):
+            if (
+                given is not None
+                and made is not None
+                and given.shape == made.shape
+                and given.shape[1:2] == (self.length,)
+            ):
                 seen.append(part)
 
         handles = [part.register_forward_hook(keep) for part in names]

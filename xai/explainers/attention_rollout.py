@@ -1,13 +1,13 @@
 """Attention rollout."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from xai.core.layers import find_layer
-from xai.core.layouts import MAX_EXTRA_TOKENS, Layout
+from xai.core.layouts import TOKEN_KINDS, Layout
 from xai.errors import RangeError, UnsupportedModelError
 from xai.explainers._attention import Attention
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
@@ -107,19 +107,17 @@ def _layout(work: Work, tokens: int) -> Layout:
         UnsupportedModelError: the network's last map is no sequence of so many tokens, as in Swin.
     """
     layout = find_layer(work.classifier, work.inputs).layout
-    places = layout.grid[0] * layout.grid[1]
-    if layout.kind != "tokens" or not layout.first <= tokens - places <= MAX_EXTRA_TOKENS:
+    if layout.kind not in TOKEN_KINDS or tokens != layout.grid[0] * layout.grid[1] + layout.extra:
         raise _refusal(
             work, f"its attention spans {tokens} tokens at a time, but its last map is {layout.describe()} (windows?)"
         )
-    return layout
+    return replace(layout, kind="tokens")
 
 
 def _tokens_read(work: Work, rows: int, layout: Layout) -> Tensor:
     """Return which of the last attention's tokens the answer to the first picture has a gradient at (rows,) bool.
 
-    Where no gradient passes, as with a head that is still zero: the first token when there is one more than places,
-    else all.
+    Where no gradient passes, as with a head that is still zero: the first token that is no place, or all.
     """
     watch = Attention(lambda _weights: None, cut=True)
     with watch:
@@ -131,8 +129,12 @@ def _tokens_read(work: Work, rows: int, layout: Layout) -> Tensor:
         if slopes is not None:
             read = slopes.abs().movedim(axis, 0).flatten(1).sum(1) > 0
     if not bool(read.any()):
-        read[: 1 if layout.first else rows] = True
+        read[_class_token(layout) if layout.extra and rows > 1 else slice(None)] = True
     return read
+
+
+def _class_token(layout: Layout) -> int:
+    return 0 if layout.first else layout.grid[0] * layout.grid[1]
 
 
 def _in_words(read: Tensor) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xai.core.layers import find_layer
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
-from xai.explainers._cam import enlarge, layer_output
+from xai.explainers._cam import enlarge, layer_maps
 
 
 @EXPLAINERS.register("eigencam")
@@ -46,8 +46,8 @@ class EigenCAM(Explainer):
 
     def _attribute(self, work: Work) -> Part:
         choice = find_layer(work.classifier, work.inputs, self.layer)
-        output, logits = layer_output(work, choice.name)
-        coarse = work.spread(strongest_pattern(choice.layout.to_maps(output)))
+        maps, logits = layer_maps(work, choice)
+        coarse = work.spread(strongest_pattern(maps))
         full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
         notes = [
             f"layer {choice.name!r}: {choice.reason}",

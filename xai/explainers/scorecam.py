@@ -10,7 +10,7 @@ from xai.core.layers import find_layer
 from xai.engine import Prepared, prepare
 from xai.engine.precision import SAMPLE, in_low_precision
 from xai.explainers._base import EXPLAINERS, Cost, Explainer, Part, Work
-from xai.explainers._cam import enlarge, layer_output
+from xai.explainers._cam import enlarge, layer_maps
 
 
 @EXPLAINERS.register("scorecam")
@@ -52,8 +52,8 @@ class ScoreCAM(Explainer):
 
     def _attribute(self, work: Work) -> Part:
         choice = find_layer(work.classifier, work.inputs, self.layer)
-        output, logits = layer_output(work, choice.name)
-        signed, targets = choice.layout.to_maps(output)[0], work.targets(logits)
+        found, logits = layer_maps(work, choice)
+        signed, targets = found[0], work.targets(logits)
         maps = signed.clamp_min(0)
         masked = _Masked(work, maps, targets)
         prepared = prepare(work.classifier, work.images)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai.core.hooks import first_tensor
+from xai.core.containers import first_tensor
 from xai.errors import UnsupportedModelError
 
 _KERNELS = ("linear", "rbf", "poly", "sigmoid")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
+from xai.core.containers import first_tensor
 from xai.core.explanation import Explanation
-from xai.core.hooks import first_tensor
 from xai.core.images import ImageLike
 from xai.core.penultimate import full_precision
 from xai.detectors import Fitted
