@@ -13,6 +13,7 @@ from torch import Tensor
 from xai.attacks._balls import Eps, project, random_start, wide
 from xai.attacks._losses import margin
 from xai.core.classifier import Classifier
+from xai.core.hooks import gradients
 from xai.errors import Stopped, UnsupportedModelError
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -155,12 +156,7 @@ class Search:
 
 
 def _towards(value: Tensor, leaf: Tensor) -> Tensor:
-    try:
-        (found,) = torch.autograd.grad(value, leaf, allow_unused=True)
-    except RuntimeError as error:
-        if "does not require grad" not in str(error):
-            raise
-        found = None
+    (found,) = gradients(value, [leaf])
     if found is None:
         raise UnsupportedModelError(
             "No gradient reaches the pixels: the model detaches its input. Use an attack without gradients, such as "

@@ -111,6 +111,7 @@ class _Search:
         self.forward: Forward = run_forward(classifier, self.image.clone())
         self.head = self.forward.head
         self.score = self.forward.score
+        self.blocked: UnsupportedModelError | None = None  # what keeps gradients of the whole model from being taken
 
     def find(self, name: str | None) -> LayerChoice:
         """Return the layer of that name, or the last that passes all checks."""
@@ -196,7 +197,11 @@ class _Search:
         """Return the layer at which the graph can be cut, or None and why there is none."""
         if verdict.layout is None or verdict.right is False:
             return None, verdict.reason
-        slopes = self._slopes(group)
+        try:
+            slopes = self._slopes(group)
+        except UnsupportedModelError as error:
+            self.blocked = error
+            return None, str(error)
         if slopes is None:
             return None, "no gradient reaches it"
         felt = float((verdict.layout.to_maps(slopes)[0].abs().sum(0) > 0).float().mean())
@@ -243,6 +248,8 @@ class _Search:
 
     def _refusal(self, groups: list[list[LayerOutput]], faults: list[str]) -> UnsupportedModelError:
         name = self.classifier.name
+        if self.blocked is not None:
+            return self.blocked
         if groups and all(self._slopes(group) is None for group in groups):
             return UnsupportedModelError(
                 f"No gradient reaches any layer of {name!r} that is a map of the picture: its forward detaches "

@@ -57,11 +57,8 @@ class Layout:
 
     def describe(self) -> str:
         """Say the layout in words."""
-        extra = ""
-        if self.first:
-            extra += f" behind {self.first} class or register token(s)"
-        if self.last:
-            extra += f"{' and' if extra else ''} before {self.last} class or register token(s)"
+        sides = [f"{side} {count}" for side, count in (("behind", self.first), ("before", self.last)) if count]
+        extra = f" {' and '.join(sides)} class or register token(s)" if sides else ""
         order = "" if self.order == "rows" else f", in the order {self.order!r}"
         return f"{self.grid[0]} x {self.grid[1]} {self.kind}{extra}{order}"
 
@@ -156,6 +153,6 @@ def _unrolled(grid: Size, times: int) -> Tensor:
     """Return which token each place is when the corners of 2 x 2 blocks stand together, `times` times over."""
     place = torch.arange(grid[0] * grid[1]).view(1, *grid)
     for _ in range(times):
-        blocks = place.unflatten(1, (-1, 2)).unflatten(3, (-1, 2))  # (corners, h / 2, 2, w / 2, 2)
+        blocks = place.view(len(place), place.shape[1] // 2, 2, -1, 2)  # (corners, h / 2, 2, w / 2, 2)
         place = blocks.permute(0, 2, 4, 1, 3).flatten(0, 2)
     return place.flatten().argsort()

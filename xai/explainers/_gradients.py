@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai.core.hooks import gradient
+from xai.core.hooks import checkpointed, gradient
 from xai.errors import RangeError, UnsupportedModelError
 from xai.explainers._fills import Fill, fill_image
 from xai.explainers._relus import guide
@@ -58,7 +58,7 @@ def through_captum(work: Work, method: str, **settings: Any) -> tuple[Tensor, Te
         found = getattr(attr, method)(score).attribute(pixels, **settings)
     except RuntimeError as error:
         if not any(text in str(error) for text in _NO_PATH):
-            raise
+            raise checkpointed(error) or error from None
         raise UnsupportedModelError(
             f"No gradient reaches {PICTURE}: the model detaches or ignores it. Name another `layer`, or use occlusion."
         ) from error

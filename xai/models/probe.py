@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from xai.core.classifier import Classifier
 from xai.core.heads import look_like_probabilities, output_tensor
-from xai.core.hooks import borrowed, gradients_on, parts_of
+from xai.core.hooks import borrowed, gradients, gradients_on, parts_of
 from xai.core.rows import is_out_of_memory
 from xai.errors import NonFiniteError, UnsupportedModelError, XaiError
 
@@ -199,7 +199,10 @@ def _gradient_noted(scores: Tensor, pixels: Tensor) -> list[str]:
     slope = None
     if scores.requires_grad and scores.is_floating_point():
         weights = torch.rand(scores.shape, generator=torch.Generator().manual_seed(1)).to(scores)
-        (slope,) = torch.autograd.grad((scores * weights).sum(), pixels, allow_unused=True)
+        try:
+            (slope,) = gradients((scores * weights).sum(), [pixels])
+        except UnsupportedModelError as error:
+            return [str(error)]
     if slope is not None and bool(slope.any()):
         return []
     return ["no gradient reaches the pixels: use occlusion, lime, kernelshap or rise"]

@@ -1,0 +1,177 @@
+"""Where the places of a layer are: tokens at any offset and in any known order, convolutions, and what is refused."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from small_models import pictures, randomise
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import xai
+from xai.core.classifier import Classifier
+from xai.core.layers import LayerChoice, find_layer
+from xai.core.layouts import Layout, orders
+from xai.core.ordering import judge
+from xai.core.places import Responses
+from xai.errors import UnsupportedModelError
+
+Order = Callable[[Tensor], Tensor]
+
+
+def choose(module: nn.Module, size: tuple[int, int], name: str | None = None) -> LayerChoice:
+    return find_layer(Classifier(module.eval()), torch.zeros(1, 3, *size), name)
+
+
+def enlarged(coarse: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(coarse[None, None].clamp_min(0), size, mode="bilinear", align_corners=False)[0, 0]
+
+
+class Tokens(nn.Module):
+    """Patches in some order, between extra tokens, mixed by attention; the head reads the mean of all tokens."""
+
+    def __init__(self, front: int = 0, behind: int = 0, order: Order | None = None, patch: Any = 4) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 12, patch, stride=patch)
+        self.front = nn.Parameter(torch.zeros(1, front, 12))
+        self.behind = nn.Parameter(torch.zeros(1, behind, 12))
+        self.attention = nn.MultiheadAttention(12, 2, batch_first=True)
+        self.norm = nn.LayerNorm(12)
+        self.head = nn.Linear(12, 4)
+        self.order = order
+        randomise(self, scale=0.7)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.patches(images)
+        tokens = maps.flatten(2).transpose(1, 2) if self.order is None else self.order(maps)
+        count = len(images)
+        tokens = torch.cat([self.front.expand(count, -1, -1), tokens, self.behind.expand(count, -1, -1)], 1)
+        tokens = tokens + self.attention(tokens, tokens, tokens)[0]
+        return self.head(self.norm(tokens).square().mean(1))
+
+
+def cam_by_hand(
+    module: nn.Module, name: str, image: Tensor, target: int, index: Tensor, grid: tuple[int, int]
+) -> Tensor:
+    """Return Grad-CAM of a layer whose output is tokens (1, T, C), of which `index` are the places row by row."""
+    held: list[Tensor] = []
+    handle = module.get_submodule(name).register_forward_hook(lambda _m, _i, output: held.append(output))
+    score = module(image.clone().requires_grad_())[0, target]
+    handle.remove()
+    slopes = torch.autograd.grad(score, held[0])[0][0, index]
+    coarse = (held[0].detach()[0, index] * slopes.mean(0)).sum(1)
+    return enlarged(coarse.view(grid), (image.shape[2], image.shape[3]))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+@pytest.mark.parametrize(("front", "behind"), [(0, 0), (1, 0), (0, 1), (0, 5), (2, 3), (1, 17), (20, 0)])
+def test_tokens_in_front_and_behind_are_no_places(front: int, behind: int, size: tuple[int, int]) -> None:
+    net = Tokens(front, behind).eval()
+    grid = (size[0] // 4, size[1] // 4)
+    found, image = choose(net, size), pictures(1, size=size)
+    assert (found.name, found.layout) == ("norm", Layout("tokens", grid, front, behind))
+    index = torch.arange(front, front + grid[0] * grid[1])
+    wanted = cam_by_hand(net, "norm", image, 1, index, grid)
+    torch.testing.assert_close(xai.explain(net, image, target=1).attribution[0, 0], wanted, atol=1e-6, rtol=1e-4)
+
+
+def test_what_is_beside_the_places_is_said() -> None:
+    texts = [choose(Tokens(*extra), (32, 32)).reason for extra in ((1, 0), (0, 5), (2, 3))]
+    assert "8 x 8 tokens behind 1 class or register token(s)," in texts[0]
+    assert "8 x 8 tokens before 5 class or register token(s)," in texts[1]
+    assert "8 x 8 tokens behind 2 and before 3 class or register token(s)," in texts[2]
+
+
+def test_patches_that_are_not_square() -> None:
+    found = choose(Tokens(1, 0, patch=(8, 4)), (32, 32))
+    assert found.layout == Layout("tokens", (4, 8), 1)
+
+
+def in_order(name: str, maps: Tensor) -> Tensor:
+    """Return the tokens (N, h * w, C) of maps in one of the known orders."""
+    places = orders((maps.shape[2], maps.shape[3]))[name]
+    return maps.flatten(2).transpose(1, 2)[:, places.argsort()]
+
+
+def window_by_window(maps: Tensor) -> Tensor:
+    """Return tokens in windows of 4 x 4, as Swin cuts them."""
+    count, width, rows, columns = maps.shape
+    windows = maps.view(count, width, rows // 4, 4, columns // 4, 4).permute(0, 2, 4, 3, 5, 1)
+    return windows.reshape(count, rows * columns, width)
+
+
+def unrolled(maps: Tensor) -> Tensor:
+    """Return tokens as Hiera unrolls them once: the corners of each 2 x 2 block stand together."""
+    return torch.cat([maps[:, :, i::2, j::2].flatten(2) for i in (0, 1) for j in (0, 1)], 2).transpose(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("columns", lambda maps: maps.transpose(2, 3).flatten(2).transpose(1, 2)),
+        ("windows of 4 x 4", window_by_window),
+        ("unrolled 1 times", unrolled),
+        ("unrolled 2 times", partial(in_order, "unrolled 2 times")),
+    ],
+)
+@pytest.mark.parametrize("size", [(32, 32), (32, 64)])
+def test_tokens_in_another_order_are_put_back(name: str, order: Order, size: tuple[int, int]) -> None:
+    net, image = Tokens(1, 0, order).eval(), pictures(1, size=size)
+    grid = (size[0] // 4, size[1] // 4)
+    found = choose(net, size)
+    assert found.layout == Layout("tokens", grid, 1, 0, name)
+    assert f"in the order '{name}'" in found.reason
+    numbers = torch.arange(float(grid[0] * grid[1])).view(1, 1, *grid)  # each place carries its own number
+    index = 1 + order(numbers)[0, :, 0].long().argsort()
+    wanted = cam_by_hand(net, "norm", image, 2, index, grid)
+    torch.testing.assert_close(xai.explain(net, image, target=2).attribution[0, 0], wanted, atol=1e-6, rtol=1e-4)
+
+
+def shuffled(maps: Tensor) -> Tensor:
+    tokens = maps.flatten(2).transpose(1, 2)
+    return tokens[:, torch.randperm(tokens.shape[1], generator=torch.Generator().manual_seed(3))]
+
+
+def snake(maps: Tensor) -> Tensor:
+    turned = torch.stack([row.flip(-1) if k % 2 else row for k, row in enumerate(maps.unbind(2))], 2)
+    return turned.flatten(2).transpose(1, 2)
+
+
+@pytest.mark.parametrize("order", [shuffled, snake, lambda maps: maps.flip(2).flatten(2).transpose(1, 2)])
+def test_an_unknown_order_is_not_taken_and_refused_when_named(order: Order) -> None:
+    net = Tokens(1, 0, order)
+    assert choose(net, (32, 32)).name == "patches"
+    with pytest.raises(UnsupportedModelError, match=r"layer 'norm' is no map .* in any known order\. Layers that are:"):
+        choose(net, (32, 32), "norm")
+
+
+@pytest.mark.parametrize("wrong", [-1, 1, 8])
+@pytest.mark.parametrize(("front", "behind"), [(1, 1), (3, 5)])
+def test_the_check_fails_on_an_offset_that_is_wrong_by_one_token(front: int, behind: int, wrong: int) -> None:
+    """A layer whose tokens are rolled by one (or a row of eight) passes only where the offset is rolled too."""
+    net = Tokens(front, behind)
+    verdicts = []
+    for rolled in (0, wrong):
+        net.norm = nn.Sequential(Roll(rolled), nn.LayerNorm(12)).eval()
+        with torch.no_grad():
+            responses = Responses(net, {"norm": net.norm}, 0.5 + 0.2 * (pictures(1, size=(32, 32)) - 0.5))
+            verdicts.append(judge(responses, ("norm", 0), [Layout("tokens", (8, 8), front + behind)]))
+    assert (verdicts[0].right, verdicts[0].layout) == (True, Layout("tokens", (8, 8), front, behind))
+    if 0 <= front + wrong <= front + behind:
+        assert (verdicts[1].right, verdicts[1].layout) == (
+            True,
+            Layout("tokens", (8, 8), front + wrong, behind - wrong),
+        )
+    else:
+        assert verdicts[1].right is False
+
+
+class Roll(nn.Module):
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens.roll(self.count, 1)
