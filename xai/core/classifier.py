@@ -1,6 +1,5 @@
 """The classifier: pixels in [0, 1] in, logits out; the network behind it is only borrowed."""
 
-import copy
 from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any
@@ -258,12 +257,6 @@ class Classifier:
             return 1
         sample = inputs[:SOME].to(device=self.device, dtype=self.dtype)
         return row_limit(self.module, sample, run=lambda rows: self._run(self.normalise(rows))) if len(inputs) else 1
-
-    def in_batches(self) -> "Classifier":
-        """Return the same classifier running all rows together, for looks at shapes and places only."""
-        other = copy.copy(self)
-        other.one_by_one = False
-        return other
 
     def check_images(self, images: Tensor) -> None:
         """Raise unless `images` is (N, C, H, W) with the classifier's channels and values in [0, 1].
