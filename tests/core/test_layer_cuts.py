@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -208,6 +208,12 @@ def test_containers_are_copied_and_everything_else_in_them_stays() -> None:
         assert len(tensors_in(packed)) == 2
     twice = with_tensor({"a": old, "b": [old]}, old, other)
     assert twice["a"] is twice["b"][0] is other
+
+
+def test_a_container_that_cannot_be_copied_is_named() -> None:
+    held = torch.zeros(2)
+    with pytest.raises(UnsupportedModelError, match="mappingproxy, cannot be copied"):
+        with_tensor(MappingProxyType({"maps": held}), held, torch.ones(2))
 
 
 class Checkpointed(nn.Module):

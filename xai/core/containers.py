@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from xai.errors import UnsupportedModelError
+
 _DEEPEST = 6  # objects in objects
 
 
@@ -20,7 +22,11 @@ def first_tensor(output: Any) -> Tensor | None:
 
 
 def with_tensor(output: Any, old: Tensor, new: Tensor) -> Any:
-    """Return `output` with a tensor replaced wherever it stands; containers on the way are copied, not changed."""
+    """Return `output` with a tensor replaced wherever it stands; containers on the way are copied, not changed.
+
+    Raises:
+        UnsupportedModelError: a container that cannot be copied.
+    """
     return _replaced(output, old, new, 0)
 
 
@@ -57,7 +63,13 @@ def _replaced(output: Any, old: Tensor, new: Tensor, depth: int) -> Any:
     if isinstance(output, tuple):
         values = [after for _, _, after in items]
         return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
-    return _with(copy.copy(output), changed)
+    try:
+        return _with(copy.copy(output), changed)
+    except (TypeError, copy.Error) as error:
+        raise UnsupportedModelError(
+            f"What a layer returns, {type(output).__name__}, cannot be copied to replace a tensor in it. Name another "
+            "`layer`."
+        ) from error
 
 
 def _with(container: Any, changed: dict[Any, Any]) -> Any:

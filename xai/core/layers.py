@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from xai.core.classifier import Classifier
 from xai.core.containers import tensors_in, with_tensor
@@ -222,7 +223,7 @@ class _Search:
             value = self._score(lambda: cut.forward(self._logits))
             here = gradients(value, [cut.activation])[0]
             whole = self._whole_gradient(item)
-        except (RuntimeError, TypeError, ValueError):  # a container that cannot be copied, checkpointing
+        except (UnsupportedModelError, CheckpointError):
             return False
         if here is None or whole is None or here.shape != whole.shape:
             return False
