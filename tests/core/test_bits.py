@@ -110,6 +110,10 @@ def test_npy_files() -> None:
     np.testing.assert_allclose(decode_bytes(as_npy(bands), "b.npy", 12).pixels, bands / 4095, atol=1e-7)
     turned = np.asfortranarray(bands)
     np.testing.assert_allclose(decode_bytes(as_npy(turned), "b.npy", 12).pixels, bands / 4095, atol=1e-7)
+    for foreign in (bands.astype(">u2"), (bands / 4095).astype(">f4"), (bands / 4095).astype(np.float16)):
+        np.testing.assert_allclose(decode_bytes(as_npy(foreign), "b.npy", 12).pixels, bands / 4095, atol=1e-3)
+        (picture,), _ = read_pictures(foreign, 12)
+        np.testing.assert_allclose(picture.pixels.numpy().transpose(1, 2, 0), bands / 4095, atol=1e-3)
     grey = np.random.default_rng(0).random((9, 14))
     np.testing.assert_allclose(decode_bytes(as_npy(grey), "g.npy").pixels[..., 0], grey, atol=1e-7)
 

@@ -243,4 +243,4 @@ def _array(content: bytes, name: str, bits: int | None) -> np.ndarray:
     pixels = scaled_array(array, name, check_bits(bits))
     if not (float(pixels.min()) >= 0 and float(pixels.max()) <= 1):  # NaN fails as well
         raise ImageError(f"{name}: floats outside [0, 1]. Scale them first.")
-    return np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(pixels, np.float64 if pixels.dtype == np.float64 else np.float32)

@@ -31,6 +31,8 @@ def scaled_array(array: np.ndarray, name: str, bits: int | None) -> np.ndarray:
     Raises:
         RangeError: another type, uint16 without `bits`, or values that need more bits.
     """
+    if not array.dtype.isnative:  # torch takes the machine's byte order only
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype == np.uint8:
         return array.astype(np.float32) / 255
     if array.dtype.kind == "f":

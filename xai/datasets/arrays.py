@@ -95,9 +95,10 @@ def _check_images(name: str, images: np.ndarray, *, channels_first: bool, bits: 
     last = (*shape[2:], shape[1]) if channels_first and len(shape) == 4 else shape
     if len(shape) != 3 and not (len(shape) == 4 and holds_bands(last)):
         raise DataError(f"{name}: expected images (N, H, W) or (N, H, W, C), but got shape {shape}. Move the axes.")
-    if images.dtype == np.uint16 and bits is None:
+    wide = images.dtype.kind == "u" and images.dtype.itemsize == 2
+    if wide and bits is None:
         raise DataError(f"{name}: images of uint16 need `bits`, the number of bits used: pass bits=12 or 16.")
-    if images.dtype not in (np.uint8, np.uint16) and images.dtype.kind != "f":
+    if images.dtype != np.uint8 and not wide and images.dtype.kind != "f":
         raise DataError(f"{name}: expected uint8 images, or floats in [0, 1], but got {images.dtype}. Convert them.")
 
 

@@ -14,7 +14,7 @@ from xai.explainers import EXPLAINERS
 from xai.ratings import rate_explanation
 from xai.ratings.checks import randomised
 
-_RATING, _RUNS = 410, 14  # rows forward of a rating, and how often it runs the method again
+_RATING, _RUNS = 450, 14  # rows forward of a rating, and how often it runs the method again
 
 
 def explained(scene: Scene, method: str, role: str, rows: np.ndarray) -> Explanation:
