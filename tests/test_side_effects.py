@@ -94,6 +94,7 @@ WITHOUT: dict[str, Call] = {
     ),
     "audit_checks": lambda clf, m: xai.audit_checks(),
     "known_networks": lambda clf, m: xai.known_networks(),
+    "to_rgb": lambda clf, m: xai.to_rgb(m.images[0].permute(1, 2, 0).numpy()),
     "translate": lambda clf, m: xai.translate("Accuracy", "es"),
     "untrained": lambda clf, m: xai.untrained("example:fashion", channels=1),
     "catalogue": lambda clf, m: xai.catalogue(),
