@@ -60,11 +60,9 @@ def test_the_broken_model_is_below_every_threshold_above_chance(given, method):
 
 
 def test_the_noise_is_as_strong_for_dark_images_as_for_bright_ones():
-    seen = []
-    inner = torch.nn.Flatten()
-    blind = Blind(inner, 0.7)
-    for strength in (0.02, 1.0):
-        seen.append(blind(strength * torch.rand(20, 1, 17, 23, generator=torch.Generator().manual_seed(0))))
+    blind = Blind(torch.nn.Flatten(), 0.7)
+    noise = torch.rand(20, 1, 17, 23, generator=torch.Generator().manual_seed(0))
+    seen = [blind(strength * noise) for strength in (0.02, 1.0)]
     assert seen[0].std() == pytest.approx(float(seen[1].std()), rel=0.05)
     assert seen[0].std() == pytest.approx(0.7 * 3.5 / 12**0.5, rel=0.05)
     assert not torch.equal(seen[0][0], seen[0][1])

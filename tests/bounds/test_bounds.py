@@ -232,16 +232,16 @@ def test_wrong_answers_are_never_verified() -> None:
     assert ROUNDING > 0
 
 
-@pytest.mark.parametrize(("head", "share"), [("softmax", 1.0), ("sigmoid", 2.0)])
-def test_one_output_stands_for_two_classes(head: str, share: float) -> None:
+@pytest.mark.parametrize("task", [None, "binary", "multilabel"])
+def test_one_output_stands_for_two_classes(task: str | None) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 1)).eval()
-    classifier = xai.Classifier(net, head=head)
+    classifier = xai.Classifier(net, task=task)
     image = torch.full((1, 3, 2, 2), 0.5)
     label = classifier.logits(image).argmax(1)
     found = certify(classifier, image, label, eps=0.01)
     with torch.no_grad():
-        exact = share * (float(net(image).abs()) - 0.01 * float(net[1].weight.abs().sum()))
+        exact = float(net(image).abs()) - 0.01 * float(net[1].weight.abs().sum())
     assert float(found.margin[0]) == pytest.approx(exact, abs=1e-6)
 
 
@@ -250,7 +250,7 @@ def test_unsupported_layers_are_named() -> None:
     cases = {
         "Sigmoid '1'": nn.Sequential(nn.Conv2d(3, 2, 8), nn.Sigmoid(), nn.Flatten()),
         "GroupNorm '1'": nn.Sequential(nn.Conv2d(3, 2, 8), nn.GroupNorm(1, 2), nn.Flatten()),
-        "Softmax '2'": nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten(), nn.Softmax(1)),
+        "Softmax '2'": nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten(), nn.Softmax(1), nn.Linear(2, 2)),
     }
     for name, net in cases.items():
         with pytest.raises(UnsupportedModelError, match=name):

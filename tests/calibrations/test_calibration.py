@@ -168,13 +168,13 @@ def test_labels_may_be_names(robust, data):
 
 def test_one_logit_is_two_classes():
     images, labels = pictures(40), torch.arange(40) % 2
-    nets = [OneLogit().eval(), xai.Classifier(OneLogit().eval(), head="sigmoid")]
+    nets = [OneLogit().eval(), xai.Classifier(OneLogit().eval(), task="multilabel")]
     one, two = (xai.calibration(net, images, labels) for net in nets)
     np.testing.assert_allclose(one.confidence, two.confidence, rtol=1e-6)
 
 
 def test_several_right_classes_are_refused():
-    classifier = xai.Classifier(SigmoidHead().eval(), head="sigmoid", output="probabilities")
+    classifier = xai.Classifier(SigmoidHead().eval(), task="multilabel", output="probabilities")
     with pytest.raises(UnsupportedModelError, match="one right class per picture"):
         xai.calibration(classifier, pictures(30), torch.zeros(30).long())
 
@@ -185,7 +185,7 @@ def test_probabilities_in_place_of_logits_are_said():
             return super().forward(images).softmax(1)
 
     found = xai.calibration(Softmax(), pictures(40), torch.arange(40) % 4)
-    assert "look like probabilities" in found.notes[0]
+    assert "ends in a softmax: its logarithm is used as the logits" in found.notes
 
 
 def test_the_model_comes_back_as_it_was():

@@ -200,7 +200,7 @@ def test_predicting_in_chunks_tells_its_progress() -> None:
 
 def test_probabilities_given_as_logits_are_noticed() -> None:
     net = nn.Sequential(GapCnn(), nn.Softmax(1))
-    assert "look like probabilities" in Classifier(net).predict(pictures(2)).notes[0]
+    assert "look like probabilities" in Classifier(net, output="logits").predict(pictures(2)).notes[0]
     told = Classifier(net, output="probabilities").predict(pictures(2))
     assert told.notes == ()
     torch.testing.assert_close(told.probabilities, net(pictures(2)).detach())
@@ -292,7 +292,7 @@ def test_labels_are_held_against_the_network() -> None:
         ):
             classifier.predict(pictures(1))
     assert Classifier(OneLogit(), labels=["no", "yes"]).predict(pictures(1)).labels == ("no", "yes")
-    with pytest.raises(UnsupportedModelError, match="has 1 labels, but the model answers 2 classes"):
+    with pytest.raises(UnsupportedModelError, match="one number per image and has one class name"):
         Classifier(OneLogit(), labels=["yes"]).predict(pictures(1))
 
 
@@ -352,6 +352,7 @@ def test_outputs_are_logits_and_what_goes_into_the_head() -> None:
 def test_outputs_without_a_linear_head() -> None:
     found = Classifier(nn.Sequential(GapCnn(), nn.Softmax(1))).outputs(pictures(3))
     assert (found.features, found.layer, found.labels) == (None, None, None)
-    assert "no features" in found.notes[0]
+    assert "ends in a softmax" in found.notes[0]
+    assert "no features" in found.notes[1]
     with pytest.raises(DataError, match="at least one image, but the data set is empty"):
         Classifier(GapCnn()).outputs(pictures(3)[:0])

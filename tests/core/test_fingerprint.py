@@ -146,7 +146,7 @@ def test_preprocessing_counts_and_names_do_not() -> None:
         {"input_size": (32, 32)},
         {"resize": "pad"},
         {"crop_ratio": 1.0},
-        {"head": "sigmoid"},
+        {"task": "multilabel"},
         {"output": "probabilities"},
     ]
     prints = {Classifier(net, **{**base, **other}).fingerprint for other in others}

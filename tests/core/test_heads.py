@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xai.core.classifier import Classifier
 from xai.core.heads import (
-    check_head,
+    check_reading,
     look_like_probabilities,
     output_tensor,
     to_logits,
@@ -109,12 +109,12 @@ def test_probabilities_are_recognised() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "output", "words"),
-    [("softmx", "logits", "no head 'softmx'. Near: softmax"), ("softmax", "probs", "no kind of output 'probs'")],
+    ("task", "output", "words"),
+    [("multclass", None, "no task 'multclass'. Near: multiclass"), (None, "probs", "no kind of output 'probs'")],
 )
-def test_unknown_words(head: str, output: str, words: str) -> None:
+def test_unknown_words(task: str | None, output: str | None, words: str) -> None:
     with pytest.raises(NameLookupError, match=words):
-        check_head(head, output)
+        check_reading(task, output, None)
 
 
 def bare(logits: Tensor) -> Tensor:
@@ -128,19 +128,19 @@ def test_wrapped_networks_answer_as_the_bare_one(shape: Any) -> None:
 
 
 @pytest.mark.parametrize("flat", [False, True])
-@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
-def test_a_network_with_one_logit(flat: bool, head: str) -> None:
-    classifier = Classifier(OneLogit(flat=flat), labels=["cat", "dog"], head=head)
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_a_network_with_one_logit(flat: bool, task: str) -> None:
+    classifier = Classifier(OneLogit(flat=flat), labels=["cat", "dog"], task=task)
     found = classifier.predict(pictures(4))
     chance = OneLogit(flat=True).eval()(pictures(4)).sigmoid()
     torch.testing.assert_close(found.probabilities[:, 1], chance.detach())
     torch.testing.assert_close(found.probabilities.sum(1), torch.ones(4))
     assert classifier.num_classes == 2
-    one = Classifier(OneLogit(flat=flat), head=head).predict(pictures(1)[0])
+    one = Classifier(OneLogit(flat=flat), task=task).predict(pictures(1)[0])
     torch.testing.assert_close(one.probabilities[0], found.probabilities[0])
 
 
 def test_a_network_that_ends_in_a_sigmoid() -> None:
     net = SigmoidHead()
-    classifier = Classifier(net, head="sigmoid", output="probabilities")
+    classifier = Classifier(net, task="multilabel", output="probabilities")
     torch.testing.assert_close(classifier.predict(pictures(3)).probabilities, net.eval()(pictures(3)).detach())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xai.attacks import ATTACKS as ATTACKS_BY_NAME
+from xai.core.classifier import Classifier
 from xai.curves import RobustnessCurve, Trust, robustness
 from xai.curves.trust import CHECKS, EXPLAINED, EXPLAINS, NOT_CHECKED, PASSED
 
@@ -80,7 +81,7 @@ def through(images: Tensor) -> Tensor:
     return images + (quantised(images) - images).detach()
 
 
-def evaluated(net: nn.Module, count: int = 40, **settings: object) -> RobustnessCurve:
+def evaluated(net: nn.Module, count: int = 40, output: str | None = None, **settings: object) -> RobustnessCurve:
     images = quantised(pictures(count, seed=3))
     with torch.no_grad():
         training = net.training
@@ -88,7 +89,7 @@ def evaluated(net: nn.Module, count: int = 40, **settings: object) -> Robustness
         net.train(training)
     torch.manual_seed(0)
     settings = {"attacks": ATTACKS, "proofs": ()} | settings
-    return robustness(net, images, labels, EPS, **settings)
+    return robustness(net if output is None else Classifier(net, output=output), images, labels, EPS, **settings)
 
 
 PLANTED = {
@@ -104,7 +105,8 @@ PLANTED = {
 
 @pytest.mark.parametrize("flag", PLANTED)
 def test_a_planted_defence_raises_exactly_its_flag(flag: str) -> None:
-    trust = evaluated(PLANTED[flag]()).trust
+    said = "logits" if flag == "softmax_outputs" else None  # which is recognised where nothing is said
+    trust = evaluated(PLANTED[flag](), output=said).trust
     assert trust is not None
     assert trust.flags == (flag,)
     check = trust[flag]
@@ -114,7 +116,9 @@ def test_a_planted_defence_raises_exactly_its_flag(flag: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [fragile, LinearModel, lambda: Dropping().eval()], ids=["network", "linear", "dropout off"]
+    "make",
+    [fragile, LinearModel, lambda: Dropping().eval(), PLANTED["softmax_outputs"]],
+    ids=["network", "linear", "dropout off", "a softmax that is recognised"],
 )
 def test_an_honest_network_raises_none(make: Callable[[], nn.Module]) -> None:
     curve = evaluated(make().eval(), attacks=ATTACKS)

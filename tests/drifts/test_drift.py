@@ -204,7 +204,7 @@ def test_bad_settings(robust, halves, settings, words):
 def test_bad_data(robust, halves):
     with pytest.raises(InputError, match="at least 10 pictures in each"):
         xai.drift(robust, halves[0].take(range(9)), halves[1])
-    many = xai.Classifier(LinearModel().eval(), head="sigmoid")
+    many = xai.Classifier(LinearModel().eval(), task="multilabel")
     with pytest.raises(UnsupportedModelError, match="one right class"):
         xai.drift(many, pictures(12), pictures(12))
     bad = Outputs(torch.zeros(20, 10), torch.full((20, 3), torch.nan), None, "head")

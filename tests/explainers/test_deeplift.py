@@ -163,7 +163,7 @@ def test_values_stay_as_they_are() -> None:
 
 
 def test_probabilities_of_a_sigmoid_head_are_complete() -> None:
-    model = xai.Classifier(SigmoidHead().double().eval(), head="sigmoid", output="probabilities")
+    model = xai.Classifier(SigmoidHead().double().eval(), task="multilabel", output="probabilities")
     assert_complete(deeplift(model, pictures(2).double(), score="probability"), share=1e-6)
 
 

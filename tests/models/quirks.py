@@ -196,7 +196,7 @@ QUIRKS = {
         lambda: Then(GapCnn(), lambda z: torch.sigmoid(z / 9)),
         lambda: Then(GapCnn(), lambda z: z / 9),
         "ends in a sigmoid",
-        of_twin={"head": "sigmoid"},
+        of_twin={"task": "multilabel"},
         tolerance=1e-3,
     ),
     "one probability": Quirk(
@@ -206,9 +206,17 @@ QUIRKS = {
         tolerance=1e-3,
     ),
     "one class": Quirk(
-        lambda: OneLogit().eval(), lambda: Then(GapCnn(classes=1), lambda z: torch.cat([-z / 2, z / 2], 1))
+        lambda: OneLogit().eval(),
+        lambda: Then(GapCnn(classes=1), lambda z: torch.cat([0 * z, z], 1)),
+        "one output is read as the logit of two classes",
+        methods=("saliency", "occlusion", "integrated_gradients", "lime"),  # the other class of the twin has no layer
     ),
-    "one logit, flat": Quirk(lambda: OneLogit(flat=True).eval(), lambda: OneLogit().eval()),
+    "one logit, flat": Quirk(
+        lambda: OneLogit(flat=True).eval(), lambda: OneLogit().eval(), "one output is read as the logit of two classes"
+    ),
+    "one logit, as said": Quirk(
+        lambda: OneLogit().eval(), lambda: OneLogit().eval(), settings={"task": "binary"}, of_twin={"task": "binary"}
+    ),
     "tuple": Quirk(lambda: Returns(as_tuple).eval(), says="returns 2 things: the first"),
     "dict": Quirk(lambda: Returns(as_dict).eval(), says="returns a dict: 'logits' is read"),
     "object": Quirk(lambda: Returns(Answer).eval()),
@@ -259,18 +267,18 @@ QUIRKS = {
         lambda: made(GapCnn(), lambda net: [p.data.zero_() for p in net.parameters()]),
         None,
         methods=("none",),
-        says="answers the same for three",
+        says="8 probe images, none of them from your data, the same answer",
     ),
     "same for all": Quirk(
         lambda: Then(GapCnn(), lambda z: 0 * z + torch.arange(4.0)),
         None,
         methods=("none",),
-        says="answers the same for three",
+        says="8 probe images, none of them from your data, the same answer",
     ),
     "between 0 and 1": Quirk(
         lambda: Then(GapCnn(), lambda z: 0.5 + z.atan() / 3.2),
         lambda: Then(GapCnn(), lambda z: 0.5 + z.atan() / 3.2),
-        "all answers lie between 0 and 1",
+        "all outputs lie between 0 and 1",
     ),
     "branches by batch": Quirk(  # used to be refused; alone, each image has one answer, which is explained
         BatchBranching,

@@ -36,6 +36,7 @@ def test_the_pretrained_network_preprocesses_as_it_was_trained(lite):
         "std": [128 / 255] * 3,
         "resize": "crop",
         "crop_ratio": 0.875,
+        "task": "multiclass",
         "head": "softmax",
         "output": "logits",
     }
@@ -138,7 +139,7 @@ def test_a_module_gets_the_given_settings():
 
 
 def test_head_and_output_reach_the_classifier():
-    classifier = load(nn.Sequential(SmallNet(3), nn.Sigmoid()), channels=1, head="sigmoid", output="probabilities")
+    classifier = load(nn.Sequential(SmallNet(3), nn.Sigmoid()), channels=1, task="multilabel", output="probabilities")
     assert (classifier.head, classifier.output) == ("sigmoid", "probabilities")
 
 
@@ -205,7 +206,7 @@ def test_a_gpu_beyond_the_last_is_refused(monkeypatch):
 @pytest.mark.parametrize("wrap", [lambda net: net, lambda net: Classifier(net, channels=1)])
 def test_the_model_goes_to_the_device(monkeypatch, wrap):
     monkeypatch.setattr("xai.models.loading.pick_device", torch.device)
-    monkeypatch.setattr("xai.models.loading.examine", lambda module, settings: settings)  # needs real numbers
+    monkeypatch.setattr("xai.models.loading.examine", lambda module, _: Classifier(module))  # needs real numbers
     assert load(wrap(SmallNet()), device="meta").device == torch.device("meta")
 
 

@@ -29,8 +29,9 @@ MODEL = (
     "input_size",
     "channels",
     "resize",
-    "head",
+    "task",
     "output",
+    "output_key",
     "name",
     "device",
 )

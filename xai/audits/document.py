@@ -18,6 +18,7 @@ from xai.audits.reproduce import reproduce
 from xai.audits.runner import Result, Results
 from xai.audits.scene import Role
 from xai.audits.store import canonical
+from xai.core.untrained import untrained_noted
 from xai.metrics.gates import FAIL, INCONCLUSIVE, PASS
 
 SCHEMA_NAME, SCHEMA_VERSION = "xai-audit", "1.0"
@@ -200,7 +201,9 @@ def _limits(plan: Plan, checks: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     unread = sum(role.manifest.counts[UNREADABLE] for role in plan.scene.roles.values())
     lost = [f"{unread} picture(s) could not be read and were not measured."] if unread else []
-    return [*lost, *late, *dict.fromkeys(own), *_GENERAL]
+    classifier = plan.scene.classifier
+    notes = [f"Model: {note}." for note in (*classifier.notes, *untrained_noted(classifier.module))]
+    return [*lost, *late, *dict.fromkeys(notes), *dict.fromkeys(own), *_GENERAL]
 
 
 def _not_tested(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

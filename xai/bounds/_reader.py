@@ -12,7 +12,7 @@ from xai.bounds._network import Layer, Network, folded
 from xai.bounds._ops import Affine, Dense, Op, Reshape
 from xai.bounds._translate import SKIPPED, Call, call_op, is_skipped, module_op
 from xai.core.classifier import Classifier
-from xai.core.heads import to_logits
+from xai.core.heads import pick, to_logits
 from xai.errors import UnsupportedModelError
 
 CURE = (
@@ -111,6 +111,9 @@ class _Reader:
     def _found(self, end: torch.fx.Node) -> Any:
         """Return the node with the class scores, chosen as `xai.core.heads.output_tensor` does."""
         answer: Any = end.args[0]
+        key = self.classifier.read_outputs().key
+        if key is not None:
+            return answer if key in {0, -1} and isinstance(answer, torch.fx.Node) else pick(answer, key)
         if isinstance(answer, dict):
             return answer.get("logits", next(iter(answer.values())) if len(answer) == 1 else None)
         return answer[0] if isinstance(answer, tuple | list) and answer else answer

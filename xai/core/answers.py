@@ -10,7 +10,6 @@ from torch import Tensor
 
 from xai.core.batch import Batch
 from xai.core.classifier import Classifier
-from xai.core.heads import look_like_probabilities
 from xai.core.labels import check_labels
 from xai.core.outputs import Outputs
 from xai.core.rows import Progress, ShouldStop
@@ -97,14 +96,13 @@ def answers_of(
         outputs = classifier.outputs(inputs, progress=progress, should_stop=should_stop)
         keys, notes = inputs.keys, inputs.notes
     found, said = _truth(classifier, data, labels, len(outputs))
-    doubt = _doubt(classifier, outputs.logits)
     return Answers(
         _exclusive(classifier, outputs.logits),
         outputs.features,
         found,
         tuple(keys),
         str(getattr(data, "name", None) or "the pictures"),
-        tuple(dict.fromkeys([*doubt, *notes, *said, *outputs.notes])),
+        tuple(dict.fromkeys([*notes, *said, *outputs.notes])),
     )
 
 
@@ -186,12 +184,6 @@ def _exclusive(classifier: Classifier, logits: Tensor) -> Tensor:
     if logits.shape[1] == 2 and torch.equal(logits[:, 0], -logits[:, 1]):
         return logits / 2  # one output s stands as (-s, s), whose sigmoids are the softmax of (-s/2, s/2)
     raise UnsupportedModelError(
-        f"Expected a model with one right class per picture, but {classifier.name!r} has head='sigmoid' and "
+        f"Expected a model with one right class per picture, but {classifier.name!r} has task='multilabel' and "
         f"{logits.shape[1]} outputs. Look at each output by itself, as a classifier with two classes."
     )
-
-
-def _doubt(classifier: Classifier, logits: Tensor) -> list[str]:
-    if classifier.output == "logits" and logits.shape[1] > 1 and look_like_probabilities(logits):
-        return ["the model's outputs look like probabilities, not logits: pass output='probabilities'"]
-    return []

@@ -14,18 +14,19 @@ from xai.errors import ShapeError
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Model inputs (N, C, h, w) in [0, 1], the pictures they come from and the way back."""
+    """Model inputs (N, C, h, w) in [0, 1], the pictures they come from, the way back, and notes of the model."""
 
     inputs: Tensor
     pictures: tuple[Picture, ...]
     geometries: tuple[Geometry, ...]
     single: bool
+    model_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done to the pictures, each once."""
+        """What is to be known of the model and what was done to the pictures, each once."""
         cropped = [g for g in self.geometries if g.share_seen < 0.999]
-        notes = [note for picture in self.pictures for note in picture.notes]
+        notes = [*self.model_notes, *(note for picture in self.pictures for note in picture.notes)]
         notes += filter(None, {note_of_bands(int(self.inputs.shape[1]))})
         if cropped:
             share = min(g.share_seen for g in cropped)

@@ -1,6 +1,7 @@
 """The classifier: pixels in [0, 1] in, logits out; the network behind it is only borrowed."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from operator import index
 from typing import Any
 
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 from xai.core.batch import Batch, prepare_batch
 from xai.core.fingerprint import fingerprint_mapping, fingerprint_module
 from xai.core.geometry import RESIZES
-from xai.core.heads import ask_for_probabilities, check_head, output_tensor, to_logits, to_probabilities
+from xai.core.heads import Key, check_reading, to_probabilities
 from xai.core.hooks import borrowed, scales_by_batch
 from xai.core.images import ImageLike, check_unit_range
+from xai.core.meaning import Asked
 from xai.core.nonfinite import first_nonfinite
+from xai.core.output_reading import ReadsOutputs
 from xai.core.outputs import Outputs, collect_outputs
 from xai.core.prediction import Prediction
 from xai.core.rows import Progress, ShouldStop, in_chunks, is_out_of_memory, reporting, row_limit
@@ -24,14 +27,16 @@ from xai.core.settings import (
     checked_per_channel,
     checked_size,
     move,
+    unwrapped,
 )
 from xai.errors import NameLookupError, NonFiniteError, ShapeError, TargetError, UnsupportedModelError
 
 _PROBE_SIZE = (224, 224)
 _ALONE = "images run one at a time: its quantised layers scale their inputs by the whole batch"
+_BARE = "no preprocessing given: pixels in [0, 1] go into the network as they are; wrap it in xai.Classifier"
 
 
-class Classifier:
+class Classifier(ReadsOutputs):
     """An image classifier with everything needed to use it on raw pictures.
 
     Args:
@@ -45,10 +50,14 @@ class Classifier:
         resize: how a picture of another size gets to `input_size`: "crop", "squash" or "pad".
         name: shown in reports; None takes the module's class name.
         device: moves the module there; None leaves it where it is.
-        head: "softmax" (one class is right) or "sigmoid" (each class by itself).
-        output: "logits", or "probabilities" when the module ends in a softmax or sigmoid.
+        task: "multiclass" (one class is right), "binary" (one output stands for two classes, or two outputs) or
+            "multilabel" (each class by itself). None finds it at the first image, says it in `notes`, and refuses where
+            it cannot be told, as of one unbounded output.
+        output: "logits", or "probabilities" when the module ends in a softmax or sigmoid; None finds it likewise.
+        output_key: name or place of the class scores where the module returns a dict, tuple or object with several
+            tensors; None takes `.logits`, ["logits"], or what fits the class names, else the first, and says so.
         crop_ratio: side of the crop as a share of the resized picture, 224 / 256 by default.
-        notes: what is to be known of the model, in words; every explanation repeats them.
+        notes: what is to be known of the model, in words; every result repeats them.
         one_by_one: run each image alone, for models whose answer depends on the rest of the batch; a dynamically
             quantised model always does so.
 
@@ -57,7 +66,7 @@ class Classifier:
         ShapeError: `channels`, `mean`, `std` or `input_size` of another form.
         RangeError: `mean`, `std` or `crop_ratio` outside what is possible.
         InputError: `labels` that are no list of names, or no such `device`.
-        NameLookupError: unknown `resize`, `head` or `output`.
+        NameLookupError: unknown `resize`, `task` or `output`.
 
     Example:
         >>> import torch, xai
@@ -76,30 +85,32 @@ class Classifier:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         resize: str = "crop",
+        task: str | None = None,
         name: str | None = None,
         device: str | torch.device | None = None,
         *,
-        head: str = "softmax",
-        output: str = "logits",
+        output: str | None = None,
+        output_key: Key | None = None,
         crop_ratio: float = 0.875,
         notes: Sequence[str] = (),
         one_by_one: bool = False,
     ) -> None:
-        check_head(head, output)
+        check_reading(task, output, output_key)
         if resize not in RESIZES:
             raise NameLookupError("way to resize", resize, RESIZES)
-        self.module = _unwrapped(module)
+        self.module = unwrapped(module)
         self.channels = checked_channels(channels)
         self.mean = checked_per_channel(mean, 0.0, self.channels, "mean")
         self.std = checked_per_channel(std, 1.0, self.channels, "std")
         self.input_size = checked_size(input_size)
-        self.resize, self.crop_ratio, self.head, self.output = resize, checked_crop_ratio(crop_ratio), head, output
+        self.resize, self.crop_ratio = resize, checked_crop_ratio(crop_ratio)
         self.name = name or type(self.module).__name__
         quantised = scales_by_batch(self.module)
         self.one_by_one = one_by_one or quantised
-        self.notes = (*notes, *([_ALONE] if quantised and _ALONE not in notes else []))
+        self._notes = (*notes, *([_ALONE] if quantised and _ALONE not in notes else []))
         self._labels = checked_labels(labels)
         self._num_classes = None if self._labels is None else len(self._labels)
+        self._asked, self._meaning = Asked(task, output, output_key, self._num_classes), None
         move(self.module, device)
         self._checked_width = False
 
@@ -134,7 +145,11 @@ class Classifier:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """Everything between a picture and the network, JSON-ready."""
+        """Everything between a picture and the network, and how its outputs are read so far, JSON-ready."""
+        meaning = self.known_meaning
+        return {**self._geometry(), "task": meaning.task, "head": meaning.head, "output": meaning.output}
+
+    def _geometry(self) -> dict[str, Any]:
         return {
             "input_size": list(self.input_size) if self.input_size else None,
             "channels": self.channels,
@@ -142,15 +157,14 @@ class Classifier:
             "std": list(self.std),
             "resize": self.resize,
             "crop_ratio": self.crop_ratio,
-            "head": self.head,
-            "output": self.output,
         }
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of weights, wiring and preprocessing: two classifiers that differ in any have different ones."""
+        """SHA-256 of weights, wiring, preprocessing and what the caller said of the outputs; no forward is run."""
+        said = {"task": self._asked.task, "output": self._asked.output, "output_key": self._asked.key}
         alone = {"one_by_one": True} if self.one_by_one else {}
-        return fingerprint_mapping({"module": fingerprint_module(self.module), **self.preprocessing, **alone})
+        return fingerprint_mapping({"module": fingerprint_module(self.module), **self._geometry(), **said, **alone})
 
     def __repr__(self) -> str:
         """Name and input."""
@@ -165,12 +179,15 @@ class Classifier:
             NonFiniteError: the model answered NaN or infinity.
         """
         self.check_images(images)
+        self.read_outputs(images)
         with borrowed(self.module):
             return self.raw_logits(images)
 
     def raw_logits(self, images: Tensor) -> Tensor:
         """As `logits`, for callers that have borrowed the module and checked the images already."""
-        logits = self.logits_of_normalised(self.normalise(images))
+        known = self._meaning is not None
+        logits = self.logits_of_normalised(self.normalise(images)) if known else self.first_logits(images)
+        self.check_width(logits)
         if not bool(torch.isfinite(logits.detach()).all()):
             where = first_nonfinite(self.module, self.normalise(images.detach()))
             raise NonFiniteError(
@@ -182,7 +199,7 @@ class Classifier:
         """As `raw_logits`, of what `normalise` returns."""
         if self.one_by_one and len(rows) > 1:
             return torch.cat([self.logits_of_normalised(row) for row in rows[:, None]])
-        logits = to_logits(output_tensor(self._run(rows)), len(rows), head=self.head, output=self.output)
+        logits = self.as_logits(self._run(rows), len(rows))
         self.check_width(logits)
         return logits
 
@@ -193,8 +210,11 @@ class Classifier:
         return (images - mean).div_(std).to(self.dtype)
 
     def prepare(self, images: ImageLike) -> Batch:
-        """Return the model's inputs for pictures in any form, with the way back to each original."""
-        return prepare_batch(
+        """Return the model's inputs for pictures in any form, with the way back to each original.
+
+        The notes of the batch begin with those of the model, so that every result has them.
+        """
+        batch = prepare_batch(
             images,
             input_size=self.input_size,
             channels=self.channels,
@@ -202,6 +222,9 @@ class Classifier:
             crop_ratio=self.crop_ratio,
             fill=self.mean if any(self.mean) else (0.5,) * self.channels,
         )
+        self.read_outputs(batch.inputs)
+        self.look_again(batch.inputs)
+        return replace(batch, model_notes=self.notes)
 
     def predict(self, images: ImageLike, *, progress: bool | Progress | None = None) -> Prediction:
         """Classify pictures in any form.
@@ -215,10 +238,8 @@ class Classifier:
         """
         batch = self.prepare(images)
         logits = self.logits_of(batch.inputs, progress=progress)
-        notes = [*batch.notes, *ask_for_probabilities(logits, self.head, self.output)]
-        return Prediction(
-            self.labels, logits, to_probabilities(logits, self.head), single=batch.single, notes=tuple(notes)
-        )
+        chances = to_probabilities(logits, self.head)
+        return Prediction(self.labels, logits, chances, single=batch.single, notes=batch.notes)
 
     def logits_of(
         self, inputs: Tensor, *, progress: bool | Progress | None = None, should_stop: ShouldStop | None = None
@@ -357,19 +378,4 @@ def as_classifier(model: Classifier | nn.Module) -> Classifier:
     Raises:
         UnsupportedModelError: neither a classifier nor a module.
     """
-    return model if isinstance(model, Classifier) else Classifier(model)
-
-
-def _unwrapped(module: nn.Module) -> nn.Module:
-    """Return the network behind torch.compile and DataParallel, whose hooks would not fire."""
-    if not isinstance(module, nn.Module):
-        raise UnsupportedModelError(
-            f"Expected a torch.nn.Module, but got {type(module).__name__}. Load models with `xai.load(...)`, or wrap "
-            "the function in a module."
-        )
-    inner = getattr(module, "_orig_mod", module)
-    if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        inner = inner.module
-    if not isinstance(inner, nn.Module):
-        raise UnsupportedModelError(f"{type(module).__name__} holds no module.")
-    return inner
+    return model if isinstance(model, Classifier) else Classifier(model, notes=[_BARE])

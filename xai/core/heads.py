@@ -1,4 +1,4 @@
-"""What a network returns, read as logits (N, K)."""
+"""What a model returns, read as logits (N, K)."""
 
 from typing import Any
 
@@ -6,52 +6,85 @@ import torch
 from torch import Tensor
 
 from xai.core.containers import tensors_in
-from xai.errors import NameLookupError, UnsupportedModelError
+from xai.errors import InputError, NameLookupError, UnsupportedModelError
 
-HEADS = ("softmax", "sigmoid")
+TASKS = ("multiclass", "binary", "multilabel")
 OUTPUTS = ("logits", "probabilities")
+Key = int | str
 _TINY = 1e-12
+_SUM = 1e-3  # how far the sum of a row of probabilities may be from one
 
 
-def check_head(head: str, output: str) -> None:
-    """Raise unless both words are known.
+def check_reading(task: str | None, output: str | None, key: Key | None) -> None:
+    """Raise unless task and output are known words, or None, and the key is a name or a number.
 
     Raises:
         NameLookupError: an unknown word.
+        InputError: a key of another kind.
     """
-    if head not in HEADS:
-        raise NameLookupError("head", head, HEADS)
-    if output not in OUTPUTS:
+    if task is not None and task not in TASKS:
+        raise NameLookupError("task", task, TASKS)
+    if output is not None and output not in OUTPUTS:
         raise NameLookupError("kind of output", output, OUTPUTS)
+    if key is not None and (isinstance(key, bool) or not isinstance(key, int | str)):
+        raise InputError(
+            f"Expected `output_key` as the place or the name of the class scores in what the model returns, but got "
+            f"{key!r}. Give 1 for the second, or 'logits', for instance."
+        )
 
 
-def output_tensor(output: Any) -> Tensor:
-    """Return the class scores in what a model returned: a tensor, `.logits`, ["logits"] or the first item.
+def output_tensor(output: Any, key: Key | None = None) -> Tensor:
+    """Return the class scores in what a model returned.
+
+    Args:
+        output: of the model.
+        key: name or place of the scores in a dict, tuple or object; None takes a tensor itself, `.logits`, ["logits"],
+            the only value of a dict or the first item.
 
     Raises:
         UnsupportedModelError: nothing of the kind; the message lists what came.
     """
-    found = getattr(output, "logits", None)
-    if found is None and isinstance(output, dict):
-        found = output.get("logits", next(iter(output.values())) if len(output) == 1 else None)
-    if found is None and isinstance(output, tuple | list) and output:
-        found = output[0]
-    if found is None:
-        found = output
+    found = _by_rule(output) if key is None else pick(output, key)
     if isinstance(found, Tensor):
         return found
-    names = list(output) if isinstance(output, dict) else [tuple(t.shape) for t in tensors_in(output)]
+    if key is not None:
+        raise UnsupportedModelError(
+            f"Expected class scores as a tensor under output_key={key!r}, but the model returned "
+            f"{type(output).__name__} with {parts_named(output)}. Choose one of these."
+        )
     raise UnsupportedModelError(
         f"Expected logits as a tensor, a tuple, a dict with 'logits' or an object with .logits, but the model returned "
-        f"{type(output).__name__} with {names}. Wrap it in a module that returns (N, K)."
+        f"{type(output).__name__} with {parts_named(output)}. Choose one by `output_key=`, or wrap the model in a "
+        "module that returns (N, K)."
     )
 
 
-def to_logits(scores: Tensor, rows: int, *, head: str, output: str) -> Tensor:
-    """Return logits (N, K): one output becomes two classes, probabilities go back through their link function.
+def _by_rule(output: Any) -> Any:
+    found = getattr(output, "logits", None)
+    if found is None and isinstance(output, dict):
+        return output.get("logits", next(iter(output.values())) if len(output) == 1 else output)
+    if found is None and isinstance(output, tuple | list) and output:
+        return output[0]
+    return output if found is None else found
 
-    Of one output s, softmax takes (-s/2, s/2) and sigmoid (-s, s): both give the second class the probability
-    sigmoid(s) and the first one the rest, and both classes have a gradient.
+
+def pick(output: Any, key: Key) -> Any:
+    """Return what a name or a place means in a dict, tuple or object; None where there is no such thing."""
+    if isinstance(key, str):
+        return output.get(key) if isinstance(output, dict) else getattr(output, key, None)
+    items = list(output.values()) if isinstance(output, dict) else output
+    if isinstance(items, Tensor):
+        return items if key in {0, -1} else None
+    return items[key] if isinstance(items, tuple | list) and -len(items) <= key < len(items) else None
+
+
+def parts_named(output: Any) -> list[Any]:
+    """Return the names in a dict, or the shapes of all tensors in anything else."""
+    return list(output) if isinstance(output, dict) else [tuple(tensor.shape) for tensor in tensors_in(output)]
+
+
+def score_table(scores: Tensor, rows: int) -> Tensor:
+    """Return class scores as (N, K), in float32 at least.
 
     Raises:
         UnsupportedModelError: the shape is not (N, K) or (N,), or the scores are whole numbers.
@@ -70,8 +103,20 @@ def to_logits(scores: Tensor, rows: int, *, head: str, output: str) -> Tensor:
             f"Expected one row of class scores per image, ({rows}, K), but the model returned {tuple(scores.shape)}. "
             "Only classifiers can be explained."
         )
-    if scores.dtype in {torch.float16, torch.bfloat16}:
-        scores = scores.float()
+    return scores.float() if scores.dtype in {torch.float16, torch.bfloat16} else scores
+
+
+def to_logits(scores: Tensor, rows: int, *, head: str, output: str) -> Tensor:
+    """Return logits (N, K): one output becomes two classes, probabilities go back through their link function.
+
+    Of one output s, softmax takes (-s/2, s/2) and sigmoid (-s, s): both give the second class the probability
+    sigmoid(s) and the first one the rest, and both classes have a gradient. What is explained of a class is +s or -s
+    all the same, see `xai.core.objective`.
+
+    Raises:
+        UnsupportedModelError: the shape is not (N, K) or (N,), or the scores are whole numbers.
+    """
+    scores = score_table(scores, rows)
     single = scores.shape[1] == 1
     if output == "probabilities":
         safe = scores.clamp(_TINY, 1 - 1e-7)
@@ -90,11 +135,10 @@ def to_probabilities(logits: Tensor, head: str) -> Tensor:
 def look_like_probabilities(logits: Tensor) -> bool:
     """Return True when every row of what should be logits is non-negative and sums to one."""
     sums = logits.detach().sum(1)
-    return bool((logits.detach() >= 0).all()) and bool((sums - 1).abs().max() < 1e-3)
+    return bool((logits.detach() >= 0).all()) and bool((sums - 1).abs().max() < _SUM)
 
 
-def ask_for_probabilities(logits: Tensor, head: str, output: str) -> list[str]:
-    """Return a note when what was taken for logits looks like probabilities."""
-    doubtful = output == "logits" and head == "softmax" and logits.shape[1] > 1 and look_like_probabilities(logits)
-    said = "the model's outputs look like probabilities, not logits: pass output='probabilities'"
-    return [said] if doubtful else []
+def look_like_log_probabilities(logits: Tensor) -> bool:
+    """Return True when every row is not above 0 and its exponentials sum to one."""
+    values = logits.detach()
+    return bool((values <= 0).all()) and bool(values.logsumexp(1).abs().max() < _SUM)

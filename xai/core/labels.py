@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from xai.core.classifier import Classifier
+from xai.core.targets import refuse_table
 from xai.errors import InputError, ShapeError
 
 
@@ -14,13 +15,20 @@ def check_labels(classifier: Classifier, labels: Any, count: int) -> Tensor:
 
     Raises:
         ShapeError: another number of labels than of pictures.
-        TargetError: no such class.
+        TargetError: no such class, or one-hot or multi-hot rows.
     """
     listed = labels.tolist() if hasattr(labels, "tolist") else labels
-    listed = [listed] if isinstance(listed, int | str) else list(listed)
+    listed = (
+        [listed] if isinstance(listed, int | str) else [getattr(one, "tolist", lambda one=one: one)() for one in listed]
+    )
+    refuse_table(listed, "labels")
     if len(listed) != count:
         raise ShapeError(f"Expected one label per picture, {count}, but got {len(listed)}. Give (N,) labels.")
     return torch.tensor([classifier.find_target(label) for label in listed], dtype=torch.int64)
+
+
+def _plain(label: Any) -> Any:
+    return label.tolist() if hasattr(label, "tolist") else label
 
 
 def labels_of(classifier: Classifier, data: Any, labels: Any, count: int) -> tuple[Tensor, tuple[str, ...]]:

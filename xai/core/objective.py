@@ -1,11 +1,12 @@
 """What is explained: one number per image, read from the logits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from xai.core.heads import to_probabilities
+from xai.core.meaning import Meaning
 from xai.errors import NameLookupError, TargetError
 
 SCORES = ("logit", "probability", "margin")
@@ -18,14 +19,16 @@ class Objective:
     Attributes:
         score: "logit"; "probability", which saturates where the model is sure; or "margin", the logit minus the largest
             other one.
-        head: of the classifier, "softmax" or "sigmoid".
+        meaning: of the classifier's outputs, `Classifier.read_outputs()`. Where one output s stands for two classes,
+            whose logits are -s/2 and s/2, the logit that is explained is the model's own: s for the second class, -s
+            for the first.
 
     Raises:
         NameLookupError: no such score.
     """
 
     score: str = "logit"
-    head: str = "softmax"
+    meaning: Meaning = field(default_factory=Meaning)
 
     def __post_init__(self) -> None:
         """Check the name."""
@@ -49,7 +52,7 @@ class Objective:
             targets: (r,) class of each line.
             versus: (r,) classes whose score is taken away, or None.
         """
-        table = self._table(logits)
+        table = self._table(logits, alone=versus is None)
         found = table.gather(1, targets[:, None])[:, 0]
         if self.score == "margin":
             others = table.scatter(1, targets[:, None], -torch.inf)
@@ -64,12 +67,15 @@ class Objective:
             targets: (n,) classes.
             versus: (n,) classes whose score is taken away, or None.
         """
-        table = self._table(logits)
+        table = self._table(logits, alone=versus is None)
         found = table[:, targets]
         if self.score == "margin" and table.shape[1] > 1:
             best, place = table.topk(2, dim=1)
             return found - torch.where(place[:, :1] == targets, best[:, 1:], best[:, :1])
         return found if versus is None else found - table[:, versus]
 
-    def _table(self, logits: Tensor) -> Tensor:
-        return to_probabilities(logits, self.head) if self.score == "probability" else logits
+    def _table(self, logits: Tensor, *, alone: bool) -> Tensor:
+        if self.score == "probability":
+            return to_probabilities(logits, self.meaning.head)
+        halved = self.meaning.single and self.meaning.head == "softmax" and self.score == "logit"
+        return 2 * logits if halved and alone else logits  # a difference of two logits is s or -s already

@@ -30,7 +30,7 @@ class Outputs:
         features: (N, D) inputs of the last linear layer, or None when there is no such layer.
         labels: (N,) int64, or None when the data has none.
         layer: name of the last linear layer, or None.
-        notes: where the features come from, or why there are none.
+        notes: of the model, and where the features come from, or why there are none.
     """
 
     logits: Tensor = field(repr=False)
@@ -87,7 +87,7 @@ def collect_outputs(
     labels = getattr(dataset, "labels", None)
     together = torch.cat(features).clone() if sum(map(len, features)) == sum(map(len, logits)) else None
     layer = tap.head.layer if together is not None and tap.head is not None else None
-    return Outputs(torch.cat(logits).clone(), together, labels, layer, (tap.note,))
+    return Outputs(torch.cat(logits).clone(), together, labels, layer, (*classifier.notes, tap.note))
 
 
 def run_outputs(

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from xai.core.rows import is_out_of_memory
-from xai.errors import InputError, RangeError, ShapeError
+from xai.errors import InputError, RangeError, ShapeError, UnsupportedModelError
 
 _NOT_NUMBERS = (TypeError, ValueError, OverflowError, RuntimeError)  # the last: a tensor with more than one value
 
@@ -122,6 +122,25 @@ def move(module: nn.Module, device: str | torch.device | None) -> None:
             f"Expected a `device` that the module can go to, such as 'cpu', but got {str(device)!r} "
             f'({shorten(str(error), 100)}). Leave it out, or let `xai.load(module, device="auto")` choose.'
         ) from error
+
+
+def unwrapped(module: Any) -> nn.Module:
+    """Return the network behind torch.compile and DataParallel, whose hooks would not fire.
+
+    Raises:
+        UnsupportedModelError: no module.
+    """
+    if not isinstance(module, nn.Module):
+        raise UnsupportedModelError(
+            f"Expected a torch.nn.Module, but got {type(module).__name__}. Load models with `xai.load(...)`, or wrap "
+            "the function in a module."
+        )
+    inner = getattr(module, "_orig_mod", module)
+    if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner = inner.module
+    if not isinstance(inner, nn.Module):
+        raise UnsupportedModelError(f"{type(module).__name__} holds no module.")
+    return inner
 
 
 def _whole(value: Any) -> int | None:

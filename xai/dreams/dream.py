@@ -49,7 +49,7 @@ def _record(plan: Plan, walk: Walk, picture: Tensor) -> DeepDream:
     frames = tuple(_shown(frame) for frame in walk.frames)
     shares = None if judge is None else judge.probabilities(picture)
     probability = None if judge is None or shares is None else float(shares[judge.index])
-    notes = [*plan.notes, *walk.notes]
+    notes = [*classifier.notes, *plan.notes, *walk.notes]
     if probability is not None and probability < plan.settings.sure:
         notes.append(f"the model gives the picture only {probability:.3f} for its class")
     layered = goal if isinstance(goal, LayerGoal) else None

@@ -36,10 +36,10 @@ class Judge:
         """Return the probability of the class, and the gradient of its margin over the best other one."""
         leaf = quantised(picture).requires_grad_()
         logits = self.logits(leaf)
-        head = self.classifier.head
-        margin = Objective("margin" if head == "softmax" else "logit", head)
+        meaning = self.classifier.read_outputs()
+        margin = Objective("margin" if meaning.head == "softmax" else "logit", meaning)
         score = margin.one(logits, torch.tensor([self.index], device=logits.device)).sum()
-        share = to_probabilities(logits.detach(), head)[0, self.index]
+        share = to_probabilities(logits.detach(), meaning.head)[0, self.index]
         return float(share), gradient(score, leaf, "the picture")
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai.core.heads import output_tensor, to_logits
 from xai.engine.graph import Graph, Node, graph_of
 from xai.engine.local import Local, as_maps, as_places, local_function, local_module
 from xai.engine.padding import Pair
@@ -144,7 +143,7 @@ class Incremental:
             raw = classifier.module(as_maps(full))
         else:
             raw = self.graph.run_from(self.cuts[count], self._held(as_maps(full), count))
-        return to_logits(output_tensor(raw), len(full), head=classifier.head, output=classifier.output)
+        return classifier.as_logits(raw, len(full))
 
     def _held(self, full: Tensor, count: int) -> dict[Node, Any]:
         """Return what the rest of the graph reads: the full maps, and sizes and constants."""

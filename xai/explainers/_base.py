@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from xai.core.batch import Batch
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.explanation import Explanation
-from xai.core.heads import ask_for_probabilities, to_probabilities
+from xai.core.heads import to_probabilities
 from xai.core.hooks import borrowed, gradients_on, parts_of
 from xai.core.images import ImageLike, Picture
 from xai.core.objective import Objective
@@ -23,6 +23,7 @@ from xai.core.registry import Registry
 from xai.core.rows import Progress, ShouldStop, in_chunks, reporting
 from xai.core.seeds import check_seed
 from xai.core.targets import Target, target_indices
+from xai.core.untrained import untrained_noted
 from xai.errors import ContractError
 from xai.explainers._work import Cost as Cost
 from xai.explainers._work import Part as Part
@@ -76,8 +77,8 @@ class Explainer(ABC):
         classifier.check_images(batch.inputs)
         if target is not None or versus is not None:
             classifier.count_classes(batch.inputs)
-        task = _plan(classifier, batch, target, versus, Objective(score, classifier.head), seed, keys)
-        notes = [*batch.notes, *_about(model, classifier)]
+        task = _plan(classifier, batch, target, versus, Objective(score, classifier.read_outputs()), seed, keys)
+        notes = [*batch.notes, *_about(classifier)]
         parts = self._run(task, progress, should_stop)
         with torch.inference_mode(False):  # a result can be used anywhere
             return self._record(task, parts, notes)
@@ -122,8 +123,7 @@ class Explainer(ABC):
         coarse = None if parts[0].coarse is None else torch.cat([p.coarse for p in parts if p.coarse is not None])
         probabilities = to_probabilities(logits, classifier.head).gather(1, targets[:, None])[:, 0]
         pictures = batch.pictures * count
-        doubts = ask_for_probabilities(logits, classifier.head, classifier.output)
-        every = [*notes, *doubts, *(note for part in parts for note in part.notes), *_flat(attribution, pictures)]
+        every = [*notes, *(note for part in parts for note in part.notes), *_flat(attribution, pictures)]
         return Explanation(
             attribution=attribution,
             coarse=coarse,
@@ -226,15 +226,10 @@ def describe(classifier: Classifier) -> dict[str, Any]:
     return {"name": classifier.name, "fingerprint": classifier.fingerprint, "preprocessing": classifier.preprocessing}
 
 
-def _about(model: Classifier | nn.Module, classifier: Classifier) -> list[str]:
-    notes = list(classifier.notes)
-    if model is not classifier:
-        notes.append(
-            "no preprocessing given: pixels in [0, 1] go into the network as they are; wrap it in xai.Classifier"
-        )
-    if any(part.training for part in parts_of(classifier.module)):
-        notes.append("the model was in training mode: it is explained in evaluation mode and given back as it was")
-    return notes
+def _about(classifier: Classifier) -> list[str]:
+    said = "the model was in training mode: it is explained in evaluation mode and given back as it was"
+    training = any(part.training for part in parts_of(classifier.module))
+    return [*([said] if training else []), *untrained_noted(classifier.module)]
 
 
 def _flat(attribution: Tensor, pictures: Sequence[Picture]) -> list[str]:

@@ -39,7 +39,7 @@ class Masked:
         else:
             filled = fill_image(work.images, fill, key=work.keys[0], seed=work.seed)
         logits = prepared.logits(work.images).to(work.inputs.dtype)
-        objective = Objective(score, work.classifier.head) if score else work.objective
+        objective = Objective(score, work.classifier.read_outputs()) if score else work.objective
         hidden = Hidden(work.images, filled, labels)
         made = cls(work, objective, prepared, hidden, logits, work.targets(logits), doubts)
         return made._quick() if fast else made

@@ -87,7 +87,7 @@ def bias(
             "preprocessing": classifier.preprocessing,
         },
     }
-    return _report(rows, columns, chosen, seed, notes, about, progress, should_stop)
+    return _report(rows, columns, chosen, seed, (*classifier.notes, *notes), about, progress, should_stop)
 
 
 def bias_of_predictions(

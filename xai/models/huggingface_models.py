@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from xai.core.declared import IMAGES_AND_TEXTS, reads_texts
 from xai.core.extras import missing_extra
 from xai.errors import CheckpointError, UnsupportedModelError
 from xai.models.hubs import HUBS
@@ -37,11 +38,14 @@ def open_huggingface(name: str) -> Built:
             f"hf:{name}: transformers cannot load it as an image classifier from safetensors ({type(error).__name__}: "
             f"{first})."
         ) from error
+    kind = ", ".join(getattr(network.config, "architectures", None) or [type(network).__name__])
     lacking = sorted({*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])})
+    if lacking and reads_texts(network.config):
+        raise UnsupportedModelError(f"hf:{name} ({kind}) {IMAGES_AND_TEXTS}")
     if lacking:
         raise CheckpointError(
             f"hf:{name}: {len(lacking)} weights are not in its file ({', '.join(lacking[:3])}), so they would be "
-            "random. Take a fine-tuned model."
+            f"random: it is a {kind}. Take a fine-tuned model, ...ForImageClassification."
         )
     settings = {**taken_over(processor, name), "labels": _labels(network.config), "name": f"hf:{name}"}
     settings["channels"] = int(getattr(network.config, "num_channels", 3))

@@ -99,8 +99,7 @@ def _head_off(keras: ModuleType, model: Any, notes: list[str]) -> dict[str, Any]
     else:
         last.activation = keras.activations.linear
     notes.append(f"ends in a {kind}, which is taken off: what goes into it is the logits")
-    one = model.output_shape[-1] == 1
-    return {"head": "softmax" if one else kind, "output": "logits"}
+    return {"task": "multiclass" if kind == "softmax" else "multilabel", "output": "logits"}
 
 
 def _wants_bytes(keras: ModuleType, model: Any) -> bool:

@@ -11,6 +11,7 @@ from torch import nn
 
 from xai.core.classifier import Classifier
 from xai.core.hooks import random_states_kept
+from xai.core.meaning import Meaning
 from xai.core.settings import move
 from xai.errors import InputError, NameLookupError, UnsupportedModelError
 from xai.models.architectures import Architecture
@@ -40,8 +41,9 @@ def load(
     resize: str | None = None,
     name: str | None = None,
     device: str | torch.device | None = None,
-    head: str | None = None,
+    task: str | None = None,
     output: str | None = None,
+    output_key: int | str | None = None,
     estimator: Any = None,
     weights: str | None = None,
     trust: bool = False,
@@ -65,8 +67,9 @@ def load(
         resize: "crop" (None means so), "squash" or "pad".
         name: shown in reports; None takes the source's own.
         device: "auto" for a GPU when there is one, "cpu", "cuda", "cuda:1", "mps"; None leaves it where it is.
-        head: "softmax" or "sigmoid".
-        output: "logits", or "probabilities" when the network ends in a softmax or sigmoid.
+        task: "multiclass", "binary" or "multilabel"; None finds it, or refuses, as of one unbounded output.
+        output: "logits", or "probabilities" when the model ends in a softmax or sigmoid; None finds it.
+        output_key: name or place of the class scores where the model returns several things.
         estimator: a fitted scikit-learn classifier (linear, SVC, Pipeline with scalers) on what the network answers.
         weights: which weights of a checkpoint that holds several, such as "model_ema"; None takes those that fit.
         trust: also reads TorchScript, .pt2 and pickled modules, which may run anything on this machine.
@@ -85,19 +88,30 @@ def load(
         (28, 28)
     """
     given = {"labels": labels, "mean": mean, "std": std, "input_size": input_size, "channels": channels}
-    given |= {"resize": resize, "name": name, "head": head, "output": output}
+    given |= {"resize": resize, "name": name, "task": task, "output": output, "output_key": output_key}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     place = pick_device(device)
     if isinstance(source, Classifier):
         return _placed(source, settings | ({} if estimator is None else {"estimator": estimator}), arch, place)
     with random_states_kept():  # building a network draws weights
         module, own = _find(source, arch, weights, trust=trust)
-        if estimator is not None:
-            module, more = attach(module, estimator)
-            own = {**own, **more, "notes": [*own.get("notes", ()), *more["notes"]]}
+        module, own = (module, own) if estimator is None else _attached(module, own, estimator)
         move(module, place)
         known = isinstance(source, str) and source in MODELS and estimator is None
-        return Classifier(module, **({**own, **settings} if known else examine(module, {**own, **settings})))
+        return _known(module, {**own, **settings}) if known else examine(module, {**own, **settings})
+
+
+def _attached(extractor: nn.Module, own: dict[str, Any], estimator: Any) -> Built:
+    module, more = attach(extractor, estimator)
+    return module, {**own, **more, "notes": [*own.get("notes", ()), *more["notes"]]}
+
+
+def _known(module: nn.Module, settings: dict[str, Any]) -> Classifier:
+    """Return the classifier of a model with a name, whose outputs are logits of classes that exclude each other."""
+    found = Classifier(module, **settings)
+    if not {"task", "output", "output_key"} & settings.keys():
+        found.settle(Meaning())
+    return found
 
 
 def _placed(classifier: Classifier, settings: dict[str, Any], arch: object, device: torch.device | None) -> Classifier:

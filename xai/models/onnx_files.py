@@ -105,7 +105,7 @@ def _head_off(model: Any, notes: list[str]) -> dict[str, Any]:
     if name == node.output[0]:
         model.graph.output[0].name = source
     notes.append(f"ends in a {kind.lower()}, which is taken off: what goes into it is the logits")
-    return {"head": "softmax" if kind == "Softmax" else "sigmoid", "output": "logits"}
+    return {"task": "multiclass" if kind == "Softmax" else "multilabel", "output": "logits"}
 
 
 def _network(
@@ -152,7 +152,7 @@ def _gap(network: nn.Module, facts: dict[str, Any], settings: dict[str, Any]) ->
     with torch.no_grad():
         found = network(torch.from_numpy(trial_picture(sizes))).double()
     if settings:  # the head was taken off
-        found = found.softmax(-1) if settings["head"] == "softmax" else found.sigmoid()
+        found = found.softmax(-1) if settings["task"] == "multiclass" else found.sigmoid()
     found, known = found.reshape(-1)[: len(wanted)], torch.tensor(wanted, dtype=torch.float64)
     return float((found - known).abs().max() / known.abs().max().clamp_min(1e-6))
 

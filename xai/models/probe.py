@@ -1,4 +1,4 @@
-"""A first look at a network: what it takes and answers, and whether it can be explained, found by three pictures."""
+"""A first look at a model: what it takes and returns, and whether it can be explained, found by a few probe images."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,57 +8,61 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from xai.core.classifier import Classifier
-from xai.core.heads import look_like_probabilities, output_tensor
-from xai.core.hooks import borrowed, gradients, gradients_on, parts_of
+from xai.core.declared import refuse_other_kinds
+from xai.core.flatness import Flatness, flatness
+from xai.core.hooks import borrowed, gradients_on, parts_of
+from xai.core.probe_images import probe_images
 from xai.core.rows import is_out_of_memory
 from xai.errors import NonFiniteError, UnsupportedModelError, XaiError
 
 _SIZES = (224, 32, 28, 64, 16, 8, 96, 128, 256, 299, 384, 448, 512)  # tried in this order when none is given
-_SHAPE_ONLY = ("View", "Reshape", "Squeeze", "Unsqueeze", "UnsafeView", "ToCopy", "Alias", "Clone", "Flatten")
-_ENDS = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid", "LogSoftmaxBackward0": "log_softmax"}
 _CLOSE = {torch.float16: 0.02, torch.bfloat16: 0.1}
 _LEAK = 1e-5  # of the largest slope towards an image's own pixels
 _DEPENDS = "depends on the others in its batch"
 _SMALL = 10_000_000  # buffers of more numbers are not compared
+_FIRST = 3  # images that are looked at first: the others only where these show nothing
 
 
-def examine(module: nn.Module, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a classifier, completed by what the network shows; `notes` say what was found.
+def examine(module: nn.Module, settings: dict[str, Any]) -> Classifier:
+    """Return a classifier, its settings completed by what the module shows; its `notes` say what was found.
 
     Args:
-        module: the network; it comes back as it was.
-        settings: of `Classifier`, those that are known. `channels`, `input_size`, `head` and `output` are found where
-            they are missing; `one_by_one` is set where the answer to an image depends on the rest of its batch.
+        module: the model; it comes back as it was.
+        settings: of `Classifier`, those that are known. `channels`, `input_size` and what the outputs mean are found
+            where they are missing; `one_by_one` is set where the answer to an image depends on the rest of its batch.
 
     Raises:
-        UnsupportedModelError: weights that are not there, a forward that fails or needs more than pictures, answers
-            that are no class scores, statistics of the batch, or answering changes the network.
-        NonFiniteError: NaN or infinity in the weights or in an answer.
-    Cost: about six forwards and three backwards of one picture.
+        UnsupportedModelError: weights that are not there, a forward that fails or needs more than images, outputs that
+            are no class scores, statistics of the batch, or answering changes the model.
+        NonFiniteError: NaN or infinity in the weights or in an output.
+    Cost: about eight forwards and three backwards of one image.
     """
     settings = dict(settings)
     network = Classifier(module).module
+    refuse_other_kinds(network, str(settings.get("name", type(network).__name__)))
     notes = [*settings.pop("notes", ()), *_weights_noted(module, network)]
     if "channels" not in settings:
         settings["channels"], said = _channels(network)
         notes += said
     with borrowed(network), gradients_on():
-        classifier, pixels, raw, said = _answered(network, settings)
-        notes += said
-        settings["input_size"] = classifier.input_size
-        scores = output_tensor(raw)
-        notes += _container_noted(raw)
-        settings, said = _head_found(settings, scores)
+        settings["input_size"], images, said = _size(network, settings)
         classifier = Classifier(network, **settings)
-        logits = classifier.raw_logits(pixels.detach()).detach()
-        alone = _alone_noted(classifier, pixels, logits, _leak(scores, pixels))
-        if _DEPENDS in "".join(alone):
-            settings["one_by_one"] = True
-            logits = Classifier(network, **settings).raw_logits(pixels.detach()).detach()
-        notes += said + _gradient_noted(scores, pixels) + alone
-    if len(logits) > 1 and bool((logits == logits[:1]).all()):
-        notes.append("the network answers the same for three different pictures: are its weights loaded?")
-    return {**settings, "notes": tuple(dict.fromkeys(notes))}
+        classifier.read_outputs(images[:_FIRST])
+        logits = classifier.raw_logits(images[:_FIRST]).detach()
+        flat = _flatness(classifier, images)
+        pixels = images[:_FIRST].clone().requires_grad_()
+        leak = 0.0 if flat.blocked else _leak(classifier.scores(pixels), pixels)
+        alone = _alone_noted(classifier, images, logits, leak)
+        classifier.one_by_one |= _DEPENDS in "".join(alone)
+    notes += [*said, *classifier.notes, *(note for note in flat.notes(probes=True) if not flat.found), *alone]
+    classifier.take_notes(notes, flat.notes(probes=True) if flat.found else [])
+    return classifier
+
+
+def _flatness(classifier: Classifier, images: Tensor) -> Flatness:
+    """Look at the first images, and at all of them where these show nothing."""
+    first = flatness(classifier.scores, images[:_FIRST])
+    return flatness(classifier.scores, images) if first.found else first
 
 
 def _weights_noted(module: nn.Module, network: nn.Module) -> list[str]:
@@ -90,8 +94,8 @@ def _channels(network: nn.Module) -> tuple[int, list[str]]:
     return 3, []
 
 
-def _answered(network: nn.Module, settings: dict[str, Any]) -> tuple[Classifier, Tensor, Any, list[str]]:
-    """Run the network on three pictures of the size given, or of the first common size that it takes.
+def _size(network: nn.Module, settings: dict[str, Any]) -> tuple[tuple[int, int] | None, Tensor, list[str]]:
+    """Return the input size given, or the first common one that the model runs on; probe images of it; notes.
 
     Raises:
         UnsupportedModelError: it fails on each.
@@ -99,18 +103,18 @@ def _answered(network: nn.Module, settings: dict[str, Any]) -> tuple[Classifier,
     given = settings.get("input_size")
     faults = []
     for size in [given] if given else [(side, side) for side in _SIZES]:
-        asked = size if given or size[0] != _SIZES[0] else None
-        classifier = Classifier(network, **{**settings, "input_size": asked, "head": "softmax", "output": "logits"})
-        pixels = _pictures(classifier.channels, size).to(classifier.device).requires_grad_()
+        classifier = Classifier(network, **{**settings, "input_size": size})
+        images = probe_images(classifier.channels, size).to(classifier.device)
         try:
-            raw = network(classifier.normalise(pixels))
+            network(classifier.normalise(images[:_FIRST]))
         except Exception as error:  # the user's own code, which may raise anything
             if is_out_of_memory(error) or isinstance(error, XaiError):
                 raise
             faults.append((size, error))
         else:
-            found = [] if given or asked is None else [f"input_size=({size[0]}, {size[1]}), found by trying"]
-            return classifier, pixels, raw, found
+            found = size if given or size[0] != _SIZES[0] else None
+            notes = [] if given or found is None else [f"input_size=({size[0]}, {size[1]}), found by trying"]
+            return found, images, notes
     raise _fault(network, settings["channels"], *faults[0], tried=len(faults))
 
 
@@ -133,79 +137,10 @@ def _fault(
 def _takes_one(network: nn.Module, channels: int, size: tuple[int, int]) -> bool:
     classifier = Classifier(network, channels=channels)
     try:
-        network(classifier.normalise(_pictures(channels, size)[:1].to(classifier.device)))
+        network(classifier.normalise(probe_images(channels, size)[:1].to(classifier.device)))
     except Exception:  # noqa: BLE001 (the user's own code)
         return False
     return True
-
-
-def _pictures(channels: int, size: tuple[int, int]) -> Tensor:
-    """Return noise, soft noise around grey, and a ramp: three pictures in [0, 1]."""
-    noise = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
-    noise[1] = 0.5 + 0.2 * (noise[1] - 0.5)
-    ramp = torch.linspace(0, 1, size[1]).expand(1, channels, *size)
-    return torch.cat([noise, ramp])
-
-
-def _container_noted(raw: Any) -> list[str]:
-    if isinstance(raw, tuple | list) and len(raw) > 1:
-        return [f"the network returns {len(raw)} things: the first is read as the logits"]
-    if isinstance(raw, dict) and len(raw) > 1:
-        return ["the network returns a dict: 'logits' is read"]
-    return []
-
-
-def _head_found(settings: dict[str, Any], scores: Tensor) -> tuple[dict[str, Any], list[str]]:
-    """Say whether the network ends in a softmax or sigmoid, where the caller did not.
-
-    Raises:
-        UnsupportedModelError: the caller says probabilities, and the answers are none.
-    """
-    values = scores.detach().float()
-    inside = bool(((values >= 0) & (values <= 1)).all())
-    if settings.get("output") == "probabilities" and not inside and bool(torch.isfinite(values).all()):
-        raise UnsupportedModelError(
-            f"Expected probabilities, as `output` says, but the network answers values in [{float(values.min()):.3g}, "
-            f'{float(values.max()):.3g}]. Leave `output` out, or give output="logits".'
-        )
-    if "output" in settings or scores.ndim < 1:
-        return settings, []
-    end, several = _end_of(scores), values.ndim == 2 and values.shape[1] > 1
-    if end != "sigmoid" and several and look_like_probabilities(values):
-        end = "softmax"
-    if end == "softmax" and several:
-        return {**settings, "output": "probabilities"}, ["ends in a softmax: its logarithm is used as the logits"]
-    if end == "sigmoid":
-        head = {"head": settings.get("head", "sigmoid")} if several else {}
-        return {**settings, **head, "output": "probabilities"}, ["ends in a sigmoid: what goes into it is the logits"]
-    if end == "log_softmax":
-        return settings, ["ends in a log-softmax, whose answers are logits"]
-    if inside and values.numel() >= 6 and float(values.max() - values.min()) > 0:
-        why = 'pass head="sigmoid", output="probabilities"'
-        return settings, [f"all answers lie between 0 and 1: if they are probabilities and no logits, {why}"]
-    return settings, []
-
-
-def _end_of(scores: Tensor) -> str:
-    """Return the last thing that was computed, from the graph; "" for anything but a softmax or sigmoid."""
-    node: Any = scores.grad_fn
-    while node is not None and node.name().startswith(_SHAPE_ONLY):
-        node = node.next_functions[0][0]
-    return _ENDS.get(node.name(), "") if node is not None else ""
-
-
-def _gradient_noted(scores: Tensor, pixels: Tensor) -> list[str]:
-    """Say so when no gradient comes back to the pixels."""
-    slope = None
-    if scores.requires_grad and scores.is_floating_point():
-        weights = torch.rand(scores.shape, generator=torch.Generator().manual_seed(1)).to(scores)
-        try:
-            (slope,) = gradients((scores * weights).sum(), [pixels])
-        except UnsupportedModelError as error:
-            return [str(error)]
-    if slope is not None and bool(slope.any()):
-        return []
-    return ["no gradient reaches the pixels: use occlusion, lime, kernelshap or rise"]
 
 
 def _leak(scores: Tensor, pixels: Tensor) -> float:

@@ -95,7 +95,7 @@ def compare_ood(
     for (what, _), found in zip(passes[1:3], scored, strict=False):
         check_apart(found.keys, fit_keys, what, "fit")
     job = _Job(classifier, fitted, sets, scored, alpha, seed)
-    return job.result([*reference.notes, *left.values(), *_shared(scored[1], scored[0])])
+    return job.result([*classifier.notes, *reference.notes, *left.values(), *_shared(scored[1], scored[0])])
 
 
 @dataclass(frozen=True)

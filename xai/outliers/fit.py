@@ -226,7 +226,7 @@ class _Job:
         classifier, chosen = self.classifier, self.fitted[place].to(torch.device("cpu"))
         bank = self.reference.bank
         said = [choice.reason] if choice is not None else []
-        every = [*said, *self.reference.notes, *chosen.notes, *notes]
+        every = [*said, *classifier.notes, *self.reference.notes, *chosen.notes, *notes]
         return OODDetector(
             chosen,
             {name: values[kept] for name, values in self.scored.parts[place].items()},

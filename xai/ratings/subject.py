@@ -78,7 +78,7 @@ class Subject:
 
     def score(self, images: Tensor) -> Tensor:
         """Return the explained score (N,) on the CPU of pictures (N, C, h, w)."""
-        objective = Objective(str(self.explanation.settings.get("score", "logit")), self.classifier.head)
+        objective = Objective(str(self.explanation.settings.get("score", "logit")), self.classifier.read_outputs())
         found = []
         for part in torch.split(images, self.limit):
             logits = self.prepared.logits(part)

@@ -66,8 +66,9 @@ class Words:
         if text in self.sentences:
             return self.sentences[text]
         title, colon, rest = text.partition(": ")
-        said = self.sentences.get(rest.removesuffix("."))
-        return f"{self.sentence(title)}{colon}{said}." if said else text
+        plain = rest.removesuffix(".")
+        said = self.sentences.get(plain) or self.told(plain).text
+        return f"{self.sentence(title)}{colon}{said}." if said != plain else text
 
     def number(self, value: float | None, digits: int = 4) -> str:
         """Return a number with so many significant digits."""
