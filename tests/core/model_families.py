@@ -44,11 +44,11 @@ class Family:
 
 
 def livened(module: nn.Module) -> nn.Module:
-    """Draw the weights of linear layers and convolutions anew, as wide as keeps signals alive through many layers."""
+    """Draw the weights of convolutions anew, as wide as keeps signals alive through many layers."""
     source = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for part in module.modules():
-            if isinstance(part, nn.Linear | nn.Conv2d):
+            if isinstance(part, nn.Conv2d):
                 deviation = (1.5 / max(1, part.weight[0].numel())) ** 0.5
                 part.weight.copy_(deviation * torch.randn(part.weight.shape, generator=source))
     return module.eval()
@@ -230,7 +230,6 @@ TIMM: dict[str, Family] = {
     "inception_next": Family("inception_next_atto"),
     "resnet": Family("resnet10t"),
     "resnetv2": Family("resnetv2_50", {"layers": (1,) * 4, "channels": (16, 32, 32, 64), "stem_chs": 8}),
-    "regnet": Family("regnetx_002"),
     "densenet": Family("densenet121", {"block_config": (2, 2, 2, 2)}),
     "mobilenetv3": Family("mobilenetv3_small_050"),
     "efficientnet": Family("efficientnet_lite0"),
@@ -243,7 +242,6 @@ TIMM: dict[str, Family] = {
     "vgg": Family("vgg11_bn"),
     "vovnet": Family("ese_vovnet19b_slim"),
     "rexnet": Family("rexnet_100"),
-    "repvit": Family("repvit_m0_9"),
     "repghost": Family("repghostnet_050"),
     "resnest": Family("resnest14d"),
     "starnet": Family("starnet_s050"),

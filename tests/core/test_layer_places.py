@@ -13,9 +13,9 @@ from torch.nn import functional as F
 import xai
 from xai.core.classifier import Classifier
 from xai.core.layers import LayerChoice, find_layer
-from xai.core.layouts import Layout, orders
+from xai.core.layouts import Layout, orders, possible_layouts
 from xai.core.ordering import judge
-from xai.core.places import Responses
+from xai.core.places import Responses, Stripes
 from xai.errors import UnsupportedModelError
 
 Order = Callable[[Tensor], Tensor]
@@ -66,7 +66,7 @@ def cam_by_hand(
 
 
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
-@pytest.mark.parametrize(("front", "behind"), [(0, 0), (1, 0), (0, 1), (0, 5), (2, 3), (1, 17), (20, 0)])
+@pytest.mark.parametrize(("front", "behind"), [(0, 0), (1, 0), (0, 1), (0, 5), (2, 3), (1, 17), (90, 0)])
 def test_tokens_in_front_and_behind_are_no_places(front: int, behind: int, size: tuple[int, int]) -> None:
     net = Tokens(front, behind).eval()
     grid = (size[0] // 4, size[1] // 4)
@@ -175,3 +175,29 @@ class Roll(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         return tokens.roll(self.count, 1)
+
+
+class Noise(Responses):
+    """Contrasts that have nothing to do with places, alike among neighbours as those of real layers are."""
+
+    def __init__(self, seed: int, counts: dict[str, int]) -> None:
+        self.size, self.stripes = (64, 64), [Stripes(axis, periods) for periods in (1, 2) for axis in (0, 1)]
+        source = torch.Generator().manual_seed(seed)
+        self.held = {
+            kind: F.avg_pool1d(2 * torch.rand(1, 4, count, generator=source, dtype=torch.float64) - 1, 5, 1, 2)[0]
+            for kind, count in counts.items()
+        }
+
+    def refine(self, places: int) -> None:
+        assert places < 14  # no finer stripes are needed
+
+    def contrast(self, key: tuple[str, int], kind: str) -> Tensor:
+        return self.held[kind]
+
+
+@pytest.mark.parametrize(("tokens", "width"), [(16, 12), (17, 64), (65, 24), (80, 16)])
+def test_responses_that_know_no_places_are_refused(tokens: int, width: int) -> None:
+    layouts = possible_layouts(torch.Size((1, tokens, width)), 1, (64, 64))
+    counts = {"tokens": tokens, "tokens, channels first": width}
+    passed = [judge(Noise(seed, counts), ("noise", 0), layouts).right for seed in range(30)]
+    assert sum(passed) <= 1

@@ -9,15 +9,19 @@ from torch.nn import functional as F
 import xai
 from xai.core.containers import tensors_in, with_tensor
 from xai.core.layers import LayerChoice, find_layer
-from xai.errors import UnsupportedModelError
 
 FEW = ["ViT", "ResNet", "BEiT", "Hiera", "swin_transformer", "pit"]
 EVERY = {**TRANSFORMERS, **TIMM}
-REFUSED: dict[str, str] = {}
 
 
-def by_hand(net: nn.Module, choice: LayerChoice, image: Tensor, target: int) -> dict[str, Tensor]:
-    """Return the three maps, from the whole graph: nothing is cut, and the places are read by their numbers."""
+def terms(net: nn.Module, choice: LayerChoice, image: Tensor, target: int) -> Tensor:
+    """Return the largest sum of magnitudes that a place of HiResCAM is made of: what rounding goes by."""
+    maps, slopes = maps_and_slopes(net, choice, image, target)
+    return (maps * slopes).abs().sum(0).max()
+
+
+def maps_and_slopes(net: nn.Module, choice: LayerChoice, image: Tensor, target: int) -> tuple[Tensor, Tensor]:
+    """Return a layer's maps and their gradient, (C, h, w), from the whole graph: nothing is cut."""
     held: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, output: object) -> object:
@@ -29,7 +33,12 @@ def by_hand(net: nn.Module, choice: LayerChoice, image: Tensor, target: int) -> 
     handle.remove()
     logits = getattr(answer, "logits", answer)
     (slopes,) = torch.autograd.grad(logits[0, target], held[0])
-    maps, slopes = (_maps(tensor.detach(), choice) for tensor in (held[0], slopes))
+    return _maps(held[0].detach(), choice), _maps(slopes, choice)
+
+
+def by_hand(net: nn.Module, choice: LayerChoice, image: Tensor, target: int) -> dict[str, Tensor]:
+    """Return the three maps; the places are read by their numbers."""
+    maps, slopes = maps_and_slopes(net, choice, image, target)
     coarse = {
         "gradcam": (slopes.mean((1, 2), keepdim=True) * maps).sum(0),
         "hirescam": (slopes * maps).sum(0),
@@ -54,8 +63,8 @@ def _maps(output: Tensor, choice: LayerChoice) -> Tensor:
     return torch.stack(places, 1).unflatten(1, layout.grid)
 
 
-def places_of_a_patch(classifier: xai.Classifier, choice: LayerChoice, size: int) -> tuple[Tensor, Tensor]:
-    """Return the centres (9, 2), in 0-1, of a patch of noise and of how much the layer's places change with it."""
+def patches_of_places(classifier: xai.Classifier, choice: LayerChoice, size: int) -> tuple[Tensor, Tensor]:
+    """Return where each place is, and where the patches of noise are that it answers to: two (2, places), in 0-1."""
     source, side = torch.Generator().manual_seed(7), size // 3
     base = 0.4 + 0.2 * torch.rand(1, 3, size, size, generator=source)
     rows, centres = [base], []
@@ -63,19 +72,26 @@ def places_of_a_patch(classifier: xai.Classifier, choice: LayerChoice, size: int
         for left in (0, side, size - side):
             rows.append(base.clone())
             rows[-1][:, :, top : top + side, left : left + side] = torch.rand(3, side, side, generator=source).round()
-            centres.append((top, left))
+            centres.append((top + side / 2, left + side / 2))
     held: list[Tensor] = []
     handle = classifier.module.get_submodule(choice.name).register_forward_hook(
-        lambda _m, _i, output: held.append(choice.layout.to_maps(tensors_in(output)[choice.tensor]).detach().clone())
+        lambda _m, _i, output: held.append(_placed(tensors_in(output)[choice.tensor].detach().clone(), choice))
     )
     with torch.no_grad():
         classifier.raw_logits(torch.cat(rows))
     handle.remove()
-    change = (held[0][1:] - held[0][:1]).double().square().sum(1)
-    change = change / change.sum((1, 2), keepdim=True)
-    middles = [(torch.arange(cells) + 0.5) / cells for cells in change.shape[1:]]
-    found = torch.stack([(change.sum(2) * middles[0]).sum(1), (change.sum(1) * middles[1]).sum(1)], 1)
-    return (torch.tensor(centres) + side / 2) / size, found
+    change = (held[0][1:] - held[0][:1]).double().square().sum(1).flatten(1)
+    answered = torch.tensor(centres, dtype=torch.float64).T @ (change / change.sum(0)) / size
+    down, across = choice.layout.grid
+    middles = torch.meshgrid((torch.arange(down) + 0.5) / down, (torch.arange(across) + 0.5) / across, indexing="ij")
+    return torch.stack([axis.flatten().double() for axis in middles]), answered
+
+
+def _placed(output: Tensor, choice: LayerChoice) -> Tensor:
+    if choice.layout.kind == "tokens, sequence first":
+        output = output.transpose(0, 1)
+        return torch.stack([_maps(row[:, None], choice) for row in output])
+    return torch.stack([_maps(row[None], choice) for row in output])
 
 
 @pytest.mark.parametrize(
@@ -87,18 +103,14 @@ def test_maps_of_many_families(name: str) -> None:
     net = family.build()
     classifier = xai.Classifier(net, input_size=(family.size, family.size))
     image = torch.rand(1, 3, family.size, family.size, generator=torch.Generator().manual_seed(3))
-    if name in REFUSED:
-        with pytest.raises(UnsupportedModelError, match=REFUSED[name]) as error:
-            find_layer(classifier, image)
-        assert "\n" not in str(error.value)
-        return
     choice = find_layer(classifier, image)
     assert "checked by gradient and by moving a patch" in choice.reason
+    rounding = 1e-6 * float(terms(net, choice, image, target=1))
     for method, wanted in by_hand(net, choice, image, target=1).items():
         found = xai.explain(classifier, image, method, target=1)
         assert found.layer == choice.name
         largest = float(wanted.abs().max())
-        assert float((found.attribution[0, 0] - wanted).abs().max()) <= 1e-4 * largest, method
-    where, found_at = places_of_a_patch(classifier, choice, family.size)
+        assert float((found.attribution[0, 0] - wanted).abs().max()) <= 1e-4 * largest + rounding, method
+    where, answered = patches_of_places(classifier, choice, family.size)
     for axis in (0, 1):
-        assert float(torch.corrcoef(torch.stack([where[:, axis].double(), found_at[:, axis]]))[0, 1]) > 0.7
+        assert float(torch.corrcoef(torch.stack([where[axis], answered[axis]]))[0, 1]) > 0.6

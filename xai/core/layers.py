@@ -23,6 +23,7 @@ _TRIES = 100  # tensors looked at from the end
 _CHECKED = "checked by gradient and by moving a patch"
 _UNCERTAIN = "did NOT pass the check by moving a patch: see whether the map makes sense"
 _SAME = 1e-3  # share of the largest gradient by which the gradient at the cut may differ from that of the whole model
+_VIEW = "view was created in no_grad mode"  # and is overwritten behind the cut, as in GhostNet
 _known: "weakref.WeakKeyDictionary[nn.Module, dict[Any, LayerChoice]]" = weakref.WeakKeyDictionary()
 
 
@@ -224,6 +225,10 @@ class _Search:
             here = gradients(value, [cut.activation])[0]
             whole = self._whole_gradient(item)
         except (UnsupportedModelError, CheckpointError):
+            return False
+        except RuntimeError as error:
+            if _VIEW not in str(error):
+                raise
             return False
         if here is None or whole is None or here.shape != whole.shape:
             return False

@@ -10,7 +10,7 @@ from torch import Tensor
 Size = tuple[int, int]
 _MOST_EXTRA = 16  # beside patches that are not square; beside square ones there may be any number
 _SLACK = 1.0  # a grid may differ by this many cells from the input's aspect ratio
-_LEAST_SHARE = 4  # the places are a quarter of all tokens at least
+_LEAST_SHARE = 10  # the places are a tenth of all tokens at least
 TOKEN_KINDS = ("tokens", "tokens, channels first", "tokens, sequence first")
 
 

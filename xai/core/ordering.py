@@ -12,8 +12,9 @@ from xai.core.layouts import Layout, Size, orders
 from xai.core.places import FINEST, Key, Responses
 
 _AGREES = 0.5  # correlation, along each axis, of how places answer and where they should be
-_CLEAR = 0.1  # the same without the means taken away: less is noise
-_UNTRIED, _TRIED = 2.5, 3.5  # the same in standard errors, where all tokens are places and where offsets were tried
+_FOLLOWS = 0.7  # the same for maps, of which the halves alone are looked at
+_CLEAR = 0.15  # the same without the means taken away: less is no clear answer
+_UNTRIED, _TRIED = 2.5, 3.5  # the same in standard errors, where all tokens are places row by row, and otherwise
 _RIVAL = 0.9  # share of the best layout's evidence from which on another one cannot be told from it
 _FEW = 4  # cells along an axis: below, the cells of a convolution may all see the whole image
 _NOTHING = 1e-300
@@ -59,7 +60,7 @@ def _map(responses: Responses, key: Key, layout: Layout) -> tuple[Verdict, float
     least = min(_correlation(contrast[k : k + 1], code[k : k + 1]) for k in halves)
     clear = min(_cosine(contrast[k], code[k]) for k in halves) >= _CLEAR
     moved = max(abs(_shift(contrast[axes == axis], code[axes == axis], layout.grid, axis)) for axis in (0, 1))
-    if least >= _AGREES and clear and moved <= _DRIFT:
+    if least >= _FOLLOWS and clear and moved <= _DRIFT:
         return Verdict(layout, True), least
     if least > 0 and min(layout.grid) <= _FEW and moved <= _DRIFT:
         return Verdict(layout, None, "its few large cells all answer to the whole image"), least
@@ -98,8 +99,8 @@ def _one_kind(responses: Responses, key: Key, layouts: list[Layout]) -> Verdict:
 
 def _needed(layout: Layout) -> float:
     """Return the correlation that is no chance: the fewer places and the more offsets were tried, the higher."""
-    size = layout.grid[0] * layout.grid[1]
-    return max(_AGREES, math.tanh((_TRIED if layout.extra else _UNTRIED) / math.sqrt(size - 3)))
+    size, tried = layout.grid[0] * layout.grid[1], layout.extra > 0 or layout.order != "rows"
+    return max(_AGREES, math.tanh((_TRIED if tried else _UNTRIED) / math.sqrt(size - 3)))
 
 
 def _evidence(responses: Responses, key: Key, layout: Layout, largest: Size) -> Iterator[tuple[Layout, Tensor]]:
