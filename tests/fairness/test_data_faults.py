@@ -18,6 +18,7 @@ from xai.core.classifier import Classifier
 from xai.datasets.arrays import from_arrays
 from xai.errors import InputError, NameLookupError, RecordError, ShapeError, Stopped
 from xai.fairness import data_faults
+from xai.fairness.faults_alignment import aligned_distances
 from xai.fairness.faults_effects import effect_of_balance, effect_of_leaving_out
 from xai.fairness.faults_labels import out_of_fold, suspects_of
 from xai.fairness.faults_pairs import TURNS, candidates, cosines
@@ -86,6 +87,67 @@ def test_duplicates_are_found_after_jpeg_resize_and_flip():
     assert {"", "mirrored left to right", "turned by 90 degrees"} <= turns
     assert found.findings[0].kind == "duplicates"
     assert found.findings[0].count == len(source)
+
+
+def shifted(pixels, by=3):
+    return np.pad(pixels, ((by, 0), (by, 0)) + ((0, 0),) * (pixels.ndim - 2), mode="edge")[
+        : len(pixels), : pixels.shape[1]
+    ]
+
+
+def contrasted(pixels):
+    return ((pixels / 255 - 0.5) * 0.7 * 255 + 127.5).round().astype(np.uint8)
+
+
+def cropped(pixels, share=0.95):
+    kept = Image.fromarray(pixels).crop((0, 0, share * pixels.shape[1], share * pixels.shape[0]))
+    return np.asarray(kept.resize(pixels.shape[1::-1], Image.Resampling.BILINEAR))
+
+
+def rotated(pixels, degrees=3):
+    return np.asarray(Image.fromarray(pixels).rotate(degrees, Image.Resampling.BILINEAR))
+
+
+def grey(pixels):
+    return np.repeat(np.asarray(Image.fromarray(pixels).convert("L"))[..., None], 3, 2)
+
+
+MOVED = {"contrast": contrasted, "shift": shifted, "crop": cropped, "rotation": rotated}
+
+
+def test_moved_copies_of_clothes_are_found_and_no_other_pair():
+    pixels, _, classes = fashion(600)
+    every, source = planted(pixels, MOVED, count=20)
+    found = data_faults(None, from_arrays("moved", every, None, classes), checks="duplicates")
+    hit, strangers = families(found, source, len(pixels))
+    shares = dict(zip(MOVED, hit.reshape(len(MOVED), -1).mean(1), strict=True))
+    assert shares["contrast"] == 1
+    assert min(shares.values()) >= 0.6  # the small ones among look-alikes stay in doubt
+    assert strangers == []
+
+
+def test_moved_copies_of_photographs_are_found():
+    photos = [np.asarray(Image.open(photo.path).convert("RGB").resize((210, 150))) for photo in xai.sample_photos()]
+    changes = {**MOVED, "grey": grey, "mirrored, then shifted": lambda pixels: shifted(pixels[:, ::-1], 5)}
+    for name, change in changes.items():
+        found = data_faults(None, [*photos, *(change(photo) for photo in photos)], checks="duplicates")
+        assert {(pair.first_row, pair.second_row) for pair in found.pairs} == {
+            (k, len(photos) + k) for k in range(len(photos))
+        }, name
+
+
+@pytest.mark.parametrize(("degrees", "size", "by"), [(0, 1.0, (3, -2)), (5, 1.0, (0, 0)), (-4, 1.1, (1, 1))])
+def test_images_laid_over_each_other_are_the_same(degrees, size, by):
+    rng = np.random.default_rng(0)
+    whole = ndimage.gaussian_filter(rng.random((6, 60, 60)), (0, 2, 2))
+    angle = np.deg2rad(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * size
+    centre = np.array([30, 30])
+    moved = np.stack([ndimage.affine_transform(one, turn, centre - turn @ centre + by) for one in whole])
+    inner = slice(14, 46)
+    first, second = whole[:, inner, inner], moved[:, inner, inner]
+    assert aligned_distances(first, second).max() < 0.1
+    assert aligned_distances(first, np.roll(second, 1, 0)).min() > 0.5  # others are not made the same
 
 
 def test_small_digits_do_not_explode():

@@ -42,13 +42,19 @@ def data_faults(
         DataFaults. Its label suspects are to be looked at: a model that is wrong and a label that is wrong look alike,
         and the effect of leaving suspects out is the most that wrong labels can explain.
 
+    Copies are found after JPEG, resizing, blur, mirroring, turns by 90 degrees, another contrast, brightness, tint or
+    in grey (but for some with clipped or bent brightness); after shifts of up to 15 % of the side, crops of 95 %, turns
+    by 3 to 5 degrees: 14 to 16 of 16 photographs, 29 to 38 of 40 clothes of 28 pixels among 700 that look alike. Not
+    found: crops to less than 85 %, larger turns, parts that were painted over, and copies that differ no less than
+    other images of the set do.
+
     Raises:
         InputError: no picture, or labels that do not fit.
         NameLookupError: no such check.
         Stopped: `should_stop()` was true.
 
-    Cost: one pass over all pictures, one of the model over `data`; comparing N pictures takes about 6,000 N^2
-        operations (20,000 pictures: half a minute on a core).
+    Cost: one pass over all pictures, one of the model over `data`; comparing N images takes about 6,000 N^2
+        operations, and laying pairs over each other about a millisecond per image (20,000 images: a minute on a core).
 
     Example:
         >>> import xai

@@ -137,7 +137,7 @@ class Findings:
     def _compare(self, should_stop: ShouldStop | None) -> Matches:
         colour = self.own.colour if self.other is None else np.concatenate([self.own.colour, self.other.colour])
         features = self._features_of(self.own.rows) if self.other is None else None
-        found = verify(self._small, colour, candidates(self._small, features, should_stop))
+        found = verify(self._small, colour, candidates(self._small, features, should_stop), should_stop)
         return found.ordered()
 
     def _features_of(self, rows: np.ndarray) -> np.ndarray | None:

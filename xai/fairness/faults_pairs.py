@@ -59,12 +59,14 @@ class Candidates:
         first: (P,) numbers of pictures.
         second: (P,) of others; the second, turned, may be the first.
         turn: (P,) numbers of `TURNS`.
+        moved: (P,) bool, whether the pair was proposed by what a shift does not change.
     """
 
     near: np.ndarray = field(repr=False)
     first: np.ndarray = field(repr=False)
     second: np.ndarray = field(repr=False)
     turn: np.ndarray = field(repr=False)
+    moved: np.ndarray = field(repr=False)
 
 
 def candidates(
@@ -80,7 +82,7 @@ def candidates(
     Raises:
         Stopped: `should_stop()` was true.
 
-    Cost: N^2 (143 + D) multiplications for neighbours, and eight comparisons of 64 bits for hashes.
+    Cost: N^2 (215 + D) multiplications for neighbours, and eight comparisons of 64 bits for hashes.
     """
     values = cosines(small)[:, :_COEFFICIENTS, :_COEFFICIENTS]
     near = _nearest_rows(_unit(values.reshape(len(values), -1)[:, 1:]), NEAREST, should_stop)
@@ -91,12 +93,24 @@ def candidates(
     for number, turn in enumerate(TURNS):
         turned = _hash(turn.of_coefficients(values))
         found.append(_pairs(_nearest_hashes(hashes, turned, should_stop), number))
+    shifted = _nearest_rows(_spectra(small), _FEATURE_NEAREST, should_stop)
+    found.append(_pairs(shifted, 0))
     first, second, turn_of = np.concatenate(found, 1)
+    moved = np.arange(len(first)) >= len(first) - shifted.size
     back = _back()[turn_of]
     swap = first > second
     first, second, turn_of = np.where(swap, (second, first, back), (first, second, turn_of))
-    every = np.unique(np.stack([first, second, turn_of]), axis=1)
-    return Candidates(near, *every)
+    every, place = np.unique(np.stack([first, second, turn_of]), axis=1, return_inverse=True)
+    first, second, turn_of = every
+    return Candidates(near, first, second, turn_of, np.bincount(place.reshape(-1), moved, len(first)) > 0)
+
+
+def _spectra(small: np.ndarray) -> np.ndarray:
+    """Return the strengths (N, D) of low frequencies, which a shift leaves as they are but for the rim."""
+    side = small.shape[-1]
+    values = np.abs(fft.fft2(small - small.mean((1, 2), keepdims=True)))[:, : _COEFFICIENTS // 2, :]
+    kept = np.r_[0 : _COEFFICIENTS // 2, side - _COEFFICIENTS // 2 : side] % side
+    return _unit(np.sqrt(values[:, :, kept]).reshape(len(small), -1))
 
 
 def cosines(small: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from xai.core.rows import ShouldStop
+from xai.fairness.faults_alignment import aligned_distances
 from xai.fairness.faults_pairs import TURNS, Candidates, Turn, cosines
 
 _FIRST_BLUR = 1.0  # pixels; what JPEG and sampling change lies below
@@ -11,9 +13,10 @@ _BLURS = (0.0, 0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6)  # by which one of the two 
 _BLOCK = 4096
 _KEPT = 20  # cosine coefficients in each direction: the others are blurred away
 _RANK = 10  # the neighbour whose distance is the yardstick
-CLOSE = 0.2  # of the yardstick
+CLOSE, CLOSE_LAID = 0.2, 0.25  # of the yardstick
+_TRIED = 3  # closest pairs of each image that are laid over each other
 _LIKE, _SAME = 0.25, 0.02  # distances: at most, and the same whatever the neighbours
-_COLOUR = 0.1  # between directions of mean colours, so that brightness does not count
+_COLOUR = 0.1  # of the length of a mean colour
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,26 +43,104 @@ class Matches:
         return Matches(*(part[order] for part in vars(self).values()))
 
 
-def verify(small: np.ndarray, colour: np.ndarray, found: Candidates) -> Matches:
-    """Return the candidates that are the same picture but for sharpness, contrast, brightness, a mirror or a turn.
+def verify(small: np.ndarray, colour: np.ndarray, found: Candidates, should_stop: ShouldStop | None = None) -> Matches:
+    """Return the candidates that are the same image but for sharpness, contrast, brightness, place and size.
 
-    The distance of a pair is sqrt(1 - r^2) with r the correlation of pixels, after the second was turned and either was
-    blurred to the other's sharpness. It must be at most a fifth of the distance to the tenth nearest picture of both:
-    then the data has no such pairs by chance, also where all pictures look alike, as small digits do.
+    The distance of a pair is sqrt(1 - r^2) with r the correlation of pixels, after the second was mirrored or turned
+    and either was blurred to the other's sharpness; where that is not enough, after it was laid over the first
+    (`faults_alignment`). It must be at most a fifth of the distance to the tenth nearest image of both, measured in the
+    same way (a quarter where it was laid over): then the data has no such pairs by chance, also where all images look
+    alike, as small digits do.
 
     Args:
-        small: (N, s, s) grey pictures.
-        colour: (N, 3) mean colours, which must agree but for brightness.
+        small: (N, s, s) grey images.
+        colour: (N, 3) mean colours, which must agree but for brightness, contrast and saturation.
         found: pairs to look at.
+        should_stop: asked between blocks.
+
+    Raises:
+        Stopped: `should_stop()` was true.
     """
     aligned = _Aligned(small)
     distance = aligned.distances(found.first, found.second, found.turn)
     yardstick = _yardstick(aligned, found.near)
-    relative = distance / np.maximum(np.minimum(yardstick[found.first], yardstick[found.second]), 1e-12)
-    hue = colour / np.maximum(np.linalg.norm(colour, axis=1, keepdims=True), 1e-6)
-    apart = np.linalg.norm(hue[found.first] - hue[found.second], axis=1)
-    kept = (distance <= _LIKE) & ((relative <= CLOSE) | (distance <= _SAME)) & (apart <= _COLOUR)
+    least = np.maximum(np.minimum(yardstick[found.first], yardstick[found.second]), 1e-12)
+    relative = distance / least
+    alike = _hue_distance(colour[found.first], colour[found.second]) <= _COLOUR
+    kept = (distance <= _LIKE) & ((relative <= CLOSE) | (distance <= _SAME)) & alike
+    rows = np.flatnonzero(~kept & alike & (found.moved | (_rank(found, distance) < _TRIED)))
+    laid = _laid_over(small, found, rows, least[rows], should_stop)
+    distance[laid.rows], relative[laid.rows], kept[laid.rows] = laid.distance, laid.relative, True
     return _best(*(part[kept] for part in (found.first, found.second, found.turn, distance, relative)))
+
+
+def _hue_distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Return how far mean colours (P, 3) are apart in what brightness, contrast and saturation do not change.
+
+    A colour less its grey is a direction and a length; a copy has the same direction, and a grey one none.
+    """
+    parts = [rows - rows.mean(1, keepdims=True) for rows in (one, two)]
+    sizes = [np.linalg.norm(part, axis=1) for part in parts]
+    more = (sizes[0] >= sizes[1])[:, None]
+    strong, weak = np.where(more, parts[0], parts[1]), np.where(more, parts[1], parts[0])
+    along = (strong * weak).sum(1) / np.maximum((strong**2).sum(1), 1e-12)
+    off = np.linalg.norm(weak - np.clip(along, 0, 1)[:, None] * strong, axis=1)
+    found: np.ndarray = off / np.maximum(np.minimum(np.linalg.norm(one, axis=1), np.linalg.norm(two, axis=1)), 1e-6)
+    return found
+
+
+def _rank(found: Candidates, distance: np.ndarray) -> np.ndarray:
+    """Return the place (P,) of each pair among those of either of its images, the closest first."""
+    best = np.full(len(distance), np.iinfo(np.int64).max)
+    for side in (found.first, found.second):
+        order = np.lexsort((distance, side))
+        start = np.flatnonzero(np.r_[True, np.diff(side[order]) != 0])
+        place = np.arange(len(order)) - np.repeat(start, np.diff(np.r_[start, len(order)]))
+        best[order] = np.minimum(best[order], place)
+    return best
+
+
+@dataclass(frozen=True, eq=False)
+class _LaidOver:
+    """Pairs that are the same once one is laid over the other: numbers among the candidates, and distances (P,)."""
+
+    rows: np.ndarray
+    distance: np.ndarray
+    relative: np.ndarray
+
+
+def _laid_over(
+    small: np.ndarray, found: Candidates, rows: np.ndarray, least: np.ndarray, should_stop: ShouldStop | None
+) -> _LaidOver:
+    """Lay pairs over each other; the yardstick is measured likewise, of images that may be in a pair alone.
+
+    Args:
+        small: (N, s, s) grey images.
+        found: all candidates.
+        rows: (P,) numbers of those to try.
+        least: (P,) yardstick of images as they lie, never below the one measured here.
+        should_stop: asked between blocks.
+    """
+    turned = small[found.second[rows]]
+    for number, turn in enumerate(TURNS):
+        own = found.turn[rows] == number
+        turned[own] = turn(turned[own])
+    distance = aligned_distances(small[found.first[rows]], turned, should_stop)
+    near = (distance <= _LIKE) & (distance <= CLOSE_LAID * least)
+    rows, distance = rows[near], distance[near]
+    images = np.unique(np.r_[found.first[rows], found.second[rows]])
+    others = found.near[images]
+    if others.shape[1] == 0 or len(rows) == 0:
+        return _LaidOver(rows, distance, distance)
+    repeated = np.repeat(images, others.shape[1])
+    ranked = np.sort(
+        aligned_distances(small[repeated], small[others.reshape(-1)], should_stop).reshape(others.shape), 1
+    )
+    yardstick = np.ones(len(small))
+    yardstick[images] = np.maximum(ranked[:, min(_RANK, others.shape[1]) - 1], 1e-12)
+    relative = distance / np.minimum(yardstick[found.first[rows]], yardstick[found.second[rows]])
+    kept = relative <= CLOSE_LAID
+    return _LaidOver(rows[kept], distance[kept], relative[kept])
 
 
 class _Aligned:
