@@ -45,8 +45,8 @@ def data_faults(
     Copies are found after JPEG, resizing, blur, mirroring, turns by 90 degrees, another contrast, brightness, tint or
     in grey (but for some with clipped or bent brightness); after shifts of up to 15 % of the side, crops of 95 %, turns
     by 3 to 5 degrees: 14 to 16 of 16 photographs, 29 to 38 of 40 clothes of 28 pixels among 700 that look alike. Not
-    found: crops to less than 85 %, larger turns, parts that were painted over, and copies that differ no less than
-    other images of the set do.
+    found: crops to less than 85 %, larger turns, some turned ones with filled corners, parts that were painted over,
+    and copies that differ no less than other images of the set do.
 
     Raises:
         InputError: no picture, or labels that do not fit.
