@@ -38,11 +38,12 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "outliers": MACHINE | {"metrics", "detectors", "explainers", "attacks", "models", "datasets"},
     "audits": MACHINE | LEAVES | ABOVE,
     "listing": MACHINE | LEAVES | {"outliers"},
+    "probing": MACHINE | LEAVES,
     "diagnosis": MACHINE | LEAVES | {"outliers"},
     "handling": MACHINE | LEAVES | {"outliers", "ratings"},
     "plots": CORE,
     "reports": MACHINE | LEAVES | ABOVE | {"audits", "plots"},
-    "api": MACHINE | LEAVES | ABOVE | {"audits", "plots", "reports", "listing", "diagnosis", "handling"},
+    "api": MACHINE | LEAVES | ABOVE | {"audits", "plots", "reports", "listing", "diagnosis", "handling", "probing"},
     **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__"})),
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from xai.api import Photo as Photo
     from xai.api import Prediction as Prediction
     from xai.api import PredictionSets as PredictionSets
+    from xai.api import Probe as Probe
     from xai.api import Rating as Rating
+    from xai.api import ResizeComparison as ResizeComparison
     from xai.api import RobustnessCurve as RobustnessCurve
     from xai.api import ShortcutResult as ShortcutResult
     from xai.api import SliceResult as SliceResult
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from xai.api import compare as compare
     from xai.api import compare_baselines as compare_baselines
     from xai.api import compare_ood as compare_ood
+    from xai.api import compare_resizing as compare_resizing
     from xai.api import corrupt as corrupt
     from xai.api import corruption_robustness as corruption_robustness
     from xai.api import data_faults as data_faults
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from xai.api import explain as explain
     from xai.api import fit_conformal as fit_conformal
     from xai.api import fit_ood as fit_ood
+    from xai.api import fit_probe as fit_probe
     from xai.api import init_audit as init_audit
     from xai.api import judge_again as judge_again
     from xai.api import known_networks as known_networks
@@ -130,7 +134,9 @@ __all__ = [
     "Photo",
     "Prediction",
     "PredictionSets",
+    "Probe",
     "Rating",
+    "ResizeComparison",
     "RobustnessCurve",
     "ShortcutResult",
     "SliceResult",
@@ -150,6 +156,7 @@ __all__ = [
     "compare",
     "compare_baselines",
     "compare_ood",
+    "compare_resizing",
     "corrupt",
     "corruption_robustness",
     "data_faults",
@@ -159,6 +166,7 @@ __all__ = [
     "explain",
     "fit_conformal",
     "fit_ood",
+    "fit_probe",
     "init_audit",
     "judge_again",
     "known_networks",

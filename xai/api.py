@@ -33,6 +33,7 @@ from xai.core.explanation import Explanation
 from xai.core.images import ImageLike, read_images
 from xai.core.layers import spatial_layers, spread_layers
 from xai.core.prediction import Prediction
+from xai.core.resizing import ResizeComparison, compare_resizing
 from xai.core.rows import Progress, ShouldStop
 from xai.core.targets import Target
 from xai.corruptions import CorruptionResult, corrupt, corruption_robustness, mce
@@ -47,8 +48,9 @@ from xai.explainers import EXPLAINERS
 from xai.fairness import BiasResult, DataFaults, SliceResult, bias, bias_of_predictions, data_faults, slices
 from xai.handling import treatment
 from xai.listing import MethodInfo, methods
-from xai.models import ModelInfo, catalogue, known_networks, load, untrained
+from xai.models import ModelInfo, Probe, catalogue, known_networks, load, untrained
 from xai.outliers import Judgement, OODAttack, OODComparison, OODDetector, compare_ood, fit_ood
+from xai.probing import fit_probe
 from xai.ratings import Agreement, Check, Rating, agreement, compare_baselines, rate_explanation
 from xai.reports import report, translate, write_report, write_tests
 
@@ -82,7 +84,9 @@ __all__ = [
     "Photo",
     "Prediction",
     "PredictionSets",
+    "Probe",
     "Rating",
+    "ResizeComparison",
     "RobustnessCurve",
     "ShortcutResult",
     "SliceResult",
@@ -100,6 +104,7 @@ __all__ = [
     "compare",
     "compare_baselines",
     "compare_ood",
+    "compare_resizing",
     "corrupt",
     "corruption_robustness",
     "data_faults",
@@ -109,6 +114,7 @@ __all__ = [
     "explain",
     "fit_conformal",
     "fit_ood",
+    "fit_probe",
     "init_audit",
     "judge_again",
     "known_networks",

@@ -290,7 +290,7 @@ QUIRKS = {
     "learns in eval": Quirk(never_frozen, None, "changes its own buffers"),
     "counts": Quirk(Counting, None, "changes its own buffers"),
     "one at a time": Quirk(OneByOne, None, "takes one picture at a time", settings={"input_size": (16, 16)}),
-    "two inputs": Quirk(TwoInputs, None, r"cannot run on pictures \(3, 224, 224\).*TypeError.*mask"),
+    "two inputs": Quirk(TwoInputs, None, r"takes more than images: mask\. Give .*`inputs=\{\"mask\": tensor"),
     "mixed types": Quirk(lambda: made(GapCnn(), lambda net: net.head.double()), None, "cannot run on pictures"),
     "class numbers": Quirk(
         lambda: Then(GapCnn(), lambda z: z.argmax(1)), None, "Return the logits, not the predicted class"

@@ -12,6 +12,7 @@ from xai.core.batch import Batch
 from xai.core.classifier import Classifier
 from xai.core.labels import check_labels
 from xai.core.outputs import Outputs
+from xai.core.resizing import resizing_note
 from xai.core.rows import Progress, ShouldStop
 from xai.core.seeds import image_key
 from xai.errors import InputError, ShapeError, UnsupportedModelError
@@ -96,6 +97,8 @@ def answers_of(
         outputs = classifier.outputs(inputs, progress=progress, should_stop=should_stop)
         keys, notes = inputs.keys, inputs.notes
     found, said = _truth(classifier, data, labels, len(outputs))
+    if found is not None and not isinstance(data, Outputs):
+        notes = [*notes, *resizing_note(classifier, inputs.source, found)]
     return Answers(
         _exclusive(classifier, outputs.logits),
         outputs.features,
@@ -125,12 +128,12 @@ class _Inputs:
     """The model's inputs, some at a time; the key of each is noted as it goes by."""
 
     def __init__(self, classifier: Classifier, images: Any) -> None:
-        self._classifier, self._images = classifier, [images] if _is_single(images) else images
+        self._classifier, self.source = classifier, [images] if _is_single(images) else images
         self.keys: list[bytes] = []
         self.notes: list[str] = []
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.source)
 
     def __getitem__(self, span: slice) -> Tensor:
         batch = self._prepared(span)
@@ -139,9 +142,9 @@ class _Inputs:
         return batch.inputs
 
     def _prepared(self, span: slice) -> Batch:
-        if hasattr(self._images, "pictures"):  # keeps grey pictures convertible, as in `Classifier.outputs`
-            return self._classifier.prepare(self._images.pictures(range(span.start, span.stop)))
-        return self._classifier.prepare(self._images[span])
+        if hasattr(self.source, "pictures"):  # keeps grey pictures convertible, as in `Classifier.outputs`
+            return self._classifier.prepare(self.source.pictures(range(span.start, span.stop)))
+        return self._classifier.prepare(self.source[span])
 
 
 def _is_single(images: Any) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xai.core.batch import Batch, prepare_batch
 from xai.core.fingerprint import fingerprint_mapping, fingerprint_module
+from xai.core.further_inputs import FurtherInputs, with_inputs
 from xai.core.geometry import RESIZES
 from xai.core.heads import Key, check_reading, to_probabilities
 from xai.core.hooks import borrowed, scales_by_batch
@@ -19,7 +20,8 @@ from xai.core.nonfinite import first_nonfinite
 from xai.core.output_reading import ReadsOutputs
 from xai.core.outputs import Outputs, collect_outputs
 from xai.core.prediction import Prediction
-from xai.core.rows import Progress, ShouldStop, in_chunks, is_out_of_memory, reporting, row_limit
+from xai.core.rows import Progress, ShouldStop, in_chunks, reporting, row_limit
+from xai.core.running import RunsModule
 from xai.core.settings import (
     checked_channels,
     checked_crop_ratio,
@@ -36,7 +38,7 @@ _ALONE = "images run one at a time: its quantised layers scale their inputs by t
 _BARE = "no preprocessing given: pixels in [0, 1] go into the network as they are; wrap it in xai.Classifier"
 
 
-class Classifier(ReadsOutputs):
+class Classifier(RunsModule, ReadsOutputs):
     """An image classifier with everything needed to use it on raw pictures.
 
     Args:
@@ -60,6 +62,8 @@ class Classifier(ReadsOutputs):
         notes: what is to be known of the model, in words; every result repeats them.
         one_by_one: run each image alone, for models whose answer depends on the rest of the batch; a dynamically
             quantised model always does so.
+        inputs: what the module takes beside images: tensors (1, ...) by name, the same for all images, or a function
+            from the images, as the module gets them, to tensors (N, ...) by name.
 
     Raises:
         UnsupportedModelError: `module` is no module.
@@ -94,17 +98,18 @@ class Classifier(ReadsOutputs):
         crop_ratio: float = 0.875,
         notes: Sequence[str] = (),
         one_by_one: bool = False,
+        inputs: FurtherInputs | None = None,
     ) -> None:
         check_reading(task, output, output_key)
         if resize not in RESIZES:
             raise NameLookupError("way to resize", resize, RESIZES)
-        self.module = unwrapped(module)
+        self.module = with_inputs(unwrapped(module), inputs)
         self.channels = checked_channels(channels)
         self.mean = checked_per_channel(mean, 0.0, self.channels, "mean")
         self.std = checked_per_channel(std, 1.0, self.channels, "std")
         self.input_size = checked_size(input_size)
         self.resize, self.crop_ratio = resize, checked_crop_ratio(crop_ratio)
-        self.name = name or type(self.module).__name__
+        self.name = name or type(self.module if inputs is None else self.module.module).__name__
         quantised = scales_by_batch(self.module)
         self.one_by_one = one_by_one or quantised
         self._notes = (*notes, *([_ALONE] if quantised and _ALONE not in notes else []))
@@ -317,25 +322,6 @@ class Classifier(ReadsOutputs):
             )
         return index(target)
 
-    def _run(self, normalised: Tensor) -> Any:
-        try:
-            return self.module(normalised)
-        except (RuntimeError, ValueError, AssertionError) as error:
-            if is_out_of_memory(error):
-                raise
-            if "Inference tensors" in str(error):
-                raise UnsupportedModelError(
-                    f"The weights of {self.name!r} were made inside torch.inference_mode(), which rules out gradients. "
-                    "Make or load the model outside of it."
-                ) from error
-            if self.input_size is not None or not _about_size(error):
-                raise
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ShapeError(
-                f"The model {self.name!r} cannot take images of {tuple(normalised.shape[1:])}: {first} "
-                "Set `input_size=(H, W)` of the classifier."
-            ) from error
-
     def check_width(self, logits: Tensor) -> None:
         """Remember the number of classes, or compare it with the one that is known.
 
@@ -357,12 +343,6 @@ class Classifier(ReadsOutputs):
         for tensor in _floating(self.module.buffers()):
             return tensor
         return torch.empty(0)
-
-
-def _about_size(error: Exception) -> bool:
-    """Whether a network refused its input's size; those that check it themselves assert it."""
-    words = ("size", "shape", "height", "width", "dimension")
-    return isinstance(error, AssertionError) or any(word in str(error).lower() for word in words)
 
 
 SOME = 9  # more than rows.SAFE_ROWS, so that the limit is measured

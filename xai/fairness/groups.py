@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.heads import to_probabilities
 from xai.core.labels import labels_of
 from xai.core.records import versions
+from xai.core.resizing import resizing_note
 from xai.core.rows import Progress, ShouldStop, reporting
 from xai.core.seeds import check_seed
 from xai.errors import InputError, NameLookupError
@@ -77,6 +79,7 @@ def bias(
     columns, chosen = _columns(data, groups), _settings(settings)
     outputs = classifier.outputs(data, progress=progress, should_stop=should_stop)
     truth, notes = labels_of(classifier, data, labels, len(outputs))
+    notes = [*notes, *resizing_note(classifier, data, torch.as_tensor(truth))]
     sure = to_probabilities(outputs.logits, classifier.head).double().amax(1)
     rows = Rows.of(truth, outputs.logits.argmax(1), sure, extra, classifier.labels, METRICS)
     about = {

@@ -11,6 +11,18 @@ from xai.models.architectures import imports_from
 from xai.models.blank import known_networks, untrained
 from xai.models.hubs import HUBS
 from xai.models.loading import load
+from xai.models.probes import Probe
 from xai.models.sources import MODELS, ModelInfo, Source, catalogue
 
-__all__ = ["HUBS", "MODELS", "ModelInfo", "Source", "catalogue", "imports_from", "known_networks", "load", "untrained"]
+__all__ = [
+    "HUBS",
+    "MODELS",
+    "ModelInfo",
+    "Probe",
+    "Source",
+    "catalogue",
+    "imports_from",
+    "known_networks",
+    "load",
+    "untrained",
+]

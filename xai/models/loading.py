@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from xai.core.classifier import Classifier
+from xai.core.further_inputs import FurtherInputs
 from xai.core.hooks import random_states_kept
 from xai.core.meaning import Meaning
 from xai.core.settings import move
@@ -20,6 +21,7 @@ from xai.models.estimators import attach
 from xai.models.hubs import HUBS, open_hub
 from xai.models.opening import open_model
 from xai.models.probe import examine
+from xai.models.probes import Probe, ProbeNet
 from xai.models.sources import MODELS, Built
 
 _WAYS = (
@@ -46,6 +48,7 @@ def load(
     output_key: int | str | None = None,
     estimator: Any = None,
     weights: str | None = None,
+    inputs: FurtherInputs | None = None,
     trust: bool = False,
 ) -> Classifier:
     """Return a classifier from a name, a model file or a module.
@@ -72,6 +75,7 @@ def load(
         output_key: name or place of the class scores where the model returns several things.
         estimator: a fitted scikit-learn classifier (linear, SVC, Pipeline with scalers) on what the network answers.
         weights: which weights of a checkpoint that holds several, such as "model_ema"; None takes those that fit.
+        inputs: what the network takes beside images: tensors (1, ...) by name, or a function from the images to them.
         trust: also reads TorchScript, .pt2 and pickled modules, which may run anything on this machine.
 
     Raises:
@@ -95,20 +99,26 @@ def load(
         return _placed(source, settings | ({} if estimator is None else {"estimator": estimator}), arch, place)
     with random_states_kept():  # building a network draws weights
         module, own = _find(source, arch, weights, trust=trust)
-        module, own = (module, own) if estimator is None else _attached(module, own, estimator)
+        module, own = _completed(module, own, inputs, estimator)
         move(module, place)
-        known = isinstance(source, str) and source in MODELS and estimator is None
+        known = isinstance(module, ProbeNet) or (isinstance(source, str) and source in MODELS and estimator is None)
         return _known(module, {**own, **settings}) if known else examine(module, {**own, **settings})
 
 
-def _attached(extractor: nn.Module, own: dict[str, Any], estimator: Any) -> Built:
-    module, more = attach(extractor, estimator)
-    return module, {**own, **more, "notes": [*own.get("notes", ()), *more["notes"]]}
+def _completed(module: nn.Module, own: dict[str, Any], inputs: FurtherInputs | None, estimator: object) -> Built:
+    """Return the network with its further inputs and what reads its answers, and how to use it."""
+    if inputs is not None:
+        found = Classifier(module, inputs=inputs)
+        module, own = found.module, {"name": found.name, **own}
+    if estimator is not None:
+        module, more = attach(module, estimator)
+        own = {**own, **more, "notes": [*own.get("notes", ()), *more["notes"]]}
+    return module, own
 
 
 def _known(module: nn.Module, settings: dict[str, Any]) -> Classifier:
     """Return the classifier of a model with a name, whose outputs are logits of classes that exclude each other."""
-    found = Classifier(module, **settings)
+    found = (Probe if isinstance(module, ProbeNet) else Classifier)(module, **settings)
     if not {"task", "output", "output_key"} & settings.keys():
         found.settle(Meaning())
     return found

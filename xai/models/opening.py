@@ -9,6 +9,7 @@ from xai.models.files import fit_weights
 from xai.models.guard import opened, read_groups, read_tensors, shown
 from xai.models.keras_files import open_keras
 from xai.models.onnx_files import open_onnx
+from xai.models.probes import is_probe, open_probe
 from xai.models.sources import Built
 from xai.models.trusted import open_trusted
 
@@ -25,14 +26,16 @@ def open_model(path: Path, arch: Architecture | None, *, weights: str | None = N
         InputError: weights without `arch`, or a choice of weights without one.
         CheckpointError: a file that cannot be used, or weights that do not fit.
     """
+    with opened(path) as (file, size):
+        kind = kind_of(file, path, size, trust=trust)
+    if kind == "safetensors" and is_probe(path):
+        return open_probe(path, arch)
     if arch is not None:
         groups = read_groups(path, legacy=trust)
         network = build_network(arch)
         return network, {"name": path.stem, "notes": fit_weights(network, groups, path, weights)}
     if weights is not None:
         raise InputError('`weights` chooses among weights in a file: name the `arch` too, "package.module:factory".')
-    with opened(path) as (file, size):
-        kind = kind_of(file, path, size, trust=trust)
     if kind in _WHOLE:
         return _WHOLE[kind](path)
     if kind == "safetensors" or not trust:

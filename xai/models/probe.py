@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 from xai.core.classifier import Classifier
 from xai.core.declared import refuse_other_kinds
 from xai.core.flatness import Flatness, flatness
+from xai.core.further_inputs import lacking_inputs
 from xai.core.hooks import borrowed, gradients_on, parts_of
 from xai.core.probe_images import probe_images
 from xai.core.rows import is_out_of_memory
@@ -126,6 +127,9 @@ def _fault(
             f"{type(network).__name__} takes one picture at a time, and fails on three. Make its forward work on "
             "batches (N, C, H, W)."
         )
+    lacking = lacking_inputs(network, error)
+    if lacking is not None:
+        return lacking
     first = next(iter(str(error).strip().splitlines()), "")
     return UnsupportedModelError(
         f"{type(network).__name__} cannot run on pictures ({channels}, {size[0]}, {size[1]})"

@@ -13,6 +13,7 @@ from xai.audits.measurement import Measurement, share_of
 from xai.audits.scene import DATA
 from xai.audits.stages import Answers, Stage
 from xai.core.heads import to_probabilities
+from xai.core.resizing import resizing_note
 
 _CONFUSIONS, _FEW_CLASSES = 20, 50
 
@@ -43,7 +44,8 @@ class Accuracy(Check):
             right, rows, view.level, classes=classes_of(scene, rows, right), groups=groups_of(scene, rows, right)
         )
         facts = _confused(truth, said, scene.classifier.labels)
-        return _told(found, facts, _wrong_and_sure(view, rows, said, sure, ~right))
+        notes = resizing_note(scene.classifier, scene.role().data, scene.truth(DATA, np.arange(len(scene.role().data))))
+        return _told(found, facts, _wrong_and_sure(view, rows, said, sure, ~right), notes)
 
     def code(self) -> str:
         """Repeat it by hand."""
@@ -61,11 +63,13 @@ def _confused(truth: np.ndarray, said: np.ndarray, labels: Sequence[str]) -> dic
     return {"confusions": most, "confusion": counts.tolist() if size <= _FEW_CLASSES else None}
 
 
-def _told(found: Measurement, facts: dict[str, Any], evidence: tuple[dict[str, Any], ...]) -> Measurement:
+def _told(
+    found: Measurement, facts: dict[str, Any], evidence: tuple[dict[str, Any], ...], notes: list[str]
+) -> Measurement:
     said = (
         f"Of {found.n:,} pictures {percent(found.value or 0)} are recognised ({span(found.low or 0, found.high or 1)})."
     )
-    return Measurement(**{**vars(found), "claim": said, "facts": facts, "evidence": evidence})
+    return Measurement(**{**vars(found), "claim": said, "facts": facts, "evidence": evidence, "notes": tuple(notes)})
 
 
 def _wrong_and_sure(

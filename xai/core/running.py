@@ -1,0 +1,95 @@
+"""How a classifier runs its module, and the errors that a caller can do something about."""
+
+import copy
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from xai.core.further_inputs import WithInputs, lacking_inputs, with_inputs
+from xai.core.images import ImageLike
+from xai.core.rows import is_out_of_memory
+from xai.errors import ShapeError, UnsupportedModelError
+
+
+class RunsModule:
+    """The part of a classifier that runs its module."""
+
+    module: nn.Module
+    name: str
+    input_size: tuple[int, int] | None
+
+    def with_inputs(self, **inputs: Any) -> Self:
+        """Return the same classifier with other further inputs, of one image for instance.
+
+        Args:
+            **inputs: tensors (1, ...) by the names that the module takes.
+
+        Raises:
+            InputError: no such input.
+            ShapeError: a tensor that does not begin with a dimension of 1.
+
+        Example:
+            >>> import torch, xai
+            >>> class Net(torch.nn.Module):
+            ...     def forward(self, images, age):
+            ...         return torch.cat([images.mean((1, 2, 3))[:, None], age], 1)
+            >>> clf = xai.Classifier(Net(), inputs={"age": torch.tensor([[0.3]])})
+            >>> clf.with_inputs(age=torch.tensor([[0.9]])).logits(torch.zeros(1, 3, 8, 8))
+            tensor([[0.0000, 0.9000]])
+        """
+        other = copy.copy(self)
+        inner = self.module.module if isinstance(self.module, WithInputs) else self.module
+        other.module = with_inputs(inner, inputs)
+        return other
+
+    def features(self, images: ImageLike) -> Tensor:
+        """Return the inputs of the last linear layer for images in any form, or for a data set.
+
+        Returns:
+            Features (N, D) in float32 or float64, on the CPU.
+
+        Raises:
+            UnsupportedModelError: the logits are not the output of a linear layer.
+            InputError: an image that cannot be read or does not fit.
+
+        Example:
+            >>> import xai
+            >>> clf = xai.load("example:fashion")
+            >>> clf.features(xai.load_data("example:fashion-test").images[:4]).shape
+            torch.Size([4, 4704])
+        """
+        source = images if hasattr(images, "images") else self.prepare(images).inputs  # type: ignore[attr-defined]
+        outputs = self.outputs(source)  # type: ignore[attr-defined]  # of the classifier
+        if outputs.features is None:
+            raise UnsupportedModelError(
+                f"{self.name!r} has {outputs.notes[0]}. Give a model that ends in a linear layer."
+            )
+        return outputs.features
+
+    def _run(self, normalised: Tensor) -> Any:
+        try:
+            return self.module(normalised)
+        except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+            lacking = lacking_inputs(self.module, error)
+            if lacking is not None:
+                raise lacking from error
+            if is_out_of_memory(error):
+                raise
+            if "Inference tensors" in str(error):
+                raise UnsupportedModelError(
+                    f"The weights of {self.name!r} were made inside torch.inference_mode(), which rules out gradients. "
+                    "Make or load the model outside of it."
+                ) from error
+            if self.input_size is not None or not _about_size(error):
+                raise
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ShapeError(
+                f"The model {self.name!r} cannot take images of {tuple(normalised.shape[1:])}: {first} "
+                "Set `input_size=(H, W)` of the classifier."
+            ) from error
+
+
+def _about_size(error: Exception) -> bool:
+    """Whether a network refused its input's size; those that check it themselves assert it."""
+    words = ("size", "shape", "height", "width", "dimension")
+    return isinstance(error, AssertionError) or any(word in str(error).lower() for word in words)
