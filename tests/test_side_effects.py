@@ -73,6 +73,8 @@ WITH_MODEL: dict[str, Call] = {
     "drift": lambda clf, m: xai.drift(clf, m.first, m.second, draws=99),
     "fit_conformal": lambda clf, m: xai.fit_conformal(clf, m.data),
     "fit_ood": lambda clf, m: xai.fit_ood(clf, m.first, m.second, "knn").judge(m.images[:4]),
+    "fit_probe": lambda clf, m: xai.fit_probe(clf, m.first),
+    "compare_resizing": lambda clf, m: xai.compare_resizing(clf, m.first),
     "layers": lambda clf, m: xai.layers(clf),
     "load": lambda clf, m: xai.load(clf.module, input_size=(16, 16)),
     "methods": lambda clf, m: xai.methods(clf),

@@ -95,7 +95,12 @@ def fit_probe(
     ]
     extractor = _extractor(classifier, outputs, data)
     base = model if isinstance(model, str) and model in MODELS.names() else None
-    record = {"base": base, "layer": outputs.layer, "extractor": fingerprint_module(extractor), "settings": {}}
+    record: dict[str, Any] = {
+        "base": base,
+        "layer": outputs.layer,
+        "extractor": fingerprint_module(extractor),
+        "settings": {},
+    }
     record |= {"accuracy": share, "interval": [float(low), float(high)], "count": count, "notes": notes}
     return _probe(classifier, ProbeNet(extractor, fitted, record), names, head, notes)
 
@@ -138,7 +143,7 @@ def _classes(data: Any, outputs: Outputs) -> tuple[list[str], np.ndarray[Any, An
     if outputs.labels is None:
         raise DataError("Expected a labelled data set to fit a head on, but this one has no labels.")
     known, labels, counts = np.unique(np.asarray(outputs.labels), return_inverse=True, return_counts=True)
-    given = list(getattr(data, "class_names", None) or getattr(data, "classes", ()))
+    given: list[Any] = list(getattr(data, "class_names", None) or getattr(data, "classes", None) or ())
     names = [str(given[int(k)]) if 0 <= int(k) < len(given) else str(k) for k in known]
     if len(known) < 2:
         raise DataError(f"Expected images of two classes at least, but all are of class {names[0]!r}.")

@@ -64,7 +64,8 @@ class RunsModule:
             raise UnsupportedModelError(
                 f"{self.name!r} has {outputs.notes[0]}. Give a model that ends in a linear layer."
             )
-        return outputs.features
+        found: Tensor = outputs.features
+        return found
 
     def _run(self, normalised: Tensor) -> Any:
         try:

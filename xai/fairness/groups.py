@@ -79,7 +79,7 @@ def bias(
     columns, chosen = _columns(data, groups), _settings(settings)
     outputs = classifier.outputs(data, progress=progress, should_stop=should_stop)
     truth, notes = labels_of(classifier, data, labels, len(outputs))
-    notes = [*notes, *resizing_note(classifier, data, torch.as_tensor(truth))]
+    notes = (*notes, *resizing_note(classifier, data, torch.as_tensor(truth)))
     sure = to_probabilities(outputs.logits, classifier.head).double().amax(1)
     rows = Rows.of(truth, outputs.logits.argmax(1), sure, extra, classifier.labels, METRICS)
     about = {

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
+from xai.core.containers import first_tensor
 from xai.core.fingerprint import fingerprint_module
-from xai.core.hooks import first_tensor
 from xai.errors import CheckpointError, InputError, UnsupportedModelError
 from xai.models.architectures import Architecture, build_network
 from xai.models.files import fit_weights
@@ -228,7 +228,7 @@ def _record_of(path: Path) -> dict[str, Any]:
 
 def _metadata(path: Path) -> Mapping[str, str]:
     try:
-        with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
     except Exception as error:  # the format's library may raise anything on damaged files
         raise CheckpointError(f"{path}: a damaged safetensors file. Save it again.") from error
