@@ -88,11 +88,8 @@ def fit_probe(
     hits = int((fitted(_tensor(fitter.features[test])).argmax(1).numpy() == labels[test]).sum())
     low, high = wilson(hits, int(test.sum()))
     share, count = hits / int(test.sum()), int(test.sum())
-    notes = [
-        _source(classifier, outputs),
-        *notes,
-        f"accuracy {share:.1%} ({low:.1%} to {high:.1%}) on {count} held-out images",
-    ]
+    measured = f"accuracy {share:.1%} ({low:.1%} to {high:.1%}) on {count} held-out images"
+    notes = [_source(classifier, outputs), *notes, measured]
     extractor = _extractor(classifier, outputs, data)
     base = model if isinstance(model, str) and model in MODELS.names() else None
     record: dict[str, Any] = {

@@ -35,6 +35,12 @@ class ResizeComparison:
         count: number of images.
         verdict: "another way fits better" where `best` is another one with p below 0.05, else "no evidence of a better
             way", or "no difference" where all images have the model's size already.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(50)
+        >>> xai.compare_resizing(xai.load("example:fashion"), data).best
+        'squash'
     """
 
     current: str
