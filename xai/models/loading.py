@@ -58,10 +58,8 @@ def load(
 
     Args:
         source: a name of `xai.catalogue()`; "torchvision:NAME", "timm:NAME" or "hf:ORG/NAME"; the path of an ONNX or
-            Keras model, or of a state dict (safetensors, or `torch.save` of `model.state_dict()`); a module; or a
-            classifier, which comes back as it is.
-        arch: the network of a weight file: "package.module:factory", called without arguments, or a callable, or a
-            module, whose weights are replaced. Your own code, so it does run.
+            Keras model, of weights or of a probe; a module; or a classifier, which comes back as it is.
+        arch: the network of a weight file: "package.module:factory" or another callable without arguments, or a module.
         labels: class names in the order of the outputs; None takes the source's own, or names them "0", "1", ...
         mean: per channel, subtracted from pixels in [0, 1].
         std: per channel, divides afterwards.
