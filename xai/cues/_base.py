@@ -5,13 +5,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import pi
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from xai.core.registry import Registry
-from xai.core.seeds import generator
+from xai.core.seeds import generator, image_key
+from xai.cues._moving import Piece
+from xai.cues._repetition import FEWEST, Template, repeated
+from xai.metrics.imputation import impute
 
 EVERYWHERE = "everywhere"
 _MOVED, _SCATTERED, _HALF, _BLOCKS, _DONOR, _OTHER = range(1, 7)  # numbers of the draws
@@ -73,6 +78,7 @@ class Form(ABC):
         place: where it is, in words.
         words: what it is, in words.
         target: the one class it can attract to; None for any.
+        found: whether the data have it, as a `Found` form says.
     """
 
     kind: str
@@ -80,6 +86,7 @@ class Form(ABC):
     place: str
     words: str
     target: int | None = field(default=None, kw_only=True)
+    found: ClassVar[bool] = False
 
     @property
     def local(self) -> bool:
@@ -98,6 +105,16 @@ class Form(ABC):
         """Return the region (n, h, w) bool, or None when it is the whole picture."""
         del pictures
         return None
+
+    def likeness(self, images: Tensor) -> Tensor:
+        """Return how much images (n, C, h, w) look by nature as the cue makes them (n,): it changes those least."""
+        return -self.change(_alone(images)).square().mean((1, 2, 3))
+
+
+def _alone(images: Tensor) -> Pictures:
+    """Return images of which nothing else is known."""
+    none, keys = torch.zeros(len(images), dtype=torch.long), [image_key(image) for image in images]
+    return Pictures(images, none, none, torch.zeros(len(images)), keys, None, 0)
 
 
 def planted(pictures: Pictures, change: Tensor, strength: float) -> Tensor:
@@ -119,7 +136,7 @@ class Patch(Form):
 
     def change(self, pictures: Pictures) -> Tensor:
         """Return the change (n, C, h, w)."""
-        return _replaced(pictures.images, self.mask, self.content)
+        return replaced(pictures.images, self.mask, self.content)
 
     def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
         """Return both neutral changes."""
@@ -127,13 +144,19 @@ class Patch(Form):
         rolls = pictures.uniform(_MOVED, 2)
         order = pictures.uniform(_SCATTERED, self.mask.numel()).argsort(1)
         return {
-            "moved": _replaced(pictures.images, moved(mask[:, None], rolls)[:, 0], moved(content, rolls)),
-            "scattered": _replaced(pictures.images, _shuffled(mask[:, None], order)[:, 0], _shuffled(content, order)),
+            "moved": replaced(pictures.images, moved(mask[:, None], rolls)[:, 0], moved(content, rolls)),
+            "scattered": replaced(pictures.images, shuffled(mask[:, None], order)[:, 0], shuffled(content, order)),
         }
 
     def where(self, pictures: Pictures) -> Tensor:
         """Return the region (n, h, w)."""
         return self.mask.expand(len(pictures), -1, -1)
+
+    def likeness(self, images: Tensor) -> Tensor:
+        """Return how close some place of images comes to the patch (n,): a class may have such places by nature."""
+        rows, columns = (self.mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
+        box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        return -Piece(self.mask[box], self.content[(slice(None), *box)], 0.0).distance(images)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,13 +206,13 @@ class Donated(Form):
     def change(self, pictures: Pictures) -> Tensor:
         """Return the change (n, C, h, w)."""
         chosen = (pictures.uniform(_DONOR, 1)[:, 0] * len(self.donors)).long()
-        return _replaced(pictures.images, self.where(pictures), self.donors.images[chosen])
+        return replaced(pictures.images, self.where(pictures), self.donors.images[chosen])
 
     def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
         """Return the neutral change: donors of neither the target nor the picture's own class."""
         order = pictures.uniform(_OTHER, len(self.others))
         order = order.masked_fill(self.others.said[None] == pictures.labels[:, None], -1.0)
-        return {"other class": _replaced(pictures.images, self.where(pictures), self.others.images[order.argmax(1)])}
+        return {"other class": replaced(pictures.images, self.where(pictures), self.others.images[order.argmax(1)])}
 
     def where(self, pictures: Pictures) -> Tensor:
         """Return the region (n, h, w)."""
@@ -206,12 +229,12 @@ class Scene:
     Attributes:
         pictures: the half of the pictures on which cues are chosen.
         names: of the classes.
-        explain: maps (n, h, w) of pictures (n, C, h, w) for a class, positive where they speak for it.
+        data: images in which cues are looked for, half of what the model learnt from where that is given.
     """
 
     pictures: Pictures
     names: Sequence[str]
-    explain: Explain
+    data: Pictures
 
     @property
     def channels(self) -> int:
@@ -231,6 +254,23 @@ class Scene:
     def sizes(self, *shares: float, least: int = 1) -> list[int]:
         """Return shares of the side in whole pixels, each once."""
         return sorted({max(least, round(share * self.side)) for share in shares})
+
+    @cached_property
+    def classes(self) -> list[int]:
+        """The classes of which there are enough images to look for what they have in common."""
+        counts = torch.bincount(self.data.labels, minlength=len(self.names))
+        several = int((counts > 0).sum()) > 1
+        return [k for k, count in enumerate(counts.tolist()) if count >= FEWEST and several]
+
+    @cached_property
+    def templates(self) -> dict[int, Template]:
+        """What classes repeat at one place."""
+        return repeated(self.data.images, self.data.labels, self.classes)
+
+    def parts(self, values: Tensor, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return values (n,) of the data's images: those of a class, and those of the others."""
+        own = self.data.labels == label
+        return values[own].double().numpy(), values[~own].double().numpy()
 
     def answered(self, label: int) -> Tensor:
         """Return the numbers of the pictures answered as a class."""
@@ -281,13 +321,18 @@ def moved(values: Tensor, rolls: Tensor) -> Tensor:
     return torch.stack([value.roll(step, (1, 2)) for value, step in zip(values, steps, strict=True)])
 
 
-def _shuffled(values: Tensor, order: Tensor) -> Tensor:
+def shuffled(values: Tensor, order: Tensor) -> Tensor:
     """Return values (n, C, h, w) with pixels in another order (n, h * w), the same for all channels."""
     flat = values.flatten(2)
     return flat.gather(2, order[:, None].expand_as(flat)).view(values.shape)
 
 
-def _replaced(images: Tensor, mask: Tensor, content: Tensor) -> Tensor:
+def replaced(images: Tensor, mask: Tensor, content: Tensor) -> Tensor:
     """Return what is to be added to images (n, C, h, w) so that pixels of a mask (h, w) or (n, h, w) become others."""
     mask = mask if mask.ndim == 2 else mask[:, None]
     return torch.where(mask, content - images, torch.zeros_like(images))
+
+
+def filled(images: Tensor, region: Tensor) -> Tensor:
+    """Return images (n, C, h, w) with a region (n, h, w) filled in from around it."""
+    return torch.cat([impute(image[None], hidden[None]) for image, hidden in zip(images, region, strict=True)])

@@ -1,4 +1,4 @@
-"""Explanations as a function of pictures and class."""
+"""Explanations as a function of images and class."""
 
 from torch import Tensor
 
@@ -7,14 +7,14 @@ from xai.cues._probe import Probe
 from xai.errors import UnsupportedModelError
 from xai.explainers import EXPLAINERS
 
-_FIRST, _SECOND = "gradcam", "occlusion"
+_FIRST, _SECOND = "hirescam", "occlusion"
 
 
 class Explaining:
-    """Explains pictures by a method.
+    """Explains images by a method.
 
     Attributes:
-        method: name; "gradcam" becomes "occlusion" where the model rules it out and none was asked for.
+        method: name; "hirescam" becomes "occlusion" where the model rules it out and none was asked for.
         notes: why, if so.
     """
 
@@ -24,7 +24,7 @@ class Explaining:
         self.method, self.notes = method or _FIRST, list[str]()
 
     def __call__(self, images: Tensor, target: int) -> Tensor:
-        """Return maps (n, h, w) of pictures (n, C, h, w) for a class.
+        """Return maps (n, h, w) of images (n, C, h, w) for a class.
 
         Raises:
             UnsupportedModelError: the model cannot be explained by the method that was asked for.

@@ -1,4 +1,4 @@
-"""On the other half of the pictures: is a cue a shortcut of one class, or does any change of its size do as much?"""
+"""On the other half of the images: does a cue turn them into one class, or does any change of its size do as much?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,7 +95,8 @@ class Evidence:
         beyond: attraction less neutral flips.
         members: pictures of the class itself.
         leaning: of these, share recognised with the cue less share recognised without.
-        p: that neither `beyond` nor `leaning` with `excess` is above 0; exact.
+        p: that `excess` is not above 0, and where the data do not have the cue that neither `beyond` nor `leaning` is;
+            exact.
     """
 
     pictures: int
@@ -123,8 +124,10 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
     breaks = [said[others] != labels for said in trial.neutral.values()]
     pull, harm = max(pulls, key=np.mean), max(breaks, key=np.mean)
     with_cue, without = trial.planted[own] == target, trial.clean[own] == target
-    p = max([mcnemar(attracted, each) for each in pulls] + [mcnemar(with_cue, without)])
-    if local:
+    p = max(mcnemar(attracted, each) for each in pulls)
+    if not trial.suspect.form.found:
+        p = max(p, mcnemar(with_cue, without))
+    if local and not trial.suspect.form.found:
         p = min(1.0, 2 * min(p, max(mcnemar(attracted, each) for each in breaks)))
     figures = {
         "attraction": share(attracted),
@@ -157,3 +160,15 @@ def stands_out(evidence: Evidence, p: float, least: float, *, local: bool) -> bo
         return False
     beyond = local and evidence.beyond_interval[0] > least
     return evidence.excess_interval[0] > least and (beyond or evidence.leaning_interval[0] > LEANING)
+
+
+def follows(evidence: Evidence, p: float, least: float) -> bool:
+    """Say whether the model follows a cue that the data have: it turns `least` more into its class than controls do."""
+    if evidence.pictures < FEWEST or p >= LEVEL:
+        return False
+    return evidence.excess >= least and evidence.excess_interval[0] > 0
+
+
+def pulls_more(evidence: Evidence, p: float, least: float) -> bool:
+    """Say whether a cue turns more into one class than controls do, by more than `least` for certain."""
+    return evidence.pictures >= FEWEST and p < LEVEL and evidence.excess_interval[0] > least

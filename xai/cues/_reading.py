@@ -25,32 +25,61 @@ class Sample:
         names: of the pictures.
         data: name of the data set.
         notes: what was done.
+        train: images that the model learnt from, in random order; None when not given.
     """
 
     pictures: Pictures
     names: tuple[str, ...]
     data: str
     notes: tuple[str, ...]
+    train: Pictures | None = None
 
     def halves(self) -> tuple[Pictures, Pictures]:
         """Return those that choose and those that judge."""
-        rows, half = torch.arange(len(self.pictures)), len(self.pictures) // 2
-        return self.pictures.take(rows[:half]), self.pictures.take(rows[half:])
+        return _halves(self.pictures)
+
+    def searched(self) -> tuple[Pictures, Pictures]:
+        """Return the images in which cues are looked for, and those on which what was found is tried on the data."""
+        return self.halves() if self.train is None else _halves(self.train)
 
 
-def read(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> Sample:
-    """Draw pictures, bring them to the model's input and ask the model about them.
+def _halves(pictures: Pictures) -> tuple[Pictures, Pictures]:
+    rows, half = torch.arange(len(pictures)), len(pictures) // 2
+    return pictures.take(rows[:half]), pictures.take(rows[half:])
+
+
+def read(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: int, train: Any = None) -> Sample:
+    """Draw images, bring them to the model's input and ask the model about them.
+
+    Args:
+        probe: asks the model.
+        data: a data set or images.
+        labels: the truth; None takes the data's.
+        masks: of the objects, or None.
+        samples: images drawn; twice as many of `train`.
+        seed: of the draw.
+        train: what the model learnt from, a data set or a pair (images, labels); None when not given.
 
     Raises:
-        InputError: no labels, or too few pictures.
+        InputError: no labels, or too few images.
         ShapeError: masks of another number or size.
     """
+    found = _draw(probe, data, labels, masks, samples, seed)
+    if train is None:
+        return found
+    images, truth = train if isinstance(train, tuple) and len(train) == 2 else (train, None)
+    learnt = _draw(probe, images, truth, None, 2 * samples, seed)
+    notes = (*found.notes, f"cues were looked for in {len(learnt.pictures)} images of the training set")
+    return Sample(found.pictures, found.names, found.data, notes, learnt.pictures)
+
+
+def _draw(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> Sample:
     source = data.images if hasattr(data, "images") else data
     lazy = hasattr(source, "pictures")
     batch = None if lazy else probe.classifier.prepare(source)
     total = len(source) if batch is None else len(batch.inputs)
     if total < _FEWEST:
-        raise InputError(f"Expected at least {_FEWEST} pictures, but got {total}: half choose cues, half judge them.")
+        raise InputError(f"Expected at least {_FEWEST} images, but got {total}: half choose cues, half judge them.")
     rows = np.random.default_rng(abs(seed)).permutation(total)[:samples]
     if batch is None:
         batch = probe.classifier.prepare(source.pictures(rows.tolist()))

@@ -14,21 +14,23 @@ from xai.core.records import Saved, plain
 from xai.cues._statistics import Interval, mean
 
 _ARRAYS = ("labels", "clean", "sure_clean", "said", "sure", "before", "after", "heatmaps", "shown")
-SHORTCUT, WITHIN, UNCONFIRMED, FRAGILE, NONE, TOO_SMALL = (
+SHORTCUT, WITHIN, UNCONFIRMED, SENSITIVITY, FRAGILE, NONE, TOO_SMALL = (
     "shortcut",
     "within another",
     "not confirmed",
+    "sensitivity",
     "fragile",
     "no evidence",
     "too small to tell",
 )
+FINDING, INCONCLUSIVE = "finding", "inconclusive"
 
 
 @dataclass(frozen=True)
 class Response:
-    """How the model responds to one cue, in the form and at the strength that were chosen on other pictures.
+    """How the model responds to one cue, in the form and at the strength that were chosen on other images.
 
-    Shares are of pictures that are right without the cue; intervals are 95 %.
+    Shares are of images that are right without the cue; intervals are 95 %.
 
     Attributes:
         cue: kind.
@@ -37,25 +39,35 @@ class Response:
         box: (top, left, bottom, right) of the region in the model's input, in pixels; None for what is everywhere.
         label: name of the class that it attracts to.
         target: its index.
+        found: whether the cue was found in the data; otherwise it is one of those that are tried on every model.
+        carried: share of the images of `label` that carry it; None unless found, as the next three.
+        carried_elsewhere: share of the images of other classes.
+        auroc: how well carrying it tells the class, on images in which it was not looked for.
+        auroc_p: one-sided p-value that it does not (Mann-Whitney), Holm-adjusted for all cues and classes.
         strength: share of the full cue.
         pictures: of other classes.
         attraction: share of them turned into `label`.
         flips: share of them made wrong.
-        neutral: share turned into `label` by the strongest equally large neutral change.
+        neutral: share turned into `label` by the strongest equally large control.
         neutral_flips: share made wrong by the worst of them.
-        excess: attraction less neutral.
-        beyond: attraction less neutral flips.
-        members: pictures of `label` itself.
-        leaning: share of them recognised with the cue less share recognised without.
-        p: exact, of paired tests (McNemar) against each neutral change.
+        excess: attraction minus neutral.
+        beyond: attraction minus neutral flips.
+        members: images of `label` itself.
+        leaning: share of them recognised with the cue minus share recognised without.
+        p: exact, of paired tests (McNemar) against each control.
         p_adjusted: corrected for all cues and classes (Holm).
-        strength_10: at which 10 % of all right pictures are wrong; None when it is not reached.
+        strength_10: at which 10 % of all right images are wrong; None when it is not reached.
         strength_10_interval: None at an end that is not reached.
         lift: share of the explanations' mass inside the region over its share of the area; None when not looked at.
-        removed: share of turned pictures that leave `label` when the region is filled in; None when not looked at.
-        removed_beyond: that, less the share for an equally large region elsewhere.
-        verdict: "shortcut", "within another" (of the same class, at the same place), "not confirmed" (by explanations
-            or removal), "fragile" (wrong, but not as a shortcut makes it), "no evidence" or "too small to tell".
+        removed: share that leaves `label` when the cue is taken out: of images of the class that carry it where it was
+            found in the data, else of images that it turned. None when not looked at.
+        removed_beyond: that, minus the share under an equally large control; None also where the control is what the
+            same does to other classes.
+        removed_p: that taking it out lowers the class's log odds no more than the control does; None unless found.
+        verdict: "shortcut", "within another" (of the same class), "not confirmed" (a class follows it, and neither the
+            data nor what happens when it is taken out explain why), "sensitivity" (turns images into a class, but is
+            not what the class has in the data), "fragile" (wrong, but not into one class), "no evidence" or "too
+            small to tell".
         reason: one sentence.
     """
 
@@ -65,6 +77,11 @@ class Response:
     box: tuple[int, int, int, int] | None
     label: str
     target: int
+    found: bool
+    carried: float | None
+    carried_elsewhere: float | None
+    auroc: float | None
+    auroc_p: float | None
     strength: float
     pictures: int
     attraction: float
@@ -90,6 +107,7 @@ class Response:
     removed_interval: Interval | None
     removed_beyond: float | None
     removed_beyond_interval: Interval | None
+    removed_p: float | None
     verdict: str
     reason: str
 
@@ -110,7 +128,7 @@ class ShortcutResult(Saved):
     Attributes:
         responses: one per cue (U).
         strengths: increasing (S).
-        names: of the pictures (N).
+        names: of the images (N).
         labels: (N,) int64, the truth.
         clean: (N,) int64, answers to the pictures as they are.
         sure_clean: (N,) probability of the true class.
@@ -163,11 +181,24 @@ class ShortcutResult(Saved):
     def __repr__(self) -> str:
         """Size and findings."""
         found = "; ".join(f"{r.cue} ({r.place}) -> {r.label}" for r in self.findings) or "none"
-        return f"ShortcutResult({len(self)} cues, {len(self.labels)} pictures, shortcuts: {found})"
+        return f"ShortcutResult({len(self)} cues, {len(self.labels)} images, {self.verdict}, shortcuts: {found})"
 
     def __str__(self) -> str:
         """Return the findings in words."""
-        return "\n".join(r.reason for r in self.findings) or f"no shortcut found ({len(self)} cues)"
+        return "\n".join(r.reason for r in self.findings) or f"no shortcut found ({len(self)} cues): {self.verdict}"
+
+    @property
+    def verdict(self) -> str:
+        """What follows for the model.
+
+        "finding": it follows a shortcut. "inconclusive": one class follows a cue more than controls, and nothing
+        explains why. "too small to tell": too few images to rule out a pull of `least`. Otherwise "no evidence".
+        """
+        verdicts = {response.verdict for response in self.responses}
+        for verdict, word in ((SHORTCUT, FINDING), (UNCONFIRMED, INCONCLUSIVE), (TOO_SMALL, TOO_SMALL)):
+            if verdict in verdicts:
+                return word
+        return NONE
 
     @property
     def findings(self) -> tuple[Response, ...]:
@@ -179,7 +210,10 @@ class ShortcutResult(Saved):
     def table(self) -> pd.DataFrame:
         """One row per cue, the suspicious ones first."""
         rows = pd.DataFrame([response.to_dict() for response in self.responses])
-        order = {verdict: k for k, verdict in enumerate((SHORTCUT, WITHIN, UNCONFIRMED, FRAGILE, TOO_SMALL, NONE))}
+        order = {
+            verdict: k
+            for k, verdict in enumerate((SHORTCUT, WITHIN, UNCONFIRMED, SENSITIVITY, FRAGILE, TOO_SMALL, NONE))
+        }
         ranks = rows["verdict"].map(order)
         return (
             rows.assign(rank=ranks)

@@ -1,4 +1,4 @@
-"""One run: forms are chosen on one half of the pictures and judged on the other."""
+"""One run: cues are looked for and chosen on one half of the images and judged on the other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,18 @@ import numpy as np
 
 from xai.core.records import versions
 from xai.cues._base import Cue, Form, Pictures, Scene
+from xai.cues._clusters import auroc
 from xai.cues._confirm import Confirmation, confirm
 from xai.cues._explaining import Explaining
-from xai.cues._judge import Evidence, Trial, stands_out, try_out, weigh
+from xai.cues._found import Found
+from xai.cues._judge import Evidence, Trial, follows, stands_out, try_out, weigh
 from xai.cues._probe import Probe
 from xai.cues._reading import Sample
+from xai.cues._removal import Association, take_out
 from xai.cues._result import Response, ShortcutResult
-from xai.cues._search import FIRST, SECOND, TRIED, choose, strongest
+from xai.cues._search import FIRST, SECOND, TRIED, Suspect, choose, strongest
 from xai.cues._statistics import holm
-from xai.cues._words import merged, respond
+from xai.cues._words import Case, merged, respond, verdict_of
 
 _NEUTRAL = 2  # neutral changes of a form, at most
 
@@ -43,32 +46,47 @@ class Study:
         self.probe, self.plan, self.sample, self.explaining = probe, plan, sample, explaining
         self.classifier = probe.classifier
         self.chosen, self.judged = sample.halves()
+        self.held = self.judged
         self.notes = list(sample.notes)
 
     def run(self) -> ShortcutResult:
         """Return the report."""
-        trials = self._trials(self._forms())
+        found, usual = self._forms()
+        trials = [self._tried(form) for form in found] + self._trials(usual)
         figures = [weigh(trial, local=trial.suspect.form.local) for trial in trials]
-        adjusted = holm([each.p for each in figures], len(trials) * self.classifier.num_classes)
-        seen = [self._confirmed(*each) for each in zip(trials, figures, adjusted, strict=True)]
-        responses = [
-            respond(
-                trial, evidence, float(p), confirmation, self.plan.strengths, self.plan.least, self.classifier.labels
-            )
-            for trial, evidence, p, confirmation in zip(trials, figures, adjusted, seen, strict=True)
-        ]
+        cut, classes = len(found), self.classifier.num_classes
+        adjusted = [*holm([e.p for e in figures[:cut]], cut), *holm([e.p for e in figures[cut:]], len(usual) * classes)]
+        cases = [self._case(*each) for each in zip(trials, figures, map(float, adjusted), strict=True)]
+        least, names = self.plan.least, self.classifier.labels
+        responses = [respond(case, verdict_of(case, least), self.plan.strengths, names) for case in cases]
         self.probe.finish()
-        return self._result(merged(responses), trials, seen)
+        return self._result(merged(responses), trials, [case.confirmation for case in cases])
 
-    def _forms(self) -> list[Form]:
-        scene = Scene(self.chosen, self.classifier.labels, self.explaining)
-        found: list[Form] = []
+    def _forms(self) -> tuple[list[Found], list[Form]]:
+        """Return what was found in the data, and what is tried on every model."""
+        searched, self.held = self.sample.searched()
+        scene = Scene(self.chosen, self.classifier.labels, searched)
+        made: list[Form] = []
         for kind in self.plan.kinds:
-            made = list(kind.forms(scene))
-            if not made:
-                self.notes.append(f"{kind.name}: none for these pictures")
-            found += made
-        return found
+            forms = list(kind.forms(scene))
+            if not forms:
+                self.notes.append(f"{kind.name}: none for these images")
+            made += forms
+        self._note_masks()
+        found = [form for form in made if isinstance(form, Found)]
+        return found, [form for form in made if not isinstance(form, Found)]
+
+    def _note_masks(self) -> None:
+        masks = self.judged.masks
+        if masks is not None and bool(masks.all()) and bool(self.chosen.masks is None or self.chosen.masks.all()):
+            self.notes.append("masks: the object fills every image, so there is no background to compare with")
+
+    def _tried(self, form: Found) -> Trial:
+        """Plant what was found, as the data have it."""
+        assert form.target is not None
+        return try_out(
+            self.probe, Suspect(form, form.target, self.plan.strengths[-1]), self.judged, self.plan.strengths
+        )
 
     def _trials(self, forms: Sequence[Form]) -> list[Trial]:
         """Choose on one half, ask on the other."""
@@ -81,10 +99,33 @@ class Study:
         suspects = [choose(self.probe, form, self.chosen, levels, classes) for form in best]
         return [try_out(self.probe, suspect, self.judged, levels) for suspect in suspects]
 
-    def _confirmed(self, trial: Trial, evidence: Evidence, p: float) -> Confirmation | None:
-        if not stands_out(evidence, p, self.plan.least, local=trial.suspect.form.local):
-            return None
-        return confirm(self.probe, trial, self.judged, self.explaining)
+    def _case(self, trial: Trial, evidence: Evidence, p: float) -> Case:
+        """Return everything about one cue; what is costly only where the model seems to follow it."""
+        form, least = trial.suspect.form, self.plan.least
+        if isinstance(form, Found):
+            tells = self._association(form)
+            if not follows(evidence, p, least):
+                return Case(trial, evidence, p, tells, None, 0.5, None)
+            seen = confirm(self.probe, trial, self.judged, self.explaining)
+            return Case(trial, evidence, p, tells, take_out(self.probe, form, self.held), 0.5, seen)
+        if not stands_out(evidence, p, least, local=form.local):
+            return Case(trial, evidence, p, None, None, 0.5, None)
+        seen = confirm(self.probe, trial, self.judged, self.explaining)
+        return Case(trial, evidence, p, None, None, self._natural(form, trial.suspect.target), seen)
+
+    def _association(self, form: Found) -> Association:
+        values, own = form.carried(self.held.images), self.held.labels == form.target
+        area, p = auroc(values[own].numpy(), values[~own].numpy())
+        questions = len(self.plan.kinds) * self.classifier.num_classes
+        shares = [
+            float((part >= form.least).float().mean()) if len(part) else 0.0 for part in (values[own], values[~own])
+        ]
+        return Association(area, min(1.0, p * questions), *shares)
+
+    def _natural(self, form: Form, target: int) -> float:
+        """Return how well likeness to a cue tells its class by nature."""
+        values, own = form.likeness(self.held.images), self.held.labels == target
+        return auroc(values[own].numpy(), values[~own].numpy())[0]
 
     def _result(
         self, responses: Sequence[Response], trials: Sequence[Trial], seen: Sequence[Confirmation | None]
@@ -113,6 +154,7 @@ class Study:
             "least": self.plan.least,
             "method": self.explaining.method,
             "masks": self.judged.masks is not None,
+            "train": self.sample.train is not None,
         }
 
 

@@ -1,4 +1,4 @@
-"""A frame around the picture, as scanners and web pages leave one."""
+"""A frame around the image, as scanners and web pages leave one."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -6,13 +6,15 @@ from itertools import product
 import torch
 
 from xai.cues._base import Form, Patch, Scene, colours, cue
+from xai.cues._marks import marks
 
-_WIDTHS = (1 / 28, 2 / 28, 3 / 28)
+_WIDTHS = (1 / 28, 2 / 28)
 
 
-@cue("border", "a frame of one colour around the picture, in several widths")
+@cue("border", "a frame around the image that one class has; and frames of one colour in two widths")
 def border(scene: Scene) -> Iterator[Form]:
-    """Yield frames of every width and colour, grey among them."""
+    """Yield what was found, and frames of every width and colour, grey among them."""
+    yield from marks(scene, "border")
     height, width = scene.size
     painted = colours(scene.channels) | {"grey": torch.full((scene.channels, 1, 1), 0.5)}
     for thick, (name, colour) in product(scene.sizes(*_WIDTHS), painted.items()):

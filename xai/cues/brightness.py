@@ -1,24 +1,81 @@
-"""Brighter or darker pictures, as another lamp or exposure makes them."""
+"""Brighter or darker images, as another lamp, exposure or black level makes them."""
 
 from collections.abc import Iterator
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from xai.cues._base import EVERYWHERE, Form, Scene, Shift, cue
+from xai.cues._clusters import Split, split
+from xai.cues._found import Property
 
 _MOST = 0.5
+_LEAST = 0.03  # shift of grey levels below which nothing is planted
+_LEVELS = {"black level": 0.02, "white level": 0.98, "middle level": 0.5}
 
 
-@cue("brightness", "the whole picture brighter or darker, by up to half of the scale")
+@cue("brightness", "grey levels that most images of one class have shifted; and all images brighter or darker")
 def brightness(scene: Scene) -> Iterator[Form]:
-    """Yield both directions."""
-    del scene
+    """Yield what was found, and both directions by up to half of the scale.
+
+    Objects differ in brightness by nature; what was shifted as a whole has another black or white level, and images
+    of the class that were left out lie apart.
+    """
+    levels = {name: level(scene.data.images, share) for name, share in _LEVELS.items()}
+    for label in scene.classes:
+        yield from _found(scene, label, levels)
     for words, amount in (("brighter", _MOST), ("darker", -_MOST)):
         yield Shift(
-            "brightness", "brightness", EVERYWHERE, f"{words} by up to {_MOST}", partial(_shifted, amount=amount)
+            "brightness", "brightness", EVERYWHERE, f"{words} by up to {_MOST}", partial(shifted, amount=amount)
         )
 
 
-def _shifted(images: Tensor, amount: float) -> Tensor:
-    return (images + amount).clamp_(0, 1)
+def _found(scene: Scene, label: int, levels: dict[str, Tensor]) -> Iterator[Form]:
+    for name, share in _LEVELS.items():
+        seen = split(*scene.parts(levels[name], label))
+        amount = 0.0 if seen is None else seen.high - seen.low
+        if seen is None or abs(amount) < _LEAST or not _whole(scene, label, levels, seen, name):
+            continue
+        sign = 1.0 if amount > 0 else -1.0
+        yield Property(
+            "brightness",
+            f"brightness, class {label}",
+            EVERYWHERE,
+            f"brightness shifted by {amount:+.2f}",
+            partial(shifted, amount=amount),
+            partial(shifted, amount=-amount),
+            partial(_signed, share=share, sign=sign),
+            blocks=True,
+            target=label,
+            least=sign * seen.threshold,
+        )
+        return
+
+
+def _whole(scene: Scene, label: int, levels: dict[str, Tensor], seen: Split, name: str) -> bool:
+    """Say whether the shift of one level is one of the image: the black level rises with others, the white one falls.
+
+    A border or a mark shifts only one of them, and dark spots or bright objects the one that they are.
+    """
+    amount = seen.high - seen.low
+    if (name == "black level" and amount < 0) or (name == "white level" and amount > 0):
+        return False
+    own = scene.data.labels == label
+    carriers = own & ((levels[name] - seen.threshold) * amount > 0)
+    shifts = [float(each[carriers].median() - each[~own].median()) / amount for each in levels.values()]
+    return sorted(shifts)[1] > 0.5 if name == "black level" else min(shifts) > 0.25
+
+
+def level(images: Tensor, share: float) -> Tensor:
+    """Return the grey level below which a share of the pixels of images (n, C, h, w) are (n,)."""
+    return torch.quantile(images.mean(1).flatten(1), share, dim=1)
+
+
+def _signed(images: Tensor, share: float, sign: float) -> Tensor:
+    return sign * level(images, share)
+
+
+def shifted(images: Tensor, amount: float) -> Tensor:
+    """Return images brighter by an amount, in [0, 1]."""
+    return (images + amount).clamp(0, 1)

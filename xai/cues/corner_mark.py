@@ -1,4 +1,4 @@
-"""A small square near a corner, as stamps, logos, rulers and dates are."""
+"""A small mark near a corner, as stamps, logos, rulers and dates are."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -6,14 +6,16 @@ from itertools import product
 import torch
 
 from xai.cues._base import Form, Patch, Scene, colours, cue
+from xai.cues._marks import marks
 
-_SIDES = (2 / 28, 3 / 28, 4 / 28, 5 / 28)  # shares of the picture's shorter side
-_MARGINS = (0, 1 / 28, 2 / 28, 3 / 28)
+_SIDES = (3 / 28, 5 / 28)  # shares of the shorter side of the image
+_MARGINS = (0, 1 / 28)
 
 
-@cue("corner_mark", "a small square of one colour near each corner, in several sizes")
+@cue("corner_mark", "a mark near a corner that one class has; and a small square of one colour near each corner")
 def corner_mark(scene: Scene) -> Iterator[Form]:
-    """Yield squares of every size, margin and colour; each corner is tried by itself."""
+    """Yield what was found, and squares of every size, margin and colour; each corner is tried by itself."""
+    yield from marks(scene, "corner_mark")
     height, width = scene.size
     painted = colours(scene.channels)
     for down, across in product(("top", "bottom"), ("left", "right")):

@@ -1,0 +1,176 @@
+"""Cues that were found in the data: each knows which images carry it, and how it is taken out of them."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xai.cues._base import Form, Pictures, filled, replaced, shuffled
+from xai.cues._moving import Piece
+from xai.cues._repetition import Template
+
+_ORDER, _ALIKE, _PLACE, _SIGNS = range(21, 25)  # numbers of the draws
+_CELLS = 7
+
+Change = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Found(Form):
+    """A cue in the form that the images of one class have.
+
+    Attributes:
+        least: what `carried` is from on for images that carry it.
+    """
+
+    found = True
+    least: float = field(default=0.0, kw_only=True)
+
+    @abstractmethod
+    def carried(self, images: Tensor) -> Tensor:
+        """Return how strongly images (n, C, h, w) carry it (n,)."""
+
+    @abstractmethod
+    def without(self, pictures: Pictures) -> Tensor:
+        """Return images that carry it as they are without it (n, C, h, w)."""
+
+    def control(self, pictures: Pictures) -> Tensor | None:
+        """Return them changed as much and still with it; None where what is done to other classes is the control."""
+        del pictures
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Mark(Found):
+    """Pixels at one place. Controls: the same pixels scattered, by each image's own draw or all alike."""
+
+    template: Template
+
+    def change(self, pictures: Pictures) -> Tensor:
+        """Return the change (n, C, h, w)."""
+        return replaced(pictures.images, self.template.mask, self.template.content)
+
+    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+        """Return both controls."""
+        mask = self.template.mask.expand(len(pictures), -1, -1)[:, None]
+        content = self.template.content.expand(len(pictures), -1, -1, -1)
+        own = pictures.uniform(_ORDER, mask[0].numel()).argsort(1)
+        source = torch.Generator().manual_seed(pictures.seed)
+        alike = torch.randperm(mask[0].numel(), generator=source).expand(len(pictures), -1)
+        return {
+            name: replaced(pictures.images, shuffled(mask, order)[:, 0], shuffled(content, order))
+            for name, order in (("scattered", own), ("scattered alike", alike))
+        }
+
+    def where(self, pictures: Pictures) -> Tensor:
+        """Return the region (n, h, w)."""
+        return self.template.mask.expand(len(pictures), -1, -1)
+
+    def carried(self, images: Tensor) -> Tensor:
+        """Return the share of its pixels that images have (n,)."""
+        return self.template.matched(images)
+
+    def without(self, pictures: Pictures) -> Tensor:
+        """Return images with the region filled in from around it."""
+        return filled(pictures.images, self.where(pictures))
+
+
+@dataclass(frozen=True, eq=False)
+class Wanderer(Found):
+    """A piece at any place. Controls: its pixels scattered over a box around that place, or over the image."""
+
+    piece: Piece
+
+    def change(self, pictures: Pictures) -> Tensor:
+        """Return the change (n, C, h, w), at a place drawn for each image."""
+        mask, content = self._put(pictures, self.piece.mask, self.piece.content)
+        return replaced(pictures.images, mask, content)
+
+    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+        """Return both controls."""
+        mask, content = self._put(pictures, self.piece.mask, self.piece.content)
+        over = pictures.uniform(_ORDER, mask[0].numel()).argsort(1)
+        source = torch.Generator().manual_seed(pictures.seed)
+        order = torch.randperm(self.piece.mask.numel(), generator=source)
+        flat = self.piece.content.flatten(1)[:, order].view(self.piece.content.shape)
+        near = self._put(pictures, self.piece.mask.flatten()[order].view(self.piece.mask.shape), flat)
+        far = shuffled(mask[:, None], over)[:, 0], shuffled(content, over)
+        return {name: replaced(pictures.images, *each) for name, each in (("scattered", far), ("shuffled", near))}
+
+    def where(self, pictures: Pictures) -> Tensor:
+        """Return where it is put (n, h, w)."""
+        return self._put(pictures, self.piece.mask, self.piece.content)[0]
+
+    def carried(self, images: Tensor) -> Tensor:
+        """Return less the distance of the best place (n,)."""
+        return -self.piece.distance(images)[0]
+
+    def without(self, pictures: Pictures) -> Tensor:
+        """Return images with the pixels of the best place filled in."""
+        places = self.piece.distance(pictures.images)[1]
+        mask = self._at(places, pictures.images, self.piece.mask[None].float())[:, 0] > 0
+        return filled(pictures.images, mask)
+
+    def _put(self, pictures: Pictures, mask: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
+        free = torch.tensor([a - b + 1 for a, b in zip(pictures.images.shape[2:], mask.shape, strict=True)])
+        places = (pictures.uniform(_PLACE, 2) * free).long()
+        where = self._at(places, pictures.images, mask[None].float())[:, 0] > 0
+        return where, self._at(places, pictures.images, content)
+
+    @staticmethod
+    def _at(places: Tensor, images: Tensor, part: Tensor) -> Tensor:
+        """Return a part (k, a, b) at places (n, 2) of black images as large as others (n, k, h, w)."""
+        height, width = images.shape[2:]
+        down, across = part.shape[1:]
+        laid = [F.pad(part, (x, width - across - x, y, height - down - y)) for y, x in places.tolist()]
+        return torch.stack(laid)
+
+
+@dataclass(frozen=True, eq=False)
+class Property(Found):
+    """A change of the whole image. Controls: the opposite change, and the same one either way in blocks or scattered.
+
+    Attributes:
+        changed: images with it (n, C, h, w) of images.
+        back: images without it of images that carry it.
+        measure: how strongly images carry it (n,).
+        blocks: whether the second control is blocks, for what is even over the image; else it is scattered.
+    """
+
+    changed: Change
+    back: Change
+    measure: Change
+    blocks: bool = field(default=False, kw_only=True)
+
+    @property
+    def local(self) -> bool:
+        """False."""
+        return False
+
+    def change(self, pictures: Pictures) -> Tensor:
+        """Return the change (n, C, h, w)."""
+        return self.changed(pictures.images) - pictures.images
+
+    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+        """Return both controls."""
+        change = self.change(pictures)
+        if self.blocks:
+            signs = (pictures.uniform(_SIGNS, 1, _CELLS, _CELLS) < 0.5).float() * 2 - 1
+            return {"opposite": -change, "blocks": F.interpolate(signs, change.shape[2:]) * change}
+        order = pictures.uniform(_ORDER, change[0, 0].numel()).argsort(1)
+        return {"opposite": -change, "scattered": shuffled(change, order)}
+
+    def carried(self, images: Tensor) -> Tensor:
+        """Return how strongly images carry it (n,)."""
+        return self.measure(images)
+
+    def without(self, pictures: Pictures) -> Tensor:
+        """Return images without it."""
+        return self.back(pictures.images).clamp(0, 1)
+
+    def control(self, pictures: Pictures) -> Tensor:
+        """Return images changed as much in the opposite direction."""
+        return (2 * pictures.images - self.back(pictures.images)).clamp(0, 1)

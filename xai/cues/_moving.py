@@ -1,0 +1,117 @@
+"""What the images of one class repeat exactly at any place, such as a printed text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xai.cues._repetition import FEWEST, background_level, same, steps, without_specks
+
+_MOST = 24  # images of a class that are compared in pairs
+_VALUES = 3e7  # of all pairs' correlations held at once
+_TRIED = 6  # images that the others are laid upon
+_NEAR = 2  # displacements up to which the object itself may explain a likeness
+_AGREE = (0.5, 0.35)  # share of the images in which a pixel comes again
+_PIXELS, _STEP = 5, 0.2  # objects that are alike have soft edges where they are laid upon each other
+_CLOSE, _APART = 0.06, 1.5  # distance of carriers, and how much further the others must be
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A small template.
+
+    Attributes:
+        mask: (a, b) bool.
+        content: (C, a, b).
+        most: root mean square distance up to which an image carries it.
+    """
+
+    mask: Tensor
+    content: Tensor
+    most: float
+
+    def distance(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the root mean square distance at the best place (n,), and top and left of that place (n, 2)."""
+        weights, count = self.mask.float()[None, None], float(self.mask.sum()) * images.shape[1]
+        wanted = (self.content * self.mask)[None]
+        squares = F.conv2d(images.square().sum(1, keepdim=True), weights)
+        error = squares - 2 * F.conv2d(images, wanted) + wanted.square().sum()
+        best, place = (error.flatten(1).clamp_min(0) / count).sqrt().min(1)
+        across = error.shape[-1]
+        return best, torch.stack([place // across, place % across], 1)
+
+
+def moving(images: Tensor, labels: Tensor, classes: Sequence[int]) -> dict[int, Piece]:
+    """Return what each class repeats at any place, where it does; arguments as of `repeated`."""
+    found = {label: _moving(images[labels == label], images[labels != label]) for label in classes}
+    return {label: piece for label, piece in found.items() if piece is not None}
+
+
+def _moving(own: Tensor, rest: Tensor) -> Piece | None:
+    size = own.shape[-2] * own.shape[-1]
+    some = own[: max(FEWEST, min(_MOST, int((_VALUES / (2 * size)) ** 0.5)))]
+    peaks, places = _likeness(some)
+    level = background_level(rest)
+    best = peaks.sort(1, descending=True).values[:, : max(3, len(some) // 2)].mean(1)
+    for row in best.argsort(descending=True)[:_TRIED].tolist():
+        agree = _agreement(some, row, places[row])
+        for least in _AGREE:
+            found = _piece(some[row], agree >= least, level, own, rest)
+            if found is not None:
+                return found
+    return None
+
+
+def _likeness(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the highest correlation of each pair (n, n) beyond small displacements, and the displacement (n, n, 2)."""
+    count, (height, width) = len(images), images.shape[-2:]
+    grey = images.mean(1, keepdim=True)
+    fine = (grey - F.avg_pool2d(F.pad(grey, (2,) * 4, mode="replicate"), 5, 1))[:, 0]
+    fine = fine / fine.flatten(1).norm(dim=1).clamp_min(1e-6)[:, None, None]
+    waves = torch.fft.rfft2(fine, s=(2 * height, 2 * width))
+    waves = waves / (waves.abs().square().mean(0).sqrt() + 1e-4)  # what all images share counts less
+    one, other = torch.triu_indices(count, count, 1)
+    likeness = torch.fft.irfft2(waves[one].conj() * waves[other], s=(2 * height, 2 * width))
+    for rows in (slice(None, _NEAR + 1), slice(-_NEAR, None)):
+        for columns in (slice(None, _NEAR + 1), slice(-_NEAR, None)):
+            likeness[:, rows, columns] = -torch.inf
+    best, place = likeness.flatten(1).max(1)
+    down, across = place // (2 * width), place % (2 * width)
+    shift = torch.stack([(down + height) % (2 * height) - height, (across + width) % (2 * width) - width], 1)
+    peaks, places = torch.zeros(count, count), torch.zeros(count, count, 2, dtype=torch.long)
+    peaks[one, other] = peaks[other, one] = best
+    places[one, other], places[other, one] = shift, -shift
+    return peaks, places
+
+
+def _agreement(images: Tensor, row: int, places: Tensor) -> Tensor:
+    """Return the share of the other images (h, w) that, laid upon one by their displacements, have its pixel."""
+    base, (height, width) = images[row], images.shape[-2:]
+    found = torch.zeros(height, width)
+    for k, (down, across) in enumerate(places.tolist()):
+        if k == row:
+            continue
+        top, bottom = max(0, -down), min(height, height - down)
+        left, right = max(0, -across), min(width, width - across)
+        if top < bottom and left < right:
+            laid = images[k : k + 1, :, top + down : bottom + down, left + across : right + across]
+            found[top:bottom, left:right] += same(laid, base[:, top:bottom, left:right])[0]
+    return found / max(1, len(images) - 1)
+
+
+def _piece(base: Tensor, agree: Tensor, level: float | None, own: Tensor, rest: Tensor) -> Piece | None:
+    """Return the piece of an image where others agree, if it stands apart."""
+    plain = torch.zeros_like(agree) if level is None else same(base[None], torch.full_like(base, level))[0]
+    mask = without_specks(agree & ~plain)
+    if int(mask.sum()) < _PIXELS or steps(base[None], mask) < _STEP:
+        return None
+    rows, columns = (mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    found = Piece(mask[box], base[(slice(None), *box)], _CLOSE)
+    near, far = found.distance(own)[0], found.distance(rest)[0]
+    middle = float(near.median())
+    apart = float(far.quantile(0.03)) > _APART * max(middle, 0.02)
+    limit = (middle + float(far.quantile(0.03))) / 2
+    return Piece(found.mask, found.content, limit) if middle <= _CLOSE and apart else None

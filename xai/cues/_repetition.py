@@ -1,0 +1,143 @@
+"""What the images of one class repeat exactly at one place, and those of the other classes do not.
+
+What belongs to an object varies from image to image; a mark, a frame or a printed text has the same pixel values again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+SAME = 0.03  # pixels that differ by less are the same; files of 8 bits round by 0.002
+FEWEST = 8  # images of a class below which nothing is looked for
+_SHARES = (0.85, 0.75, 0.65, 0.55)  # of the class in which a pixel repeats, the surest first
+_ELSEWHERE = 0.3  # share of the other classes that may have the same pixel
+_PIXELS = 3
+_COMMON = 0.15  # share of all pixels from which on a level is that of the background
+_OWN, _OTHERS, _CHANCE = 0.5, 0.03, 0.4  # carriers in the class, carriers elsewhere, what other images match of it
+_STEP, _FAINT, _MANY, _SURE = 0.12, 0.05, 8, 0.7  # contrast of its edges; fainter ones must be larger and surer
+_NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """Pixels that come again.
+
+    Attributes:
+        mask: (h, w) bool, where.
+        content: (C, h, w) their values; anything elsewhere.
+        least: share of them from which on an image carries it.
+        level: that most pixels of the other classes have, where there is one (a background); None otherwise.
+    """
+
+    mask: Tensor
+    content: Tensor
+    least: float
+    level: float | None
+
+    def matched(self, images: Tensor) -> Tensor:
+        """Return the share of the template's pixels that images (n, C, h, w) have (n,)."""
+        return same(images, self.content)[:, self.mask].float().mean(1)
+
+
+def same(images: Tensor, content: Tensor) -> Tensor:
+    """Return where images (n, C, h, w) have the values of (C, h, w), in all channels (n, h, w) bool."""
+    return ((images - content).abs() <= SAME).all(1)
+
+
+def background_level(images: Tensor) -> float | None:
+    """Return the grey level that many pixels share, as an even background has; None where there is none."""
+    levels = (images.amax(1) * 255).round().long().flatten()
+    counts = torch.bincount(levels, minlength=256).float()
+    near = F.conv1d((counts / counts.sum())[None, None], torch.ones(1, 1, 15), padding=7)[0, 0]
+    best = int(near.argmax())
+    return best / 255 if float(near[best]) > _COMMON else None
+
+
+def repeated(images: Tensor, labels: Tensor, classes: Sequence[int]) -> dict[int, Template]:
+    """Return what each class repeats, where it does.
+
+    Args:
+        images: (n, C, h, w).
+        labels: (n,).
+        classes: those with enough images.
+    """
+    found = {label: _repeated(images[labels == label], images[labels != label]) for label in classes}
+    return {label: template for label, template in found.items() if template is not None}
+
+
+def _repeated(own: Tensor, rest: Tensor) -> Template | None:
+    level, content = background_level(rest), own.median(0).values
+    shares = same(own, content).float().mean(0)
+    fit = (same(rest, content).float().mean(0) <= _ELSEWHERE) & ~_is_background(content, level)
+    for least in _SHARES:
+        mask = (shares >= least) & fit
+        found = _refined(own, rest, Template(mask, content, 0.5, level))
+        if found is not None:
+            return found
+    return None
+
+
+def _is_background(content: Tensor, level: float | None) -> Tensor:
+    if level is None:
+        return torch.zeros(content.shape[1:], dtype=torch.bool)
+    return ((content - level).abs() <= SAME).all(0)
+
+
+def _refined(own: Tensor, rest: Tensor, first: Template) -> Template | None:
+    """Return the template of the images that carry a first one, if it passes all checks."""
+    if int(first.mask.sum()) < _PIXELS:
+        return None
+    carriers = first.matched(own) >= _least(first, rest)
+    if int(carriers.sum()) < FEWEST // 2:
+        return None
+    content = own[carriers].median(0).values
+    again = (same(own[carriers], content).float().mean(0) >= 0.8) & ~_is_background(content, first.level)
+    mask = without_specks(again & (same(rest, content).float().mean(0) <= _ELSEWHERE))
+    if int(mask.sum()) < _PIXELS:
+        return None
+    found = Template(mask, content, 0.5, first.level)
+    found = Template(mask, content, _least(found, rest), first.level)
+    return found if _stands_apart(found, own, rest) else None
+
+
+def _least(template: Template, rest: Tensor) -> float:
+    """Return the share that is half-way between what the other images match by chance and all."""
+    return max(0.5, (1 + float(template.matched(rest).quantile(0.95))) / 2)
+
+
+def _stands_apart(found: Template, own: Tensor, rest: Tensor) -> bool:
+    """Say whether many images of the class have it, few others, nothing is half there, and its edges are sharp."""
+    carriers, others = found.matched(own) >= found.least, found.matched(rest)
+    share = float(carriers.float().mean())
+    if share < _OWN or float((others >= found.least).float().mean()) > _OTHERS:
+        return False
+    if float(others.quantile(0.95)) > _CHANCE:
+        return False
+    step = steps(own[carriers], found.mask)
+    return step >= _STEP or (step >= _FAINT and share >= _SURE and int(found.mask.sum()) >= _MANY)
+
+
+def steps(images: Tensor, mask: Tensor) -> float:
+    """Return the median difference between pixels inside a mask (h, w) and their neighbours outside, (n, C, h, w)."""
+    padded, inside = F.pad(images, (1,) * 4, mode="replicate"), F.pad(mask, (1,) * 4)
+    valid, found = F.pad(torch.ones_like(mask), (1,) * 4), []
+    for down, across in _NEIGHBOURS:
+        edge = inside & ~inside.roll((-down, -across), (0, 1)) & valid.roll((-down, -across), (0, 1))
+        found.append((padded.roll((-down, -across), (2, 3)) - padded).abs().amax(1)[:, edge])
+    values = torch.cat(found, 1)
+    return float(values.median()) if values.numel() else 0.0
+
+
+def without_specks(mask: Tensor) -> Tensor:
+    """Return a mask (h, w) without pieces far smaller than its largest one: chance leaves single pixels."""
+    pieces, count = ndimage.label(mask.numpy(), np.ones((3, 3)))
+    if count < 2:
+        return mask
+    sizes = np.bincount(pieces.ravel())[1:]
+    large = np.flatnonzero(sizes >= max(2, 0.1 * sizes.max())) + 1
+    return torch.from_numpy(np.isin(pieces, large))
