@@ -156,7 +156,8 @@ class Patch(Form):
         """Return how close some place of images comes to the patch (n,): a class may have such places by nature."""
         rows, columns = (self.mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
         box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-        return -Piece(self.mask[box], self.content[(slice(None), *box)], 0.0).distance(images)[0]
+        mask, content = self.mask[box], self.content[(slice(None), *box)]
+        return -Piece(mask, content, 0.0, mask, content).distance(images)[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from xai.cues._base import Form, Pictures, filled, replaced, shuffled
 from xai.cues._moving import Piece
-from xai.cues._repetition import Template
+from xai.cues._repetition import SAME, Template
 
-_ORDER, _ALIKE, _PLACE, _SIGNS = range(21, 25)  # numbers of the draws
+_ORDER, _PLACE, _SIGNS, _FIELD = range(21, 25)  # numbers of the draws
 _CELLS = 7
+_EVEN = 0.1  # difference from the even background up to which a pixel belongs to it
 
 Change = Callable[[Tensor], Tensor]
 
@@ -45,64 +46,67 @@ class Found(Form):
 
 @dataclass(frozen=True, eq=False)
 class Mark(Found):
-    """Pixels at one place. Controls: the same pixels scattered, by each image's own draw or all alike."""
+    """Pixels at one place. Control: the same pixels scattered over the image.
+
+    Attributes:
+        template: the pixels.
+        behind: whether they lie behind objects: then only pixels of the even background are replaced.
+    """
 
     template: Template
+    behind: bool = field(default=False, kw_only=True)
 
     def change(self, pictures: Pictures) -> Tensor:
         """Return the change (n, C, h, w)."""
-        return replaced(pictures.images, self.template.mask, self.template.content)
+        return replaced(pictures.images, self.where(pictures), self.template.ink)
 
     def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
-        """Return both controls."""
-        mask = self.template.mask.expand(len(pictures), -1, -1)[:, None]
-        content = self.template.content.expand(len(pictures), -1, -1, -1)
-        own = pictures.uniform(_ORDER, mask[0].numel()).argsort(1)
-        source = torch.Generator().manual_seed(pictures.seed)
-        alike = torch.randperm(mask[0].numel(), generator=source).expand(len(pictures), -1)
-        return {
-            name: replaced(pictures.images, shuffled(mask, order)[:, 0], shuffled(content, order))
-            for name, order in (("scattered", own), ("scattered alike", alike))
-        }
+        """Return the control."""
+        mask, change = self.where(pictures)[:, None], self.change(pictures)
+        order = pictures.uniform(_ORDER, change[0, 0].numel()).argsort(1)
+        ink = shuffled(self.template.ink.expand_as(change), order)
+        return {"scattered": replaced(pictures.images, shuffled(mask, order)[:, 0], ink)}
 
     def where(self, pictures: Pictures) -> Tensor:
         """Return the region (n, h, w)."""
-        return self.template.mask.expand(len(pictures), -1, -1)
+        region = self.template.drawn.expand(len(pictures), -1, -1)
+        if not self.behind or self.template.level is None:
+            return region
+        return region & ((pictures.images - self.template.level).abs().amax(1) <= _EVEN)
 
     def carried(self, images: Tensor) -> Tensor:
         """Return the share of its pixels that images have (n,)."""
         return self.template.matched(images)
 
     def without(self, pictures: Pictures) -> Tensor:
-        """Return images with the region filled in from around it."""
-        return filled(pictures.images, self.where(pictures))
+        """Return images with the region filled in from around it, or as the even background is."""
+        drawn, level = self.template.drawn, self.template.level
+        if self.behind and level is not None:
+            has = ((pictures.images - self.template.ink).abs().amax(1) <= SAME) & drawn
+            return torch.where(has[:, None], torch.full_like(pictures.images, level), pictures.images)
+        return filled(pictures.images, drawn.expand(len(pictures), -1, -1))
 
 
 @dataclass(frozen=True, eq=False)
 class Wanderer(Found):
-    """A piece at any place. Controls: its pixels scattered over a box around that place, or over the image."""
+    """A piece at any place. Control: its pixels scattered over the image."""
 
     piece: Piece
 
     def change(self, pictures: Pictures) -> Tensor:
         """Return the change (n, C, h, w), at a place drawn for each image."""
-        mask, content = self._put(pictures, self.piece.mask, self.piece.content)
+        mask, content = self._put(pictures, self.piece.drawn, self.piece.ink)
         return replaced(pictures.images, mask, content)
 
     def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
-        """Return both controls."""
-        mask, content = self._put(pictures, self.piece.mask, self.piece.content)
-        over = pictures.uniform(_ORDER, mask[0].numel()).argsort(1)
-        source = torch.Generator().manual_seed(pictures.seed)
-        order = torch.randperm(self.piece.mask.numel(), generator=source)
-        flat = self.piece.content.flatten(1)[:, order].view(self.piece.content.shape)
-        near = self._put(pictures, self.piece.mask.flatten()[order].view(self.piece.mask.shape), flat)
-        far = shuffled(mask[:, None], over)[:, 0], shuffled(content, over)
-        return {name: replaced(pictures.images, *each) for name, each in (("scattered", far), ("shuffled", near))}
+        """Return the control."""
+        mask, content = self._put(pictures, self.piece.drawn, self.piece.ink)
+        order = pictures.uniform(_ORDER, mask[0].numel()).argsort(1)
+        return {"scattered": replaced(pictures.images, shuffled(mask[:, None], order)[:, 0], shuffled(content, order))}
 
     def where(self, pictures: Pictures) -> Tensor:
         """Return where it is put (n, h, w)."""
-        return self._put(pictures, self.piece.mask, self.piece.content)[0]
+        return self._put(pictures, self.piece.drawn, self.piece.ink)[0]
 
     def carried(self, images: Tensor) -> Tensor:
         """Return less the distance of the best place (n,)."""
@@ -111,8 +115,9 @@ class Wanderer(Found):
     def without(self, pictures: Pictures) -> Tensor:
         """Return images with the pixels of the best place filled in."""
         places = self.piece.distance(pictures.images)[1]
-        mask = self._at(places, pictures.images, self.piece.mask[None].float())[:, 0] > 0
-        return filled(pictures.images, mask)
+        mask = self._at(places, pictures.images, self.piece.mask[None].float())[:, 0:1]
+        around = F.max_pool2d(mask, 3, 1, 1)[:, 0] > 0  # printed edges are soft
+        return filled(pictures.images, around)
 
     def _put(self, pictures: Pictures, mask: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
         free = torch.tensor([a - b + 1 for a, b in zip(pictures.images.shape[2:], mask.shape, strict=True)])
@@ -174,3 +179,32 @@ class Property(Found):
     def control(self, pictures: Pictures) -> Tensor:
         """Return images changed as much in the opposite direction."""
         return (2 * pictures.images - self.back(pictures.images)).clamp(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Loss(Property):
+    """Detail that was lost, by blur or compression. It is brought back; the control is as large and leaves it lost.
+
+    Attributes:
+        cell: side of the blocks that the control makes brighter or darker, in pixels.
+        smooth: whether it does so without edges.
+    """
+
+    cell: int = field(default=8, kw_only=True)
+    smooth: bool = field(default=True, kw_only=True)
+
+    def control(self, pictures: Pictures) -> Tensor:
+        """Return images with places brighter or darker, changed as much as by bringing the detail back."""
+        height, width = pictures.images.shape[2:]
+        change = self.without(pictures) - pictures.images
+        cells = -(-height // self.cell) + 1, -(-width // self.cell) + 1
+        field_ = pictures.uniform(_FIELD, 1, *cells) * 2 - 1
+        if not self.smooth:
+            field_ = field_.sign()
+        mode = "bilinear" if self.smooth else "nearest"
+        wide = F.interpolate(field_, scale_factor=self.cell, mode=mode)[..., :height, :width]
+        return (pictures.images + wide * _size(change) / _size(wide).clamp_min(1e-9)).clamp(0, 1)
+
+
+def _size(values: Tensor) -> Tensor:
+    return values.square().mean((1, 2, 3), keepdim=True).sqrt()

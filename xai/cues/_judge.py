@@ -169,6 +169,6 @@ def follows(evidence: Evidence, p: float, least: float) -> bool:
     return evidence.excess >= least and evidence.excess_interval[0] > 0
 
 
-def pulls_more(evidence: Evidence, p: float, least: float) -> bool:
+def pulls_more(evidence: Evidence, least: float) -> bool:
     """Say whether a cue turns more into one class than controls do, by more than `least` for certain."""
-    return evidence.pictures >= FEWEST and p < LEVEL and evidence.excess_interval[0] > least
+    return evidence.pictures >= FEWEST and evidence.excess_interval[0] > least

@@ -23,7 +23,8 @@ def marks(scene: Scene, kind: str) -> Iterator[Mark]:
         if kind_of(template) == kind:
             words, where = described(template, kind), place(template.mask, kind)
             unit = f"{kind}, class {label}"
-            yield Mark(kind, unit, where, words, template, target=label, least=template.least)
+            behind = kind == "background"
+            yield Mark(kind, unit, where, words, template, target=label, least=template.least, behind=behind)
 
 
 def kind_of(template: Template) -> str:

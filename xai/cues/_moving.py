@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xai.cues._repetition import FEWEST, background_level, same, steps, without_specks
+from xai.cues._repetition import FEWEST, background_level, commonest, same, steps, without_specks
 
 _MOST = 24  # images of a class that are compared in pairs
 _VALUES = 3e7  # of all pairs' correlations held at once
@@ -15,6 +15,7 @@ _TRIED = 6  # images that the others are laid upon
 _NEAR = 2  # displacements up to which the object itself may explain a likeness
 _AGREE = (0.5, 0.35)  # share of the images in which a pixel comes again
 _PIXELS, _STEP = 5, 0.2  # objects that are alike have soft edges where they are laid upon each other
+_AROUND, _SEEN = 3, 0.35  # pixels around the piece, and share of the carriers, for what is planted beside it
 _CLOSE, _APART = 0.06, 1.5  # distance of carriers, and how much further the others must be
 
 
@@ -26,11 +27,15 @@ class Piece:
         mask: (a, b) bool.
         content: (C, a, b).
         most: root mean square distance up to which an image carries it.
+        drawn: (c, d) bool, the pixels to plant: also those that objects hide in many images.
+        ink: (C, c, d) their values.
     """
 
     mask: Tensor
     content: Tensor
     most: float
+    drawn: Tensor
+    ink: Tensor
 
     def distance(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the root mean square distance at the best place (n,), and top and left of that place (n, 2)."""
@@ -109,9 +114,29 @@ def _piece(base: Tensor, agree: Tensor, level: float | None, own: Tensor, rest: 
         return None
     rows, columns = (mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
     box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-    found = Piece(mask[box], base[(slice(None), *box)], _CLOSE)
+    content = base[(slice(None), *box)]
+    found = Piece(mask[box], content, _CLOSE, mask[box], content)
     near, far = found.distance(own)[0], found.distance(rest)[0]
     middle = float(near.median())
     apart = float(far.quantile(0.03)) > _APART * max(middle, 0.02)
     limit = (middle + float(far.quantile(0.03))) / 2
-    return Piece(found.mask, found.content, limit) if middle <= _CLOSE and apart else None
+    return _complete(found, limit, own, level) if middle <= _CLOSE and apart else None
+
+
+def _complete(found: Piece, limit: float, own: Tensor, level: float | None) -> Piece:
+    """Return the piece with its surroundings as most carriers have them."""
+    distance, places = found.distance(own)
+    carriers = distance <= limit
+    height, width = (side + 2 * _AROUND for side in found.mask.shape)
+    padded = F.pad(own[carriers], (_AROUND,) * 4, value=-1.0)
+    cut = [
+        image[:, y : y + height, x : x + width] for image, (y, x) in zip(padded, places[carriers].tolist(), strict=True)
+    ]
+    ink, shares = commonest(torch.stack(cut), level)
+    drawn = without_specks(shares >= _SEEN)
+    rows, columns = (drawn.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    most = own.shape[2:]
+    if drawn[box].shape[0] > most[0] or drawn[box].shape[1] > most[1]:
+        return Piece(found.mask, found.content, limit, found.mask, found.content)
+    return Piece(found.mask, found.content, limit, drawn[box], ink[(slice(None), *box)])

@@ -20,6 +20,8 @@ _PIXELS = 3
 _COMMON = 0.15  # share of all pixels from which on a level is that of the background
 _OWN, _OTHERS, _CHANCE = 0.5, 0.03, 0.4  # carriers in the class, carriers elsewhere, what other images match of it
 _STEP, _FAINT, _MANY, _SURE = 0.12, 0.05, 8, 0.7  # contrast of its edges; fainter ones must be larger and surer
+_AROUND, _SEEN = 2, 0.3  # pixels around the template, and share of the carriers, for what is planted beside it
+_QUANTILES = torch.linspace(0.05, 0.95, 10)
 _NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 
@@ -32,12 +34,16 @@ class Template:
         content: (C, h, w) their values; anything elsewhere.
         least: share of them from which on an image carries it.
         level: that most pixels of the other classes have, where there is one (a background); None otherwise.
+        drawn: (h, w) bool, the pixels to plant: also those that objects hide in many images.
+        ink: (C, h, w) their values.
     """
 
     mask: Tensor
     content: Tensor
     least: float
     level: float | None
+    drawn: Tensor
+    ink: Tensor
 
     def matched(self, images: Tensor) -> Tensor:
         """Return the share of the template's pixels that images (n, C, h, w) have (n,)."""
@@ -76,7 +82,7 @@ def _repeated(own: Tensor, rest: Tensor) -> Template | None:
     fit = (same(rest, content).float().mean(0) <= _ELSEWHERE) & ~_is_background(content, level)
     for least in _SHARES:
         mask = (shares >= least) & fit
-        found = _refined(own, rest, Template(mask, content, 0.5, level))
+        found = _refined(own, rest, _plain(mask, content, 0.5, level))
         if found is not None:
             return found
     return None
@@ -100,9 +106,36 @@ def _refined(own: Tensor, rest: Tensor, first: Template) -> Template | None:
     mask = without_specks(again & (same(rest, content).float().mean(0) <= _ELSEWHERE))
     if int(mask.sum()) < _PIXELS:
         return None
-    found = Template(mask, content, 0.5, first.level)
-    found = Template(mask, content, _least(found, rest), first.level)
-    return found if _stands_apart(found, own, rest) else None
+    found = _plain(mask, content, 0.5, first.level)
+    found = _plain(mask, content, _least(found, rest), first.level)
+    return _complete(found, own) if _stands_apart(found, own, rest) else None
+
+
+def _plain(mask: Tensor, content: Tensor, least: float, level: float | None) -> Template:
+    return Template(mask, content, least, level, mask, content)
+
+
+def _complete(found: Template, own: Tensor) -> Template:
+    """Return the template with what objects hide in part, near what is repeated surely."""
+    ink, shares = commonest(own[found.matched(own) >= found.least], found.level)
+    near = F.max_pool2d(found.mask[None, None].float(), 2 * _AROUND + 1, 1, _AROUND)[0, 0] > 0
+    drawn = ((shares >= _SEEN) & near) | found.mask
+    return Template(
+        found.mask, found.content, found.least, found.level, drawn, torch.where(found.mask, found.content, ink)
+    )
+
+
+def commonest(images: Tensor, level: float | None) -> tuple[Tensor, Tensor]:
+    """Return the value (C, h, w) that most of the images have at each place, and the share that has it (h, w).
+
+    The level of an even background does not count, nor does anything below 0.
+    """
+    best, shares = images[0], torch.full(images.shape[2:], -1.0)
+    for value in torch.quantile(images, _QUANTILES, dim=0, interpolation="nearest"):
+        share = same(images, value).float().mean(0)
+        share = torch.where(_is_background(value, level) | (value < 0).any(0), torch.zeros(()), share)
+        best, shares = torch.where(share > shares, value, best), torch.maximum(share, shares)
+    return best, shares
 
 
 def _least(template: Template, rest: Tensor) -> float:

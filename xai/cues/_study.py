@@ -17,7 +17,7 @@ from xai.cues._probe import Probe
 from xai.cues._reading import Sample
 from xai.cues._removal import Association, take_out
 from xai.cues._result import Response, ShortcutResult
-from xai.cues._search import FIRST, SECOND, TRIED, Suspect, choose, strongest
+from xai.cues._search import FIRST, SECOND, TRIED, choose, strongest
 from xai.cues._statistics import holm
 from xai.cues._words import Case, merged, respond, verdict_of
 

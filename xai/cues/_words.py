@@ -60,7 +60,7 @@ def verdict_of(case: Case, least: float) -> str:
             return _found(case)
     elif stands_out(case.evidence, case.p, least, local=case.trial.suspect.form.local):
         return _absent(case)
-    elif pulls_more(case.evidence, case.p, least):
+    elif pulls_more(case.evidence, least):
         return SENSITIVITY
     return _harm(case, least)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.cues._base import EVERYWHERE, Form, Scene, Shift, cue
-from xai.cues._clusters import Split, split
-from xai.cues._found import Property
+from xai.cues._clusters import split
+from xai.cues._found import Loss
 
 _SIGMA = 2 / 28  # of the shorter side
 _SIGMAS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0)  # in pixels
@@ -37,8 +37,10 @@ def _found(scene: Scene, label: int, bands: Tensor) -> Iterator[Form]:
     if not known:
         return
     pair = max(known, key=lambda key: known[key].distance)
-    sigma = _sigma(scene.data.images[scene.data.labels != label][:_TRIED], pair, known[pair])
-    yield Property(
+    own = scene.data.labels == label
+    carriers = own & (-_ratio(bands, pair) > known[pair].threshold)
+    sigma = _sigma(scene.data.images[~own][:_TRIED], bands[carriers])
+    yield Loss(
         "blur",
         f"blur, class {label}",
         EVERYWHERE,
@@ -51,9 +53,15 @@ def _found(scene: Scene, label: int, bands: Tensor) -> Iterator[Form]:
     )
 
 
-def _sigma(images: Tensor, pair: tuple[int, int], seen: Split) -> float:
-    """Return the blur that makes images as smooth as those of the class are."""
-    return min(_SIGMAS, key=lambda s: abs(float(_smoothness(blurred(images, s), pair).median()) - seen.high))
+def _sigma(images: Tensor, wanted: Tensor) -> float:
+    """Return the blur that makes images as smooth as those of the class are, in all bands (n, bands)."""
+    aim = torch.stack([_ratio(wanted, pair).median() for pair in _PAIRS])
+
+    def off(sigma: float) -> float:
+        made = energies(blurred(images, sigma))
+        return float((torch.stack([_ratio(made, pair).median() for pair in _PAIRS]) - aim).square().sum())
+
+    return min(_SIGMAS, key=off)
 
 
 def energies(images: Tensor) -> Tensor:

@@ -2,23 +2,20 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
-from xai.cues._base import EVERYWHERE, Form, Pictures, Scene, cue
+from xai.cues._base import EVERYWHERE, Form, Scene, cue
 from xai.cues._clusters import split
-from xai.cues._found import Property
+from xai.cues._found import Loss
 
 _QUALITIES = (10, 20, 30, 40, 50, 60, 75, 85)
 _BLOCK, _DONORS = 8, 64
 _ROUNDING = 1e-3
-_CELLS = 31  # number of the draw
 
 
 @cue("jpeg_quality", "traces of JPEG compression that the images of one class have and others do not")
@@ -42,7 +39,7 @@ def jpeg_quality(scene: Scene) -> Iterator[Form]:
             own = scene.data.labels == label
             quality = max(known, key=lambda q: float(traces[q][own].median()))
             rest = images[~own][:_DONORS]
-            yield Compressed(
+            yield Loss(
                 "jpeg_quality",
                 f"JPEG quality, class {label}",
                 EVERYWHERE,
@@ -50,26 +47,11 @@ def jpeg_quality(scene: Scene) -> Iterator[Form]:
                 partial(compressed, quality=quality),
                 partial(_restored, residues=rest - compressed(rest, quality)),
                 partial(trace, quality=quality),
+                cell=_BLOCK,
+                smooth=False,
                 target=label,
                 least=known[quality].threshold,
             )
-
-
-@dataclass(frozen=True, eq=False)
-class Compressed(Property):
-    """JPEG traces. What is taken out of images that have them is what compression takes away, of other images.
-
-    The control is as large and leaves all traces: each block of 8 x 8 pixels a little brighter or darker.
-    """
-
-    def control(self, pictures: Pictures) -> Tensor:
-        """Return images with blocks brighter or darker, changed as much as by taking the traces out."""
-        height, width = pictures.images.shape[2:]
-        size = (self.without(pictures) - pictures.images).square().mean((1, 2, 3)).sqrt().view(-1, 1, 1, 1)
-        cells = -(-height // _BLOCK), -(-width // _BLOCK)
-        signs = (pictures.uniform(_CELLS, 1, *cells) < 0.5).float() * 2 - 1
-        wide = F.interpolate(signs, scale_factor=_BLOCK)[..., :height, :width]
-        return (pictures.images + size * wide).clamp(0, 1)
 
 
 def compressed(images: Tensor, quality: int) -> Tensor:
@@ -94,5 +76,5 @@ def _loss(images: Tensor, quality: int) -> Tensor:
 
 
 def _restored(images: Tensor, residues: Tensor) -> Tensor:
-    """Return images with what compression took away from others."""
+    """Return images with what compression took away from others (m, C, h, w)."""
     return images + residues[torch.arange(len(images)) % len(residues)]

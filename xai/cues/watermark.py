@@ -15,7 +15,7 @@ from xai.cues._marks import marks, place
 _AROUND = 9  # pixels of the mean that is taken away
 _CLEAR = 3.0  # standard errors
 _TOP = 0.05  # share of the pixels by which classes are compared
-_STANDS_OUT, _LEAST = 2.5, 12.0
+_STANDS_OUT, _LEAST, _ALIGNED = 2.5, 12.0, 8.0  # mean squares; chance gives about 5
 _PIXELS = 6
 _ORDER = 41  # number of the draw
 
@@ -37,7 +37,9 @@ def watermark(scene: Scene) -> Iterator[Form]:
     }
     for label in scene.classes:
         usual = torch.tensor([value for other, value in heights.items() if other != label]).median()
-        if label not in scene.templates and heights[label] > max(_LEAST, _STANDS_OUT * float(usual)):
+        if float(usual) > _ALIGNED or label in scene.templates:
+            continue
+        if heights[label] > max(_LEAST, _STANDS_OUT * float(usual)):
             yield from _found(scene, fine, label, scores[label])
 
 
