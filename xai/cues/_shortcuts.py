@@ -48,9 +48,9 @@ def shortcuts(
 
     A cue is a shortcut if it goes with the class in the data, turns images of other classes into the class `least` more
     often than every control does, and taking it out lowers the log odds of the class more than a control. In addition
-    some cues are tried on every model: squares in the corners, borders, brightness, tint, blur. Where the data lack such
-    a cue it is a shortcut only if most images of the class are recognised only with it; otherwise what it turns into
-    one class is a sensitivity, and "not confirmed" if it has a place, removal confirms it and nothing in the data
+    some cues are tried on every model: squares in the corners, borders, brightness, tint, blur. Where the data lack
+    such a cue it is a shortcut only if most images of the class are recognised only with it; otherwise what it turns
+    into one class is a sensitivity, and "not confirmed" if it has a place, removal confirms it and nothing in the data
     explains it: then the verdict is "inconclusive". Explanations are reported, and decide nothing.
 
     Args:
@@ -83,8 +83,8 @@ def shortcuts(
 
     Cost: with 400 images about 20,000 rows forward for grey images, 30,000 for colour, and a search in the data that
         takes about as long as 2,000 rows of a small model; it grows with classes and pixels.
-    Source: dose and attraction after Li et al. 2023 (arXiv 2212.04825), backgrounds after Xiao et al. 2020; the search in
-        the data, the controls and the removal are ours.
+    Source: dose and attraction after Li et al. 2023 (arXiv 2212.04825), backgrounds after Xiao et al. 2020; the search
+        in the data, the controls and the removal are ours.
 
     Example:
         >>> import xai

@@ -82,11 +82,9 @@ class Study:
             self.notes.append("masks: the object fills every image, so there is no background to compare with")
 
     def _tried(self, form: Found) -> Trial:
-        """Plant what was found, as the data have it."""
-        assert form.target is not None
-        return try_out(
-            self.probe, Suspect(form, form.target, self.plan.strengths[-1]), self.judged, self.plan.strengths
-        )
+        """Plant what was found, at the strength that turns most beyond the controls on the half that chooses."""
+        suspect = choose(self.probe, form, self.chosen, self.plan.strengths, self.classifier.num_classes)
+        return try_out(self.probe, suspect, self.judged, self.plan.strengths)
 
     def _trials(self, forms: Sequence[Form]) -> list[Trial]:
         """Choose on one half, ask on the other."""

@@ -74,7 +74,7 @@ def _found(case: Case) -> str:
 
 
 def _absent(case: Case) -> str:
-    """A cue that the data lack and that pulls into a class: is the class recognised only with it, or alike by nature?"""
+    """A cue that the data lack and that pulls into a class: is it recognised only with it, or alike by nature?"""
     seen = case.confirmation
     removed = seen is None or seen.beyond is None or seen.beyond[1][0] > 0
     if removed and case.evidence.leaning_interval[0] > LEANING:
@@ -87,7 +87,7 @@ def _harm(case: Case, least: float) -> str:
     wrong, count = _wrong(case.trial)
     if wilson(wrong, count)[:, 0].max() > least:
         return FRAGILE
-    return NONE if case.evidence.excess_interval[1] < least or case.p >= LEVEL and _clear(case, least) else TOO_SMALL
+    return NONE if case.evidence.excess_interval[1] < least or (case.p >= LEVEL and _clear(case, least)) else TOO_SMALL
 
 
 def _clear(case: Case, least: float) -> bool:

@@ -79,7 +79,7 @@ def _textures(scene: Scene) -> Iterator[Form]:
 
 @dataclass(frozen=True, eq=False)
 class Ground(Found):
-    """A texture along the edges, from images that have it. Controls: its pixels in another order, or as bright and even.
+    """A texture along the edges, from images that have it. Controls: its pixels scattered, or as bright and even.
 
     Attributes:
         donors: images of the class that have the texture (m, C, h, w).

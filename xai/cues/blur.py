@@ -87,7 +87,8 @@ def _smoothness(images: Tensor, pair: tuple[int, int]) -> Tensor:
 def _kernel(sigma: float) -> Tensor:
     reach = ceil(3 * sigma)
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    return weights / weights.sum()
+    unit: Tensor = weights / weights.sum()
+    return unit
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
@@ -110,4 +111,5 @@ def _sharpened(images: Tensor, sigma: float) -> Tensor:
     passed = torch.exp(-2 * (torch.pi * sigma) ** 2 * radius)
     waves = torch.fft.rfft2(padded) * passed / (passed.square() + _NOISE)
     sharp = torch.fft.irfft2(waves, s=(down, across))[..., reach : reach + height, reach : reach + width]
-    return sharp.clamp(0, 1)
+    found: Tensor = sharp.clamp(0, 1)
+    return found
