@@ -11,7 +11,7 @@ import xai
 from xai.cli._common import PASS, add_model, command, fraction, load_model, one_line
 
 _MOST = 12  # lines printed
-_NO_FINDING, _TOO_SMALL = {"fragile", "not confirmed"}, "too small to tell"
+_NO_FINDING, _TOO_SMALL = {"fragile", "not confirmed", "sensitivity"}, "too small to tell"
 
 
 def add_bias(commands: Any) -> None:
@@ -33,7 +33,7 @@ def add_bias(commands: Any) -> None:
     instead.add_argument("--shortcuts", action="store_true", help="not groups: things beside the object that decide")
     instead.add_argument("--slices", action="store_true", help="not groups: kinds of pictures with more mistakes")
     instead.add_argument("--faults", action="store_true", help="not groups: faults of the data")
-    parser.add_argument("--train", help="with --faults: what the model learnt from, to find what is in both")
+    parser.add_argument("--train", help="with --shortcuts or --faults: what the model learnt from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for report, table.csv, groups.csv and a picture per column")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -67,8 +67,8 @@ def _bias(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace, kind: str | None) -> None:
-    if options.train is not None and kind != "faults":
-        raise xai.InputError("Expected --train together with --faults. Add --faults, or leave --train out.")
+    if options.train is not None and kind not in {"faults", "shortcuts"}:
+        raise xai.InputError("Expected --train together with --shortcuts or --faults. Add one, or leave --train out.")
     if options.eps is not None and options.attack is None:
         raise xai.InputError("Expected --eps together with --attack. Add --attack pgd, or leave --eps out.")
     for name in ("groups", "metrics", "attack", "explain"):
@@ -93,7 +93,8 @@ def _treatment(options: argparse.Namespace, classifier: Any, data: Any) -> Any:
 
 
 def _shortcuts(options: argparse.Namespace, classifier: Any, data: Any) -> Any:
-    return xai.shortcuts(classifier, data, options.seed, progress=_bar())
+    train = None if options.train is None else xai.load_data(options.train)
+    return xai.shortcuts(classifier, data, options.seed, train=train, progress=_bar())
 
 
 def _slices(options: argparse.Namespace, classifier: Any, data: Any) -> Any:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from xai.core.registry import Registry
 from xai.core.seeds import generator, image_key
+from xai.cues._clusters import Split, split
 from xai.cues._moving import Piece
 from xai.cues._repetition import FEWEST, Template, repeated
 from xai.metrics.imputation import impute
@@ -231,11 +232,14 @@ class Scene:
         pictures: the half of the pictures on which cues are chosen.
         names: of the classes.
         data: images in which cues are looked for, half of what the model learnt from where that is given.
+        held: the other half of it, on which what was found is tried; looked at only for images of a class that were
+            left out.
     """
 
     pictures: Pictures
     names: Sequence[str]
     data: Pictures
+    held: Pictures
 
     @property
     def channels(self) -> int:
@@ -268,10 +272,16 @@ class Scene:
         """What classes repeat at one place."""
         return repeated(self.data.images, self.data.labels, self.classes)
 
-    def parts(self, values: Tensor, label: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return values (n,) of the data's images: those of a class, and those of the others."""
-        own = self.data.labels == label
-        return values[own].double().numpy(), values[~own].double().numpy()
+    @cached_property
+    def all_images(self) -> Tensor:
+        """Images of the data, then those held back (n + m, C, h, w)."""
+        return torch.cat([self.data.images, self.held.images])
+
+    def split(self, values: Tensor, label: int) -> Split | None:
+        """Return where values (n + m,) of all images set a class apart in the data."""
+        found, further = values[: len(self.data)].double().numpy(), values[len(self.data) :].double().numpy()
+        own = (self.data.labels == label).numpy()
+        return split(found[own], found[~own], further[(self.held.labels == label).numpy()])
 
     def answered(self, label: int) -> Tensor:
         """Return the numbers of the pictures answered as a class."""

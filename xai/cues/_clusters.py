@@ -30,13 +30,14 @@ class Split:
         return (self.low + self.high) / 2
 
 
-def split(own: np.ndarray, rest: np.ndarray) -> Split | None:
+def split(own: np.ndarray, rest: np.ndarray, further: np.ndarray | None = None) -> Split | None:
     """Return where a class's values (n,) lie apart from those of the others (m,), None where they do not.
 
     What a class is by nature spreads: its values reach from those of the other classes to its own. What was added to
     most of its images leaves the rest of them where the other classes are, and a gap. So most must lie apart, a few
     may lie in between, none of the others may be there, and one at least must have stayed behind, unless all other
-    images share one value, as an even background does.
+    images share one value, as an even background does. Those that stayed behind are few: `further` images of the
+    class (k,) are looked at for them.
     """
     low, high = float(np.median(rest)), float(np.median(own))
     if abs(high - low) < 1e-9:
@@ -46,7 +47,8 @@ def split(own: np.ndarray, rest: np.ndarray) -> Split | None:
     mine, theirs = (own - low) / (high - low), (rest - low) / (high - low)
     apart = float((mine > 2 / 3).mean()) >= _CARRIERS and float((theirs > 2 / 3).mean()) <= _ELSEWHERE
     between = sum(float(((part > 1 / 3) & (part <= 2 / 3)).mean()) for part in (mine, theirs))
-    behind = bool((mine <= 1 / 3).any()) or float(np.ptp(rest)) < _EVEN
+    left = mine if further is None else np.concatenate([mine, (further - low) / (high - low)])
+    behind = bool((left <= 1 / 3).any()) or float(np.ptp(rest)) < _EVEN
     if not (apart and between <= _BETWEEN and behind and distance >= _DISTANCE):
         return None
     return Split(low, float(np.median(own[mine > 2 / 3])), distance)

@@ -46,7 +46,7 @@ class Found(Form):
 
 @dataclass(frozen=True, eq=False)
 class Mark(Found):
-    """Pixels at one place. Control: the same pixels scattered over the image.
+    """Pixels at one place. Control: what it changes, scattered over the image.
 
     Attributes:
         template: the pixels.
@@ -62,10 +62,7 @@ class Mark(Found):
 
     def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
         """Return the control."""
-        mask, change = self.where(pictures)[:, None], self.change(pictures)
-        order = pictures.uniform(_ORDER, change[0, 0].numel()).argsort(1)
-        ink = shuffled(self.template.ink.expand_as(change), order)
-        return {"scattered": replaced(pictures.images, shuffled(mask, order)[:, 0], ink)}
+        return {"scattered": _scattered(pictures, self.change(pictures))}
 
     def where(self, pictures: Pictures) -> Tensor:
         """Return the region (n, h, w)."""
@@ -89,7 +86,7 @@ class Mark(Found):
 
 @dataclass(frozen=True, eq=False)
 class Wanderer(Found):
-    """A piece at any place. Control: its pixels scattered over the image."""
+    """A piece at any place. Control: what it changes, scattered over the image."""
 
     piece: Piece
 
@@ -100,9 +97,7 @@ class Wanderer(Found):
 
     def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
         """Return the control."""
-        mask, content = self._put(pictures, self.piece.drawn, self.piece.ink)
-        order = pictures.uniform(_ORDER, mask[0].numel()).argsort(1)
-        return {"scattered": replaced(pictures.images, shuffled(mask[:, None], order)[:, 0], shuffled(content, order))}
+        return {"scattered": _scattered(pictures, self.change(pictures))}
 
     def where(self, pictures: Pictures) -> Tensor:
         """Return where it is put (n, h, w)."""
@@ -165,8 +160,7 @@ class Property(Found):
         if self.blocks:
             signs = (pictures.uniform(_SIGNS, 1, _CELLS, _CELLS) < 0.5).float() * 2 - 1
             return {"opposite": -change, "blocks": F.interpolate(signs, change.shape[2:]) * change}
-        order = pictures.uniform(_ORDER, change[0, 0].numel()).argsort(1)
-        return {"opposite": -change, "scattered": shuffled(change, order)}
+        return {"opposite": -change, "scattered": _scattered(pictures, change)}
 
     def carried(self, images: Tensor) -> Tensor:
         """Return how strongly images carry it (n,)."""
@@ -208,3 +202,8 @@ class Loss(Property):
 
 def _size(values: Tensor) -> Tensor:
     return values.square().mean((1, 2, 3), keepdim=True).sqrt()
+
+
+def _scattered(pictures: Pictures, change: Tensor) -> Tensor:
+    """Return a change (n, C, h, w) with its pixels in another order, drawn for each image."""
+    return shuffled(change, pictures.uniform(_ORDER, change[0, 0].numel()).argsort(1))

@@ -7,8 +7,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from xai.cues._base import Pictures
-from xai.cues._found import Found
+from xai.cues._base import Pictures, planted
+from xai.cues._found import Found, Loss
+from xai.cues._judge import LEVEL
 from xai.cues._probe import Probe
 from xai.cues._statistics import Interval, difference, share
 
@@ -42,8 +43,10 @@ class Removal:
         carriers: how many there were.
         gone: share of those recognised that are no longer, with its 95 % interval.
         beyond: that, less the share under the control; None where the control is other classes.
-        fall: mean fall of the class's log odds, less that of the control.
+        fall: mean fall of the class's log odds, minus that of the control.
         p: that it falls no more than under the control; exact or by ranks.
+        dose_p: for what cannot be brought back, that the log odds of the class in other images do not both rise with
+            half of the cue and fall with half of its opposite; None for what can.
     """
 
     carriers: int
@@ -51,6 +54,14 @@ class Removal:
     beyond: tuple[float, Interval] | None
     fall: float
     p: float
+    dose_p: float | None
+
+    @property
+    def confirms(self) -> bool:
+        """Whether the class is missed without the cue; what is lost for good may rest on the two-sided dose."""
+        if self.p < LEVEL:
+            return True
+        return self.dose_p is not None and self.dose_p < LEVEL and self.fall > 0
 
 
 def take_out(probe: Probe, form: Found, held: Pictures) -> Removal | None:
@@ -66,24 +77,40 @@ def take_out(probe: Probe, form: Found, held: Pictures) -> Removal | None:
     some = held.take(carries.nonzero()[:_MOST, 0])
     if len(some) < _FEWEST:
         return None
-    before, after = (_odds(probe, images, some) for images in (some.images, form.without(some)))
+    before, after = (_odds(probe, images, some.labels) for images in (some.images, form.without(some)))
     kept = form.control(some)
     gone = (before > 0) & (after <= 0)
+    others = held.take((held.labels != form.target).nonzero()[:_MOST, 0])
     if kept is None:
-        others = held.take((held.labels != form.target).nonzero()[:_MOST, 0])
-        usual = _odds(probe, others.images, others) - _odds(probe, form.without(others), others)
+        usual = _odds(probe, others.images, others.labels) - _odds(probe, form.without(others), others.labels)
         p = float(stats.mannwhitneyu(before - after, usual, alternative="greater").pvalue)
-        return Removal(len(some), share(gone[before > 0]), None, float((before - after).mean() - usual.mean()), p)
-    still = _odds(probe, kept, some)
-    p = float(stats.wilcoxon(still - after, alternative="greater").pvalue) if bool((still != after).any()) else 1.0
+        return Removal(len(some), share(gone[before > 0]), None, float((before - after).mean() - usual.mean()), p, None)
+    still = _odds(probe, kept, some.labels)
     beyond = difference(gone[before > 0], ((before > 0) & (still <= 0))[before > 0])
-    return Removal(len(some), share(gone[before > 0]), beyond, float((still - after).mean()), p)
+    dose = _two_sided(probe, form, others) if isinstance(form, Loss) else None
+    fall = float((still - after).mean())
+    return Removal(len(some), share(gone[before > 0]), beyond, fall, _higher(still, after), dose)
 
 
-def _odds(probe: Probe, images: Tensor, pictures: Pictures) -> np.ndarray:
-    """Return log odds of the true class against the strongest other one (n,)."""
+def _two_sided(probe: Probe, form: Found, others: Pictures) -> float:
+    """Return the p-value that the class's log odds do not rise with half of the cue and fall with its opposite."""
+    labels, change = torch.full_like(others.labels, int(form.target or 0)), form.change(others)
+    less, none, more = (_odds(probe, planted(others, change, dose), labels) for dose in (-0.5, 0.0, 0.5))
+    return max(_higher(more, none), _higher(none, less))
+
+
+def _higher(more: np.ndarray, less: np.ndarray) -> float:
+    """Return the one-sided p-value that paired values (n,) are not higher (Wilcoxon 1945)."""
+    if bool((more == less).all()):
+        return 1.0
+    return float(stats.wilcoxon(more - less, alternative="greater").pvalue)
+
+
+def _odds(probe: Probe, images: Tensor, labels: Tensor) -> np.ndarray:
+    """Return log odds of one class of each image (n,) against the strongest other one (n,)."""
     found = probe.probabilities(images).double()
     rows = torch.arange(len(found))
-    own = found[rows, pictures.labels].clone()
-    found[rows, pictures.labels] = 0
-    return (((own + _TINY) / (found.amax(1) + _TINY)).log()).numpy()
+    own = found[rows, labels].clone()
+    found[rows, labels] = 0
+    odds: np.ndarray = ((own + _TINY) / (found.amax(1) + _TINY)).log().numpy()
+    return odds

@@ -65,7 +65,7 @@ class Study:
     def _forms(self) -> tuple[list[Found], list[Form]]:
         """Return what was found in the data, and what is tried on every model."""
         searched, self.held = self.sample.searched()
-        scene = Scene(self.chosen, self.classifier.labels, searched)
+        scene = Scene(self.chosen, self.classifier.labels, searched, self.held)
         made: list[Form] = []
         for kind in self.plan.kinds:
             forms = list(kind.forms(scene))

@@ -70,7 +70,7 @@ def _found(case: Case) -> str:
     assert case.association is not None
     if case.association.auroc < _TELLS or case.association.p >= LEVEL:
         return SENSITIVITY
-    return SHORTCUT if case.removal is not None and case.removal.p < LEVEL else UNCONFIRMED
+    return SHORTCUT if case.removal is not None and case.removal.confirms else UNCONFIRMED
 
 
 def _absent(case: Case) -> str:

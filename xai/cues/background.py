@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from xai.cues._base import Donated, Form, Pictures, Scene, cue, replaced, shuffled
-from xai.cues._clusters import split
 from xai.cues._found import Found
 from xai.cues._marks import marks
 from xai.cues._repetition import background_level
@@ -59,11 +58,11 @@ def _textures(scene: Scene) -> Iterator[Form]:
     level = background_level(scene.data.images)
     if level is None:
         return
-    values = roughness(scene.data.images)
+    values = roughness(scene.all_images)
     for label in [k for k in scene.classes if k not in scene.templates]:
-        seen = split(*scene.parts(values, label))
+        seen = scene.split(values, label)
         if seen is not None and seen.high > seen.low:
-            donors = scene.data.images[(scene.data.labels == label) & (values > seen.threshold)]
+            donors = scene.data.images[(scene.data.labels == label) & (values[: len(scene.data)] > seen.threshold)]
             unit = f"background texture, class {label}"
             yield Ground(
                 "background",

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.cues._base import EVERYWHERE, Form, Scene, Shift, cue
-from xai.cues._clusters import split
 from xai.cues._found import Loss
 
 _SIGMA = 2 / 28  # of the shorter side
@@ -24,7 +23,7 @@ _NOISE = 0.02  # share below which a frequency is not brought back
 @cue("blur", "most images of one class less sharp than others; and the whole image blurred")
 def blur(scene: Scene) -> Iterator[Form]:
     """Yield what was found, and one Gaussian blur."""
-    bands = energies(scene.data.images)
+    bands = energies(scene.all_images)
     for label in scene.classes:
         yield from _found(scene, label, bands)
     sigma = _SIGMA * scene.side
@@ -32,12 +31,13 @@ def blur(scene: Scene) -> Iterator[Form]:
 
 
 def _found(scene: Scene, label: int, bands: Tensor) -> Iterator[Form]:
-    seen = {pair: split(*scene.parts(-_ratio(bands, pair), label)) for pair in _PAIRS}
+    seen = {pair: scene.split(-_ratio(bands, pair), label) for pair in _PAIRS}
     known = {pair: each for pair, each in seen.items() if each is not None and each.high > each.low}
     if not known:
         return
     pair = max(known, key=lambda key: known[key].distance)
     own = scene.data.labels == label
+    bands = bands[: len(own)]
     carriers = own & (-_ratio(bands, pair) > known[pair].threshold)
     sigma = _sigma(scene.data.images[~own][:_TRIED], bands[carriers])
     yield Loss(

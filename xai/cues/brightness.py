@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.cues._base import EVERYWHERE, Form, Scene, Shift, cue
-from xai.cues._clusters import Split, split
+from xai.cues._clusters import Split
 from xai.cues._found import Property
 
 _MOST = 0.5
@@ -22,7 +22,7 @@ def brightness(scene: Scene) -> Iterator[Form]:
     Objects differ in brightness by nature; what was shifted as a whole has another black or white level, and images
     of the class that were left out lie apart.
     """
-    levels = {name: level(scene.data.images, share) for name, share in _LEVELS.items()}
+    levels = {name: level(scene.all_images, share) for name, share in _LEVELS.items()}
     for label in scene.classes:
         yield from _found(scene, label, levels)
     for words, amount in (("brighter", _MOST), ("darker", -_MOST)):
@@ -33,7 +33,7 @@ def brightness(scene: Scene) -> Iterator[Form]:
 
 def _found(scene: Scene, label: int, levels: dict[str, Tensor]) -> Iterator[Form]:
     for name, share in _LEVELS.items():
-        seen = split(*scene.parts(levels[name], label))
+        seen = scene.split(levels[name], label)
         amount = 0.0 if seen is None else seen.high - seen.low
         if seen is None or abs(amount) < _LEAST or not _whole(scene, label, levels, seen, name):
             continue
@@ -62,6 +62,7 @@ def _whole(scene: Scene, label: int, levels: dict[str, Tensor], seen: Split, nam
     if (name == "black level" and amount < 0) or (name == "white level" and amount > 0):
         return False
     own = scene.data.labels == label
+    levels = {key: values[: len(own)] for key, values in levels.items()}
     carriers = own & ((levels[name] - seen.threshold) * amount > 0)
     shifts = [float(each[carriers].median() - each[~own].median()) / amount for each in levels.values()]
     return sorted(shifts)[1] > 0.5 if name == "black level" else min(shifts) > 0.25

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from xai.cues._base import EVERYWHERE, Form, Scene, Shift, cue
-from xai.cues._clusters import split
 from xai.cues._found import Property
 
 _MOST, _DARK = 0.3, 0.02
@@ -24,7 +23,7 @@ def tint(scene: Scene) -> Iterator[Form]:
     """Yield what was found, and a tint of each primary colour and its opposite; none without three channels."""
     if scene.channels != 3:
         return
-    ratios = balance(scene.data.images)
+    ratios = balance(scene.all_images)
     for label in scene.classes:
         yield from _found(scene, label, ratios)
     for (name, direction), sign in ((each, sign) for each in _TINTS.items() for sign in (1, -1)):
@@ -35,11 +34,12 @@ def tint(scene: Scene) -> Iterator[Form]:
 
 def _found(scene: Scene, label: int, ratios: Tensor) -> Iterator[Form]:
     own = scene.data.labels == label
-    direction = _apart(ratios[own], ratios[~own])
-    values = ratios @ direction
-    seen = split(*scene.parts(values, label))
+    data = ratios[: len(own)]
+    direction = _apart(data[own], data[~own])
+    seen = scene.split(ratios @ direction, label)
     if seen is None or seen.high < seen.low:
         return
+    ratios, values = data, data @ direction
     carriers, behind = own & (values > seen.threshold), own & (values <= seen.threshold)
     bare = ratios[behind] if int(behind.sum()) > 1 else ratios[~own]
     steps = ratios[carriers].median(0).values - bare.median(0).values

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.cues._base import Form, Pictures, Scene, cue, shuffled
-from xai.cues._clusters import split
 from xai.cues._found import Found
 from xai.cues._marks import marks, place
 
@@ -49,11 +48,10 @@ def _found(scene: Scene, fine: Tensor, label: int, score: Tensor) -> Iterator[Fo
     pattern = torch.where(clear, fine[own].mean(0) - fine[~own].mean(0), torch.zeros(()))
     if int(clear.sum()) < _PIXELS:
         return
-    seen = split(*scene.parts(_overlap(fine, pattern), label))
     mask = clear.any(0)
     form = Overlay("watermark", f"watermark, class {label}", place(mask, "mark"), "watermark", pattern, target=label)
     values = form.carried(scene.data.images)
-    middle = float(values[own].median() + values[~own].median()) / 2 if seen is None else seen.threshold
+    middle = float(values[own].median() + values[~own].median()) / 2
     yield Overlay(form.kind, form.unit, form.place, form.words, pattern, target=label, least=middle)
 
 

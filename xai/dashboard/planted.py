@@ -24,14 +24,16 @@ _SIGNS = {
     "shortcut": ":material/warning:",
     "not confirmed": ":material/help:",
     "within another": ":material/subdirectory_arrow_right:",
+    "sensitivity": ":material/ssid_chart:",
     "fragile": ":material/broken_image:",
     "too small to tell": ":material/hourglass_empty:",
     "no evidence": ":material/check_circle:",
 }
 _ABOUT = {
     "shortcut": m("a shortcut"),
-    "not confirmed": m("not confirmed by explanations or by removing it"),
+    "not confirmed": m("a class follows it, and nothing explains why"),
     "within another": m("the same as another one"),
+    "sensitivity": m("turns images into one class, but is not what the class has in the data"),
     "fragile": m("wrong answers of all kinds, so no shortcut"),
     "too small to tell": m("too few pictures to tell"),
     "no evidence": m("harmless"),
@@ -42,9 +44,9 @@ def look_for_shortcuts(model: Model, sample: Sample) -> list[Job]:
     """Let the user look for shortcuts; return what is still to be done."""
     st.caption(
         t(
-            "Marks, borders, patterns, colours and regions that explanations share are planted "
-            "into pictures. A cue is a shortcut only if it pulls pictures into one class, far "
-            "more than equally large changes that mean nothing."
+            "Marks, texts, borders, compression, grey levels, tint and blur that go with a class are looked for in "
+            "the data, planted into images of other classes, and taken out of images of the class. A shortcut turns "
+            "images into its class far more than equally large controls, and is missed when it is taken out."
         )
     )
     rows = _ROWS * min(len(sample.data), _MOST) // _MOST
@@ -61,6 +63,9 @@ def _show(model: Model, sample: Sample, found: xai.ShortcutResult) -> None:
     if found.findings:
         st.warning(f"**{_counted(found)}**", icon=":material/warning:")
         st.markdown("\n".join(f"- {safe(sentence(one.reason), 800)}" for one in found.findings))
+    elif found.verdict == "inconclusive":
+        words = t("**Inconclusive**: a class follows what nothing in these images explains. Search the training set.")
+        st.warning(words, icon=":material/help:")
     else:
         st.success(t("**No shortcut found** among {count} cues.", count=len(found)), icon=":material/check_circle:")
     _show_one(found, _choose(found))

@@ -39,7 +39,7 @@ def _harmless(canvas: Any, found: Any) -> Any:
     numbers = np.argsort(-np.array(harm), kind="stable")[:_OTHERS].tolist()
     across = min(3, len(numbers))
     canvas.set_size_inches(3.6 * across, 3.4 * -(-len(numbers) // across) + 0.4)
-    canvas.suptitle("No shortcut found. The cues that change most answers:", fontsize=10)
+    canvas.suptitle(f"No shortcut found ({found.verdict}). The cues that change most predictions:", fontsize=10)
     axes = canvas.subplots(-(-len(numbers) // across), across, squeeze=False).flatten()
     for axis in axes[len(numbers) :]:
         axis.set_axis_off()

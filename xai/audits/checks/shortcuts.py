@@ -1,4 +1,4 @@
-"""Does a class hang on something that is not its object?"""
+"""Is a class recognised by something that is not its object?"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,12 +9,12 @@ from xai.audits.album import exhibit
 from xai.audits.checks._base import CHECKS, FIGURES, Check, View, positive, rows_of, sentences
 from xai.audits.conditions import Condition
 from xai.audits.measurement import Measurement, finite
-from xai.audits.scene import DATA, Scene
+from xai.audits.scene import DATA, TRAIN, Scene
 from xai.audits.stages import Alone, Stage
 from xai.audits.store import Part
 from xai.core.records import plain
 from xai.cues import CUES, shortcuts
-from xai.cues._result import SHORTCUT, TOO_SMALL
+from xai.cues._result import SHORTCUT, TOO_SMALL, UNCONFIRMED
 from xai.errors import InputError
 
 _SHOWN = 6
@@ -23,12 +23,15 @@ _SHOWN = 6
 @CHECKS.register("shortcuts")
 @dataclass(frozen=True)
 class Shortcuts(Check):
-    """Number of planted cues that turn pictures into one class, confirmed by explanations and removal.
+    """Number of cues that go with a class in the data, turn other images into it, and are missed without.
+
+    They are looked for in [train], where there is one, else in the audited data. A cue that a class follows and that
+    nothing explains leaves the check inconclusive.
 
     Attributes:
         cues: names; empty takes all.
-        samples: pictures drawn; half choose, half judge.
-        least: by how much a cue must beat neutral changes.
+        samples: images drawn; half choose, half judge.
+        least: by how much a cue must beat its controls.
     """
 
     name: ClassVar[str] = "shortcuts"
@@ -38,7 +41,7 @@ class Shortcuts(Check):
     conditions: ClassVar[tuple[str, ...]] = FIGURES
     usual: ClassVar[tuple[Condition, ...]] = (Condition("at_most", 0),)
     better: ClassVar[str] = "less"
-    limits: ClassVar[tuple[str, ...]] = ("only cues of the kinds that were planted are found",)
+    limits: ClassVar[tuple[str, ...]] = ("only cues of the kinds that are looked for are found",)
 
     cues: tuple[str, ...] = ()
     samples: int = 400
@@ -53,20 +56,25 @@ class Shortcuts(Check):
             raise InputError(f"Expected `least` from 0 to below 1, but got {self.least!r}.")
 
     def stages(self) -> tuple[Stage, ...]:
-        """Plant cues."""
+        """Look for cues and plant them."""
         given = (("cues", self.cues), ("samples", self.samples), ("least", self.least))
         return (
-            Alone(
+            _Searched(
                 most=self.most, title=self.name, given=given, rows_each=80.0 * self.samples / 2000, study=self._study
             ),
         )
 
     def _study(self, scene: Scene, rows: np.ndarray) -> Part:
+        train = None
+        if TRAIN in scene.roles:
+            learnt = np.sort(scene.roles[TRAIN].order[: 2 * self.samples])
+            train = scene.roles[TRAIN].data.take(learnt), scene.truth(TRAIN, learnt)
         found = shortcuts(
             scene.classifier,
             scene.role(DATA).data.take(np.sort(rows)),
             scene.seed,
             labels=scene.truth(DATA, np.sort(rows)),
+            train=train,
             cues=self.cues or None,
             samples=self.samples,
             least=self.least,
@@ -89,14 +97,15 @@ class Shortcuts(Check):
         facts = view.found[0].facts[0]
         found = [one for one in facts["responses"] if one["verdict"] == SHORTCUT]
         found.sort(key=lambda one: -one["excess"])
-        small = [one for one in facts["responses"] if one["verdict"] == TOO_SMALL]
-        places = sorted({f"{one['cue']} ({one['place']})" for one in small})
-        told = sentences([one["reason"] for one in found[:3]]) or "No planted cue is a shortcut."
+        told = sentences([one["reason"] for one in found[:3]]) or "No cue is a shortcut."
         columns = (
             "cue",
             "place",
             "label",
             "verdict",
+            "carried",
+            "carried_elsewhere",
+            "auroc",
             "attraction",
             "neutral",
             "excess",
@@ -111,7 +120,7 @@ class Shortcuts(Check):
             view.level,
             int(facts["pictures"]),
             "findings",
-            undecided=f"too few pictures to tell for {', '.join(places[:4])}" if places else "",
+            undecided=_undecided(facts["responses"]),
             detectable=self.least,
             claim=told,
             facts={"shortcuts": found},
@@ -146,3 +155,24 @@ class Shortcuts(Check):
     def code(self) -> str:
         """Repeat it by hand."""
         return f"xai.shortcuts(model, data, samples={self.samples}, least={self.least!r}).findings"
+
+
+def _undecided(responses: list[dict[str, Any]]) -> str:
+    """Say which cues keep the gate from passing: those that a class follows for no known reason, then those too few."""
+    for verdict, words in (
+        (UNCONFIRMED, "a class follows what nothing in the data explains"),
+        (TOO_SMALL, "too few images to tell for"),
+    ):
+        places = sorted({f"{one['cue']} ({one['place']})" for one in responses if one["verdict"] == verdict})
+        if places:
+            joint = ": " if verdict == UNCONFIRMED else " "
+            return f"{words}{joint}{', '.join(places[:4])}"
+    return ""
+
+
+class _Searched(Alone):
+    """Reads the training data where there is some."""
+
+    def reads(self, scene: Scene) -> list[Any]:
+        """Return the fingerprint of the training data."""
+        return [scene.roles[TRAIN].manifest.fingerprint] if TRAIN in scene.roles else []
