@@ -7,7 +7,6 @@ from functools import cached_property
 from math import pi
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -80,6 +79,7 @@ class Form(ABC):
         words: what it is, in words.
         target: the one class it can attract to; None for any.
         found: whether the data have it, as a `Found` form says.
+        of_class: whether it is taken from images of the class, so that the data have it by construction.
     """
 
     kind: str
@@ -88,6 +88,7 @@ class Form(ABC):
     words: str
     target: int | None = field(default=None, kw_only=True)
     found: ClassVar[bool] = False
+    of_class: ClassVar[bool] = False
 
     @property
     def local(self) -> bool:
@@ -201,6 +202,7 @@ class Donated(Form):
         mask: (h, w) bool, the region; None takes what is outside of each picture's object.
     """
 
+    of_class = True
     donors: Pictures
     others: Pictures
     mask: Tensor | None

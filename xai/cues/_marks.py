@@ -36,11 +36,11 @@ def kind_of(template: Template) -> str:
     spread = min((bottom - top) / height, (right - left) / width)
     if spread >= _WIDE and float(mask.float().mean()) >= _AREA:
         return "background"
-    if _contrast(template) < _FAINT:
-        return "watermark"
     small = bottom - top <= _CORNER * height + 1 and right - left <= _CORNER * width + 1
     outside = [abs(middle - 0.5) > 0.5 - _CORNER for middle in middle_of(mask)]
-    return "corner_mark" if small and all(outside) and _is_solid(mask) else "mark"
+    if small and all(outside) and _is_solid(mask):
+        return "corner_mark"
+    return "watermark" if _contrast(template) < _FAINT else "mark"
 
 
 def described(template: Template, kind: str) -> str:

@@ -15,7 +15,7 @@ _TRIED = 6  # images that the others are laid upon
 _NEAR = 2  # displacements up to which the object itself may explain a likeness
 _AGREE = (0.5, 0.35)  # share of the images in which a pixel comes again
 _PIXELS, _STEP = 5, 0.2  # objects that are alike have soft edges where they are laid upon each other
-_AROUND, _SEEN = 3, 0.35  # pixels around the piece, and share of the carriers, for what is planted beside it
+_AROUND, _SEEN = 3, 0.35  # pixels around the piece at least, and share of the carriers, for what is planted beside it
 _CLOSE, _APART = 0.06, 1.5  # distance of carriers, and how much further the others must be
 
 
@@ -127,8 +127,9 @@ def _complete(found: Piece, limit: float, own: Tensor, level: float | None) -> P
     """Return the piece with its surroundings as most carriers have them."""
     distance, places = found.distance(own)
     carriers = distance <= limit
-    height, width = (side + 2 * _AROUND for side in found.mask.shape)
-    padded = F.pad(own[carriers], (_AROUND,) * 4, value=-1.0)
+    around = max(_AROUND, *found.mask.shape)  # the piece may be one letter of a word
+    height, width = (side + 2 * around for side in found.mask.shape)
+    padded = F.pad(own[carriers], (around,) * 4, value=-1.0)
     cut = [
         image[:, y : y + height, x : x + width] for image, (y, x) in zip(padded, places[carriers].tolist(), strict=True)
     ]

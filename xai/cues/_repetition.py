@@ -16,7 +16,7 @@ SAME = 0.03  # pixels that differ by less are the same; files of 8 bits round by
 FEWEST = 8  # images of a class below which nothing is looked for
 _SHARES = (0.85, 0.75, 0.65, 0.55)  # of the class in which a pixel repeats, the surest first
 _ELSEWHERE = 0.3  # share of the other classes that may have the same pixel
-_PIXELS = 3
+_PIXELS, _RANGES = 3, 5
 _COMMON = 0.15  # share of all pixels from which on a level is that of the background
 _OWN, _OTHERS, _CHANCE = 0.5, 0.03, 0.4  # carriers in the class, carriers elsewhere, what other images match of it
 _STEP, _FAINT, _MANY, _SURE = 0.12, 0.05, 8, 0.7  # contrast of its edges; fainter ones must be larger and surer
@@ -80,12 +80,19 @@ def _repeated(own: Tensor, rest: Tensor) -> Template | None:
     level, content = background_level(rest), own.median(0).values
     shares = same(own, content).float().mean(0)
     fit = (same(rest, content).float().mean(0) <= _ELSEWHERE) & ~_is_background(content, level)
+    parts = _parts(content)
     for least in _SHARES:
-        mask = (shares >= least) & fit
-        found = _refined(own, rest, _plain(mask, content, 0.5, level))
-        if found is not None:
-            return found
+        for part in parts:
+            found = _refined(own, rest, _plain((shares >= least) & fit & part, content, 0.5, level), part)
+            if found is not None:
+                return found
     return None
+
+
+def _parts(content: Tensor) -> list[Tensor]:
+    """Return everything, then the pixels of each range of grey (h, w): what a dark class repeats may hide a mark."""
+    ranges = (content.mean(0) * _RANGES).long().clamp(0, _RANGES - 1)
+    return [torch.ones_like(ranges, dtype=torch.bool), *(ranges == k for k in range(_RANGES))]
 
 
 def _is_background(content: Tensor, level: float | None) -> Tensor:
@@ -94,8 +101,8 @@ def _is_background(content: Tensor, level: float | None) -> Tensor:
     return ((content - level).abs() <= SAME).all(0)
 
 
-def _refined(own: Tensor, rest: Tensor, first: Template) -> Template | None:
-    """Return the template of the images that carry a first one, if it passes all checks."""
+def _refined(own: Tensor, rest: Tensor, first: Template, part: Tensor) -> Template | None:
+    """Return the template of the images that carry a first one, inside a part, if it passes all checks."""
     if int(first.mask.sum()) < _PIXELS:
         return None
     carriers = first.matched(own) >= _least(first, rest)
@@ -103,7 +110,7 @@ def _refined(own: Tensor, rest: Tensor, first: Template) -> Template | None:
         return None
     content = own[carriers].median(0).values
     again = (same(own[carriers], content).float().mean(0) >= 0.8) & ~_is_background(content, first.level)
-    mask = without_specks(again & (same(rest, content).float().mean(0) <= _ELSEWHERE))
+    mask = without_specks(again & part & (same(rest, content).float().mean(0) <= _ELSEWHERE))
     if int(mask.sum()) < _PIXELS:
         return None
     found = _plain(mask, content, 0.5, first.level)

@@ -109,7 +109,8 @@ class Study:
         if not stands_out(evidence, p, least, local=form.local):
             return Case(trial, evidence, p, None, None, 0.5, None)
         seen = confirm(self.probe, trial, self.judged, self.explaining)
-        return Case(trial, evidence, p, None, None, self._natural(form, trial.suspect.target), seen)
+        natural = 0.5 if form.of_class else self._natural(form, trial.suspect.target)
+        return Case(trial, evidence, p, None, None, natural, seen)
 
     def _association(self, form: Found) -> Association:
         values, own = form.carried(self.held.images), self.held.labels == form.target

@@ -77,10 +77,10 @@ def _absent(case: Case) -> str:
     """A cue that the data lack and that pulls into a class: is it recognised only with it, or alike by nature?"""
     seen = case.confirmation
     removed = seen is None or seen.beyond is None or seen.beyond[1][0] > 0
-    if removed and case.evidence.leaning_interval[0] > LEANING:
+    form = case.trial.suspect.form
+    if removed and (form.of_class or case.evidence.leaning_interval[0] > LEANING):
         return SHORTCUT
-    local = case.trial.suspect.form.local
-    return UNCONFIRMED if local and removed and case.natural < _NATURAL else SENSITIVITY
+    return UNCONFIRMED if form.local and removed and case.natural < _NATURAL else SENSITIVITY
 
 
 def _harm(case: Case, least: float) -> str:
@@ -212,7 +212,8 @@ def _reason(verdict: str, case: Case, label: str) -> str:
 
 def _data(case: Case, label: str) -> list[str]:
     if case.association is None:
-        return ["the images of this data set do not have it"]
+        taken = case.trial.suspect.form.of_class
+        return [f"it is taken from images of {label!r}" if taken else "the images of this data set do not have it"]
     own, others = case.association.own, case.association.others
     return [f"{own:.0%} of the images of {label!r} have it and {others:.0%} of the others"]
 

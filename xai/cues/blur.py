@@ -58,7 +58,7 @@ def _sigma(images: Tensor, wanted: Tensor) -> float:
     aim = torch.stack([_ratio(wanted, pair).median() for pair in _PAIRS])
 
     def off(sigma: float) -> float:
-        made = energies(blurred(images, sigma))
+        made = energies((blurred(images, sigma) * 255).round() / 255)  # files of 8 bits keep that much noise
         return float((torch.stack([_ratio(made, pair).median() for pair in _PAIRS]) - aim).square().sum())
 
     return min(_SIGMAS, key=off)

@@ -21,7 +21,7 @@ def moving_mark(scene: Scene) -> Iterator[Form]:
     for label, piece in moving(
         scene.data.images, scene.data.labels, [k for k in scene.classes if k not in fixed]
     ).items():
-        height, width = piece.mask.shape
+        height, width = piece.drawn.shape
         words = f"text-like mark of {height} x {width} pixels"
         unit = f"moving mark, class {label}"
         yield Wanderer("moving_mark", unit, "any place", words, piece, target=label, least=-piece.most)
