@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from xai.cues._base import Scene
 from xai.cues._found import Mark
-from xai.cues._repetition import SAME, Template
+from xai.cues._repetition import SAME, Template, is_border, spreads
 
-_EDGE, _INSIDE = 0.6, 0.1  # share of the outermost pixels that a border has, and of the middle that it may have
-_WIDE, _AREA = 0.8, 0.08  # share of the sides that a background reaches over, and of the area that it has
 _CORNER = 1 / 3  # of the sides: how large a corner mark may be, and how far from the corner its middle
 _FAINT = 0.45  # difference from an even background below which a mark lets it through
 _LOW, _HIGH = 0.42, 0.58
@@ -30,12 +27,11 @@ def marks(scene: Scene, kind: str) -> Iterator[Mark]:
 def kind_of(template: Template) -> str:
     """Return the name of the cue that a template is."""
     mask, (height, width) = template.mask, template.mask.shape
-    if _is_border(mask):
+    if is_border(mask):
         return "border"
-    top, left, bottom, right = box_of(mask)
-    spread = min((bottom - top) / height, (right - left) / width)
-    if spread >= _WIDE and float(mask.float().mean()) >= _AREA:
+    if spreads(mask):
         return "background"
+    top, left, bottom, right = box_of(mask)
     small = bottom - top <= _CORNER * height + 1 and right - left <= _CORNER * width + 1
     outside = [abs(middle - 0.5) > 0.5 - _CORNER for middle in middle_of(mask)]
     if small and all(outside) and _is_solid(mask):
@@ -80,13 +76,6 @@ def middle_of(mask: Tensor) -> tuple[float, float]:
     """Return the middle of a mask's box as shares of the sides."""
     top, left, bottom, right = box_of(mask)
     return (top + bottom) / (2 * mask.shape[0]), (left + right) / (2 * mask.shape[1])
-
-
-def _is_border(mask: Tensor) -> bool:
-    height, width = mask.shape
-    edge = torch.cat([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]]).float()
-    inside = mask[height // 4 : height - height // 4, width // 4 : width - width // 4].float()
-    return float(edge.mean()) >= _EDGE and float(inside.mean()) <= _INSIDE
 
 
 def _is_solid(mask: Tensor) -> bool:

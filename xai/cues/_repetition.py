@@ -20,7 +20,10 @@ _PIXELS, _RANGES = 3, 5
 _COMMON = 0.15  # share of all pixels from which on a level is that of the background
 _OWN, _OTHERS, _CHANCE = 0.5, 0.03, 0.4  # carriers in the class, carriers elsewhere, what other images match of it
 _STEP, _FAINT, _MANY, _SURE = 0.12, 0.05, 8, 0.7  # contrast of its edges; fainter ones must be larger and surer
-_AROUND, _SEEN = 2, 0.3  # pixels around the template, and share of the carriers, for what is planted beside it
+_EDGE, _INSIDE = 0.6, 0.1  # share of the outermost pixels that a border has, and of the middle that it may have
+_WIDE, _AREA = 0.8, 0.08  # share of the sides that a background reaches over, and of the area that it has
+_BEHIND = 0.25  # share of the carriers in which objects must leave a background's pixel free
+_AROUND, _SEEN = 2, 0.45  # pixels around the template, and share of the carriers, for what is planted beside it
 _QUANTILES = torch.linspace(0.05, 0.95, 10)
 _NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
@@ -126,10 +129,30 @@ def _complete(found: Template, own: Tensor) -> Template:
     """Return the template with what objects hide in part, near what is repeated surely."""
     ink, shares = commonest(own[found.matched(own) >= found.least], found.level)
     near = F.max_pool2d(found.mask[None, None].float(), 2 * _AROUND + 1, 1, _AROUND)[0, 0] > 0
-    drawn = ((shares >= _SEEN) & near) | found.mask
+    drawn = shares >= _BEHIND if spreads(found.mask) else (shares >= _SEEN) & near
+    drawn = drawn | found.mask
     return Template(
         found.mask, found.content, found.least, found.level, drawn, torch.where(found.mask, found.content, ink)
     )
+
+
+def spreads(mask: Tensor) -> bool:
+    """Say whether a mask (h, w) reaches over the whole image and is no border: a background rather than a mark."""
+    reach = [_reach(mask.any(axis)) for axis in (0, 1)]
+    return min(reach) >= _WIDE and float(mask.float().mean()) >= _AREA and not is_border(mask)
+
+
+def _reach(line: Tensor) -> float:
+    places = line.nonzero()[:, 0]
+    return float(places[-1] + 1 - places[0]) / len(line)
+
+
+def is_border(mask: Tensor) -> bool:
+    """Say whether a mask (h, w) has most of the outermost pixels, and next to none of the middle."""
+    height, width = mask.shape
+    edge = torch.cat([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]]).float()
+    inside = mask[height // 4 : height - height // 4, width // 4 : width - width // 4].float()
+    return float(edge.mean()) >= _EDGE and float(inside.mean()) <= _INSIDE
 
 
 def commonest(images: Tensor, level: float | None) -> tuple[Tensor, Tensor]:

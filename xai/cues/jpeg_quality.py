@@ -13,7 +13,7 @@ from xai.cues._base import EVERYWHERE, Form, Scene, cue
 from xai.cues._found import Loss
 
 _QUALITIES = (10, 20, 30, 40, 55, 75)
-_BLOCK, _DONORS = 8, 64
+_BLOCK, _DONORS, _TRIED = 8, 64, 12
 _ROUNDING = 1e-3
 
 
@@ -36,8 +36,10 @@ def jpeg_quality(scene: Scene) -> Iterator[Form]:
         known = {q: s for q, s in splits.items() if s is not None and s.high > s.low}
         if known:
             own = scene.data.labels == label
-            quality = max(known, key=lambda q: float(traces[q][: len(own)][own].median()))
+            seen = max(known, key=lambda q: known[q].distance)
+            carriers = own & (traces[seen][: len(own)] > known[seen].threshold)
             rest = scene.data.images[~own][:_DONORS]
+            quality = _quality(scene.data.images[carriers][:_TRIED], rest[:_TRIED])
             yield Loss(
                 "jpeg_quality",
                 f"JPEG quality, class {label}",
@@ -45,12 +47,22 @@ def jpeg_quality(scene: Scene) -> Iterator[Form]:
                 f"JPEG quality of about {quality}",
                 partial(compressed, quality=quality),
                 partial(_restored, residues=rest - compressed(rest, quality)),
-                partial(trace, quality=quality),
+                partial(trace, quality=seen),
                 cell=_BLOCK,
                 smooth=False,
                 target=label,
-                least=known[quality].threshold,
+                least=known[seen].threshold,
             )
+
+
+def _quality(own: Tensor, rest: Tensor) -> int:
+    """Return the quality at which images change least again, measured by what it does to others."""
+
+    def kept(quality: int) -> float:
+        losses = [_loss(part, quality).median() + _ROUNDING for part in (own, rest)]
+        return float(losses[0] / losses[1])
+
+    return min(range(5, 96), key=kept)
 
 
 def compressed(images: Tensor, quality: int) -> Tensor:
