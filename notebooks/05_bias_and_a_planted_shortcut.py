@@ -28,9 +28,10 @@ for model in (honest, suspect):
 # %% [markdown]
 # ## Ask for shortcuts
 #
-# Cues are planted into pictures at rising strength. One counts only where it turns pictures into *one* class more than equally large
-# changes do, where the explanations of the class point at it, and where filling it in takes the class away again. The form of a
-# cue is chosen on one half of the pictures and judged on the other.
+# Marks, texts, compression, grey levels and more that go with a class are looked for in the data and planted into images of other
+# classes. These images carry no mark, so cues that are tried on every model have to show it: a mark counts only where it turns images
+# into *one* class more than equally large controls do, and where most images of the class are recognised only with it. The form of a
+# cue is chosen on one half of the images and judged on the other.
 
 # %%
 cues = ["corner_mark", "border", "brightness"]

@@ -40,18 +40,15 @@ def shortcuts(
 ) -> ShortcutResult:
     """Return what a class is recognised by beside its object: marks, texts, compression, blur, brightness, tint.
 
-    Cues are looked for in the data first: what most images of one class have, those of the others do not, and objects
-    do not have by nature, such as the same pixels again at one place or at any, traces of JPEG files, a shifted black
-    level, a tint, a blur, a texture beside the object. Half of the images are searched; the other half tells whether
-    the cue goes with the class. What was found is planted into images of other classes, in the form that the data have,
-    beside equally large controls that cannot contain it, and taken out of images of the class.
+    Cues are looked for in the data first, on half of the images: what most images of one class have, those of the
+    others do not, and objects do not have by nature. What was found is planted into images of other classes, in the
+    form that the data have, beside equally large controls that cannot contain it, and taken out of images of the class.
 
     A cue is a shortcut if it goes with the class in the data, turns images of other classes into the class `least` more
-    often than every control does, and taking it out lowers the log odds of the class more than a control. In addition
-    some cues are tried on every model: squares in the corners, borders, brightness, tint, blur. Where the data lack
-    such a cue it is a shortcut only if most images of the class are recognised only with it; otherwise what it turns
-    into one class is a sensitivity, and "not confirmed" if it has a place, removal confirms it and nothing in the data
-    explains it: then the verdict is "inconclusive". Explanations are reported, and decide nothing.
+    often than every control does, and taking it out lowers the log odds of the class more than a control. Some cues are
+    tried on every model as well. Where the data lack such a cue it is a shortcut only if most images of the class are
+    recognised only with it; otherwise it is a sensitivity, or "not confirmed" if it has a place, removal confirms it
+    and nothing in the data explains it. Explanations are reported, and decide nothing.
 
     Args:
         model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
@@ -81,8 +78,7 @@ def shortcuts(
         ShapeError: masks of another number or size.
         Stopped: `should_stop()` was true.
 
-    Cost: with 400 images about 20,000 rows forward for grey images, 30,000 for colour, and a search in the data that
-        takes about as long as 2,000 rows of a small model; it grows with classes and pixels.
+    Cost: with 400 images about 20,000 rows forward for grey images, 30,000 for colour, and a search in the data.
     Source: dose and attraction after Li et al. 2023 (arXiv 2212.04825), backgrounds after Xiao et al. 2020; the search
         in the data, the controls and the removal are ours.
 
