@@ -159,7 +159,12 @@ def stands_out(evidence: Evidence, p: float, least: float, *, local: bool) -> bo
     if evidence.pictures < FEWEST or p >= LEVEL or evidence.attraction <= max(evidence.flips / 2, 2 * evidence.neutral):
         return False
     beyond = local and evidence.beyond_interval[0] > least
-    return evidence.excess_interval[0] > least and (beyond or evidence.leaning_interval[0] > LEANING)
+    return evidence.excess_interval[0] > least and (beyond or leans(evidence))
+
+
+def leans(evidence: Evidence) -> bool:
+    """Say whether most images of the class are recognised only with the cue, and a quarter for certain."""
+    return evidence.leaning > LEANING and evidence.leaning_interval[0] > LEANING / 2
 
 
 def follows(evidence: Evidence, p: float, least: float) -> bool:

@@ -55,8 +55,7 @@ def shortcuts(
         data: a data set of `xai.load_data`, or N images in any form that `xai.explain` takes.
         seed: fixes everything random: the draw of images, the halves, the controls of each image.
         labels: the truth (N,), indices or names; None takes the data's, by class name where the order differs.
-        masks: (N, h, w) bool, the object in the model's input geometry; None when not known. With masks the backgrounds
-            of each class are put behind the objects of others.
+        masks: (N, h, w) bool, the object in the model's input geometry; backgrounds are exchanged. None if unknown.
         train: what the model learnt from, a data set or a pair (images, labels); cues are looked for there. None looks
             for them in `data`, which must then carry them as well.
         cues: names from `xai.cues.CUES`; None takes all.

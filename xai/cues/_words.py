@@ -8,7 +8,7 @@ import numpy as np
 
 from xai.core.intervals import wilson
 from xai.cues._confirm import Confirmation
-from xai.cues._judge import FEWEST, LEANING, LEVEL, Evidence, Trial, follows, pulls_more, stands_out
+from xai.cues._judge import FEWEST, LEVEL, Evidence, Trial, follows, leans, pulls_more, stands_out
 from xai.cues._removal import Association, Removal
 from xai.cues._result import FRAGILE, NONE, SENSITIVITY, SHORTCUT, TOO_SMALL, UNCONFIRMED, WITHIN, Response
 from xai.cues._statistics import Interval, crossing
@@ -78,7 +78,7 @@ def _absent(case: Case) -> str:
     seen = case.confirmation
     removed = seen is None or seen.beyond is None or seen.beyond[1][0] > 0
     form = case.trial.suspect.form
-    if removed and (form.of_class or case.evidence.leaning_interval[0] > LEANING):
+    if removed and (form.of_class or leans(case.evidence)):
         return SHORTCUT
     return UNCONFIRMED if form.local and removed and case.natural < _NATURAL else SENSITIVITY
 
@@ -219,7 +219,7 @@ def _data(case: Case, label: str) -> list[str]:
 
 
 def _leaning(e: Evidence, label: str) -> list[str]:
-    if not e.leaning_interval[0] > LEANING:
+    if not leans(e):
         return []
     return [f"{e.leaning:.0%} of the images of {label!r} are recognised only with it"]
 
