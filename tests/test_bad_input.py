@@ -58,8 +58,8 @@ BAD_IMAGES: dict[str, tuple[Any, type[xai.XaiError], str]] = {
     "normalised tensor": ((pictures(1) - 0.45) / 0.22, RangeError, r"values in \[-2.*the classifier normalises them"),
     "normalised array": (np.full((16, 16), -0.5), RangeError, r"values in \[-0\.5.*the classifier normalises them"),
     "whole numbers": (torch.ones(3, 16, 16, dtype=torch.int64), RangeError, r"float .* got torch\.int64\. Convert it"),
-    "four channels": (pictures(1, channels=4), ShapeError, r"Expected 3 channels, .* has 4: .* set `channels`"),
-    "one channel": (pictures(1, channels=1), ShapeError, r"Expected 3 channels, .* has 1: .* Pass a PIL image"),
+    "four channels": (pictures(1, channels=4), ShapeError, r"Expected 3 channels, .* has 4, .* set `channels`"),
+    "two channels": (pictures(1, channels=2), ShapeError, r"Expected 3 channels, .* has 2, .* set `channels`"),
     "array of two": (
         np.zeros((16, 16, 2)),  # two bands, which this model does not take
         ShapeError,
@@ -310,10 +310,13 @@ BAD_OPTIONS: dict[str, tuple[tuple[object, ...], str]] = {
     "std": (("--std", 0), r"`std` above 0, but got \(0\.0,\)\. Give"),
     "input size": (("--input-size", 0, 28), r"`input_size` as \(height, width\) .* \(0, 28\)\. Write input_size="),
     "device": (("--device", "tpu"), "`device` as .* but got 'tpu'"),
-    "labels": (("--labels", "labels.txt"), "has 1 labels, but the model answers 10 .* one label for each output"),
-    "no labels": (("--labels", "empty.txt"), r"`labels` as a list of class names .* but got \[\]\. Write labels="),
-    "missing labels": (("--labels", "missing.txt"), r"missing\.txt: cannot be read as a list of class names.* Check"),
-    "labels that are no text": (("--labels", "photo.png"), r"photo\.png: cannot be read as a list of class names"),
+    "labels": (("--class-names", "labels.txt"), "has 1 labels, but the model answers 10 .* one label for each output"),
+    "no labels": (("--class-names", "empty.txt"), r"`labels` as a list of class names .* but got \[\]\. Write labels="),
+    "missing labels": (
+        ("--class-names", "missing.txt"),
+        r"missing\.txt: cannot be read as a list of class names.* Check",
+    ),
+    "labels that are no text": (("--class-names", "photo.png"), r"photo\.png: cannot be read as a list of class names"),
 }
 
 

@@ -28,6 +28,7 @@ from xai.calibrations import Calibration, ConformalPredictor, PredictionSets, ca
 from xai.core.bands import to_rgb
 from xai.core.broken import broken_copy
 from xai.core.classifier import Classifier, as_classifier
+from xai.core.door import load_with
 from xai.core.drawing import draw_with
 from xai.core.explanation import Explanation
 from xai.core.images import ImageLike, read_images
@@ -152,6 +153,7 @@ def _artist(module: str, function: str, *, file: bool = False) -> Any:
     return draw
 
 
+load_with(load_data)
 draw_with(
     report=write_report,
     explanation=_artist("explanation", "figure"),
@@ -240,7 +242,7 @@ def explain(
 def attack(
     model: Classifier | nn.Module,
     images: ImageLike,
-    labels: Any,
+    labels: Any = None,
     method: str = "pgd",
     eps: float | None = None,
     norm: str = "linf",
@@ -256,8 +258,9 @@ def attack(
 
     Args:
         model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
-        images: in any form that `xai.explain` takes; what is changed are the model's inputs.
-        labels: the truth (N,), as indices or names. Pictures that are wrong to begin with are left alone.
+        images: in any form that `xai.explain` takes, or a data set; what is changed are the model's inputs.
+        labels: the truth (N,), as indices or names; None takes those of a data set. Pictures that are wrong to begin
+            with are left alone.
         method: fgsm, bim, pgd, mifgsm, apgd-ce, apgd-dlr, apgd-t, fab-t, square, autoattack, deepfool, cw, ddn, fmn,
             spatial, noise.
         eps: radius in the scale of pixels in [0, 1] (8/255, not 8). None takes 8/255 (linf), 0.5 (l2) or 12 (l1);

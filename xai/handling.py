@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from xai.attacks import ATTACKS
 from xai.core.classifier import Classifier, as_classifier
+from xai.core.door import open_data
 from xai.core.labels import labels_of
 from xai.core.reading import Reader
 from xai.core.rows import Progress, ShouldStop, reporting
@@ -80,7 +81,8 @@ def treatment(
         >>> {name: values.shape for name, values in found.items()}
         {'robust accuracy': (6,)}
     """
-    classifier, seed, reader = as_classifier(model), check_seed(seed), Reader(as_classifier(model), data)
+    classifier, seed, data = as_classifier(model), check_seed(seed), open_data(data)
+    reader = Reader(classifier, data)
     count = len(reader)
     drawn = np.sort(np.random.default_rng(abs(seed)).permutation(count)[: samples if method is not None else 0])
     parts: list[_Part] = []

@@ -382,3 +382,30 @@ def test_warm_starts_are_taken_into_the_ball_and_only_where_known(norm: str) -> 
     torch.testing.assert_close(begun.adversarial[~known], cold.adversarial[~known], rtol=0, atol=1e-6)
     smaller = attack.run(net, images, labels, warm=warm, **still | {"eps": eps / 4})
     assert float(smaller.distance.max()) <= eps / 4 * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "square", "deepfool"])
+@pytest.mark.parametrize("kind", ["linear", "network"])
+def test_every_row_is_counted_and_images_as_they_are_run_once(name: str, kind: str) -> None:
+    """Counted by a hook of ours: images as they are go through once, and `forwards` holds every row of the attack."""
+    net = {"linear": LinearModel, "network": GapCnn}[kind]().eval()
+    images, rows = pictures(6), []
+    classifier = xai.Classifier(net, input_size=tuple(images.shape[2:]))
+    labels = classifier.logits_of(images).argmax(1)
+    labels[:2] = (labels[:2] + 1) % classifier.num_classes  # wrong before: left alone, not searched
+    settings = {"square": {"queries": 30}, "pgd": {"steps": 3}}.get(name, {})
+    real = xai.Classifier.logits_of
+    judged: list[int] = []
+
+    def noted(self: xai.Classifier, inputs: torch.Tensor, **more: object) -> torch.Tensor:
+        judged.append(len(inputs))
+        rows.append(inputs.detach().clone())
+        return real(self, inputs, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xai.Classifier, "logits_of", noted)
+        found = ATTACKS[name](**settings).run(classifier, images, labels, eps=0.05)
+    clean = [row for row in rows if row.shape == images.shape and torch.equal(row, images)]
+    assert len(clean) == 1
+    assert judged[0] == 6
+    assert found.forwards - sum(judged) >= 4  # the search alone, of those that were right: one row each at least

@@ -57,3 +57,68 @@ def test_only_when_it_is_asked_for(
         assert main([*ARGUMENTS, "--arch", "my_own_nets:MyNet"]) == 2
         assert "no Python module 'my_own_nets' for `arch`" in capsys.readouterr().err
     assert sys.path == ["", *before]
+
+
+TOML = """
+[model]
+source = "net.safetensors"
+arch = "my_own_net:MyNet"
+channels = 1
+input_size = [28, 28]
+[data]
+source = "data"
+[[check]]
+metric = "accuracy"
+at_least = 0.0
+"""
+
+
+def audited(folder: Path, name: str, width: int) -> str:
+    """Write an audit beside code of its own, weights and images, and return the model that it names."""
+    place = folder / name
+    place.mkdir()
+    (place / "my_own_net.py").write_text(OWN.replace("pass", f"name = {name!r}\n    width = {width}"))
+    save_file(SmallNet().state_dict(), place / "net.safetensors")
+    for k in range(4):
+        (place / "data" / "01"[k % 2]).mkdir(parents=True, exist_ok=True)
+        photo(place / "data" / "01"[k % 2] / f"{k}.png")
+    (place / "xai.toml").write_text(TOML)
+    return str(place / "xai.toml")
+
+
+def test_an_audit_finds_it_beside_its_file_and_not_that_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    monkeypatch.chdir(tmp_path)
+    before, seen = [*sys.path], []
+    for name in ("one", "two"):
+        file = audited(tmp_path, name, 3)
+        real = xai.core.classifier.Classifier.__init__
+
+        def noted(self, module, *given, real=real, **settings):
+            seen.append(getattr(module, "name", None))
+            real(self, module, *given, **settings)
+
+        monkeypatch.setattr(xai.core.classifier.Classifier, "__init__", noted)
+        assert main(["audit", file, "--class-names", ",".join("0123456789"), "--resize", "squash"]) == 0
+        monkeypatch.setattr(xai.core.classifier.Classifier, "__init__", real)
+        held = xai.Audit.load(tmp_path / name / ".xai" / "xai").document["model"]
+        assert (held["preprocessing"]["resize"], len(held["classes"])) == ("squash", 10)  # added to the file's model
+    assert list(dict.fromkeys(name for name in seen if name)) == ["one", "two"]
+    assert sys.path == before
+    sys.modules.pop("my_own_net")
+
+
+def test_what_is_missing_is_said_before_any_image_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(audited(tmp_path, "one", 3))
+    monkeypatch.setattr("xai.audits.opening.open_role", lambda *_: pytest.fail("an image was read"))
+    for wrong, words in (("my_own_net:MyNet", "my_own_nets:MyNet"), ('source = "data"', 'source = "dat"')):
+        file.write_text(TOML.replace(wrong, words))
+        assert main(["audit", str(file)]) == 2
+        assert "no Python module 'my_own_nets'" in (said := capsys.readouterr().err) or "dat: no such file" in said
+    file.write_text(TOML + '[calibration]\nsource = "none"\n')
+    assert main(["audit", str(file)]) == 2
+    assert "none: no such file" in capsys.readouterr().err

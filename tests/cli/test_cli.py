@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and that bad input is one line and exit code 2."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -159,3 +160,57 @@ def assert_one_line(capfd: pytest.CaptureFixture[str], part: str) -> None:
     assert lines[0].startswith("xai: ")
     assert part in lines[0]
     assert "Traceback" not in lines[0]
+
+
+SETTINGS = {
+    "--resize",
+    "--mean",
+    "--std",
+    "--input-size",
+    "--channels",
+    "--task",
+    "--class-names",
+    "--output-key",
+    "--arch",
+}
+
+
+def test_every_command_that_takes_a_model_takes_what_is_to_be_known_of_it() -> None:
+    from xai.cli import _parser
+
+    groups = [action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    taken = {
+        name: {option for action in one._actions for option in action.option_strings}
+        for name, one in groups[0].choices.items()
+    }
+    asked = {name for name, options in taken.items() if "--model" in options}
+    assert {
+        "explain",
+        "dream",
+        "attack",
+        "robustness",
+        "ood",
+        "calibration",
+        "drift",
+        "bias",
+        "audit",
+        "methods",
+    } <= asked
+    assert {name: SETTINGS - taken[name] for name in asked - {"dashboard", "init"} if SETTINGS - taken[name]} == {}
+
+
+@pytest.mark.parametrize("resize", ["squash", "pad"])
+def test_preprocessing_of_the_command_line_is_that_of_the_classifier(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], resize: str
+) -> None:
+    weights, net = tmp_path / "net.safetensors", SmallNet(3).eval()
+    save_file(net.state_dict(), weights)
+    names = [f"c{k}" for k in range(10)]
+    given = ("--arch", "xai.models.networks:SmallNet", "--channels", 1, "--input-size", 28, 28, "--resize", resize)
+    given += ("--mean", 0.3, "--std", 0.2, "--class-names", ",".join(names))
+    save_file(SmallNet().state_dict(), weights)
+    clf = xai.load(weights, ARCH, labels=names, channels=1, input_size=(28, 28), resize=resize, mean=[0.3], std=[0.2])
+    assert run("explain", photo, "--model", weights, *given, "--method", "saliency", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["explanations"][0]
+    assert found["model"]["fingerprint"] == clf.fingerprint
+    assert found["labels"] == [clf.predict(photo).label]

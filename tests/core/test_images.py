@@ -173,17 +173,18 @@ def test_rounding_is_no_fault() -> None:
     check_unit_range(torch.tensor([0.0, 1.0], dtype=torch.float16), "images")
 
 
-def test_channels_are_converted_for_pictures_and_not_for_tensors() -> None:
+def test_grey_becomes_colour_and_colour_grey_in_every_form() -> None:
     grey = to_channels(Picture(WANTED[:1], "x"), 3)
     assert torch.equal(grey.pixels, WANTED[:1].expand(3, -1, -1))
     luma = to_channels(Picture(WANTED, "x"), 1)
     wanted = np.asarray(Image.fromarray(BYTES).convert("L")) / 255
     np.testing.assert_allclose(luma.pixels[0].numpy(), wanted, atol=0.6 / 255)
-    assert "x: colour turned to grey" in luma.notes[0]
-    for channels in (1, 4):
-        with pytest.raises(ShapeError, match=f"Expected {channels} channels, but the tensor `x` has 3"):
-            to_channels(Picture(WANTED, "x", exact=True), channels)
-    with pytest.raises(ShapeError, match="Expected 5 channels, but x has 3, which cannot be converted"):
+    assert "colour images were turned to grey" in luma.notes[0]
+    assert "grey images were repeated" in grey.notes[0]
+    assert torch.equal(to_channels(Picture(WANTED, "x", exact=True), 1).pixels, luma.pixels)
+    with pytest.raises(ShapeError, match="Expected 3 channels, but x has 4"):  # of a tensor none is transparency
+        to_channels(Picture(WANTED[:1].expand(4, -1, -1), "x", exact=True), 3)
+    with pytest.raises(ShapeError, match=r"Expected 5 channels, but x has 3.*cannot be converted"):
         to_channels(Picture(WANTED, "x"), 5)
 
 

@@ -188,7 +188,7 @@ def test_bad_requests():
         corruption_robustness(classifier, images, labels, ("gausian_blur",))
     with pytest.raises(InputError, match="labels"):
         corruption_robustness(classifier, images)
-    with pytest.raises(TargetError, match="4 images"):
+    with pytest.raises(ShapeError, match="one label per picture, 4"):
         corruption_robustness(classifier, images, labels[:3])
     with pytest.raises(TargetError, match="class index"):
         corruption_robustness(classifier, images, labels + 7)

@@ -14,9 +14,10 @@ from xai.attacks._random import seeds_of
 from xai.attacks._result import AttackResult
 from xai.attacks._search import Search
 from xai.core.classifier import Classifier, as_classifier
+from xai.core.door import open_data
 from xai.core.hooks import borrowed, gradients_on
 from xai.core.images import ImageLike
-from xai.core.labels import check_labels
+from xai.core.labels import labels_of
 from xai.core.radii import check_eps, radius_doubts
 from xai.core.records import plain, versions
 from xai.core.registry import Registry
@@ -65,7 +66,7 @@ class Attack(ABC):
         self,
         model: Classifier | nn.Module,
         images: ImageLike,
-        labels: Any,
+        labels: Any = None,
         *,
         eps: float | None = None,
         norm: str = "linf",
@@ -85,17 +86,19 @@ class Attack(ABC):
         began = time.perf_counter()
         seed, classifier = check_seed(seed), as_classifier(model)
         radius = self._checked_eps(eps, check_norm(norm))
+        images = open_data(images)
         batch = classifier.prepare(images)
         classifier.check_images(batch.inputs)
         classifier.count_classes(batch.inputs)
         inputs = batch.inputs.to(device=classifier.device, dtype=classifier.dtype)
-        truth = check_labels(classifier, labels, len(inputs)).to(inputs.device)
+        truth, notes = labels_of(classifier, images, labels, len(inputs))
+        truth = truth.to(inputs.device)
         wanted = None if targeted is None else self._wanted(classifier, targeted, truth)
         job = _Job(self, classifier, inputs, truth, wanted, radius, norm, seed, keys, warm, should_stop)
         with borrowed(classifier.module), gradients_on(), reporting(progress, self.name) as report:
             job.run(report)
         doubts = radius_doubts([radius], norm, inputs[0].numel()) if self.ball and eps is not None else ()
-        return job.result(eps, time.perf_counter() - began, [*batch.notes, *doubts])
+        return job.result(eps, time.perf_counter() - began, [*batch.notes, *notes, *doubts])
 
     def _checked_eps(self, eps: float | None, norm: str) -> float:
         if norm not in self.norms:
@@ -144,8 +147,9 @@ class _Job:
         """Attack all pictures."""
         count = len(self.inputs)
         self.best, self.by = self.inputs.clone(), [""] * count
-        self.logits, self.clean_logits = (self._judge(self.inputs) for _ in range(2))
         self.forwards = self.backwards = 0
+        self.clean_logits = self._judge(self.inputs)
+        self.logits = self.clean_logits.clone()
         self.notes: list[str] = []
         clean = _answers(self.clean_logits, self.truth)
         self.right = (clean == self.truth) & ((clean != self.wanted) if self.wanted is not None else True)
@@ -210,6 +214,7 @@ class _Job:
         return rows[search.done & ~real & ~(far if self.attack.ball else torch.zeros_like(real))]
 
     def _judge(self, images: Tensor) -> Tensor:
+        self.forwards += len(images)
         return self.classifier.logits_of(images).to(images)
 
     def result(self, eps: float | None, seconds: float, notes: Sequence[str]) -> AttackResult:

@@ -35,7 +35,7 @@ class AttackResult(Saved):
         broken_by: (N,) which attack fooled each picture, "" where none did.
         targeted: (N,) classes to reach, or None.
         seed: of the run.
-        forwards: rows sent through the model.
+        forwards: rows sent through the model: each image as it is, the search, and the judgement of what it claims.
         backwards: rows sent back.
         seconds: wall time.
         notes: what happened and what to beware of.

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from xai.audits.config import Config, parse_config, read_config
+from xai.audits.config import Config, parse_config, read_config, replaced
 from xai.audits.opening import with_defaults
 from xai.audits.record import Audit
 from xai.audits.runner import share_of_work
@@ -43,21 +43,21 @@ def audit(
 ) -> Audit:
     """Measure a model by many checks, judge each, and keep everything; go on where an earlier call ended.
 
-    Thresholds are written down with their digest before the model is loaded. Work is cut in pieces that are kept as
-    they end: a second call computes only what changed, in the model, the data, a setting or the code.
+    Thresholds are written down before the model is loaded. Pieces of work are kept as they end: a second call computes
+    only what changed, in the model, the data, a setting or the code.
 
     Args:
         config: `xai.toml`, a `pyproject.toml` with `[tool.xai]`, or the same tables as a mapping.
-        model: in place of the file's: anything that `xai.load` takes, or a classifier or module.
+        model: in place of the file's: anything that `xai.load` takes, or a classifier or module; {"resize": "pad"} and
+            other settings without a "source" are added to the file's model.
         data: in place of the file's: anything that `xai.load_data` takes, labelled.
         checks: in place of the file's: names, or mappings such as {"metric": "accuracy", "at_least": 0.9}; None takes
             all, where no file names some.
         train: the pictures that the model learnt from.
         calibration: further ordinary pictures that it has not seen.
-        ood: foreign pictures by name.
+        ood: out-of-distribution images by name.
         baseline: an earlier audit of another model on the same pictures, to compare with.
-        out: folder for audit.json, pictures, log and finished work; None takes `.xai/` beside the file, or, without
-            one, keeps nothing on disk.
+        out: folder for all that is written; None takes `.xai/` beside the file, or, without one, keeps nothing.
         only: ids of checks; the others are left out, and the result goes into `only/` of the folder.
         budget: seconds, or "8m"; what is not done then is left for the next call.
         seed: fixes everything random.
@@ -159,7 +159,7 @@ def configured(
     given |= {"calibration": calibration, "ood": ood}
     given = {name: value for name, value in given.items() if value is not None}
     if config is None or isinstance(config, Mapping):
-        return parse_config({**(config or {}), **given})
+        return parse_config(replaced(config or {}, given))
     return read_config(Path(config), given)
 
 

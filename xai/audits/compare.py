@@ -169,8 +169,19 @@ def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditCompari
         level,
         _only_in(first, second),
         _only_in(second, first),
-        tuple(f"{name} was measured with other settings in the two audits" for name in changed),
+        (
+            *_numbers(one, two, shared),
+            *(f"{name} was measured with other settings in the two audits" for name in changed),
+        ),
     )
+
+
+def _numbers(one: Mapping[str, Any], two: Mapping[str, Any], shared: int) -> list[str]:
+    """Say where the audits are of different images."""
+    before, after = int(one["pictures"]["n"]), int(two["pictures"]["n"])
+    if before == after == shared:
+        return []
+    return [f"the first audit is of {before} images and the second of {after}; {shared} are in both"]
 
 
 def _only_in(these: Mapping[str, Any], those: Mapping[str, Any]) -> tuple[str, ...]:

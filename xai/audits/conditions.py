@@ -150,7 +150,7 @@ def _counted(found: Measurement, condition: Condition, level: float) -> Outcome:
 def _drop(found: Measurement, condition: Condition, level: float, pair: Pair | None) -> Outcome:
     """Judge the drop against a baseline on the same pictures."""
     if pair is None or len(pair.before) == 0:
-        why = "there is no baseline" if pair is None else "no picture of the baseline is in the data"
+        why = "there is no baseline" if pair is None else "none of the images of the baseline's check is among these"
         return _without(condition, level, 0, why)
     n = len(pair.before)
     if pair.same:

@@ -35,7 +35,7 @@ MODEL = (
     "name",
     "device",
 )
-SOURCE = ("source", "part", "classes", "n", "path_column", "label_column")
+SOURCE = ("source", "part", "classes", "n", "path_column", "label_column", "part_column")
 AUDIT = ("title", "seed", "level", "shard", "micro_batch", "budget", "baseline", "store")
 REPORT = ("formats", "language", "pictures")
 FORMATS = ("html", "pdf", "md", "junit", "card", "csv")
@@ -199,7 +199,16 @@ def read_config(path: str | Path, given: Mapping[str, Any] | None = None) -> Con
         content = content.get("tool", {}).get("xai", {})
         if not content:
             raise DataError(f"{path}: there is no table [tool.xai] in it. Add it, or write xai.toml by `xai init`.")
-    return parse_config({**content, **(given or {})}, file=path.name, folder=path.parent)
+    return parse_config(replaced(content, given or {}), file=path.name, folder=path.parent)
+
+
+def replaced(content: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables with those given in their place; settings of a model without a source are added to the model."""
+    model, before = given.get("model"), content.get("model")
+    before = {"source": before} if isinstance(before, str) else before
+    if isinstance(model, Mapping) and "source" not in model and isinstance(before, Mapping):
+        given = {**given, "model": {**before, **model}}
+    return {**content, **given}
 
 
 def _tables(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xai.audits.checks import CHECKS, Check
+from xai.audits.code import code_digest
 from xai.audits.conditions import ERROR, NOT_RUN, Outcome, Pair, judge, worst_of
 from xai.audits.config import Asked
 from xai.audits.findings import findings_of, headline_of, summary_of
@@ -47,7 +48,7 @@ def assemble(
     document = {
         "schema": SCHEMA_NAME,
         "schema_version": SCHEMA_VERSION,
-        "tool": {"name": "xai-toolkit", "version": plan.base["versions"]["xai-toolkit"], "code": plan.base["code"]},
+        "tool": {"name": "xai-toolkit", "version": plan.base["versions"]["xai-toolkit"], "code": code_digest()},
         "title": config.title or f"Audit of {scene.classifier.name}",
         "model": _model(plan),
         "data": {name: _data(role, scene.classifier.labels) for name, role in scene.roles.items()},

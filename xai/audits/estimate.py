@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 
 from xai.audits.audit import AuditSource, configured, folder_of
 from xai.audits.config import Config
-from xai.audits.opening import open_scene
+from xai.audits.opening import open_scene, with_defaults
 from xai.audits.plan import Plan, Planned, make_plan
 from xai.audits.scene import DATA
 from xai.audits.store import Store
@@ -92,12 +92,23 @@ class AuditPlan:
         return asdict(self)
 
 
-def plan_audit(config: AuditSource = None, *, out: str | os.PathLike[str] | None = None, **given: Any) -> AuditPlan:
+def plan_audit(
+    config: AuditSource = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    only: Sequence[str] | None = None,
+    baseline: Any = None,
+    seed: int | None = None,
+    **given: Any,
+) -> AuditPlan:
     """Return what `xai.audit` would do with the same arguments, and about how long it would take.
 
     Args:
         config: as of `xai.audit`.
         out: the folder whose finished work counts.
+        only: ids of checks; the others are left out.
+        baseline: as of `xai.audit`.
+        seed: as of `xai.audit`.
         given: `model`, `data`, `checks`, `train`, `calibration`, `ood` of `xai.audit`.
 
     Raises:
@@ -113,9 +124,10 @@ def plan_audit(config: AuditSource = None, *, out: str | os.PathLike[str] | None
         >>> len(plan.checks)
         2
     """
-    asked = configured(config, **given)
-    plan = make_plan(asked, open_scene(asked), baseline=asked.baseline is not None)
+    asked = with_defaults(configured(config, **given), seed=seed, baseline=baseline)
     store = Store(_place(asked, out))
+    asked = asked if only is None else asked.only(only)
+    plan = make_plan(asked, open_scene(asked), baseline=asked.baseline is not None)
     pace = _seconds_per_row(plan)
     left = plan.left(store)
     rows = sum(task.rows_through for task in left)
@@ -133,6 +145,7 @@ def plan_audit(config: AuditSource = None, *, out: str | os.PathLike[str] | None
 
 
 def _place(config: Config, out: str | os.PathLike[str] | None) -> Path:
+    """Return the store that an audit of these arguments would use."""
     if config.store is not None:
         return config.folder / config.store
     return folder_of(config, out) / "store"

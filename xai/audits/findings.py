@@ -67,6 +67,7 @@ def _findings(check: Mapping[str, Any]) -> list[dict[str, Any]]:
                 name: one[name]
                 for name in ("condition", "threshold", "value", "interval", "n", "detectable", "needed", "where")
             },
+            "evidence": _evidence_of(one, about["evidence"]),
             "id": f"{check['id']}:{one['condition']}" if several else check["id"],
             "verdict": one["verdict"],
             "why": one["why"],
@@ -74,6 +75,14 @@ def _findings(check: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for one in bad
     ]
+
+
+def _evidence_of(outcome: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the evidence of a condition: of one on a class or group, only images of that class or group."""
+    where = outcome["where"]
+    if not where:
+        return list(every)
+    return [one for one in every if where == one["facts"].get("label") or where in one["facts"].get("groups", ())]
 
 
 def _severity(outcome: Mapping[str, Any]) -> float:

@@ -3,19 +3,18 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xai.audits.code import digest_of, own_digest
 from xai.audits.config import Asked, Config
 from xai.audits.scene import DATA, Scene, all_versions
 from xai.audits.stages import Cost, Stage
 from xai.audits.store import SCHEMA, Store, canonical, key_of
 
-_NOT_WORK = ("cli", "dashboard", "plots", "reports", "pytest_plugin.py", "api.py", "__init__.py")
+_OWN = ("xai.audits.work", "xai.audits.plan", "xai.audits.store")  # how any work is cut, done and kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +66,7 @@ class Plan:
         config: as asked for.
         scene: what it is about.
         checks: with their work.
-        base: what every key depends on: schema, code, versions, model, device.
+        base: what every key depends on: schema, code of audits, versions, model, device.
     """
 
     config: Config
@@ -91,6 +90,7 @@ class Plan:
         return key_of(
             {
                 **self.base,
+                "code_of_check": digest_of(type(planned.asked.check).__module__),
                 "summary": planned.asked.check.name,
                 "settings": planned.asked.check.settings,
                 "level": planned.asked.level,
@@ -106,7 +106,7 @@ def make_plan(config: Config, scene: Scene, *, baseline: bool) -> Plan:
     classifier = scene.classifier
     base = {
         "schema": SCHEMA,
-        "code": code_digest(),
+        "code": own_digest(*_OWN),
         "versions": all_versions(),
         "model": classifier.fingerprint,
         "labels": list(classifier.labels),
@@ -138,8 +138,19 @@ class _Cutter:
         for start in range(0, len(rows), max(1, size)):
             some = rows[start : start + size]
             items = self.scene.role(stage.role).items(some)
-            content = {**self.base, **stage.settings, "items": hashlib.sha256(canonical(items)).hexdigest()}
+            content = {
+                **self.base,
+                **stage.settings,
+                "code_of_stage": digest_of(*_modules(stage)),
+                "items": hashlib.sha256(canonical(items)).hexdigest(),
+            }
             yield Task(key_of({**content, "reads": stage.reads(self.scene)}), stage, some)
+
+
+def _modules(stage: Stage) -> list[str]:
+    """Return the modules that hold the work of a stage."""
+    study = getattr(stage, "study", None)
+    return [type(stage).__module__] + ([] if study is None else [study.__module__])
 
 
 def _names(scene: Scene) -> str:
@@ -148,15 +159,3 @@ def _names(scene: Scene) -> str:
     groups = {name: values.tolist() for name, values in role.groups.items()}
     others = {name: [other.source, list(other.ids)] for name, other in scene.roles.items()}
     return hashlib.sha256(canonical([list(role.keys), groups, others])).hexdigest()
-
-
-@cache
-def code_digest() -> str:
-    """Return the SHA-256 of all code that results depend on: xai but for what only shows them."""
-    package = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        place = path.relative_to(package).as_posix()
-        if place.split("/")[0] not in _NOT_WORK:
-            digest.update(place.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()

@@ -5,6 +5,7 @@ from importlib.resources import files as resources
 from pathlib import Path
 
 from xai.errors import InputError, RecordError
+from xai.models import check_source
 
 FILES = {
     "xai.toml": "xai.toml",
@@ -27,7 +28,8 @@ def init_audit(
         The files written.
 
     Raises:
-        InputError: a file is there already, and `overwrite` is False.
+        InputError: a file is there already, and `overwrite` is False; or there is no such model.
+        NameLookupError: no such model of the toolkit's own; near names are suggested.
         RecordError: the folder cannot be written.
 
     Example:
@@ -36,6 +38,7 @@ def init_audit(
         ...     [path.name for path in xai.init_audit(folder)]
         ['xai.toml', 'test_audit.py', 'audit.yml']
     """
+    check_source(model)
     place = Path(folder)
     wanted = {place / target: _content(name, model) for name, target in FILES.items()}
     for path in wanted:

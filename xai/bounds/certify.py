@@ -12,9 +12,10 @@ from xai.bounds.prover import ROUNDING, Prover
 from xai.bounds.result import Certificate
 from xai.bounds.smoothing import Noise, smooth
 from xai.core.classifier import Classifier, as_classifier
+from xai.core.door import open_data
 from xai.core.hooks import borrowed
 from xai.core.images import ImageLike
-from xai.core.labels import check_labels
+from xai.core.labels import labels_of
 from xai.core.radii import check_eps, radius_doubts
 from xai.core.records import versions
 from xai.core.rows import Progress, ShouldStop, reporting
@@ -90,7 +91,7 @@ def output_bounds(
 def certify(
     model: Classifier | nn.Module,
     images: ImageLike,
-    labels: Any,
+    labels: Any = None,
     eps: Any = 2 / 255,
     norm: str = "linf",
     method: str = "crown",
@@ -105,8 +106,9 @@ def certify(
 
     Args:
         model: a classifier or a bare module.
-        images: in any form that `xai.explain` takes; balls are around the model's inputs.
-        labels: the truth, (N,) indices or names. A picture whose answer is wrong is never verified.
+        images: in any form that `xai.explain` takes, or a data set; balls are around the model's inputs.
+        labels: the truth, (N,) indices or names; None takes those of a data set. A picture whose answer is wrong is
+            never verified.
         eps: radius in the scale of pixels in [0, 1]; one for all, or one per picture.
         norm: "linf", "l2" or "l1".
         method: "ibp", "crown_ibp", "crown"; "auto" goes through the three, each on what is not proven yet;
@@ -146,14 +148,14 @@ def certify(
             raise NameLookupError(kind, value, known)
     seed, classifier = check_seed(seed), as_classifier(model)
     noise = _noise(method, norm, settings)
-    batch = classifier.prepare(images)
+    batch = classifier.prepare(images := open_data(images))
     classifier.check_images(batch.inputs)
     classifier.count_classes(batch.inputs)
-    inputs = batch.inputs.to(classifier.device)
-    truth = check_labels(classifier, labels, len(inputs)).to(inputs.device)
+    truth, said = labels_of(classifier, images, labels, len(batch.inputs))
+    inputs, truth = batch.inputs.to(classifier.device), truth.to(classifier.device)
     radius = _radius(eps, len(inputs), norm).to(inputs.device)
-    doubts = radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())
-    task = _Task(classifier, inputs, truth, radius, norm, method, seed, [*batch.notes, *doubts])
+    notes = [*batch.notes, *said, *radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())]
+    task = _Task(classifier, inputs, truth, radius, norm, method, seed, notes)
     with reporting(progress, "certify") as report:
         return task.proof(clip, report, should_stop) if noise is None else task.smoothing(noise, report, should_stop)
 

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import xai
-from xai.cli._common import FAILED, INCONCLUSIVE, INTERNAL, PASS, command, one_line
+from xai.cli._common import (
+    FAILED,
+    INCONCLUSIVE,
+    INTERNAL,
+    PASS,
+    add_model,
+    command,
+    load_model,
+    model_settings,
+    one_line,
+    parted,
+)
 from xai.cli._report import formats, tell
 
 _CODES = {"pass": PASS, "fail": FAILED, "error": INTERNAL, "inconclusive": INCONCLUSIVE}
@@ -19,7 +30,7 @@ def add_audit(commands: Any) -> None:
     """Add `xai audit`."""
     parser = command(commands, "audit", _audit, "measure a model by many checks and judge each; the same again resumes")
     parser.add_argument("config", nargs="?", default="xai.toml", help="xai.toml or pyproject.toml; see `xai init`")
-    parser.add_argument("--model", help="in place of the file's: example:fashion-robust, weights.safetensors, ...")
+    add_model(parser, required=False, more="in place of the file's: example:fashion-robust, weights.safetensors, ...")
     parser.add_argument("--data", help="in place of the file's")
     parser.add_argument("--baseline", help="an earlier audit to compare with: its folder or audit.json")
     parser.add_argument("--out", type=Path, help="folder of results and finished work; default: .xai/ beside the file")
@@ -47,7 +58,7 @@ def add_audit(commands: Any) -> None:
 
 def _audit(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a machine that is taken away asks so
-    given = {name: getattr(options, name) for name in ("model", "data") if getattr(options, name) is not None}
+    given = _given(options)
     if options.dry_run:
         return _plan(options, given)
     if options.control:
@@ -77,8 +88,23 @@ def _audit(options: argparse.Namespace) -> int:
     return _CODES[found.verdict]
 
 
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what stands in place of the file's model and data; settings alone are added to the file's model."""
+    settings = model_settings(options)
+    if "arch" in settings and "" not in sys.path:
+        sys.path.insert(0, "")
+    settings |= {} if options.device == "auto" else {"device": options.device}
+    settings |= {} if options.model is None else {"source": options.model}
+    found = {"model": load_model(options) if options.trust else settings, "data": None}
+    if options.data is not None:
+        source, part = parted(options.data)
+        found["data"] = {"source": source} | ({} if part is None else {"part": part})
+    return {name: value for name, value in found.items() if value}
+
+
 def _plan(options: argparse.Namespace, given: dict[str, Any]) -> int:
-    plan = xai.plan_audit(options.config, out=options.out, **given)
+    named = {"out": options.out, "only": options.only, "baseline": options.baseline, "seed": options.seed}
+    plan = xai.plan_audit(options.config, **named, **given)
     _print(options, "plan", plan.to_dict(), str(plan), None)
     return PASS
 

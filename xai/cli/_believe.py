@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import xai
-from xai.cli._common import PASS, add_model, command, load_model, one_line
+from xai.cli._common import PASS, add_model, command, data_of, load_model, one_line
 
 
 def add_calibration(commands: Any) -> None:
@@ -21,10 +21,10 @@ def add_calibration(commands: Any) -> None:
 
 
 def _calibration(options: argparse.Namespace) -> int:
-    fit_data = None if options.fit_data is None else xai.load_data(options.fit_data)
+    fit_data = None if options.fit_data is None else data_of(options.fit_data, options)
     found = xai.calibration(
         load_model(options),
-        _some(options.data, options),
+        data_of(options.data, options),
         fit_data=fit_data,
         bins=options.bins,
         seed=options.seed,
@@ -53,8 +53,8 @@ def add_drift(commands: Any) -> None:
 def _drift(options: argparse.Namespace) -> int:
     found = xai.drift(
         load_model(options),
-        _some(options.reference, options),
-        _some(options.data, options),
+        data_of(options.reference, options),
+        data_of(options.data, options),
         alpha=options.alpha,
         seed=options.seed,
         progress=_progress(),
@@ -74,11 +74,6 @@ def _add_rest(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help=out)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-
-
-def _some(name: str, options: argparse.Namespace) -> Any:
-    data = xai.load_data(name)
-    return data.subset(options.count, seed=options.seed) if options.count > 0 else data
 
 
 def _progress() -> bool | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import xai
-from xai.cli._common import PASS, add_model, command, fraction, load_model, one_line
+from xai.cli._common import PASS, add_model, command, data_of, fraction, load_model, one_line, parted
 
 _MOST = 12  # lines printed
 _NO_FINDING, _TOO_SMALL = {"fragile", "not confirmed", "sensitivity"}, "too small to tell"
@@ -42,7 +42,7 @@ def add_bias(commands: Any) -> None:
 def _bias(options: argparse.Namespace) -> int:
     kind = next((name for name in _INSTEAD if getattr(options, name)), None)
     _check(options, kind)
-    classifier, data = load_model(options), _data(options)
+    classifier, data = load_model(options), data_of(options.data, options)
     if kind is not None:
         return _report(_INSTEAD[kind](options, classifier, data), kind, options)
     found = xai.bias(
@@ -101,8 +101,13 @@ def _slices(options: argparse.Namespace, classifier: Any, data: Any) -> Any:
     return xai.slices(classifier, data, options.seed, alpha=options.alpha, progress=_bar())
 
 
+def _train(text: str) -> Any:
+    source, part = parted(text)
+    return xai.load_data(source, part=part)
+
+
 def _faults(options: argparse.Namespace, classifier: Any, data: Any) -> Any:
-    train = None if options.train is None else xai.load_data(options.train)
+    train = None if options.train is None else _train(options.train)
     return xai.data_faults(classifier, data, train, seed=options.seed, progress=_bar())
 
 
@@ -153,11 +158,6 @@ def _print_json(kind: str, found: Any, options: argparse.Namespace) -> None:
 
 def _bar() -> bool | None:
     return True if sys.stderr.isatty() else None
-
-
-def _data(options: argparse.Namespace) -> Any:
-    data = xai.load_data(options.data)
-    return data.subset(min(options.count, len(data)), seed=options.seed) if options.count > 0 else data
 
 
 def _names(text: str) -> list[str]:

@@ -25,43 +25,65 @@ def command(commands: Any, name: str, run: Command, summary: str) -> argparse.Ar
     return parser
 
 
-def add_model(parser: argparse.ArgumentParser, *, required: bool) -> None:
+def add_model(parser: argparse.ArgumentParser, *, required: bool, default: str | None = None, more: str = "") -> None:
+    """Add `--model` and everything that says how it is to be used.
+
+    Args:
+        parser: of the command.
+        required: the command cannot do without.
+        default: model where none is named.
+        more: what is to be known of `--model` in this command.
+    """
     group = parser.add_argument_group("model")
-    group.add_argument(
-        "--model",
-        required=required,
-        help="efficientnet_lite0, torchvision:resnet50, model.onnx, weights.safetensors, ...",
-    )
+    known = "efficientnet_lite0, torchvision:resnet50, model.onnx, weights.safetensors, ..."
+    group.add_argument("--model", required=required, default=default, help=f"{more or known}")
     group.add_argument("--arch", help="package.module:factory of a file with weights; also looked for in this folder")
     group.add_argument("--weights", help="which weights of a checkpoint that holds several, such as model_ema")
-    group.add_argument("--labels", type=Path, help="text file with one class name a line")
+    group.add_argument(
+        "--class-names", metavar="NAMES", help="text file with one class name a line, or names with commas between"
+    )
     group.add_argument("--input-size", type=int, nargs=2, metavar=("H", "W"))
     group.add_argument("--mean", type=float, nargs="+", help="per channel, of pixels in [0, 1]")
     group.add_argument("--std", type=float, nargs="+")
-    group.add_argument("--channels", type=int, choices=(1, 3))
+    group.add_argument("--channels", type=int, help="3 for colour, 1 for grey")
+    group.add_argument("--resize", help="how an image gets to the input size: crop, squash or pad")
+    group.add_argument("--task", help="multiclass, binary or multilabel; default: found, and said in notes")
+    group.add_argument("--output", help="logits, or probabilities of a model that ends in a softmax or sigmoid")
+    group.add_argument("--output-key", help="which output of several: its name, or its number from 0")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     group.add_argument(
         "--trust", action="store_true", help="read TorchScript, .pt2 and pickled models too, which may run anything"
     )
 
 
-def load_model(options: argparse.Namespace) -> Any:
-    settings = {
-        name: getattr(options, name) for name in ("arch", "weights", "mean", "std", "channels", "device", "trust")
-    }
+_SETTINGS = ("arch", "weights", "mean", "std", "channels", "resize", "task", "output")
+
+
+def model_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what was said of how the model is to be used, as `xai.load` takes it; without device and trust."""
+    settings = {name: getattr(options, name) for name in _SETTINGS}
     settings["input_size"] = tuple(options.input_size) if options.input_size else None
-    if options.labels is not None:
-        settings["labels"] = _read_labels(options.labels)
+    settings["output_key"] = class_of(options.output_key)
+    settings["labels"] = None if options.class_names is None else _class_names(options.class_names)
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def load_model(options: argparse.Namespace) -> Any:
     if options.arch and "" not in sys.path:
         sys.path.insert(0, "")  # the working directory, where `python -m` looks by itself and the script `xai` does not
-    return xai.load(options.model, **{name: value for name, value in settings.items() if value is not None})
+    return xai.load(options.model, **model_settings(options), device=options.device, trust=options.trust)
 
 
-def _read_labels(path: Path) -> list[str]:
+def _class_names(text: str) -> list[str]:
+    path = Path(text)
+    if not path.is_file() and "," in text:
+        return [name.strip() for name in text.split(",")]
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise xai.InputError(f"{path}: cannot be read as a list of class names, one a line. Check the file.") from error
+    except (OSError, ValueError) as error:
+        raise xai.InputError(
+            f"{path}: cannot be read as a list of class names, one a line. Check the file, or give names with commas."
+        ) from error
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -84,13 +106,24 @@ def labelled(options: argparse.Namespace, classifier: Any) -> tuple[Any, Any]:
     if bool(options.images) == bool(options.data):
         raise xai.InputError("Expected pictures or --data, one of the two.")
     if options.data:
-        data = xai.load_data(options.data)
-        data = data.subset(min(options.count, len(data)), seed=options.seed) if options.count > 0 else data
-        return [data.images[k] for k in range(len(data))], data.labels
+        return data_of(options.data, options), None  # its own labels, by name where its classes have another order
     images = [str(image) for image in options.images]
     if options.label is not None:
         return images, [class_of(options.label)] * len(images)
     return images, classifier.predict(images).index
+
+
+def data_of(text: str, options: argparse.Namespace) -> Any:
+    """Return a data set, or a part of one written as DATA@PART; `--count` of its images where there is one."""
+    source, part = parted(text)
+    data = xai.load_data(source, part=part)
+    return data.subset(options.count, seed=options.seed) if options.count > 0 else data
+
+
+def parted(text: str) -> tuple[str, str | None]:
+    """Return the data set and the part of DATA@PART."""
+    source, sign, part = text.rpartition("@")
+    return (text, None) if not sign or Path(text).exists() else (source, part)
 
 
 def fraction(text: str) -> float:

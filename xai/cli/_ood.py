@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import xai
-from xai.cli._common import PASS, add_model, command, load_model, one_line, setting
+from xai.cli._common import PASS, add_model, command, data_of, load_model, one_line, setting
 
 
 def add_ood(commands: Any) -> None:
@@ -38,7 +38,7 @@ def _ood(options: argparse.Namespace) -> int:
     if options.against:
         return _compare(options, classifier)
     found = _detector(options, classifier)
-    pictures = _data(options.data, options) if options.data else [str(image) for image in options.images]
+    pictures = data_of(options.data, options) if options.data else [str(image) for image in options.images]
     judged = found.judge(pictures, options.alpha, progress=_bar()) if len(pictures) else None
     explained = [found.explain(image, options.explain, seed=options.seed) for image in _explained(options)]
     if options.out is not None:
@@ -67,16 +67,8 @@ def _detector(options: argparse.Namespace, classifier: Any) -> Any:
     if options.detector is not None:
         return xai.OODDetector.load(options.detector, classifier)
     settings = dict(setting(text) for text in options.set)
-    fit, calibration = (_data(text, options) for text in (options.fit, options.calibration))
+    fit, calibration = (data_of(text, options) for text in (options.fit, options.calibration))
     return xai.fit_ood(classifier, fit, calibration, options.method, options.seed, progress=_bar(), **settings)
-
-
-def _data(text: str, options: argparse.Namespace) -> Any:
-    """Return a data set, or a part of one: DATA@PART."""
-    source, sign, part = text.rpartition("@")
-    whole = not sign or Path(text).exists()
-    found = xai.load_data(text) if whole else xai.load_data(source, part=part)
-    return found.subset(options.count, seed=options.seed) if options.count > 0 else found
 
 
 def _explained(options: argparse.Namespace) -> list[str]:
@@ -122,11 +114,11 @@ def _show_judgement(judged: Any, options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace, classifier: Any) -> int:
-    fit, calibration, inside = (_data(text, options) for text in (options.fit, options.calibration, options.data))
+    fit, calibration, inside = (data_of(text, options) for text in (options.fit, options.calibration, options.data))
     named = [text.partition("=")[::2] for text in options.against]
     if not all(name and data for name, data in named):
         raise xai.InputError("Expected --against NAME=DATA, such as digits=example:digits.")
-    outside = {name: _data(data, options) for name, data in named}
+    outside = {name: data_of(data, options) for name, data in named}
     methods = None if options.method == "auto" else options.method.split(",")
     found = xai.compare_ood(
         classifier, fit, calibration, inside, outside, methods, options.alpha, options.seed, progress=_bar()

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from xai.core.batch import Batch
 from xai.core.classifier import Classifier
-from xai.core.labels import check_labels
+from xai.core.door import open_data
+from xai.core.labels import labels_of
 from xai.core.outputs import Outputs
 from xai.core.resizing import resizing_note
 from xai.core.rows import Progress, ShouldStop
@@ -93,7 +94,8 @@ def answers_of(
     if isinstance(data, Outputs):
         outputs, keys = _checked(classifier, data), _digests(data.logits)
     else:
-        inputs = _Inputs(classifier, data.images if hasattr(data, "images") else data)
+        data = open_data(data)
+        inputs = _Inputs(classifier, data.images)
         outputs = classifier.outputs(inputs, progress=progress, should_stop=should_stop)
         keys, notes = inputs.keys, inputs.notes
     found, said = _truth(classifier, data, labels, len(outputs))
@@ -128,7 +130,7 @@ class _Inputs:
     """The model's inputs, some at a time; the key of each is noted as it goes by."""
 
     def __init__(self, classifier: Classifier, images: Any) -> None:
-        self._classifier, self.source = classifier, [images] if _is_single(images) else images
+        self._classifier, self.source = classifier, images
         self.keys: list[bytes] = []
         self.notes: list[str] = []
 
@@ -147,11 +149,6 @@ class _Inputs:
         return self._classifier.prepare(self.source[span])
 
 
-def _is_single(images: Any) -> bool:
-    """Whether this is one picture and not several."""
-    return isinstance(images, str) or not hasattr(images, "__len__") or getattr(images, "ndim", 4) < 4
-
-
 def _digests(logits: Tensor) -> list[bytes]:
     """Return a digest for each row, with a number where rows are equal: equal logits need not be equal pictures."""
     seen: Counter[bytes] = Counter()
@@ -165,15 +162,10 @@ def _digests(logits: Tensor) -> list[bytes]:
 
 def _truth(classifier: Classifier, data: Any, labels: Any, count: int) -> tuple[Tensor | None, list[str]]:
     """Return the labels in the classifier's order, and what was done about them."""
-    if labels is not None:
-        return check_labels(classifier, labels, count), []
-    own, classes = getattr(data, "labels", None), tuple(getattr(data, "classes", ()))
-    if own is None:
+    if labels is None and getattr(data, "labels", None) is None:
         return None, []
-    if classes != classifier.labels and sorted(classes) == sorted(classifier.labels):
-        named = [classes[int(label)] for label in own]
-        return check_labels(classifier, named, count), ["labels were matched to the model's classes by name"]
-    return check_labels(classifier, own, count), []
+    found, notes = labels_of(classifier, data, labels, count)
+    return found, list(notes)
 
 
 def _exclusive(classifier: Classifier, logits: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.core.bands import note_of_bands
+from xai.core.door import all_images
 from xai.core.geometry import Geometry, Size, plan_geometry
 from xai.core.images import ImageLike, Picture, read_pictures, to_channels
 from xai.errors import ShapeError
@@ -52,7 +53,7 @@ def prepare_batch(
         quick = _ready(images, input_size)
         if quick is not None:
             return quick
-    given, single = read_pictures(images)
+    given, single = read_pictures(all_images(images))
     pictures = tuple(to_channels(picture, channels) for picture in given)
     geometries = tuple(plan_geometry(p.size, input_size, resize, crop_ratio) for p in pictures)
     sizes = {g.size for g in geometries}

@@ -17,6 +17,8 @@ from xai.errors import RangeError, ShapeError
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's "L"
 _TOLERANCE = 1e-6
+GREY_TO_COLOUR = "grey images were repeated in three channels, as the model takes colour"
+COLOUR_TO_GREY = "colour images were turned to grey, as the model takes one channel"
 ImageLike = Any  # path, PIL.Image, array, tensor, open file, or a sequence of these
 
 
@@ -28,7 +30,7 @@ class Picture:
         pixels: (C, H, W) float, in [0, 1].
         name: file name, or "image 3".
         notes: what was done to it while reading.
-        exact: a tensor, whose channels are taken literally and never converted.
+        exact: a tensor, whose fourth channel is no transparency.
         sha256: digest of the file's bytes, None when it did not come from a file.
     """
 
@@ -169,7 +171,7 @@ def check_unit_range(pixels: Tensor, name: str) -> None:
 
 
 def to_channels(picture: Picture, channels: int) -> Picture:
-    """Return the picture with as many channels as the classifier wants; pictures are converted, tensors are not.
+    """Return the picture with as many channels as the classifier wants: grey becomes colour, and colour grey.
 
     Raises:
         ShapeError: the channels do not fit and cannot be converted.
@@ -177,25 +179,18 @@ def to_channels(picture: Picture, channels: int) -> Picture:
     pixels, have = picture.pixels, int(picture.pixels.shape[0])
     if have == channels:
         return picture
-    if picture.exact:
-        raise ShapeError(
-            f"Expected {channels} channels, but the tensor `{picture.name}` has {have}: shape {tuple(pixels.shape)}. "
-            "Pass a PIL image or an array to have it converted, or set `channels` of the classifier."
-        )
-    if have == 4:
+    if have == 4 and not picture.exact:
         colour, alpha = pixels[:3], pixels[3:]
         flat = replace(
             picture, pixels=colour * alpha + 1 - alpha, notes=(*picture.notes, "transparent parts are shown on white")
         )
         return to_channels(flat, channels)
     if have == 1 and channels == 3:
-        return replace(picture, pixels=pixels.expand(3, -1, -1))
+        return replace(picture, pixels=pixels.expand(3, -1, -1), notes=(*picture.notes, GREY_TO_COLOUR))
     if have == 3 and channels == 1:
         weights = pixels.new_tensor(_LUMA).view(3, 1, 1)
-        note = f"{picture.name}: colour turned to grey, as the classifier wants one channel"
-        return replace(
-            picture, pixels=(pixels * weights).sum(0, keepdim=True).clamp(0, 1), notes=(*picture.notes, note)
-        )
+        grey = (pixels * weights).sum(0, keepdim=True).clamp(0, 1)
+        return replace(picture, pixels=grey, notes=(*picture.notes, COLOUR_TO_GREY))
     raise ShapeError(
         f"Expected {channels} channels, but {picture.name} has {have}, which cannot be converted. Give the bands that "
         "the model was trained on, or set `channels` of the classifier."

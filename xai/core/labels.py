@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from xai.core.classifier import Classifier
+from xai.core.door import open_data
 from xai.core.targets import refuse_table
 from xai.errors import InputError, ShapeError
 
@@ -47,6 +48,7 @@ def labels_of(classifier: Classifier, data: Any, labels: Any, count: int) -> tup
     """
     if labels is not None:
         return check_labels(classifier, labels, count), ()
+    data = open_data(data)
     own, classes = getattr(data, "labels", None), tuple(getattr(data, "classes", ()))
     if own is None:
         raise InputError("Expected `labels`, the truth for each picture, but got None. Pass one class per picture.")

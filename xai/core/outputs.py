@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from xai.core.door import open_data
 from xai.core.hooks import borrowed
 from xai.core.penultimate import FeatureTap, Head
 from xai.core.rows import Progress, ShouldStop, is_out_of_memory, note_shrink, reporting
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from xai.core.classifier import Classifier
 
 _READ = 64  # images read at a time at first
+_MOST_NOTES = 20  # on single images, of which there may be a million
 _MOST, _BYTES = 256, 32 << 20  # then as many as this: bounds the memory for pictures
 
 
@@ -30,7 +32,8 @@ class Outputs:
         features: (N, D) inputs of the last linear layer, or None when there is no such layer.
         labels: (N,) int64, or None when the data has none.
         layer: name of the last linear layer, or None.
-        notes: of the model, and where the features come from, or why there are none.
+        notes: of the model, and where the features come from, or why there are none; and what was done to the images.
+        image_notes: the latter alone.
     """
 
     logits: Tensor = field(repr=False)
@@ -38,6 +41,7 @@ class Outputs:
     labels: Tensor | None = field(repr=False)
     layer: str | None
     notes: tuple[str, ...] = ()
+    image_notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -83,11 +87,13 @@ def collect_outputs(
         logits.append(chunk.logits.cpu())
         features.extend([chunk.features.cpu()] if chunk.features is not None else [])
 
+    dataset = open_data(dataset)
     tap = run_outputs(classifier, dataset, take, progress=progress, should_stop=should_stop)
     labels = getattr(dataset, "labels", None)
     together = torch.cat(features).clone() if sum(map(len, features)) == sum(map(len, logits)) else None
     layer = tap.head.layer if together is not None and tap.head is not None else None
-    return Outputs(torch.cat(logits).clone(), together, labels, layer, (*classifier.notes, tap.note))
+    notes = (*classifier.notes, tap.note, *tap.image_notes)
+    return Outputs(torch.cat(logits).clone(), together, labels, layer, notes, tap.image_notes)
 
 
 def run_outputs(
@@ -114,7 +120,7 @@ def run_outputs(
         DataError: the data set is empty.
         Stopped: `should_stop()` was true.
     """
-    images = dataset.images if hasattr(dataset, "images") else dataset
+    images = open_data(dataset).images
     total = len(images)
     if total == 0:
         raise DataError("Expected at least one image, but the data set is empty.")
@@ -124,7 +130,9 @@ def run_outputs(
             if should_stop is not None and should_stop():
                 raise Stopped(f"Stopped after {start} of {total} images, as asked.")
             stop = min(total, start + step)
-            inputs = classifier.prepare(read_some(images, start, stop)).inputs
+            batch = classifier.prepare(read_some(images, start, stop))
+            inputs = batch.inputs
+            tap.image_notes = tuple(dict.fromkeys([*tap.image_notes, *batch.notes]))[:_MOST_NOTES]
             if start == 0:
                 limit = classifier.row_limit(inputs)
                 step = max(1, min(_MOST, _BYTES // (4 * inputs[0].numel())))

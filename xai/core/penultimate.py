@@ -50,6 +50,7 @@ class FeatureTap:
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
         self.head: Head | None = None
+        self.image_notes: tuple[str, ...] = ()  # what was done to the images that went through
         self.note = "no features: the logits are not the output of a linear layer"
         self._linear = {n: m for n, m in classifier.module.named_modules() if isinstance(m, nn.Linear)}
         self._found = False

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from xai.core.classifier import Classifier
+from xai.core.door import open_data
 
 
 class Reader:
@@ -13,12 +14,13 @@ class Reader:
 
     Args:
         classifier: whose inputs are meant.
-        data: a data set of `xai.load_data`, or pictures that can be indexed.
+        data: what `open_data` takes.
     """
 
     def __init__(self, classifier: Classifier, data: Any) -> None:
-        self._source: Any = data.images if hasattr(data, "images") else data
-        self._classifier, self._ids = classifier, getattr(data, "ids", None)
+        given = open_data(data)
+        self._source: Any = given.images
+        self._classifier, self._ids = classifier, getattr(given, "ids", None)
 
     def __len__(self) -> int:
         """Return the number of pictures."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xai.core.door import all_images
 from xai.core.images import ImageLike, Picture, read_pictures
 from xai.core.rows import Progress, ShouldStop, in_chunks, reporting
 from xai.core.seeds import check_seed, image_key
@@ -65,6 +66,7 @@ def corrupt(
         torch.Size([3, 32, 32])
     """
     method, severity, seed = CORRUPTIONS[name], check_severity(severity), check_seed(seed)
+    images = all_images(images)
     pictures, single = read_pictures(images)
     if keys is not None and len(keys) != len(pictures):
         raise ShapeError(f"Expected one key for each of {len(pictures)} pictures, but got {len(keys)}.")

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.classifier import Classifier, as_classifier
+from xai.core.door import open_data
 from xai.core.hooks import borrowed
 from xai.core.images import ImageLike
+from xai.core.labels import labels_of
 from xai.core.records import versions
 from xai.core.rows import Progress, ShouldStop, in_chunks, reporting
 from xai.core.seeds import check_seed
-from xai.core.targets import Target, target_indices
+from xai.core.targets import Target
 from xai.corruptions._base import CORRUPTIONS, check_severity
 from xai.corruptions.apply import corrupt_rows, image_keys
 from xai.corruptions.mce import IMAGENET_C
@@ -79,7 +81,7 @@ def corruption_robustness(
     for name in chosen:
         CORRUPTIONS[name]  # unknown names are refused before any work
     reader = Reader(classifier, images)
-    wanted = reader.targets(labels if labels is not None else getattr(images, "labels", None))
+    wanted = reader.targets(labels)
     answers = _answers(reader, conditions, seed, progress, should_stop)
     return CorruptionResult(
         names=chosen,
@@ -98,7 +100,8 @@ class Reader:
     """The pictures of a data set as model inputs, some at a time."""
 
     def __init__(self, classifier: Classifier, images: ImageLike) -> None:
-        source = images.images if hasattr(images, "images") else images
+        self._data = open_data(images)
+        source = self._data.images
         self.classifier, self.notes = classifier, [_SIZE_NOTE]
         self._lazy: Any = source if hasattr(source, "pictures") else None
         self._inputs = None if self._lazy is not None else self._prepared(source)
@@ -113,8 +116,8 @@ class Reader:
             return self._inputs[start:stop]
         return self._prepared(self._lazy.pictures(range(start, stop)))
 
-    def targets(self, truth: Target) -> Tensor:
-        """Return the true classes (N,) int64.
+    def targets(self, labels: Target) -> Tensor:
+        """Return the true classes (N,) int64; those of the data set where none are given.
 
         Raises:
             InputError: no picture.
@@ -123,10 +126,9 @@ class Reader:
         if len(self) == 0:
             raise InputError("Expected at least one picture, but the data set is empty.")
         self.classifier.count_classes(self.inputs(0, 1))
-        found = target_indices(self.classifier, truth, len(self))
-        if found is None:
-            raise InputError("Expected `labels`, the truth for each picture, but got None. Pass one class per picture.")
-        return found
+        truth, notes = labels_of(self.classifier, self._data, labels, len(self))
+        self.notes += notes
+        return truth
 
     def _prepared(self, images: ImageLike) -> Tensor:
         batch = self.classifier.prepare(images)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xai.core.door import open_data
 from xai.core.labels import labels_of
 from xai.core.seeds import image_key
 from xai.cues._base import Pictures
@@ -74,7 +75,8 @@ def read(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: i
 
 
 def _draw(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> Sample:
-    source = data.images if hasattr(data, "images") else data
+    data = open_data(data)
+    source = data.images
     lazy = hasattr(source, "pictures")
     batch = None if lazy else probe.classifier.prepare(source)
     total = len(source) if batch is None else len(batch.inputs)

@@ -12,8 +12,9 @@ from xai.attacks import ATTACKS, Attack
 from xai.attacks._balls import check_norm
 from xai.bounds import METHODS, Prover
 from xai.core.classifier import Classifier, as_classifier
+from xai.core.door import open_data
 from xai.core.images import ImageLike
-from xai.core.labels import check_labels
+from xai.core.labels import labels_of
 from xai.core.radii import check_eps, radius_doubts
 from xai.core.records import versions
 from xai.core.rows import Progress, ShouldStop, reporting
@@ -108,13 +109,12 @@ def robustness(
 
 def _read(classifier: Classifier, images: Any, labels: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Return the model's inputs on the CPU, the truth, and what was done to the pictures."""
-    batch = classifier.prepare(images.images if hasattr(images, "images") else images)
+    images = open_data(images)
+    batch = classifier.prepare(images)
     inputs = batch.inputs.to(dtype=classifier.dtype).cpu()
-    truth = labels if labels is not None else getattr(images, "labels", None)
-    if truth is None:
-        raise InputError("Expected `labels`, the truth for each picture, but got None. Pass one class per picture.")
     classifier.count_classes(inputs)
-    return inputs, check_labels(classifier, truth, len(inputs)), batch.notes
+    truth, notes = labels_of(classifier, images, labels, len(inputs))
+    return inputs, truth, (*batch.notes, *notes)
 
 
 def _run(work: Work, attacks: Sequence[Attack], methods: Sequence[str]) -> None:

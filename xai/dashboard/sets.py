@@ -217,9 +217,8 @@ def _parts_of(name: str) -> tuple[str, ...]:
 def _about(source: str, stamp: tuple[Hashable, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: ARG001
     """Return classes and fixed parts of a data set."""
     data = xai.load_data(source)
-    groups = data.groups
-    parts = sorted(set(map(str, groups["part"].tolist()))) if "part" in groups else []
-    return tuple(data.classes), tuple(parts) if len(parts) <= _MOST_PARTS else ()
+    parts = data.parts
+    return tuple(data.classes), parts if len(parts) <= _MOST_PARTS else ()
 
 
 def parted(name: str) -> tuple[str, str | None]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Source:
         labels: (count,) int64, possibly memory-mapped, or None.
         columns: further columns, each a function from rows to values.
         notes: what was skipped or chosen.
+        part: the column that says the part of each row, such as "train" or "test"; None where there are no parts.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Source:
     labels: np.ndarray | None
     columns: Mapping[str, Callable[[Rows], np.ndarray]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    part: str | None = None
 
 
 class ImageSequence:
@@ -99,7 +101,10 @@ class Identifiers(Sequence[str]):
 
 
 class Groups(Mapping[str, np.ndarray]):
-    """Further columns of a data set by name; each is read when it is asked for."""
+    """Further columns of a data set by name; each is read when it is asked for.
+
+    The column of the parts is there when it is asked for by name, but not among the groups.
+    """
 
     def __init__(self, source: Source, rows: Rows) -> None:
         self._source, self._rows = source, rows
@@ -116,11 +121,11 @@ class Groups(Mapping[str, np.ndarray]):
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
-        return iter(self._source.columns)
+        return (name for name in self._source.columns if name != self._source.part)
 
     def __len__(self) -> int:
         """Return the number of columns."""
-        return len(self._source.columns)
+        return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
         """Whether there is such a column."""
@@ -218,16 +223,23 @@ class Dataset:
             return self
         return self.take(np.sort(np.random.default_rng(abs(check_seed(seed))).choice(len(self), n, replace=False)))
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the fixed parts, such as "train" and "test"; empty where there are none."""
+        return () if self.source.part is None else tuple(sorted(set(self._own_parts().tolist())))
+
     def part(self, name: str) -> "Dataset":
         """Return a fixed part, such as "calibration" or "test" of `example:fashion-test`.
 
         Raises:
             NameLookupError: no such part.
         """
-        parts = self.groups["part"] if "part" in self.groups else np.empty(0, dtype=str)
-        if name not in parts:
-            raise NameLookupError(f"part of {self.name}", name, sorted(set(parts.tolist())))
-        return self.take(np.flatnonzero(parts == name))
+        if str(name) not in self.parts:
+            raise NameLookupError(f"part of {self.name}", str(name), self.parts)
+        return self.take(np.flatnonzero(self._own_parts() == str(name)))
+
+    def _own_parts(self) -> np.ndarray:
+        return np.asarray(self.groups[str(self.source.part)]).astype(str)
 
     def to_dict(self) -> dict[str, Any]:
         """Return name, size, classes, counts and notes, JSON-ready."""
@@ -264,5 +276,7 @@ def whole(source: Source, part: str | None = None) -> Dataset:
             f"{source.name}: labels from {int(labels.min())} to {int(labels.max())} for {len(source.classes)} classes. "
             "Labels count from 0; give all class names as `classes`."
         )
+    if source.part is None and "part" in source.columns:
+        source = replace(source, part="part")
     found = Dataset(source, np.arange(source.count))
     return found if part is None else found.part(part)

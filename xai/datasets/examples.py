@@ -26,7 +26,7 @@ def load_example(name: str, part: str | None = None) -> Dataset:
     if name == "fashion-test":
         halves = np.where(np.arange(len(found)) % 2 == 0, "calibration", "test")
         columns = {**found.source.columns, "part": lambda rows: halves[rows]}
-        found = Dataset(replace(found.source, columns=columns), found.rows)
+        found = Dataset(replace(found.source, columns=columns, part="part"), found.rows)
     return found if part is None else found.part(part)
 
 

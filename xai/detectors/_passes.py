@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from xai.core.classifier import Classifier
+from xai.core.door import open_data
 from xai.core.hooks import borrowed
 from xai.core.outputs import Chunk, read_some, run_outputs
 from xai.core.rows import Progress, ShouldStop
@@ -212,7 +213,7 @@ def _blocks(
 
 def _fast(classifier: Classifier, data: Any) -> Classifier:
     """Return a folded copy that answers the same, or the model itself; few pictures are not worth the copy."""
-    images = data.images if hasattr(data, "images") else data
+    images = open_data(data).images
     if len(images) < _FEW:
         return classifier
     with torch.inference_mode(False):  # the copy is remembered, and others want gradients of it

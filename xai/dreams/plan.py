@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from xai.core.classifier import Classifier
+from xai.core.door import all_images
 from xai.core.images import ImageLike, Picture, read_pictures, to_channels
 from xai.core.seeds import generator, image_key
 from xai.dreams.ascent import Eye
@@ -120,7 +121,7 @@ def _given(
     """Return the picture to start from (1, C, H, W), its name and what was done to it; None for noise."""
     if image is None:
         return None, "noise", []
-    pictures, _ = read_pictures(image)
+    pictures, _ = read_pictures(all_images(image))
     if len(pictures) != 1:
         raise ShapeError(f"Expected one picture to start from, but got {len(pictures)}. Give them one by one.")
     picture = to_channels(pictures[0], classifier.channels)

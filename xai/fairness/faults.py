@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from xai.core.classifier import Classifier, as_classifier
+from xai.core.door import open_data
 from xai.core.outputs import Outputs
 from xai.core.rows import Progress, ShouldStop, reporting
 from xai.core.seeds import check_seed
@@ -65,6 +66,7 @@ def data_faults(
         True
     """
     chosen, seed = _checks(checks), check_seed(seed)
+    data, train = open_data(data), None if train is None else open_data(train)
     classifier = None if model is None else as_classifier(model)
     images = _count(data) + _count(train)
     total = images + (0 if classifier is None else _count(data))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from xai.core.door import open_data
 from xai.core.images import Picture, read_pictures
 from xai.core.rows import Progress, ShouldStop
 from xai.errors import ImageError, InputError, ShapeError, Stopped
@@ -103,10 +104,10 @@ def images_of(data: Any) -> Any:
     Raises:
         InputError: there are not several pictures.
     """
-    images = data.images if hasattr(data, "images") else data
-    if not hasattr(images, "__len__") or isinstance(images, str | bytes):
-        raise InputError(f"Expected a data set or several pictures, but got {type(images).__name__}. Pass a list.")
-    return images
+    given = open_data(data)
+    if getattr(given, "single", False):
+        raise InputError(f"Expected a data set or several pictures, but got {type(data).__name__}. Pass a list.")
+    return given.images
 
 
 def _pictures(data: Any) -> Iterator[tuple[Picture | None, str]]:

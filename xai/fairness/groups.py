@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from xai.core.classifier import Classifier, as_classifier
+from xai.core.door import open_data
 from xai.core.heads import to_probabilities
 from xai.core.labels import labels_of
 from xai.core.records import versions
@@ -76,10 +77,11 @@ def bias(
         ['light']
     """
     classifier, seed = as_classifier(model), check_seed(seed)
+    data = open_data(data)
     columns, chosen = _columns(data, groups), _settings(settings)
     outputs = classifier.outputs(data, progress=progress, should_stop=should_stop)
     truth, notes = labels_of(classifier, data, labels, len(outputs))
-    notes = (*notes, *resizing_note(classifier, data, torch.as_tensor(truth)))
+    notes = (*notes, *outputs.image_notes, *resizing_note(classifier, data, torch.as_tensor(truth)))
     sure = to_probabilities(outputs.logits, classifier.head).double().amax(1)
     rows = Rows.of(truth, outputs.logits.argmax(1), sure, extra, classifier.labels, METRICS)
     about = {

@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from xai.core.classifier import Classifier, as_classifier
+from xai.core.door import open_data
 from xai.core.labels import labels_of
 from xai.core.reading import Reader
 from xai.core.records import versions
@@ -72,7 +73,7 @@ def slices(
         >>> len(xai.slices(xai.load("example:fashion"), xai.load_data("example:fashion-test").subset(300)).slices) > 0
         True
     """
-    classifier, seed = as_classifier(model), check_seed(seed)
+    classifier, seed, data = as_classifier(model), check_seed(seed), open_data(data)
     _check_alpha(alpha)
     with reporting(progress, "slices") as report:
         half = None if report is None else lambda done, total: report(done, 2 * total)

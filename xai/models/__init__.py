@@ -10,7 +10,7 @@ from xai.models import (  # noqa: F401  (each enters its models)
 from xai.models.architectures import imports_from
 from xai.models.blank import known_networks, untrained
 from xai.models.hubs import HUBS
-from xai.models.loading import load
+from xai.models.loading import check_source, load
 from xai.models.probes import Probe
 from xai.models.sources import MODELS, ModelInfo, Source, catalogue
 
@@ -21,6 +21,7 @@ __all__ = [
     "Probe",
     "Source",
     "catalogue",
+    "check_source",
     "imports_from",
     "known_networks",
     "load",

@@ -14,7 +14,7 @@ from xai.core.further_inputs import FurtherInputs
 from xai.core.hooks import random_states_kept
 from xai.core.meaning import Meaning
 from xai.core.settings import move
-from xai.errors import InputError, NameLookupError, UnsupportedModelError
+from xai.errors import CheckpointError, InputError, NameLookupError, UnsupportedModelError
 from xai.models.architectures import Architecture
 from xai.models.devices import pick_device
 from xai.models.estimators import attach
@@ -153,6 +153,21 @@ def _find(source: object, arch: Architecture | None, weights: str | None, *, tru
     if _is_path(text):
         return open_model(Path(text), arch, weights=weights, trust=trust)
     raise _unknown(text)
+
+
+def check_source(text: str) -> None:
+    """Raise unless a name or path could be loaded, without loading it: names are known, files are there.
+
+    Raises:
+        NameLookupError: no such name.
+        CheckpointError: no such file.
+    """
+    if text in MODELS or (text.partition(":")[0] in HUBS and ":" in text):
+        return
+    if not _is_path(text):
+        raise _unknown(text)
+    if not Path(text).exists():
+        raise CheckpointError(f"{text}: no such file. Check the path of the model.")
 
 
 def _is_path(text: str) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.classifier import Classifier, as_classifier
+from xai.core.door import open_data
 from xai.core.drawing import draw
 from xai.core.explanation import Explanation
 from xai.core.images import ImageLike
@@ -19,7 +20,7 @@ from xai.detectors import Fitted
 from xai.detectors._passes import Scored, score_pictures
 from xai.errors import InputError, NameLookupError
 from xai.outliers._kept import KIND, arrays_of, fields_of, restore
-from xai.outliers._many import as_many, names_of
+from xai.outliers._many import names_of
 from xai.outliers._neighbours import Neighbours
 from xai.outliers.attack import OODAttack, attack_detector
 from xai.outliers.choice import Choice
@@ -130,7 +131,7 @@ class OODDetector:
 
         Cost: one forward row per picture (ODIN: two, and one back).
         """
-        many, _ = as_many(images)
+        many = open_data(images)
         return self._scored(many, keyed=False, progress=progress, should_stop=should_stop).scores[0]
 
     def judge(
@@ -157,7 +158,7 @@ class OODDetector:
             RangeError: `alpha` not between 0 and 1.
         """
         promise = self.guarantee(alpha)
-        many, single = as_many(images)
+        many = open_data(images)
         found = self._scored(many, keyed=True, progress=progress, should_stop=should_stop)
         labels = self._ready().labels
         return Judgement(
@@ -169,7 +170,7 @@ class OODDetector:
             alpha=float(alpha),
             guarantee=promise,
             names=names_of(many),
-            single=single,
+            single=getattr(many, "single", False),
             method=self.method,
             settings=self.settings,
             seed=self.seed,
@@ -202,7 +203,7 @@ class OODDetector:
         """
         if self.bank is None:
             raise InputError("This model has no features to find neighbours by: its logits come from no linear layer.")
-        many, _ = as_many(images)
+        many = open_data(images)
         return self.bank.nearest(self._ready(), self.fitted.view, many, k)
 
     def attack(
@@ -238,8 +239,8 @@ class OODDetector:
         """
         if shift not in SHIFTS:
             raise NameLookupError("shift", shift, list(SHIFTS))
-        many, _ = as_many(images)
-        source = many.images if hasattr(many, "images") else many
+        many = open_data(images)
+        source = many.images
         return Shifted(self._ready(), source, range(len(source)), shift, self.seed)
 
     def plot(self, images: ImageLike | None = None, alpha: float = 0.05) -> Any:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.classifier import Classifier, as_classifier
+from xai.core.door import open_data
 from xai.core.records import versions
 from xai.core.rows import Progress, ShouldStop, reporting
 from xai.core.seeds import check_seed
@@ -204,7 +205,7 @@ class _Job:
         order = self.scored.keys[self.kept].sort(stable=True).indices
         tried, rest = self.kept[order[:count]], self.kept[order[count:].sort().values]
         inside = {label: scores[tried] for label, scores in zip(labels, self.scored.scores, strict=True)}
-        images = data.images if hasattr(data, "images") else data
+        images = open_data(data).images
         tell, outside = _Stages(progress, len(SHIFTS) * count), {}
         for shift in SHIFTS:
             pictures = Shifted(self.classifier, images, tried.tolist(), shift, self.seed)

@@ -117,6 +117,11 @@ def groups_of(scene: Scene, rows: np.ndarray, right: np.ndarray) -> tuple[Share,
     return tuple(found)
 
 
+def groups_of_row(scene: Scene, row: int) -> list[str]:
+    """Return the groups of one image, as "column = name"."""
+    return [f"{column} = {values[row]}" for column, values in scene.role().groups.items()]
+
+
 def classes_of(scene: Scene, rows: np.ndarray, right: np.ndarray) -> tuple[Share, ...]:
     """Return the share of right pictures by true class."""
     return shares_by(scene.truth(DATA, rows).numpy(), right, scene.classifier.labels)
@@ -147,6 +152,7 @@ def changed(
         images,
         picture=name,
         label=truth,
+        groups=groups_of_row(scene, row),
         predicted=answer,
     )
 

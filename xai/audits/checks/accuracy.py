@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from xai.audits.album import exhibit
-from xai.audits.checks._base import CHECKS, EXAMPLES, Check, View, classes_of, groups_of, percent, span
+from xai.audits.checks._base import CHECKS, EXAMPLES, Check, View, classes_of, groups_of, groups_of_row, percent, span
 from xai.audits.measurement import Measurement, share_of
 from xai.audits.scene import DATA
 from xai.audits.stages import Answers, Stage
 from xai.core.heads import to_probabilities
 from xai.core.resizing import resizing_note
 
-_CONFUSIONS, _FEW_CLASSES = 20, 50
+_CONFUSIONS, _FEW_CLASSES, _OF_THE_WORST = 20, 50, 3
 
 
 @CHECKS.register("accuracy")
@@ -45,7 +45,11 @@ class Accuracy(Check):
         )
         facts = _confused(truth, said, scene.classifier.labels)
         notes = resizing_note(scene.classifier, scene.role().data, scene.truth(DATA, np.arange(len(scene.role().data))))
-        return _told(found, facts, _wrong_and_sure(view, rows, said, sure, ~right), notes)
+        worst = min(found.classes, key=lambda share: share.hits / max(1, share.n), default=None)
+        own = truth == (-1 if worst is None else list(scene.classifier.labels).index(worst.name))
+        shown = _wrong_and_sure(view, rows, said, sure, ~right, EXAMPLES)
+        more = _wrong_and_sure(view, rows, said, sure, ~right & own, _OF_THE_WORST)  # for a gate on the worst class
+        return _told(found, facts, (*shown, *(one for one in more if one not in shown)), notes)
 
     def code(self) -> str:
         """Repeat it by hand."""
@@ -73,10 +77,10 @@ def _told(
 
 
 def _wrong_and_sure(
-    view: View, rows: np.ndarray, said: np.ndarray, sure: np.ndarray, wrong: np.ndarray
+    view: View, rows: np.ndarray, said: np.ndarray, sure: np.ndarray, wrong: np.ndarray, most: int
 ) -> tuple[dict[str, Any], ...]:
     """Return the wrong answers that the model is surest of."""
-    order = np.flatnonzero(wrong)[np.argsort(-sure[wrong], kind="stable")][:EXAMPLES]
+    order = np.flatnonzero(wrong)[np.argsort(-sure[wrong], kind="stable")][:most]
     labels, shown = view.scene.classifier.labels, []
     for k in order.tolist():
         row = int(rows[k])
@@ -90,6 +94,7 @@ def _wrong_and_sure(
                 [view.album.picture(pixels)],
                 picture=view.scene.role().ids[row],
                 label=truth,
+                groups=groups_of_row(view.scene, row),
                 predicted=answer,
                 confidence=float(sure[k]),
             )

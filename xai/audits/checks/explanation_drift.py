@@ -50,7 +50,7 @@ class ExplanationDrift(Check):
         facts["best"] = encode(np.packbits(best, axis=1), "u1")
         rows, overlaps = self._overlaps(view, best)
         if not len(overlaps):
-            said = "There are no maps of a baseline to compare with; these are kept for the next audit."
+            said = f"{self._why_none(view, best)}; these maps are kept for the next audit."
             return Measurement(None, None, None, view.level, len(best), "iou", rows=found.rows, claim=said, facts=facts)
         mean, n = float(overlaps.mean()), len(overlaps)
         half = float(stats.t.ppf((1 + view.level) / 2, n - 1) * overlaps.std(ddof=1) / n**0.5) if n > 1 else 1.0
@@ -59,8 +59,22 @@ class ExplanationDrift(Check):
             f"The best tenth of {n} {self.method} maps overlaps with the baseline's by {mean:.2f} ({low:.2f} to "
             f"{high:.2f}) on average; the least similar is {scene.role().ids[int(rows[overlaps.argmin()])]}."
         )
+        counts = (len(view.baseline.rows), len(best)) if view.baseline and view.baseline.rows is not None else (n, n)
+        if counts != (n, n):
+            said += f" The baseline has maps of {counts[0]} images and this audit of {counts[1]}; {n} are in both."
         facts["overlaps"] = overlaps.tolist()
         return Measurement(mean, low, high, view.level, n, "iou", rows=found.rows, claim=said, facts=facts)
+
+    def _why_none(self, view: View, best: np.ndarray) -> str:
+        """Return why no map can be compared with one of the baseline."""
+        before = view.baseline
+        if before is None or before.rows is None:
+            return "There are no maps of a baseline to compare with"
+        if before.facts.get("method") != self.method:
+            return f"The baseline's maps are of {before.facts.get('method')}, these of {self.method}"
+        if (size := int(np.prod(before.facts["size"]))) != best.shape[1]:
+            return f"The baseline's maps have {size} places, these {best.shape[1]}"
+        return f"None of the {len(before.rows)} images whose maps the baseline has is among these {len(best)}"
 
     def _overlaps(self, view: View, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before = view.baseline

@@ -1,0 +1,94 @@
+"""Keys of finished work follow the code that the work runs: no comment, no docstring, no other room."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xai
+from xai.audits import code
+from xai.audits.code import digest_of, reach_of
+
+SCRIPT = """
+import sys
+from xai.audits.code import code_digest, digest_of
+names = ["stages.answers", "stages.attacked", "stages.explained", "checks.shortcuts", "checks.group_gap"]
+print(*[digest_of(f"xai.audits.{name}") for name in names], code_digest())
+"""
+ANSWERS, ATTACKED, EXPLAINED, SHORTCUTS, GROUPS, ALL = range(6)
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the package to edit; digests read no more than its text."""
+    place = tmp_path_factory.mktemp("code") / "xai"
+    shutil.copytree(Path(xai.__file__).parent, place, ignore=shutil.ignore_patterns("__pycache__", "*.npz", "*.png"))
+    return place
+
+
+def digests(package: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(code, "_PACKAGE", package)
+    for name in ("code_digest", "digest_of", "reach_of", "own_digest", "_source", "_imports", "_defining", "_compiled"):
+        getattr(code, name).cache_clear()
+    names = ["stages.answers", "stages.attacked", "stages.explained", "checks.shortcuts", "checks.group_gap"]
+    return [*(digest_of(f"xai.audits.{name}") for name in names), code.code_digest()]
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> object:
+    yield
+    for name in ("code_digest", "digest_of", "reach_of", "own_digest", "_source", "_imports", "_defining", "_compiled"):
+        getattr(code, name).cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "moved"),
+    [
+        ("attacks/pgd.py", lambda text: text + "\n\n# a remark\n", set()),
+        ("core/classifier.py", lambda text: "# a remark\n\n" + text.replace("Args:", "Arguments:"), set()),
+        ("metrics/detection.py", lambda text: re.sub(r'"""[A-Z]', '"""Z', text), set()),
+        ("attacks/pgd.py", lambda text: text + "\n_NEW = 3\n", {ATTACKED, ALL}),
+        (
+            "core/classifier.py",
+            lambda text: text + "\n_NEW = 3\n",
+            {ANSWERS, ATTACKED, EXPLAINED, SHORTCUTS, GROUPS, ALL},
+        ),
+        ("fairness/inference.py", lambda text: text + "\n_NEW = 3\n", {GROUPS, ALL}),
+        ("explainers/lime.py", lambda text: text + "\n_NEW = 3\n", {EXPLAINED, SHORTCUTS, ALL}),
+        ("reports/page.py", lambda text: text + "\n_NEW = 3\n", set()),
+        ("bounds/linear.py", lambda text: text + "\n_NEW = 3\n", {ALL}),
+    ],
+)
+def test_what_an_edit_makes_again(copied: Path, monkeypatch: pytest.MonkeyPatch, file: str, change, moved: set) -> None:
+    before = digests(copied, monkeypatch)
+    path = copied / file
+    text = path.read_text()
+    path.write_text(change(text))
+    after = digests(copied, monkeypatch)
+    path.write_text(text)
+    assert path.read_text() == text
+    assert {k for k in range(6) if before[k] != after[k]} == moved
+
+
+def test_all_that_is_imported_is_reached() -> None:
+    """What Python itself loads for a room is within reach, but for what only shows results."""
+    script = "import sys, xai.attacks, xai.core.classifier; print(*[n for n in sys.modules if n.startswith('xai.')])"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = {name for name in ran.stdout.split() if name.split(".")[1] in {"attacks", "core", "engine"}}
+    packages = {name for name in loaded if name.count(".") == 1 and name != "xai.attacks"}
+    assert loaded - packages <= reach_of("xai.audits.stages.attacked")
+    assert not any("dashboard" in name or "explainers" in name for name in reach_of("xai.audits.stages.attacked"))
+
+
+def test_two_processes_agree() -> None:
+    """Sets have no order: another seed of hashes changes nothing."""
+    environments = [{"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(xai.__file__).parents[1])} for seed in ("1", "2")]
+    runs = [
+        subprocess.run([sys.executable, "-c", SCRIPT], env=one, capture_output=True, text=True, check=True)
+        for one in environments
+    ]
+    assert runs[0].stdout == runs[1].stdout
+    assert len(runs[0].stdout.split()) == 6
