@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from xai.core.door import open_data
+from xai.datasets import load_data
 from xai.errors import DataError, ShapeError
 
 
@@ -14,7 +15,7 @@ def as_data(data: Any, what: str) -> Any:
         DataError: no such data set, or nothing in it.
         ShapeError: no images, or a single one.
     """
-    found = open_data(data)
+    found = load_data(data) if isinstance(data, str | Path) else open_data(data)  # a path is never one image here
     if getattr(found, "single", False):
         raise ShapeError(f"Expected {what} as a data set, or several images (N, C, H, W), but got a single one.")
     if len(found.images) == 0:
