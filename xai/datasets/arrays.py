@@ -103,7 +103,7 @@ def _check_images(name: str, images: np.ndarray, *, channels_first: bool, bits: 
 
 
 def _picture(pixels: np.ndarray, name: str, *, channels_first: bool, bits: int | None) -> Picture:
-    values = scaled_array(pixels, name, bits).astype(np.float32, copy=False)
+    values = scaled_array(pixels, name, bits).astype(np.float32)  # a copy: the file is mapped, and cannot be written
     if values.ndim == 2:
         values = values[None]
     elif not channels_first:

@@ -12,12 +12,15 @@ def as_data(data: Any, what: str) -> Any:
     """Return a data set or images as one.
 
     Raises:
-        DataError: no such data set, or nothing in it.
-        ShapeError: no images, or a single one.
+        DataError: no such data set, no images, a single one, or none.
     """
-    found = load_data(data) if isinstance(data, str | Path) else open_data(data)  # a path is never one image here
+    wanted = f"Expected {what} as a data set of xai.load_data, or several images (N, C, H, W), but got"
+    try:
+        found = load_data(data) if isinstance(data, str | Path) else open_data(data)  # a path is never one image here
+    except ShapeError as error:
+        raise DataError(f"{wanted} {type(data).__name__}.") from error
     if getattr(found, "single", False):
-        raise ShapeError(f"Expected {what} as a data set, or several images (N, C, H, W), but got a single one.")
+        raise DataError(f"{wanted} a single one.")
     if len(found.images) == 0:
         raise DataError(f"Expected at least one picture in {what}, but the data set is empty.")
     return found
