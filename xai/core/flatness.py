@@ -41,9 +41,7 @@ class Flatness:
         if probes:
             return [*([self.blocked] if self.blocked else []), *self._of_probes()]
         same = f"the model gives {self.count} of the given images the same answer: are its weights loaded?"
-        zero = (
-            f"no gradient reaches the pixels of the {self.count} first images: use occlusion, lime, kernelshap or rise"
-        )
+        zero = f"no gradient reaches the pixels of {self.count} given images: use occlusion, lime, kernelshap or rise"
         flat = [zero] if self.zero and not self.blocked else []
         return [*([self.blocked] if self.blocked else []), *([same] if self.same and self.count > 1 else []), *flat]
 

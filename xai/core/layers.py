@@ -54,7 +54,7 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
 
     Args:
         classifier: the model, borrowed or not.
-        inputs: (N, C, h, w); only the size counts.
+        inputs: (N, C, h, w); only the size counts, but where noise finds no layer: then the first image is looked at.
         name: a layer to use instead; it is checked in the same way.
 
     Raises:
@@ -71,8 +71,19 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
         if name is not None and name not in names:
             raise NameLookupError("layer", name, names)
         with borrowed(classifier.module), gradients_on():
-            table[key] = _Search(classifier, (int(inputs.shape[2]), int(inputs.shape[3]))).find(name)
+            table[key] = _found(classifier, inputs, name)
     return table[key]
+
+
+def _found(classifier: Classifier, inputs: Tensor, name: str | None) -> LayerChoice:
+    """Look at noise, and where that shows nothing at the first image: noise may be far from all that a model knows."""
+    size = (int(inputs.shape[2]), int(inputs.shape[3]))
+    try:
+        return _Search(classifier, size).find(name)
+    except UnsupportedModelError:
+        if not len(inputs):
+            raise
+        return _Search(classifier, size, inputs[:1].detach()).find(name)
 
 
 def spatial_layers(classifier: Classifier, inputs: Tensor) -> list[str]:
@@ -106,10 +117,10 @@ def spread_layers(classifier: Classifier, inputs: Tensor, most: int) -> list[str
 class _Search:
     """Everything measured of one model at one size of image; the module must be borrowed."""
 
-    def __init__(self, classifier: Classifier, size: Size) -> None:
+    def __init__(self, classifier: Classifier, size: Size, image: Tensor | None = None) -> None:
         self.classifier, self.size = classifier, size
         noise = torch.rand(1, classifier.channels, *size, generator=torch.Generator().manual_seed(0))
-        self.image = 0.5 + 0.2 * (noise - 0.5)
+        self.image = 0.5 + 0.2 * (noise - 0.5) if image is None else image.cpu().float().clone()
         self.forward: Forward = run_forward(classifier, self.image.clone())
         self.head = self.forward.head
         self.score = self.forward.score
