@@ -69,7 +69,8 @@ class Head(nn.Module):
         super().__init__()
         for name in _PARTS[2:]:
             self.register_buffer(name, parts[name].float().contiguous())
-        self.linear = nn.Linear(parts["weights"].shape[1], parts["weights"].shape[0])
+        rows, width = parts["weights"].shape
+        self.linear = nn.Linear(width, rows, device="meta").to_empty(device="cpu")  # draws no random numbers
         with torch.no_grad():
             self.linear.weight.copy_(parts["weights"])
             self.linear.bias.copy_(parts["bias"])
