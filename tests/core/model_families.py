@@ -29,7 +29,9 @@ class Family:
     def build(self) -> nn.Module:
         """Return the model, its weights random and such that signals neither vanish nor explode."""
         import_torchvision()
-        return livened((self._of_transformers if self.kind[0].isupper() else self._of_timm)())
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return livened((self._of_transformers if self.kind[0].isupper() else self._of_timm)())
 
     def _of_transformers(self) -> nn.Module:
         import transformers
