@@ -29,6 +29,7 @@ from xai.core.bands import to_rgb
 from xai.core.broken import broken_copy
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.door import load_with
+from xai.core.doubts import with_doubts
 from xai.core.drawing import draw_with
 from xai.core.explanation import Explanation
 from xai.core.images import ImageLike, read_images
@@ -295,8 +296,9 @@ def attack(
     for name in settings:
         if name not in known:
             raise NameLookupError(f"setting of {method}", name, known)
-    return attacker(**settings).run(
-        model,
+    classifier = as_classifier(model)
+    found = attacker(**settings).run(
+        classifier,
         images,
         labels,
         eps=eps,
@@ -306,6 +308,7 @@ def attack(
         progress=progress,
         should_stop=should_stop,
     )
+    return with_doubts(classifier, found.clean, found)
 
 
 def deep_dream(

@@ -213,7 +213,7 @@ def test_pictures_of_different_sizes_need_an_input_size() -> None:
 
 def test_notes_are_said_once() -> None:
     found = batch([Image.new("RGB", (1, 1))] * 3, input_size=(4, 4), resize="squash")
-    assert len(found.notes) == 3
+    assert len(found.notes) == 4  # one of each, and one of all: they are black
     assert len(batch([Picture(WANTED, "x", ("same",))] * 3).notes) == 1
 
 

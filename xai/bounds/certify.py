@@ -13,6 +13,7 @@ from xai.bounds.result import Certificate
 from xai.bounds.smoothing import Noise, smooth
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.door import open_data
+from xai.core.doubts import with_doubts
 from xai.core.hooks import borrowed
 from xai.core.images import ImageLike
 from xai.core.labels import labels_of
@@ -157,7 +158,8 @@ def certify(
     notes = [*batch.notes, *said, *radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())]
     task = _Task(classifier, inputs, truth, radius, norm, method, seed, notes)
     with reporting(progress, "certify") as report:
-        return task.proof(clip, report, should_stop) if noise is None else task.smoothing(noise, report, should_stop)
+        found = task.proof(clip, report, should_stop) if noise is None else task.smoothing(noise, report, should_stop)
+    return with_doubts(classifier, inputs, found)
 
 
 def _noise(method: str, norm: str, settings: dict[str, Any]) -> Noise | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from xai.core.batch import Batch
 from xai.core.classifier import Classifier
 from xai.core.door import open_data
+from xai.core.doubts import data_doubts, reading_doubts
 from xai.core.labels import labels_of
 from xai.core.outputs import Outputs
 from xai.core.resizing import resizing_note
@@ -99,6 +100,7 @@ def answers_of(
         outputs = classifier.outputs(inputs, progress=progress, should_stop=should_stop)
         keys, notes = inputs.keys, inputs.notes
     found, said = _truth(classifier, data, labels, len(outputs))
+    said += _doubts(classifier, data, outputs.logits, found)
     if found is not None and not isinstance(data, Outputs):
         notes = [*notes, *resizing_note(classifier, inputs.source, found)]
     return Answers(
@@ -109,6 +111,14 @@ def answers_of(
         str(getattr(data, "name", None) or "the pictures"),
         tuple(dict.fromkeys([*notes, *said, *outputs.notes])),
     )
+
+
+def _doubts(classifier: Classifier, data: Any, logits: Tensor, labels: Tensor | None) -> tuple[str, ...]:
+    if labels is None or logits.shape[1] < 2:
+        return ()
+    if isinstance(data, Outputs):
+        return reading_doubts(classifier, None, logits.argmax(1), labels)
+    return data_doubts(classifier, data, logits.argmax(1), labels)
 
 
 def _checked(classifier: Classifier, outputs: Outputs) -> Outputs:

@@ -12,6 +12,8 @@ from xai.core.geometry import Geometry, Size, plan_geometry
 from xai.core.images import ImageLike, Picture, read_pictures, to_channels
 from xai.errors import ShapeError
 
+_DARK = 2 / 255
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -32,7 +34,19 @@ class Batch:
         if cropped:
             share = min(g.share_seen for g in cropped)
             notes.append(f"the model sees the middle of the picture ({share:.0%} of its area); outside the map is 0")
+        notes += pixel_doubts(self.inputs)
         return tuple(dict.fromkeys(notes))
+
+
+def pixel_doubts(inputs: Tensor) -> list[str]:
+    """Return what looks mistaken in pixels (N, C, h, w) of a permitted range."""
+    if not inputs.numel():
+        return []
+    low, high = inputs.detach().flatten(1).aminmax(dim=1)
+    if 0 < (brightest := float(high.max())) < _DARK:
+        return [f"no pixel is brighter than {brightest:.2g}: were the images divided by 255 twice?"]
+    flat = bool((low == high).any())
+    return ["there are images with one value everywhere: nothing is to be seen in them"] if flat else []
 
 
 def prepare_batch(

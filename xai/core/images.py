@@ -130,7 +130,7 @@ def _from_tensor(images: Tensor) -> tuple[list[Picture], bool]:
 def _from_array(array: np.ndarray, bits: int | None) -> tuple[list[Picture], bool]:
     channels_last = array.ndim in (3, 4) and 0 not in array.shape and holds_bands(array.shape)
     if not (array.ndim == 2 or channels_last) or 0 in array.shape:
-        first = array.ndim == 3 and 0 < len(array) < min(array.shape[1:])
+        first = array.ndim in (3, 4) and 0 < array.shape[-3] < min(array.shape[-2:])
         hint = "This looks like (C, H, W): pass `torch.from_numpy(array)`." if first else _cure(array.shape)
         raise ShapeError(f"Expected an array (H, W), (H, W, C) or (N, H, W, C), but got shape {array.shape}. {hint}")
     array = scaled_array(array, "the array", bits)
@@ -142,6 +142,13 @@ def _from_array(array: np.ndarray, bits: int | None) -> tuple[list[Picture], boo
     if array.ndim == 3:
         return [Picture(moved, "image")], True
     return [Picture(row, f"image {k}") for k, row in enumerate(moved)], False
+
+
+def _way(pixels: Tensor, channels: int) -> str:
+    """Say what to do about a tensor (C, H, W) of other channels."""
+    if pixels.shape[-1] == channels:
+        return "It looks like channels last: pass `images.movedim(-1, -3)`."
+    return "Give the bands that the model was trained on, or set `channels` of the classifier."
 
 
 def _cure(shape: Sequence[int]) -> str:
@@ -192,6 +199,6 @@ def to_channels(picture: Picture, channels: int) -> Picture:
         grey = (pixels * weights).sum(0, keepdim=True).clamp(0, 1)
         return replace(picture, pixels=grey, notes=(*picture.notes, COLOUR_TO_GREY))
     raise ShapeError(
-        f"Expected {channels} channels, but {picture.name} has {have}, which cannot be converted. Give the bands that "
-        "the model was trained on, or set `channels` of the classifier."
+        f"Expected {channels} channels, but {picture.name} has {have}, which cannot be converted. "
+        f"{_way(pixels, channels)}"
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 from xai.core.classifier import Classifier
 from xai.core.door import open_data
 from xai.core.targets import refuse_table
-from xai.errors import InputError, ShapeError
+from xai.errors import InputError, ShapeError, TargetError
 
 
 def check_labels(classifier: Classifier, labels: Any, count: int) -> Tensor:
@@ -25,6 +25,12 @@ def check_labels(classifier: Classifier, labels: Any, count: int) -> Tensor:
     refuse_table(listed, "labels")
     if len(listed) != count:
         raise ShapeError(f"Expected one label per picture, {count}, but got {len(listed)}. Give (N,) labels.")
+    numbers = [label for label in listed if isinstance(label, int)]
+    if len(set(numbers)) > 1 and min(numbers) >= 1 and max(numbers) == classifier.num_classes:
+        raise TargetError(
+            f"Expected class numbers from 0 to {max(numbers) - 1}, but got {min(numbers)} to {max(numbers)}. "
+            "Subtract 1 if they start at 1."
+        )
     return torch.tensor([classifier.find_target(label) for label in listed], dtype=torch.int64)
 
 

@@ -13,6 +13,7 @@ from xai.core.door import open_data
 from xai.core.hooks import borrowed
 from xai.core.penultimate import FeatureTap, Head
 from xai.core.rows import Progress, ShouldStop, is_out_of_memory, note_shrink, reporting
+from xai.core.seeds import image_key, repeated
 from xai.errors import DataError, Stopped
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Outputs:
         labels: (N,) int64, or None when the data has none.
         layer: name of the last linear layer, or None.
         notes: of the model, and where the features come from, or why there are none; and what was done to the images.
-        image_notes: the latter alone.
+        image_notes: the latter alone, and which images repeat.
     """
 
     logits: Tensor = field(repr=False)
@@ -82,9 +83,11 @@ def collect_outputs(
     """
     logits: list[Tensor] = []
     features: list[Tensor] = []
+    keys: list[bytes] = []
 
     def take(chunk: Chunk) -> None:
         logits.append(chunk.logits.cpu())
+        keys.extend(image_key(image) for image in chunk.inputs)
         features.extend([chunk.features.cpu()] if chunk.features is not None else [])
 
     dataset = open_data(dataset)
@@ -92,8 +95,9 @@ def collect_outputs(
     labels = getattr(dataset, "labels", None)
     together = torch.cat(features).clone() if sum(map(len, features)) == sum(map(len, logits)) else None
     layer = tap.head.layer if together is not None and tap.head is not None else None
-    notes = (*classifier.notes, tap.note, *tap.image_notes)
-    return Outputs(torch.cat(logits).clone(), together, labels, layer, notes, tap.image_notes)
+    image_notes = (*tap.image_notes, *repeated(keys))
+    notes = (*classifier.notes, tap.note, *image_notes)
+    return Outputs(torch.cat(logits).clone(), together, labels, layer, notes, image_notes)
 
 
 def run_outputs(

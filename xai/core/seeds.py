@@ -1,7 +1,8 @@
 """Randomness that belongs to the image: batch size, order and device change nothing."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from operator import index
 
 import torch
@@ -53,3 +54,9 @@ def noise_like(images: Tensor, keys: Sequence[bytes], *, seed: int, draw: int = 
     """Return standard normal noise (N, C, H, W), drawn per image, on the device and in the dtype of `images`."""
     drawn = [torch.randn(images.shape[1:], generator=generator(seed, key, draw)) for key in keys]
     return torch.stack(drawn).to(images)
+
+
+def repeated(keys: Sequence[Hashable]) -> tuple[str, ...]:
+    """Return a note when images are given more than once, by one key for each."""
+    extra = len(keys) - len(Counter(keys))
+    return (f"{extra} of {len(keys)} images repeat others exactly: intervals take them for new ones",) if extra else ()

@@ -13,6 +13,7 @@ from torch import nn
 from xai.core.rows import is_out_of_memory
 from xai.errors import InputError, RangeError, ShapeError, UnsupportedModelError
 
+_LARGEST = 10.0  # of mean and std of pixels in [0, 1]: beyond it they are in grey levels
 _NOT_NUMBERS = (TypeError, ValueError, OverflowError, RuntimeError)  # the last: a tensor with more than one value
 
 
@@ -51,6 +52,11 @@ def checked_per_channel(values: Any, default: float, channels: int, name: str) -
         raise RangeError(
             f"Expected `{name}` {wanted}, but got {_shown(found)}. Give what the model was trained with, in the scale "
             "of pixels in [0, 1]."
+        )
+    if max(map(abs, found)) > _LARGEST:
+        raise RangeError(
+            f"Expected `{name}` in the scale of pixels in [0, 1], but got {_shown(found)}. Divide by 255 if it "
+            "is in grey levels."
         )
     return found
 

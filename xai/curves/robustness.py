@@ -13,12 +13,13 @@ from xai.attacks._balls import check_norm
 from xai.bounds import METHODS, Prover
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.door import open_data
+from xai.core.doubts import reading_doubts
 from xai.core.images import ImageLike
 from xai.core.labels import labels_of
 from xai.core.radii import check_eps, radius_doubts
 from xai.core.records import versions
 from xai.core.rows import Progress, ShouldStop, reporting
-from xai.core.seeds import check_seed, image_key
+from xai.core.seeds import check_seed, image_key, repeated
 from xai.curves._ledger import Ledger
 from xai.curves._stages import Clock, Work, answers_of
 from xai.curves.result import RobustnessCurve
@@ -147,6 +148,7 @@ def _result(work: Work, clean: Tensor, trust: Any, notes: Sequence[str], budget:
     rows = ledger.distance.isfinite().nonzero()[:, 0]
     late = any(stage.note == "time ran out" for stage in work.stages) and len(ledger.open())
     doubts = radius_doubts(ledger.eps, work.norm, ledger.images[0].numel())
+    doubts += repeated(work.keys) + reading_doubts(classifier, ledger.images, clean, ledger.labels)
     every = [*notes, *doubts, *(f"{s.name}: {s.note}" for s in work.stages if s.note)]
     every += [f"{len(ledger.open())} picture(s) have radii that are unproven for lack of time"] if late else []
     return RobustnessCurve(

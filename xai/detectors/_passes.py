@@ -1,7 +1,7 @@
 """One pass over pictures: every detector reads the same rows, a block at a time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -79,8 +79,9 @@ def gather(
         collectors[0].add(rows, labels, (keys ^ mixed).to(labels.device))
         kept.append(keys)
 
-    _blocks(classifier, data, take, pool=pool, progress=progress, should_stop=should_stop)
-    return collectors[0].reference(), torch.cat(kept)
+    notes = _blocks(classifier, data, take, pool=pool, progress=progress, should_stop=should_stop)
+    reference = collectors[0].reference()
+    return replace(reference, notes=(*reference.notes, *notes)), torch.cat(kept)
 
 
 def score_pictures(
@@ -202,13 +203,14 @@ def _blocks(
     keyed: bool = True,
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
-) -> None:
-    """Call `take(start, rows, keys)` with one block after the other."""
+) -> tuple[str, ...]:
+    """Call `take(start, rows, keys)` with one block after the other; return what was done to the images."""
     buffer = _Buffer(classifier, take, pool=pool, inputs=inputs, keyed=keyed)
     fast = _fast(classifier, data)
     with borrowed(classifier.module), torch.inference_mode():
-        run_outputs(fast, data, buffer.add, progress=progress, should_stop=should_stop)
+        tap = run_outputs(fast, data, buffer.add, progress=progress, should_stop=should_stop)
         buffer.flush()
+    return tap.image_notes
 
 
 def _fast(classifier: Classifier, data: Any) -> Classifier:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xai.core.batch import pixel_doubts
 from xai.core.classifier import Classifier
 from xai.core.door import all_images
 from xai.core.images import ImageLike, Picture, read_pictures, to_channels
@@ -101,6 +102,7 @@ def make_plan(classifier: Classifier, wish: Wish, image: ImageLike, settings: Se
     settings = settings.filled(
         picture=pixels is not None, classes=wish.target is not None, colour=classifier.channels == 3, size=size
     )
+    notes += pixel_doubts(pixels) if pixels is not None else []
     goal, chosen = _goal(classifier, wish, size)
     dtype = torch.float64 if classifier.dtype == torch.float64 else torch.float32
     start = _noise(classifier, size, settings, seed) if pixels is None else pixels

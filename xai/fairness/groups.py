@@ -9,6 +9,7 @@ from torch import nn
 
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.door import open_data
+from xai.core.doubts import data_doubts
 from xai.core.heads import to_probabilities
 from xai.core.labels import labels_of
 from xai.core.records import versions
@@ -82,6 +83,7 @@ def bias(
     outputs = classifier.outputs(data, progress=progress, should_stop=should_stop)
     truth, notes = labels_of(classifier, data, labels, len(outputs))
     notes = (*notes, *outputs.image_notes, *resizing_note(classifier, data, torch.as_tensor(truth)))
+    notes += data_doubts(classifier, data, outputs.logits.argmax(1), truth)
     sure = to_probabilities(outputs.logits, classifier.head).double().amax(1)
     rows = Rows.of(truth, outputs.logits.argmax(1), sure, extra, classifier.labels, METRICS)
     about = {

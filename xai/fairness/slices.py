@@ -9,6 +9,7 @@ from torch import nn
 
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.door import open_data
+from xai.core.doubts import data_doubts
 from xai.core.labels import labels_of
 from xai.core.reading import Reader
 from xai.core.records import versions
@@ -81,8 +82,9 @@ def slices(
         truth, notes = labels_of(classifier, data, labels, len(outputs))
         reader = Reader(classifier, data)
         properties = _properties(reader, len(outputs), report, should_stop)
+    said = outputs.logits.argmax(1)
     found = slices_of_predictions(
-        *(truth.numpy(), outputs.logits.argmax(1).numpy()),
+        *(truth.numpy(), said.numpy()),
         None if outputs.features is None else outputs.features.numpy(),
         properties,
         classes=classifier.labels,
@@ -93,10 +95,9 @@ def slices(
     about = {"name": classifier.name, "fingerprint": classifier.fingerprint, "preprocessing": classifier.preprocessing}
     return replace(
         found,
-        model=about,
+        **{"model": about} | _with_pictures(found, reader),
         data=str(getattr(data, "name", "pictures")),
-        notes=tuple(dict.fromkeys([*notes, *outputs.notes, *found.notes])),
-        **_with_pictures(found, reader),
+        notes=tuple(dict.fromkeys([*notes, *data_doubts(classifier, data, said, truth), *outputs.notes, *found.notes])),
     )
 
 

@@ -12,6 +12,7 @@ from xai.audits.checks._base import CHECKS, EXAMPLES, Check, View, classes_of, g
 from xai.audits.measurement import Measurement, share_of
 from xai.audits.scene import DATA
 from xai.audits.stages import Answers, Stage
+from xai.core.doubts import reading_doubts
 from xai.core.heads import to_probabilities
 from xai.core.resizing import resizing_note
 
@@ -45,6 +46,7 @@ class Accuracy(Check):
         )
         facts = _confused(truth, said, scene.classifier.labels)
         notes = resizing_note(scene.classifier, scene.role().data, scene.truth(DATA, np.arange(len(scene.role().data))))
+        notes += reading_doubts(scene.classifier, None, torch.from_numpy(said), torch.from_numpy(truth))
         worst = min(found.classes, key=lambda share: share.hits / max(1, share.n), default=None)
         own = truth == (-1 if worst is None else list(scene.classifier.labels).index(worst.name))
         shown = _wrong_and_sure(view, rows, said, sure, ~right, EXAMPLES)
