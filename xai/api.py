@@ -297,17 +297,8 @@ def attack(
         if name not in known:
             raise NameLookupError(f"setting of {method}", name, known)
     classifier = as_classifier(model)
-    found = attacker(**settings).run(
-        classifier,
-        images,
-        labels,
-        eps=eps,
-        norm=norm,
-        targeted=targeted,
-        seed=seed,
-        progress=progress,
-        should_stop=should_stop,
-    )
+    asked: dict[str, Any] = {"eps": eps, "norm": norm, "targeted": targeted, "seed": seed, "progress": progress}
+    found = attacker(**settings).run(classifier, images, labels, **asked, should_stop=should_stop)
     return with_doubts(classifier, found.clean, found)
 
 

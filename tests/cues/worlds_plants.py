@@ -145,7 +145,9 @@ def _written(cue: str, text: str, images: Tensor, chance: np.random.Generator, f
     left = int(chance.integers(0, free[1] + 1))
     whole = _stamp(mask, (height, width), top, left)
     told = f"{text!r} {mask.shape[0]} px at {top}, {left}"
-    return Plant(cue, told, _blended(_ink(images, chance), whole), "bottom" if bottom else "top")
+    middle = (top + mask.shape[0] / 2) / height
+    place = "" if 1 / 3 <= middle <= 2 / 3 else "bottom" if middle > 0.5 else "top"  # tall text on a small image
+    return Plant(cue, told, _blended(_ink(images, chance), whole), place)
 
 
 def _digit(images: Tensor, chance: np.random.Generator, force: float) -> Plant:

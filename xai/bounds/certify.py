@@ -147,19 +147,18 @@ def certify(
     for value, known, kind in ((norm, NORMS, "norm"), (method, EVERY, "method of certify")):
         if value not in known:
             raise NameLookupError(kind, value, known)
-    seed, classifier = check_seed(seed), as_classifier(model)
-    noise = _noise(method, norm, settings)
+    seed, classifier, noise = check_seed(seed), as_classifier(model), _noise(method, norm, settings)
     batch = classifier.prepare(images := open_data(images))
     classifier.check_images(batch.inputs)
     classifier.count_classes(batch.inputs)
     truth, said = labels_of(classifier, images, labels, len(batch.inputs))
-    inputs, truth = batch.inputs.to(classifier.device), truth.to(classifier.device)
-    radius = _radius(eps, len(inputs), norm).to(inputs.device)
-    notes = [*batch.notes, *said, *radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())]
-    task = _Task(classifier, inputs, truth, radius, norm, method, seed, notes)
+    radius = _radius(eps, len(truth), norm)
+    inputs, truth, radius = (part.to(classifier.device) for part in (batch.inputs, truth, radius))
+    said += batch.notes + radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())
+    task = _Task(classifier, inputs, truth, radius, norm, method, seed, said)
     with reporting(progress, "certify") as report:
-        found = task.proof(clip, report, should_stop) if noise is None else task.smoothing(noise, report, should_stop)
-    return with_doubts(classifier, inputs, found)
+        found = task.smoothing(noise, report, should_stop) if noise else task.proof(clip, report, should_stop)
+        return with_doubts(classifier, inputs, found)
 
 
 def _noise(method: str, norm: str, settings: dict[str, Any]) -> Noise | None:
