@@ -13,7 +13,7 @@ from xai.core.classifier import Classifier
 from xai.core.further_inputs import FurtherInputs
 from xai.core.hooks import random_states_kept
 from xai.core.meaning import Meaning
-from xai.core.settings import move
+from xai.core.settings import checked_size, move
 from xai.errors import CheckpointError, InputError, NameLookupError, UnsupportedModelError
 from xai.models.architectures import Architecture
 from xai.models.devices import pick_device
@@ -89,7 +89,7 @@ def load(
         >>> xai.load("example:fashion").input_size
         (28, 28)
     """
-    given = {"labels": labels, "mean": mean, "std": std, "input_size": input_size, "channels": channels}
+    given = {"labels": labels, "mean": mean, "std": std, "input_size": checked_size(input_size), "channels": channels}
     given |= {"resize": resize, "name": name, "task": task, "output": output, "output_key": output_key}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     place = pick_device(device)
