@@ -490,7 +490,7 @@ CASES: dict[str, Case] = {
     "object": Case(lambda: Returns(Answer).eval()),
     "one logit": Case(lambda: OneLogit().eval()),
     "one logit, other sign": Case(lambda: OneLogit(flat=True, sign=-1.0).eval()),
-    "sigmoid": Case(lambda: SigmoidHead().eval(), settings={"head": "sigmoid", "output": "probabilities"}),
+    "sigmoid": Case(lambda: SigmoidHead().eval(), settings={"task": "multilabel", "output": "probabilities"}),
     "planted cnn": Case(PlantedCnn),
     "planted vit": Case(PlantedViT, _TOKENS),
     "planted attention": Case(PlantedAttention, _TOKENS | {"attention"}),

@@ -150,9 +150,11 @@ def test_labels_and_targets_by_name() -> None:
         xai.attack(classifier, images, [0, 1, 2, 0])
 
 
-def test_large_eps_is_allowed() -> None:
+def test_the_largest_eps_is_from_black_to_white() -> None:
     net, images = LinearModel().eval(), pictures(2)
-    found = xai.attack(net, images, net(images).argmax(1), eps=8, steps=3)
+    with pytest.raises(RangeError, match="Write 8/255"):
+        xai.attack(net, images, net(images).argmax(1), eps=8, steps=3)
+    found = xai.attack(net, images, net(images).argmax(1), eps=1, steps=3)
     assert bool(found.success.all())
     assert float(found.adversarial.max()) <= 1
 

@@ -238,8 +238,8 @@ def test_two_classes_of_one_logit_have_a_head() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.last(self.body(images))
 
-    for head in ("softmax", "sigmoid"):
-        classifier = xai.Classifier(One().eval(), input_size=(16, 16), head=head)
+    for said in ({"task": "binary"}, {"labels": ["no", "yes"]}):
+        classifier = xai.Classifier(One().eval(), input_size=(16, 16), **said)
         found = fit_ood(classifier, *parts(), "react", percentile=100.0)
         layer = found.fitted.view.head
         assert layer is not None

@@ -149,7 +149,7 @@ def _output_of_several(seen: _Seen, asked: Asked) -> tuple[str, list[str]]:
     Raises:
         UnsupportedModelError: a softmax whose rows do not sum to one.
     """
-    shares = look_like_probabilities(seen.scores)
+    shares = look_like_probabilities(seen.scores) and _sum_to_one_elsewhere(seen)
     if seen.ending in {"softmax", TWICE} and not shares:
         raise UnsupportedModelError(
             f"{seen.name!r} ends in a softmax over another axis than the classes: the {seen.scores.shape[1]} outputs "
@@ -169,6 +169,16 @@ def _output_of_several(seen: _Seen, asked: Asked) -> tuple[str, list[str]]:
     if seen.ending in _BOUNDED:
         return "logits", [f"ends in {_BOUNDED[seen.ending]}: are these class scores, or features of a layer before?"]
     return "logits", _inside_noted(seen.scores)
+
+
+def _sum_to_one_elsewhere(seen: _Seen) -> bool:
+    """Whether outputs that no softmax was seen to make sum to 1 for probe images too: a few may do so by chance."""
+    if seen.run is None or seen.ending in {"softmax", TWICE}:
+        return True
+    probes = probe_images(seen.images.shape[1], (seen.images.shape[2], seen.images.shape[3]))
+    with torch.inference_mode(False), torch.no_grad():
+        raw = seen.run(probes.to(seen.images))
+    return look_like_probabilities(score_table(output_tensor(raw, seen.key).detach(), len(probes)))
 
 
 def _inside_noted(scores: Tensor) -> list[str]:

@@ -232,4 +232,4 @@ def _metadata(path: Path) -> Mapping[str, str]:
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
     except Exception as error:  # the format's library may raise anything on damaged files
-        raise CheckpointError(f"{path}: a damaged safetensors file. Save it again.") from error
+        raise CheckpointError(f"{path}: a truncated or damaged safetensors file. Save it again.") from error
