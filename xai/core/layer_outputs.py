@@ -167,12 +167,11 @@ def _is_number(tensor: Tensor) -> bool:
 
 
 def _inner_width(tensor: Tensor, groups: list[list[LayerOutput]]) -> bool:
-    """Return True for tokens of another width than most tensors of as many tokens have."""
+    """Return True for tokens of another width than most tensors of as many tokens have, batch or sequence first."""
     if tensor.ndim != 3:
         return False
-    widths = [
-        g[0].tensor.shape[2] for g in groups if g[0].tensor.shape[:2] == tensor.shape[:2] and g[0].tensor.ndim == 3
-    ]
+    shapes = [group[0].tensor.shape for group in groups if group[0].tensor.ndim == 3]
+    widths = [shape[2] for shape in shapes if set(shape[:2]) == set(tensor.shape[:2])]
     return tensor.shape[2] != max(set(widths), key=widths.count)
 
 
