@@ -112,7 +112,7 @@ WITHOUT: dict[str, Call] = {
     "plan_audit": lambda clf, m: xai.plan_audit(out=m.fresh(), model=clf, data=m.data, checks=CHECKS),
     "sample_photos": lambda clf, m: xai.sample_photos(),
     "report": lambda clf, m: xai.report(m.explanations[0], m.fresh() / "why.html"),
-    "write_tests": lambda clf, m: xai.write_tests(m.audits[0], m.fresh()),
+    "write_tests": lambda clf, m: xai.write_tests(m.audits[0], m.fresh(), model=m.clf),
     "Explanation": lambda clf, m: xai.Explanation.load(m.explanations[1].save(m.fresh())).save(m.folder / "a.png"),
     "Audit": lambda clf, m: [m.audits[0].report(m.fresh().with_suffix(f".{kind}")) for kind in ("html", "md", "xml")],
 }

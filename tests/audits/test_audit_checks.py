@@ -198,7 +198,8 @@ def test_a_doubtful_attack_does_not_pass(monkeypatch, tmp_path):
 
     clf = xai.load("example:fashion")
     settings = {**clf.preprocessing, "input_size": (28, 28)}
-    settings.pop("crop_ratio")
+    for name in ("crop_ratio", "head"):
+        settings.pop(name)
     masked = Classifier(Masked(), labels=clf.labels, **settings)
     asked = [{"metric": "robust_accuracy", "attack": "pgd", "steps": 5, "eps": "8/255", "trust": 24, "at_least": 0.5}]
     data = {"source": "example:fashion-test", "part": "test", "n": 60}

@@ -392,7 +392,7 @@ def test_progress_stop_and_refusals():
         data_faults(None, data, should_stop=iter([False, True]).__next__)
     with pytest.raises(NameLookupError, match="duplicates"):
         data_faults(None, data, checks="duplicate")
-    with pytest.raises(InputError, match="Expected a data set or several pictures"):
+    with pytest.raises(InputError, match="Expected images as a path"):
         data_faults(None, 7)
     with pytest.raises(ShapeError, match="one label per picture"):
         data_faults(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), torch.rand(5, 3, 32, 32), labels=[1, 2])

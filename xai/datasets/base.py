@@ -31,6 +31,7 @@ class Source:
         columns: further columns, each a function from rows to values.
         notes: what was skipped or chosen.
         part: the column that says the part of each row, such as "train" or "test"; None where there are no parts.
+        no_groups: columns that are groups only where they are named, such as the parts of a user's table.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Source:
     columns: Mapping[str, Callable[[Rows], np.ndarray]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     part: str | None = None
+    no_groups: tuple[str, ...] = ()
 
 
 class ImageSequence:
@@ -121,7 +123,7 @@ class Groups(Mapping[str, np.ndarray]):
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
-        return (name for name in self._source.columns if name != self._source.part)
+        return (name for name in self._source.columns if name not in self._source.no_groups)
 
     def __len__(self) -> int:
         """Return the number of columns."""

@@ -59,6 +59,7 @@ def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int
         identify=lambda rows: [str(path) for path in take(rows)],
         labels=table.whole(LABEL),
         columns={PART: table.column(PART)} if parts else {},
+        no_groups=(PART,) if parts else (),
         notes=tuple(notes),
     )
     return whole(source)

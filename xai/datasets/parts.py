@@ -28,16 +28,17 @@ def with_parts(data: Dataset, column: str | None) -> Dataset:
     """
     source = data.source
     if column == "":
-        return replace(data, source=replace(source, part=None))
+        return replace(data, source=replace(source, part=None, no_groups=()))
     if column is not None:
         if column not in source.columns:
             raise NameLookupError(f"column of {data.name}", column, list(source.columns))
-        return replace(data, source=replace(source, part=column))
+        return replace(data, source=replace(source, part=column, no_groups=(column,)))
     for name in NAMES:
         found = next((own for own in source.columns if own.strip().lower() == name), None)
         values = None if found is None else _values(source, found)
         if found is not None and values and (name in _SURE or {value.lower() for value in values} & WORDS):
-            return replace(data, source=replace(source, part=found, notes=(*source.notes, _told(found, values))))
+            told = (*source.notes, _told(found, values))
+            return replace(data, source=replace(source, part=found, no_groups=(found,), notes=told))
     return data
 
 

@@ -205,7 +205,8 @@ def _columns(data: Any, groups: Columns) -> Mapping[str, Any]:
     """
     if groups is not None and not isinstance(groups, str | list | tuple):
         return _mapping(groups)
-    own = getattr(data, "groups", None) or {}
+    own = getattr(data, "groups", None)
+    own = {} if own is None else own
     if groups is not None:
         return {name: own[name] for name in ([groups] if isinstance(groups, str) else groups)}
     few = {name: values for name, values in own.items() if len(set(values.tolist())) <= _MOST_GROUPS}
