@@ -247,7 +247,8 @@ def test_an_explanation_is_rated_when_asked(monkeypatch, verdict, word):
     app.run()
     assert not app.exception
     kinds = {"trust": app.success, "doubt": app.warning, "reject": app.error}
-    assert kinds[verdict][0].value == f"**{word}**"
+    assert kinds[verdict][0].value.startswith(f"**{word}**\\: ")
+    assert "faithful to this model" in kinds[verdict][0].value
     assert "- What was found." in texts(app)
     line = app.table[0].value.iloc[0]
     assert line["Check"] == "stability"
