@@ -352,9 +352,10 @@ def test_a_signal_ends_it_with_130_and_the_same_command_goes_on(toml, tmp_path):
 def test_init_writes_files_that_run(tmp_path, capsys):
     assert main(["init", str(tmp_path), "--model", "example:fashion-robust"]) == 0
     assert main(["init", str(tmp_path)]) == 2
-    assert main(["init", str(tmp_path), "--force", "--model", 'a"b']) == 0
-    capsys.readouterr()
-    assert 'source = "a\\"b"' in (tmp_path / "xai.toml").read_text()
+    before = (tmp_path / "xai.toml").read_text()
+    assert main(["init", str(tmp_path), "--force", "--model", 'a"b']) == 2  # there is no such model
+    assert 'a"b' in capsys.readouterr().err
+    assert (tmp_path / "xai.toml").read_text() == before
     assert main(["init", str(tmp_path), "--force", "--model", "example:fashion-robust"]) == 0
     from xai.audits.checks import CHECKS as KINDS
     from xai.audits.config import read_config

@@ -143,7 +143,8 @@ def test_a_perfect_predictor_has_no_gap_in_its_errors():
     assert errors["gap"].dropna().tolist() == [0.0] * len(errors["gap"].dropna())
     assert found.findings == ()
     accuracy = found.table.query("metric == 'accuracy'").iloc[0]
-    assert (accuracy["p"], accuracy["expected"], accuracy["low"]) == (1, 0, 0)
+    assert (accuracy["p"], accuracy["expected"]) == (1, 0)
+    assert accuracy["low"] <= 0  # of the pair that is named, whose gap may go the other way
 
 
 def test_groups_of_other_classes_are_selected_otherwise_and_that_is_not_unfair():

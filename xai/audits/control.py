@@ -32,7 +32,8 @@ def positive_control(
     """Put every gate of an audit before something that it must fail: a gate that cannot fail proves nothing.
 
     Each gate has its own breakage: answers moved by one class (accuracy, robustness, corruptions, proofs,
-    calibration), a model that sees noise (maps, foreign pictures), one that knows its training pictures by heart
+    calibration), random mixtures of the scores (maps), a model that sees noise (OOD images), one that knows its training
+    pictures by heart
     (generalisation gap), one that is wrong on a group or on dark pictures (gaps, slices), one that hangs on a mark in
     the corner (shortcuts), one that waits (speed), and pictures that occur twice (faults of the data). The model
     itself stays as it is.
