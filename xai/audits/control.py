@@ -32,11 +32,10 @@ def positive_control(
     """Put every gate of an audit before something that it must fail: a gate that cannot fail proves nothing.
 
     Each gate has its own breakage: answers moved by one class (accuracy, robustness, corruptions, proofs,
-    calibration), random mixtures of the scores (maps), a model that sees noise (OOD images), one that knows its training
-    pictures by heart
-    (generalisation gap), one that is wrong on a group or on dark pictures (gaps, slices), one that hangs on a mark in
-    the corner (shortcuts), one that waits (speed), and pictures that occur twice (faults of the data). The model
-    itself stays as it is.
+    calibration), random mixtures of the scores (maps), a model that sees noise (OOD images), one that knows its
+    training images by heart (generalisation gap), one that is wrong on a group or on dark images (gaps, slices), one
+    that hangs on a mark in the corner (shortcuts), one that waits (speed), and images that occur twice (faults of the
+    data). The model itself stays as it is.
 
     Args:
         config: as of `xai.audit`.
