@@ -349,7 +349,9 @@ def test_a_signal_ends_it_with_130_and_the_same_command_goes_on(toml, tmp_path):
         assert err == "xai: interrupted; what was finished is kept\n"
 
 
-def test_init_writes_files_that_run(tmp_path, capsys):
+def test_init_writes_files_that_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a"b').touch()  # a model of that name must be there
     assert main(["init", str(tmp_path), "--model", "example:fashion-robust"]) == 0
     assert main(["init", str(tmp_path)]) == 2
     before = (tmp_path / "xai.toml").read_text()

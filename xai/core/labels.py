@@ -54,7 +54,7 @@ def labels_of(classifier: Classifier, data: Any, labels: Any, count: int) -> tup
     """
     if labels is not None:
         return check_labels(classifier, labels, count), ()
-    data = open_data(data)
+    data = data if hasattr(data, "labels") else open_data(data)
     own, classes = getattr(data, "labels", None), tuple(getattr(data, "classes", ()))
     if own is None:
         raise InputError("Expected `labels`, the truth for each picture, but got None. Pass one class per picture.")
