@@ -355,9 +355,11 @@ def test_init_writes_files_that_run(tmp_path, capsys, monkeypatch):
     assert main(["init", str(tmp_path), "--model", "example:fashion-robust"]) == 0
     assert main(["init", str(tmp_path)]) == 2
     before = (tmp_path / "xai.toml").read_text()
-    assert main(["init", str(tmp_path), "--force", "--model", 'a"b']) == 2  # there is no such model
-    assert 'a"b' in capsys.readouterr().err
+    assert main(["init", str(tmp_path), "--force", "--model", 'a"c']) == 2  # there is no such model
     assert (tmp_path / "xai.toml").read_text() == before
+    assert main(["init", str(tmp_path), "--force", "--model", 'a"b']) == 0
+    capsys.readouterr()
+    assert 'source = "a\\"b"' in (tmp_path / "xai.toml").read_text()
     assert main(["init", str(tmp_path), "--force", "--model", "example:fashion-robust"]) == 0
     from xai.audits.checks import CHECKS as KINDS
     from xai.audits.config import read_config
