@@ -28,12 +28,13 @@ def names():
     methods = [xai.methods(kind=kind) for kind in ("explanation", "attack", "detector")]
     return {
         *xai.load_data("example:fashion-test").classes,
-        *xai.layers(xai.load(FASHION)),
+        *(name for name, _ in xai.load(FASHION).module.named_modules()),
         *(info.name for infos in methods for info in infos),
         *(info.name for info in xai.audit_checks()),
         *PROPER,
         *("mean", "zero", "blur", "inpaint", "noise", "drop", "inside"),  # values of settings, as the code has them
         *("part", "side", "far", "near"),  # columns of the data, and what is in them
+        "data",  # a table of xai.toml, beside the names of its images
     }
 
 

@@ -70,7 +70,7 @@ class Study:
         for kind in self.plan.kinds:
             forms = list(kind.forms(scene))
             if not forms:
-                self.notes.append(f"{kind.name}: none for these images")
+                self.notes.append(f"{kind.name.replace('_', ' ')}: none for these images")
             made += forms
         self._note_masks()
         found = [form for form in made if isinstance(form, Found)]
