@@ -84,7 +84,7 @@ def shortcuts(
     Example:
         >>> import xai
         >>> clf, data = xai.load("example:fashion-shortcut"), xai.load_data("example:fashion-test").subset(300)
-        >>> "Shirt" in str(xai.shortcuts(clf, data, cues=["corner_mark"], samples=60).findings)
+        >>> "Shirt" in str(xai.shortcuts(clf, data, cues=["corner_mark"], samples=160).findings)
         True
     """
     classifier, seed, plan = as_classifier(model), check_seed(seed), _plan(cues, strengths, least, samples)
