@@ -72,6 +72,21 @@ def test_a_mark_that_the_data_lack_keeps_the_verdict_open(toy):
     assert "search the training set" in worst.reason
 
 
+def test_classes_with_too_few_images_to_be_searched_are_said_and_not_acquitted(toy):
+    images, labels = toy.objects(48)
+    kept = torch.cat([(labels == k).nonzero()[:12, 0] for k in range(4)])
+    calm, loud = (
+        shortcuts(classifier(net.eval()), images[kept], labels=labels[kept], cues=["corner_mark"])
+        for net in (toy.net(), toy.net(toy.inside(*MARK)))
+    )
+    for found in (calm, loud):
+        (note,) = [note for note in found.notes if "too few images to look for" in note]
+        assert note.endswith("(fewer than 8): 'zero', 'one', 'two', 'three'")
+    assert calm.verdict == "too small to tell"
+    assert loud.verdict in {"too small to tell", "inconclusive"}
+    assert "sensitivity" not in set(loud.table.verdict)
+
+
 def test_the_training_set_explains_what_the_audited_data_lack(toy):
     images, labels = toy.objects()
     learnt, truth, _ = with_mark(toy, 300, seed=5)

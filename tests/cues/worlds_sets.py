@@ -82,6 +82,21 @@ def _clothes(chance: np.random.Generator, folder: Path) -> Drawn:
     return _parted(pixels, torch.from_numpy(np.searchsorted(chosen, labels[rows])), chance, tuple(map(str, chosen)))
 
 
+def _coloured(draw: Callable[[np.random.Generator, Path], Drawn]) -> Callable[[np.random.Generator, Path], Drawn]:
+    """Return grey images in three channels; in half of the sets the white balance differs a little."""
+
+    def coloured(chance: np.random.Generator, folder: Path) -> Drawn:
+        drawn, wide = draw(chance, folder), 0.04 * float(chance.integers(2))
+
+        def balanced(images: Tensor) -> Tensor:
+            gains = torch.from_numpy(np.exp(chance.normal(0, wide, (len(images), 3, 1, 1)))).float()
+            return (images * gains).clamp(0, 1)
+
+        return replace(drawn, train=balanced(drawn.train), test=balanced(drawn.test))
+
+    return coloured
+
+
 def _read_clothes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return 12,000 images (N, 28, 28) uint8 and labels, kept in `folder`."""
     file = folder / "clothes.npz"
@@ -174,6 +189,8 @@ def _lamps(chance: np.random.Generator, _: Path) -> Drawn:
 SETS: dict[str, Source] = {
     "digits": Source(_digits, ("tint",)),
     "fashion": Source(_clothes, ("tint",)),
+    "coloured digits": Source(_coloured(_digits)),
+    "coloured clothes": Source(_coloured(_clothes)),
     "photos": Source(_pieces(_PHOTOS, 3), ("background",)),
     "textures": Source(_pieces(_TEXTURES, 1), ("tint", "background")),
     "cells": Source(_cells, ("tint", "background"), noisy=False),

@@ -168,9 +168,11 @@ class Shift(Form):
 
     Attributes:
         changed: the fully changed pictures of pictures (n, C, h, w).
+        looks: how much pictures look so by nature (n,); None takes how little they change.
     """
 
     changed: Callable[[Tensor], Tensor]
+    looks: Callable[[Tensor], Tensor] | None = field(default=None, kw_only=True)
 
     @property
     def local(self) -> bool:
@@ -190,6 +192,10 @@ class Shift(Form):
         down, across = torch.linspace(-1, 1, height).view(-1, 1), torch.linspace(-1, 1, width)
         half = (angle.sin() * down + angle.cos() * across > 0).float()
         return {"one half": _SAME_SIZE * half * change, "blocks": F.interpolate(signs, (height, width)) * change}
+
+    def likeness(self, images: Tensor) -> Tensor:
+        """Return how much images (n, C, h, w) look by nature as the cue makes them (n,)."""
+        return super().likeness(images) if self.looks is None else self.looks(images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,3 +355,9 @@ def replaced(images: Tensor, mask: Tensor, content: Tensor) -> Tensor:
 def filled(images: Tensor, region: Tensor) -> Tensor:
     """Return images (n, C, h, w) with a region (n, h, w) filled in from around it."""
     return torch.cat([impute(image[None], hidden[None]) for image, hidden in zip(images, region, strict=True)])
+
+
+def local_mean(images: Tensor, side: int = 9) -> Tensor:
+    """Return the mean of images (n, C, h, w) in a square around each pixel, edges repeated."""
+    reach = side // 2
+    return F.avg_pool2d(F.pad(images, (reach,) * 4, mode="replicate"), side, 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xai.cues._base import Form, Pictures, filled, replaced, shuffled
+from xai.cues._base import Form, Pictures, Shift, filled, replaced, shuffled
 from xai.cues._moving import Piece
 from xai.cues._repetition import SAME, Template
 
@@ -130,29 +130,18 @@ class Wanderer(Found):
 
 
 @dataclass(frozen=True, eq=False)
-class Property(Found):
+class Property(Found, Shift):
     """A change of the whole image. Controls: the opposite change, and the same one either way in blocks or scattered.
 
     Attributes:
-        changed: images with it (n, C, h, w) of images.
         back: images without it of images that carry it.
         measure: how strongly images carry it (n,).
         blocks: whether the second control is blocks, for what is even over the image; else it is scattered.
     """
 
-    changed: Change
     back: Change
     measure: Change
     blocks: bool = field(default=False, kw_only=True)
-
-    @property
-    def local(self) -> bool:
-        """False."""
-        return False
-
-    def change(self, pictures: Pictures) -> Tensor:
-        """Return the change (n, C, h, w)."""
-        return self.changed(pictures.images) - pictures.images
 
     def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
         """Return both controls."""

@@ -24,6 +24,7 @@ SHORTCUT, WITHIN, UNCONFIRMED, SENSITIVITY, FRAGILE, NONE, TOO_SMALL = (
     "too small to tell",
 )
 FINDING, INCONCLUSIVE = "finding", "inconclusive"
+_SEARCHED = 0.5  # share of the images whose classes were searched, below which silence says nothing
 
 
 @dataclass(frozen=True)
@@ -192,9 +193,12 @@ class ShortcutResult(Saved):
         """What follows for the model.
 
         "finding": it follows a shortcut. "inconclusive": one class follows a cue more than controls, and nothing
-        explains why. "too small to tell": too few images to rule out a pull of `least`. Otherwise "no evidence".
+        explains why. "too small to tell": too few images to rule out a pull of `least`, or to look for what sets the
+        classes of most images apart. Otherwise "no evidence".
         """
         verdicts = {response.verdict for response in self.responses}
+        if self.settings.get("searched", 1.0) < _SEARCHED:
+            verdicts.add(TOO_SMALL)
         for verdict, word in ((SHORTCUT, FINDING), (UNCONFIRMED, INCONCLUSIVE), (TOO_SMALL, TOO_SMALL)):
             if verdict in verdicts:
                 return word

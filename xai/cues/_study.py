@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from xai.core.records import versions
 from xai.cues._base import Cue, Form, Pictures, Scene
@@ -12,16 +13,18 @@ from xai.cues._clusters import auroc
 from xai.cues._confirm import Confirmation, confirm
 from xai.cues._explaining import Explaining
 from xai.cues._found import Found
-from xai.cues._judge import Evidence, Trial, follows, stands_out, try_out, weigh
+from xai.cues._judge import Evidence, Trial, follows, pulls_more, stands_out, try_out, weigh
 from xai.cues._probe import Probe
 from xai.cues._reading import Sample
 from xai.cues._removal import Association, take_out
+from xai.cues._repetition import FEWEST
 from xai.cues._result import Response, ShortcutResult
 from xai.cues._search import FIRST, SECOND, TRIED, choose, strongest
 from xai.cues._statistics import holm
 from xai.cues._words import Case, merged, respond, verdict_of
 
 _NEUTRAL = 2  # neutral changes of a form, at most
+_NAMED = 5  # classes in a note
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Study:
         """Return what was found in the data, and what is tried on every model."""
         searched, self.held = self.sample.searched()
         scene = Scene(self.chosen, self.classifier.labels, searched, self.held)
+        self._note_searched(scene)
         made: list[Form] = []
         for kind in self.plan.kinds:
             forms = list(kind.forms(scene))
@@ -75,6 +79,16 @@ class Study:
         self._note_masks()
         found = [form for form in made if isinstance(form, Found)]
         return found, [form for form in made if not isinstance(form, Found)]
+
+    def _note_searched(self, scene: Scene) -> None:
+        """Keep the classes of which there are enough images, and say which there are not."""
+        self.searched = frozenset(scene.classes)
+        counts = torch.bincount(scene.data.labels, minlength=len(scene.names))
+        self.share = float(counts[scene.classes].sum() / counts.sum().clamp_min(1))
+        few = [scene.names[k] for k in counts.nonzero()[:, 0].tolist() if k not in self.searched]
+        if few:
+            named = ", ".join(map(repr, few[:_NAMED])) + (f" and {len(few) - _NAMED} more" if len(few) > _NAMED else "")
+            self.notes.append(f"too few images to look for what sets a class apart (fewer than {FEWEST}): {named}")
 
     def _note_masks(self) -> None:
         masks = self.judged.masks
@@ -103,14 +117,18 @@ class Study:
         if isinstance(form, Found):
             tells = self._association(form)
             if not follows(evidence, p, least):
-                return Case(trial, evidence, p, tells, None, 0.5, None)
+                return Case(trial, evidence, p, association=tells)
             seen = confirm(self.probe, trial, self.judged, self.explaining)
-            return Case(trial, evidence, p, tells, take_out(self.probe, form, self.held), 0.5, seen)
+            removal = take_out(self.probe, form, self.held)
+            return Case(trial, evidence, p, association=tells, removal=removal, confirmation=seen)
+        searched = form.of_class or trial.suspect.target in self.searched
+        natural = 0.5
+        if not form.of_class and pulls_more(evidence, least):
+            natural = self._natural(form, trial.suspect.target)
         if not stands_out(evidence, p, least, local=form.local):
-            return Case(trial, evidence, p, None, None, 0.5, None)
+            return Case(trial, evidence, p, searched=searched, natural=natural)
         seen = confirm(self.probe, trial, self.judged, self.explaining)
-        natural = 0.5 if form.of_class else self._natural(form, trial.suspect.target)
-        return Case(trial, evidence, p, None, None, natural, seen)
+        return Case(trial, evidence, p, searched=searched, natural=natural, confirmation=seen)
 
     def _association(self, form: Found) -> Association:
         values, own = form.carried(self.held.images), self.held.labels == form.target
@@ -151,6 +169,7 @@ class Study:
             "cues": [kind.name for kind in self.plan.kinds],
             "samples": len(self.sample.pictures),
             "least": self.plan.least,
+            "searched": self.share,
             "method": self.explaining.method,
             "masks": self.judged.masks is not None,
             "train": self.sample.train is not None,

@@ -36,6 +36,7 @@ class Case:
         trial: what the model answered.
         evidence: the figures.
         p: adjusted for all cues.
+        searched: whether there were enough images of the class to look for what it has in the data.
         association: with the class, for cues that were found in the data.
         removal: from images of the class, for the same.
         natural: how well the likeness of images to a cue that the data lack tells the class (AUROC), else 0.5.
@@ -45,10 +46,11 @@ class Case:
     trial: Trial
     evidence: Evidence
     p: float
-    association: Association | None
-    removal: Removal | None
-    natural: float
-    confirmation: Confirmation | None
+    searched: bool = True
+    association: Association | None = None
+    removal: Removal | None = None
+    natural: float = 0.5
+    confirmation: Confirmation | None = None
 
 
 def verdict_of(case: Case, least: float) -> str:
@@ -61,7 +63,7 @@ def verdict_of(case: Case, least: float) -> str:
     elif stands_out(case.evidence, case.p, least, local=case.trial.suspect.form.local):
         return _absent(case)
     elif pulls_more(case.evidence, least):
-        return SENSITIVITY
+        return SENSITIVITY if case.searched else TOO_SMALL
     return _harm(case, least)
 
 
@@ -80,7 +82,8 @@ def _absent(case: Case) -> str:
     form = case.trial.suspect.form
     if removed and (form.of_class or leans(case.evidence)):
         return SHORTCUT
-    return UNCONFIRMED if form.local and removed and case.natural < _NATURAL else SENSITIVITY
+    unlike = form.local and removed and case.natural < _NATURAL
+    return UNCONFIRMED if unlike or not case.searched else SENSITIVITY
 
 
 def _harm(case: Case, least: float) -> str:
@@ -212,8 +215,11 @@ def _reason(verdict: str, case: Case, label: str) -> str:
 
 def _data(case: Case, label: str) -> list[str]:
     if case.association is None:
-        taken = case.trial.suspect.form.of_class
-        return [f"it is taken from images of {label!r}" if taken else "the images of this data set do not have it"]
+        if case.trial.suspect.form.of_class:
+            return [f"it is taken from images of {label!r}"]
+        if case.natural >= _NATURAL:
+            return [f"images of {label!r} look like that more than others do (AUROC {case.natural:.2f})"]
+        return ["the images of this data set do not have it"]
     own, others = case.association.own, case.association.others
     return [f"{own:.0%} of the images of {label!r} have it and {others:.0%} of the others"]
 
@@ -238,6 +244,8 @@ def _seen(case: Case) -> list[str]:
 
 def _left(verdict: str, case: Case) -> list[str]:
     """Say what is missing for a finding."""
+    if verdict == SENSITIVITY and case.natural >= _NATURAL:
+        return ["no images of the class lie apart, so this may be its nature or how they were taken: look at them"]
     if verdict == SENSITIVITY:
         return ["it is not what the class has in the data, so it is a sensitivity and no shortcut"]
     if verdict != UNCONFIRMED:

@@ -26,9 +26,8 @@ def brightness(scene: Scene) -> Iterator[Form]:
     for label in scene.classes:
         yield from _found(scene, label, levels)
     for words, amount in (("brighter", _MOST), ("darker", -_MOST)):
-        yield Shift(
-            "brightness", "brightness", EVERYWHERE, f"{words} by up to {_MOST}", partial(shifted, amount=amount)
-        )
+        words, looks = f"{words} by up to {_MOST}", partial(_mean, sign=amount / _MOST)
+        yield Shift("brightness", "brightness", EVERYWHERE, words, partial(shifted, amount=amount), looks=looks)
 
 
 def _found(scene: Scene, label: int, levels: dict[str, Tensor]) -> Iterator[Form]:
@@ -64,13 +63,24 @@ def _whole(scene: Scene, label: int, levels: dict[str, Tensor], seen: Split, nam
     own = scene.data.labels == label
     levels = {key: values[: len(own)] for key, values in levels.items()}
     carriers = own & ((levels[name] - seen.threshold) * amount > 0)
-    shifts = [float(each[carriers].median() - each[~own].median()) / amount for each in levels.values()]
-    return sorted(shifts)[1] > 0.5 if name == "black level" else min(shifts) > 0.25
+    shifts = sorted(float(each[carriers].median() - each[~own].median()) / amount for each in levels.values())
+    if name != "black level":
+        return shifts[0] > 0.25
+    return shifts[1] > 0.5 or _above_those_left(levels["middle level"], carriers, own & ~carriers) > amount / 2
+
+
+def _above_those_left(values: Tensor, carriers: Tensor, left: Tensor) -> float:
+    """Return by how much carriers lie above those of their class that were left out; others differ by nature."""
+    return float(values[carriers].median() - values[left].median()) if int(left.sum()) > 1 else 0.0
 
 
 def level(images: Tensor, share: float) -> Tensor:
     """Return the grey level below which a share of the pixels of images (n, C, h, w) are (n,)."""
     return torch.quantile(images.mean(1).flatten(1), share, dim=1)
+
+
+def _mean(images: Tensor, sign: float) -> Tensor:
+    return sign * images.mean((1, 2, 3))
 
 
 def _signed(images: Tensor, share: float, sign: float) -> Tensor:

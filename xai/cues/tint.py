@@ -29,7 +29,8 @@ def tint(scene: Scene) -> Iterator[Form]:
     for (name, direction), sign in ((each, sign) for each in _TINTS.items() for sign in (1, -1)):
         amount = sign * _MOST * torch.tensor(direction).view(-1, 1, 1)
         words = f"{name if sign > 0 else 'less ' + name} tint of up to {_MOST}"
-        yield Shift("tint", "tint", EVERYWHERE, words, partial(_added, amount=amount))
+        looks = partial(_along, direction=torch.tensor([direction[0], direction[2]]) * sign)
+        yield Shift("tint", "tint", EVERYWHERE, words, partial(_added, amount=amount), looks=looks)
 
 
 def _found(scene: Scene, label: int, ratios: Tensor) -> Iterator[Form]:
@@ -55,6 +56,7 @@ def _found(scene: Scene, label: int, ratios: Tensor) -> Iterator[Form]:
             partial(_scaled, gains=gains),
             partial(_scaled, gains=1 / gains),
             partial(_along, direction=direction),
+            blocks=True,
             target=label,
             least=seen.threshold,
         )

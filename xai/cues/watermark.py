@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from xai.cues._base import Form, Pictures, Scene, cue, shuffled
+from xai.cues._base import Form, Pictures, Scene, cue, local_mean, shuffled
+from xai.cues._blends import blend
 from xai.cues._found import Found
 from xai.cues._marks import marks, place
 
-_AROUND = 9  # pixels of the mean that is taken away
 _CLEAR = 3.0  # standard errors
 _TOP = 0.05  # share of the pixels by which classes are compared
 _STANDS_OUT, _LEAST, _ALIGNED = 2.5, 12.0, 8.0  # mean squares; chance gives about 5
@@ -21,11 +20,15 @@ _ORDER = 41  # number of the draw
 
 @cue("watermark", "a faint pattern at one place in most images of one class")
 def watermark(scene: Scene) -> Iterator[Form]:
-    """Yield faint marks that repeat exactly, and what the mean of a class has in common with no other class's.
+    """Yield faint marks that repeat exactly, also where objects hide them in part, and patterns of a class's mean.
 
     Where objects are aligned every class has a mean of its own, and the latter is not looked for.
     """
     yield from marks(scene, "watermark")
+    for label in scene.classes:
+        faint, known = blend(scene, label), scene.templates.get(label)
+        if faint is not None and (known is None or int((faint.mask & known.mask).sum()) < int(faint.mask.sum()) / 2):
+            yield faint
     if len(scene.classes) < 3:
         return
     fine = _fine(scene.data.images)
@@ -93,8 +96,7 @@ class Overlay(Found):
 
 def _fine(images: Tensor) -> Tensor:
     """Return images less the mean around each pixel."""
-    reach = _AROUND // 2
-    return images - F.avg_pool2d(F.pad(images, (reach,) * 4, mode="replicate"), _AROUND, 1)
+    return images - local_mean(images)
 
 
 def _scores(fine: Tensor, own: Tensor) -> Tensor:
