@@ -4,6 +4,8 @@ import inspect
 import logging
 import os
 import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from torchvision_cpu import import_torchvision
 
 import xai
 
+PACKAGE = Path(xai.__file__).parent
 LOG = logging.getLogger(__name__)  # figures are shown by `--log-cli-level=info`
 Call = Callable[[xai.Classifier, "Material"], Any]
 
@@ -128,6 +131,19 @@ def material(tmp_path_factory: Any) -> Material:
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+def test_the_imports_of_a_first_use_leave_the_random_states() -> None:
+    """In a process of its own: scikit-learn imports rich, which draws numbers while it is imported."""
+    script = (
+        "import random, sys, numpy, torch, xai\n"
+        "for seed in (random.seed, numpy.random.seed, torch.manual_seed):\n    seed(3)\n"
+        "def drawn():\n    return random.random(), numpy.random.rand(), float(torch.rand(1))\n"
+        "wanted = drawn()\nrandom.seed(3), numpy.random.seed(3), torch.manual_seed(3)\nxai.explain\n"
+        "print(drawn() == wanted, 'rich' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert ran.stdout.strip() == "True True"
 
 
 def test_every_public_function_is_here() -> None:

@@ -8,6 +8,7 @@
 (28, 28)
 """
 
+import random
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +198,11 @@ def __getattr__(name: str) -> Any:
     """Load the public names when they are first used, so that `import xai` costs nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'xai' has no attribute {name!r}")
-    value = getattr(import_module("xai.errors" if name in _ERRORS else "xai.api"), name)
+    state = random.getstate()
+    try:
+        value = getattr(import_module("xai.errors" if name in _ERRORS else "xai.api"), name)
+    finally:
+        random.setstate(state)  # packages behind it draw numbers while they are imported (rich, for scikit-learn)
     globals()[name] = value
     return value
 
