@@ -1,22 +1,27 @@
-"""Which of several outputs holds the class scores."""
+"""Which of several outputs holds the class scores: of what a model returned, or of what a file says that it returns."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from xai.core.heads import Key
 
-_PLACES = ("first", "second", "third")
+_PLACES = ("first", "second", "third", "fourth", "fifth", "sixth")
+_TELLING = ("logit", "prob", "score", "class", "pred")  # in names of class scores, the first ones rather than the last
+_AUXILIARY = "aux"
+_OR_CHOOSE = "; or choose by output_key"
+_SHOWN = 6
 
 
 def choose(raw: Any, rows: int, names: int | None) -> tuple[Key | None, list[str]]:
     """Return name or place of the class scores in what a model returned for `rows` images, and notes.
 
-    A tensor, `.logits` and ["logits"] need no choice. Of a tuple, the only item with one column per class name is
-    taken, else the first that is a table (N, K).
+    A tensor, `.logits` and ["logits"] need no choice. Of a tuple or dict, the only item with one column per class name
+    is taken, else the only one with a name such as "scores", else the first that is a table (N, K).
 
     Args:
-        raw: what the model returned.
+        raw: what the model returned; tensors on the meta device will do, as no value is looked at.
         rows: number of images.
         names: number of class names, None where there are none.
 
@@ -25,23 +30,73 @@ def choose(raw: Any, rows: int, names: int | None) -> tuple[Key | None, list[str
     """
     if getattr(raw, "logits", None) is not None:
         return None, []
-    if isinstance(raw, dict):
-        return None, ["the model returns a dict: 'logits' is read"] if len(raw) > 1 and "logits" in raw else []
-    if not isinstance(raw, tuple | list) or len(raw) < 2:
+    parts = _parts(raw)
+    if len(parts) < 2:
         return None, []
-    tables = [k for k, item in enumerate(raw) if _is_table(item, rows)]
-    fitting = [k for k in tables if names is not None and raw[k].shape[-1] == names]
-    many = f"the model returns {len(raw)} things"
-    if len(fitting) == 1:
-        place = _place(fitting[0])
-        return fitting[0], [f"{many}: the {place} is read as the class scores, as it has one column per class name"]
-    place = _place(tables[0]) if tables else _PLACES[0]
-    return tables[0] if tables else None, [f"{many}: the {place} is read as the class scores; or choose by output_key"]
+    if isinstance(raw, dict) and "logits" in raw:
+        return None, ["the model returns a dict: 'logits' is read"]
+    tables = [key for key, item in parts.items() if _is_table(item, rows)]
+    if not tables:  # `output_tensor` takes the first of a tuple, and says what a dict holds
+        return None, [] if isinstance(raw, dict) else _said(0, raw, parts, _OR_CHOOSE)
+    by_names = _fitting({key: parts[key] for key in tables}, names)
+    key = by_names if by_names is not None else _telling(tables, raw)
+    return key, _said(key, raw, parts, _OR_CHOOSE if by_names is None else ", as it has one column per class name")
+
+
+def _parts(raw: Any) -> Mapping[Key, Any]:
+    """Return what may be chosen, by name in a dict and by place in a tuple."""
+    if isinstance(raw, dict):
+        return {name if isinstance(name, str) else k: item for k, (name, item) in enumerate(raw.items())}
+    return dict(enumerate(raw)) if isinstance(raw, tuple | list) else {}
 
 
 def _is_table(item: Any, rows: int) -> bool:
-    return isinstance(item, Tensor) and item.is_floating_point() and item.ndim in {1, 2} and len(item) == rows
+    if not isinstance(item, Tensor) or not item.is_floating_point() or item.ndim < 1 or len(item) != rows:
+        return False
+    return item.ndim <= 2 or item.shape[2:].numel() == 1
 
 
-def _place(k: int) -> str:
-    return _PLACES[k] if k < len(_PLACES) else f"{k + 1}th"
+def _width(item: Tensor) -> int:
+    return int(item.shape[1]) if item.ndim > 1 else 1
+
+
+def _fitting(tables: Mapping[Key, Tensor], names: int | None) -> Key | None:
+    """Return the only table with one column per class name, or with one column for two classes."""
+    for width in (names, 1 if names in {1, 2} else None):
+        found = [key for key, item in tables.items() if width is not None and _width(item) == width]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _telling(tables: Sequence[Key], raw: Any) -> Key:
+    """Return the only table whose name says that it holds class scores, or else the first."""
+    called = {key: _name(key, raw).lower() for key in tables}
+    for word in _TELLING:
+        found = [key for key, name in called.items() if word in name and _AUXILIARY not in name]
+        if found:
+            return found[0]
+    return tables[0]
+
+
+def _name(key: Key, raw: Any) -> str:
+    """Return the name of a part, "" where it has none; those of a named tuple are reached by place as well."""
+    if isinstance(key, str):
+        return key
+    fields = getattr(raw, "_fields", ())
+    return str(fields[key]) if key < len(fields) else ""
+
+
+def _called(key: Key, raw: Any) -> str:
+    name = _name(key, raw)
+    if name:
+        return repr(name)
+    place = int(key)
+    return f"the {_PLACES[place] if place < len(_PLACES) else f'{place + 1}th'}"
+
+
+def _said(key: Key, raw: Any, parts: Mapping[Key, Any], why: str) -> list[str]:
+    names = [_name(part, raw) for part in parts]
+    many = ", ".join([*map(repr, names[:_SHOWN]), *(["..."] if len(names) > _SHOWN else [])])
+    many = many if all(names) else f"{len(names)} things"
+    return [f"the model returns {many}: {_called(key, raw)} is read as the class scores{why}"]

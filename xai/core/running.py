@@ -3,6 +3,7 @@
 import copy
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from xai.core.further_inputs import WithInputs, lacking_inputs, with_inputs
@@ -69,7 +70,7 @@ class RunsModule:
 
     def _run(self, normalised: Tensor) -> Any:
         try:
-            return self.module(normalised)
+            return self._run_at_all(normalised)
         except (RuntimeError, ValueError, AssertionError, TypeError) as error:
             lacking = lacking_inputs(self.module, error)
             if lacking is not None:
@@ -88,6 +89,16 @@ class RunsModule:
                 f"The model {self.name!r} cannot take images of {tuple(normalised.shape[1:])}: {first} "
                 "Set `input_size=(H, W)` of the classifier."
             ) from error
+
+    def _run_at_all(self, normalised: Tensor) -> Any:
+        """Run the module; TorchScript that was run with gradients once would keep them in inference mode, too."""
+        try:
+            return self.module(normalised)
+        except RuntimeError as error:
+            if "Inference tensors" not in str(error) or not torch.is_inference_mode_enabled():
+                raise
+        with torch.inference_mode(False), torch.no_grad():
+            return self.module(normalised.clone())
 
 
 def _about_size(error: Exception) -> bool:

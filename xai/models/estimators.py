@@ -6,19 +6,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai.core.containers import first_tensor
+from xai.core.containers import tensors_in
+from xai.core.heads import Key, output_tensor
 from xai.errors import UnsupportedModelError
 
 _KERNELS = ("linear", "rbf", "poly", "sigmoid")
 
 
-def attach(extractor: nn.Module, estimator: Any) -> tuple[nn.Module, dict[str, Any]]:
+def attach(extractor: nn.Module, estimator: Any, key: Key | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """Return a network whose class scores are those of `estimator.decision_function` on the extractor's output.
 
     Args:
         extractor: pictures to features (N, D), or to maps, which are flattened.
         estimator: a fitted linear classifier (LogisticRegression, LinearSVC, RidgeClassifier, SGDClassifier, LDA, ...),
             an SVC with a linear, rbf, poly or sigmoid kernel, or a Pipeline of scalers before one.
+        key: name or place of the features where the extractor returns several things; None takes those of the width
+            that the estimator was fitted on.
 
     Returns:
         The network, and labels and notes for its classifier.
@@ -39,20 +42,33 @@ def attach(extractor: nn.Module, estimator: Any) -> tuple[nn.Module, dict[str, A
     ]
     if not hasattr(last, "predict_proba"):
         notes.append("its scores are margins: their softmax is no probability")
-    return _Joined(extractor, nn.Sequential(*parts, head)).eval(), {"labels": labels, "notes": notes}
+    width = int(getattr(estimator, "n_features_in_", 0) or last.n_features_in_)
+    return _Joined(extractor, nn.Sequential(*parts, head), width, key).eval(), {"labels": labels, "notes": notes}
 
 
 class _Joined(nn.Module):
-    def __init__(self, extractor: nn.Module, head: nn.Module) -> None:
+    def __init__(self, extractor: nn.Module, head: nn.Module, width: int, key: Key | None) -> None:
         super().__init__()
-        self.extractor, self.head = extractor, head
+        self.extractor, self.head, self.width, self.key = extractor, head, width, key
 
     def forward(self, images: Tensor) -> Tensor:
-        features = first_tensor(self.extractor(images))
-        if features is None:
-            raise UnsupportedModelError("Expected features as a tensor from the extractor.")
-        scores: Tensor = self.head(features.flatten(1))
+        scores: Tensor = self.head(self._features(self.extractor(images)).flatten(1))
         return scores
+
+    def _features(self, found: Any) -> Tensor:
+        """Return the features: what the key says, or the only tensor of the width that the estimator takes."""
+        if self.key is not None:
+            return output_tensor(found, self.key)
+        tensors = tensors_in(found)
+        fitting = [t for t in tensors if t.ndim and t.shape[1:].numel() == self.width]
+        if len(tensors) > 1 and len(fitting) != 1:
+            raise UnsupportedModelError(
+                f"Expected one tensor of features with {self.width} numbers per image, but the extractor returns "
+                f"{[tuple(t.shape) for t in tensors]}. Choose one by `output_key`."
+            )
+        if not tensors:
+            raise UnsupportedModelError("Expected features as a tensor from the extractor.")
+        return (fitting or tensors)[0]
 
 
 class _Affine(nn.Module):

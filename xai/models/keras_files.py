@@ -9,30 +9,32 @@ from typing import IO, Any
 from torch import Tensor, nn
 
 from xai.core.extras import missing_extra
+from xai.core.meaning import Asked
 from xai.errors import UnsupportedModelError
 from xai.models import cache
 from xai.models.guard import opened
 from xai.models.keras_trial import check_archive, import_keras, read_keras
 from xai.models.reader import ask, can_limit
+from xai.models.scores import chosen_output, head_settings
 from xai.models.sources import Built
 
 _ROOM = 4 << 30
-_HEADS = ("softmax", "sigmoid")
 _BRIGHT = 1 / 64  # a Rescaling below this expects pixels from 0 to 255
 _NO_SCALE = "the file says nothing of mean and std: give those of the training, unless the network does it itself"
 
 
-def open_keras(path: Path) -> Built:
+def open_keras(path: Path, asked: Asked) -> Built:
     """Return the network of a Keras archive and how to use it; networks trained in TensorFlow load as well.
 
-    The archive is looked at and loaded in the limited process first. A softmax or sigmoid of the last layer is taken
-    off, so that the answers are logits. Pictures with channels last are turned inside; a network that begins with a
-    Rescaling gets pixels from 0 to 255.
+    The archive is looked at and loaded in the limited process first. Of several outputs one is taken, as of an ONNX
+    file. A softmax or sigmoid of the last layer is taken off, so that the answers are logits. Pictures with channels
+    last are turned inside; a network that begins with a Rescaling gets pixels from 0 to 255.
 
     Raises:
         MissingExtraError: keras is not installed.
         CheckpointError: a damaged archive, or one with layers that can carry code or are not Keras's own.
-        UnsupportedModelError: a subclassed network, whose layers cannot be told, or Keras runs on another backend.
+        UnsupportedModelError: a subclassed network, whose layers cannot be told, no such output as the one asked for,
+            or Keras runs on another backend.
     """
     with opened(path) as (file, _):
         content = file.read()
@@ -44,7 +46,9 @@ def open_keras(path: Path) -> Built:
         place.write_bytes(content)  # the bytes that were tried, under the suffix that Keras asks for
         model = read_keras(place, str(path))
     notes = [f"Keras archive of version {facts['version']}, its pictures (N, H, W, C) are turned inside"]
-    settings = _head_off(keras, model, notes)
+    model, said = _cut_to_one(keras, model, asked)
+    notes += said
+    settings = _head_off(keras, model, asked, notes)
     height, width, channels = facts["input"]
     settings["channels"] = channels or 3
     if height and width:
@@ -84,22 +88,45 @@ def _on_torch() -> ModuleType:
     return keras
 
 
-def _head_off(keras: ModuleType, model: Any, notes: list[str]) -> dict[str, Any]:
+def _cut_to_one(keras: ModuleType, model: Any, asked: Asked) -> tuple[Any, list[str]]:
+    """Return the network with one output, the class scores, and notes."""
+    if not getattr(model, "outputs", None):
+        return model, []
+    named = _named_outputs(model)
+    outputs = [
+        {"name": name, "shape": [size or 0 for size in output.shape], "floating": "float" in str(output.dtype)}
+        for name, output in named
+    ]
+    place, notes = chosen_output(outputs, asked, None, 1)
+    return model if len(named) == 1 else keras.Model(model.inputs, named[place][1]), notes
+
+
+def _named_outputs(model: Any) -> list[tuple[str, Any]]:
+    """Return the outputs under the names that the model gives them, or else those of their layers."""
+    inner = getattr(model, "_functional", None) or model
+    given = getattr(inner, "_outputs_struct", None)
+    if isinstance(given, dict) and len(given) == len(model.outputs):
+        return list(given.items())
+    return list(zip(getattr(inner, "output_names", ["output"]), model.outputs, strict=False))
+
+
+def _head_off(keras: ModuleType, model: Any, asked: Asked, notes: list[str]) -> dict[str, Any]:
     """Make the last layer answer logits; return the settings of the head."""
     last = model.layers[-1]
+    made = getattr((getattr(model, "outputs", None) or [None])[0], "_keras_history", None)
+    if made is not None and made[0] is not last:
+        return {}  # an operation follows that is no layer
     kind = (
         "softmax"
         if isinstance(last, keras.layers.Softmax)
         else getattr(getattr(last, "activation", None), "__name__", "")
     )
-    if kind not in _HEADS:
-        return {}
-    if isinstance(last, keras.layers.Softmax):
+    settings = head_settings(kind, asked, notes)
+    if settings and isinstance(last, keras.layers.Softmax):
         last.call = _as_it_is
-    else:
+    elif settings:
         last.activation = keras.activations.linear
-    notes.append(f"ends in a {kind}, which is taken off: what goes into it is the logits")
-    return {"task": "multiclass" if kind == "softmax" else "multilabel", "output": "logits"}
+    return settings
 
 
 def _wants_bytes(keras: ModuleType, model: Any) -> bool:

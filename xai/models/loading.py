@@ -11,8 +11,9 @@ from torch import nn
 
 from xai.core.classifier import Classifier
 from xai.core.further_inputs import FurtherInputs
+from xai.core.heads import Key
 from xai.core.hooks import random_states_kept
-from xai.core.meaning import Meaning
+from xai.core.meaning import Asked, Meaning
 from xai.core.settings import checked_size, move
 from xai.errors import CheckpointError, InputError, NameLookupError, UnsupportedModelError
 from xai.models.architectures import Architecture
@@ -70,7 +71,8 @@ def load(
         device: "auto" for a GPU when there is one, "cpu", "cuda", "cuda:1", "mps"; None leaves it where it is.
         task: "multiclass", "binary" or "multilabel"; None finds it, or refuses, as of one unbounded output.
         output: "logits", or "probabilities" when the model ends in a softmax or sigmoid; None finds it.
-        output_key: name or place of the class scores where the model returns several things.
+        output_key: name or place of the class scores where the model returns several things, or the file has several
+            outputs; of the features with `estimator`.
         estimator: a fitted scikit-learn classifier (linear, SVC, Pipeline with scalers) on what the network answers.
         weights: which weights of a checkpoint that holds several, such as "model_ema"; None takes those that fit.
         inputs: what the network takes beside images: tensors (1, ...) by name, or a function from the images to them.
@@ -92,24 +94,29 @@ def load(
     given = {"labels": labels, "mean": mean, "std": std, "input_size": checked_size(input_size), "channels": channels}
     given |= {"resize": resize, "name": name, "task": task, "output": output, "output_key": output_key}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    asked = Asked(task, output, output_key, None if labels is None else len(labels))
     place = pick_device(device)
     if isinstance(source, Classifier):
         return _placed(source, settings | ({} if estimator is None else {"estimator": estimator}), arch, place)
     with random_states_kept():  # building a network draws weights
-        module, own = _find(source, arch, weights, trust=trust)
-        module, own = _completed(module, own, inputs, estimator)
+        module, own = _find(source, arch, weights, asked, trust=trust)
+        if "output_key" in own or estimator is not None:
+            settings.pop("output_key", None)  # which the file's reader has followed, or what joins the estimator does
+        module, own = _completed(module, own, inputs, estimator, output_key)
         move(module, place)
         known = isinstance(module, ProbeNet) or (isinstance(source, str) and source in MODELS and estimator is None)
         return _known(module, {**own, **settings}) if known else examine(module, {**own, **settings})
 
 
-def _completed(module: nn.Module, own: dict[str, Any], inputs: FurtherInputs | None, estimator: object) -> Built:
+def _completed(
+    module: nn.Module, own: dict[str, Any], inputs: FurtherInputs | None, estimator: object, key: Key | None
+) -> Built:
     """Return the network with its further inputs and what reads its answers, and how to use it."""
     if inputs is not None:
         found = Classifier(module, inputs=inputs)
         module, own = found.module, {"name": found.name, **own}
     if estimator is not None:
-        module, more = attach(module, estimator)
+        module, more = attach(module, estimator, None if "output_key" in own else key)
         own = {**own, **more, "notes": [*own.get("notes", ()), *more["notes"]]}
     return module, own
 
@@ -134,7 +141,7 @@ def _placed(classifier: Classifier, settings: dict[str, Any], arch: object, devi
     return classifier
 
 
-def _find(source: object, arch: Architecture | None, weights: str | None, *, trust: bool) -> Built:
+def _find(source: object, arch: Architecture | None, weights: str | None, asked: Asked, *, trust: bool) -> Built:
     """Return the network and what is known of how to use it."""
     if isinstance(source, nn.Module):
         _refuse_arch(arch, "a module")
@@ -151,7 +158,7 @@ def _find(source: object, arch: Architecture | None, weights: str | None, *, tru
         _refuse_arch(arch, repr(text))
         return open_hub(text)
     if _is_path(text):
-        return open_model(Path(text), arch, weights=weights, trust=trust)
+        return open_model(Path(text), arch, asked, weights=weights, trust=trust)
     raise _unknown(text)
 
 

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.extras import missing_extra
+from xai.core.meaning import Asked
 from xai.errors import CheckpointError
 from xai.models import cache
 from xai.models.guard import opened
 from xai.models.onnx_graph import as_torch
 from xai.models.onnx_trial import import_onnxruntime, picture_input, trial_picture
 from xai.models.reader import ask, can_limit
+from xai.models.scores import chosen_output, head_settings
 from xai.models.sources import Built
 
 _CLOSE = 1e-3  # of the largest answer
@@ -29,8 +31,11 @@ _NO_PREPROCESSING = (
 )
 
 
-def open_onnx(path: Path) -> Built:
+def open_onnx(path: Path, asked: Asked) -> Built:
     """Return the network of an ONNX file and how to use it.
+
+    Of several outputs one is taken, as `asked` says or by the rule of `xai.core.output_choice`, and the rest of the
+    graph is left out.
 
     Operators 9 to 24, as far as they have a torch form (`onnx_ops`, `onnx_graph`); where onnxruntime is installed, the
     limited process asks it for one answer, and the torch form has to give the same. A softmax at the end is taken
@@ -40,6 +45,7 @@ def open_onnx(path: Path) -> Built:
     Raises:
         MissingExtraError: onnx is not installed, or onnxruntime where it is needed.
         CheckpointError: what the trial refuses (see `onnx_trial`), or nothing here can run it.
+        UnsupportedModelError: no such output as the one asked for, or none that can be class scores.
     """
     try:
         import onnx  # noqa: F401
@@ -51,10 +57,15 @@ def open_onnx(path: Path) -> Built:
         content = file.read()
     model = _parsed(content)
     notes = [f"ONNX, opset {facts['opset']}"]
-    settings = _head_off(model, notes)
+    labels = _labels(facts["metadata"])
+    place, said = chosen_output(facts["outputs"], asked, labels, facts["standing"][0])
+    notes += said
+    _cut_to(model, place)
+    settings = _head_off(model, asked, notes)
     sizes = facts["input"][1]
     last = sizes[3] in {1, 3} and sizes[1] not in {1, 3}
     channels, size = (sizes[3], sizes[1:3]) if last else (sizes[1], sizes[2:4])
+    facts["answer"] = facts["outputs"][place]["answer"]
     network = _network(path, model, content, facts, settings, notes)
     if last:
         notes.append("its pictures are (N, H, W, C): they are turned inside")
@@ -63,7 +74,6 @@ def open_onnx(path: Path) -> Built:
         settings["channels"] = channels
     if all(size):
         settings["input_size"] = tuple(size)
-    labels = _labels(facts["metadata"])
     if labels:
         settings["labels"] = labels
         notes.append(f"{len(labels)} labels from the file's metadata")
@@ -85,18 +95,33 @@ def _parsed(content: bytes) -> Any:
     return onnx.load_model_from_string(content)
 
 
-def _head_off(model: Any, notes: list[str]) -> dict[str, Any]:
-    """Take a softmax or sigmoid off the end of the first output; return the settings of the head."""
+def _cut_to(model: Any, place: int) -> None:
+    """Leave one output, and the nodes that it needs."""
+    output = model.graph.output[place]
+    made = {name: k for k, node in enumerate(model.graph.node) for name in node.output}
+    waiting, needed = [output.name], set()
+    while waiting:
+        k = made.get(waiting.pop())
+        if k is not None and k not in needed:
+            needed.add(k)
+            waiting.extend(model.graph.node[k].input)
+    for k in reversed(range(len(model.graph.node))):
+        if k not in needed:
+            del model.graph.node[k]
+    del model.graph.output[place + 1 :], model.graph.output[:place]
+
+
+def _head_off(model: Any, asked: Asked, notes: list[str]) -> dict[str, Any]:
+    """Take a softmax or sigmoid off the end; return the settings of the head."""
     made = {output: node for node in model.graph.node for output in node.output}
-    del model.graph.output[1:]
     name = model.graph.output[0].name
     node = made.get(name)
     while node is not None and node.op_type in _PASSING:
         node = made.get(node.input[0])
-    if node is None or node.op_type not in {"Softmax", "Sigmoid"}:
+    settings = {} if node is None else head_settings(node.op_type.lower(), asked, notes)
+    if node is None or not settings:
         return {}
     source = node.input[0]
-    kind = node.op_type
     model.graph.node.remove(node)
     for other in model.graph.node:
         for k, taken in enumerate(other.input):
@@ -104,8 +129,7 @@ def _head_off(model: Any, notes: list[str]) -> dict[str, Any]:
                 other.input[k] = source
     if name == node.output[0]:
         model.graph.output[0].name = source
-    notes.append(f"ends in a {kind.lower()}, which is taken off: what goes into it is the logits")
-    return {"task": "multiclass" if kind == "Softmax" else "multilabel", "output": "logits"}
+    return settings
 
 
 def _network(

@@ -19,6 +19,7 @@ _MOST_NUMBERS = 1 << 28  # in one tensor, a picture at a time
 _ALL_NUMBERS = 1 << 32
 _GROWING = {"Expand", "Tile", "ConstantOfShape", "Range", "Resize", "Upsample", "Pad", "EyeLike", "OneHot"}
 _MOST_SHOWN = 1000
+_FLOATING = {1, 10, 11, 16}  # kinds of numbers in onnx: float32, float16, float64, bfloat16
 _SIDE = 224  # stands in for a side that the file leaves open
 
 
@@ -53,8 +54,9 @@ def try_onnx(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
     Nothing is run: sizes come from onnx's shape inference, with one picture.
 
     Returns:
-        "input" (name, list of sizes, None where open), "standing" (the sizes it was run with), "answer" (of
-        onnxruntime), "outputs", "opset", "operators", "metadata".
+        "input" (name, list of sizes, None where open), "standing" (the sizes it was run with), "outputs" (of each the
+        name, the shape with 0 for an unknown size, whether it holds floating numbers, and the first of them that
+        onnxruntime answers, None without it), "opset", "operators", "metadata".
 
     Raises:
         CheckpointError: damaged, weights in other files, operators of others, control flow, or tensors beyond all use.
@@ -74,15 +76,15 @@ def try_onnx(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
     standing = _standing(sizes)
     for dim, side in zip(given.type.tensor_type.shape.dim, standing, strict=True):
         dim.dim_value = side
-    fault = _size_fault(onnx.shape_inference.infer_shapes(model, data_prop=True))
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    fault = _size_fault(inferred)
     if fault:
         raise CheckpointError(f"{name}: {fault}")
     onnx.checker.check_model(model, full_check=False)
     return {
-        "answer": _run_once(content, name, given.name, standing),
         "standing": standing,
         "input": [given.name, sizes],
-        "outputs": [output.name for output in model.graph.output],
+        "outputs": _run_once(content, name, given.name, standing) or _outputs_inferred(inferred.graph),
         "opset": opset_of(model),
         "operators": sorted(Counter(node.op_type for node in model.graph.node)),
         "metadata": {entry.key[:80]: entry.value[:20_000] for entry in model.metadata_props[:20]},
@@ -204,11 +206,24 @@ def trial_picture(sizes: list[int]) -> Any:
     return np.random.default_rng(0).random(count, dtype=np.float32).reshape(sizes)
 
 
-def _run_once(content: bytes, name: str, given: str, sizes: list[int]) -> list[float] | None:
+def _outputs_inferred(graph: Any) -> list[dict[str, Any]]:
+    kinds = [(output.name, output.type.tensor_type) for output in graph.output]
+    return [
+        {
+            "name": name,
+            "shape": [dim.dim_value for dim in kind.shape.dim] if kind.HasField("shape") else [0, 0],
+            "floating": kind.elem_type in _FLOATING,
+            "answer": None,
+        }
+        for name, kind in kinds
+    ]
+
+
+def _run_once(content: bytes, name: str, given: str, sizes: list[int]) -> list[dict[str, Any]]:
     """Run it on one picture in onnxruntime where that is installed: more memory or time than it may ends this process.
 
     Returns:
-        The first numbers of the first output, or None without onnxruntime.
+        What each output is and its first numbers; nothing without onnxruntime.
 
     Raises:
         CheckpointError: it fails.
@@ -216,17 +231,24 @@ def _run_once(content: bytes, name: str, given: str, sizes: list[int]) -> list[f
     try:
         onnxruntime = import_onnxruntime()
     except Exception:  # noqa: BLE001 (not installed, or does not work)
-        return None
+        return []
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         kind = {"tensor(float16)": "float16", "tensor(double)": "float64"}.get(session.get_inputs()[0].type, "float32")
-        answer = session.run(None, {given: trial_picture(sizes).astype(kind)})[0]
-        return [float(value) for value in answer.reshape(-1)[:_MOST_SHOWN]]
+        answers = session.run(None, {given: trial_picture(sizes).astype(kind)})
+        return [_output(entry.name, answer) for entry, answer in zip(session.get_outputs(), answers, strict=True)]
     except Exception as error:
         first = " ".join(str(error).split())[:160]
         raise CheckpointError(
             f"{name}: it cannot run on a picture {tuple(sizes)} ({first}). Export it anew."
         ) from error
+
+
+def _output(name: str, answer: Any) -> dict[str, Any]:
+    """Say what one output is; sequences and maps have no shape."""
+    floating = getattr(getattr(answer, "dtype", None), "kind", "") == "f"
+    first = [float(value) for value in answer.reshape(-1)[:_MOST_SHOWN]] if floating else None
+    return {"name": name, "shape": list(getattr(answer, "shape", ())), "floating": floating, "answer": first}

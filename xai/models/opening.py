@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from xai.core.meaning import Asked
 from xai.errors import InputError
 from xai.models.architectures import Architecture, build_network
 from xai.models.content import kind_of
@@ -14,13 +15,16 @@ from xai.models.sources import Built
 from xai.models.trusted import open_trusted
 
 
-def open_model(path: Path, arch: Architecture | None, *, weights: str | None = None, trust: bool = False) -> Built:
+def open_model(
+    path: Path, arch: Architecture | None, asked: Asked, *, weights: str | None = None, trust: bool = False
+) -> Built:
     """Return the network of a file and what the file says of how to use it.
 
     With `arch` the file has to hold weights, which are read as weights alone, trusted or not; `weights` chooses where
     it holds several. Without it, it has to be
     a whole model: ONNX or Keras, or, with `trust`, one of the forms that can carry code. What is done follows from the
-    arguments and from the file's structure, never from the failure of a first try.
+    arguments and from the file's structure, never from the failure of a first try. `asked` says what is known of the
+    outputs of a whole model: the readers take the one of several that is meant, so that "output_key" is settled.
 
     Raises:
         InputError: weights without `arch`, or a choice of weights without one.
@@ -37,7 +41,8 @@ def open_model(path: Path, arch: Architecture | None, *, weights: str | None = N
     if weights is not None:
         raise InputError('`weights` chooses among weights in a file: name the `arch` too, "package.module:factory".')
     if kind in _WHOLE:
-        return _WHOLE[kind](path)
+        network, own = _WHOLE[kind](path, asked)
+        return network, {**own, "output_key": None}
     if kind == "safetensors" or not trust:
         tensors = read_tensors(path)
         raise InputError(

@@ -166,7 +166,7 @@ def _alone_noted(classifier: Classifier, pixels: Tensor, logits: Tensor, leak: f
     """
     with torch.no_grad():
         before = [buffer.clone() for buffer in _buffers(classifier.module)]
-        alone = classifier.raw_logits(pixels[:1].detach())
+        alone = classifier.raw_logits(pixels[:1].detach()).detach()  # TorchScript keeps gradients even here
     scale = float(logits.abs().max()) * _CLOSE.get(classifier.dtype, 1e-3) + 1e-6
     gap = float((alone - logits[:1]).abs().max())
     times = 8 if gap > scale else 1  # what is random may answer the same twice, and is no fault of the batch
