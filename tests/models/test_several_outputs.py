@@ -281,6 +281,19 @@ def test_a_choice_by_name_or_by_class_names_is_the_same_for_a_module(form: str) 
         assert choices(made) == [f"the model returns 'age', 'scores': 'scores' {CHOOSE}"]
 
 
+def test_a_dict_says_nothing_by_its_order() -> None:
+    net = Dense().eval()
+
+    class Blind(nn.Module):
+        def forward(self, images: Tensor) -> dict[str, Tensor]:
+            age, scores = net(images)
+            return {"a": age, "b": scores}
+
+    with pytest.raises(UnsupportedModelError, match=r"dict with \['a', 'b'\]. Choose one by `output_key=`"):
+        xai.Classifier(Blind()).logits(IMAGES)
+    close(xai.Classifier(Blind(), labels=list("abc")).logits(IMAGES), net(IMAGES)[1])
+
+
 class Pair(nn.Module):
     """Returns the value of each image, (N,), and two scores."""
 

@@ -14,19 +14,21 @@ _OR_CHOOSE = "; or choose by output_key"
 _SHOWN = 6
 
 
-def choose(raw: Any, rows: int, names: int | None) -> tuple[Key | None, list[str]]:
+def choose(raw: Any, rows: int, names: int | None, *, ordered: bool = False) -> tuple[Key | None, list[str]]:
     """Return name or place of the class scores in what a model returned for `rows` images, and notes.
 
     A tensor, `.logits` and ["logits"] need no choice. Of a tuple or dict, the only item with one column per class name
-    is taken, else the only one with a name such as "scores", else the first that is a table (N, K).
+    is taken, else the first with a name such as "scores", else the first that is a table (N, K), which a dict must have
+    no other of, as its order says nothing.
 
     Args:
         raw: what the model returned; tensors on the meta device will do, as no value is looked at.
         rows: number of images.
         names: number of class names, None where there are none.
+        ordered: the order of a dict does say something.
 
     Returns:
-        None where there is nothing to choose, so that `output_tensor` follows its rule.
+        None where there is nothing to choose, or no telling in a dict, so that `output_tensor` follows its rule.
     """
     if getattr(raw, "logits", None) is not None:
         return None, []
@@ -36,11 +38,14 @@ def choose(raw: Any, rows: int, names: int | None) -> tuple[Key | None, list[str
     if isinstance(raw, dict) and "logits" in raw:
         return None, ["the model returns a dict: 'logits' is read"]
     tables = [key for key, item in parts.items() if _is_table(item, rows)]
-    if not tables:  # `output_tensor` takes the first of a tuple, and says what a dict holds
-        return None, [] if isinstance(raw, dict) else _said(0, raw, parts, _OR_CHOOSE)
-    by_names = _fitting({key: parts[key] for key in tables}, names)
-    key = by_names if by_names is not None else _telling(tables, raw)
-    return key, _said(key, raw, parts, _OR_CHOOSE if by_names is None else ", as it has one column per class name")
+    fitting = _fitting({key: parts[key] for key in tables}, names)
+    if fitting is not None:
+        return fitting, _said(fitting, raw, parts, ", as it has one column per class name")
+    key = _telling(tables, raw)
+    if key is None and isinstance(raw, dict) and not ordered and len(tables) != 1:
+        return None, []
+    key = tables[0] if key is None and tables else key
+    return key, _said(0 if key is None else key, raw, parts, _OR_CHOOSE)
 
 
 def _parts(raw: Any) -> Mapping[Key, Any]:
@@ -69,14 +74,14 @@ def _fitting(tables: Mapping[Key, Tensor], names: int | None) -> Key | None:
     return None
 
 
-def _telling(tables: Sequence[Key], raw: Any) -> Key:
-    """Return the only table whose name says that it holds class scores, or else the first."""
+def _telling(tables: Sequence[Key], raw: Any) -> Key | None:
+    """Return the first table whose name says that it holds class scores."""
     called = {key: _name(key, raw).lower() for key in tables}
     for word in _TELLING:
         found = [key for key, name in called.items() if word in name and _AUXILIARY not in name]
         if found:
             return found[0]
-    return tables[0]
+    return None
 
 
 def _name(key: Key, raw: Any) -> str:

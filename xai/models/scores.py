@@ -33,7 +33,7 @@ def chosen_output(
     if len(outputs) == 1 and asked.key is None:
         return 0, []
     names = asked.names if asked.names is not None else len(labels) if labels else None
-    key, notes = (asked.key, []) if asked.key is not None else choose(standing, rows, names)
+    key, notes = (asked.key, []) if asked.key is not None else choose(standing, rows, names, ordered=True)
     found = output_tensor(standing, key)
     return next(k for k, item in enumerate(standing.values()) if item is found), notes
 
