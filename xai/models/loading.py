@@ -71,8 +71,7 @@ def load(
         device: "auto" for a GPU when there is one, "cpu", "cuda", "cuda:1", "mps"; None leaves it where it is.
         task: "multiclass", "binary" or "multilabel"; None finds it, or refuses, as of one unbounded output.
         output: "logits", or "probabilities" when the model ends in a softmax or sigmoid; None finds it.
-        output_key: name or place of the class scores where the model returns several things, or the file has several
-            outputs; of the features with `estimator`.
+        output_key: name or place of the class scores (with `estimator`, the features) among several outputs.
         estimator: a fitted scikit-learn classifier (linear, SVC, Pipeline with scalers) on what the network answers.
         weights: which weights of a checkpoint that holds several, such as "model_ema"; None takes those that fit.
         inputs: what the network takes beside images: tensors (1, ...) by name, or a function from the images to them.
@@ -94,18 +93,25 @@ def load(
     given = {"labels": labels, "mean": mean, "std": std, "input_size": checked_size(input_size), "channels": channels}
     given |= {"resize": resize, "name": name, "task": task, "output": output, "output_key": output_key}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    asked = Asked(task, output, output_key, None if labels is None else len(labels))
     place = pick_device(device)
     if isinstance(source, Classifier):
         return _placed(source, settings | ({} if estimator is None else {"estimator": estimator}), arch, place)
     with random_states_kept():  # building a network draws weights
-        module, own = _find(source, arch, weights, asked, trust=trust)
-        if "output_key" in own or estimator is not None:
-            settings.pop("output_key", None)  # which the file's reader has followed, or what joins the estimator does
+        module, own = _find(source, arch, weights, _asked(settings), trust=trust)
         module, own = _completed(module, own, inputs, estimator, output_key)
         move(module, place)
         known = isinstance(module, ProbeNet) or (isinstance(source, str) and source in MODELS and estimator is None)
-        return _known(module, {**own, **settings}) if known else examine(module, {**own, **settings})
+        return (_known if known else examine)(module, _together(own, settings))
+
+
+def _asked(settings: dict[str, Any]) -> Asked:
+    task, output, key, labels = (settings.get(name) for name in ("task", "output", "output_key", "labels"))
+    return Asked(task, output, key, None if labels is None else len(labels))
+
+
+def _together(own: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings given over those of the source, which may have followed `output_key` already."""
+    return {**own, **{name: value for name, value in settings.items() if name != "output_key" or name not in own}}
 
 
 def _completed(
@@ -117,7 +123,7 @@ def _completed(
         module, own = found.module, {"name": found.name, **own}
     if estimator is not None:
         module, more = attach(module, estimator, None if "output_key" in own else key)
-        own = {**own, **more, "notes": [*own.get("notes", ()), *more["notes"]]}
+        own = {**own, **more, "output_key": None, "notes": [*own.get("notes", ()), *more["notes"]]}
     return module, own
 
 
