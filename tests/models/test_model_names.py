@@ -37,8 +37,9 @@ def test_the_pretrained_network_preprocesses_as_it_was_trained(lite):
         "resize": "crop",
         "crop_ratio": 0.875,
         "task": "multiclass",
-        "head": "softmax",
         "output": "logits",
+        "output_key": None,
+        "one_by_one": False,
     }
 
 

@@ -73,7 +73,7 @@ def test_settings_reach_the_classifier(tmp_path):
     assert classifier.labels == tuple(labels)
     assert classifier.preprocessing == {
         "input_size": [28, 28], "channels": 1, "mean": [0.3], "std": [0.2], "resize": "pad", "crop_ratio": 0.875,
-        "task": "multiclass", "head": "softmax", "output": "logits",
+        "task": "multiclass", "output": "logits", "output_key": None, "one_by_one": False,
     }  # fmt: skip
     assert classifier.name == "shoes"
 

@@ -150,9 +150,15 @@ class Classifier(RunsModule, ReadsOutputs):
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """Everything between a picture and the network, and how its outputs are read so far, JSON-ready."""
-        meaning = self.known_meaning
-        return {**self._geometry(), "task": meaning.task, "head": meaning.head, "output": meaning.output}
+        """Everything between a picture and the network, and how its outputs are read, JSON-ready.
+
+        They are settings of a classifier: `xai.Classifier(clf.module, **clf.preprocessing)` answers as `clf` does. Before
+        the first images, a forward of probe images tells how outputs are read, as for `task`.
+        """
+        self.read_outputs()
+        read = self._asked if self._meaning is None else self._meaning  # of a network that cannot run on probe images
+        said = {"task": read.task, "output": read.output, "output_key": read.key}
+        return {**self._geometry(), **said, "one_by_one": self.one_by_one}
 
     def _geometry(self) -> dict[str, Any]:
         return {
