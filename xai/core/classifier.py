@@ -152,8 +152,8 @@ class Classifier(RunsModule, ReadsOutputs):
     def preprocessing(self) -> dict[str, Any]:
         """Everything between a picture and the network, and how its outputs are read, JSON-ready.
 
-        They are settings of a classifier: `xai.Classifier(clf.module, **clf.preprocessing)` answers as `clf` does. Before
-        the first images, a forward of probe images tells how outputs are read, as for `task`.
+        They are settings of a classifier: `xai.Classifier(clf.module, **clf.preprocessing)` answers as `clf` does.
+        Before the first images, a forward of probe images tells how outputs are read, as for `task`.
         """
         self.read_outputs()
         read = self._asked if self._meaning is None else self._meaning  # of a network that cannot run on probe images
