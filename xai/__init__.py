@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from xai.api import OODAttack as OODAttack
     from xai.api import OODComparison as OODComparison
     from xai.api import OODDetector as OODDetector
+    from xai.api import OutputBounds as OutputBounds
     from xai.api import Photo as Photo
     from xai.api import Prediction as Prediction
     from xai.api import PredictionSets as PredictionSets
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from xai.api import RobustnessCurve as RobustnessCurve
     from xai.api import ShortcutResult as ShortcutResult
     from xai.api import SliceResult as SliceResult
+    from xai.api import Treatment as Treatment
     from xai.api import Trust as Trust
     from xai.api import agreement as agreement
     from xai.api import attack as attack
@@ -132,6 +134,7 @@ __all__ = [
     "OODAttack",
     "OODComparison",
     "OODDetector",
+    "OutputBounds",
     "Photo",
     "Prediction",
     "PredictionSets",
@@ -142,6 +145,7 @@ __all__ = [
     "ShortcutResult",
     "SliceResult",
     "Stopped",
+    "Treatment",
     "Trust",
     "XaiError",
     "agreement",

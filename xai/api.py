@@ -23,7 +23,7 @@ from xai.audits import (
     positive_control,
     share_audit,
 )
-from xai.bounds import Certificate, certify, output_bounds
+from xai.bounds import Certificate, OutputBounds, certify, output_bounds
 from xai.calibrations import Calibration, ConformalPredictor, PredictionSets, calibration, fit_conformal
 from xai.core.bands import to_rgb
 from xai.core.broken import broken_copy
@@ -48,7 +48,7 @@ from xai.drifts import Drift, drift
 from xai.errors import NameLookupError, RangeError
 from xai.explainers import EXPLAINERS
 from xai.fairness import BiasResult, DataFaults, SliceResult, bias, bias_of_predictions, data_faults, slices
-from xai.handling import treatment
+from xai.handling import Treatment, treatment
 from xai.listing import MethodInfo, methods
 from xai.models import ModelInfo, Probe, catalogue, known_networks, load, untrained
 from xai.outliers import Judgement, OODAttack, OODComparison, OODDetector, compare_ood, fit_ood
@@ -83,6 +83,7 @@ __all__ = [
     "OODAttack",
     "OODComparison",
     "OODDetector",
+    "OutputBounds",
     "Photo",
     "Prediction",
     "PredictionSets",
@@ -92,6 +93,7 @@ __all__ = [
     "RobustnessCurve",
     "ShortcutResult",
     "SliceResult",
+    "Treatment",
     "Trust",
     "agreement",
     "attack",

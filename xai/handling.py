@@ -28,8 +28,24 @@ ROBUST, REJECTED, SANE, BELIEVED = (
     "explanation passes the sanity check",
     "explanation is not rejected",
 )
-_Measure = Callable[[Tensor, np.ndarray], dict[str, np.ndarray]]
+_Measure = Callable[[Tensor, np.ndarray], tuple[dict[str, np.ndarray], Sequence[str]]]
 _Part = tuple[_Measure, np.ndarray, int]  # what is measured, of which pictures, how many at a time
+
+
+class Treatment(dict[str, np.ndarray]):
+    """What was measured per picture, {name: (N,) float64}, with notes.
+
+    Attributes:
+        notes: what is to be known of the model, and what was done to the pictures.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(6)
+        >>> xai.treatment(xai.load("example:fashion"), data, attack="fgsm").notes
+        ()
+    """
+
+    notes: tuple[str, ...] = ()
 
 
 def treatment(
@@ -46,7 +62,7 @@ def treatment(
     seed: int = 0,
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
-) -> dict[str, np.ndarray]:
+) -> Treatment:
     """Measure each picture as `xai.bias(..., extra=...)` takes it: who is attacked, rejected or badly explained first?
 
     Args:
@@ -66,7 +82,7 @@ def treatment(
         should_stop: asked between pictures; True ends the work with `xai.errors.Stopped`.
 
     Returns:
-        {name: (N,) float64}.
+        Treatment: {name: (N,) float64}; its `notes` say what is to be known of the model.
 
     Raises:
         InputError: nothing is asked for, or no labels for an attack.
@@ -98,14 +114,16 @@ def treatment(
     return _measured(parts, reader, progress)
 
 
-def _measured(parts: Sequence[_Part], reader: Reader, progress: bool | Progress | None) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
+def _measured(parts: Sequence[_Part], reader: Reader, progress: bool | Progress | None) -> Treatment:
+    found = Treatment()
     done, total = 0, sum(len(rows) for _, rows, _ in parts)
     with reporting(progress, "treatment") as report:
         for measure, rows, size in parts:
             for start in range(0, len(rows), size):
                 some = rows[start : start + size]
-                for name, values in measure(reader.inputs(some.tolist()), some).items():
+                measured, notes = measure(reader.inputs(some.tolist()), some)
+                found.notes = tuple(dict.fromkeys([*found.notes, *notes]))
+                for name, values in measured.items():
                     found.setdefault(name, np.full(len(reader), np.nan))[some] = values
                 done += len(some)
                 if report is not None:
@@ -130,26 +148,27 @@ class _Attacked:
         self._classifier, self._truth = classifier, truth
         self._settings = {"eps": eps, "norm": norm, "seed": seed, "should_stop": should_stop}
 
-    def __call__(self, images: Tensor, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, images: Tensor, rows: np.ndarray) -> tuple[dict[str, np.ndarray], Sequence[str]]:
         truth = self._truth[torch.from_numpy(rows)]
         found = self._attacker.run(self._classifier, images, truth, **self._settings)  # type: ignore[arg-type]
-        return {ROBUST: (found.predictions.cpu() == truth).double().numpy()}
+        return {ROBUST: (found.predictions.cpu() == truth).double().numpy()}, found.notes
 
 
 def _judged(detector: OODDetector, should_stop: ShouldStop | None) -> _Measure:
-    def measure(images: Tensor, _rows: np.ndarray) -> dict[str, np.ndarray]:
-        verdicts = detector.judge(images, should_stop=should_stop).verdicts
-        return {REJECTED: np.array([verdict == FOREIGN for verdict in verdicts], dtype=np.float64)}
+    def measure(images: Tensor, _rows: np.ndarray) -> tuple[dict[str, np.ndarray], Sequence[str]]:
+        found = detector.judge(images, should_stop=should_stop)
+        return {REJECTED: np.array([verdict == FOREIGN for verdict in found.verdicts], dtype=np.float64)}, found.notes
 
     return measure
 
 
 def _explained(classifier: Classifier, method: str, seed: int, should_stop: ShouldStop | None) -> _Measure:
-    def measure(images: Tensor, _rows: np.ndarray) -> dict[str, np.ndarray]:
+    def measure(images: Tensor, _rows: np.ndarray) -> tuple[dict[str, np.ndarray], Sequence[str]]:
         explanation = EXPLAINERS[method]().explain(classifier, images, seed=seed, should_stop=should_stop)
         rating = rate_explanation(classifier, images, explanation, seed=seed, should_stop=should_stop)
         verdicts = [{check.name: check.verdict for check in checks} for checks in rating.checks]
         sane = [{"trust": 1.0, "doubt": 0.0, "reject": 0.0}.get(own.get("sanity", ""), np.nan) for own in verdicts]
-        return {SANE: np.array(sane), BELIEVED: np.array([verdict != "reject" for verdict in rating.verdicts], float)}
+        believed = np.array([verdict != "reject" for verdict in rating.verdicts], float)
+        return {SANE: np.array(sane), BELIEVED: believed}, explanation.notes
 
     return measure

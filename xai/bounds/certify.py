@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xai.bounds.linear import METHODS, NORMS
 from xai.bounds.prover import ROUNDING, Prover
-from xai.bounds.result import Certificate
+from xai.bounds.result import Certificate, OutputBounds
 from xai.bounds.smoothing import Noise, smooth
 from xai.core.classifier import Classifier, as_classifier
 from xai.core.door import open_data
@@ -35,7 +35,7 @@ def output_bounds(
     *,
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> OutputBounds:
     """Return bounds of the logits for every picture between two.
 
     Args:
@@ -47,7 +47,8 @@ def output_bounds(
         should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
 
     Returns:
-        Lower and upper bounds (N, K) in float64, on the CPU, as computed (see `certify` for rounding).
+        OutputBounds: lower and upper bounds (N, K) in float64, on the CPU, as computed (see `certify` for rounding), a
+            pair that can be unpacked; its `notes` say what is to be known of the model.
 
     Raises:
         ShapeError: two shapes.
@@ -73,7 +74,8 @@ def output_bounds(
     if method not in METHODS:
         raise NameLookupError("method of bounds", method, METHODS)
     classifier = as_classifier(model)
-    low, high = (classifier.prepare(v).inputs.to(classifier.device).double() for v in (lower, upper))
+    batches = [classifier.prepare(v) for v in (lower, upper)]
+    low, high = (batch.inputs.to(classifier.device).double() for batch in batches)
     if low.shape != high.shape:
         raise ShapeError(f"Expected two boxes of one shape, but got {tuple(low.shape)} and {tuple(high.shape)}.")
     if bool((low > high).any()):
@@ -86,7 +88,7 @@ def output_bounds(
         )
     with reporting(progress, "bounds") as report:
         below, above = prover.ranges(low, high, method, progress=report, should_stop=should_stop)
-    return below.cpu(), above.cpu()
+    return OutputBounds(below.cpu(), above.cpu(), dict.fromkeys([*batches[0].notes, *batches[1].notes]))
 
 
 def certify(

@@ -1,6 +1,6 @@
 """What was proven, saved and loaded without pickle."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -12,6 +12,44 @@ from xai.core.intervals import wilson
 from xai.core.records import Saved, plain
 
 _ARRAYS = ("verified", "margin", "margins", "labels", "predictions", "eps")
+
+
+class OutputBounds(tuple[Tensor, Tensor]):
+    """Lower and upper bounds of logits, (N, K) each: a pair with notes.
+
+    Attributes:
+        notes: what is to be known of the model, and what was done to the pictures.
+
+    Example:
+        >>> import xai
+        >>> images = xai.load_data("example:fashion-test").subset(2).images[:]
+        >>> found = xai.output_bounds(xai.load("example:fashion"), images, images, method="ibp")
+        >>> low, high = found
+        >>> low is found.lower, tuple(high.shape)
+        (True, (2, 10))
+    """
+
+    notes: tuple[str, ...]
+
+    def __new__(cls, lower: Tensor, upper: Tensor, notes: Iterable[str] = ()) -> Self:
+        """Make the pair."""
+        found = super().__new__(cls, (lower, upper))
+        found.notes = tuple(notes)
+        return found
+
+    def __getnewargs__(self) -> Any:
+        """Return what a copy is made of."""
+        return self[0], self[1], self.notes
+
+    @property
+    def lower(self) -> Tensor:
+        """The lower bounds."""
+        return self[0]
+
+    @property
+    def upper(self) -> Tensor:
+        """The upper bounds."""
+        return self[1]
 
 
 @dataclass(frozen=True, eq=False)

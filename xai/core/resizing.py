@@ -1,7 +1,7 @@
 """Which way of resizing fits labelled data: crop, squash and pad on the same images."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class ResizeComparison:
         count: number of images.
         verdict: "another way fits better" where `best` is another one with p below 0.05, else "no evidence of a better
             way", or "no difference" where all images have the model's size already.
+        notes: what is to be known of the model.
 
     Example:
         >>> import xai
@@ -50,6 +51,7 @@ class ResizeComparison:
     p_values: dict[str, float]
     count: int
     verdict: str
+    notes: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -111,7 +113,7 @@ def compare_resizing(
     rng = np.random.default_rng(check_seed(seed))
     rows = np.sort(rng.permutation(len(source))[:most]).tolist()
     right, same = _correct(classifier, source, rows, torch.as_tensor(truth)[rows], progress, should_stop)
-    return _compared(classifier.resize, right, same=same)
+    return replace(_compared(classifier.resize, right, same=same), notes=classifier.notes)
 
 
 def resizing_note(classifier: Classifier, data: Any, truth: Tensor) -> list[str]:

@@ -52,6 +52,11 @@ class Agreement:
     disagreements: tuple[np.ndarray, ...]
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the model and was done to the pictures, from all explanations, each once."""
+        return tuple(dict.fromkeys(note for explanation in self.explanations for note in explanation.notes))
+
+    @property
     def table(self) -> pd.DataFrame:
         """Rank correlation with names."""
         return pd.DataFrame(self.rank_correlation, index=self.names, columns=self.names)
@@ -77,6 +82,7 @@ class Agreement:
             "rank_correlation": self.rank_correlation.round(6).tolist(),
             "overlap": self.overlap.round(6).tolist(),
             "largest_disagreement": [float(m.max()) for m in self.disagreements],
+            "notes": list(self.notes),
         }
 
 

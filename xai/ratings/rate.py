@@ -60,7 +60,7 @@ def rate_explanation(
         True
     """
     seed, classifier = check_seed(seed), as_classifier(model)
-    inputs = _inputs(classifier, image, bits, explanation)
+    inputs, notes = _inputs(classifier, image, bits, explanation)
     found = tuple(explanation.attribution.shape)
     places = _masks(masks, found[0], (found[2], found[3]))
     rated, curves = [], []
@@ -80,12 +80,16 @@ def rate_explanation(
         curves=tuple(curves),
         seed=seed,
         versions=versions(),
+        notes=notes,
     )
 
 
-def _inputs(classifier: Classifier, image: ImageLike, bits: int | None, explanation: Explanation) -> Tensor:
-    """Return the model's inputs (N, C, h, w), one for each map."""
-    inputs = classifier.prepare(image if bits is None else read_images(image, bits)).inputs
+def _inputs(
+    classifier: Classifier, image: ImageLike, bits: int | None, explanation: Explanation
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Return the model's inputs (N, C, h, w), one for each map, and notes."""
+    batch = classifier.prepare(image if bits is None else read_images(image, bits))
+    inputs = batch.inputs
     if len(inputs) == 1 and len(explanation) > 1:
         inputs = inputs.expand(len(explanation), -1, -1, -1)  # several classes of one picture
     found = tuple(explanation.attribution.shape)
@@ -94,7 +98,7 @@ def _inputs(classifier: Classifier, image: ImageLike, bits: int | None, explanat
             f"Expected the explained picture(s), {found[0]} of {found[2:]}, but got {len(inputs)} of "
             f"{tuple(inputs.shape[2:])}. Pass the image given to xai.explain."
         )
-    return inputs
+    return inputs, batch.notes
 
 
 class _Pace:

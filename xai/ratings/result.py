@@ -56,6 +56,7 @@ class Rating:
             first, as lists.
         seed: fixes everything random.
         versions: of everything that matters.
+        notes: what is to be known of the model, and what was done to the pictures.
 
     Example:
         >>> import xai
@@ -74,6 +75,7 @@ class Rating:
     curves: tuple[Mapping[str, list[float]], ...]
     seed: int
     versions: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -139,6 +141,7 @@ class Rating:
             "intervals": {name: [_finite(v) for v in values] for name, values in self.intervals.items()},
             "seed": self.seed,
             "versions": dict(self.versions),
+            "notes": list(self.notes),
         }
 
 
