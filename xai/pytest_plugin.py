@@ -5,9 +5,11 @@ Nothing is imported before a test needs it: a run that does not use the plugin p
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,9 @@ class AuditFile(pytest.File):
         items = [item for item in self.session.items if isinstance(item, CheckItem) and item.parent is self]
         ids = [item.check_id for item in items if item.check_id is not None]
         whole = len(ids) == len(_checks(self.path)) or not ids
-        found = xai.audit(self.path, out=self.folder, only=None if whole else ids)
+        terminal = _Terminal(self.config, self.path.name)
+        with terminal.telling():
+            found = xai.audit(self.path, out=self.folder, only=None if whole else ids, progress=terminal)
         kinds = [kind.strip() for kind in (self.config.getoption("--xai-report") or "").split(",") if kind.strip()]
         for kind in kinds if whole else ():
             found.report(self.folder, kind=kind)
@@ -94,6 +98,47 @@ class AuditFile(pytest.File):
             with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as summary:
                 summary.write((self.folder / "summary.md").read_text(encoding="utf-8"))
         return found
+
+
+class _Terminal(logging.Handler):
+    """Lines in the terminal while the tests of an audit run: what xai says, and each tenth of the work."""
+
+    def __init__(self, config: pytest.Config, name: str) -> None:
+        super().__init__()
+        self._writer: Any = config.pluginmanager.get_plugin("terminalreporter")  # none in a worker of pytest-xdist
+        self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
+        self._name, self._tenths = name, -1
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell how much of the work is done."""
+        tenths = 10 * done // max(1, total)
+        if tenths > self._tenths:
+            self._tenths = tenths
+            self._write(f"{100 * done // max(1, total)} % of the work is done")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell what xai says."""
+        self._write(record.getMessage())
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Tell what xai says meanwhile."""
+        log = logging.getLogger("xai")
+        before = log.level
+        log.setLevel(logging.INFO)
+        log.addHandler(self)
+        try:
+            yield
+        finally:
+            log.removeHandler(self)
+            log.setLevel(before)
+
+    def _write(self, text: str) -> None:
+        if self._writer is None:
+            return
+        with nullcontext() if self._capture is None else self._capture.global_and_fixture_disabled():
+            self._writer.ensure_newline()
+            self._writer.write_line("".join(c if c.isprintable() else " " for c in f"{self._name}: {text}"))
 
 
 class _Item(pytest.Item):
@@ -141,7 +186,9 @@ class ControlItem(_Item):
 
         file: Any = self.parent
         ids = [item.check_id for item in self.session.items if isinstance(item, CheckItem) and item.parent is file]
-        found = xai.positive_control(file.path, only=[id_ for id_ in ids if id_] or None, out=file.folder)
+        told = _Terminal(self.config, f"{file.path.name}, gates put before what is broken")
+        some = [id_ for id_ in ids if id_] or None
+        found = xai.positive_control(file.path, only=some, out=file.folder, progress=told)
         passed = [f"{name} ({verdict})" for name, verdict in found.items() if verdict not in {"fail", "not run"}]
         if passed:
             raise Failed(f"what is broken on purpose does not fail {', '.join(passed)}: these gates prove nothing")

@@ -62,8 +62,18 @@ def run_pytest(folder, *arguments, plugin=True):
 
 def test_an_audit_file_is_run_as_tests(tmp_path):
     (tmp_path / "xai.toml").write_text(TOML)
+    xai.audit(tmp_path / "xai.toml", out=tmp_path / "run", only=["accuracy"])
     ran = run_pytest(tmp_path, "xai.toml", "-v", "-rs", "--junitxml=j.xml", "--xai-report=html,md,junit")
     assert ran.returncode == 1, ran.stdout + ran.stderr
+    told = [line.removeprefix("xai.toml: ") for line in ran.stdout.splitlines() if line.startswith("xai.toml: ")]
+    assert told[0] == (  # past pytest's capture, before any test ends
+        "1 of 2 pieces of work are finished (1 from the run in run); the rest is computed anew, since the run in run "
+        "has not done them with these settings"
+    )
+    shares = [int(line.partition(" %")[0]) for line in told[1:]]
+    assert shares == sorted(set(shares))
+    assert shares[-1] == 100
+    assert "gates put before what is broken: 100 % of the work is done" in ran.stdout
     cases = {case.get("name"): case for case in ET.parse(tmp_path / "j.xml").iter("testcase")}
     kinds = {name: [child.tag for child in case if child.tag != "properties"] for name, case in cases.items()}
     assert kinds == {"accuracy": [], "robust": ["failure"], "group_gap": ["skipped"], "what is broken fails": []}

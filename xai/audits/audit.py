@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from xai.audits.config import Config, parse_config, read_config, replaced
+from xai.audits.history import default_folder
 from xai.audits.opening import with_defaults
 from xai.audits.record import Audit
 from xai.audits.runner import share_of_work
@@ -19,7 +20,6 @@ from xai.core.rows import Progress, ShouldStop
 from xai.errors import InputError, NameLookupError
 
 AuditSource = str | os.PathLike[str] | Mapping[str, Any] | None
-_WITHIN = ".xai"
 ENGINES = LOCAL, RAY = ("local", "ray")
 
 
@@ -57,7 +57,9 @@ def audit(
         calibration: further ordinary pictures that it has not seen.
         ood: out-of-distribution images by name.
         baseline: an earlier audit of another model on the same pictures, to compare with.
-        out: folder for all that is written; None takes `.xai/` beside the file, or, without one, keeps nothing.
+        out: folder for all that is written; None takes `.xai/` beside the file, or, without one, keeps nothing. Work
+            that earlier runs of the file finished in other folders is taken over where its keys are the same; the
+            logger "xai" says from where, and why the rest is computed anew.
         only: ids of checks; the others are left out, and the result goes into `only/` of the folder.
         budget: seconds, or "8m"; what is not done then is left for the next call.
         seed: fixes everything random.
@@ -171,4 +173,4 @@ def _as_model(model: Any) -> Any:
 
 def folder_of(config: Config, out: str | os.PathLike[str] | None) -> Path:
     """Return where an audit is written: the folder given, or one beside its file."""
-    return Path(out) if out is not None else config.folder / _WITHIN / Path(config.file).stem
+    return Path(out) if out is not None else default_folder(config)

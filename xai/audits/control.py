@@ -83,7 +83,7 @@ def _verdicts(
     scene, found = open_scene(config, should_stop), {}
     with reporting(progress, CONTROL) as report:
         for done, gate in enumerate(gates, 1):
-            found[gate.id] = _verdict(config, gate, scene, folder / CONTROL, should_stop)
+            found[gate.id] = _verdict(config, gate, scene, folder, should_stop)
             if report is not None:
                 report(done, len(gates))
     return found
@@ -93,7 +93,7 @@ def _verdict(config: Config, gate: Asked, scene: Scene, folder: Path, should_sto
     if gate.check.missing(scene, baseline=config.baseline is not None):
         return NOT_RUN
     broken = replace(_broken(config, gate, scene), checks=(gate,), budget=None, store=None)
-    with Session.open(broken, folder, only=[gate.id], should_stop=should_stop) as session:
+    with Session.open(broken, folder, only=[gate.id], should_stop=should_stop, within=CONTROL) as session:
         session.work(session.plan.tasks)
         return str(session.finish()[gate.id]["verdict"])
 

@@ -126,7 +126,7 @@ def _check(plan: Plan, planned: Planned, result: Result, pair: Pair | None) -> d
         "work": _work(plan, planned, result),
         "limits": list(check.limits),
         "reproduce": reproduce(plan.config, asked.id, check),
-        "repeatable": all(getattr(task.stage, "steady", True) for tasks in planned.tasks for task in tasks),
+        "repeatable": planned.steady,
     }
 
 

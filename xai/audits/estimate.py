@@ -11,6 +11,7 @@ import torch
 
 from xai.audits.audit import AuditSource, configured, folder_of
 from xai.audits.config import Config
+from xai.audits.history import STORE, is_finished, past_runs
 from xai.audits.opening import open_scene, with_defaults
 from xai.audits.plan import Plan, Planned, make_plan
 from xai.audits.scene import DATA
@@ -125,15 +126,15 @@ def plan_audit(
         2
     """
     asked = with_defaults(configured(config, **given), seed=seed, baseline=baseline)
-    store = Store(_place(asked, out))
+    store, runs = Store(_place(asked, out)), past_runs(asked)
     asked = asked if only is None else asked.only(only)
     plan = make_plan(asked, open_scene(asked), baseline=asked.baseline is not None)
     pace = _seconds_per_row(plan)
-    left = plan.left(store)
+    left = [task for task in plan.tasks if not is_finished(task, store, runs)]
     rows = sum(task.rows_through for task in left)
     classifier = plan.scene.classifier
     return AuditPlan(
-        checks=tuple(_planned(planned, store, pace) for planned in plan.checks),
+        checks=tuple(_planned(planned, {task.key for task in left}, pace) for planned in plan.checks),
         pieces=len(plan.tasks),
         left=len(left),
         rows=round(rows),
@@ -148,12 +149,12 @@ def _place(config: Config, out: str | os.PathLike[str] | None) -> Path:
     """Return the store that an audit of these arguments would use."""
     if config.store is not None:
         return config.folder / config.store
-    return folder_of(config, out) / "store"
+    return folder_of(config, out) / STORE
 
 
-def _planned(planned: Planned, store: Store, pace: float) -> PlannedCheck:
+def _planned(planned: Planned, keys: set[str], pace: float) -> PlannedCheck:
     tasks = [task for tasks in planned.tasks for task in tasks]
-    left = [task for task in tasks if not store.has(task.key)]
+    left = [task for task in tasks if task.key in keys]
     rows = sum(task.rows_through for task in left)
     return PlannedCheck(
         id=planned.asked.id,

@@ -42,6 +42,11 @@ class Task:
         """Rows forward, a row back counted as two."""
         return self.cost.forward + 2 * self.cost.backward
 
+    @property
+    def steady(self) -> bool:
+        """Whether the work gives the same again; False for a measurement of the machine."""
+        return bool(getattr(self.stage, "steady", True))
+
 
 @dataclass(frozen=True, eq=False)
 class Planned:
@@ -56,6 +61,11 @@ class Planned:
     asked: Asked
     missing: str
     tasks: tuple[tuple[Task, ...], ...]
+
+    @property
+    def steady(self) -> bool:
+        """Whether all of its work gives the same again."""
+        return all(task.steady for tasks in self.tasks for task in tasks)
 
 
 @dataclass(frozen=True, eq=False)

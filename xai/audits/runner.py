@@ -60,6 +60,7 @@ class Run:
         progress: told rows through the network.
         should_stop: asked between pieces of work.
         budget: seconds for the work; None for no limit.
+        lenders: stores of earlier runs, whose summaries are taken over.
     """
 
     plan: Plan
@@ -68,6 +69,7 @@ class Run:
     progress: Progress | None = None
     should_stop: ShouldStop | None = None
     budget: float | None = None
+    lenders: tuple[Store, ...] = ()
     errors: dict[str, dict[str, str]] = field(default_factory=dict)  # by key of the task that broke
 
     def work(self, tasks: Sequence[Task]) -> None:
@@ -77,9 +79,12 @@ class Run:
             Stopped: `should_stop()` was true; what is finished is kept.
             RecordError: the store cannot be written.
         """
-        began, total, done = time.monotonic(), sum(task.rows_through for task in tasks), 0.0
+        began, total = time.monotonic(), sum(task.rows_through for task in tasks)
+        left = [task for task in tasks if not self.store.has(task.key)]
+        done = total - sum(task.rows_through for task in left)
         broken: set[Any] = set()
-        for task in tasks:
+        self._tell(done, total)
+        for task in left:
             if self.should_stop is not None and self.should_stop():
                 raise Stopped("Stopped between two pieces of work, as asked; the same command goes on from here.")
             if self.budget is not None and time.monotonic() - began >= self.budget:
@@ -88,8 +93,11 @@ class Run:
             if task.stage in broken or not self._one(task):
                 broken.add(task.stage)
             done += task.rows_through
-            if self.progress is not None:
-                self.progress(round(done), round(total))
+            self._tell(done, total)
+
+    def _tell(self, done: float, total: float) -> None:
+        if self.progress is not None:
+            self.progress(round(done), round(total))
 
     def _one(self, task: Task) -> bool:
         """Do one piece of work and publish it; say whether it succeeded."""
@@ -127,7 +135,7 @@ class Run:
         if not all(counts[0]):
             return Result(None, {"why": "the time budget ended before any of its work was done"}, *counts, keys)
         key = self.plan.key_of_summary(planned, keys, digest)
-        part = self.store.read(key)
+        part = self._finished(planned, key)
         if part is None:
             began = time.monotonic()
             try:
@@ -141,6 +149,12 @@ class Run:
             part = self.store.read(key) or part
         measured = Measurement.from_dict(part.facts["measured"])
         return Result(measured, {}, *counts, keys, shrunk, files_of(part))
+
+    def _finished(self, planned: Planned, key: str) -> Part | None:
+        """Return a summary that this run's store or an earlier run's has; none of the machine's from an earlier one."""
+        if planned.steady and not self.store.has(key):
+            any(self.store.take_over(key, lender) for lender in self.lenders)
+        return self.store.read(key)
 
     def _found(self, planned: Planned) -> tuple[list[Found], tuple[str, ...], int | None]:
         """Return what the stages of a check found, the keys of that work, and the smallest forced micro-batch."""

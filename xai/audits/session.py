@@ -1,6 +1,7 @@
 """An audit at work in its folder."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from xai.audits.cluster import work_on_ray
 from xai.audits.conditions import Pair
 from xai.audits.config import Config
 from xai.audits.document import assemble
+from xai.audits.history import STORE, inputs_of, note_run, past_runs, take_over, told
 from xai.audits.measurement import KEY_BYTES
 from xai.audits.opening import open_scene
 from xai.audits.plan import Plan, Task, make_plan
@@ -20,6 +22,8 @@ from xai.audits.scene import DATA
 from xai.audits.store import Store
 from xai.audits.yardstick import Yardstick
 from xai.core.rows import Progress, ShouldStop, reporting
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -40,16 +44,37 @@ class Session:
 
     @classmethod
     def open(
-        cls, config: Config, folder: Path, *, only: Sequence[str] | None = None, should_stop: ShouldStop | None = None
+        cls,
+        config: Config,
+        folder: Path,
+        *,
+        only: Sequence[str] | None = None,
+        should_stop: ShouldStop | None = None,
+        within: str = "",
     ) -> "Session":
-        """Declare thresholds, load everything, and plan."""
-        place = folder if only is None else folder / "only" / hashlib.sha256("\n".join(only).encode()).hexdigest()[:12]
-        store = Store(folder / "store" if config.store is None else config.folder / config.store)
+        """Declare thresholds, load everything, plan, and take over what earlier runs of the same file finished.
+
+        Args:
+            config: as asked for.
+            folder: of the run.
+            only: ids of the checks, where not all are asked.
+            should_stop: asked between pieces of work.
+            within: folder below that of the run where this part of it is kept.
+        """
+        whole = folder / within
+        place = whole if only is None else whole / "only" / hashlib.sha256("\n".join(only).encode()).hexdigest()[:12]
+        store = Store(whole / STORE if config.store is None else config.folder / config.store)
         declare(config, place)
         yardstick = Yardstick.of(config)
         plan = make_plan(config, open_scene(config, should_stop), baseline=yardstick is not None)
         tidy(place, store)
-        run = Run(plan, store, place, should_stop=should_stop, budget=config.budget)
+        runs = past_runs(config)
+        taken = take_over(plan, store, runs, within)
+        if not within:
+            _LOG.info("%s", told(plan, store, runs, taken))
+        note_run(config, folder, None if within else inputs_of(plan))
+        lenders = tuple(Store(past.folder / within / STORE) for past in runs)
+        run = Run(plan, store, place, should_stop=should_stop, budget=config.budget, lenders=lenders)
         write_manifests(plan, place)
         return cls(plan, run, place, yardstick)
 

@@ -92,6 +92,18 @@ class Store:
         """
         publish(self.path(key), _packed(key, part))
 
+    def take_over(self, key: str, lender: "Store") -> bool:
+        """Put a part of another store here too; return whether it has one that is not damaged.
+
+        Raises:
+            RecordError: the folder cannot be written, or the disk is full.
+        """
+        part = lender.read(key)
+        if part is None:
+            return False
+        self.publish(key, part)
+        return True
+
     def remove(self, key: str) -> None:
         """Take a damaged part away."""
         with suppress(OSError):

@@ -19,6 +19,7 @@ from xai.cli._common import (
     model_settings,
     one_line,
     parted,
+    telling,
 )
 from xai.cli._report import formats, tell
 
@@ -66,17 +67,18 @@ def _audit(options: argparse.Namespace) -> int:
     if options.shard is not None:
         return _share(options, given)
     kinds = None if options.format is None else formats(options.format)
-    found = xai.audit(
-        options.config,
-        **given,
-        baseline=options.baseline,
-        out=options.out,
-        only=options.only,
-        budget=options.budget,
-        seed=options.seed,
-        engine=options.engine,
-        progress=True if sys.stderr.isatty() else None,
-    )
+    with telling():
+        found = xai.audit(
+            options.config,
+            **given,
+            baseline=options.baseline,
+            out=options.out,
+            only=options.only,
+            budget=options.budget,
+            seed=options.seed,
+            engine=options.engine,
+            progress=True if sys.stderr.isatty() else None,
+        )
     asked = found.document["settings"]["report"].get("formats", ()) if kinds is None else kinds
     place = found.folder or Path()
     written = [found.report(place, kind=kind, language=options.language) for kind in asked]
@@ -126,7 +128,8 @@ def _share(options: argparse.Namespace, given: dict[str, Any]) -> int:
     index, _, count = options.shard.partition("/")
     if not (index.isdigit() and count.isdigit()):
         raise xai.InputError(f"Expected --shard as I/N, such as 0/4, but got {options.shard!r}.")
-    left, pieces = xai.share_audit(options.config, int(index), int(count), out=options.out, **given)
+    with telling():
+        left, pieces = xai.share_audit(options.config, int(index), int(count), out=options.out, **given)
     told = f"{left} of {pieces} pieces of work are left to all shares; run without --shard to finish and report"
     _print(options, "share", {"left": left, "pieces": pieces}, told, None)
     return PASS

@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,25 @@ Command = Callable[[argparse.Namespace], int]
 def one_line(text: str) -> str:
     """Return text without line breaks and terminal codes."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"xai: {one_line(record.getMessage())}", file=sys.stderr)
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Print to stderr what xai says while it works: which finished work is used, and what is computed anew."""
+    log, lines = logging.getLogger("xai"), _Lines()
+    before = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(lines)
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
+        log.setLevel(before)
 
 
 def command(commands: Any, name: str, run: Command, summary: str) -> argparse.ArgumentParser:

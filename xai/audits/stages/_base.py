@@ -35,7 +35,6 @@ class Stage(ABC):
 
     name: ClassVar[str]
     whole: ClassVar[bool] = False  # needs all pictures at once
-    lasting: ClassVar[bool] = True  # gives the same again; False: a measurement of the machine
 
     role: str = DATA
     most: int | None = None
