@@ -346,7 +346,11 @@ def test_a_signal_ends_it_with_130_and_the_same_command_goes_on(toml, tmp_path):
         os.kill(run.pid, ask)
         _, err = run.communicate()
         assert run.returncode == 130
-        assert err == "xai: interrupted; what was finished is kept\n"
+        begun, ended = err.splitlines()
+        assert ended == "xai: interrupted; what was finished is kept"
+        assert (int(begun.split()[1]) == 0) == (
+            ask == signal.SIGINT
+        )  # the second run begins with what the first finished
 
 
 def test_init_writes_files_that_run(tmp_path, capsys, monkeypatch):
