@@ -57,15 +57,14 @@ def audit(
         calibration: further ordinary pictures that it has not seen.
         ood: out-of-distribution images by name.
         baseline: an earlier audit of another model on the same pictures, to compare with.
-        out: folder for all that is written; None takes `.xai/` beside the file, or, without one, keeps nothing. Work
-            that earlier runs of the file finished in other folders is taken over where its keys are the same; the
-            logger "xai" says from where, and why the rest is computed anew.
+        out: folder for all that is written; None takes `.xai/` beside the file, or, without one, keeps nothing.
+            Equal work that runs of the file finished in other folders is taken over; the logger "xai" says from where.
         only: ids of checks; the others are left out, and the result goes into `only/` of the folder.
         budget: seconds, or "8m"; what is not done then is left for the next call.
         seed: fixes everything random.
         engine: "local", or "ray" to have a cluster do the work (RAY_ADDRESS, or this machine's cores and GPUs); `out`
             must then be a folder that all machines see.
-        progress: None, True for a bar, or a callable `(done, total)` in rows through the network.
+        progress: None, True for a bar, or a callable `(done, total)` in rows.
         should_stop: asked between pieces of work; True ends the call with `xai.errors.Stopped`.
 
     Returns:
