@@ -62,8 +62,7 @@ def audit(
         only: ids of checks; the others are left out, and the result goes into `only/` of the folder.
         budget: seconds, or "8m"; what is not done then is left for the next call.
         seed: fixes everything random.
-        engine: "local", or "ray" to have a cluster do the work (RAY_ADDRESS, or this machine's cores and GPUs); `out`
-            must then be a folder that all machines see.
+        engine: "local", or "ray": a cluster does the work (RAY_ADDRESS, or this machine) in an `out` that all see.
         progress: None, True for a bar, or a callable `(done, total)` in rows.
         should_stop: asked between pieces of work; True ends the call with `xai.errors.Stopped`.
 
