@@ -8,10 +8,15 @@ from importlib import metadata
 from typing import Any
 
 import torch
+from torch import nn
 
+from xai.core.classifier import Classifier, as_classifier
 from xai.core.extras import EXTRAS, broken_extras, is_installed
+from xai.core.fitting import DataFit, data_fit, model_lines
 from xai.core.records import plain
 from xai.core.rows import Progress, ShouldStop, free_memory
+from xai.datasets import load_data
+from xai.datasets.description import describe
 from xai.models import catalogue
 from xai.outliers import DigitsTest, digits_test
 
@@ -32,6 +37,9 @@ class Diagnosis:
             versions that do not go together.
         models: of each model with a name, whether its weights are there.
         self_test: known figures made again; None when not asked for.
+        model: what a given model takes and predicts, in lines; empty where none was given.
+        data: what given data holds, in lines.
+        fit: accuracy of the model on the data, ways of resizing, and what looks mistaken; None without both.
 
     Example:
         >>> import xai
@@ -47,6 +55,9 @@ class Diagnosis:
     models: Mapping[str, bool]
     broken: Mapping[str, str]
     self_test: DigitsTest | None = None
+    model: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    fit: DataFit | None = None
 
     @property
     def ok(self) -> bool:
@@ -64,25 +75,33 @@ class Diagnosis:
             state = "installed" if works else f"pip install xai-toolkit[{name}]"
             lines.append(f"optional {name}: {'installed, does not work: ' + '; '.join(faults) if faults else state}")
         lines += [] if self.self_test is None else str(self.self_test).splitlines()
+        fit = () if self.fit is None else self.fit.lines
+        for title, own in {"model": self.model, "data": self.data, "model on the data": fit}.items():
+            lines += [f"{title}: {line}" for line in own]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""
-        names = ("python", "system", "packages", "devices", "extras", "broken", "models", "ok")
+        names = ("python", "system", "packages", "devices", "extras", "broken", "models", "ok", "model", "data")
         found = {name: plain(getattr(self, name)) for name in names}
-        return found | {"self_test": None if self.self_test is None else self.self_test.to_dict()}
+        parts = {"self_test": self.self_test, "fit": self.fit}
+        return found | {name: None if part is None else part.to_dict() for name, part in parts.items()}
 
 
 def diagnose(
+    model: Classifier | nn.Module | None = None,
+    data: Any = None,
     *,
     self_test: bool = False,
     imports: bool = True,
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Diagnosis:
-    """Say what is installed and, if asked, whether it gives the figures it should.
+    """Say what is installed, whether it gives the figures it should, and how a model and data go together.
 
     Args:
+        model: a classifier, to say what it takes; with `data`, which way of resizing fits it, on at most 400 images.
+        data: a data set, or what `xai.load_data` takes.
         self_test: train small networks on handwritten digits and compare all detectors with reference figures.
         imports: import every optional package, in a process of its own, to see whether it works; False only looks
             whether it is there.
@@ -93,10 +112,11 @@ def diagnose(
         Diagnosis; `.packages`, `.models`, and with `self_test` whether the figures are right.
 
     Raises:
+        InputError: data that is not there, or whose labels are no classes of the model.
         Stopped: `should_stop()` was true.
 
     Cost: seconds, the first time, for imports of all optional packages in a process of their own; with the self-test
-        half a minute more on one core.
+        half a minute more on one core; with a model and data about ten seconds more.
 
     Example:
         >>> import xai
@@ -104,6 +124,11 @@ def diagnose(
         True
     """
     broken = broken_extras() if imports else {}
+    classifier = None if model is None else as_classifier(model)
+    given = None if data is None else load_data(data)
+    fit = None
+    if classifier is not None and given is not None and given.labels is not None:
+        fit = data_fit(classifier, given, should_stop=should_stop)
     return Diagnosis(
         platform.python_version(),
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
@@ -113,6 +138,9 @@ def diagnose(
         {known.name: known.available for known in catalogue()},
         broken,
         digits_test(progress=progress, should_stop=should_stop) if self_test else None,
+        () if classifier is None else model_lines(classifier),
+        () if given is None else describe(given).lines,
+        fit,
     )
 
 

@@ -8,8 +8,9 @@ import torch
 from small_models import GapCnn, LinearModel, pictures
 
 import xai
+from xai.audits.checks import CHECKS
 from xai.cli import main
-from xai.errors import CheckpointError, NameLookupError
+from xai.errors import CheckpointError, InputError, NameLookupError
 
 DRIFT = [{"metric": "explanation_drift", "method": "saliency", "at_least": 0.0}]
 
@@ -116,3 +117,19 @@ def test_a_model_that_is_not_there_is_refused_by_init(tmp_path: Path, capsys: py
     with pytest.raises(CheckpointError):
         xai.init_audit(tmp_path / "new", str(tmp_path / "weights.pt"))
     assert len(xai.init_audit(tmp_path / "new", "torchvision:resnet18")) == 3
+
+
+def test_a_check_of_too_few_images_is_not_run_and_no_error():
+    """The numbers are those below which the studies refuse."""
+    for metric, fewest, study in (
+        ("shortcuts", 40, xai.shortcuts),
+        ("slices", 80, xai.slices),
+    ):
+        few = data(fewest - 1)
+        classifier = xai.Classifier(GapCnn(), labels=list("abcd"), input_size=(16, 16))
+        check = xai.audit(model=classifier, data=few, checks=[metric]).checks[0]
+        assert (check["verdict"], check["error"]) == ("not run", None)
+        assert check["why"] == f"Not run: it needs at least {fewest} images, and there are {fewest - 1}."
+        with pytest.raises(InputError, match=f"at least {fewest}"):
+            study(classifier, few)
+        assert CHECKS[metric].fewest == fewest

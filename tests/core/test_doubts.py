@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import xai
-from xai.core.doubts import reading_doubts
+from xai.core.doubts import data_doubts, reading_doubts
 from xai.core.seeds import repeated
 
 SIZE, CLASSES, COUNT = (10, 14), 4, 96
@@ -204,3 +204,25 @@ def test_pixels_that_are_no_image_are_noted_by_whatever_takes_images(count: int)
     for notes in (clf.predict(images).notes, xai.explain(clf, images, "saliency").notes):
         assert not noted(notes, "one value")
         assert not noted(notes, "255")
+
+
+@pytest.mark.parametrize("sorted_by_class", [True, False])
+def test_images_of_the_whole_are_read_in_other_ways_and_not_the_first(sorted_by_class):
+    """Half of the labels are 1 and all images are dark: inverted, the first half would be right, the second wrong."""
+
+    class Bright(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            mean = images.mean((1, 2, 3))
+            return 9 * torch.stack([1 - mean, mean], 1)
+
+    images = 0.2 * torch.rand(120, 3, 9, 13, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([1] * 60 + [0] * 60)
+    labels = labels if sorted_by_class else labels.roll(30)
+    classifier = xai.Classifier(Bright(), labels=["dark", "bright"], input_size=(9, 13), task="multiclass")
+    predictions = torch.zeros(120, dtype=torch.int64)
+    assert (classifier.logits_of(images).argmax(1) == predictions).all()
+    for noted in (
+        reading_doubts(classifier, images, predictions, labels),
+        data_doubts(classifier, images, predictions, labels),
+    ):
+        assert not any("exchanged" in note for note in noted), noted

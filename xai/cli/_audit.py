@@ -25,6 +25,7 @@ from xai.cli._report import formats, tell
 
 _CODES = {"pass": PASS, "fail": FAILED, "error": INTERNAL, "inconclusive": INCONCLUSIVE}
 _MOST = 30  # lines printed
+_COLUMNS = ("path_column", "label_column", "part_column")
 
 
 def add_audit(commands: Any) -> None:
@@ -91,7 +92,7 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what stands in place of the file's model and data; settings alone are added to the file's model."""
+    """Return what was said of model and data, as tables; settings alone are added to the model of a file."""
     settings = model_settings(options)
     if "arch" in settings and "" not in sys.path:
         sys.path.insert(0, "")
@@ -173,13 +174,26 @@ def add_init(commands: Any) -> None:
     """Add `xai init`."""
     parser = command(commands, "init", _init, "write a commented xai.toml, a workflow and a test")
     parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="to write into (here)")
-    parser.add_argument("--model", default="example:fashion", help="put into the files; an example runs as it is")
+    add_model(parser, required=False, more="put into the files; an example runs as it is (example:fashion)")
+    parser.add_argument("--data", metavar="DATA[@PART]", help="labelled images to read: a folder, a table, .npz, ...")
+    parser.add_argument("--path-column", metavar="NAME", help="of a table; default: found")
+    parser.add_argument("--label-column", metavar="NAME", help="of a table; default: found")
+    parser.add_argument("--part-column", metavar="NAME", help="of a table; default: found")
     parser.add_argument("--force", action="store_true", help="replace files that are there")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _init(options: argparse.Namespace) -> int:
-    written = [str(path) for path in xai.init_audit(options.folder, options.model, overwrite=options.force)]
+    if options.trust:
+        raise xai.InputError("Expected a model that needs no --trust: a file of settings cannot say that code may run.")
+    given = _given(options)
+    model = given.get("model")
+    if model is not None and "source" not in model:
+        model["source"] = "example:fashion"
+    data = given.get("data", {})
+    data |= {name: getattr(options, name) for name in _COLUMNS if getattr(options, name) is not None}
+    found = xai.init_audit(options.folder, model, data=data or None, overwrite=options.force)
+    written = [str(path) for path in found]
     _print(options, "written", written, "\n".join(f"wrote {path}" for path in written), None)
     return PASS
 

@@ -46,7 +46,9 @@ def command(commands: Any, name: str, run: Command, summary: str) -> argparse.Ar
     return parser
 
 
-def add_model(parser: argparse.ArgumentParser, *, required: bool, default: str | None = None, more: str = "") -> None:
+def add_model(
+    parser: argparse.ArgumentParser, *, required: bool, default: str | None = None, more: str = "", arches: bool = False
+) -> None:
     """Add `--model` and everything that says how it is to be used.
 
     Args:
@@ -54,11 +56,13 @@ def add_model(parser: argparse.ArgumentParser, *, required: bool, default: str |
         required: the command cannot do without.
         default: model where none is named.
         more: what is to be known of `--model` in this command.
+        arches: `--arch` may be repeated, for further models.
     """
     group = parser.add_argument_group("model")
     known = "efficientnet_lite0, torchvision:resnet50, model.onnx, weights.safetensors, ..."
     group.add_argument("--model", required=required, default=default, help=f"{more or known}")
-    group.add_argument("--arch", help="package.module:factory of a file with weights; also looked for in this folder")
+    words = "package.module:factory of a file with weights; also looked for in this folder"
+    group.add_argument("--arch", action="append" if arches else "store", help=words)
     group.add_argument("--weights", help="which weights of a checkpoint that holds several, such as model_ema")
     group.add_argument(
         "--class-names", metavar="NAMES", help="text file with one class name a line, or names with commas between"

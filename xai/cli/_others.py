@@ -4,10 +4,13 @@ import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import xai
-from xai.cli._common import PASS, add_model, command, load_model
+from xai.cli._common import PASS, add_model, command, load_model, model_settings
+
+_GRAPHS = frozenset({".onnx", ".keras", ".h5"})  # files that hold their own network
 
 
 def add_methods(commands: Any) -> None:
@@ -32,11 +35,9 @@ def _methods(options: argparse.Namespace) -> int:
 def add_dashboard(commands: Any) -> None:
     parser = command(commands, "dashboard", _dashboard, "open the dashboard in a browser")
     parser.add_argument("--port", type=int)
-    parser.add_argument("--model", help="a model to offer first, such as weights.safetensors")
+    more = "a model to offer first, such as weights.safetensors; the first --arch is its own, uploads may use all"
+    add_model(parser, required=False, more=more, arches=True)
     parser.add_argument("--data", help="a data set to offer first, such as a folder with one folder per class")
-    parser.add_argument(
-        "--arch", action="append", default=[], help="PACKAGE.MODULE:FACTORY that uploads may be loaded into"
-    )
     parser.add_argument("--audits", help="folder of audits, in place of audits/")
     parser.add_argument(
         "--host", action="append", default=[], help="NAME under which a proxy shows it to others, who have to sign in"
@@ -46,9 +47,17 @@ def add_dashboard(commands: Any) -> None:
 def _dashboard(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "xai.dashboard"]
     command += ["--port", str(options.port)] if options.port else []
-    command += ["--model", options.model] if options.model else []
+    command += ["--model", options.model, "--model-settings", json.dumps(_own(options))] if options.model else []
     command += ["--data", options.data] if options.data else []
-    command += [part for arch in options.arch for part in ("--arch", arch)]
+    command += [part for arch in options.arch or () for part in ("--arch", arch)]
     command += ["--audits", options.audits] if options.audits else []
     command += [part for host in options.host for part in ("--host", host)]
     return subprocess.run(command, check=False).returncode
+
+
+def _own(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of the model that is offered first."""
+    settings = {**model_settings(options), "device": options.device, "trust": options.trust}
+    arches = settings.pop("arch", None)
+    weights = arches and Path(options.model).is_file() and Path(options.model).suffix.lower() not in _GRAPHS
+    return settings | ({"arch": arches[0]} if weights else {})

@@ -67,11 +67,17 @@ def with_doubts(classifier: Classifier, inputs: Tensor, found: Noted) -> Noted:
 
 
 def data_doubts(classifier: Classifier, data: Any, predictions: Tensor, labels: Tensor) -> tuple[str, ...]:
-    """Return `reading_doubts` of a data set, or of images in any form, whose first images are read again."""
+    """Return `reading_doubts` of a data set, or of images in any form, of which some are read again."""
     if len(labels) < _FEWEST or int((predictions.cpu() == labels.cpu()).sum()) >= _GOOD * len(labels):
         return reading_doubts(classifier, None, predictions, labels)
-    few = Reader(classifier, data).inputs(range(min(_SAMPLE, len(labels))))
-    return reading_doubts(classifier, few, predictions, labels)
+    order = _shuffled(len(labels))
+    few = Reader(classifier, data).inputs(order[:_SAMPLE].tolist())
+    return reading_doubts(classifier, few, predictions.cpu()[order], labels.cpu()[order])
+
+
+def _shuffled(count: int) -> Tensor:
+    """Return numbers in a fixed random order: the first images of data that is sorted by class are of one class."""
+    return torch.from_numpy(np.random.default_rng(0).permutation(count))
 
 
 def _order(predictions: Tensor, labels: Tensor, names: Sequence[str]) -> list[tuple[float, str]]:
@@ -109,9 +115,9 @@ def _better(other: np.ndarray, plain: np.ndarray) -> bool:
 
 def _other_ways(classifier: Classifier, inputs: Tensor, predictions: Tensor, labels: Tensor) -> list[tuple[float, str]]:
     """Return share and note when one of the usual other ways to read images is right more often, the best one."""
-    few = inputs[:_SAMPLE]
-    truth = labels[: len(few)]
-    plain = (predictions[: len(few)] == truth).numpy()
+    some = _shuffled(len(inputs))[:_SAMPLE]
+    few, truth = inputs[some.to(inputs.device)], labels[some]
+    plain = (predictions[some] == truth).numpy()
     best: tuple[float, str] | None = None
     for words, reader, change in _ways(classifier, few):
         with torch.no_grad():

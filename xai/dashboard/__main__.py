@@ -13,6 +13,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="xai dashboard", description="Open the dashboard in a browser.")
     parser.add_argument("--port", type=int)
     parser.add_argument("--model", help="a model to offer first, such as torchvision:resnet50")
+    parser.add_argument("--model-settings", default="{}", metavar="JSON", help="settings of xai.load for that model")
     parser.add_argument("--data", help="a data set to offer first, such as a folder with one folder per class")
     parser.add_argument(
         "--arch",
@@ -37,6 +38,7 @@ def main() -> int:
             options.port,
             options.model,
             options.data,
+            settings=options.model_settings,
             arch=options.arch,
             audits=options.audits,
             hosts=options.host,

@@ -11,6 +11,7 @@ from pathlib import Path
 import xai
 
 MODEL_VARIABLE = "XAI_DASHBOARD_MODEL"
+SETTINGS_VARIABLE = "XAI_DASHBOARD_MODEL_SETTINGS"
 DATA_VARIABLE = "XAI_DASHBOARD_DATA"
 ARCH_VARIABLE = "XAI_DASHBOARD_ARCH"
 AUDITS_VARIABLE = "XAI_DASHBOARD_AUDITS"
@@ -58,6 +59,7 @@ def launch(
     model: str | None = None,
     data: str | None = None,
     *,
+    settings: str = "{}",
     arch: Sequence[str] = (),
     audits: str | None = None,
     hosts: Sequence[str] = (),
@@ -69,6 +71,7 @@ def launch(
         port: where it listens on 127.0.0.1; None takes the first free one from 8501 on.
         model: a specification for `xai.load` that is offered first.
         data: a data set for `xai.load_data` that is offered first, where its classes are the model's.
+        settings: of `xai.load` for that model, JSON.
         arch: "package.module:factory", networks that weight files may be loaded into; their code runs.
         audits: folder of audits; None takes `audits/` where the dashboard is started.
         hosts: names under which a proxy on this machine shows the dashboard to others; they have to sign in.
@@ -93,6 +96,7 @@ def launch(
 
         check_sign_in()
     chosen = {MODEL_VARIABLE: model, DATA_VARIABLE: data, AUDITS_VARIABLE: audits}
+    chosen[SETTINGS_VARIABLE] = settings
     chosen[ARCH_VARIABLE] = ",".join(arch)
     environment = os.environ | {name: value for name, value in chosen.items() if value}
     with subprocess.Popen(line, env=environment) as server:

@@ -1,5 +1,6 @@
 """What the pages ask of xai: models are shared by all sessions, what is found out belongs to the session that asked."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +14,7 @@ import xai
 from xai.dashboard.jobs import Job
 from xai.dashboard.keeping import Key
 from xai.dashboard.language import t, told
-from xai.dashboard.launch import MODEL_VARIABLE
+from xai.dashboard.launch import MODEL_VARIABLE, SETTINGS_VARIABLE
 from xai.dashboard.lending import Lender
 from xai.dashboard.pictures import Picture
 from xai.dashboard.tasks import Report
@@ -119,7 +120,14 @@ def model_names() -> list[str]:
 def open_network(name: str) -> xai.Classifier:
     """Return a classifier of its own, that no other session has."""
     kept = shelf().networks.get(name)
-    return xai.load(name, device="auto") if kept is None else kept.load()
+    return xai.load(name, **{"device": "auto", **_given_settings(name)}) if kept is None else kept.load()
+
+
+def _given_settings(name: str) -> dict[str, Any]:
+    """Return the settings of `xai.load` that the model named at the start was given; none for another."""
+    if name != os.environ.get(MODEL_VARIABLE):
+        return {}
+    return dict(json.loads(os.environ.get(SETTINGS_VARIABLE) or "{}"))
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

@@ -16,7 +16,7 @@ Architecture = str | Callable[[], nn.Module] | nn.Module
 
 @contextmanager
 def imports_from(folder: Path, arch: Architecture | None) -> Iterator[None]:
-    """Within it, the module of `arch` is looked for in a folder first, and only then where Python looks by itself.
+    """Within it, the module of `arch` is looked for in a folder first, then where Python looks, last in this one.
 
     A module of the same name that was imported from elsewhere is not mistaken for the folder's own, and is back after.
     """
@@ -29,11 +29,13 @@ def imports_from(folder: Path, arch: Architecture | None) -> Iterator[None]:
     for name in hidden:
         del sys.modules[name]
     invalidate_caches()  # of folders that were looked into before a file came
-    sys.path.insert(0, str(place))
+    here = str(Path.cwd())
+    sys.path[:] = [str(place), *sys.path, here]
     try:
         yield
     finally:
         sys.path.remove(str(place))
+        del sys.path[len(sys.path) - 1 - sys.path[::-1].index(here)]
         sys.modules.update(hidden)
 
 

@@ -63,6 +63,7 @@ class Check(ABC):
     better: ClassVar[str] = "more"  # or "less"
     limits: ClassVar[tuple[str, ...]] = ()  # what the figure does not say
     first_pictures: ClassVar[int | None] = None  # how many by default
+    fewest: ClassVar[int] = 1  # images that it can be asked of
 
     pictures: int | None = None
 
@@ -102,7 +103,8 @@ class Check(ABC):
             return "it needs a table [ood] with foreign pictures"
         if GROUPS in self.needs and not scene.role().groups:
             return "the data has no column with 2 to 20 groups"
-        return ""
+        there = len(scene.role()) if self.most is None else min(self.most, len(scene.role()))
+        return f"it needs at least {self.fewest} images, and there are {there}" if there < self.fewest else ""
 
 
 CHECKS: Registry[type[Check]] = Registry("check")

@@ -41,6 +41,7 @@ class Shortcuts(Check):
     conditions: ClassVar[tuple[str, ...]] = FIGURES
     usual: ClassVar[tuple[Condition, ...]] = (Condition("at_most", 0),)
     better: ClassVar[str] = "less"
+    fewest: ClassVar[int] = 40
     limits: ClassVar[tuple[str, ...]] = ("only cues of the kinds that are looked for are found",)
 
     cues: tuple[str, ...] = ()

@@ -35,6 +35,7 @@ class Slices(Check):
     conditions: ClassVar[tuple[str, ...]] = FIGURES
     usual: ClassVar[tuple[Condition, ...]] = ()
     better: ClassVar[str] = "less"
+    fewest: ClassVar[int] = 80
     limits: ClassVar[tuple[str, ...]] = ("only kinds that measured properties, classes or features can describe",)
 
     alpha: float = 0.05
