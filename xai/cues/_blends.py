@@ -8,8 +8,8 @@ from torch import Tensor
 
 from xai.cues._base import Pictures, Scene, local_mean, shuffled
 from xai.cues._found import Found
-from xai.cues._marks import box_of, place
-from xai.cues._repetition import background_level, commonest, same, without_specks
+from xai.cues._marks import box_of, kind_of, place
+from xai.cues._repetition import Template, background_level, commonest, same, spreads, without_specks
 
 _SHARE, _TIMES = 0.15, 4.0  # of the class in which a pixel repeats, and how much more often than elsewhere
 _PIXELS, _INKS, _SAME_INK = 8, 4, 0.05
@@ -63,7 +63,20 @@ class Blend(Found):
         return (pictures.images + self.change(pictures)).clamp(0, 1)
 
 
-def blend(scene: Scene, label: int) -> Blend | None:
+def blends(scene: Scene, kind: str) -> Iterator[Blend]:
+    """Yield half-transparent marks that are called `kind`, but for those that are known as templates."""
+    for label in scene.classes:
+        found, known = _blend(scene, label), scene.templates.get(label)
+        if found is not None and found.kind == kind and not (known is not None and _is_known(found, known)):
+            yield found
+
+
+def _is_known(found: Blend, known: Template) -> bool:
+    """Say whether a template is the same thing: called alike, or with half of the pixels."""
+    return kind_of(known) == found.kind or int((found.mask & known.mask).sum()) >= int(found.mask.sum()) / 2
+
+
+def _blend(scene: Scene, label: int) -> Blend | None:
     """Return the half-transparent mark of a class, None where there is none.
 
     Over an even background it has one value in many images of the class and in few others; how many of its pixels an
@@ -117,6 +130,9 @@ def _formed(label: int, value: Tensor, mask: Tensor, carriers: Tensor, level: fl
     lift = torch.where(mask, lift, torch.where(hidden, floor.minimum(contrast), torch.zeros(())))
     alpha = (lift / (ink - level).abs().clamp_min(1e-3)).clamp(0, _OPAQUE)
     shape = (alpha > 0).any(0)
+    kind = "background" if spreads(shape) else "watermark"
     top, left, bottom, right = box_of(shape)
-    about = f"watermark, class {label}", place(shape, "mark"), f"watermark of {bottom - top} x {right - left} pixels"
-    return Blend("watermark", *about, alpha, ink, value, mask, target=label, least=least)
+    size = f"{bottom - top} x {right - left} pixels"
+    words = "background texture that repeats" if kind == "background" else f"watermark of {size}"
+    about = kind, f"half-transparent {kind}, class {label}", place(shape, kind), words
+    return Blend(*about, alpha, ink, value, mask, target=label, least=least)

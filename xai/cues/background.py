@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.cues._base import Donated, Form, Pictures, Scene, cue, replaced, shuffled
+from xai.cues._blends import blends
 from xai.cues._found import Found
 from xai.cues._marks import marks
 from xai.cues._repetition import background_level
@@ -28,6 +29,7 @@ def background(scene: Scene) -> Iterator[Form]:
     Source: Xiao et al. 2020 (arXiv 2006.09994), Mixed-Same against Mixed-Rand: there the same comparison is the BG-gap.
     """
     yield from marks(scene, "background")
+    yield from blends(scene, "background")
     yield from _textures(scene)
     masks = scene.pictures.masks
     if masks is None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.cues._base import Form, Pictures, Scene, cue, local_mean, shuffled
-from xai.cues._blends import blend
+from xai.cues._blends import blends
 from xai.cues._found import Found
 from xai.cues._marks import marks, place
 
@@ -25,10 +25,7 @@ def watermark(scene: Scene) -> Iterator[Form]:
     Where objects are aligned every class has a mean of its own, and the latter is not looked for.
     """
     yield from marks(scene, "watermark")
-    for label in scene.classes:
-        faint, known = blend(scene, label), scene.templates.get(label)
-        if faint is not None and (known is None or int((faint.mask & known.mask).sum()) < int(faint.mask.sum()) / 2):
-            yield faint
+    yield from blends(scene, "watermark")
     if len(scene.classes) < 3:
         return
     fine = _fine(scene.data.images)
