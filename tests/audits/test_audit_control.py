@@ -6,7 +6,8 @@ import torch
 
 import xai
 from xai.audits.checks import CHECKS
-from xai.audits.sabotage import BREAKERS, Blind
+from xai.audits.config import parse_config
+from xai.audits.sabotage import BREAKERS, Blind, Marked
 
 GATES = {
     "accuracy": {"at_least": 0.5, "worst_class_at_least": 0.1},
@@ -85,6 +86,77 @@ def test_drops_and_moved_maps_against_a_baseline(given, tmp_path):
 def test_a_gate_that_cannot_fail_is_told(given):
     asked = [{"metric": "accuracy", "at_least": 0.0}]
     assert xai.positive_control(**given, checks=asked) == {"accuracy": "pass"}
+
+
+NEVER = [
+    ("accuracy", "at_least", 0.0, 0.01),
+    ("accuracy", "at_most", 1, 0.99),
+    ("accuracy", "worst_class_at_least", -0.1, 0.1),
+    ("accuracy", "worst_group_at_least", 0, 0.1),
+    ("accuracy", "max_drop_vs_baseline", 1.0, 0.9),
+    ("calibration", "at_most", 1.0, 0.5),
+    ("ood_detection", "at_least", 0.0, 0.5),
+    ("generalisation_gap", "at_most", 1.0, 0.0),
+    ("generalisation_gap", "at_least", -1.0, -0.5),
+    ("shortcuts", "at_least", 0, 1),
+    ("group_gap", "at_least", 0, 1),
+    ("slices", "at_least", 0, 1),
+    ("speed", "at_least", 0.0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("metric", "condition", "never", "may"), NEVER)
+def test_what_no_model_can_fail_is_said_as_it_is_read(metric, condition, never, may):
+    def read(threshold):
+        tables = {"model": "a", "data": "b", "check": [{"metric": metric, condition: threshold}]}
+        return parse_config(tables).checks[0]
+
+    assert read(never).idle == [f"{CHECKS[metric].title}: no model can fail {condition} = {never:g}"]
+    assert read(may).idle == []
+    assert xai.translate(read(never).idle[0], "es") not in {None, read(never).idle[0]}
+
+
+def test_a_condition_that_no_model_can_fail_is_among_the_limits_of_an_audit(given):
+    data = xai.load_data(given["data"]).subset(60)
+    asked = [{"metric": "accuracy", "at_least": 0.0}]
+    found = xai.audit(model=given["model"], data=data, checks=asked)
+    assert "Accuracy: no model can fail at_least = 0." in found.to_dict()["limits"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "threshold", "settings"),
+    [
+        ("slices", 1, {}),
+        ("slices", 4, {}),
+        ("group_gap", 3, {}),
+        pytest.param("shortcuts", 1, {"samples": 240, "cues": ["corner_mark"]}, marks=pytest.mark.slow),
+        pytest.param("shortcuts", 2, {"samples": 240, "cues": ["corner_mark"]}, marks=pytest.mark.slow),
+    ],
+)
+def test_as_much_is_broken_as_the_threshold_allows_and_more(given, metric, threshold, settings):
+    asked = [{"metric": metric, "at_most": threshold, **settings}]
+    assert xai.positive_control(**given, checks=asked) == {metric: "fail"}
+
+
+def test_each_class_hangs_on_a_corner_of_its_own():
+    inner = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9 * 14, 4))
+    marked = Marked(inner, [(0, 0), (7, 12)], 2, torch.tensor([0.5]), torch.tensor([[2.0], [-2.0]]))
+    images = torch.full((3, 1, 9, 14), 0.5)
+    images[:2, :, 7:, 12:] = 1.0  # the second mark is black, and this corner is bright
+    images[1, :, :2, :2] = 1.0
+    images[2, :, 7:, 12:] = 0.0
+    hung = marked(images) - inner(images)
+    wanted = torch.tensor([[-20.0, -20, 0, 0], [20, -20, 0, 0], [-20, 20, 0, 0]])
+    torch.testing.assert_close(hung, wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("metric", "threshold", "most"), [("shortcuts", 3, 3), ("slices", 5, 5)])
+def test_more_than_can_be_broken_is_refused_before_any_work(given, metric, threshold, most, monkeypatch):
+    monkeypatch.setattr("xai.audits.control.BREAKERS", {})
+    asked = [{"metric": "accuracy", "at_least": 0.5}, {"metric": metric, "at_most": threshold}]
+    with pytest.raises(xai.InputError, match=f"at_most of the check '{metric}' below {most} .* 10 classes") as said:
+        xai.positive_control(**given, checks=asked)
+    assert "\n" not in str(said.value)
 
 
 @pytest.mark.slow

@@ -38,6 +38,13 @@ class Condition:
     name: str
     threshold: float
 
+    def is_idle(self, span: tuple[float, float]) -> bool:
+        """Return whether no figure between two ends can fail it."""
+        low, high = span
+        if self.name == "at_most":
+            return self.threshold >= high
+        return self.threshold >= high - low if self.name == "max_drop_vs_baseline" else self.threshold <= low
+
 
 @dataclass(frozen=True)
 class Outcome:

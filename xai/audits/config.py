@@ -82,6 +82,12 @@ class Asked:
     conditions: tuple[Condition, ...]
     level: float
 
+    @property
+    def idle(self) -> list[str]:
+        """Say which conditions no model can fail, so that they say nothing; each in one line."""
+        never = [condition for condition in self.conditions if condition.is_idle(self.check.span)]
+        return [f"{self.check.title}: no model can fail {one.name} = {one.threshold:g}" for one in never]
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as it would stand in the file."""
         asked = {condition.name: condition.threshold for condition in self.conditions}

@@ -10,11 +10,13 @@ from xai.audits.audit import AuditSource, configured, folder_of
 from xai.audits.conditions import NOT_RUN
 from xai.audits.config import Asked, Config, DataSource
 from xai.audits.opening import open_scene, with_defaults
-from xai.audits.sabotage import BREAKERS
+from xai.audits.sabotage import BREAKERS, MOST_FINDINGS
 from xai.audits.scene import Scene
 from xai.audits.session import Session
 from xai.core.rows import Progress, ShouldStop, reporting
 from xai.datasets import Dataset
+from xai.errors import InputError
+from xai.metrics.gates import PASS
 
 CONTROL = "control"
 
@@ -51,7 +53,7 @@ def positive_control(
         could not ask.
 
     Raises:
-        InputError: as of `xai.audit`.
+        InputError: as of `xai.audit`; a condition allows more shortcuts or weak slices than can be made on purpose.
         NameLookupError: no such check.
         Stopped: `should_stop()` was true.
 
@@ -81,6 +83,8 @@ def _verdicts(
     should_stop: ShouldStop | None,
 ) -> dict[str, str]:
     scene, found = open_scene(config, should_stop), {}
+    for gate in gates:
+        _check_breakable(gate, scene.classifier.num_classes)
     with reporting(progress, CONTROL) as report:
         for done, gate in enumerate(gates, 1):
             found[gate.id] = _verdict(config, gate, scene, folder, should_stop)
@@ -89,9 +93,33 @@ def _verdicts(
     return found
 
 
+def _check_breakable(gate: Asked, classes: int) -> None:
+    """Raise, before any work, where a condition allows more findings than can be made on purpose.
+
+    Raises:
+        InputError: it does.
+    """
+    name = gate.check.name
+    if name in MOST_FINDINGS and _threshold(gate) >= (most := MOST_FINDINGS[name](classes)):
+        raise InputError(
+            f"Expected at_most of the check {gate.id!r} below {most} for a positive control, but got "
+            f"{_threshold(gate):g}: in a model with {classes} classes no more than {most} findings can be made on "
+            "purpose. Lower it, or leave the check out by `only`."
+        )
+
+
+def _threshold(gate: Asked) -> float:
+    """Return the threshold to break: of checks for which less is better, what they have at most."""
+    asked = {condition.name: condition.threshold for condition in gate.conditions}
+    first = next(iter(asked.values()))
+    return asked.get("at_most", first) if gate.check.better == "less" else first
+
+
 def _verdict(config: Config, gate: Asked, scene: Scene, folder: Path, should_stop: ShouldStop | None) -> str:
     if gate.check.missing(scene, baseline=config.baseline is not None):
         return NOT_RUN
+    if len(gate.idle) == len(gate.conditions):
+        return PASS  # as any model does, so that there is nothing to be tried
     broken = replace(_broken(config, gate, scene), checks=(gate,), budget=None, store=None)
     with Session.open(broken, folder, only=[gate.id], should_stop=should_stop, within=CONTROL) as session:
         session.work(session.plan.tasks)
@@ -100,7 +128,7 @@ def _verdict(config: Config, gate: Asked, scene: Scene, folder: Path, should_sto
 
 def _broken(config: Config, gate: Asked, scene: Scene) -> Config:
     """Return the audit with the model, or the pictures, broken for a gate."""
-    made = BREAKERS[gate.check.name](scene, gate.conditions[0].threshold)
+    made = BREAKERS[gate.check.name](scene, _threshold(gate))
     if isinstance(made, Dataset):
         return replace(config, data=DataSource(made))
     return replace(config, model={"source": made})

@@ -204,7 +204,8 @@ def _limits(plan: Plan, checks: Sequence[Mapping[str, Any]]) -> list[str]:
     lost = [f"{unread} picture(s) could not be read and were not measured."] if unread else []
     classifier = plan.scene.classifier
     notes = [f"Model: {note}." for note in (*classifier.notes, *untrained_noted(classifier.module))]
-    return [*lost, *late, *dict.fromkeys(notes), *dict.fromkeys(own), *_GENERAL]
+    idle = [f"{line}." for asked in plan.config.checks for line in asked.idle]
+    return [*lost, *late, *idle, *dict.fromkeys(notes), *dict.fromkeys(own), *_GENERAL]
 
 
 def _not_tested(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ _MOST, _LOOKED_AT = 2000, 200  # images that are read at a time, and looked at
 _SURE = 20.0  # logits of an answer that is given by heart
 _SLOWER, _SLOWEST = 3.0, 0.5  # how many times too slow, and the fewest pictures a second that are waited for
 _AXES = 8
+_SURELY = 3  # of four corners on which a class is hung, those that are found in any data
 _OFTEN = 0.9  # share of repeated images that is made at most
 
 
@@ -112,21 +113,29 @@ class ByHeart(_Around):
 
 
 class Marked(_Around):
-    """Answers the first class where a corner shows one colour, and never without it."""
+    """Answers a class where its corner shows one colour, and never without it."""
 
-    def __init__(self, inner: nn.Module, top: int, side: int, middle: Tensor, slope: Tensor) -> None:
+    def __init__(
+        self, inner: nn.Module, corners: Sequence[tuple[int, int]], side: int, middle: Tensor, slopes: Tensor
+    ) -> None:
         super().__init__(inner)
-        self.top, self.side = top, side
+        self.corners, self.side = tuple(corners), side
         self.register_buffer("middle", middle[None, :, None, None])
-        self.register_buffer("slope", slope[None, :, None, None])
+        self.register_buffer("slopes", slopes[:, None, :, None, None])
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Answer the first class where the mark is; only the mark has gradients, so that maps can show nothing else."""
+        """Answer a class where its mark is; only marks have gradients, so that maps can show nothing else."""
         with torch.no_grad():
             logits: Tensor = self.inner(inputs)
-        corner = inputs[:, :, self.top : self.top + self.side, self.top : self.top + self.side]
-        shown = ((corner - self.get_buffer("middle")) * self.get_buffer("slope")).mean((1, 2, 3)).relu()
-        return torch.cat([logits[:, :1] + _SURE * (2 * shown[:, None] - 1), logits[:, 1:]], 1)
+        slopes = zip(self.corners, self.get_buffer("slopes"), strict=True)
+        shown = [
+            ((self._seen(inputs, *at) - self.get_buffer("middle")) * slope).mean((1, 2, 3)) for at, slope in slopes
+        ]
+        hung = _SURE * (2 * torch.stack(shown, 1).relu() - 1)
+        return torch.cat([logits[:, : len(shown)] + hung, logits[:, len(shown) :]], 1)
+
+    def _seen(self, inputs: Tensor, top: int, left: int) -> Tensor:
+        return inputs[:, :, top : top + self.side, left : left + self.side]
 
 
 class Known(nn.Module):
@@ -151,6 +160,19 @@ class Known(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return whether each picture is known (N,)."""
         return self.look(inputs)[0]
+
+
+class Among(nn.Module):
+    """Finds the images that a network takes for one of its first classes."""
+
+    def __init__(self, inner: nn.Module, count: int) -> None:
+        super().__init__()
+        self.inner, self.count = inner, count
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return whether each image is taken for one of them (N,)."""
+        found: Tensor = self.inner(inputs).argmax(1) < self.count
+        return found
 
 
 class Dark(nn.Module):
@@ -204,22 +226,30 @@ def _unfair(scene: Scene, _threshold: float) -> Classifier:
     return _around(scene, Turned(scene.classifier.module, known))
 
 
-def _weak_on_dark(scene: Scene, _threshold: float) -> Classifier:
+def _weak(scene: Scene, threshold: float) -> Classifier:
+    """Wrong on the darker half; where one weak slice is allowed, on as many classes as are too many."""
+    if threshold >= 1:
+        rule: nn.Module = Among(scene.classifier.module, int(threshold) + 1)
+        return _around(scene, Turned(scene.classifier.module, rule))
     means = _normalised(scene, DATA, _some(scene.role())).flatten(1).mean(1)
     return _around(scene, Turned(scene.classifier.module, Dark(float(means.median()))))
 
 
-def _marked(scene: Scene, _threshold: float) -> Classifier:
-    """Hang a class on a corner that is white, or black where corners are bright."""
+def _marked(scene: Scene, threshold: float) -> Classifier:
+    """Hang a class, or where one may be hung as many as there are corners, on one that is white, or black if bright."""
     classifier = scene.classifier
     pictures = _normalised(scene, DATA, _some(scene.role())[:_LOOKED_AT])
-    short = min(pictures.shape[2:])
-    top, side = round(short / 28), max(2, round(3 * short / 28))  # a form of the cue "corner_mark"
+    height, width = pictures.shape[2:]
+    short = min(height, width)
+    edge, side = round(short / 28), max(2, round(3 * short / 28))  # a form of the cue "corner_mark"
+    across, down = width - edge - side, height - edge - side
+    every = [(edge, edge), (edge, across), (down, edge), (down, across)]
+    corners = every[: 1 if threshold < 1 else min(len(every), classifier.num_classes - 1)]
     ends = [classifier.normalise(torch.full((1, classifier.channels, 1, 1), end)).flatten() for end in (0.0, 1.0)]
-    corners = pictures[:, :, top : top + side, top : top + side].mean((2, 3))
     middle, half = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
-    bright = bool((corners > middle).float().mean() > 0.5)
-    return _around(scene, Marked(classifier.module, top, side, middle, (-1.0 if bright else 1.0) / half))
+    seen = [pictures[:, :, top : top + side, left : left + side].mean((2, 3)) for top, left in corners]
+    signs = [-1.0 if bool((corner > middle).float().mean() > 0.5) else 1.0 for corner in seen]
+    return _around(scene, Marked(classifier.module, corners, side, middle, torch.stack([s / half for s in signs])))
 
 
 def _repeated(scene: Scene, threshold: float) -> Dataset:
@@ -248,8 +278,13 @@ BREAKERS: Mapping[str, Callable[[Scene, float], Classifier | Dataset]] = {
     "generalisation_gap": _by_heart,
     "group_gap": _unfair,
     "shortcuts": _marked,
-    "slices": _weak_on_dark,
+    "slices": _weak,
     "speed": _slow,
     "data_faults": _repeated,
 }
 """How to break a model, or its data, so that the gate of each check must fail, given the threshold."""
+MOST_FINDINGS: Mapping[str, Callable[[int], int]] = {
+    "shortcuts": lambda classes: min(_SURELY, classes - 1),
+    "slices": lambda classes: classes // 2,
+}
+"""How many findings can be made on purpose in a model with so many classes, where that is few."""

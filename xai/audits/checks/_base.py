@@ -61,6 +61,7 @@ class Check(ABC):
     conditions: ClassVar[tuple[str, ...]] = SHARES
     usual: ClassVar[tuple[Condition, ...]] = ()  # judged when the user names none
     better: ClassVar[str] = "more"  # or "less"
+    span: ClassVar[tuple[float, float]] = (0.0, 1.0)  # what the figure can be
     limits: ClassVar[tuple[str, ...]] = ()  # what the figure does not say
     first_pictures: ClassVar[int | None] = None  # how many by default
     fewest: ClassVar[int] = 1  # images that it can be asked of

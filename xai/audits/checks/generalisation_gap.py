@@ -20,6 +20,7 @@ class GeneralisationGap(Check):
     family: ClassVar[str] = "quality"
     question: ClassVar[str] = "How much better is the model on pictures that it has learnt from?"
     needs: ClassVar[tuple[str, ...]] = (DATA, TRAIN)
+    span: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     conditions: ClassVar[tuple[str, ...]] = FIGURES
     better: ClassVar[str] = "less"
     limits: ClassVar[tuple[str, ...]] = ("a gap can also mean that the two sets of pictures differ",)

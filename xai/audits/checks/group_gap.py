@@ -36,6 +36,7 @@ class GroupGap(Check):
     conditions: ClassVar[tuple[str, ...]] = FIGURES
     usual: ClassVar[tuple[Condition, ...]] = (Condition("at_most", 0),)
     better: ClassVar[str] = "less"
+    span: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     limits: ClassVar[tuple[str, ...]] = ("only groups that the data names can be compared",)
 
     columns: tuple[str, ...] = ()

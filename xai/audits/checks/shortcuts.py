@@ -42,6 +42,7 @@ class Shortcuts(Check):
     usual: ClassVar[tuple[Condition, ...]] = (Condition("at_most", 0),)
     better: ClassVar[str] = "less"
     fewest: ClassVar[int] = 40
+    span: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     limits: ClassVar[tuple[str, ...]] = ("only cues of the kinds that are looked for are found",)
 
     cues: tuple[str, ...] = ()

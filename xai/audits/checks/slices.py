@@ -36,6 +36,7 @@ class Slices(Check):
     usual: ClassVar[tuple[Condition, ...]] = ()
     better: ClassVar[str] = "less"
     fewest: ClassVar[int] = 80
+    span: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     limits: ClassVar[tuple[str, ...]] = ("only kinds that measured properties, classes or features can describe",)
 
     alpha: float = 0.05

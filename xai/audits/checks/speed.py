@@ -29,6 +29,7 @@ class Speed(Check):
     family: ClassVar[str] = "quality"
     question: ClassVar[str] = "How many pictures a second does the model answer on this machine?"
     kind: ClassVar[str] = "descriptive"
+    span: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     conditions: ClassVar[tuple[str, ...]] = FIGURES
     first_pictures: ClassVar[int | None] = 32
     limits: ClassVar[tuple[str, ...]] = (
