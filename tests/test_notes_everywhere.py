@@ -94,6 +94,7 @@ BY_HEAD = {  # bounds of the logits are refused behind a softmax
 WITHOUT = {  # return no result about what the model answers
     *("layers", "methods", "init_audit", "write_tests", "load_data"),
     *("audit", "positive_control", "plan_audit", "share_audit"),  # an audit has limits, see below
+    "diagnose",  # says it in lines, see below
     "fit_probe",  # takes features, and not the outputs
 }
 
@@ -142,6 +143,11 @@ def test_what_results_are_used_for_has_it_too(world: Any) -> None:
         "agreement": xai.agreement([xai.explain(clf, one.images[0], name) for name in ("saliency", "occlusion")]),
     }
     assert [name for name, found in results.items() if not any(said in note for note in found.notes)] == []
+
+
+def test_the_doctor_says_it_of_a_model(world: Any) -> None:
+    clf, _, _, said = world
+    assert any(said in line for line in xai.diagnose(clf, imports=False).model)
 
 
 def test_an_audit_has_it_among_its_limits(world: Any, tmp_path: Path) -> None:
