@@ -114,7 +114,9 @@ def made(net: nn.Module) -> tuple[xai.Classifier, Half, Half]:
     return clf, Half(clf, slice(0, 30)), Half(clf, slice(30, 60))
 
 
-@pytest.fixture(scope="module", params=HEADS)
+@pytest.fixture(
+    scope="module", params=["one logit", "several outputs", pytest.param("softmax", marks=pytest.mark.slow)]
+)
 def world(request: pytest.FixtureRequest) -> tuple[xai.Classifier, Half, Half, str]:
     make, said = HEADS[request.param]
     clf = xai.Classifier(make().eval(), input_size=(16, 16))

@@ -1,8 +1,10 @@
 """Every public call leaves the model and this process as they were, also when something raises in its middle."""
 
+import importlib
 import inspect
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -133,6 +135,19 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def test_an_import_that_draws_numbers_leaves_the_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawing(name: str) -> Any:
+        random.random()
+        return importlib.import_module(name)
+
+    monkeypatch.setattr(xai, "import_module", drawing)
+    monkeypatch.delitem(vars(xai), "explain", raising=False)
+    before = random.getstate()
+    assert callable(xai.explain)
+    assert random.getstate() == before
+
+
+@pytest.mark.slow
 def test_the_imports_of_a_first_use_leave_the_random_states() -> None:
     """In a process of its own: scikit-learn imports rich, which draws numbers while it is imported."""
     script = (
