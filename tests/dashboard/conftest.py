@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import cache
 
 import pytest
 from chromium import FLAGS, HEIGHT, WAIT, free_port, get, served
@@ -14,6 +15,16 @@ def empty_office():
     """Let no test find what another one has asked for."""
     yield
     office().clear()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def packages_looked_at_once():
+    """Streamlit reads the metadata of every installed package for each app that is tested: a quarter of the time."""
+    from streamlit.components.v2 import manifest_scanner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture(scope="module")

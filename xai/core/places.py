@@ -130,7 +130,8 @@ class Responses:
                 rounding = _ROUNDING * torch.finfo(clean.dtype).eps
                 self._floors[key, kind] = clean.double().square().sum(1).flatten(1).cpu() * rounding**2
             if values.shape[1:] == clean.shape[1:]:
-                energies = (values - clean).double().square().sum(1)
+                difference = (values - clean).to(torch.promote_types(values.dtype, torch.float32))  # halves overflow
+                energies = difference.square().sum(1).double()
                 self._energies.setdefault(key, {}).setdefault(kind, []).append(energies.cpu())
 
 
