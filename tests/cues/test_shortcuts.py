@@ -87,6 +87,13 @@ def test_classes_with_too_few_images_to_be_searched_are_said_and_not_acquitted(t
     assert "sensitivity" not in set(loud.table.verdict)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_model_with_one_prediction_is_too_little_to_tell(toy):
+    images, labels = toy.objects(100)
+    always = toy.net(lambda images: torch.full((len(images),), 99.0)).eval()
+    assert shortcuts(classifier(always), images, labels=labels, cues=["border"]).verdict == "too small to tell"
+
+
 def test_the_training_set_explains_what_the_audited_data_lack(toy):
     images, labels = toy.objects()
     learnt, truth, _ = with_mark(toy, 300, seed=5)

@@ -122,7 +122,7 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
     labels, attracted = trial.labels[others], trial.planted[others] == target
     pulls = [said[others] == target for said in trial.neutral.values()]
     breaks = [said[others] != labels for said in trial.neutral.values()]
-    pull, harm = max(pulls, key=np.mean), max(breaks, key=np.mean)
+    pull, harm = max(pulls, key=np.sum), max(breaks, key=np.sum)
     with_cue, without = trial.planted[own] == target, trial.clean[own] == target
     p = max(mcnemar(attracted, each) for each in pulls)
     if not trial.suspect.form.found:
