@@ -10,8 +10,9 @@ from report_cases import HOSTILE, hostile
 
 from xai.errors import ContractError, MissingExtraError
 from xai.reports import write_report
+from xai.reports.page import page
 from xai.reports.paper import pdf
-from xai.reports.words import LANGUAGES
+from xai.reports.words import LANGUAGES, words_of
 
 
 def weasyprint():
@@ -99,3 +100,25 @@ def test_without_weasyprint_the_cure_is_named(audited, tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError, match=r"xai-toolkit\[pdf\]"):
         write_report(audited, tmp_path / "r.pdf")
     assert not (tmp_path / "r.pdf").exists()
+
+
+def share_of_height(box, low):
+    """Return how far down a page a place is, as a share of the height that can be printed on."""
+    return (low - box.content_box_y()) / box.height
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_page_is_half_empty(audited, language):
+    """A row of examples goes on one page as a whole, so that it has to be low: what does not fit leaves a gap."""
+    html = page(audited, words_of(language), pictures=60, live=False)
+    pages = [one._page_box for one in weasyprint().HTML(string=html).render().pages]
+    ends, rows = [], []
+    for box in pages:
+        inside = [one for one in box.descendants() if one.position_y < box.content_box_y() + box.height]
+        ends.append(max(share_of_height(box, one.position_y + one.height) for one in inside if hasattr(one, "text")))
+        shown = [one for one in inside if one.element_tag == "figure" and "exhibit" in one.element.get("class", "")]
+        rows += [one.height / box.height for one in shown]
+    assert ends[0] > 0.75
+    assert min(ends[:-1]) > 0.6
+    assert max(rows) < 0.2
