@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from xai.audits.config import Config, parse_config, read_config, replaced
 from xai.audits.history import default_folder
 from xai.audits.opening import with_defaults
 from xai.audits.record import Audit
+from xai.audits.reproduce import options_of
 from xai.audits.runner import share_of_work
 from xai.audits.session import Session
 from xai.audits.values import seconds
@@ -87,7 +89,7 @@ def audit(
     asked = with_defaults(
         asked, seed=seed, baseline=baseline, budget=None if budget is None else seconds("budget", budget)
     )
-    asked = asked if only is None else asked.only(only)
+    asked = replace(asked if only is None else asked.only(only), options=options_of(model, data, seed))
     if out is None and not asked.file:
         with tempfile.TemporaryDirectory(prefix="xai-audit-") as place:
             found = _run(asked, Path(place), only, engine, progress, should_stop)

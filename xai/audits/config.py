@@ -114,6 +114,7 @@ class Config:
         report: formats, language and number of pictures of reports.
         file: where it was read, "" for none.
         folder: that relative paths start from.
+        options: of the command line, for what stands in place of the file's.
     """
 
     model: Mapping[str, Any]
@@ -131,6 +132,7 @@ class Config:
     report: Mapping[str, Any] = field(default_factory=dict)
     file: str = ""
     folder: Path = Path()
+    options: tuple[str, ...] = ()
 
     @property
     def thresholds(self) -> list[dict[str, Any]]:

@@ -15,11 +15,12 @@ from typing import Any
 from xai.audits.code import code_digest
 from xai.audits.config import Config
 from xai.audits.plan import Plan, Task
+from xai.audits.reproduce import WITHIN
 from xai.audits.store import Store, publish
 from xai.core.records import plain
 from xai.errors import RecordError
 
-WITHIN, STORE = ".xai", "store"
+STORE = "store"
 _FILE = "runs.json"
 _MOST = 5
 _BYTES = 1 << 20

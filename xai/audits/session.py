@@ -16,6 +16,7 @@ from xai.audits.measurement import KEY_BYTES
 from xai.audits.opening import open_scene
 from xai.audits.plan import Plan, Task, make_plan
 from xai.audits.record import Audit
+from xai.audits.reproduce import ONLY
 from xai.audits.runner import Results, Run, declare, prune, tidy, write_manifests
 from xai.audits.samples import sample_of
 from xai.audits.scene import DATA
@@ -62,7 +63,7 @@ class Session:
             within: folder below that of the run where this part of it is kept.
         """
         whole = folder / within
-        place = whole if only is None else whole / "only" / hashlib.sha256("\n".join(only).encode()).hexdigest()[:12]
+        place = whole if only is None else whole / ONLY / hashlib.sha256("\n".join(only).encode()).hexdigest()[:12]
         store = Store(whole / STORE if config.store is None else config.folder / config.store)
         declare(config, place)
         yardstick = Yardstick.of(config)

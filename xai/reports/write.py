@@ -1,9 +1,11 @@
 """The verb: one audit, written in the form that a file's name asks for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from xai.audits import Audit, AuditComparison, compare
+from xai.audits.reproduce import located
 from xai.audits.store import publish
 from xai.errors import InputError, NameLookupError
 from xai.reports.card import card
@@ -66,6 +68,8 @@ def write_report(
     if kind is not None and kind not in FILES:
         raise NameLookupError("kind of report", kind, FILES)
     place = path / FILES[kind] if kind is not None and not path.suffix else path
+    findings = [located(one, audit.folder) for one in audit.document["findings"]]
+    audit = replace(audit, document={**audit.document, "checks": list(audit.checks), "findings": findings})
     publish(place, _content(kind or kind_of(path), audit, words, most, change))
     return place
 
