@@ -1,24 +1,18 @@
 """`plan_audit`: what an audit would do and about how long it would take, without doing it."""
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from xai.audits import timing
 from xai.audits.audit import AuditSource, configured, folder_of
 from xai.audits.config import Config
 from xai.audits.history import STORE, is_finished, past_runs
 from xai.audits.opening import open_scene, with_defaults
-from xai.audits.plan import Plan, Planned, make_plan
-from xai.audits.scene import DATA
+from xai.audits.plan import Planned, make_plan
 from xai.audits.store import Store
-from xai.core.hooks import borrowed, gradients_on
-
-_TRIED = 32  # pictures timed
 
 
 @dataclass(frozen=True)
@@ -33,7 +27,7 @@ class PlannedCheck:
         pieces: of work.
         left: of them, not done yet.
         rows: through the network that are left, a row back counted as two.
-        seconds: about, by one timing of this network; other costs are not in it.
+        seconds: about, by trying its work on a few images.
         missing: why it cannot be asked; "" where it can.
     """
 
@@ -57,7 +51,7 @@ class AuditPlan:
         pieces: of work, shared ones once.
         left: of them, not done yet.
         rows: through the network that are left.
-        seconds: about.
+        seconds: about, on this machine; with reading the images, without reports and the positive control.
         thresholds_sha256: digest of all conditions.
         accounting: per data set, what became of its files.
         model: name and fingerprint.
@@ -116,7 +110,7 @@ def plan_audit(
         InputError: settings, a model or data that cannot be used.
         NameLookupError: an unknown key, check or setting.
 
-    Cost: a pass over the pictures, and a few rows through the network to time it.
+    Cost: a pass over the pictures, and each kind of work on at most 11 of them.
 
     Example:
         >>> import xai
@@ -128,17 +122,19 @@ def plan_audit(
     asked = with_defaults(configured(config, **given), seed=seed, baseline=baseline)
     store, runs = Store(_place(asked, out)), past_runs(asked)
     asked = asked if only is None else asked.only(only)
+    began = timing.clock()
     plan = make_plan(asked, open_scene(asked), baseline=asked.baseline is not None)
-    pace = _seconds_per_row(plan)
+    opening = timing.clock() - began
     left = [task for task in plan.tasks if not is_finished(task, store, runs)]
     rows = sum(task.rows_through for task in left)
+    seconds = timing.seconds_of(plan, left)
     classifier = plan.scene.classifier
     return AuditPlan(
-        checks=tuple(_planned(planned, {task.key for task in left}, pace) for planned in plan.checks),
+        checks=tuple(_planned(planned, seconds) for planned in plan.checks),
         pieces=len(plan.tasks),
         left=len(left),
         rows=round(rows),
-        seconds=rows * pace,
+        seconds=opening + sum(seconds.values()),
         thresholds_sha256=asked.thresholds_sha256,
         accounting={name: role.manifest.counts for name, role in plan.scene.roles.items()},
         model={"name": classifier.name, "fingerprint": classifier.fingerprint},
@@ -152,9 +148,9 @@ def _place(config: Config, out: str | os.PathLike[str] | None) -> Path:
     return folder_of(config, out) / STORE
 
 
-def _planned(planned: Planned, keys: set[str], pace: float) -> PlannedCheck:
+def _planned(planned: Planned, seconds: Mapping[str, float]) -> PlannedCheck:
     tasks = [task for tasks in planned.tasks for task in tasks]
-    left = [task for task in tasks if task.key in keys]
+    left = [task for task in tasks if task.key in seconds]
     rows = sum(task.rows_through for task in left)
     return PlannedCheck(
         id=planned.asked.id,
@@ -164,20 +160,6 @@ def _planned(planned: Planned, keys: set[str], pace: float) -> PlannedCheck:
         pieces=len(tasks),
         left=len(left),
         rows=round(rows),
-        seconds=rows * pace,
+        seconds=sum(seconds[task.key] for task in left),
         missing=planned.missing,
     )
-
-
-def _seconds_per_row(plan: Plan) -> float:
-    """Return the time of one row forward, from a forward and a backward of some pictures."""
-    scene, classifier = plan.scene, plan.scene.classifier
-    inputs = scene.inputs(DATA, scene.role().order[:_TRIED])
-    classifier.logits_of(inputs[:1])
-    with borrowed(classifier.module), gradients_on():
-        rows = inputs.to(device=classifier.device, dtype=classifier.dtype).requires_grad_()
-        began = time.perf_counter()
-        logits = classifier.raw_logits(rows)
-        if logits.requires_grad:
-            torch.autograd.grad(logits.sum(), rows)
-        return (time.perf_counter() - began) / (3 * len(rows))

@@ -44,7 +44,13 @@ class DataFaultsCheck(Check):
         given = (("against_train", self.against_train),)
         return (
             _Compared(
-                most=self.most, title=self.name, given=given, rows_each=20, study=self._study, train=self.against_train
+                most=self.most,
+                title=self.name,
+                given=given,
+                rows_each=2,
+                beside=0.006,
+                study=self._study,
+                train=self.against_train,
             ),
         )
 

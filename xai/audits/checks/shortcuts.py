@@ -62,7 +62,13 @@ class Shortcuts(Check):
         given = (("cues", self.cues), ("samples", self.samples), ("least", self.least))
         return (
             _Searched(
-                most=self.most, title=self.name, given=given, rows_each=80.0 * self.samples / 2000, study=self._study
+                most=self.most,
+                title=self.name,
+                given=given,
+                rows_each=40,
+                beside=0.016,
+                counted=self.samples,
+                study=self._study,
             ),
         )
 

@@ -50,7 +50,7 @@ class Slices(Check):
     def stages(self) -> tuple[Stage, ...]:
         """Search and test."""
         given = (("alpha", self.alpha),)
-        return (Alone(most=self.most, title=self.name, given=given, rows_each=10, study=self._study),)
+        return (Alone(most=self.most, title=self.name, given=given, rows_each=2, beside=0.0006, study=self._study),)
 
     def _study(self, scene: Scene, rows: np.ndarray) -> Part:
         own = np.sort(rows)

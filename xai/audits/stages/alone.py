@@ -23,6 +23,8 @@ class Alone(Stage):
         title: name of the check.
         given: its settings, as pairs.
         rows_each: rows forward per picture, about.
+        beside: seconds per picture of 28 x 28 beside the model, on one core, about.
+        counted: images that cost something, of more a sample is drawn; None for all.
         others: further data sets that it reads.
         study: the function.
         steady: whether it gives the same again.
@@ -34,6 +36,8 @@ class Alone(Stage):
     title: str = ""
     given: tuple[tuple[str, Any], ...] = ()
     rows_each: float = 1.0
+    beside: float = field(default=0.0, compare=False)
+    counted: int | None = field(default=None, compare=False)
     others: tuple[str, ...] = ()
     study: Study | None = field(default=None, compare=False)
     steady: bool = True
