@@ -10,7 +10,6 @@ from typing import Any, Self
 import pandas as pd
 
 from xai.audits.document import SCHEMA_NAME, SCHEMA_VERSION
-from xai.audits.reproduce import located
 from xai.audits.store import publish
 from xai.core.drawing import draw
 from xai.errors import RecordError
@@ -89,12 +88,12 @@ class Audit:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What did not pass, worst first; empty: everything asked passed."""
-        return tuple(_finding(located(one, self.folder)) for one in self.document["findings"])
+        return tuple(_finding(one) for one in self.document["findings"])
 
     @property
     def checks(self) -> tuple[Mapping[str, Any], ...]:
         """All checks in the order they were asked."""
-        return tuple(located(check, self.folder) for check in self.document["checks"])
+        return tuple(self.document["checks"])
 
     def __getitem__(self, id_: str) -> Mapping[str, Any]:
         """Return one check.

@@ -14,7 +14,7 @@ from xai.audits.stages import Alone, Stage
 from xai.audits.work import settled
 from xai.core.hooks import borrowed, gradients_on
 
-_FEW, _MANY, _PACED = 2, 8, 32  # images tried
+_FEW, _MANY, _PACED = 2, 40, 32  # images tried
 _LONGEST = 3.0  # seconds of one try, by the rows that a stage may need at most
 clock: Callable[[], float] = time.perf_counter
 
@@ -22,7 +22,7 @@ clock: Callable[[], float] = time.perf_counter
 def seconds_of(plan: Plan, tasks: Sequence[Task]) -> dict[str, float]:
     """Return the seconds that pieces of work take, about, by key.
 
-    Cost: each stage on at most 11 images, fewer where one may take longer than three seconds.
+    Cost: each stage on at most 43 images, or fewer so that it takes about three seconds.
     """
     pace = _pace(plan.scene)
     stages = list(dict.fromkeys(task.stage for task in tasks))
@@ -43,12 +43,12 @@ def _cost(scene: Scene, stage: Stage, pace: float) -> tuple[float, float]:
     if isinstance(stage, Alone):
         count = len(rows) if stage.counted is None else min(stage.counted, len(rows))
         return count * (each + stage.beside * _size(scene)), 0.0
-    many = min(_MANY, int(_LONGEST / max(each, 1e-9)), len(rows) - 1 - _FEW)
-    if many <= _FEW:
+    if each > _LONGEST or len(rows) < 3 * _FEW:
         return 0.0, each
     try:
         stage.run(scene, rows[:1])  # the first time costs more
         few = _timed(stage, scene, rows[1 : 1 + _FEW])
+        many = min(_MANY, max(2 * _FEW, int(_LONGEST * _FEW / max(few, 1e-9))), len(rows) - 1 - _FEW)
         more = _timed(stage, scene, rows[1 + _FEW : 1 + _FEW + many])
     except Exception:  # noqa: BLE001  (what breaks in the audit is a finding of its report, and takes no time)
         return 0.0, 0.0

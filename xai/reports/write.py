@@ -68,8 +68,8 @@ def write_report(
     if kind is not None and kind not in FILES:
         raise NameLookupError("kind of report", kind, FILES)
     place = path / FILES[kind] if kind is not None and not path.suffix else path
-    findings = [located(one, audit.folder) for one in audit.document["findings"]]
-    audit = replace(audit, document={**audit.document, "checks": list(audit.checks), "findings": findings})
+    entries = {name: [located(one, audit.folder) for one in audit.document[name]] for name in ("checks", "findings")}
+    audit = replace(audit, document={**audit.document, **entries})
     publish(place, _content(kind or kind_of(path), audit, words, most, change))
     return place
 
