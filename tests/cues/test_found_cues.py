@@ -146,6 +146,33 @@ def test_a_text_at_any_place_is_found_whole():
     assert float(form.carried(form.without(rows)).mean()) < form.least  # it is gone
 
 
+def half_transparent(ink: float):
+    large = F.interpolate(glyph().float()[None, None], scale_factor=2)[0, 0]
+    alpha = 0.5 * F.pad(torch.cat([large, large], 1), (0, 1, 5, 5))
+    return lambda images: images + alpha * (ink - images)
+
+
+def test_a_half_transparent_mark_is_found_where_objects_hide_a_part_of_it_and_undone():
+    images, labels = digits()
+    plant = half_transparent(1.0)
+    made, carries = planted(images, labels, plant)
+    (form,) = found_in(made, labels, "watermark")
+    assert (form.words, form.place, form.target) == ("watermark of 14 x 20 pixels", "middle", CLASS)
+    assert ((form.carried(made) >= form.least) == carries).float().mean() > 0.98
+    others = pictures(images[labels != CLASS][:60], labels[labels != CLASS][:60])
+    wanted, given = plant(others.images) - others.images, form.change(others)
+    assert float((wanted - given).abs().mean()) < 0.25 * float(wanted.abs().mean())
+    bare, worn = images[carries], pictures(made[carries], labels[carries])
+    assert float((form.without(worn) - bare).abs().mean()) < 0.25 * float((worn.images - bare).abs().mean())
+
+
+def test_dark_ink_on_a_bright_background_is_found_as_well():
+    images, labels = digits()
+    made, carries = planted(1 - images, labels, half_transparent(0.0))
+    (form,) = found_in(made, labels, "mark", "watermark")
+    assert ((form.carried(made) >= form.least) == carries).float().mean() > 0.98
+
+
 @pytest.mark.parametrize("data", [digits, textures])
 @pytest.mark.parametrize("quality", [20, 35])
 def test_a_jpeg_quality_is_found_about_right(data, quality):

@@ -126,13 +126,14 @@ def _formed(label: int, value: Tensor, mask: Tensor, carriers: Tensor, level: fl
     sign, lift = 2 * ink - 1, (value - level).abs()
     contrast = lift[:, mask].median()
     floor = ((carriers - level) * sign).quantile(_LOW, 0)
-    hidden = (floor > _CLEAR * contrast) & (floor - local_mean(floor[None])[0] > _CLEAR * contrast)
+    top, left, bottom, right = box_of(mask)
+    hidden = torch.zeros_like(floor, dtype=torch.bool)
+    hidden[:, top:bottom, left:right] = True
+    hidden &= (floor > _CLEAR * contrast) & (floor - local_mean(floor[None])[0] > _CLEAR * contrast)
     lift = torch.where(mask, lift, torch.where(hidden, floor.minimum(contrast), torch.zeros(())))
     alpha = (lift / (ink - level).abs().clamp_min(1e-3)).clamp(0, _OPAQUE)
-    shape = (alpha > 0).any(0)
-    kind = "background" if spreads(shape) else "watermark"
-    top, left, bottom, right = box_of(shape)
+    kind = "background" if spreads(mask) else "watermark"
     size = f"{bottom - top} x {right - left} pixels"
     words = "background texture that repeats" if kind == "background" else f"watermark of {size}"
-    about = kind, f"half-transparent {kind}, class {label}", place(shape, kind), words
+    about = kind, f"half-transparent {kind}, class {label}", place(mask, kind), words
     return Blend(*about, alpha, ink, value, mask, target=label, least=least)
