@@ -72,8 +72,11 @@ def blends(scene: Scene, kind: str) -> Iterator[Blend]:
 
 
 def _is_known(found: Blend, known: Template) -> bool:
-    """Say whether a template is the same thing: called alike, or with half of the pixels."""
-    return kind_of(known) == found.kind or int((found.mask & known.mask).sum()) >= int(found.mask.sum()) / 2
+    """Say whether a template is the same thing: a background too, or with half of the pixels."""
+    return (
+        kind_of(known) == found.kind == "background"
+        or int((found.mask & known.mask).sum()) >= int(found.mask.sum()) / 2
+    )
 
 
 def _blend(scene: Scene, label: int) -> Blend | None:
