@@ -236,10 +236,11 @@ def test_a_faint_pattern_is_found_where_nothing_is_aligned():
     pattern = F.pad(glyph().float(), (15, 20, 12, 12)).repeat_interleave(1, 0)
     made, _ = planted(images, labels, lambda some: some * (1 - 0.35 * pattern) + 0.35 * pattern)
     forms = [form for form in found_in(made, labels, "watermark") if form.target == CLASS]
-    assert len(forms) == 1
     some = pictures(images[:20], labels[:20])
-    assert float((form_change := forms[0].change(some)[0].mean(0))[pattern > 0].mean()) > 0.1
-    assert float(form_change[pattern == 0].abs().mean()) < 0.02
+    changes = [form.change(some)[0].mean(0) for form in forms]  # a part of it repeats exactly, and is a form by itself
+    whole = max(changes, key=lambda change: float(change[pattern > 0].mean()))
+    assert float(whole[pattern > 0].mean()) > 0.1
+    assert all(float(change[pattern == 0].abs().mean()) < 0.02 for change in changes)
 
 
 def natural() -> dict[str, tuple[Tensor, Tensor]]:
