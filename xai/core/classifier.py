@@ -156,7 +156,12 @@ class Classifier(RunsModule, ReadsOutputs):
         Before the first images, a forward of probe images tells how outputs are read, as for `task`.
         """
         self.read_outputs()
-        read = self._asked if self._meaning is None else self._meaning  # of a network that cannot run on probe images
+        return self.settings_so_far
+
+    @property
+    def settings_so_far(self) -> dict[str, Any]:
+        """The same without a forward: how outputs are read where that is known, else what the caller said of them."""
+        read = self._asked if self._meaning is None else self._meaning
         said = {"task": read.task, "output": read.output, "output_key": read.key}
         return {**self._geometry(), **said, "one_by_one": self.one_by_one}
 

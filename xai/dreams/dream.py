@@ -73,7 +73,7 @@ def _record(plan: Plan, walk: Walk, picture: Tensor) -> DeepDream:
         model={
             "name": classifier.name,
             "fingerprint": classifier.fingerprint,
-            "preprocessing": classifier.preprocessing,
+            "preprocessing": classifier.settings_so_far,  # a dream of a layer stops there
         },
         versions=versions(),
     )
