@@ -18,12 +18,18 @@ def empty_office():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def packages_looked_at_once():
-    """Streamlit reads the metadata of every installed package for each app that is tested: a quarter of the time."""
+def quick_streamlit():
+    """Leave out what Streamlit does for every app or rerun that is tested, and that takes most of the time.
+
+    It reads the metadata of every installed package, and where Keras is imported collects all garbage.
+    """
+    from matplotlib import pyplot
     from streamlit.components.v2 import manifest_scanner
+    from streamlit.runtime.scriptrunner import script_runner
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        patch.setattr(script_runner, "_clean_problem_modules", lambda: pyplot.close("all"))
         yield
 
 
