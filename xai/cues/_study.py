@@ -87,8 +87,9 @@ class Study:
         self.share = float(counts[scene.classes].sum() / counts.sum().clamp_min(1))
         few = [scene.names[k] for k in counts.nonzero()[:, 0].tolist() if k not in self.searched]
         if few:
-            named = ", ".join(map(repr, few[:_NAMED])) + (f" and {len(few) - _NAMED} more" if len(few) > _NAMED else "")
-            self.notes.append(f"too few images to look for what sets a class apart (fewer than {FEWEST}): {named}")
+            named = ", ".join([*map(repr, few[:_NAMED]), *["..."] * (len(few) > _NAMED)])
+            told = f"too few images to look for what sets {len(few)} class(es) apart (fewer than {FEWEST}): {named}"
+            self.notes.append(told)
 
     def _note_masks(self) -> None:
         masks = self.judged.masks
