@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from xai.core import decode
 from xai.core.decode import Decoded, decode_bytes, decode_file, decode_pil
@@ -421,3 +421,12 @@ def test_400_damaged_files_decode_or_are_refused_in_one_line(kind: str, capfd: p
     assert 2 < shown < 398
     written = capfd.readouterr()
     assert written.out + written.err == ""
+
+
+def test_half_a_file_is_refused_also_where_another_library_lets_pillow_make_up_the_rest(monkeypatch):
+    content = io.BytesIO()
+    Image.fromarray(np.arange(40_000, dtype=np.uint8).reshape(200, 200)).save(content, "JPEG")
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as WeasyPrint does when it is imported
+    with pytest.raises(ImageError, match="truncated or damaged"):
+        decode.decode_pil(Image.open(io.BytesIO(content.getvalue()[:900])), "half.jpg")
+    assert ImageFile.LOAD_TRUNCATED_IMAGES

@@ -14,7 +14,7 @@ from threading import Lock
 
 import numpy as np
 from numpy.lib import format as npy
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from xai.core.bands import holds_bands
 from xai.core.samples import BYTE, Depth, check_bits, scaled, scaled_array
@@ -29,7 +29,8 @@ _NEARLY_BLACK = 4096  # 16-bit images that stay below this may hold 12 bits or f
 _NPY = b"\x93NUMPY"
 _TIFF = {b"II*\0", b"MM\0*"}
 _ORIENTATION = 0x0112  # EXIF
-_silence = Lock()
+_FILLS = "LOAD_TRUNCATED_IMAGES"  # a switch of Pillow for the whole process
+_silence, _whole = Lock(), Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,7 @@ def _decode(picture: Image.Image, name: str, depth: Depth) -> Decoded:
         picture = _first_frame(picture)
         notes.append(f"{name}: animated or with several pages; only the first frame is used")
     turned = picture.getexif().get(_ORIENTATION, 1) in range(2, 9)  # before loading: TIFFs are turned by Pillow itself
-    picture.load()
+    _load_whole(picture)
     upright = ImageOps.exif_transpose(picture)
     if turned:
         notes.append(f"{name}: turned upright as its EXIF orientation says")
@@ -141,6 +142,17 @@ def _decode(picture: Image.Image, name: str, depth: Depth) -> Decoded:
     if min(pixels.shape[:2]) == 1:
         notes.append(f"{name}: only {pixels.shape[1]} x {pixels.shape[0]} pixels; little can be seen in it")
     return Decoded(pixels, tuple(map(one_line, notes)))
+
+
+def _load_whole(picture: Image.Image) -> None:
+    """Load a picture; half a file is an error, also where another library told Pillow to make up the rest."""
+    with _whole:
+        before = getattr(ImageFile, _FILLS)
+        setattr(ImageFile, _FILLS, False)
+        try:
+            picture.load()
+        finally:
+            setattr(ImageFile, _FILLS, before)
 
 
 def _first_frame(picture: Image.Image) -> Image.Image:
