@@ -423,10 +423,25 @@ def test_400_damaged_files_decode_or_are_refused_in_one_line(kind: str, capfd: p
     assert written.out + written.err == ""
 
 
-def test_half_a_file_is_refused_also_where_another_library_lets_pillow_make_up_the_rest(monkeypatch):
-    content = io.BytesIO()
-    Image.fromarray(np.arange(40_000, dtype=np.uint8).reshape(200, 200)).save(content, "JPEG")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "animated GIF"])
+def test_half_a_file_is_refused_also_where_another_library_lets_pillow_make_up_the_rest(kind, monkeypatch):
+    content, noise = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (3, 97, 120), dtype=np.uint8)
+    first, *more = map(Image.fromarray, noise)
+    first.save(
+        content, kind.removeprefix("animated "), **({"save_all": True, "append_images": more} if "ani" in kind else {})
+    )
+    whole = content.getvalue()
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as WeasyPrint does when it is imported
-    with pytest.raises(ImageError, match="truncated or damaged"):
-        decode.decode_pil(Image.open(io.BytesIO(content.getvalue()[:900])), "half.jpg")
+    assert decode_bytes(whole, "whole").pixels.shape[:2] == (97, 120)
+    with pytest.raises(ImageError, match=r"half\.jpg: "):
+        decode_bytes(whole[: len(whole) // (6 if "ani" in kind else 2)], "half.jpg")
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_the_switch_comes_back_when_the_last_reader_is_out(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with decode._WHOLE:
+        with decode._WHOLE:
+            assert not ImageFile.LOAD_TRUNCATED_IMAGES
+        assert not ImageFile.LOAD_TRUNCATED_IMAGES
     assert ImageFile.LOAD_TRUNCATED_IMAGES

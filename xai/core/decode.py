@@ -29,8 +29,7 @@ _NEARLY_BLACK = 4096  # 16-bit images that stay below this may hold 12 bits or f
 _NPY = b"\x93NUMPY"
 _TIFF = {b"II*\0", b"MM\0*"}
 _ORIENTATION = 0x0112  # EXIF
-_FILLS = "LOAD_TRUNCATED_IMAGES"  # a switch of Pillow for the whole process
-_silence, _whole = Lock(), Lock()
+_silence = Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +94,39 @@ def decode_pil(picture: Image.Image, name: str, bits: int | None = None, content
         return _decode(picture, name, Depth.of(picture, content, bits))
 
 
+class _Whole:
+    """Half a file is an error meanwhile, also where another library told Pillow to make up the rest.
+
+    The switch is the process's: the first one in turns it off, and the last one out puts it back.
+    """
+
+    _switch = "LOAD_TRUNCATED_IMAGES"
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = Lock(), 0, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = getattr(ImageFile, self._switch)
+                setattr(ImageFile, self._switch, False)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                setattr(ImageFile, self._switch, self._before)
+
+
+_WHOLE = _Whole()
+
+
 @contextmanager
 def _boundary(name: str, content: bytes = b"") -> Iterator[None]:
     """Turn whatever decoders raise on damaged files, which is anything, into one line that names the file."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _WHOLE:
             warnings.simplefilter("ignore")
             yield
     except (ImageError, RangeError):
@@ -132,7 +159,7 @@ def _decode(picture: Image.Image, name: str, depth: Depth) -> Decoded:
         picture = _first_frame(picture)
         notes.append(f"{name}: animated or with several pages; only the first frame is used")
     turned = picture.getexif().get(_ORIENTATION, 1) in range(2, 9)  # before loading: TIFFs are turned by Pillow itself
-    _load_whole(picture)
+    picture.load()
     upright = ImageOps.exif_transpose(picture)
     if turned:
         notes.append(f"{name}: turned upright as its EXIF orientation says")
@@ -142,17 +169,6 @@ def _decode(picture: Image.Image, name: str, depth: Depth) -> Decoded:
     if min(pixels.shape[:2]) == 1:
         notes.append(f"{name}: only {pixels.shape[1]} x {pixels.shape[0]} pixels; little can be seen in it")
     return Decoded(pixels, tuple(map(one_line, notes)))
-
-
-def _load_whole(picture: Image.Image) -> None:
-    """Load a picture; half a file is an error, also where another library told Pillow to make up the rest."""
-    with _whole:
-        before = getattr(ImageFile, _FILLS)
-        setattr(ImageFile, _FILLS, False)
-        try:
-            picture.load()
-        finally:
-            setattr(ImageFile, _FILLS, before)
 
 
 def _first_frame(picture: Image.Image) -> Image.Image:
