@@ -146,6 +146,14 @@ def test_a_text_at_any_place_is_found_whole():
     assert float(form.carried(form.without(rows)).mean()) < form.least  # it is gone
 
 
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_what_all_images_of_a_class_repeat_at_any_place_may_be_what_it_shows(share):
+    images, labels = digits()
+    made, _ = planted(images, labels, anywhere, share)
+    (form,) = [form for form in found_in(made, labels, "moving_mark") if form.target == CLASS]
+    assert form.added == (share < 1)
+
+
 def half_transparent(ink: float):
     large = F.interpolate(glyph().float()[None, None], scale_factor=2)[0, 0]
     alpha = 0.5 * F.pad(torch.cat([large, large], 1), (0, 1, 5, 5))

@@ -25,10 +25,12 @@ class Found(Form):
 
     Attributes:
         least: what `carried` is from on for images that carry it.
+        added: whether some images of the class were left without it; otherwise it may be what the class shows.
     """
 
     found = True
     least: float = field(default=0.0, kw_only=True)
+    added: bool = field(default=True, kw_only=True)
 
     @abstractmethod
     def carried(self, images: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 
 from xai.core.intervals import wilson
 from xai.cues._confirm import Confirmation
+from xai.cues._found import Found
 from xai.cues._judge import FEWEST, LEVEL, Evidence, Trial, follows, leans, pulls_more, stands_out
 from xai.cues._removal import Association, Removal
 from xai.cues._result import FRAGILE, NONE, SENSITIVITY, SHORTCUT, TOO_SMALL, UNCONFIRMED, WITHIN, Response
@@ -72,7 +73,12 @@ def _found(case: Case) -> str:
     assert case.association is not None
     if case.association.auroc < _TELLS or case.association.p >= LEVEL:
         return SENSITIVITY
-    return SHORTCUT if case.removal is not None and case.removal.confirms else UNCONFIRMED
+    return SHORTCUT if _added(case) and case.removal is not None and case.removal.confirms else UNCONFIRMED
+
+
+def _added(case: Case) -> bool:
+    form = case.trial.suspect.form
+    return not isinstance(form, Found) or form.added
 
 
 def _absent(case: Case) -> str:
@@ -252,6 +258,8 @@ def _left(verdict: str, case: Case) -> list[str]:
         return []
     if case.association is None:
         return ["nothing in the data explains it: search the training set"]
+    if not _added(case):
+        return ["no images of the class were left without it, so it may be what the class shows: look at it"]
     if case.removal is None:
         return ["too few images of the class have it to try the model without it"]
     return ["without it the class is recognised no worse than under the control"]

@@ -12,7 +12,8 @@ def moving_mark(scene: Scene) -> Iterator[Form]:
     """Yield one form for each class that repeats one.
 
     Images of a class are compared in pairs by cross-correlation of what is left when the spectrum that all share is
-    divided out; what agrees when all are laid upon one image is the mark.
+    divided out; what agrees when all are laid upon one image is the mark. An object may repeat as well: where no image
+    of the class was left without it, it is not said to be added.
 
     Cost: none of the model; up to 276 correlations for each class.
     Source: phase correlation, Kuglin and Hines 1975.
@@ -24,4 +25,5 @@ def moving_mark(scene: Scene) -> Iterator[Form]:
         height, width = piece.drawn.shape
         words = f"text-like mark of {height} x {width} pixels"
         unit = f"moving mark, class {label}"
-        yield Wanderer("moving_mark", unit, "any place", words, piece, target=label, least=-piece.most)
+        added = scene.some_left(-piece.distance(scene.all_images)[0], label)
+        yield Wanderer("moving_mark", unit, "any place", words, piece, target=label, least=-piece.most, added=added)
