@@ -333,13 +333,20 @@ def test_codes_of_the_command_line(toml, tmp_path, capsys):
     assert "0 of 8 pieces of work are left" in capsys.readouterr().out
 
 
+def _hears_interrupts():
+    """Undo what a shell does to all it starts in the background: they ignore SIGINT, and so do their children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_a_signal_ends_it_with_130_and_the_same_command_goes_on(toml, tmp_path):
     out = tmp_path / "run"
     slow = toml.read_text().replace('attack = "fgsm"', 'attack = "pgd"\nsteps = 200')
     (tmp_path / "xai.toml").write_text(slow)
     command = [sys.executable, "-m", "xai.cli", "audit", str(tmp_path / "xai.toml"), "--out", str(out)]
     for ask in (signal.SIGINT, signal.SIGTERM):
-        run = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        run = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=_hears_interrupts
+        )
         before = len(list(out.rglob("*.part")))
         while len(list(out.rglob("*.part"))) <= before and run.poll() is None:
             time.sleep(0.01)
