@@ -21,15 +21,17 @@ def empty_office():
 def quick_streamlit():
     """Leave out what Streamlit does for every app or rerun that is tested, and that takes most of the time.
 
-    It reads the metadata of every installed package, and where Keras is imported collects all garbage.
+    It reads the metadata of every installed package and collects all garbage, twice where Keras is imported.
     """
     from matplotlib import pyplot
+    from streamlit import config
     from streamlit.components.v2 import manifest_scanner
     from streamlit.runtime.scriptrunner import script_runner
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
         patch.setattr(script_runner, "_clean_problem_modules", lambda: pyplot.close("all"))
+        config.set_option("runner.postScriptGC", False)
         yield
 
 
