@@ -147,11 +147,23 @@ def test_a_text_at_any_place_is_found_whole():
 
 
 @pytest.mark.parametrize("share", [0.9, 1.1])
-def test_what_all_images_of_a_class_repeat_at_any_place_may_be_what_it_shows(share):
+def test_a_text_at_any_place_is_added_also_where_all_images_of_the_class_have_it(share):
     images, labels = digits()
     made, _ = planted(images, labels, anywhere, share)
     (form,) = [form for form in found_in(made, labels, "moving_mark") if form.target == CLASS]
-    assert form.added == (share < 1)
+    assert form.added
+
+
+def test_an_object_that_repeats_at_any_place_is_not_added():
+    chance = np.random.default_rng(0)
+    down, across = np.mgrid[:30, :28]
+    images, labels = 0.3 + chance.normal(0, 0.02, (240, 30, 28)), np.arange(240) % 3
+    for image, label in zip(images, labels, strict=True):
+        top, left = chance.integers(6, 24), chance.integers(6, 22)
+        image[((down - top) ** 2 + (across - left) ** 2 < 26) & ((label < 2) | ((down - top + across) % 4 < 2))] = 0.9
+    made = torch.from_numpy(images).float().clamp(0, 1)[:, None]
+    (form,) = [form for form in found_in(made, torch.from_numpy(labels), "moving_mark") if form.target == 2]
+    assert not form.added
 
 
 def half_transparent(ink: float):

@@ -19,7 +19,6 @@ from xai.cues._repetition import FEWEST, Template, repeated
 from xai.metrics.imputation import impute
 
 EVERYWHERE = "everywhere"
-_USUAL = 0.9  # share of the other classes below which a value is usual there
 _MOVED, _SCATTERED, _HALF, _BLOCKS, _DONOR, _OTHER = range(1, 7)  # numbers of the draws
 _BLOCKS_ACROSS = 7
 _SAME_SIZE = 2**0.5  # half of the pixels changed so much more have the same square sum
@@ -291,11 +290,6 @@ class Scene:
         found, further = values[: len(self.data)].double().numpy(), values[len(self.data) :].double().numpy()
         own = (self.data.labels == label).numpy()
         return split(found[own], found[~own], further[(self.held.labels == label).numpy()])
-
-    def some_left(self, values: Tensor, label: int) -> bool:
-        """Say whether values (n + m,) of some images of a class lie where most of the other classes' do."""
-        own = torch.cat([self.data.labels, self.held.labels]) == label
-        return bool(values[own].min() <= values[~own].quantile(_USUAL))
 
     def answered(self, label: int) -> Tensor:
         """Return the numbers of the pictures answered as a class."""

@@ -25,7 +25,7 @@ class Found(Form):
 
     Attributes:
         least: what `carried` is from on for images that carry it.
-        added: whether some images of the class were left without it; otherwise it may be what the class shows.
+        added: whether it stands apart from what the images show; otherwise it may be a part of that.
     """
 
     found = True
@@ -111,10 +111,13 @@ class Wanderer(Found):
 
     def without(self, pictures: Pictures) -> Tensor:
         """Return images with the pixels of the best place filled in."""
-        places = self.piece.distance(pictures.images)[1]
-        mask = self._at(places, pictures.images, self.piece.mask[None].float())[:, 0:1]
+        return self.taken_off(pictures.images, self.piece.distance(pictures.images)[1])
+
+    def taken_off(self, images: Tensor, places: Tensor) -> Tensor:
+        """Return images (n, C, h, w) with its pixels at places (n, 2) filled in."""
+        mask = self._at(places, images, self.piece.mask[None].float())[:, 0:1]
         around = F.max_pool2d(mask, 3, 1, 1)[:, 0] > 0  # printed edges are soft
-        return filled(pictures.images, around)
+        return filled(images, around)
 
     def _put(self, pictures: Pictures, mask: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
         free = torch.tensor([a - b + 1 for a, b in zip(pictures.images.shape[2:], mask.shape, strict=True)])

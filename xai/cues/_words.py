@@ -259,7 +259,7 @@ def _left(verdict: str, case: Case) -> list[str]:
     if case.association is None:
         return ["nothing in the data explains it: search the training set"]
     if not _added(case):
-        return ["no images of the class were left without it, so it may be what the class shows: look at it"]
+        return ["it lies where the rest of the image lies, so it may be what the class shows: look at it"]
     if case.removal is None:
         return ["too few images of the class have it to try the model without it"]
     return ["without it the class is recognised no worse than under the control"]
