@@ -36,14 +36,14 @@ def test_kills_at_random_moments(tmp_path, kills):
     assert found["kills"] >= kills
 
 
-@pytest.mark.parametrize("every", [41, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [83, pytest.param(1, marks=pytest.mark.slow)])
 def test_kills_at_every_open_write_fsync_and_rename(tmp_path, every):
     found = loop(tmp_path, "steps", every)
     nothing_happened(found)
     assert found["steps"] >= 100 // every
 
 
-@pytest.mark.parametrize("every", [67, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [131, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_full_broken_or_read_only_disk_at_every_step(tmp_path, every):
     found = loop(tmp_path, "errors", every)
     nothing_happened(found)

@@ -132,6 +132,7 @@ def test_enlarged_bilinearly_after_the_relu(images: Tensor) -> None:
     torch.testing.assert_close(found.attribution, wanted)
 
 
+@pytest.mark.slow  # 1,280 channels
 def test_scorecam_before_a_relu_shows_something() -> None:
     classifier = xai.load("efficientnet_lite0")
     found = xai.explain(classifier, xai.sample_photos()[0].path, "scorecam", target="espresso")

@@ -21,19 +21,17 @@ _ORDER = 42  # number of the draw
 
 
 @dataclass(frozen=True, eq=False)
-class Blend(Found):
+class Ink(Found):
     """Ink that lets the image through. Controls: the opposite change, or its pixels scattered.
 
     Attributes:
         alpha: (C, h, w) in [0, 1), how much of the ink there is.
         ink: (C, 1, 1) 0 or 1.
-        value: (C, h, w) of the mark on the even background.
         mask: (h, w) bool, pixels by which carriers are known.
     """
 
     alpha: Tensor
     ink: Tensor
-    value: Tensor
     mask: Tensor
 
     def change(self, pictures: Pictures) -> Tensor:
@@ -50,10 +48,6 @@ class Blend(Found):
         """Return the region (n, h, w)."""
         return (self.alpha > 0).any(0).expand(len(pictures), -1, -1)
 
-    def carried(self, images: Tensor) -> Tensor:
-        """Return the share of its pixels that images show (n,)."""
-        return same(images, self.value)[:, self.mask].float().mean(1)
-
     def without(self, pictures: Pictures) -> Tensor:
         """Return images as they were before: the blend is undone."""
         return ((pictures.images - self.ink * self.alpha) / (1 - self.alpha)).clamp(0, 1)
@@ -61,6 +55,21 @@ class Blend(Found):
     def control(self, pictures: Pictures) -> Tensor:
         """Return images with the mark twice."""
         return (pictures.images + self.change(pictures)).clamp(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Blend(Ink):
+    """Ink known by its value on the even background.
+
+    Attributes:
+        value: (C, h, w) of the mark there.
+    """
+
+    value: Tensor
+
+    def carried(self, images: Tensor) -> Tensor:
+        """Return the share of its pixels that images show (n,)."""
+        return same(images, self.value)[:, self.mask].float().mean(1)
 
 
 def blends(scene: Scene, kind: str) -> Iterator[Blend]:
@@ -135,8 +144,15 @@ def _formed(label: int, value: Tensor, mask: Tensor, carriers: Tensor, level: fl
     hidden &= (floor > _CLEAR * contrast) & (floor - local_mean(floor[None])[0] > _CLEAR * contrast)
     lift = torch.where(mask, lift, torch.where(hidden, floor.minimum(contrast), torch.zeros(())))
     alpha = (lift / (ink - level).abs().clamp_min(1e-3)).clamp(0, _OPAQUE)
+    return Blend(
+        *about_ink(mask, f"half-transparent, class {label}"), alpha, ink, mask, value, target=label, least=least
+    )
+
+
+def about_ink(mask: Tensor, unit: str) -> tuple[str, str, str, str]:
+    """Return kind, unit, place and words of half-transparent ink on a mask (h, w)."""
+    top, left, bottom, right = box_of(mask)
     kind = "background" if spreads(mask) else "watermark"
     size = f"{bottom - top} x {right - left} pixels"
     words = "background texture that repeats" if kind == "background" else f"watermark of {size}"
-    about = kind, f"half-transparent {kind}, class {label}", place(mask, kind), words
-    return Blend(*about, alpha, ink, value, mask, target=label, least=least)
+    return kind, f"{kind}, {unit}", place(mask, kind), words

@@ -9,6 +9,7 @@ from torch import Tensor
 from xai.cues._base import Form, Pictures, Scene, cue, local_mean, shuffled
 from xai.cues._blends import blends
 from xai.cues._found import Found
+from xai.cues._inks import covers
 from xai.cues._marks import marks, place
 
 _CLEAR = 3.0  # standard errors
@@ -20,12 +21,12 @@ _ORDER = 41  # number of the draw
 
 @cue("watermark", "a faint pattern at one place in most images of one class")
 def watermark(scene: Scene) -> Iterator[Form]:
-    """Yield faint marks that repeat exactly, also where objects hide them in part, and patterns of a class's mean.
+    """Yield faint marks that repeat exactly, also where objects hide them, and patterns of a class's mean.
 
     Where objects are aligned every class has a mean of its own, and the latter is not looked for.
     """
-    yield from marks(scene, "watermark")
-    yield from blends(scene, "watermark")
+    found = [*marks(scene, "watermark"), *blends(scene, "watermark")]
+    yield from [*found, *covers(scene, [*found, *marks(scene, "background"), *marks(scene, "mark")])]
     if len(scene.classes) < 3:
         return
     fine = _fine(scene.data.images)
