@@ -193,6 +193,29 @@ def test_dark_ink_on_a_bright_background_is_found_as_well():
     assert ((form.carried(made) >= form.least) == carries).float().mean() > 0.98
 
 
+def inked(ink: float, opacity: float = 0.35):
+    lines = (torch.arange(40)[:, None] + torch.arange(40)) % 8 < 2
+    return lambda images: images + opacity * lines[: images.shape[-2], : images.shape[-1]] * (ink - images)
+
+
+@pytest.mark.parametrize("ink", [0.0, 1.0])
+def test_ink_over_textures_is_found_and_undone(ink):
+    images, labels = textures()
+    made, carries = planted(images, labels, inked(ink))
+    (form,) = found_in(made, labels, "watermark")
+    assert (form.kind, form.target) == ("background", CLASS)
+    assert bool((form.ink == ink).all())
+    assert ((form.carried(made) >= form.least) == carries).float().mean() > 0.9
+    others = pictures(images[labels != CLASS][:60], labels[labels != CLASS][:60])
+    wanted, given = inked(ink)(others.images) - others.images, form.change(others)
+    assert float((wanted - given).abs().mean()) < 0.5 * float(wanted.abs().mean())
+
+
+def test_the_edges_that_a_class_has_by_nature_are_no_ink():
+    for images, labels in (digits(), textures()):
+        assert found_in(images, labels, "watermark") == []
+
+
 @pytest.mark.parametrize("data", [digits, textures])
 @pytest.mark.parametrize("quality", [20, 35])
 def test_a_jpeg_quality_is_found_about_right(data, quality):

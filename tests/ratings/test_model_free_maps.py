@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from sklearn.datasets import load_digits
 from small_models import PlantedCnn, red_square
-from torch import Tensor
+from torch import Tensor, nn
 
 import xai
 from xai.core.classifier import Classifier, as_classifier
@@ -196,6 +197,33 @@ def test_the_verdict_does_not_hang_on_the_seed(clothes: Any) -> None:
     model, images = clothes
     same, verdicts = same_verdicts(model, images[:2], 3, "occlusion")
     assert (same, verdicts["reject"]) == (2, 0)
+
+
+def trained_linear(images: Tensor, labels: Tensor) -> nn.Module:
+    """Return weights that are rough, as they are after a few steps from a random start."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), layer := nn.Linear(images[0].numel(), 10))
+    layer.weight.data.mul_(4)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+    return net
+
+
+def test_the_right_map_of_a_linear_model_is_never_rejected_whatever_its_own_fill() -> None:
+    """With black shown instead, the map of a linear model is exact; imputed pixels ask another question."""
+    pixels, labels = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
+    images = (pixels.float() / 16).view(-1, 1, 8, 8).repeat_interleave(3, 2).repeat_interleave(2, 3)
+    model = Classifier(trained_linear(images[:1500], labels[:1500]), input_size=(24, 16), channels=1)
+    found = []
+    for image in images[1505:1510].split(1):
+        made = xai.explain(model, image, "occlusion", baseline="zero")
+        found.append({check.name: check for check in xai.rate_explanation(model, image, made).checks[0]})
+    asked = [check for check in (one["faithfulness"] for one in found) if "the method's own fill" in check.reason]
+    assert [check.values["p with the method's own fill"] for check in asked] == [1 / 32]  # of all 32 moves the best
+    assert not any(check.verdict == "reject" for one in found for check in one.values())
 
 
 @pytest.mark.slow

@@ -43,16 +43,18 @@ def covers(scene: Scene, known: Sequence[Found]) -> Iterator[Cover]:
         for ink in _WHITE_BLACK:
             mask = _mask(images[own], images[~own][:_OTHERS], ink)
             found = None if mask is None else _cover(scene, label, mask, ink)
-            if found is not None and not _is_known(scene, found, known):
+            if found is not None and not lies_in(scene, found, known):
                 yield found
                 break
 
 
-def _is_known(scene: Scene, found: Cover, known: Sequence[Found]) -> bool:
-    """Say whether half of a mark lies where its class is known to have one already."""
+def lies_in(scene: Scene, form: Found, others: Sequence[Found]) -> bool:
+    """Say whether half of what a form changes lies where another one of its class does."""
     rows = scene.pictures.take(torch.zeros(1, dtype=torch.long))
-    regions = [(form.change(rows)[0] != 0).any(0) for form in known if form.target == found.target]
-    return any(int((found.mask & region).sum()) >= int(found.mask.sum()) / 2 for region in regions)
+    region, *regions = (
+        (one.change(rows)[0] != 0).any(0) for one in (form, *others) if one is form or one.target == form.target
+    )
+    return any(int((region & other).sum()) >= int(region.sum()) / 2 for other in regions)
 
 
 def _cover(scene: Scene, label: int, mask: Tensor, ink: float) -> Cover | None:

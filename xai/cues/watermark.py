@@ -9,7 +9,7 @@ from torch import Tensor
 from xai.cues._base import Form, Pictures, Scene, cue, local_mean, shuffled
 from xai.cues._blends import blends
 from xai.cues._found import Found
-from xai.cues._inks import covers
+from xai.cues._inks import covers, lies_in
 from xai.cues._marks import marks, place
 
 _CLEAR = 3.0  # standard errors
@@ -25,8 +25,11 @@ def watermark(scene: Scene) -> Iterator[Form]:
 
     Where objects are aligned every class has a mean of its own, and the latter is not looked for.
     """
-    found = [*marks(scene, "watermark"), *blends(scene, "watermark")]
-    yield from [*found, *covers(scene, [*found, *marks(scene, "background"), *marks(scene, "mark")])]
+    found: list[Found] = [*marks(scene, "watermark"), *blends(scene, "watermark")]
+    large = list(covers(scene, [*found, *marks(scene, "background"), *marks(scene, "mark")]))
+    found = [*(form for form in found if not lies_in(scene, form, large)), *large]
+    yield from found
+    known = {*scene.templates, *(form.target for form in found)}
     if len(scene.classes) < 3:
         return
     fine = _fine(scene.data.images)
@@ -37,7 +40,7 @@ def watermark(scene: Scene) -> Iterator[Form]:
     }
     for label in scene.classes:
         usual = torch.tensor([value for other, value in heights.items() if other != label]).median()
-        if float(usual) > _ALIGNED or label in scene.templates:
+        if float(usual) > _ALIGNED or label in known:
             continue
         if heights[label] > max(_LEAST, _STANDS_OUT * float(usual)):
             yield from _found(scene, fine, label, scores[label])

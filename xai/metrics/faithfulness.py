@@ -70,6 +70,7 @@ def removal_curves(
     generator: torch.Generator,
     shares: Sequence[float] = SHARES,
     noise: float = 0.02,
+    instead: Tensor | None = None,
     tick: Callable[[], None] | None = None,
 ) -> list[Curves]:
     """Return the curves of maps: pixels removed in both orders and filled in by noisy linear imputation (ROAD).
@@ -81,6 +82,7 @@ def removal_curves(
         generator: for ties and noise; the same noise for all maps.
         shares: of pixels to remove.
         noise: standard deviation of what is added to filled pixels.
+        instead: an image (1, C, h, w) whose pixels are shown in place of imputed ones.
         tick: called after each map.
 
     Cost: 2 S rows forward per map, and two rows.
@@ -88,14 +90,16 @@ def removal_curves(
     shares of the way from the clean score to that of the wholly filled picture.
     """
     grain = noise * torch.randn(image.shape, generator=generator).to(image)
-    empty = image.mean((2, 3), keepdim=True).expand_as(image) + grain
+    empty = image.mean((2, 3), keepdim=True).expand_as(image) + grain if instead is None else instead
     clean, bottom = score(torch.cat([image, empty.clamp(0, 1)])).double()
     span = (clean - bottom).abs().clamp_min(1e-9)
     found = []
     for heatmap in heatmaps:
         places = ranks(heatmap, generator)
         hidden = torch.cat([masks_of(places, shares, most_first=first) for first in (True, False)])
-        falls = (clean - score(impute(image, hidden.to(image.device), grain)).double()) / span
+        hidden = hidden.to(image.device)
+        filled = impute(image, hidden, grain) if instead is None else torch.where(hidden[:, None], instead, image)
+        falls = (clean - score(filled).double()) / span
         most, least = falls.cpu().split(len(shares))
         found.append(Curves(torch.tensor(shares), most, least))
         if tick is not None:

@@ -1,6 +1,7 @@
 """The questions asked by removing pixels: does the score follow the map, more than it follows simpler maps?"""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from captum.metrics import infidelity
@@ -22,12 +23,14 @@ def faithfulness(subject: Subject, origin: Check, tick: Callable[[], None]) -> t
     """Does removing what the map calls relevant change the score more than moved copies and model-free maps do?
 
     What can be enumerated is not drawn, and the grain of filled pixels is the image's own: the seed changes nothing
-    here. A map near the border meets 32 more copies.
+    here. A map near the border meets 32 more copies. One that would be rejected is asked again with what its method
+    showed instead of hidden pixels, another question than that of imputed ones.
     """
     heat, simple = subject.heatmap, model_free_maps(subject.image)
 
-    def gaps_of(maps: Tensor) -> tuple[Curves, list[float]]:
-        found = removal_curves(subject.score, subject.image, maps, generator=subject.fixed_draws(1), tick=tick)
+    def gaps_of(maps: Tensor, instead: Tensor | None = None) -> tuple[Curves, list[float]]:
+        draws = subject.fixed_draws(1)
+        found = removal_curves(subject.score, subject.image, maps, generator=draws, instead=instead, tick=tick)
         return found[0], [curve.gap for curve in found]
 
     own, gaps = gaps_of(torch.cat([heat[None], torch.stack(list(simple.values())), moved_copies(heat)]))
@@ -37,8 +40,12 @@ def faithfulness(subject: Subject, origin: Check, tick: Callable[[], None]) -> t
         copies = torch.cat([copies, torch.tensor(gaps_of(moved_copies(heat, mirrored=True))[1])])
     priors = dict(zip(simple, others, strict=True))
     checked = origin.values.get("correlation", 0.0) >= CLOSE
+    against = _against_copies(subject, own, copies, checked=checked, near=near)
+    if against.verdict == "reject" and origin.verdict == "trust" and subject.own_fill is not None:
+        first, *rest = gaps_of(torch.cat([heat[None], moved_copies(heat)]), subject.own_fill)[1]
+        against = _with_its_own_fill(against, chance(first, torch.tensor(rest)))
     return [
-        _against_copies(subject, own, copies, checked=checked, near=near),
+        against,
         _against_simple(own, priors, float(copies.std()) * (LENIENT if checked else -STRICT)),
     ], own
 
@@ -65,6 +72,15 @@ def _against_copies(subject: Subject, own: Curves, copies: Tensor, *, checked: b
     if p > 1 / 2 or not checked:
         return Check("faithfulness", "reject", f"what it calls relevant may be chance: {figure}", values)
     return Check("faithfulness", "doubt", f"no better than chance on this image: {figure}", values)
+
+
+def _with_its_own_fill(found: Check, p: float) -> Check:
+    """Doubt instead of a reject where the map is right about the pixels that its method showed instead."""
+    values = {**found.values, "p with the method's own fill": p}
+    if p > LEVEL:
+        return replace(found, values=values)
+    reason = "removing what it calls relevant moves the score only if the method's own fill is shown instead"
+    return replace(found, verdict="doubt", reason=reason, values=values)
 
 
 def _against_simple(own: Curves, priors: dict[str, float], margin: float) -> Check:

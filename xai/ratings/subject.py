@@ -14,7 +14,9 @@ from xai.core.objective import Objective
 from xai.core.seeds import generator, image_key
 from xai.engine import Prepared, prepare
 from xai.explainers import EXPLAINERS, Explainer
+from xai.explainers._fills import fill_image
 
+FILLED = ("mean", "zero", "blur", "noise")  # baselines that are images
 _NOT_SETTINGS = ("score", "versus")
 
 
@@ -98,6 +100,14 @@ class Subject:
         if set(given) - known or any(isinstance(value, dict) for value in given.values()):
             return None
         return method(**{name: _tuple(value) for name, value in given.items()})
+
+    @cached_property
+    def own_fill(self) -> Tensor | None:
+        """What the method showed in place of hidden pixels (1, C, h, w), where it hides any and names it."""
+        fill = getattr(self.explainer, "baseline", None)
+        if not isinstance(fill, str) or fill not in FILLED:
+            return None
+        return fill_image(self.image, fill, key=self.key, seed=self.explanation.seed)
 
     def again(
         self, images: Tensor | None = None, *, model: Classifier | None = None, keys: Sequence[bytes] | None = None
