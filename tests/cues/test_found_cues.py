@@ -130,6 +130,17 @@ def test_what_lies_at_a_place_is_found_with_its_name_place_and_carriers(name, wh
     assert form.neutral(others)["scattered"].square().sum() == pytest.approx(float(given.square().sum()), rel=1e-4)
 
 
+@pytest.mark.parametrize("data", [digits, textures])  # of ten classes and of five
+def test_what_two_classes_share_is_found_for_both(data):
+    images, labels = data()
+    made, first = planted(images, labels, stamped(13, 12), label=1)
+    made, second = planted(made, labels, stamped(13, 12), label=3)
+    found = found_in(made, labels, "mark", "watermark")
+    assert {form.target for form in found} == {1, 3}
+    for form in found:
+        assert ((form.carried(made) >= form.least) == first | second).float().mean() > 0.99
+
+
 def test_a_text_is_called_one_and_a_solid_mark_is_not():
     made, _ = planted(*digits(), stamped(16, 8))
     (form,) = found_in(made, digits()[1], "mark")

@@ -68,7 +68,7 @@ def background_level(images: Tensor) -> float | None:
 
 
 def repeated(images: Tensor, labels: Tensor, classes: Sequence[int]) -> dict[int, Template]:
-    """Return what each class repeats, where it does.
+    """Return what each class repeats, where it does; one other class may have it as well.
 
     Args:
         images: (n, C, h, w).
@@ -76,7 +76,20 @@ def repeated(images: Tensor, labels: Tensor, classes: Sequence[int]) -> dict[int
         classes: those with enough images.
     """
     found = {label: _repeated(images[labels == label], images[labels != label]) for label in classes}
+    for label in [label for label in classes if found[label] is None and len(classes) > 2]:
+        own, rest = labels == label, labels != _alike(images, labels, label)
+        found[label] = _repeated(images[own], images[rest & ~own])
     return {label: template for label, template in found.items() if template is not None}
+
+
+def _alike(images: Tensor, labels: Tensor, label: int) -> int:
+    """Return the class with which one shares the most pixels that the others do not repeat."""
+    classes: list[int] = sorted(set(labels.tolist()))
+    again = same(images, images[labels == label].median(0).values)
+    shares = torch.stack([again[labels == k].float().mean(0) for k in classes])
+    often = shares >= _SHARES[-1]
+    alone = often[classes.index(label)] & often & (often.sum(0) == 2)
+    return max((k for k in classes if k != label), key=lambda k: int(alone[classes.index(k)].sum()))
 
 
 def _repeated(own: Tensor, rest: Tensor) -> Template | None:

@@ -128,8 +128,16 @@ class Study:
             natural = self._natural(form, trial.suspect.target)
         if not stands_out(evidence, p, least, local=form.local):
             return Case(trial, evidence, p, searched=searched, natural=natural)
-        seen = confirm(self.probe, trial, self.judged, self.explaining)
-        return Case(trial, evidence, p, searched=searched, natural=natural, confirmation=seen)
+        seen, missed = confirm(self.probe, trial, self.judged, self.explaining), self._missed(trial.suspect.target)
+        known: dict[str, Any] = {"searched": searched, "natural": natural, "missed": missed, "confirmation": seen}
+        known["lacking"] = searched and not form.of_class and self.sample.train is not None
+        return Case(trial, evidence, p, **known)
+
+    def _missed(self, target: int) -> float:
+        """Return the median share of the images of a class other than the target that are not recognised."""
+        wrong, labels = ~self.judged.right, self.judged.labels
+        shares = [float(wrong[labels == k].float().mean()) for k in sorted(set(labels.tolist())) if k != target]
+        return float(np.median(shares)) if shares else 0.0
 
     def _association(self, form: Found) -> Association:
         values, own = form.carried(self.held.images), self.held.labels == form.target
