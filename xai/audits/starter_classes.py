@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from xai.core.classifier import Classifier
+from xai.core.labels import match_names, numbered
 from xai.datasets import Dataset, load_data
 from xai.datasets.columns import find_columns, find_table
+from xai.datasets.headers import TABLES
 from xai.errors import InputError
 
-_TABLES = frozenset({".csv", ".parquet"})
 _SHOWN = 3
 
 
@@ -37,6 +38,8 @@ def opened(given: Mapping[str, Any], classifier: Classifier) -> tuple[Dataset, d
     ):  # the data lacks some classes: theirs are the model's numbers
         table["classes"] = list(known)
         return _loaded(table), table
+    if len(match_names(own, known)) == len(own):  # in another case, as folders are called: labels go by name
+        return data, table
     first = own == known[: len(own)] or own == numbered(len(own))
     if len(own) != len(known) and not (first and len(own) < len(known)):
         raise InputError(
@@ -44,11 +47,6 @@ def opened(given: Mapping[str, Any], classifier: Classifier) -> tuple[Dataset, d
             f"({_few(own)}). Give the names of the model's outputs in their order: --class-names."
         )
     return data, table
-
-
-def numbered(count: int) -> tuple[str, ...]:
-    """Return the names of classes that have none."""
-    return tuple(map(str, range(count)))
 
 
 def _source(source: str) -> str:
@@ -62,7 +60,7 @@ def _source(source: str) -> str:
 
 def _columns(path: Path, table: Mapping[str, Any], classifier: Classifier) -> dict[str, str]:
     """Return the columns of paths and labels where they have other names than usual and none were given."""
-    if path.suffix.lower() not in _TABLES or not path.is_file():
+    if path.suffix.lower() not in TABLES or not path.is_file():
         return {}
     if {"path_column", "label_column"} <= table.keys():
         return {}

@@ -15,10 +15,11 @@ from xai.audits.config import Asked, parse_config
 from xai.audits.opening import open_scene
 from xai.audits.scene import CALIBRATION, DATA, TRAIN, Scene
 from xai.audits.stages.explained import explained
-from xai.audits.starter_classes import numbered, opened
+from xai.audits.starter_classes import opened
 from xai.audits.starter_text import Change
 from xai.core.classifier import Classifier
 from xai.core.fitting import DataFit, data_fit, model_lines
+from xai.core.labels import numbered
 from xai.datasets import Dataset
 from xai.datasets.description import describe
 from xai.errors import XaiError

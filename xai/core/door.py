@@ -13,7 +13,7 @@ from torch import Tensor
 from xai.core.images import Picture
 from xai.errors import DataError, ShapeError
 
-_TABLES = frozenset({".csv", ".parquet", ".npz"})
+_TABLES = frozenset({".csv", ".tsv", ".parquet", ".npz"})
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
 _EXAMPLE = "example:"
 _loaders: list[Callable[[Any], Any]] = []

@@ -31,10 +31,11 @@ class Outputs:
     Attributes:
         logits: (N, K), on the CPU.
         features: (N, D) inputs of the last linear layer, or None when there is no such layer.
-        labels: (N,) int64, or None when the data has none.
+        labels: (N,) int64 as the data numbers its classes, or None when it has none.
         layer: name of the last linear layer, or None.
         notes: of the model, and where the features come from, or why there are none; and what was done to the images.
         image_notes: the latter alone, and which images repeat.
+        classes: class names of the data in the order of its labels; empty where it has none.
     """
 
     logits: Tensor = field(repr=False)
@@ -43,6 +44,7 @@ class Outputs:
     layer: str | None
     notes: tuple[str, ...] = ()
     image_notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -97,7 +99,8 @@ def collect_outputs(
     layer = tap.head.layer if together is not None and tap.head is not None else None
     image_notes = (*tap.image_notes, *repeated(keys))
     notes = (*classifier.notes, tap.note, *image_notes)
-    return Outputs(torch.cat(logits).clone(), together, labels, layer, notes, image_notes)
+    classes = tuple(getattr(dataset, "classes", None) or ())
+    return Outputs(torch.cat(logits).clone(), together, labels, layer, notes, image_notes, classes)
 
 
 def run_outputs(

@@ -15,6 +15,7 @@ from xai.errors import DataError, NameLookupError
 
 Rows = np.ndarray
 MOST_CLASSES = 100_000
+_MOST_DIGITS = 20  # more than an int64 has: a longer text is refused, but int() of a very long one raises or is slow
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,6 +250,12 @@ class Dataset:
         counts = [] if labels is None else torch.bincount(labels, minlength=len(self.classes)).tolist()
         found = {"name": self.name, "n": len(self), "classes": list(self.classes), "counts": counts}
         return found | {"groups": list(self.groups), "notes": list(self.notes)}
+
+
+def class_number(text: str) -> int | None:
+    """Return the class number that a text writes, also as 3.0 or 03; None where it writes none."""
+    whole_part, _, decimals = text.partition(".")
+    return int(whole_part[:_MOST_DIGITS]) if whole_part.isdecimal() and set(decimals) <= {"0"} else None
 
 
 def numbered_classes(name: str, largest: int) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from xai.core.door import IMAGE_SUFFIXES
+from xai.datasets.headers import LABEL_NAMES, TABLES, csv_format
 from xai.datasets.parts import NAMES as PARTS
 from xai.errors import DataError
 
 _ROWS = 200  # looked at
-_LABELS = ("label", "labels", "class", "class_name", "classname", "target", "category", "diagnosis", "y")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Columns:
 
 def find_table(folder: Path) -> Path | None:
     """Return the one table in a folder; None where there is none, or several."""
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in {".csv", ".parquet"}]
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in TABLES]
     return found[0] if len(found) == 1 else None
 
 
@@ -64,7 +64,7 @@ def find_columns(
     if label is not None:
         return Columns(own.strip(), label)
     rest = [name for name in names if name != own and name.strip().lower() not in PARTS]
-    for usual in _LABELS:
+    for usual in LABEL_NAMES:
         found = [name for name in rest if name.strip().lower() == usual]
         if found:
             return Columns(own.strip(), found[0].strip())
@@ -74,14 +74,14 @@ def find_columns(
     if len(fitting) == 1:
         return Columns(own.strip(), fitting[0].strip())
     raise DataError(
-        f"{table}: expected one column of labels, called {_LABELS[0]!r}, but there are {', '.join(map(repr, names))}. "
-        "Name it: --label-column NAME."
+        f"{table}: expected one column of labels, called {LABEL_NAMES[0]!r}, but there are "
+        f"{', '.join(map(repr, names))}. Name it: --label-column NAME."
     )
 
 
 def _path_column(path: Path, head: pa.Table) -> str:
     names = head.column_names
-    usual = [name for name in names if name.strip() == "path"]
+    usual = [name for name in names if name.strip().lower() == "path"]
     found = usual or [name for name in names if _are_images(path.parent, head[name].to_pylist())]
     if not found:
         raise DataError(
@@ -104,7 +104,7 @@ def _head(path: Path) -> pa.Table:
         if path.suffix.lower() == ".parquet":
             with parquet.ParquetFile(path) as file:
                 return pa.Table.from_batches(list(islice(file.iter_batches(_ROWS), 1)), schema=file.schema_arrow)
-        with csv.open_csv(path) as reader:
+        with csv.open_csv(path, parse_options=csv_format(path)) as reader:
             return pa.Table.from_batches(list(islice(reader, 1)), schema=reader.schema)
     except (pa.ArrowException, OSError) as error:
         first = str(error).strip().partition("\n")[0][:160]

@@ -10,14 +10,15 @@ from xai.datasets.base import Dataset
 from xai.datasets.cifar import is_cifar_folder, load_cifar
 from xai.datasets.examples import load_example
 from xai.datasets.folder import load_folder
+from xai.datasets.headers import TABLES
 from xai.datasets.idx import is_idx_folder, load_idx
 from xai.datasets.manifest import load_manifest
 from xai.datasets.parts import with_parts
 from xai.errors import DataError
 
 _KNOWN = (
-    "Give a folder with one sub-folder per class, a .csv or .parquet table, an .npz file, a folder of CIFAR python "
-    "batches or of IDX files, or example:fashion-test, example:fashion-train, example:digits."
+    "Give a folder with one sub-folder per class, a .csv, .tsv or .parquet table, an .npz file, a folder of CIFAR "
+    "python batches or of IDX files, or example:fashion-test, example:fashion-train, example:digits."
 )
 
 
@@ -34,9 +35,9 @@ def load_data(
     """Return a data set; pictures are read when they are asked for.
 
     Args:
-        source: a folder with one sub-folder per class, also below train/, val/ and test/; a .csv or .parquet table with
-            a path, a label and any group columns; an .npz file with `images` and `labels`; a folder with CIFAR python
-            batches or IDX files; or "example:fashion-test", "example:fashion-train", "example:digits".
+        source: a folder with one sub-folder per class, also below train/, val/ and test/; a .csv, .tsv or .parquet
+            table with a path, a label and any group columns; an .npz file with `images` and `labels`; a folder with
+            CIFAR python batches or IDX files; or "example:fashion-test", "example:fashion-train", "example:digits".
         classes: class names in the order of the labels; None takes them from the data.
         part: a fixed part, such as "test" or "calibration"; None takes everything.
         path_column: of a table.
@@ -82,7 +83,7 @@ def _load(path: Path, classes: Sequence[str] | None, path_column: str, label_col
     if path.is_dir():
         return load_folder(path, classes, bits=bits)
     suffix = path.suffix.lower()
-    if suffix in {".csv", ".parquet"}:
+    if suffix in TABLES:
         return load_manifest(path, classes, path_column=path_column, label_column=label_column, bits=bits)
     if suffix == ".npz":
         return load_arrays(path, classes, bits=bits)

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from xai.datasets.arrays import check_ratio
-from xai.datasets.base import MOST_CLASSES, Dataset, Source, numbered_classes, whole
+from xai.datasets.base import MOST_CLASSES, Dataset, Source, class_number, numbered_classes, whole
+from xai.datasets.headers import column_names, csv_format, csv_names, find_named, header_notes
 from xai.datasets.table import LABEL, PATH, Table, read_row
-from xai.errors import DataError, near_names
+from xai.errors import DataError
 
 _BATCH = 50_000
 _MOST_LETTERS = 4096  # of a cell of a Parquet file
@@ -31,7 +32,8 @@ class _Names:
     """Class names, and how a cell of the label column becomes a number."""
 
     classes: tuple[str, ...]
-    numbers: bool
+    numbers: dict[str, int] | None
+    notes: tuple[str, ...] = ()
 
 
 def load_manifest(
@@ -44,14 +46,19 @@ def load_manifest(
 ) -> Dataset:
     """Return the pictures that a table lists; all columns beside path and label are groups.
 
-    Paths are relative to the table's folder and stay inside it, or absolute. Labels are class names, or numbers from 0.
-    The table is read in batches, twice, and kept on disk.
+    Paths are relative to the table's folder and stay inside it, or absolute. Labels are class names, or numbers from 0,
+    also such as 1.0. Columns are found in any case of letters; a CSV file may have commas, semicolons or tabs between
+    its cells. The table is read in batches, twice, and kept on disk.
 
     Raises:
-        DataError: a damaged or empty table, no path column, a missing label, or a label outside `classes`.
+        DataError: a damaged or empty table, no such column, a missing label, or a label outside `classes`.
     """
-    batches = partial(_read, path, path_column, label_column)
     try:
+        _check_size(path, path_column)
+        there = column_names(path)
+        notes = header_notes(path, there, label_column)
+        path_column, label_column = find_named(path, there, path_column, label_column)
+        batches = partial(_read, path, path_column, label_column)
         first = next(batches(), None)
         if first is None:
             raise DataError(
@@ -64,7 +71,7 @@ def load_manifest(
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         first_line = "".join(c if c.isprintable() else " " for c in str(error).strip().splitlines()[0][:_MOST_SAID])
         raise DataError(
-            f"{path}: cannot be read as a table ({first_line}). Save it again as CSV or Parquet."
+            f"{path}: cannot be read as a table ({first_line}). Save it again as CSV in UTF-8, or as Parquet."
         ) from error
     take = table.column(PATH)
     groups = [name for name in table.names() if name not in {PATH, LABEL}]
@@ -76,21 +83,25 @@ def load_manifest(
         identify=lambda rows: [f"{row}:{name}" for row, name in zip(rows, take(rows), strict=True)],
         labels=table.whole(LABEL) if names else None,
         columns={name: table.column(name) for name in groups},
+        notes=(*notes, *(names.notes if names else ())),
     )
     return whole(source)
+
+
+def _check_size(path: Path, path_column: str) -> None:
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty. Expected a column {path_column!r} and one row per picture.")
 
 
 def _read(path: Path, path_column: str, label_column: str) -> Iterator[pa.RecordBatch]:
     """Yield batches with trimmed column names; paths and labels are strings."""
     if path.suffix.lower() == ".parquet":
-        yield from (_renamed(path, batch, path_column) for batch in _read_parquet(path))
+        yield from (_renamed(path, batch) for batch in _read_parquet(path))
         return
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty. Expected a column {path_column!r} and one row per picture.")
-    text = {name: pa.string() for name in _header(path) if name.strip() in {path_column, label_column}}
-    convert = csv.ConvertOptions(column_types=text, strings_can_be_null=True)
-    with csv.open_csv(path, convert_options=convert) as reader:
-        yield from (_renamed(path, batch, path_column) for batch in reader if batch.num_rows)
+    text = {name: pa.string() for name in csv_names(path) if name.strip() in {path_column, label_column}}
+    convert = csv.ConvertOptions(column_types=text)  # so "NA" and "null" are names; what is empty is missing
+    with csv.open_csv(path, parse_options=csv_format(path), convert_options=convert) as reader:
+        yield from (_renamed(path, batch) for batch in reader if batch.num_rows)
 
 
 def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
@@ -124,19 +135,16 @@ def _plain(path: Path, column: pa.Array) -> pa.Array:
     return column.cast(column.type.value_type)
 
 
-def _header(path: Path) -> list[str]:
-    with csv.open_csv(path) as reader:
-        return list(reader.schema.names)
-
-
-def _renamed(path: Path, batch: pa.RecordBatch, path_column: str) -> pa.RecordBatch:
+def _renamed(path: Path, batch: pa.RecordBatch) -> pa.RecordBatch:
     names = [name.strip().lstrip("\ufeff") for name in batch.schema.names]
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise DataError(f"{path}: two columns have the same name, {twice[0][:_SHOWN]!r}. Rename one.")
-    if path_column not in names:
-        raise DataError(f"{path}: there is no column {path_column!r}. {near_names(path_column, names)}")
-    return pa.record_batch(batch.columns, names=names)
+    return pa.record_batch([_blank_as_missing(column) for column in batch.columns], names=names)
+
+
+def _blank_as_missing(column: pa.Array) -> pa.Array:
+    return pc.if_else(pc.equal(column, ""), None, column) if pa.types.is_string(column.type) else column
 
 
 def _class_names(
@@ -152,19 +160,21 @@ def _class_names(
             raise DataError(f"{path}: more than {MOST_CLASSES:,} different labels. Name the column of the classes.")
     if not distinct:
         return None
-    numbers = all(map(str.isdecimal, distinct)) and not (classes and distinct <= set(classes))
-    if numbers and len(longest := max(distinct, key=len)) > _MOST_DIGITS:
-        raise DataError(f"{path}: the label {longest[:20]}... is the number of no class. Labels count from 0.")
-    if numbers:
-        names = tuple(classes) if classes else numbered_classes(str(path), max(map(int, distinct)))
-    else:
+    values = {text: class_number(text) for text in distinct}
+    if None in values.values() or (classes and distinct <= set(classes)):
         names = tuple(classes) if classes else tuple(sorted(distinct))
         strange = sorted(distinct - set(names))
         if strange:
             raise DataError(
                 f"{path}: the labels {strange[:3]} are not among the {len(names)} classes given. Check `classes`."
             )
-    return _Names(names, numbers)
+        return _Names(names, None)
+    if len(longest := max(distinct, key=len)) > _MOST_DIGITS:
+        raise DataError(f"{path}: the label {longest[:20]}... is the number of no class. Labels count from 0.")
+    numbers = {text: number for text, number in values.items() if number is not None}
+    decimals = sorted(text for text in distinct if "." in text)[:1]
+    notes = tuple(f"labels such as {text!r} were taken for class numbers" for text in decimals)
+    return _Names(tuple(classes) if classes else numbered_classes(str(path), max(numbers.values())), numbers, notes)
 
 
 def _schema(schema: pa.Schema, path_column: str, label_column: str, *, labelled: bool) -> pa.Schema:
@@ -190,9 +200,7 @@ def _numbers(path: Path, texts: Sequence[str | None], names: _Names) -> np.ndarr
         raise DataError(
             f"{path}: a picture has no label (near {texts.index(None) + 1} of its batch). Fill the label column."
         )
-    if names.numbers:
-        return np.array([int(text) for text in texts if text is not None], dtype=np.int64)
-    place = {name: k for k, name in enumerate(names.classes)}
+    place = names.numbers or {name: k for k, name in enumerate(names.classes)}
     return np.array([place[text] for text in texts if text is not None], dtype=np.int64)
 
 

@@ -83,14 +83,14 @@ class Findings:
         if outputs is not None:
             features = (outputs.logits if outputs.features is None else outputs.features).numpy()
             notes = [*notes, *outputs.notes]
-        trained = None if train is None else getattr(train, "labels", None)
+        trained = None if getattr(train, "labels", None) is None else _labels(classifier, train, None, len(train))[0]
         names = tuple(getattr(data, "classes", ()))
         return cls(
             own=own,
             other=other,
             size=size,
             labels=truth,
-            train_labels=None if trained is None else trained.numpy(),
+            train_labels=trained,
             classes=names if classifier is None else classifier.labels,
             right=right,
             answered=answered,
