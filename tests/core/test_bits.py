@@ -72,6 +72,55 @@ def test_nearly_black_is_said_and_whole_16_bits_are_not_doubted() -> None:
     np.testing.assert_allclose(eight.pixels[..., 0], (RAMP >> 4) / 255, atol=1e-7)
 
 
+def colour_png(pixels: np.ndarray) -> bytes:
+    """Return a PNG file of 16-bit colours (H, W, 3), or with transparency (H, W, 4)."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, {3: 2, 4: 6}[pixels.shape[2]], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bands", [3, 4])
+@pytest.mark.parametrize(("factor", "most"), [(1, 4095), (1 / 4, 1023), (1 / 16, 255), (16, None), (2, None)])
+def test_nearly_black_colours_are_said_too(bands: int, factor: float, most: int | None) -> None:
+    pixels = np.repeat((RAMP * factor).astype(np.uint16)[..., None], bands, axis=2)
+    (first, *more) = decode_bytes(colour_png(pixels), "scan").notes
+    assert not more
+    assert first.startswith("scan: 16 bits a colour, of which the upper 8 are read")
+    words = f"no value above {most}: if fewer bits are used, save uint16 .npy and give `bits`"
+    assert (words in first) == (most is not None)
+    assert ("no value above" in first) == (most is not None)
+
+
+def test_colours_of_12_bits_say_what_to_do_and_it_works(tmp_path: Path) -> None:
+    pixels = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=2)
+    with pytest.raises(ImageError, match=r"uint16 \.npy .*and give bits=12"):
+        decode_bytes(colour_png(pixels), "scan", 12)
+    np.save(tmp_path / "scan.npy", pixels)
+    (picture,), _ = read_pictures(tmp_path / "scan.npy", 12)
+    np.testing.assert_allclose(picture.pixels.numpy().transpose(1, 2, 0), pixels / 4095, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cure"),
+    [(np.int64, r"array\.astype\(np\.uint8\)"), (np.int16, r"and `bits` beyond"), (bool, r"np\.uint8\) \* 255"),
+     (complex, "np.float32")],
+)  # fmt: skip
+def test_arrays_of_other_types_say_the_cure(kind: type, cure: str, tmp_path: Path) -> None:
+    array = np.ones((2, 5, 7, 3), dtype=kind)
+    for call in (lambda: read_pictures(array), lambda: read_pictures([array[0]])):
+        with pytest.raises(RangeError, match=cure):
+            call()
+    np.savez(tmp_path / "a.npz", images=array)
+    with pytest.raises(DataError, match=cure):
+        xai.load_data(tmp_path / "a.npz")
+    with pytest.raises(RangeError, match=r"`\.float\(\)`"):
+        read_pictures(torch.ones(3, 5, 7, dtype=torch.bool))
+
+
 def test_values_beyond_the_bits_and_bits_that_no_sample_has() -> None:
     with pytest.raises(RangeError, match="a value of 4095 needs more than 10 bits"):
         decode_bytes(encoded(RAMP, "PNG"), "scan", 10)

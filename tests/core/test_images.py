@@ -141,9 +141,11 @@ def test_arrays_of_the_wrong_type(dtype: type) -> None:
         read_pictures(np.zeros((4, 4, 3), dtype))
 
 
-@pytest.mark.parametrize("dtype", [torch.int16, torch.int64, torch.bool])
-def test_tensors_of_the_wrong_type(dtype: torch.dtype) -> None:
-    with pytest.raises(RangeError, match=r"Convert it with `.float\(\) / 255`"):
+@pytest.mark.parametrize(
+    ("dtype", "cure"), [(torch.int16, " / 255"), (torch.int64, " / 255"), (torch.bool, "")]
+)  # a bool divided by 255 would be black
+def test_tensors_of_the_wrong_type(dtype: torch.dtype, cure: str) -> None:
+    with pytest.raises(RangeError, match=rf"Convert it with `.float\(\){cure}`"):
         read_pictures(torch.zeros(3, 4, 4, dtype=dtype))
 
 

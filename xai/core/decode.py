@@ -220,14 +220,25 @@ def _to_pixels(picture: Image.Image, name: str, depth: Depth) -> tuple[np.ndarra
     if mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return _unit(Image.alpha_composite(white, rgba).convert("RGB")), "transparent parts are shown on white"
+        shown = _unit(Image.alpha_composite(white, rgba).convert("RGB"))
+        return shown, "; ".join(filter(None, [_cut(rgba, depth), "transparent parts are shown on white"]))
     if mode in {"1", "L"}:
         return _unit(picture.convert("L")), None
     if mode == "RGB":
-        cut = "16 bits a colour, of which the upper 8 are read" if depth.kept > BYTE else None
-        return _unit(picture), cut
+        return _unit(picture), _cut(picture, depth)
     note = None if mode == "P" else f"converted from {mode} to RGB"
     return _unit(picture.convert("RGB")), note
+
+
+def _cut(picture: Image.Image, depth: Depth) -> str | None:
+    """Return what is lost of 16-bit colours, and that nearly black ones may use fewer bits; None for 8 bits."""
+    if depth.kept <= BYTE:
+        return None
+    note = "16 bits a colour, of which the upper 8 are read"
+    high = max(band[1] for band in picture.getextrema()[:3])
+    if high << BYTE < _NEARLY_BLACK:
+        note += f"; no value above {(high + 1 << BYTE) - 1}: if fewer bits are used, save uint16 .npy and give `bits`"
+    return note
 
 
 def _unit(picture: Image.Image) -> np.ndarray:

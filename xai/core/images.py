@@ -119,7 +119,8 @@ def _from_tensor(images: Tensor) -> tuple[list[Picture], bool]:
         images = images.float() / 255
     elif not images.is_floating_point():
         raise RangeError(
-            f"Expected a float tensor in [0, 1] or uint8, but got {images.dtype}. Convert it with `.float() / 255`."
+            f"Expected a float tensor in [0, 1] or uint8, but got {images.dtype}. Convert it with "
+            f"`.float(){'' if images.dtype == torch.bool else ' / 255'}`."
         )
     check_unit_range(images, "images")
     if images.ndim == 3:

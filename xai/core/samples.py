@@ -38,12 +38,23 @@ def scaled_array(array: np.ndarray, name: str, bits: int | None) -> np.ndarray:
     if array.dtype.kind == "f":
         return array
     if array.dtype != np.uint16:
-        raise RangeError(f"Expected a uint8 array, or a float array in [0, 1], but got {array.dtype} in {name}.")
+        raise RangeError(
+            f"Expected a uint8 array, or a float array in [0, 1], but got {array.dtype} in {name}. {type_cure(array)}"
+        )
     if bits is None:
         raise RangeError(
             f"Expected a uint8 array, or a float array in [0, 1], but got uint16 in {name}: pass bits=12 or 16."
         )
     return scaled(array, bits, name)
+
+
+def type_cure(array: np.ndarray) -> str:
+    """Return how to convert an array of a type that no image has."""
+    if array.dtype.kind == "b":
+        return "Convert it: array.astype(np.float32), or array.astype(np.uint8) * 255."
+    if array.dtype.kind in "iu":
+        return "Convert it: array.astype(np.uint8) for values from 0 to 255, array.astype(np.uint16) and `bits` beyond."
+    return "Convert it to numbers: np.asarray(array, dtype=np.float32), from 0 to 1."
 
 
 def scaled(values: np.ndarray, bits: int, name: str) -> np.ndarray:
@@ -109,7 +120,8 @@ class Depth:
             )
         if self.kept > BYTE and self.bits is not None and self.bits < WORD:
             raise ImageError(
-                f"{name}: colours of {self.bits} bits, of which the upper 8 of 16 are read. Save it as uint16 .npy."
+                f"{name}: colours of {self.bits} bits, of which the upper 8 of 16 are read. Save it as a uint16 .npy "
+                f"with another reader (cv2.imread(file, -1)[..., ::-1]), and give bits={self.bits}."
             )
 
 

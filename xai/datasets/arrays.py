@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 
 from xai.core.bands import holds_bands
 from xai.core.images import Picture, check_unit_range
-from xai.core.samples import scaled_array
+from xai.core.samples import scaled_array, type_cure
 from xai.datasets.base import Dataset, Rows, Source, numbered_classes, whole
 from xai.errors import DataError
 
@@ -99,7 +99,9 @@ def _check_images(name: str, images: np.ndarray, *, channels_first: bool, bits: 
     if wide and bits is None:
         raise DataError(f"{name}: images of uint16 need `bits`, the number of bits used: pass bits=12 or 16.")
     if images.dtype != np.uint8 and not wide and images.dtype.kind != "f":
-        raise DataError(f"{name}: expected uint8 images, or floats in [0, 1], but got {images.dtype}. Convert them.")
+        raise DataError(
+            f"{name}: expected uint8 images, or floats in [0, 1], but got {images.dtype}. {type_cure(images)}"
+        )
 
 
 def _picture(pixels: np.ndarray, name: str, *, channels_first: bool, bits: int | None) -> Picture:
