@@ -189,6 +189,23 @@ def test_the_interval_of_the_area_is_that_of_a_plain_bootstrap():
     assert (found.high - found.low) / (2 * 1.96) == pytest.approx(np.std(again), rel=0.2)
 
 
+@pytest.mark.parametrize(("worst", "count"), [(0.1, 100), (0.04, 200), (1.0, 100)])  # accuracy .95, .98, .5
+def test_the_interval_of_the_area_covers_also_with_few_errors(worst, count):
+    """With confidence u uniform and an error at rate w (1 - u) the area is w / 4 exactly."""
+    rng, covered = np.random.default_rng(0), 0
+    for k in range(150):
+        said = rng.random(count)
+        found = risk_coverage(said, rng.random(count) >= worst * (1 - said), draws=200, seed=k)
+        covered += found.low <= worst / 4 <= found.high
+    assert covered >= 0.9 * 150  # .95 less three standard errors
+
+
+def test_no_error_leaves_room_for_some():
+    found = risk_coverage(np.linspace(0, 1, 100), np.ones(100, bool))
+    assert (found.aurc, found.low) == (0, 0)
+    assert found.high == pytest.approx(stats.chi2.ppf(0.975, 1) / 100)
+
+
 def test_bad_confidences():
     with pytest.raises(ShapeError):
         risk_coverage([0.5, 0.4], [True])

@@ -235,7 +235,7 @@ def _cut(picture: Image.Image, depth: Depth) -> str | None:
     if depth.kept <= BYTE:
         return None
     note = "16 bits a colour, of which the upper 8 are read"
-    high = max(band[1] for band in picture.getextrema()[:3])
+    high = int(np.asarray(picture).max())
     if high << BYTE < _NEARLY_BLACK:
         note += f"; no value above {(high + 1 << BYTE) - 1}: if fewer bits are used, save uint16 .npy and give `bits`"
     return note

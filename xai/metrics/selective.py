@@ -68,7 +68,8 @@ def risk_coverage(
         ShapeError: not two vectors of one length, or empty.
 
     Cost: one sort; draws x 1,000 whatever N.
-    Source: Geifman, Uziel and El-Yaniv 2019 (AURC and E-AURC), ties by their mean.
+    Source: Geifman, Uziel and El-Yaniv 2019 (AURC and E-AURC), ties by their mean; the interval after Fay and Feuer
+        1997 with the mean weight of Tiwari et al. 2006, and the bootstrap's variance, which is smaller than Poisson's.
     """
     said, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     if said.ndim != 1 or said.shape != right.shape or len(said) == 0:
@@ -102,7 +103,7 @@ def _expected_errors(said: np.ndarray, wrong: np.ndarray) -> np.ndarray:
 
 
 def _interval(errors: np.ndarray, area: float, level: float, draws: int, seed: int) -> tuple[float, float]:
-    """Return a bootstrap interval of the area, over groups of neighbours in the order of confidence."""
+    """Return an interval of the area; its variance is by bootstrap over groups of neighbours in the order."""
     if draws == 0:
         return 0.0, 1.0
     total = len(errors)
@@ -115,5 +116,17 @@ def _interval(errors: np.ndarray, area: float, level: float, draws: int, seed: i
     kept = lost + np.cumsum(again[:, len(wrong) :], 1)
     risk = lost / np.maximum(kept, 1)
     areas = (risk * np.diff(kept, axis=1, prepend=0)).sum(1) / total
-    half = float(stats.norm.ppf((1 + level) / 2)) * float(areas.std())
-    return max(0.0, area - half), min(1.0, area + half)
+    return _gamma(area, float(areas.var()), level, total)
+
+
+def _gamma(area: float, spread: float, level: float, total: int) -> tuple[float, float]:
+    """Return the gamma interval of an area with its variance, as of a weighted sum of few errors; wide near 0.
+
+    An error of an image drawn from N adds on average 1/N, squared 2/N^2, since the weights -log(rank/N)/N have the mean
+    and the square mean of an exponential variable: what one more error would add to the upper end.
+    """
+    tail, above = (1 - level) / 2, area + 1 / total
+    more = spread + 2 / total**2
+    low = spread / (2 * area) * float(stats.chi2.ppf(tail, 2 * area**2 / spread)) if spread > 0 else area
+    high = more / (2 * above) * float(stats.chi2.ppf(1 - tail, 2 * above**2 / more))
+    return max(0.0, low), min(1.0, high)
