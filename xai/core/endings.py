@@ -23,7 +23,12 @@ _ENDS = {
     "exp": "exp",
     "tanh": "tanh",
     "tanh_": "tanh",
+    "log_sigmoid_forward": "log_sigmoid",
+    "log_sigmoid": "log_sigmoid",
+    **dict.fromkeys(("addmm", "mm", "mv", "bmm", "baddbmm", "linear", "convolution", "_convolution"), "linear"),
 }
+_KEEPS_LINEAR = frozenset({"mean", "sum", "add", "add_", "sub", "sub_", "rsub", "mul", "mul_", "div", "div_", "neg"})
+_SHARES = frozenset({"softmax", "sigmoid"})
 _PASSING = frozenset(
     {
         *(
@@ -79,7 +84,9 @@ def _named(operation: str, sources: list[str]) -> str:
     if ending == "softmax" and sources and sources[0] in {"softmax", TWICE}:
         return TWICE
     if ending:
-        return ending
+        return "" if ending == "linear" and _SHARES & set(sources) else ending  # a mixture of probabilities is one
+    if operation in _KEEPS_LINEAR and "linear" in sources:
+        return "linear" if set(sources) <= {"linear", ""} else ""
     moves = operation in _PASSING or (operation in {"cat", "stack"} and len(set(sources)) == 1)
     return sources[0] if moves and sources else ""
 
@@ -92,8 +99,9 @@ def watched(run: Callable[[], Any]) -> tuple[Any, Ending]:
 
     Returns:
         What it returned, and a function from one of its tensors to how that was made: "softmax", "log_softmax",
-        "sigmoid", "relu", "softplus", "exp", "tanh", `TWICE`, or "" for anything else. Views, casts and
-        concatenations of several such outputs do not hide it.
+        "sigmoid", "log_sigmoid", "relu", "softplus", "exp", "tanh", `TWICE`, "linear" for a linear layer or
+        convolution, scaled, shifted or averaged, or "" for anything else. Views, casts and concatenations of several
+        such outputs do not hide it.
     """
     with _Watch() as watch:
         found = run()

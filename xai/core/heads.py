@@ -87,7 +87,8 @@ def score_table(scores: Tensor, rows: int) -> Tensor:
     """Return class scores as (N, K), in float32 at least.
 
     Raises:
-        UnsupportedModelError: the shape is not (N, K) or (N,), or the scores are whole numbers.
+        UnsupportedModelError: the shape is not (N, K) or (N,), nor (K,) or () for one image, or the scores are whole
+            numbers.
     """
     if not scores.is_floating_point():
         raise UnsupportedModelError(
@@ -98,6 +99,8 @@ def score_table(scores: Tensor, rows: int) -> Tensor:
         scores = scores.flatten(1)
     if scores.ndim == 1 and len(scores) == rows:
         scores = scores[:, None]
+    elif scores.ndim <= 1 and rows == 1:  # the row of one image, squeezed
+        scores = scores.reshape(1, -1)
     if scores.ndim != 2 or len(scores) != rows:
         raise UnsupportedModelError(
             f"Expected one row of class scores per image, ({rows}, K), but the model returned {tuple(scores.shape)}. "

@@ -12,18 +12,24 @@ from xai.core.endings import TWICE, Ending
 from xai.core.heads import Key, look_like_log_probabilities, look_like_probabilities, output_tensor, score_table
 from xai.core.output_choice import choose
 from xai.core.probe_images import probe_images
+from xai.core.score_values import inside_unit, like_percentages, may_have_other_scale, other_scale, side_of_zero, varies
 from xai.errors import UnsupportedModelError
 
 _ROWS_OF_ONE = 8  # images whose only output is looked at, besides the probe images
 _NEAR, _USUAL = 3.0, 30.0  # of the logit of two classes: its smallest and its median size on images of any kind
 _ENOUGH = 6  # numbers that must lie between 0 and 1 before it is said
 _SAID = 'if it is the logit of two classes, pass task="binary"'
+_ASKED_LOGITS = "the model's outputs look like probabilities, not logits: pass output='probabilities'"
+_PERCENT = 'if these are percentages, divide them by 100 and pass output="probabilities"'
 _SOFTMAX = "ends in a softmax: its logarithm is used as the logits"
 _SIGMOID = ["ends in a sigmoid: what goes into it is the logits"]
 _SIGMOID_OF_ONE_CLASS = ["ends in a sigmoid, with one right class per image: the logarithm of it is used as the logits"]
 _SEVERAL = "several classes may be right at once: where one class per image is compared, it is the most probable one"
 Run = Callable[[Tensor], Any]
 _BOUNDED = {"relu": "a ReLU", "softplus": "a softplus", "exp": "an exponential", "tanh": "a tanh"}
+_LOGARITHMS = {"log_softmax": "a log-softmax", "log_sigmoid": "a log-sigmoid"}
+_NO_LOGIT = {**_BOUNDED, **_LOGARITHMS, "softmax": "a softmax", TWICE: "a softmax"}
+_MAY_BE_PROBABILITIES = {"", "exp", "softmax", TWICE}  # ends whose only number may be a probability
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ def _output_of_several(seen: _Seen, asked: Asked) -> tuple[str, list[str]]:
     """Say whether K numbers are logits or probabilities.
 
     Raises:
-        UnsupportedModelError: a softmax whose rows do not sum to one.
+        UnsupportedModelError: a softmax whose rows do not sum to one, or numbers of another scale.
     """
     shares = look_like_probabilities(seen.scores) and _sum_to_one_elsewhere(seen)
     if seen.ending in {"softmax", TWICE} and not shares:
@@ -157,8 +163,7 @@ def _output_of_several(seen: _Seen, asked: Asked) -> tuple[str, list[str]]:
         )
     if asked.output is not None:
         doubtful = asked.output == "logits" and shares and asked.task != "multilabel"
-        said = "the model's outputs look like probabilities, not logits: pass output='probabilities'"
-        return asked.output, [said] if doubtful else []
+        return asked.output, [_ASKED_LOGITS] if doubtful else []
     if shares and seen.ending != "sigmoid":
         flat = ["two softmaxes follow each other at its end, which flattens its probabilities: leave one out"]
         return "probabilities", [_SOFTMAX, *(flat if seen.ending == TWICE else [])]
@@ -166,27 +171,53 @@ def _output_of_several(seen: _Seen, asked: Asked) -> tuple[str, list[str]]:
         return "probabilities", _SIGMOID if asked.task != "multiclass" else _SIGMOID_OF_ONE_CLASS
     if seen.ending == "log_softmax" or look_like_log_probabilities(seen.scores):
         return "logits", ["ends in a log-softmax, whose answers are logits"]
-    if seen.ending in _BOUNDED:
-        return "logits", [f"ends in {_BOUNDED[seen.ending]}: are these class scores, or features of a layer before?"]
-    return "logits", _inside_noted(seen.scores)
+    _refuse_other_scale(seen)
+    return "logits", _logits_noted(seen)
 
 
 def _sum_to_one_elsewhere(seen: _Seen) -> bool:
     """Whether outputs that no softmax was seen to make sum to 1 for probe images too: a few may do so by chance."""
     if seen.run is None or seen.ending in {"softmax", TWICE}:
         return True
+    return look_like_probabilities(_probe_scores(seen, seen.run))
+
+
+def _probe_scores(seen: _Seen, run: Run) -> Tensor:
+    """Return the scores of the first images and of probe images (m, K)."""
     probes = probe_images(seen.images.shape[1], (seen.images.shape[2], seen.images.shape[3]))
     with torch.inference_mode(False), torch.no_grad():
-        raw = seen.run(probes.to(seen.images))
-    return look_like_probabilities(score_table(output_tensor(raw, seen.key).detach(), len(probes)))
+        pixels = torch.cat([seen.images[:_ROWS_OF_ONE].cpu().float(), probes])
+        return score_table(output_tensor(run(pixels), seen.key).detach(), len(pixels)).double().cpu()
 
 
-def _inside_noted(scores: Tensor) -> list[str]:
-    inside = bool(((scores >= 0) & (scores <= 1)).all())
-    if not inside or scores.numel() < _ENOUGH or float(scores.max() - scores.min()) == 0:
+def _refuse_other_scale(seen: _Seen) -> None:
+    """Raise where K numbers are told to be neither logits nor probabilities, by the first images and by probe images.
+
+    Raises:
+        UnsupportedModelError: percentages, other shares, costs, or logarithms of another base.
+    """
+    if seen.run is None or not may_have_other_scale(seen.scores):
+        return
+    why = other_scale(_probe_scores(seen, seen.run))
+    if why:
+        raise UnsupportedModelError(f"Expected logits or probabilities, but {seen.name!r} returns {why}.")
+
+
+def _logits_noted(seen: _Seen) -> list[str]:
+    """Say what makes it doubtful that K numbers are logits."""
+    if seen.ending in _BOUNDED:
+        return [f"ends in {_BOUNDED[seen.ending]}: are these class scores, or features of a layer before?"]
+    if seen.ending == "log_sigmoid":
+        return ["ends in a log-sigmoid: if each class has a probability of its own, return what goes into it"]
+    if seen.scores.numel() < _ENOUGH or not varies(seen.scores):
         return []
-    why = 'pass task="multilabel", output="probabilities"'
-    return [f"all outputs lie between 0 and 1: if they are probabilities and no logits, {why}"]
+    if inside_unit(seen.scores):
+        why = 'pass task="multilabel", output="probabilities"'
+        return [f"all outputs lie between 0 and 1: if they are probabilities and no logits, {why}"]
+    if seen.ending == "linear" or seen.run is None or not like_percentages(seen.scores):
+        return []
+    percent = like_percentages(_probe_scores(seen, seen.run))
+    return [f"all outputs lie between 0 and 100: {_PERCENT}"] if percent else []
 
 
 def _of_one(seen: _Seen, asked: Asked, declared: Declared | None) -> Meaning:
@@ -200,26 +231,82 @@ def _of_one(seen: _Seen, asked: Asked, declared: Declared | None) -> Meaning:
             f"Expected several class scores, as task='multiclass' says, but {seen.name!r} returns one number per "
             'image. Give task="binary" if it is the logit or the probability of the second class.'
         )
-    output = asked.output or ("probabilities" if seen.ending == "sigmoid" else "logits")
-    notes = _SIGMOID if asked.output is None and output == "probabilities" else []
-    if asked.task is None and output == "logits":
-        notes = _logit_noted(seen, asked, declared)
-    return Meaning("binary", output, single=True, notes=tuple(notes))
+    if asked.output is not None:
+        doubtful = asked.output == "logits" and seen.ending == "sigmoid"
+        return Meaning("binary", asked.output, single=True, notes=(_ASKED_LOGITS,) if doubtful else ())
+    if seen.ending == "sigmoid":
+        return Meaning("binary", "probabilities", single=True, notes=tuple(_SIGMOID))
+    if asked.task is None and declared is not None and declared.task == "regression":
+        raise UnsupportedModelError(
+            f"{seen.name!r} predicts a number, as {declared.source} says, and no classes: {_SAID}."
+        )
+    if seen.ending in _MAY_BE_PROBABILITIES:
+        values = seen.scores[:, 0] if seen.run is None else _probe_scores(seen, seen.run)[:, 0]
+        if inside_unit(values) and (seen.run is None or varies(values)):
+            return _probability(values)
+        _refuse_constant(seen, values)
+    notes = _logit_noted(seen, declared, asked) if asked.task is None else _logit_doubted(seen)
+    return Meaning("binary", "logits", single=True, notes=tuple(notes))
 
 
-def _logit_noted(seen: _Seen, asked: Asked, declared: Declared | None) -> list[str]:
+def _probability(values: Tensor) -> Meaning:
+    return Meaning(
+        "binary",
+        "probabilities",
+        single=True,
+        notes=(
+            f"one output is read as the probability of the second of two classes ({_range_of(values)}); if it is a "
+            'logit, pass output="logits"',
+        ),
+    )
+
+
+def _refuse_constant(seen: _Seen, values: Tensor) -> None:
+    """Raise for one number that is the same for all images and may be a logit or a probability.
+
+    Raises:
+        UnsupportedModelError: it lies between 0 and 1, and neither is.
+    """
+    low, high = float(values.min()), float(values.max())
+    if seen.ending == "" and seen.run is not None and low > 0 and high < 1 and not varies(values):
+        raise UnsupportedModelError(
+            f"{seen.name!r} returns the same number, {low:.3g}, for {len(values)} images, which may be a logit or a "
+            'probability. Pass output="probabilities" or output="logits".'
+        )
+
+
+def _logit_doubted(seen: _Seen) -> list[str]:
+    """Say what makes it doubtful that one number is the logit of two classes, though the caller says two classes."""
+    if seen.ending in _NO_LOGIT:
+        why = f"one output comes out of {_NO_LOGIT[seen.ending]}, which is no logit: return what goes into it"
+        return [f'{why}; if it is one all the same, pass output="logits"']
+    if seen.ending or seen.run is None:
+        return []
+    return _one_sided(_probe_scores(seen, seen.run)[:, 0])
+
+
+def _one_sided(values: Tensor) -> list[str]:
+    """Say that one number is never on one side of 0, so that as a logit it always means the same class."""
+    side = side_of_zero(values)
+    if not side or not varies(values):
+        return []
+    cure = f": {_PERCENT}" if like_percentages(values) else ': is it a logit? If so, pass output="logits"'
+    return [f"one output is never {side} 0 ({_range_of(values)}){cure}"]
+
+
+def _range_of(values: Tensor) -> str:
+    return f"{float(values.min()):.3g} to {float(values.max()):.3g} on {len(values)} images"
+
+
+def _logit_noted(seen: _Seen, declared: Declared | None, asked: Asked) -> list[str]:
     """Say why one number is taken for the logit of two classes.
 
     Raises:
         UnsupportedModelError: its source, its end or its values speak against it.
     """
-    if declared is not None and declared.task == "regression":
+    if seen.ending in _NO_LOGIT:
         raise UnsupportedModelError(
-            f"{seen.name!r} predicts a number, as {declared.source} says, and no classes: {_SAID}."
-        )
-    if seen.ending in _BOUNDED or seen.ending in {"softmax", "log_softmax", TWICE}:
-        raise UnsupportedModelError(
-            f"{seen.name!r} returns one number per image that comes out of {_BOUNDED.get(seen.ending, 'a softmax')}, "
+            f"{seen.name!r} returns one number per image that comes out of {_NO_LOGIT[seen.ending]}, "
             f"which is no logit. Return what goes into it; {_SAID}."
         )
     if declared is not None:
@@ -228,28 +315,21 @@ def _logit_noted(seen: _Seen, asked: Asked, declared: Declared | None) -> list[s
         raise UnsupportedModelError(f"{seen.name!r} returns one number per image and has one class name: {_SAID}.")
     if seen.run is None:
         return []
-    values = _values(seen, seen.run)
-    low, high = float(values.min()), float(values.max())
-    where = f"{low:.3g} to {high:.3g} on {len(values)} images"
+    values = _probe_scores(seen, seen.run)[:, 0]
+    where = _range_of(values)
+    doubts = [] if seen.ending == "linear" else _one_sided(values)
     if asked.names == 2:
         far = [] if _plausible(values) else [f"its values, {where}, are far from those of a logit: is it a regression?"]
-        return ["one output is read as the logit of two classes, as there are two class names", *far]
+        return ["one output is read as the logit of two classes, as there are two class names", *far, *doubts]
     if _plausible(values):
         return [
             f'one output is read as the logit of two classes ({where}); pass task="binary" if that is right: a '
-            "regression may look the same"
+            "regression may look the same",
+            *doubts,
         ]
     raise UnsupportedModelError(
         f"{seen.name!r} returns one unbounded number per image ({where}), which may be a regression: {_SAID}."
     )
-
-
-def _values(seen: _Seen, run: Run) -> Tensor:
-    """Return the only output for the first images and for probe images (m,)."""
-    probes = probe_images(seen.images.shape[1], (seen.images.shape[2], seen.images.shape[3]))
-    with torch.inference_mode(False), torch.no_grad():
-        pixels = torch.cat([seen.images[:_ROWS_OF_ONE].cpu().float(), probes])
-        return score_table(output_tensor(run(pixels), seen.key).detach(), len(pixels))[:, 0].double().cpu()
 
 
 def _plausible(values: Tensor) -> bool:

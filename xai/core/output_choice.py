@@ -1,5 +1,6 @@
 """Which of several outputs holds the class scores: of what a model returned, or of what a file says that it returns."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,8 +9,22 @@ from torch import Tensor
 from xai.core.heads import Key
 
 _PLACES = ("first", "second", "third", "fourth", "fifth", "sixth")
-_TELLING = ("logit", "prob", "score", "class", "pred")  # in names of class scores, the first ones rather than the last
-_AUXILIARY = "aux"
+_NAMED = ({"logits"}, {"logit"}, {"out"}, {"output"}, {"outputs"})  # whole names of class scores, by rank
+_TELLING = (  # words in names of class scores, by rank
+    {"logit", "logits"},
+    {"prob", "probs", "proba", "probas", "probability", "probabilities", "softmax"},
+    {"score", "scores"},
+    {"class", "classes", "classifier", "classification"},
+    {"pred", "preds", "predicted", "prediction", "predictions"},
+)
+_OTHERWISE = frozenset(  # words in names of what goes along with class scores
+    {
+        *("aux", "auxiliary", "token", "tokens", "feature", "features", "feat", "feats", "map", "maps", "loss"),
+        *("embedding", "embeddings", "embed", "hidden", "state", "states", "mask", "masks", "box", "boxes", "losses"),
+        *("attention", "attentions", "weight", "weights"),
+    }
+)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _OR_CHOOSE = "; or choose by output_key"
 _SHOWN = 6
 
@@ -76,9 +91,13 @@ def _fitting(tables: Mapping[Key, Tensor], names: int | None) -> Key | None:
 
 def _telling(tables: Sequence[Key], raw: Any) -> Key | None:
     """Return the first table whose name says that it holds class scores."""
-    called = {key: _name(key, raw).lower() for key in tables}
-    for word in _TELLING:
-        found = [key for key, name in called.items() if word in name and _AUXILIARY not in name]
+    words = {key: {word.lower() for word in _WORD.findall(_name(key, raw))} for key in tables}
+    for name in _NAMED:
+        found = [key for key, said in words.items() if said == name]
+        if len(found) == 1:
+            return found[0]
+    for telling in _TELLING:
+        found = [key for key, said in words.items() if said & telling and not said & _OTHERWISE]
         if found:
             return found[0]
     return None
