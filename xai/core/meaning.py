@@ -34,12 +34,13 @@ _MAY_BE_PROBABILITIES = {"", "exp", "softmax", TWICE}  # ends whose only number 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the caller says of a model's outputs; None where nothing is said."""
+    """What the caller says of a model's outputs, and the size it is to be run at; None where nothing is said."""
 
     task: str | None = None
     output: str | None = None
     key: Key | None = None
     names: int | None = None
+    input_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Collection
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -12,6 +14,7 @@ from xai.core.extras import missing_extra
 from xai.core.meaning import Asked
 from xai.errors import UnsupportedModelError
 from xai.models import cache
+from xai.models.entry_scale import scale_settings
 from xai.models.guard import opened
 from xai.models.keras_trial import check_archive, import_keras, read_keras
 from xai.models.reader import ask, can_limit
@@ -19,8 +22,7 @@ from xai.models.scores import chosen_output, head_settings
 from xai.models.sources import Built
 
 _ROOM = 4 << 30
-_BRIGHT = 1 / 64  # a Rescaling below this expects pixels from 0 to 255
-_NO_SCALE = "the file says nothing of mean and std: give those of the training, unless the network does it itself"
+_SIDE = 64  # stands in for a side that the archive leaves open
 
 
 def open_keras(path: Path, asked: Asked) -> Built:
@@ -28,7 +30,8 @@ def open_keras(path: Path, asked: Asked) -> Built:
 
     The archive is looked at and loaded in the limited process first. Of several outputs one is taken, as of an ONNX
     file. A softmax or sigmoid of the last layer is taken off, so that the answers are logits. Pictures with channels
-    last are turned inside; a network that begins with a Rescaling gets pixels from 0 to 255.
+    last are turned inside; a model whose first operations expect pixels from 0 to 255
+    gets them (`entry_scale`), and layers that augment images are not active.
 
     Raises:
         MissingExtraError: keras is not installed.
@@ -53,12 +56,9 @@ def open_keras(path: Path, asked: Asked) -> Built:
     settings["channels"] = channels or 3
     if height and width:
         settings["input_size"] = (height, width)
-    if _wants_bytes(keras, model):
-        settings["std"] = (1 / 255,) * settings["channels"]
-        notes.append("it begins with a Rescaling: it gets pixels from 0 to 255")
-    elif not _has_own_scale(keras, model):
-        notes.append(_NO_SCALE)
-    return _Network(model).eval(), {**settings, "name": path.stem, "notes": notes}
+    network = _Network(model).eval()
+    settings |= scale_settings(network, (1, settings["channels"], height or _SIDE, width or _SIDE), notes)
+    return network, {**settings, "name": path.stem, "notes": notes}
 
 
 def check_archive_here(content: bytes, path: Path) -> None:
@@ -129,18 +129,6 @@ def _head_off(keras: ModuleType, model: Any, asked: Asked, notes: list[str]) -> 
     return settings
 
 
-def _wants_bytes(keras: ModuleType, model: Any) -> bool:
-    return any(
-        isinstance(layer, keras.layers.Rescaling) and abs(float(layer.scale)) < _BRIGHT
-        for layer in model.layers[:3]
-        if not isinstance(getattr(layer, "scale", None), list | tuple)
-    )
-
-
-def _has_own_scale(keras: ModuleType, model: Any) -> bool:
-    return any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in model.layers[:4])
-
-
 def _as_it_is(inputs: Tensor, mask: Any = None) -> Tensor:  # noqa: ARG001 (Keras gives it)
     return inputs
 
@@ -151,9 +139,15 @@ class _Step(nn.Module):
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.layer = layer
+        self.evaluated = {"training": False} if "training" in _arguments(layer) else {}
 
     def forward(self, *inputs: Any, **settings: Any) -> Any:
-        return self.layer(*inputs, **settings)
+        return self.layer(*inputs, **{**settings, **self.evaluated})
+
+
+def _arguments(layer: Any) -> Collection[str]:
+    """Return the names of what a layer takes; those that augment images are active unless `training` is False."""
+    return signature(layer.call).parameters if hasattr(layer, "call") else ()
 
 
 class _Graph(nn.Module):

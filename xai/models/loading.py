@@ -106,7 +106,7 @@ def load(
 
 def _asked(settings: dict[str, Any]) -> Asked:
     task, output, key, labels = (settings.get(name) for name in ("task", "output", "output_key", "labels"))
-    return Asked(task, output, key, None if labels is None else len(labels))
+    return Asked(task, output, key, None if labels is None else len(labels), settings.get("input_size"))
 
 
 def _together(own: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from xai.core.extras import missing_extra
 from xai.core.meaning import Asked
 from xai.errors import CheckpointError
 from xai.models import cache
+from xai.models.entry_scale import scale_settings
 from xai.models.guard import opened
 from xai.models.onnx_graph import as_torch
 from xai.models.onnx_trial import import_onnxruntime, picture_input, trial_picture
@@ -26,9 +27,6 @@ _ROOM = 3 << 30
 _ROWS = 2
 _LABEL_KEYS = ("labels", "names", "classes", "id2label")
 _PASSING = {"Identity", "Flatten", "Reshape", "Squeeze", "Cast", "Dropout"}
-_NO_PREPROCESSING = (
-    "the file says nothing of mean and std: give those of the training, unless the network does it itself"
-)
 
 
 def open_onnx(path: Path, asked: Asked) -> Built:
@@ -52,7 +50,7 @@ def open_onnx(path: Path, asked: Asked) -> Built:
     except Exception as error:  # one that does not work raises anything
         raise missing_extra("An ONNX model", "onnx", error, "onnx") from error
     with opened(path) as (file, _):
-        facts = _tried(path, file)
+        facts = _tried(path, file, asked)
         file.seek(0)
         content = file.read()
     model = _parsed(content)
@@ -77,16 +75,20 @@ def open_onnx(path: Path, asked: Asked) -> Built:
     if labels:
         settings["labels"] = labels
         notes.append(f"{len(labels)} labels from the file's metadata")
-    return network.eval(), {**settings, "name": path.stem, "notes": [*notes, _NO_PREPROCESSING]}
+    sides = [facts["standing"][k] for k in ((3, 1, 2) if last else (1, 2, 3))]
+    settings |= scale_settings(network.eval(), (facts["standing"][0], *sides), notes)
+    return network, {**settings, "name": path.stem, "notes": notes}
 
 
-def _tried(path: Path, file: IO[bytes]) -> dict[str, Any]:
+def _tried(path: Path, file: IO[bytes], asked: Asked) -> dict[str, Any]:
+    size = list(asked.input_size or (None, None))
     if can_limit():
         with cache.fresh() as target:
-            return ask("onnx", path, file, target, memory=_ROOM + 8 * os.fstat(file.fileno()).st_size)
+            memory = _ROOM + 8 * os.fstat(file.fileno()).st_size
+            return ask("onnx", path, file, target, memory=memory, input_size=size)
     from xai.models.onnx_trial import try_onnx
 
-    return try_onnx(file.fileno(), file.fileno(), {"name": str(path)})
+    return try_onnx(file.fileno(), file.fileno(), {"name": str(path), "input_size": size})
 
 
 def _parsed(content: bytes) -> Any:

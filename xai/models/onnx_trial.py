@@ -73,14 +73,14 @@ def try_onnx(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
         raise CheckpointError(f"{name}: {fault}")
     given = picture_input(model)
     sizes = [dim.dim_value or None for dim in given.type.tensor_type.shape.dim]
-    standing = _standing(sizes)
+    standing = _standing(sizes, request["input_size"])
     for dim, side in zip(given.type.tensor_type.shape.dim, standing, strict=True):
         dim.dim_value = side
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     fault = _size_fault(inferred)
     if fault:
         raise CheckpointError(f"{name}: {fault}")
-    onnx.checker.check_model(model, full_check=False)
+    onnx.checker.check_model(_with_shapes(model, inferred), full_check=False)
     return {
         "standing": standing,
         "input": [given.name, sizes],
@@ -89,6 +89,15 @@ def try_onnx(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
         "operators": sorted(Counter(node.op_type for node in model.graph.node)),
         "metadata": {entry.key[:80]: entry.value[:20_000] for entry in model.metadata_props[:20]},
     }
+
+
+def _with_shapes(model: Any, inferred: Any) -> Any:
+    """Return the model with a shape for each output: the checker asks for one, onnxruntime does not."""
+    for output, found in zip(model.graph.output, inferred.graph.output, strict=True):
+        kind = output.type.tensor_type
+        if output.type.HasField("tensor_type") and not kind.HasField("shape"):
+            kind.shape.CopyFrom(found.type.tensor_type.shape)
+    return model
 
 
 def opset_of(model: Any) -> int:
@@ -149,10 +158,11 @@ def _is_graph(attribute: Any) -> bool:
     return bool(attribute.HasField("g") or len(attribute.graphs))
 
 
-def _standing(sizes: list[int | None]) -> list[int]:
-    """Return sizes with one picture, three channels and a common side where the file leaves them open."""
+def _standing(sizes: list[int | None], asked: list[int | None]) -> list[int]:
+    """Return sizes with one picture, three channels and the size asked for, or a common side, where they are open."""
     last = sizes[3] in {1, 3} and sizes[1] not in {1, 3}
-    usual = [1, _SIDE, _SIDE, 3] if last else [1, 3, _SIDE, _SIDE]
+    height, width = (side or _SIDE for side in asked)
+    usual = [1, height, width, 3] if last else [1, 3, height, width]
     return [size or standing for size, standing in zip(sizes, usual, strict=True)]
 
 
@@ -243,7 +253,8 @@ def _run_once(content: bytes, name: str, given: str, sizes: list[int]) -> list[d
     except Exception as error:
         first = " ".join(str(error).split())[:160]
         raise CheckpointError(
-            f"{name}: it cannot run on a picture {tuple(sizes)} ({first}). Export it anew."
+            f"{name}: it cannot run on a picture {tuple(sizes)} ({first}). Where the file leaves the size open, give "
+            "input_size=(H, W); else export it anew."
         ) from error
 
 
