@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-_CARRIERS, _BETWEEN, _ELSEWHERE = 0.65, 0.15, 0.012
+_CARRIERS, _BETWEEN, _ELSEWHERE = 0.55, 0.15, 0.012
 _DISTANCE = 3.0  # robust deviations of the other classes
 _EVEN = 1e-3  # a deviation below which the other classes are taken to have one value
 
