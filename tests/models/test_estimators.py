@@ -5,12 +5,20 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, Normalizer, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import (
+    MaxAbsScaler,
+    MinMaxScaler,
+    Normalizer,
+    PolynomialFeatures,
+    RobustScaler,
+    StandardScaler,
+)
 from sklearn.svm import SVC, LinearSVC
 from small_models import GapCnn, pictures
 
@@ -38,6 +46,15 @@ ESTIMATORS = {
     "scaled": make_pipeline(StandardScaler(), SVC()),
     "between": make_pipeline(MinMaxScaler(), LogisticRegression()),
     "unit length": make_pipeline(Normalizer(), LogisticRegression()),
+    "whitened": make_pipeline(PCA(4, whiten=True), LogisticRegression()),
+    "without mean": make_pipeline(TruncatedSVD(4, random_state=0), LogisticRegression()),
+    "clipped": make_pipeline(MinMaxScaler((-1, 2), clip=True), LogisticRegression()),
+    "norm l1": make_pipeline(Normalizer("l1"), LogisticRegression()),
+    "norm max": make_pipeline(Normalizer("max"), LogisticRegression()),
+    "robust": make_pipeline(RobustScaler(), LinearSVC()),
+    "robust without centre": make_pipeline(RobustScaler(with_centering=False), LogisticRegression()),
+    "largest": make_pipeline(MaxAbsScaler(), LogisticRegression()),
+    "against the rest": OneVsRestClassifier(LogisticRegression()),
     "few": make_pipeline(PCA(4), StandardScaler(with_std=False), SVC()),
 }
 
@@ -74,6 +91,35 @@ def test_probabilities_of_logistic_regression():
     assert any("margins" in note for note in xai.load(EXTRACTOR, estimator=fitted("LinearSVC", LABELS)).notes)
 
 
+def test_values_beyond_those_of_the_fit_are_clipped():
+    estimator = make_pipeline(MinMaxScaler((-1, 2), clip=True), LogisticRegression()).fit(
+        FEATURES[:20] / 2, LABELS[:20]
+    )
+    scores = xai.load(EXTRACTOR, estimator=estimator, input_size=(16, 16)).logits_of(IMAGES).numpy()
+    np.testing.assert_allclose(scores, estimator.decision_function(FEATURES), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "labels", "margins"),
+    [
+        (SGDClassifier(loss="log_loss", random_state=0), LABELS, True),
+        (SGDClassifier(loss="log_loss", random_state=0), TWO, False),
+        (SGDClassifier(loss="modified_huber", random_state=0), LABELS, True),
+        (make_pipeline(StandardScaler(), SGDClassifier(loss="modified_huber", alpha=1.0, random_state=0)), TWO, True),
+        (OneVsRestClassifier(LogisticRegression()), LABELS, True),
+        (make_pipeline(RobustScaler(), LogisticRegression()), LABELS, False),
+        (LinearDiscriminantAnalysis(), LABELS, False),
+        (LinearDiscriminantAnalysis(), TWO, False),
+    ],
+)
+def test_scores_whose_softmax_is_no_probability_are_noted(estimator, labels, margins):
+    estimator.fit(FEATURES, labels)
+    found = xai.load(EXTRACTOR, estimator=estimator, input_size=(16, 16))
+    assert any("scores are margins" in note for note in found.notes) == margins
+    mine = found.predict(IMAGES).probabilities.numpy()
+    assert bool(np.abs(mine - estimator.predict_proba(FEATURES)).max() > 1e-3) == margins
+
+
 @pytest.mark.parametrize("name", ["logistic", "rbf", "scaled"])
 def test_gradients_reach_the_pixels(name):
     estimator = fitted(name, LABELS)
@@ -95,7 +141,7 @@ def test_gradients_reach_the_pixels(name):
         (RandomForestClassifier(n_estimators=3).fit(FEATURES, LABELS), "trees have no gradients"),
         (
             make_pipeline(PolynomialFeatures(2), LogisticRegression(max_iter=2000)).fit(FEATURES, LABELS),
-            "PolynomialFeatures",
+            "The step PolynomialFeatures of the pipeline has no torch form here. Use one of StandardScaler, .*PCA",
         ),
         (SVC(decision_function_shape="ovo").fit(FEATURES, LABELS), "decision_function_shape='ovr'"),
         (SVC(kernel=lambda a, b: a @ b.T).fit(FEATURES, LABELS), "one of the kernels"),

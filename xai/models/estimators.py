@@ -1,5 +1,6 @@
 """A feature extractor and a fitted scikit-learn classifier as one network, so that gradients reach the pixels."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from xai.core.heads import Key, output_tensor
 from xai.errors import UnsupportedModelError
 
 _KERNELS = ("linear", "rbf", "poly", "sigmoid")
+_ROWS = 32  # random features whose probabilities are compared
+_CLOSE = 1e-3
 
 
 def attach(extractor: nn.Module, estimator: Any, key: Key | None = None) -> tuple[nn.Module, dict[str, Any]]:
@@ -19,7 +22,8 @@ def attach(extractor: nn.Module, estimator: Any, key: Key | None = None) -> tupl
     Args:
         extractor: pictures to features (N, D), or to maps, which are flattened.
         estimator: a fitted linear classifier (LogisticRegression, LinearSVC, RidgeClassifier, SGDClassifier, LDA, ...),
-            an SVC with a linear, rbf, poly or sigmoid kernel, or a Pipeline of scalers before one.
+            a OneVsRestClassifier of linear ones, an SVC with a linear, rbf, poly or sigmoid kernel, or a Pipeline of
+            scalers, projections and norms before one.
         key: name or place of the features where the extractor returns several things; None takes those of the width
             that the estimator was fitted on.
 
@@ -36,14 +40,29 @@ def attach(extractor: nn.Module, estimator: Any, key: Key | None = None) -> tupl
         )
     parts = [_scaler(step) for step in before if step not in {None, "passthrough"}]
     head = _kernel_head(last) if hasattr(last, "support_vectors_") else _linear_head(last)
+    width = int(getattr(estimator, "n_features_in_", 0) or last.n_features_in_)
     labels = [str(label) for label in last.classes_]
     notes = [
         f"features go into {type(last).__name__} of scikit-learn: {len(labels)} classes, scores as decision_function"
     ]
-    if not hasattr(last, "predict_proba"):
+    if not _softmax_is_its_probability(estimator, width):
         notes.append("its scores are margins: their softmax is no probability")
-    width = int(getattr(estimator, "n_features_in_", 0) or last.n_features_in_)
     return _Joined(extractor, nn.Sequential(*parts, head), width, key).eval(), {"labels": labels, "notes": notes}
+
+
+def _softmax_is_its_probability(estimator: Any, width: int) -> bool:
+    """Whether the probabilities of an estimator are the softmax (of two classes, the sigmoid) of its scores.
+
+    One class against the rest (SGDClassifier, OneVsRestClassifier) and clipped scores (`modified_huber`) are others.
+    """
+    last = getattr(estimator, "steps", [("", estimator)])[-1][1]
+    if not hasattr(estimator, "predict_proba") or getattr(last, "loss", None) == "modified_huber":
+        return False  # far from the boundary, clipped scores and sigmoids are the same
+    features = np.random.default_rng(0).standard_normal((_ROWS, width))
+    scores = torch.from_numpy(np.asarray(estimator.decision_function(features), dtype=np.float64))
+    own = torch.from_numpy(np.asarray(estimator.predict_proba(features), dtype=np.float64))
+    mine = scores.softmax(1) if scores.ndim == 2 else torch.stack([1 - scores.sigmoid(), scores.sigmoid()], 1)
+    return mine.shape == own.shape and float((mine - own).abs().max()) < _CLOSE
 
 
 class _Joined(nn.Module):
@@ -150,17 +169,28 @@ def _pair_weights(svc: Any) -> np.ndarray[Any, Any]:
 
 
 def _linear_head(estimator: Any) -> nn.Module:
+    parts = getattr(estimator, "estimators_", None) if type(estimator).__name__ == "OneVsRestClassifier" else None
+    if parts is not None and all(hasattr(part, "coef_") for part in parts) and not estimator.multilabel_:
+        return _linear(
+            [np.ravel(part.coef_) for part in parts], [float(np.ravel(part.intercept_)[0]) for part in parts]
+        )
     weights = getattr(estimator, "coef_", None)
     if weights is None or not hasattr(estimator, "intercept_"):
         raise UnsupportedModelError(
             f"{type(estimator).__name__} has neither linear coefficients nor support vectors. Use LogisticRegression, "
-            "LinearSVC, RidgeClassifier, SGDClassifier, LDA or SVC; trees have no gradients."
+            "LinearSVC, RidgeClassifier, SGDClassifier, LDA, SVC or a OneVsRestClassifier of linear ones on one "
+            "label per image; trees have no gradients."
         )
     weights = np.atleast_2d(weights)
+    return _linear(weights, np.broadcast_to(estimator.intercept_, len(weights)))
+
+
+def _linear(weights: Any, bias: Any) -> nn.Linear:
+    weights = _tensor(weights)
     layer = nn.Linear(weights.shape[1], weights.shape[0])
     with torch.no_grad():
-        layer.weight.copy_(_tensor(weights))
-        layer.bias.copy_(_tensor(np.broadcast_to(estimator.intercept_, len(weights))))
+        layer.weight.copy_(weights)
+        layer.bias.copy_(_tensor(bias))
     return layer
 
 
@@ -174,29 +204,61 @@ def _kernel_head(estimator: Any) -> nn.Module:
 
 def _scaler(step: Any) -> nn.Module:
     kind = type(step).__name__
-    if kind == "StandardScaler":
-        width = step.n_features_in_
-        return _Affine(
-            step.mean_ if step.with_mean else np.zeros(width), step.scale_ if step.with_std else np.ones(width)
+    if kind not in _STEPS:
+        raise UnsupportedModelError(
+            f"The step {kind} of the pipeline has no torch form here. Use one of {', '.join(_STEPS)} in its place, or "
+            "apply it in the feature extractor."
         )
-    if kind == "MinMaxScaler" and not step.clip:
-        return _Affine(-step.min_ / step.scale_, 1 / step.scale_)
-    if kind == "Normalizer" and step.norm == "l2":
-        return _UnitLength()
-    if kind == "PCA" and not step.whiten:
-        layer = nn.Linear(step.n_features_in_, step.n_components_)
-        with torch.no_grad():
-            layer.weight.copy_(_tensor(step.components_))
-            layer.bias.copy_(_tensor(-step.components_ @ step.mean_))
-        return layer
-    raise UnsupportedModelError(
-        f"The step {kind} of the pipeline has no torch form here. Use StandardScaler, MinMaxScaler, Normalizer or PCA."
-    )
+    return _STEPS[kind](step)
+
+
+def _standard(step: Any) -> nn.Module:
+    shift = step.mean_ if step.with_mean else np.zeros(step.n_features_in_)
+    return _Affine(shift, step.scale_ if step.with_std else np.ones(step.n_features_in_))
+
+
+def _robust(step: Any) -> nn.Module:
+    shift = step.center_ if step.with_centering else np.zeros(step.n_features_in_)
+    return _Affine(shift, step.scale_ if step.with_scaling else np.ones(step.n_features_in_))
+
+
+def _min_max(step: Any) -> nn.Module:
+    scaled = _Affine(-step.min_ / step.scale_, 1 / step.scale_)
+    low, high = step.feature_range
+    return nn.Sequential(scaled, nn.Hardtanh(float(low), float(high))) if step.clip else scaled
+
+
+def _projection(step: Any) -> nn.Module:
+    """Return PCA, whitened or not, or TruncatedSVD, which subtracts no mean."""
+    weights = np.asarray(step.components_, dtype=np.float64)
+    if getattr(step, "whiten", False):
+        scale = np.sqrt(step.explained_variance_)
+        weights = weights / np.maximum(scale, np.finfo(scale.dtype).eps)[:, None]
+    return _linear(weights, -weights @ getattr(step, "mean_", np.zeros(weights.shape[1])))
 
 
 class _UnitLength(nn.Module):
+    """Divides each row by its norm; a row of zeros stays as it is."""
+
+    def __init__(self, norm: str) -> None:
+        super().__init__()
+        self.order = {"l1": 1.0, "l2": 2.0, "max": float("inf")}[norm]
+
     def forward(self, features: Tensor) -> Tensor:
-        return features / features.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12)
+        norms: Tensor = torch.linalg.vector_norm(features, self.order, dim=1, keepdim=True)
+        return features / norms.clamp_min(1e-12)
+
+
+_STEPS: dict[str, Callable[[Any], nn.Module]] = {
+    "StandardScaler": _standard,
+    "MinMaxScaler": _min_max,
+    "MaxAbsScaler": lambda step: _Affine(np.zeros(step.n_features_in_), step.scale_),
+    "RobustScaler": _robust,
+    "Normalizer": lambda step: _UnitLength(step.norm),
+    "PCA": _projection,
+    "IncrementalPCA": _projection,
+    "TruncatedSVD": _projection,
+}
 
 
 def _tensor(values: Any) -> Tensor:
