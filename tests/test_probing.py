@@ -157,6 +157,26 @@ def test_two_classes_and_a_model_with_a_name(tmp_path: Path) -> None:
     assert torch.equal(again.features(images), xai.load("example:fashion").features(images))
 
 
+def test_a_loaded_model_with_a_name_is_saved_as_the_name_alone(tmp_path: Path) -> None:
+    whole, images = xai.load_data("example:fashion-train"), xai.load_data("example:fashion-test").images[:5]
+    data = whole.take([k for k in range(200) if int(whole.labels[k]) in {1, 8}])
+    clf = xai.load("example:fashion")
+    probe = xai.fit_probe(clf, data)
+    path, named = probe.save(tmp_path / "p.safetensors"), xai.fit_probe("example:fashion", data)
+    assert path.read_bytes() == named.save(tmp_path / "named.safetensors").read_bytes()
+    assert torch.equal(xai.load(path).logits_of(images), named.logits_of(images))
+    xai.load(path).save(tmp_path / "twice.safetensors")
+    assert (tmp_path / "twice.safetensors").read_bytes() == path.read_bytes()
+    with torch.no_grad():
+        next(clf.module.parameters()).mul_(1.01)  # trained on: the name no longer says what it is
+    other = xai.fit_probe(clf, data)
+    path = other.save(tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="on features of a model of yours: arch="):
+        xai.load(path)
+    again = xai.load(path, arch=lambda: xai.load("example:fashion").module)
+    assert torch.equal(again.logits_of(images), other.logits_of(images))
+
+
 def test_features_are_the_inputs_of_the_last_linear_layer() -> None:
     for net in (GapCnn(), GapCnn(seed=5, width=9)):
         clf = xai.load(net, input_size=SIZE, mean=[0.4] * 3, std=[0.3] * 3)

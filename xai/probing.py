@@ -48,7 +48,8 @@ def fit_probe(
     pass through features and head, so every explanation, attack and check works as on any classifier.
 
     Args:
-        model: a name or file of `xai.load`, a classifier, or a module.
+        model: a name or file of `xai.load`, a classifier, or a module. Of a model of `xai.catalogue()`, also
+            one that was loaded, `save` writes only the name.
         data: a labelled data set of `xai.load_data`; its classes become those of the classifier.
         head: "logistic"; "svm", support vector machines with Gaussian kernels, one for each class; or "linear_svm".
         held_out: share of each class that is left out for the accuracy, above 0 and below 1.
@@ -91,15 +92,28 @@ def fit_probe(
     measured = f"accuracy {share:.1%} ({low:.1%} to {high:.1%}) on {count} held-out images"
     notes = [_source(classifier, outputs), *notes, measured]
     extractor = _extractor(classifier, outputs, data)
-    base = model if isinstance(model, str) and model in MODELS.names() else None
     record: dict[str, Any] = {
-        "base": base,
+        "base": _base(model, classifier),
         "layer": outputs.layer,
         "extractor": fingerprint_module(extractor),
         "settings": {},
     }
     record |= {"accuracy": share, "interval": [float(low), float(high)], "count": count, "notes": notes}
     return _probe(classifier, ProbeNet(extractor, fitted, record), names, head, notes)
+
+
+def _base(model: object, classifier: Classifier) -> str | None:
+    """Return the model's name in the catalogue, so that a file need not hold its weights; None where it has none.
+
+    A classifier may have any name, and may have been trained since it was loaded: its weights are compared.
+    """
+    name = model if isinstance(model, str) else classifier.name
+    if name not in MODELS.names():
+        return None
+    same = isinstance(model, str) or fingerprint_module(MODELS[name].build()[0]) == fingerprint_module(
+        classifier.module
+    )
+    return name if same else None
 
 
 def _probe(classifier: Classifier, net: ProbeNet, names: list[str], head: str, notes: list[str]) -> Probe:
