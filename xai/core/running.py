@@ -62,9 +62,8 @@ class RunsModule:
         source = images if hasattr(images, "images") else self.prepare(images).inputs  # type: ignore[attr-defined]
         outputs = self.outputs(source)  # type: ignore[attr-defined]  # of the classifier
         if outputs.features is None:
-            raise UnsupportedModelError(
-                f"{self.name!r} has {outputs.notes[0]}. Give a model that ends in a linear layer."
-            )
+            why = next(note for note in outputs.notes if note.startswith("no features"))
+            raise UnsupportedModelError(f"{self.name!r} has {why}. Give a model that ends in a linear layer.")
         found: Tensor = outputs.features
         return found
 
