@@ -69,10 +69,11 @@ def _sums_to_one(logarithms: Tensor) -> bool:
 
 
 def _common_sum(values: Tensor) -> float | None:
-    """Return what the scores of every image sum to, where all have one sign; None where the sums differ."""
+    """Return what shares, or probabilities with a minus, of every image sum to; None where the sums differ."""
     sums = values.sum(1)
     whole = float(sums.mean())
-    if not bool((values * math.copysign(1.0, whole) >= 0).all()) or whole == 0:
+    shares = bool((values >= 0).all()) or (bool((values <= 0).all()) and abs(whole + 1) < _SAME)
+    if not shares or whole == 0:
         return None
     spread, differ = float((sums - whole).abs().max()), float((values - values.mean(0)).abs().max())
     same = spread < _SAME * abs(whole) and differ > max(_LARGER * spread, _SAME * abs(whole) / 10)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xai.core.intervals import wilson
 from xai.core.records import versions
 from xai.cues._base import Cue, Form, Pictures, Scene
 from xai.cues._clusters import auroc
@@ -134,10 +135,10 @@ class Study:
         return Case(trial, evidence, p, **known)
 
     def _missed(self, target: int) -> float:
-        """Return the median share of the images of a class other than the target that are not recognised."""
+        """Return the largest share of the images of a class other than the target that is surely not recognised."""
         wrong, labels = ~self.judged.right, self.judged.labels
-        shares = [float(wrong[labels == k].float().mean()) for k in sorted(set(labels.tolist())) if k != target]
-        return float(np.median(shares)) if shares else 0.0
+        others = [wrong[labels == k] for k in sorted(set(labels.tolist())) if k != target]
+        return max((float(wilson(int(one.sum()), len(one))[0]) for one in others), default=0.0)
 
     def _association(self, form: Found) -> Association:
         values, own = form.carried(self.held.images), self.held.labels == form.target

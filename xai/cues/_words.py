@@ -15,7 +15,7 @@ from xai.cues._result import FRAGILE, NONE, SENSITIVITY, SHORTCUT, TOO_SMALL, UN
 from xai.cues._statistics import Interval, crossing
 
 _FLIPPED = 0.1  # the share of predictions whose strength is named
-_TIMES_MISSED = 2.0  # of what the model misses of other classes, from which a class is missed for want of a cue
+_TIMES_MISSED, _MISSED = 1.75, 0.95  # of what is surely missed of any other class, from which a cue is wanting; at most
 _TELLS, _NATURAL = 0.7, 0.7  # AUROC from which a cue goes with a class, and from which its nature explains a pull
 _ORDER = (
     "brightness",
@@ -39,11 +39,11 @@ class Case:
         evidence: the figures.
         p: adjusted for all cues.
         searched: whether there were enough images of the class to look for what it has in the data.
-        lacking: whether these were of the training set, so that the model cannot have learnt what they lack.
+        lacking: whether these were of the training set.
         association: with the class, for cues that were found in the data.
         removal: from images of the class, for the same.
         natural: how well the likeness of images to a cue that the data lack tells the class (AUROC), else 0.5.
-        missed: median share of the images of another class that are not recognised.
+        missed: largest share of the images of another class that are not recognised for certain.
         confirmation: what explanations and removal said of planted images, where they were asked.
     """
 
@@ -92,14 +92,14 @@ def _absent(case: Case) -> str:
     removed = seen is None or seen.beyond is None or seen.beyond[1][0] > 0
     form = case.trial.suspect.form
     if removed and (form.of_class or _leans(case)):
-        return UNCONFIRMED if case.lacking else SHORTCUT
+        return SHORTCUT
     unlike = form.local and removed and case.natural < _NATURAL
     return UNCONFIRMED if unlike or not case.searched else SENSITIVITY
 
 
 def _leans(case: Case) -> bool:
     """Say whether the class needs the cue; a weak model misses many images of any class."""
-    return leans(case.evidence) and case.evidence.leaning >= _TIMES_MISSED * case.missed
+    return leans(case.evidence) and case.evidence.leaning >= min(_MISSED, _TIMES_MISSED * case.missed)
 
 
 def _harm(case: Case, least: float) -> str:
@@ -267,7 +267,7 @@ def _left(verdict: str, case: Case) -> list[str]:
     if verdict != UNCONFIRMED:
         return []
     if case.association is None and case.lacking:
-        return ["the training set does not have it, so the model cannot have learnt it there: look at the class"]
+        return ["the training set that was searched does not have it: look at the class"]
     if case.association is None:
         return ["nothing in the data explains it: search the training set"]
     if not _added(case):
