@@ -187,6 +187,17 @@ def as_dict(logits: Tensor) -> Any:
     return {"loss": logits.new_zeros(()), "logits": logits}
 
 
+class Ends(nn.Module):
+    """A model with something behind it."""
+
+    def __init__(self, net: nn.Module, end: Any) -> None:
+        super().__init__()
+        self.net, self.end = net, end
+
+    def forward(self, images: Tensor) -> Any:
+        return self.end(self.net(images))
+
+
 class OneLogit(nn.Module):
     """One output: how much the second class is likelier than the first."""
 

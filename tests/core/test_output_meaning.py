@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import Ends
 from torch import Tensor, nn
 
 import xai
@@ -40,17 +41,6 @@ def shifted(net: nn.Sequential, bias: float, scale: float = 1.0) -> nn.Sequentia
         net[-1].weight.mul_(scale)
         nn.init.constant_(net[-1].bias, bias)
     return net
-
-
-class Ends(nn.Module):
-    """A network with something behind it."""
-
-    def __init__(self, net: nn.Module, end: Any) -> None:
-        super().__init__()
-        self.net, self.end = net, end
-
-    def forward(self, images: Tensor) -> Any:
-        return self.end(self.net(images))
 
 
 def verbs(model: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import Ends
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,17 +36,6 @@ def dense(classes: int) -> nn.Module:
 
 
 KINDS = [conv, dense]
-
-
-class Ends(nn.Module):
-    """A model with something behind it."""
-
-    def __init__(self, net: nn.Module, end: Any) -> None:
-        super().__init__()
-        self.net, self.end = net, end
-
-    def forward(self, images: Tensor) -> Any:
-        return self.end(self.net(images))
 
 
 def ways(model: nn.Module, **said: Any) -> list[xai.Classifier]:
