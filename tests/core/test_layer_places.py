@@ -194,6 +194,9 @@ class Noise(Responses):
     def contrast(self, key: tuple[str, int], kind: str) -> Tensor:
         return self.held[kind]
 
+    def edges(self, key: tuple[str, int], kind: str) -> list[Any]:
+        return []
+
 
 @pytest.mark.parametrize(("tokens", "width"), [(16, 12), (17, 64), (65, 24), (80, 16)])
 def test_responses_that_know_no_places_are_refused(tokens: int, width: int) -> None:
@@ -201,3 +204,60 @@ def test_responses_that_know_no_places_are_refused(tokens: int, width: int) -> N
     counts = {"tokens": tokens, "tokens, channels first": width}
     passed = [judge(Noise(seed, counts), ("noise", 0), layouts).right for seed in range(30)]
     assert sum(passed) <= 1
+
+
+class Changed(nn.Module):
+    """A model that changes what it is given before it looks at it."""
+
+    def __init__(self, change: Order, net: nn.Module) -> None:
+        super().__init__()
+        self.change, self.net = change, net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(self.change(images))
+
+
+def convolutions(padding: int) -> nn.Module:
+    width = (3, 8, 16, 16)
+    stages = [
+        part
+        for k in range(3)
+        for part in (nn.Conv2d(width[k], width[k + 1], 3, padding=padding), nn.ReLU(), nn.MaxPool2d(2))
+    ]
+    net = nn.Sequential(*stages[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4))
+    randomise(net, scale=0.7)
+    return net
+
+
+PARTS = {
+    "crops the image at the top": lambda images: images[:, :, 8:-8, 8:-8],
+    "crops the image at the left": lambda images: images[:, :, :, 8:],
+    "crops the image at the bottom": lambda images: images[:, :, : images.shape[2] * 3 // 4],
+    "crops the image at the right": lambda images: images[:, :, :, : images.shape[3] * 3 // 4],
+    "pads the image at the top": lambda images: F.pad(images, (16,) * 4),
+    "pads the image at the left": lambda images: F.pad(images, (20, 20, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 72)])
+@pytest.mark.parametrize("what", PARTS)
+@pytest.mark.parametrize("net", [partial(convolutions, 1), Tokens])
+def test_a_model_that_looks_at_a_part_of_the_image_has_no_map_of_it(
+    net: Callable[[], nn.Module], what: str, size: tuple[int, int]
+) -> None:
+    """The map would be stretched over the whole image, and point beside what it is about."""
+    assert choose(net(), size).layout.extra == 0
+    other = "|do not follow|is not clear" if net is Tokens else ""  # fewer tokens may fit no grid of the whole image
+    with pytest.raises(UnsupportedModelError, match=f"{what} before it{other}"):
+        choose(Changed(PARTS[what], net()), size)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (61, 75), (31, 38)])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_what_strides_and_missing_padding_leave_out_is_no_crop(padding: int, size: tuple[int, int]) -> None:
+    assert choose(convolutions(padding), size).name == "7"
+    assert choose(Changed(lambda images: images[:, :, 1:-1, 1:-1], convolutions(padding)), size).name == "net.7"
+
+
+def test_patches_that_do_not_divide_the_image_are_no_crop() -> None:
+    assert choose(Tokens(patch=16), (79, 95)).name == "norm"

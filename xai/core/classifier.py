@@ -61,12 +61,13 @@ class Classifier(RunsModule, ReadsOutputs):
         crop_ratio: side of the crop as a share of the resized picture, 224 / 256 by default.
         notes: what is to be known of the model, in words; every result repeats them.
         one_by_one: run each image alone, for models whose answer depends on the rest of the batch; a dynamically
-            quantised model always does so.
+            quantised model always does so, and one that is found to depend on it at the first images.
         inputs: what the module takes beside images: tensors (1, ...) by name, the same for all images, or a function
             from the images, as the module gets them, to tensors (N, ...) by name.
 
     Raises:
-        UnsupportedModelError: `module` is no module.
+        UnsupportedModelError: `module` is no module. At its first images: outputs that cannot be read, or answering
+            changes the module.
         ShapeError: `channels`, `mean`, `std` or `input_size` of another form.
         RangeError: `mean`, `std` or `crop_ratio` outside what is possible.
         InputError: `labels` that are no list of names, or no such `device`.
@@ -111,7 +112,7 @@ class Classifier(RunsModule, ReadsOutputs):
         self.resize, self.crop_ratio = resize, checked_crop_ratio(crop_ratio)
         self.name = name or type(self.module if inputs is None else self.module.module).__name__
         quantised = scales_by_batch(self.module)
-        self.one_by_one = one_by_one or quantised
+        self._alone = one_by_one or quantised
         self._notes = (*notes, *([_ALONE] if quantised and _ALONE not in notes else []))
         self._labels = checked_labels(labels)
         self._num_classes = None if self._labels is None else len(self._labels)
@@ -128,6 +129,15 @@ class Classifier(RunsModule, ReadsOutputs):
     def dtype(self) -> torch.dtype:
         """The floating type that the module computes in."""
         return self._first_tensor().dtype
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether each image runs alone: as asked for, or as its answer was found to depend on its batch."""
+        return self._alone or self._depends_on_batch
+
+    @one_by_one.setter
+    def one_by_one(self, alone: bool) -> None:
+        self._alone = alone
 
     @property
     def num_classes(self) -> int:
@@ -163,7 +173,7 @@ class Classifier(RunsModule, ReadsOutputs):
         """The same without a forward: how outputs are read where that is known, else what the caller said of them."""
         read = self._asked if self._meaning is None else self._meaning
         said = {"task": read.task, "output": read.output, "output_key": read.key}
-        return {**self._geometry(), **said, "one_by_one": self.one_by_one}
+        return {**self._geometry(), **said, "one_by_one": self._alone}
 
     def _geometry(self) -> dict[str, Any]:
         return {
@@ -179,7 +189,7 @@ class Classifier(RunsModule, ReadsOutputs):
     def fingerprint(self) -> str:
         """SHA-256 of weights, wiring, preprocessing and what the caller said of the outputs; no forward is run."""
         said = {"task": self._asked.task, "output": self._asked.output, "output_key": self._asked.key}
-        alone = {"one_by_one": True} if self.one_by_one else {}
+        alone = {"one_by_one": True} if self._alone else {}
         return fingerprint_mapping({"module": fingerprint_module(self.module), **self._geometry(), **said, **alone})
 
     def __repr__(self) -> str:

@@ -62,7 +62,7 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
         UnsupportedModelError: no layer is a map of the picture, or the named one is not.
 
     Cost:
-        A forward of nine images, or more the more places tokens have, and three of one image, the first time.
+        The first time: forwards of nine images (more where tokens have many places), of six, and three of one.
     """
     key = (name, tuple(inputs.shape[1:]), tuple(map(id, parts_of(classifier.module))))
     table = _known.setdefault(classifier.module, {})

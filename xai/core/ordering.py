@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.core.layouts import Layout, Size, orders
-from xai.core.places import FINEST, Key, Responses
+from xai.core.places import FINEST, NARROW, Key, Responses
 
 _AGREES = 0.5  # correlation, along each axis, of how places answer and where they should be
 _FOLLOWS = 0.7  # the same for maps, of which the halves alone are looked at
@@ -42,13 +42,43 @@ def judge(responses: Responses, key: Key, layouts: list[Layout]) -> Verdict:
     Tokens: every offset and order of each grid is compared. The evidence of a layout is how much of the places'
     contrasts it explains; the best must correlate along both axes, and no other may explain 90 % as much.
     Maps: the contrast of the halves of the image must correlate along both axes, and no shift may fit better.
+    Either: what lies along each side of the image must be answered to, or the model crops what it is given.
     """
     found = [layout for layout in layouts if responses.contrast(key, layout.kind) is not None]
     if not found:
         return Verdict(None, False, "it does not hold the same places for every image")
     if all(layout.kind.startswith("maps") for layout in found):
-        return max((_map(responses, key, layout) for layout in found), key=lambda v: (v[1], v[0].right or False))[0]
-    return _tokens(responses, key, found)
+        verdict = max((_map(responses, key, layout) for layout in found), key=lambda v: (v[1], v[0].right or False))[0]
+    else:
+        verdict = _tokens(responses, key, found)
+    return _whole(responses, key, verdict) if verdict.layout is not None and verdict.right is not False else verdict
+
+
+def _whole(responses: Responses, key: Key, verdict: Verdict) -> Verdict:
+    """Refuse a layout that stretches over the whole image what belongs to a part of it, or to more than it.
+
+    A model may crop or pad what it is given. Strides without padding may leave out less than one place at the end.
+    """
+    layout = verdict.layout
+    assert layout is not None
+    tried: set[str] = set()
+    for edge, energies in responses.edges(key, layout.kind):
+        cells = layout.grid[edge.axis]
+        if edge.side in tried or (edge.last and edge.share < 1 / cells):
+            continue
+        tried.add(edge.side)
+        first = _first(energies[layout.places()].view(layout.grid).sum(1 - edge.axis))
+        if first is None:
+            return Verdict(layout, False, f"the model crops the image at the {edge.side} before it")
+        if not edge.last and first - _DRIFT > NARROW * cells:
+            return Verdict(layout, False, f"the model pads the image at the {edge.side} before it")
+    return verdict
+
+
+def _first(line: Tensor) -> int | None:
+    """Return the first place of a line that answers half as strongly as the strongest, None when none answers."""
+    most = float(line.max())
+    return int((line >= 0.5 * most).nonzero()[0]) if most > 0 else None
 
 
 def _map(responses: Responses, key: Key, layout: Layout) -> tuple[Verdict, float]:

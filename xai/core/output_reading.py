@@ -15,6 +15,7 @@ from xai.core.hooks import borrowed
 from xai.core.meaning import Asked, Meaning, names_of, read_meaning
 from xai.core.probe_images import probe_images
 from xai.core.rows import is_out_of_memory
+from xai.core.steadiness import DEPENDS, unsteadiness
 
 _PROBE_SIZE = (224, 224)
 _ROWS = 2  # images that are looked at
@@ -37,6 +38,7 @@ class ReadsOutputs(ABC):
     _meaning: Meaning | None
     _notes: tuple[str, ...]
     _unsure: tuple[str, ...] = ()
+    _depends_on_batch: bool = False
     _labels: tuple[str, ...] | None
     _num_classes: int | None
 
@@ -90,9 +92,28 @@ class ReadsOutputs(ABC):
                 refuse_other_kinds(self.module, self.name)
                 seen = watched(lambda: self._look(rows))
                 self.settle(read_meaning(self.module, self.name, rows, seen, self._look, self._asked))
+                self._ask_again(rows, seen[0])
         except _NotRunError:
             pass
         return self.known_meaning
+
+    def _ask_again(self, rows: Tensor, raw: Any) -> None:
+        """Note an answer that is random or depends on its batch, and run images alone from now on where it does.
+
+        Args:
+            rows: images (n, C, h, w) in [0, 1]; where it is one, its negative stands beside it.
+            raw: what the module returned for them.
+        """
+        if self.one_by_one:
+            return
+        if len(rows) > 1:
+            together = score_table(output_tensor(raw, self.known_meaning.key), len(rows))
+        else:
+            rows = torch.cat([rows, 1 - rows])
+            together = self.scores(rows)
+        said = unsteadiness(self.module, self.name, self.scores, rows, together)
+        self._depends_on_batch = DEPENDS in said
+        self._notes = (*self._notes, *([said] if said and said not in self._notes else []))
 
     @property
     def known_meaning(self) -> Meaning:

@@ -1,5 +1,6 @@
 """Where in the image each place of a layer's output is: measured by changing parts of the image, and judged."""
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from xai.core.hooks import hooked
 from xai.core.layouts import AXES, TOKEN_KINDS, Size
 
 Key = tuple[str, int]
+_Energies = dict[Key, dict[str, list[Tensor]]]
 _COARSE = (1, 2)  # periods of the stripes that every layer is measured with
 FINEST = 0.3  # periods per place: where places see their neighbours, stripes of one place can look like their reverse
 _SILENT = 1e-10  # a place that answers by less than this share of the strongest one says nothing
@@ -52,8 +54,47 @@ def _spread(line: Tensor, axis: int, size: Size) -> Tensor:
     return (line[:, None] if axis == 0 else line[None, :]).expand(size)
 
 
+@dataclass(frozen=True)
+class Edge:
+    """What lies along one side of the image.
+
+    Attributes:
+        side: "top", "left", "bottom" or "right".
+        share: of the image's height or width.
+    """
+
+    @property
+    def axis(self) -> int:
+        """Return 0 for the top and the bottom, 1 for the left and the right."""
+        return _SIDES[self.side][0]
+
+    @property
+    def last(self) -> bool:
+        """Return True for the bottom and the right."""
+        return _SIDES[self.side][1]
+
+    side: str
+    share: float
+
+    def mask(self, size: Size) -> Tensor:
+        """Return (H, W), True along the side."""
+        length = size[self.axis]
+        wide = math.ceil(self.share * length)
+        inside = torch.arange(length) >= length - wide if self.last else torch.arange(length) < wide
+        return _spread(inside, self.axis, size)
+
+
+_SIDES = {"top": (0, False), "left": (1, False), "bottom": (0, True), "right": (1, True)}
+NARROW = 1 / 16  # of a side: a model that cuts off less moves its maps by less than that
+# Strides without padding may leave out less than one place at the end, never at the start
+_WIDER = (1 / 8, 1 / 4)
+_EDGES = [Edge(side, NARROW) for side in ("top", "left")] + [
+    Edge(side, k) for k in _WIDER for side in ("bottom", "right")
+]
+
+
 class Responses:
-    """How strongly each place of some layers' outputs answers to stripes and to what is between them.
+    """How strongly each place of some layers' outputs answers to stripes, to what is between them, and to the edges.
 
     Args:
         run: forward of images (N, C, H, W), without gradients.
@@ -63,7 +104,7 @@ class Responses:
     Attributes:
         stripes: what was tried so far.
 
-    Cost: a forward of 1 + 2 images per stripes.
+    Cost: a forward of 1 + 2 images per stripes, and one of an image per edge.
     """
 
     def __init__(self, run: Callable[[Tensor], Any], layers: Mapping[str, nn.Module], base: Tensor) -> None:
@@ -71,10 +112,12 @@ class Responses:
         self.size: Size = (int(base.shape[2]), int(base.shape[3]))
         self._texture = torch.rand(base.shape, generator=torch.Generator().manual_seed(1)).round()
         self._clean: dict[tuple[Key, str], Tensor] = {}
-        self._energies: dict[Key, dict[str, list[Tensor]]] = {}
+        self._energies: _Energies = {}
+        self._at_edges: _Energies = {}
         self._floors: dict[tuple[Key, str], Tensor] = {}
         self.stripes: list[Stripes] = []
         self._try(_COARSE, [base])
+        self._hear([self._changed(edge.mask(self.size)) for edge in _EDGES], self._at_edges)
 
     def refine(self, places: int) -> None:
         """Try stripes as fine as the places along an axis allow."""
@@ -90,36 +133,52 @@ class Responses:
 
         None when the layer's output has no such form.
         """
-        found = self._energies.get(key, {}).get(kind, [])
-        energies = torch.cat(found) if found else torch.zeros(0)
+        energies = _stacked(self._energies, key, kind)
         if len(energies) != 2 * len(self.stripes):
             return None
-        energies = energies.flatten(1)
         inside, between = energies[0::2], energies[1::2]
         total = inside + between
-        heard = total > (_SILENT * total.amax()).maximum(self._floors[key, kind])
-        return torch.where(heard, (inside - between) / total, 0.0)
+        return torch.where(self._heard(key, kind, total), (inside - between) / total, 0.0)
+
+    def edges(self, key: Key, kind: str) -> list[tuple[Edge, Tensor]]:
+        """Return how strongly each place answers to what lies along each edge, (places,), 0 where it does not."""
+        energies = _stacked(self._at_edges, key, kind)
+        if len(energies) != len(_EDGES):
+            return []
+        heard = self._heard(key, kind, energies, _stacked(self._energies, key, kind))
+        return list(zip(_EDGES, torch.where(heard, energies, 0.0), strict=True))
+
+    def _heard(self, key: Key, kind: str, energies: Tensor, strongest: Tensor | None = None) -> Tensor:
+        """Return where energies are more than rounding and a share of the strongest."""
+        most = (energies if strongest is None else strongest).amax()
+        return energies > (_SILENT * most).maximum(self._floors[key, kind])
+
+    def _changed(self, inside: Tensor) -> Tensor:
+        return torch.where(inside, self._texture, self._base)
 
     def _try(self, periods: tuple[int, ...], rows: list[Tensor]) -> None:
         for count in periods:
             for stripes in (Stripes(axis, count) for axis in (0, 1)):
                 mask = stripes.mask(self.size)
-                rows += [torch.where(m > 0, self._texture, self._base) for m in (mask, -mask)]
+                rows += [self._changed(m > 0) for m in (mask, -mask)]
                 self.stripes.append(stripes)
         if rows:
-            with ExitStack() as stack:
-                for name, layer in self._layers.items():
-                    stack.enter_context(hooked(layer, self._listener(name)))
-                self._run(torch.cat(rows))
+            self._hear(rows, self._energies)
 
-    def _listener(self, name: str) -> Callable[..., None]:
+    def _hear(self, rows: list[Tensor], energies: _Energies) -> None:
+        with ExitStack() as stack:
+            for name, layer in self._layers.items():
+                stack.enter_context(hooked(layer, self._listener(name, energies)))
+            self._run(torch.cat(rows))
+
+    def _listener(self, name: str, energies: _Energies) -> Callable[..., None]:
         def listen(_module: nn.Module, _inputs: Any, output: Any) -> None:
             for k, tensor in enumerate(tensors_in(output)):
-                self._note((name, k), tensor.detach())
+                self._note((name, k), tensor.detach(), energies)
 
         return listen
 
-    def _note(self, key: Key, tensor: Tensor) -> None:
+    def _note(self, key: Key, tensor: Tensor, energies: _Energies) -> None:
         """Keep how far each place is from where it is for the clean image, which is the first row of all."""
         for kind, (rows, channels) in _FORMS.get(tensor.ndim, {}).items():
             values = plain(tensor).movedim((rows, channels), (0, 1))
@@ -131,8 +190,14 @@ class Responses:
                 self._floors[key, kind] = clean.double().square().sum(1).flatten(1).cpu() * rounding**2
             if values.shape[1:] == clean.shape[1:]:
                 difference = (values - clean).to(torch.promote_types(values.dtype, torch.float32))  # halves overflow
-                energies = difference.square().sum(1).double()
-                self._energies.setdefault(key, {}).setdefault(kind, []).append(energies.cpu())
+                found = difference.square().sum(1).double()
+                energies.setdefault(key, {}).setdefault(kind, []).append(found.cpu())
+
+
+def _stacked(energies: _Energies, key: Key, kind: str) -> Tensor:
+    """Return what was noted of a tensor, (rows, places)."""
+    found = energies.get(key, {}).get(kind, [])
+    return torch.cat(found).flatten(1) if found else torch.zeros(0, 0)
 
 
 _FORMS: dict[int, dict[str, tuple[int, int]]] = {

@@ -83,10 +83,10 @@ def interval_of_placements(
 ) -> tuple[float, float]:
     """Return the interval of an AUROC from where each image lies among those of the other side.
 
-    A score interval (as Wilson's of a share) whose variance is DeLong's, carried to other areas in proportion to
-    A (1 - A). Few wrongly ordered pairs say little about the variance, so each side gets one image more that is as
-    badly placed as possible; and the variance never exceeds A (1 - A) / min(n, m), the most that any two distributions
-    can give. An AUROC of 1 so has Wilson's interval for as many successes as the smaller side has images.
+    The interval of Clopper and Pearson for a share of as many independent trials as give DeLong's variance. Few wrongly
+    ordered pairs say little about the variance, so each side gets one image more that is as badly placed as possible;
+    and the variance never exceeds A (1 - A) / min(n, m), the most that any two distributions can give. An AUROC of 1 so
+    has the interval for as many successes as the smaller side has images.
 
     Args:
         area: the AUROC, mean of `above`.
@@ -94,14 +94,15 @@ def interval_of_placements(
         below: (n,) for each inside image the share of outside ones that score higher.
         level: of the interval.
 
-    Source: Wilson 1927; DeLong et al. 1988; the bound by van Dantzig 1951. By simulation with 20 to 2,000 images a side
-    and areas of .5 to .9975 it holds the truth in 95 % and more for normal, tied and exponential scores, where DeLong's
-    interval on the logit scale falls to 77 %; in 92 % at least where all errors are made on 20 images.
+    Source: Clopper and Pearson 1934; DeLong et al. 1988; the bound by van Dantzig 1951. With 20 to 2,000 images a side
+    and areas of .5 to .9975 it holds the truth in 95 % and more for normal, tied and exponential scores and where few
+    images make all errors, where DeLong's interval on the logit scale falls to 77 % and Wilson's to 84 %.
     """
     share = min(_relative_variance(above, area) + _relative_variance(below, area), 1 / min(len(above), len(below)))
-    extra = float(stats.norm.ppf((1 + level) / 2)) ** 2 * share
-    middle, half = area + extra / 2, math.sqrt(extra * area * (1 - area) + extra**2 / 4)
-    return max(0.0, (middle - half) / (1 + extra)), min(1.0, (middle + half) / (1 + extra))
+    tail, right, wrong = (1 - level) / 2, area / share, (1 - area) / share
+    low = float(special.betaincinv(right, wrong + 1, tail)) if area > 0 else 0.0
+    high = float(special.betaincinv(right + 1, wrong, 1 - tail)) if area < 1 else 1.0
+    return low, high
 
 
 def paired_test(

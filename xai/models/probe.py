@@ -1,6 +1,5 @@
 """A first look at a model: what it takes and returns, and whether it can be explained, found by a few probe images."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,13 +13,11 @@ from xai.core.further_inputs import lacking_inputs
 from xai.core.hooks import borrowed, gradients_on, parts_of
 from xai.core.probe_images import probe_images
 from xai.core.rows import is_out_of_memory
+from xai.core.steadiness import CLOSE, DEPENDS, RANDOM, refuse_batch_statistics
 from xai.errors import NonFiniteError, UnsupportedModelError, XaiError
 
 _SIZES = (224, 32, 28, 64, 16, 8, 96, 128, 256, 299, 384, 448, 512)  # tried in this order when none is given
-_CLOSE = {torch.float16: 0.02, torch.bfloat16: 0.1}
 _LEAK = 1e-5  # of the largest slope towards an image's own pixels
-_DEPENDS = "depends on the others in its batch"
-_SMALL = 10_000_000  # buffers of more numbers are not compared
 _FIRST = 3  # images that are looked at first: the others only where these show nothing
 
 
@@ -49,13 +46,11 @@ def examine(module: nn.Module, settings: dict[str, Any]) -> Classifier:
         settings["input_size"], images, said = _size(network, settings)
         classifier = Classifier(network, **settings)
         classifier.read_outputs(images[:_FIRST])
-        logits = classifier.raw_logits(images[:_FIRST]).detach()
+        classifier.raw_logits(images[:_FIRST])
         flat = _flatness(classifier, images)
-        pixels = images[:_FIRST].clone().requires_grad_()
-        leak = 0.0 if flat.blocked else _leak(classifier.scores(pixels), pixels)
-        alone = _alone_noted(classifier, images, logits, leak)
-        classifier.one_by_one |= _DEPENDS in "".join(alone)
-    notes += [*said, *classifier.notes, *(note for note in flat.notes(probes=True) if not flat.found), *alone]
+        leaking = [] if flat.blocked else _leak_noted(classifier, images[:_FIRST].clone())
+        classifier.one_by_one |= bool(leaking)
+    notes += [*said, *classifier.notes, *(note for note in flat.notes(probes=True) if not flat.found), *leaking]
     classifier.take_notes(notes, flat.notes(probes=True) if flat.found else [])
     return classifier
 
@@ -77,7 +72,7 @@ def _weights_noted(module: nn.Module, network: nn.Module) -> list[str]:
     places = sorted({str(tensor.device) for _, tensor in tensors})
     if len(places) > 1:
         raise UnsupportedModelError(f"The weights lie on {' and '.join(places)}. Move the network to one device.")
-    narrow = sorted({str(t.dtype).removeprefix("torch.") for _, t in tensors if t.dtype in _CLOSE})
+    narrow = sorted({str(t.dtype).removeprefix("torch.") for _, t in tensors if t.dtype in CLOSE})
     notes = [f"the network computes in {' and '.join(narrow)}: maps are no finer than that"] if narrow else []
     if network is not module:
         notes.append(f"the network behind {type(module).__name__} is used")
@@ -147,6 +142,21 @@ def _takes_one(network: nn.Module, channels: int, size: tuple[int, int]) -> bool
     return True
 
 
+def _leak_noted(classifier: Classifier, pixels: Tensor) -> list[str]:
+    """Say that an answer depends on other images of its batch where only its gradient shows it.
+
+    Raises:
+        UnsupportedModelError: batch norms without running statistics.
+    """
+    if classifier.one_by_one or RANDOM in classifier.notes:
+        return []
+    leak = _leak(classifier.scores(pixels.requires_grad_()), pixels)
+    if leak <= _LEAK:
+        return []
+    refuse_batch_statistics(classifier.module, classifier.name, leak)
+    return [f"the answer to one image {DEPENDS} (by its gradient): images run one at a time"]
+
+
 def _leak(scores: Tensor, pixels: Tensor) -> float:
     """Return the largest slope of the first row's scores towards pixels of other rows, as a share of its own."""
     if not (scores.requires_grad and scores.is_floating_point()) or scores.ndim < 1 or len(scores) != len(pixels):
@@ -156,47 +166,3 @@ def _leak(scores: Tensor, pixels: Tensor) -> float:
     if slope is None or not bool(slope[1:].any()):
         return 0.0
     return float(slope[1:].abs().max() / slope[0].abs().max().clamp_min(1e-30))
-
-
-def _alone_noted(classifier: Classifier, pixels: Tensor, logits: Tensor, leak: float) -> list[str]:
-    """Compare one picture's answer alone and among others, and twice, and what the network keeps.
-
-    Raises:
-        UnsupportedModelError: batch norms without running statistics, or answering changes the network.
-    """
-    with torch.no_grad():
-        before = [buffer.clone() for buffer in _buffers(classifier.module)]
-        alone = classifier.raw_logits(pixels[:1].detach()).detach()  # TorchScript keeps gradients even here
-    scale = float(logits.abs().max()) * _CLOSE.get(classifier.dtype, 1e-3) + 1e-6
-    gap = float((alone - logits[:1]).abs().max())
-    times = 8 if gap > scale else 1  # what is random may answer the same twice, and is no fault of the batch
-    if _answers_otherwise(classifier, pixels[:1].detach(), alone, scale, times):
-        return ["two answers to the same picture differ in evaluation mode: maps are as random as the network"]
-    if any(not torch.equal(old, new) for old, new in zip(before, _buffers(classifier.module), strict=True)):
-        raise UnsupportedModelError(
-            f"{classifier.name!r} changes its own buffers while it answers in evaluation mode. Use running statistics."
-        )
-    if (gap > scale or leak > _LEAK) and any(_by_batch(part) for part in parts_of(classifier.module)):
-        raise UnsupportedModelError(
-            f"The answer of {classifier.name!r} to one image {_DEPENDS} (by {gap:.2g}), as its batch norms keep no "
-            "running statistics: alone it would be normalised otherwise than in training. Use running statistics."
-        )
-    if gap > scale or leak > _LEAK:
-        by = f"{gap:.2g}" if gap > scale else "its gradient"
-        return [f"the answer to one image {_DEPENDS} (by {by}): images run one at a time"]
-    return []
-
-
-def _by_batch(part: nn.Module) -> bool:
-    """Return whether a layer normalises by the statistics of whatever batch comes."""
-    return isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None
-
-
-def _answers_otherwise(classifier: Classifier, picture: Tensor, alone: Tensor, scale: float, times: int) -> bool:
-    """Whether the same picture gets another answer when asked again, up to so many times."""
-    with torch.no_grad():
-        return any(float((alone - classifier.raw_logits(picture)).abs().max()) > scale for _ in range(times))
-
-
-def _buffers(module: nn.Module) -> Iterator[Tensor]:
-    return (buffer for buffer in module.buffers() if buffer.numel() <= _SMALL)
