@@ -119,7 +119,7 @@ def test_the_interval_of_the_area_covers():
 def test_samples_that_never_mix_give_no_sure_one():
     found = classifier_test(normal(40, 1, 0), normal(30, 1, 1, 50.0), draws=1)
     assert found.value == found.high == 1
-    assert found.low == pytest.approx(stats.binomtest(30, 30).proportion_ci(0.95, "wilson").low)
+    assert found.low == pytest.approx(stats.binomtest(30, 30).proportion_ci(0.95, "exact").low)
 
 
 def test_ties_count_half():
@@ -258,6 +258,18 @@ def test_label_shift_intervals_cover():
         found = label_shift(predicted, labels, confused(shares, 300, 1000 + seed)[1], 3, draws=200)
         hits += found.low[0] <= 0.6 <= found.high[0]
     assert hits >= 52
+
+
+@pytest.mark.parametrize("right", [0.95, 1.0])
+def test_label_shift_intervals_cover_where_mistakes_are_few(right):
+    """Of 50 images 2 or 3 are mistaken, or none: a bootstrap that draws no mistakes is too sure."""
+    rng, hits = np.random.default_rng(3), 0
+    for seed in range(120):
+        labels, truth = (rng.random((2, 50)) < [[0.5], [0.05]]).astype(int)
+        predicted, others = (np.where(rng.random(50) < right, rows, 1 - rows) for rows in (labels, truth))
+        found = label_shift(predicted, labels, others, 2, draws=200, seed=seed)
+        hits += found.low[1] <= 0.05 <= found.high[1]
+    assert hits / 120 >= 0.95 - 2 * (0.95 * 0.05 / 120) ** 0.5
 
 
 def test_label_shift_that_cannot_be_told():

@@ -55,7 +55,7 @@ class ClassShare:
         detectable: difference that would be found 8 times of 10 at the adjusted level.
         true_a: true share in the first data set; None without labels.
         estimated_b: share in the second, were only the shares different (BBSE); None where it cannot be told.
-        estimated_low: lower end of its 95 % bootstrap interval.
+        estimated_low: lower end of its 95 % interval.
         estimated_high: upper end.
     """
 
