@@ -1,11 +1,12 @@
 """Kill a tiny audit again and again, and compare what comes out in the end with an audit that nobody disturbed.
 
-    python kill_loop.py FOLDER random KILLS SEED       SIGKILL after a random time
+    python kill_loop.py FOLDER random KILLS            SIGKILL after a random time
     python kill_loop.py FOLDER steps EVERY             SIGKILL before, and after, each open, write, fsync and rename
     python kill_loop.py FOLDER errors EVERY            ENOSPC, EIO and EROFS at each of them
     python kill_loop.py FOLDER pairs COUNT             two runs on one folder at once, one of them killed at random
 
-Each run is a fork of this process, which has run the audit once, so that a run takes little time. Prints one JSON line.
+Each run is a fork of this process, which has run the audit once, so that a run takes little time. Several pairs of a
+word and a number can be given; each prints one JSON line.
 """
 
 import errno
@@ -99,8 +100,8 @@ class Loop:
         self.found["lost parts"] += len(before - self.parts(out))
 
 
-def at_random(loop: Loop, kills: int, seed: int) -> None:
-    draw = random.Random(seed)
+def at_random(loop: Loop, kills: int) -> None:
+    draw = random.Random(0)
     for number in count():
         out = loop.folder / f"random-{number}"
         while True:
@@ -192,10 +193,13 @@ def in_pairs(loop: Loop, number: int) -> None:
 
 
 def main() -> None:
-    folder, what, *numbers = Path(sys.argv[1]), *sys.argv[2:]
-    loop = Loop(folder)
-    {"random": at_random, "steps": at_steps, "errors": with_errors, "pairs": in_pairs}[what](loop, *map(int, numbers))
-    sys.stdout.write(json.dumps({name: int(value) for name, value in loop.found.items()}) + "\n")
+    folder, *asked = sys.argv[1:]
+    loop = Loop(Path(folder))
+    ways = {"random": at_random, "steps": at_steps, "errors": with_errors, "pairs": in_pairs}
+    for what, number in zip(asked[::2], asked[1::2], strict=True):
+        loop.found.clear()
+        ways[what](loop, int(number))
+        sys.stdout.write(json.dumps({name: int(value) for name, value in loop.found.items()}) + "\n")
 
 
 if __name__ == "__main__":

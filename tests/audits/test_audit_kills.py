@@ -16,11 +16,20 @@ from xai.errors import RecordError
 LOOP = Path(__file__).with_name("kill_loop.py")
 
 
-def loop(folder: Path, *arguments: object) -> dict[str, int]:
-    command = [sys.executable, str(LOOP), str(folder), *map(str, arguments)]
+FEW = {"random": 20, "steps": 83, "errors": 131, "pairs": 2}
+MANY = {"random": 1000, "steps": 1, "errors": 1, "pairs": 40}
+
+
+@pytest.fixture(scope="module", params=["few", pytest.param("many", marks=pytest.mark.slow)])
+def loop(request, tmp_path_factory) -> dict[str, dict[str, int]]:
+    """Run all ways in one process, which imports xai and runs the audit undisturbed only once."""
+    numbers = FEW if request.param == "few" else MANY
+    words = [str(part) for way in numbers.items() for part in way]
+    command = [sys.executable, str(LOOP), str(tmp_path_factory.mktemp("loop")), *words]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout.splitlines()[-1])
+    lines = [json.loads(line) for line in ran.stdout.splitlines()[-len(numbers) :]]
+    return {name: found | {"number": numbers[name]} for name, found in zip(numbers, lines, strict=True)}
 
 
 def nothing_happened(found: dict[str, int]) -> None:
@@ -29,30 +38,23 @@ def nothing_happened(found: dict[str, int]) -> None:
         assert found.get(name, 0) == 0, found
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(1000, marks=pytest.mark.slow)])
-def test_kills_at_random_moments(tmp_path, kills):
-    found = loop(tmp_path, "random", kills, 0)
-    nothing_happened(found)
-    assert found["kills"] >= kills
+def test_kills_at_random_moments(loop):
+    nothing_happened(loop["random"])
+    assert loop["random"]["kills"] >= loop["random"]["number"]
 
 
-@pytest.mark.parametrize("every", [83, pytest.param(1, marks=pytest.mark.slow)])
-def test_kills_at_every_open_write_fsync_and_rename(tmp_path, every):
-    found = loop(tmp_path, "steps", every)
-    nothing_happened(found)
-    assert found["steps"] >= 100 // every
+def test_kills_at_every_open_write_fsync_and_rename(loop):
+    nothing_happened(loop["steps"])
+    assert loop["steps"]["steps"] >= 100 // loop["steps"]["number"]
 
 
-@pytest.mark.parametrize("every", [131, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_full_broken_or_read_only_disk_at_every_step(tmp_path, every):
-    found = loop(tmp_path, "errors", every)
-    nothing_happened(found)
-    assert found["refusals"] > 0
+def test_a_full_broken_or_read_only_disk_at_every_step(loop):
+    nothing_happened(loop["errors"])
+    assert loop["errors"]["refusals"] > 0
 
 
-@pytest.mark.parametrize("number", [2, pytest.param(40, marks=pytest.mark.slow)])
-def test_two_runs_on_one_folder(tmp_path, number):
-    nothing_happened(loop(tmp_path, "pairs", number))
+def test_two_runs_on_one_folder(loop):
+    nothing_happened(loop["pairs"])
 
 
 def test_a_disk_that_stays_full_is_refused_and_goes_on_when_there_is_room(data, tmp_path, monkeypatch, finished):

@@ -5,7 +5,6 @@ import math
 from typing import Any
 
 import torch
-from captum.metrics import sensitivity_max
 from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
@@ -113,6 +112,8 @@ def max_sensitivity(subject: Subject, copies: Tensor, maps: Tensor) -> float:
     Source: Yeh et al. 2019 (arXiv 1901.09392). The copies and their maps are those of the stability check: one that
     draws gets the same draws for each, so that its own noise is not taken for the model's.
     """
+
+    from captum.metrics import sensitivity_max  # captum loads matplotlib's pyplot: only when asked for
 
     def explained(images: Any) -> tuple[Tensor]:
         return (maps,) if images is copies else (subject.heatmap[None],)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from captum.metrics import infidelity
 from torch import Tensor
 
 from xai.metrics.faithfulness import Curves, model_free_maps, moved_copies, removal_curves
@@ -101,6 +100,8 @@ def _infidelity(subject: Subject) -> float:
     0: the map predicts what small changes of the pixels do to the score; 1: it says nothing about that. Source: Yeh et
     al. 2019 (arXiv 1901.09392). Differs: one factor for the whole map is free, because most maps have no unit.
     """
+
+    from captum.metrics import infidelity  # captum loads matplotlib's pyplot: only when asked for
 
     def perturb(images: Tensor) -> tuple[Tensor, Tensor]:
         noise = NUDGE * torch.randn(len(images), *subject.image.shape[1:], generator=subject.draws(6)).to(images)
