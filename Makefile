@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 NEEDS := pyproject.toml constraints.txt
 LOCKED := pretrained,app,pdf,docs,ray,bench,dev
+# a thread for each of the two; bytecode is kept: tests start many processes, and each would compile all of xai
+QUICK := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
 .PHONY: help install app test test-docs torture check bench docs train-examples figures notebooks lock clean
@@ -35,13 +37,13 @@ app: $(VENV)/.user  ## open the dashboard in the browser (PORT=8502 for another 
 	@$(BIN)/streamlit run app.py $(if $(PORT),--server.port $(PORT))
 
 test: $(VENV)/.dev  ## run the tests, two at a time, without the slow ones (ARGS="tests/core" for some)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not docs" $(ARGS)
+	@$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not docs" $(ARGS)
 
 test-docs: $(VENV)/.dev  ## build the documentation, do what its pages say, run the notebooks
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m docs tests/docs $(ARGS)
+	@$(QUICK) $(BIN)/python -m pytest -n 2 --dist worksteal -m docs tests/docs $(ARGS)
 
 torture: $(VENV)/.dev  ## run the slow tests: known networks whole, official AutoAttack, error rates by simulation
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope -m slow $(ARGS)
+	@$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadscope -m slow $(ARGS)
 
 check: $(VENV)/.dev  ## lint and types
 	@$(BIN)/ruff check .

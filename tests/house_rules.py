@@ -50,6 +50,7 @@ ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in
 
 ONE_ROOM = {"matplotlib": "plots", "streamlit": "dashboard", "jinja2": "reports", "weasyprint": "reports"}
 OPTIONAL = frozenset({"torchvision", "timm", "transformers", "huggingface_hub", "onnx", "onnxruntime", "keras", "h5py"})
+LATE = frozenset({"captum", "sklearn"})  # take up to a second to import, and few verbs need them
 
 NO_METHODS = frozenset({"attacks/training.py"})  # public files of method rooms that register nothing
 READS_WEIGHTS = "models/guard.py"  # the one file that may call torch.load, with weights_only=True
@@ -180,6 +181,8 @@ def outside_faults(place: str, text: str) -> list[str]:
             faults.append(
                 f"{place}:{found.line}: {package} is optional: only inside a function of its loader in models/"
             )
+        if package in LATE and not found.late:
+            faults.append(f"{place}:{found.line}: {package} is slow to import: only inside a function")
     return faults
 
 

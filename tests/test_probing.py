@@ -36,6 +36,13 @@ class Bare(nn.Module):
         return self.conv(images).relu().mean((2, 3))
 
 
+class Spread(Bare):
+    """Returns more features than there are images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(images).relu().flatten(1)
+
+
 NETS = {"wide": Wide, "bare": Bare}
 
 
@@ -75,6 +82,15 @@ def by_hand(head: str, strength: float, rows: np.ndarray, labels: np.ndarray, ne
     return np.stack([machine.decision_function(new) for machine in machines], 1)
 
 
+def fitted_on() -> np.ndarray:
+    """Return which images of `TRAIN` a head is fitted on: those held out are the ones that the seed draws."""
+    kept, rng = np.ones(160, dtype=bool), np.random.default_rng(0)
+    for k in range(3):
+        own = rng.permutation(np.flatnonzero(TRAIN.labels.numpy() == k))
+        kept[own[: round(0.25 * len(own))]] = False
+    return kept
+
+
 @pytest.mark.parametrize("head", ["logistic", "svm", "linear_svm"])
 def test_scores_are_those_of_scikit_learn_over_a_temperature(
     probes: dict, head: str, monkeypatch: pytest.MonkeyPatch
@@ -86,12 +102,7 @@ def test_scores_are_those_of_scikit_learn_over_a_temperature(
     assert rows.shape[1] == (8 if head == "linear_svm" else 24)
     words = " ".join(probe.notes)
     strength = float(words.partition("C = ")[2].partition(" ")[0])
-    kept = np.ones(160, dtype=bool)  # the images held out are those that the seed draws
-    rng = np.random.default_rng(0)
-    labels = TRAIN.labels.numpy()
-    for k in range(3):
-        own = rng.permutation(np.flatnonzero(labels == k))
-        kept[own[: round(0.25 * len(own))]] = False
+    kept, labels = fitted_on(), TRAIN.labels.numpy()
     assert probe.held_out == int((~kept).sum())
     wanted = by_hand(head, strength, rows[kept], labels[kept], new)
     logits = probe.logits_of(TEST.images).double().numpy()
@@ -106,6 +117,20 @@ def test_scores_are_those_of_scikit_learn_over_a_temperature(
     assert probe.interval[0] < probe.accuracy < probe.interval[1]
     assert probe.labels == ("red", "green", "blue")
     assert isinstance(module, nn.Module)
+
+
+@pytest.mark.parametrize("head", ["logistic", "svm", "linear_svm"])
+def test_scores_are_the_same_with_more_features_than_images(head: str) -> None:
+    probe = xai.fit_probe(xai.load(Spread(), input_size=SIZE), TRAIN, head)
+    with torch.no_grad():
+        rows, new = (probe.module.extractor(data.images).double().numpy() for data in (TRAIN, TEST))
+    assert rows.shape[1] == 8 * 6 * 8
+    strength = float(" ".join(probe.notes).partition("C = ")[2].partition(" ")[0])
+    kept = fitted_on()
+    wanted = by_hand(head, strength, rows[kept], TRAIN.labels.numpy()[kept], new)
+    logits = probe.logits_of(TEST.images).double().numpy()
+    ratio = (logits * wanted).sum() / (wanted**2).sum()
+    np.testing.assert_allclose(logits, ratio * wanted, atol=5e-3 * np.abs(logits).max())
 
 
 @pytest.mark.parametrize("head", ["logistic", "svm", "linear_svm"])

@@ -256,9 +256,14 @@ def _head(weights: Any, bias: Any, vectors: Any, gamma: float, around: _Around) 
 
 
 def _linear(estimator: Any, rows: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], around: _Around) -> Head:
-    """Return a linear head on the features as they are: shift and scale go into weights and bias."""
-    fitted, (shift, scale, temperature) = estimator.fit(rows, labels), around
-    weights = fitted.coef_ / scale
+    """Return a linear head on the features as they are: shift and scale go into weights and bias.
+
+    The weights of least penalty lie in the span of the rows: with more features than rows, they are sought there.
+    """
+    shift, scale, temperature = around
+    axes, placed = np.linalg.qr(rows.T) if rows.shape[1] > len(rows) else (None, rows.T)
+    fitted = estimator.fit(placed.T, labels)
+    weights = (fitted.coef_ if axes is None else fitted.coef_ @ axes.T) / scale
     plain = (np.zeros_like(shift), np.ones_like(scale), temperature)
     return _head(weights, fitted.intercept_ - weights @ shift, np.zeros((0, len(shift))), 0.0, plain)
 

@@ -157,7 +157,8 @@ def test_a_weak_attack_is_seen() -> None:
 
 
 def test_attacks_without_gradients_that_win_are_seen() -> None:
-    trust = evaluated(fragile(), attacks=(ATTACKS_BY_NAME["pgd"](steps=1, step_size=1e-6), "square")).trust
+    attacks = ATTACKS_BY_NAME["pgd"](steps=1, step_size=1e-6), ATTACKS_BY_NAME["square"](queries=500)
+    trust = evaluated(fragile(), attacks=attacks).trust
     assert trust is not None
     assert "black_box_beats_white_box" in trust.flags
 

@@ -4,10 +4,13 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 import xai
 from xai.dashboard.launch import command
@@ -68,6 +71,16 @@ def served(line, port, folder):
         finally:
             server.terminate()
             end(server)
+
+
+def dashboard_in(folder):
+    """Start the dashboard as `xai dashboard` does; yield its address."""
+    port = free_port()
+    line = [sys.executable, "-m", "xai.dashboard", "--port", str(port)]
+    with served(line, port, folder) as address:
+        yield address
+    with pytest.raises(OSError, match="refused"):  # the server ended with its parent
+        get(f"{address}/_stcore/health")
 
 
 @contextmanager

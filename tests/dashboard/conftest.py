@@ -1,11 +1,10 @@
 """Chromium, the dashboard's server, and pages that must not complain."""
 
 import re
-import sys
 from functools import cache
 
 import pytest
-from chromium import FLAGS, HEIGHT, WAIT, free_port, get, served
+from chromium import FLAGS, HEIGHT, WAIT, dashboard_in
 
 from xai.dashboard.tasks import office
 
@@ -44,15 +43,10 @@ def browser(browser_path):
         running.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address(tmp_path_factory):
-    """Start the dashboard as `xai dashboard` does."""
-    port = free_port()
-    line = [sys.executable, "-m", "xai.dashboard", "--port", str(port)]
-    with served(line, port, tmp_path_factory.mktemp("server")) as address:
-        yield address
-    with pytest.raises(OSError, match="refused"):  # the server ended with its parent
-        get(f"{address}/_stcore/health")
+    """Start the dashboard once, for all who do not mind what others have done there."""
+    yield from dashboard_in(tmp_path_factory.mktemp("server"))
 
 
 @pytest.fixture

@@ -3,10 +3,16 @@
 import re
 
 import pytest
-from chromium import canvas_of
+from chromium import canvas_of, dashboard_in
 from test_dashboard_audit_browser import settle
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def address(tmp_path):
+    """A dashboard of its own: only the audits made here are in its history."""
+    yield from dashboard_in(tmp_path)
 
 
 def test_two_networks_and_two_audits(page, address):

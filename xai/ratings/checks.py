@@ -112,7 +112,6 @@ def max_sensitivity(subject: Subject, copies: Tensor, maps: Tensor) -> float:
     Source: Yeh et al. 2019 (arXiv 1901.09392). The copies and their maps are those of the stability check: one that
     draws gets the same draws for each, so that its own noise is not taken for the model's.
     """
-
     from captum.metrics import sensitivity_max  # captum loads matplotlib's pyplot: only when asked for
 
     def explained(images: Any) -> tuple[Tensor]:

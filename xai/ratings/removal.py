@@ -100,7 +100,6 @@ def _infidelity(subject: Subject) -> float:
     0: the map predicts what small changes of the pixels do to the score; 1: it says nothing about that. Source: Yeh et
     al. 2019 (arXiv 1901.09392). Differs: one factor for the whole map is free, because most maps have no unit.
     """
-
     from captum.metrics import infidelity  # captum loads matplotlib's pyplot: only when asked for
 
     def perturb(images: Tensor) -> tuple[Tensor, Tensor]:
