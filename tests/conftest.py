@@ -1,5 +1,6 @@
 """What every test gets: one thread, no window system, and a reason for each skipped test."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -38,6 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, reason in reasons.items():
             if item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected, which stays until the end, out of the search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:

@@ -43,7 +43,7 @@ SAVED = {
 def test_a_state_dict_gives_the_very_same_logits_whatever_its_suffix(tmp_path, form, suffix):
     net, path = make_net(), tmp_path / f"weights.{suffix}"
     SAVED[form](net, path)
-    classifier = load(path, arch=ARCH, channels=1)
+    classifier = load(path, arch=ARCH, channels=1, input_size=IMAGES.shape[2:])  # else larger sizes are tried first
     with torch.no_grad():
         assert torch.equal(classifier.logits(IMAGES), net(IMAGES))
     assert not classifier.module.training
