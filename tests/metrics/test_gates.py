@@ -23,9 +23,11 @@ ALPHA = (1 - LEVEL) / 2
 
 
 def chances(n: int, threshold: float, truth: float, *, at_most: bool = False) -> dict[str, float]:
-    """Return how often each verdict falls, exactly."""
-    verdicts = [judge_share(k, n, threshold, level=LEVEL, at_most=at_most).verdict for k in range(n + 1)]
+    """Return how often each verdict falls, exactly but for counts that together fall less than once in 10^11."""
     weights = stats.binom.pmf(np.arange(n + 1), n, truth)
+    likely = np.flatnonzero(weights > 1e-15)
+    verdicts = [judge_share(int(k), n, threshold, level=LEVEL, at_most=at_most).verdict for k in likely]
+    weights = weights[likely]
     return {word: float(weights[[v == word for v in verdicts]].sum()) for word in (PASS, FAIL, INCONCLUSIVE)}
 
 

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import suppress
+from functools import cache
 
 import pytest
 import torch
@@ -49,10 +50,16 @@ def test_looking_changes_nothing(name: str) -> None:
     assert_same(before, snapshot(module))
 
 
-def same_maps(name: str, method: str) -> None:
+@cache
+def beside_its_twin(name: str) -> tuple[xai.Classifier, xai.Classifier]:
     quirk = QUIRKS[name]
     found = opened(quirk)
-    plain = xai.Classifier(quirk.twin(), channels=found.channels, **quirk.of_twin)
+    return found, xai.Classifier(quirk.twin(), channels=found.channels, **quirk.of_twin)
+
+
+def same_maps(name: str, method: str) -> None:
+    quirk = QUIRKS[name]
+    found, plain = beside_its_twin(name)
     images = pictures(2, channels=found.channels)
     torch.testing.assert_close(
         found.logits_of(images).softmax(1).double(),
