@@ -50,7 +50,7 @@ ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in
 
 ONE_ROOM = {"matplotlib": "plots", "streamlit": "dashboard", "jinja2": "reports", "weasyprint": "reports"}
 OPTIONAL = frozenset({"torchvision", "timm", "transformers", "huggingface_hub", "onnx", "onnxruntime", "keras", "h5py"})
-LATE = frozenset({"captum", "sklearn"})  # take up to a second to import, and few verbs need them
+LATE = frozenset({"captum"})  # takes a second to import, most of it for pyplot, and few verbs need it
 
 NO_METHODS = frozenset({"attacks/training.py"})  # public files of method rooms that register nothing
 READS_WEIGHTS = "models/guard.py"  # the one file that may call torch.load, with weights_only=True

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from sklearn.tree import DecisionTreeClassifier
 
 from xai.core.rows import ShouldStop
 from xai.errors import Stopped
@@ -131,8 +132,6 @@ def _nodes(
     facts: Facts, columns: Sequence[str], rows: np.ndarray, given: tuple[Condition, ...], seed: int
 ) -> Iterator[tuple[Condition, ...]]:
     """Yield the conditions of every node of a shallow tree that tells wrong answers from right ones."""
-    from sklearn.tree import DecisionTreeClassifier
-
     smallest, wrong = least_size(len(facts)), facts.wrong[rows]
     inputs = [part for name in columns for part in _inputs(facts, name, smallest)]
     if not inputs or len(wrong) < 2 * smallest or wrong.all() or not wrong.any():

@@ -1,6 +1,8 @@
 """The embeddings of pictures: directions of largest variance, means of classes, clusters."""
 
 import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 
 from xai.fairness.slices_facts import NEAREST
 
@@ -18,9 +20,6 @@ class Space:
     """
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, seed: int) -> None:
-        from sklearn.cluster import KMeans
-        from sklearn.decomposition import PCA
-
         count = min(_DIMENSIONS, features.shape[1], len(features) - 1)
         self._axes = PCA(count, random_state=seed % (1 << 32)).fit(features)
         placed = self._axes.transform(features)

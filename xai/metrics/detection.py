@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
+from sklearn.metrics import average_precision_score
 
 from xai.errors import ShapeError
 
@@ -46,8 +47,6 @@ def detection(inside: ArrayLike, outside: ArrayLike, level: float = 0.95) -> Det
     Raises:
         ShapeError: no picture of one kind, or scores that are no finite numbers.
     """
-    from sklearn.metrics import average_precision_score
-
     ordinary, foreign = _pair(inside, outside)
     low, high = auroc_interval(ordinary, foreign, level)
     truth = np.r_[np.zeros(len(ordinary)), np.ones(len(foreign))]
