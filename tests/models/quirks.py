@@ -170,6 +170,7 @@ class Quirk:
 
 
 LOG = {"output": "logits"}
+SAME = "8 probe images, none of them from your data, the same answer|2 of the given images the same answer"
 WITHOUT_GRADIENTS = ("occlusion", "lime", "kernelshap", "rise")
 QUIRKS = {
     "softmax": Quirk(
@@ -267,13 +268,13 @@ QUIRKS = {
         lambda: made(GapCnn(), lambda net: [p.data.zero_() for p in net.parameters()]),
         None,
         methods=("none",),
-        says="8 probe images, none of them from your data, the same answer",
+        says=SAME,
     ),
     "same for all": Quirk(
         lambda: Then(GapCnn(), lambda z: 0 * z + torch.arange(4.0)),
         None,
         methods=("none",),
-        says="8 probe images, none of them from your data, the same answer",
+        says=SAME,
     ),
     "between 0 and 1": Quirk(
         lambda: Then(GapCnn(), lambda z: 0.5 + z.atan() / 3.2),

@@ -38,6 +38,18 @@ def test_a_pruned_network_is_explained_as_its_permanent_form(method):
     assert float(maps[0].abs().max()) > 0
 
 
+@pytest.mark.parametrize("method", ["occlusion", "gradcam"])
+def test_a_forward_of_the_user_leaves_nothing_that_keeps_a_network_from_being_copied(method):
+    """Pruning leaves a tensor with its graph in the module."""
+    plain, used = made_permanent(), pruned()
+    used(pictures(2)).sum()
+    settings = {"window": 4, "stride": 4} if method == "occlusion" else {}
+    maps = [xai.explain(net, pictures(2), method, 1, **settings).attribution for net in (used, plain)]
+    torch.testing.assert_close(*maps, atol=1e-6, rtol=1e-5)
+    used(pictures(2)).sum()
+    assert xai.robust_accuracy(used, pictures(4), torch.tensor([0, 1, 2, 3]), attacks=["fgsm"], eps=[0.0, 0.01])
+
+
 def test_the_weights_of_a_pruned_network_fit_the_plain_one(tmp_path):
     torch.save(pruned().state_dict(), tmp_path / "w.pt")
     found = xai.load(tmp_path / "w.pt", GapCnn)

@@ -11,7 +11,7 @@ from torch import nn
 from xai.attacks._recipe import Recipe
 from xai.attacks._training import Augment, Epoch, Job, OnEpoch, Pictures, held_out
 from xai.core.classifier import Classifier, as_classifier
-from xai.core.hooks import borrowed, gradients_on
+from xai.core.hooks import borrowed, copied, gradients_on
 from xai.core.images import ImageLike
 from xai.core.records import plain, versions
 from xai.core.rows import Progress, ShouldStop, reporting
@@ -132,7 +132,7 @@ class AdversarialTraining(Recipe):
         began, seed, given = time.perf_counter(), check_seed(seed), as_classifier(model)
         with gradients_on():
             learner = copy.copy(given)
-            learner.module = copy.deepcopy(given.module)
+            learner.module = copied(given.module)
             pictures = Pictures(learner, images, labels)
             held = None if validation is None else held_out(learner, *validation)
             job = Job(self, learner, pictures, held, augment, seed, on_epoch, should_stop)

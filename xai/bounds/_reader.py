@@ -1,6 +1,5 @@
 """From a classifier to the layers that bounds know."""
 
-import copy
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from xai.bounds._ops import Affine, Dense, Op, Reshape
 from xai.bounds._translate import SKIPPED, Call, call_op, is_skipped, module_op
 from xai.core.classifier import Classifier
 from xai.core.heads import pick, to_logits
+from xai.core.hooks import copied
 from xai.errors import UnsupportedModelError
 
 CURE = (
@@ -37,7 +37,7 @@ def network_of(classifier: Classifier, images: Tensor) -> Network:
     noise = torch.rand(images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images)
     images = torch.cat([images[:2], noise[None]]).double()
     try:
-        traced = torch.fx.symbolic_trace(copy.deepcopy(classifier.module).double().eval().requires_grad_(False))
+        traced = torch.fx.symbolic_trace(copied(classifier.module).double().eval().requires_grad_(False))
     except Exception as error:
         raise UnsupportedModelError(
             f"The forward of {classifier.name!r} cannot be traced ({type(error).__name__}). {CURE}"

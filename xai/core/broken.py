@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
+from xai.core.hooks import copied
 
 
 def broken_copy(classifier: Classifier) -> Classifier:
@@ -27,7 +28,7 @@ def broken_copy(classifier: Classifier) -> Classifier:
         False
     """
     found = copy.copy(classifier)
-    found.module = copy.deepcopy(classifier.module)
+    found.module = copied(classifier.module)
     found.name = f"{classifier.name} (broken on purpose)"
     last = _last_layer(found.module)
     with torch.no_grad():

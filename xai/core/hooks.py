@@ -1,5 +1,6 @@
 """Borrow a model, look inside, give it back as it was."""
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,13 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
         finally:
             for part, training in modes:
                 part.training = training
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """Return a deep copy, also where a forward left tensors with a graph in it, as pruning and weight norm do."""
+    held = (value for part in parts_of(module) for value in vars(part).values())
+    graphs = {id(value): value.detach().clone() for value in held if isinstance(value, Tensor) and not value.is_leaf}
+    return copy.deepcopy(module, graphs)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor
 from xai.attacks import ATTACKS, Attack
 from xai.attacks._losses import cross_entropy, margin
 from xai.core.classifier import Classifier
+from xai.core.hooks import copied
 from xai.core.seeds import noise_like
 from xai.curves._ledger import Ledger
 from xai.curves._stages import Work
@@ -115,7 +116,7 @@ class Evaluation:
         """The model in float64; None where it cannot compute in it."""
         found = copy.copy(self.classifier)
         try:
-            found.module = copy.deepcopy(self.classifier.module).double()
+            found.module = copied(self.classifier.module).double()
             with torch.no_grad():
                 found.raw_logits(self.images[:1])
         except (RuntimeError, TypeError, ValueError):

@@ -8,6 +8,7 @@ from torch import Tensor
 from xai.attacks._balls import distance, project, steepest
 from xai.attacks._losses import margin
 from xai.core.classifier import Classifier
+from xai.core.hooks import copied
 from xai.core.radii import radius_doubts
 from xai.curves._evidence import SEARCHED, Check, Evaluation, judged, not_checked
 from xai.curves._ledger import SLACK
@@ -41,7 +42,7 @@ def _mode_matters(seen: Evaluation) -> bool:
     if not seen.training:
         return False
     twin, images = copy.copy(seen.classifier), seen.ledger.images[:SEARCHED].to(seen.classifier.device)
-    twin.module = copy.deepcopy(seen.classifier.module).train()
+    twin.module = copied(seen.classifier.module).train()
     with torch.no_grad():
         try:
             return not torch.allclose(twin.raw_logits(images), seen.classifier.raw_logits(images), rtol=_SAME)

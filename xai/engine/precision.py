@@ -1,11 +1,11 @@
 """Low precision, used only when a method's own answers stay the same in it."""
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from xai.core.hooks import copied
 from xai.engine.prepare import Prepared, around
 
 SAMPLE = 24  # pictures that a method tries
@@ -35,7 +35,7 @@ def in_low_precision(full: Prepared, answers: Callable[[Prepared], Tensor]) -> t
     if kind is None:
         return full, "fast: this processor is no quicker in low precision, which is not used"
     name = _NAMES[kind]
-    module = copy.deepcopy(full.classifier.module).to(kind)
+    module = copied(full.classifier.module).to(kind)
     low = Prepared(around(full.classifier, module), name, full.notes)
     try:
         close, figure = compared(answers(low), answers(full))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
 from xai.core.fingerprint import fingerprint_module
-from xai.core.hooks import borrowed, parts_of
+from xai.core.hooks import borrowed, copied, parts_of
 from xai.core.rows import row_limit
 from xai.engine.fold import fold_batch_norm
 from xai.engine.join import can_join, join_convolutions
@@ -99,10 +99,10 @@ def _is_code(value: Any) -> bool:
 
 def _full(classifier: Classifier, sample: Tensor) -> Prepared:
     """Return the fastest copy that answers the same in full precision."""
-    plain = _frozen(copy.deepcopy(classifier.module).eval())
+    plain = _frozen(copied(classifier.module).eval())
     notes = []
     try:
-        folded, count = fold_batch_norm(copy.deepcopy(plain))
+        folded, count = fold_batch_norm(copied(plain))
     except Exception as error:  # noqa: BLE001  (torch.fx raises anything on code it cannot trace)
         notes.append(f"batch norm not folded: the forward cannot be traced ({type(error).__name__})")
     else:
@@ -128,7 +128,7 @@ def _joined(classifier: Classifier, folded: Prepared, sample: Tensor) -> Prepare
     """Return the copy with convolutions, paddings and activations joined, where that can be and answers the same."""
     if not can_join(classifier.device, classifier.dtype):
         return folded
-    module = copy.deepcopy(folded.classifier.module)
+    module = copied(folded.classifier.module)
     if not isinstance(module, torch.fx.GraphModule):
         return folded
     with torch.no_grad():

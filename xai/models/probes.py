@@ -1,6 +1,5 @@
 """A head fitted on the features of a model: the classifier, and its file."""
 
-import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from xai.core.classifier import Classifier
 from xai.core.containers import first_tensor
 from xai.core.fingerprint import fingerprint_module
+from xai.core.hooks import copied
 from xai.errors import CheckpointError, InputError, UnsupportedModelError
 from xai.models.architectures import Architecture, build_network
 from xai.models.files import fit_weights
@@ -38,7 +38,7 @@ class FeatureNet(nn.Module):
 
     def __init__(self, module: nn.Module, layer: str | None) -> None:
         super().__init__()
-        self.net = copy.deepcopy(module).eval().requires_grad_(False)
+        self.net = copied(module).eval().requires_grad_(False)
         if layer is not None and layer not in dict(self.net.named_modules()):
             raise UnsupportedModelError(f"{type(module).__name__} has no layer {layer!r} to take features before.")
         if layer is not None:

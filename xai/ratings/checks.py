@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
+from xai.core.hooks import copied
 from xai.errors import XaiError
 from xai.metrics.localisation import hits, mass_inside
 from xai.metrics.similarity import pearson, spearman
@@ -175,7 +176,7 @@ def _depends(likeness: list[float]) -> Check:
 def randomised(classifier: Classifier, draws: torch.Generator) -> Classifier:
     """Return the classifier with every weight drawn anew, normal with the old root mean square."""
     stranger = copy.copy(classifier)
-    stranger.module = copy.deepcopy(classifier.module)
+    stranger.module = copied(classifier.module)
     with torch.no_grad():
         for weight in stranger.module.parameters():
             if weight.is_floating_point():
