@@ -53,7 +53,7 @@ def out_of_fold(
 
     found = np.full((len(labels), classes), np.nan)
     known = np.flatnonzero(np.bincount(labels, minlength=classes)[labels] >= FOLDS)
-    if len(set(labels[known].tolist())) < 2:
+    if len(set(labels[known].tolist())) < 2 or not np.ptp(features[known], axis=0).any():
         return found
     keys = [hashlib.sha256(f"{seed}/".encode() + pictures[row].tobytes()).digest() for row in known]
     order = known[sorted(range(len(known)), key=lambda k: keys[k])]  # also the order of sums, and so their rounding

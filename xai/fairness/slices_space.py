@@ -20,6 +20,9 @@ class Space:
     """
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, seed: int) -> None:
+        self._empty = not np.ptp(features, axis=0).any()  # all images look alike to the model: there are no places
+        if self._empty:
+            return
         count = min(_DIMENSIONS, features.shape[1], len(features) - 1)
         self._axes = PCA(count, random_state=seed % (1 << 32)).fit(features)
         placed = self._axes.transform(features)
@@ -33,6 +36,8 @@ class Space:
 
     def codes(self, features: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
         """Return the nearest other class and the clusters of pictures, by name, (n,) int64 each."""
+        if self._empty:
+            return {}
         placed = self._axes.transform(features)
         square = (self._means**2).sum(1) - 2 * placed @ self._means.T
         square[self._labels == labels[:, None]] = np.inf
