@@ -97,3 +97,16 @@ def test_ordinary_models_say_nothing() -> None:
     found.predict(IMAGES[:1])
     assert not found.one_by_one
     assert not found.notes
+
+
+def test_a_bare_module_is_asked_again_once() -> None:
+    calls: list[int] = []
+    net = GapCnn()
+    net.register_forward_hook(lambda _m, inputs, _o: calls.append(len(inputs[0])))
+    for _ in range(3):
+        xai.Classifier(net).predict(IMAGES[:2])
+    assert calls == [2, 1, 1, *[2] * (len(calls) - 3)]
+    net.head = nn.Sequential(net.head, LessMean(nn.Identity()))  # another module by now
+    found = xai.Classifier(net)
+    found.predict(IMAGES)
+    assert found.one_by_one

@@ -101,16 +101,12 @@ class ReadsOutputs(ABC):
         """Note an answer that is random or depends on its batch, and run images alone from now on where it does.
 
         Args:
-            rows: images (n, C, h, w) in [0, 1]; where it is one, its negative stands beside it.
+            rows: images (n, C, h, w) in [0, 1].
             raw: what the module returned for them.
         """
         if self.one_by_one:
             return
-        if len(rows) > 1:
-            together = score_table(output_tensor(raw, self.known_meaning.key), len(rows))
-        else:
-            rows = torch.cat([rows, 1 - rows])
-            together = self.scores(rows)
+        together = score_table(output_tensor(raw, self.known_meaning.key), len(rows)) if len(rows) > 1 else None
         said = unsteadiness(self.module, self.name, self.scores, rows, together)
         self._depends_on_batch = DEPENDS in said
         self._notes = (*self._notes, *([said] if said and said not in self._notes else []))

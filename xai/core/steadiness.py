@@ -1,5 +1,6 @@
 """Whether a model answers an image the same way twice, and alone as among others."""
 
+import weakref
 from collections.abc import Callable, Iterator
 
 import torch
@@ -16,22 +17,35 @@ _SMALL = 10_000_000  # buffers of more numbers are not compared
 _TIMES = 8  # what is random may answer the same twice, and is no fault of the batch
 
 Answer = Callable[[Tensor], Tensor]
+_known: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], str]]" = weakref.WeakKeyDictionary()
 
 
-def unsteadiness(module: nn.Module, name: str, answer: Answer, images: Tensor, together: Tensor) -> str:
+def unsteadiness(module: nn.Module, name: str, answer: Answer, rows: Tensor, together: Tensor | None) -> str:
     """Return in words how the answer to the first image changes although the image does not, or "".
+
+    Remembered per module: a bare module is given anew to every verb.
 
     Args:
         module: borrowed.
         name: of the model.
         answer: scores (n, K) of images (n, C, H, W), without gradients.
-        images: (n, C, H, W), n of at least 2.
-        together: the scores of `images` in one batch.
+        rows: images (n, C, H, W) in [0, 1]; where it is one, its negative stands beside it.
+        together: their scores in one batch, where there are several.
 
     Raises:
         UnsupportedModelError: batch norms without running statistics, or answering changes the module.
-    Cost: two forwards of one image, up to nine where the answers differ.
+    Cost: two forwards of one image (three with a single row), up to nine where the answers differ.
     """
+    table, key = _known.setdefault(module, {}), tuple(map(id, parts_of(module)))
+    if key not in table:
+        if len(rows) == 1 or together is None:
+            rows = torch.cat([rows[:1], 1 - rows[:1]])
+            together = answer(rows)
+        table[key] = _unsteadiness(module, name, answer, rows, together)
+    return table[key]
+
+
+def _unsteadiness(module: nn.Module, name: str, answer: Answer, images: Tensor, together: Tensor) -> str:
     before = [buffer.clone() for buffer in _buffers(module)]
     alone = answer(images[:1])
     close = float(together.abs().max()) * CLOSE.get(together.dtype, _CLOSE) + 1e-6
