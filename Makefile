@@ -36,8 +36,9 @@ install: $(VENV)/.user  ## set up .venv with xai, the pretrained model and the d
 app: $(VENV)/.user  ## open the dashboard in the browser (PORT=8502 for another port)
 	@$(BIN)/streamlit run app.py $(if $(PORT),--server.port $(PORT))
 
-test: $(VENV)/.dev  ## run the tests, two at a time, without the slow ones (ARGS="tests/core" for some)
-	@$(QUICK) $(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not docs" $(ARGS)
+# Three workers on two cores: many tests wait for browsers, servers and processes that are killed.
+test: $(VENV)/.dev  ## run the tests, three at a time, without the slow ones (ARGS="tests/core" for some)
+	@$(QUICK) $(BIN)/python -m pytest -n 3 --dist loadscope -m "not slow and not docs" $(ARGS)
 
 test-docs: $(VENV)/.dev  ## build the documentation, do what its pages say, run the notebooks
 	@$(QUICK) $(BIN)/python -m pytest -n 2 --dist worksteal -m docs tests/docs $(ARGS)
