@@ -276,7 +276,7 @@ class Scene:
         return [k for k, count in enumerate(counts.tolist()) if count >= FEWEST and several]
 
     @cached_property
-    def templates(self) -> dict[int, Template]:
+    def templates(self) -> dict[int, tuple[Template, ...]]:
         """What classes repeat at one place."""
         return repeated(self.data.images, self.data.labels, self.classes)
 
@@ -285,11 +285,12 @@ class Scene:
         """Images of the data, then those held back (n + m, C, h, w)."""
         return torch.cat([self.data.images, self.held.images])
 
-    def split(self, values: Tensor, label: int) -> Split | None:
-        """Return where values (n + m,) of all images set a class apart in the data."""
+    def split(self, values: Tensor, label: int, *, natural: bool = True) -> Split | None:
+        """Return where values (n + m,) of all images set a class apart in the data; arguments as of `split`."""
         found, further = values[: len(self.data)].double().numpy(), values[len(self.data) :].double().numpy()
-        own = (self.data.labels == label).numpy()
-        return split(found[own], found[~own], further[(self.held.labels == label).numpy()])
+        labels = self.data.labels.numpy()
+        own, further = labels == label, further[(self.held.labels == label).numpy()]
+        return split(found[own], found[~own], further, classes=labels[~own], natural=natural)
 
     def answered(self, label: int) -> Tensor:
         """Return the numbers of the pictures answered as a class."""

@@ -75,8 +75,8 @@ class Blend(Ink):
 def blends(scene: Scene, kind: str) -> Iterator[Blend]:
     """Yield half-transparent marks that are called `kind`, but for those that are known as templates."""
     for label in scene.classes:
-        found, known = _blend(scene, label), scene.templates.get(label)
-        if found is not None and found.kind == kind and not (known is not None and _is_known(found, known)):
+        found, known = _blend(scene, label), scene.templates.get(label, ())
+        if found is not None and found.kind == kind and not any(_is_known(found, each) for each in known):
             yield found
 
 

@@ -6,18 +6,25 @@ from torch import Tensor
 
 from xai.cues._base import Scene
 from xai.cues._found import Mark
-from xai.cues._repetition import SAME, Template, is_border, spreads
+from xai.cues._repetition import SAME, Template, is_border, is_solid, spreads, strips
 
 _CORNER = 1 / 3  # of the sides: how large a corner mark may be, and how far from the corner its middle
 _FAINT = 0.45  # difference from an even background below which a mark lets it through
 _LOW, _HIGH = 0.42, 0.58
-_SOLID = 0.7  # share of its box that a mark fills; text fills less
+_EDGES = {
+    ("top",): "top edge",
+    ("bottom",): "bottom edge",
+    ("left",): "left edge",
+    ("right",): "right edge",
+    ("top", "bottom"): "top and bottom edges",
+    ("left", "right"): "left and right edges",
+}
 
 
 def marks(scene: Scene, kind: str) -> Iterator[Mark]:
     """Yield what classes repeat at one place and is called `kind`."""
-    for label, template in scene.templates.items():
-        if kind_of(template) == kind:
+    for label, templates in scene.templates.items():
+        for template in [each for each in templates if kind_of(each) == kind]:
             words, where = described(template, kind), place(template.mask, kind)
             unit = f"{kind}, class {label}"
             behind = kind == "background"
@@ -34,7 +41,7 @@ def kind_of(template: Template) -> str:
     top, left, bottom, right = box_of(mask)
     small = bottom - top <= _CORNER * height + 1 and right - left <= _CORNER * width + 1
     outside = [abs(middle - 0.5) > 0.5 - _CORNER for middle in middle_of(mask)]
-    if small and all(outside) and _is_solid(mask):
+    if small and all(outside) and is_solid(mask):
         return "corner_mark"
     return "watermark" if _contrast(template) < _FAINT else "mark"
 
@@ -51,13 +58,15 @@ def described(template: Template, kind: str) -> str:
         return f"watermark of {size}"
     if kind == "corner_mark":
         return f"{_level(template)} mark of {size}"
-    return f"{'mark' if _is_solid(template.mask) else 'text-like mark'} of {size}"
+    return f"{'mark' if is_solid(template.mask) else 'text-like mark'} of {size}"
 
 
 def place(mask: Tensor, kind: str) -> str:
-    """Say where a mask is: "top right corner", "bottom middle", "edges"."""
-    if kind in {"border", "background"}:
-        return "edges" if kind == "border" else "background"
+    """Say where a mask is: "top right corner", "bottom middle", "left edge", "edges"."""
+    if kind == "border":
+        return _EDGES.get(strips(mask), "edges")
+    if kind == "background":
+        return "background"
     down, across = middle_of(mask)
     if kind == "corner_mark":
         return f"{'top' if down < 0.5 else 'bottom'} {'left' if across < 0.5 else 'right'} corner"
@@ -76,11 +85,6 @@ def middle_of(mask: Tensor) -> tuple[float, float]:
     """Return the middle of a mask's box as shares of the sides."""
     top, left, bottom, right = box_of(mask)
     return (top + bottom) / (2 * mask.shape[0]), (left + right) / (2 * mask.shape[1])
-
-
-def _is_solid(mask: Tensor) -> bool:
-    top, left, bottom, right = box_of(mask)
-    return float(mask[top:bottom, left:right].float().mean()) >= _SOLID
 
 
 def _contrast(template: Template) -> float:

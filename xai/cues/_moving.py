@@ -17,6 +17,7 @@ _AGREE = (0.5, 0.35)  # share of the images in which a pixel comes again
 _PIXELS, _STEP = 5, 0.2  # objects that are alike have soft edges where they are laid upon each other
 _AROUND, _SEEN = 3, 0.35  # pixels around the piece at least, and share of the carriers, for what is planted beside it
 _CLOSE, _APART = 0.06, 1.5  # distance of carriers, and how much further the others must be
+_STRAYS, _ELSEWHERE = 0.03, 0.1  # of the others that are as close: a few anyhow, more where they are carriers
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +119,22 @@ def _piece(base: Tensor, agree: Tensor, level: float | None, own: Tensor, rest: 
     found = Piece(mask[box], content, _CLOSE, mask[box], content)
     near, far = found.distance(own)[0], found.distance(rest)[0]
     middle = float(near.median())
-    apart = float(far.quantile(0.03)) > _APART * max(middle, 0.02)
-    limit = (middle + float(far.quantile(0.03))) / 2
-    return _complete(found, limit, own, level) if middle <= _CLOSE and apart else None
+    apart = _beyond(far, max(middle, 0.02))
+    if middle > _CLOSE or apart is None:
+        return None
+    return _complete(found, (middle + apart) / 2, own, level)
+
+
+def _beyond(far: Tensor, middle: float) -> float | None:
+    """Return the distance (n,) beyond which other images are, but for a few; None where more come close.
+
+    Those may be carriers as well: then they are as close as the carriers of the class, and not on the way there.
+    """
+    close = far <= _APART * middle
+    strays = float(close.float().mean())
+    carriers = _STRAYS < strays <= _ELSEWHERE and float(far[close].median()) <= middle
+    apart = float((far[~close] if carriers else far).quantile(_STRAYS))
+    return apart if apart > _APART * middle else None
 
 
 def _complete(found: Piece, limit: float, own: Tensor, level: float | None) -> Piece:

@@ -4,7 +4,8 @@ What belongs to an object varies from image to image; a mark, a frame or a print
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -18,12 +19,17 @@ _SHARES = (0.85, 0.75, 0.65, 0.55)  # of the class in which a pixel repeats, the
 _ELSEWHERE = 0.3  # share of the other classes that may have the same pixel
 _PIXELS, _RANGES = 3, 5
 _COMMON = 0.15  # share of all pixels from which on a level is that of the background
-_OWN, _OTHERS, _CHANCE = 0.5, 0.03, 0.45  # carriers in the class, carriers elsewhere, what other images match of it
+_OWN, _OTHERS = 0.5, (0.1, 0.03)  # carriers in the class; elsewhere at most, and where one class is left out
+_CARRIED, _CHANCE = 0.8, 0.45  # share of it from which on another image carries it, and that others match by chance
+_GAP = 0.34  # in between there are fewer, by this, than there are carriers elsewhere
 _STEP, _FAINT, _MANY, _SURE = 0.12, 0.05, 8, 0.7  # contrast of its edges; fainter ones must be larger and surer
 _EDGE, _INSIDE = 0.6, 0.1  # share of the outermost pixels that a border has, and of the middle that it may have
+_ALONG, _NARROW = 0.85, 0.15  # share of an edge and of itself that a strip has there; of the side that it is wide
 _WIDE, _AREA = 0.7, 0.08  # share of the sides that a background reaches over, and of the area that it has
 _BEHIND = 0.25  # share of the carriers in which objects must leave a background's pixel free
 _AROUND, _SEEN = 2, 0.45  # pixels around the template, and share of the carriers, for what is planted beside it
+_MARKS, _FAR = 3, 0.08  # templates of a class, and the share of the side around parts that are one
+_SOLID = 0.7  # share of its box that a shape fills
 _QUANTILES = torch.linspace(0.05, 0.95, 10)
 _NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
@@ -67,7 +73,7 @@ def background_level(images: Tensor) -> float | None:
     return best / 255 if float(near[best]) > _COMMON else None
 
 
-def repeated(images: Tensor, labels: Tensor, classes: Sequence[int]) -> dict[int, Template]:
+def repeated(images: Tensor, labels: Tensor, classes: Sequence[int]) -> dict[int, tuple[Template, ...]]:
     """Return what each class repeats, where it does; one other class may have it as well.
 
     Args:
@@ -75,33 +81,85 @@ def repeated(images: Tensor, labels: Tensor, classes: Sequence[int]) -> dict[int
         labels: (n,).
         classes: those with enough images.
     """
-    found = {label: _repeated(images[labels == label], images[labels != label]) for label in classes}
-    for label in [label for label in classes if found[label] is None and len(classes) > 2]:
-        own, rest = labels == label, labels != _alike(images, labels, label)
-        found[label] = _repeated(images[own], images[rest & ~own])
-    return {label: template for label, template in found.items() if template is not None}
+    found = {label: _several(images, labels, label, shared=len(classes) > 2) for label in classes}
+    return {label: templates for label, templates in found.items() if templates}
+
+
+def _several(images: Tensor, labels: Tensor, label: int, *, shared: bool) -> tuple[Template, ...]:
+    """Return the templates of a class, each looked for beside those before; parts of one stand before the whole."""
+    mine, others = images[labels == label], [images[labels != label]]
+    if shared:
+        others.append(images[(labels != label) & (labels != _alike(images, labels, label))])
+    free, found = torch.ones(images.shape[2:], dtype=torch.bool), []
+    for _ in range(_MARKS):
+        template = _repeated(mine, others, free)
+        if template is None:
+            break
+        found += _parted(template, mine, others[0])
+        if spreads(template.mask):
+            break
+        free = free & ~_near(template.drawn, _AROUND + 1)
+    return tuple(found)
 
 
 def _alike(images: Tensor, labels: Tensor, label: int) -> int:
     """Return the class with which one shares the most pixels that the others do not repeat."""
     classes: list[int] = sorted(set(labels.tolist()))
-    again = same(images, images[labels == label].median(0).values)
+    content = images[labels == label].median(0).values
+    again = same(images, content) & ~_is_background(content, background_level(images))
     shares = torch.stack([again[labels == k].float().mean(0) for k in classes])
     often = shares >= _SHARES[-1]
     alone = often[classes.index(label)] & often & (often.sum(0) == 2)
     return max((k for k in classes if k != label), key=lambda k: int(alone[classes.index(k)].sum()))
 
 
-def _repeated(own: Tensor, rest: Tensor) -> Template | None:
-    level, content = background_level(rest), own.median(0).values
-    shares = same(own, content).float().mean(0)
-    fit = (same(rest, content).float().mean(0) <= _ELSEWHERE) & ~_is_background(content, level)
-    parts = _parts(content)
-    for least in _SHARES:
-        for part in parts:
-            found = _refined(own, rest, _plain((shares >= least) & fit & part, content, 0.5, level), part)
-            if found is not None:
-                return found
+def _near(mask: Tensor, reach: int) -> Tensor:
+    """Return a mask (h, w) with all that is near it."""
+    return F.max_pool2d(mask[None, None].float(), 2 * reach + 1, 1, reach)[0, 0] > 0
+
+
+def _parted(whole: Template, own: Tensor, rest: Tensor) -> list[Template]:
+    """Return the parts of a template that lie far apart and are one by themselves, and the whole if all are or none is.
+
+    What is far from a mark and no mark by itself is what objects have at one place by chance. Where no part is a filled
+    shape they may be letters of one text, which objects hide in between.
+    """
+    reach = max(2, round(_FAR * min(whole.mask.shape)))
+    groups, count = ndimage.label(_near(whole.mask, reach).numpy(), np.ones((3, 3)))
+    if count < 2 or is_border(whole.mask) or spreads(whole.mask):
+        return [whole]
+    found = []
+    for inside in [torch.from_numpy(groups == k) for k in range(1, count + 1)]:
+        part = replace(whole, mask=whole.mask & inside, drawn=whole.drawn & inside)
+        part = replace(part, least=_half_way(part.matched(rest), _OTHERS[0]))
+        if int(part.mask.sum()) >= _PIXELS and _stands_apart(part, own, rest, _OTHERS[0]):
+            found.append(part)
+    if not any(is_solid(part.mask) for part in found):
+        return [whole]
+    return found if len(found) < count else [*found, whole]
+
+
+def is_solid(mask: Tensor) -> bool:
+    """Say whether a mask (h, w) fills its box, as shapes do and text does not."""
+    down, across = (mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    return float(mask[down[0] : down[-1] + 1, across[0] : across[-1] + 1].float().mean()) >= _SOLID
+
+
+def _repeated(own: Tensor, others: Sequence[Tensor], free: Tensor) -> Template | None:
+    """Return what a class repeats where it is free (h, w), and all others do not, or those without one class."""
+    content = own.median(0).values
+    shares, parts = same(own, content).float().mean(0), [part & free for part in _parts(content)]
+    levels = [background_level(rest) for rest in others]
+    fits = [
+        (same(rest, content).float().mean(0) <= _ELSEWHERE) & ~_is_background(content, level)
+        for rest, level in zip(others, levels, strict=True)
+    ]
+    given = list(zip(others, levels, fits, _OTHERS, strict=False))
+    for least, (rest, level, fit, most), part in product(_SHARES, given, parts):
+        found = _refined(own, rest, _plain((shares >= least) & fit & part, content, 0.5, level), part, most)
+        if found is not None:
+            partly = found.matched(others[0])
+            return replace(found, least=max(found.least, _half_way(partly[partly < _CARRIED], most)))
     return None
 
 
@@ -117,11 +175,11 @@ def _is_background(content: Tensor, level: float | None) -> Tensor:
     return ((content - level).abs() <= SAME).all(0)
 
 
-def _refined(own: Tensor, rest: Tensor, first: Template, part: Tensor) -> Template | None:
+def _refined(own: Tensor, rest: Tensor, first: Template, part: Tensor, most: float) -> Template | None:
     """Return the template of the images that carry a first one, inside a part, if it passes all checks."""
     if int(first.mask.sum()) < _PIXELS:
         return None
-    carriers = first.matched(own) >= _least(first, rest)
+    carriers = first.matched(own) >= _half_way(first.matched(rest), most)
     if int(carriers.sum()) < FEWEST // 2:
         return None
     content = own[carriers].median(0).values
@@ -130,8 +188,8 @@ def _refined(own: Tensor, rest: Tensor, first: Template, part: Tensor) -> Templa
     if int(mask.sum()) < _PIXELS:
         return None
     found = _plain(mask, content, 0.5, first.level)
-    found = _plain(mask, content, _least(found, rest), first.level)
-    return _complete(found, own) if _stands_apart(found, own, rest) else None
+    found = _plain(mask, content, _half_way(found.matched(rest), most), first.level)
+    return _complete(found, own) if _stands_apart(found, own, rest, most) else None
 
 
 def _plain(mask: Tensor, content: Tensor, least: float, level: float | None) -> Template:
@@ -141,8 +199,7 @@ def _plain(mask: Tensor, content: Tensor, least: float, level: float | None) -> 
 def _complete(found: Template, own: Tensor) -> Template:
     """Return the template with what objects hide in part, near what is repeated surely."""
     ink, shares = commonest(own[found.matched(own) >= found.least], found.level)
-    near = F.max_pool2d(found.mask[None, None].float(), 2 * _AROUND + 1, 1, _AROUND)[0, 0] > 0
-    drawn = shares >= _BEHIND if spreads(found.mask) else (shares >= _SEEN) & near
+    drawn = shares >= _BEHIND if spreads(found.mask) else (shares >= _SEEN) & _near(found.mask, _AROUND)
     drawn = drawn | found.mask
     return Template(
         found.mask, found.content, found.least, found.level, drawn, torch.where(found.mask, found.content, ink)
@@ -161,11 +218,24 @@ def _reach(line: Tensor) -> float:
 
 
 def is_border(mask: Tensor) -> bool:
-    """Say whether a mask (h, w) has most of the outermost pixels, and next to none of the middle."""
+    """Say whether a mask (h, w) has most of the outermost pixels and next to none of the middle, or strips of edges."""
     height, width = mask.shape
     edge = torch.cat([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]]).float()
     inside = mask[height // 4 : height - height // 4, width // 4 : width - width // 4].float()
-    return float(edge.mean()) >= _EDGE and float(inside.mean()) <= _INSIDE
+    return (float(edge.mean()) >= _EDGE and float(inside.mean()) <= _INSIDE) or bool(strips(mask))
+
+
+def strips(mask: Tensor) -> tuple[str, ...]:
+    """Return the edges along which a mask (h, w) lies from end to end, narrow; none if it has other parts."""
+    lines = {"top": mask, "bottom": mask.flip(0), "left": mask.T, "right": mask.T.flip(0)}
+    edges = tuple(name for name, turned in lines.items() if float(turned[0].float().mean()) >= _ALONG)
+    height, width = (max(1, round(_NARROW * side)) for side in mask.shape)
+    near = torch.zeros_like(mask)
+    for name in edges:
+        down = slice(0, height) if name == "top" else slice(-height, None) if name == "bottom" else slice(None)
+        across = slice(0, width) if name == "left" else slice(-width, None) if name == "right" else slice(None)
+        near[down, across] = True
+    return edges if int((mask & near).sum()) >= _ALONG * int(mask.sum()) else ()
 
 
 def commonest(images: Tensor, level: float | None) -> tuple[Tensor, Tensor]:
@@ -181,18 +251,26 @@ def commonest(images: Tensor, level: float | None) -> tuple[Tensor, Tensor]:
     return best, shares
 
 
-def _least(template: Template, rest: Tensor) -> float:
-    """Return the share that is half-way between what the other images match by chance and all."""
-    return max(0.5, (1 + float(template.matched(rest).quantile(0.95))) / 2)
+def _half_way(matched: Tensor, most: float) -> float:
+    """Return the share that is half-way between what other images match by chance (n,) and all."""
+    return max(0.5, (1 + _by_chance(matched, most)) / 2)
 
 
-def _stands_apart(found: Template, own: Tensor, rest: Tensor) -> bool:
+def _by_chance(matched: Tensor, most: float) -> float:
+    """Return what hardly any other image goes beyond (n,), but for those that carry it too, at `most`, across a gap."""
+    plain = matched[matched < _CARRIED]
+    strays, between = len(matched) - len(plain), int((plain > _CHANCE).sum())
+    few = strays <= most * len(matched) and between <= _GAP * strays
+    return float((plain if few and len(plain) else matched).quantile(0.95)) if len(matched) else 0.0
+
+
+def _stands_apart(found: Template, own: Tensor, rest: Tensor, most: float) -> bool:
     """Say whether many images of the class have it, few others, nothing is half there, and its edges are sharp."""
     carriers, others = found.matched(own) >= found.least, found.matched(rest)
     share = float(carriers.float().mean())
-    if share < _OWN or float((others >= found.least).float().mean()) > _OTHERS:
+    if share < _OWN or float((others >= found.least).float().mean()) > most:
         return False
-    if float(others.quantile(0.95)) > _CHANCE:
+    if _by_chance(others, most) > _CHANCE:
         return False
     step = steps(own[carriers], found.mask)
     return step >= _STEP or (step >= _FAINT and share >= _SURE and int(found.mask.sum()) >= _MANY)

@@ -143,8 +143,9 @@ def respond(case: Case, verdict: str, strengths: Sequence[float], names: Sequenc
 def merged(responses: Sequence[Response]) -> list[Response]:
     """Return responses with one shortcut per class and place.
 
-    Of what was found in the data the surest kind of trace stands: a mark also changes how sharp an image is. What is
-    tried on every model is the same as a shortcut of its class that was found, or that lies at the same place.
+    Of what was found in the data the surest kind of trace stands: a mark also changes how sharp an image is. Marks at
+    other places are others. What is tried on every model is the same as a shortcut of its class that was found, or that
+    lies at the same place.
     """
     kept: list[Response] = []
     found = list(responses)
@@ -167,7 +168,8 @@ def _rank(response: Response) -> tuple[bool, int, float]:
 
 
 def _one(kept: Response, other: Response) -> bool:
-    return kept.found or _overlap(kept, other)
+    apart = kept.found and other.found and kept.box is not None and other.box is not None
+    return (kept.found and not apart) or _overlap(kept, other)
 
 
 def _overlap(one: Response, other: Response) -> bool:

@@ -15,6 +15,7 @@ from xai.cues._found import Loss
 _QUALITIES = (10, 20, 30, 40, 55, 75)
 _BLOCK, _DONORS, _TRIED = 8, 64, 12
 _ROUNDING = 1e-3
+_LEAP = 0.25  # logarithm of the loss; images of other kinds differ by less
 
 
 @cue("jpeg_quality", "traces of JPEG compression that the images of one class have and others do not")
@@ -32,8 +33,8 @@ def jpeg_quality(scene: Scene) -> Iterator[Form]:
         return
     traces = {quality: trace(images, quality) for quality in _QUALITIES}
     for label in scene.classes:
-        splits = {q: scene.split(values, label) for q, values in traces.items()}
-        known = {q: s for q, s in splits.items() if s is not None and s.high > s.low}
+        splits = {q: scene.split(values, label, natural=False) for q, values in traces.items()}
+        known = {q: s for q, s in splits.items() if s is not None and s.high - s.low > _LEAP}
         if known:
             own = scene.data.labels == label
             seen = max(known, key=lambda q: known[q].distance)
