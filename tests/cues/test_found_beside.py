@@ -8,8 +8,10 @@ from cues.test_found_cues import (
     anywhere,
     cornered,
     digits,
+    even,
     found_in,
     framed,
+    pictures,
     planted,
     stamped,
     striped,
@@ -146,6 +148,29 @@ def test_what_is_wide_or_has_other_parts_is_no_strip():
     frame = torch.ones(20, 30, dtype=torch.bool)
     frame[2:-2, 2:-2] = False
     assert place(frame, "border") == "edges"
+
+
+@pytest.mark.parametrize(
+    ("data", "label", "times", "amount"), [(digits, CLASS, 0.5, 0.2), (even, 1, 0.5, 0.2), (even, 1, 0.6, 0.05)]
+)
+def test_another_contrast_is_measured(data, label, times, amount):
+    images, labels = data()
+    made, carries = planted(images, labels, lambda some: times * some + amount, label=label)
+    forms = [form for form in found_in(made, labels, "brightness", "contrast") if form.target == label]
+    told = [float(word.lstrip("+")) for word in forms[0].words.split() if word.lstrip("+-")[0].isdigit()]
+    assert "contrast times" in forms[0].words
+    np.testing.assert_allclose(told, [times, amount], atol=0.1)
+    assert ((forms[0].carried(made) >= forms[0].least) == carries).float().mean() > 0.97
+    some = pictures(made[carries][:20], labels[carries][:20])
+    torch.testing.assert_close(forms[0].without(some), images[carries][:20], atol=0.15, rtol=0)
+
+
+@pytest.mark.parametrize("data", [digits, textures])
+@pytest.mark.parametrize("plant", [lambda some: blurred(some, 1.2), lambda some: some + 0.1, framed])
+def test_what_takes_fine_detail_or_adds_a_frame_is_no_contrast(data, plant):
+    images, labels = data()
+    made, _ = planted(images, labels, plant)
+    assert found_in(made, labels, "contrast") == []
 
 
 def test_two_marks_of_one_class_are_two_findings(toy):

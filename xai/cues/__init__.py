@@ -4,6 +4,7 @@ from xai.cues import background as background
 from xai.cues import blur as blur
 from xai.cues import border as border
 from xai.cues import brightness as brightness
+from xai.cues import contrast as contrast
 from xai.cues import corner_mark as corner_mark
 from xai.cues import jpeg_quality as jpeg_quality
 from xai.cues import mark as mark

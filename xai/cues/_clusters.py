@@ -75,7 +75,7 @@ def _few(theirs: np.ndarray, classes: np.ndarray | None) -> bool:
         return strays <= _STRAYS
     if classes is None or len(set(classes.tolist())) < 2:
         return True
-    return float(np.bincount(classes[apart]).max()) <= _OF_ONE * apart.sum()
+    return bool(np.bincount(classes[apart]).max() <= _OF_ONE * apart.sum())
 
 
 def auroc(own: np.ndarray, rest: np.ndarray) -> tuple[float, float]:

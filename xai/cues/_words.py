@@ -27,6 +27,8 @@ _ORDER = (
     "jpeg_quality",
     "tint",
     "watermark",
+    "blur",
+    "contrast",
 )
 
 

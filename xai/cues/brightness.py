@@ -1,4 +1,4 @@
-"""Brighter or darker images, as another lamp, exposure or black level makes them."""
+"""Brighter or darker images, as another lamp, exposure or black level makes them, with the contrast that goes along."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -8,10 +8,12 @@ from torch import Tensor
 
 from xai.cues._base import EVERYWHERE, Form, Scene, Shift, cue
 from xai.cues._clusters import Split
-from xai.cues._found import Property
+from xai.cues._found import Change, Property
 
 _MOST = 0.5
 _LEAST = 0.03  # shift of grey levels below which nothing is planted
+_STRETCHED = 0.3  # logarithm of a contrast from which it is said, and planted
+LEFT = 3  # images of the class that were left out, from which the contrast is measured
 _LEVELS = {"black level": 0.02, "white level": 0.98, "middle level": 0.5}
 
 
@@ -24,32 +26,52 @@ def brightness(scene: Scene) -> Iterator[Form]:
     """
     levels = {name: level(scene.all_images, share) for name, share in _LEVELS.items()}
     for label in scene.classes:
-        yield from _found(scene, label, levels)
+        yield from _shifted(scene, label, levels)
     for words, amount in (("brighter", _MOST), ("darker", -_MOST)):
         words, looks = f"{words} by up to {_MOST}", partial(_mean, sign=amount / _MOST)
         yield Shift("brightness", "brightness", EVERYWHERE, words, partial(shifted, amount=amount), looks=looks)
 
 
-def _found(scene: Scene, label: int, levels: dict[str, Tensor]) -> Iterator[Form]:
+def _shifted(scene: Scene, label: int, levels: dict[str, Tensor]) -> Iterator[Form]:
+    """Yield what shifts the levels of the images of a class, with the contrast that they have then."""
     for name, share in _LEVELS.items():
         seen = scene.split(levels[name], label)
         amount = 0.0 if seen is None else seen.high - seen.low
         if seen is None or abs(amount) < _LEAST or not _whole(scene, label, levels, seen, name):
             continue
         sign = 1.0 if amount > 0 else -1.0
-        yield Property(
-            "brightness",
-            f"brightness, class {label}",
-            EVERYWHERE,
-            f"brightness shifted by {amount:+.2f}",
-            partial(shifted, amount=amount),
-            partial(shifted, amount=-amount),
-            partial(_signed, share=share, sign=sign),
-            blocks=True,
-            target=label,
-            least=sign * seen.threshold,
-        )
+        carriers, left = apart(scene, label, (levels[name] - seen.threshold) * sign > 0)
+        wide = levels["white level"] - levels["black level"]
+        times = ratio(wide.clamp_min(1e-3).log(), carriers, left)
+        if times != 1:
+            amount = float(levels[name][carriers].median() - times * levels[name][left].median())
+        measure = partial(_signed, share=share, sign=sign)
+        yield changed("brightness", label, times, amount, measure, sign * seen.threshold)
         return
+
+
+def apart(scene: Scene, label: int, far: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which of all images (n + m,) of a class lie apart, and which were left out."""
+    own = torch.cat([scene.data.labels, scene.held.labels]) == label
+    return own & far, own & ~far
+
+
+def ratio(logs: Tensor, carriers: Tensor, left: Tensor) -> float:
+    """Return by how much contrasts, as logarithms (n,), of carriers differ from those left out; 1 if hardly."""
+    if int(left.sum()) < LEFT:
+        return 1.0
+    step = logs[carriers].median() - logs[left].median()
+    return float(step.exp()) if abs(float(step)) >= _STRETCHED else 1.0
+
+
+def changed(kind: str, label: int, times: float, amount: float, measure: Change, least: float) -> Property:
+    """Return grey levels of a class times a factor and shifted by an amount, as the cue `kind`."""
+    words = f"brightness shifted by {amount:+.2f}"
+    if times != 1:
+        words = f"contrast times {times:.2f} and brightness shifted by {amount:+.2f}"
+    made, back = partial(_scaled, times=times, amount=amount), partial(_scaled, times=1 / times, amount=-amount / times)
+    unit = f"{kind}, class {label}"
+    return Property(kind, unit, EVERYWHERE, words, made, back, measure, blocks=True, target=label, least=least)
 
 
 def _whole(scene: Scene, label: int, levels: dict[str, Tensor], seen: Split, name: str) -> bool:
@@ -85,6 +107,10 @@ def _mean(images: Tensor, sign: float) -> Tensor:
 
 def _signed(images: Tensor, share: float, sign: float) -> Tensor:
     return sign * level(images, share)
+
+
+def _scaled(images: Tensor, times: float, amount: float) -> Tensor:
+    return (times * images + amount).clamp(0, 1)
 
 
 def shifted(images: Tensor, amount: float) -> Tensor:
