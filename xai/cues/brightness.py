@@ -34,15 +34,18 @@ def brightness(scene: Scene) -> Iterator[Form]:
 
 def _shifted(scene: Scene, label: int, levels: dict[str, Tensor]) -> Iterator[Form]:
     """Yield what shifts the levels of the images of a class, with the contrast that they have then."""
+    wide = (levels["white level"] - levels["black level"]).clamp_min(1e-3).log()
     for name, share in _LEVELS.items():
         seen = scene.split(levels[name], label)
         amount = 0.0 if seen is None else seen.high - seen.low
-        if seen is None or abs(amount) < _LEAST or not _whole(scene, label, levels, seen, name):
+        if seen is None or abs(amount) < _LEAST:
             continue
         sign = 1.0 if amount > 0 else -1.0
         carriers, left = apart(scene, label, (levels[name] - seen.threshold) * sign > 0)
-        wide = levels["white level"] - levels["black level"]
-        times = ratio(wide.clamp_min(1e-3).log(), carriers, left)
+        times = ratio(wide, carriers, left)
+        paler = name == "black level" and amount > 0 and times < 1  # the white level falls as the black one rises
+        if not (paler or _whole(scene, label, levels, seen, name)):
+            continue
         if times != 1:
             amount = float(levels[name][carriers].median() - times * levels[name][left].median())
         measure = partial(_signed, share=share, sign=sign)
