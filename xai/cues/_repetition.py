@@ -21,6 +21,7 @@ _PIXELS, _RANGES = 3, 5
 _COMMON = 0.15  # share of all pixels from which on a level is that of the background
 _OWN, _OTHERS = 0.5, (0.1, 0.03)  # carriers in the class; elsewhere at most, and where one class is left out
 _CARRIED, _CHANCE = 0.8, 0.45  # share of it from which on another image carries it, and that others match by chance
+_HALF = 0.15  # share of the class that may have half of a few pixels
 _GAP = 0.34  # in between there are fewer, by this, than there are carriers elsewhere
 _STEP, _FAINT, _MANY, _SURE = 0.12, 0.05, 8, 0.7  # contrast of its edges; fainter ones must be larger and surer
 _EDGE, _INSIDE = 0.6, 0.1  # share of the outermost pixels that a border has, and of the middle that it may have
@@ -265,15 +266,20 @@ def _by_chance(matched: Tensor, most: float) -> float:
 
 
 def _stands_apart(found: Template, own: Tensor, rest: Tensor, most: float) -> bool:
-    """Say whether many images of the class have it, few others, nothing is half there, and its edges are sharp."""
-    carriers, others = found.matched(own) >= found.least, found.matched(rest)
+    """Say whether many images of the class have it, few others, nothing is half there, and its edges are sharp.
+
+    A few pixels repeat by chance: then hardly any image may have half of them, and hardly any other one all.
+    """
+    mine, others = found.matched(own), found.matched(rest)
+    carriers, many = mine >= found.least, int(found.mask.sum()) >= _MANY
     share = float(carriers.float().mean())
-    if share < _OWN or float((others >= found.least).float().mean()) > most:
+    most = most if many and share >= _SURE else _OTHERS[-1]
+    if share < _OWN or float((others >= found.least).float().mean()) > most or _by_chance(others, most) > _CHANCE:
         return False
-    if _by_chance(others, most) > _CHANCE:
+    if not many and float(((mine > _CHANCE) & (mine < _CARRIED)).float().mean()) > _HALF:
         return False
     step = steps(own[carriers], found.mask)
-    return step >= _STEP or (step >= _FAINT and share >= _SURE and int(found.mask.sum()) >= _MANY)
+    return step >= _STEP or (step >= _FAINT and share >= _SURE and many)
 
 
 def steps(images: Tensor, mask: Tensor) -> float:
