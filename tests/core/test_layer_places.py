@@ -234,8 +234,8 @@ PARTS = {
     "crops the image at the left": lambda images: images[:, :, :, 8:],
     "crops the image at the bottom": lambda images: images[:, :, : images.shape[2] * 3 // 4],
     "crops the image at the right": lambda images: images[:, :, :, : images.shape[3] * 3 // 4],
-    "pads the image at the top": lambda images: F.pad(images, (16,) * 4),
-    "pads the image at the left": lambda images: F.pad(images, (20, 20, 0, 0)),
+    "pads the image at the (top|bottom)": lambda images: F.pad(images, (16,) * 4),
+    "pads the image at the (left|right)": lambda images: F.pad(images, (20, 20, 0, 0)),
 }
 
 
@@ -250,6 +250,33 @@ def test_a_model_that_looks_at_a_part_of_the_image_has_no_map_of_it(
     other = "|do not follow|is not clear" if net is Tokens else ""  # fewer tokens may fit no grid of the whole image
     with pytest.raises(UnsupportedModelError, match=f"{what} before it{other}"):
         choose(Changed(PARTS[what], net()), size)
+
+
+COARSE = {
+    "crops the image at the bottom": lambda images: images[:, :, :176],
+    "crops the image at the right": lambda images: images[:, :, :, :190],
+    "pads the image at the left": lambda images: F.pad(images, (48, 48, 0, 0)),
+    "pads the image at the right": lambda images: F.pad(images, (0, 64, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("what", COARSE)
+def test_places_too_coarse_to_show_it_are_refused_by_what_finer_ones_show(what: str) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 7, stride=4, padding=3), nn.ReLU(), nn.MaxPool2d(2), convolutions(1))
+    net[3][0] = nn.Conv2d(8, 8, 3, padding=1)
+    randomise(net, scale=0.7)
+    assert choose(net, (224, 224)).layout.grid == (7, 7)
+    with pytest.raises(UnsupportedModelError, match=f"{what} before it"):
+        choose(Changed(COARSE[what], net), (224, 224))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 48)])
+def test_a_pooling_by_maxima_is_looked_through_and_said(size: tuple[int, int]) -> None:
+    net = convolutions(1)
+    net[8] = nn.AdaptiveMaxPool2d(1)
+    found = choose(net, size)
+    assert found.name == "7"
+    assert "has a gradient at" in found.reason
 
 
 @pytest.mark.parametrize("size", [(64, 64), (61, 75), (31, 38)])

@@ -386,11 +386,11 @@ def test_what_the_caller_says_is_checked() -> None:
     assert xai.Classifier(conv(4), task="multilabel").predict(IMAGES).probabilities.sum(1).max() > 1
 
 
-def test_the_first_look_runs_a_model_three_times() -> None:
+def test_the_first_look_runs_a_model_five_times() -> None:
     calls = []
     model = conv()
     model.register_forward_hook(lambda *_: calls.append(1))
     classifier = xai.Classifier(model)
     classifier.prepare(IMAGES)
     classifier.prepare(IMAGES)
-    assert len(calls) == 3  # images together, one alone, and that once more
+    assert len(calls) == 5  # images together, each alone, together in another order, and one once more

@@ -105,8 +105,49 @@ def test_a_bare_module_is_asked_again_once() -> None:
     net.register_forward_hook(lambda _m, inputs, _o: calls.append(len(inputs[0])))
     for _ in range(3):
         xai.Classifier(net).predict(IMAGES[:2])
-    assert calls == [2, 1, 1, *[2] * (len(calls) - 3)]
+    assert calls == [2, 1, 1, 2, 1, *[2] * (len(calls) - 5)]
     net.head = nn.Sequential(net.head, LessMean(nn.Identity()))  # another module by now
     found = xai.Classifier(net)
     found.predict(IMAGES)
     assert found.one_by_one
+
+
+class ByPlace(LessMean):
+    """The first image of a batch is answered as if it were alone, the others are not."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.net(images)
+        return scores + torch.arange(len(images))[:, None]
+
+
+class Sometimes(LessMean):
+    noise = 0.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.net(images)
+        return scores + self.noise * torch.rand_like(scores)
+
+
+def test_all_places_of_a_batch_are_compared() -> None:
+    found = xai.Classifier(ByPlace(GapCnn()))
+    plain = xai.Classifier(found.module.net).predict(IMAGES).logits
+    torch.testing.assert_close(found.predict(IMAGES).logits, plain)
+    assert found.one_by_one
+
+
+def test_what_was_found_is_forgotten_when_the_module_changes() -> None:
+    net = Sometimes(GapCnn())
+    assert not any("two answers" in note for note in xai.explain(net, IMAGES, "saliency", target=1).notes)
+    net.noise = 0.3
+    assert any("two answers" in note for note in xai.explain(net, IMAGES, "saliency", target=1).notes)
+    net.noise = 0.0
+    assert not any("two answers" in note for note in xai.explain(net, IMAGES, "saliency", target=1).notes)
+
+
+def test_a_buffer_that_holds_nan_is_no_change_and_one_of_another_size_is() -> None:
+    net = Sometimes(GapCnn())
+    net.register_buffer("missing", torch.tensor([1.0, float("nan")]))
+    assert xai.Classifier(net).predict(IMAGES).logits.shape == (5, 4)
+    net.register_forward_pre_hook(lambda part, inputs: setattr(part, "missing", torch.zeros(len(inputs[0]))))
+    with pytest.raises(UnsupportedModelError, match=r"changes its own buffers .* 'missing'"):
+        xai.Classifier(net).predict(IMAGES)

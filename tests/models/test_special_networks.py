@@ -125,3 +125,20 @@ def test_a_damaged_file_that_is_trusted_is_one_line(tmp_path):
     path.write_bytes(scripted()[:-30] + bytes(30))
     with pytest.raises(CheckpointError, match=r"model\.pt: "):
         xai.load(path, trust=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("freeze", [False, True])
+@pytest.mark.parametrize("method", ["occlusion", "saliency", "integrated_gradients", "rise", "gradcam"])
+def test_torchscript_is_explained_as_the_network_it_was_or_refused(method, freeze, tmp_path):
+    net, images = made_permanent().eval(), pictures(2)
+    script = torch.jit.trace(net, images)
+    (torch.jit.freeze(script) if freeze else script).save(str(tmp_path / "net.pt"))
+    loaded = xai.load(tmp_path / "net.pt", trust=True, input_size=tuple(images.shape[2:]))
+    settings = {"occlusion": {"window": 4, "stride": 4}, "rise": {"samples": 30}}.get(method, {})
+    if method == "gradcam":
+        with pytest.raises(xai.XaiError, match=r"shows nothing of its layers|No layer of"):
+            xai.explain(loaded, images, method, 1)
+        return
+    maps = [xai.explain(model, images, method, 1, **settings).attribution for model in (loaded, net)]
+    torch.testing.assert_close(*maps, atol=1e-5, rtol=1e-4)

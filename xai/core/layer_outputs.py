@@ -68,7 +68,7 @@ class LayerOutput:
     def layouts(self, size: Size) -> list[Layout]:
         """Return the layouts that are possible for images of a size: (N, C, h, w) alone where that is certain."""
         shape = self.tensor.shape
-        if len(shape) == 4 and (_makes_maps(self.module) or _follows_maps(self.tensor)):
+        if len(shape) == 4 and (makes_maps(self.module) or _follows_maps(self.tensor)):
             return [Layout("maps", (shape[2], shape[3]))] if shape[0] == 1 and min(shape[2:]) > 1 else []
         return possible_layouts(shape, 1, size)
 
@@ -175,7 +175,7 @@ def _inner_width(tensor: Tensor, groups: list[list[LayerOutput]]) -> bool:
     return tensor.shape[2] != max(set(widths), key=widths.count)
 
 
-def _makes_maps(module: nn.Module) -> bool:
+def makes_maps(module: nn.Module) -> bool:
     """Return True for a layer whose output of four axes is (N, C, h, w) by definition, quantised ones too."""
     return isinstance(module, (*_POOLS, *_PADS)) or any(kind.__name__ in _MAPS for kind in type(module).__mro__)
 

@@ -12,19 +12,20 @@ from torch.utils.checkpoint import CheckpointError
 
 from xai.core.classifier import Classifier
 from xai.core.containers import tensors_in, with_tensor
-from xai.core.hooks import Cut, borrowed, gradients, gradients_on, hooked, parts_of
-from xai.core.layer_outputs import Forward, LayerOutput, run_forward, score
+from xai.core.hooks import Cut, borrowed, gradients, gradients_on, hooked, state_of
+from xai.core.layer_outputs import Forward, LayerOutput, makes_maps, run_forward, score
 from xai.core.layouts import Layout, Size
-from xai.core.ordering import Verdict, judge
+from xai.core.ordering import FINE, Verdict, edge_fault, judge
 from xai.core.places import Responses
 from xai.errors import NameLookupError, UnsupportedModelError
 
+_ENTRIES = 4  # maps looked at for a crop or a margin
 _TRIES = 100  # tensors looked at from the end
 _CHECKED = "checked by gradient and by moving a patch"
 _UNCERTAIN = "did NOT pass the check by moving a patch: see whether the map makes sense"
 _SAME = 1e-3  # share of the largest gradient by which the gradient at the cut may differ from that of the whole model
 _VIEW = "view was created in no_grad mode"  # and is overwritten behind the cut, as in GhostNet
-_known: "weakref.WeakKeyDictionary[nn.Module, dict[Any, LayerChoice]]" = weakref.WeakKeyDictionary()
+_known: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, dict[Any, LayerChoice]]]" = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
     Tensors are tried from the end. One is taken when each of its places answers where the image is changed
     (`xai.core.ordering`), the class score has a gradient at half of its places or more, and the gradient is the same
     when the graph is cut there. Where none passes because a few large cells cover the image, the last of those is
-    taken, and said so. Remembered per module and size.
+    taken, and said so. Remembered per size until the module changes.
 
     Args:
         classifier: the model, borrowed or not.
@@ -64,8 +65,11 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
     Cost:
         The first time: forwards of nine images (more where tokens have many places), of six, and three of one.
     """
-    key = (name, tuple(inputs.shape[1:]), tuple(map(id, parts_of(classifier.module))))
-    table = _known.setdefault(classifier.module, {})
+    key, state = (name, tuple(inputs.shape[1:])), state_of(classifier.module)
+    known, table = _known.get(classifier.module, (None, {}))
+    if known != state:
+        table = {}
+        _known[classifier.module] = state, table
     if key not in table:
         names = [known for known, _ in classifier.module.named_modules() if known]
         if name is not None and name not in names:
@@ -114,6 +118,11 @@ def spread_layers(classifier: Classifier, inputs: Tensor, most: int) -> list[str
     return [items[k][0].name for k in chosen]
 
 
+def _is_map(item: LayerOutput, size: Size) -> bool:
+    layouts = item.layouts(size) if makes_maps(item.module) else []
+    return len(layouts) == 1 and min(layouts[0].grid) >= FINE
+
+
 class _Search:
     """Everything measured of one model at one size of image; the module must be borrowed."""
 
@@ -124,6 +133,7 @@ class _Search:
         self.forward: Forward = run_forward(classifier, self.image.clone())
         self.head = self.forward.head
         self.score = self.forward.score
+        self.entries = self._finest()
         self.blocked: UnsupportedModelError | None = None  # what keeps gradients of the whole model from being taken
 
     def find(self, name: str | None) -> LayerChoice:
@@ -135,27 +145,33 @@ class _Search:
         groups = self.forward.candidates(self.size)[::-1] if skip_pools else self.forward.tensors()
         items = [group[0] for group in groups if group[0].layouts(self.size)]
         responses = self._responses(items)
-        verdicts = [(item, judge(responses, item.key, item.layouts(self.size))) for item in items]
+        verdicts = [(item, self._judged(responses, item)) for item in items]
         found = {item.name: (item, v.layout) for item, v in verdicts if v.layout is not None and v.right is not False}
         return list(found.values())
 
     def _last(self) -> LayerChoice:
         groups = self.forward.candidates(self.size)[:_TRIES]
-        responses, uncertain, faults = self._responses([group[0] for group in groups]), list[LayerChoice](), list[str]()
+        responses, faults = self._responses([group[0] for group in groups]), list[str]()
+        uncertain, thin = list[LayerChoice](), list[LayerChoice]()
         for group in groups:
-            verdict = judge(responses, group[0].key, group[0].layouts(self.size))
+            verdict = self._judged(responses, group[0])
             item, fault = self._checked(group, verdict)
             if item is None or verdict.layout is None:
                 faults.append(f"{group[0].name!r}: {fault}")
                 continue
             where = verdict.layout.describe()
-            if verdict.right:
+            if fault:  # behind a pooling by maxima, as in front of a head that looks at few places
+                reason = f"the last layer with the shape of a map: {where}; {fault}"
+                thin.append(LayerChoice(item.name, verdict.layout, reason, item.index))
+                faults.append(f"{item.name!r}: {fault}")
+            elif verdict.right:
                 reason = f"the last layer that is a map of the picture: {where}, {_CHECKED}"
                 return LayerChoice(item.name, verdict.layout, reason, item.index)
-            reason = f"the last layer with the shape of a map: {where}; it {_UNCERTAIN}"
-            uncertain.append(LayerChoice(item.name, verdict.layout, reason, item.index))
-        if uncertain:
-            return uncertain[0]
+            else:
+                reason = f"the last layer with the shape of a map: {where}; it {_UNCERTAIN}"
+                uncertain.append(LayerChoice(item.name, verdict.layout, reason, item.index))
+        if uncertain or thin:
+            return (uncertain or thin)[0]
         raise self._refusal(groups, faults)
 
     def _named(self, name: str) -> LayerChoice:
@@ -179,13 +195,13 @@ class _Search:
         said = f"The output {shape} of layer {name!r} is no map of the picture"
         if not layouts:
             return None, f"{said}."
-        verdict = judge(self._responses(group[:1]), group[0].key, layouts)
+        verdict = self._judged(self._responses(group[:1]), group[0])
         if verdict.layout is None or verdict.right is False:
             return None, f"{said}: {verdict.reason}."
         item, fault = self._checked(group, verdict)
-        passed = item is not None and bool(verdict.right)
+        passed = item is not None and bool(verdict.right) and not fault
         reason = f"named by the caller: {verdict.layout.describe()}"
-        reason += f", {_CHECKED}" if passed else f"; it {_UNCERTAIN}" if item is not None else f"; {fault}"
+        reason += f", {_CHECKED}" if passed else f"; {fault}" if fault else f"; it {_UNCERTAIN}"
         item = item or group[0]
         if item.name != name:
             reason += f"; cut at {item.name!r}, which returns the same and is what the answer depends on"
@@ -194,11 +210,25 @@ class _Search:
     def _near(self) -> list[str]:
         groups = self.forward.candidates(self.size)[:_TRIES]
         responses = self._responses([group[0] for group in groups])
-        verdicts = [(group[0], judge(responses, group[0].key, group[0].layouts(self.size))) for group in groups]
+        verdicts = [(group[0], self._judged(responses, group[0])) for group in groups]
         return [item.name for item, verdict in verdicts if verdict.right is not False][:4]
 
+    def _judged(self, responses: Responses, item: LayerOutput) -> Verdict:
+        """Judge a layer, and where its places are too coarse to show a crop or a margin, the finest maps as well."""
+        verdict = judge(responses, item.key, item.layouts(self.size))
+        if verdict.layout is None or verdict.right is False or min(verdict.layout.grid) >= 2 * FINE:
+            return verdict
+        faults = [edge_fault(responses, entry.key, entry.layouts(self.size)[0]) for entry in self.entries]
+        return Verdict(verdict.layout, False, faults[0]) if faults and all(faults) else verdict
+
+    def _finest(self) -> list[LayerOutput]:
+        """Return the first of the maps with the most places: images are cropped and padded before them."""
+        maps = [group[0] for group in self.forward.tensors() if _is_map(group[0], self.size)]
+        most = max((item.tensor[0, 0].numel() for item in maps), default=0)
+        return [item for item in maps if item.tensor[0, 0].numel() == most][:_ENTRIES]
+
     def _responses(self, items: Sequence[LayerOutput]) -> Responses:
-        layers = {item.name: item.module for item in items}
+        layers = {item.name: item.module for item in (*items, *self.entries)}
 
         def run(images: Tensor) -> None:
             with torch.no_grad():
@@ -207,7 +237,7 @@ class _Search:
         return Responses(run, layers, self.image)
 
     def _checked(self, group: list[LayerOutput], verdict: Verdict) -> tuple[LayerOutput | None, str]:
-        """Return the layer at which the graph can be cut, or None and why there is none."""
+        """Return the layer at which the graph can be cut, or None, and what speaks against it."""
         if verdict.layout is None or verdict.right is False:
             return None, verdict.reason
         try:
@@ -218,9 +248,9 @@ class _Search:
         if slopes is None:
             return None, "no gradient reaches it"
         felt = float((verdict.layout.to_maps(slopes)[0].abs().sum(0) > 0).float().mean())
+        item = next((item for item in group if self._cut_holds(item)), None) if felt else None
         if felt < 0.5:
-            return None, f"the class score has a gradient at {felt:.0%} of its places only"
-        item = next((item for item in group if self._cut_holds(item)), None)
+            return item, f"the class score has a gradient at {felt:.0%} of its places only"
         return item, "" if item else "the answer does not come from what it returns alone"
 
     def _slopes(self, group: list[LayerOutput]) -> Tensor | None:

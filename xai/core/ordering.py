@@ -18,6 +18,7 @@ _UNTRIED, _TRIED = 2.5, 3.5  # the same in standard errors, where all tokens are
 _RIVAL = 0.9  # share of the best layout's evidence from which on another one cannot be told from it
 _FEW = 4  # cells along an axis: below, the cells of a convolution may all see the whole image
 _NOTHING = 1e-300
+FINE = 14  # cells along an axis, from which a displaced edge is told from strides and wide views
 _DRIFT = 1  # cells by which a convolution without padding may displace a map
 
 
@@ -55,24 +56,31 @@ def judge(responses: Responses, key: Key, layouts: list[Layout]) -> Verdict:
 
 
 def _whole(responses: Responses, key: Key, verdict: Verdict) -> Verdict:
-    """Refuse a layout that stretches over the whole image what belongs to a part of it, or to more than it.
+    """Refuse a layout that stretches over the whole image what belongs to a part of it, or to more than it."""
+    assert verdict.layout is not None
+    fault = edge_fault(responses, key, verdict.layout)
+    return Verdict(verdict.layout, False, fault) if fault else verdict
 
-    A model may crop or pad what it is given. Strides without padding may leave out less than one place at the end.
+
+def edge_fault(responses: Responses, key: Key, layout: Layout) -> str:
+    """Return in words how a model crops or pads the image before a layer, by where the layer answers to its edges.
+
+    Strides without padding may leave out less than one place at the end, and what is padded there is seen where places
+    are fine.
     """
-    layout = verdict.layout
-    assert layout is not None
     tried: set[str] = set()
     for edge, energies in responses.edges(key, layout.kind):
         cells = layout.grid[edge.axis]
         if edge.side in tried or (edge.last and edge.share < 1 / cells):
             continue
         tried.add(edge.side)
-        first = _first(energies[layout.places()].view(layout.grid).sum(1 - edge.axis))
+        line = energies[layout.places()].view(layout.grid).sum(1 - edge.axis)
+        first = _first(line.flip(0) if edge.last else line)
         if first is None:
-            return Verdict(layout, False, f"the model crops the image at the {edge.side} before it")
-        if not edge.last and first - _DRIFT > NARROW * cells:
-            return Verdict(layout, False, f"the model pads the image at the {edge.side} before it")
-    return verdict
+            return f"the model crops the image at the {edge.side} before it"
+        if first - _DRIFT > NARROW * cells and not (edge.last and cells < FINE):
+            return f"the model pads the image at the {edge.side} before it"
+    return ""
 
 
 def _first(line: Tensor) -> int | None:

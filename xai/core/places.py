@@ -85,7 +85,7 @@ class Edge:
 
 
 _SIDES = {"top": (0, False), "left": (1, False), "bottom": (0, True), "right": (1, True)}
-NARROW = 1 / 16  # of a side: a model that cuts off less moves its maps by less than that
+NARROW = 1 / 12  # of a side: a model that cuts off less moves its maps by less than that
 # Strides without padding may leave out less than one place at the end, never at the start
 _WIDER = (1 / 8, 1 / 4)
 _EDGES = [Edge(side, NARROW) for side in ("top", "left")] + [

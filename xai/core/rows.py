@@ -19,6 +19,7 @@ ShouldStop = Callable[[], bool]
 MAX_ROWS = 256
 SAFE_ROWS = 8
 _SHARE_OF_MEMORY = 0.4
+_UNSEEN = 64  # times a row that layers which cannot be seen are taken to hold
 _CACHE = 24 << 20  # bytes; also below the size from which the system hands out, and clears, new memory each time
 _shrinks: ContextVar[list[int] | None] = ContextVar("shrinks", default=None)
 _MEMORY_MESSAGES = (
@@ -150,7 +151,11 @@ def _output_sizes(module: nn.Module, row: Tensor, run: Callable[[Tensor], Any]) 
     def count(_module: nn.Module, _inputs: Any, output: Any) -> None:
         sizes.append(sum(t.numel() * t.element_size() for t in tensors_in(output)))
 
-    handles = [m.register_forward_hook(count) for m in module.modules()]
+    parts = list(module.modules())
+    seen = [part for part in parts if not isinstance(part, torch.jit.ScriptModule)]  # which takes no hooks
+    if len(seen) < len(parts):
+        sizes.append(_UNSEEN * sizes[0])
+    handles = [part.register_forward_hook(count) for part in seen]
     try:
         with torch.no_grad():
             run(row.clone())  # a first layer that works in place must not write into the caller's picture

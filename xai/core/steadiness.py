@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from xai.core.hooks import parts_of
+from xai.core.hooks import parts_of, state_of
 from xai.errors import UnsupportedModelError
 
 DEPENDS = "depends on the others in its batch"
@@ -17,13 +17,13 @@ _SMALL = 10_000_000  # buffers of more numbers are not compared
 _TIMES = 8  # what is random may answer the same twice, and is no fault of the batch
 
 Answer = Callable[[Tensor], Tensor]
-_known: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, ...], str]]" = weakref.WeakKeyDictionary()
+_known: "weakref.WeakKeyDictionary[nn.Module, tuple[object, str]]" = weakref.WeakKeyDictionary()
 
 
 def unsteadiness(module: nn.Module, name: str, answer: Answer, rows: Tensor, together: Tensor | None) -> str:
     """Return in words how the answer to the first image changes although the image does not, or "".
 
-    Remembered per module: a bare module is given anew to every verb.
+    Remembered per module until it changes: a bare module is given anew to every verb.
 
     Args:
         module: borrowed.
@@ -34,28 +34,32 @@ def unsteadiness(module: nn.Module, name: str, answer: Answer, rows: Tensor, tog
 
     Raises:
         UnsupportedModelError: batch norms without running statistics, or answering changes the module.
-    Cost: two forwards of one image (three with a single row), up to nine where the answers differ.
+    Cost: three forwards of one image and one of all (two with a single row), more where the answers differ.
     """
-    table, key = _known.setdefault(module, {}), tuple(map(id, parts_of(module)))
-    if key not in table:
+    state, known = state_of(module), _known.get(module)
+    if known is None or known[0] != state:
         if len(rows) == 1 or together is None:
             rows = torch.cat([rows[:1], 1 - rows[:1]])
             together = answer(rows)
-        table[key] = _unsteadiness(module, name, answer, rows, together)
-    return table[key]
+        known = state, _unsteadiness(module, name, answer, rows, together)
+        _known[module] = known
+    return known[1]
 
 
 def _unsteadiness(module: nn.Module, name: str, answer: Answer, images: Tensor, together: Tensor) -> str:
-    before = [buffer.clone() for buffer in _buffers(module)]
-    alone = answer(images[:1])
+    before = {key: buffer.clone() for key, buffer in _buffers(module)}
+    alone = torch.cat([answer(images[k : k + 1]) for k in (0, -1 % len(images))])
     close = float(together.abs().max()) * CLOSE.get(together.dtype, _CLOSE) + 1e-6
-    gap = float((alone - together[:1]).abs().max())
+    turned = answer(images.flip(0)).flip(0)
+    gap = max(float((alone - some[[0, -1]]).abs().max()) for some in (together, turned))
     again = (answer(images[:1]) for _ in range(_TIMES if gap > close else 1))
-    if any(float((alone - other).abs().max()) > close for other in again):
+    if any(float((alone[:1] - other).abs().max()) > close for other in again):
         return RANDOM
-    if any(not torch.equal(old, new) for old, new in zip(before, _buffers(module), strict=True)):
+    changed = [key for key, new in _buffers(module) if not _same(before.get(key), new)]
+    if changed:
         raise UnsupportedModelError(
-            f"{name!r} changes its own buffers while it answers in evaluation mode. Use running statistics."
+            f"{name!r} changes its own buffers while it answers in evaluation mode: {changed[0]!r}. Use running "
+            "statistics, and keep what is counted or cached out of the buffers."
         )
     if gap <= close:
         return ""
@@ -76,5 +80,9 @@ def _by_batch(part: nn.Module) -> bool:
     return isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None
 
 
-def _buffers(module: nn.Module) -> Iterator[Tensor]:
-    return (buffer for buffer in module.buffers() if buffer.numel() <= _SMALL)
+def _buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    return ((name, buffer) for name, buffer in module.named_buffers() if buffer.numel() <= _SMALL)
+
+
+def _same(old: Tensor | None, new: Tensor) -> bool:
+    return old is not None and old.shape == new.shape and bool(torch.equal(old.nan_to_num(), new.nan_to_num()))

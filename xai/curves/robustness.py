@@ -95,7 +95,7 @@ def robustness(
     classifier, norm, radii = as_classifier(model), check_norm(norm), _radii(eps, norm)
     attackers, methods, seed, limit = _attacks(attacks, norm), _methods(proofs), check_seed(seed), _budget(budget)
     inputs, wanted, notes = _read(classifier, images, labels)
-    training = any(part.training for part in classifier.module.modules())
+    training = any(getattr(part, "training", False) for part in classifier.module.modules())
     clean = answers_of(classifier, inputs, wanted)
     keys = [image_key(image) for image in inputs]
     ledger = Ledger(inputs, wanted, radii, clean.clone())

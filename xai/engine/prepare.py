@@ -170,7 +170,8 @@ def _laid_out(module: nn.Module, layout: torch.memory_format) -> nn.Module:
 def around(classifier: Classifier, module: nn.Module) -> Classifier:
     """Return the same classifier around another module, in evaluation mode."""
     for part in parts_of(module):
-        part.training = False
+        if hasattr(part, "training"):  # frozen scripts have no mode
+            part.training = False
     other = copy.copy(classifier)
     other.module = module
     return other

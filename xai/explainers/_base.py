@@ -228,7 +228,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
 
 def _about(classifier: Classifier) -> list[str]:
     said = "the model was in training mode: it is explained in evaluation mode and given back as it was"
-    training = any(part.training for part in parts_of(classifier.module))
+    training = any(getattr(part, "training", False) for part in parts_of(classifier.module))
     return [*([said] if training else []), *untrained_noted(classifier.module)]
 
 

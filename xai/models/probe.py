@@ -76,7 +76,7 @@ def _weights_noted(module: nn.Module, network: nn.Module) -> list[str]:
     notes = [f"the network computes in {' and '.join(narrow)}: maps are no finer than that"] if narrow else []
     if network is not module:
         notes.append(f"the network behind {type(module).__name__} is used")
-    if any(part.training for part in parts_of(network)):
+    if any(getattr(part, "training", False) for part in parts_of(network)):
         notes.append("the network came in training mode: it is used in evaluation mode and given back as it was")
     return notes
 
