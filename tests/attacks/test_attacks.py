@@ -409,3 +409,15 @@ def test_every_row_is_counted_and_images_as_they_are_run_once(name: str, kind: s
     assert len(clean) == 1
     assert judged[0] == 6
     assert found.forwards - sum(judged) >= 4  # the search alone, of those that were right: one row each at least
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "square", "autoattack", "deepfool"])
+def test_models_of_half_precision_are_attacked_with_images_of_full_precision(name: str, kind: torch.dtype) -> None:
+    """An image in half precision cannot be 2/255 away: its steps near 1 are 1/2048 or 1/256."""
+    model, images = xai.Classifier(GapCnn().to(kind)), pictures(3)
+    labels = model.predict(images).logits.argmax(1)
+    found = xai.attack(model, images, labels, name, **({} if name == "deepfool" else {"eps": 2 / 255}))
+    assert found.adversarial.dtype == torch.float32
+    if name != "deepfool":
+        assert float((found.adversarial - images).abs().max()) <= 2 / 255 * (1 + 1e-5)

@@ -90,7 +90,7 @@ class Attack(ABC):
         batch = classifier.prepare(images)
         classifier.check_images(batch.inputs)
         classifier.count_classes(batch.inputs)
-        inputs = batch.inputs.to(device=classifier.device, dtype=classifier.dtype)
+        inputs = batch.inputs.to(device=classifier.device, dtype=torch.promote_types(classifier.dtype, torch.float32))
         truth, notes = labels_of(classifier, images, labels, len(inputs))
         truth = truth.to(inputs.device)
         wanted = None if targeted is None else self._wanted(classifier, targeted, truth)

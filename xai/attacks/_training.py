@@ -162,7 +162,7 @@ class Job:
         seeds = seeds_of(self.seed, [image_key(image) for image in given], learner.device)
         clean = given if self.augment is None else self.augment(given, rows, self.source)
         learner.check_images(clean)
-        clean = clean.to(device=learner.device, dtype=learner.dtype)
+        clean = clean.to(device=learner.device, dtype=torch.promote_types(learner.dtype, torch.float32))
         labels = self.pictures.labels[rows].to(learner.device)
         harder = self.recipe.search(learner, clean, labels, seeds, number - 1)
         learner.module.train()
