@@ -20,7 +20,7 @@ from torchvision_cpu import import_torchvision
 
 import xai
 
-NETWORKS = ("efficientnet_lite0", "resnet18", "vgg11", "mobilenet_v2")
+NETWORKS = ("efficientnet_lite0", "resnet18", pytest.param("vgg11", marks=pytest.mark.slow), "mobilenet_v2")
 
 
 def network(name: str) -> xai.Classifier:
