@@ -19,6 +19,7 @@ from xai.core.places import Responses, Stripes
 from xai.errors import UnsupportedModelError
 
 Order = Callable[[Tensor], Tensor]
+Size = tuple[int, int]
 
 
 def choose(module: nn.Module, size: tuple[int, int], name: str | None = None) -> LayerChoice:
@@ -145,6 +146,23 @@ def test_an_unknown_order_is_not_taken_and_refused_when_named(order: Order) -> N
     assert choose(net, (32, 32)).name == "patches"
     with pytest.raises(UnsupportedModelError, match=r"layer 'norm' is no map .* in any known order\. Layers that are:"):
         choose(net, (32, 32), "norm")
+
+
+@pytest.mark.parametrize("size", [(32, 32), (32, 64), (32, 48), (64, 128)])
+@pytest.mark.parametrize("window", [(2, 4), (4, 2), (8, 2), (4, 8)])
+def test_windows_that_are_not_square_are_not_taken_for_square_ones(window: Size, size: Size) -> None:
+    """Neither are their tokens taken row by row; the maps before them are."""
+
+    def order(maps: Tensor) -> Tensor:
+        places = torch.arange(float(maps[0, 0].numel())).view(1, 1, *maps.shape[2:])
+        blocks = F.unfold(places, window, stride=window)[0].T.flatten().long()
+        return maps.flatten(2).transpose(1, 2)[:, blocks]
+
+    rows, columns = size[0] // 4, size[1] // 4
+    if rows % window[0] or columns % window[1]:
+        pytest.skip("the windows do not fit")
+    as_rows = window[1] == columns or window[0] == 1
+    assert choose(Tokens(1, 0, order), size).name == ("norm" if as_rows else "patches")
 
 
 @pytest.mark.parametrize("wrong", [-1, 1, 8])

@@ -12,6 +12,7 @@ from xai.core.layouts import Layout, Size, orders
 from xai.core.places import FINEST, NARROW, Key, Responses
 
 _AGREES = 0.5  # correlation, along each axis, of how places answer and where they should be
+_IN_BLOCKS = 0.8  # the same for windows and unrolled blocks: those of other sides agree up to 0.75
 _FOLLOWS = 0.7  # the same for maps, of which the halves alone are looked at
 _CLEAR = 0.15  # the same without the means taken away: less is no clear answer
 _UNTRIED, _TRIED = 2.5, 3.5  # the same in standard errors, where all tokens are places row by row, and otherwise
@@ -136,9 +137,13 @@ def _one_kind(responses: Responses, key: Key, layouts: list[Layout]) -> Verdict:
 
 
 def _needed(layout: Layout) -> float:
-    """Return the correlation that is no chance: the fewer places and the more offsets were tried, the higher."""
+    """Return the correlation that is no chance and no order of a near family.
+
+    The fewer places and the more offsets were tried, the higher is chance.
+    """
     size, tried = layout.grid[0] * layout.grid[1], layout.extra > 0 or layout.order != "rows"
-    return max(_AGREES, math.tanh((_TRIED if tried else _UNTRIED) / math.sqrt(size - 3)))
+    least = _AGREES if layout.order in ("rows", "columns") else _IN_BLOCKS
+    return max(least, math.tanh((_TRIED if tried else _UNTRIED) / math.sqrt(size - 3)))
 
 
 def _evidence(responses: Responses, key: Key, layout: Layout, largest: Size) -> Iterator[tuple[Layout, Tensor]]:
