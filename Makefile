@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 NEEDS := pyproject.toml constraints.txt
 LOCKED := pretrained,app,pdf,docs,ray,bench,dev
-# a thread for each of the two; bytecode is kept: tests start many processes, and each would compile all of xai
+# one thread for each worker; bytecode is kept: tests start many processes, and each would compile all of xai
 QUICK := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help

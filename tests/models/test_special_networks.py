@@ -142,3 +142,17 @@ def test_torchscript_is_explained_as_the_network_it_was_or_refused(method, freez
         return
     maps = [xai.explain(model, images, method, 1, **settings).attribution for model in (loaded, net)]
     torch.testing.assert_close(*maps, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_verbs_that_look_at_layers_do_without_them_or_refuse_in_one_line_for_torchscript():
+    script, images = torch.jit.trace(made_permanent().eval(), pictures(2)), pictures(6)
+    model = xai.Classifier(script, input_size=tuple(images.shape[2:]))
+    assert model.outputs(images).features is None
+    assert 0 <= xai.attack(model, images, model.predict(images).index, "pgd", eps=2 / 255).robust_accuracy <= 1
+    with pytest.raises(xai.XaiError, match="cannot be traced"):
+        xai.certify(model, images, [0] * 6, eps=1 / 255)
+    with torch.no_grad():
+        next(script.parameters()).fill_(float("nan"))
+    with pytest.raises(xai.XaiError, match="answered NaN or infinity; first in"):
+        model.predict(images)

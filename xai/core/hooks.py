@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from xai.core.containers import tensors_in, with_tensor
 from xai.errors import UnsupportedModelError
@@ -51,9 +52,8 @@ def scales_by_batch(module: nn.Module) -> bool:
 @contextmanager
 def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     """Evaluation mode inside; every module's own mode and all random states back afterwards, also after an error."""
-    modes = [
-        (part, part.training) for part in parts_of(module) if hasattr(part, "training")
-    ]  # frozen scripts have none
+    moded = [part for part in parts_of(module) if hasattr(part, "training")]  # frozen TorchScript has no mode
+    modes = [(part, part.training) for part in moded]
     with random_states_kept():
         try:
             if any(training for _, training in modes):
@@ -103,19 +103,24 @@ def gradients_on() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
-    """Keep a forward hook on one module while inside.
+def add_hook(module: nn.Module, hook: Callable[..., Any]) -> RemovableHandle:
+    """Add a forward hook; remove it by the handle that is returned.
 
     Raises:
         UnsupportedModelError: a module of TorchScript, which takes none.
     """
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedModelError(
-            "TorchScript shows nothing of its layers. Load the weights into the network's own class, or use occlusion, "
+            "TorchScript shows nothing of its layers. Load the weights into the model's own class, or use occlusion, "
             "lime, rise or a gradient method."
         )
-    handle = module.register_forward_hook(hook)
+    return module.register_forward_hook(hook)
+
+
+@contextmanager
+def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    """Keep a forward hook on one module while inside, see `add_hook`."""
+    handle = add_hook(module, hook)
     try:
         yield
     finally:

@@ -51,7 +51,8 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
     Tensors are tried from the end. One is taken when each of its places answers where the image is changed
     (`xai.core.ordering`), the class score has a gradient at half of its places or more, and the gradient is the same
     when the graph is cut there. Where none passes because a few large cells cover the image, the last of those is
-    taken, and said so. Remembered per size until the module changes.
+    taken, and said so; so is one where the score has a gradient at fewer places, as before a pooling by maxima. A layer
+    before which the model crops or pads the image is none. Remembered per size until the module changes.
 
     Args:
         classifier: the model, borrowed or not.

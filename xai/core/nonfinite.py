@@ -21,7 +21,8 @@ def first_nonfinite(module: nn.Module, inputs: Tensor) -> str:
             if not all(bool(torch.isfinite(t).all()) for t in tensors_in(output) if t.is_floating_point()):
                 found.append(name)
 
-        handles.append(part.register_forward_hook(look))
+        if not isinstance(part, torch.jit.ScriptModule):  # which takes no hooks
+            handles.append(part.register_forward_hook(look))
     try:
         with torch.no_grad():
             module(inputs)

@@ -63,6 +63,9 @@ class Edge:
         share: of the image's height or width.
     """
 
+    side: str
+    share: float
+
     @property
     def axis(self) -> int:
         """Return 0 for the top and the bottom, 1 for the left and the right."""
@@ -72,9 +75,6 @@ class Edge:
     def last(self) -> bool:
         """Return True for the bottom and the right."""
         return _SIDES[self.side][1]
-
-    side: str
-    share: float
 
     def mask(self, size: Size) -> Tensor:
         """Return (H, W), True along the side."""

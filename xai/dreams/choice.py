@@ -8,6 +8,7 @@ from torch import nn
 
 from xai.core.classifier import Classifier
 from xai.core.containers import first_tensor
+from xai.core.hooks import add_hook
 from xai.core.layouts import possible_layouts
 from xai.dreams.pyramid import Size
 from xai.errors import UnsupportedModelError
@@ -65,7 +66,7 @@ def _maps(classifier: Classifier, size: Size) -> list[_Map]:
 
     try:
         for name, module in classifier.module.named_modules():
-            handles.append(module.register_forward_hook(lambda m, _, output, name=name: look(name, m, output)))
+            handles.append(add_hook(module, lambda m, _, output, name=name: look(name, m, output)))
         with torch.no_grad():
             classifier.raw_logits(torch.full((1, classifier.channels, *size), 0.5))
     finally:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
 from xai.core.containers import first_tensor
+from xai.core.hooks import add_hook
 from xai.core.layers import find_layer
 from xai.errors import UnsupportedModelError
 
@@ -86,7 +87,7 @@ class TokenDropper:
             ):
                 seen.append(part)
 
-        handles = [part.register_forward_hook(keep) for part in names]
+        handles = [add_hook(part, keep) for part in names]
         try:
             with torch.no_grad():
                 self.classifier.raw_logits(self.image)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from xai.core.classifier import Classifier
 from xai.core.containers import first_tensor
 from xai.core.explanation import Explanation
+from xai.core.hooks import add_hook
 from xai.core.images import ImageLike
 from xai.core.penultimate import full_precision
 from xai.detectors import Fitted
@@ -48,7 +49,7 @@ class ScoreNet(nn.Module):
         classifier, place = self._classifier[0], place_of(images.device)
         kept: list[Tensor] = []
         head = self._fitted.view.head
-        handles = [] if head is None else [self.module.get_submodule(head.layer).register_forward_hook(_keeper(kept))]
+        handles = [] if head is None else [add_hook(self.module.get_submodule(head.layer), _keeper(kept))]
         try:
             logits = classifier.logits_of_normalised(images)
         finally:
