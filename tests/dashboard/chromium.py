@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -121,3 +121,14 @@ def slide(page, name, value):
     page.locator(f".viewer .{name}").evaluate(
         "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', {bubbles: true})) }", value
     )
+
+
+def switch_on(page, name, shown, tries=10):
+    """Switch the first toggle of a name on, and wait for what it shows; a click while the page is drawn can be lost."""
+    toggle = page.get_by_role("switch", name=name, exact=True).first
+    for _ in range(tries):
+        if not toggle.is_checked():
+            page.get_by_text(name, exact=True).first.click()
+        with suppress(Exception):
+            return shown.wait_for(timeout=WAIT / tries)
+    return shown.wait_for()

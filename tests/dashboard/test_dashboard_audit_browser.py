@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from chromium import HEIGHT, WAIT
+from chromium import HEIGHT, WAIT, switch_on
 
 pytestmark = pytest.mark.browser
 LINK = "audit?lang=en&model=example:fashion&audit_n=300&checks=Accuracy&checks=Accuracy+under+corruptions"
@@ -19,7 +19,7 @@ def test_an_audit_from_thresholds_to_report(page, browser, address, tmp_path):
     page.goto(f"{address}/{LINK}")
     page.get_by_text("Accuracy · at least 0.8").wait_for()
     settle(page)
-    page.get_by_text("Edit", exact=True).first.click()
+    switch_on(page, "Edit", page.get_by_label("worst class at least"))
     settle(page)
     page.get_by_label("worst class at least").fill("0.99")
     page.get_by_label("worst class at least").press("Tab")

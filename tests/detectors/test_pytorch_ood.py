@@ -59,7 +59,8 @@ class Case:
 @pytest.fixture(scope="module", params=["trained", "random"])
 def case(request: pytest.FixtureRequest) -> Case:
     if request.param == "random":
-        return Case(head(), *blobs(), blobs(300, seed=5)[0], blobs(200, seed=6)[0] + 0.4 * torch.rand(200, 12))
+        # in float32 a pair of images may change places, on some processors: of 300,000 pairs three are 1e-5
+        return Case(head(), *blobs(), blobs(600, seed=5)[0], blobs(500, seed=6)[0] + 0.4 * torch.rand(500, 12))
     classifier, data = xai.load("example:fashion"), xai.load_data("example:fashion-train").subset(600)
     layer = classifier.module.head
     digits = F.interpolate(xai.load_data("example:digits").images[:500], (28, 28), mode="bilinear").clamp(0, 1)
@@ -102,11 +103,15 @@ def test_neighbours(k: int, case: Case, peer: ModuleType) -> None:
     assert case.ours("knn", k=k) == pytest.approx(wanted, abs=1e-5)
 
 
-def test_vim(case: Case, peer: ModuleType) -> None:
+def test_vim(case: Case, peer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "float", Tensor.double)  # its rounding changes more pairs than that
     dim = case.layer.width // 2
     made = peer.ViM(None, d=dim, w=case.linear.weight, b=case.linear.bias)
     made.fit_features(case.fit, case.labels)
-    assert case.ours("vim", dim=dim) == pytest.approx(case.theirs(made.predict_features), abs=1e-5)
+    assert made.w.dtype == torch.float64
+    found = case.theirs(made.predict_features)
+    monkeypatch.undo()
+    assert case.ours("vim", dim=dim) == pytest.approx(found, abs=1e-5)
 
 
 @pytest.mark.parametrize("percentile", [65.0, 90.0])
