@@ -50,7 +50,7 @@ PROBABILITIES = {
     "product": lambda z: z[:, 0].sigmoid() * z[:, 1].sigmoid(),
     "tanh": lambda z: 0.5 * (torch.tanh(z[:, :1] / 2) + 1),
     "exponential": lambda z: F.logsigmoid(z[:, :1]).exp(),
-    "hard": lambda z: F.hardsigmoid(z[:, :1]),
+    "hard by hand": lambda z: F.relu6(z[:, :1] + 3) / 6,
     "ensemble": lambda z: torch.stack([z[:, 0].sigmoid(), (z[:, 1] / 2).sigmoid()]).mean(0),
     "mixture": lambda z: z.sigmoid() @ torch.tensor([[0.25], [0.75]]),
 }
@@ -191,3 +191,58 @@ def test_ends_that_move_a_linear_layer() -> None:
         for end in many:
             raw, ending = watched(lambda end=end: end(net(IMAGES)))
             assert ending(raw) == wanted
+
+
+@pytest.mark.parametrize("net", KINDS)
+def test_hard_sigmoids_are_probabilities_of_each_class(net: Any) -> None:
+    """Also where all outputs lie at an end of the unit interval, which the numbers alone do not tell from logits."""
+    for scale in (1.0, 1e4):
+        for classes in (1, 4):
+            for found in ways(Ends(net(classes), lambda z, scale=scale: F.hardsigmoid(scale * z))):
+                said = found.predict(IMAGES)
+                assert (found.task, found.output) == ("binary" if classes == 1 else "multilabel", "probabilities")
+                wanted = F.hardsigmoid(scale * net(classes)(IMAGES)).detach()
+                torch.testing.assert_close(said.probabilities[:, -classes:], wanted, atol=1e-6, rtol=0)
+                assert any(note.startswith("ends in a hard sigmoid") for note in said.notes)
+
+
+SHARES = {
+    "by hand": (lambda z: z.exp() / z.exp().sum(1, keepdim=True), "ends in a softmax"),
+    "squares": (lambda z: z.square() / z.square().sum(1, keepdim=True), "its outputs sum to 1, as after a softmax"),
+    "argmax": (lambda z: F.one_hot(z.argmax(1), 4).float(), "every output is 0 or 1: these are decisions"),
+    "softmax": (lambda z: z.softmax(1), "ends in a softmax"),
+    "far apart": (lambda z: (z * 1e6).softmax(1), "ends in a softmax"),
+}
+
+
+@pytest.mark.parametrize("net", KINDS)
+@pytest.mark.parametrize("name", SHARES)
+def test_it_is_said_why_numbers_are_probabilities(net: Any, name: str) -> None:
+    end, wanted = SHARES[name]
+    for found in ways(Ends(net(4), end)):
+        torch.testing.assert_close(found.predict(IMAGES).probabilities, end(net(4)(IMAGES)).detach(), atol=1e-6, rtol=0)
+        assert any(note.startswith(wanted) for note in found.notes)
+        said = [note for note in found.notes if "softmax" in note or "0 or 1" in note]
+        assert len(said) == (2 if name == "argmax" else 1)
+
+
+@pytest.mark.parametrize("net", KINDS)
+def test_a_mean_and_a_variance_are_no_two_classes_unsaid(net: Any) -> None:
+    """Two outputs far apart for all images are doubted; two class names, or classes of usual logits, silence it."""
+    for end, names, doubted in [
+        (lambda z: z + torch.tensor([64.0, 0.0]), None, True),
+        (lambda z: z + torch.tensor([0.0, 170.0]), None, True),
+        (lambda z: z + torch.tensor([64.0, 0.0]), ["no", "yes"], False),
+        (lambda z: z + torch.tensor([64.0, 60.0]), None, False),
+        (lambda z: 4 * z, None, False),
+    ]:
+        for found in ways(Ends(net(2), end), labels=names):
+            notes = found.predict(IMAGES).notes
+            assert any("are they class scores, or a regression?" in note for note in notes) == doubted, notes
+
+
+def test_labels_by_position_of_a_model_without_names_are_said() -> None:
+    data, net = xai.load_data("example:fashion-test").subset(40), xai.load("example:fashion")
+    for labels, said in [(None, True), (data.classes, False), (data.classes[::-1], False)]:
+        found = xai.calibration(xai.Classifier(net.module, labels, **net.preprocessing), data)
+        assert any("labels were matched by position, 'T-shirt/top' as '0'" in note for note in found.notes) == said

@@ -8,7 +8,7 @@ from PIL import Image
 
 import xai
 from xai.datasets.base import class_number
-from xai.errors import DataError, TargetError
+from xai.errors import DataError, InputError, TargetError
 from xai.models.networks import SmallNet
 
 
@@ -153,3 +153,41 @@ def test_missing_columns_name_the_setting(tmp_path: Path) -> None:
     assert xai.load_data(tmp_path / "t.csv", path_column="Filename", label_column="Class").labels.tolist() == [0, 1]
     with pytest.raises(DataError, match=r"no column 'clas'\. Near: class.*label_column="):
         xai.load_data(tmp_path / "t.csv", path_column="filename", label_column="clas")
+
+
+def written(path: Path, header: str, encoding: str = "utf-8", count: int = 4) -> Path:
+    """Write a table of images that are there."""
+    write(path.parent, *(f"a b/{k}.png" for k in range(count)))
+    rows = "".join(f"a b/{k}.png,{'cat' if k % 2 else 'dog'},m/{k}.png\n" for k in range(count))
+    path.write_bytes((header + "\n" + rows).encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("name", ["image", "filename", "File Name", "img"])
+def test_without_a_path_the_column_that_names_images_is_read(name: str, tmp_path: Path) -> None:
+    data = xai.load_data(written(tmp_path / "t.csv", f"{name},label,mask"))
+    assert [data.classes[k] for k in data.labels] == ["dog", "cat", "dog", "cat"]
+    assert f"there is no column 'path': {name!r} is read, whose cells are files of images" in data.notes
+    assert data.images[:4].shape == (4, 3, 5, 7)
+
+
+def test_two_columns_of_images_are_not_chosen_from(tmp_path: Path) -> None:
+    write(tmp_path, *(f"m/{k}.png" for k in range(4)))
+    with pytest.raises(DataError, match=r"no column 'path'. Known: image, label, mask. Name it"):
+        xai.load_data(written(tmp_path / "t.csv", "image,label,mask"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_text_of_another_encoding_is_named(encoding: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected a text in UTF-8, but it is in UTF-16 or UTF-32. Save it again"):
+        xai.load_data(written(tmp_path / "t.csv", "path,label,mask", encoding))
+
+
+def test_missing_labels_name_the_column_that_may_have_them(tmp_path: Path) -> None:
+    table = written(tmp_path / "t.csv", "path,diagnosis,mask", count=20)
+    for k in range(20):
+        Image.new("RGB", (7, 5), (10 * k, 99, 3)).save(tmp_path / f"a b/{k}.png")
+    data = xai.load_data(table)
+    model = xai.Classifier(SmallNet(2, 3, 2).eval(), input_size=(24, 28))
+    with pytest.raises(InputError, match="no labels: pass label_column='diagnosis' if it has the classes"):
+        xai.calibration(model, data)

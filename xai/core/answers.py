@@ -52,7 +52,8 @@ class Answers:
             InputError: there are none.
         """
         if self.labels is None:
-            raise InputError(f"Expected labels, the truth for each picture of {self.name}, but got None. Pass them.")
+            why = next((f": {note}" for note in self.notes if "so no labels" in note), ". Pass them")
+            raise InputError(f"Expected labels, the truth for each picture of {self.name}, but got None{why}.")
         return self.labels
 
     def order(self, seed: int) -> list[int]:
@@ -173,7 +174,7 @@ def _digests(logits: Tensor) -> list[bytes]:
 def _truth(classifier: Classifier, data: Any, labels: Any, count: int) -> tuple[Tensor | None, list[str]]:
     """Return the labels in the classifier's order, and what was done about them."""
     if labels is None and getattr(data, "labels", None) is None:
-        return None, []
+        return None, [note for note in getattr(data, "notes", ()) if "so no labels" in note]
     found, notes = labels_of(classifier, data, labels, count)
     return found, list(notes)
 

@@ -16,6 +16,7 @@ _ENDS = {
     "log_softmax": "log_softmax",
     "sigmoid": "sigmoid",
     "sigmoid_": "sigmoid",
+    **dict.fromkeys(("hardsigmoid", "hardsigmoid_"), "hardsigmoid"),
     "relu": "relu",
     "relu_": "relu",
     "clamp_min": "relu",
@@ -28,7 +29,7 @@ _ENDS = {
     **dict.fromkeys(("addmm", "mm", "mv", "bmm", "baddbmm", "linear", "convolution", "_convolution"), "linear"),
 }
 _KEEPS_LINEAR = frozenset({"mean", "sum", "add", "add_", "sub", "sub_", "rsub", "mul", "mul_", "div", "div_", "neg"})
-_SHARES = frozenset({"softmax", "sigmoid"})
+_SHARES = frozenset({"softmax", "sigmoid", "hardsigmoid"})
 _PASSING = frozenset(
     {
         *(
@@ -58,6 +59,7 @@ _PASSING = frozenset(
     }
 )
 TWICE = "softmax of a softmax"
+_SUM = "sum of exp"  # over the classes: a softmax that is written out divides by it
 Ending = Callable[[Tensor], str]
 
 
@@ -85,6 +87,8 @@ def _named(operation: str, sources: list[str]) -> str:
         return TWICE
     if ending:
         return "" if ending == "linear" and _SHARES & set(sources) else ending  # a mixture of probabilities is one
+    if "exp" in sources and operation in {"sum", "div", "div_"}:
+        return _SUM if operation == "sum" else "softmax" if sources == ["exp", _SUM] else ""
     if operation in _KEEPS_LINEAR and "linear" in sources:
         return "linear" if set(sources) <= {"linear", ""} else ""
     moves = operation in _PASSING or (operation in {"cat", "stack"} and len(set(sources)) == 1)
@@ -99,10 +103,11 @@ def watched(run: Callable[[], Any]) -> tuple[Any, Ending]:
 
     Returns:
         What it returned, and a function from one of its tensors to how that was made: "softmax", "log_softmax",
-        "sigmoid", "log_sigmoid", "relu", "softplus", "exp", "tanh", `TWICE`, "linear" for a linear layer or
-        convolution, scaled, shifted or averaged, or "" for anything else. Views, casts and concatenations of several
-        such outputs do not hide it.
+        "sigmoid", "hardsigmoid", "log_sigmoid", "relu", "softplus", "exp", "tanh", `TWICE`, "linear" for a linear
+        layer or convolution, scaled, shifted or averaged, or "" for anything else. A softmax that is written out as
+        exp and a division is one. Views, casts and concatenations of several such outputs do not hide it.
     """
     with _Watch() as watch:
         found = run()
-    return found, lambda tensor: watch.made.get(tensor.data_ptr(), "")
+    made = {place: name for place, name in watch.made.items() if name != _SUM}
+    return found, lambda tensor: made.get(tensor.data_ptr(), "")

@@ -122,8 +122,10 @@ def _places(
     if all(classes[k] in complete for k in (range(len(classes)) if unnamed else used)):
         places = {k: complete[classes[k]] for k in used}
         return (None if all(k == place for k, place in places.items()) else places), _told(classes, places, known)
-    if unnamed or classes == numbered(len(classes)):
+    if classes == numbered(len(classes)):
         return None, ()
+    if unnamed:
+        return None, _of_unnamed(classes[used[0]], known[used[0]]) if used and used[0] < len(known) else ()
     if found:
         raise TargetError(_partly(data, [classes[k] for k in used if classes[k] not in found], known))
     first = used[0]
@@ -142,6 +144,10 @@ def _told(classes: Sequence[str], places: Mapping[int, int], known: Sequence[str
         shown = ", ".join(f"{own!r} is {name!r}" for own, name in other[:_SHOWN])
         return (_BY_NAME, f"class names were compared without regard to case, spaces and separators: {shown}")
     return () if all(k == place for k, place in places.items()) else (_BY_NAME,)
+
+
+def _of_unnamed(own: str, name: str) -> tuple[str, ...]:
+    return (f"the model's classes have no names: labels were matched by position, {own!r} as {name!r}",)
 
 
 def _by_position(own: str, name: str) -> tuple[str, ...]:

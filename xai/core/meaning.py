@@ -22,8 +22,15 @@ _SAID = 'if it is the logit of two classes, pass task="binary"'
 _ASKED_LOGITS = "the model's outputs look like probabilities, not logits: pass output='probabilities'"
 _PERCENT = 'if these are percentages, divide them by 100 and pass output="probabilities"'
 _SOFTMAX = "ends in a softmax: its logarithm is used as the logits"
-_SIGMOID = ["ends in a sigmoid: what goes into it is the logits"]
-_SIGMOID_OF_ONE_CLASS = ["ends in a sigmoid, with one right class per image: the logarithm of it is used as the logits"]
+_SUM_TO_ONE = "its outputs sum to 1, as after a softmax: their logarithm is used as the logits"
+_DECISIONS = (
+    "every output is 0 or 1: these are decisions, without confidence or gradients; return what they are made of"
+)
+_SIGMOIDS = {
+    "sigmoid": "ends in a sigmoid: what goes into it is the logits",
+    "hardsigmoid": "ends in a hard sigmoid: the log-odds of its outputs are used as the logits",
+}
+_SIGMOID_OF_ONE_CLASS = "ends in a sigmoid, with one right class per image: the logarithm of it is used as the logits"
 _SEVERAL = "several classes may be right at once: where one class per image is compared, it is the most probable one"
 Run = Callable[[Tensor], Any]
 _BOUNDED = {"relu": "a ReLU", "softplus": "a softplus", "exp": "an exponential", "tanh": "a tanh"}
@@ -145,9 +152,9 @@ def _task_of_several(seen: _Seen, declared: Declared | None, asked: Asked) -> tu
         return "multilabel", [f"each class has a sigmoid of its own, as {declared.source} says"]
     if declared is not None or asked.output == "logits":
         return "multiclass", []
-    if asked.output == "probabilities" and seen.ending != "sigmoid" and not look_like_probabilities(seen.scores):
+    if asked.output == "probabilities" and seen.ending not in _SIGMOIDS and not look_like_probabilities(seen.scores):
         return "multilabel", ["each class has a probability of its own: those of an image do not sum to 1"]
-    return "multilabel" if seen.ending == "sigmoid" else "multiclass", []
+    return "multilabel" if seen.ending in _SIGMOIDS else "multiclass", []
 
 
 def _output_of_several(seen: _Seen, asked: Asked) -> tuple[str, list[str]]:
@@ -165,15 +172,23 @@ def _output_of_several(seen: _Seen, asked: Asked) -> tuple[str, list[str]]:
     if asked.output is not None:
         doubtful = asked.output == "logits" and shares and asked.task != "multilabel"
         return asked.output, [_ASKED_LOGITS] if doubtful else []
-    if shares and seen.ending != "sigmoid":
-        flat = ["two softmaxes follow each other at its end, which flattens its probabilities: leave one out"]
-        return "probabilities", [_SOFTMAX, *(flat if seen.ending == TWICE else [])]
-    if seen.ending == "sigmoid":
-        return "probabilities", _SIGMOID if asked.task != "multiclass" else _SIGMOID_OF_ONE_CLASS
+    if shares and seen.ending not in _SIGMOIDS:
+        return "probabilities", _shares_noted(seen)
+    if seen.ending in _SIGMOIDS:
+        return "probabilities", [_SIGMOIDS[seen.ending] if asked.task != "multiclass" else _SIGMOID_OF_ONE_CLASS]
     if seen.ending == "log_softmax" or look_like_log_probabilities(seen.scores):
         return "logits", ["ends in a log-softmax, whose answers are logits"]
     _refuse_other_scale(seen)
-    return "logits", _logits_noted(seen)
+    return "logits", _logits_noted(seen) or _two_doubted(seen, asked)
+
+
+def _shares_noted(seen: _Seen) -> list[str]:
+    """Say why K numbers are read as probabilities that sum to 1."""
+    if seen.ending in {"softmax", TWICE}:
+        flat = ["two softmaxes follow each other at its end, which flattens its probabilities: leave one out"]
+        return [_SOFTMAX, *(flat if seen.ending == TWICE else [])]
+    decided = bool(((seen.scores == 0) | (seen.scores == 1)).all())
+    return [_SUM_TO_ONE, *([_DECISIONS] if decided else [])]
 
 
 def _sum_to_one_elsewhere(seen: _Seen) -> bool:
@@ -221,6 +236,24 @@ def _logits_noted(seen: _Seen) -> list[str]:
     return [f"all outputs lie between 0 and 100: {_PERCENT}"] if percent else []
 
 
+def _two_doubted(seen: _Seen, asked: Asked) -> list[str]:
+    """Say that two outputs are apart as those of two classes are not: a regression may return a mean and a variance."""
+    if seen.scores.shape[1] != 2 or asked.names == 2 or seen.run is None or not _far(_apart(seen.scores)):
+        return []
+    apart = _apart(_probe_scores(seen, seen.run))
+    if not _far(apart):
+        return []
+    return [f"the second of two outputs less the first is {_range_of(apart)}: are they class scores, or a regression?"]
+
+
+def _apart(scores: Tensor) -> Tensor:
+    return scores[:, 1] - scores[:, 0]
+
+
+def _far(values: Tensor) -> bool:
+    return bool(side_of_zero(values)) and float(values.abs().median()) > _USUAL
+
+
 def _of_one(seen: _Seen, asked: Asked, declared: Declared | None) -> Meaning:
     """Read one number per image, which stands for two classes; one label that is there or not is two classes as well.
 
@@ -233,10 +266,10 @@ def _of_one(seen: _Seen, asked: Asked, declared: Declared | None) -> Meaning:
             'image. Give task="binary" if it is the logit or the probability of the second class.'
         )
     if asked.output is not None:
-        doubtful = asked.output == "logits" and seen.ending == "sigmoid"
+        doubtful = asked.output == "logits" and seen.ending in _SIGMOIDS
         return Meaning("binary", asked.output, single=True, notes=(_ASKED_LOGITS,) if doubtful else ())
-    if seen.ending == "sigmoid":
-        return Meaning("binary", "probabilities", single=True, notes=tuple(_SIGMOID))
+    if seen.ending in _SIGMOIDS:
+        return Meaning("binary", "probabilities", single=True, notes=(_SIGMOIDS[seen.ending],))
     if asked.task is None and declared is not None and declared.task == "regression":
         raise UnsupportedModelError(
             f"{seen.name!r} predicts a number, as {declared.source} says, and no classes: {_SAID}."
@@ -269,7 +302,7 @@ def _refuse_constant(seen: _Seen, values: Tensor) -> None:
         UnsupportedModelError: it lies between 0 and 1, and neither is.
     """
     low, high = float(values.min()), float(values.max())
-    if seen.ending == "" and seen.run is not None and low > 0 and high < 1 and not varies(values):
+    if seen.ending == "" and seen.run is not None and low >= 0 and 0 < high <= 1 and not varies(values):
         raise UnsupportedModelError(
             f"{seen.name!r} returns the same number, {low:.3g}, for {len(values)} images, which may be a logit or a "
             'probability. Pass output="probabilities" or output="logits".'

@@ -82,7 +82,7 @@ def find_columns(
 def _path_column(path: Path, head: pa.Table) -> str:
     names = head.column_names
     usual = [name for name in names if name.strip().lower() == "path"]
-    found = usual or [name for name in names if _are_images(path.parent, head[name].to_pylist())]
+    found = usual or [name for name in names if are_images(path.parent, head[name].to_pylist())]
     if not found:
         raise DataError(
             f"{path}: expected a column 'path' with the files of the images, but none of {', '.join(map(repr, names))} "
@@ -91,7 +91,8 @@ def _path_column(path: Path, head: pa.Table) -> str:
     return str(found[0])
 
 
-def _are_images(folder: Path, cells: Sequence[object]) -> bool:
+def are_images(folder: Path, cells: Sequence[object]) -> bool:
+    """Return whether cells name images in a folder, of which one of the first twenty is there."""
     texts = [cell for cell in cells if isinstance(cell, str) and cell]
     if not texts or any(Path(text).suffix.lower() not in IMAGE_SUFFIXES for text in texts):
         return False

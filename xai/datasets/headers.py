@@ -1,5 +1,6 @@
 """The header of a table: what separates its cells, and which columns hold paths and labels."""
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,7 +79,14 @@ def _cure(wanted: str, names: Sequence[str], option: str) -> str:
 
 
 def _separator(path: Path) -> str:
-    """Return the separator of a file; a comma where the first line has none."""
+    """Return the separator of a file; a comma where the first line has none.
+
+    Raises:
+        DataError: a text of another encoding, whose letters take two or four bytes.
+    """
     with path.open("rb") as file:
-        line = file.readline(_MOST_HEADER).decode("utf-8", "replace")
+        start = file.readline(_MOST_HEADER)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
+        raise DataError(f"{path}: expected a text in UTF-8, but it is in UTF-16 or UTF-32. Save it again as CSV UTF-8.")
+    line = start.decode("utf-8", "replace")
     return max(_SEPARATORS, key=line.count)

@@ -13,7 +13,8 @@ from pyarrow import csv, parquet
 
 from xai.datasets.arrays import check_ratio
 from xai.datasets.base import MOST_CLASSES, Dataset, Source, class_number, numbered_classes, whole
-from xai.datasets.headers import column_names, csv_format, csv_names, find_named, header_notes
+from xai.datasets.columns import are_images
+from xai.datasets.headers import column_names, csv_format, csv_names, find_named, header_notes, in_any_case
 from xai.datasets.table import LABEL, PATH, Table, read_row
 from xai.errors import DataError
 
@@ -47,8 +48,9 @@ def load_manifest(
     """Return the pictures that a table lists; all columns beside path and label are groups.
 
     Paths are relative to the table's folder and stay inside it, or absolute. Labels are class names, or numbers from 0,
-    also such as 1.0. Columns are found in any case of letters; a CSV file may have commas, semicolons or tabs between
-    its cells. The table is read in batches, twice, and kept on disk.
+    also such as 1.0. Columns are found in any case of letters; without a "path", the one that names images is
+    read, and noted. A CSV file may have commas, semicolons or tabs between its cells. The table is read in batches,
+    twice, and kept on disk.
 
     Raises:
         DataError: a damaged or empty table, no such column, a missing label, or a label outside `classes`.
@@ -56,7 +58,8 @@ def load_manifest(
     try:
         _check_size(path, path_column)
         there = column_names(path)
-        notes = header_notes(path, there, label_column)
+        path_column, said = _where_paths_are(path, there, path_column)
+        notes = (*header_notes(path, there, label_column), *said)
         path_column, label_column = find_named(path, there, path_column, label_column)
         batches = partial(_read, path, path_column, label_column)
         first = next(batches(), None)
@@ -86,6 +89,19 @@ def load_manifest(
         notes=(*notes, *(names.notes if names else ())),
     )
     return whole(source)
+
+
+def _where_paths_are(path: Path, there: Sequence[str], wanted: str) -> tuple[str, tuple[str, ...]]:
+    """Return the column of paths and a note: without a "path", the one column whose cells are images that are there."""
+    if wanted != PATH or in_any_case(PATH, there) is not None:
+        return wanted, ()
+    rows = next(_read(path, wanted, wanted), None)
+    if rows is None:
+        return wanted, ()
+    found = [name for name in rows.schema.names if are_images(path.parent, rows[name].to_pylist())]
+    if len(found) != 1:
+        return wanted, ()
+    return found[0], (f"there is no column 'path': {found[0]!r} is read, whose cells are files of images",)
 
 
 def _check_size(path: Path, path_column: str) -> None:
