@@ -108,6 +108,13 @@ def test_import_loads_nothing_heavy(module):
     assert ran.stdout.strip() == "[]"
 
 
+def test_what_few_verbs_need_is_imported_when_it_is_first_used():
+    late = ("pandas", "sklearn", "captum", "scipy.stats", "skimage.segmentation", "matplotlib")
+    script = f"import sys, xai; xai.explain; print([name for name in {late} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert ran.stdout.strip() == "[]"
+
+
 def test_test_files_have_different_names():
     names = Counter(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py")
     assert [name for name, times in names.items() if times > 1] == []

@@ -362,7 +362,7 @@ def test_one_region_of_other_segmentations_becomes_a_grid(segments: str) -> None
 
 def test_specks_become_a_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     specks = np.arange(20 * 31).reshape(20, 31) // 2
-    monkeypatch.setattr("xai.explainers._regions.felzenszwalb", lambda *_pixels, **_settings: specks)
+    monkeypatch.setattr("skimage.segmentation.felzenszwalb", lambda *_pixels, **_settings: specks)
     labels, notes = find_regions(torch.rand(1, 3, 20, 31), "felzenszwalb", 12)
     assert int(labels.max()) + 1 == 12
     assert notes == ("felzenszwalb finds 310 regions of 2 pixels on average: a grid is used instead",)

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from xai.audits.conditions import Pair
 from xai.audits.measurement import finite
@@ -16,6 +15,9 @@ from xai.errors import InputError
 from xai.metrics.gates import drop_interval, mcnemar_p
 from xai.metrics.means import paired_mean
 from xai.metrics.proportions import holm
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BETTER, WORSE, CANNOT_TELL, NOT_PAIRED = "better", "worse", "cannot tell", "not paired"
 
@@ -115,8 +117,10 @@ class AuditComparison:
         return tuple(one.id for one in self.differences if one.verdict == WORSE)
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per check."""
+        import pandas as pd
+
         return pd.DataFrame([asdict(one) for one in self.differences])
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.audits.measurement import Measurement, Share, finite
 from xai.core.records import plain
@@ -137,7 +137,7 @@ def _bound(found: Measurement, condition: Condition, level: float, _pair: Pair |
 def _at_level(found: Measurement, level: float) -> tuple[float, float]:
     """Return the interval, stretched where a condition asks for another level than it was measured at."""
     value, low, high = (float(v or 0.0) for v in (found.value, found.low, found.high))
-    ratio = float(stats.norm.isf((1 - level) / 2) / stats.norm.isf((1 - found.level) / 2))
+    ratio = float(scipy.stats.norm.isf((1 - level) / 2) / scipy.stats.norm.isf((1 - found.level) / 2))
     return (low, high) if level == found.level else (value - ratio * (value - low), value + ratio * (high - value))
 
 

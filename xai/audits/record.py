@@ -5,14 +5,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files as resources
 from pathlib import Path
-from typing import Any, Self
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Self
 
 from xai.audits.document import SCHEMA_NAME, SCHEMA_VERSION
 from xai.audits.store import publish
 from xai.core.drawing import draw
 from xai.errors import RecordError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE, EVIDENCE, LOG = "audit.json", "evidence", "log.jsonl"
 
@@ -124,8 +125,10 @@ class Audit:
         return "\n".join([str(self.document["headline"]), *told, *passed])
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per condition of each check."""
+        import pandas as pd
+
         rows = []
         for check in self.checks:
             measured = check["measured"] or {}

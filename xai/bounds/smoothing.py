@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import scipy
 import torch
-from scipy import stats
 from torch import Tensor
 
 from xai.core.classifier import Classifier
@@ -49,7 +49,7 @@ class Noise:
 
 def lower_share(hits: int, samples: int, alpha: float) -> float:
     """Return the one-sided Clopper-Pearson lower bound of a share, wrong with a chance of at most `alpha`."""
-    return float(stats.beta.ppf(alpha, hits, samples - hits + 1)) if hits else 0.0
+    return float(scipy.stats.beta.ppf(alpha, hits, samples - hits + 1)) if hits else 0.0
 
 
 def radius_of(hits: int, samples: int, sigma: float, alpha: float) -> float:
@@ -58,7 +58,7 @@ def radius_of(hits: int, samples: int, sigma: float, alpha: float) -> float:
     Source: Cohen et al. 2019 (arXiv 1902.02918), theorem 1.
     """
     share = lower_share(hits, samples, alpha)
-    return float(sigma * stats.norm.ppf(share)) if share > 0.5 else 0.0
+    return float(sigma * scipy.stats.norm.ppf(share)) if share > 0.5 else 0.0
 
 
 def smooth(

@@ -6,7 +6,7 @@ from math import isnan
 from typing import Any, Self
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.core.intervals import wilson
 from xai.metrics.calibration import Bin, CalibrationError, expected_calibration_error
@@ -129,7 +129,7 @@ def _classes(scores: Scores, names: Sequence[str]) -> tuple[ClassCalibration, ..
 
 def _normal(values: np.ndarray, level: float) -> tuple[float, float]:
     """Return the interval of the mean of non-negative values."""
-    mean, half = values.mean(), stats.norm.ppf((1 + level) / 2) * values.std() / len(values) ** 0.5
+    mean, half = values.mean(), scipy.stats.norm.ppf((1 + level) / 2) * values.std() / len(values) ** 0.5
     return max(0.0, float(mean - half)), float(mean + half)
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from xai.calibrations.measures import Measures
 from xai.core.drawing import draw
 from xai.core.records import Saved, plain
 from xai.metrics.temperature import Temperature
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ARRAYS = ("labels", "predictions", "confidence", "calibrated", "judged")
 _NESTED = ("measures", "before", "after")
@@ -120,25 +122,33 @@ class Calibration(Saved):
         return self.measures.ece.low, self.measures.ece.high
 
     @property
-    def curve(self) -> pd.DataFrame:
+    def curve(self) -> "pd.DataFrame":
         """The reliability curve: one row per bin with pictures, `low` and `high` the Wilson interval of `accuracy`."""
+        import pandas as pd
+
         return pd.DataFrame([asdict(one) for one in self.measures.ece.bins])
 
     @property
-    def risk_coverage(self) -> pd.DataFrame:
+    def risk_coverage(self) -> "pd.DataFrame":
         """Share of wrong answers when only the most confident are given: coverage, risk, low, high."""
+        import pandas as pd
+
         found = self.measures.selective
         columns = {"coverage": found.coverage, "risk": found.risk, "low": found.risk_low, "high": found.risk_high}
         return pd.DataFrame(columns)
 
     @property
-    def per_class(self) -> pd.DataFrame:
+    def per_class(self) -> "pd.DataFrame":
         """One row per class: pictures, expected pictures, error, excess, adjusted p."""
+        import pandas as pd
+
         return pd.DataFrame([asdict(one) for one in self.measures.classes])
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per figure: on all pictures with interval; without and with the temperature, difference and p."""
+        import pandas as pd
+
         whole, tests = self.measures, {one.measure: one for one in self.comparisons}
         rows: list[dict[str, Any]] = []
         for name, get, span in _FIGURES:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import isinf
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from xai.core.drawing import draw
 from xai.core.intervals import wilson
@@ -14,6 +13,9 @@ from xai.core.records import Saved, plain
 from xai.errors import InputError
 from xai.metrics.conformal import Guarantee, coverage_p
 from xai.metrics.proportions import holm
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,8 +119,10 @@ class PredictionSets(Saved):
         return float(self.table["adjusted"].min())
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per class with pictures: coverage with interval, mean size and, by class, p of its promise."""
+        import pandas as pd
+
         covered, sizes, labels = self.covered, self.sizes, np.asarray(self.labels)
         rows = []
         for k in np.unique(labels).tolist():
@@ -133,8 +137,10 @@ class PredictionSets(Saved):
         return table.assign(adjusted=holm(table["p_value"]))
 
     @property
-    def by_size(self) -> pd.DataFrame:
+    def by_size(self) -> "pd.DataFrame":
         """One row per size of set: pictures, and with labels how many hold the truth."""
+        import pandas as pd
+
         sizes, counts = np.unique(self.sizes, return_counts=True)
         table = pd.DataFrame({"size": sizes, "pictures": counts})
         if self.labels is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from scipy import stats
+import scipy
 
 from xai.calibrations.measures import Measures
 from xai.calibrations.result import Comparison
@@ -39,7 +39,7 @@ def _confidence_gap(found: Measures) -> tuple[float, float]:
     """Return mean confidence less accuracy, and its two-sided p-value were the confidences right."""
     gap = found.confidence - found.accuracy
     variance = sum(one.count * one.confidence * (1 - one.confidence) for one in found.ece.bins) / found.count**2
-    return gap, float(2 * stats.norm.sf(abs(gap) / max(variance, 1e-300) ** 0.5))
+    return gap, float(2 * scipy.stats.norm.sf(abs(gap) / max(variance, 1e-300) ** 0.5))
 
 
 def compare(

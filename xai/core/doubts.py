@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
+import scipy
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
 from torch import Tensor
 
 from xai.core.classifier import Classifier
@@ -89,7 +88,7 @@ def _order(predictions: Tensor, labels: Tensor, names: Sequence[str]) -> list[tu
     half = np.random.default_rng(0).permutation(len(truth)) % 2 == 0  # at random: data may be sorted or alternate
     table = np.zeros((count, count))
     np.add.at(table, (truth[half], said[half]), 1)
-    order = linear_sum_assignment(table, maximize=True)[1]
+    order = scipy.optimize.linear_sum_assignment(table, maximize=True)[1]
     straight, mapped = said[~half] == truth[~half], said[~half] == order[truth[~half]]
     if not _better(mapped, straight):
         return []
@@ -110,7 +109,7 @@ def _better(other: np.ndarray, plain: np.ndarray) -> bool:
     won, lost = int((other & ~plain).sum()), int((plain & ~other).sum())
     if won - lost < _LEAST * len(plain) or won < 1:
         return False
-    return bool(binomtest(won, won + lost, alternative="greater").pvalue < _SURE)
+    return bool(scipy.stats.binomtest(won, won + lost, alternative="greater").pvalue < _SURE)
 
 
 def _other_ways(classifier: Classifier, inputs: Tensor, predictions: Tensor, labels: Tensor) -> list[tuple[float, str]]:

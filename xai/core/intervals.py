@@ -1,8 +1,8 @@
 """Intervals for shares."""
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
 
 
 def wilson(successes: ArrayLike, total: ArrayLike, level: float = 0.95) -> np.ndarray:
@@ -11,7 +11,7 @@ def wilson(successes: ArrayLike, total: ArrayLike, level: float = 0.95) -> np.nd
     Source: Wilson 1927; agrees with scipy.stats.binomtest(...).proportion_ci(method="wilson").
     """
     hits, count = np.asarray(successes, dtype=np.float64), np.asarray(total, dtype=np.float64)
-    z2 = float(special.ndtri((1 + level) / 2)) ** 2
+    z2 = float(scipy.special.ndtri((1 + level) / 2)) ** 2
     middle = (hits + z2 / 2) / (count + z2)
     half = np.sqrt(z2 * (hits * (count - hits) / np.maximum(count, 1) + z2 / 4)) / (count + z2)
     share = np.where(count > 0, hits / np.maximum(count, 1), middle)  # rounding may leave it just outside
@@ -23,6 +23,6 @@ def clopper_pearson(successes: int, total: int, level: float = 0.95) -> tuple[fl
     if total == 0:
         return 0.0, 1.0
     tail = (1 - level) / 2
-    low = stats.beta.ppf(tail, successes, total - successes + 1) if successes else 0.0
-    high = stats.beta.isf(tail, successes + 1, total - successes) if successes < total else 1.0
+    low = scipy.stats.beta.ppf(tail, successes, total - successes + 1) if successes else 0.0
+    high = scipy.stats.beta.isf(tail, successes + 1, total - successes) if successes < total else 1.0
     return float(low), float(high)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from xai.core.batch import Batch
@@ -182,7 +182,7 @@ def _compared(current: str, right: dict[str, np.ndarray[Any, Any]], *, same: boo
 def _mcnemar(before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> float:
     """Return the exact two-sided p-value that two ways are equally accurate on the same images."""
     won, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    return 1.0 if won + lost == 0 else float(binomtest(won, won + lost).pvalue)
+    return 1.0 if won + lost == 0 else float(scipy.stats.binomtest(won, won + lost).pvalue)
 
 
 def _adjusted(p_values: dict[str, float]) -> dict[str, float]:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -15,6 +14,9 @@ from xai.core.intervals import wilson
 from xai.core.records import read_record, restoring, write_record
 from xai.corruptions.mce import IMAGENET_C, CorruptionError, mce
 from xai.errors import NameLookupError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _KIND = "corruption result"
 _FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
@@ -144,8 +146,10 @@ class CorruptionResult:
         return found
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per corruption and severity: accuracy, interval, error; severity 0 of "clean" first."""
+        import pandas as pd
+
         low, high = self.clean_interval
         rows = [("clean", 0.0, self.clean, low, high)]
         for name, shares, spans in zip(self.names, self.accuracy, self.intervals, strict=True):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 _CARRIERS, _BETWEEN = 0.55, 0.15
 _STRAYS, _ELSEWHERE = 0.012, 0.1  # images of other classes that lie apart as well: a few anyhow, more across a gap
@@ -82,5 +82,5 @@ def auroc(own: np.ndarray, rest: np.ndarray) -> tuple[float, float]:
     """Return how well values tell a class (n,) from others (m,), and the one-sided p-value that they do not."""
     if not len(own) or not len(rest):
         return 0.5, 1.0
-    test = stats.mannwhitneyu(own, rest, alternative="greater")
+    test = scipy.stats.mannwhitneyu(own, rest, alternative="greater")
     return float(test.statistic / (len(own) * len(rest))), float(test.pvalue)

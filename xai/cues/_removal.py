@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 from torch import Tensor
 
 from xai.cues._base import Pictures, planted
@@ -83,7 +83,7 @@ def take_out(probe: Probe, form: Found, held: Pictures) -> Removal | None:
     others = held.take((held.labels != form.target).nonzero()[:_MOST, 0])
     if kept is None:
         usual = _odds(probe, others.images, others.labels) - _odds(probe, form.without(others), others.labels)
-        p = float(stats.mannwhitneyu(before - after, usual, alternative="greater").pvalue)
+        p = float(scipy.stats.mannwhitneyu(before - after, usual, alternative="greater").pvalue)
         return Removal(len(some), share(gone[before > 0]), None, float((before - after).mean() - usual.mean()), p, None)
     still = _odds(probe, kept, some.labels)
     beyond = difference(gone[before > 0], ((before > 0) & (still <= 0))[before > 0])
@@ -103,7 +103,7 @@ def _higher(more: np.ndarray, less: np.ndarray) -> float:
     """Return the one-sided p-value that paired values (n,) are not higher (Wilcoxon 1945)."""
     if bool((more == less).all()):
         return 1.0
-    return float(stats.wilcoxon(more - less, alternative="greater").pvalue)
+    return float(scipy.stats.wilcoxon(more - less, alternative="greater").pvalue)
 
 
 def _odds(probe: Probe, images: Tensor, labels: Tensor) -> np.ndarray:

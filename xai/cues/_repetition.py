@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+import scipy
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -126,7 +126,7 @@ def _parted(whole: Template, own: Tensor, rest: Tensor) -> list[Template]:
     shape they may be letters of one text, which objects hide in between.
     """
     reach = max(2, round(_FAR * min(whole.mask.shape)))
-    groups, count = ndimage.label(_near(whole.mask, reach).numpy(), np.ones((3, 3)))
+    groups, count = scipy.ndimage.label(_near(whole.mask, reach).numpy(), np.ones((3, 3)))
     if count < 2 or is_border(whole.mask) or spreads(whole.mask):
         return [whole]
     found = []
@@ -295,7 +295,7 @@ def steps(images: Tensor, mask: Tensor) -> float:
 
 def without_specks(mask: Tensor) -> Tensor:
     """Return a mask (h, w) without pieces far smaller than its largest one: chance leaves single pixels."""
-    pieces, count = ndimage.label(mask.numpy(), np.ones((3, 3)))
+    pieces, count = scipy.ndimage.label(mask.numpy(), np.ones((3, 3)))
     if count < 2:
         return mask
     sizes = np.bincount(pieces.ravel())[1:]

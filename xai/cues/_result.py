@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import isnan, nan
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from xai.core.drawing import draw
 from xai.core.intervals import wilson
 from xai.core.records import Saved, plain
 from xai.cues._statistics import Interval, mean
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ARRAYS = ("labels", "clean", "sure_clean", "said", "sure", "before", "after", "heatmaps", "shown")
 SHORTCUT, WITHIN, UNCONFIRMED, SENSITIVITY, FRAGILE, NONE, TOO_SMALL = (
@@ -211,8 +213,10 @@ class ShortcutResult(Saved):
         return tuple(sorted(found, key=lambda response: -response.excess))
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per cue, the suspicious ones first."""
+        import pandas as pd
+
         rows = pd.DataFrame([response.to_dict() for response in self.responses])
         order = {
             verdict: k
@@ -227,12 +231,14 @@ class ShortcutResult(Saved):
         )
 
     @property
-    def doses(self) -> pd.DataFrame:
+    def doses(self) -> "pd.DataFrame":
         """One row per cue and strength, on the pictures that are right without it.
 
         Share made wrong and share turned into the attractor with 95 % Wilson intervals, mean change of the true class's
         probability with a 95 % t interval.
         """
+        import pandas as pd
+
         right = self.clean == self.labels
         rows = []
         for k, response in enumerate(self.responses):

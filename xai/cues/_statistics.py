@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.core.intervals import wilson
 
@@ -22,7 +22,7 @@ def mcnemar(more: np.ndarray, less: np.ndarray) -> float:
     Source: McNemar 1947, in its binomial form.
     """
     for_it, against = int((more & ~less).sum()), int((less & ~more).sum())
-    return float(stats.binom.sf(for_it - 1, for_it + against, 0.5))
+    return float(scipy.stats.binom.sf(for_it - 1, for_it + against, 0.5))
 
 
 def difference(more: np.ndarray, less: np.ndarray) -> tuple[float, Interval]:
@@ -35,7 +35,7 @@ def difference(more: np.ndarray, less: np.ndarray) -> tuple[float, Interval]:
         return float("nan"), (-1.0, 1.0)
     up, down = ((one & ~other).sum() + 1 for one, other in ((more, less), (less, more)))
     up, down, size = up / (count + 2), down / (count + 2), count + 2
-    middle, half = up - down, stats.norm.ppf(0.975) * np.sqrt((up + down - (up - down) ** 2) / size)
+    middle, half = up - down, scipy.stats.norm.ppf(0.975) * np.sqrt((up + down - (up - down) ** 2) / size)
     found = (float(max(-1.0, middle - half)), float(min(1.0, middle + half)))
     return float(more.mean() - less.mean()), found
 
@@ -44,7 +44,7 @@ def mean(values: np.ndarray) -> tuple[float, Interval]:
     """Return a mean (n,) and its 95 % interval by Student's t; the whole line for fewer than two values."""
     if len(values) < 2:
         return (float(values.mean()) if len(values) else float("nan")), (-float("inf"), float("inf"))
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+    half = float(scipy.stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
     return float(values.mean()), (float(values.mean()) - half, float(values.mean()) + half)
 
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -14,6 +13,9 @@ from xai.core.intervals import wilson
 from xai.core.records import Saved, plain
 from xai.curves.trust import Trust
 from xai.errors import RangeError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ARRAYS = (
     *("labels", "clean_predictions", "proved", "broken", "distance", "answers", "rows", "adversarial"),
@@ -137,8 +139,10 @@ class RobustnessCurve(Saved):
         return found
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per radius: accuracies with intervals, and how many pictures are unproven."""
+        import pandas as pd
+
         spans = self.intervals
         columns: dict[str, Any] = {"eps": self.eps, "eps_255": [255 * eps for eps in self.eps]}
         for name in ("certified", "attacked"):
@@ -146,8 +150,10 @@ class RobustnessCurve(Saved):
         return pd.DataFrame(columns).assign(unproven=(self.verdicts == UNPROVEN).sum(0), pictures=len(self))
 
     @property
-    def per_class(self) -> pd.DataFrame:
+    def per_class(self) -> "pd.DataFrame":
         """One row per class and radius: pictures, clean, certified and attacked accuracy, 95 % interval of the last."""
+        import pandas as pd
+
         parts = []
         for label in sorted(set(self.labels.tolist())):
             own = self.labels == label
@@ -161,12 +167,14 @@ class RobustnessCurve(Saved):
             parts.append(pd.DataFrame(part | shares))
         return pd.concat(parts, ignore_index=True)
 
-    def confusion(self, eps: float) -> pd.DataFrame:
+    def confusion(self, eps: float) -> "pd.DataFrame":
         """Return the adversarial confusion matrix at one of the radii: true classes down, answers under attack across.
 
         Raises:
             RangeError: the radius is none of the curve's.
         """
+        import pandas as pd
+
         matches = [k for k, radius in enumerate(self.eps) if abs(radius - eps) <= 1e-9]
         if not matches:
             raise RangeError(f"Expected one of the curve's radii {list(self.eps)}, but got {eps!r}.")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+import scipy
 
 from xai.dashboard.language import m, t, told
 
@@ -72,7 +72,7 @@ def interval(share: float, low: float, high: float) -> str:
 
 def counted(hits: int, total: int) -> str:
     """Return a count as a share with its 95 % Wilson interval: "30 of 500, 6.0 % (4\N{EN DASH}8 %)"."""
-    span = binomtest(hits, total).proportion_ci(method="wilson")
+    span = scipy.stats.binomtest(hits, total).proportion_ci(method="wilson")
     share = interval(hits / total, float(span.low), float(span.high))
     return t("{hits} of {total}, {share}", hits=hits, total=total, share=share)
 

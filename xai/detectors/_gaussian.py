@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
+import scipy
 import torch
-from scipy.linalg import lapack
 from torch import Tensor
 
 _WORST = 1e12  # condition number beyond which digits are lost to rounding
@@ -92,5 +92,5 @@ def factored(matrix: Tensor) -> tuple[Tensor, float]:
     if bool(failed) or not bool(torch.isfinite(factor).all()):
         return factor, math.inf
     size = float(matrix.abs().sum(0).max())
-    share, _ = lapack.dpocon(factor.cpu().numpy(), size, uplo="L")
+    share, _ = scipy.linalg.lapack.dpocon(factor.cpu().numpy(), size, uplo="L")
     return factor, 1 / share if share > 0 else math.inf

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.core.answers import Answers
 from xai.drifts.result import ClassShare, DriftTest
@@ -59,7 +59,7 @@ def ask(told: TwoSample, kernel: TwoSample, sides: Sides, draws: int, seed: int)
     distance = float(np.abs(first / first.sum() - second / second.sum()).sum() / 2)
     _, classes_p = homogeneity_p(first, second, draws=draws, seed=seed)
     change, low, high, _ = welch_mean(sides.confidence_a, sides.confidence_b)
-    sure_p = float(stats.ks_2samp(sides.confidence_a, sides.confidence_b).pvalue)
+    sure_p = float(scipy.stats.ks_2samp(sides.confidence_a, sides.confidence_b).pvalue)
     rows = [
         ("classifier", "AUROC of telling apart", told.value, told.low, told.high, told.null_high, told.p_value),
         ("kernel", "squared MMD", kernel.value, None, None, kernel.null_high, kernel.p_value),

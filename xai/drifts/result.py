@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from xai.core.drawing import draw
 from xai.core.records import Saved, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ARRAYS = ("scores_a", "scores_b", "confidence_a", "confidence_b")
 DRIFT, NO_EVIDENCE, TOO_SMALL = "drift", "no evidence", "too small to tell"
@@ -147,13 +149,17 @@ class Drift(Saved):
         return f"Drift({self.verdict!r}: {next(iter(self.reasons), '')})"
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per test: effect, value, interval, value by chance, p and adjusted p."""
+        import pandas as pd
+
         return pd.DataFrame([asdict(test) for test in self.tests])
 
     @property
-    def per_class(self) -> pd.DataFrame:
+    def per_class(self) -> "pd.DataFrame":
         """One row per class: shares of answers, difference with interval, adjusted p, label shift."""
+        import pandas as pd
+
         return pd.DataFrame([asdict(one) for one in self.classes])
 
     def plot(self) -> Any:

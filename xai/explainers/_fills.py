@@ -3,10 +3,8 @@
 from functools import cache
 
 import numpy as np
+import scipy
 import torch
-from scipy.ndimage import gaussian_filter
-from scipy.sparse import lil_matrix
-from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from xai.core.seeds import generator
@@ -62,7 +60,7 @@ def _named(image: Tensor, fill: str, key: bytes, seed: int) -> Tensor:
 
 def _blurred(image: Tensor) -> Tensor:
     sigma = max(1.0, BLUR * min(image.shape[2:]))
-    pixels = gaussian_filter(image.detach().cpu().double().numpy(), (0, 0, sigma, sigma), mode="nearest")
+    pixels = scipy.ndimage.gaussian_filter(image.detach().cpu().double().numpy(), (0, 0, sigma, sigma), mode="nearest")
     return torch.from_numpy(pixels).to(image).clamp(0, 1)
 
 
@@ -110,7 +108,7 @@ def _harmonic(height: int, width: int, sides: tuple[bool, bool, bool, bool]) -> 
     above, below, left, right = sides
     if not any(sides):  # nothing around: grey
         return np.zeros((count, around)) + 1 / around
-    system, known = lil_matrix((count, count)), np.zeros((count, around))
+    system, known = scipy.sparse.lil_matrix((count, count)), np.zeros((count, around))
     for row in range(height):
         for column in range(width):
             place = row * width + column
@@ -126,4 +124,4 @@ def _harmonic(height: int, width: int, sides: tuple[bool, bool, bool, bool]) -> 
                 elif open_side:
                     known[place, index] = 1
                 system[place, place] += inside or open_side
-    return np.asarray(splu(system.tocsc()).solve(known))
+    return np.asarray(scipy.sparse.linalg.splu(system.tocsc()).solve(known))

@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
+import skimage
 import torch
-from skimage.segmentation import felzenszwalb, quickshift, slic
 from torch import Tensor
 
 from xai.errors import NameLookupError, RangeError, ShapeError
@@ -81,10 +81,11 @@ def _segment(image: Tensor, segments: str, regions: int) -> np.ndarray:
     pixels = image[0].permute(1, 2, 0).detach().cpu().double().numpy()
     if pixels.shape[2] != 3:
         pixels = np.repeat(pixels.mean(2, keepdims=True), 3, 2)
+    cut = skimage.segmentation
     call: Any = {
-        "slic": lambda: slic(pixels, n_segments=regions, compactness=10, start_label=0, channel_axis=2),
-        "quickshift": lambda: quickshift(pixels, kernel_size=4, max_dist=200, ratio=0.2),  # type: ignore[no-untyped-call]
-        "felzenszwalb": lambda: felzenszwalb(pixels, scale=100, sigma=0.5, min_size=max(1, height * width // 500)),
+        "slic": lambda: cut.slic(pixels, n_segments=regions, compactness=10, start_label=0, channel_axis=2),
+        "quickshift": lambda: cut.quickshift(pixels, kernel_size=4, max_dist=200, ratio=0.2),  # type: ignore[no-untyped-call]
+        "felzenszwalb": lambda: cut.felzenszwalb(pixels, scale=100, sigma=0.5, min_size=max(1, height * width // 500)),
     }[segments]
     return np.asarray(call())
 

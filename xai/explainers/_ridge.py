@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+import scipy
 import torch
-from scipy import stats
 from torch import Tensor
 
 
@@ -28,7 +28,7 @@ class Fit:
     @property
     def half(self) -> Tensor:
         """Half the width of the 95 % intervals (K, m)."""
-        return self.errors * float(stats.t.ppf(0.975, max(1, self.freedom)))
+        return self.errors * float(scipy.stats.t.ppf(0.975, max(1, self.freedom)))
 
     def settled(self, top: int) -> bool:
         """Whether, for every class, the intervals of neighbours among the strongest `top` regions do not overlap."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import scipy
 import torch
-from scipy import stats
 from torch import Tensor
 
 from xai.core.seeds import generator
@@ -144,7 +144,7 @@ def solve_paired(shown: Tensor, scores: Tensor, ends: Tensor) -> tuple[Tensor, T
         [_constrained(gram.sum(0) - gram[g], right.sum(0) - right[g], difference) for g in range(GROUPS)]
     )
     spread = (left_out - left_out.mean(0)).square().sum(0) * (GROUPS - 1) / GROUPS
-    return whole, spread.sqrt() * float(stats.t.ppf(0.975, GROUPS - 1))
+    return whole, spread.sqrt() * float(scipy.stats.t.ppf(0.975, GROUPS - 1))
 
 
 def _constrained(gram: Tensor, right: Tensor, difference: Tensor) -> Tensor:

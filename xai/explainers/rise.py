@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import scipy
 import torch
-from scipy import stats
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -130,4 +130,4 @@ class _Sums:
         slope = (self.both / count - score[:, None] * mask) / spread
         total = (self.score_square / count - score.square()).clamp_min(0)[:, None]
         rest = (total / spread - slope.square()).clamp_min(0) / (count - 2)
-        return slope, rest.sqrt() * float(stats.t.ppf(0.975, count - 2))
+        return slope, rest.sqrt() * float(scipy.stats.t.ppf(0.975, count - 2))

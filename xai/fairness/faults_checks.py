@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.core.classifier import Classifier
 from xai.core.labels import labels_of
@@ -220,7 +220,7 @@ class Findings:
         if self.labels is None:
             return None
         counts = np.bincount(self.labels, minlength=len(self.classes))
-        p = float(stats.chisquare(counts).pvalue) if counts.sum() else 1.0
+        p = float(scipy.stats.chisquare(counts).pvalue) if counts.sum() else 1.0
         if len(counts) < 2 or p > _SURE or counts.max() < _UNEQUAL * counts.min():
             return None
         large, small = (f"'{self.classes[int(k)]}' has {counts[k]}" for k in (counts.argmax(), counts.argmin()))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import fft
+import scipy
 
 from xai.core.rows import ShouldStop
 from xai.errors import Stopped
@@ -108,14 +108,14 @@ def candidates(
 def _spectra(small: np.ndarray) -> np.ndarray:
     """Return the strengths (N, D) of low frequencies, which a shift leaves as they are but for the rim."""
     side = small.shape[-1]
-    values = np.abs(fft.fft2(small - small.mean((1, 2), keepdims=True)))[:, : _COEFFICIENTS // 2, :]
+    values = np.abs(scipy.fft.fft2(small - small.mean((1, 2), keepdims=True)))[:, : _COEFFICIENTS // 2, :]
     kept = np.r_[0 : _COEFFICIENTS // 2, side - _COEFFICIENTS // 2 : side] % side
     return _unit(np.sqrt(values[:, :, kept]).reshape(len(small), -1))
 
 
 def cosines(small: np.ndarray) -> np.ndarray:
     """Return the orthonormal cosine transform (N, s, s) of pictures."""
-    found: np.ndarray = fft.dctn(small, axes=(1, 2), norm="ortho")
+    found: np.ndarray = scipy.fft.dctn(small, axes=(1, 2), norm="ortho")
     return found
 
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from xai.core.drawing import draw
 from xai.core.records import Saved, plain
@@ -13,6 +12,9 @@ from xai.fairness.faults_effects import Effect
 from xai.fairness.faults_labels import Suspect
 from xai.fairness.faults_pictures import Broken
 from xai.fairness.records import Plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PICTURES = ("pair_pictures", "suspect_pictures")
 
@@ -146,8 +148,10 @@ class DataFaults(Saved):
         return "\n".join(map(str, self.findings)) or f"nothing found in {self.size} pictures"
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per finding: kind, count, accuracy as it is and without, change with interval."""
+        import pandas as pd
+
         names = ["accuracy", "without", "change", "low", "high"]
         rows = []
         for fault in self.findings:
@@ -159,8 +163,10 @@ class DataFaults(Saved):
         return pd.DataFrame(rows, columns=["kind", "count", *names])
 
     @property
-    def rows(self) -> pd.DataFrame:
+    def rows(self) -> "pd.DataFrame":
         """One row per pair, suspect and broken picture."""
+        import pandas as pd
+
         found = [{"kind": "pair", **pair.to_dict()} for pair in self.pairs]
         found += [{"kind": "label", **suspect.to_dict()} for suspect in self.suspects]
         found += [{"kind": "broken", **broken.to_dict()} for broken in self.broken]

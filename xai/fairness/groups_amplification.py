@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.fairness.cube import Cube
 from xai.fairness.records import Plain
@@ -46,7 +46,7 @@ def amplification(cube: Cube, column: str, groups: Sequence[str], classes: Seque
     moved = weight[cube.said, cube.group] - weight[cube.label, cube.group]
     mean = np.bincount(cube.group, cube.count * moved, len(size)) / size
     square = np.bincount(cube.group, cube.count * (moved - mean[cube.group]) ** 2, len(size))
-    half = float(stats.norm.ppf(0.975) * np.sqrt((square * size / np.maximum(size - 1, 1)).sum()))
+    half = float(scipy.stats.norm.ppf(0.975) * np.sqrt((square * size / np.maximum(size - 1, 1)).sum()))
     value = float((cube.count * moved).sum())
     largest, (label, group) = float(change.max()), np.unravel_index(int(change.argmax()), change.shape)
     where = f"{groups[int(group)]} / {classes[int(label)]}" if largest > 0 else ""

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from xai.errors import DataError, InputError, ShapeError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MISSING = "(missing)"
 _MOST = 1000  # groups; more are identifiers
@@ -54,6 +56,8 @@ def divide(columns: Mapping[str, Any], count: int, depth: int) -> list[Division]
 
 
 def _division(name: str, values: Any, count: int) -> Division:
+    import pandas as pd
+
     listed = pd.Series(values.tolist() if hasattr(values, "tolist") else list(values))
     if len(listed) != count:
         raise ShapeError(f"Expected one value per picture in {name!r}, {count}, but got {len(listed)}. Give (N,).")
@@ -66,8 +70,10 @@ def _division(name: str, values: Any, count: int) -> Division:
     return Division(name, tuple(found.tolist()), codes.astype(np.int64), f"{name}: {note}" if note else "")
 
 
-def _names(values: pd.Series) -> tuple[np.ndarray, str]:
+def _names(values: "pd.Series") -> tuple[np.ndarray, str]:
     """Return group names (N,), and what was done."""
+    import pandas as pd
+
     missing = values.isna().to_numpy()
     if pd.api.types.is_float_dtype(values) and values.nunique() > _FEW:
         return _quarters(values.to_numpy(), missing)

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from xai.core.drawing import draw
 from xai.core.extras import missing_extra
@@ -18,6 +17,9 @@ from xai.fairness.groups_parity import Parity
 from xai.fairness.groups_questions import BiasSettings
 from xai.fairness.groups_words import NO_EVIDENCE, TOO_SMALL, UNFAIR
 from xai.fairness.records import Plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PARTS: dict[str, type[Plain]] = {
     "gaps": Gap,
@@ -108,7 +110,7 @@ class BiasResult(Saved):
         return TOO_SMALL if TOO_SMALL in first else NO_EVIDENCE
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per gap: column, metric, class, gap, interval, chance, p, what was detectable, verdict."""
         rows = _frame(self.gaps)
         rows["low"], rows["high"] = zip(*rows.pop("interval"), strict=True)
@@ -116,12 +118,12 @@ class BiasResult(Saved):
         return rows[[name for name in rows if name not in words] + words]
 
     @property
-    def groups(self) -> pd.DataFrame:
+    def groups(self) -> "pd.DataFrame":
         """One row per group, metric and class: n, value, interval, deviation, what was detectable, verdict."""
         return _frame(self.values)
 
     @property
-    def summary(self) -> pd.DataFrame:
+    def summary(self) -> "pd.DataFrame":
         """One row per column and measure: worst groups, demographic parity, equalised odds."""
         rows = _frame(self.parities)
         rows["low"], rows["high"] = zip(*rows.pop("interval"), strict=True)
@@ -148,6 +150,8 @@ class BiasResult(Saved):
             MissingExtraError: fairlearn is not installed.
             NameLookupError: no such column.
         """
+        import pandas as pd
+
         try:
             from fairlearn.metrics import MetricFrame, count
         except Exception as error:  # one that does not work raises anything
@@ -208,6 +212,8 @@ class BiasResult(Saved):
         return 0 if column is None else self.columns.index(column)
 
 
-def _frame(rows: Sequence[Any]) -> pd.DataFrame:
+def _frame(rows: Sequence[Any]) -> "pd.DataFrame":
+    import pandas as pd
+
     kinds: Iterable[dict[str, Any]] = (asdict(row) for row in rows)
     return pd.DataFrame(list(kinds))

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Self
 
 import numpy as np
-from scipy import special, stats
+import scipy
 
 from xai.core.intervals import wilson
 
@@ -165,7 +165,7 @@ class Tail:
         )
         below, above = np.cumsum(self.probability), np.cumsum(self.probability[::-1])[::-1]
         both = np.minimum(1, 2 * np.minimum(below, above))
-        self.scores = np.sign(counts - mean) * np.abs(special.ndtri(np.maximum(both, 1e-300) / 2))
+        self.scores = np.sign(counts - mean) * np.abs(scipy.special.ndtri(np.maximum(both, 1e-300) / 2))
 
     def score(self, counts: np.ndarray) -> np.ndarray:
         """Return the signed scores of counts."""
@@ -178,7 +178,11 @@ class Tail:
 
 
 def _log_choose(n: int, k: np.ndarray | int) -> np.ndarray:
-    found: np.ndarray = special.gammaln(n + 1) - special.gammaln(np.add(k, 1)) - special.gammaln(np.subtract(n, k) + 1)
+    found: np.ndarray = (
+        scipy.special.gammaln(n + 1)
+        - scipy.special.gammaln(np.add(k, 1))
+        - scipy.special.gammaln(np.subtract(n, k) + 1)
+    )
     return found
 
 
@@ -199,7 +203,7 @@ def tukey(groups: int, level: float = 0.95) -> float:
 
     Source: Tukey-Kramer; conservative for unequal sizes (Hayter 1984).
     """
-    return float(stats.studentized_range.ppf(level, max(2, groups), np.inf)) / 2**0.5
+    return float(scipy.stats.studentized_range.ppf(level, max(2, groups), np.inf)) / 2**0.5
 
 
 def gap_interval(hits: np.ndarray, totals: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -213,7 +217,7 @@ def gap_interval(hits: np.ndarray, totals: np.ndarray, level: float = 0.95) -> t
     """
     if len(totals) < 2:
         return np.nan, np.nan
-    wide = 2 * float(special.ndtr(tukey(len(totals), level))) - 1
+    wide = 2 * float(scipy.special.ndtr(tukey(len(totals), level))) - 1
     rate, (low, high) = hits / totals, np.moveaxis(wilson(hits, totals, wide), -1, 0)
     below, above = (rate - low) ** 2, (high - rate) ** 2
     apart = rate[:, None] - rate[None]
@@ -253,7 +257,7 @@ def _detectable(sizes: np.ndarray, share: float, pooled: np.ndarray, tail: float
     known, size = np.maximum(counts, 0), sizes[:, None]
 
     def found(own: np.ndarray) -> np.ndarray:
-        return np.where(counts < 0, 0.0, special.bdtr(known, size, own[:, None])) @ _WEIGHTS
+        return np.where(counts < 0, 0.0, scipy.special.bdtr(known, size, own[:, None])) @ _WEIGHTS
 
     low, high = np.zeros(len(sizes)), np.full(len(sizes), share)
     visible = found(low) >= power

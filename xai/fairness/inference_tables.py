@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.fairness.inference import Outcome, tukey
 
@@ -102,7 +102,7 @@ class TableTest:
         found["scores"][kept], found["p_groups"][kept], found["detectable"][kept] = 0.0, 1.0, np.inf
         if self.possible:
             scores, own, spread, chance = self._permute(rng, replicates)
-            sure = stats.norm.isf(alpha / (2 * kept.sum())) + stats.norm.ppf(0.8)
+            sure = scipy.stats.norm.isf(alpha / (2 * kept.sum())) + scipy.stats.norm.ppf(0.8)
             found["scores"][kept], found["p_groups"][kept], found["detectable"][kept] = scores, own, sure * spread
             p = float(own.min())
         return Outcome(
@@ -149,7 +149,7 @@ class TableTest:
 
     def _intervals(self, level: float) -> np.ndarray:
         """Return the interval (G, 2) of each value by itself."""
-        times = stats.norm.ppf((1 + level) / 2)
+        times = scipy.stats.norm.ppf((1 + level) / 2)
         low = self.values - self.excess - times * self.spread
         found: np.ndarray = np.clip(np.stack([low, self.values + times * self.errors], -1), *self.limits)
         return found
@@ -190,7 +190,7 @@ def mean_test(values: np.ndarray, codes: np.ndarray, groups: int, least: int) ->
     inside = np.bincount(cells, minlength=len(table))
     centres = np.bincount(cells, values, len(table)) / np.maximum(inside, 1)
     mean, deviation = _moments(values, codes, totals)
-    heavier = stats.t.ppf(0.975, np.maximum(totals - 1, 1)) / stats.norm.ppf(0.975)
+    heavier = scipy.stats.t.ppf(0.975, np.maximum(totals - 1, 1)) / scipy.stats.norm.ppf(0.975)
     error = np.where(totals > 1, heavier * deviation / np.sqrt(np.maximum(totals, 1)), np.inf)
     limits = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.core.intervals import wilson
 from xai.core.rows import ShouldStop
@@ -50,7 +50,7 @@ def judge(
     tested = sorted(((candidate.p_value(facts), candidate) for candidate in asked), key=lambda pair: pair[0])
     p, candidates = np.array([pair[0] for pair in tested]), [pair[1] for pair in tested]
     members = [candidate.members(facts) for candidate in candidates]
-    adjusted = stats.false_discovery_control(p, method="bh")
+    adjusted = scipy.stats.false_discovery_control(p, method="bh")
     within = _merged(members, facts.wrong, np.flatnonzero(adjusted <= alpha).tolist(), alpha)
     return [
         Outcome(candidate, own, float(p[k]), float(adjusted[k]), bool(adjusted[k] <= alpha), within.get(k))
@@ -94,7 +94,7 @@ def stratified(wrong: np.ndarray, inside: np.ndarray, strata: np.ndarray) -> flo
     variance = expected * (total - hits) * (total - size) / (total * np.maximum(1, total - 1))
     if variance.sum() <= 0:
         return 1.0
-    return float(stats.norm.sf(((wrong & inside).sum() - 0.5 - expected.sum()) / np.sqrt(variance.sum())))
+    return float(scipy.stats.norm.sf(((wrong & inside).sum() - 0.5 - expected.sum()) / np.sqrt(variance.sum())))
 
 
 def gap(wrong: np.ndarray, inside: np.ndarray) -> tuple[float, Interval]:
@@ -119,4 +119,4 @@ def detectable(wrong: np.ndarray, size: int, alpha: float) -> float:
     if size == 0 or rest == 0:
         return 1.0
     spread = np.sqrt(max(share * (1 - share), 1 / len(wrong)) * (1 / size + 1 / rest))
-    return float(min(1.0, (stats.norm.isf(alpha) + stats.norm.ppf(_POWER)) * spread))
+    return float(min(1.0, (scipy.stats.norm.isf(alpha) + scipy.stats.norm.ppf(_POWER)) * spread))

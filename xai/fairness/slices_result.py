@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 
 from xai.core.drawing import draw
 from xai.core.records import Saved, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ARRAYS = ("rows", "labels", "said", "members", "pictures", "shown")
 WEAK, WITHIN, NONE, TOO_SMALL = "weak", "within another", "no evidence", "too small to tell"
@@ -133,8 +135,10 @@ class SliceResult(Saved):
         return tuple(found for found in self.slices if found.verdict == WEAK)
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per slice tested, the weak ones first."""
+        import pandas as pd
+
         names = [f.name for f in fields(Slice)]
         rows = pd.DataFrame([found.to_dict() for found in self.slices], columns=names)
         for name in ("accuracy_interval", "gap_interval"):

@@ -6,8 +6,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from sklearn.tree import DecisionTreeClassifier
+import scipy
 
 from xai.core.rows import ShouldStop
 from xai.errors import Stopped
@@ -57,7 +56,7 @@ class Candidate:
 def fisher(wrong: np.ndarray, inside: np.ndarray, around: np.ndarray) -> float:
     """Return P(at least so many wrong inside) when the wrong ones of `around` (N,) fall on its pictures at random."""
     hits = int((wrong & inside).sum())
-    return float(stats.hypergeom.sf(hits - 1, int(around.sum()), int((wrong & around).sum()), int(inside.sum())))
+    return float(scipy.stats.hypergeom.sf(hits - 1, int(around.sum()), int((wrong & around).sum()), int(inside.sum())))
 
 
 def search(facts: Facts, seed: int, should_stop: ShouldStop | None = None) -> list[Candidate]:
@@ -132,6 +131,8 @@ def _nodes(
     facts: Facts, columns: Sequence[str], rows: np.ndarray, given: tuple[Condition, ...], seed: int
 ) -> Iterator[tuple[Condition, ...]]:
     """Yield the conditions of every node of a shallow tree that tells wrong answers from right ones."""
+    from sklearn.tree import DecisionTreeClassifier
+
     smallest, wrong = least_size(len(facts)), facts.wrong[rows]
     inputs = [part for name in columns for part in _inputs(facts, name, smallest)]
     if not inputs or len(wrong) < 2 * smallest or wrong.all() or not wrong.any():

@@ -1,8 +1,6 @@
 """The embeddings of pictures: directions of largest variance, means of classes, clusters."""
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 
 from xai.fairness.slices_facts import NEAREST
 
@@ -20,6 +18,9 @@ class Space:
     """
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, seed: int) -> None:
+        from sklearn.cluster import KMeans
+        from sklearn.decomposition import PCA
+
         self._empty = not np.ptp(features, axis=0).any()  # all images look alike to the model: there are no places
         if self._empty:
             return

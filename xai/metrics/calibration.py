@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.core.intervals import wilson
 from xai.errors import NameLookupError, RangeError, ShapeError
@@ -164,7 +164,7 @@ def _folded_mean(mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """Return E|X| of normal X: what a distance looks like under noise."""
     safe = np.maximum(spread, 1e-300)
     z = np.minimum(mean / safe, 40)
-    folded = spread * np.sqrt(2 / np.pi) * np.exp(-z * z / 2) + mean * (1 - 2 * stats.norm.cdf(-z))
+    folded = spread * np.sqrt(2 / np.pi) * np.exp(-z * z / 2) + mean * (1 - 2 * scipy.stats.norm.cdf(-z))
     return np.where(spread > 0, folded, mean)
 
 

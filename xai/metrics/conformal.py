@@ -6,8 +6,8 @@ from math import ceil
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 from torch import Tensor
 
 from xai.errors import NameLookupError, RangeError, ShapeError
@@ -140,7 +140,7 @@ def guarantee(scores: Any, alpha: float, *, level: float = 0.9) -> Guarantee:
     rank = ceil((count + 1) * (1 - check_alpha(alpha)) - 1e-9)
     if rank > count:
         return Guarantee(float("inf"), count, count + 1, alpha, 1.0, 1.0, level)
-    low, high = stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], rank, count + 1 - rank)
+    low, high = scipy.stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], rank, count + 1 - rank)
     return Guarantee(float(values[rank - 1]), count, rank, alpha, float(low), float(high), level)
 
 
@@ -151,7 +151,7 @@ def coverage_p(covered: int, total: int, promise: Guarantee) -> float:
     """
     if promise.too_small:
         return 1.0
-    law = stats.betabinom(total, promise.rank, promise.count + 1 - promise.rank)
+    law = scipy.stats.betabinom(total, promise.rank, promise.count + 1 - promise.rank)
     return float(min(1.0, law.cdf(covered)))
 
 

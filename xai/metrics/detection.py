@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
-from sklearn.metrics import average_precision_score
 
 from xai.errors import ShapeError
 
@@ -47,6 +46,8 @@ def detection(inside: ArrayLike, outside: ArrayLike, level: float = 0.95) -> Det
     Raises:
         ShapeError: no picture of one kind, or scores that are no finite numbers.
     """
+    from sklearn.metrics import average_precision_score
+
     ordinary, foreign = _pair(inside, outside)
     low, high = auroc_interval(ordinary, foreign, level)
     truth = np.r_[np.zeros(len(ordinary)), np.ones(len(foreign))]
@@ -100,8 +101,8 @@ def interval_of_placements(
     """
     share = min(_relative_variance(above, area) + _relative_variance(below, area), 1 / min(len(above), len(below)))
     tail, right, wrong = (1 - level) / 2, area / share, (1 - area) / share
-    low = float(special.betaincinv(right, wrong + 1, tail)) if area > 0 else 0.0
-    high = float(special.betaincinv(right + 1, wrong, 1 - tail)) if area < 1 else 1.0
+    low = float(scipy.special.betaincinv(right, wrong + 1, tail)) if area > 0 else 0.0
+    high = float(scipy.special.betaincinv(right + 1, wrong, 1 - tail)) if area < 1 else 1.0
     return low, high
 
 
@@ -124,11 +125,11 @@ def paired_test(
     area, variance = _placements([pair[0] for pair in pairs], [pair[1] for pair in pairs])
     gap = float(area[0] - area[1])
     spread = math.sqrt(max(0.0, float(variance[0, 0] + variance[1, 1] - 2 * variance[0, 1])))
-    half = float(stats.norm.ppf((1 + level) / 2)) * spread
+    half = float(scipy.stats.norm.ppf((1 + level) / 2)) * spread
     ends = max(-1.0, gap - half), min(1.0, gap + half)
     if spread == 0:
         return gap, ends, 1.0 if gap == 0 else _least(*map(len, pairs[0]))
-    return gap, ends, max(float(2 * stats.norm.sf(abs(gap) / spread)), _least(*map(len, pairs[0])))
+    return gap, ends, max(float(2 * scipy.stats.norm.sf(abs(gap) / spread)), _least(*map(len, pairs[0])))
 
 
 def ood_accepted(inside: ArrayLike, outside: ArrayLike, kept: float = _KEPT) -> float:
@@ -177,9 +178,9 @@ def _placements(inside: Sequence[np.ndarray], outside: Sequence[np.ndarray]) -> 
 def _placed(ordinary: np.ndarray, foreign: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return for each foreign image the share of ordinary ones below it (m,), for each ordinary one of those above."""
     few, many = len(ordinary), len(foreign)
-    together = stats.rankdata(np.r_[foreign, ordinary])
-    above = (together[:many] - stats.rankdata(foreign)) / few
-    return above, 1 - (together[many:] - stats.rankdata(ordinary)) / many
+    together = scipy.stats.rankdata(np.r_[foreign, ordinary])
+    above = (together[:many] - scipy.stats.rankdata(foreign)) / few
+    return above, 1 - (together[many:] - scipy.stats.rankdata(ordinary)) / many
 
 
 def _relative_variance(placed: np.ndarray, area: float) -> float:
@@ -197,5 +198,5 @@ def _covariance(rows: np.ndarray) -> np.ndarray:
 
 def _least(few: int, many: int) -> float:
     """Return the smallest two-sided p-value that a rank test of so many pictures can give."""
-    ways = special.gammaln(few + many + 1) - special.gammaln(few + 1) - special.gammaln(many + 1)
+    ways = scipy.special.gammaln(few + many + 1) - scipy.special.gammaln(few + 1) - scipy.special.gammaln(many + 1)
     return min(1.0, 2 * math.exp(-float(ways)))

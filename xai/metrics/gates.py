@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.core.intervals import clopper_pearson
 from xai.metrics.proportions import holm
@@ -106,7 +106,7 @@ def judge_drop(lost: int, won: int, total: int, most: float, *, level: float = 0
     p_value = mcnemar_p(lost, won)
     fails = low > most and p_value <= alpha
     verdict = FAIL if fails else PASS if high <= most else INCONCLUSIVE
-    reach = float(stats.norm.isf(alpha) + stats.norm.ppf(POWER))
+    reach = float(scipy.stats.norm.isf(alpha) + scipy.stats.norm.ppf(POWER))
     spread = max(lost + won, 1) / total - drop**2
     seen = reach * (spread / total) ** 0.5 + most
     gap = abs(drop - most)
@@ -121,9 +121,9 @@ def judge_interval(
     if at_most:
         return _flipped(judge_interval(-value, -high, -low, n, -threshold, level=level))
     verdict = PASS if low >= threshold else FAIL if high < threshold else INCONCLUSIVE
-    ordinary = float(stats.norm.isf((1 - level) / 2))
+    ordinary = float(scipy.stats.norm.isf((1 - level) / 2))
     error = (high - low) / 2 / ordinary
-    reach, gap = (ordinary + float(stats.norm.ppf(POWER))) * error, abs(value - threshold)
+    reach, gap = (ordinary + float(scipy.stats.norm.ppf(POWER))) * error, abs(value - threshold)
     known = np.isfinite(reach)
     needed = max(n + 1, int(np.ceil(n * (reach / gap) ** 2))) if known and gap > 1e-12 else None
     return Gate(verdict, value, low, high, None, reach if known else None, needed if verdict == INCONCLUSIVE else None)
@@ -131,7 +131,7 @@ def judge_interval(
 
 def mcnemar_p(lost: int, won: int) -> float:
     """Return the exact one-sided p-value of no drop: of the pictures that changed, were half lost by chance?"""
-    return float(stats.binom.sf(lost - 1, lost + won, 0.5)) if lost + won else 1.0
+    return float(scipy.stats.binom.sf(lost - 1, lost + won, 0.5)) if lost + won else 1.0
 
 
 def drop_interval(lost: int, won: int, total: int, level: float = 0.95) -> tuple[float, float]:
@@ -153,7 +153,7 @@ def detectable_drop(total: int, threshold: float, level: float = 0.95, power: fl
     least = _most_failing(total, threshold, (1 - level) / 2)
     if least < 0:
         return None
-    share = float(stats.beta.isf(power, least + 1, total - least)) if least < total else 1.0
+    share = float(scipy.stats.beta.isf(power, least + 1, total - least)) if least < total else 1.0
     return max(0.0, threshold - share)
 
 
@@ -165,8 +165,8 @@ def needed_for_share(share: float, total: int, threshold: float, level: float = 
 
     def decides(n: int) -> bool:
         if share < threshold:
-            return bool(stats.binom.cdf(_most_failing(n, threshold, alpha), n, share) >= POWER)
-        return bool(stats.binom.cdf(_most_failing(n, 1 - threshold, alpha), n, 1 - share) >= POWER)
+            return bool(scipy.stats.binom.cdf(_most_failing(n, threshold, alpha), n, share) >= POWER)
+        return bool(scipy.stats.binom.cdf(_most_failing(n, 1 - threshold, alpha), n, 1 - share) >= POWER)
 
     return _first(decides, max(total, 1))
 
@@ -187,14 +187,14 @@ def _first(decides: Callable[[int], bool], start: int) -> int | None:
 def _tails(hits: int, total: int, threshold: float) -> tuple[float, float]:
     """Return the chance of as few hits, and of as many, were the threshold the truth."""
     p = min(1.0, max(0.0, threshold))
-    return float(stats.binom.cdf(hits, total, p)), float(stats.binom.sf(hits - 1, total, p))
+    return float(scipy.stats.binom.cdf(hits, total, p)), float(scipy.stats.binom.sf(hits - 1, total, p))
 
 
 def _most_failing(total: int, threshold: float, alpha: float) -> int:
     """Return the largest number of hits that still fails, -1 for none."""
     p = min(1.0, max(0.0, threshold))
-    found = int(stats.binom.ppf(alpha, total, p))
-    while found >= 0 and stats.binom.cdf(found, total, p) > alpha:
+    found = int(scipy.stats.binom.ppf(alpha, total, p))
+    while found >= 0 and scipy.stats.binom.cdf(found, total, p) > alpha:
         found -= 1
     return found
 

@@ -1,7 +1,7 @@
 """Is one mean larger, is one of two answers to the same pictures better?"""
 
 import numpy as np
-from scipy import stats
+import scipy
 
 _BLOCKS = 4096  # pictures that change sides together: bounds the work, and any group of swaps keeps the test exact
 
@@ -27,8 +27,8 @@ def _student(mean: float, error: float, free: float, level: float) -> tuple[floa
     """Return mean, interval and p-value; a mean without spread is taken at its word."""
     if error <= 1e-12 * abs(mean) or error == 0:
         return mean, mean, mean, 1.0 if mean == 0 else 0.0
-    half = float(stats.t.ppf((1 + level) / 2, free)) * error
-    return mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, free))
+    half = float(scipy.stats.t.ppf((1 + level) / 2, free)) * error
+    return mean, mean - half, mean + half, float(2 * scipy.stats.t.sf(abs(mean) / error, free))
 
 
 def swapped_error_p(

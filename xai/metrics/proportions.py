@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.core.intervals import wilson
 
@@ -37,7 +37,7 @@ def fisher_p(first: Any, total: int, second: Any, other_total: int) -> np.ndarra
     """Return Fisher's exact p-value for each class: is its share the same in both samples?"""
     pairs = zip(np.asarray(first).tolist(), np.asarray(second).tolist(), strict=True)
     tables = [[[a, total - a], [b, other_total - b]] for a, b in pairs]
-    return np.array([float(stats.fisher_exact(table).pvalue) for table in tables])
+    return np.array([float(scipy.stats.fisher_exact(table).pvalue) for table in tables])
 
 
 def homogeneity_p(first: Any, second: Any, *, draws: int = 999, seed: int = 0) -> tuple[float, float]:
@@ -59,4 +59,4 @@ def homogeneity_p(first: Any, second: Any, *, draws: int = 999, seed: int = 0) -
 def detectable_difference(share: Any, total: int, other_total: int, *, alpha: float = 0.05, power: float = 0.8) -> Any:
     """Return the smallest difference of a share that a two-sided test at `alpha` finds with `power`."""
     spread = np.sqrt(np.asarray(share) * (1 - np.asarray(share)) * (1 / total + 1 / other_total))
-    return (stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) * spread
+    return (scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power)) * spread

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 from torch import Tensor
 
 from xai.errors import NonFiniteError, RangeError, ShapeError
@@ -90,7 +90,7 @@ class Scores:
         """
         variance = (self.said - self.squares).sum(1)
         z = (self.said - self.true).sum(1) / np.sqrt(np.maximum(variance, 1e-12))
-        return np.where(variance >= 5, 2 * stats.norm.sf(np.abs(z)), np.nan)
+        return np.where(variance >= 5, 2 * scipy.stats.norm.sf(np.abs(z)), np.nan)
 
     @property
     def parts(self) -> Brier:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.core.intervals import wilson
 from xai.errors import ShapeError
@@ -127,6 +127,6 @@ def _gamma(area: float, spread: float, level: float, total: int) -> tuple[float,
     """
     tail, above = (1 - level) / 2, area + 1 / total
     more = spread + 2 / total**2
-    low = spread / (2 * area) * float(stats.chi2.ppf(tail, 2 * area**2 / spread)) if spread > 0 else area
-    high = more / (2 * above) * float(stats.chi2.ppf(1 - tail, 2 * above**2 / more))
+    low = spread / (2 * area) * float(scipy.stats.chi2.ppf(tail, 2 * area**2 / spread)) if spread > 0 else area
+    high = more / (2 * above) * float(scipy.stats.chi2.ppf(1 - tail, 2 * above**2 / more))
     return max(0.0, low), min(1.0, high)

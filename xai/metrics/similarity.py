@@ -1,7 +1,7 @@
 """How alike two maps are."""
 
+import scipy
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 
@@ -15,7 +15,10 @@ def pearson(first: Tensor, second: Tensor) -> float:
 
 def spearman(first: Tensor, second: Tensor) -> float:
     """Return the rank correlation of two maps of one shape, ties sharing their mean rank; 0 when either is constant."""
-    a, b = (torch.from_numpy(rankdata(values.detach().double().cpu().flatten().numpy())) for values in (first, second))
+    a, b = (
+        torch.from_numpy(scipy.stats.rankdata(values.detach().double().cpu().flatten().numpy()))
+        for values in (first, second)
+    )
     return pearson(a, b)
 
 

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from math import exp, log
 
+import scipy
 import torch
-from scipy import stats
-from scipy.optimize import brentq
 from torch import Tensor
 
 from xai.metrics.scores import check_logits, chunks
@@ -57,9 +56,9 @@ def fit_temperature(logits: Tensor, labels: Tensor, *, level: float = 0.95) -> T
     slopes = [_derivatives(logits, labels, exp(end))[0] for end in ends]
     if slopes[0] >= 0 or slopes[1] <= 0:
         return Temperature(LIMITS[1] if slopes[0] >= 0 else LIMITS[0], *LIMITS, at_limit=True, count=len(logits))
-    beta = exp(brentq(lambda step: _derivatives(logits, labels, exp(step))[0], *ends, xtol=_TOLERANCE))
+    beta = exp(scipy.optimize.brentq(lambda step: _derivatives(logits, labels, exp(step))[0], *ends, xtol=_TOLERANCE))
     _, bend, noise = _derivatives(logits, labels, beta)
-    error = float(stats.norm.ppf((1 + level) / 2)) * (noise / len(logits)) ** 0.5 / bend
+    error = float(scipy.stats.norm.ppf((1 + level) / 2)) * (noise / len(logits)) ** 0.5 / bend
     low, high = 1 / min(beta + error, 1 / LIMITS[0]), 1 / max(beta - error, 1 / LIMITS[1])
     return Temperature(1 / beta, low, high, at_limit=False, count=len(logits))
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 from torch import Tensor
 
 from xai.errors import NonFiniteError, ShapeError
@@ -123,10 +123,10 @@ def detectable_shift(first: int, second: int, size: int, *, alpha: float = 0.05,
     free = first + second - size - 1
     if free < 1:
         return float("inf")
-    limit, each = float(stats.f.isf(alpha, size, free)), first * second / (first + second)
+    limit, each = float(scipy.stats.f.isf(alpha, size, free)), first * second / (first + second)
 
     def found(shift: float) -> bool:
-        return bool(stats.ncf.sf(limit, size, free, each * shift**2) >= power)
+        return bool(scipy.stats.ncf.sf(limit, size, free, each * shift**2) >= power)
 
     low, high = 0.0, 1.0
     while not found(high):
@@ -244,7 +244,7 @@ def _class_sums(features: Tensor, marks: Tensor) -> Tensor:
 
 def _auroc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return how often a row of the second sample scores above one of the first (P,), ties as half; else 0.5."""
-    ranks = stats.rankdata(scores, axis=1)
+    ranks = scipy.stats.rankdata(scores, axis=1)
     ones = labels.sum(1)
     pairs = ones * (labels.shape[1] - ones)
     wins = (ranks * labels).sum(1) - ones * (ones + 1) / 2
@@ -259,9 +259,9 @@ def _placements(scores: np.ndarray, labels: np.ndarray, parts: np.ndarray, folds
         own, second = scores[parts == fold], labels[parts == fold]
         if second.all() or not second.any():
             continue
-        ranks = stats.rankdata(own)
+        ranks = scipy.stats.rankdata(own)
         for side, rows in zip(placed, (second, ~second), strict=True):
-            lower = (ranks[rows] - stats.rankdata(own[rows])) / int((~rows).sum())
+            lower = (ranks[rows] - scipy.stats.rankdata(own[rows])) / int((~rows).sum())
             side.append(lower if rows is second else 1 - lower)
     return [np.concatenate(side) if side else np.empty(0) for side in placed]
 

@@ -1,9 +1,8 @@
 """Fit pictures to compare with."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,6 +12,9 @@ from xai.detectors._neighbours import distances, most_similar
 from xai.detectors._reference import Bank
 from xai.detectors._rows import Rows, View, to_unit
 from xai.errors import RangeError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _BYTES = 64 << 20
 
@@ -41,12 +43,14 @@ class Neighbours:
         picked = (to_unit(bank.features[rows]), bank.numbers[rows], bank.labels[rows])
         return cls(*(tensor.cpu() for tensor in picked))
 
-    def nearest(self, classifier: Classifier, view: View, images: Any, k: int) -> pd.DataFrame:
+    def nearest(self, classifier: Classifier, view: View, images: Any, k: int) -> "pd.DataFrame":
         """Return the `k` nearest of each picture.
 
         Raises:
             RangeError: `k` is no whole number of at least 1.
         """
+        import pandas as pd
+
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise RangeError(f"Expected `k` as a whole number of at least 1, but got {k!r}.")
         points: list[Tensor] = []

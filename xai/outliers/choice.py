@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +13,9 @@ from xai.core.penultimate import FeatureTap
 from xai.detectors import DETECTORS
 from xai.detectors._rows import View
 from xai.metrics.detection import auroc, auroc_interval, paired_test
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Mean of near and far AUROC in OpenOOD v1.5, over those there are of ResNet-18 on CIFAR-10 and ImageNet-200 and
 # ResNet-50 on ImageNet; of Swin-T and ViT-B/16 on ImageNet. Only their order is used, among detectors that the user's
@@ -54,8 +56,10 @@ class Choice:
     reason: str
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per detector, the best first."""
+        import pandas as pd
+
         found = pd.DataFrame(list(self.rows))
         first, last = ["method"], ["auroc", "low", "high", "p_against_best", "at_chance"]
         return found[[*first, *(name for name in found if name not in {*first, *last}), *last]] if self.rows else found

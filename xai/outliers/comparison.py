@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,6 +12,9 @@ from xai.core.drawing import draw
 from xai.core.records import Saved, plain
 from xai.errors import NameLookupError
 from xai.outliers.conformal import Guarantee
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COVARIATE = "covariate"
 GROUPS = ("near", "far", COVARIATE)
@@ -77,7 +79,7 @@ class OODComparison(Saved):
         return f"OODComparison({len(self)} detectors, {count} pictures against {sets}, model: {self.model['name']})"
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per set and detector, the best first within a set.
 
         `fpr_ood_accepted@95id` is the share of foreign pictures accepted where 95 % of the ordinary ones are kept,
@@ -85,6 +87,8 @@ class OODComparison(Saved):
         called FPR95 elsewhere. `rejected_in` and `rejected_out` are what the calibrated decision at alpha does.
         `auroc_full_spectrum` counts covariate-shifted pictures as ordinary. `p_holm` is the paired test against msp.
         """
+        import pandas as pd
+
         found = pd.DataFrame(list(self.rows))
         found = found[[name for name in _COLUMNS if name in found]]
         order = {held["label"]: place for place, held in enumerate(self.sets)}
@@ -93,8 +97,10 @@ class OODComparison(Saved):
         )
 
     @property
-    def areas(self) -> pd.DataFrame:
+    def areas(self) -> "pd.DataFrame":
         """AUROC of each detector (rows) on each set (columns)."""
+        import pandas as pd
+
         found = pd.DataFrame(list(self.rows)).pivot(index="method", columns="set", values="auroc")
         return found.loc[list(self.labels), [held["label"] for held in self.sets]]
 

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import scipy
 import torch
-from scipy import stats
 from torch import Tensor
 
 from xai.errors import RangeError
@@ -71,7 +71,7 @@ def guarantee(alpha: float, count: int, level: float = 0.95) -> Guarantee:
     rejected = math.floor(check_alpha(alpha) * (count + 1) + 1e-9)
     if rejected == 0:
         return Guarantee(alpha, count, 0.0, 0.0, level)
-    share = stats.beta(rejected, count + 1 - rejected)
+    share = scipy.stats.beta(rejected, count + 1 - rejected)
     return Guarantee(alpha, count, float(share.ppf((1 - level) / 2)), float(share.ppf((1 + level) / 2)), level)
 
 

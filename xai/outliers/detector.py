@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +27,9 @@ from xai.outliers.conformal import Guarantee, guarantee, p_values, threshold
 from xai.outliers.judgement import Judgement
 from xai.outliers.score_net import explain_score
 from xai.outliers.shifts import SHIFTS, Shifted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,7 +102,7 @@ class OODDetector:
         return torch.stack(list(self.calibration.values())).sum(0)
 
     @property
-    def table(self) -> pd.DataFrame | None:
+    def table(self) -> "pd.DataFrame | None":
         """What each method reached on shifts of the calibration pictures; None when the method was named."""
         return None if self.choice is None else self.choice.table
 
@@ -193,7 +195,7 @@ class OODDetector:
         """
         return explain_score(self._ready(), self.fitted, self.calibration_scores, images, method, settings)
 
-    def neighbours(self, images: ImageLike, k: int = 5) -> pd.DataFrame:
+    def neighbours(self, images: ImageLike, k: int = 5) -> "pd.DataFrame":
         """Return the nearest fit pictures: one row per picture and rank with number, class and distance.
 
         Numbers are those in the fit data; distances are between features with norm 1, 0 to 2.

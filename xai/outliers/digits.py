@@ -3,10 +3,9 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +15,9 @@ from xai.core.rows import Progress, ShouldStop, reporting
 from xai.detectors import DETECTORS, Detector
 from xai.errors import Stopped
 from xai.outliers.compare import compare_ood
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SETS = ("digits 5-9", "noise", "inverted")
 SEEDS = 5
@@ -77,8 +79,10 @@ class DigitsTest:
     seconds: float
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per method and set: AUROC, its spread over networks, what it should be, and pytorch-ood's figure."""
+        import pandas as pd
+
         rows = [
             {
                 "method": name,

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from xai.core.records import Saved, plain
 from xai.outliers.conformal import Guarantee
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOREIGN, ORDINARY = "foreign", "ordinary"
 _ROUNDING = 1e-12
@@ -110,8 +112,10 @@ class Judgement(Saved):
         return tuple("; ".join(row) for row in zip(*parts, strict=True))
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row per picture."""
+        import pandas as pd
+
         columns = {"name": self.names, "predicted": self.predicted, "score": self.scores.numpy()}
         columns |= {"p_value": self.p_values.numpy(), "verdict": self.verdicts, "fired": self.fired}
         return pd.DataFrame(columns).assign(**{name: found.numpy() for name, found in self.parts.items()})

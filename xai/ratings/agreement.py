@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +19,9 @@ from xai.core.targets import Target
 from xai.errors import RangeError, ShapeError
 from xai.explainers import EXPLAINERS
 from xai.metrics.similarity import overlap_of_best, spearman
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BASELINES = ("mean", "zero", "blur", "inpaint", "noise")
 
@@ -57,8 +59,10 @@ class Agreement:
         return tuple(dict.fromkeys(note for explanation in self.explanations for note in explanation.notes))
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """Rank correlation with names."""
+        import pandas as pd
+
         return pd.DataFrame(self.rank_correlation, index=self.names, columns=self.names)
 
     def plot(self, k: int = 0, **settings: Any) -> Any:

@@ -3,10 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
-import pandas as pd
 
 from xai.audits.album import Album, exhibit
 from xai.audits.conditions import Condition
@@ -16,6 +15,9 @@ from xai.audits.stages import Found, Stage
 from xai.core.records import plain
 from xai.core.registry import Registry
 from xai.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BASELINE, GROUPS = "baseline", "groups"
 SHARES = ("at_least", "at_most", "max_drop_vs_baseline", "worst_class_at_least", "worst_group_at_least")
@@ -165,7 +167,7 @@ def sentences(texts: Sequence[str]) -> str:
     return " ".join(f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in texts)
 
 
-def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """Return the rows of a table."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 

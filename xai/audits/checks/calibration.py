@@ -1,9 +1,8 @@
 """Are the model's probabilities true?"""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import pandas as pd
 import torch
 
 from xai.audits.checks._base import CHECKS, FIGURES, Check, View, rows_of
@@ -12,6 +11,9 @@ from xai.audits.scene import DATA
 from xai.audits.stages import Answers, Stage
 from xai.calibrations import calibration
 from xai.core.outputs import Outputs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _TOLERANCE = 0.05
 
@@ -82,7 +84,7 @@ class CalibrationCheck(Check):
         return f"xai.calibration(model, data, bins={self.bins}).ece_interval"
 
 
-def _thin(table: pd.DataFrame, most: int = 100) -> dict[str, list[float]]:
+def _thin(table: "pd.DataFrame", most: int = 100) -> dict[str, list[float]]:
     """Return about a hundred points of a curve."""
     rows = table.iloc[:: max(1, len(table) // most)]
     return {str(name): rows[name].tolist() for name in rows.columns}

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 
 from xai.audits.checks._base import CHECKS, Check, View, changed, percent, span
 from xai.audits.measurement import Measurement
@@ -142,5 +142,5 @@ def _mean_interval(values: np.ndarray, level: float) -> tuple[float, float]:
     mean, n = float(values.mean()), len(values)
     if n < 2:
         return 0.0, 1.0
-    half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / n**0.5)
+    half = float(scipy.stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / n**0.5)
     return max(0.0, mean - half), min(1.0, mean + half)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import scipy
 import torch
-from scipy import stats
 
 from xai.audits.checks._base import CHECKS, FIGURES, Check, View
 from xai.audits.measurement import KEY_BYTES, Measurement, decode, encode
@@ -53,7 +53,7 @@ class ExplanationDrift(Check):
             said = f"{self._why_none(view, best)}; these maps are kept for the next audit."
             return Measurement(None, None, None, view.level, len(best), "iou", rows=found.rows, claim=said, facts=facts)
         mean, n = float(overlaps.mean()), len(overlaps)
-        half = float(stats.t.ppf((1 + view.level) / 2, n - 1) * overlaps.std(ddof=1) / n**0.5) if n > 1 else 1.0
+        half = float(scipy.stats.t.ppf((1 + view.level) / 2, n - 1) * overlaps.std(ddof=1) / n**0.5) if n > 1 else 1.0
         low, high = max(0.0, mean - half), min(1.0, mean + half)
         said = (
             f"The best tenth of {n} {self.method} maps overlaps with the baseline's by {mean:.2f} ({low:.2f} to "

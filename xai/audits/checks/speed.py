@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xai.audits.checks._base import CHECKS, FIGURES, Check, View, positive
 from xai.audits.measurement import Measurement
@@ -72,7 +72,11 @@ class Speed(Check):
         """Average the logarithms: timings are skewed."""
         rates = np.log(self.batch / view.found[0]["seconds"])
         mean, n = float(rates.mean()), len(rates)
-        half = float(stats.t.ppf((1 + view.level) / 2, n - 1) * rates.std(ddof=1) / n**0.5) if n > 1 else float("inf")
+        half = (
+            float(scipy.stats.t.ppf((1 + view.level) / 2, n - 1) * rates.std(ddof=1) / n**0.5)
+            if n > 1
+            else float("inf")
+        )
         value, low, high = (float(np.exp(v)) for v in (mean, mean - half, min(mean + half, 50.0)))
         said = f"{value:.4g} pictures a second, {self.batch} at a time ({low:.4g} to {high:.4g})."
         return Measurement(value, low, high, view.level, n, "pictures/s", claim=said, facts={"batch": self.batch})
