@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import xai
 from xai.core.endings import watched
-from xai.errors import UnsupportedModelError
+from xai.errors import NonFiniteError, UnsupportedModelError
 
 SIZE = (17, 23)
 IMAGES = torch.rand(6, 3, *SIZE, generator=torch.Generator().manual_seed(0))
@@ -246,3 +246,18 @@ def test_labels_by_position_of_a_model_without_names_are_said() -> None:
     for labels, said in [(None, True), (data.classes, False), (data.classes[::-1], False)]:
         found = xai.calibration(xai.Classifier(net.module, labels, **net.preprocessing), data)
         assert any("labels were matched by position, 'T-shirt/top' as '0'" in note for note in found.notes) == said
+
+
+@pytest.mark.parametrize("net", KINDS)
+@pytest.mark.parametrize(
+    ("end", "cure"),
+    [
+        (lambda z: z.masked_fill(torch.tensor([False, True, False, True]), -torch.inf), "of class 1, 3 in every image"),
+        (lambda z: (z.softmax(1) > 0.5).float().logit(), "Infinity comes of a logarithm or a division"),
+        (lambda z: z * torch.nan, "Check its weights"),
+    ],
+)
+def test_infinite_answers_name_their_cure(net: Any, end: Any, cure: str) -> None:
+    with pytest.raises(NonFiniteError, match=cure) as said:
+        xai.Classifier(Ends(net(4), end)).predict(IMAGES)
+    assert "\n" not in str(said.value)

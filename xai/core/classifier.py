@@ -16,7 +16,7 @@ from xai.core.heads import Key, check_reading, to_probabilities
 from xai.core.hooks import borrowed, scales_by_batch
 from xai.core.images import ImageLike, check_unit_range
 from xai.core.meaning import Asked
-from xai.core.nonfinite import first_nonfinite
+from xai.core.nonfinite import first_nonfinite, nonfinite_cure
 from xai.core.output_reading import ReadsOutputs
 from xai.core.outputs import Outputs, collect_outputs
 from xai.core.prediction import Prediction
@@ -216,9 +216,8 @@ class Classifier(RunsModule, ReadsOutputs):
         self.check_width(logits)
         if not bool(torch.isfinite(logits.detach()).all()):
             where = first_nonfinite(self.module, self.normalise(images.detach()))
-            raise NonFiniteError(
-                f"The model {self.name!r} answered NaN or infinity; first in {where}. Check its weights."
-            )
+            cure = nonfinite_cure(logits.detach())
+            raise NonFiniteError(f"The model {self.name!r} answered NaN or infinity; first in {where}. {cure}")
         return logits
 
     def logits_of_normalised(self, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where a network first answers NaN or infinity."""
+"""Where a network first answers NaN or infinity, and what may be done about it."""
 
 from typing import Any
 
@@ -30,3 +30,15 @@ def first_nonfinite(module: nn.Module, inputs: Tensor) -> str:
         for handle in handles:
             handle.remove()
     return f"the output of layer {found[0]!r}" if found and found[0] else "the output of the model"
+
+
+def nonfinite_cure(logits: Tensor) -> str:
+    """Return what to do about logits (N, K) that are not all finite: masked classes are minus infinity on purpose."""
+    finite = torch.isfinite(logits)
+    masked = (logits == -torch.inf).all(0)
+    if bool(finite[:, ~masked].all()) and not bool(masked.all()):
+        classes = ", ".join(str(int(k)) for k in masked.nonzero()[:, 0])
+        return f"Minus infinity of class {classes} in every image looks like a mask: use -1e4 instead."
+    if bool((finite | logits.isinf()).all()):
+        return "Infinity comes of a logarithm or a division: return what goes into it, the logits or probabilities."
+    return "Check its weights."
