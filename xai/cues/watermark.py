@@ -25,7 +25,8 @@ def watermark(scene: Scene) -> Iterator[Form]:
 
     Where objects are aligned every class has a mean of its own, and the latter is not looked for.
     """
-    found: list[Found] = [*marks(scene, "watermark"), *blends(scene, "watermark")]
+    whole = list(blends(scene, "watermark"))
+    found = [*(form for form in marks(scene, "watermark") if not lies_in(scene, form, whole)), *whole]
     large = list(covers(scene, [*found, *marks(scene, "background"), *marks(scene, "mark")]))
     found = [*(form for form in found if not lies_in(scene, form, large)), *large]
     yield from found
