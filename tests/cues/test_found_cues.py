@@ -197,6 +197,16 @@ def test_a_half_transparent_mark_is_found_where_objects_hide_a_part_of_it_and_un
     assert float((form.without(worn) - bare).abs().mean()) < 0.25 * float((worn.images - bare).abs().mean())
 
 
+def test_a_half_transparent_mark_is_found_whole_where_nothing_hides_one_of_its_strokes():
+    images, labels = digits()
+    alpha = half_transparent(1.0)(torch.zeros(1, *images.shape[1:]))[0, 0]
+    alpha[:, :5], alpha[:, -6:], alpha[5:19, 0] = 0, 0, 0.5  # objects lie over all of it but a stroke at the left
+    made, _ = planted(images, labels, lambda some: some + alpha * (1 - some))
+    found = [form for form in found_in(made, labels, "watermark", "mark") if form.target == CLASS]
+    rows = pictures(torch.zeros(1, *images.shape[1:]), labels[:1])
+    assert max(float((form.change(rows)[0] != 0).any(0)[alpha > 0].float().mean()) for form in found) > 0.7
+
+
 def test_dark_ink_on_a_bright_background_is_found_as_well():
     images, labels = digits()
     made, carries = planted(1 - images, labels, half_transparent(0.0))
