@@ -3,7 +3,9 @@
 import gc
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 
 import matplotlib as mpl
 import pytest
@@ -50,6 +52,14 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure() -> None:
     """Remove what was cached."""
     shutil.rmtree(os.environ["XAI_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left() -> Iterator[None]:
+    """Close what a test has drawn: more than twenty open figures are a warning, in whichever test comes then."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")

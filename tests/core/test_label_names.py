@@ -100,7 +100,9 @@ def test_every_verb_finds_the_model_right(verb: str, tmp_path: Path) -> None:
 def test_two_models_and_an_unnamed_one_agree_with_predictions(clf: xai.Classifier, tmp_path: Path) -> None:
     unnamed = xai.Classifier(clf.module, input_size=(5, 7), channels=1)
     data = write(tmp_path, {"a": 0, "b": 1, "c": 2, "d": 3})
-    assert labels_of(unnamed, data, None, 24)[1] == ()
+    own, (said,) = labels_of(unnamed, data, None, 24)
+    assert torch.equal(own, unnamed.predict(data).index)
+    assert said == "the model's classes have no names: labels were matched by position, 'a' as '0'"
     truth, (note,) = labels_of(clf, data, None, 24)
     assert torch.equal(truth, clf.predict(data).index)
     assert "by position, 'a' as 'T-shirt/top'" in note
