@@ -81,9 +81,13 @@ def blends(scene: Scene, kind: str) -> Iterator[Blend]:
 
 
 def _is_known(found: Blend, known: Template) -> bool:
-    """Say whether a template is the same thing: a background too, or half of all pixels, those under objects too."""
-    whole = (found.alpha > 0).any(0)
-    return kind_of(known) == found.kind == "background" or int((whole & known.mask).sum()) >= int(whole.sum()) / 2
+    """Say whether a template is the same thing: a background too, or with half of the pixels.
+
+    A faint one may be a stroke that no object hides: half of all pixels, those under objects too.
+    """
+    kind = kind_of(known)
+    pixels = (found.alpha > 0).any(0) if kind == "watermark" else found.mask
+    return kind == found.kind == "background" or int((pixels & known.mask).sum()) >= int(pixels.sum()) / 2
 
 
 def _blend(scene: Scene, label: int) -> Blend | None:
