@@ -105,6 +105,7 @@ def test_maps_of_many_families(name: str) -> None:
     image = torch.rand(1, 3, family.size, family.size, generator=torch.Generator().manual_seed(3))
     choice = find_layer(classifier, image)
     assert "checked by gradient and by moving a patch" in choice.reason
+    assert choice.share.enough
     rounding = 1e-6 * float(terms(net, choice, image, target=1))
     for method, wanted in by_hand(net, choice, image, target=1).items():
         found = xai.explain(classifier, image, method, target=1)

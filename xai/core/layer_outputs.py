@@ -146,8 +146,14 @@ def run_forward(classifier: Classifier, image: Tensor) -> Forward:
 
 def score(classifier: Classifier, head: str | None, run: Callable[[], Tensor]) -> Tensor:
     """Return the same as `Forward.score` for another forward."""
+    found = answer(classifier, head, run)
+    return found.amax() if head is None else _mixture(found)
+
+
+def answer(classifier: Classifier, head: str | None, run: Callable[[], Tensor]) -> Tensor:
+    """Return what `run()` returns, or what enters the head in it where its weights are still zero."""
     if head is None:
-        return run().amax()
+        return run()
     sources: list[Tensor] = []
 
     def keep(_module: nn.Module, inputs: Any, _output: Any) -> None:
@@ -155,7 +161,7 @@ def score(classifier: Classifier, head: str | None, run: Callable[[], Tensor]) -
 
     with hooked(classifier.module.get_submodule(head), keep):
         run()
-    return _mixture(sources[0])
+    return sources[0]
 
 
 def _mixture(features: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,14 +13,16 @@ from torch.utils.checkpoint import CheckpointError
 from xai.core.classifier import Classifier
 from xai.core.containers import tensors_in, with_tensor
 from xai.core.hooks import Cut, borrowed, gradients, gradients_on, hooked, state_of
-from xai.core.layer_outputs import Forward, LayerOutput, makes_maps, run_forward, score
+from xai.core.layer_outputs import Forward, LayerOutput, answer, makes_maps, run_forward, score
 from xai.core.layouts import Layout, Size
 from xai.core.ordering import FINE, Verdict, edge_fault, judge
 from xai.core.places import Responses
+from xai.core.shares import NEXT_TO_NONE, UNMEASURED, Share, share_through, spread_images
 from xai.errors import NameLookupError, UnsupportedModelError
 
 _ENTRIES = 4  # maps looked at for a crop or a margin
 _TRIES = 100  # tensors looked at from the end
+_BRANCHES = 24  # layers in branches that are measured before the best of them is taken
 _CHECKED = "checked by gradient and by moving a patch"
 _UNCERTAIN = "did NOT pass the check by moving a patch: see whether the map makes sense"
 _SAME = 1e-3  # share of the largest gradient by which the gradient at the cut may differ from that of the whole model
@@ -37,12 +39,24 @@ class LayerChoice:
         layout: where the places are in its output.
         reason: why it was chosen, in words.
         tensor: which of the tensors in its output, see `containers.tensors_in`.
+        share: how much of the change of the class scores between images passes through it.
+        passed_over: what speaks against a later layer, in words.
     """
 
     name: str
     layout: Layout
     reason: str
     tensor: int = 0
+    share: Share = field(default=UNMEASURED, compare=False)
+    passed_over: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of it, in words."""
+        said = [f"layer {self.name!r}: {self.reason}"]
+        if not self.share.enough:
+            said.append(f"layer {self.name!r}: {self.share.describe()}: the map does not show the rest")
+        return [*said, self.passed_over] if self.passed_over else said
 
 
 def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) -> LayerChoice:
@@ -52,7 +66,9 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
     (`xai.core.ordering`), the class score has a gradient at half of its places or more, and the gradient is the same
     when the graph is cut there. Where none passes because a few large cells cover the image, the last of those is
     taken, and said so; so is one where the score has a gradient at fewer places, as before a pooling by maxima. A layer
-    before which the model crops or pads the image is none. Remembered per size until the module changes.
+    before which the model crops or pads the image is none, and so is one that next to nothing of the answer passes
+    through (`xai.core.shares`); one in a branch gives way to the layer before, or behind, at which the branches meet.
+    Remembered per size until the module changes.
 
     Args:
         classifier: the model, borrowed or not.
@@ -64,7 +80,8 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
         UnsupportedModelError: no layer is a map of the picture, or the named one is not.
 
     Cost:
-        The first time: forwards of nine images (more where tokens have many places), of six, and three of one.
+        The first time: forwards of nine images (more where tokens have many places), of six, and nine of one, of which
+        six are done again for each layer in a branch.
     """
     key, state = (name, tuple(inputs.shape[1:])), state_of(classifier.module)
     known, table = _known.get(classifier.module, (None, {}))
@@ -124,6 +141,14 @@ def _is_map(item: LayerOutput, size: Size) -> bool:
     return len(layouts) == 1 and min(layouts[0].grid) >= FINE
 
 
+def _instead_of(passed_over: list[LayerChoice], choice: LayerChoice) -> LayerChoice:
+    """Say which later layer was not taken because the answer passes by it, too."""
+    if not passed_over:
+        return choice
+    last = passed_over[0]
+    return replace(choice, passed_over=f"the later layer {last.name!r} was not taken: {last.share.describe()}")
+
+
 class _Search:
     """Everything measured of one model at one size of image; the module must be borrowed."""
 
@@ -135,6 +160,7 @@ class _Search:
         self.head = self.forward.head
         self.score = self.forward.score
         self.entries = self._finest()
+        self.looks = spread_images(classifier.channels, size, image)
         self.blocked: UnsupportedModelError | None = None  # what keeps gradients of the whole model from being taken
 
     def find(self, name: str | None) -> LayerChoice:
@@ -151,29 +177,57 @@ class _Search:
         return list(found.values())
 
     def _last(self) -> LayerChoice:
+        """Return the last layer that passes all checks and that nearly all of the answer passes through.
+
+        Where there is none such, the one of those that pass that most of it passes through.
+        """
         groups = self.forward.candidates(self.size)[:_TRIES]
         responses, faults = self._responses([group[0] for group in groups]), list[str]()
-        uncertain, thin = list[LayerChoice](), list[LayerChoice]()
+        partial, uncertain, thin = list[LayerChoice](), list[LayerChoice](), list[LayerChoice]()
         for group in groups:
-            verdict = self._judged(responses, group[0])
-            item, fault = self._checked(group, verdict)
-            if item is None or verdict.layout is None:
-                faults.append(f"{group[0].name!r}: {fault}")
-                continue
-            where = verdict.layout.describe()
-            if fault:  # behind a pooling by maxima, as in front of a head that looks at few places
-                reason = f"the last layer with the shape of a map: {where}; {fault}"
-                thin.append(LayerChoice(item.name, verdict.layout, reason, item.index))
-                faults.append(f"{item.name!r}: {fault}")
-            elif verdict.right:
-                reason = f"the last layer that is a map of the picture: {where}, {_CHECKED}"
-                return LayerChoice(item.name, verdict.layout, reason, item.index)
+            choice, fault = self._candidate(group, self._judged(responses, group[0]))
+            if fault or choice is None:
+                faults.append(f"{(choice or group[0]).name!r}: {fault}")
+                thin += [choice] if choice is not None else []
+            elif _CHECKED not in choice.reason:
+                uncertain.append(choice)
+            elif choice.share.whole if partial else choice.share.ordinary:
+                return _instead_of(partial, choice)
             else:
-                reason = f"the last layer with the shape of a map: {where}; it {_UNCERTAIN}"
-                uncertain.append(LayerChoice(item.name, verdict.layout, reason, item.index))
-        if uncertain or thin:
-            return (uncertain or thin)[0]
+                partial.append(choice)
+            if len(partial) > _BRANCHES:
+                break
+        for found in (partial, uncertain, thin):
+            if found:
+                return (
+                    max(found, key=lambda choice: round(choice.share.value or 0, 1)) if found is partial else found[0]
+                )
         raise self._refusal(groups, faults)
+
+    def _candidate(self, group: list[LayerOutput], verdict: Verdict) -> tuple[LayerChoice | None, str]:
+        """Return a tensor as a choice, None where it is none, and what speaks against it."""
+        item, fault = self._checked(group, verdict)
+        if item is None or verdict.layout is None:
+            return None, fault
+        where = verdict.layout.describe()
+        share = self._share(item, verdict.layout)
+        if share.value is not None and share.value < NEXT_TO_NONE:
+            return None, share.describe()
+        if fault:  # behind a pooling by maxima, as in front of a head that looks at few places
+            reason = f"the last layer with the shape of a map: {where}; {fault}"
+        elif verdict.right:
+            reason = f"the last layer that is a map of the picture: {where}, {_CHECKED}"
+        else:
+            reason = f"the last layer with the shape of a map: {where}; it {_UNCERTAIN}"
+        return LayerChoice(item.name, verdict.layout, reason, item.index, share), fault
+
+    def _share(self, item: LayerOutput, layout: Layout) -> Share:
+        def run(image: Tensor) -> Tensor:
+            with torch.no_grad():
+                images = image.to(self.classifier.device)
+                return answer(self.classifier, self.head, lambda: self.classifier.raw_logits(images))
+
+        return share_through(run, item.module, item.index, layout, self.looks)
 
     def _named(self, name: str) -> LayerChoice:
         groups = [group for group in self.forward.tensors() if any(item.name == name for item in group)]
@@ -206,7 +260,10 @@ class _Search:
         item = item or group[0]
         if item.name != name:
             reason += f"; cut at {item.name!r}, which returns the same and is what the answer depends on"
-        return LayerChoice(item.name, verdict.layout, reason, item.index), ""
+        share = self._share(item, verdict.layout)
+        if share.value is not None and share.value < NEXT_TO_NONE:
+            return None, f"The layer {name!r} says nothing of the answer: {share.describe()}."
+        return LayerChoice(item.name, verdict.layout, reason, item.index, share), ""
 
     def _near(self) -> list[str]:
         groups = self.forward.candidates(self.size)[:_TRIES]

@@ -51,6 +51,15 @@ class Layout:
         """Return the tokens (N, T, C) of an output."""
         return output.permute(*AXES[self.kind])
 
+    def exchanged(self, output: Tensor, other: Tensor) -> Tensor:
+        """Return a copy of an output with the places of another one; class and register tokens stay."""
+        if not self.extra:
+            return other.clone()
+        mixed = output.clone()
+        places = self.places().to(output.device)
+        self.tokens(mixed)[:, places] = self.tokens(other)[:, places]
+        return mixed
+
     def places(self) -> Tensor:
         """Return which token each place is (h * w,), the places row by row."""
         return self.first + orders(self.grid)[self.order]

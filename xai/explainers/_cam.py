@@ -100,5 +100,4 @@ class CamExplainer(Explainer):
         seen = look(work, self.layer)
         coarse = self._combine(seen.maps, seen.slopes)
         full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
-        note = f"layer {seen.choice.name!r}: {seen.choice.reason}"
-        return Part(full, seen.targets, seen.logits, coarse, seen.choice.name, [note])
+        return Part(full, seen.targets, seen.logits, coarse, seen.choice.name, seen.choice.notes)

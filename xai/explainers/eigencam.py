@@ -50,7 +50,7 @@ class EigenCAM(Explainer):
         coarse = work.spread(strongest_pattern(maps))
         full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
         notes = [
-            f"layer {choice.name!r}: {choice.reason}",
+            *choice.notes,
             "eigencam shows what is salient; it is the same for every class",
         ]
         return Part(full, work.targets(logits), work.spread(logits), coarse, choice.name, notes)

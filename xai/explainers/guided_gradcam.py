@@ -48,5 +48,5 @@ class GuidedGradCAM(Explainer):
         coarse = torch.einsum("nkij,nk->nij", seen.maps, seen.slopes.mean((2, 3)))
         slopes, targets, logits, notes = guided_slopes(work)
         where = enlarge(coarse.clamp_min(0), work.inputs.shape[2:])
-        notes = [f"layer {seen.choice.name!r}: {seen.choice.reason}", *notes]
+        notes = [*seen.choice.notes, *notes]
         return Part(slopes * where, targets, logits, coarse, seen.choice.name, notes)

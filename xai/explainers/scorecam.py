@@ -61,7 +61,7 @@ class ScoreCAM(Explainer):
         scores = masked.scores(prepared)
         coarse = torch.einsum("kij,kn->nij", maps, scores.to(maps.dtype))
         full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
-        notes = [f"layer {choice.name!r}: {choice.reason}", *([note] if note else [])]
+        notes = [*choice.notes, *([note] if note else [])]
         if bool((signed < 0).any()):
             notes.append(f"negative activations of {choice.name!r} count as 0, as they do behind a ReLU")
         return Part(full, targets, work.spread(logits), coarse, choice.name, notes)
