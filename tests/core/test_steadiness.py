@@ -71,9 +71,15 @@ def test_random_answers_are_no_fault_of_the_batch() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_what_changes_by_answering_is_refused(count: int) -> None:
+def test_buffers_that_change_the_answer_are_refused(count: int) -> None:
+    """A buffer that is only counted is let through now, see test_forward_state.py; one that matters still is not."""
+
+    class Drifts(Counts):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * (1 + 1e-5 * self.seen)
+
     with pytest.raises(UnsupportedModelError, match="changes its own buffers while it answers"):
-        xai.Classifier(Counts(GapCnn())).predict(IMAGES[:count])
+        xai.Classifier(Drifts(GapCnn())).predict(IMAGES[:count])
     norm = nn.BatchNorm2d(3, track_running_stats=False)
     with pytest.raises(UnsupportedModelError, match=r"keep no running statistics.*Use running statistics"):
         xai.Classifier(nn.Sequential(norm, GapCnn())).predict(IMAGES[:count])
@@ -144,10 +150,9 @@ def test_what_was_found_is_forgotten_when_the_module_changes() -> None:
     assert not any("two answers" in note for note in xai.explain(net, IMAGES, "saliency", target=1).notes)
 
 
-def test_a_buffer_that_holds_nan_is_no_change_and_one_of_another_size_is() -> None:
+def test_a_buffer_that_holds_nan_is_no_change() -> None:
     net = Sometimes(GapCnn())
     net.register_buffer("missing", torch.tensor([1.0, float("nan")]))
-    assert xai.Classifier(net).predict(IMAGES).logits.shape == (5, 4)
-    net.register_forward_pre_hook(lambda part, inputs: setattr(part, "missing", torch.zeros(len(inputs[0]))))
-    with pytest.raises(UnsupportedModelError, match=r"changes its own buffers .* 'missing'"):
-        xai.Classifier(net).predict(IMAGES)
+    found = xai.Classifier(net).predict(IMAGES)
+    assert found.logits.shape == (5, 4)
+    assert not any("writes" in note for note in found.notes)

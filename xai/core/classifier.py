@@ -187,7 +187,12 @@ class Classifier(RunsModule, ReadsOutputs):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of weights, wiring, preprocessing and what the caller said of the outputs; no forward is run."""
+        """SHA-256 of weights, wiring, preprocessing and what the caller said of the outputs.
+
+        No forward is run but of models whose code writes into themselves (counters, caches): what a forward writes
+        without any effect on the answer is left out, and said in `notes`.
+        """
+        self.find_state()
         said = {"task": self._asked.task, "output": self._asked.output, "output_key": self._asked.key}
         alone = {"one_by_one": True} if self._alone else {}
         return fingerprint_mapping({"module": fingerprint_module(self.module), **self._geometry(), **said, **alone})

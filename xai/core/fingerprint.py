@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xai.core.forward_state import is_written, kept_buffers
 from xai.core.hooks import parts_of
 
 _PLAIN = (bool, int, float, str)
@@ -18,6 +19,7 @@ _known: "weakref.WeakKeyDictionary[nn.Module, tuple[object, str]]" = weakref.Wea
 def fingerprint_module(module: nn.Module, *, fresh: bool = False) -> str:
     """Return the SHA-256 of all weights, buffers and the modules' names and settings.
 
+    What a forward was seen to write without any effect on the answer is left out (`xai.core.forward_state`).
     Remembered per module until a tensor, a module or a setting is replaced; `fresh` reads all weights again,
     which also sees a write through `.data` that leaves the ends of a tensor alone. Costs one pass over the weights.
     """
@@ -29,7 +31,7 @@ def fingerprint_module(module: nn.Module, *, fresh: bool = False) -> str:
     for name, part in module.named_modules():
         digest.update(f"{name}:{type(part).__module__}.{type(part).__qualname__}({part.extra_repr()});".encode())
         digest.update(repr(_plain_settings(part)).encode())
-    for name, tensor in _tensors(module):
+    for name, tensor in [*module.named_parameters(), *_buffers(module)]:
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(_content(tensor))
     _known[module] = (state, digest.hexdigest())
@@ -43,11 +45,14 @@ def fingerprint_mapping(settings: Mapping[str, Any]) -> str:
 
 def _plain_settings(part: nn.Module) -> list[tuple[str, object]]:
     """Return a module's own numbers and words, which `extra_repr` need not mention."""
-    return [(k, v) for k, v in part.__dict__.items() if type(v) in _PLAIN and k != "training"]
+    settings = [(k, v) for k, v in part.__dict__.items() if type(v) in _PLAIN and k != "training"]
+    return [(k, v) for k, v in settings if not is_written(part, k)]
 
 
-def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*module.named_parameters(), *module.named_buffers()]
+def _buffers(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Return the buffers by name, each once, without those that a forward writes and no answer depends on."""
+    left_out = {id(b) for part in parts_of(module) for name, b in part._buffers.items() if is_written(part, name)}
+    return [(name, buffer) for name, buffer in module.named_buffers() if id(buffer) not in left_out]
 
 
 def _content(tensor: Tensor) -> bytes:
@@ -58,7 +63,7 @@ def _content(tensor: Tensor) -> bytes:
 def _quick_state(module: nn.Module) -> object:
     """What is cheap to look at: modules and their settings; address, version, first and last value of each tensor."""
     parts = parts_of(module)
-    held = [tensor for part in parts for tensor in (*part._parameters.values(), *part._buffers.values())]
+    held = [tensor for part in parts for tensor in (*part._parameters.values(), *kept_buffers(part).values())]
     tensors = [tensor for tensor in held if tensor is not None]
     places = [tensor.data_ptr() for tensor in tensors]
     written = [0 if tensor.is_inference() else tensor._version for tensor in tensors]

@@ -27,23 +27,6 @@ def parts_of(module: nn.Module) -> list[nn.Module]:
     return list(seen.values())
 
 
-def state_of(module: nn.Module) -> tuple[Any, ...]:
-    """Return what tells a module from itself changed: its parts, hooks, plain settings, and versions of its tensors.
-
-    Weights are not read: a tensor written to has another version, and one put in its place another identity.
-    """
-    parts = parts_of(module)
-    settings = [(k, name, v) for k, part in enumerate(parts) for name, v in vars(part).items() if _is_setting(name, v)]
-    tensors = [t for part in parts for t in (*part._parameters.values(), *part._buffers.values()) if t is not None]
-    hooks = [(*part._forward_hooks, *part._forward_pre_hooks) for part in parts]
-    versions = [(id(t), 0 if t.is_inference() else t._version) for t in tensors]
-    return tuple(map(id, parts)), tuple(settings), tuple(map(tuple, hooks)), tuple(versions)
-
-
-def _is_setting(name: str, value: Any) -> bool:
-    return name != "training" and isinstance(value, bool | int | float | str | None)
-
-
 def scales_by_batch(module: nn.Module) -> bool:
     """Return whether any layer is quantised dynamically: one scale is then taken from all rows of a batch."""
     return any(".quantized.dynamic" in type(part).__module__ for part in parts_of(module))
@@ -66,7 +49,7 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
 
 def copied(module: nn.Module) -> nn.Module:
     """Return a deep copy, also where a forward left tensors with a graph in it, as pruning and weight norm do."""
-    held = (value for part in parts_of(module) for value in vars(part).values())
+    held = (value for part in parts_of(module) for value in (*vars(part).values(), *part._buffers.values()))
     graphs = {id(value): value.detach().clone() for value in held if isinstance(value, Tensor) and not value.is_leaf}
     with torch.no_grad():  # TorchScript clones its weights, which would have a graph
         return copy.deepcopy(module, graphs)

@@ -12,7 +12,8 @@ from torch.utils.checkpoint import CheckpointError
 
 from xai.core.classifier import Classifier
 from xai.core.containers import tensors_in, with_tensor
-from xai.core.hooks import Cut, borrowed, gradients, gradients_on, hooked, state_of
+from xai.core.forward_state import state_of
+from xai.core.hooks import Cut, borrowed, gradients, gradients_on, hooked
 from xai.core.layer_outputs import Forward, LayerOutput, answer, makes_maps, run_forward, score
 from xai.core.layouts import Layout, Size
 from xai.core.ordering import FINE, Verdict, edge_fault, judge

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -10,12 +11,13 @@ from torch import Tensor, nn
 from xai.core.declared import refuse_other_kinds
 from xai.core.endings import watched
 from xai.core.flatness import flatness
+from xai.core.forward_state import Snapshot, may_write
 from xai.core.heads import output_tensor, score_table, to_logits
-from xai.core.hooks import borrowed
+from xai.core.hooks import borrowed, parts_of
 from xai.core.meaning import Asked, Meaning, names_of, read_meaning
 from xai.core.probe_images import probe_images
 from xai.core.rows import is_out_of_memory
-from xai.core.steadiness import DEPENDS, unsteadiness
+from xai.core.steadiness import DEPENDS, known_notes, unsteadiness
 
 _PROBE_SIZE = (224, 224)
 _ROWS = 2  # images that are looked at
@@ -90,26 +92,46 @@ class ReadsOutputs(ABC):
             with borrowed(self.module), torch.inference_mode(False), torch.no_grad():
                 rows = pixels[:_ROWS].clone()
                 refuse_other_kinds(self.module, self.name)
+                before = None if self._is_known() else Snapshot(parts_of(self.module))
                 seen = watched(lambda: self._look(rows))
                 self.settle(read_meaning(self.module, self.name, rows, seen, self._look, self._asked))
-                self._ask_again(rows, seen[0])
+                self._ask_again(rows, seen[0], before)
         except _NotRunError:
             pass
         return self.known_meaning
 
-    def _ask_again(self, rows: Tensor, raw: Any) -> None:
+    def _ask_again(self, rows: Tensor, raw: Any, before: Snapshot | None) -> None:
         """Note an answer that is random or depends on its batch, and run images alone from now on where it does.
 
         Args:
             rows: images (n, C, h, w) in [0, 1].
             raw: what the module returned for them.
+            before: the module before it was asked at all, where it was not looked at yet.
         """
-        if self.one_by_one:
+        several = len(rows) > 1 and not self.one_by_one
+        together = score_table(output_tensor(raw, self.known_meaning.key), len(rows)) if several else None
+        alone = self.one_by_one
+        said = unsteadiness(self.module, self.name, self.scores, rows, together, before, one_by_one=alone)
+        self._depends_on_batch = self._depends_on_batch or any(DEPENDS in note for note in said)
+        self._notes = (*self._notes, *(note for note in said if note not in self._notes))
+
+    def _is_known(self) -> bool:
+        return known_notes(self.module, one_by_one=self.one_by_one) is not None
+
+    def find_state(self) -> None:
+        """Find what the module writes while it answers, where its code may write anything and this is not known yet.
+
+        Cost: nothing for most models; else the forwards of the first look, of probe images.
+        """
+        if self._is_known() or not may_write(parts_of(self.module)):
             return
-        together = score_table(output_tensor(raw, self.known_meaning.key), len(rows)) if len(rows) > 1 else None
-        said = unsteadiness(self.module, self.name, self.scores, rows, together)
-        self._depends_on_batch = DEPENDS in said
-        self._notes = (*self._notes, *([said] if said and said not in self._notes else []))
+        if self._meaning is None:
+            self.read_outputs()
+            return
+        rows = probe_images(self.channels, self.input_size or _PROBE_SIZE)[:_ROWS].clone()
+        with suppress(_NotRunError), borrowed(self.module), torch.inference_mode(False), torch.no_grad():
+            before = Snapshot(parts_of(self.module))
+            self._ask_again(rows, self._look(rows[:1] if self.one_by_one else rows), before)
 
     @property
     def known_meaning(self) -> Meaning:

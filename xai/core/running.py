@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from xai.core.forward_state import writes_itself
 from xai.core.further_inputs import WithInputs, lacking_inputs, with_inputs
 from xai.core.images import ImageLike
 from xai.core.rows import is_out_of_memory
@@ -90,11 +91,16 @@ class RunsModule:
             ) from error
 
     def _run_at_all(self, normalised: Tensor) -> Any:
-        """Run the module; TorchScript that was run with gradients once would keep them in inference mode, too."""
+        """Run the module; TorchScript that was run with gradients once would keep them in inference mode, too.
+
+        What a module keeps for its next forward must not be a tensor of inference mode, which allows no gradient.
+        """
+        inference = torch.is_inference_mode_enabled()
         try:
-            return self.module(normalised)
+            if not (inference and writes_itself(self.module)):
+                return self.module(normalised)
         except RuntimeError as error:
-            if "Inference tensors" not in str(error) or not torch.is_inference_mode_enabled():
+            if "Inference tensors" not in str(error) or not inference:
                 raise
         with torch.inference_mode(False), torch.no_grad():
             return self.module(normalised.clone())

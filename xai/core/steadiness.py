@@ -1,29 +1,46 @@
 """Whether a model answers an image the same way twice, and alone as among others."""
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from xai.core.hooks import parts_of, state_of
+from xai.core.forward_state import Snapshot, depends_on_state, leave_out, state_of
+from xai.core.hooks import parts_of
 from xai.errors import UnsupportedModelError
 
 DEPENDS = "depends on the others in its batch"
 RANDOM = "two answers to the same picture differ in evaluation mode: maps are as random as the network"
 CLOSE = {torch.float16: 0.02, torch.bfloat16: 0.1}
 _CLOSE = 1e-3  # of the largest score: more is no rounding
-_SMALL = 10_000_000  # buffers of more numbers are not compared
+_NAMED = 3  # names in a note
 _TIMES = 8  # what is random may answer the same twice, and is no fault of the batch
 
 Answer = Callable[[Tensor], Tensor]
-_known: "weakref.WeakKeyDictionary[nn.Module, tuple[object, str]]" = weakref.WeakKeyDictionary()
+_known: "weakref.WeakKeyDictionary[nn.Module, dict[bool, tuple[object, tuple[str, ...]]]]" = weakref.WeakKeyDictionary()
 
 
-def unsteadiness(module: nn.Module, name: str, answer: Answer, rows: Tensor, together: Tensor | None) -> str:
-    """Return in words how the answer to the first image changes although the image does not, or "".
+def known_notes(module: nn.Module, *, one_by_one: bool = False) -> tuple[str, ...] | None:
+    """Return what `unsteadiness` found of a module that has not changed since, else None."""
+    known = _known.get(module, {}).get(one_by_one)
+    return known[1] if known is not None and known[0] == state_of(module) else None
 
-    Remembered per module until it changes: a bare module is given anew to every verb.
+
+def unsteadiness(
+    module: nn.Module,
+    name: str,
+    answer: Answer,
+    rows: Tensor,
+    together: Tensor | None,
+    before: Snapshot | None,
+    *,
+    one_by_one: bool = False,
+) -> tuple[str, ...]:
+    """Return in words how the answer to the first image changes although the image does not, and what the model writes.
+
+    Remembered per module until it changes: a bare module is given anew to every verb. What a forward writes without
+    any effect on its answers is left out of the module's fingerprint from then on.
 
     Args:
         module: borrowed.
@@ -31,23 +48,32 @@ def unsteadiness(module: nn.Module, name: str, answer: Answer, rows: Tensor, tog
         answer: scores (n, K) of images (n, C, H, W), without gradients.
         rows: images (n, C, H, W) in [0, 1]; where it is one, its negative stands beside it.
         together: their scores in one batch, where there are several.
+        before: the module before its first forward; None compares with what it is now.
+        one_by_one: images run alone anyway, so that batches are not looked at.
 
     Raises:
-        UnsupportedModelError: batch norms without running statistics, or answering changes the module.
-    Cost: three forwards of one image and one of all (two with a single row), more where the answers differ.
+        UnsupportedModelError: batch norms without running statistics, or answers change with what the module writes
+            into its buffers.
+    Cost: three forwards of one image and one of all (two with a single row), more where the answers differ, and twelve
+        more where the module changes by a forward.
     """
-    state, known = state_of(module), _known.get(module)
-    if known is None or known[0] != state:
-        if len(rows) == 1 or together is None:
-            rows = torch.cat([rows[:1], 1 - rows[:1]])
-            together = answer(rows)
-        known = state, _unsteadiness(module, name, answer, rows, together)
-        _known[module] = known
-    return known[1]
+    found = known_notes(module, one_by_one=one_by_one)
+    if found is not None:
+        return found
+    before = before or Snapshot(parts_of(module))
+    if len(rows) == 1:
+        rows, together = torch.cat([rows[:1], 1 - rows[:1]]), None
+    if one_by_one:
+        answer(rows[:1])
+        said = ""
+    else:
+        said = _unsteadiness(module, name, answer, rows, answer(rows) if together is None else together)
+    notes = (*([said] if said else []), *_written_notes(module, name, answer, rows, before))
+    _known.setdefault(module, {})[one_by_one] = state_of(module), notes
+    return notes
 
 
 def _unsteadiness(module: nn.Module, name: str, answer: Answer, images: Tensor, together: Tensor) -> str:
-    before = {key: buffer.clone() for key, buffer in _buffers(module)}
     alone = torch.cat([answer(images[k : k + 1]) for k in (0, -1 % len(images))])
     close = float(together.abs().max()) * CLOSE.get(together.dtype, _CLOSE) + 1e-6
     turned = answer(images.flip(0)).flip(0)
@@ -55,16 +81,35 @@ def _unsteadiness(module: nn.Module, name: str, answer: Answer, images: Tensor, 
     again = (answer(images[:1]) for _ in range(_TIMES if gap > close else 1))
     if any(float((alone[:1] - other).abs().max()) > close for other in again):
         return RANDOM
-    changed = [key for key, new in _buffers(module) if not _same(before.get(key), new)]
-    if changed:
-        raise UnsupportedModelError(
-            f"{name!r} changes its own buffers while it answers in evaluation mode: {changed[0]!r}. Use running "
-            "statistics, and keep what is counted or cached out of the buffers."
-        )
     if gap <= close:
         return ""
     refuse_batch_statistics(module, name, gap)
     return f"the answer to one image {DEPENDS} (by {gap:.2g}): images run one at a time"
+
+
+def _written_notes(module: nn.Module, name: str, answer: Answer, images: Tensor, before: Snapshot) -> tuple[str, ...]:
+    """Say what the model writes while it answers, and leave it out of what the model is where no answer depends on it.
+
+    Raises:
+        UnsupportedModelError: answers change with what it writes into its buffers.
+    """
+    places = before.changes()
+    if not places:
+        return ()
+    names = ", ".join(repr(each) for each in dict.fromkeys(attribute for _, attribute in places[:_NAMED]))
+    parts = parts_of(module)
+    if not depends_on_state(lambda: answer(images[:1]), lambda: [answer(image[None]) for image in images], parts):
+        leave_out(before, [*places, *before.changes()])
+        return (
+            f"the model writes {names} while it answers; no prediction depends on it: it is not in the fingerprint",
+        )
+    buffers = [attribute for part, attribute in places if attribute in part._buffers]
+    if buffers:
+        raise UnsupportedModelError(
+            f"{name!r} changes its own buffers while it answers in evaluation mode, and its answers with them: "
+            f"{buffers[0]!r}. Use running statistics, and keep what is counted or cached out of the answer."
+        )
+    return (f"the model writes {names} while it answers, and its predictions change with it",)
 
 
 def refuse_batch_statistics(module: nn.Module, name: str, gap: float) -> None:
@@ -78,11 +123,3 @@ def refuse_batch_statistics(module: nn.Module, name: str, gap: float) -> None:
 
 def _by_batch(part: nn.Module) -> bool:
     return isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None
-
-
-def _buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    return ((name, buffer) for name, buffer in module.named_buffers() if buffer.numel() <= _SMALL)
-
-
-def _same(old: Tensor | None, new: Tensor) -> bool:
-    return old is not None and old.shape == new.shape and bool(torch.equal(old.nan_to_num(), new.nan_to_num()))

@@ -1,0 +1,253 @@
+"""What a model writes into itself while it answers: counters and caches, which are no part of what the model is."""
+
+import dis
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai.core.hooks import parts_of, random_states_kept
+
+_SMALL = 10_000_000  # buffers of more numbers are not compared
+_TIMES = 8
+_ROUNDING = 64  # units of rounding by which two answers to one image may differ
+_JUMP = 1_000_000  # calls that a counter is set ahead by
+_ABSENT = object()
+_PLAIN = (bool, int, float, str, type(None))
+Place = tuple[nn.Module, str]
+
+
+@dataclass
+class _Written:
+    """What one module writes: the names seen to change, and all names that it had before it answered."""
+
+    names: set[str]
+    before: frozenset[str]
+
+
+_written: "weakref.WeakKeyDictionary[nn.Module, _Written]" = weakref.WeakKeyDictionary()
+
+
+def is_written(part: nn.Module, name: str) -> bool:
+    """Return whether a forward writes an attribute or buffer on which the answer does not depend."""
+    found = _written.get(part) if _written else None
+    return found is not None and (name in found.names or name not in found.before)
+
+
+def state_of(module: nn.Module) -> tuple[Any, ...]:
+    """Return what tells a module from itself changed: its parts, hooks, plain settings, and versions of its tensors.
+
+    Weights are not read: a tensor written to has another version, and one put in its place another identity. What a
+    forward writes and no answer depends on is left out.
+    """
+    parts = parts_of(module)
+    settings = [
+        (k, name, value)
+        for k, part in enumerate(parts)
+        for name, value in vars(part).items()
+        if _is_setting(name, value) and not is_written(part, name)
+    ]
+    hooks = [(*part._forward_hooks, *part._forward_pre_hooks) for part in parts]
+    tensors = [tensor for part in parts for tensor in (*part._parameters.values(), *kept_buffers(part).values())]
+    versions = [(id(t), 0 if t.is_inference() else t._version) for t in tensors if t is not None]
+    return tuple(map(id, parts)), tuple(settings), tuple(map(tuple, hooks)), tuple(versions)
+
+
+def _is_setting(name: str, value: Any) -> bool:
+    return name != "training" and isinstance(value, _PLAIN)
+
+
+def kept_buffers(part: nn.Module) -> dict[str, Tensor | None]:
+    """Return a module's own buffers without those that a forward writes and no answer depends on."""
+    if not _written or part not in _written:
+        return part._buffers
+    return {name: buffer for name, buffer in part._buffers.items() if not is_written(part, name)}
+
+
+def writes_itself(module: nn.Module) -> bool:
+    """Return whether a forward was seen to write into the module without any effect on the answer."""
+    return bool(_written) and any(part in _written for part in parts_of(module))
+
+
+def leave_out(snapshot: "Snapshot", places: list[Place]) -> None:
+    """Remember that the answer does not depend on what is written at these places."""
+    for part, name in places:
+        written = _written.setdefault(part, _Written(set(), snapshot.names(part)))
+        written.names.add(name)
+
+
+class Snapshot:
+    """The plain settings and the buffers of a module, to be compared with what they are later.
+
+    Args:
+        parts: the module and everything in it.
+    """
+
+    def __init__(self, parts: list[nn.Module]) -> None:
+        self._parts = parts
+        self._values = [dict(_values(part, copied=True)) for part in parts]
+        self._names = {id(part): frozenset([*vars(part), *part._buffers.keys()]) for part in parts}
+
+    def names(self, part: nn.Module) -> frozenset[str]:
+        """Return the names of all attributes and buffers that a part had."""
+        return self._names[id(part)]
+
+    def changes(self) -> list[Place]:
+        """Return where something was written, added or removed since, buffers last."""
+        found = list[Place]()
+        for part, old in zip(self._parts, self._values, strict=True):
+            new = dict(_values(part))
+            found += [
+                (part, name) for name in {**old, **new} if not _same(old.get(name, _ABSENT), new.get(name, _ABSENT))
+            ]
+        return sorted(found, key=lambda place: place[1] in place[0]._buffers)
+
+
+def _values(part: nn.Module, *, copied: bool = False) -> Iterator[tuple[str, Any]]:
+    for name, value in vars(part).items():
+        if _is_setting(name, value):
+            yield name, value
+    for name, buffer in part._buffers.items():
+        if buffer is None or buffer.numel() <= _SMALL:
+            yield name, buffer.clone() if copied and buffer is not None else buffer
+
+
+def _same(old: Any, new: Any) -> bool:
+    if not isinstance(old, Tensor) or not isinstance(new, Tensor):
+        return old is new or (type(old) is type(new) and not isinstance(old, Tensor) and (old == new or old != old))
+    return old.shape == new.shape and bool(torch.equal(old.nan_to_num(), new.nan_to_num()))
+
+
+def depends_on_state(answer: Callable[[], Tensor], between: Callable[[], object], parts: list[nn.Module]) -> bool:
+    """Return whether an answer changes with what a module writes while it answers.
+
+    Args:
+        answer: scores of one image.
+        between: answers other images.
+        parts: the module and everything in it.
+
+    Cost: two forwards of the image and eight of the others, and two more where something counts.
+    """
+    first = _seeded(answer)
+    for _ in range(_TIMES):
+        _seeded(between)
+    before = Snapshot(parts)
+    if not _equal(first, _seeded(answer)):
+        return True
+    counters = [_Counter(*place) for place in before.changes()]
+    try:
+        for counter in counters:
+            counter.jump()
+        return not _equal(first, _seeded(answer))
+    finally:
+        for counter in counters:
+            counter.restore()
+
+
+def _seeded(answer: Callable[[], Any]) -> Any:
+    """Return an answer with the random numbers that all others have: noise is no dependence."""
+    with random_states_kept():
+        return answer()
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    precision = torch.finfo(one.dtype).eps if one.is_floating_point() else 0.0
+    return float((one - other).abs().max()) <= _ROUNDING * precision * float(one.abs().max())
+
+
+class _Counter:
+    """One number that changes with each answer."""
+
+    def __init__(self, part: nn.Module, name: str) -> None:
+        self._part, self._name = part, name
+        value = getattr(part, name, None)
+        self._old = value.clone() if isinstance(value, Tensor) else value
+
+    @property
+    def _counts(self) -> bool:
+        if isinstance(self._old, Tensor):
+            return self._old.numel() == 1 and self._old.dtype != torch.bool
+        return isinstance(self._old, int | float) and not isinstance(self._old, bool)
+
+    def jump(self) -> None:
+        """Set it far ahead."""
+        if self._counts:
+            self._set(self._old + _JUMP)
+
+    def restore(self) -> None:
+        """Set it back."""
+        if self._counts:
+            self._set(self._old)
+
+    def _set(self, value: Any) -> None:
+        if isinstance(value, Tensor):
+            with torch.no_grad():
+                getattr(self._part, self._name).copy_(value)
+        else:
+            setattr(self._part, self._name, value)
+
+
+def may_write(parts: list[nn.Module]) -> bool:
+    """Return whether the code of any forward sets attributes, or changes buffers of its module in place."""
+    return any(_Code.of(type(part)).sets or (part._buffers and _Code.of(type(part)).in_place) for part in parts)
+
+
+@dataclass(frozen=True)
+class _Code:
+    """What the methods of a class do that its forward may call."""
+
+    sets: bool
+    in_place: bool
+
+    @staticmethod
+    def of(kind: type) -> "_Code":
+        if kind not in _codes_of:
+            codes = list(_reachable(kind))
+            _codes_of[kind] = _Code(any(map(_sets, codes)), any(map(_in_place, codes)))
+        return _codes_of[kind]
+
+
+_codes_of: "weakref.WeakKeyDictionary[type, _Code]" = weakref.WeakKeyDictionary()
+
+
+def _reachable(kind: type) -> Iterator[CodeType]:
+    """Yield the code of forward and of the methods that it names, of classes outside of torch."""
+    waiting, seen = ["forward"], set[str]()
+    while waiting:
+        name = waiting.pop()
+        owner = next((base for base in kind.__mro__ if name in vars(base)), nn.Module)
+        if name in seen or owner.__module__.partition(".")[0] == "torch":
+            continue
+        seen.add(name)
+        for code in _codes(vars(owner)[name]):
+            yield code
+            waiting.extend(code.co_names)
+
+
+def _codes(member: Any) -> Iterator[CodeType]:
+    member = getattr(member, "fget", None) or getattr(member, "__func__", member)  # properties, static methods
+    member = getattr(member, "__wrapped__", member)
+    if isinstance(member, FunctionType):
+        yield from _nested(member.__code__)
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _nested(constant)
+
+
+def _sets(code: CodeType) -> bool:
+    named = {"setattr", "register_buffer", "__dict__", "__setattr__"} & set(code.co_names)
+    return bool(named) or any(step.opname == "STORE_ATTR" for step in dis.get_instructions(code))
+
+
+def _in_place(code: CodeType) -> bool:
+    """Return whether a method whose name ends in an underscore is called, or an item set."""
+    named = any(name.endswith("_") and not name.startswith("_") for name in code.co_names)
+    return named or any(step.opname == "STORE_SUBSCR" for step in dis.get_instructions(code))
