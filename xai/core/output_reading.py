@@ -18,13 +18,14 @@ from xai.core.meaning import Asked, Meaning, names_of, read_meaning
 from xai.core.probe_images import probe_images
 from xai.core.rows import is_out_of_memory
 from xai.core.steadiness import DEPENDS, known_notes, unsteadiness
+from xai.errors import UnsupportedModelError
 
 _PROBE_SIZE = (224, 224)
 _ROWS = 2  # images that are looked at
 _AGAIN = 4  # of the user's images, looked at where probe images showed nothing
 
 
-class _NotRunError(Exception):
+class _NotRunError(UnsupportedModelError):
     """The module fails on the images it is looked at with."""
 
 
@@ -201,4 +202,7 @@ class ReadsOutputs(ABC):
         except Exception as error:  # the user's own code, which may raise anything; its next run says so
             if is_out_of_memory(error):
                 raise
-            raise _NotRunError from error
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise _NotRunError(
+                f"The model {self.name!r} fails on the images that it is looked at with: {first}"
+            ) from error
