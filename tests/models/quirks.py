@@ -289,8 +289,10 @@ QUIRKS = {
     ),
     "batch statistics": Quirk(no_running_statistics, None, "depends on the others in its batch"),
     "learns in eval": Quirk(never_frozen, None, "changes its own buffers"),
-    "counts": Quirk(Counting, None, "changes its own buffers"),
-    "one at a time": Quirk(OneByOne, None, "takes one picture at a time", settings={"input_size": (16, 16)}),
+    "counts": Quirk(Counting, says="writes 'seen' while it answers; no prediction depends on it"),
+    "one at a time": Quirk(
+        OneByOne, says="takes one image at a time", settings={"input_size": (16, 16)}, tolerance=1e-4
+    ),
     "two inputs": Quirk(TwoInputs, None, r"takes more than images: mask\. Give .*`inputs=\{\"mask\": tensor"),
     "mixed types": Quirk(lambda: made(GapCnn(), lambda net: net.head.double()), None, "cannot run on pictures"),
     "class numbers": Quirk(

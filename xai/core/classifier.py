@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xai.core.batch import Batch, prepare_batch
 from xai.core.fingerprint import fingerprint_mapping, fingerprint_module
+from xai.core.fixed_batch import batch_size
 from xai.core.further_inputs import FurtherInputs, with_inputs
 from xai.core.geometry import RESIZES
 from xai.core.heads import Key, check_reading, to_probabilities
@@ -132,8 +133,8 @@ class Classifier(RunsModule, ReadsOutputs):
 
     @property
     def one_by_one(self) -> bool:
-        """Whether each image runs alone: as asked for, or as its answer was found to depend on its batch."""
-        return self._alone or self._depends_on_batch
+        """Whether each image runs alone: as asked for, or as its answer depends on its batch or it takes no more."""
+        return self._alone or self._depends_on_batch or batch_size(self.module) == 1
 
     @one_by_one.setter
     def one_by_one(self, alone: bool) -> None:

@@ -175,7 +175,7 @@ class _Counter:
 
     def jump(self) -> None:
         """Set it far ahead."""
-        if self._counts:
+        if isinstance(self._old, Tensor | int | float) and self._counts:
             self._set(self._old + _JUMP)
 
     def restore(self) -> None:

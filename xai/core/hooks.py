@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from xai.core.containers import tensors_in, with_tensor
+from xai.core.fixed_batch import batch_size
 from xai.errors import UnsupportedModelError
 
 
@@ -90,8 +91,15 @@ def add_hook(module: nn.Module, hook: Callable[..., Any]) -> RemovableHandle:
     """Add a forward hook; remove it by the handle that is returned.
 
     Raises:
-        UnsupportedModelError: a module of TorchScript, which takes none.
+        UnsupportedModelError: a module of TorchScript, which takes none, or of a model that takes a fixed number of
+            images at once, whose layers see other images, too.
     """
+    size = batch_size(module) or 1
+    if size > 1:
+        raise UnsupportedModelError(
+            f"The model takes exactly {size} images at a time, so that its layers cannot be read image by image. Let "
+            "it take any number of images, or use occlusion, lime, rise, saliency or integrated_gradients."
+        )
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedModelError(
             "TorchScript shows nothing of its layers. Load the weights into the model's own class, or use occlusion, "

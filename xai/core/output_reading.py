@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xai.core.declared import refuse_other_kinds
 from xai.core.endings import watched
+from xai.core.fixed_batch import batch_notes
 from xai.core.flatness import flatness
 from xai.core.forward_state import Snapshot, may_write
 from xai.core.heads import output_tensor, score_table, to_logits
@@ -72,7 +73,7 @@ class ReadsOutputs(ABC):
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the model, in words, with what was found of its outputs so far."""
         found = () if self._meaning is None else self._meaning.notes
-        return tuple(dict.fromkeys([*self._notes, *found, *self._unsure]))
+        return tuple(dict.fromkeys([*self._notes, *batch_notes(self.module), *found, *self._unsure]))
 
     def read_outputs(self, images: Tensor | None = None) -> Meaning:
         """Return how the outputs are read, which is found once, at the first images.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from xai.core.containers import first_tensor
+from xai.core.fixed_batch import batch_size
 from xai.core.hooks import hooked
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class FeatureTap:
 
     def run(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return logits (n, K) and features (n, D) or None, on the module's device."""
+        if (batch_size(self.classifier.module) or 1) > 1:
+            self._found, self.note = True, "no features: the model takes a fixed number of images at a time"
         names = [self.head.layer] if self.head is not None else ([] if self._found else list(self._linear))
         seen: dict[str, tuple[Tensor, Tensor]] = {}
         with ExitStack() as stack:

@@ -6,8 +6,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from xai.core.containers import tensors_in
+from xai.core.fixed_batch import batch_size, find_batch_size, has_rows, in_pieces
 from xai.core.forward_state import writes_itself
 from xai.core.further_inputs import WithInputs, lacking_inputs, with_inputs
+from xai.core.hooks import parts_of
 from xai.core.images import ImageLike
 from xai.core.rows import is_out_of_memory
 from xai.errors import ShapeError, UnsupportedModelError
@@ -69,26 +72,48 @@ class RunsModule:
         return found
 
     def _run(self, normalised: Tensor) -> Any:
+        size = batch_size(self.module)
         try:
-            return self._run_at_all(normalised)
+            if size is not None:
+                return in_pieces(self._run_at_all, normalised, size)
+            found = self._run_at_all(normalised)
         except (RuntimeError, ValueError, AssertionError, TypeError) as error:
-            lacking = lacking_inputs(self.module, error)
-            if lacking is not None:
-                raise lacking from error
-            if is_out_of_memory(error):
-                raise
-            if "Inference tensors" in str(error):
-                raise UnsupportedModelError(
-                    f"The weights of {self.name!r} were made inside torch.inference_mode(), which rules out gradients. "
-                    "Make or load the model outside of it."
-                ) from error
-            if self.input_size is not None or not _about_size(error):
-                raise
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ShapeError(
-                f"The model {self.name!r} cannot take images of {tuple(normalised.shape[1:])}: {first} "
-                "Set `input_size=(H, W)` of the classifier."
+            self._explain_lack(error)
+            if size is None and self._takes_others(normalised, error):
+                return self._run(normalised)
+            self._explain_size(normalised, error)
+            raise
+        if len(normalised) and not has_rows(found, len(normalised)):
+            shapes = [tuple(tensor.shape) for tensor in tensors_in(found)]
+            return self._run(normalised) if self._takes_others(normalised, shapes) else found
+        return found
+
+    def _explain_lack(self, error: Exception) -> None:
+        """Raise what the caller can do about a failure that has nothing to do with the images."""
+        lacking = lacking_inputs(self.module, error)
+        if lacking is not None:
+            raise lacking from error
+        if is_out_of_memory(error):
+            raise error
+        if "Inference tensors" in str(error):
+            raise UnsupportedModelError(
+                f"The weights of {self.name!r} were made inside torch.inference_mode(), which rules out gradients. "
+                "Make or load the model outside of it."
             ) from error
+
+    def _explain_size(self, normalised: Tensor, error: Exception) -> None:
+        """Raise what the caller can do about a failure that looks like one of the images' size."""
+        if self.input_size is not None or not _about_size(error):
+            return
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ShapeError(
+            f"The model {self.name!r} cannot take images of {tuple(normalised.shape[1:])}: {first} "
+            "Set `input_size=(H, W)` of the classifier."
+        ) from error
+
+    def _takes_others(self, normalised: Tensor, fault: object) -> bool:
+        """Find whether the module takes another number of images, one that its batch is fixed to."""
+        return find_batch_size(parts_of(self.module), self._run_at_all, normalised, fault) is not None
 
     def _run_at_all(self, normalised: Tensor) -> Any:
         """Run the module; TorchScript that was run with gradients once would keep them in inference mode, too.

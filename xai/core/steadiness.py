@@ -68,7 +68,8 @@ def unsteadiness(
         said = ""
     else:
         said = _unsteadiness(module, name, answer, rows, answer(rows) if together is None else together)
-    notes = (*([said] if said else []), *_written_notes(module, name, answer, rows, before))
+    written = _written_notes(module, name, answer, rows, before, by_batch=DEPENDS in said)
+    notes = (*([said] if said else []), *written)
     _known.setdefault(module, {})[one_by_one] = state_of(module), notes
     return notes
 
@@ -87,7 +88,9 @@ def _unsteadiness(module: nn.Module, name: str, answer: Answer, images: Tensor, 
     return f"the answer to one image {DEPENDS} (by {gap:.2g}): images run one at a time"
 
 
-def _written_notes(module: nn.Module, name: str, answer: Answer, images: Tensor, before: Snapshot) -> tuple[str, ...]:
+def _written_notes(
+    module: nn.Module, name: str, answer: Answer, images: Tensor, before: Snapshot, *, by_batch: bool
+) -> tuple[str, ...]:
     """Say what the model writes while it answers, and leave it out of what the model is where no answer depends on it.
 
     Raises:
@@ -98,12 +101,15 @@ def _written_notes(module: nn.Module, name: str, answer: Answer, images: Tensor,
         return ()
     names = ", ".join(repr(each) for each in dict.fromkeys(attribute for _, attribute in places[:_NAMED]))
     parts = parts_of(module)
-    if not depends_on_state(lambda: answer(images[:1]), lambda: [answer(image[None]) for image in images], parts):
+    buffers = [attribute for part, attribute in places if attribute in part._buffers]
+    learns = buffers and (by_batch or any(_learns(part) for part, _ in places))
+    if not learns and not depends_on_state(
+        lambda: answer(images[:1]), lambda: [answer(image[None]) for image in images], parts
+    ):
         leave_out(before, [*places, *before.changes()])
         return (
             f"the model writes {names} while it answers; no prediction depends on it: it is not in the fingerprint",
         )
-    buffers = [attribute for part, attribute in places if attribute in part._buffers]
     if buffers:
         raise UnsupportedModelError(
             f"{name!r} changes its own buffers while it answers in evaluation mode, and its answers with them: "
@@ -119,6 +125,10 @@ def refuse_batch_statistics(module: nn.Module, name: str, gap: float) -> None:
             f"The answer of {name!r} to one image {DEPENDS} (by {gap:.2g}), as its batch norms keep no "
             "running statistics: alone it would be normalised otherwise than in training. Use running statistics."
         )
+
+
+def _learns(part: nn.Module) -> bool:
+    return isinstance(part, nn.modules.batchnorm._BatchNorm)
 
 
 def _by_batch(part: nn.Module) -> bool:

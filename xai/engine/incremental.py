@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xai.core.fixed_batch import batch_size
 from xai.engine.graph import Graph, Node, graph_of
 from xai.engine.local import Local, as_maps, as_places, local_function, local_module
 from xai.engine.padding import Pair
@@ -62,7 +63,8 @@ class Incremental:
 
     def __init__(self, prepared: Prepared, image: Tensor, window: Pair) -> None:
         self.prepared, self.image = prepared, image
-        self.graph = graph_of(prepared.classifier.module)
+        fixed = batch_size(prepared.classifier.module) is not None
+        self.graph = None if fixed else graph_of(prepared.classifier.module)
         self.steps: list[_Step] = []
         self.cuts, self.sizes = {0: 0}, [0]
         self.constant: set[Node] = set()
@@ -140,7 +142,9 @@ class Incremental:
         full = clean.repeat(len(patches.top), 1, 1, 1)  # a copy even of one row, which is written into
         put(full, patches.values, patches.top, patches.left)
         if self.graph is None:
-            raw = classifier.module(as_maps(full))
+            maps = as_maps(full)
+            fixed = batch_size(classifier.module) is not None  # then nothing is known of the module but its answers
+            raw = classifier._run(maps.contiguous()) if fixed else classifier.module(maps)
         else:
             raw = self.graph.run_from(self.cuts[count], self._held(as_maps(full), count))
         return classifier.as_logits(raw, len(full))

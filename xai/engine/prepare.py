@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xai.core.classifier import Classifier
 from xai.core.fingerprint import fingerprint_module
+from xai.core.fixed_batch import batch_size
 from xai.core.hooks import borrowed, copied, parts_of
 from xai.core.rows import row_limit
 from xai.engine.fold import fold_batch_norm
@@ -48,7 +49,7 @@ class Prepared:
     def row_limit(self, sample: Tensor, *, most: int, cached: bool = True) -> int:
         """Return how many rows shaped like `sample` (N, C, h, w) fit into memory and cache; see `rows.row_limit`."""
         images = sample.to(device=self.classifier.device, dtype=self.classifier.dtype)
-        return row_limit(self.classifier.module, images, most=most, cached=cached)
+        return row_limit(self.classifier.module, images, most=most, run=self.classifier._run, cached=cached)
 
 
 def full_precision(logits: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ def prepare(classifier: Classifier, images: Tensor) -> Prepared:
 
     Batch norm is folded where the forward can be traced, weights are laid out channels last, parameters are frozen. The
     copy is compared with the original on `images` (at most 8 of them); one that differs by more than 1e-4 of the spread
-    of the logits is not used.
+    of the logits is not used. A model that takes a fixed number of images at a time is used as it is.
 
     Args:
         classifier: stays untouched.
@@ -69,6 +70,8 @@ def prepare(classifier: Classifier, images: Tensor) -> Prepared:
 
     Cost: a copy of the weights and a digest of them; two forwards of at most 8 rows for each check.
     """
+    if batch_size(classifier.module) is not None:
+        return Prepared(classifier, "fp32", ("used as it is",))
     sample = images[:8]
     key = (
         classifier.fingerprint,

@@ -102,7 +102,7 @@ def _size(network: nn.Module, settings: dict[str, Any]) -> tuple[tuple[int, int]
         classifier = Classifier(network, **{**settings, "input_size": size})
         images = probe_images(classifier.channels, size).to(classifier.device)
         try:
-            network(classifier.normalise(images[:_FIRST]))
+            classifier._run(classifier.normalise(images[:_FIRST]))
         except Exception as error:  # the user's own code, which may raise anything
             if is_out_of_memory(error) or isinstance(error, XaiError):
                 raise
