@@ -31,6 +31,7 @@ _DRAFT = ".draft-"
 _OLD = 24 * 3600  # seconds
 _FACTS = "facts.json"
 _TRIES = 5
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)  # made once: it writes many lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class Part:
 
 def canonical(value: Any) -> bytes:
     """Return the one JSON text of a value: sorted, without blanks, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True).encode()
+    return _JSON.encode(value).encode()
 
 
 def key_of(content: Mapping[str, Any]) -> str:
