@@ -53,7 +53,8 @@ def address(tmp_path_factory):
 def page(browser):
     """A page that must not complain, nor talk to anybody else."""
     complaints, strangers = [], []
-    context = browser.new_context(viewport={"width": 1280, "height": HEIGHT}, accept_downloads=True)
+    still = {"reduced_motion": "reduce"}  # what turns while a page waits costs as much as what it waits for
+    context = browser.new_context(viewport={"width": 1280, "height": HEIGHT}, accept_downloads=True, **still)
     page = context.new_page()
     page.set_default_timeout(WAIT)
     page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)

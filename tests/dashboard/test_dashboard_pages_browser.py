@@ -8,11 +8,17 @@ from chromium import WAIT, canvas_of
 pytestmark = pytest.mark.browser
 
 
-def go(page, address, name, question="What changes", model="example:fashion"):
+def go(page, address, name):
     """Open a page by the menu, with an example network."""
-    page.goto(f"{address}/explain?model={model}")
+    page.goto(f"{address}/explain?model=example:fashion")
     canvas_of(page)
     page.get_by_role("link", name=name).click()
+    page.get_by_text("What changes", exact=True).wait_for()
+
+
+def link(page, address, text, question="What changes"):
+    """Open a page by a link, which spares the page "Explain"."""
+    page.goto(f"{address}/{text}")
     page.get_by_text(question, exact=True).wait_for()
 
 
@@ -60,7 +66,7 @@ def test_a_picture_under_stress(page, address):
 
 
 def test_a_picture_is_proven(page, address):
-    go(page, address, "Stress")
+    link(page, address, "stress?model=example:fashion&proof=CROWN")  # not step by step, which also ends there
     page.get_by_text("Proofs", exact=True).click()
     page.get_by_text("Proven by CROWN: as long as no pixel changes by more than 1/255").wait_for()
     page.get_by_text(re.compile(r"^The lowest of T-shirt/top, .* is above the highest of all others")).first.wait_for()
@@ -113,7 +119,7 @@ def test_a_curve_goes_on_elsewhere_and_after_a_reload_and_stops(page, address):
 
 
 def test_cells_of_the_matrix_open_their_pictures(page, address):
-    go(page, address, "Robustness")
+    link(page, address, "robustness?model=example:fashion")
     page.get_by_text("Corruptions", exact=True).click()
     page.get_by_role("button", name=re.compile(r"^Measure \d")).click()  # not that of the way before
     cells = page.locator("[data-testid=stVegaLiteChart] path[aria-roledescription='rect mark']")
@@ -131,7 +137,7 @@ def test_cells_of_the_matrix_open_their_pictures(page, address):
 
 
 def test_a_threshold_moves_and_a_picture_is_explained(page, address):
-    go(page, address, "Out of distribution", "Question")
+    link(page, address, "ood?model=example:fashion", "Question")
     page.get_by_role("spinbutton", name="How many of each").fill("200")
     page.keyboard.press("Enter")
     page.get_by_text("200 to learn from, 100 to calibrate, 100 kept back.").wait_for()
@@ -162,7 +168,7 @@ def test_a_threshold_moves_and_a_picture_is_explained(page, address):
 
 
 def test_a_shortcut_is_searched_stopped_and_found(page, address):
-    go(page, address, "Bias", "Question", "example:fashion-shortcut")
+    link(page, address, "bias?model=example:fashion-shortcut", "Question")
     page.get_by_role("button", name="Compare the groups").click()
     page.get_by_text("No evidence that groups fare differently.").wait_for()
     page.get_by_text("Shortcuts", exact=True).click()
@@ -180,6 +186,9 @@ def test_a_shortcut_is_searched_stopped_and_found(page, address):
     page.get_by_role("button", name="Look for weak slices").click()
     page.get_by_text(re.compile("of pictures with more mistakes than others")).first.wait_for()
     page.get_by_text("Data faults", exact=True).click()
+    page.get_by_role("spinbutton", name="How many", exact=True).fill("300")
+    page.keyboard.press("Enter")
+    page.get_by_text("300 pictures drawn from").wait_for()
     page.get_by_role("button", name="Look for faults").click()
     page.get_by_text("Labels to check").wait_for()
     settle(page)
