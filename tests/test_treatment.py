@@ -25,12 +25,12 @@ def classifier(request: pytest.FixtureRequest) -> xai.Classifier:
 
 def test_robust_accuracy_is_that_of_the_attack(classifier: xai.Classifier, data: xai.Dataset) -> None:
     seen: list[tuple[int, int]] = []
-    data = data.subset(100, seed=3)
+    data = data.subset(40, seed=3)
     found = xai.treatment(classifier, data, eps=4 / 255, progress=lambda done, total: seen.append((done, total)))
     alone = xai.attack(classifier, data.images[:], data.labels, "pgd", eps=4 / 255)
     np.testing.assert_array_equal(found["robust accuracy"], (alone.predictions == data.labels).double().numpy())
     assert found["robust accuracy"].mean() == pytest.approx(alone.robust_accuracy)
-    assert seen[-1] == (100, 100)
+    assert seen[-1] == (40, 40)
     assert list(found) == ["robust accuracy"]
 
 
@@ -68,17 +68,17 @@ def test_rejections_are_those_of_the_detector(data: xai.Dataset) -> None:
 
 
 def test_explanations_are_rated(data: xai.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xai.handling._FEW", 2)  # so that the three are explained in two calls
+    monkeypatch.setattr("xai.handling._FEW", 1)  # so that the two are explained in two calls
     classifier = xai.load("example:fashion")
-    found = xai.treatment(classifier, data, attack=None, method="gradcam", samples=3, seed=4)
+    found = xai.treatment(classifier, data, attack=None, method="gradcam", samples=2, seed=4)
     sane, believed = found["explanation passes the sanity check"], found["explanation is not rejected"]
     chosen = np.flatnonzero(np.isfinite(believed))
-    assert len(chosen) == 3
+    assert len(chosen) == 2
     assert set(np.unique(sane[chosen])) <= {0.0, 1.0}
-    images = data.images[chosen.tolist()[:2]]
+    images = data.images[chosen.tolist()]
     rating = xai.rate_explanation(classifier, images, xai.explain(classifier, images, "gradcam", seed=4), seed=4)
-    np.testing.assert_array_equal(believed[chosen[:2]], [verdict != "reject" for verdict in rating.verdicts])
-    again = xai.treatment(classifier, data, attack=None, method="gradcam", samples=3, seed=4)
+    np.testing.assert_array_equal(believed[chosen], [verdict != "reject" for verdict in rating.verdicts])
+    again = xai.treatment(classifier, data, attack=None, method="gradcam", samples=2, seed=4)
     np.testing.assert_array_equal(again["explanation is not rejected"], believed)
 
 

@@ -198,7 +198,7 @@ def test_a_doubtful_attack_does_not_pass(monkeypatch, tmp_path):
 
     clf = xai.load("example:fashion")
     masked = Classifier(Masked(), labels=clf.labels, **clf.preprocessing)
-    asked = [{"metric": "robust_accuracy", "attack": "pgd", "steps": 5, "eps": "8/255", "trust": 24, "at_least": 0.5}]
+    asked = [{"metric": "robust_accuracy", "attack": "pgd", "steps": 5, "eps": "8/255", "trust": 16, "at_least": 0.5}]
     data = {"source": "example:fashion-test", "part": "test", "n": 60}
     found = xai.audit(model=masked, data=data, checks=asked)
     own = found["robust_accuracy"]

@@ -151,7 +151,8 @@ def test_a_shortcut_is_shown_with_its_pictures(cues, tmp_path, monkeypatch):
     assert any("Wrong answers of all kinds" in option for option in app.selectbox(key="cue").options[1:])
 
 
-def test_the_chart_of_a_cue_has_its_doses(cues):
+def test_the_chart_of_a_cue_has_its_doses(held):
+    cues = xai.shortcuts(xai.load(SHORTCUT), held, cues=["corner_mark"])
     (found,) = cues.findings
     number = cues.responses.index(found)
     spec = dose_response(cues, number)
@@ -228,11 +229,11 @@ def test_leaks_are_looked_for_when_training_pictures_are_given():
         bias_about="Data faults",
         bias_count="100",
         train="example:fashion-test",
-        train_count="1000",
+        train_count="300",
         sample_seed="4",
     )
     press(app, "Look for faults")
-    data, train = (xai.load_data("example:fashion-test").subset(n, seed=4) for n in (100, 1000))
+    data, train = (xai.load_data("example:fashion-test").subset(n, seed=4) for n in (100, 300))
     found = xai.data_faults(xai.load(FASHION), data, train, seed=4)
     leak = next(fault for fault in found.findings if fault.kind == "leak")
     assert leak.count > 0
