@@ -23,6 +23,6 @@ def clopper_pearson(successes: int, total: int, level: float = 0.95) -> tuple[fl
     if total == 0:
         return 0.0, 1.0
     tail = (1 - level) / 2
-    low = scipy.stats.beta.ppf(tail, successes, total - successes + 1) if successes else 0.0
-    high = scipy.stats.beta.isf(tail, successes + 1, total - successes) if successes < total else 1.0
+    low = scipy.special.betaincinv(successes, total - successes + 1, tail) if successes else 0.0
+    high = scipy.special.betainccinv(successes + 1, total - successes, tail) if successes < total else 1.0
     return float(low), float(high)

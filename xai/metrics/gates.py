@@ -6,6 +6,7 @@ by exact binomial tests, drops of a pair by McNemar's exact test and an interval
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy
@@ -148,6 +149,7 @@ def drop_interval(lost: int, won: int, total: int, level: float = 0.95) -> tuple
     return max(-1.0, drop - reach(one - a, d - two)), min(1.0, drop + reach(b - one, two - c))
 
 
+@lru_cache(maxsize=1024)  # an audit judges many shares of as many images by one threshold
 def detectable_drop(total: int, threshold: float, level: float = 0.95, power: float = POWER) -> float | None:
     """Return how far below `threshold` a share must be for the gate to fail with `power`; None: it never would."""
     least = _most_failing(total, threshold, (1 - level) / 2)
@@ -190,6 +192,7 @@ def _tails(hits: int, total: int, threshold: float) -> tuple[float, float]:
     return float(scipy.stats.binom.cdf(hits, total, p)), float(scipy.stats.binom.sf(hits - 1, total, p))
 
 
+@lru_cache(maxsize=1024)
 def _most_failing(total: int, threshold: float, alpha: float) -> int:
     """Return the largest number of hits that still fails, -1 for none."""
     p = min(1.0, max(0.0, threshold))
