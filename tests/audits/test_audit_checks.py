@@ -27,8 +27,8 @@ ASKED = [
     {"metric": "shortcuts", "cues": ["corner_mark"], "samples": 120},
     "slices",
     "data_faults",
-    {"metric": "faithfulness", "pictures": 6},
-    {"metric": "stability", "pictures": 6},
+    {"metric": "faithfulness", "pictures": 4},
+    {"metric": "stability", "pictures": 4},
     {"metric": "explanation_drift", "pictures": 6},
     {"metric": "speed", "repeats": 5},
 ]

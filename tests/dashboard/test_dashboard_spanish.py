@@ -123,7 +123,7 @@ RESULTS = {
     ),
     "slices": lambda: press(page("bias", bias_about=said("Slices"), bias_count="600"), "Look for weak slices"),
     "faults": lambda: press(
-        page("bias", bias_about=said("Data faults"), bias_count="600"), "Look for faults of the data"
+        page("bias", bias_about=said("Data faults"), bias_count="300"), "Look for faults of the data"
     ),
     "networks": lambda: press(
         page("compare", other="example:fashion-robust", compare_count="200"), "Compare the networks"
