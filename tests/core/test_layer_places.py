@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from time import process_time
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import xai
 from xai.core.classifier import Classifier
 from xai.core.layers import LayerChoice, find_layer
 from xai.core.layouts import Layout, orders, possible_layouts
-from xai.core.ordering import judge
+from xai.core.ordering import _evidence, judge
 from xai.core.places import Responses, Stripes
 from xai.errors import UnsupportedModelError
 
@@ -306,3 +307,36 @@ def test_what_strides_and_missing_padding_leave_out_is_no_crop(padding: int, siz
 
 def test_patches_that_do_not_divide_the_image_are_no_crop() -> None:
     assert choose(Tokens(patch=16), (79, 95)).name == "norm"
+
+
+def test_evidence_at_every_offset_is_the_plain_correlation() -> None:
+    """Computed by spectra; here by sums, one offset after the other."""
+    net = Tokens(front=3, behind=2, patch=4).eval()
+    image = torch.rand(1, 3, 28, 36, generator=torch.Generator().manual_seed(0))
+    responses = Responses(net, {"norm": net.norm}, image)
+    layout = Layout("tokens", (7, 9), 5)
+    contrast = responses.contrast(("norm", 0), "tokens")
+    assert contrast is not None
+    contrast = contrast - contrast.mean(1, keepdim=True)
+    code = torch.stack([stripes.code(layout.grid, (28, 36)) for stripes in responses.stripes]).to(contrast)
+    for found, evidence in _evidence(responses, ("norm", 0), layout, layout.grid):
+        by_token = code[:, orders(layout.grid)[found.order].argsort()]
+        sums = torch.stack([(contrast[:, k : k + 63] * by_token).sum() for k in range(6)]).clamp_min(0)
+        wanted = sums.square() / by_token.square().sum() / contrast.square().sum()
+        torch.testing.assert_close(evidence, wanted, atol=1e-12, rtol=1e-9)
+
+
+def test_many_tokens_take_no_long_search() -> None:
+    """56 x 56 tokens: minutes of processor time when the cost grew with the square of their number."""
+
+    class Pointwise(Tokens):
+        def forward(self, images: Tensor) -> Tensor:
+            tokens = self.patches(images).flatten(2).mT
+            tokens = torch.cat([self.front.expand(len(images), -1, -1), tokens], 1)
+            return self.head(self.norm(tokens).square().mean(1))
+
+    net = Pointwise(front=1, patch=2)
+    began = process_time()
+    found = choose(net, (112, 112))
+    assert process_time() - began < 12
+    assert found.layout == Layout("tokens", (56, 56), 1)

@@ -200,3 +200,26 @@ def test_the_norm_of_a_residual_sum_is_taken() -> None:
             return self.head(F.relu(self.norm(maps + self.body(maps))).mean((2, 3)))
 
     assert choose(Residual()).name == "norm"
+
+
+def test_an_early_layer_does_not_stand_for_late_branches() -> None:
+    """A stream that no module carries: the last blocks that add to it are taken, and noted, not the patches."""
+
+    class Stream(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Conv2d(3, 8, 5, stride=5)
+            self.blocks = nn.ModuleList(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()) for _ in range(8))
+            self.head = nn.Linear(8, 3)
+            randomise(self)
+
+        def forward(self, images: Tensor) -> Tensor:
+            maps = self.patches(images)
+            for block in self.blocks:
+                maps = maps + block(maps)
+            return self.head(maps.mean((2, 3)))
+
+    found = choose(Stream())
+    assert found.name.startswith("blocks.")
+    assert int(found.name.split(".")[1]) >= 3
+    assert (found.share.value or 0) < 0.99

@@ -23,7 +23,7 @@ from xai.errors import NameLookupError, UnsupportedModelError
 
 _ENTRIES = 4  # maps looked at for a crop or a margin
 _TRIES = 100  # tensors looked at from the end
-_BRANCHES = 24  # layers in branches that are measured before the best of them is taken
+_NEAR = 6  # tensors from the end, of small models, among which one that all passes through is taken instead of a branch
 _CHECKED = "checked by gradient and by moving a patch"
 _UNCERTAIN = "did NOT pass the check by moving a patch: see whether the map makes sense"
 _SAME = 1e-3  # share of the largest gradient by which the gradient at the cut may differ from that of the whole model
@@ -185,7 +185,9 @@ class _Search:
         groups = self.forward.candidates(self.size)[:_TRIES]
         responses, faults = self._responses([group[0] for group in groups]), list[str]()
         partial, uncertain, thin = list[LayerChoice](), list[LayerChoice](), list[LayerChoice]()
-        for group in groups:
+        for number, group in enumerate(groups):
+            if partial and number > max(_NEAR, len(groups) // 2):
+                break  # an early layer shows less of what the class is than a late branch
             choice, fault = self._candidate(group, self._judged(responses, group[0]))
             if fault or choice is None:
                 faults.append(f"{(choice or group[0]).name!r}: {fault}")
@@ -196,8 +198,6 @@ class _Search:
                 return _instead_of(partial, choice)
             else:
                 partial.append(choice)
-            if len(partial) > _BRANCHES:
-                break
         for found in (partial, uncertain, thin):
             if found:
                 return (

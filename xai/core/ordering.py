@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from xai.core.layouts import Layout, Size, orders
 from xai.core.places import FINEST, NARROW, Key, Responses
@@ -147,14 +146,19 @@ def _needed(layout: Layout) -> float:
 
 
 def _evidence(responses: Responses, key: Key, layout: Layout, largest: Size) -> Iterator[tuple[Layout, Tensor]]:
-    """Yield each order of a grid of tokens, with the share of the contrasts that it explains at every offset."""
+    """Yield each order of a grid of tokens, with the share of the contrasts that it explains at every offset.
+
+    All offsets at once are a correlation, here a product of spectra: its cost grows as the tokens do, not their square.
+    """
     contrast, code, _ = _measured(responses, key, layout.kind, layout.grid, largest)
     contrast = contrast - contrast.mean(1, keepdim=True)
+    tokens, extra = contrast.shape[1], contrast.shape[1] - code.shape[1]
+    spectrum, energy = torch.fft.rfft(contrast, tokens), contrast.square().sum().clamp_min(_NOTHING)
     for order, places in orders(layout.grid).items():
-        by_token = code[:, places.argsort()]
-        explained = F.conv1d(contrast[None], by_token[None])[0, 0].clamp_min(0)
-        extra = contrast.shape[1] - code.shape[1]
-        total = by_token.square().sum() * contrast.square().sum().clamp_min(_NOTHING)
+        by_token = torch.fft.rfft(code[:, places.argsort()], tokens)
+        product = torch.fft.irfft((spectrum * by_token.conj()).sum(0), tokens)
+        explained = product[: extra + 1].clamp_min(0)  # offsets that let no place turn round to the first tokens
+        total = code.square().sum() * energy
         yield replace(layout, first=0, last=extra, order=order), explained.square() / total
 
 
