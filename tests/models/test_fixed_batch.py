@@ -147,3 +147,22 @@ def test_other_failures_are_told_as_they_are() -> None:
     with pytest.raises(RuntimeError, match="channels"):
         xai.Classifier(net, input_size=SIZE).predict(IMAGES)
     assert batch_size(net) is None
+
+
+def test_a_failure_once_it_has_answered_is_none_of_the_batch() -> None:
+    class Fails(GapCnn):
+        broken = False
+
+        def forward(self, images: Tensor) -> Tensor:
+            if self.broken and len(images) < 3:
+                raise RuntimeError("view was created in no_grad mode")
+            return super().forward(images)
+
+    for alone in (False, True):
+        net = Fails()
+        found = xai.Classifier(net, input_size=SIZE, one_by_one=alone)
+        found.predict(IMAGES[:2])
+        net.broken = True
+        with pytest.raises(RuntimeError, match="no_grad"):
+            found.predict(IMAGES[:2])
+        assert batch_size(net) is None

@@ -16,12 +16,27 @@ _SMALL = 3  # images that cost little
 _LARGEST = 256
 _NAMED = 8  # numbers taken from an error
 Run = Callable[[Tensor], Any]
+_ENOUGH = 2  # numbers of images that a model answered, from which on it takes any
+_answered: "weakref.WeakKeyDictionary[nn.Module, set[int]]" = weakref.WeakKeyDictionary()
 _sizes: "weakref.WeakKeyDictionary[nn.Module, int]" = weakref.WeakKeyDictionary()
 
 
 def batch_size(module: nn.Module) -> int | None:
     """Return the number of images that a model, or the model that a layer is in, takes at once; None is any."""
     return _sizes.get(module) if _sizes else None
+
+
+def note_answer(module: nn.Module, count: int) -> None:
+    """Remember that a model answers so many images at once."""
+    counts = _answered.setdefault(module, set())
+    if len(counts) < _ENOUGH:
+        counts.add(count)
+
+
+def may_be_fixed(module: nn.Module, count: int) -> bool:
+    """Return whether a failure may come of the number of images: no such number, and no two others, were answered."""
+    counts = _answered.get(module, set())
+    return module not in _sizes and count not in counts and len(counts) < _ENOUGH
 
 
 def batch_notes(module: nn.Module) -> tuple[str, ...]:

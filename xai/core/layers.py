@@ -23,7 +23,9 @@ from xai.errors import NameLookupError, UnsupportedModelError
 
 _ENTRIES = 4  # maps looked at for a crop or a margin
 _TRIES = 100  # tensors looked at from the end
-_NEAR = 6  # tensors from the end, of small models, among which one that all passes through is taken instead of a branch
+_BRANCHES = 32  # layers in branches that are measured before the best of them is taken
+_LATE = 0.8  # share of the tensors, from the end, among which one that all passes through is taken instead of a branch
+_NEAR = 6  # the same as a number, for small models
 _CHECKED = "checked by gradient and by moving a patch"
 _UNCERTAIN = "did NOT pass the check by moving a patch: see whether the map makes sense"
 _SAME = 1e-3  # share of the largest gradient by which the gradient at the cut may differ from that of the whole model
@@ -68,7 +70,8 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
     when the graph is cut there. Where none passes because a few large cells cover the image, the last of those is
     taken, and said so; so is one where the score has a gradient at fewer places, as before a pooling by maxima. A layer
     before which the model crops or pads the image is none, and so is one that next to nothing of the answer passes
-    through (`xai.core.shares`); one in a branch gives way to the layer before, or behind, at which the branches meet.
+    through (`xai.core.shares`); one in a branch gives way to one that all of it passes through, if any is not among
+    the first of the model.
     Remembered per size until the module changes.
 
     Args:
@@ -182,11 +185,12 @@ class _Search:
 
         Where there is none such, the one of those that pass that most of it passes through.
         """
-        groups = self.forward.candidates(self.size)[:_TRIES]
+        every = self.forward.candidates(self.size)
+        groups, late = every[:_TRIES], max(_NEAR, _LATE * len(every))
         responses, faults = self._responses([group[0] for group in groups]), list[str]()
         partial, uncertain, thin = list[LayerChoice](), list[LayerChoice](), list[LayerChoice]()
         for number, group in enumerate(groups):
-            if partial and number > max(_NEAR, len(groups) // 2):
+            if partial and (number > late or len(partial) > _BRANCHES):
                 break  # an early layer shows less of what the class is than a late branch
             choice, fault = self._candidate(group, self._judged(responses, group[0]))
             if fault or choice is None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.containers import tensors_in
-from xai.core.fixed_batch import batch_size, find_batch_size, has_rows, in_pieces
+from xai.core.fixed_batch import batch_size, find_batch_size, has_rows, in_pieces, may_be_fixed, note_answer
 from xai.core.forward_state import writes_itself
 from xai.core.further_inputs import WithInputs, lacking_inputs, with_inputs
 from xai.core.hooks import parts_of
@@ -79,14 +79,15 @@ class RunsModule:
             found = self._run_at_all(normalised)
         except (RuntimeError, ValueError, AssertionError, TypeError) as error:
             self._explain_lack(error)
-            if size is None and self._takes_others(normalised, error):
+            if self._takes_others(normalised, error):
                 return self._run(normalised)
             self._explain_size(normalised, error)
             raise
-        if len(normalised) and not has_rows(found, len(normalised)):
-            shapes = [tuple(tensor.shape) for tensor in tensors_in(found)]
-            return self._run(normalised) if self._takes_others(normalised, shapes) else found
-        return found
+        if has_rows(found, len(normalised)):
+            note_answer(self.module, len(normalised))
+            return found
+        shapes = [tuple(tensor.shape) for tensor in tensors_in(found)]
+        return self._run(normalised) if self._takes_others(normalised, shapes) else found
 
     def _explain_lack(self, error: Exception) -> None:
         """Raise what the caller can do about a failure that has nothing to do with the images."""
@@ -113,7 +114,10 @@ class RunsModule:
 
     def _takes_others(self, normalised: Tensor, fault: object) -> bool:
         """Find whether the module takes another number of images, one that its batch is fixed to."""
-        return find_batch_size(parts_of(self.module), self._run_at_all, normalised, fault) is not None
+        if not len(normalised) or not may_be_fixed(self.module, len(normalised)):
+            return False
+        with torch.no_grad():
+            return find_batch_size(parts_of(self.module), self._run_at_all, normalised, fault) is not None
 
     def _run_at_all(self, normalised: Tensor) -> Any:
         """Run the module; TorchScript that was run with gradients once would keep them in inference mode, too.
