@@ -138,7 +138,7 @@ CONTROL = {"trusted": lambda path: xai.load(path, trust=True)}  # only when name
 
 
 def try_door(title: str, door: str, path: str) -> dict[str, Any]:
-    before, began = len(seen), time.monotonic()
+    before, began, cpu = len(seen), time.monotonic(), time.process_time()
     answer: dict[str, Any] = {"file": title, "door": door, "said": None, "fault": None}
     try:
         (DOORS | CONTROL)[door](path)
@@ -146,7 +146,8 @@ def try_door(title: str, door: str, path: str) -> dict[str, Any]:
         answer["said"] = str(error)
     except BaseException as error:  # noqa: BLE001 (whatever else comes out is the finding)
         answer["fault"] = f"{type(error).__name__}: {error}"
-    return answer | {"seconds": time.monotonic() - began, "marker": Path("marker").exists(), "events": seen[before:]}
+    took = {"seconds": time.process_time() - cpu, "waited": time.monotonic() - began}
+    return answer | took | {"marker": Path("marker").exists(), "events": seen[before:]}
 
 
 def warm() -> None:
