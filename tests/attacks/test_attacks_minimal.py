@@ -20,7 +20,8 @@ from xai.errors import RangeError, TargetError
 
 REFERENCE = np.load(Path(__file__).parent / "reference_autoattack.npz")
 MINIMAL = ("cw", "ddn", "deepfool", "fab-t", "fmn")
-SHORT = {"cw": {"steps": 100, "rate": 0.02}, "fab-t": {"steps": 30}}
+SHORT = {"cw": {"steps": 60, "searches": 7, "rate": 0.02}, "fab-t": {"steps": 30}}
+EXACT = {"cw": {"steps": 100, "searches": 9, "rate": 0.02}}  # to come as near as the closed form asks
 PAIRS = [(name, norm) for name in MINIMAL for norm in ATTACKS[name].norms]
 
 
@@ -70,12 +71,14 @@ def check_nearest(attack: Attack, norm: str, most: float, *, binary: bool = Fals
 
 @pytest.mark.parametrize(("name", "norm"), PAIRS)
 def test_linear_models_in_closed_form(name: str, norm: str) -> None:
-    check_nearest(made(name), norm, {"l1": 1.25}.get(norm, 1.03))
+    check_nearest(made(name, **EXACT.get(name, {})), norm, {"l1": 1.25}.get(norm, 1.03))
 
 
 @pytest.mark.parametrize(("name", "norm"), PAIRS)
 def test_linear_models_on_pictures_of_zeros_and_ones(name: str, norm: str) -> None:
-    check_nearest(made(name), norm, 1.5 if norm == "l1" or name == "deepfool" else 1.05, binary=True)
+    check_nearest(
+        made(name, **EXACT.get(name, {})), norm, 1.5 if norm == "l1" or name == "deepfool" else 1.05, binary=True
+    )
 
 
 @dataclass(frozen=True)

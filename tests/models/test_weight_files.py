@@ -54,7 +54,7 @@ def test_arch_is_a_name_a_callable_or_a_module(tmp_path, arch):
     net, path = make_net(), tmp_path / "weights.safetensors"
     save_file(net.state_dict(), path)
     with torch.no_grad():
-        assert torch.equal(load(str(path), arch=arch, channels=1).logits(IMAGES), net(IMAGES))
+        assert torch.equal(load(str(path), arch=arch, channels=1, input_size=(28, 28)).logits(IMAGES), net(IMAGES))
 
 
 def test_settings_reach_the_classifier(tmp_path):
@@ -80,7 +80,7 @@ def test_settings_reach_the_classifier(tmp_path):
 
 def test_without_labels_the_classes_are_numbered_and_pictures_are_in_colour(tmp_path):
     save_file(make_net(channels=3, num_classes=4).state_dict(), tmp_path / "w.safetensors")
-    classifier = load(tmp_path / "w.safetensors", lambda: SmallNet(channels=3, num_classes=4))
+    classifier = load(tmp_path / "w.safetensors", lambda: SmallNet(channels=3, num_classes=4), input_size=(28, 28))
     assert classifier.channels == 3
     assert classifier.labels == ("0", "1", "2", "3")
 
@@ -89,7 +89,7 @@ def test_half_precision_weights_are_taken_into_a_full_network(tmp_path):
     net, path = make_net().half(), tmp_path / "w.pt"
     torch.save(net.state_dict(), path)
     with torch.no_grad():
-        assert torch.equal(load(path, ARCH, channels=1).logits(IMAGES), net.float()(IMAGES))
+        assert torch.equal(load(path, ARCH, channels=1, input_size=(28, 28)).logits(IMAGES), net.float()(IMAGES))
 
 
 def test_lazy_layers_take_their_shape_from_the_file(tmp_path):
@@ -167,7 +167,7 @@ def own_code(tmp_path, monkeypatch):
 
 
 def test_the_users_own_code_is_called(own_code):
-    assert isinstance(load(own_code, "user_nets:small_net", channels=1).module, SmallNet)
+    assert isinstance(load(own_code, "user_nets:small_net", channels=1, input_size=(28, 28)).module, SmallNet)
 
 
 @pytest.mark.parametrize(
