@@ -87,6 +87,7 @@ def test_predictions_are_those_of_the_plain_twin(name: str, count: int) -> None:
     torch.testing.assert_close(predicted.logits, GapCnn()(IMAGES[:count]).detach())
     if size != count or size > 2:
         assert batch_size(found.module) == size
+        assert found.one_by_one == (size == 1)  # else pieces are taken whole
         words = "takes one image at a time" if size == 1 else f"takes exactly {size} images at a time"
         assert [note for note in predicted.notes if words in note]
 
