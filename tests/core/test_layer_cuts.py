@@ -275,3 +275,30 @@ def test_quantised_convolutions_are_maps() -> None:
     found = choose(net, (16, 16), "0.1")
     assert found.layout == Layout("maps", (16, 16))
     assert xai.explain(net, pictures(1), "eigencam", layer="0.1").coarse.shape == (1, 16, 16)
+
+
+class Several(nn.Module):
+    """Looks at an image several times: "views" one after the other, "batch" turned copies, "tiles" its quarters."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.head = way, nn.Linear(8, 3)
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.way == "views":
+            return sum(self.head(self.body(view).mean((2, 3))) for view in (x, x.flip(3), x.flip(2)))
+        halves = [part for rows in x.chunk(2, 2) for part in rows.chunk(2, 3)]
+        seen = torch.cat([x, x.flip(3)] if self.way == "batch" else halves)
+        return self.head(self.body(seen).mean((2, 3))).view(-1, len(x), 3).mean(0)
+
+
+@pytest.mark.parametrize(
+    ("way", "why"), [("views", "run 3 times"), ("batch", "take 2 parts or copies"), ("tiles", "take 4 parts")]
+)
+def test_why_a_model_that_looks_several_times_has_no_map(way: str, why: str) -> None:
+    torch.manual_seed(0)
+    model = xai.Classifier(Several(way).eval(), input_size=(22, 34))
+    with pytest.raises(UnsupportedModelError, match=f"its convolutions {why}") as said:
+        xai.explain(model, torch.rand(1, 3, 22, 34), "gradcam")
+    assert "\n" not in str(said.value)

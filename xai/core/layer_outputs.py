@@ -80,10 +80,20 @@ class Forward:
     Attributes:
         outputs: of the modules that ran exactly once, in the order in which they finished.
         logits: (1, K).
+        often: how many times a convolution ran, at most.
     """
 
     outputs: list[LayerOutput]
     logits: Tensor
+    often: int = 1
+
+    @property
+    def several(self) -> str:
+        """Say that layers see an image several times, as with tiles or turned copies: then none has one map of it."""
+        if self.often > 1:
+            return f"its convolutions run {self.often} times for one image, on parts, copies or sizes of it"
+        pieces = {len(item.tensor) for item in self.outputs if makes_maps(item.module)} - {1}
+        return f"its convolutions take {max(pieces)} parts or copies of the image at once" if pieces else ""
 
     @property
     def head(self) -> str | None:
@@ -141,7 +151,8 @@ def run_forward(classifier: Classifier, image: Tensor) -> Forward:
             if name:
                 stack.enter_context(hooked(module, partial(keep, name)))
         logits = classifier.raw_logits(image.to(classifier.device).requires_grad_(torch.is_grad_enabled()))
-    return Forward([item for item in outputs if calls[item.name] == 1], logits)
+    often = max((calls[item.name] for item in outputs if makes_maps(item.module)), default=1)
+    return Forward([item for item in outputs if calls[item.name] == 1], logits, often)
 
 
 def score(classifier: Classifier, head: str | None, run: Callable[[], Tensor]) -> Tensor:

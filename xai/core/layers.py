@@ -365,7 +365,8 @@ class _Search:
                 f"No gradient reaches any layer of {name!r} that is a map of the picture: its forward detaches "
                 "them or runs them under no_grad. Use occlusion, or name a `layer` for a method without gradients."
             )
-        why = f"; the last one tried, {faults[0]}" if faults else ""
+        several = self.forward.several
+        why = f"; the last one tried, {faults[0]}" if faults else f"; {several}" if several else ""
         return UnsupportedModelError(
             f"No layer of {name!r} is a map of the picture that the answer depends on (input {self.size[0]} x "
             f"{self.size[1]}{why}). Name a `layer`, or use occlusion."
