@@ -1,12 +1,15 @@
 """Counters and caches that a forward writes: no part of what a model is, unless an answer depends on them."""
 
 import copy
+import functools
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from small_models import BatchNormNet, GapCnn, pictures
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 import xai
 from xai.core.classifier import Classifier
@@ -106,7 +109,7 @@ def test_what_a_forward_writes_is_no_part_of_the_fingerprint(kind: type[Wrapped]
     prints = {untouched.fingerprint, classifier.fingerprint}
     predicted = classifier.predict(IMAGES)
     torch.testing.assert_close(predicted.logits, net()(IMAGES).detach())
-    assert [note for note in predicted.notes if note.startswith("the model writes '") and "no prediction" in note]
+    assert [note for note in predicted.notes if note.startswith("the model writes '")]
     prints.add(classifier.fingerprint)
     labels = predicted.logits.argmax(1)
     xai.attack(classifier, IMAGES, labels, "fgsm", eps=0.01)
@@ -195,7 +198,7 @@ def test_noise_is_no_dependence_on_what_is_counted() -> None:
 
     notes = Classifier(Noisy(GapCnn())).predict(IMAGES).notes
     assert [note for note in notes if "two answers to the same picture differ" in note]
-    assert [note for note in notes if "no prediction depends on it" in note]
+    assert [note for note in notes if "no prediction was seen to depend on it" in note]
 
 
 def test_a_cache_made_without_gradients_allows_gradients_later() -> None:
@@ -211,3 +214,103 @@ def test_code_that_writes_nothing_runs_no_forward_for_a_fingerprint() -> None:
         assert not may_write(parts_of(net))
         assert len(Classifier(net).fingerprint) == len(fingerprint_module(net)) == 64
     assert not calls
+
+
+class Keeps(Wrapped):
+    """Keeps something that its answers depend on in an attribute that is no weight and no buffer."""
+
+    def __init__(self, kept: object) -> None:
+        super().__init__(GapCnn())
+        self.kept = kept
+
+    def forward(self, images: Tensor) -> Tensor:
+        value = self.kept
+        if callable(value):
+            return value(self.net(images))
+        while isinstance(value, dict | list | tuple):
+            value = next(iter(value.values())) if isinstance(value, dict) else value[0]
+        return self.net(images) * torch.as_tensor(value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (torch.tensor(1.0), torch.tensor(2.0)),
+        (np.array([1.0, 2, 3, 4], np.float32), np.array([1.0, 2, 3, 5], np.float32)),
+        ((1.0, 1.0), (2.0, 1.0)),
+        ([1.0], [2.0]),
+        ({"scale": [1.0]}, {"scale": [2.0]}),
+        (torch.relu, torch.tanh),
+        (lambda z: z * 2, lambda z: z * 3),
+        (functools.partial(torch.mul, other=2.0), functools.partial(torch.mul, other=3.0)),
+    ],
+)
+def test_whatever_a_model_keeps_is_in_its_fingerprint(one: object, other: object) -> None:
+    module = Keeps(one)
+    classifier = Classifier(module, input_size=(13, 18))
+    first, logits = classifier.fingerprint, classifier.logits(IMAGES)
+    assert Classifier(copy.deepcopy(module), input_size=(13, 18)).fingerprint == first
+    module.kept = other
+    assert not torch.equal(classifier.logits(IMAGES), logits)
+    assert classifier.fingerprint != first
+    module.kept = one
+    assert classifier.fingerprint == first
+
+
+def test_strides_and_what_appears_later_are_in_the_fingerprint() -> None:
+    class Scaled(Calls):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * getattr(self, "scale", 1.0)
+
+    module = Scaled(GapCnn())
+    classifier = Classifier(module, input_size=(13, 18))
+    classifier.predict(IMAGES)
+    prints = [classifier.fingerprint]
+    module.scale = 5.0
+    prints.append(classifier.fingerprint)
+    layer = next(part for part in module.modules() if isinstance(part, nn.Conv2d))
+    prune.random_unstructured(layer, "weight", 0.3)
+    prints.append(classifier.fingerprint)
+    layer.weight_mask.copy_(torch.rand(layer.weight_mask.shape) > 0.9)
+    prints.append(classifier.fingerprint)
+    layer.stride = (2, 2)
+    prints.append(classifier.fingerprint)
+    assert len(set(prints)) == 5
+
+
+def test_what_the_first_images_set_is_in_the_fingerprint_and_told() -> None:
+    class Initialised(Wrapped):
+        def __init__(self) -> None:
+            super().__init__(GapCnn())
+            self.register_buffer("mean", torch.zeros(3, 1, 1))
+            self.ready = False
+
+        def forward(self, images: Tensor) -> Tensor:
+            if not self.ready:
+                self.mean.copy_(images.mean((0, 2, 3))[:, None, None])
+                self.ready = True
+            return self.net(images - self.mean)
+
+    found = []
+    for first in (IMAGES, IMAGES.square()):
+        module = Initialised()
+        module(first)
+        found.append(Classifier(module, input_size=(13, 18)).fingerprint)
+    assert len(set(found)) == 2
+    notes = Classifier(Initialised(), input_size=(13, 18)).predict(IMAGES).notes
+    assert [note for note in notes if "when it first answers" in note and "'mean'" in note]
+
+
+@pytest.mark.parametrize("period", [2, 7, 100])
+def test_counters_that_matter_by_turns_or_late_are_no_harmless_ones(period: int) -> None:
+    class Turns(Wrapped):
+        def __init__(self) -> None:
+            super().__init__(GapCnn())
+            self.register_buffer("seen", torch.zeros(2, dtype=torch.long))
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.seen += 1
+            return self.net(images) * (1 + self.seen[0] // period % 2)
+
+    with pytest.raises(UnsupportedModelError, match="changes its own buffers"):
+        Classifier(Turns(), input_size=(13, 18)).predict(IMAGES)

@@ -289,7 +289,7 @@ QUIRKS = {
     ),
     "batch statistics": Quirk(no_running_statistics, None, "depends on the others in its batch"),
     "learns in eval": Quirk(never_frozen, None, "changes its own buffers"),
-    "counts": Quirk(Counting, says="writes 'seen' while it answers; no prediction depends on it"),
+    "counts": Quirk(Counting, says="writes 'seen' while it answers; no prediction was seen to depend on it"),
     "one at a time": Quirk(
         OneByOne, says="takes one image at a time", settings={"input_size": (16, 16)}, tolerance=1e-4
     ),

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xai.core.attributes import attributes
 from xai.core.forward_state import is_written, kept_buffers
 from xai.core.hooks import parts_of
 
-_PLAIN = (bool, int, float, str)
 _views: "weakref.WeakKeyDictionary[nn.Module, tuple[list[int], list[list[Tensor]]]]" = weakref.WeakKeyDictionary()
 _known: "weakref.WeakKeyDictionary[nn.Module, tuple[object, str]]" = weakref.WeakKeyDictionary()
 
@@ -19,7 +19,9 @@ _known: "weakref.WeakKeyDictionary[nn.Module, tuple[object, str]]" = weakref.Wea
 def fingerprint_module(module: nn.Module, *, fresh: bool = False) -> str:
     """Return the SHA-256 of all weights, buffers and the modules' names and settings.
 
-    What a forward was seen to write without any effect on the answer is left out (`xai.core.forward_state`).
+    Settings are all attributes that are numbers, words, tensors, arrays, functions (by their code) or containers of
+    these; of other objects the type counts. What every forward was seen to write without any effect on the answer is
+    left out (`xai.core.forward_state`).
     Remembered per module until a tensor, a module or a setting is replaced; `fresh` reads all weights again,
     which also sees a write through `.data` that leaves the ends of a tensor alone. Costs one pass over the weights.
     """
@@ -30,7 +32,7 @@ def fingerprint_module(module: nn.Module, *, fresh: bool = False) -> str:
     digest = hashlib.sha256()
     for name, part in module.named_modules():
         digest.update(f"{name}:{type(part).__module__}.{type(part).__qualname__}({part.extra_repr()});".encode())
-        digest.update(repr(_plain_settings(part)).encode())
+        digest.update(repr(_settings(part)).encode())
     for name, tensor in [*module.named_parameters(), *_buffers(module)]:
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(_content(tensor))
@@ -43,10 +45,9 @@ def fingerprint_mapping(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()
 
 
-def _plain_settings(part: nn.Module) -> list[tuple[str, object]]:
-    """Return a module's own numbers and words, which `extra_repr` need not mention."""
-    settings = [(k, v) for k, v in part.__dict__.items() if type(v) in _PLAIN and k != "training"]
-    return [(k, v) for k, v in settings if not is_written(part, k)]
+def _settings(part: nn.Module) -> list[tuple[str, object]]:
+    """Return what a module keeps beside weights, buffers and parts, which `extra_repr` need not mention."""
+    return [(name, value) for name, value in attributes(part) if not is_written(part, name)]
 
 
 def _buffers(module: nn.Module) -> list[tuple[str, Tensor]]:
@@ -69,7 +70,7 @@ def _quick_state(module: nn.Module) -> object:
     written = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
     with torch.no_grad():
         values = tuple(tuple(torch.cat(group).tolist()) for group in _ends(module, tensors, places))
-    return tuple(map(id, parts)), [_plain_settings(part) for part in parts], places, written, values
+    return tuple(map(id, parts)), repr([_settings(part) for part in parts]), places, written, values
 
 
 def _ends(module: nn.Module, tensors: list[Tensor], places: list[int]) -> list[list[Tensor]]:

@@ -10,32 +10,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xai.core.attributes import attributes
 from xai.core.hooks import parts_of, random_states_kept
 
 _SMALL = 10_000_000  # buffers of more numbers are not compared
 _TIMES = 8
 _ROUNDING = 64  # units of rounding by which two answers to one image may differ
-_JUMP = 1_000_000  # calls that a counter is set ahead by
+_AHEAD = (1, 10, 101, 1_009, 1_000_003)  # calls that counters are set ahead by: primes, as periods are round
+_COUNTERS = 64  # numbers of a tensor that may count
 _ABSENT = object()
-_PLAIN = (bool, int, float, str, type(None))
 Place = tuple[nn.Module, str]
 
 
-@dataclass
-class _Written:
-    """What one module writes: the names seen to change, and all names that it had before it answered."""
-
-    names: set[str]
-    before: frozenset[str]
+_written: "weakref.WeakKeyDictionary[nn.Module, set[str]]" = weakref.WeakKeyDictionary()
 
 
-_written: "weakref.WeakKeyDictionary[nn.Module, _Written]" = weakref.WeakKeyDictionary()
+_cached: "weakref.WeakKeyDictionary[nn.Module, frozenset[str]]" = weakref.WeakKeyDictionary()
 
 
 def is_written(part: nn.Module, name: str) -> bool:
-    """Return whether a forward writes an attribute or buffer on which the answer does not depend."""
-    found = _written.get(part) if _written else None
-    return found is not None and (name in found.names or name not in found.before)
+    """Return whether every forward writes an attribute or buffer on which no answer was seen to depend.
+
+    So is a buffer that is not saved with the weights, in a module that makes such ones while it answers: a mask or a
+    table for one more number of images, or for one more size.
+    """
+    if name in _written.get(part, ()):
+        return True
+    return part in _cached and name in part._non_persistent_buffers_set and name not in _cached[part]
 
 
 def state_of(module: nn.Module) -> tuple[Any, ...]:
@@ -48,40 +49,42 @@ def state_of(module: nn.Module) -> tuple[Any, ...]:
     settings = [
         (k, name, value)
         for k, part in enumerate(parts)
-        for name, value in vars(part).items()
-        if _is_setting(name, value) and not is_written(part, name)
+        for name, value in attributes(part)
+        if not is_written(part, name)
     ]
     hooks = [(*part._forward_hooks, *part._forward_pre_hooks) for part in parts]
     tensors = [tensor for part in parts for tensor in (*part._parameters.values(), *kept_buffers(part).values())]
     versions = [(id(t), 0 if t.is_inference() else t._version) for t in tensors if t is not None]
-    return tuple(map(id, parts)), tuple(settings), tuple(map(tuple, hooks)), tuple(versions)
-
-
-def _is_setting(name: str, value: Any) -> bool:
-    return name != "training" and isinstance(value, _PLAIN)
+    return tuple(map(id, parts)), repr(settings), tuple(map(tuple, hooks)), tuple(versions)
 
 
 def kept_buffers(part: nn.Module) -> dict[str, Tensor | None]:
     """Return a module's own buffers without those that a forward writes and no answer depends on."""
-    if not _written or part not in _written:
+    if part not in _written and part not in _cached:
         return part._buffers
     return {name: buffer for name, buffer in part._buffers.items() if not is_written(part, name)}
 
 
 def writes_itself(module: nn.Module) -> bool:
     """Return whether a forward was seen to write into the module without any effect on the answer."""
-    return bool(_written) and any(part in _written for part in parts_of(module))
+    return any(part in _written or part in _cached for part in parts_of(module))
 
 
-def leave_out(snapshot: "Snapshot", places: list[Place]) -> None:
-    """Remember that the answer does not depend on what is written at these places."""
+def leave_out(places: list[Place]) -> None:
+    """Remember that every forward writes at these places, and that no answer was seen to depend on it."""
     for part, name in places:
-        written = _written.setdefault(part, _Written(set(), snapshot.names(part)))
-        written.names.add(name)
+        _written.setdefault(part, set()).add(name)
+
+
+def find_caches(before: "Snapshot", places: list[Place]) -> list[Place]:
+    """Return which places are new buffers that are not saved with the weights, and remember that they are caches."""
+    found = [(part, name) for part, name in places if before.lacked(part, name)]
+    _cached.update({part: before.buffers(part) for part, _ in found if part not in _cached})
+    return found
 
 
 class Snapshot:
-    """The plain settings and the buffers of a module, to be compared with what they are later.
+    """The attributes and the buffers of a module, to be compared with what they are later.
 
     Args:
         parts: the module and everything in it.
@@ -90,11 +93,15 @@ class Snapshot:
     def __init__(self, parts: list[nn.Module]) -> None:
         self._parts = parts
         self._values = [dict(_values(part, copied=True)) for part in parts]
-        self._names = {id(part): frozenset([*vars(part), *part._buffers.keys()]) for part in parts}
+        self._buffers = {id(part): frozenset(part._buffers) for part in parts}
 
-    def names(self, part: nn.Module) -> frozenset[str]:
-        """Return the names of all attributes and buffers that a part had."""
-        return self._names[id(part)]
+    def buffers(self, part: nn.Module) -> frozenset[str]:
+        """Return the names of the buffers that a part had."""
+        return self._buffers[id(part)]
+
+    def lacked(self, part: nn.Module, name: str) -> bool:
+        """Return whether a buffer is new and not saved with the weights."""
+        return name in part._non_persistent_buffers_set and name not in self.buffers(part)
 
     def changes(self) -> list[Place]:
         """Return where something was written, added or removed since, buffers last."""
@@ -108,9 +115,7 @@ class Snapshot:
 
 
 def _values(part: nn.Module, *, copied: bool = False) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(part).items():
-        if _is_setting(name, value):
-            yield name, value
+    yield from attributes(part)
     for name, buffer in part._buffers.items():
         if buffer is None or buffer.numel() <= _SMALL:
             yield name, buffer.clone() if copied and buffer is not None else buffer
@@ -122,30 +127,38 @@ def _same(old: Any, new: Any) -> bool:
     return old.shape == new.shape and bool(torch.equal(old.nan_to_num(), new.nan_to_num()))
 
 
-def depends_on_state(answer: Callable[[], Tensor], between: Callable[[], object], parts: list[nn.Module]) -> bool:
-    """Return whether an answer changes with what a module writes while it answers.
+def written_always(
+    answer: Callable[[], Tensor], between: Callable[[], object], parts: list[nn.Module]
+) -> list[Place] | None:
+    """Return where every answer writes, None where an answer was seen to change with what is written.
+
+    What is written once, as a table of positions or a scale that the first image sets, is none of it.
 
     Args:
         answer: scores of one image.
         between: answers other images.
         parts: the module and everything in it.
 
-    Cost: two forwards of the image and eight of the others, and two more where something counts.
+    Cost: two forwards of the image and eight of the others, and six more where something counts.
     """
     first = _seeded(answer)
     for _ in range(_TIMES):
         _seeded(between)
     before = Snapshot(parts)
     if not _equal(first, _seeded(answer)):
-        return True
-    counters = [_Counter(*place) for place in before.changes()]
+        return None
+    places = before.changes()
+    counters = [_Counter(*place) for place in places]
     try:
-        for counter in counters:
-            counter.jump()
-        return not _equal(first, _seeded(answer))
+        for ahead in _AHEAD:
+            for counter in counters:
+                counter.jump(ahead)
+            if counters and not _equal(first, _seeded(answer)):
+                return None
     finally:
         for counter in counters:
             counter.restore()
+    return places
 
 
 def _seeded(answer: Callable[[], Any]) -> Any:
@@ -160,7 +173,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 class _Counter:
-    """One number that changes with each answer."""
+    """One number, or several whole ones, that change with each answer."""
 
     def __init__(self, part: nn.Module, name: str) -> None:
         self._part, self._name = part, name
@@ -170,13 +183,14 @@ class _Counter:
     @property
     def _counts(self) -> bool:
         if isinstance(self._old, Tensor):
-            return self._old.numel() == 1 and self._old.dtype != torch.bool
+            whole = not self._old.is_floating_point() and self._old.dtype != torch.bool
+            return self._old.numel() <= (_COUNTERS if whole else 1) and self._old.dtype != torch.bool
         return isinstance(self._old, int | float) and not isinstance(self._old, bool)
 
-    def jump(self) -> None:
-        """Set it far ahead."""
+    def jump(self, ahead: int) -> None:
+        """Set it ahead."""
         if isinstance(self._old, Tensor | int | float) and self._counts:
-            self._set(self._old + _JUMP)
+            self._set(self._old + ahead)
 
     def restore(self) -> None:
         """Set it back."""

@@ -1,12 +1,12 @@
 """Whether a model answers an image the same way twice, and alone as among others."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
-from xai.core.forward_state import Snapshot, depends_on_state, leave_out, state_of
+from xai.core.forward_state import Place, Snapshot, find_caches, leave_out, state_of, written_always
 from xai.core.hooks import parts_of
 from xai.errors import UnsupportedModelError
 
@@ -103,19 +103,31 @@ def _written_notes(
     parts = parts_of(module)
     buffers = [attribute for part, attribute in places if attribute in part._buffers]
     learns = buffers and (by_batch or any(_learns(part) for part, _ in places))
-    if not learns and not depends_on_state(
-        lambda: answer(images[:1]), lambda: [answer(image[None]) for image in images], parts
-    ):
-        leave_out(before, [*places, *before.changes()])
-        return (
-            f"the model writes {names} while it answers; no prediction depends on it: it is not in the fingerprint",
-        )
+    always = (
+        None
+        if learns
+        else written_always(lambda: answer(images[:1]), lambda: [answer(image[None]) for image in images], parts)
+    )
+    if always is not None:
+        leave_out(always)
+        return tuple(_harmless(places, [*always, *find_caches(before, places)]))
     if buffers:
         raise UnsupportedModelError(
             f"{name!r} changes its own buffers while it answers in evaluation mode, and its answers with them: "
             f"{buffers[0]!r}. Use running statistics, and keep what is counted or cached out of the answer."
         )
     return (f"the model writes {names} while it answers, and its predictions change with it",)
+
+
+def _harmless(places: list[Place], always: list[Place]) -> Iterator[str]:
+    """Say what is written at every answer, which the fingerprint leaves out, and what once, which it does not."""
+    kinds = {"while it answers; no prediction was seen to depend on it: it is not in the fingerprint": always}
+    once = [place for place in places if place not in always]
+    kinds["when it first answers, as other first images may set otherwise: the fingerprint is of what it wrote"] = once
+    for what, some in kinds.items():
+        if some:
+            names = ", ".join(repr(name) for name in dict.fromkeys(attribute for _, attribute in some[:_NAMED]))
+            yield f"the model writes {names} {what}"
 
 
 def refuse_batch_statistics(module: nn.Module, name: str, gap: float) -> None:
