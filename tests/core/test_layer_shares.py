@@ -222,3 +222,36 @@ def test_an_early_layer_does_not_stand_for_late_branches() -> None:
     found = choose(Stream())
     assert found.name.startswith("blocks.")
     assert (found.share.value or 0) < 0.99
+
+
+class Shared(nn.Module):
+    """Classes 0 and 1 come of one branch, 2 and 3 of another, whose scores may be larger."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        one, other = (nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()) for _ in range(2))
+        self.one, self.other, self.heads, self.weight = (
+            one,
+            other,
+            nn.ModuleList([nn.Linear(8, 2), nn.Linear(8, 2)]),
+            weight,
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores = [
+            head(branch(images).mean((2, 3))) for head, branch in zip(self.heads, (self.one, self.other), strict=True)
+        ]
+        return torch.cat([scores[0], self.weight * scores[1]], 1)
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_a_class_that_does_not_come_of_the_layer_is_told(weight: float) -> None:
+    model = xai.Classifier(Shared(weight).eval(), input_size=(21, 26))
+    notes = xai.explain(model, torch.rand(1, 3, 21, 26), "gradcam", 0, layer="other").notes
+    assert any("only" in note and "passes through it: the map does not show the rest" in note for note in notes)
+
+
+def test_a_branch_whose_classes_hardly_change_refuses_nothing() -> None:
+    model = xai.Classifier(Shared(1e-4).eval(), input_size=(21, 26))
+    assert [note for note in xai.explain(model, torch.rand(1, 3, 21, 26), "gradcam", 0).notes if "layer 'one'" in note]

@@ -93,7 +93,7 @@ class Snapshot:
     def __init__(self, parts: list[nn.Module]) -> None:
         self._parts = parts
         self._values = [dict(_values(part, copied=True)) for part in parts]
-        self._buffers = {id(part): frozenset(part._buffers) for part in parts}
+        self._buffers = {id(part): frozenset(part._buffers.keys()) for part in parts}
 
     def buffers(self, part: nn.Module) -> frozenset[str]:
         """Return the names of the buffers that a part had."""
@@ -102,6 +102,15 @@ class Snapshot:
     def lacked(self, part: nn.Module, name: str) -> bool:
         """Return whether a buffer is new and not saved with the weights."""
         return name in part._non_persistent_buffers_set and name not in self.buffers(part)
+
+    def logged(self, place: Place) -> bool:
+        """Return whether a place is a list to which entries were added and nothing else: a log of what came."""
+        part, name = place
+        index = next(k for k, one in enumerate(self._parts) if one is part)
+        old: Any = self._values[index].get(name)
+        new: Any = dict(_values(part)).get(name)
+        lists = isinstance(old, tuple) and isinstance(new, tuple) and old[:1] == new[:1] == ("list",)
+        return lists and len(old) == len(new) == 3 and old[1] <= new[1] and new[2][: old[1]] == old[2]
 
     def changes(self) -> list[Place]:
         """Return where something was written, added or removed since, buffers last."""

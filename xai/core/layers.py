@@ -18,7 +18,7 @@ from xai.core.layer_outputs import Forward, LayerOutput, answer, makes_maps, run
 from xai.core.layouts import Layout, Size
 from xai.core.ordering import FINE, Verdict, edge_fault, judge
 from xai.core.places import Responses
-from xai.core.shares import NEXT_TO_NONE, UNMEASURED, Share, share_through, spread_images
+from xai.core.shares import UNMEASURED, Share, share_through, spread_images
 from xai.errors import NameLookupError, UnsupportedModelError
 
 _ENTRIES = 4  # maps looked at for a crop or a margin
@@ -216,7 +216,7 @@ class _Search:
             return None, fault
         where = verdict.layout.describe()
         share = self._share(item, verdict.layout)
-        if share.value is not None and share.value < NEXT_TO_NONE:
+        if share.next_to_none:
             return None, share.describe()
         if fault:  # behind a pooling by maxima, as in front of a head that looks at few places
             reason = f"the last layer with the shape of a map: {where}; {fault}"
@@ -266,7 +266,7 @@ class _Search:
         if item.name != name:
             reason += f"; cut at {item.name!r}, which returns the same and is what the answer depends on"
         share = self._share(item, verdict.layout)
-        if share.value is not None and share.value < NEXT_TO_NONE:
+        if share.next_to_none:
             return None, f"The layer {name!r} says nothing of the answer: {share.describe()}."
         return LayerChoice(item.name, verdict.layout, reason, item.index, share), ""
 

@@ -1,6 +1,7 @@
 """How a classifier runs its module, and the errors that a caller can do something about."""
 
 import copy
+import re
 from typing import Any, Self
 
 import torch
@@ -79,6 +80,7 @@ class RunsModule:
             found = self._run_at_all(normalised)
         except (RuntimeError, ValueError, AssertionError, TypeError) as error:
             self._explain_lack(error)
+            self._explain_channels(normalised, error)
             if self._takes_others(normalised, error):
                 return self._run(normalised)
             self._explain_size(normalised, error)
@@ -101,6 +103,16 @@ class RunsModule:
                 f"The weights of {self.name!r} were made inside torch.inference_mode(), which rules out gradients. "
                 "Make or load the model outside of it."
             ) from error
+
+    def _explain_channels(self, normalised: Tensor, error: Exception) -> None:
+        """Raise the cure where the first convolution takes other channels than the images have."""
+        found = _CHANNELS.search(str(error))
+        if found is None or int(found[2]) != normalised.shape[1]:
+            return
+        raise ShapeError(
+            f"The model {self.name!r} takes images of {found[1]} channel(s), but they have {found[2]} here: give "
+            f"channels={found[1]}, as in xai.Classifier(model, channels={found[1]})."
+        ) from error
 
     def _explain_size(self, normalised: Tensor, error: Exception) -> None:
         """Raise what the caller can do about a failure that looks like one of the images' size."""
@@ -133,6 +145,9 @@ class RunsModule:
                 raise
         with torch.inference_mode(False), torch.no_grad():
             return self.module(normalised.clone())
+
+
+_CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")  # a convolution's own words
 
 
 def _about_size(error: Exception) -> bool:

@@ -17,6 +17,7 @@ _LOOKS = (2, 4, 6)  # a texture, disks, a photograph
 _ROUNDING = 16  # units of rounding of the scores: a smaller change says nothing
 NEXT_TO_NONE = 1e-3
 _MOST = 0.9  # below, the map leaves out what should be told
+_OF_A_CLASS, _MUCH = 0.5, 0.02  # the same of one class; change of its score, as a share of the largest
 _ALL = 0.99  # below, branches pass by a layer
 _TOKENS = 0.1  # the same where there are class tokens: these carry on by themselves what they took from places before
 
@@ -28,15 +29,25 @@ class Share:
     Attributes:
         value: from 0 to 1; None where scores are the same for all images, so that nothing can be measured.
         tokens: whether the layer has class or register tokens beside its places.
+        least: the class of which least passes, of those whose score changes much, and how much of it passes.
+        most: the share of the class of which most passes.
     """
 
     value: float | None = None
     tokens: bool = False
+    least: tuple[int, float] | None = None
+    most: float | None = None
+
+    @property
+    def next_to_none(self) -> bool:
+        """Whether no class's score depends on it."""
+        return self.most is not None and self.most < NEXT_TO_NONE
 
     @property
     def enough(self) -> bool:
         """Whether nothing is to be said of it."""
-        return self.value is None or self.value >= (_TOKENS if self.tokens else _MOST)
+        most = self.value is None or self.value >= (_TOKENS if self.tokens else _MOST)
+        return most and (self.tokens or self.least is None or self.least[1] >= _OF_A_CLASS)
 
     @property
     def ordinary(self) -> bool:
@@ -50,6 +61,11 @@ class Share:
 
     def describe(self) -> str:
         """Say it in words."""
+        if self.value is not None and self.value >= _MOST and self.least is not None:
+            number, share = self.least
+            return (
+                f"only {100 * share:.2g}% of the change of the score of class {number} between images passes through it"
+            )
         return f"only {100 * (self.value or 0):.2g}% of the change of the class scores between images passes through it"
 
 
@@ -87,9 +103,19 @@ def share_through(
     except NonFiniteError:
         return UNMEASURED
     after = plain.roll(-1, 0)
-    here, beside = float((mixed - plain).norm()), float((after - mixed).norm())
     floor = _ROUNDING * precision * float(plain.abs().max())
-    return Share(here / (here + beside) if here + beside > floor else None, bool(layout.extra))
+    return _share((mixed - plain).norm(dim=0), (after - mixed).norm(dim=0), floor, tokens=bool(layout.extra))
+
+
+def _share(here: Tensor, beside: Tensor, floor: float, *, tokens: bool) -> Share:
+    """Return the share of what changes through a layer (K,) in that and what changes beside it (K,)."""
+    whole, through = float(here.norm() + beside.norm()), float(here.norm())
+    if whole <= floor:
+        return Share(None, tokens)
+    each = here / (here + beside).clamp_min(floor or 1e-30)
+    counts = here + beside >= _MUCH * float((here + beside).max())
+    number = int(torch.where(counts, each, torch.inf).argmin())
+    return Share(through / whole, tokens, (number, float(each[number])), float(each[counts].max()))
 
 
 def _heard(

@@ -96,7 +96,9 @@ def _written_notes(
     Raises:
         UnsupportedModelError: answers change with what it writes into its buffers.
     """
-    places = before.changes()
+    logs = [place for place in before.changes() if before.logged(place)]
+    leave_out(logs)
+    places = [place for place in before.changes() if place not in logs]
     if not places:
         return ()
     names = ", ".join(repr(each) for each in dict.fromkeys(attribute for _, attribute in places[:_NAMED]))

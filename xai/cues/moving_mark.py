@@ -10,6 +10,7 @@ from xai.cues._base import Form, Scene, cue
 from xai.cues._found import Wanderer
 from xai.cues._moving import moving
 
+_WHOLE = 0.5  # share of the image from which on it is no mark
 _LEFT, _TIED = 0.25, 0.6  # of what other classes show; correlation of the piece's place with that of the rest
 
 
@@ -29,9 +30,10 @@ def moving_mark(scene: Scene) -> Iterator[Form]:
         scene.data.images, scene.data.labels, [k for k in scene.classes if k not in fixed]
     ).items():
         height, width = piece.drawn.shape
-        words = f"text-like mark of {height} x {width} pixels"
-        unit = f"moving mark, class {label}"
-        form = Wanderer("moving_mark", unit, "any place", words, piece, target=label, least=-piece.most)
+        whole = height * width > _WHOLE * scene.size[0] * scene.size[1]  # there is no other place for it to be at
+        kind, where = ("repeated background", "everywhere") if whole else ("text-like mark", "any place")
+        words, unit = f"{kind} of {height} x {width} pixels", f"moving mark, class {label}"
+        form = Wanderer("moving_mark", unit, where, words, piece, target=label, least=-piece.most)
         own = scene.data.labels == label
         apart = _stands_apart(form, scene.data.images[own], scene.data.images[~own])
         yield form if apart else replace(form, added=False)
