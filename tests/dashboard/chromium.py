@@ -132,3 +132,17 @@ def switch_on(page, name, shown, tries=10):
         with suppress(Exception):
             return shown.wait_for(timeout=WAIT / tries)
     return shown.wait_for()
+
+
+def settled(click):
+    """Return a way to click that waits, for a while, until the page is not being drawn: a click can be lost then."""
+
+    def after(locator, **settings):
+        locator.page.wait_for_timeout(100)  # what was done before may only begin now
+        with suppress(Exception):
+            locator.page.wait_for_function(
+                "() => document.querySelector('[data-test-script-state=notRunning]')", timeout=2000
+            )
+        return click(locator, **settings)
+
+    return after

@@ -4,7 +4,7 @@ import re
 from functools import cache
 
 import pytest
-from chromium import FLAGS, HEIGHT, WAIT, dashboard_in
+from chromium import FLAGS, HEIGHT, WAIT, dashboard_in, settled
 
 from xai.dashboard.tasks import office
 
@@ -37,7 +37,8 @@ def quick_streamlit():
 @pytest.fixture(scope="module")
 def browser(browser_path):
     playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
+    with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as driver:
+        patch.setattr(playwright.Locator, "click", settled(playwright.Locator.click))
         running = driver.chromium.launch(executable_path=browser_path, args=FLAGS)
         yield running
         running.close()

@@ -145,7 +145,7 @@ def test_scores_in_columns_are_no_fixed_batch() -> None:
 def test_other_failures_are_told_as_they_are() -> None:
     net = GapCnn()
     net.conv1 = nn.Conv2d(4, 5, 3)
-    with pytest.raises(RuntimeError, match="channels"):
+    with pytest.raises(UnsupportedModelError, match="channels=4"):
         xai.Classifier(net, input_size=SIZE).predict(IMAGES)
     assert batch_size(net) is None
 

@@ -19,10 +19,12 @@ _MANY, _DEEP, _SAMPLED = 1000, 4, 100_000  # entries of a container, containers 
 def attributes(part: nn.Module) -> Iterator[tuple[str, object]]:
     """Yield the names of a module's own attributes and their values as `described` gives them.
 
-    Left out are what torch keeps in every module, and weights that are made of parameters anew for each forward.
+    Left out are what torch keeps in every module, weights that are made of parameters anew for each forward, and what a
+    class names in `told_of_it`, which tells of the module and changes no answer.
     """
+    skipped = _OWN | getattr(type(part), "told_of_it", frozenset())
     for name, value in vars(part).items():
-        if name not in _OWN and not any(name + end in part._parameters for end in _DERIVED):
+        if name not in skipped and not any(name + end in part._parameters for end in _DERIVED):
             yield name, described(value)
 
 
@@ -38,7 +40,7 @@ def described(value: object, depth: int = _DEEP) -> object:
         return _content(torch.as_tensor(value) if _is_numeric(value) else None, value)
     if depth and isinstance(value, Mapping):
         pairs = [(described(key, 0), described(one, depth - 1)) for key, one in list(value.items())[:_MANY]]
-        return type(value).__name__, len(value), pairs
+        return type(value).__name__, len(value), sorted(pairs, key=repr)
     if depth and isinstance(value, list | tuple | set | frozenset):
         found = [described(one, depth - 1) for one in list(value)[:_MANY]]
         return (

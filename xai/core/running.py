@@ -109,9 +109,9 @@ class RunsModule:
         found = _CHANNELS.search(str(error))
         if found is None or int(found[2]) != normalised.shape[1]:
             return
-        raise ShapeError(
-            f"The model {self.name!r} takes images of {found[1]} channel(s), but they have {found[2]} here: give "
-            f"channels={found[1]}, as in xai.Classifier(model, channels={found[1]})."
+        raise UnsupportedModelError(
+            f"The model {self.name!r} cannot run on pictures {tuple(normalised.shape[1:])}: it takes {found[1]} "
+            f"channel(s). Give channels={found[1]}, as in xai.Classifier(model, channels={found[1]})."
         ) from error
 
     def _explain_size(self, normalised: Tensor, error: Exception) -> None:

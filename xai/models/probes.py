@@ -102,6 +102,8 @@ class ProbeNet(nn.Module):
         record: JSON-ready: what the head was fitted on and how well it does.
     """
 
+    told_of_it = frozenset({"record"})  # changes no answer, so it is in no fingerprint
+
     def __init__(self, extractor: FeatureNet, head: Head, record: Mapping[str, Any]) -> None:
         super().__init__()
         self.extractor, self.head, self.record = extractor, head, dict(record)
