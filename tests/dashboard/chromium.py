@@ -135,9 +135,14 @@ def switch_on(page, name, shown, tries=10):
 
 
 def settled(click):
-    """Return a way to click that waits, for a while, until the page is not being drawn: a click can be lost then."""
+    """Return a way to click that waits, for a while, until the page is not being drawn: a click can be lost then.
+
+    What stops a run is clicked at once, before the run is over.
+    """
 
     def after(locator, **settings):
+        if 'name="Stop"' in str(locator):
+            return click(locator, **settings)
         locator.page.wait_for_timeout(100)  # what was done before may only begin now
         with suppress(Exception):
             locator.page.wait_for_function(
