@@ -3,6 +3,8 @@
 import copy
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -216,6 +218,11 @@ def test_code_that_writes_nothing_runs_no_forward_for_a_fingerprint() -> None:
     assert not calls
 
 
+@dataclass
+class Scale:
+    scale: float
+
+
 class Keeps(Wrapped):
     """Keeps something that its answers depend on in an attribute that is no weight and no buffer."""
 
@@ -227,6 +234,10 @@ class Keeps(Wrapped):
         value = self.kept
         if callable(value):
             return value(self.net(images))
+        if isinstance(value, SimpleNamespace | Scale):
+            value = value.scale
+        if isinstance(value, np.ndarray):
+            value = value.astype(np.float32)
         while isinstance(value, dict | list | tuple):
             value = next(iter(value.values())) if isinstance(value, dict) else value[0]
         return self.net(images) * torch.as_tensor(value)
@@ -237,6 +248,11 @@ class Keeps(Wrapped):
     [
         (torch.tensor(1.0), torch.tensor(2.0)),
         (np.array([1.0, 2, 3, 4], np.float32), np.array([1.0, 2, 3, 5], np.float32)),
+        (np.arange(4.0)[::-1].copy()[::-1], np.arange(1.0, 5.0)[::-1]),  # turned
+        (np.frombuffer(b"\1\2\3\4", np.uint8), np.frombuffer(b"\1\2\3\5", np.uint8)),  # locked
+        (np.arange(4, dtype=">f4"), np.arange(1, 5, dtype=">f4")),
+        (SimpleNamespace(scale=1.0), SimpleNamespace(scale=2.0)),
+        (Scale(1.0), Scale(2.0)),
         ((1.0, 1.0), (2.0, 1.0)),
         ([1.0], [2.0]),
         ({"scale": [1.0]}, {"scale": [2.0]}),

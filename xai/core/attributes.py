@@ -4,6 +4,7 @@ import functools
 import hashlib
 import types
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,16 @@ def described(value: object, depth: int = _DEEP) -> object:
     """Return a value in a form whose `repr` is the same in every process and differs where the value does.
 
     Numbers and words stand for themselves; tensors and arrays for their content (a sample of it where they are large),
-    functions for their code; of any other object only the type counts.
+    functions for their code, data classes for their fields; of any other object only the type counts.
     """
     if isinstance(value, _PLAIN):
         return value
-    if isinstance(value, Tensor | np.ndarray | np.generic):
-        return _content(torch.as_tensor(value) if _is_numeric(value) else None, value)
+    if isinstance(value, Tensor):
+        return _content(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return _array(np.asarray(value))
+    if depth and (isinstance(value, types.SimpleNamespace) or (is_dataclass(value) and not isinstance(value, type))):
+        return type(value).__qualname__, described(vars(value) if hasattr(value, "__dict__") else repr(value), depth)
     if depth and isinstance(value, Mapping):
         pairs = [(described(key, 0), described(one, depth - 1)) for key, one in list(value.items())[:_MANY]]
         return type(value).__name__, len(value), sorted(pairs, key=repr)
@@ -51,17 +56,21 @@ def described(value: object, depth: int = _DEEP) -> object:
     return _function(value, depth) if callable(value) else type(value).__qualname__
 
 
-def _is_numeric(value: object) -> bool:
-    return isinstance(value, Tensor) or np.asarray(value).dtype.kind in "biuf"
-
-
-def _content(tensor: Tensor | None, value: Any) -> object:
-    if tensor is None or tensor.is_sparse or tensor.is_quantized or tensor.device.type == "meta":
-        return type(value).__name__, str(value.dtype), tuple(value.shape)
+def _content(tensor: Tensor) -> object:
+    about = "Tensor", str(tensor.dtype), tuple(tensor.shape)
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
+        return about
     flat = tensor.detach().reshape(-1)
     some = flat[:: -(-len(flat) // _SAMPLED) or 1].cpu().contiguous()
-    digest = hashlib.sha256(bytes(some.view(torch.uint8).numpy()) if len(some) else b"").hexdigest()
-    return type(value).__name__, str(tensor.dtype), tuple(tensor.shape), digest
+    return *about, hashlib.sha256(bytes(some.view(torch.uint8).numpy()) if len(some) else b"").hexdigest()
+
+
+def _array(array: np.ndarray) -> object:
+    about = "array", str(array.dtype), array.shape
+    if array.dtype.hasobject:
+        return about
+    some = array.reshape(-1)[:: -(-array.size // _SAMPLED) or 1]  # without torch, which takes no turned or locked ones
+    return *about, hashlib.sha256(some.tobytes()).hexdigest()
 
 
 def _function(value: Any, depth: int) -> object:

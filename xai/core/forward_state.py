@@ -16,15 +16,17 @@ from xai.core.hooks import parts_of, random_states_kept
 _SMALL = 10_000_000  # buffers of more numbers are not compared
 _TIMES = 8
 _ROUNDING = 64  # units of rounding by which two answers to one image may differ
-_AHEAD = (1, 10, 101, 1_009, 1_000_003)  # calls that counters are set ahead by: primes, as periods are round
+_AHEAD = (
+    1,
+    10,
+    101,
+    1_009,
+    1_000_003,
+)  # calls that counters are set ahead by: few, and many that no round period divides
 _COUNTERS = 64  # numbers of a tensor that may count
 _ABSENT = object()
 Place = tuple[nn.Module, str]
-
-
 _written: "weakref.WeakKeyDictionary[nn.Module, set[str]]" = weakref.WeakKeyDictionary()
-
-
 _cached: "weakref.WeakKeyDictionary[nn.Module, frozenset[str]]" = weakref.WeakKeyDictionary()
 
 

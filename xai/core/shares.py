@@ -15,7 +15,7 @@ from xai.errors import NonFiniteError
 
 _LOOKS = (2, 4, 6)  # a texture, disks, a photograph
 _ROUNDING = 16  # units of rounding of the scores: a smaller change says nothing
-NEXT_TO_NONE = 1e-3
+_NEXT_TO_NONE = 1e-3
 _MOST = 0.9  # below, the map leaves out what should be told
 _OF_A_CLASS, _MUCH = 0.5, 0.02  # the same of one class; change of its score, as a share of the largest
 _ALL = 0.99  # below, branches pass by a layer
@@ -41,7 +41,7 @@ class Share:
     @property
     def next_to_none(self) -> bool:
         """Whether no class's score depends on it."""
-        return self.most is not None and self.most < NEXT_TO_NONE
+        return self.most is not None and self.most < _NEXT_TO_NONE
 
     @property
     def enough(self) -> bool:
