@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 import xai
-from tests.recorded.material import clothes, fashion
+from tests.recorded.material import clothes, convolutional, fashion, images
 
 Call = Callable[[], dict[str, Any]]
 
 _TRAIN = "example:fashion-train"
+_SHAPING = ("ash", "react", "scale")  # cut by rank: plain backgrounds have equal activations, noise has none
 CALLS: dict[str, Call] = {}
 
 
@@ -101,33 +102,42 @@ def _detector(method: str) -> xai.OODDetector:
     return xai.fit_ood(fashion(), clothes(300, source=_TRAIN), clothes(150, "calibration"), method, seed=4)
 
 
+@cache
+def _small_detector(method: str, **settings: Any) -> xai.OODDetector:
+    return xai.fit_ood(convolutional(), images(120, seed=21), images(90, seed=22), method, seed=4, **settings)
+
+
 def _judged(found: xai.Judgement) -> dict[str, Any]:
     return {"scores": found.scores, "p values": found.p_values, "verdicts": found.verdicts} | {
         "guarantee": [found.guarantee.count, found.guarantee.low, found.guarantee.high, found.guarantee.level]
     }
 
 
-def _fit_ood(method: str) -> Call:
-    def call() -> dict[str, Any]:
-        detector = _detector(method)
-        rows = torch.cat([clothes(12, "test").images[:], _odd(12)])
-        found = {"threshold": detector.threshold(0.1), "calibration": detector.calibration_scores}
-        return found | _judged(detector.judge(rows, alpha=0.1))
+def _described(detector: xai.OODDetector, rows: Tensor) -> dict[str, Any]:
+    found = {"threshold": detector.threshold(0.1), "calibration": detector.calibration_scores}
+    return found | _judged(detector.judge(rows, alpha=0.1))
 
-    return call
+
+def _fit_ood(method: str) -> Call:
+    return lambda: _described(_detector(method), torch.cat([clothes(12, "test").images[:], _odd(12)]))
+
+
+def _fit_small_ood(method: str) -> Call:
+    rows = torch.cat([images(12, seed=23), 1 - images(12, seed=24)])
+    return lambda: _described(_small_detector(method, percentile=60.0), rows)
 
 
 for _info in xai.methods(kind="detector"):
-    CALLS[f"fit_ood {_info.name}"] = _fit_ood(_info.name)
+    CALLS[f"fit_ood {_info.name}"] = (_fit_small_ood if _info.name in _SHAPING else _fit_ood)(_info.name)
 
 
 def _fit_ood_auto() -> dict[str, Any]:
-    detector = xai.fit_ood(fashion(), clothes(200, source=_TRAIN), clothes(150, "calibration"), "auto", seed=5)
+    detector = _small_detector("auto")
     table = detector.table
     return {
         "method": detector.method,
         "table": None if table is None else table.select_dtypes("number").to_numpy(),
-        "scores": detector.score(_odd(8)),
+        "scores": detector.score(1 - images(8, seed=24)),
         "threshold": detector.threshold(0.1),
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 TOLERANCE = 1e-6  # relative to the scale of each entry
-_EXACT = 1e-12  # of arrays of whole numbers, whose sums are exact in float64
+_EXACT = 1e-11  # of arrays of whole numbers, whose sums are exact in float64
 _FEW = 6  # single entries kept of an array
 _LONGEST = 24  # texts kept one by one
 
@@ -35,11 +35,13 @@ def digest(value: Any) -> Any:
     if isinstance(value, int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else str(float(value))
+        return _short(value) if math.isfinite(value) else str(float(value))
     return _of_many(value)
 
 
 def _of_many(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        raise TypeError("Name the entries of a mapping one by one, or give its values: its keys are words.")
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
@@ -47,7 +49,13 @@ def _of_many(value: Any) -> Any:
     items = list(value.ravel()) if isinstance(value, np.ndarray) else list(value)
     if items and all(isinstance(item, str | Enum) for item in items) and len(items) > _LONGEST:
         return _of_texts([digest(item) for item in items])
+    if len(items) > _LONGEST // 2 and all(_is_row(item) for item in items) and len(set(map(len, items))) == 1:
+        return [_of_numbers(np.array(column, dtype=float)) for column in zip(*items, strict=True)]  # None becomes NaN
     return [digest(item) for item in items]
+
+
+def _is_row(item: Any) -> bool:
+    return isinstance(item, list | tuple) and all(value is None or isinstance(value, int | float) for value in item)
 
 
 def _of_texts(words: Sequence[str]) -> dict[str, Any]:
@@ -65,13 +73,17 @@ def _of_numbers(array: np.ndarray) -> dict[str, Any]:
         "shape": list(array.shape),
         "kind": array.dtype.kind.replace("u", "i"),
         "not_finite": [int(np.isnan(flat).sum()), int(np.isposinf(flat).sum()), int(np.isneginf(flat).sum())],
-        "sum": float(values.sum()),
-        "absolute_sum": float(np.abs(values).sum()),
-        "norm": float(np.sqrt((values**2).sum())),
-        "largest": float(np.abs(values).max(initial=0.0)),
-        "projections": [float(row @ values) for row in directions],
-        "entries": [float(values[place]) for place in places],
+        "sum": _short(values.sum()),
+        "absolute_sum": _short(np.abs(values).sum()),
+        "norm": _short(np.sqrt((values**2).sum())),
+        "largest": _short(np.abs(values).max(initial=0.0)),
+        "projections": [_short(row @ values) for row in directions],
+        "entries": [_short(values[place]) for place in places],
     }
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.13g}")
 
 
 def differences(recorded: Any, found: Any, place: str = "") -> Iterator[str]:

@@ -100,9 +100,7 @@ def _compare_baselines() -> dict[str, Any]:
 
 def _dream(**settings: Any) -> Call:
     def call() -> dict[str, Any]:
-        dream = xai.deep_dream(
-            convolutional(), image=images(1, seed=6)[0], octaves=2, steps=3, seed=2, **settings
-        )
+        dream = xai.deep_dream(convolutional(), image=images(1, seed=6)[0], octaves=2, steps=3, seed=2, **settings)
         return {"image": dream.image, "objective": dream.objective, "octave": dream.octave, "sizes": dream.sizes} | {
             "channel": dream.channel,
             "target": dream.target,

@@ -1,5 +1,6 @@
 """Models and images for the recorded calls: small, in float64, the same on every machine."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -48,7 +49,7 @@ def _fill(module: nn.Module, seed: int) -> nn.Module:
 class Convolutional(nn.Module):
     """Two convolutions with batch norm, ReLU and max pooling, then the mean of the maps."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(3, 8, 3, padding=1),
@@ -60,7 +61,7 @@ class Convolutional(nn.Module):
             nn.ReLU(),
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Linear(10, len(CLASSES))
+        self.head = nn.Linear(10, classes)
 
     def forward(self, rows: Tensor) -> Tensor:
         return self.head(self.pool(self.body(rows)).flatten(1))
@@ -99,17 +100,17 @@ class _Block(nn.Module):
         return tokens + self.mix(self.second(tokens))
 
 
-def _classifier(module: nn.Module) -> xai.Classifier:
+def _classifier(module: nn.Module, names: Sequence[str] = CLASSES) -> xai.Classifier:
     return xai.Classifier(
-        module, CLASSES, SIZE, mean=[0.45, 0.5, 0.55], std=[0.25, 0.2, 0.3], resize="squash", task="multiclass"
+        module, names, SIZE, mean=[0.45, 0.5, 0.55], std=[0.25, 0.2, 0.3], resize="squash", task="multiclass"
     )
 
 
 @cache
-def convolutional() -> xai.Classifier:
-    """Return a classifier of 12 x 16 images into four classes whose answers to `images` lie near their borders."""
-    module = _fill(Convolutional(), 1)
-    clf = _classifier(module)
+def convolutional(classes: int = len(CLASSES)) -> xai.Classifier:
+    """Return a classifier of 12 x 16 images whose answers to `images` lie near their borders."""
+    module = _fill(Convolutional(classes), 1)
+    clf = _classifier(module, CLASSES if classes == len(CLASSES) else [str(k) for k in range(classes)])
     with torch.no_grad():
         module.head.bias -= clf.logits(images(32, seed=9)).mean(0)
     return clf
