@@ -82,8 +82,8 @@ for _method in ("lac", "aps", "raps"):
 CALLS["fit_conformal aps, by class"] = _conformal("aps", by_class=True)
 
 
-def _drift(other: Callable[[], Any]) -> dict[str, Any]:
-    found = xai.drift(fashion(), clothes(150, "test"), other(), draws=99, seed=3)
+def _drift(other: Tensor) -> dict[str, Any]:
+    found = xai.drift(convolutional(), images(120, seed=25), other, draws=99, seed=3)
     return {
         "verdict": found.verdict,
         "findings": [[one.value, one.interval, one.p_value] for one in found.findings],
@@ -184,8 +184,8 @@ def _ood_explained() -> dict[str, Any]:
 
 CALLS |= {
     "calibration": _calibration,
-    "drift negatives": lambda: _drift(lambda: _odd(60)),
-    "drift none": lambda: _drift(lambda: clothes(120, "calibration")),
+    "drift darker": lambda: _drift(0.8 * images(80, seed=26)),
+    "drift none": lambda: _drift(images(100, seed=27)),
     "fit_ood auto": _fit_ood_auto,
     "compare_ood": _compare_ood,
     "fit_ood energy, attacked": _ood_attack,

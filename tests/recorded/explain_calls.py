@@ -73,7 +73,7 @@ def _rate(model: Callable[[], xai.Classifier], method: str) -> dict[str, Any]:
     for k, checks in enumerate(rating.checks):
         for number, check in enumerate(checks):
             found[f"image {k}, check {number}, verdict"] = check.verdict
-            found[f"image {k}, check {number}, values"] = list(check.values.values())
+            found[f"image {k}, check {number}, values"] = np.array(list(check.values.values()))
     for k, curves in enumerate(rating.curves):
         found[f"image {k}, curves"] = [np.array(curve) for curve in curves.values()]
     return found
