@@ -2,7 +2,8 @@
 
 `python -m tests.recorded.calls` says which calls differ from their record. With `--write` it records anew, all of them
 or those named behind it. Write only for a deliberate change of results, which the CHANGELOG then names: the record is
-what holds results equal while the inside of the package is moved.
+what holds results equal while the inside of the package is moved. A call that is added is recorded on a checkout of the
+code from before a move. Words of verdicts that are renamed go into `digest.RENAMED`, and the record stays.
 """
 
 import argparse

@@ -53,9 +53,9 @@ for _info in xai.methods():
 for _method in _ATTENDING[1:]:
     CALLS[f"explain {_method}, attention"] = _with(_method, transformer)
 CALLS["explain gradcam, target"] = _with("gradcam", convolutional, target="cat")
-CALLS["explain gradcam, versus"] = _with("integrated_gradients", convolutional, target=1, versus=3)
+CALLS["explain integrated_gradients, versus"] = _with("integrated_gradients", convolutional, target=1, versus=3)
 CALLS["explain saliency, probability"] = _with("saliency", convolutional, score="probability")
-CALLS["explain gradcam, early layer"] = _with("layercam", convolutional, layer="body.2")
+CALLS["explain layercam, early layer"] = _with("layercam", convolutional, layer="body.2")
 for _fill in ("zero", "blur", "noise", "inpaint"):
     CALLS[f"explain occlusion, {_fill}"] = _with("occlusion", convolutional, baseline=_fill)
 for _segments in ("slic", "quickshift", "felzenszwalb"):
