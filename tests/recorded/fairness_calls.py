@@ -101,7 +101,7 @@ def _faults(found: xai.DataFaults) -> dict[str, Any]:
     return {
         "findings": [[fault.kind, fault.count] for fault in found.findings],
         "effects": [[e.accuracy, e.without, e.change, e.interval] for e in effects],
-        "pairs": [[p.first_row, p.second_row, p.across] for p in found.pairs],
+        "pairs": sorted([p.first_row, p.second_row, p.across] for p in found.pairs),
         "suspects": [[s.row, s.given, s.suggested] for s in found.suspects],
         "broken": [broken.row for broken in found.broken],
         "counts": found.counts,
