@@ -20,8 +20,8 @@ from torch import Tensor, nn
 import xai
 from benchmarks.attack_peers import MINIMAL, PGD, Plain, Run, in_parts, official_autoattack
 from benchmarks.timing import table
-from xai.attacks import ATTACKS
-from xai.core.intervals import wilson
+from xai.robust.attacks.base import ATTACKS
+from xai.stats.intervals import wilson
 
 PICTURES = int(os.environ.get("PICTURES", "200"))
 FEW, SOME = max(4, PICTURES // 8), max(10, PICTURES // 4)

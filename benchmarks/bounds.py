@@ -10,7 +10,8 @@ from torch import nn
 
 import xai
 from benchmarks.timing import table
-from xai.bounds import METHODS, Prover
+from xai.robust.certification.linear import METHODS
+from xai.robust.certification.prover import Prover
 
 REFERENCE = Path(__file__).resolve().parent.parent / "tests" / "bounds" / "reference_bounds.npz"
 REPEATS, PICTURES = 5, 4

@@ -23,7 +23,9 @@ from torch import Tensor
 
 import xai
 from benchmarks.timing import table
-from xai.corruptions import CORRUPTIONS, IMAGENET_C, IMAGENET_C_EXTRA, corrupt
+from xai.robust.corruptions.apply import corrupt
+from xai.robust.corruptions.base import CORRUPTIONS
+from xai.robust.corruptions.mce import IMAGENET_C, IMAGENET_C_EXTRA
 
 SIDE, BATCH, ROUNDS, DRAWS = 224, 16, 7, 60
 SEVERITIES = (1, 3, 5)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import xai
 from benchmarks.occlusion import network
 from benchmarks.timing import table
-from xai.explainers.lime import fit_masks
+from xai.explanations.methods.lime import fit_masks
 
 SAMPLES = 1000
 

@@ -11,12 +11,12 @@ from torch import Tensor
 
 import xai
 from benchmarks.timing import medians, table
-from xai.core.penultimate import Head
-from xai.detectors import DETECTORS
-from xai.detectors._gaussian import fit_gaussian, whiten
-from xai.detectors._neighbours import distances, most_similar
-from xai.detectors._passes import gather, score_pictures
-from xai.detectors._rows import Rows, View, to_unit
+from xai.core.model.features import Head
+from xai.ood.detectors._gaussian import fit_gaussian, whiten
+from xai.ood.detectors._method import DETECTORS
+from xai.ood.detectors.base import Rows, View, to_unit
+from xai.ood.detectors.neighbours import distances, most_similar
+from xai.ood.detectors.passes import gather, score_pictures
 
 BATCHES = {"example:fashion": (64, 128, 256), "efficientnet_lite0": (16, 32)}  # a plain pass counts at the best
 PHOTOS = 400

@@ -5,7 +5,7 @@
     python scripts/train_examples.py --only cards            # writes the cards again from the model.json files
 
 CPU only, about half an hour on two cores. Same machine, same torch, same threads: same weights. Those that ship were
-made by the same recipes with other random draws, before `xai.attacks.training` took over the loop.
+made by the same recipes with other random draws, before `xai.robust.attacks.training` took over the loop.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import xai
-from xai.attacks.training import AdversarialTraining, Epoch
 from xai.models.networks import SmallNet
+from xai.robust.attacks.training import AdversarialTraining, Epoch
 
 SOURCE = Path("/usr/share/datasets/fashion-mnist")
 DATA = Path(__file__).resolve().parent.parent / "data"

@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
-from xai.core.penultimate import Head
-from xai.detectors import DETECTORS, Detector, Fitted
-from xai.detectors._reference import Collector, Reference
-from xai.detectors._rows import Rows, View
+from xai.core.model.features import Head
+from xai.ood.detectors._method import DETECTORS, Detector, Fitted
+from xai.ood.detectors.base import Collector, Reference, Rows, View
 
 EVERY = frozenset({"moments", "unit", "bank", "activations", "mean"})
 STORED = [name for name in DETECTORS if "gradients" not in DETECTORS[name].needs]

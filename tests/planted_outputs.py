@@ -2,7 +2,7 @@
 
 import torch
 
-from xai.core.outputs import Outputs
+from xai.core.model.features import Outputs
 
 
 def planted(count, temperature=1.0, classes=10, seed=0):

@@ -21,43 +21,49 @@ PUBLIC = ("Classifier", "explain")
 @pytest.mark.parametrize(
     ("place", "text", "fault"),
     [
-        ("errors.py", "from xai.core.rows import Progress", "'errors' may not import 'core'"),
-        ("core/rows.py", "from xai.engine.prepare import prepare", "'core' may not import 'engine'"),
-        ("core/rows.py", "import xai.explainers", "'core' may not import 'explainers'"),
-        ("core/rows.py", "from xai import explainers", "'core' may not import 'explainers'"),
-        ("core/rows.py", "import xai", "'core' may not import '__init__'"),
-        ("core/rows.py", "import xai as toolkit", "'core' may not import '__init__'"),
-        ("core/rows.py", "from xai import explain", "'core' may not import '__init__'"),
-        ("core/rows.py", "from xai import *", "'core' may not import '__init__'"),
-        ("core/rows.py", "from xai.api import explain", "'core' may not import 'api'"),
-        ("core/rows.py", "def f():\n    from xai.plots import explanation", "'core' may not import 'plots'"),
-        ("core/rows.py", "if TYPE_CHECKING:\n    from xai.models import load", "'core' may not import 'models'"),
-        ("core/rows.py", "import_module('xai.api')", "'core' may not import 'api'"),
-        ("core/rows.py", "__import__('xai.api')", "'core' may not import 'api'"),
-        ("engine/fold.py", "from xai.explainers._base import Work", "'engine' may not import 'explainers'"),
-        ("explainers/lime.py", "from xai.models import load", "'explainers' may not import 'models'"),
-        ("attacks/pgd.py", "from xai.metrics.accuracy import wilson", "'attacks' may not import 'metrics'"),
-        ("metrics/accuracy.py", "from xai.audits.checks import Check", "'metrics' may not import 'audits'"),
-        ("plots/curves.py", "from xai.engine import prepare", "'plots' may not import 'engine'"),
-        ("audits/runner.py", "from xai.plots import explanation", "'audits' may not import 'plots'"),
-        ("audits/runner.py", "from xai.reports import html", "'audits' may not import 'reports'"),
-        ("reports/html.py", "from xai.api import audit", "'reports' may not import 'api'"),
-        ("api.py", "from xai.dashboard import router", "'api' may not import 'dashboard'"),
-        ("__init__.py", "from xai.core.classifier import Classifier", "'__init__' may not import 'core'"),
-        ("cli.py", "from xai.api import explain", "'cli' may not import 'api'"),
+        ("errors.py", "from xai.core.runtime.batching import Progress", "'errors' may not import 'core'"),
+        ("core/runtime/batching.py", "from xai.engine.prepare import prepare", "'core' may not import 'engine'"),
+        ("core/runtime/batching.py", "import xai.explanations.methods", "'core' may not import 'explanations'"),
+        ("core/runtime/batching.py", "from xai import explanations", "'core' may not import 'explanations'"),
+        ("core/runtime/batching.py", "import xai", "'core' may not import '__init__'"),
+        ("core/runtime/batching.py", "import xai as toolkit", "'core' may not import '__init__'"),
+        ("core/runtime/batching.py", "from xai import explain", "'core' may not import '__init__'"),
+        ("core/runtime/batching.py", "from xai import *", "'core' may not import '__init__'"),
+        ("core/registry.py", "from xai.plots import robust", "'core' may not import 'plots'"),
+        ("core/registry.py", "from xai.datasets.loading import load_data", "'core' may not import 'datasets'"),
+        ("core/registry.py", "def f():\n    from xai.models.loading import load", "'core' may not import 'models'"),
+        (
+            "core/runtime/batching.py",
+            "if TYPE_CHECKING:\n    from xai.models import load",
+            "'core' may not import 'models'",
+        ),
+        ("core/registry.py", "import_module('xai.models')", "'core' may not import 'models'"),
+        ("core/registry.py", "__import__('xai.models')", "'core' may not import 'models'"),
+        (
+            "engine/prepare.py",
+            "from xai.explanations.methods.base import Work",
+            "'engine' may not import 'explanations'",
+        ),
+        ("explanations/methods/lime.py", "from xai.ood import fit", "'explanations' may not import 'ood'"),
+        ("robust/attacks/pgd.py", "from xai.uncertainty import drift", "'robust' may not import 'uncertainty'"),
+        ("stats/intervals.py", "from xai.core.labels import labels_of", "'stats' may not import 'core'"),
+        ("plots/robust.py", "from xai.audits.audit import audit", "'plots' may not import 'audits'"),
+        ("audits/execution/run.py", "from xai.reports import html", "'audits' may not import 'reports'"),
+        ("reports/html.py", "from xai import explain", "'reports' may not import '__init__'"),
+        ("__init__.py", "from xai.dashboard import router", "'__init__' may not import 'dashboard'"),
         ("cli.py", "from xai.errors import XaiError", "'cli' may not import 'errors'"),
         ("cli.py", "from xai import core", "'cli' may not import 'core'"),
         ("cli.py", "import xai\nxai.core.rows", "xai.core is no public name"),
-        ("cli.py", "import xai as x\nx.api.explain()", "xai.api is no public name"),
-        ("dashboard/work.py", "from xai.core.rows import Progress", "'dashboard' may not import 'core'"),
-        ("dashboard/work.py", "import xai.api", "'dashboard' may not import 'api'"),
+        ("cli.py", "import xai as x\nx.stats.wilson()", "xai.stats is no public name"),
+        ("dashboard/work.py", "from xai.core.runtime.batching import Progress", "'dashboard' may not import 'core'"),
+        ("dashboard/work.py", "import xai.stats", "'dashboard' may not import 'stats'"),
         ("dashboard/work.py", "from xai.cli import main", "'dashboard' may not import 'cli'"),
         ("pytest_plugin.py", "from xai.audits import run", "'pytest_plugin' may not import 'audits'"),
-        ("core/rows.py", "from . import hooks", "write absolute imports"),
-        ("core/rows.py", "from .hooks import borrowed", "write absolute imports"),
-        ("core/rows.py", "from ..errors import XaiError", "write absolute imports"),
-        ("core/rows.py", "import_module('.hooks', 'xai.core')", "write absolute imports"),
-        ("core/rows.py", "from xai.helpers import this", "'core' may not import 'helpers'"),
+        ("core/runtime/batching.py", "from . import hooks", "write absolute imports"),
+        ("core/runtime/batching.py", "from .hooks import borrowed", "write absolute imports"),
+        ("core/runtime/batching.py", "from ..errors import XaiError", "write absolute imports"),
+        ("core/runtime/batching.py", "import_module('.hooks', 'xai.core')", "write absolute imports"),
+        ("core/runtime/batching.py", "from xai.helpers import this", "'core' may not import 'helpers'"),
         ("helpers.py", "", "no rule for the room 'helpers'"),
         ("helpers/this.py", "import os", "no rule for the room 'helpers'"),
     ],
@@ -69,12 +75,22 @@ def test_forbidden_imports_are_found(place, text, fault):
 @pytest.mark.parametrize(
     ("place", "text"),
     [
-        ("core/rows.py", "from xai.core.hooks import tensors_in\nfrom xai.errors import Stopped\nimport torch"),
-        ("explainers/lime.py", "from xai.engine import prepare\nfrom xai.explainers._base import Explainer"),
-        ("audits/runner.py", "from xai.explainers import EXPLAINERS\nfrom xai.metrics import accuracy"),
-        ("reports/html.py", "from xai.plots import explanation\nfrom xai.audits.store import Audit"),
-        ("api.py", "from xai.reports import html\nfrom xai.plots import explanation"),
-        ("__init__.py", "import_module('xai.errors' if name else 'xai.api')"),
+        (
+            "core/runtime/batching.py",
+            "from xai.core.model.hooks import tensors_in\nfrom xai.errors import Stopped\nimport torch",
+        ),
+        (
+            "explanations/methods/lime.py",
+            "from xai.engine import prepare\nfrom xai.explanations.methods.base import Explainer",
+        ),
+        (
+            "audits/execution/run.py",
+            "from xai.explanations.methods.base import EXPLAINERS\nfrom xai.stats import intervals",
+        ),
+        ("reports/html.py", "from xai.plots import explanation\nfrom xai.audits.execution.store import Audit"),
+        ("__init__.py", "from xai.reports.write import write_report\nimport_module(name)"),
+        ("robust/curves/result.py", "def f():\n    from xai.plots.robust import curve_figure"),
+        ("audits/documents/record.py", "def f():\n    from xai.reports.write import write_report"),
         ("cli.py", "import xai\nxai.explain\nxai.__version__\nfrom xai import Classifier, __version__"),
         ("dashboard/work.py", "import xai\nfrom xai.dashboard.panels import Panel\nxai.Classifier"),
         ("models/loading.py", "import_module(place)\nimport xaitk\nfrom xaitk.api import this"),
@@ -87,13 +103,17 @@ def test_allowed_imports_pass(place, text):
 @pytest.mark.parametrize(
     ("place", "text", "fault"),
     [
-        ("core/records.py", "from matplotlib import pyplot", "only 'plots' may import matplotlib"),
-        ("explainers/lime.py", "def f():\n    import matplotlib.pyplot as plt", "only 'plots' may import matplotlib"),
-        ("plots/explanation.py", "import streamlit", "only 'dashboard' may import streamlit"),
-        ("audits/runner.py", "import jinja2", "only 'reports' may import jinja2"),
-        ("models/networks.py", "from torchvision import models", "torchvision is optional"),
-        ("ratings/checks.py", "from captum.metrics import sensitivity_max", "captum is slow to import"),
-        ("engine/fold.py", "def f():\n    import timm", "timm is optional"),
+        ("core/results/serialization.py", "from matplotlib import pyplot", "only 'plots' may import matplotlib"),
+        (
+            "explanations/methods/lime.py",
+            "def f():\n    import matplotlib.pyplot as plt",
+            "only 'plots' may import matplotlib",
+        ),
+        ("plots/explanations.py", "import streamlit", "only 'dashboard' may import streamlit"),
+        ("audits/execution/run.py", "import jinja2", "only 'reports' may import jinja2"),
+        ("models/sources.py", "from torchvision import models", "torchvision is optional"),
+        ("explanations/rating/checks.py", "from captum.metrics import sensitivity_max", "captum is slow to import"),
+        ("engine/prepare.py", "def f():\n    import timm", "timm is optional"),
     ],
 )
 def test_packages_outside_their_room_are_found(place, text, fault):
@@ -102,7 +122,7 @@ def test_packages_outside_their_room_are_found(place, text, fault):
 
 def test_packages_inside_their_room_pass():
     assert outside_faults("plots/curves.py", "from matplotlib import cm") == []
-    assert outside_faults("models/torchvision_models.py", "def build():\n    from torchvision import models") == []
+    assert outside_faults("models/hubs/torchvision.py", "def build():\n    from torchvision import models") == []
 
 
 @pytest.mark.parametrize(
@@ -148,7 +168,7 @@ def test_packages_inside_their_room_pass():
     ],
 )
 def test_what_is_never_called_is_found(text, fault):
-    assert any(fault in found for found in banned_faults("core/rows.py", text))
+    assert any(fault in found for found in banned_faults("core/runtime/batching.py", text))
 
 
 @pytest.mark.parametrize(
@@ -164,38 +184,40 @@ def test_what_is_never_called_is_found(text, fault):
     ],
 )
 def test_what_only_looks_like_it_passes(text):
-    assert banned_faults("core/rows.py", text) == []
+    assert banned_faults("core/runtime/batching.py", text) == []
 
 
 def test_only_the_dashboard_is_kept_from_trusting():
     assert banned_faults("dashboard/work.py", "import xai\nxai.load(path, trust=flag)") != []
     assert banned_faults("pytest_plugin.py", "import xai\nxai.load(path, trust=True)") != []
-    assert banned_faults("cli/_common.py", "import xai\nxai.load(path, trust=options.trust)") == []
+    assert banned_faults("cli/common.py", "import xai\nxai.load(path, trust=options.trust)") == []
 
 
 def test_only_one_file_runs_what_a_file_holds():
     for call in ("torch.load(path, weights_only=False)", "torch.jit.load(path)", "torch.export.load(path)"):
-        assert banned_faults("models/trusted.py", f"import torch\n{call}") == []
-        assert banned_faults("models/guard.py", f"import torch\n{call}") != []
-    assert banned_faults("models/trusted.py", "import torch\ntorch.hub.load('a', 'b')") != []
-    assert banned_faults("models/keras_trial.py", "import keras\nkeras.saving.load_model(path, safe_mode=True)") == []
-    assert banned_faults("models/keras_trial.py", "import keras\nkeras.saving.load_model(path)") != []
+        assert banned_faults("models/files/trusted.py", f"import torch\n{call}") == []
+        assert banned_faults("models/sandbox/weights.py", f"import torch\n{call}") != []
+    assert banned_faults("models/files/trusted.py", "import torch\ntorch.hub.load('a', 'b')") != []
+    assert banned_faults("models/keras/trial.py", "import keras\nkeras.saving.load_model(path, safe_mode=True)") == []
+    assert banned_faults("models/keras/trial.py", "import keras\nkeras.saving.load_model(path)") != []
 
 
 def test_only_the_guard_may_call_torch_load_and_only_with_weights():
-    assert banned_faults("models/guard.py", "import torch\ntorch.load(path, weights_only=True)") == []
-    assert banned_faults("models/guard.py", "import torch\ntorch.load(path)") != []
-    assert banned_faults("models/guard.py", "import torch\ntorch.load(path, weights_only=False)") != []
-    assert banned_faults("models/guard.py", "import torch\nreader = torch.load") != []
+    assert banned_faults("models/sandbox/weights.py", "import torch\ntorch.load(path, weights_only=True)") == []
+    assert banned_faults("models/sandbox/weights.py", "import torch\ntorch.load(path)") != []
+    assert banned_faults("models/sandbox/weights.py", "import torch\ntorch.load(path, weights_only=False)") != []
+    assert banned_faults("models/sandbox/weights.py", "import torch\nreader = torch.load") != []
 
 
 def test_long_files_and_functions_are_found():
-    assert size_faults("core/rows.py", "x = 1\n" * MOST_LINES) == []
-    assert "401 lines" in size_faults("core/rows.py", "x = 1\n" * (MOST_LINES + 1))[0]
+    assert size_faults("core/runtime/batching.py", "x = 1\n" * MOST_LINES) == []
+    assert "401 lines" in size_faults("core/runtime/batching.py", "x = 1\n" * (MOST_LINES + 1))[0]
     body = "    x = 1\n" * (MOST_LINES_OF_FUNCTION - 1)
-    assert size_faults("core/rows.py", f"def f():\n{body}") == []
-    assert "f has 71 lines" in size_faults("core/rows.py", f"def f():\n{body}    x = 1\n")[0]
-    assert "f has 71 lines" in size_faults("core/rows.py", f"class A:\n  async def f():\n{body}    x = 1\n")[0]
+    assert size_faults("core/runtime/batching.py", f"def f():\n{body}") == []
+    assert "f has 71 lines" in size_faults("core/runtime/batching.py", f"def f():\n{body}    x = 1\n")[0]
+    assert (
+        "f has 71 lines" in size_faults("core/runtime/batching.py", f"class A:\n  async def f():\n{body}    x = 1\n")[0]
+    )
 
 
 def test_folders_that_differ_from_their_registry_are_found():
@@ -206,14 +228,12 @@ def test_folders_that_differ_from_their_registry_are_found():
 
 
 def test_public_names_are_read_from_the_block_for_type_checkers():
-    text = (
-        "import os\nif TYPE_CHECKING:\n    from xai.api import load as load\n    from xai.errors import XaiError as E\n"
-    )
+    text = "import os\nif TYPE_CHECKING:\n    from xai.core import load as load\n    from xai.errors import XaiError as E\n"
     assert public_names(text) == ["load", "E"]
 
 
 def test_sources_are_found_in_every_folder(tmp_path: Path):
     (tmp_path / "core").mkdir()
-    for name in ("api.py", "core/rows.py", "core/note.txt"):
+    for name in ("errors.py", "core/registry.py", "core/note.txt"):
         (tmp_path / name).write_text("x = 1\n")
-    assert list(sources(tmp_path)) == [("api.py", "x = 1\n"), ("core/rows.py", "x = 1\n")]
+    assert list(sources(tmp_path)) == [("core/registry.py", "x = 1\n"), ("errors.py", "x = 1\n")]

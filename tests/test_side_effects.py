@@ -155,7 +155,7 @@ def test_the_imports_of_a_first_use_leave_the_random_states() -> None:
         "for seed in (random.seed, numpy.random.seed, torch.manual_seed):\n    seed(3)\n"
         "def drawn():\n    return random.random(), numpy.random.rand(), float(torch.rand(1))\n"
         "wanted = drawn()\nrandom.seed(3), numpy.random.seed(3), torch.manual_seed(3)\nxai.explain\n"
-        "print(drawn() == wanted, 'xai.api' in sys.modules)"
+        "print(drawn() == wanted, 'xai.explanations.explain' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert ran.stdout.strip() == "True True"

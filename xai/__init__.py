@@ -12,199 +12,200 @@ import random
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from xai.api import Agreement as Agreement
-    from xai.api import AttackResult as AttackResult
-    from xai.api import Audit as Audit
-    from xai.api import AuditComparison as AuditComparison
-    from xai.api import AuditPlan as AuditPlan
-    from xai.api import BiasResult as BiasResult
-    from xai.api import Calibration as Calibration
-    from xai.api import Certificate as Certificate
-    from xai.api import Check as Check
-    from xai.api import CheckInfo as CheckInfo
-    from xai.api import Classifier as Classifier
-    from xai.api import ConformalPredictor as ConformalPredictor
-    from xai.api import CorruptionResult as CorruptionResult
-    from xai.api import DataFaults as DataFaults
-    from xai.api import Dataset as Dataset
-    from xai.api import DeepDream as DeepDream
-    from xai.api import Diagnosis as Diagnosis
-    from xai.api import Drift as Drift
-    from xai.api import Explanation as Explanation
-    from xai.api import Finding as Finding
-    from xai.api import Judgement as Judgement
-    from xai.api import MethodInfo as MethodInfo
-    from xai.api import ModelInfo as ModelInfo
-    from xai.api import OODAttack as OODAttack
-    from xai.api import OODComparison as OODComparison
-    from xai.api import OODDetector as OODDetector
-    from xai.api import OutputBounds as OutputBounds
-    from xai.api import Photo as Photo
-    from xai.api import Prediction as Prediction
-    from xai.api import PredictionSets as PredictionSets
-    from xai.api import Probe as Probe
-    from xai.api import Rating as Rating
-    from xai.api import ResizeComparison as ResizeComparison
-    from xai.api import RobustnessCurve as RobustnessCurve
-    from xai.api import ShortcutResult as ShortcutResult
-    from xai.api import SliceResult as SliceResult
-    from xai.api import Treatment as Treatment
-    from xai.api import Trust as Trust
-    from xai.api import agreement as agreement
-    from xai.api import attack as attack
-    from xai.api import audit as audit
-    from xai.api import audit_checks as audit_checks
-    from xai.api import bias as bias
-    from xai.api import bias_of_predictions as bias_of_predictions
-    from xai.api import broken_copy as broken_copy
-    from xai.api import calibration as calibration
-    from xai.api import catalogue as catalogue
-    from xai.api import certify as certify
-    from xai.api import compare as compare
-    from xai.api import compare_baselines as compare_baselines
-    from xai.api import compare_ood as compare_ood
-    from xai.api import compare_resizing as compare_resizing
-    from xai.api import corrupt as corrupt
-    from xai.api import corruption_robustness as corruption_robustness
-    from xai.api import data_faults as data_faults
-    from xai.api import deep_dream as deep_dream
-    from xai.api import diagnose as diagnose
-    from xai.api import drift as drift
-    from xai.api import explain as explain
-    from xai.api import fit_conformal as fit_conformal
-    from xai.api import fit_ood as fit_ood
-    from xai.api import fit_probe as fit_probe
-    from xai.api import init_audit as init_audit
-    from xai.api import judge_again as judge_again
-    from xai.api import known_networks as known_networks
-    from xai.api import layers as layers
-    from xai.api import load as load
-    from xai.api import load_data as load_data
-    from xai.api import mce as mce
-    from xai.api import methods as methods
-    from xai.api import output_bounds as output_bounds
-    from xai.api import plan_audit as plan_audit
-    from xai.api import positive_control as positive_control
-    from xai.api import rate_explanation as rate_explanation
-    from xai.api import report as report
-    from xai.api import robustness as robustness
-    from xai.api import sample_photos as sample_photos
-    from xai.api import share_audit as share_audit
-    from xai.api import shortcuts as shortcuts
-    from xai.api import slices as slices
-    from xai.api import to_rgb as to_rgb
-    from xai.api import translate as translate
-    from xai.api import treatment as treatment
-    from xai.api import untrained as untrained
-    from xai.api import write_tests as write_tests
+if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test holds both equal
+    from xai.audits.audit import audit as audit
+    from xai.audits.audit import judge_again as judge_again
+    from xai.audits.audit import share_audit as share_audit
+    from xai.audits.check_info import CheckInfo as CheckInfo
+    from xai.audits.check_info import audit_checks as audit_checks
+    from xai.audits.control import positive_control as positive_control
+    from xai.audits.documents.compare import AuditComparison as AuditComparison
+    from xai.audits.documents.compare import compare as compare
+    from xai.audits.documents.record import Audit as Audit
+    from xai.audits.documents.record import Finding as Finding
+    from xai.audits.execution.estimate import AuditPlan as AuditPlan
+    from xai.audits.execution.estimate import plan_audit as plan_audit
+    from xai.audits.fault_injection import broken_copy as broken_copy
+    from xai.audits.starter.files import init_audit as init_audit
+    from xai.core.images.samples import to_rgb as to_rgb
+    from xai.core.model.classifier import Classifier as Classifier
+    from xai.core.model.predictions import Prediction as Prediction
+    from xai.core.model.resizing import ResizeComparison as ResizeComparison
+    from xai.core.model.resizing import compare_resizing as compare_resizing
+    from xai.datasets.dataset import Dataset as Dataset
+    from xai.datasets.loading import Photo as Photo
+    from xai.datasets.loading import load_data as load_data
+    from xai.datasets.loading import sample_photos as sample_photos
+    from xai.diagnosis import Diagnosis as Diagnosis
+    from xai.diagnosis import diagnose as diagnose
     from xai.errors import ContractError as ContractError
     from xai.errors import InputError as InputError
     from xai.errors import Stopped as Stopped
     from xai.errors import XaiError as XaiError
+    from xai.explanations.dream.deep_dream import DeepDream as DeepDream
+    from xai.explanations.dream.dream import deep_dream as deep_dream
+    from xai.explanations.explain import explain as explain
+    from xai.explanations.explain import layers as layers
+    from xai.explanations.explanation import Explanation as Explanation
+    from xai.explanations.rating.agreement import Agreement as Agreement
+    from xai.explanations.rating.agreement import agreement as agreement
+    from xai.explanations.rating.agreement import compare_baselines as compare_baselines
+    from xai.explanations.rating.rate import rate_explanation as rate_explanation
+    from xai.explanations.rating.rating import Check as Check
+    from xai.explanations.rating.rating import Rating as Rating
+    from xai.fairness.data_faults.faults import data_faults as data_faults
+    from xai.fairness.data_faults.result import DataFaults as DataFaults
+    from xai.fairness.groups.bias import bias as bias
+    from xai.fairness.groups.bias import bias_of_predictions as bias_of_predictions
+    from xai.fairness.groups.result import BiasResult as BiasResult
+    from xai.fairness.per_image_outcomes import Treatment as Treatment
+    from xai.fairness.per_image_outcomes import treatment as treatment
+    from xai.fairness.shortcuts.result import ShortcutResult as ShortcutResult
+    from xai.fairness.shortcuts.study import shortcuts as shortcuts
+    from xai.fairness.slices.result import SliceResult as SliceResult
+    from xai.fairness.slices.slices import slices as slices
+    from xai.feature_probe import fit_probe as fit_probe
+    from xai.method_catalogue import MethodInfo as MethodInfo
+    from xai.method_catalogue import methods as methods
+    from xai.models.architectures import known_networks as known_networks
+    from xai.models.architectures import untrained as untrained
+    from xai.models.loading import load as load
+    from xai.models.probes import Probe as Probe
+    from xai.models.sources import ModelInfo as ModelInfo
+    from xai.models.sources import catalogue as catalogue
+    from xai.ood.attack import OODAttack as OODAttack
+    from xai.ood.compare import OODComparison as OODComparison
+    from xai.ood.compare import compare_ood as compare_ood
+    from xai.ood.detector import OODDetector as OODDetector
+    from xai.ood.fit import fit_ood as fit_ood
+    from xai.ood.judgement import Judgement as Judgement
+    from xai.reports.explanations import report as report
+    from xai.reports.messages import translate as translate
+    from xai.reports.regression_tests import write_tests as write_tests
+    from xai.robust.attack import attack as attack
+    from xai.robust.attacks.result import AttackResult as AttackResult
+    from xai.robust.certification.certify import certify as certify
+    from xai.robust.certification.certify import output_bounds as output_bounds
+    from xai.robust.certification.result import Certificate as Certificate
+    from xai.robust.certification.result import OutputBounds as OutputBounds
+    from xai.robust.corruptions.apply import corrupt as corrupt
+    from xai.robust.corruptions.mce import mce as mce
+    from xai.robust.corruptions.result import CorruptionResult as CorruptionResult
+    from xai.robust.corruptions.robustness import corruption_robustness as corruption_robustness
+    from xai.robust.curves.result import RobustnessCurve as RobustnessCurve
+    from xai.robust.curves.robustness import robustness as robustness
+    from xai.robust.curves.trust import Trust as Trust
+    from xai.uncertainty.calibration.calibrate import calibration as calibration
+    from xai.uncertainty.calibration.result import Calibration as Calibration
+    from xai.uncertainty.conformal.predictor import ConformalPredictor as ConformalPredictor
+    from xai.uncertainty.conformal.predictor import fit_conformal as fit_conformal
+    from xai.uncertainty.conformal.sets import PredictionSets as PredictionSets
+    from xai.uncertainty.drift.drift import drift as drift
+    from xai.uncertainty.drift.result import Drift as Drift
 
 __version__ = "0.1.0"
-_ERRORS = ("ContractError", "InputError", "Stopped", "XaiError")
-__all__ = [
-    "Agreement",
-    "AttackResult",
-    "Audit",
-    "AuditComparison",
-    "AuditPlan",
-    "BiasResult",
-    "Calibration",
-    "Certificate",
-    "Check",
-    "CheckInfo",
-    "Classifier",
-    "ConformalPredictor",
-    "ContractError",
-    "CorruptionResult",
-    "DataFaults",
-    "Dataset",
-    "DeepDream",
-    "Diagnosis",
-    "Drift",
-    "Explanation",
-    "Finding",
-    "InputError",
-    "Judgement",
-    "MethodInfo",
-    "ModelInfo",
-    "OODAttack",
-    "OODComparison",
-    "OODDetector",
-    "OutputBounds",
-    "Photo",
-    "Prediction",
-    "PredictionSets",
-    "Probe",
-    "Rating",
-    "ResizeComparison",
-    "RobustnessCurve",
-    "ShortcutResult",
-    "SliceResult",
-    "Stopped",
-    "Treatment",
-    "Trust",
-    "XaiError",
-    "agreement",
-    "attack",
-    "audit",
-    "audit_checks",
-    "bias",
-    "bias_of_predictions",
-    "broken_copy",
-    "calibration",
-    "catalogue",
-    "certify",
-    "compare",
-    "compare_baselines",
-    "compare_ood",
-    "compare_resizing",
-    "corrupt",
-    "corruption_robustness",
-    "data_faults",
-    "deep_dream",
-    "diagnose",
-    "drift",
-    "explain",
-    "fit_conformal",
-    "fit_ood",
-    "fit_probe",
-    "init_audit",
-    "judge_again",
-    "known_networks",
-    "layers",
-    "load",
-    "load_data",
-    "mce",
-    "methods",
-    "output_bounds",
-    "plan_audit",
-    "positive_control",
-    "rate_explanation",
-    "report",
-    "robustness",
-    "sample_photos",
-    "share_audit",
-    "shortcuts",
-    "slices",
-    "to_rgb",
-    "translate",
-    "treatment",
-    "untrained",
-    "write_tests",
-]
+
+_MODULES = {  # public name: the module that defines it
+    "Agreement": "xai.explanations.rating.agreement",
+    "AttackResult": "xai.robust.attacks.result",
+    "Audit": "xai.audits.documents.record",
+    "AuditComparison": "xai.audits.documents.compare",
+    "AuditPlan": "xai.audits.execution.estimate",
+    "BiasResult": "xai.fairness.groups.result",
+    "Calibration": "xai.uncertainty.calibration.result",
+    "Certificate": "xai.robust.certification.result",
+    "Check": "xai.explanations.rating.rating",
+    "CheckInfo": "xai.audits.check_info",
+    "Classifier": "xai.core.model.classifier",
+    "ConformalPredictor": "xai.uncertainty.conformal.predictor",
+    "ContractError": "xai.errors",
+    "CorruptionResult": "xai.robust.corruptions.result",
+    "DataFaults": "xai.fairness.data_faults.result",
+    "Dataset": "xai.datasets.dataset",
+    "DeepDream": "xai.explanations.dream.deep_dream",
+    "Diagnosis": "xai.diagnosis",
+    "Drift": "xai.uncertainty.drift.result",
+    "Explanation": "xai.explanations.explanation",
+    "Finding": "xai.audits.documents.record",
+    "InputError": "xai.errors",
+    "Judgement": "xai.ood.judgement",
+    "MethodInfo": "xai.method_catalogue",
+    "ModelInfo": "xai.models.sources",
+    "OODAttack": "xai.ood.attack",
+    "OODComparison": "xai.ood.compare",
+    "OODDetector": "xai.ood.detector",
+    "OutputBounds": "xai.robust.certification.result",
+    "Photo": "xai.datasets.loading",
+    "Prediction": "xai.core.model.predictions",
+    "PredictionSets": "xai.uncertainty.conformal.sets",
+    "Probe": "xai.models.probes",
+    "Rating": "xai.explanations.rating.rating",
+    "ResizeComparison": "xai.core.model.resizing",
+    "RobustnessCurve": "xai.robust.curves.result",
+    "ShortcutResult": "xai.fairness.shortcuts.result",
+    "SliceResult": "xai.fairness.slices.result",
+    "Stopped": "xai.errors",
+    "Treatment": "xai.fairness.per_image_outcomes",
+    "Trust": "xai.robust.curves.trust",
+    "XaiError": "xai.errors",
+    "agreement": "xai.explanations.rating.agreement",
+    "attack": "xai.robust.attack",
+    "audit": "xai.audits.audit",
+    "audit_checks": "xai.audits.check_info",
+    "bias": "xai.fairness.groups.bias",
+    "bias_of_predictions": "xai.fairness.groups.bias",
+    "broken_copy": "xai.audits.fault_injection",
+    "calibration": "xai.uncertainty.calibration.calibrate",
+    "catalogue": "xai.models.sources",
+    "certify": "xai.robust.certification.certify",
+    "compare": "xai.audits.documents.compare",
+    "compare_baselines": "xai.explanations.rating.agreement",
+    "compare_ood": "xai.ood.compare",
+    "compare_resizing": "xai.core.model.resizing",
+    "corrupt": "xai.robust.corruptions.apply",
+    "corruption_robustness": "xai.robust.corruptions.robustness",
+    "data_faults": "xai.fairness.data_faults.faults",
+    "deep_dream": "xai.explanations.dream.dream",
+    "diagnose": "xai.diagnosis",
+    "drift": "xai.uncertainty.drift.drift",
+    "explain": "xai.explanations.explain",
+    "fit_conformal": "xai.uncertainty.conformal.predictor",
+    "fit_ood": "xai.ood.fit",
+    "fit_probe": "xai.feature_probe",
+    "init_audit": "xai.audits.starter.files",
+    "judge_again": "xai.audits.audit",
+    "known_networks": "xai.models.architectures",
+    "layers": "xai.explanations.explain",
+    "load": "xai.models.loading",
+    "load_data": "xai.datasets.loading",
+    "mce": "xai.robust.corruptions.mce",
+    "methods": "xai.method_catalogue",
+    "output_bounds": "xai.robust.certification.certify",
+    "plan_audit": "xai.audits.execution.estimate",
+    "positive_control": "xai.audits.control",
+    "rate_explanation": "xai.explanations.rating.rate",
+    "report": "xai.reports.explanations",
+    "robustness": "xai.robust.curves.robustness",
+    "sample_photos": "xai.datasets.loading",
+    "share_audit": "xai.audits.audit",
+    "shortcuts": "xai.fairness.shortcuts.study",
+    "slices": "xai.fairness.slices.slices",
+    "to_rgb": "xai.core.images.samples",
+    "translate": "xai.reports.messages",
+    "treatment": "xai.fairness.per_image_outcomes",
+    "untrained": "xai.models.architectures",
+    "write_tests": "xai.reports.regression_tests",
+}
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Load the public names when they are first used, so that `import xai` costs nothing."""
-    if name not in __all__:
+    """Load a public name when it is first used, so that `import xai` costs nothing."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'xai' has no attribute {name!r}")
     state = random.getstate()
     try:
-        value = getattr(import_module("xai.errors" if name in _ERRORS else "xai.api"), name)
+        value = getattr(import_module(_MODULES[name]), name)
     finally:
         random.setstate(state)  # packages behind it draw numbers while they are imported (rich, for scikit-learn)
     globals()[name] = value

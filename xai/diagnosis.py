@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from xai.core.classifier import Classifier, as_classifier
 from xai.core.extras import EXTRAS, broken_extras, is_installed
-from xai.core.fitting import DataFit, data_fit, model_lines
-from xai.core.records import plain
-from xai.core.rows import Progress, ShouldStop, free_memory
-from xai.datasets import load_data
+from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.model.usage_checks import DataFit, data_fit, model_lines
+from xai.core.results.serialization import plain
+from xai.core.runtime.batching import Progress, ShouldStop, free_memory
 from xai.datasets.description import describe
-from xai.models import catalogue
-from xai.outliers import DigitsTest, digits_test
+from xai.datasets.loading import load_data
+from xai.models.sources import catalogue
+from xai.ood.digits import DigitsTest, digits_test
 
 _PACKAGES = ("xai-toolkit", "torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pandas", "pillow", "captum")
 

@@ -13,9 +13,9 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 import xai
-from xai.attacks import ATTACKS
-from xai.detectors import DETECTORS
-from xai.explainers import EXPLAINERS
+from xai.explanations.methods.base import EXPLAINERS
+from xai.ood.detectors._method import DETECTORS
+from xai.robust.attacks.base import ATTACKS
 
 DOCS = Path(__file__).resolve().parent.parent
 CLASSES = {"explanation": EXPLAINERS, "attack": ATTACKS, "detector": DETECTORS}

@@ -10,10 +10,10 @@ from sphinx.util.docutils import SphinxDirective
 
 import xai
 from xai.audits import checks as _checks  # noqa: F401  # registers them
-from xai.audits.checks import CHECKS
-from xai.metrics.gates import detectable_drop, judge_share
-from xai.reports import standards
-from xai.reports.words import words_of
+from xai.audits.checks._base import CHECKS
+from xai.reports import content as standards
+from xai.reports.messages import words_of
+from xai.stats.gates import detectable_drop, judge_share
 
 SIZES = (50, 100, 200, 500, 1000, 2000, 5000, 10000)
 SHARES = (0.5, 0.8, 0.9, 0.95, 0.99)

@@ -29,7 +29,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 from small_audits import CHECKS, sources, tables, write_data  # noqa: E402
 
 import xai  # noqa: E402
-from xai.audits import store  # noqa: E402
+from xai.audits.execution import store  # noqa: E402
 from xai.errors import RecordError  # noqa: E402
 
 CALLS = ("open", "write", "fsync", "replace")

@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 
 import xai
-from xai.audits.checks import CHECKS
+from xai.audits.checks._base import CHECKS
 from xai.audits.conditions import NAMES
 from xai.audits.measurement import Measurement
-from xai.metrics.detection import auroc_interval
-from xai.metrics.gates import judge_interval
+from xai.stats.auroc import auroc_interval
+from xai.stats.gates import judge_interval
 
 N = 240
 ASKED = [

@@ -10,15 +10,20 @@ from pathlib import Path
 import pytest
 
 import xai
-from xai.audits import code
-from xai.audits.code import digest_of, reach_of
+from xai.audits.execution import keys as code
+from xai.audits.execution.keys import digest_of, reach_of
+from xai.robust.attacks import MODULES
+
+PACKAGE = Path(xai.__file__).parent
 
 SCRIPT = """
 import sys
-from xai.audits.code import code_digest, digest_of
-names = ["stages.answers", "stages.attacked", "stages.explained", "checks.shortcuts", "checks.group_gap"]
+from xai.audits.execution.keys import code_digest, digest_of
+stages = [f"execution.stages.{name}" for name in ("predictions", "attacks", "explanations")]
+names = [*stages, "checks.shortcuts", "checks.group_gap"]
 print(*[digest_of(f"xai.audits.{name}") for name in names], code_digest(), hash("xai"))
 """
+STAGES = [f"execution.stages.{name}" for name in ("predictions", "attacks", "explanations")]
 ANSWERS, ATTACKED, EXPLAINED, SHORTCUTS, GROUPS, ALL = range(6)
 
 
@@ -32,9 +37,9 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def digests(package: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(code, "_PACKAGE", package)
-    for name in ("code_digest", "digest_of", "reach_of", "own_digest", "_source", "_imports", "_defining", "_compiled"):
+    for name in ("code_digest", "digest_of", "reach_of", "own_digest", "_source", "_imports", "_compiled"):
         getattr(code, name).cache_clear()
-    names = ["stages.answers", "stages.attacked", "stages.explained", "checks.shortcuts", "checks.group_gap"]
+    names = [*STAGES, "checks.shortcuts", "checks.group_gap"]
     return [*(digest_of(f"xai.audits.{name}") for name in names), code.code_digest()]
 
 
@@ -47,26 +52,26 @@ def unedited(copied: Path) -> list[str]:
 @pytest.fixture(autouse=True)
 def as_before() -> object:
     yield
-    for name in ("code_digest", "digest_of", "reach_of", "own_digest", "_source", "_imports", "_defining", "_compiled"):
+    for name in ("code_digest", "digest_of", "reach_of", "own_digest", "_source", "_imports", "_compiled"):
         getattr(code, name).cache_clear()
 
 
 @pytest.mark.parametrize(
     ("file", "change", "moved"),
     [
-        ("attacks/pgd.py", lambda text: text + "\n\n# a remark\n", set()),
-        ("core/classifier.py", lambda text: "# a remark\n\n" + text.replace("Args:", "Arguments:"), set()),
-        ("metrics/detection.py", lambda text: re.sub(r'"""[A-Z]', '"""Z', text), set()),
-        ("attacks/pgd.py", lambda text: text + "\n_NEW = 3\n", {ATTACKED, ALL}),
+        ("robust/attacks/pgd.py", lambda text: text + "\n\n# a remark\n", set()),
+        ("core/model/classifier.py", lambda text: "# a remark\n\n" + text.replace("Args:", "Arguments:"), set()),
+        ("stats/auroc.py", lambda text: re.sub(r'"""[A-Z]', '"""Z', text), set()),
+        ("robust/attacks/pgd.py", lambda text: text + "\n_NEW = 3\n", {ATTACKED, ALL}),
         (
-            "core/classifier.py",
+            "core/model/classifier.py",
             lambda text: text + "\n_NEW = 3\n",
             {ANSWERS, ATTACKED, EXPLAINED, SHORTCUTS, GROUPS, ALL},
         ),
-        ("fairness/inference.py", lambda text: text + "\n_NEW = 3\n", {GROUPS, ALL}),
-        ("explainers/lime.py", lambda text: text + "\n_NEW = 3\n", {EXPLAINED, SHORTCUTS, ALL}),
-        ("reports/page.py", lambda text: text + "\n_NEW = 3\n", set()),
-        ("bounds/linear.py", lambda text: text + "\n_NEW = 3\n", {ALL}),
+        ("stats/permutation.py", lambda text: text + "\n_NEW = 3\n", {GROUPS, ALL}),
+        ("explanations/methods/lime.py", lambda text: text + "\n_NEW = 3\n", {EXPLAINED, SHORTCUTS, ALL}),
+        ("reports/html.py", lambda text: text + "\n_NEW = 3\n", set()),
+        ("robust/certification/linear.py", lambda text: text + "\n_NEW = 3\n", {ALL}),
     ],
 )
 def test_what_an_edit_makes_again(
@@ -83,12 +88,15 @@ def test_what_an_edit_makes_again(
 
 def test_all_that_is_imported_is_reached() -> None:
     """What Python itself loads for a room is within reach, but for what only shows results."""
-    script = "import sys, xai.attacks, xai.core.classifier; print(*[n for n in sys.modules if n.startswith('xai.')])"
+    rooms = "xai.robust.attacks.base, xai.core.model.classifier"
+    script = f"import sys, {rooms}; print(*[n for n in sys.modules if n.startswith('xai.')])"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    loaded = {name for name in ran.stdout.split() if name.split(".")[1] in {"attacks", "core", "engine"}}
-    packages = {name for name in loaded if name.count(".") == 1 and name != "xai.attacks"}
-    assert loaded - packages <= reach_of("xai.audits.stages.attacked")
-    assert not any("dashboard" in name or "explainers" in name for name in reach_of("xai.audits.stages.attacked"))
+    loaded = {name for name in ran.stdout.split() if name.split(".")[1] in {"robust", "core", "engine"}}
+    packages = {name for name in loaded if (PACKAGE / name.partition(".")[2].replace(".", "/")).is_dir()}
+    reached = reach_of("xai.audits.execution.stages.attacks")
+    assert loaded - packages <= reached
+    assert {f"xai.robust.attacks.{module}" for module in MODULES.values()} <= reached
+    assert not any("dashboard" in name or "explanations" in name for name in reached)
 
 
 def test_two_processes_agree(monkeypatch: pytest.MonkeyPatch) -> None:

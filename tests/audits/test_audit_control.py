@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import xai
-from xai.audits.checks import CHECKS
+from xai.audits.checks._base import CHECKS
 from xai.audits.config import parse_config
-from xai.audits.sabotage import BREAKERS, Blind, Marked
+from xai.audits.fault_injection import BREAKERS, Blind, Marked
 
 GATES = {
     "accuracy": {"at_least": 0.5, "worst_class_at_least": 0.1},

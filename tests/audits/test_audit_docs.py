@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from xai.audits import config
-from xai.audits.checks import CHECKS
+from xai.audits.checks._base import CHECKS
 from xai.audits.conditions import NAMES
-from xai.metrics.gates import detectable_drop
+from xai.stats.gates import detectable_drop
 
 PAGE = (Path(__file__).parents[2] / "docs" / "audits.md").read_text(encoding="utf-8")
 

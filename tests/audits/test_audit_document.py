@@ -17,8 +17,8 @@ from small_audits import CHECKS, CLASSES, model, sources, tables
 
 import xai
 from xai import Audit
+from xai.audits.documents.compare import keys_of
 from xai.audits.measurement import Measurement, decode, share_of
-from xai.audits.pairing import keys_of
 from xai.cli import main
 from xai.errors import InputError, RecordError
 
@@ -238,7 +238,7 @@ def test_explanations_are_compared_with_the_baseline(data, tmp_path):
 
 def test_judging_again_computes_nothing(data, finished, tmp_path, monkeypatch):
     strict = [{**c, "at_least": 0.999} if c["metric"] == "accuracy" else c for c in CHECKS]
-    monkeypatch.setattr("xai.audits.opening.open_scene", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr("xai.audits.loading.open_scene", lambda *_: pytest.fail("opened"))
     found = xai.judge_again(finished, {**tables(data), **sources(data), "check": strict})
     assert found["accuracy"]["verdict"] == "fail"
     assert found.verdict == "fail"
@@ -372,7 +372,7 @@ def test_init_writes_files_that_run(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert 'source = "a\\"b"' in (tmp_path / "xai.toml").read_text()
     assert main(["init", str(tmp_path), "--force", "--model", "example:fashion-robust"]) == 0
-    from xai.audits.checks import CHECKS as KINDS
+    from xai.audits.checks._base import CHECKS as KINDS
     from xai.audits.config import read_config
 
     config = read_config(tmp_path / "xai.toml")

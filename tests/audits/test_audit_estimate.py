@@ -8,7 +8,7 @@ import torch
 from small_models import GapCnn, LinearModel, pictures
 
 import xai
-from xai.audits import timing
+from xai.audits.execution import estimate as timing
 
 CHECKS = [
     {"metric": "accuracy"},

@@ -11,8 +11,10 @@ from small_audits import model, write_data
 
 import xai
 from xai.audits.config import read_config
-from xai.audits.history import note_run
-from xai.audits.stages import Alone, Answers, Attacked
+from xai.audits.execution.session import note_run
+from xai.audits.execution.stages.attacks import Attacked
+from xai.audits.execution.stages.base import Alone
+from xai.audits.execution.stages.predictions import Answers
 from xai.pytest_plugin import XaiCheck
 
 TOML = """

@@ -10,7 +10,7 @@ import pytest
 from small_audits import sources, tables
 
 import xai
-from xai.audits import store
+from xai.audits.execution import store
 from xai.errors import RecordError
 
 LOOP = Path(__file__).with_name("kill_loop.py")

@@ -11,10 +11,11 @@ from small_audits import CHECKS, CLASSES, model, sources, tables, write_data
 from small_models import LinearModel, pictures
 
 import xai
-from xai.audits import work
 from xai.audits.checks.accuracy import Accuracy
 from xai.audits.conditions import ERROR, NOT_RUN
-from xai.audits.stages import Answers, Attacked
+from xai.audits.execution import run as work
+from xai.audits.execution.stages.attacks import Attacked
+from xai.audits.execution.stages.predictions import Answers
 from xai.errors import InputError, Stopped
 
 
@@ -124,7 +125,7 @@ def test_interrupting_keeps_what_is_done(data, tmp_path, monkeypatch, finished):
 
 def test_a_budget_judges_what_there_is_and_the_next_call_goes_on(data, tmp_path, monkeypatch, finished):
     clock = iter(np.arange(10_000) * 1.0)
-    monkeypatch.setattr("xai.audits.runner.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("xai.audits.execution.run.time.monotonic", lambda: float(next(clock)))
     found = run(data, tmp_path, budget=6)
     monkeypatch.undo()
     assert not found.document["complete"]

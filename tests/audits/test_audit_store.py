@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xai.audits import store as module
-from xai.audits.store import Part, Store, clean, key_of, publish
+from xai.audits.execution import store as module
+from xai.audits.execution.store import Part, Store, clean, key_of, publish
 from xai.errors import RecordError
 
 KEY = key_of({"a": 1})

@@ -94,15 +94,15 @@ def test_an_audit_finds_it_beside_its_file_and_not_that_of_another(
     before, seen = [*sys.path], []
     for name in ("one", "two"):
         file = audited(tmp_path, name, 3)
-        real = xai.core.classifier.Classifier.__init__
+        real = xai.core.model.classifier.Classifier.__init__
 
         def noted(self, module, *given, real=real, **settings):
             seen.append(getattr(module, "name", None))
             real(self, module, *given, **settings)
 
-        monkeypatch.setattr(xai.core.classifier.Classifier, "__init__", noted)
+        monkeypatch.setattr(xai.core.model.classifier.Classifier, "__init__", noted)
         assert main(["audit", file, "--class-names", ",".join("0123456789"), "--resize", "squash"]) == 0
-        monkeypatch.setattr(xai.core.classifier.Classifier, "__init__", real)
+        monkeypatch.setattr(xai.core.model.classifier.Classifier, "__init__", real)
         held = xai.Audit.load(tmp_path / name / ".xai" / "xai").document["model"]
         assert (held["preprocessing"]["resize"], len(held["classes"])) == ("squash", 10)  # added to the file's model
     assert list(dict.fromkeys(name for name in seen if name)) == ["one", "two"]
@@ -114,7 +114,7 @@ def test_what_is_missing_is_said_before_any_image_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = Path(audited(tmp_path, "one", 3))
-    monkeypatch.setattr("xai.audits.opening.open_role", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr("xai.audits.loading.open_role", lambda *_: pytest.fail("an image was read"))
     for wrong, words in (("my_own_net:MyNet", "my_own_nets:MyNet"), ('source = "data"', 'source = "dat"')):
         file.write_text(TOML.replace(wrong, words))
         assert main(["audit", str(file)]) == 2

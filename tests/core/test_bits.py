@@ -13,8 +13,8 @@ from PIL import Image, TiffImagePlugin
 from torch import nn
 
 import xai
-from xai.core.decode import decode_bytes
-from xai.core.images import read_pictures
+from xai.core.images.decoding import decode_bytes
+from xai.core.images.inputs import read_pictures
 from xai.errors import DataError, ImageError, RangeError, ShapeError
 
 RAMP = np.linspace(0, 4095, 7 * 9).round().astype(np.uint16).reshape(7, 9)  # 12 bits, odd and non-square

@@ -11,7 +11,7 @@ from PIL import Image
 from small_models import BatchNormNet, GapCnn, LinearModel, OneLogit, float64_twin, pictures
 from torch import Tensor, nn
 
-from xai.core.classifier import Classifier, as_classifier
+from xai.core.model.classifier import Classifier, as_classifier
 from xai.errors import (
     DataError,
     InputError,

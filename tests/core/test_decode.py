@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from xai.core import decode
-from xai.core.decode import Decoded, decode_bytes, decode_file, decode_pil
-from xai.core.images import read_pictures
+from xai.core.images import decoding as decode
+from xai.core.images.decoding import Decoded, decode_bytes, decode_file, decode_pil
+from xai.core.images.inputs import read_pictures
 from xai.errors import ImageError
 
 

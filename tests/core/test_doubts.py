@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import xai
-from xai.core.doubts import data_doubts, reading_doubts
-from xai.core.seeds import repeated
+from xai.core.model.usage_checks import data_doubts, reading_doubts
+from xai.core.runtime.randomness import repeated
 
 SIZE, CLASSES, COUNT = (10, 14), 4, 96
 NAMES = ("red top", "red bottom", "blue top", "blue bottom")

@@ -9,13 +9,12 @@ import pytest
 import torch
 
 import xai
-from xai.audits.cluster import _ray
+from xai.audits.execution.cluster import _ray
 from xai.core import extras
 from xai.core.extras import EXTRAS, broken_extras, fault_of, missing_extra
 from xai.errors import MissingExtraError
-from xai.models.keras_trial import import_keras
-from xai.reports.page import _environment
-from xai.reports.paper import _weasyprint
+from xai.models.keras.trial import import_keras
+from xai.reports.html import _environment, _weasyprint
 
 FAULTS = {
     "RuntimeError": 'raise RuntimeError("operator torchvision::nms does not exist")',
@@ -79,7 +78,7 @@ def test_onnx_and_its_runtime_are_told_apart(
 ) -> None:
     broken("onnx", FAULTS["AttributeError"])
     path = tmp_path / "m.onnx"
-    monkeypatch.setattr("xai.models.opening.kind_of", lambda *_, **__: "onnx")
+    monkeypatch.setattr("xai.models.loading.kind_of", lambda *_, **__: "onnx")
     path.write_bytes(b"x")
     with pytest.raises(MissingExtraError, match=r"An ONNX model needs .* does not work: onnx .*AttributeError"):
         xai.load(path)

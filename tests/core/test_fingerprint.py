@@ -8,9 +8,9 @@ import torch
 from small_models import BatchNormNet, GapCnn, OneLogit, inplace_relu, pictures
 from torch import nn
 
-from xai.core.classifier import Classifier
-from xai.core.fingerprint import fingerprint_mapping, fingerprint_module
-from xai.engine import prepare
+from xai.core.model.classifier import Classifier
+from xai.core.model.fingerprint import fingerprint_mapping, fingerprint_module
+from xai.engine.prepare import prepare
 
 
 def set_ends(net: nn.Module) -> None:

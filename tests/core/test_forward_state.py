@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 import xai
-from xai.core.classifier import Classifier
-from xai.core.fingerprint import fingerprint_module
-from xai.core.forward_state import may_write, state_of
-from xai.core.hooks import copied, parts_of
+from xai.core.model.classifier import Classifier
+from xai.core.model.fingerprint import fingerprint_module
+from xai.core.model.forward_state import may_write, state_of
+from xai.core.model.hooks import copied, parts_of
 from xai.errors import UnsupportedModelError
 
 IMAGES = pictures(5, size=(13, 18))

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision_cpu import import_torchvision
 
-from xai.core.geometry import RESIZES, Geometry, plan_geometry
+from xai.core.images.geometry import RESIZES, Geometry, plan_geometry
 from xai.errors import NameLookupError
 
 SIZES = [(1, 1), (1, 9), (2, 3), (16, 16), (17, 31), (224, 224), (225, 223), (300, 500), (3000, 200), (200, 3000)]
@@ -143,9 +143,9 @@ def test_crop_is_what_torchvision_does(original: tuple[int, int]) -> None:
 def test_a_strip_is_cropped_as_any_picture_is(original: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     plan, image = plan_geometry(original, (32, 32), "crop"), noise(3, *original).double()
     found = plan.apply(image, FILL)
-    monkeypatch.setattr("xai.core.geometry._STRIP", 1e9)
+    monkeypatch.setattr("xai.core.images.geometry._STRIP", 1e9)
     torch.testing.assert_close(found, plan.apply(image, FILL), atol=1e-6, rtol=0)
-    monkeypatch.setattr("xai.core.geometry._STRIP", 0)
+    monkeypatch.setattr("xai.core.images.geometry._STRIP", 0)
     torch.testing.assert_close(found, plan.apply(image, FILL), atol=1e-6, rtol=0)
 
 

@@ -8,8 +8,8 @@ import torch
 from small_models import Answer, OneLogit, Returns, SigmoidHead, as_dict, as_tuple, pictures
 from torch import Tensor
 
-from xai.core.classifier import Classifier
-from xai.core.heads import (
+from xai.core.model.classifier import Classifier
+from xai.core.model.predictions import (
     check_reading,
     look_like_probabilities,
     output_tensor,

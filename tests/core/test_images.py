@@ -11,8 +11,8 @@ from PIL import Image
 from small_models import pictures
 from torch import Tensor
 
-from xai.core.batch import prepare_batch
-from xai.core.images import Picture, check_unit_range, read_pictures, to_channels
+from xai.core.images.geometry import prepare_batch
+from xai.core.images.inputs import Picture, check_unit_range, read_pictures, to_channels
 from xai.errors import ImageError, RangeError, ShapeError
 
 BYTES = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3) * 4

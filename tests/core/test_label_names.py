@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import xai
-from xai.core.fitting import data_fit
 from xai.core.labels import labels_of, match_names
+from xai.core.model.usage_checks import data_fit
 from xai.errors import TargetError
 
 NAMES = ("T-shirt/top", "Cat", "dog", "ship")

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import xai
-from xai.core.classifier import Classifier
-from xai.core.containers import tensors_in, with_tensor
-from xai.core.hooks import gradients
-from xai.core.layers import LayerChoice, find_layer
-from xai.core.layouts import Layout
+from xai.core.layers.layouts import Layout
+from xai.core.layers.selection import LayerChoice, find_layer
+from xai.core.model.classifier import Classifier
+from xai.core.model.hooks import gradients
+from xai.core.runtime.nested import tensors_in, with_tensor
 from xai.errors import UnsupportedModelError
 
 

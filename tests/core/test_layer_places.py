@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import xai
-from xai.core.classifier import Classifier
-from xai.core.layers import LayerChoice, find_layer
-from xai.core.layouts import Layout, orders, possible_layouts
-from xai.core.ordering import _evidence, judge
-from xai.core.places import Responses, Stripes
+from xai.core.layers.layouts import Layout, Responses, Stripes, orders, possible_layouts
+from xai.core.layers.ordering import _evidence, judge
+from xai.core.layers.selection import LayerChoice, find_layer
+from xai.core.model.classifier import Classifier
 from xai.errors import UnsupportedModelError
 
 Order = Callable[[Tensor], Tensor]

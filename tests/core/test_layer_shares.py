@@ -9,11 +9,11 @@ from torch.nn import functional as F
 from torchvision_cpu import import_torchvision
 
 import xai
-from xai.core.classifier import Classifier
-from xai.core.layers import LayerChoice, find_layer
-from xai.core.layouts import Layout
-from xai.core.probe_images import probe_images
-from xai.core.shares import share_through, spread_images
+from xai.core.layers.layouts import Layout
+from xai.core.layers.outputs import share_through, spread_images
+from xai.core.layers.selection import LayerChoice, find_layer
+from xai.core.model.classifier import Classifier
+from xai.core.task.probe_images import probe_images
 from xai.errors import UnsupportedModelError
 
 SIZE = (22, 35)

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torchvision_cpu import import_torchvision
 
 import xai
-from xai.core.classifier import Classifier
-from xai.core.layers import LayerChoice, find_layer, spatial_layers
-from xai.core.layouts import Layout, fits, possible_layouts
+from xai.core.layers.layouts import Layout, fits, possible_layouts
+from xai.core.layers.selection import LayerChoice, find_layer, spatial_layers
+from xai.core.model.classifier import Classifier
 from xai.errors import NameLookupError, RangeError, UnsupportedModelError
 
 TORCHVISION = [

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import xai
-from xai.core.endings import watched
+from xai.core.task.evidence import watched
 from xai.errors import NonFiniteError, UnsupportedModelError
 
 SIZE = (17, 23)

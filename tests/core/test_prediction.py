@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 
-from xai.core.prediction import Prediction
+from xai.core.model.predictions import Prediction
 
 LOGITS = torch.tensor([[0.0, 2.0, 1.0], [3.0, -1.0, 0.0]])
 

@@ -8,11 +8,11 @@ from small_models import GapCnn
 from torch import nn
 
 import xai
-from xai.attacks.training import AdversarialTraining
 from xai.audits.checks.certified_accuracy import CertifiedAccuracy
 from xai.audits.checks.robust_accuracy import RobustAccuracy
-from xai.core.radii import check_eps, radius_doubts
+from xai.core.validation import check_eps, radius_doubts
 from xai.errors import RangeError
+from xai.robust.attacks.training import AdversarialTraining
 
 IMAGES, LABELS = torch.rand(2, 3, 9, 13, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1])
 

@@ -14,10 +14,10 @@ import pytest
 from small_models import GapCnn, pictures
 
 import xai
-from xai.core import records
-from xai.core.explanation import Explanation
-from xai.core.records import ARRAYS, MANIFEST, read_record, unpacked, versions, write_file, write_record
+from xai.core.results import serialization as records
+from xai.core.results.serialization import ARRAYS, MANIFEST, read_record, unpacked, versions, write_file, write_record
 from xai.errors import RecordError, ShapeError
+from xai.explanations.explanation import Explanation
 
 KIND = "thing"
 

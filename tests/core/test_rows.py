@@ -10,9 +10,17 @@ from small_models import GapCnn, InplaceFirst, pictures
 from torch import nn
 from tqdm import tqdm
 
-from xai.core import rows
-from xai.core.classifier import Classifier
-from xai.core.rows import MAX_ROWS, SAFE_ROWS, free_memory, in_chunks, is_out_of_memory, reporting, row_limit
+from xai.core.model.classifier import Classifier
+from xai.core.runtime import batching as rows
+from xai.core.runtime.batching import (
+    MAX_ROWS,
+    SAFE_ROWS,
+    free_memory,
+    in_chunks,
+    is_out_of_memory,
+    reporting,
+    row_limit,
+)
 from xai.errors import Stopped
 
 OUT_OF_MEMORY = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_models import pictures
 
-from xai.core.seeds import check_seed, generator, image_key, noise_like
+from xai.core.runtime.randomness import check_seed, generator, image_key, noise_like
 from xai.errors import RangeError
 
 

@@ -49,7 +49,7 @@ def test_settings_of_the_command_line_reach_the_model(tmp_path: Path, monkeypatc
     asked += ["--arch", arch, "--arch", "other.module:net"] if arch else []
     lines = []
     monkeypatch.setattr(
-        "xai.cli._others.subprocess.run", lambda line, **_: lines.append(line) or SimpleNamespace(returncode=0)
+        "xai.cli.installation.subprocess.run", lambda line, **_: lines.append(line) or SimpleNamespace(returncode=0)
     )
     assert main(asked) == 0
     (line,) = lines

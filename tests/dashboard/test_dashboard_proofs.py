@@ -9,12 +9,12 @@ import torch
 from pages import FASHION, counted, opened, run_code, script_of, shirt
 
 import xai
-from xai.bounds.certify import EVERY
-from xai.bounds.smoothing import Noise
 from xai.dashboard.charts import spans
 from xai.dashboard.proofs import RUNGS, Reach, _reach
 from xai.dashboard.proven import METHODS, NOISE, _reached
 from xai.dashboard.words import figure
+from xai.robust.certification.certify import EVERY
+from xai.robust.certification.smoothing import Noise
 
 ROBUST = "example:fashion-robust"
 ONE = 1 / 255

@@ -10,12 +10,12 @@ import torch
 from pages import FASHION, bars, captions, counted, opened, results, run_code, script_of, shirt, stop
 
 import xai
-from xai.attacks._losses import LOSSES
-from xai.attacks.autoattack import VERSIONS
 from xai.dashboard.attack_settings import CHOICES, KINDS, LABELS
 from xai.dashboard.changes import SEVERITIES, Worsened
 from xai.dashboard.gallery import as_pixels, magnified
 from xai.dashboard.words import percent
+from xai.robust.attacks.autoattack import VERSIONS
+from xai.robust.attacks.search import LOSSES
 
 ROBUST = "example:fashion-robust"
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import xai
-from xai.datasets.base import class_number
+from xai.datasets.dataset import class_number
 from xai.errors import DataError, InputError, TargetError
 from xai.models.networks import SmallNet
 

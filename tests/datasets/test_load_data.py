@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import xai
-from xai.core.classifier import Classifier
+from xai.core.model.classifier import Classifier
 from xai.errors import DataError, ImageError, NameLookupError
 from xai.models.networks import SmallNet
 

@@ -8,7 +8,7 @@ from docs.site_pages import DOCS, ROOT
 from PIL import Image
 
 import xai
-from xai.bounds.certify import EVERY
+from xai.robust.certification.certify import EVERY
 
 sys.path[:0] = [str(DOCS / "_ext"), str(ROOT / "scripts")]
 from formulas import drawn  # noqa: E402

@@ -9,7 +9,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 from scipy import stats  # beside the next
 from tables import TABLES, _first  # found by the line above
 
-from xai.metrics.gates import judge_share
+from xai.stats.gates import judge_share
 
 
 @pytest.mark.parametrize("name", list(TABLES))

@@ -7,11 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision_cpu import import_torchvision
 
-from xai.core.classifier import Classifier
-from xai.engine import prepare
-from xai.engine.approximate import follow_the_middle
-from xai.engine.incremental import Incremental
-from xai.engine.patches import Patches, put, take, widened
+from xai.core.model.classifier import Classifier
+from xai.engine.incremental import Incremental, follow_the_middle
+from xai.engine.local import Patches, put, take, widened
+from xai.engine.prepare import prepare
 
 SIDE = 32
 

@@ -6,7 +6,7 @@ from test_incremental import SamePad
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xai.engine.join import JoinedConv2d, can_join, join_convolutions
+from xai.engine.graph import JoinedConv2d, can_join, join_convolutions
 
 ACTIVATIONS = [nn.ReLU(), nn.ReLU6(), nn.Hardtanh(-0.5, 0.7), nn.SiLU(), nn.Hardswish(), nn.LeakyReLU(0.2)]
 CONVOLUTIONS = [

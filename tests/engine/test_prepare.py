@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 import xai
-from xai.core.classifier import Classifier
-from xai.engine import Prepared, precision, prepare
-from xai.engine.fold import fold_batch_norm
-from xai.engine.precision import compared, in_low_precision
+from xai.core.model.classifier import Classifier
+from xai.engine import prepare as precision
+from xai.engine.prepare import Prepared, compared, fold_batch_norm, in_low_precision, prepare
 from xai.models.networks import SmallNet
 
 

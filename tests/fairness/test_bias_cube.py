@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from xai.fairness import bias_of_predictions
-from xai.fairness.cube import RATES, Cube
+from xai.fairness.groups.bias import bias_of_predictions
+from xai.fairness.groups.cube import RATES, Cube
 
 SIZES = (300, 150, 60, 25)
 CLASSES = 4

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xai.fairness import bias_of_predictions
+from xai.fairness.groups.bias import bias_of_predictions
 
 UNEQUAL = (5000, 3000, 1500, 450, 40, 10)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xai.core.intervals import wilson
-from xai.fairness.inference import RateTest, Tail, detectable, gap_interval, tukey
-from xai.fairness.inference_family import benjamini_hochberg, holm
-from xai.fairness.inference_tables import BINS, calibration_test, mean_test, random_tables
+from xai.stats.intervals import wilson
+from xai.stats.multiple_testing import benjamini_hochberg, holm
+from xai.stats.permutation import RateTest, Tail, detectable, gap_interval, tukey
+from xai.stats.permutation_tables import BINS, calibration_test, mean_test, random_tables
 
 
 def run(hits, totals, replicates=4000, seed=0, alpha=0.05):

@@ -10,12 +10,11 @@ from small_models import GapCnn, LinearModel, pictures
 
 import xai
 from xai.cli import main
-from xai.core.classifier import Classifier
+from xai.core.model.classifier import Classifier
 from xai.errors import DataError, InputError, NameLookupError, RangeError, RecordError, ShapeError, Stopped, TargetError
-from xai.fairness import bias, bias_of_predictions
-from xai.fairness.cube import Cube
-from xai.fairness.groups_amplification import amplification
-from xai.fairness.groups_columns import divide
+from xai.fairness.groups.bias import bias, bias_of_predictions
+from xai.fairness.groups.columns import divide
+from xai.fairness.groups.cube import Cube, amplification
 
 FAST = {"replicates": 200}
 

@@ -14,15 +14,13 @@ from torch import nn
 
 import xai
 from xai.cli import main
-from xai.core.classifier import Classifier
+from xai.core.model.classifier import Classifier
 from xai.datasets.arrays import from_arrays
 from xai.errors import InputError, NameLookupError, RecordError, ShapeError, Stopped
-from xai.fairness import data_faults
-from xai.fairness.faults_alignment import aligned_distances
-from xai.fairness.faults_effects import effect_of_balance, effect_of_leaving_out
-from xai.fairness.faults_labels import out_of_fold, suspects_of
-from xai.fairness.faults_pairs import TURNS, candidates, cosines
-from xai.fairness.faults_verify import verify
+from xai.fairness.data_faults.duplicates import TURNS, candidates, cosines
+from xai.fairness.data_faults.faults import data_faults
+from xai.fairness.data_faults.label_errors import effect_of_balance, effect_of_leaving_out, out_of_fold, suspects_of
+from xai.fairness.data_faults.verification import aligned_distances, verify
 
 PICTURES, PLANTED = 1200, 12
 

@@ -14,11 +14,9 @@ from small_models import GapCnn, pictures
 import xai
 from xai import SliceResult
 from xai.errors import InputError, RangeError, RecordError, ShapeError, Stopped
-from xai.fairness import slices_of_predictions
-from xai.fairness.slices_facts import CLASS, Condition, Facts, describe
-from xai.fairness.slices_judge import detectable, gap, stratified
-from xai.fairness.slices_search import Candidate, fisher, search
-from xai.fairness.slices_space import Space
+from xai.fairness.slices.inference import detectable, gap, stratified
+from xai.fairness.slices.search import CLASS, Candidate, Condition, Facts, Space, describe, fisher, search
+from xai.fairness.slices.slices import slices_of_predictions
 
 NAMES = ("brightness", "contrast", "sharpness", "texture", "object size")
 

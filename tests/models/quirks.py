@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 import xai
 from xai.errors import NonFiniteError, UnsupportedModelError
-from xai.explainers import EXPLAINERS
+from xai.explanations.methods.base import EXPLAINERS
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "gradient_shap": {"samples": 4},

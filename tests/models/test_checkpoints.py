@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from xai.errors import CheckpointError, InputError, NameLookupError
-from xai.models import load
+from xai.models.loading import load
 from xai.models.networks import SmallNet
 
 

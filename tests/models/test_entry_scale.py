@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import xai
-from xai.core.heads import to_probabilities
+from xai.core.model.predictions import to_probabilities
 from xai.errors import CheckpointError
-from xai.models.entry_scale import NO_SCALE, SCALED, scale_settings
+from xai.models.inspection import NO_SCALE, SCALED, scale_settings
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from xai.core.resources import data_folder
+from xai.core.extras import data_folder
 from xai.errors import CheckpointError, DataError
-from xai.models import load
+from xai.models.loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["fashion", "fashion-robust", "fashion-shortcut"]
@@ -145,7 +145,7 @@ def test_only_the_shortcut_card_tells_of_a_planted_fault(script, tmp_path):
 def broken(monkeypatch, tmp_path):
     """A copy of `fashion` to break."""
     shutil.copytree(data_folder() / "models" / "fashion", tmp_path / "models" / "fashion")
-    monkeypatch.setattr("xai.models.examples.data_folder", lambda: tmp_path)
+    monkeypatch.setattr("xai.models.sources.data_folder", lambda: tmp_path)
     return tmp_path / "models" / "fashion"
 
 
@@ -181,6 +181,6 @@ def test_missing_example_data_is_explained(monkeypatch):
     def missing():
         raise DataError("The example data of xai is not installed.")
 
-    monkeypatch.setattr("xai.models.examples.data_folder", missing)
+    monkeypatch.setattr("xai.models.sources.data_folder", missing)
     with pytest.raises(DataError, match="not installed"):
         load("example:fashion")

@@ -12,8 +12,10 @@ from checkpoint_bytes import check_line, safetensors, saved, small_state, with_p
 from measured import SECONDS, refused, soon
 
 from xai.errors import CheckpointError
-from xai.models import cache, load, reader
-from xai.models.reader import ask
+from xai.models.loading import load
+from xai.models.sandbox import cache
+from xai.models.sandbox import client as reader
+from xai.models.sandbox.client import ask
 
 ARCH = "xai.models.networks:SmallNet"
 
@@ -158,7 +160,7 @@ def test_weights_are_read_once_and_found_again_by_their_bytes(tmp_path, monkeypa
     path = tmp_path / "w.pt"
     path.write_bytes(saved(small_state()))
     first = load(path, ARCH, channels=1)
-    monkeypatch.setattr("xai.models.guard.ask", None)
+    monkeypatch.setattr("xai.models.sandbox.weights.ask", None)
     other = tmp_path / "other.bin"
     other.write_bytes(path.read_bytes())
     assert load(other, ARCH, channels=1).fingerprint == first.fingerprint
@@ -212,7 +214,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
         os.utime(path, ns=(1, 1))
         return answer
 
-    monkeypatch.setattr("xai.models.guard.ask", meanwhile)
+    monkeypatch.setattr("xai.models.sandbox.weights.ask", meanwhile)
     with pytest.raises(CheckpointError, match="it changed while it was read"):
         load(path, Holder, input_size=(2, 2))
 
@@ -227,7 +229,7 @@ def test_the_process_can_die_and_comes_back(tmp_path):
 
 
 def test_without_forks_the_file_is_read_here(tmp_path, monkeypatch):
-    monkeypatch.setattr("xai.models.guard.can_limit", lambda: False)
+    monkeypatch.setattr("xai.models.sandbox.weights.can_limit", lambda: False)
     path = tmp_path / "w.pt"
     path.write_bytes(saved({"w": torch.rand(200)}))
     assert load(path, Holder, input_size=(2, 2)).num_classes == 2
@@ -241,7 +243,7 @@ def test_the_process_sees_nothing_of_this_one():
 
 def test_neither_programs_nor_connections_can_be_started(tmp_path):
     """The watch of the limited process ends it; tried in a fork of this one."""
-    from xai.models.cell import _watch
+    from xai.models.sandbox.worker import _watch
 
     for event in ("os.exec", "os.system", "socket.connect", "subprocess.Popen", "os.posix_spawn"):
         child = os.fork()

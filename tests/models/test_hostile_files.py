@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from xai.errors import CheckpointError, NonFiniteError
-from xai.models import load
-from xai.models.guard import check_finite, read_tensors, shown
+from xai.models.loading import load
 from xai.models.networks import SmallNet
+from xai.models.sandbox.weights import check_finite, read_tensors, shown
 
 ARCH = "xai.models.networks:SmallNet"
 
@@ -237,7 +237,7 @@ def test_what_is_no_state_dict_is_refused_in_one_line(tmp_path, case):
     ],
 )
 def test_the_limits_on_a_checkpoint_hold(tmp_path, monkeypatch, limit, value, text):
-    monkeypatch.setattr(f"xai.models.content.{limit}", value)
+    monkeypatch.setattr(f"xai.models.files.file_format.{limit}", value)
     path = tmp_path / "w.pt"
     path.write_bytes(good("pt"))
     with pytest.raises(CheckpointError, match=text):

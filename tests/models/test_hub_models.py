@@ -16,9 +16,9 @@ from torchvision_cpu import import_torchvision
 
 import xai
 from xai.errors import CheckpointError, MissingExtraError, NameLookupError, UnsupportedModelError
-from xai.models import fetch as downloads
-from xai.models import load
-from xai.models.huggingface_models import taken_over as taken_over_of_processor
+from xai.models.hubs import download as downloads
+from xai.models.hubs.huggingface import taken_over as taken_over_of_processor
+from xai.models.loading import load
 
 vision = import_torchvision()
 NOISE = np.random.default_rng(0).integers(0, 255, (300, 260, 3), dtype=np.uint8)

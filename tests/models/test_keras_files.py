@@ -14,7 +14,7 @@ from small_models import GapCnn, pictures
 
 import xai
 from xai.errors import CheckpointError, MissingExtraError, UnsupportedModelError
-from xai.models import load
+from xai.models.loading import load
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")

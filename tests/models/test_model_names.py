@@ -9,11 +9,11 @@ import torch
 from skimage import data
 from torch import nn
 
-from xai.core.classifier import Classifier
+from xai.core.model.classifier import Classifier
 from xai.errors import CheckpointError, InputError, MissingExtraError, NameLookupError, UnsupportedModelError
-from xai.models import MODELS, catalogue, load
-from xai.models.devices import pick_device
+from xai.models.loading import load, pick_device
 from xai.models.networks import SmallNet
+from xai.models.sources import MODELS, catalogue
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +102,8 @@ def test_the_catalogue_tells_the_truth_of_the_networks(lite):
 
 
 def test_the_catalogue_says_what_is_not_installed(monkeypatch, tmp_path):
-    monkeypatch.setattr("xai.models.examples.data_folder", lambda: tmp_path)
-    monkeypatch.setattr("xai.models.efficientnet_lite.find_spec", lambda package: None)
+    monkeypatch.setattr("xai.models.sources.data_folder", lambda: tmp_path)
+    monkeypatch.setattr("xai.models.sources.find_spec", lambda package: None)
     assert not any(entry.available for entry in catalogue())
 
 

@@ -17,8 +17,8 @@ from torch import nn
 
 import xai
 from xai.errors import CheckpointError, MissingExtraError, UnsupportedModelError
-from xai.models import load
-from xai.models.onnx_trial import import_onnxruntime
+from xai.models.loading import load
+from xai.models.onnx.trial import import_onnxruntime
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -305,7 +305,7 @@ def test_what_has_no_torch_form_runs_without_gradients_and_says_so(tmp_path, mon
         raise NotImplementedError("Attention")
 
     net = GapCnn()
-    monkeypatch.setattr("xai.models.onnx_files.as_torch", missing)
+    monkeypatch.setattr("xai.models.onnx.files.as_torch", missing)
     found = load(written(tmp_path, export(net)))
     torch.testing.assert_close(
         found.logits_of(pictures(3)), xai.Classifier(net).logits_of(pictures(3)), atol=1e-4, rtol=1e-4
@@ -326,7 +326,7 @@ def test_onnxruntime_is_told_to_report_nothing(monkeypatch):
     seen = []
     monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
     monkeypatch.setattr(
-        "xai.models.onnx_trial.import_module", lambda name: seen.append((name, os.environ["ORT_DISABLE_TELEMETRY"]))
+        "xai.models.onnx.trial.import_module", lambda name: seen.append((name, os.environ["ORT_DISABLE_TELEMETRY"]))
     )
     import_onnxruntime()
     assert seen == [("onnxruntime", "1")]

@@ -15,7 +15,7 @@ from small_models import GapCnn, pictures
 import xai
 from xai.cli import main
 from xai.errors import CheckpointError
-from xai.models import load
+from xai.models.loading import load
 from xai.models.networks import SmallNet
 
 ARCH = "xai.models.networks:SmallNet"

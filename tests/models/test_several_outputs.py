@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import xai
 from xai.errors import UnsupportedModelError
-from xai.models import load
+from xai.models.loading import load
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 IMAGES = torch.rand(5, 3, 11, 14, generator=torch.Generator().manual_seed(0))
@@ -174,8 +174,8 @@ def test_without_onnxruntime_the_choice_is_the_same(tmp_path: Path, monkeypatch:
     def missing() -> None:
         raise ImportError("onnxruntime")
 
-    monkeypatch.setattr("xai.models.onnx_files.can_limit", lambda: False)
-    monkeypatch.setattr("xai.models.onnx_trial.import_onnxruntime", missing)
+    monkeypatch.setattr("xai.models.onnx.files.can_limit", lambda: False)
+    monkeypatch.setattr("xai.models.onnx.trial.import_onnxruntime", missing)
     for old, labels in zip(wanted, (None, list("abcde")), strict=True):
         found = load(path, labels=labels)
         assert choices(found) == choices(old)

@@ -16,7 +16,7 @@ from small_models import GapCnn, pictures
 from torch import Tensor, nn
 
 import xai
-from xai.explainers import EXPLAINERS
+from xai.explanations.methods.base import EXPLAINERS
 
 METHODS = [name for name in EXPLAINERS.names() if name != "attention_rollout"]  # which no network here has tokens for
 HALF = {"float16", "bfloat16"}  # small differences of scores drown in their rounding, which the notes say

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from xai.errors import CheckpointError, InputError, NameLookupError, UnsupportedModelError
-from xai.models import load
+from xai.models.loading import load
 from xai.models.networks import SmallNet
 
 ARCH = "xai.models.networks:SmallNet"

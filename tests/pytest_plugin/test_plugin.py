@@ -104,7 +104,7 @@ def test_a_file_that_is_no_audit_is_an_error_of_one_line(tmp_path, text):
 def test_a_run_that_does_not_use_it_pays_little():
     script = "import sys, pytest, time; start = time.perf_counter(); import xai.pytest_plugin; "
     script += (
-        "print(time.perf_counter() - start, [n for n in ('torch', 'numpy', 'pandas', 'xai.api') if n in sys.modules])"
+        "print(time.perf_counter() - start, [n for n in ('torch', 'numpy', 'pandas', 'xai.core') if n in sys.modules])"
     )
     best = 1.0
     for _ in range(5):

@@ -14,16 +14,16 @@ from report_cases import Page
 
 import xai
 from xai import Audit
-from xai.audits.checks import CHECKS
+from xai.audits.checks._base import CHECKS
 from xai.audits.config import FORMATS
 from xai.audits.config import LANGUAGES as ASKED
-from xai.audits.document import _GENERAL
+from xai.audits.documents.document import _GENERAL
 from xai.cli import main
 from xai.errors import InputError, NameLookupError, RecordError
-from xai.reports import FILES, write_report
-from xai.reports.pictures import Pictures
-from xai.reports.standards import REQUIREMENTS, matrix
-from xai.reports.words import LANGUAGES, harmless, words_of
+from xai.reports.content import REQUIREMENTS, matrix
+from xai.reports.images import Pictures
+from xai.reports.messages import LANGUAGES, harmless, words_of
+from xai.reports.write import FILES, write_report
 
 SOURCES = Path(xai.__file__).parent / "reports"
 ORDER = ("verdict", "findings", "identity", "quality", "robustness", "ood", "bias", "explanations", "change", "limits")
@@ -185,7 +185,7 @@ def test_pictures_end_at_their_number_and_at_their_bytes(audited, monkeypatch):
     few = Pictures(audited, words, 2)
     assert sum(few.show(one) is not None for one in exhibits) == 2
     assert few.left_out == len(exhibits) - 2
-    monkeypatch.setattr("xai.reports.pictures.BUDGET", 3000)
+    monkeypatch.setattr("xai.reports.images.BUDGET", 3000)
     small = Pictures(audited, words, 100)
     shown = [one for one in map(small.show, exhibits) if one]
     assert 0 < len(shown) < len(exhibits)
@@ -201,7 +201,7 @@ def test_a_missing_picture_is_said(audited, tmp_path):
 
 
 def test_a_page_that_is_too_large_is_refused(audited, tmp_path, monkeypatch):
-    monkeypatch.setattr("xai.reports.page.MOST_BYTES", 1000)
+    monkeypatch.setattr("xai.reports.html.MOST_BYTES", 1000)
     with pytest.raises(InputError, match=r"more than 0\.001"):
         write_report(audited, tmp_path / "r.html")
 

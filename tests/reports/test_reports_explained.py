@@ -13,7 +13,7 @@ from test_reports_hostile import UNSEEN
 from test_reports_pdf import ACTIONS, inside, weasyprint
 
 import xai
-from xai.reports.words import LANGUAGES
+from xai.reports.messages import LANGUAGES
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_twenty_large_explanations_of_three_classes_stay_small(tmp_path):
 
 
 def test_more_than_25_megabytes_are_refused(explained, tmp_path, monkeypatch):
-    monkeypatch.setattr("xai.reports.explained.MOST_BYTES", 50_000)
+    monkeypatch.setattr("xai.reports.explanations.MOST_BYTES", 50_000)
     with pytest.raises(xai.XaiError, match=r"more than 0\.05\. Report fewer explanations"):
         written(explained, tmp_path / "r.html")
     assert not (tmp_path / "r.html").exists()

@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from report_cases import HOSTILE, Page, hostile
 
-from xai.reports import write_report
-from xai.reports.words import LANGUAGES
+from xai.reports.messages import LANGUAGES
+from xai.reports.write import write_report
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 BRACKETS = re.compile(r"(?<!\\)[\[\]]")

@@ -9,10 +9,9 @@ import pytest
 from report_cases import HOSTILE, hostile
 
 from xai.errors import ContractError, MissingExtraError
-from xai.reports import write_report
-from xai.reports.page import page
-from xai.reports.paper import pdf
-from xai.reports.words import LANGUAGES, words_of
+from xai.reports.html import page, pdf
+from xai.reports.messages import LANGUAGES, words_of
+from xai.reports.write import write_report
 
 
 def weasyprint():

@@ -1,4 +1,4 @@
-"""The verb: audit a model, or go on with an audit that was begun."""
+"""`audit`: audit a model, resume an audit, or judge one again by other thresholds."""
 
 import os
 import tempfile
@@ -9,16 +9,19 @@ from typing import Any
 
 from torch import nn
 
-from xai.audits.config import Config, parse_config, read_config, replaced
-from xai.audits.history import default_folder
-from xai.audits.opening import with_defaults
-from xai.audits.record import Audit
-from xai.audits.reproduce import options_of
-from xai.audits.runner import share_of_work
-from xai.audits.session import Session
+from xai.audits.conditions import Pair, judge
+from xai.audits.config import Asked, Config, parse_config, read_config, replaced
+from xai.audits.documents.baseline import Yardstick
+from xai.audits.documents.compare import keys_of
+from xai.audits.documents.document import AFTER, judged, measured_in, options_of
+from xai.audits.documents.record import Audit
+from xai.audits.execution.run import share_of_work
+from xai.audits.execution.session import Session, default_folder
+from xai.audits.loading import with_defaults
+from xai.audits.measurement import Measurement
 from xai.audits.values import seconds
-from xai.core.classifier import Classifier
-from xai.core.rows import Progress, ShouldStop
+from xai.core.model.classifier import Classifier
+from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import InputError, NameLookupError
 
 AuditSource = str | os.PathLike[str] | Mapping[str, Any] | None
@@ -174,3 +177,60 @@ def _as_model(model: Any) -> Any:
 def folder_of(config: Config, out: str | os.PathLike[str] | None) -> Path:
     """Return where an audit is written: the folder given, or one beside its file."""
     return Path(out) if out is not None else default_folder(config)
+
+
+def judge_again(found: Audit, config: AuditSource, *, baseline: str | os.PathLike[str] | Audit | None = None) -> Audit:
+    """Judge a saved audit by the conditions of a file, without computing anything again.
+
+    The figures stay; the record says that thresholds were set after they were known.
+
+    Args:
+        found: the audit.
+        config: `xai.toml` with the same checks and other conditions.
+        baseline: to compare with, in place of the file's.
+
+    Returns:
+        The audit, judged anew.
+
+    Raises:
+        InputError: the file asks for something that was not measured.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> found = xai.audit(model="example:fashion", data=data, checks=[{"metric": "accuracy", "at_least": 0.5}])
+        >>> strict = {"model": {"source": "example:fashion"}, "data": {"source": "example:fashion-test"}}
+        >>> strict["check"] = [{"metric": "accuracy", "at_least": 0.999}]
+        >>> xai.judge_again(found, strict).verdict
+        'fail'
+    """
+    asked = with_defaults(configured(config), baseline=baseline)
+    yardstick, by_id = Yardstick.of(asked), {check["id"]: check for check in found.checks}
+    checks, keys, model = [], keys_of(found.document), str(found.document["model"]["fingerprint"])
+    for one in asked.checks:
+        kept = by_id.get(one.id)
+        if kept is None or kept["metric"] != one.check.name or kept["settings"] != one.check.settings:
+            what = "was not measured" if kept is None else "was measured with other settings"
+            raise InputError(f"{one.id!r} {what} in this audit. Run `xai audit` again, or take it out.")
+        measured = measured_in(found.document, one.id)
+        pair = None if yardstick is None else yardstick.pair(one.id, measured, keys, model, kept["settings"])
+        checks.append(_judged_check(kept, one, measured, pair))
+    return replace(found, document=judged({**found.document, "checks": checks}, declared=AFTER))
+
+
+def _judged_check(
+    kept: Mapping[str, Any], one: Asked, measured: Measurement | None, pair: Pair | None
+) -> dict[str, Any]:
+    asked = [{"condition": c.name, "threshold": c.threshold, "level": one.level} for c in one.conditions]
+    if measured is None:
+        return {**kept, "asked": asked}
+    verdict, outcomes = judge(measured, one.conditions, one.level, pair)
+    why = " ".join(outcome.why for outcome in outcomes if outcome.verdict == verdict) or measured.claim
+    return {
+        **kept,
+        "asked": asked,
+        "level": one.level,
+        "verdict": verdict,
+        "why": why,
+        "conditions": [o.to_dict() for o in outcomes],
+    }

@@ -8,18 +8,9 @@ import numpy as np
 import scipy
 
 from xai.audits.measurement import Measurement, Share, finite
-from xai.core.records import plain
-from xai.metrics.gates import (
-    FAIL,
-    INCONCLUSIVE,
-    PASS,
-    Gate,
-    judge_drop,
-    judge_interval,
-    judge_share,
-    judge_shares,
-)
-from xai.metrics.means import paired_mean
+from xai.core.results.serialization import plain
+from xai.stats.gates import FAIL, INCONCLUSIVE, PASS, Gate, judge_drop, judge_interval, judge_share, judge_shares
+from xai.stats.intervals import paired_mean
 
 NOT_RUN, ERROR, MEASURED = "not run", "error", "measured"
 VERDICTS = (FAIL, ERROR, INCONCLUSIVE, NOT_RUN, PASS, MEASURED)  # from worst to best

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from xai.audits.checks import CHECKS, Check
+from xai.audits.checks._base import CHECKS, Check
 from xai.audits.conditions import NAMES, Condition
-from xai.audits.store import canonical
+from xai.audits.execution.store import canonical
 from xai.audits.values import as_type, known_keys, number, seconds, text, whole
-from xai.core.records import plain
-from xai.core.seeds import check_seed
-from xai.datasets import Dataset
+from xai.core.results.serialization import plain
+from xai.core.runtime.randomness import check_seed
+from xai.datasets.dataset import Dataset
 from xai.errors import DataError, InputError, NameLookupError
 
 TABLES = ("model", "data", "train", "calibration", "ood", "audit", "report", "check")

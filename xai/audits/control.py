@@ -9,14 +9,14 @@ from typing import Any
 from xai.audits.audit import AuditSource, configured, folder_of
 from xai.audits.conditions import NOT_RUN
 from xai.audits.config import Asked, Config, DataSource
-from xai.audits.opening import open_scene, with_defaults
-from xai.audits.sabotage import BREAKERS, MOST_FINDINGS
-from xai.audits.scene import Scene
-from xai.audits.session import Session
-from xai.core.rows import Progress, ShouldStop, reporting
-from xai.datasets import Dataset
+from xai.audits.context import Scene
+from xai.audits.execution.session import Session
+from xai.audits.fault_injection import BREAKERS, MOST_FINDINGS
+from xai.audits.loading import open_scene, with_defaults
+from xai.core.runtime.batching import Progress, ShouldStop, reporting
+from xai.datasets.dataset import Dataset
 from xai.errors import InputError
-from xai.metrics.gates import PASS
+from xai.stats.gates import PASS
 
 CONTROL = "control"
 

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from xai.core.intervals import clopper_pearson
-from xai.core.records import plain
+from xai.core.results.serialization import plain
+from xai.stats.intervals import clopper_pearson
 
 KEY_BYTES = 8  # of each picture's digest, enough to find it again in another audit
 

@@ -7,17 +7,14 @@ import traceback
 from collections.abc import Sequence
 
 import xai
-from xai.cli._attack import add_attack, add_robustness
-from xai.cli._audit import add_audit, add_check, add_compare, add_init, add_schema
-from xai.cli._believe import add_calibration, add_drift
-from xai.cli._bias import add_bias
-from xai.cli._common import BAD_INPUT, INTERNAL, INTERRUPTED, PASS, Command, one_line
-from xai.cli._common import command as command
-from xai.cli._doctor import add_doctor
-from xai.cli._explain import add_dream, add_explain
-from xai.cli._ood import add_ood
-from xai.cli._others import add_dashboard, add_methods
-from xai.cli._report import add_report
+from xai.cli.audits import add_audit, add_check, add_compare, add_init, add_report, add_schema
+from xai.cli.common import BAD_INPUT, INTERNAL, INTERRUPTED, PASS, Command, one_line
+from xai.cli.common import command as command
+from xai.cli.explanations import add_dream, add_explain
+from xai.cli.fairness import add_bias
+from xai.cli.installation import add_dashboard, add_doctor, add_methods
+from xai.cli.robust import add_attack, add_robustness
+from xai.cli.uncertainty import add_calibration, add_drift, add_ood
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,1 +1,1 @@
-"""The contract that every other part keeps: classifier, images, results, registry, rows, seeds, hooks, layers."""
+"""What every room shares: images, models, tasks, layers, running, results."""

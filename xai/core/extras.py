@@ -1,4 +1,4 @@
-"""The optional packages: which belong to which extra, whether they work, and why one that is installed does not."""
+"""The optional packages, with the reason why an installed one does not work, and the files that ship with xai."""
 
 import json
 import os
@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata, util
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xai.errors import MissingExtraError, one_line
+from xai.errors import DataError, MissingExtraError, one_line
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -174,3 +175,18 @@ def _version(package: str) -> str | None:
 def _named(package: str) -> str:
     version = _version(package)
     return package if version is None else f"{package} {version}"
+
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def data_folder() -> Path:
+    """Return the folder with example pictures and networks: inside the installed package, or the checkout's data/.
+
+    Raises:
+        DataError: neither is there.
+    """
+    for folder in (_PACKAGE / "_data", _PACKAGE.parent / "data"):
+        if folder.is_dir():
+            return folder
+    raise DataError("The example data of xai is not installed. Reinstall xai-toolkit.")

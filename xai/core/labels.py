@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai.core.classifier import Classifier
-from xai.core.door import open_data
-from xai.core.targets import refuse_table
+from xai.core.images.inputs import open_data
+from xai.core.model.classifier import Classifier
+from xai.core.model.objective import refuse_table
 from xai.errors import InputError, ShapeError, TargetError, near_names
 
 _SHOWN, _LETTERS = 3, 40

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from xai.datasets.arrays import from_arrays
-from xai.datasets.base import Dataset
+from xai.datasets.dataset import Dataset
 from xai.errors import DataError
 
 _BYTES = 3 * 32 * 32

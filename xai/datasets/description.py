@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from xai.core.records import plain
-from xai.datasets.base import Dataset
+from xai.core.results.serialization import plain
+from xai.datasets.dataset import Dataset
 from xai.errors import ImageError
 
 _SAMPLE, _MOST_GROUPS, _SHOWN = 200, 20, 12

@@ -1,20 +1,98 @@
 """`load_data`: a data set from a folder, a table, an array file or an example's name."""
 
+import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from xai.core.samples import check_bits
-from xai.datasets.arrays import load_arrays
-from xai.datasets.base import Dataset
+import numpy as np
+
+from xai.core.extras import data_folder
+from xai.core.images.samples import check_bits
+from xai.datasets.arrays import from_arrays, is_idx_folder, load_arrays, load_idx
 from xai.datasets.cifar import is_cifar_folder, load_cifar
-from xai.datasets.examples import load_example
-from xai.datasets.folder import load_folder
-from xai.datasets.headers import TABLES
-from xai.datasets.idx import is_idx_folder, load_idx
-from xai.datasets.manifest import load_manifest
-from xai.datasets.parts import with_parts
-from xai.errors import DataError
+from xai.datasets.columns import TABLES
+from xai.datasets.dataset import Dataset
+from xai.datasets.folders import load_folder, with_parts
+from xai.datasets.tables import load_manifest
+from xai.errors import DataError, NameLookupError
+
+EXAMPLES = ("fashion-test", "fashion-train", "digits")
+
+
+def load_example(name: str, part: str | None = None) -> Dataset:
+    """Return an example data set, or a fixed part of it.
+
+    "fashion-test" has the parts "calibration" (even rows) and "test" (odd rows), 5,000 pictures each.
+
+    Raises:
+        NameLookupError: no such example or part.
+    """
+    if name not in EXAMPLES:
+        raise NameLookupError("example data set", name, EXAMPLES)
+    found = _digits() if name == "digits" else load_arrays(data_folder() / f"{name}.npz", name=f"example:{name}")
+    if name == "fashion-test":
+        halves = np.where(np.arange(len(found)) % 2 == 0, "calibration", "test")
+        columns = {**found.source.columns, "part": lambda rows: halves[rows]}
+        found = Dataset(replace(found.source, columns=columns, part="part"), found.rows)
+    return found if part is None else found.part(part)
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = (digits.images / 16).astype(np.float32)
+    return from_arrays("example:digits", images, digits.target.astype(np.int64), [str(k) for k in range(10)])
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A sample photograph with its licence.
+
+    Attributes:
+        name: short.
+        path: of the JPEG file.
+        title: what it shows.
+        author: who took it.
+        licence: it may be used under.
+        source: where it was taken from.
+
+    Example:
+        >>> import xai
+        >>> xai.sample_photos()[0].name
+        'coffee'
+    """
+
+    name: str
+    path: Path
+    title: str
+    author: str
+    licence: str
+    source: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-ready."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+def sample_photos() -> list[Photo]:
+    """Return the photographs that ship with xai, all free to use.
+
+    Raises:
+        DataError: the example data is not installed.
+
+    Example:
+        >>> import xai
+        >>> [photo.name for photo in xai.sample_photos()]
+        ['coffee', 'chelsea', 'astronaut', 'rocket']
+    """
+    folder = data_folder() / "photos"
+    listed = json.loads((folder / "photos.json").read_text(encoding="utf-8"))
+    return [Photo(path=folder / entry.pop("file"), **entry) for entry in listed]
+
 
 _KNOWN = (
     "Give a folder with one sub-folder per class, a .csv, .tsv or .parquet table, an .npz file, a folder of CIFAR "

@@ -1,22 +1,76 @@
-"""A frozen copy of a model for black-box methods: folded, channels last, checked against the original."""
+"""Frozen copies of a model for black-box methods: folded, checked against the original, in low precision on request."""
 
 import copy
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+import torch
 import torch.fx
 from torch import Tensor, nn
+from torch.nn.utils import fusion
 
-from xai.core.classifier import Classifier
-from xai.core.fingerprint import fingerprint_module
-from xai.core.fixed_batch import batch_size
-from xai.core.hooks import borrowed, copied, parts_of
-from xai.core.rows import row_limit
-from xai.engine.fold import fold_batch_norm
-from xai.engine.join import can_join, join_convolutions
+from xai.core.model.classifier import Classifier
+from xai.core.model.fingerprint import fingerprint_module
+from xai.core.model.hooks import borrowed, copied, parts_of
+from xai.core.runtime.batching import row_limit
+from xai.core.runtime.fixed_batch import batch_size
+from xai.engine.graph import can_join, join_convolutions
+
+_BEFORE = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class _Tracer(torch.fx.Tracer):
+    """Keeps convolutions of the user's own classes whole, such as those that pad inside."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, (*_BEFORE, *_NORMS, nn.Linear)) or super().is_leaf_module(m, module_qualified_name)
+
+
+def fold_batch_norm(module: nn.Module) -> tuple[nn.Module, int]:
+    """Return a module in evaluation mode with batch norms folded, and how many; the given one is changed.
+
+    Pairs are found in the traced graph; a convolution or norm that runs in several places stays as it is.
+
+    Raises:
+        Exception: whatever torch.fx raises for a forward that it cannot trace.
+    """
+    graph = torch.fx.GraphModule(module, _Tracer().trace(module))
+    modules = dict(graph.named_modules())
+    pairs = [(node.args[0], node) for node in graph.graph.nodes if _foldable(node, modules)]
+    for before, norm in pairs:
+        fused = _fuse(modules[before.target], modules[norm.target])
+        parent, _, leaf = before.target.rpartition(".")
+        setattr(graph.get_submodule(parent), leaf, fused)
+        norm.replace_all_uses_with(before)
+        graph.graph.erase_node(norm)
+    graph.delete_all_unused_submodules()
+    graph.recompile()
+    return graph, len(pairs)
+
+
+def _fuse(before: nn.Module, norm: nn.Module) -> nn.Module:
+    if isinstance(before, nn.Linear):
+        return fusion.fuse_linear_bn_eval(before, norm)  # type: ignore[arg-type]
+    return fusion.fuse_conv_bn_eval(before, norm)  # type: ignore[type-var, arg-type]
+
+
+def _foldable(node: torch.fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Return True for a norm right behind a layer when both run exactly once and nobody else reads between them."""
+    if node.op != "call_module" or not isinstance(modules.get(str(node.target)), _NORMS):
+        return False
+    before = node.args[0] if node.args else None
+    if not isinstance(before, torch.fx.Node) or before.op != "call_module" or len(before.users) != 1:
+        return False
+    if not isinstance(modules[str(before.target)], (*_BEFORE, nn.Linear)):
+        return False
+    norm = modules[str(node.target)]
+    once = all(sum(n.target == end.target for n in node.graph.nodes) == 1 for end in (before, node))
+    return once and bool(norm.track_running_stats) and norm.running_var is not None
+
 
 SAME = 1e-4  # largest difference of a prepared copy, as a share of the spread of the logits
 _KEPT = 2
@@ -178,3 +232,66 @@ def around(classifier: Classifier, module: nn.Module) -> Classifier:
     other = copy.copy(classifier)
     other.module = module
     return other
+
+
+SAMPLE = 24  # pictures that a method tries
+ALIKE = 0.98  # least correlation with the exact answers
+OFF = (
+    2 * (1 - ALIKE**2)
+) ** 0.5  # root mean square of differences, as a share of the answers': what such a correlation
+# leaves, once for each picture and once for the clean one, whose rounding is in every fall
+_NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+def in_low_precision(full: Prepared, answers: Callable[[Prepared], Tensor]) -> tuple[Prepared, str]:
+    """Return a low-precision copy when its answers are as good as exact on a sample, or the full one; and a note.
+
+    What is compared is what the method uses, such as the fall of a score for some of its own pictures: logits of a
+    thousand other classes may move, and a shift that all pictures share is none. An untrained network, whose answers
+    are smaller than the rounding, fails.
+
+    Args:
+        full: of `xai.engine.prepare`, in float32 or float64.
+        answers: (S, n) what the method finds for S pictures, as a fall from the clean one, with a prepared model; more
+            than S from the low-precision copy tell better how far answers spread.
+
+    Cost: a copy of the weights, and the sample twice.
+    """
+    kind = quick_type(full.classifier.device)
+    if kind is None:
+        return full, "fast: this processor is no quicker in low precision, which is not used"
+    name = _NAMES[kind]
+    module = copied(full.classifier.module).to(kind)
+    low = Prepared(around(full.classifier, module), name, full.notes)
+    try:
+        close, figure = compared(answers(low), answers(full))
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0][:80]
+        return full, f"fast: {name} not used, the model cannot compute in it ({first})"
+    return (low, f"fast: {name} used, {figure}") if close else (full, f"fast: {name} not used, {figure}")
+
+
+def quick_type(device: torch.device) -> torch.dtype | None:
+    """Return the low precision in which a device is quicker than in float32, or None."""
+    if device.type == "cpu":
+        quick = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if quick else None
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float16
+
+
+def compared(found: Tensor, wanted: Tensor) -> tuple[bool, str]:
+    """Say whether answers are as good as the exact ones for each of the n classes, and by how much.
+
+    Args:
+        found: (S or more, n); the first S are those asked for, more of them only tell how far answers spread.
+        wanted: (S, n) the exact ones.
+    """
+    found, wanted = found.double(), wanted.double()
+    error = found[: len(wanted)] - wanted
+    left = error.var(0, correction=0) / found.var(0, correction=0).clamp_min(1e-30)
+    alike = float((1 - left).clamp_min(0).sqrt().min())
+    off = float((error.square().mean(0) / found.square().mean(0).clamp_min(1e-30)).sqrt().max())
+    figure = f"by a sample it correlates {alike:.3f} with the exact answers, differences are {off:.1%} of them"
+    return alike >= ALIKE and off <= OFF, figure

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai.core.containers import tensors_in
-from xai.core.heads import Key, output_tensor
+from xai.core.model.predictions import Key, output_tensor
+from xai.core.runtime.nested import tensors_in
 from xai.errors import UnsupportedModelError
 
 _KERNELS = ("linear", "rbf", "poly", "sigmoid")

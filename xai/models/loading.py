@@ -1,4 +1,4 @@
-"""`load`: a classifier from a name, a weight file or a module."""
+"""`load`: a classifier from a name, a file or a module, on a device."""
 
 import os
 import re
@@ -9,21 +9,99 @@ from typing import Any
 import torch
 from torch import nn
 
-from xai.core.classifier import Classifier
-from xai.core.further_inputs import FurtherInputs
-from xai.core.heads import Key
-from xai.core.hooks import random_states_kept
-from xai.core.meaning import Asked, Meaning
-from xai.core.settings import checked_size, move
+from xai.core.model.classifier import Classifier
+from xai.core.model.forward import FurtherInputs
+from xai.core.model.hooks import random_states_kept
+from xai.core.model.predictions import Key
+from xai.core.task.meaning import Asked, Meaning
+from xai.core.validation import checked_size, move
 from xai.errors import CheckpointError, InputError, NameLookupError, UnsupportedModelError
-from xai.models.architectures import Architecture
-from xai.models.devices import pick_device
+from xai.models.architectures import Architecture, build_network
 from xai.models.estimators import attach
+from xai.models.files.file_format import kind_of
+from xai.models.files.trusted import open_trusted
+from xai.models.files.weights import fit_weights
 from xai.models.hubs import HUBS, open_hub
-from xai.models.opening import open_model
-from xai.models.probe import examine
-from xai.models.probes import Probe, ProbeNet
+from xai.models.inspection import examine
+from xai.models.keras.files import open_keras
+from xai.models.onnx.files import open_onnx
+from xai.models.probes import Probe, ProbeNet, is_probe, open_probe
+from xai.models.sandbox.weights import opened, read_groups, read_tensors, shown
 from xai.models.sources import MODELS, Built
+
+
+def pick_device(device: str | torch.device | None) -> torch.device | None:
+    """Return the device asked for; "auto" is a GPU when there is one, None leaves the model where it is.
+
+    Raises:
+        InputError: no such device on this machine.
+    """
+    if device is None:
+        return None
+    if device == "auto":
+        return _best_device()
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise InputError(f'Expected `device` as "auto", "cpu", "cuda" or "mps", but got {device!r}.') from None
+    if not _is_here(found):
+        raise InputError(f'There is no device {str(found)!r} on this machine. Use "auto" or "cpu".')
+    return found
+
+
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _is_here(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type == "mps":
+        return torch.backends.mps.is_available()
+    return device.type == "cpu"
+
+
+def open_model(
+    path: Path, arch: Architecture | None, asked: Asked, *, weights: str | None = None, trust: bool = False
+) -> Built:
+    """Return the network of a file and what the file says of how to use it.
+
+    With `arch` the file has to hold weights, which are read as weights alone, trusted or not; `weights` chooses where
+    it holds several. Without it, it has to be
+    a whole model: ONNX or Keras, or, with `trust`, one of the forms that can carry code. What is done follows from the
+    arguments and from the file's structure, never from the failure of a first try. `asked` says what is known of the
+    outputs of a whole model: the readers take the one of several that is meant, so that "output_key" is settled.
+
+    Raises:
+        InputError: weights without `arch`, or a choice of weights without one.
+        CheckpointError: a file that cannot be used, or weights that do not fit.
+    """
+    with opened(path) as (file, size):
+        kind = kind_of(file, path, size, trust=trust)
+    if kind == "safetensors" and is_probe(path):
+        return open_probe(path, arch)
+    if arch is not None:
+        groups = read_groups(path, legacy=trust)
+        network = build_network(arch)
+        return network, {"name": path.stem, "notes": fit_weights(network, groups, path, weights)}
+    if weights is not None:
+        raise InputError('`weights` chooses among weights in a file: name the `arch` too, "package.module:factory".')
+    if kind in _WHOLE:
+        network, own = _WHOLE[kind](path, asked)
+        return network, {**own, "output_key": None}
+    if kind == "safetensors" or not trust:
+        tensors = read_tensors(path)
+        raise InputError(
+            f"{path} holds {len(tensors)} tensors ({shown(tensors)}) and no network. "
+            'Name the one they belong to: arch="package.module:factory".'
+        )
+    return open_trusted(path, kind)
+
+
+_WHOLE = {"onnx": open_onnx, "keras": open_keras}
+
 
 _WAYS = (
     "Or give torchvision:NAME, timm:NAME, hf:ORG/NAME, the path of an ONNX or Keras model, or that of a state dict "

@@ -10,14 +10,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from xai.core.classifier import Classifier
-from xai.core.containers import first_tensor
-from xai.core.fingerprint import fingerprint_module
-from xai.core.hooks import copied
+from xai.core.model.classifier import Classifier
+from xai.core.model.fingerprint import fingerprint_module
+from xai.core.model.hooks import copied
+from xai.core.runtime.nested import first_tensor
 from xai.errors import CheckpointError, InputError, UnsupportedModelError
 from xai.models.architectures import Architecture, build_network
-from xai.models.files import fit_weights
-from xai.models.guard import read_tensors
+from xai.models.files.weights import fit_weights
+from xai.models.sandbox.weights import read_tensors
 from xai.models.sources import MODELS, Built
 
 _KEY, _FORM = "xai_probe", 1

@@ -4,17 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from xai.audits import Audit, AuditComparison, compare
-from xai.audits.reproduce import located
-from xai.audits.store import publish
+from xai.audits.documents.compare import AuditComparison, compare
+from xai.audits.documents.document import located
+from xai.audits.documents.record import Audit
+from xai.audits.execution.store import publish
 from xai.errors import InputError, NameLookupError
-from xai.reports.card import card
-from xai.reports.junit import junit
-from xai.reports.markdown import summary
-from xai.reports.page import page
-from xai.reports.paper import pdf
-from xai.reports.sheet import sheet
-from xai.reports.words import Words, words_of
+from xai.reports.html import page, pdf
+from xai.reports.messages import Words, words_of
+from xai.reports.text_formats import card, junit, sheet, summary
 
 PICTURES = 60  # exhibits of a report, unless asked otherwise
 FILES = {

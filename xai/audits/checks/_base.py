@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from xai.audits.album import Album, exhibit
+from xai.audits.checks import MODULES
 from xai.audits.conditions import Condition
+from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Scene
+from xai.audits.documents.artifacts import Album, exhibit
+from xai.audits.execution.stages.base import Found, Stage
 from xai.audits.measurement import Measurement, Share, shares_by
-from xai.audits.scene import CALIBRATION, DATA, OOD, TRAIN, Scene
-from xai.audits.stages import Found, Stage
-from xai.core.records import plain
 from xai.core.registry import Registry
+from xai.core.results.serialization import plain
 from xai.errors import InputError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Check(ABC):
         return f"it needs at least {self.fewest} images, and there are {there}" if there < self.fewest else ""
 
 
-CHECKS: Registry[type[Check]] = Registry("check")
+CHECKS: Registry[type[Check]] = Registry("check", "xai.audits.checks", MODULES)
 
 
 def groups_of(scene: Scene, rows: np.ndarray, right: np.ndarray) -> tuple[Share, ...]:

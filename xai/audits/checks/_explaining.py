@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from xai.audits.album import exhibit
 from xai.audits.checks._base import View
-from xai.audits.scene import DATA
+from xai.audits.context import DATA
+from xai.audits.documents.artifacts import exhibit
 
 _CHECKS = dict[str, dict[str, Any]]
 

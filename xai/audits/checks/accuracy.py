@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from xai.audits.album import exhibit
 from xai.audits.checks._base import CHECKS, EXAMPLES, Check, View, classes_of, groups_of, groups_of_row, percent, span
+from xai.audits.context import DATA
+from xai.audits.documents.artifacts import exhibit
+from xai.audits.execution.stages.base import Stage
+from xai.audits.execution.stages.predictions import Answers
 from xai.audits.measurement import Measurement, share_of
-from xai.audits.scene import DATA
-from xai.audits.stages import Answers, Stage
-from xai.core.doubts import reading_doubts
-from xai.core.heads import to_probabilities
-from xai.core.resizing import resizing_note
+from xai.core.model.predictions import to_probabilities
+from xai.core.model.resizing import resizing_note
+from xai.core.model.usage_checks import reading_doubts
 
 _CONFUSIONS, _FEW_CLASSES, _OF_THE_WORST = 20, 50, 3
 

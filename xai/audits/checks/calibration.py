@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from xai.audits.checks._base import CHECKS, FIGURES, Check, View, rows_of
+from xai.audits.context import DATA
+from xai.audits.execution.stages.base import Stage
+from xai.audits.execution.stages.predictions import Answers
 from xai.audits.measurement import Measurement
-from xai.audits.scene import DATA
-from xai.audits.stages import Answers, Stage
-from xai.calibrations import calibration
-from xai.core.outputs import Outputs
+from xai.core.model.features import Outputs
+from xai.uncertainty.calibration.calibrate import calibration
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xai.audits.checks._base import CHECKS, Check, View, classes_of, groups_of, percent, span
+from xai.audits.execution.stages.base import Stage
+from xai.audits.execution.stages.certification import Certified
 from xai.audits.measurement import Measurement, share_of
-from xai.audits.stages import Certified, Stage
-from xai.bounds import METHODS
-from xai.core.radii import check_eps
+from xai.core.validation import check_eps
 from xai.errors import InputError, NameLookupError
+from xai.robust.certification.linear import METHODS
 
 
 @CHECKS.register("certified_accuracy")

@@ -8,14 +8,15 @@ import scipy
 import torch
 
 from xai.audits.checks._base import CHECKS, Check, View, changed, percent, span
+from xai.audits.context import DATA
+from xai.audits.execution.stages.base import Stage
+from xai.audits.execution.stages.corruptions import Corrupted
 from xai.audits.measurement import Measurement
-from xai.audits.scene import DATA
-from xai.audits.stages import Corrupted, Stage
-from xai.core.intervals import wilson
-from xai.corruptions import corrupt
-from xai.corruptions._base import CORRUPTIONS
-from xai.corruptions.mce import ALEXNET, IMAGENET_C, mce
-from xai.corruptions.robustness import checked_severities
+from xai.robust.corruptions.apply import corrupt
+from xai.robust.corruptions.base import CORRUPTIONS
+from xai.robust.corruptions.mce import ALEXNET, IMAGENET_C, mce
+from xai.robust.corruptions.robustness import checked_severities
+from xai.stats.intervals import wilson
 
 _CLASSES = 1000
 _SHOWN = 3

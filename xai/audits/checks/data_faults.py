@@ -5,14 +5,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.album import exhibit
 from xai.audits.checks._base import CHECKS, EXAMPLES, Check, View, percent, span
+from xai.audits.context import DATA, TRAIN, Scene
+from xai.audits.documents.artifacts import exhibit
+from xai.audits.execution.stages.base import Alone, Stage
+from xai.audits.execution.store import Part
 from xai.audits.measurement import Measurement, finite, share_of
-from xai.audits.scene import DATA, TRAIN, Scene
-from xai.audits.stages import Alone, Stage
-from xai.audits.store import Part
-from xai.core.records import plain
-from xai.fairness import data_faults
+from xai.core.results.serialization import plain
+from xai.fairness.data_faults.faults import data_faults
 
 
 @CHECKS.register("data_faults")

@@ -8,9 +8,10 @@ import scipy
 import torch
 
 from xai.audits.checks._base import CHECKS, FIGURES, Check, View
+from xai.audits.execution.stages.base import Stage
+from xai.audits.execution.stages.explanations import Explained
 from xai.audits.measurement import KEY_BYTES, Measurement, decode, encode
-from xai.audits.stages import Explained, Stage
-from xai.explainers import EXPLAINERS
+from xai.explanations.methods.base import EXPLAINERS
 
 _BEST = 0.1  # of the places of a map
 

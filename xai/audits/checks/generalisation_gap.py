@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xai.audits.checks._base import CHECKS, FIGURES, Check, View, percent
+from xai.audits.context import DATA, TRAIN
+from xai.audits.execution.stages.base import Stage
+from xai.audits.execution.stages.predictions import Answers
 from xai.audits.measurement import Measurement
-from xai.audits.scene import DATA, TRAIN
-from xai.audits.stages import Answers, Stage
-from xai.metrics.proportions import difference_interval
+from xai.stats.proportions import difference_interval
 
 
 @CHECKS.register("generalisation_gap")

@@ -7,13 +7,14 @@ import torch
 
 from xai.audits.checks._base import CHECKS, FIGURES, GROUPS, Check, View, rows_of, sentences
 from xai.audits.conditions import Condition
+from xai.audits.context import DATA
+from xai.audits.execution.stages.base import Stage
+from xai.audits.execution.stages.predictions import Answers
 from xai.audits.measurement import Measurement
-from xai.audits.scene import DATA
-from xai.audits.stages import Answers, Stage
-from xai.core.heads import to_probabilities
+from xai.core.model.predictions import to_probabilities
 from xai.errors import NameLookupError
-from xai.fairness import bias_of_predictions
-from xai.fairness.groups_words import TOO_SMALL
+from xai.fairness.groups.bias import bias_of_predictions
+from xai.fairness.groups.gaps import TOO_SMALL
 
 
 @CHECKS.register("group_gap")

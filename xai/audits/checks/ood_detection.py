@@ -5,18 +5,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.album import exhibit
 from xai.audits.checks._base import CHECKS, FIGURES, Check, View, percent
 from xai.audits.conditions import Condition
+from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Scene
+from xai.audits.documents.artifacts import exhibit
+from xai.audits.execution.stages.base import Alone, Stage
+from xai.audits.execution.store import Part
 from xai.audits.measurement import Measurement
-from xai.audits.scene import CALIBRATION, DATA, OOD, TRAIN, Scene
-from xai.audits.stages import Alone, Stage
-from xai.audits.store import Part
-from xai.core.intervals import wilson
-from xai.detectors import DETECTORS
 from xai.errors import InputError
-from xai.metrics.detection import auroc_interval, detection
-from xai.outliers import fit_ood
+from xai.ood.detectors._method import DETECTORS
+from xai.ood.fit import fit_ood
+from xai.stats.auroc import auroc_interval, detection
+from xai.stats.intervals import wilson
 
 _SHOWN = 4
 

@@ -6,8 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.attacks import ATTACKS
-from xai.attacks._balls import check_norm
 from xai.audits.checks._base import (
     CHECKS,
     EXAMPLES,
@@ -20,11 +18,15 @@ from xai.audits.checks._base import (
     percent,
     span,
 )
+from xai.audits.context import DATA
+from xai.audits.execution.stages.attacks import Attacked
+from xai.audits.execution.stages.base import Found, Stage
+from xai.audits.execution.stages.evaluation import Trusted
 from xai.audits.measurement import Measurement, share_of
-from xai.audits.scene import DATA
-from xai.audits.stages import Attacked, Found, Stage, Trusted
-from xai.core.radii import check_eps
+from xai.core.validation import check_eps
 from xai.errors import InputError, NameLookupError
+from xai.robust.attacks.balls import check_norm
+from xai.robust.attacks.base import ATTACKS
 
 
 @CHECKS.register("robust_accuracy")

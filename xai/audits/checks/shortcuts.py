@@ -5,17 +5,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.album import exhibit
 from xai.audits.checks._base import CHECKS, FIGURES, Check, View, positive, rows_of, sentences
 from xai.audits.conditions import Condition
+from xai.audits.context import DATA, TRAIN, Scene
+from xai.audits.documents.artifacts import exhibit
+from xai.audits.execution.stages.base import Alone, Stage
+from xai.audits.execution.store import Part
 from xai.audits.measurement import Measurement, finite
-from xai.audits.scene import DATA, TRAIN, Scene
-from xai.audits.stages import Alone, Stage
-from xai.audits.store import Part
-from xai.core.records import plain
-from xai.cues import CUES, shortcuts
-from xai.cues._result import SHORTCUT, TOO_SMALL, UNCONFIRMED
+from xai.core.results.serialization import plain
 from xai.errors import InputError
+from xai.fairness.shortcuts.probes.base import CUES
+from xai.fairness.shortcuts.result import SHORTCUT, TOO_SMALL, UNCONFIRMED
+from xai.fairness.shortcuts.study import shortcuts
 
 _SHOWN = 6
 

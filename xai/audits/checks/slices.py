@@ -5,17 +5,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.album import exhibit
 from xai.audits.checks._base import CHECKS, EXAMPLES, FIGURES, Check, View, sentences
 from xai.audits.conditions import Condition
+from xai.audits.context import DATA, Scene
+from xai.audits.documents.artifacts import exhibit
+from xai.audits.execution.stages.base import Alone, Stage
+from xai.audits.execution.store import Part
 from xai.audits.measurement import Measurement, finite
-from xai.audits.scene import DATA, Scene
-from xai.audits.stages import Alone, Stage
-from xai.audits.store import Part
-from xai.core.records import plain
+from xai.core.results.serialization import plain
 from xai.errors import InputError
-from xai.fairness import slices
-from xai.fairness.slices_result import TOO_SMALL, WEAK
+from xai.fairness.slices.result import TOO_SMALL, WEAK
+from xai.fairness.slices.slices import slices
 
 
 @CHECKS.register("slices")

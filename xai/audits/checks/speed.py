@@ -8,10 +8,10 @@ import numpy as np
 import scipy
 
 from xai.audits.checks._base import CHECKS, FIGURES, Check, View, positive
+from xai.audits.context import DATA, Scene
+from xai.audits.execution.stages.base import Alone, Stage
+from xai.audits.execution.store import Part
 from xai.audits.measurement import Measurement
-from xai.audits.scene import DATA, Scene
-from xai.audits.stages import Alone, Stage
-from xai.audits.store import Part
 
 
 @CHECKS.register("speed")

@@ -7,9 +7,10 @@ import numpy as np
 
 from xai.audits.checks._base import CHECKS, Check, View, percent, span
 from xai.audits.checks._explaining import checks_of
+from xai.audits.execution.stages.base import Stage
+from xai.audits.execution.stages.explanations import Rated
 from xai.audits.measurement import Measurement, share_of
-from xai.audits.stages import Rated, Stage
-from xai.explainers import EXPLAINERS
+from xai.explanations.methods.base import EXPLAINERS
 
 
 @CHECKS.register("stability")

@@ -1,0 +1,166 @@
+"""What an audit is about: the model, the data sets by their role, and the pictures in the order of work."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai.audits.execution.keys import Manifest, read_manifest
+from xai.core.images.inputs import Picture
+from xai.core.labels import labels_of
+from xai.core.model.classifier import Classifier
+from xai.core.model.inference import draw_of
+from xai.core.results.serialization import versions
+from xai.datasets.dataset import Dataset
+from xai.errors import InputError
+
+DATA, TRAIN, CALIBRATION = "data", "train", "calibration"
+OOD = "ood:"
+_MOST_GROUPS = 20
+_FURTHER = ("pillow", "scipy", "scikit-learn", "scikit-image", "pandas")
+
+
+@dataclass(frozen=True, eq=False)
+class Role:
+    """One data set of an audit.
+
+    Attributes:
+        name: "data", "train", "calibration", or "ood:NAME".
+        source: as the user wrote it.
+        data: the pictures that can be read.
+        labels: (N,) int64 classes of the model; None where there are none.
+        manifest: every file of it.
+        order: (N,) rows in the order of work, which follows from the seed and the pixels alone.
+        notes: of the data and what was done to labels.
+    """
+
+    name: str
+    source: str
+    data: Dataset
+    labels: Tensor | None = field(repr=False)
+    manifest: Manifest = field(repr=False)
+    order: np.ndarray = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.data)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Digest of each picture (N), hex."""
+        return tuple(line.key for line in self.manifest.used)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Name of each picture (N)."""
+        return tuple(line.name for line in self.manifest.used)
+
+    @cached_property
+    def groups(self) -> dict[str, np.ndarray]:
+        """Columns with 2 to 20 groups, as text (N,)."""
+        found = {name: np.asarray(self.data.groups[name]).astype(str) for name in self.data.groups}
+        return {name: column for name, column in found.items() if 2 <= len(set(column.tolist())) <= _MOST_GROUPS}
+
+    def items(self, rows: np.ndarray) -> list[list[Any]]:
+        """Return what identifies some pictures: digest and label of each."""
+        return [[self.keys[k], None if self.labels is None else int(self.labels[k])] for k in rows.tolist()]
+
+
+def open_role(name: str, source: str, data: Dataset, classifier: Classifier, n: int | None, seed: int) -> Role:
+    """Read a data set once: what can be read, what not, and in which order to work."""
+    drawn = data if n is None else data.subset(n, seed)
+    manifest, usable = read_manifest(data, drawn)
+    kept = drawn.take(usable)
+    labels, notes = _labels(name, kept, classifier)
+    draws = [draw_of(seed, bytes.fromhex(line.key)) for line in manifest.used]
+    order = np.array(sorted(range(len(draws)), key=lambda k: (draws[k], manifest.used[k].name)), dtype=np.int64)
+    return Role(name, source, kept, labels, manifest, order, (*data.notes, *notes))
+
+
+def _labels(name: str, data: Dataset, classifier: Classifier) -> tuple[Tensor | None, tuple[str, ...]]:
+    if data.labels is None or name.startswith(OOD):
+        return None, ()
+    return labels_of(classifier, data, None, len(data))
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Everything that checks may look at.
+
+    Attributes:
+        classifier: the model.
+        roles: the data sets by name, "data" always among them.
+        seed: of everything random.
+        should_stop: asked between pieces of work; True ends them with `xai.errors.Stopped`.
+    """
+
+    classifier: Classifier
+    roles: Mapping[str, Role]
+    seed: int
+    should_stop: Callable[[], bool] | None = None
+
+    def role(self, name: str = DATA) -> Role:
+        """Return a data set.
+
+        Raises:
+            InputError: there is none of that role.
+        """
+        if name not in self.roles:
+            raise InputError(f"Expected a table [{name}] with a source, but there is none. Add it.")
+        return self.roles[name]
+
+    def pictures(self, role: str, rows: Sequence[int] | np.ndarray) -> list[Picture]:
+        """Return some pictures of a data set."""
+        return self.role(role).data.images.pictures([int(k) for k in rows])
+
+    def inputs(self, role: str, rows: Sequence[int] | np.ndarray) -> Tensor:
+        """Return the model's inputs (n, C, h, w) for some pictures."""
+        return self.classifier.prepare(self.pictures(role, rows)).inputs
+
+    def truth(self, role: str, rows: Sequence[int] | np.ndarray) -> Tensor:
+        """Return the labels (n,) of some pictures.
+
+        Raises:
+            InputError: there are none.
+        """
+        labels = self.role(role).labels
+        if labels is None:
+            raise InputError(f"Expected labels in [{role}], but it has none.")
+        return labels[torch.as_tensor(np.asarray(rows), dtype=torch.int64)]
+
+    def outside(self) -> dict[str, Role]:
+        """Return the sets of foreign pictures by name."""
+        return {name.removeprefix(OOD): role for name, role in self.roles.items() if name.startswith(OOD)}
+
+    def stopping(self, should_stop: Callable[[], bool] | None) -> "Scene":
+        """Return the same scene with another stop."""
+        return replace(self, should_stop=should_stop)
+
+    def check(self) -> None:
+        """Raise unless the model can take the first picture of each data set; no forward is run.
+
+        Raises:
+            InputError: it cannot.
+        """
+        for name, role in self.roles.items():
+            batch = self.classifier.prepare(self.pictures(name, [0]))
+            self.classifier.check_images(batch.inputs)
+            if len(role) == 0:
+                raise InputError(f"[{name}]: there is no picture.")
+
+
+def all_versions() -> dict[str, str]:
+    """Return the versions that an audit depends on."""
+    found = versions()
+    for package in _FURTHER:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    return found

@@ -1,0 +1,266 @@
+"""`compare`: two audits of the same images, check by check, with paired differences."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xai.audits.conditions import Pair
+from xai.audits.documents.document import measured_in
+from xai.audits.documents.record import Audit
+from xai.audits.measurement import Measurement, decode, finite
+from xai.core.results.serialization import plain
+from xai.errors import InputError
+from xai.stats.gates import drop_interval, mcnemar_p
+from xai.stats.intervals import paired_mean
+from xai.stats.proportions import holm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def keys_of(document: Mapping[str, Any]) -> list[bytes]:
+    """Return the digests of the pictures of an audit."""
+    size = int(document["pictures"]["key_bytes"])
+    held = decode(document["pictures"]["keys"], "u1").tobytes()
+    return [held[start : start + size] for start in range(0, len(held), size)]
+
+
+def pair_of(
+    before: Measurement, before_keys: Sequence[bytes], after: Measurement, after_keys: Sequence[bytes]
+) -> Pair | None:
+    """Return the outcomes of the pictures that both measured, in the order of the second; None without outcomes."""
+    if any(one.rows is None or one.outcomes is None for one in (before, after)):
+        return None
+    assert before.rows is not None
+    assert before.outcomes is not None
+    assert after.rows is not None
+    assert after.outcomes is not None
+    if before.outcomes.dtype != after.outcomes.dtype:
+        return None
+    place = {before_keys[int(row)]: k for k, row in enumerate(before.rows)}
+    both = [(k, place[after_keys[int(row)]]) for k, row in enumerate(after.rows) if after_keys[int(row)] in place]
+    mine, theirs = np.array([k for k, _ in both], dtype=np.int64), np.array([j for _, j in both], dtype=np.int64)
+    return Pair(before.outcomes[theirs], after.outcomes[mine])
+
+
+def pairs_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Pair]:
+    """Return the pairs of all checks that two documents share."""
+    names = [check["id"] for check in after["checks"]]
+    one_keys, two_keys = keys_of(before), keys_of(after)
+    found = {}
+    for name in names:
+        one, two = measured_in(before, name), measured_in(after, name)
+        pair = None if one is None or two is None else pair_of(one, one_keys, two, two_keys)
+        if pair is not None and len(pair.before):
+            found[name] = pair
+    return found
+
+
+BETTER, WORSE, CANNOT_TELL, NOT_PAIRED = "better", "worse", "cannot tell", "not paired"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One check in two audits.
+
+    Attributes:
+        id: of the check.
+        title: in words.
+        unit: of the figure.
+        before: figure of the first audit, on all its pictures.
+        after: of the second.
+        n: pictures that both measured.
+        difference: after - before on these; None where the check has no figure per picture.
+        low: lower end of its interval.
+        high: upper end.
+        p_value: of no difference, two-sided and paired: McNemar's exact test for shares, a t-test for means.
+        adjusted: for all checks that are compared (Holm).
+        verdict: "better", "worse", "cannot tell", or "not paired".
+        verdicts: of the check in both audits.
+    """
+
+    id: str
+    title: str
+    unit: str
+    before: float | None
+    after: float | None
+    n: int
+    difference: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    adjusted: float | None
+    verdict: str
+    verdicts: tuple[str, str]
+
+    def __str__(self) -> str:
+        """One line."""
+        if self.difference is None:
+            return f"{self.id}: {_shown(self.before)} -> {_shown(self.after)} ({self.verdict})"
+        span = f"{self.low:+.4f} to {self.high:+.4f}"
+        return f"{self.id}: {self.difference:+.4f} ({span}; {self.n:,} pictures, p {self.adjusted:.2g}): {self.verdict}"
+
+
+@dataclass(frozen=True)
+class AuditComparison:
+    """Two audits, the first being what the second is measured by.
+
+    Attributes:
+        differences: one per check that both have.
+        before: model and data of the first.
+        after: of the second.
+        shared: pictures that are in both.
+        level: of the intervals.
+        only_before: checks that the second does not have.
+        only_after: checks that the first does not have.
+        notes: what to beware of.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(50)
+        >>> before, after = (
+        ...     xai.audit(model=f"example:fashion{kind}", data=data, checks=["accuracy"]) for kind in ("", "-robust")
+        ... )
+        >>> xai.compare(before, after).shared
+        50
+    """
+
+    differences: tuple[Difference, ...]
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    shared: int
+    level: float
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of checks compared."""
+        return len(self.differences)
+
+    def __str__(self) -> str:
+        """One line per check."""
+        head = f"{self.after['model']} against {self.before['model']} on {self.shared:,} shared pictures"
+        return "\n".join([head, *map(str, self.differences), *self.notes])
+
+    @property
+    def better(self) -> tuple[str, ...]:
+        """Checks in which the second is better, after correction for their number."""
+        return tuple(one.id for one in self.differences if one.verdict == BETTER)
+
+    @property
+    def worse(self) -> tuple[str, ...]:
+        """Checks in which it is worse."""
+        return tuple(one.id for one in self.differences if one.verdict == WORSE)
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One row per check."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(one) for one in self.differences])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        found: dict[str, Any] = finite(plain(asdict(self)))
+        return found | {"better": list(self.better), "worse": list(self.worse)}
+
+
+def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditComparison:
+    """Compare two audits on the pictures that both measured.
+
+    Args:
+        before: the yardstick.
+        after: what is compared with it.
+        level: of the intervals, and 1 less that of the tests.
+
+    Returns:
+        AuditComparison; `.differences`, `.better`, `.worse`, `.table`.
+
+    Raises:
+        InputError: no picture, or no check, is in both.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(50)
+        >>> before = xai.audit(model="example:fashion", data=data, checks=["accuracy"])
+        >>> after = xai.audit(model="example:fashion-robust", data=data, checks=["accuracy"])
+        >>> [difference.id for difference in xai.compare(before, after).differences]
+        ['accuracy']
+    """
+    one, two = before.document, after.document
+    shared = len(set(keys_of(one)) & set(keys_of(two)))
+    first, second = ({str(check["id"]): check for check in found["checks"]} for found in (one, two))
+    both = [name for name in second if name in first]
+    if not shared or not both:
+        what = "picture" if not shared else "check"
+        raise InputError(f"Expected two audits with shared pictures and checks, but no {what} is in both.")
+    pairs = pairs_of(one, two)
+    rows = [_difference(first[name], second[name], pairs.get(name), level) for name in both]
+    adjusted = holm([np.nan if row["p_value"] is None else row["p_value"] for row in rows])
+    changed = [name for name in both if first[name]["settings"] != second[name]["settings"]]
+    return AuditComparison(
+        tuple(
+            _judged(row, float(p), 1 - level, second[row["id"]]["better"])
+            for row, p in zip(rows, adjusted, strict=True)
+        ),
+        _about(one),
+        _about(two),
+        shared,
+        level,
+        _only_in(first, second),
+        _only_in(second, first),
+        (
+            *_numbers(one, two, shared),
+            *(f"{name} was measured with other settings in the two audits" for name in changed),
+        ),
+    )
+
+
+def _numbers(one: Mapping[str, Any], two: Mapping[str, Any], shared: int) -> list[str]:
+    """Say where the audits are of different images."""
+    before, after = int(one["pictures"]["n"]), int(two["pictures"]["n"])
+    if before == after == shared:
+        return []
+    return [f"the first audit is of {before} images and the second of {after}; {shared} are in both"]
+
+
+def _only_in(these: Mapping[str, Any], those: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(name for name in these if name not in those)
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any], pair: Pair | None, level: float) -> dict[str, Any]:
+    before, after = old["measured"] or {}, new["measured"] or {}
+    row = {"id": new["id"], "title": new["title"], "unit": after.get("unit") or before.get("unit") or ""}
+    row |= {"before": before.get("value"), "after": after.get("value"), "verdicts": (old["verdict"], new["verdict"])}
+    if pair is None:
+        return {**row, "n": 0, **dict.fromkeys(("difference", "low", "high", "p_value"))}
+    n = len(pair.before)
+    if pair.after.dtype == bool:
+        lost, won = int((pair.before & ~pair.after).sum()), int((~pair.before & pair.after).sum())
+        low, high = drop_interval(won, lost, n, level)
+        p = min(1.0, 2 * min(mcnemar_p(lost, won), mcnemar_p(won, lost)))
+        return {**row, "n": n, "difference": (won - lost) / n, "low": low, "high": high, "p_value": p}
+    mean, low, high, p = paired_mean(pair.before, pair.after, level)
+    return {**row, "n": n, "difference": mean, "low": low, "high": high, "p_value": p}
+
+
+def _judged(row: Mapping[str, Any], adjusted: float, alpha: float, better: str) -> Difference:
+    if row["difference"] is None:
+        return Difference(**row, adjusted=None, verdict=NOT_PAIRED)
+    if adjusted > alpha:
+        return Difference(**row, adjusted=adjusted, verdict=CANNOT_TELL)
+    up = (row["difference"] > 0) == (better == "more")
+    return Difference(**row, adjusted=adjusted, verdict=BETTER if up else WORSE)
+
+
+def _about(document: Mapping[str, Any]) -> dict[str, Any]:
+    model = document["model"]
+    about = {"model": model["name"], "fingerprint": model["fingerprint"], "verdict": document["verdict"]}
+    return about | {"data": document["data"]["data"]["source"], "pictures": document["pictures"]["n"]}
+
+
+def _shown(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"

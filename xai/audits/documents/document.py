@@ -1,0 +1,381 @@
+"""audit.json: everything that was asked, measured and judged, in one document with a version."""
+
+import hashlib
+import os
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xai.audits.checks._base import CHECKS, Check
+from xai.audits.conditions import ERROR, MEASURED, NOT_RUN, Outcome, Pair, judge, worst_of
+from xai.audits.config import Asked, Config
+from xai.audits.context import CALIBRATION, DATA, TRAIN, Role
+from xai.audits.execution.keys import UNREADABLE, code_digest
+from xai.audits.execution.plan import Plan, Planned
+from xai.audits.execution.run import Result, Results
+from xai.audits.execution.store import canonical
+from xai.audits.measurement import KEY_BYTES, Measurement, encode
+from xai.core.model.usage_checks import untrained_noted
+from xai.stats.gates import FAIL, INCONCLUSIVE, PASS
+
+_ORDER = (FAIL, ERROR, INCONCLUSIVE, NOT_RUN)
+_SAID = (
+    (FAIL, "failed"),
+    (ERROR, "broke"),
+    (INCONCLUSIVE, "cannot tell"),
+    (NOT_RUN, "not run"),
+    (PASS, "passed"),
+    (MEASURED, "only measured"),
+)
+
+
+def summary_of(checks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many checks were asked, and how many ended with each verdict."""
+    counts = Counter(check["verdict"] for check in checks)
+    return {"asked": len(checks)} | {
+        name: counts[name] for name in (PASS, FAIL, INCONCLUSIVE, NOT_RUN, ERROR, MEASURED)
+    }
+
+
+def headline_of(document: Mapping[str, Any]) -> str:
+    """Return verdict and counts in one line."""
+    counts = document["summary"]
+    parts = [f"{counts[name]} {word}" for name, word in _SAID if counts[name]]
+    n = document["pictures"]["n"]
+    told = ", ".join(parts) or "none was judged"
+    return f"{document['verdict'].upper()}: of {counts['asked']} checks on {n:,} pictures, {told}."
+
+
+def findings_of(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what did not pass, worst first: failed, broken, undecided, not run; within these by distance."""
+    found = [finding for check in checks for finding in _findings(check)]
+    return sorted(found, key=lambda one: (_ORDER.index(one["verdict"]), -one["severity"]))
+
+
+def _findings(check: Mapping[str, Any]) -> list[dict[str, Any]]:
+    about = {name: check[name] for name in ("metric", "title", "family", "kind", "reproduce")}
+    about |= {"check": check["id"], "evidence": (check["measured"] or {}).get("evidence", [])}
+    about |= {"unit": (check["measured"] or {}).get("unit"), "claim": (check["measured"] or {}).get("claim", "")}
+    bad = [one for one in check["conditions"] if one["verdict"] in _ORDER]
+    if not bad and check["verdict"] in _ORDER:
+        nothing = dict.fromkeys(("condition", "threshold", "value", "interval", "n", "detectable", "needed"))
+        return [
+            {
+                **about,
+                **nothing,
+                "id": check["id"],
+                "verdict": check["verdict"],
+                "where": "",
+                "why": check["why"],
+                "severity": 0.0,
+            }
+        ]
+    several = len(bad) > 1
+    return [
+        {
+            **about,
+            **{
+                name: one[name]
+                for name in ("condition", "threshold", "value", "interval", "n", "detectable", "needed", "where")
+            },
+            "evidence": _evidence_of(one, about["evidence"]),
+            "id": f"{check['id']}:{one['condition']}" if several else check["id"],
+            "verdict": one["verdict"],
+            "why": one["why"],
+            "severity": _severity(one),
+        }
+        for one in bad
+    ]
+
+
+def _evidence_of(outcome: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the evidence of a condition: of one on a class or group, only images of that class or group."""
+    where = outcome["where"]
+    if not where:
+        return list(every)
+    return [one for one in every if where == one["facts"].get("label") or where in one["facts"].get("groups", ())]
+
+
+def _severity(outcome: Mapping[str, Any]) -> float:
+    """Return how far a figure is beyond its threshold, in half widths of its interval, or in findings."""
+    if outcome["value"] is None:
+        return 0.0
+    gap = abs(outcome["value"] - outcome["threshold"])
+    low, high = outcome["interval"]
+    half = 1.0 if low is None or high is None else max((high - low) / 2, 1e-6)
+    return float(gap / half)
+
+
+ONLY, WITHIN = "only", ".xai"
+_OPTIONS = {"source": "model", "labels": "class_names"}
+
+
+def reproduce(config: Config, id_: str, check: Check) -> dict[str, str]:
+    """Return the command that makes one check again, and Python that does so by hand."""
+    words = ["xai", "audit", config.file or "xai.toml", *config.options, "--only", id_]
+    return {"command": shlex.join(words), "python": _python(config, check)}
+
+
+def located(entry: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    """Return a check or finding whose command names the folder of its audit, where that is not the usual one.
+
+    `audit.json` holds no folder, since it is the same bytes in all of them.
+    """
+    whole = folder.parent.parent if folder is not None and folder.parent.name == ONLY else folder
+    if whole is None or whole.parent.name == WITHIN:
+        return dict(entry)
+    whole = whole.relative_to(Path.cwd()) if whole.is_absolute() and whole.is_relative_to(Path.cwd()) else whole
+    command = f"{entry['reproduce']['command']} --out {shlex.quote(str(whole))}"
+    return {**entry, "reproduce": {**entry["reproduce"], "command": command}}
+
+
+def options_of(model: Any, data: Any, seed: int | None) -> tuple[str, ...]:
+    """Return the options of the command line for what stood in place of the file's; objects have none."""
+    found = [] if seed is None else ["--seed", str(seed)]
+    if isinstance(data, Mapping | str | os.PathLike):
+        table = dict(data) if isinstance(data, Mapping) else {"source": os.fspath(data)}
+        part = f"@{table['part']}" if table.get("part") else ""
+        found += [f"--data={table['source']}{part}"] if isinstance(table.get("source"), str) else []
+    if isinstance(model, Mapping | str | os.PathLike):
+        table = dict(model) if isinstance(model, Mapping) else {"source": os.fspath(model)}
+        for name, value in table.items():
+            option = f"--{_OPTIONS.get(name, name).replace('_', '-')}"
+            if name == "labels":
+                found += [option, ",".join(value)]
+            elif isinstance(value, list | tuple):
+                found += [option, *map(str, value)]
+            elif isinstance(value, str | int | float):
+                found += [option, str(value)]
+    return tuple(found)
+
+
+def _python(config: Config, check: Check) -> str:
+    lines = ["import xai", "", f"model = xai.load({_model_argument(config)})"]
+    for name, source in {DATA: config.data, **config.others}.items():
+        if name in {DATA, TRAIN, CALIBRATION} and (name == DATA or name in check.needs):
+            lines.append(f"{name} = xai.load_data({_source(source.to_dict())})")
+        elif name.startswith("ood:") and "ood" in "".join(check.needs):
+            lines.append(f"foreign = xai.load_data({_source(source.to_dict())})")
+    return "\n".join([*lines, check.code()])
+
+
+def _model_argument(config: Config) -> str:
+    held = config.to_dict()["model"]
+    return ", ".join([repr(held["source"]), *(f"{k}={v!r}" for k, v in held.items() if k != "source")])
+
+
+def _source(held: dict[str, Any]) -> str:
+    n = held.get("n")
+    given = ", ".join(
+        [repr(held["source"]), *(f"{k}={v!r}" for k, v in held.items() if k not in {"source", "n"} and v is not None)]
+    )
+    return f"{given}).subset({n}" if n else given
+
+
+SCHEMA_NAME, SCHEMA_VERSION = "xai-audit", "1.0"
+BEFORE, AFTER = "before the first forward", "after the figures were known"
+_GENERAL = (
+    "Figures hold for pictures drawn as these were; other cameras, places or times may differ.",
+    "An attack that finds nothing proves nothing; only certified accuracy is proven, and only for its ball.",
+    "Each gate errs at most as often as its level says; with many gates some error is to be expected.",
+    "This report is no certification and no legal opinion.",
+)
+
+
+def assemble(
+    plan: Plan, results: Results, baseline: Mapping[str, Any] | None, pairs: Mapping[str, Pair]
+) -> dict[str, Any]:
+    """Return the document.
+
+    Args:
+        plan: what was asked.
+        results: what became of each check, by id.
+        baseline: what is known of it; None for none.
+        pairs: by check, its outcomes in the baseline and now.
+    """
+    checks = [_check(plan, planned, results[planned.asked.id], pairs.get(planned.asked.id)) for planned in plan.checks]
+    scene, config = plan.scene, plan.config
+    document = {
+        "schema": SCHEMA_NAME,
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "xai-toolkit", "version": plan.base["versions"]["xai-toolkit"], "code": code_digest()},
+        "title": config.title or f"Audit of {scene.classifier.name}",
+        "model": _model(plan),
+        "data": {name: _data(role, scene.classifier.labels) for name, role in scene.roles.items()},
+        "pictures": {"key_bytes": KEY_BYTES, "n": len(scene.role()), "keys": _keys(scene.role())},
+        "baseline": None if baseline is None else dict(baseline),
+        "settings": config.to_dict(),
+        "seed": config.seed,
+        "versions": plan.base["versions"],
+        "device": plan.base["device"],
+        "dtype": plan.base["dtype"],
+        "checks": checks,
+        "limits": _limits(plan, checks),
+        "not_tested": _not_tested(checks),
+    }
+    return judged(document, declared=BEFORE)
+
+
+def judged(document: Mapping[str, Any], *, declared: str) -> dict[str, Any]:
+    """Return the document with all that follows from the verdicts of its checks."""
+    checks = document["checks"]
+    conditions = [
+        {"check": check["id"], "condition": one["condition"], "threshold": one["threshold"], "level": one["level"]}
+        for check in checks
+        for one in check["asked"]
+    ]
+    found = {
+        **document,
+        "thresholds": {"sha256": digest_of(checks), "declared": declared, "conditions": conditions},
+        "complete": all(check["complete"] for check in checks),
+        "verdict": overall([check["verdict"] for check in checks]),
+        "summary": summary_of(checks),
+        "findings": findings_of(checks),
+    }
+    return {**found, "headline": headline_of(found)}
+
+
+def overall(verdicts: Sequence[str]) -> str:
+    """Return the verdict of an audit: the worst of its checks'; what was not run decides nothing."""
+    worst = worst_of(verdicts)
+    return worst if worst in {FAIL, ERROR, PASS} else INCONCLUSIVE
+
+
+def digest_of(checks: Sequence[Mapping[str, Any]]) -> str:
+    """Return the digest of all conditions, as `Config.thresholds_sha256` has it."""
+    held = [
+        {"check": check["id"], "metric": check["metric"], "settings": check["settings"], "level": one["level"]}
+        | {"condition": one["condition"], "threshold": one["threshold"]}
+        for check in checks
+        for one in check["asked"]
+    ]
+    return hashlib.sha256(canonical(held)).hexdigest()
+
+
+def _check(plan: Plan, planned: Planned, result: Result, pair: Pair | None) -> dict[str, Any]:
+    asked, measured = planned.asked, result.measured
+    verdict, outcomes = _verdict(asked, result, pair)
+    check = asked.check
+    return {
+        "id": asked.id,
+        "metric": check.name,
+        "title": check.title,
+        "family": check.family,
+        "question": check.question,
+        "kind": check.kind,
+        "better": check.better,
+        "settings": check.settings,
+        "level": asked.level,
+        "asked": [{"condition": c.name, "threshold": c.threshold, "level": asked.level} for c in asked.conditions],
+        "verdict": verdict,
+        "why": _why(verdict, outcomes, result),
+        "conditions": [outcome.to_dict() for outcome in outcomes],
+        "measured": None if measured is None else measured.to_dict(),
+        "error": dict(result.trouble) if "type" in result.trouble else None,
+        "complete": measured is not None and result.done == result.planned,
+        "work": _work(plan, planned, result),
+        "limits": list(check.limits),
+        "reproduce": reproduce(plan.config, asked.id, check),
+        "repeatable": planned.steady,
+    }
+
+
+def _verdict(asked: Asked, result: Result, pair: Pair | None) -> tuple[str, tuple[Outcome, ...]]:
+    if result.measured is None:
+        return (ERROR if "type" in result.trouble else NOT_RUN), ()
+    return judge(result.measured, asked.conditions, asked.level, pair)
+
+
+def _why(verdict: str, outcomes: Sequence[Outcome], result: Result) -> str:
+    if "type" in result.trouble:
+        return f"The check broke ({result.trouble['type']}): {result.trouble['message']}"
+    if result.measured is None:
+        return f"Not run: {result.trouble['why']}."
+    deciding = [outcome.why for outcome in outcomes if outcome.verdict == verdict]
+    return " ".join(deciding) or result.measured.claim
+
+
+def _work(plan: Plan, planned: Planned, result: Result) -> dict[str, Any]:
+    stages = [
+        {"stage": tasks[0].stage.settings, "pieces": len(tasks), "planned": count, "done": done}
+        for tasks, count, done in zip(
+            planned.tasks,
+            result.planned or [0] * len(planned.tasks),
+            result.done or [0] * len(planned.tasks),
+            strict=True,
+        )
+        if tasks
+    ]
+    return {
+        "stages": stages,
+        "keys": list(result.keys),
+        "micro_batch": plan.config.micro_batch,
+        "shrunk_to": result.shrunk,
+        "rows": round(sum(task.rows_through for tasks in planned.tasks for task in tasks)),
+    }
+
+
+def _model(plan: Plan) -> dict[str, Any]:
+    classifier = plan.scene.classifier
+    return {
+        "name": classifier.name,
+        "source": plan.config.to_dict()["model"]["source"],
+        "fingerprint": classifier.fingerprint,
+        "preprocessing": classifier.preprocessing,
+        "parameters": sum(p.numel() for p in classifier.module.parameters()),
+        "architecture": type(classifier.module).__name__,
+        "classes": list(classifier.labels),
+    }
+
+
+def _data(role: Role, labels: Sequence[str]) -> dict[str, Any]:
+    counts = None
+    if role.labels is not None:
+        counts = dict(zip(labels, np.bincount(role.labels.numpy(), minlength=len(labels)).tolist(), strict=True))
+    groups = {name: dict(sorted(Counter(values.tolist()).items())) for name, values in role.groups.items()}
+    about = {"source": role.source, "n": len(role), "classes": counts, "groups": groups, "notes": list(role.notes)}
+    return about | {"accounting": role.manifest.to_dict()}
+
+
+def _keys(role: Role) -> str:
+    held = np.frombuffer(b"".join(bytes.fromhex(key)[:KEY_BYTES] for key in role.keys), dtype="u1")
+    return str(encode(held, "u1"))
+
+
+def _limits(plan: Plan, checks: Sequence[Mapping[str, Any]]) -> list[str]:
+    own = [f"{check['title']}: {limit}." for check in checks for limit in check["limits"]]
+    late = [
+        f"{check['title']}: {stage['done']:,} of {stage['planned']:,} pictures, for lack of time."
+        for check in checks
+        for stage in check["work"]["stages"]
+        if 0 < stage["done"] < stage["planned"]
+    ]
+    unread = sum(role.manifest.counts[UNREADABLE] for role in plan.scene.roles.values())
+    lost = [f"{unread} picture(s) could not be read and were not measured."] if unread else []
+    classifier = plan.scene.classifier
+    notes = [f"Model: {note}." for note in (*classifier.notes, *untrained_noted(classifier.module))]
+    idle = [f"{line}." for asked in plan.config.checks for line in asked.idle]
+    return [*lost, *late, *idle, *dict.fromkeys(notes), *dict.fromkeys(own), *_GENERAL]
+
+
+def _not_tested(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    asked = {check["metric"] for check in checks}
+    found = [
+        {"metric": check["metric"], "title": check["title"], "why": check["why"]}
+        for check in checks
+        if check["verdict"] == NOT_RUN
+    ]
+    kinds: list[type[Check]] = [CHECKS[name] for name in CHECKS if name not in asked]
+    return found + [{"metric": kind.name, "title": kind.title, "why": "Not asked for."} for kind in kinds]
+
+
+def measured_in(document: Mapping[str, Any], id_: str) -> Measurement | None:
+    """Return what a check of a document measured; None where it has no such check, or it was not run."""
+    for check in document["checks"]:
+        if check["id"] == id_ and check["measured"] is not None:
+            return Measurement.from_dict(check["measured"])
+    return None

@@ -1,0 +1,1 @@
+"""The execution of an audit: plan, keys, store, stages, runs."""

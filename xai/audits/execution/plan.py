@@ -1,0 +1,175 @@
+"""The plan: what work the checks need, in pieces of fixed membership, each with a key that stands for its result."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from xai.audits.config import Asked, Config
+from xai.audits.context import DATA, Scene, all_versions
+from xai.audits.execution.keys import digest_of, own_digest
+from xai.audits.execution.stages.base import Cost, Stage
+from xai.audits.execution.store import SCHEMA, Store, canonical, key_of
+
+_OWN = (
+    "xai.audits.execution.run",
+    "xai.audits.execution.plan",
+    "xai.audits.execution.store",
+)  # how any work is cut, done and kept
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One piece of work.
+
+    Attributes:
+        key: stands for its result.
+        stage: what to do.
+        rows: on which pictures.
+    """
+
+    key: str
+    stage: Stage
+    rows: np.ndarray = field(repr=False)
+
+    @property
+    def cost(self) -> Cost:
+        """Rows through the network."""
+        one = self.stage.cost
+        return Cost(one.forward * len(self.rows), one.backward * len(self.rows))
+
+    @property
+    def rows_through(self) -> float:
+        """Rows forward, a row back counted as two."""
+        return self.cost.forward + 2 * self.cost.backward
+
+    @property
+    def steady(self) -> bool:
+        """Whether the work gives the same again; False for a measurement of the machine."""
+        return bool(getattr(self.stage, "steady", True))
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """One check with its work.
+
+    Attributes:
+        asked: the check, its id and conditions.
+        missing: why it cannot be asked; "" where it can.
+        tasks: per stage.
+    """
+
+    asked: Asked
+    missing: str
+    tasks: tuple[tuple[Task, ...], ...]
+
+    @property
+    def steady(self) -> bool:
+        """Whether all of its work gives the same again."""
+        return all(task.steady for tasks in self.tasks for task in tasks)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything that an audit will do.
+
+    Attributes:
+        config: as asked for.
+        scene: what it is about.
+        checks: with their work.
+        base: what every key depends on: schema, code of audits, versions, model, device.
+    """
+
+    config: Config
+    scene: Scene
+    checks: tuple[Planned, ...]
+    base: Mapping[str, Any]
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All work, each piece once: the first piece of every stage, then the second, so that none starves."""
+        stages = [tasks for planned in self.checks for tasks in planned.tasks]
+        found = {task.key: task for row in zip_longest(*stages) for task in row if task is not None}
+        return tuple(found.values())
+
+    def left(self, store: Store) -> list[Task]:
+        """Return the work whose result is not in the store."""
+        return [task for task in self.tasks if not store.has(task.key)]
+
+    def key_of_summary(self, planned: Planned, done: Sequence[str], baseline: str | None) -> str:
+        """Return the key of what a check makes of some finished work."""
+        return key_of(
+            {
+                **self.base,
+                "code_of_check": digest_of(type(planned.asked.check).__module__),
+                "summary": planned.asked.check.name,
+                "settings": planned.asked.check.settings,
+                "level": planned.asked.level,
+                "inputs": list(done),
+                "names": _names(self.scene),
+                "baseline": baseline,
+            }
+        )
+
+
+def make_plan(config: Config, scene: Scene, *, baseline: bool) -> Plan:
+    """Return the plan of an audit; nothing is run."""
+    classifier = scene.classifier
+    base = {
+        "schema": SCHEMA,
+        "code": own_digest(*_OWN),
+        "versions": all_versions(),
+        "model": classifier.fingerprint,
+        "labels": list(classifier.labels),
+        "device": classifier.device.type,
+        "dtype": str(classifier.dtype),
+        "seed": scene.seed,
+        "micro_batch": config.micro_batch,
+    }
+    cutter = _Cutter(scene, base, config.shard)
+    checks = []
+    for asked in config.checks:
+        missing = asked.check.missing(scene, baseline=baseline)
+        tasks = () if missing else tuple(tuple(cutter.tasks(stage)) for stage in asked.check.stages())
+        checks.append(Planned(asked, missing, tasks))
+    return Plan(config, scene, tuple(checks), base)
+
+
+@dataclass(frozen=True, eq=False)
+class _Cutter:
+    """Cuts stages into pieces."""
+
+    scene: Scene
+    base: Mapping[str, Any]
+    shard: int
+
+    def tasks(self, stage: Stage) -> Iterator[Task]:
+        rows = stage.rows(self.scene)
+        size = len(rows) if stage.whole else self.shard
+        for start in range(0, len(rows), max(1, size)):
+            some = rows[start : start + size]
+            items = self.scene.role(stage.role).items(some)
+            content = {
+                **self.base,
+                **stage.settings,
+                "code_of_stage": digest_of(*_modules(stage)),
+                "items": hashlib.sha256(canonical(items)).hexdigest(),
+            }
+            yield Task(key_of({**content, "reads": stage.reads(self.scene)}), stage, some)
+
+
+def _modules(stage: Stage) -> list[str]:
+    """Return the modules that hold the work of a stage."""
+    study = getattr(stage, "study", None)
+    return [type(stage).__module__] + ([] if study is None else [study.__module__])
+
+
+def _names(scene: Scene) -> str:
+    """Return a digest of what summaries show and shards do not: names and groups of pictures, in the order of rows."""
+    role = scene.role(DATA)
+    groups = {name: values.tolist() for name, values in role.groups.items()}
+    others = {name: [other.source, list(other.ids)] for name, other in scene.roles.items()}
+    return hashlib.sha256(canonical([list(role.keys), groups, others])).hexdigest()

@@ -1,0 +1,317 @@
+"""The run: declare thresholds, do what is not done, summarise; a killed run goes on where it was."""
+
+import gc
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from xai.audits.checks._base import View
+from xai.audits.config import Config
+from xai.audits.context import Scene
+from xai.audits.documents.artifacts import Album, files_of, with_files
+from xai.audits.execution.plan import Plan, Planned, Task
+from xai.audits.execution.stages.base import Found, Stage, joined
+from xai.audits.execution.store import Part, Store, canonical, clean, publish
+from xai.audits.measurement import Measurement
+from xai.core.runtime.batching import Progress, ShouldStop, is_out_of_memory, noting_shrinks
+from xai.errors import RecordError, Stopped
+
+SHRUNK = "shrunk_to"
+
+
+def perform(scene: Scene, task: Task, micro_batch: int) -> Part:
+    """Do the work; its facts are those of each micro-batch, and the smallest number of rows that memory forced.
+
+    Raises:
+        XaiError, RuntimeError: what the work raises; out of memory only with a single picture.
+    """
+    with settled(), noting_shrinks() as shrunk:
+        if task.stage.whole:
+            part = task.stage.run(scene, task.rows)
+            parts = [part]
+        else:
+            parts, least = _in_batches(scene, task.stage, task.rows, micro_batch)
+            shrunk += [] if least == micro_batch else [least]
+    names = parts[0].arrays
+    arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in names}
+    return Part(arrays, {"parts": [dict(part.facts) for part in parts], SHRUNK: min(shrunk, default=None)})
+
+
+def _in_batches(scene: Scene, stage: Stage, rows: np.ndarray, limit: int) -> tuple[list[Part], int]:
+    """Return the parts of all micro-batches, and the size that held."""
+    parts: list[Part] = []
+    start = 0
+    while start < len(rows):
+        found = _tried(scene, stage, rows[start : start + limit], last=limit == 1)
+        if found is None:
+            limit = max(1, limit // 2)
+            continue
+        parts.append(found)
+        start += limit
+    return parts, limit
+
+
+def _tried(scene: Scene, stage: Stage, rows: np.ndarray, *, last: bool) -> Part | None:
+    """Return the part; None when memory ran out and fewer pictures may do."""
+    try:
+        return stage.run(scene, rows)
+    except (MemoryError, RuntimeError) as error:
+        if last or not is_out_of_memory(error):
+            raise
+    gc.collect()  # outside the handler: the exception kept the tensors of its frames alive
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Choose algorithms on a GPU that give the same again; a CPU needs nothing."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32)
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+PLAN, LOG, MANIFESTS = "plan.json", "log.jsonl", "manifests"
+Results = Mapping[str, "Result"]
+Before = tuple[Measurement, Sequence[str]] | None  # what the baseline measured, and on which pictures
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What became of one check.
+
+    Attributes:
+        measured: None where it was not run or broke.
+        trouble: {"type", "message"} of an error, {"why"} of what was not run, {} otherwise.
+        done: pictures worked on, per stage.
+        planned: pictures to work on, per stage.
+        keys: of the finished work.
+        shrunk: smallest micro-batch that memory forced; None for the planned one.
+        files: of its evidence.
+    """
+
+    measured: Measurement | None
+    trouble: Mapping[str, str]
+    done: tuple[int, ...] = ()
+    planned: tuple[int, ...] = ()
+    keys: tuple[str, ...] = ()
+    shrunk: int | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Run:
+    """One run over a plan.
+
+    Attributes:
+        plan: what to do.
+        store: where results are.
+        folder: of the run.
+        progress: told rows through the network.
+        should_stop: asked between pieces of work.
+        budget: seconds for the work; None for no limit.
+        lenders: stores of earlier runs, whose summaries are taken over.
+    """
+
+    plan: Plan
+    store: Store
+    folder: Path
+    progress: Progress | None = None
+    should_stop: ShouldStop | None = None
+    budget: float | None = None
+    lenders: tuple[Store, ...] = ()
+    errors: dict[str, dict[str, str]] = field(default_factory=dict)  # by key of the task that broke
+
+    def work(self, tasks: Sequence[Task]) -> None:
+        """Do the work that is not done; what breaks is remembered and ends nothing else.
+
+        Raises:
+            Stopped: `should_stop()` was true; what is finished is kept.
+            RecordError: the store cannot be written.
+        """
+        began, total = time.monotonic(), sum(task.rows_through for task in tasks)
+        left = [task for task in tasks if not self.store.has(task.key)]
+        done = total - sum(task.rows_through for task in left)
+        broken: set[Any] = set()
+        self._tell(done, total)
+        for task in left:
+            if self.should_stop is not None and self.should_stop():
+                raise Stopped("Stopped between two pieces of work, as asked; the same command goes on from here.")
+            if self.budget is not None and time.monotonic() - began >= self.budget:
+                self.log("the time budget is used up")
+                break
+            if task.stage in broken or not self._one(task):
+                broken.add(task.stage)
+            done += task.rows_through
+            self._tell(done, total)
+
+    def _tell(self, done: float, total: float) -> None:
+        if self.progress is not None:
+            self.progress(round(done), round(total))
+
+    def _one(self, task: Task) -> bool:
+        """Do one piece of work and publish it; say whether it succeeded."""
+        if self.store.has(task.key):
+            return True
+        scene, began = self.plan.scene.stopping(self.should_stop), time.monotonic()
+        try:
+            part = perform(scene, task, self.plan.config.micro_batch)
+        except (Stopped, RecordError):
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever breaks in a check is a finding of the report)
+            self.errors[task.key] = {"type": type(error).__name__, "message": str(error)}
+            self.log("broke", stage=task.stage.name, key=task.key, **self.errors[task.key])
+            return False
+        self.store.publish(task.key, part)
+        self.log("done", stage=task.stage.name, key=task.key, pictures=len(task.rows), seconds=time.monotonic() - began)
+        return True
+
+    def results(
+        self, baseline: Callable[[str], tuple[Measurement, Sequence[str]] | None], digest: str | None
+    ) -> Results:
+        """Return what became of every check, each measured from finished work or read from the store."""
+        return {
+            planned.asked.id: self._result(planned, baseline(planned.asked.id), digest) for planned in self.plan.checks
+        }
+
+    def _result(self, planned: Planned, baseline: Before, digest: str | None) -> Result:
+        if planned.missing:
+            return Result(None, {"why": planned.missing})
+        for task in (task for tasks in planned.tasks for task in tasks):
+            if task.key in self.errors:
+                return Result(None, self.errors[task.key])
+        found, keys, shrunk = self._found(planned)
+        counts = tuple(len(one.rows) for one in found), tuple(one.planned for one in found)
+        if not all(counts[0]):
+            return Result(None, {"why": "the time budget ended before any of its work was done"}, *counts, keys)
+        key = self.plan.key_of_summary(planned, keys, digest)
+        part = self._finished(planned, key)
+        if part is None:
+            began = time.monotonic()
+            try:
+                part = self._summary(planned, found, baseline)
+            except (Stopped, RecordError):
+                raise
+            except Exception as error:  # noqa: BLE001  (as above)
+                return Result(None, {"type": type(error).__name__, "message": str(error)}, *counts, keys)
+            self.store.publish(key, part)
+            self.log("summarised", check=planned.asked.id, key=key, seconds=time.monotonic() - began)
+            part = self.store.read(key) or part
+        measured = Measurement.from_dict(part.facts["measured"])
+        return Result(measured, {}, *counts, keys, shrunk, files_of(part))
+
+    def _finished(self, planned: Planned, key: str) -> Part | None:
+        """Return a summary that this run's store or an earlier run's has; none of the machine's from an earlier one."""
+        if planned.steady and not self.store.has(key):
+            any(self.store.take_over(key, lender) for lender in self.lenders)
+        return self.store.read(key)
+
+    def _found(self, planned: Planned) -> tuple[list[Found], tuple[str, ...], int | None]:
+        """Return what the stages of a check found, the keys of that work, and the smallest forced micro-batch."""
+        found, keys, shrunk = [], [], []
+        for tasks in planned.tasks:
+            parts, rows = [], []
+            for task in tasks:
+                part = self._read(task)
+                if part is not None:
+                    parts.append(part)
+                    rows.append(task.rows)
+                    keys.append(task.key)
+                    shrunk += [] if part.facts["shrunk_to"] is None else [int(part.facts["shrunk_to"])]
+            found.append(joined(parts, rows, sum(len(task.rows) for task in tasks)))
+        return found, tuple(keys), min(shrunk, default=None)
+
+    def _read(self, task: Task) -> Part | None:
+        """Return finished work; what is damaged is made again."""
+        part = self.store.read(task.key)
+        if part is None and self.store.has(task.key):
+            self.log("damaged, made again", key=task.key)
+            self.store.remove(task.key)
+            self._one(task)
+            part = self.store.read(task.key)
+        return part
+
+    def _summary(self, planned: Planned, found: Sequence[Found], baseline: Before) -> Part:
+        album = Album()
+        before, names = (None, ()) if baseline is None else baseline
+        view = View(self.plan.scene.stopping(self.should_stop), found, planned.asked.level, album, before, names)
+        measured = planned.asked.check.measure(view)
+        return with_files(Part({}, {"measured": measured.to_dict()}), album.files)
+
+    def log(self, event: str, **facts: Any) -> None:
+        """Append a line to the log of the run; a log that cannot be written stops nothing."""
+        line = canonical({"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **facts}) + b"\n"
+        with suppress(OSError):
+            handle = os.open(self.folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                os.write(handle, line)
+            finally:
+                os.close(handle)
+
+
+def declare(config: Config, folder: Path) -> None:
+    """Write thresholds with their digest and the time, before the model is loaded; a changed declaration is added.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    path = folder / PLAN
+    held = _declared(path)
+    if held and held[-1].get("sha256") == config.thresholds_sha256:
+        return
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    held.append({"time": now, "sha256": config.thresholds_sha256, "thresholds": config.thresholds})
+    publish(path, json.dumps(held, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def _declared(path: Path) -> list[dict[str, Any]]:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return held if isinstance(held, list) and all(isinstance(one, dict) for one in held) else []
+
+
+def write_manifests(plan: Plan, folder: Path) -> None:
+    """Write what became of every file of each data set."""
+    for name, role in plan.scene.roles.items():
+        publish(folder / MANIFESTS / f"{_file_name(name)}.jsonl", role.manifest.content)
+
+
+def _file_name(role: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in role)
+
+
+def tidy(folder: Path, store: Store) -> None:
+    """Remove what killed runs left behind."""
+    store.clean()
+    for place in (folder, folder / "evidence", folder / MANIFESTS):
+        clean(place)
+
+
+def prune(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Remove pictures of an earlier audit in this folder that this one does not show."""
+    with suppress(OSError):
+        for entry in list(os.scandir(folder / "evidence")):
+            if entry.name not in files and not entry.name.startswith("."):
+                with suppress(OSError):
+                    Path(entry.path).unlink()
+
+
+def share_of_work(tasks: Sequence[Task], index: int, count: int) -> list[Task]:
+    """Return every `count`-th piece of work, from `index` on."""
+    return list(tasks)[index::count]

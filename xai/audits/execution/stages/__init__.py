@@ -1,0 +1,1 @@
+"""Stages: work on images that several checks share, one kind a file."""

@@ -1,0 +1,73 @@
+"""What an attack finds."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from xai.audits.context import Scene
+from xai.audits.execution.stages.base import Cost, Stage
+from xai.audits.execution.store import Part
+from xai.robust.attacks.base import ATTACKS, Attack
+
+_SHOWN = 4  # changed pictures kept of each piece of work
+
+
+def made(attack: str, settings: tuple[tuple[str, Any], ...]) -> Attack:
+    """Return an attack with settings."""
+    found: Attack = ATTACKS[attack](**dict(settings))
+    return found
+
+
+@dataclass(frozen=True)
+class Attacked(Stage):
+    """Answers under an attack.
+
+    Attributes:
+        attack: its name.
+        eps: radius in the scale of pixels in [0, 1].
+        norm: "linf", "l2" or "l1".
+        settings: of the attack, as pairs.
+    """
+
+    name: ClassVar[str] = "attacked"
+
+    attack: str = "apgd-ce"
+    eps: float = 8 / 255
+    norm: str = "linf"
+    settings_of_attack: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def cost(self) -> Cost:
+        """As the attack says, for pictures that hold out."""
+        own = made(self.attack, self.settings_of_attack).cost
+        return Cost(own.forward, own.backward)
+
+    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+        """Attack; keep answers, distances, and the nearest changed pictures."""
+        found = made(self.attack, self.settings_of_attack).run(
+            scene.classifier,
+            scene.pictures(self.role, rows),
+            scene.truth(self.role, rows),
+            eps=self.eps,
+            norm=self.norm,
+            seed=scene.seed,
+            should_stop=scene.should_stop,
+        )
+        success = found.success.numpy()
+        nearest = np.argsort(np.where(success, found.distance.numpy(), np.inf), kind="stable")[: int(success.sum())]
+        shown = np.sort(nearest[:_SHOWN])
+        chosen = torch.from_numpy(shown)
+        return Part(
+            {
+                "robust": found.robust.numpy(),
+                "clean": found.clean_predictions.numpy(),
+                "predicted": found.predictions.numpy(),
+                "distance": found.distance.double().numpy(),
+                "shown": rows[shown],
+                "before": found.clean[chosen].float().numpy(),
+                "after": found.adversarial[chosen].float().numpy(),
+            },
+            {"settings": found.settings},
+        )

@@ -1,0 +1,147 @@
+"""A stage: one kind of work, on a few images at a time or on a whole data set at once."""
+
+import os
+import platform
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xai.audits.context import DATA, Scene
+from xai.audits.execution.store import Part
+from xai.core.results.serialization import plain
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Rows through the network, per picture.
+
+    Attributes:
+        forward: rows sent through it.
+        backward: rows sent back.
+    """
+
+    forward: float
+    backward: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """Work that checks share: equal stages are done once.
+
+    Attributes:
+        role: the data set it works on.
+        most: pictures, the first ones in the order of work; None takes all.
+    """
+
+    name: ClassVar[str]
+    whole: ClassVar[bool] = False  # needs all pictures at once
+
+    role: str = DATA
+    most: int | None = None
+
+    @property
+    @abstractmethod
+    def cost(self) -> Cost:
+        """Rows per picture."""
+
+    @abstractmethod
+    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+        """Do the work on some pictures of the role; arrays have one line each, or one per picture shown."""
+
+    def rows(self, scene: Scene) -> np.ndarray:
+        """Return the pictures to work on, in order."""
+        return scene.role(self.role).order[: self.most]
+
+    def reads(self, scene: Scene) -> list[Any]:  # noqa: ARG002  (for stages that read more)
+        """Return what else the work depends on, JSON-ready: the fingerprints of further data sets."""
+        return []
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that changes the result, JSON-ready."""
+        held = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name != "most"}
+        return {"stage": self.name, **held}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a stage found on the pictures that were worked on.
+
+    Attributes:
+        rows: (n,) their numbers in the data set.
+        arrays: of all parts, one after the other.
+        facts: of each micro-batch.
+        planned: how many pictures it was to be.
+    """
+
+    rows: np.ndarray
+    arrays: dict[str, np.ndarray]
+    facts: list[Any]
+    planned: int
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return one array."""
+        return self.arrays[name]
+
+
+def joined(parts: list[Part], rows: list[np.ndarray], planned: int) -> Found:
+    """Put the parts of a stage together."""
+    names = parts[0].arrays if parts else {}
+    arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in names}
+    together = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+    facts = [own for part in parts for own in part.facts["parts"]]
+    return Found(together, arrays, facts, planned)
+
+
+Study = Callable[[Scene, np.ndarray], Part]
+
+
+@dataclass(frozen=True)
+class Alone(Stage):
+    """A function of all pictures.
+
+    Attributes:
+        title: name of the check.
+        given: its settings, as pairs.
+        rows_each: rows forward per picture, about.
+        beside: seconds per picture of 28 x 28 beside the model, on one core, about.
+        counted: images that cost something, of more a sample is drawn; None for all.
+        others: further data sets that it reads.
+        study: the function.
+        steady: whether it gives the same again.
+    """
+
+    name: ClassVar[str] = "alone"
+    whole: ClassVar[bool] = True
+
+    title: str = ""
+    given: tuple[tuple[str, Any], ...] = ()
+    rows_each: float = 1.0
+    beside: float = field(default=0.0, compare=False)
+    counted: int | None = field(default=None, compare=False)
+    others: tuple[str, ...] = ()
+    study: Study | None = field(default=None, compare=False)
+    steady: bool = True
+
+    @property
+    def cost(self) -> Cost:
+        """As the check says."""
+        return Cost(self.rows_each)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The check's own."""
+        return {"stage": self.name, "role": self.role, "check": self.title, "settings": [list(p) for p in self.given]}
+
+    def reads(self, scene: Scene) -> list[Any]:
+        """Return the fingerprints of the further data sets, and of a measurement of the machine the machine."""
+        machine = [] if self.steady else [platform.machine(), platform.processor(), os.cpu_count()]
+        return machine + [[name, scene.role(name).manifest.fingerprint] for name in self.others]
+
+    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+        """Call the function."""
+        assert self.study is not None
+        return self.study(scene, rows)

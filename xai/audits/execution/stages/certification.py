@@ -1,0 +1,50 @@
+"""What can be certified."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from xai.audits.context import Scene
+from xai.audits.execution.stages.base import Cost, Stage
+from xai.audits.execution.store import Part
+from xai.robust.certification.certify import certify
+
+_ROWS_OF_PROOFS = {"ibp": 2.0, "crown_ibp": 20.0, "crown": 500.0, "auto": 500.0, "smoothing": 1100.0}
+
+
+@dataclass(frozen=True)
+class Certified(Stage):
+    """Proofs that no change inside a ball changes the answer.
+
+    Attributes:
+        eps: radius in the scale of pixels in [0, 1].
+        norm: "linf", "l2" or "l1".
+        method: of `xai.certify`.
+    """
+
+    name: ClassVar[str] = "certified"
+
+    eps: float = 1 / 255
+    norm: str = "linf"
+    method: str = "crown_ibp"
+
+    @property
+    def cost(self) -> Cost:
+        """A guess: proofs depend on the network."""
+        return Cost(_ROWS_OF_PROOFS.get(self.method, 500.0))
+
+    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+        """Prove what can be proven."""
+        found = certify(
+            scene.classifier,
+            scene.pictures(self.role, rows),
+            scene.truth(self.role, rows),
+            eps=self.eps,
+            norm=self.norm,
+            method=self.method,
+            seed=scene.seed,
+            should_stop=scene.should_stop,
+        )
+        by = np.array(found.decided_by, dtype="U16")
+        return Part({"verified": found.verified.numpy(), "by": by}, {"notes": list(found.notes)})

@@ -1,0 +1,60 @@
+"""Whether an evaluation by attacks can be believed."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xai.audits.context import Scene
+from xai.audits.execution.stages.attacks import made
+from xai.audits.execution.stages.base import Cost, Stage
+from xai.audits.execution.store import Part
+from xai.robust.attacks.base import ATTACKS
+from xai.robust.curves.robustness import robustness
+
+_QUERIES = 300
+
+
+@dataclass(frozen=True)
+class Trusted(Stage):
+    """The checks of `xai.robustness` on an attack, with a one-step and a black-box attack to compare with.
+
+    Attributes:
+        attack: its name.
+        eps: radius.
+        norm: of it.
+        settings_of_attack: as pairs.
+    """
+
+    name: ClassVar[str] = "trusted"
+    whole: ClassVar[bool] = True
+
+    attack: str = "apgd-ce"
+    eps: float = 8 / 255
+    norm: str = "linf"
+    settings_of_attack: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def cost(self) -> Cost:
+        """The attack, its repetitions with other settings, and the black-box attack."""
+        own = made(self.attack, self.settings_of_attack).cost
+        return Cost(4 * own.forward + 2 * _QUERIES, 4 * own.backward)
+
+    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+        """Make the checks."""
+        others = [ATTACKS["fgsm"](), ATTACKS["square"](queries=_QUERIES)]  # type: ignore[call-arg]  # its own setting
+        chosen = [made(self.attack, self.settings_of_attack)]
+        chosen += [one for one in others if one.name != self.attack and self.norm in one.norms]
+        found = robustness(
+            scene.classifier,
+            scene.pictures(self.role, rows),
+            scene.truth(self.role, rows),
+            eps=[self.eps],
+            norm=self.norm,
+            seed=scene.seed,
+            attacks=chosen,
+            proofs=(),
+            should_stop=scene.should_stop,
+        )
+        assert found.trust is not None
+        return Part({}, {"trust": found.trust.to_dict(), "pictures": len(rows)})

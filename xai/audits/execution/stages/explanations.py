@@ -1,0 +1,93 @@
+"""Explanations: maps, and whether they can be believed."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from xai.audits.context import Scene
+from xai.audits.execution.stages.base import Cost, Stage
+from xai.audits.execution.store import Part
+from xai.core.runtime.randomness import generator
+from xai.explanations.explanation import Explanation
+from xai.explanations.methods.base import EXPLAINERS
+from xai.explanations.rating.checks import randomised
+from xai.explanations.rating.rate import rate_explanation
+
+_RATING, _RUNS = 450, 14  # rows forward of a rating, and how often it runs the method again
+
+
+def explained(scene: Scene, method: str, role: str, rows: np.ndarray) -> Explanation:
+    """Explain the predicted classes of some pictures."""
+    return EXPLAINERS[method]().explain(
+        scene.classifier, scene.inputs(role, rows), None, seed=scene.seed, should_stop=scene.should_stop
+    )
+
+
+def cost_of(method: str) -> Cost:
+    """Return the rows of one explanation."""
+    own = EXPLAINERS[method]().cost
+    return Cost(own.forward, own.backward)
+
+
+@dataclass(frozen=True)
+class Explained(Stage):
+    """Maps (n, h, w) in the model's input geometry, of the predicted class.
+
+    Attributes:
+        method: of the explanation.
+    """
+
+    name: ClassVar[str] = "explained"
+
+    method: str = "gradcam"
+
+    @property
+    def cost(self) -> Cost:
+        """As the method says."""
+        return cost_of(self.method)
+
+    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+        """Explain."""
+        found = explained(scene, self.method, self.role, rows)
+        return Part({"maps": found.attribution.sum(1).float().numpy(), "target": found.targets.numpy()})
+
+
+@dataclass(frozen=True)
+class Rated(Stage):
+    """Maps with what the checks of `xai.rate_explanation` say of each.
+
+    Attributes:
+        method: of the explanation.
+    """
+
+    name: ClassVar[str] = "rated"
+
+    method: str = "gradcam"
+
+    @property
+    def cost(self) -> Cost:
+        """A rating, which runs the method some times again."""
+        own = cost_of(self.method)
+        return Cost(_RATING + _RUNS * own.forward, _RUNS * own.backward)
+
+    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+        """Explain, rate, and explain a model with random weights as a control."""
+        inputs = scene.inputs(self.role, rows)
+        found = explained(scene, self.method, self.role, rows)
+        rating = rate_explanation(scene.classifier, inputs, found, seed=scene.seed, should_stop=scene.should_stop)
+        stranger = randomised(scene.classifier, generator(scene.seed, b"audit control", 0))
+        control = EXPLAINERS[self.method]().explain(stranger, inputs, found.targets.tolist(), seed=scene.seed)
+        checks = [
+            [{"name": c.name, "verdict": c.verdict, "values": dict(c.values)} for c in own] for own in rating.checks
+        ]
+        return Part(
+            {
+                "maps": found.attribution.sum(1).float().numpy(),
+                "control": control.attribution.sum(1).float().numpy(),
+                "target": found.targets.numpy(),
+                "probability": found.probabilities.double().numpy(),
+                "verdict": np.array(rating.verdicts, dtype="U12"),
+            },
+            {"checks": checks, "layer": found.layer, "notes": list(found.notes)},
+        )

@@ -1,0 +1,242 @@
+"""A content-addressed store: what a key stands for never changes, so that work is done once and a killed run goes on.
+
+A shard is one file, published whole: written beside its place under another name, synced, renamed, the folder synced.
+Whoever reads it checks length and digest. Two writers of one key write the same bytes, so that nobody need wait; a
+killed one leaves a draft, which is removed once nobody holds its lock.
+"""
+
+import hashlib
+import io
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xai.core.results.serialization import unpacked
+from xai.errors import RecordError
+
+try:
+    import fcntl
+except ImportError:  # Windows: drafts are told from living ones by their age alone
+    fcntl = None  # type: ignore[assignment]
+
+SCHEMA = 1
+_DRAFT = ".draft-"
+_OLD = 24 * 3600  # seconds
+_FACTS = "facts.json"
+_TRIES = 5
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)  # made once: it writes many lines
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one piece of work found.
+
+    Attributes:
+        arrays: by name; of work on pictures each has one line per picture, or per picture shown.
+        facts: JSON-ready.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def canonical(value: Any) -> bytes:
+    """Return the one JSON text of a value: sorted, without blanks, no NaN."""
+    return _JSON.encode(value).encode()
+
+
+def key_of(content: Mapping[str, Any]) -> str:
+    """Return the key that stands for a piece of work: the SHA-256 of everything that it depends on."""
+    return hashlib.sha256(canonical(content)).hexdigest()
+
+
+class Store:
+    """Parts by key in a folder.
+
+    Args:
+        folder: made when something is published.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """Return where a part is."""
+        return self.folder / key[:2] / f"{key}.part"
+
+    def has(self, key: str) -> bool:
+        """Whether a part is there."""
+        return self.path(key).is_file()
+
+    def read(self, key: str) -> Part | None:
+        """Return a part; None when it is not there, or damaged and so to be made again."""
+        try:
+            content = self.path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise RecordError(f"{self.path(key)}: cannot be read ({error.strerror}).") from error
+        return _unpacked(key, content)
+
+    def publish(self, key: str, part: Part) -> None:
+        """Put a part in its place, whole or not at all.
+
+        Raises:
+            RecordError: the folder cannot be written, or the disk is full.
+        """
+        publish(self.path(key), _packed(key, part))
+
+    def take_over(self, key: str, lender: "Store") -> bool:
+        """Put a part of another store here too; return whether it has one that is not damaged.
+
+        Raises:
+            RecordError: the folder cannot be written, or the disk is full.
+        """
+        part = lender.read(key)
+        if part is None:
+            return False
+        self.publish(key, part)
+        return True
+
+    def remove(self, key: str) -> None:
+        """Take a damaged part away."""
+        with suppress(OSError):
+            self.path(key).unlink(missing_ok=True)
+
+    def clean(self) -> int:
+        """Remove the drafts of writers that are gone; return how many."""
+        return sum(clean(folder) for folder in _folders(self.folder))
+
+
+def publish(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, and durably; nothing is written where it holds this content already.
+
+    Raises:
+        RecordError: the folder cannot be written, or the disk is full.
+    """
+    with suppress(OSError):
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
+            return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(_TRIES):
+            if _replaced(path, content):
+                return
+    except OSError as error:
+        raise RecordError(
+            f"{path}: cannot be written ({error.strerror}). Make room or choose another folder; what is there stays, "
+            "and the same command goes on from it."
+        ) from error
+    raise RecordError(f"{path}: another process keeps removing what is written here. Choose another folder.")
+
+
+def _replaced(path: Path, content: bytes) -> bool:
+    """Write a draft and rename it; False when somebody took it for a dead one."""
+    draft = path.with_name(f"{_DRAFT}{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with _locked(draft) as handle:
+            _write(handle, content)
+            os.fsync(handle)
+            os.replace(draft, path)  # noqa: PTH105  (the calls that the kill tests stop at all go through os)
+    except FileNotFoundError:
+        return False
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+    return True
+
+
+@contextmanager
+def _locked(draft: Path) -> Iterator[int]:
+    """Open a new file, with a lock that the system releases when this process ends, however it ends."""
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _write(handle: int, content: bytes) -> None:
+    view = memoryview(content)
+    while len(view):
+        view = view[os.write(handle, view) :]
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def clean(folder: Path) -> int:
+    """Remove the drafts in a folder whose writers are gone; return how many."""
+    found = 0
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if entry.name.startswith(_DRAFT) and _is_dead(Path(entry.path)):
+                with suppress(OSError):
+                    Path(entry.path).unlink()
+                    found += 1
+    return found
+
+
+def _is_dead(draft: Path) -> bool:
+    if fcntl is None:
+        import time
+
+        return time.time() - draft.stat().st_mtime > _OLD
+    try:
+        handle = os.open(draft, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(handle)
+
+
+def _folders(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return [folder, *(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())]
+    return []
+
+
+def _packed(key: str, part: Part) -> bytes:
+    """Return a head with length and digest, then the arrays; the same bytes for the same part."""
+    stream = io.BytesIO()
+    facts = np.frombuffer(canonical(part.facts), dtype=np.uint8)
+    arrays: dict[str, Any] = {name: np.ascontiguousarray(array) for name, array in sorted(part.arrays.items())}
+    np.savez(stream, **{_FACTS: facts, **arrays})
+    body = stream.getvalue()
+    head = {"xai": SCHEMA, "key": key, "length": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+    return canonical(head) + b"\n" + body
+
+
+def _unpacked(key: str, content: bytes) -> Part | None:
+    line, _, body = content.partition(b"\n")
+    try:
+        head = json.loads(line)
+        sound = head["key"] == key and head["length"] == len(body)
+        if not sound or hashlib.sha256(body).hexdigest() != head["sha256"]:
+            return None
+        arrays = unpacked(body)
+        return Part(arrays, json.loads(arrays.pop(_FACTS).tobytes()))
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None

@@ -1,0 +1,1 @@
+"""`init_audit`: a commented xai.toml, a workflow and a test to start from."""

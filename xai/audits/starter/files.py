@@ -1,0 +1,117 @@
+"""`init_audit`: a commented xai.toml, a workflow and a test to start from."""
+
+import os
+from collections.abc import Mapping
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+from xai.audits.starter.data import Reading, comment_text, read, table_text, whole_text, with_checks
+from xai.errors import InputError, RecordError
+from xai.models.loading import check_source
+
+FILES = {
+    "xai.toml": "xai.toml",
+    "test_audit.txt": "tests/test_audit.py",
+    "workflow.yml": ".github/workflows/audit.yml",
+}
+_EXAMPLE, _EXAMPLES = "example:fashion", "example:"
+_TO_FILL_IN = "path/to/labelled/images"
+_WITHOUT = {
+    "generalisation_gap": "there is no table [train] with images",
+    "ood_detection": "it needs tables [train], [calibration] and [ood] with images",
+}
+
+
+def init_audit(
+    folder: str | os.PathLike[str] = ".",
+    model: str | Mapping[str, Any] | None = None,
+    *,
+    data: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> tuple[Path, ...]:
+    """Write an xai.toml for a model and data, a GitHub workflow and a test that must be able to fail.
+
+    With `data` the model is loaded and the data read: the file names parts, columns and class names, asks the checks
+    that can be asked, takes the way of resizing that is significantly more accurate, and says what was read.
+
+    Args:
+        folder: to write into.
+        model: anything that `xai.load` takes by name or path, or a mapping with "source" and settings of `xai.load`;
+            None takes "example:fashion" and its data.
+        data: anything that `xai.load_data` takes by name or path, or a mapping with "source" and its settings; None
+            leaves the data of a model of one's own to fill in. A table needs no usual names of its columns.
+        overwrite: whether to replace files that are there.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: a file is there already, and `overwrite` is False; a model or data that is not there, or that do not
+            go together. Nothing is written then.
+        NameLookupError: no such model of the toolkit's own, or no such setting; near names are suggested.
+        RecordError: the folder cannot be written.
+
+    Cost: with `data` a pass over at most 2,000 images of each table, and four forwards of at most 400.
+
+    Example:
+        >>> import tempfile, xai
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in xai.init_audit(folder)]
+        ['xai.toml', 'test_audit.py', 'audit.yml']
+    """
+    place, settings = Path(folder), _as_table(_EXAMPLE if model is None else model)
+    if "source" not in settings:
+        raise InputError('Expected a model with a "source", such as "weights.safetensors", but got settings alone.')
+    check_source(os.fspath(settings["source"]))
+    targets = {name: place / target for name, target in FILES.items()}
+    for path in targets.values():
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} is there already. Move it away, or overwrite it with --force.")
+    if data is not None and model is None and not _source_of(data).startswith(_EXAMPLES):
+        raise InputError("Expected the model of this data: --model, such as weights.safetensors with --arch.")
+    contents = {targets[name]: _template(name) for name in FILES}
+    contents[targets["xai.toml"]] = _tables(place, settings, data)
+    for path, content in contents.items():
+        _write(path, content)
+    return tuple(contents)
+
+
+def _tables(place: Path, model: Mapping[str, Any], data: Any) -> str:
+    template = _template("xai.toml")
+    if data is not None:
+        return _own(read(place, model, _as_table(data), template), template)
+    if str(model["source"]).startswith(_EXAMPLES):
+        top, _, rest = template.partition("\n[data]")
+        kept = top[: top.index("[model]\n")] + table_text("model", model, {})
+        return f"{kept}\n[data]{rest}"
+    comments = {"source": "TO FILL IN: a folder per class, .csv, .parquet or .npz; `xai init --data` reads it for you"}
+    tables = [table_text("model", model, {}), table_text("data", {"source": _TO_FILL_IN}, comments)]
+    return with_checks(whole_text(tables, template), _WITHOUT, {})
+
+
+def _own(found: Reading, template: str) -> str:
+    """Return the file for a model and data that were read."""
+    told = [comment_text(title, lines) for title, lines in found.told.items()]
+    tables = [table_text(name, table, found.comments.get(name, {})) for name, table in found.tables.items()]
+    return with_checks(whole_text(["".join(told), *tables], template), found.missing, found.changes)
+
+
+def _as_table(given: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
+    return dict(given) if isinstance(given, Mapping) else {"source": os.fspath(given)}
+
+
+def _source_of(data: Any) -> str:
+    return str(_as_table(data).get("source", ""))
+
+
+def _template(name: str) -> str:
+    return (resources("xai.audits") / "starters" / name).read_text(encoding="utf-8")
+
+
+def _write(path: Path, content: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error.strerror}). Choose another folder.") from error

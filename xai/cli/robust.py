@@ -1,0 +1,131 @@
+"""`xai attack` and `xai robustness`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import xai
+from xai.cli.common import PASS, add_model, class_of, command, fraction, labelled, load_model, one_line, setting
+
+
+def add_attack(commands: Any) -> None:
+    """Add `xai attack`."""
+    parser = command(commands, "attack", _attack, "search for small changes that make a model answer wrongly")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; or --data")
+    add_model(parser, required=True)
+    parser.add_argument("--data", help="a labelled data set, such as example:fashion-test or a folder of class folders")
+    parser.add_argument("--count", type=int, default=100, help="pictures drawn from --data (100); 0 takes all")
+    parser.add_argument("--label", help="the true class of the pictures; default: what the model says")
+    parser.add_argument("--method", default="pgd", help="pgd, autoattack, fgsm, square, deepfool, ...")
+    parser.add_argument("--eps", help="radius in the scale of pixels in [0, 1], such as 8/255")
+    parser.add_argument("--norm", default="linf", help="linf, l2 or l1")
+    parser.add_argument("--targeted", help="class to reach; default: any wrong one")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as steps=100")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="folder for values.npz and manifest.json")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _attack(options: argparse.Namespace) -> int:
+    classifier = load_model(options)
+    images, labels = labelled(options, classifier)
+    settings: dict[str, Any] = dict(setting(text) for text in options.set)
+    eps = None if options.eps is None else fraction(options.eps)
+    asked = {"method": options.method, "eps": eps, "norm": options.norm, "seed": options.seed}
+    asked |= {"targeted": class_of(options.targeted), "progress": True if sys.stderr.isatty() else None}
+    for name in settings.keys() & (asked.keys() | {"model", "images", "labels", "should_stop"}):
+        raise xai.InputError(f"Expected --set with a further setting, but {name!r} is none. See `xai attack --help`.")
+    found = xai.attack(classifier, images, labels, **asked, **settings)
+    if options.out is not None:
+        found.save(options.out)
+    if options.json:
+        print(json.dumps({"attack": found.to_dict() | {"saved": str(options.out) if options.out else None}}, indent=1))
+        return PASS
+    _show_attack(found, options.out)
+    return PASS
+
+
+def _show_attack(found: Any, place: Path | None) -> None:
+    low, high = found.interval
+    shown = "" if found.eps is None else f"{found.eps * 255:.4g}/255" if found.norm == "linf" else f"{found.eps:.4g}"
+    radius = f" at {shown}" if shown else ""
+    print(
+        f"{found.method} in {found.norm}{radius}: {found.clean_accuracy:.1%} right before, {found.robust_accuracy:.1%} "
+        f"after ({low:.1%} to {high:.1%}; {len(found)} pictures); an upper bound of the robust accuracy"
+    )
+    for name in sorted(set(found.broken_by) - {""}):
+        print(f"  {found.broken_by.count(name)} fooled by {name}")
+    for note in found.notes:
+        print(f"  {one_line(note)}")
+    if place is not None:
+        print(f"  saved in {place}")
+
+
+def add_robustness(commands: Any) -> None:
+    """Add `xai robustness`."""
+    parser = command(commands, "robustness", _robustness, "robust accuracy over radii: attacked, proven, unproven")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; or --data")
+    add_model(parser, required=True)
+    parser.add_argument("--data", help="a labelled data set, such as example:fashion-test or a folder of class folders")
+    parser.add_argument("--count", type=int, default=100, help="pictures drawn from --data (100); 0 takes all")
+    parser.add_argument("--label", help="the true class of the pictures; default: what the model says")
+    parser.add_argument("--eps", help="increasing radii, separated by commas, such as 1/255,2/255,8/255")
+    parser.add_argument("--norm", default="linf", help="linf, l2 or l1")
+    parser.add_argument("--budget", type=float, help="seconds; what is undecided then is unproven for lack of time")
+    parser.add_argument("--attacks", help="names separated by commas, cheapest first")
+    parser.add_argument("--proofs", help="ibp,crown_ibp,crown; none to leave proofs out")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="folder for the result and curve.png, strip.png")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _robustness(options: argparse.Namespace) -> int:
+    classifier = load_model(options)
+    images, labels = labelled(options, classifier)
+    proofs = options.proofs
+    found = xai.robustness(
+        classifier,
+        images,
+        labels,
+        eps=None if options.eps is None else [fraction(text) for text in options.eps.split(",")],
+        norm=options.norm,
+        budget=options.budget,
+        seed=options.seed,
+        attacks=None if options.attacks is None else options.attacks.split(","),
+        proofs=None if proofs is None else [] if proofs == "none" else proofs.split(","),
+        progress=True if sys.stderr.isatty() else None,
+    )
+    if options.out is not None:
+        _save_curve(found, options.out)
+    if options.json:
+        saved = str(options.out) if options.out else None
+        print(json.dumps({"robustness": found.to_dict() | {"saved": saved}}, indent=1))
+        return PASS
+    _show_curve(found, options.out)
+    return PASS
+
+
+def _save_curve(found: Any, place: Path) -> None:
+    found.save(place)
+    found.plot().savefig(place / "curve.png", dpi=150)
+    if len(found.adversarial):
+        found.strip().savefig(place / "strip.png", dpi=150)
+
+
+def _show_curve(found: Any, place: Path | None) -> None:
+    low, high = found.intervals["clean"]
+    print(f"{found.norm}, {len(found)} pictures: {found.clean:.1%} right ({low:.1%} to {high:.1%})")
+    print(f"{'eps':>10}  {'certified':>24}  {'attacked':>24}  unproven")
+    for row in found.table.itertuples():
+        eps = f"{row.eps_255:.3g}/255" if found.norm == "linf" else f"{row.eps:.4g}"
+        proven = f"{row.certified:.1%} ({row.certified_low:.1%} to {row.certified_high:.1%})"
+        left = f"{row.attacked:.1%} ({row.attacked_low:.1%} to {row.attacked_high:.1%})"
+        print(f"{eps:>10}  {proven:>24}  {left:>24}  {row.unproven:>8}")
+    for line in str(found.trust).splitlines():
+        print(f"  {one_line(line)}")
+    for note in found.notes:
+        print(f"  {one_line(note)}")
+    if place is not None:
+        print(f"  saved in {place}")

@@ -1,0 +1,225 @@
+"""`xai ood`, `xai calibration` and `xai drift`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import xai
+from xai.cli.common import PASS, add_model, command, data_of, load_model, one_line, setting
+
+
+def add_ood(commands: Any) -> None:
+    """Add `xai ood`."""
+    parser = command(commands, "ood", _ood, "say of pictures whether the model's answer must not be used")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures to judge; or --data")
+    add_model(parser, required=True)
+    parser.add_argument("--fit", help="ordinary pictures to learn from: a data set, or DATA@PART")
+    parser.add_argument("--calibration", help="other ordinary pictures, never seen by the model: DATA or DATA@PART")
+    parser.add_argument("--detector", type=Path, help="folder of a saved detector, in place of --fit and --calibration")
+    parser.add_argument("--method", default="auto", help="auto, knn, vim, ...; see `xai methods --kind detector`")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as k=50")
+    parser.add_argument("--alpha", type=float, default=0.05, help="share of ordinary pictures that may be rejected")
+    parser.add_argument("--data", help="a data set to judge: DATA or DATA@PART")
+    parser.add_argument("--against", action="append", default=[], metavar="NAME=DATA", help="foreign pictures: compare")
+    parser.add_argument("--count", type=int, default=0, help="pictures drawn from each data set; 0 takes all")
+    parser.add_argument("--explain", metavar="METHOD", help="also say which pixels are foreign, such as occlusion")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="folder for the detector, the judgement and figures")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _ood(options: argparse.Namespace) -> int:
+    _check(options)
+    classifier = load_model(options)
+    for image in options.images:
+        classifier.prepare(image)  # every picture is checked before anything is written
+    if options.against:
+        return _compare(options, classifier)
+    found = _detector(options, classifier)
+    pictures = data_of(options.data, options) if options.data else [str(image) for image in options.images]
+    judged = found.judge(pictures, options.alpha, progress=_bar()) if len(pictures) else None
+    explained = [found.explain(image, options.explain, seed=options.seed) for image in _explained(options)]
+    if options.out is not None:
+        _save(options.out, found, judged, explained)
+    if options.json:
+        parts = {"detector": found.to_dict(), "judgement": judged and judged.to_dict()}
+        parts["explanations"] = [made.to_dict() for made in explained]
+        print(json.dumps({"ood": parts | {"saved": str(options.out) if options.out else None}}, indent=1))
+        return PASS
+    _show(found, judged, options)
+    return PASS
+
+
+def _check(options: argparse.Namespace) -> None:
+    if (options.detector is None) == (options.fit is None or options.calibration is None):
+        raise xai.InputError("Expected --fit and --calibration, or --detector of a saved one.")
+    if options.images and options.data:
+        raise xai.InputError("Expected pictures or --data, not both.")
+    if options.against and (options.detector is not None or not options.data):
+        raise xai.InputError("Expected --fit, --calibration and --data (ordinary test pictures) with --against.")
+    if options.explain and not options.images:
+        raise xai.InputError("Expected pictures with --explain.")
+
+
+def _detector(options: argparse.Namespace, classifier: Any) -> Any:
+    if options.detector is not None:
+        return xai.OODDetector.load(options.detector, classifier)
+    settings = dict(setting(text) for text in options.set)
+    fit, calibration = (data_of(text, options) for text in (options.fit, options.calibration))
+    return xai.fit_ood(classifier, fit, calibration, options.method, options.seed, progress=_bar(), **settings)
+
+
+def _explained(options: argparse.Namespace) -> list[str]:
+    return [str(image) for image in options.images] if options.explain else []
+
+
+def _bar() -> bool | None:
+    return True if sys.stderr.isatty() else None
+
+
+def _save(place: Path, found: Any, judged: Any, explained: list[Any]) -> None:
+    found.save(place / "detector")
+    found.plot().savefig(place / "calibration.png", dpi=150)
+    if judged is not None:
+        judged.save(place / "judgement")
+        judged.table.to_csv(place / "judgement.csv", index=False)
+    for number, made in enumerate(explained):
+        made.save(place / f"explanation-{number}")
+
+
+def _show(found: Any, judged: Any, options: argparse.Namespace) -> None:
+    print(f"{found.method}: {len(found.fit_keys)} pictures fitted, {len(found.calibration_keys)} calibrate")
+    print(f"  {one_line(found.guarantee(options.alpha).sentence)}")
+    if found.table is not None and len(found.table):
+        print("\n".join(f"  {line}" for line in found.table.round(3).to_string(index=False).splitlines()))
+    for note in found.notes:
+        print(f"  {one_line(note)}")
+    if judged is not None:
+        _show_judgement(judged, options)
+    if options.out is not None:
+        print(f"  saved in {options.out}")
+
+
+def _show_judgement(judged: Any, options: argparse.Namespace) -> None:
+    if options.data:
+        count = judged.verdicts.count("foreign")
+        print(f"{count} of {len(judged)} pictures are foreign at alpha {judged.alpha:g} ({count / len(judged):.1%})")
+        return
+    rows = zip(judged.names, judged.verdicts, judged.p_values.tolist(), judged.predicted, judged.reasons, strict=True)
+    for name, verdict, p, predicted, reason in rows:
+        print(f"{one_line(name)}: {verdict} (p {p:.3g}); the model says {one_line(predicted)}")
+        print(f"  {one_line(reason)}")
+
+
+def _compare(options: argparse.Namespace, classifier: Any) -> int:
+    fit, calibration, inside = (data_of(text, options) for text in (options.fit, options.calibration, options.data))
+    named = [text.partition("=")[::2] for text in options.against]
+    if not all(name and data for name, data in named):
+        raise xai.InputError("Expected --against NAME=DATA, such as digits=example:digits.")
+    outside = {name: data_of(data, options) for name, data in named}
+    methods = None if options.method == "auto" else options.method.split(",")
+    found = xai.compare_ood(
+        classifier, fit, calibration, inside, outside, methods, options.alpha, options.seed, progress=_bar()
+    )
+    if options.out is not None:
+        found.save(options.out)
+        found.table.to_csv(options.out / "table.csv", index=False)
+        found.plot().savefig(options.out / "scores.png", dpi=150)
+    if options.json:
+        saved = str(options.out) if options.out else None
+        print(json.dumps({"comparison": found.to_dict() | {"saved": saved}}, indent=1))
+        return PASS
+    shown = ["set", "method", "auroc", "auroc_low", "auroc_high", "fpr_ood_accepted@95id", "fpr_id_rejected@95ood"]
+    shown += ["rejected_in", "rejected_out", "against_msp"]
+    print(found.table[shown].round(3).to_string(index=False))
+    for note in (found.guarantee.sentence, *found.notes):
+        print(f"  {one_line(note)}")
+    return PASS
+
+
+def add_calibration(commands: Any) -> None:
+    """Add `xai calibration`."""
+    parser = command(commands, "calibration", _calibration, "how far probabilities can be taken at their word")
+    add_model(parser, required=True)
+    parser.add_argument("--data", required=True, help="a labelled data set that the model was not trained on")
+    parser.add_argument("--fit-data", help="another one to fit the temperature on; default: half of --data")
+    parser.add_argument("--bins", type=int, default=15)
+    _add_rest(parser, "folder for the result and calibration.png")
+
+
+def _calibration(options: argparse.Namespace) -> int:
+    fit_data = None if options.fit_data is None else data_of(options.fit_data, options)
+    found = xai.calibration(
+        load_model(options),
+        data_of(options.data, options),
+        fit_data=fit_data,
+        bins=options.bins,
+        seed=options.seed,
+        progress=_progress(),
+    )
+    return _finish(found, options, "calibration", _show_calibration)
+
+
+def _show_calibration(found: Any) -> None:
+    print(f"{found.verdict}: {len(found)} pictures of {one_line(str(found.data['name']))}")
+    for row in found.table.itertuples():
+        span = f"{row.low:.4f} to {row.high:.4f}" if row.low == row.low else ""
+        print(f"  {row.measure:18} {row.value:8.4f}  {span:18}  temperature: {row.before:.4f} -> {row.after:.4f}")
+
+
+def add_drift(commands: Any) -> None:
+    """Add `xai drift`."""
+    parser = command(commands, "drift", _drift, "whether two data sets look alike to a model")
+    add_model(parser, required=True)
+    parser.add_argument("--data", required=True, help="the new pictures")
+    parser.add_argument("--reference", required=True, help="what to compare them with; labels help")
+    parser.add_argument("--alpha", type=float, default=0.05, help="level of all tests together (0.05)")
+    _add_rest(parser, "folder for the result and drift.png")
+
+
+def _drift(options: argparse.Namespace) -> int:
+    found = xai.drift(
+        load_model(options),
+        data_of(options.reference, options),
+        data_of(options.data, options),
+        alpha=options.alpha,
+        seed=options.seed,
+        progress=_progress(),
+    )
+    return _finish(found, options, "drift", _show_drift)
+
+
+def _show_drift(found: Any) -> None:
+    print(f"{found.verdict}: {found.data['count_a']} and {found.data['count_b']} pictures")
+    for row in found.table.itertuples():
+        span = f"{row.low:.4g} to {row.high:.4g}" if row.low == row.low else ""
+        print(f"  {row.name:11} {row.effect:29} {row.value:10.4g}  {span:20}  p = {row.adjusted:.2g}")
+
+
+def _add_rest(parser: argparse.ArgumentParser, out: str) -> None:
+    parser.add_argument("--count", type=int, default=0, help="pictures drawn from each data set; 0 takes all (0)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help=out)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _progress() -> bool | None:
+    return True if sys.stderr.isatty() else None
+
+
+def _finish(found: Any, options: argparse.Namespace, kind: str, show: Any) -> int:
+    if options.out is not None:
+        found.save(options.out)
+        found.plot().savefig(options.out / f"{kind}.png", dpi=150)
+    if options.json:
+        saved = str(options.out) if options.out else None
+        print(json.dumps({kind: found.to_dict() | {"saved": saved}}, indent=1))
+        return PASS
+    show(found)
+    for line in (*found.reasons, *found.notes):
+        print(f"  {one_line(line)}")
+    if options.out is not None:
+        print(f"  saved in {options.out}")
+    return PASS

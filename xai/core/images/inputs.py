@@ -1,0 +1,302 @@
+"""Images in any form become pixels (C, H, W) in [0, 1]; anything a verb is given becomes images or a data set."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from xai.core.images.decoding import decode_bytes, decode_file, decode_pil
+from xai.core.images.samples import check_bits, holds_bands, scaled_array
+from xai.errors import RangeError, ShapeError
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's "L"
+_TOLERANCE = 1e-6
+GREY_TO_COLOUR = "grey images were repeated in three channels, as the model takes colour"
+COLOUR_TO_GREY = "colour images were turned to grey, as the model takes one channel"
+ImageLike = Any  # path, PIL.Image, array, tensor, open file, or a sequence of these
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image as the user gave it.
+
+    Attributes:
+        pixels: (C, H, W) float, in [0, 1].
+        name: file name, or "image 3".
+        notes: what was done to it while reading.
+        exact: a tensor, whose fourth channel is no transparency.
+        sha256: digest of the file's bytes, None when it did not come from a file.
+    """
+
+    pixels: Tensor
+    name: str
+    notes: tuple[str, ...] = ()
+    exact: bool = False
+    sha256: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
+
+
+def read_pictures(images: ImageLike, bits: int | None = None) -> tuple[list[Picture], bool]:
+    """Return the pictures in `images`, and whether a single one was given.
+
+    Args:
+        images: in any form.
+        bits: how many bits of a 16-bit sample are used, 8 to 16; None takes what the file says, or all.
+
+    Raises:
+        ImageError: a file cannot be read.
+        ShapeError: an array or tensor has the wrong rank or channels.
+        RangeError: pixels outside [0, 1] or NaN.
+    """
+    if isinstance(images, Tensor):
+        return _from_tensor(images)
+    if isinstance(images, np.ndarray):
+        return _from_array(images, check_bits(bits))
+    if isinstance(images, Sequence) and not isinstance(images, str | bytes):
+        if not images:
+            raise ShapeError("Expected at least one image, but got an empty list.")
+        return [_one(item, f"image {k}", bits) for k, item in enumerate(images)], False
+    if (
+        hasattr(images, "__len__")
+        and hasattr(images, "__getitem__")
+        and not isinstance(images, str | bytes | Image.Image | Mapping)
+    ):
+        return [_one(images[k], f"image {k}", bits) for k in range(len(images))], False
+    return [_one(images, "image", bits)], True
+
+
+def read_images(images: ImageLike, bits: int) -> Picture | list[Picture]:
+    """Return images whose 16-bit samples use so many bits, in a form that every function takes."""
+    pictures, single = read_pictures(images, check_bits(bits))
+    return pictures[0] if single else pictures
+
+
+def _one(image: ImageLike, name: str, bits: int | None) -> Picture:
+    if isinstance(image, Picture):
+        return image
+    if isinstance(image, str | Path):
+        decoded = decode_file(Path(image), bits)
+        return _from_decoded(decoded.pixels, Path(image).name, decoded.notes, decoded.sha256)
+    if isinstance(image, Image.Image):
+        decoded = decode_pil(image, name, bits)
+        return _from_decoded(decoded.pixels, name, decoded.notes)
+    if hasattr(image, "read"):
+        name = str(getattr(image, "name", name))
+        decoded = decode_bytes(image.read(), name, bits)
+        return _from_decoded(decoded.pixels, name, decoded.notes, decoded.sha256)
+    if isinstance(image, np.ndarray | Tensor):
+        pictures, single = read_pictures(image, bits)
+        if single:
+            return replace(pictures[0], name=name)
+        raise ShapeError(f"Expected single images in the list, but {name} has shape {tuple(image.shape)}.")
+    raise ShapeError(
+        f"Expected an image as a path, PIL.Image, numpy array or tensor, but got {type(image).__name__} for {name}."
+    )
+
+
+def _from_decoded(pixels: np.ndarray, name: str, notes: tuple[str, ...], sha256: str | None = None) -> Picture:
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return Picture(tensor, name, notes, sha256=sha256)
+
+
+def _from_tensor(images: Tensor) -> tuple[list[Picture], bool]:
+    if images.ndim not in (3, 4) or 0 in images.shape:
+        raise ShapeError(
+            f"Expected a tensor (C, H, W) or (N, C, H, W), but got shape {tuple(images.shape)}. {_cure(images.shape)}"
+        )
+    images = images.detach()
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    elif not images.is_floating_point():
+        raise RangeError(
+            f"Expected a float tensor in [0, 1] or uint8, but got {images.dtype}. Convert it with "
+            f"`.float(){'' if images.dtype == torch.bool else ' / 255'}`."
+        )
+    check_unit_range(images, "images")
+    if images.ndim == 3:
+        return [Picture(images, "image", exact=True)], True
+    return [Picture(row, f"image {k}", exact=True) for k, row in enumerate(images)], False
+
+
+def _from_array(array: np.ndarray, bits: int | None) -> tuple[list[Picture], bool]:
+    channels_last = array.ndim in (3, 4) and 0 not in array.shape and holds_bands(array.shape)
+    if not (array.ndim == 2 or channels_last) or 0 in array.shape:
+        first = array.ndim in (3, 4) and 0 < array.shape[-3] < min(array.shape[-2:])
+        hint = "This looks like (C, H, W): pass `torch.from_numpy(array)`." if first else _cure(array.shape)
+        raise ShapeError(f"Expected an array (H, W), (H, W, C) or (N, H, W, C), but got shape {array.shape}. {hint}")
+    array = scaled_array(array, "the array", bits)
+    tensor = torch.from_numpy(np.array(array if array.dtype == np.float64 else array.astype(np.float32)))
+    check_unit_range(tensor, "images")
+    if array.ndim == 2:
+        return [Picture(tensor[None], "image")], True
+    moved = tensor.movedim(-1, -3)
+    if array.ndim == 3:
+        return [Picture(moved, "image")], True
+    return [Picture(row, f"image {k}") for k, row in enumerate(moved)], False
+
+
+def _way(pixels: Tensor, channels: int) -> str:
+    """Say what to do about a tensor (C, H, W) of other channels."""
+    if pixels.shape[-1] == channels:
+        return "It looks like channels last: pass `images.movedim(-1, -3)`."
+    return "Give the bands that the model was trained on, or set `channels` of the classifier."
+
+
+def _cure(shape: Sequence[int]) -> str:
+    """Say what to do about a shape that holds no picture."""
+    if 0 in shape:
+        return "There is no pixel in it: give at least one picture."
+    return "Give one picture, or a batch of them; C is 1 for grey, 3 for colour, or the number of bands."
+
+
+def check_unit_range(pixels: Tensor, name: str) -> None:
+    """Raise unless every pixel is a number in [0, 1].
+
+    Raises:
+        RangeError: NaN, infinity, 0..255 pixels or already normalised ones; the message says which.
+    """
+    if pixels.numel() == 0:
+        return
+    low, high = (float(v) for v in torch.aminmax(pixels.detach()))
+    if low >= -_TOLERANCE and high <= 1 + _TOLERANCE:
+        return
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RangeError(f"Expected `{name}` in [0, 1], but some pixels are NaN or infinite. Clean the picture first.")
+    cure = "Pass pixels as they are: the classifier normalises them itself (its `mean` and `std`)."
+    if low >= 0 and high > 2:
+        cure = "Divide by 255, or pass a uint8 array."
+    raise RangeError(f"Expected `{name}` in [0, 1], but got values in [{low:.3g}, {high:.3g}]. {cure}")
+
+
+def to_channels(picture: Picture, channels: int) -> Picture:
+    """Return the picture with as many channels as the classifier wants: grey becomes colour, and colour grey.
+
+    Raises:
+        ShapeError: the channels do not fit and cannot be converted.
+    """
+    pixels, have = picture.pixels, int(picture.pixels.shape[0])
+    if have == channels:
+        return picture
+    if have == 4 and not picture.exact:
+        colour, alpha = pixels[:3], pixels[3:]
+        flat = replace(
+            picture, pixels=colour * alpha + 1 - alpha, notes=(*picture.notes, "transparent parts are shown on white")
+        )
+        return to_channels(flat, channels)
+    if have == 1 and channels == 3:
+        return replace(picture, pixels=pixels.expand(3, -1, -1), notes=(*picture.notes, GREY_TO_COLOUR))
+    if have == 3 and channels == 1:
+        weights = pixels.new_tensor(_LUMA).view(3, 1, 1)
+        grey = (pixels * weights).sum(0, keepdim=True).clamp(0, 1)
+        return replace(picture, pixels=grey, notes=(*picture.notes, COLOUR_TO_GREY))
+    raise ShapeError(
+        f"Expected {channels} channels, but {picture.name} has {have}, which cannot be converted. "
+        f"{_way(pixels, channels)}"
+    )
+
+
+_TABLES = frozenset({".csv", ".tsv", ".parquet", ".npz"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
+_EXAMPLE = "example:"
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Images that are no data set, in the form of one.
+
+    Attributes:
+        images: has a length and can be cut; read when asked for where it has `pictures`.
+        single: one image was given, and not several.
+        labels: the ground truth (N,), or None.
+        classes: class names in the order of the labels; empty where they are not known.
+    """
+
+    images: Any
+    single: bool = False
+    labels: Any = None
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+
+def open_data(data: Any) -> Any:
+    """Return what a verb was given as something with `.images`, and `.labels`, `.ids`, ... where it has them.
+
+    Args:
+        data: a data set of `xai.load_data`, its path or an example's name; anything else with `.images`; the images of
+            a data set; an array (N, H, W, C), a tensor (N, C, H, W), or a sequence of images in any form; or a single
+            image: a path, PIL image, open file, array (H, W) or (H, W, C), or tensor (C, H, W).
+
+    Raises:
+        DataError: no such data set.
+        ShapeError: nothing of this.
+    """
+    if isinstance(data, Given):
+        return data
+    if names_data(data):
+        return _loaded(data)
+    if hasattr(data, "images"):
+        return data if hasattr(data.images, "pictures") else _wrapped(data)
+    if _is_single(data):
+        return Given([data], single=True)
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, dict | bytes):
+        raise ShapeError(
+            f"Expected images as a path, PIL.Image, numpy array, tensor or a list of these, or a data set of "
+            f"xai.load_data, but got {type(data).__name__}. Pass one of them."
+        )
+    return Given(data)
+
+
+def names_data(data: Any) -> bool:
+    """Whether this is the path of a data set, or the name of an example, and not that of an image."""
+    if not isinstance(data, str | os.PathLike):
+        return False
+    text = os.fspath(data)
+    suffix = Path(text).suffix.lower()
+    return text.startswith(_EXAMPLE) or suffix in _TABLES or (suffix not in IMAGE_SUFFIXES and Path(text).is_dir())
+
+
+def all_images(images: Any) -> Any:
+    """Return all images of a data set as pictures, so that their names and notes are kept; others as they are."""
+    if isinstance(images, Tensor | np.ndarray | Image.Image | Picture | list | tuple):
+        return images
+    if names_data(images) or hasattr(images, "images") or hasattr(images, "pictures"):
+        source = open_data(images).images
+        if hasattr(source, "pictures"):
+            return source.pictures(range(len(source)))
+        return source
+    return images
+
+
+def _loaded(source: Any) -> Any:
+    from xai.datasets.loading import load_data
+
+    return load_data(source)
+
+
+def _wrapped(data: Any) -> Any:
+    """Return images with labels of anybody's making, such as a named tuple; a single image becomes several."""
+    own, classes = open_data(data.images), getattr(data, "classes", None) or ()
+    if own.images is data.images:
+        return data
+    return Given(own.images, single=own.single, labels=getattr(data, "labels", None), classes=tuple(classes))
+
+
+def _is_single(data: Any) -> bool:
+    if isinstance(data, Tensor):
+        return data.ndim != 4
+    if isinstance(data, np.ndarray):
+        return data.ndim != 4
+    return isinstance(data, str | os.PathLike | Image.Image | Picture) or hasattr(data, "read")

@@ -1,0 +1,1 @@
+"""The classifier: settings, forward pass, logits, features, hooks, objective, fingerprint."""

@@ -1,0 +1,1 @@
+"""Results: saving, loading, drawing."""

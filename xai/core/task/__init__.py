@@ -1,0 +1,1 @@
+"""The task of a model: what its outputs mean, found, checked and reported."""

@@ -1,0 +1,210 @@
+"""Evidence of what outputs mean: the last operation of a forward pass, and the model's configuration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from xai.core.model.hooks import parts_of
+from xai.core.runtime.nested import tensors_in
+from xai.errors import UnsupportedModelError
+
+_ENDS = {
+    "_softmax": "softmax",
+    "softmax": "softmax",
+    "_safe_softmax": "softmax",
+    "_log_softmax": "log_softmax",
+    "log_softmax": "log_softmax",
+    "sigmoid": "sigmoid",
+    "sigmoid_": "sigmoid",
+    **dict.fromkeys(("hardsigmoid", "hardsigmoid_"), "hardsigmoid"),
+    "relu": "relu",
+    "relu_": "relu",
+    "clamp_min": "relu",
+    "softplus": "softplus",
+    "exp": "exp",
+    "tanh": "tanh",
+    "tanh_": "tanh",
+    "log_sigmoid_forward": "log_sigmoid",
+    "log_sigmoid": "log_sigmoid",
+    **dict.fromkeys(("addmm", "mm", "mv", "bmm", "baddbmm", "linear", "convolution", "_convolution"), "linear"),
+}
+_KEEPS_LINEAR = frozenset({"mean", "sum", "add", "add_", "sub", "sub_", "rsub", "mul", "mul_", "div", "div_", "neg"})
+_SHARES = frozenset({"softmax", "sigmoid", "hardsigmoid"})
+_PASSING = frozenset(
+    {
+        *(
+            "view",
+            "_unsafe_view",
+            "reshape",
+            "_reshape_alias",
+            "flatten",
+            "squeeze",
+            "unsqueeze",
+            "expand",
+            "as_strided",
+        ),
+        *(
+            "as_strided",
+            "_to_copy",
+            "clone",
+            "contiguous",
+            "alias",
+            "detach",
+            "lift_fresh",
+            "permute",
+            "transpose",
+            "t",
+        ),
+        *("select", "slice", "index_select", "split", "unbind", "dropout", "native_dropout"),
+    }
+)
+TWICE = "softmax of a softmax"
+_SUM = "sum of exp"  # over the classes: a softmax that is written out divides by it
+Ending = Callable[[Tensor], str]
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keeps, for each place in memory, the name of the operation that wrote it last; no tensor is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.made: dict[int, str] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        sources = [self.made.get(tensor.data_ptr(), "") for tensor in tensors_in(args) if tensor.numel()]
+        result = function(*args, **(kwargs or {}))
+        name = _named(function.overloadpacket.__name__, sources)
+        for tensor in tensors_in(result):
+            if tensor.numel() and (name or tensor.data_ptr() in self.made):
+                self.made[tensor.data_ptr()] = name
+        return result
+
+
+def _named(operation: str, sources: list[str]) -> str:
+    """Return the name of what an operation wrote: its own, that of its sources where it only moves them, or ""."""
+    ending = _ENDS.get(operation, "")
+    if ending == "softmax" and sources and sources[0] in {"softmax", TWICE}:
+        return TWICE
+    if ending:
+        return "" if ending == "linear" and _SHARES & set(sources) else ending  # a mixture of probabilities is one
+    if "exp" in sources and operation in {"sum", "div", "div_"}:
+        return _SUM if operation == "sum" else "softmax" if sources == ["exp", _SUM] else ""
+    if operation in _KEEPS_LINEAR and "linear" in sources:
+        return "linear" if set(sources) <= {"linear", ""} else ""
+    moves = operation in _PASSING or (operation in {"cat", "stack"} and len(set(sources)) == 1)
+    return sources[0] if moves and sources else ""
+
+
+def watched(run: Callable[[], Any]) -> tuple[Any, Ending]:
+    """Run a forward, once, and find how it ends.
+
+    Args:
+        run: the forward.
+
+    Returns:
+        What it returned, and a function from one of its tensors to how that was made: "softmax", "log_softmax",
+        "sigmoid", "hardsigmoid", "log_sigmoid", "relu", "softplus", "exp", "tanh", `TWICE`, "linear" for a linear
+        layer or convolution, scaled, shifted or averaged, or "" for anything else. A softmax that is written out as
+        exp and a division is one. Views, casts and concatenations of several such outputs do not hide it.
+    """
+    with _Watch() as watch:
+        found = run()
+    made = {place: name for place, name in watch.made.items() if name != _SUM}
+    return found, lambda tensor: made.get(tensor.data_ptr(), "")
+
+
+_PROBLEMS = {
+    "single_label_classification": "multiclass",
+    "multi_label_classification": "multilabel",
+    "regression": "regression",
+}
+_LOSSES = {
+    **dict.fromkeys(("BCEWithLogitsLoss", "BCELoss", "MultiLabelSoftMarginLoss", "MultiLabelMarginLoss"), "multilabel"),
+    **dict.fromkeys(("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss"), "multiclass"),
+    **dict.fromkeys(
+        ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "PoissonNLLLoss", "GaussianNLLLoss"), "regression"
+    ),
+}
+
+
+IMAGES_AND_TEXTS = (
+    "compares images with texts and has no classes of its own. Wrap it in a module that returns the similarity of an "
+    "image to one text per class, (N, K), or load an image classifier."
+)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a model was trained for.
+
+    Attributes:
+        task: "multiclass", "multilabel" (of one output: "binary") or "regression".
+        source: what says so, for notes.
+    """
+
+    task: str
+    source: str
+
+
+def declared_by(module: nn.Module) -> Declared | None:
+    """Return what a model's own configuration or loss function says; None where nothing does, or several things."""
+    parts = parts_of(module)
+    found = [declared for part in parts if (declared := _of_config(part)) is not None]
+    found = found or [Declared(_LOSSES[kind], f"its {kind}") for kind in _kinds(parts) if kind in _LOSSES]
+    return found[0] if len({declared.task for declared in found}) == 1 else None
+
+
+def _kinds(parts: list[nn.Module]) -> list[str]:
+    return [type(part).__name__ for part in parts if type(part).__module__.startswith("torch.nn")]
+
+
+def _of_config(part: nn.Module) -> Declared | None:
+    """Read `config` as transformers writes it; one label without a problem type is trained as a regression there."""
+    config = getattr(part, "config", None)
+    problem = getattr(config, "problem_type", None)
+    if isinstance(problem, str) and problem in _PROBLEMS:
+        return Declared(_PROBLEMS[problem], f"problem_type={problem!r} of its configuration")
+    if type(part).__name__.endswith("ForImageClassification") and getattr(config, "num_labels", None) == 1:
+        return Declared("regression", "num_labels=1 of its configuration, which transformers trains as a regression")
+    return None
+
+
+def refuse_other_kinds(module: nn.Module, name: str) -> None:
+    """Raise when a model is known to be no classifier of images.
+
+    Raises:
+        UnsupportedModelError: it takes volumes or clips, compares images with texts, or returns features.
+    """
+    why = _of_volumes(module) or _of_texts(module) or _of_features(module)
+    if why:
+        raise UnsupportedModelError(f"{name!r} {why}")
+
+
+def _of_volumes(module: nn.Module) -> str:
+    kinds = [type(part) for part in parts_of(module)]
+    if not any(issubclass(kind, nn.Conv3d) for kind in kinds) or any(issubclass(kind, nn.Conv2d) for kind in kinds):
+        return ""
+    return (
+        "takes volumes or clips (N, C, D, H, W), as its Conv3d says; xai takes 2-D images. Wrap it in a module that "
+        "takes (N, C, H, W), with the slices or frames as channels."
+    )
+
+
+def _of_texts(module: nn.Module) -> str:
+    if not reads_texts(getattr(module, "config", None)) or type(module).__name__.endswith("ForImageClassification"):
+        return ""
+    return IMAGES_AND_TEXTS
+
+
+def reads_texts(config: Any) -> bool:
+    """Return True for a configuration of transformers with an image and a text model."""
+    return getattr(config, "text_config", None) is not None and getattr(config, "vision_config", None) is not None
+
+
+def _of_features(module: nn.Module) -> str:
+    if getattr(module, "num_classes", None) != 0 or isinstance(getattr(module, "num_classes", None), bool):
+        return ""
+    return "has num_classes=0: it returns features and no class scores. Make it with its classes, or put a head on it."

@@ -1,0 +1,1 @@
+"""Explanations: methods, rating, metrics, deep dream."""

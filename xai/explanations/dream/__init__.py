@@ -1,0 +1,1 @@
+"""Deep dream and class images."""

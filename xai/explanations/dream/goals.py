@@ -1,0 +1,246 @@
+"""What a dream raises: a layer, a channel or the score of a class, and the layer chosen when none is named."""
+
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai.core.images.geometry import plan_geometry
+from xai.core.layers.layouts import possible_layouts
+from xai.core.model.classifier import Classifier
+from xai.core.model.hooks import add_hook, gradient, hooked
+from xai.core.model.objective import Objective
+from xai.core.model.predictions import to_probabilities
+from xai.core.runtime.batching import is_out_of_memory
+from xai.core.runtime.nested import first_tensor
+from xai.errors import NameLookupError, NonFiniteError, RangeError, UnsupportedModelError
+from xai.explanations.dream.settings import Size
+
+
+class _Reached(BaseException):
+    """The forward has come to the layer; no model can mistake this for an error of its own."""
+
+
+class Goal(ABC):
+    """A number that a picture has; larger is more of what is dreamt of.
+
+    Attributes:
+        title: what is raised, in words.
+    """
+
+    title: str
+
+    @abstractmethod
+    def value(self, pictures: Tensor) -> Tensor:
+        """Return the number, 0-d and differentiable, of pictures (N, C, h, w) in [0, 1]."""
+
+    def takes(self, size: Size, channels: int, like: Tensor) -> bool:
+        """Return whether the network can look at pictures of this size."""
+        try:
+            with torch.no_grad():
+                self.value(torch.full((1, channels, *size), 0.5).to(like))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            if is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+
+@dataclass(frozen=True, eq=False)
+class ClassGoal(Goal):
+    """The logit of a class."""
+
+    classifier: Classifier
+    index: int
+
+    @property
+    def title(self) -> str:  # type: ignore[override]  # read-only here
+        """Name of the class."""
+        return f"class {self.classifier.labels[self.index]}"
+
+    def value(self, pictures: Tensor) -> Tensor:
+        """Return the mean logit."""
+        return self.classifier.raw_logits(pictures)[:, self.index].mean()
+
+
+@dataclass(frozen=True, eq=False)
+class LayerGoal(Goal):
+    """The mean square of a layer's output, or the mean of one channel of it; nothing behind the layer runs.
+
+    A layer that the network calls several times is looked at in its first call.
+    """
+
+    classifier: Classifier
+    layer: str
+    channel: int | None = None
+
+    @property
+    def title(self) -> str:  # type: ignore[override]  # read-only here
+        """Name of the layer, and number of the channel."""
+        return f"layer {self.layer}" + ("" if self.channel is None else f", channel {self.channel}")
+
+    def value(self, pictures: Tensor) -> Tensor:
+        """Return the energy of the layer or the mean of its channel.
+
+        Raises:
+            RangeError: no such channel.
+            NonFiniteError: the layer answered NaN or infinity.
+        """
+        output = self._output(pictures)
+        output = output if output.dtype == torch.float64 else output.float()
+        if self.channel is None:
+            found = output.square().mean()
+        else:
+            found = self._channels(output, pictures)[:, self._checked(output, pictures)].mean()
+        if not bool(torch.isfinite(found.detach())):
+            raise NonFiniteError(
+                f"The layer {self.layer!r} of {self.classifier.name!r} answered NaN or infinity. Check its weights."
+            )
+        return found
+
+    def _output(self, pictures: Tensor) -> Tensor:
+        """Return what the layer answers; the forward ends there."""
+        held: list[Tensor | None] = []
+
+        def stop(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            held.append(first_tensor(output))
+            raise _Reached
+
+        with hooked(self.classifier.module.get_submodule(self.layer), stop), suppress(_Reached):
+            self.classifier.raw_logits(pictures)
+        if not held:
+            raise UnsupportedModelError(f"The layer {self.layer!r} does not run in a forward. Name another `layer`.")
+        if held[0] is None:
+            raise UnsupportedModelError(f"The layer {self.layer!r} returns no tensor. Name another `layer`.")
+        return held[0]
+
+    def _channels(self, output: Tensor, pictures: Tensor) -> Tensor:
+        """Return the output with its channels second: maps, tokens and plain features."""
+        size = (int(pictures.shape[2]), int(pictures.shape[3]))
+        layouts = possible_layouts(output.shape, len(pictures), size)
+        if layouts:
+            return layouts[0].to_maps(output)
+        return output.movedim(-1, 1) if output.ndim == 3 else output
+
+    def _checked(self, output: Tensor, pictures: Tensor) -> int:
+        shape = self._channels(output, pictures).shape
+        count = int(shape[1]) if len(shape) > 1 else 0
+        if self.channel is None or not 0 <= self.channel < count:
+            raise RangeError(
+                f"Expected `channel` from 0 to {count - 1} for layer {self.layer!r}, but got {self.channel!r}."
+            )
+        return self.channel
+
+
+def check_layer(classifier: Classifier, name: str) -> str:
+    """Return the name of a layer.
+
+    Raises:
+        NameLookupError: no layer of that name; near ones are suggested.
+    """
+    names = [known for known, _ in classifier.module.named_modules() if known]
+    if name not in names:
+        raise NameLookupError("layer", name, names)
+    return name
+
+
+_APART = 20  # pixels between two places of a layer with strides of 16, padded or not
+_LEVELLING = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)  # what they answer has one energy for every picture
+
+
+@dataclass(frozen=True)
+class _Map:
+    """A layer whose output is a map of the picture.
+
+    Attributes:
+        name: as in `module.named_modules()`.
+        fine: it has a place for every 16 pixels.
+        block: layers with weights are in it.
+    """
+
+    name: str
+    fine: bool
+    block: bool
+
+
+def choose_layer(classifier: Classifier, size: Size) -> str:
+    """Return the last block with a place for every 16 pixels; where there is none, the last map.
+
+    Blocks go before single layers, because what follows a block's sum is the same picture in more detail. What ends in
+    a norm is left out: its energy cannot rise.
+
+    Raises:
+        UnsupportedModelError: no layer is a map of the picture.
+    """
+    maps = _maps(classifier, size)
+    if not maps:
+        raise UnsupportedModelError(
+            f"No layer of {classifier.name!r} is a map of the picture. Name a `layer` or a `target`."
+        )
+    maps = [found for found in maps if found.fine] or maps
+    return ([found for found in maps if found.block] or maps)[-1].name
+
+
+def _maps(classifier: Classifier, size: Size) -> list[_Map]:
+    """Return the layers that are maps of the picture, in the order in which they finish."""
+    found: dict[str, _Map] = {}
+    handles, last = [], nn.Module()
+
+    def look(name: str, module: nn.Module, output: Any) -> None:
+        nonlocal last
+        last = last if any(True for _ in module.children()) else module
+        tensor = first_tensor(output)
+        layouts = [] if tensor is None else possible_layouts(tensor.shape, 1, size)
+        if name and layouts and not isinstance(last, _LEVELLING):
+            block = any(True for child in module.children() for _ in child.parameters())
+            found[name] = _Map(name, layouts[0].grid[0] * _APART >= size[0], block)
+
+    try:
+        for name, module in classifier.module.named_modules():
+            handles.append(add_hook(module, lambda m, _, output, name=name: look(name, m, output)))
+        with torch.no_grad():
+            classifier.raw_logits(torch.full((1, classifier.channels, *size), 0.5))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(found.values())
+
+
+class Judge:
+    """Classifies the picture as it will be saved, in 8 bits and at its size, the way `Classifier.predict` does."""
+
+    def __init__(self, goal: ClassGoal, size: Size) -> None:
+        self.classifier, self.index = goal.classifier, goal.index
+        self.geometry = plan_geometry(
+            size, self.classifier.input_size, self.classifier.resize, self.classifier.crop_ratio
+        )
+
+    def logits(self, picture: Tensor) -> Tensor:
+        """Return logits (1, K) of a picture (1, C, H, W)."""
+        fill = self.classifier.mean if any(self.classifier.mean) else (0.5,) * self.classifier.channels
+        return self.classifier.raw_logits(
+            self.geometry.apply(picture[0], picture.new_tensor(fill).view(-1, 1, 1))[None]
+        )
+
+    def probabilities(self, picture: Tensor) -> Tensor:
+        """Return the probabilities of all classes (K,)."""
+        with torch.no_grad():
+            return to_probabilities(self.logits(quantised(picture)), self.classifier.head)[0]
+
+    def look(self, picture: Tensor) -> tuple[float, Tensor]:
+        """Return the probability of the class, and the gradient of its margin over the best other one."""
+        leaf = quantised(picture).requires_grad_()
+        logits = self.logits(leaf)
+        meaning = self.classifier.read_outputs()
+        margin = Objective("margin" if meaning.head == "softmax" else "logit", meaning)
+        score = margin.one(logits, torch.tensor([self.index], device=logits.device)).sum()
+        share = to_probabilities(logits.detach(), meaning.head)[0, self.index]
+        return float(share), gradient(score, leaf, "the picture")
+
+
+def quantised(picture: Tensor) -> Tensor:
+    """Return the picture as a file of 8 bits holds it."""
+    return (picture.detach().clamp(0, 1) * 255).round() / 255

@@ -1,0 +1,291 @@
+"""What a dream needs before its first step, and one step of gradient ascent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from operator import index
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xai.core.images.geometry import pixel_doubts
+from xai.core.images.inputs import ImageLike, Picture, all_images, read_pictures, to_channels
+from xai.core.model.classifier import Classifier
+from xai.core.model.hooks import gradient
+from xai.core.runtime.randomness import generator, image_key
+from xai.errors import InputError, RangeError, ShapeError, UnsupportedModelError
+from xai.explanations.dream.goals import ClassGoal, Goal, LayerGoal, check_layer, choose_layer
+from xai.explanations.dream.settings import (
+    Settings,
+    Size,
+    equalised,
+    mix_colours,
+    octave_sizes,
+    pink,
+    resize,
+    result_size,
+    smooth_space,
+    unit,
+)
+
+_SMOOTH = 1e-4  # keeps the slope of the total variation finite where the picture is flat
+Shift = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Eye:
+    """How the network looks at a picture that moves a little at each step.
+
+    Attributes:
+        goal: what is measured.
+        seen: size at which the network is shown the whole picture, or None for the picture's own, where pictures
+            larger than `tile` are shown in pieces.
+        tile: largest side of a piece.
+    """
+
+    goal: Goal
+    seen: Size | None
+    tile: int
+
+    def reach(self, size: Size, jitter: int) -> int:
+        """Return by how many pixels the view may move in a picture of this size."""
+        return min(jitter, (min(size) - 1) // 4) if self.seen else jitter
+
+    def draw(self, size: Size, reach: int, source: torch.Generator) -> Shift:
+        """Return a random move; in tiles it is as large as a tile, so that the seams are never in one place."""
+        limits = [reach, reach]
+        if reach and self.seen is None:
+            limits = [max(reach, self.tile // 2) if max(size) > self.tile else reach] * 2
+        moves = [int(torch.randint(-limit, limit + 1, (), generator=source)) for limit in limits]
+        return moves[0], moves[1]
+
+    def slope(self, picture: Tensor, shift: Shift, reach: int) -> tuple[float, Tensor]:
+        """Return the objective and its gradient (1, C, h, w).
+
+        Raises:
+            UnsupportedModelError: the model lets no gradient through to the picture.
+        """
+        if self.seen is not None:
+            return self._through_window(picture, self.seen, shift, reach)
+        rolled = torch.roll(picture, shift, (2, 3))
+        total, score = torch.zeros_like(picture), 0.0
+        for rows, columns in pieces((picture.shape[2], picture.shape[3]), self.tile):
+            piece = rolled[:, :, rows, columns].clone().requires_grad_()
+            share = piece[0, 0].numel() / picture[0, 0].numel()
+            value = self.goal.value(piece)
+            total[:, :, rows, columns] = share * gradient(value, piece, "the picture")
+            score += share * float(value.detach())
+        return score, torch.roll(total, (-shift[0], -shift[1]), (2, 3))
+
+    def _through_window(self, picture: Tensor, seen: Size, shift: Shift, reach: int) -> tuple[float, Tensor]:
+        """Look through a window that is smaller by `reach` at each side; nothing comes in from the other edge."""
+        leaf = picture.clone().requires_grad_()
+        rows, columns = (
+            slice(reach + move, side - reach + move) for move, side in zip(shift, leaf.shape[2:], strict=True)
+        )
+        value = self.goal.value(resize(leaf[:, :, rows, columns], seen))
+        return float(value.detach()), gradient(value, leaf, "the picture")
+
+
+def pieces(size: Size, tile: int) -> Iterator[tuple[slice, slice]]:
+    """Yield rows and columns of the fewest nearly equal pieces that are no larger than `tile`."""
+    rows, columns = (_cuts(side, tile) for side in size)
+    for down in rows:
+        for right in columns:
+            yield down, right
+
+
+def _cuts(side: int, tile: int) -> list[slice]:
+    count = -(-side // tile)
+    edges = [round(k * side / count) for k in range(count + 1)]
+    return [slice(first, last) for first, last in pairwise(edges)]
+
+
+def direction(found: Tensor, picture: Tensor, settings: Settings) -> Tensor:
+    """Return the way to go (1, C, h, w): the gradient with a root mean square of 1, less the pull to smoothness."""
+    found = unit(found)
+    if settings.fourier:
+        found = smooth_space(found)
+    elif settings.laplacian:
+        found = equalised(found)
+    if settings.decorrelated:
+        found = mix_colours(found)
+    found = unit(found)
+    return found - settings.tv * roughness(picture) if settings.tv else found
+
+
+def roughness(picture: Tensor) -> Tensor:
+    """Return the gradient of the total variation of a picture, (1, C, h, w)."""
+    leaf = picture.detach().clone().requires_grad_()
+    here, down, right = leaf[..., :-1, :-1], leaf[..., 1:, :-1], leaf[..., :-1, 1:]
+    total = ((down - here).square() + (right - here).square() + _SMOOTH).sqrt().sum()
+    return torch.autograd.grad(total, leaf)[0]
+
+
+_SIZE = (224, 224)  # where neither picture nor classifier has one
+_NOISE = 0.05  # root mean square of the noise to start from
+_NOISE_KEY = b"noise"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for, as the caller said it."""
+
+    layer: str | None = None
+    channel: int | None = None
+    target: int | str | None = None
+
+    def check(self) -> None:
+        """Raise unless it is a class, or a layer with or without a channel.
+
+        Raises:
+            InputError: a class and a layer at once.
+            RangeError: a channel that is no number.
+        """
+        if self.target is not None and (self.layer is not None or self.channel is not None):
+            other = "channel" if self.channel is not None else "layer"
+            raise InputError(
+                f"Expected `target`, or `layer` and `channel`, but got both. Leave `target` or `{other}` out."
+            )
+        whole = hasattr(self.channel, "__index__") and not isinstance(self.channel, bool)
+        if self.channel is not None and not whole:
+            raise RangeError(f"Expected `channel` as a whole number, but got {self.channel!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything that is settled before the first step.
+
+    Attributes:
+        classifier: the model, borrowed.
+        goal: what is raised.
+        start: (1, C, H, W), the picture at full size.
+        origin: "noise", or the name of the picture.
+        sizes: of the octaves.
+        eye: how the network looks at the picture.
+        settings: all filled in.
+        seed: of the run.
+        key: of the start, for the random numbers.
+        notes: what was chosen.
+    """
+
+    classifier: Classifier
+    goal: Goal
+    start: Tensor
+    origin: str
+    sizes: tuple[Size, ...]
+    eye: Eye
+    settings: Settings
+    seed: int
+    key: bytes
+    notes: tuple[str, ...]
+
+    def source(self) -> torch.Generator:
+        """Return the random numbers of the moves."""
+        return generator(self.seed, self.key, 1)
+
+
+def make_plan(classifier: Classifier, wish: Wish, image: ImageLike, settings: Settings, seed: int) -> Plan:
+    """Return the plan; the classifier must be borrowed.
+
+    Raises:
+        InputError: a picture, size, channel or class that cannot be used.
+        NameLookupError: no such layer.
+        UnsupportedModelError: neither grey nor colour, or no layer is a map of the picture and none was named.
+    """
+    if classifier.channels not in {1, 3}:
+        raise UnsupportedModelError(
+            f"Only networks for grey or colour pictures can dream, but {classifier.name!r} wants {classifier.channels} "
+            "channels. Explain it instead."
+        )
+    pixels, origin, notes = _given(classifier, image, settings.size, classes=wish.target is not None)
+    size = result_size(settings.size, classifier.input_size or _SIZE) if pixels is None else _size_of(pixels)
+    asked = settings.octaves
+    settings = settings.filled(
+        picture=pixels is not None, classes=wish.target is not None, colour=classifier.channels == 3, size=size
+    )
+    notes += pixel_doubts(pixels) if pixels is not None else []
+    goal, chosen = _goal(classifier, wish, size)
+    dtype = torch.float64 if classifier.dtype == torch.float64 else torch.float32
+    start = _noise(classifier, size, settings, seed) if pixels is None else pixels
+    start = start.to(device=classifier.device, dtype=dtype)
+    key = _NOISE_KEY if pixels is None else image_key(start[0])
+    sizes = octave_sizes(size, settings.octaves or 1, settings.octave_scale)
+    kept, seen, said = _views(classifier, goal, sizes, settings.tile or max(size), start)
+    notes = [*notes, *chosen, *said]
+    if asked is not None and len(kept) < asked:
+        notes.append(f"{len(kept)} octave(s) and not {asked}: smaller ones are too small to be looked at")
+    eye = Eye(goal, seen, settings.tile or max(size))
+    return Plan(classifier, goal, start, origin, tuple(kept), eye, settings, seed, key, tuple(notes))
+
+
+def _given(
+    classifier: Classifier, image: ImageLike, size: Any, *, classes: bool
+) -> tuple[Tensor | None, str, list[str]]:
+    """Return the picture to start from (1, C, H, W), its name and what was done to it; None for noise."""
+    if image is None:
+        return None, "noise", []
+    pictures, _ = read_pictures(all_images(image))
+    if len(pictures) != 1:
+        raise ShapeError(f"Expected one picture to start from, but got {len(pictures)}. Give them one by one.")
+    picture = to_channels(pictures[0], classifier.channels)
+    if classes and size is None:
+        return _as_seen(classifier, picture)
+    pixels = picture.pixels[None].detach().float().clone()
+    return resize(pixels, result_size(size, picture.size)).clamp(0, 1), picture.name, [*picture.notes]
+
+
+def _as_seen(classifier: Classifier, picture: Picture) -> tuple[Tensor, str, list[str]]:
+    """Return what the classifier sees of a picture."""
+    batch = classifier.prepare([picture])
+    notes, share = [*picture.notes], batch.geometries[0].share_seen
+    if share < 0.999:
+        notes.append(f"a class is dreamt into what the model sees: the middle of the picture ({share:.0%} of its area)")
+    return batch.inputs.float().clone(), picture.name, notes
+
+
+def _goal(classifier: Classifier, wish: Wish, size: Size) -> tuple[Goal, list[str]]:
+    if wish.target is not None:
+        classifier.count_classes(torch.full((1, classifier.channels, *size), 0.5))
+        return ClassGoal(classifier, classifier.find_target(wish.target)), []
+    channel = None if wish.channel is None else index(wish.channel)
+    if wish.layer is not None:
+        return LayerGoal(classifier, check_layer(classifier, wish.layer), channel), []
+    name = choose_layer(classifier, classifier.input_size or size)
+    return LayerGoal(classifier, name, channel), [
+        f"no layer was named: {name} was chosen, a late block with a fine map"
+    ]
+
+
+def _noise(classifier: Classifier, size: Size, settings: Settings, seed: int) -> Tensor:
+    """Return weak noise (1, C, H, W) around the mean of the pictures that the classifier knows."""
+    noise = torch.randn(1, classifier.channels, *size, generator=generator(seed, _NOISE_KEY))
+    noise = pink(noise) if settings.fourier else noise
+    noise = unit(mix_colours(noise)) if settings.decorrelated else noise
+    middle = classifier.mean if any(classifier.mean) else (0.5,) * classifier.channels
+    return (torch.tensor(middle).view(1, -1, 1, 1) + _NOISE * noise).clamp(0, 1)
+
+
+def _views(
+    classifier: Classifier, goal: Goal, sizes: list[Size], tile: int, like: Tensor
+) -> tuple[list[Size], Size | None, list[str]]:
+    """Return the octaves, the one size at which the network is shown them (None: their own), and what to say of it.
+
+    A class needs the picture as a whole, and networks with a fixed size anything that they take; others look at
+    layers in each octave as it is, which keeps the grain of the pattern the same at all scales.
+    """
+    if isinstance(goal, ClassGoal):
+        return sizes, classifier.input_size or sizes[-1], []
+    shown = [(min(height, tile), min(width, tile)) for height, width in sizes]
+    fixed = classifier.input_size
+    if fixed is None:
+        shown.pop()  # what it refuses there is an error for the caller to see
+    fit = [goal.takes(size, classifier.channels, like) for size in shown] + [True] * (fixed is None)
+    if fixed is not None and (not fit[-1] or (sizes[-1] == fixed and len(fit) > 1 and not any(fit[:-1]))):
+        return sizes, fixed, [f"the network takes one size alone: it is shown every octave at {fixed[0]} x {fixed[1]}"]
+    return [size for size, fits in zip(sizes, fit, strict=True) if fits], None, []
+
+
+def _size_of(pixels: Tensor) -> Size:
+    return int(pixels.shape[2]), int(pixels.shape[3])

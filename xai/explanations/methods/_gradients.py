@@ -1,0 +1,270 @@
+"""What the gradient methods share: gradients towards pixels, sums over many rows, completeness, and ReLUs by graph."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xai.core.model.hooks import checkpointed, gradient
+from xai.errors import RangeError, UnsupportedModelError
+from xai.explanations.methods.base import Work
+from xai.explanations.methods.fills import Fill, fill_image
+
+_BOUNDED = {
+    "Hardtanh": "_saved_min_val",
+    "ClampMin": "_saved_min",
+    "Clamp": "_saved_min",
+    "Threshold": "_saved_threshold",
+}
+_OTHERS = {
+    "Gelu": "GELU",
+    "Silu": "SiLU",
+    "Mish": "Mish",
+    "Elu": "ELU",
+    "LeakyRelu": "leaky ReLU",
+    "PreluKernel": "PReLU",
+    "Hardswish": "hard swish",
+    "Hardsigmoid": "hard sigmoid",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Softplus": "softplus",
+    "Softmax": "softmax",
+    "Maximum": "maximum",
+    "torch::autograd::CopySlices": "an operation in place on a part of a tensor",
+}
+
+
+def guide(scores: Tensor) -> list[str]:
+    """Let gradients pass every ReLU behind `scores` only where they are positive, from now on; say what was found.
+
+    The rule is tied to this graph and goes with it: nothing is left on the model.
+
+    Returns:
+        Notes: how many ReLUs, and which other functions stay as they are.
+    """
+    kinds: Counter[str] = Counter()
+    for node in _graph(scores):
+        kind = _kind(node)
+        if _is_relu(node, kind):
+            node.register_hook(_keep_positive)
+            kinds["ReLU"] += 1
+        elif kind in _OTHERS:
+            kinds[_OTHERS[kind]] += 1
+    return _notes(kinds)
+
+
+def _notes(kinds: Counter[str]) -> list[str]:
+    count = kinds.pop("ReLU", 0)
+    others = f" ({', '.join(sorted(kinds))})" if kinds else ""
+    if not count:
+        return [f"no ReLU in this network{others}: this is the plain gradient, nothing is guided"]
+    notes = [f"{count} ReLU(s) guided, counted per call"]
+    return [*notes, f"not guided, because the rule is for ReLU alone: {', '.join(sorted(kinds))}"] if kinds else notes
+
+
+def _graph(scores: Tensor) -> list[Any]:
+    """Return every node of the graph behind a tensor once."""
+    seen: dict[Any, None] = {}
+    waiting: list[Any] = [scores.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen[node] = None
+            waiting.extend(before for before, _ in node.next_functions)
+    return list(seen)
+
+
+def _kind(node: Any) -> str:
+    """Return "Relu" for "ReluBackward0"."""
+    return str(node.name()).partition("Backward")[0]
+
+
+def _is_relu(node: Any, kind: str) -> bool:
+    """Whether a node is a ReLU, or one with an upper bound as ReLU6: flat below 0, with slope 1 above."""
+    return kind == "Relu" or (kind in _BOUNDED and _zero(getattr(node, _BOUNDED[kind], None)))
+
+
+def _zero(bound: Any) -> bool:
+    return isinstance(bound, int | float) and bound == 0
+
+
+def _keep_positive(towards_input: Sequence[Tensor | None], _from_output: Sequence[Tensor | None]) -> Any:
+    """Return the gradients that go on; where the ReLU let nothing through they are 0 already."""
+    return tuple(None if found is None else found.clamp_min(0) for found in towards_input)
+
+
+PICTURE = "the picture"
+BASELINES = ("black", "mean", "blur", "noise")
+MOST_ROWS = 64  # in one forward of a method that makes many rows of one picture
+_CPU_VALUES = 16 * 3 * 224 * 224  # on a CPU fewer: graphs of larger batches leave the caches and take twice as long
+_FLAT = 1e-6  # a smaller difference of scores is none: gaps are measured against this then
+_NO_PATH = ("does not require grad", "not have been used in the graph")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise unless a setting is a whole number of at least 1.
+
+    Raises:
+        RangeError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RangeError(f"Expected `{name}` as a whole number of at least 1, but got {value!r}.")
+
+
+def through_captum(work: Work, method: str, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Run a method of captum on one row per result.
+
+    Args:
+        work: the rows.
+        method: name of a class in captum.attr that takes any function and one gradient per row.
+        settings: of its `attribute`.
+
+    Returns:
+        Attribution (n, C, h, w), targets (n,) and logits (n, K).
+
+    Raises:
+        UnsupportedModelError: the model blocks gradients.
+    """
+    from captum import attr  # loads matplotlib's pyplot: only when asked for
+
+    seen: list[Tensor] = []
+
+    def score(rows: Tensor) -> Tensor:
+        logits = work.classifier.raw_logits(rows)
+        seen.append(logits.detach())
+        return work.score(logits, work.targets(logits))
+
+    pixels = work.inputs.detach().clone().requires_grad_()
+    try:
+        found = getattr(attr, method)(score).attribute(pixels, **settings)
+    except RuntimeError as error:
+        if not any(text in str(error) for text in _NO_PATH):
+            raise checkpointed(error) or error from None
+        raise UnsupportedModelError(
+            f"No gradient reaches {PICTURE}: the model detaches or ignores it. Name another `layer`, or use occlusion."
+        ) from error
+    return found.detach(), work.targets(seen[0]), seen[0]
+
+
+def row_slopes(work: Work, scores: Tensor, pixels: Tensor, *, keep: bool = False) -> Tensor:
+    """Return the gradient (n, C, h, w) of each row's score (n,) at its picture in `pixels` (u, C, h, w)."""
+    if not work.shared:
+        return gradient(scores.sum(), pixels, PICTURE, keep=keep)
+    return torch.cat([gradient(score, pixels, PICTURE, keep=True) for score in scores])
+
+
+def sum_of_slopes(
+    work: Work,
+    targets: Tensor,
+    total: int,
+    rows: Callable[[int, int], Tensor],
+    fold: Callable[[Tensor, int, int], Tensor],
+) -> Tensor:
+    """Add up what `fold` makes of the gradients at many rows, a bounded number of rows at a time.
+
+    Args:
+        work: of one picture, with n classes.
+        targets: (n,) classes; one forward serves them all.
+        total: number of rows.
+        rows: gives the rows number start..stop as (r, C, h, w).
+        fold: makes a summand of the gradients (r, C, h, w) of one class at rows start..stop.
+
+    Returns:
+        (n, ...) sums in float64.
+    """
+    kept: list[Tensor] = []
+
+    def run(start: int, stop: int) -> None:
+        pixels = rows(start, stop).detach().requires_grad_()
+        scores = work.scores(work.classifier.raw_logits(pixels), targets).sum(0)
+        last = len(scores) - 1
+        parts = [
+            fold(gradient(score, pixels, PICTURE, keep=k < last).double(), start, stop)
+            for k, score in enumerate(scores)
+        ]
+        kept[:] = [torch.stack(parts) + (kept[0] if kept else 0)]
+
+    work.run_rows(run, total, _row_limit(work, total))
+    return kept[0]
+
+
+def _row_limit(work: Work, total: int) -> int:
+    """Return how many rows to send at once, so that chunks are of equal length."""
+    most = MOST_ROWS
+    if work.images.device.type == "cpu":
+        most = max(1, min(most, _CPU_VALUES // work.images[0].numel()))
+    limit = min(most, work.classifier.row_limit(work.images.expand(min(most, total), -1, -1, -1)))
+    return -(-total // -(-total // limit))
+
+
+def clean_scores(work: Work) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits of each picture (u, K), targets (n,) and the scores of all classes (u, n), without gradients."""
+    with torch.no_grad():
+        logits = work.classifier.raw_logits(work.images)
+        targets = work.targets(logits)
+        return logits, targets, work.scores(logits, targets)
+
+
+def scores_without_gradient(work: Work, rows: Tensor, targets: Tensor) -> Tensor:
+    """Return the scores (r, n) of rows (r, C, h, w) for all classes."""
+    with torch.no_grad():
+        return work.scores(work.classifier.raw_logits(rows), targets)
+
+
+def baseline_pictures(work: Work, baseline: Fill) -> Tensor:
+    """Return where paths begin, one for each of `work.images` (u, C, h, w): a fill, or "black"."""
+    fill = "zero" if isinstance(baseline, str) and baseline == "black" else baseline
+    pairs = zip(work.images, work.keys, strict=False)  # when shared: one picture, a key per row
+    return torch.cat([fill_image(image[None], fill, key=key, seed=work.seed) for image, key in pairs])
+
+
+def completeness(attribution: Tensor, difference: Tensor) -> list[dict[str, Tensor]]:
+    """Return, per row, what an attribution (n, C, h, w) should add up to (n,), and how far it is from that."""
+    gaps = difference - attribution.double().flatten(1).sum(1).to(difference.dtype)
+    return [{"difference": whole, "gap": gap} for whole, gap in zip(difference, gaps, strict=True)]
+
+
+def completeness_note(details: list[dict[str, Tensor]], what: str, cure: str) -> str:
+    """Say the largest gap as a share of the difference, and what to do when it is more than 5 %."""
+    shares = [float(d["gap"].abs() / d["difference"].abs().clamp_min(_FLAT)) for d in details]
+    said = f"completeness gap: {percent(max(shares))} of {what}"
+    return f"{said} - {cure}" if max(shares) > 0.05 else said
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, with one digit where it is small."""
+    if share < 0.001:
+        return "below 0.1 %"
+    return f"{100 * share:.1g} %" if share < 0.095 else f"{100 * share:.0f} %"
+
+
+def moments(values: Tensor, *_: int) -> Tensor:
+    """Return the sums of values (r, ...) and of their squares (2, ...)."""
+    return torch.stack([values.sum(0), values.square().sum(0)])
+
+
+def mean_and_error(sums: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return mean and its standard error from moments (n, 2, ...); of a single sample the error is 0."""
+    mean = sums[:, 0] / count
+    variance = (sums[:, 1] / count - mean.square()).clamp_min(0)
+    return mean, (variance / max(1, count - 1)).sqrt()
+
+
+def error_note(mean: Tensor, error: Tensor) -> str:
+    """Say how large the standard error is beside the values, both as root mean squares over pixels."""
+    sizes = [float(v.square().mean().sqrt()) for v in (error, mean)]
+    share = sizes[0] / max(sizes[1], 1e-300)
+    said = f"standard error: {percent(share)} of the values"
+    return f"{said} - raise `samples`" if share > 1 else said
+
+
+def guided_slopes(work: Work) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+    """Return guided gradients (n, C, h, w), targets (n,), logits (n, K) and notes; see guided_backprop."""
+    pixels = work.images.detach().clone().requires_grad_()
+    logits = work.classifier.raw_logits(pixels)
+    targets, lines = work.targets(logits), work.spread(logits)
+    scores = work.score(lines, targets)
+    notes = guide(scores)
+    return row_slopes(work, scores, pixels), targets, lines.detach(), notes

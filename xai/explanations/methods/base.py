@@ -1,0 +1,366 @@
+"""What all explanation methods share: the checks before, the chunks, the checks after, the record."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, partial
+from types import MappingProxyType
+from typing import Any, ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai.core.images.geometry import Batch
+from xai.core.images.inputs import ImageLike, Picture
+from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.model.hooks import borrowed, gradients_on, parts_of
+from xai.core.model.objective import Objective, Target, target_indices
+from xai.core.model.predictions import to_probabilities
+from xai.core.model.usage_checks import untrained_noted
+from xai.core.registry import Registry
+from xai.core.results.serialization import plain, versions
+from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
+from xai.core.runtime.randomness import check_seed, image_key
+from xai.errors import ContractError
+from xai.explanations.explanation import Explanation
+from xai.explanations.methods import MODULES
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A chunk of rows to explain; a row is a picture and a class.
+
+    Attributes:
+        classifier: borrowed and in evaluation mode.
+        inputs: (n, C, h, w) in [0, 1], on the classifier's device; not to be written to.
+        wanted: (n,) class indices, or None for the predicted ones.
+        seed: of the whole run.
+        objective: what is read from the logits.
+        versus: (n,) classes whose score is taken away, or None.
+        shared: all rows are the same picture, asked for several classes.
+        advance: told the share of this chunk that is done, 0 to 1.
+        should_stop: asked between the chunks of `run_rows`.
+        given_keys: one per row, that stand for the pictures in everything random; None takes their own.
+    """
+
+    classifier: Classifier
+    inputs: Tensor
+    wanted: Tensor | None
+    seed: int
+    objective: Objective = field(default_factory=Objective)
+    versus: Tensor | None = None
+    shared: bool = False
+    advance: Callable[[float], None] | None = None
+    should_stop: ShouldStop | None = None
+    given_keys: Sequence[bytes] | None = None
+
+    @property
+    def images(self) -> Tensor:
+        """(u, C, h, w) pictures, each once: one when `shared`, else all the inputs."""
+        return self.inputs[:1] if self.shared else self.inputs
+
+    @cached_property
+    def keys(self) -> list[bytes]:
+        """One key per row for `xai.core.runtime.randomness`."""
+        if self.given_keys is not None:
+            return list(self.given_keys)
+        return [image_key(image) for image in self.images] * (len(self.inputs) if self.shared else 1)
+
+    def spread(self, per_image: Tensor) -> Tensor:
+        """Return what was computed per picture (u, ...) once per row (n, ...)."""
+        return per_image.expand(len(self.inputs), *per_image.shape[1:]) if self.shared else per_image
+
+    def targets(self, logits: Tensor) -> Tensor:
+        """Return the classes to explain (n,), on the device of the clean logits, which are one line per picture."""
+        predicted = self.spread(logits.detach().argmax(1))
+        return predicted if self.wanted is None else self.wanted.to(logits.device)
+
+    def score(self, logits: Tensor, targets: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return the explained score of each line of logits (r, K) as (r,).
+
+        Args:
+            logits: one line for each row, or for each entry of `rows`.
+            targets: (n,) of `targets`.
+            rows: (r,) which row each line belongs to; None when lines are rows.
+        """
+        versus = None if self.versus is None else self.versus.to(logits.device)
+        if rows is not None:
+            targets, versus = targets[rows], None if versus is None else versus[rows]
+        return self.objective.one(logits, targets, versus)
+
+    def scores(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the score of every line of logits (r, K) for every row's class: (r, n)."""
+        versus = None if self.versus is None else self.versus.to(logits.device)
+        return self.objective.all(logits, targets, versus)
+
+    def part(self, begin: float, share: float) -> "Work":
+        """Return the same work, whose progress runs from `begin` to `begin + share`."""
+        tell = self.advance
+        if tell is None or (begin, share) == (0.0, 1.0):
+            return self
+        return replace(self, advance=lambda done: tell(begin + share * done))
+
+    def run_rows(self, run: Callable[[int, int], None], total: int, limit: int) -> int:
+        """Call `run(start, stop)` over 0..total in chunks that fit, with progress and stop; see `rows.in_chunks`."""
+
+        def show(done: int, every: int) -> None:
+            if self.advance is not None:
+                self.advance(done / every)
+
+        return in_chunks(run, total, limit=limit, progress=show, should_stop=self.should_stop)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What a method found for a chunk, one entry per row: see `Explanation` for the fields."""
+
+    attribution: Tensor
+    targets: Tensor
+    logits: Tensor
+    coarse: Tensor | None = None
+    layer: str | None = None
+    notes: Sequence[str] = field(default=())
+    details: Sequence[Mapping[str, Tensor]] = field(default=())
+
+    def detached(self) -> "Part":
+        """Return the same on the CPU, without graphs."""
+        return Part(
+            _home(self.attribution),
+            self.targets.cpu(),
+            _home(self.logits),
+            None if self.coarse is None else _home(self.coarse),
+            self.layer,
+            tuple(self.notes),
+            tuple({name: _home(value) for name, value in detail.items()} for detail in self.details),
+        )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Rows per image that a method sends through the network; `share` of it for methods that cut the graph."""
+
+    forward: int
+    backward: int
+    share: str = "whole network"
+
+
+def _home(tensor: Tensor) -> Tensor:
+    found = tensor.detach().cpu()
+    with torch.inference_mode(False):
+        return found.clone() if found.is_inference() else found
+
+
+_UNIT = 100  # progress of methods that go picture by picture is told in hundredths
+
+
+class Explainer(ABC):
+    """A method: a frozen dataclass of its settings with one private function that holds the idea."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    family: ClassVar[str]
+    unit: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]]
+    stochastic: ClassVar[bool] = False
+    caution: ClassVar[str] = ""  # why another method answers better, for methods kept for comparison
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})  # of settings that take a name, all names
+    one_by_one: ClassVar[bool] = False  # pictures go singly, because each makes many rows; reports hundredths of them
+
+    @property
+    @abstractmethod
+    def cost(self) -> Cost:
+        """Rows per image at these settings."""
+
+    @abstractmethod
+    def _attribute(self, work: Work) -> Part:
+        """Explain one chunk; attribution is (n, C or 1, h, w), signed."""
+
+    @final
+    def explain(
+        self,
+        model: Classifier | nn.Module,
+        images: ImageLike,
+        target: Target = None,
+        *,
+        versus: Target = None,
+        score: str = "logit",
+        seed: int = 0,
+        progress: bool | Progress | None = None,
+        should_stop: ShouldStop | None = None,
+        keys: Sequence[bytes] | None = None,
+    ) -> Explanation:
+        """Explain one image or many; see `xai.explain` for the arguments.
+
+        `keys`, one per image, stand for the pictures in everything random: copies of a picture then share their draws.
+        """
+        seed, classifier = check_seed(seed), as_classifier(model)
+        batch = classifier.prepare(images)
+        classifier.check_images(batch.inputs)
+        if target is not None or versus is not None:
+            classifier.count_classes(batch.inputs)
+        task = _plan(classifier, batch, target, versus, Objective(score, classifier.read_outputs()), seed, keys)
+        notes = [*batch.notes, *_about(classifier)]
+        parts = self._run(task, progress, should_stop)
+        with torch.inference_mode(False):  # a result can be used anywhere
+            return self._record(task, parts, notes)
+
+    def _run(self, task: "_Task", progress: bool | Progress | None, should_stop: ShouldStop | None) -> list[Part]:
+        done: dict[int, Part] = {}
+        classifier, unit = task.classifier, _UNIT if self.one_by_one else 1
+        every = len(task.batch.inputs) if self.one_by_one else task.rows
+
+        with borrowed(classifier.module), gradients_on(), reporting(progress, self.name) as report:
+
+            def advance(start: int, stop: int, share: float) -> None:
+                if report is not None and self.one_by_one:
+                    report(round((start + share * (stop - start)) * unit), every * unit)
+
+            def work(start: int, stop: int) -> None:
+                part = self._attribute(task.work(self, start, stop, partial(advance, start, stop), should_stop))
+                done[start] = self._checked(part, task)
+
+            limit = 1 if self.one_by_one else classifier.row_limit(task.batch.inputs)
+            show = None if report is None else lambda finished, total: report(finished * unit, total * unit)
+            in_chunks(work, every, limit=limit, progress=show, should_stop=should_stop)
+        return [done[start] for start in sorted(done)]
+
+    def _checked(self, part: Part, task: "_Task") -> Part:
+        """Hold the method to its contract and bring its results to the CPU."""
+        rows, inputs = len(part.targets), task.batch.inputs
+        shapes = [(rows, channels, *inputs.shape[2:]) for channels in (1, inputs.shape[1])]
+        if tuple(part.attribution.shape) not in shapes:
+            raise ContractError(f"{self.name} returned {tuple(part.attribution.shape)}, expected one of {shapes}.")
+        if len(part.logits) != rows:
+            raise ContractError(f"{self.name} returned {len(part.logits)} lines of logits, expected {rows}.")
+        task.classifier.check_width(part.logits)  # black-box methods run a copy of it
+        if not bool(torch.isfinite(part.attribution).all()):
+            raise ContractError(f"{self.name} returned NaN or infinity for a finite prediction.")
+        return part.detached()
+
+    def _record(self, task: "_Task", parts: Sequence[Part], notes: Sequence[str]) -> Explanation:
+        classifier, batch, count = task.classifier, task.batch, task.rows if task.shared else 1
+        attribution, logits = torch.cat([p.attribution for p in parts]), torch.cat([p.logits for p in parts])
+        targets = torch.cat([p.targets for p in parts])
+        coarse = None if parts[0].coarse is None else torch.cat([p.coarse for p in parts if p.coarse is not None])
+        probabilities = to_probabilities(logits, classifier.head).gather(1, targets[:, None])[:, 0]
+        pictures = batch.pictures * count
+        every = [*notes, *(note for part in parts for note in part.notes), *_flat(attribution, pictures)]
+        return Explanation(
+            attribution=attribution,
+            coarse=coarse,
+            targets=targets,
+            logits=logits,
+            method=self.name,
+            settings=self._settings(task),
+            unit=self.unit,
+            layer=parts[0].layer,
+            notes=tuple(dict.fromkeys(every)),
+            seed=task.seed,
+            model=describe(classifier),
+            labels=tuple(classifier.labels[int(k)] for k in targets),
+            probabilities=probabilities,
+            predicted=tuple(classifier.labels[int(k)] for k in logits.argmax(1)),
+            names=tuple(picture.name for picture in pictures),
+            pictures=tuple(_original(picture) for picture in batch.pictures) * count,
+            geometries=batch.geometries * count,
+            single=batch.single and not task.shared,
+            versions=versions(),
+            details=tuple(detail for part in parts for detail in part.details),
+        )
+
+    def _settings(self, task: "_Task") -> dict[str, Any]:
+        """Return the settings as used, JSON-ready; what was asked beyond the usual logit is part of them."""
+        found = {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        if task.objective.score != "logit":
+            found["score"] = task.objective.score
+        if task.versus is not None:
+            found["versus"] = [task.classifier.labels[int(k)] for k in task.versus]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Everything asked for, checked: rows are the pictures, or one picture with several classes."""
+
+    classifier: Classifier
+    batch: Batch
+    wanted: Tensor | None
+    versus: Tensor | None
+    objective: Objective
+    seed: int
+    shared: bool
+    rows: int
+    keys: Sequence[bytes] | None = None
+
+    def work(
+        self,
+        method: Explainer,
+        start: int,
+        stop: int,
+        advance: Callable[[float], None],
+        should_stop: ShouldStop | None,
+    ) -> Work:
+        """Return the rows start..stop; for methods that go picture by picture all rows of these pictures."""
+        if self.shared and method.one_by_one:
+            start, stop = 0, self.rows
+        inputs, classifier = self.batch.inputs, self.classifier
+        chosen = inputs.expand(stop - start, -1, -1, -1) if self.shared else inputs[start:stop]
+        rows = chosen.to(device=classifier.device, dtype=classifier.dtype)
+        rows = rows.clone() if rows.is_inference() else rows  # autograd refuses tensors made in inference mode
+        wanted, versus = (None if v is None else v[start:stop] for v in (self.wanted, self.versus))
+        keys = None if self.keys is None else list(self.keys) * len(rows) if self.shared else self.keys[start:stop]
+        return Work(
+            classifier, rows, wanted, self.seed, self.objective, versus, self.shared, advance, should_stop, keys
+        )
+
+
+def _plan(
+    classifier: Classifier,
+    batch: Batch,
+    target: Target,
+    versus: Target,
+    objective: Objective,
+    seed: int,
+    keys: Sequence[bytes] | None,
+) -> _Task:
+    objective.check_versus(versus)
+    count = len(batch.inputs)
+    several = max(_length(target), _length(versus))
+    shared = count == 1 and several > 1
+    rows = several if shared else count
+    wanted, against = (target_indices(classifier, which, rows) for which in (target, versus))
+    return _Task(classifier, batch, wanted, against, objective, seed, shared, rows, keys)
+
+
+def _length(target: Target) -> int:
+    """Return how many classes are asked for as a list; 0 for a single one."""
+    if isinstance(target, Tensor):
+        return len(target) if target.ndim else 0
+    return len(target) if isinstance(target, Sequence | np.ndarray) and not isinstance(target, str) else 0
+
+
+EXPLAINERS: Registry[type[Explainer]] = Registry("explanation method", "xai.explanations.methods", MODULES)
+
+
+def describe(classifier: Classifier) -> dict[str, Any]:
+    """Return what identifies a classifier, JSON-ready."""
+    return {"name": classifier.name, "fingerprint": classifier.fingerprint, "preprocessing": classifier.preprocessing}
+
+
+def _about(classifier: Classifier) -> list[str]:
+    said = "the model was in training mode: it is explained in evaluation mode and given back as it was"
+    training = any(getattr(part, "training", False) for part in parts_of(classifier.module))
+    return [*([said] if training else []), *untrained_noted(classifier.module)]
+
+
+def _flat(attribution: Tensor, pictures: Sequence[Picture]) -> list[str]:
+    """Say which maps are constant: they are no evidence for anything."""
+    spans = attribution.flatten(1).amax(1) - attribution.flatten(1).amin(1)
+    flat = [pictures[k].name for k in (spans == 0).nonzero()[:, 0].tolist()]
+    return [f"the map is the same everywhere, so it shows no evidence: {', '.join(flat[:3])}"] if flat else []
+
+
+def _original(picture: Picture) -> Any:
+    pixels = (picture.pixels.detach().cpu().float().clamp(0, 1) * 255).round().byte()
+    return pixels.permute(1, 2, 0).contiguous().numpy()

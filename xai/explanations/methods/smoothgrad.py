@@ -1,0 +1,78 @@
+"""SmoothGrad."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai.core.runtime.randomness import noise_like
+from xai.errors import RangeError
+from xai.explanations.methods._gradients import (
+    check_count,
+    clean_scores,
+    error_note,
+    mean_and_error,
+    moments,
+    sum_of_slopes,
+)
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+
+
+@EXPLAINERS.register("smoothgrad")
+@dataclass(frozen=True)
+class SmoothGrad(Explainer):
+    """Averages the gradient over copies of the picture with noise, so that what flickers between them goes.
+
+    attribution = mean over samples of d score / d pixel at x + noise, noise normal with standard deviation
+    `std` * (max x - min x). `details` has the standard error of each value ("standard_error").
+
+    Misleads as the gradient does; and much noise explains another function than the model's answer to this picture.
+
+    Args:
+        samples: noisy copies.
+        std: of the noise, as a share of the picture's range of values.
+
+    Cost: `samples` rows forward and back and one row forward, at most 64 rows at once; all classes of one picture share
+    the forwards.
+    Source: Smilkov et al. 2017, section 2 (arXiv 1706.03825). Differs: the mean of signed gradients, from noise that
+    belongs to the picture (captum's NoiseTunnel draws from torch's global state).
+    """
+
+    name: ClassVar[str] = "smoothgrad"
+    title: ClassVar[str] = "SmoothGrad"
+    family: ClassVar[str] = "gradient"
+    unit: ClassVar[str] = "logit per unit of pixel value"
+    needs: ClassVar[tuple[str, ...]] = ("gradients",)
+    stochastic: ClassVar[bool] = True
+    one_by_one: ClassVar[bool] = True
+
+    samples: int = 25
+    std: float = 0.15
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_count("samples", self.samples)
+        if not 0 <= self.std < float("inf"):
+            raise RangeError(f"Expected `std` of 0 or more, as a share of the range of values, but got {self.std}.")
+
+    @property
+    def cost(self) -> Cost:
+        """One row per sample, and the clean picture."""
+        return Cost(forward=self.samples + 1, backward=self.samples)
+
+    def _attribute(self, work: Work) -> Part:
+        logits, targets, _ = clean_scores(work)
+        image, key = work.images, work.keys[0]
+        spread = self.std * (image.amax() - image.amin())
+
+        def noisy(start: int, stop: int) -> Tensor:
+            noise = [noise_like(image, [key], seed=work.seed, draw=draw) for draw in range(start, stop)]
+            return image + spread * torch.cat(noise)
+
+        sums = sum_of_slopes(work, targets, self.samples, noisy, moments)
+        mean, error = mean_and_error(sums, self.samples)
+        details = [{"standard_error": row} for row in error.to(image.dtype)]
+        return Part(
+            mean.to(image.dtype), targets, work.spread(logits), notes=[error_note(mean, error)], details=details
+        )

@@ -1,0 +1,1 @@
+"""Whether an explanation can be believed, and whether several agree."""

@@ -1,0 +1,212 @@
+"""Do several explanations of the same pictures agree, and where do they not?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai.core.images.inputs import ImageLike
+from xai.core.model.classifier import Classifier
+from xai.core.model.objective import Target
+from xai.core.results.serialization import write_file
+from xai.core.runtime.batching import Progress, ShouldStop
+from xai.errors import RangeError, ShapeError
+from xai.explanations.explanation import Explanation
+from xai.explanations.methods.base import EXPLAINERS
+from xai.explanations.metrics import overlap_of_best, spearman
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BASELINES = ("mean", "zero", "blur", "inpaint", "noise")
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How far explanations of the same pictures agree.
+
+    Attributes:
+        names: of the explanations.
+        explanations: the compared ones, in this order.
+        rank_correlation: (M, M) Spearman, mean over pictures; 1 on the diagonal.
+        overlap: (M, M) of the best 10 % of places: shared ones over all (Jaccard), mean over pictures.
+        disagreements: per picture (H, W) float32 in the original's pixels: the standard deviation between the maps,
+            each divided by its largest absolute value; 0 where all agree.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(1)
+        >>> found = xai.agreement([xai.explain(clf, data.images[0], name) for name in ("gradcam", "occlusion")])
+        >>> found.names
+        ('gradcam', 'occlusion')
+    """
+
+    names: tuple[str, ...]
+    explanations: tuple[Explanation, ...]
+    rank_correlation: np.ndarray
+    overlap: np.ndarray
+    disagreements: tuple[np.ndarray, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the model and was done to the pictures, from all explanations, each once."""
+        return tuple(dict.fromkeys(note for explanation in self.explanations for note in explanation.notes))
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """Rank correlation with names."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rank_correlation, index=self.names, columns=self.names)
+
+    def plot(self, k: int = 0, **settings: Any) -> Any:
+        """Draw the maps of picture `k` side by side and where they disagree; return the matplotlib figure."""
+        from xai.plots.explanations import agreement_figure
+
+        return agreement_figure(self, k=k, **settings)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the overlays side by side as a picture: a path ending in .png, .jpg, .pdf or .svg.
+
+        Raises:
+            RecordError: the place cannot be written.
+        """
+        from xai.plots.explanations import render_side_by_side
+
+        path = Path(path)
+        write_file(path, render_side_by_side(self.explanations, path.suffix.lower().lstrip(".") or "png"))
+        return path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the maps, JSON-ready."""
+        return {
+            "names": list(self.names),
+            "rank_correlation": self.rank_correlation.round(6).tolist(),
+            "overlap": self.overlap.round(6).tolist(),
+            "largest_disagreement": [float(m.max()) for m in self.disagreements],
+            "notes": list(self.notes),
+        }
+
+
+def agreement(explanations: Sequence[Explanation] | Mapping[str, Explanation]) -> Agreement:
+    """Compare explanations of the same pictures and classes.
+
+    Args:
+        explanations: two or more of `xai.explain`, by name or in a list (then named by method).
+
+    Returns:
+        Agreement; `.rank_correlation`, `.overlap`, `.disagreements`, `.plot()`.
+
+    Raises:
+        RangeError: fewer than two.
+        ShapeError: of different pictures.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(1)
+        >>> maps = {name: xai.explain(clf, data.images[0], name) for name in ("gradcam", "saliency")}
+        >>> xai.agreement(maps).rank_correlation.shape
+        (2, 2)
+    """
+    named = dict(explanations) if isinstance(explanations, Mapping) else _named(explanations)
+    if len(named) < 2:
+        raise RangeError(f"Expected two or more explanations to compare, but got {len(named)}.")
+    every = tuple(named.values())
+    maps = [e.attribution.sum(1).float() for e in every]
+    if len({tuple(m.shape) for m in maps}) > 1 or len({e.names for e in every}) > 1:
+        raise ShapeError("Expected explanations of the same pictures, but got others. Explain the same pictures.")
+    count = len(maps)
+    ranks, best = np.eye(count), np.eye(count)
+    for i in range(count):
+        for j in range(i):
+            pairs = list(zip(maps[i], maps[j], strict=True))
+            ranks[i, j] = ranks[j, i] = np.mean([spearman(a, b) for a, b in pairs])
+            best[i, j] = best[j, i] = np.mean([overlap_of_best(a, b) for a, b in pairs])
+    return Agreement(tuple(named), every, ranks, best, _disagreements(every, torch.stack(maps)))
+
+
+def _named(explanations: Sequence[Explanation]) -> dict[str, Explanation]:
+    found: dict[str, Explanation] = {}
+    for explanation in explanations:
+        name, number = explanation.method, 2
+        while name in found:
+            name, number = f"{explanation.method} {number}", number + 1
+        found[name] = explanation
+    return found
+
+
+def _disagreements(every: Sequence[Explanation], maps: Tensor) -> tuple[np.ndarray, ...]:
+    scaled = maps / maps.flatten(2).abs().amax(2)[:, :, None, None].clamp_min(1e-30)
+    spread = scaled.std(0, correction=0)
+    return tuple(every[0].geometries[k].back(one).float().numpy() for k, one in enumerate(spread))
+
+
+def compare_baselines(
+    model: Classifier | nn.Module,
+    image: ImageLike,
+    method: str = "occlusion",
+    baselines: Sequence[Any] = BASELINES,
+    target: Target = None,
+    seed: int = 0,
+    *,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+    **settings: Any,
+) -> Agreement:
+    """Explain with several fills for what is hidden: a claim that holds for one of them only is no claim.
+
+    Args:
+        model: from `xai.load`, a classifier, or a bare module.
+        image: as in `xai.explain`.
+        method: one with a `baseline` or `fill` setting.
+        baselines: the fills.
+        target: as in `xai.explain`.
+        seed: fixes everything random.
+        progress: as in `xai.explain`, begun anew for each fill.
+        should_stop: as in `xai.explain`.
+        settings: of the method.
+
+    Returns:
+        Agreement: one explanation per fill, and the map of where they disagree.
+
+    Raises:
+        RangeError: the method has no fill to vary.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(1)
+        >>> fills = xai.compare_baselines(clf, data.images[0], "occlusion")
+        >>> len(fills.names) > 1
+        True
+    """
+    maker = EXPLAINERS[method]
+    knob = next((name for name in ("baseline", "fill") if hasattr(maker, name)), None)
+    if knob is None:
+        able = [
+            name for name in EXPLAINERS if hasattr(EXPLAINERS[name], "baseline") or hasattr(EXPLAINERS[name], "fill")
+        ]
+        raise RangeError(f"Expected a method that hides pixels, one of {able}, but got {method!r}.")
+    found = {
+        _label(fill): maker(**{knob: fill}, **settings).explain(
+            model, image, target, seed=seed, progress=progress, should_stop=should_stop
+        )
+        for fill in baselines
+    }
+    return agreement(found)
+
+
+def _label(fill: Any) -> str:
+    return (
+        fill
+        if isinstance(fill, str)
+        else f"{fill:g}"
+        if isinstance(fill, int | float)
+        else f"own {type(fill).__name__}"
+    )

@@ -1,0 +1,1 @@
+"""Data faults: duplicates, label errors, broken images, imbalance."""

@@ -1,0 +1,297 @@
+"""The checks of `data_faults`, each from what was read of the pictures and answered by the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import scipy
+
+from xai.core.labels import labels_of
+from xai.core.model.classifier import Classifier
+from xai.core.model.features import Outputs
+from xai.core.results.serialization import versions
+from xai.core.runtime.batching import ShouldStop
+from xai.fairness.data_faults.duplicates import TURNS, candidates
+from xai.fairness.data_faults.label_errors import (
+    CONSTANT,
+    Effect,
+    Pictures,
+    Suspect,
+    effect_of_balance,
+    effect_of_leaving_out,
+    images_of,
+    out_of_fold,
+    suspects_of,
+)
+from xai.fairness.data_faults.result import DataFaults, Fault, Pair
+from xai.fairness.data_faults.verification import Matches, verify
+from xai.fairness.groups.questions import draws_of
+
+CHECKS = ("broken", "duplicates", "labels", "imbalance")
+_UNEQUAL = 3.0  # times as many pictures in the largest class as in the smallest
+_SURE = 1e-3  # p-value below which classes are not of one size
+_SHOWN = 12  # pictures kept for the figure
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What is known of a data set of N pictures.
+
+    Attributes:
+        own: its pictures.
+        other: those of train, or None.
+        size: N.
+        labels: (N,) int64, or None.
+        train_labels: of train, or None.
+        classes: names.
+        right: (N,) bool, whether each answer is right; None without model or labels.
+        answered: (N,) bool, whether there is an answer.
+        features: (answered, D) of the model, or None.
+        seed: of folds and resamples.
+        model: name and fingerprint.
+        notes: what was done.
+    """
+
+    own: Pictures
+    other: Pictures | None
+    size: int
+    labels: np.ndarray | None
+    train_labels: np.ndarray | None
+    classes: tuple[str, ...]
+    right: np.ndarray | None
+    answered: np.ndarray
+    features: np.ndarray | None = field(repr=False)
+    seed: int
+    model: dict[str, Any]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        classifier: Classifier | None,
+        data: Any,
+        labels: Any,
+        train: Any,
+        pictures: tuple[Pictures, Pictures | None],
+        outputs: Outputs | None,
+        seed: int,
+    ) -> "Findings":
+        """Put together what was read; labels may be missing."""
+        own, other = pictures
+        size = len(images_of(data))
+        truth, notes = _labels(classifier, data, labels, size)
+        answered = np.zeros(size, dtype=bool)
+        answered[own.readable] = outputs is not None
+        right = None
+        if outputs is not None and truth is not None:
+            right = np.zeros(size, dtype=bool)
+            right[own.readable] = outputs.logits.argmax(1).numpy() == truth[own.readable]
+        features = None
+        if outputs is not None:
+            features = (outputs.logits if outputs.features is None else outputs.features).numpy()
+            notes = [*notes, *outputs.notes]
+        trained = None if getattr(train, "labels", None) is None else _labels(classifier, train, None, len(train))[0]
+        names = tuple(getattr(data, "classes", ()))
+        return cls(
+            own=own,
+            other=other,
+            size=size,
+            labels=truth,
+            train_labels=trained,
+            classes=names if classifier is None else classifier.labels,
+            right=right,
+            answered=answered,
+            features=features,
+            seed=seed,
+            model={} if classifier is None else {"name": classifier.name, "fingerprint": classifier.fingerprint},
+            notes=tuple(notes),
+        )
+
+    def result(self, names: tuple[str, ...], checks: Sequence[str], should_stop: ShouldStop | None) -> DataFaults:
+        """Return the findings of the checks asked for."""
+        matches = self._compare(should_stop) if "duplicates" in checks else None
+        pairs = [] if matches is None else self._pairs(matches)
+        suspects = self._suspects() if "labels" in checks else []
+        found = {
+            "broken": [self._broken()],
+            "duplicates": [self._leak(pairs), self._duplicates(pairs)],
+            "labels": [self._wrong_labels(suspects)],
+            "imbalance": [self._imbalance()],
+        }
+        counts = [] if self.labels is None else np.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return DataFaults(
+            findings=tuple(fault for check in checks for fault in found[check] if fault is not None),
+            pairs=tuple(pairs),
+            suspects=tuple(suspects),
+            broken=(*self.own.broken, *(self.other.broken if self.other is not None else ())),
+            counts=tuple(counts),
+            classes=self.classes,
+            size=self.size,
+            train_size=0 if self.other is None else len(self.other.rows) + len(self.other.broken),
+            pair_pictures=_shown_pairs(self._small, matches),
+            suspect_pictures=self._shown_suspects(suspects),
+            data=names,
+            seed=self.seed,
+            model=self.model,
+            notes=self.notes,
+            versions=versions(),
+        )
+
+    @property
+    def _small(self) -> np.ndarray:
+        return self.own.small if self.other is None else np.concatenate([self.own.small, self.other.small])
+
+    def _compare(self, should_stop: ShouldStop | None) -> Matches:
+        colour = self.own.colour if self.other is None else np.concatenate([self.own.colour, self.other.colour])
+        features = self._features_of(self.own.rows) if self.other is None else None
+        found = verify(self._small, colour, candidates(self._small, features, should_stop), should_stop)
+        return found.ordered()
+
+    def _features_of(self, rows: np.ndarray) -> np.ndarray | None:
+        if self.features is None:
+            return None
+        place = np.cumsum(self.answered) - 1
+        found: np.ndarray = self.features[place[rows]]
+        return found
+
+    def _pairs(self, matches: Matches) -> list[Pair]:
+        columns = (matches.first, matches.second, matches.turn, matches.distance, matches.relative)
+        return [
+            Pair(
+                *self._of(int(a)), *self._of(int(b)), TURNS[int(turn)].name, float(far), float(ratio), self._both(a, b)
+            )
+            for a, b, turn, far, ratio in zip(*columns, strict=True)
+        ]
+
+    def _of(self, number: int) -> tuple[str, int, str]:
+        """Return split, row and name of a picture by its number among all."""
+        count = len(self.own.rows)
+        if number < count or self.other is None:
+            return "data", int(self.own.rows[number]), self.own.names[number]
+        return "train", int(self.other.rows[number - count]), self.other.names[number - count]
+
+    def _both(self, first: int, second: int) -> tuple[str, str]:
+        return self._label_of(int(first)), self._label_of(int(second))
+
+    def _label_of(self, number: int) -> str:
+        split, row, _ = self._of(number)
+        labels = self.labels if split == "data" else self.train_labels
+        return "" if labels is None else self.classes[int(labels[row])]
+
+    def _leak(self, pairs: list[Pair]) -> Fault | None:
+        rows = sorted({row for pair in pairs if pair.across for split, row in _ends(pair) if split == "data"})
+        headline = f"{len(rows)} of {self.size} pictures are also in train"
+        return Fault("leak", len(rows), headline, self._without(rows, "leak")) if rows else None
+
+    def _duplicates(self, pairs: list[Pair]) -> Fault | None:
+        """Report pictures that occur again within the data: all but the first of each cluster."""
+        inside = [pair for pair in pairs if not pair.across and pair.first_split == "data"]
+        rows = _later_ones([(pair.first_row, pair.second_row) for pair in inside])
+        differ = sum(pair.labels[0] != pair.labels[1] for pair in inside)
+        more = f", {differ} of them with different labels" if differ else ""
+        headline = f"{len(rows)} of {self.size} pictures occur again within the data{more}"
+        return Fault("duplicates", len(rows), headline, self._without(rows, "duplicates")) if rows else None
+
+    def _suspects(self) -> list[Suspect]:
+        rows, features = self.own.rows, self._features_of(self.own.rows)
+        if features is None or self.labels is None or len(rows) == 0:
+            return []
+        truth = self.labels[rows]
+        known = out_of_fold(features, truth, self.own.small, len(self.classes), self.seed)
+        places, guess = suspects_of(known, truth)
+        return [
+            Suspect(
+                int(rows[k]),
+                self.own.names[k],
+                self.classes[int(truth[k])],
+                self.classes[int(other)],
+                float(known[k, truth[k]]),
+                float(known[k, other]),
+            )
+            for k, other in zip(places.tolist(), guess.tolist(), strict=True)
+        ]
+
+    def _wrong_labels(self, suspects: list[Suspect]) -> Fault | None:
+        rows = [suspect.row for suspect in suspects]
+        headline = f"{len(rows)} of {self.size} labels look wrong, to be checked"
+        return Fault("labels", len(rows), headline, self._without(rows, "labels")) if rows else None
+
+    def _broken(self) -> Fault | None:
+        everything = [*self.own.broken, *(self.other.broken if self.other is not None else ())]
+        rows = [broken.row for broken in self.own.broken]
+        constant = sum(broken.reason == CONSTANT for broken in everything)
+        headline = f"{constant} constant pictures, {len(everything) - constant} that cannot be read"
+        return Fault("broken", len(everything), headline, self._without(rows, "broken")) if everything else None
+
+    def _imbalance(self) -> Fault | None:
+        if self.labels is None:
+            return None
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        p = float(scipy.stats.chisquare(counts).pvalue) if counts.sum() else 1.0
+        if len(counts) < 2 or p > _SURE or counts.max() < _UNEQUAL * counts.min():
+            return None
+        large, small = (f"'{self.classes[int(k)]}' has {counts[k]}" for k in (counts.argmax(), counts.argmin()))
+        headline = f"unequal classes: {large} pictures, {small}; all classes counted alike"
+        return Fault("imbalance", int(counts.sum()), headline, self._balanced())
+
+    def _balanced(self) -> Effect | None:
+        if self.right is None or self.labels is None or not self.answered.any():
+            return None
+        rng = draws_of(self.seed, "imbalance")
+        return effect_of_balance(self.right[self.answered], self.labels[self.answered], rng)
+
+    def _without(self, rows: Sequence[int], name: str) -> Effect | None:
+        if self.right is None:
+            return None
+        affected = np.isin(np.arange(self.size), rows)
+        return effect_of_leaving_out(self.right[self.answered], affected[self.answered], draws_of(self.seed, name))
+
+    def _shown_suspects(self, suspects: list[Suspect]) -> np.ndarray:
+        place = {int(row): k for k, row in enumerate(self.own.rows)}
+        return _bytes(self.own.small[[place[suspect.row] for suspect in suspects[:_SHOWN]]])
+
+
+def _labels(
+    classifier: Classifier | None, data: Any, labels: Any, size: int
+) -> tuple[np.ndarray | None, Sequence[str]]:
+    """Return the truth (N,), or None where there is none, and what was done about it."""
+    own = getattr(data, "labels", None)
+    if labels is None and own is None:
+        return None, ["no labels: labels, imbalance and effects on accuracy are left out"]
+    if classifier is None:
+        return np.asarray(own if labels is None else labels, dtype=np.int64), []
+    found, notes = labels_of(classifier, data, labels, size)
+    return found.numpy(), notes
+
+
+def _ends(pair: Pair) -> tuple[tuple[str, int], tuple[str, int]]:
+    return (pair.first_split, pair.first_row), (pair.second_split, pair.second_row)
+
+
+def _later_ones(pairs: list[tuple[int, int]]) -> list[int]:
+    """Return all rows of each cluster of connected rows but its first."""
+    first: dict[int, int] = {}
+
+    def root(row: int) -> int:
+        while first.setdefault(row, row) != row:
+            row = first[row]
+        return row
+
+    for one, two in pairs:
+        low, high = sorted((root(one), root(two)))
+        first[high] = low
+    return sorted(row for row in first if root(row) != row)
+
+
+def _shown_pairs(small: np.ndarray, matches: Matches | None) -> np.ndarray:
+    if matches is None or len(matches.first) == 0:
+        return np.zeros((0, 2, *small.shape[1:]), dtype=np.uint8)
+    chosen = range(min(_SHOWN, len(matches.first)))
+    shown = [np.stack([small[matches.first[k]], TURNS[matches.turn[k]](small[matches.second[k]])]) for k in chosen]
+    return _bytes(np.stack(shown))
+
+
+def _bytes(pictures: np.ndarray) -> np.ndarray:
+    found: np.ndarray = (255 * pictures).round().clip(0, 255).astype(np.uint8)
+    return found

@@ -1,0 +1,199 @@
+"""Faults of a data set: which pictures, and what they do to the accuracy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from xai.core.results.serialization import Plain, Saved, plain
+from xai.fairness.data_faults.label_errors import Broken, Effect, Suspect
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PICTURES = ("pair_pictures", "suspect_pictures")
+
+
+@dataclass(frozen=True)
+class Pair(Plain):
+    """Two pictures that are the same one.
+
+    Attributes:
+        first_split: "data" or "train".
+        first_row: number in it.
+        first_name: identifier.
+        second_split: of the other one.
+        second_row: number in it.
+        second_name: identifier.
+        turn: how the second was mirrored or turned; "" as it stands.
+        distance: share of the variation that one does not explain of the other, as a root.
+        relative: over the distance of the tenth nearest picture.
+        labels: of both; "" where there are none.
+    """
+
+    first_split: str
+    first_row: int
+    first_name: str
+    second_split: str
+    second_row: int
+    second_name: str
+    turn: str
+    distance: float
+    relative: float
+    labels: tuple[str, str]
+
+    @property
+    def across(self) -> bool:
+        """Whether one is in the data and the other in train."""
+        return self.first_split != self.second_split
+
+
+@dataclass(frozen=True)
+class Fault(Plain):
+    """One kind of fault.
+
+    Attributes:
+        kind: "leak" (in data and train), "duplicates" (within the data), "labels", "imbalance", "broken".
+        count: pictures of the data that it concerns.
+        headline: in words.
+        effect: on accuracy; None where there is no model, or nothing to leave out.
+    """
+
+    kind: str
+    count: int
+    headline: str
+    effect: Effect | None
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
+        """Return what `to_dict` wrote."""
+        effect = kept["effect"]
+        return cls(
+            kept["kind"], int(kept["count"]), kept["headline"], None if effect is None else Effect.from_dict(effect)
+        )
+
+    def __str__(self) -> str:
+        """Return headline and effect."""
+        if self.effect is None:
+            return self.headline
+        low, high = (f"{100 * end:+.2f}" for end in self.effect.interval)
+        return (
+            f"{self.headline}; accuracy {self.effect.accuracy:.2%}, without {self.effect.without:.2%} "
+            f"({100 * self.effect.change:+.2f} points, {low} to {high})"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DataFaults(Saved):
+    """What is wrong with a data set.
+
+    Attributes:
+        findings: one per kind of fault that was found.
+        pairs: pictures that are the same, closest first.
+        suspects: labels to check, most suspicious first.
+        broken: pictures that show nothing.
+        counts: pictures per class of the data; empty without labels.
+        classes: names.
+        size: pictures of the data.
+        train_size: of train; 0 without it.
+        pair_pictures: (P, 2, s, s) uint8, of the first pairs, the second turned back.
+        suspect_pictures: (S, s, s) uint8, of the first suspects.
+        data: names of data and train.
+        seed: of folds and resamples.
+        model: name and fingerprint; empty without one.
+        notes: what was done and what to beware of.
+        versions: of the packages.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(150)
+        >>> found = xai.data_faults(clf, data)
+        >>> isinstance(found.findings, tuple)
+        True
+    """
+
+    findings: tuple[Fault, ...]
+    pairs: tuple[Pair, ...]
+    suspects: tuple[Suspect, ...]
+    broken: tuple[Broken, ...]
+    counts: tuple[int, ...]
+    classes: tuple[str, ...]
+    size: int
+    train_size: int
+    pair_pictures: np.ndarray = field(repr=False)
+    suspect_pictures: np.ndarray = field(repr=False)
+    data: tuple[str, ...]
+    seed: int
+    model: Mapping[str, Any]
+    notes: tuple[str, ...]
+    versions: Mapping[str, str]
+
+    def __len__(self) -> int:
+        """Return the number of pictures of the data."""
+        return self.size
+
+    def __repr__(self) -> str:
+        """Size and kinds."""
+        kinds = ", ".join(f"{fault.kind} {fault.count}" for fault in self.findings) or "nothing found"
+        return f"DataFaults({self.size} pictures: {kinds})"
+
+    def __str__(self) -> str:
+        """Return the findings in words."""
+        return "\n".join(map(str, self.findings)) or f"nothing found in {self.size} pictures"
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One row per finding: kind, count, accuracy as it is and without, change with interval."""
+        import pandas as pd
+
+        names = ["accuracy", "without", "change", "low", "high"]
+        rows = []
+        for fault in self.findings:
+            effect = fault.effect
+            values = (
+                [None] * 5 if effect is None else [effect.accuracy, effect.without, effect.change, *effect.interval]
+            )
+            rows.append({"kind": fault.kind, "count": fault.count, **dict(zip(names, values, strict=True))})
+        return pd.DataFrame(rows, columns=["kind", "count", *names])
+
+    @property
+    def rows(self) -> "pd.DataFrame":
+        """One row per pair, suspect and broken picture."""
+        import pandas as pd
+
+        found = [{"kind": "pair", **pair.to_dict()} for pair in self.pairs]
+        found += [{"kind": "label", **suspect.to_dict()} for suspect in self.suspects]
+        found += [{"kind": "broken", **broken.to_dict()} for broken in self.broken]
+        return pd.DataFrame(found)
+
+    def plot(self) -> Any:
+        """Draw pairs and suspects with what they do to the accuracy; return the matplotlib figure."""
+        from xai.plots.fairness import faults_figure
+
+        return faults_figure(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the pictures, JSON-ready."""
+        lists = {name: [part.to_dict() for part in getattr(self, name)] for name in _LISTS}
+        names = [f.name for f in fields(self) if f.name not in {*_PICTURES, *_LISTS}]
+        return lists | {name: plain(getattr(self, name)) for name in names}
+
+    _kind: ClassVar[str] = "data faults"
+
+    def _fields(self) -> Mapping[str, Any]:
+        return self.to_dict()
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name) for name in _PICTURES}
+
+    @classmethod
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: tuple(kind.from_dict(part) for part in result[name]) for name, kind in _LISTS.items()}
+        result |= {name: tuple(result[name]) for name in ("counts", "classes", "data", "notes")}
+        return cls(**(result | {name: arrays[name] for name in _PICTURES}))
+
+
+_LISTS: dict[str, type[Plain]] = {"findings": Fault, "pairs": Pair, "suspects": Suspect, "broken": Broken}

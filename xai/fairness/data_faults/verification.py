@@ -1,0 +1,321 @@
+"""Is a pair the same image? Pixels are compared after alignment."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xai.core.runtime.batching import ShouldStop
+from xai.errors import Stopped
+from xai.fairness.data_faults.duplicates import TURNS, Candidates, Turn, cosines
+
+_BLOCK_ALIGNED = 1024
+_STEPS = 8
+_SHIFT = 0.18  # of the side: the largest shift that is tried
+_TURN, _SCALE = 0.2, 0.2  # radians and share of size, at most
+_SHARED = 0.6  # of the image that must overlap
+_HOPELESS = 0.8  # distance at the best shift from which on no more is tried
+_RIDGE = 1e-3
+_SHARPNESS = (0.25, 0.5, 0.25)  # a blur against what JPEG and sampling change
+
+
+def aligned_distances(first: np.ndarray, second: np.ndarray, should_stop: ShouldStop | None = None) -> np.ndarray:
+    """Return the distance (P,) of image pairs (P, s, s) after the second was laid over the first.
+
+    The distance is sqrt(1 - r^2), r the correlation of what overlaps; 1 where less than 60 % does. The start is the
+    shift of at most 18 % of the side at which both correlate best, then Gauss-Newton steps over shift, turn and size.
+
+    Args:
+        first: grey images.
+        second: others, mirrored and turned already.
+        should_stop: asked between blocks.
+
+    Raises:
+        Stopped: `should_stop()` was true.
+
+    Source: Lucas and Kanade 1981; intensities are matched by gain and offset (Evangelidis and Psarakis 2008).
+    """
+    found = np.ones(len(first))
+    for start in range(0, len(first), _BLOCK_ALIGNED):
+        if should_stop is not None and should_stop():
+            raise Stopped(f"Stopped after {start} of {len(first)} pairs were laid over each other, as asked.")
+        part = slice(start, start + _BLOCK_ALIGNED)
+        found[part] = _block(_blurred(first[part]), _blurred(second[part])).numpy()
+    return found
+
+
+def _blurred(images: np.ndarray) -> Tensor:
+    kernel = torch.tensor(_SHARPNESS)
+    rows = torch.from_numpy(np.ascontiguousarray(images)).float()[:, None]
+    padded = F.pad(rows, (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(padded, (kernel[:, None] * kernel)[None, None])[:, 0]
+
+
+def _block(first: Tensor, second: Tensor) -> Tensor:
+    """Return distances (P,)."""
+    side = first.shape[-1]
+    line = torch.linspace(-1, 1, side)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    pose = torch.zeros(len(first), 4)  # size, turn, shift across and down, in half sides
+    pose[:, 2:] = _best_shift(first, second) * 2 / (side - 1)
+    warped, inside = _warped(second, pose, x, y)
+    best = _compared(first, warped, inside)[0]
+    kept = (best <= _HOPELESS).nonzero()[:, 0]
+    best[kept] = torch.minimum(best[kept], _refined(first[kept], second[kept], pose[kept], x, y))
+    return best
+
+
+def _refined(first: Tensor, second: Tensor, pose: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return the smallest distance (P,) met on the way from these poses."""
+    best = torch.ones(len(first))
+    for step in range(_STEPS + 1):
+        warped, inside = _warped(second, pose, x, y)
+        distance, gain, rest = _compared(first, warped, inside)
+        best = torch.minimum(best, distance)
+        if step < _STEPS:
+            pose = _limited(pose + _update(warped, inside, gain, rest, x, y))
+    return best
+
+
+def _best_shift(first: Tensor, second: Tensor) -> Tensor:
+    """Return the whole shift (P, 2), across and down, at which the images correlate best."""
+    side, most = first.shape[-1], max(1, round(_SHIFT * first.shape[-1]))
+    one, two = (rows - rows.mean((1, 2), keepdim=True) for rows in (first, second))
+    size = 2 * side
+    both = torch.fft.irfft2(
+        torch.fft.rfft2(one, (size, size)).conj() * torch.fft.rfft2(two, (size, size)), (size, size)
+    )
+    near = torch.arange(-most, most + 1)
+    window = both[:, near[:, None] % size, near % size].flatten(1)
+    place = window.argmax(1)
+    return torch.stack([near[place % len(near)], near[place // len(near)]], 1).float()
+
+
+def _warped(second: Tensor, pose: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the second images (P, s, s) seen through the poses, and which places (P, s, s) they cover."""
+    size, turn, across, down = (value[:, None, None] for value in pose.unbind(1))
+    grid = torch.stack([(1 + size) * x - turn * y + across, turn * x + (1 + size) * y + down], -1)
+    warped = F.grid_sample(second[:, None], grid, align_corners=True, padding_mode="border")[:, 0]
+    return warped, (grid.abs().amax(-1) <= 1 + 1e-4).float()
+
+
+def _compared(first: Tensor, warped: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return distances (P,), the gain (P,) that fits the second to the first, and what remains (P, s, s)."""
+    count = inside.sum((1, 2)).clamp_min(1)
+    one, two = (rows - ((rows * inside).sum((1, 2)) / count)[:, None, None] for rows in (first, warped))
+    product, own, other = ((a * b * inside).sum((1, 2)) for a, b in ((one, two), (one, one), (two, two)))
+    gain = product / other.clamp_min(1e-9)
+    alike = (product / (own * other).sqrt().clamp_min(1e-9)).clamp(0, 1)
+    distance = torch.where(count >= _SHARED * first.shape[1] * first.shape[2], (1 - alike**2).sqrt(), 1.0)
+    return distance, gain, (one - gain[:, None, None] * two) * inside
+
+
+def _update(warped: Tensor, inside: Tensor, gain: Tensor, rest: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return the Gauss-Newton step (P, 4)."""
+    spacing = 2 / (warped.shape[-1] - 1)
+    down, across = torch.gradient(warped, spacing=spacing, dim=(1, 2))
+    slopes = torch.stack([across * x + down * y, down * x - across * y, across, down], -1)
+    slopes = (slopes * (gain[:, None, None] * inside)[..., None]).flatten(1, 2)
+    normal = slopes.transpose(1, 2) @ slopes
+    normal += _RIDGE * normal.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-9)[:, None, None] * torch.eye(4)
+    steps: Tensor = torch.linalg.solve(normal, (slopes.transpose(1, 2) @ rest.flatten(1)[..., None]))[..., 0]
+    return steps
+
+
+def _limited(pose: Tensor) -> Tensor:
+    most = torch.tensor([_SCALE, _TURN, 2 * _SHIFT, 2 * _SHIFT])
+    return pose.nan_to_num().clamp(-most, most)
+
+
+_FIRST_BLUR = 1.0  # pixels; what JPEG and sampling change lies below
+_BLURS = (0.0, 0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6)  # by which one of the two may be less sharp
+_BLOCK = 4096
+_KEPT = 20  # cosine coefficients in each direction: the others are blurred away
+_RANK = 10  # the neighbour whose distance is the yardstick
+CLOSE, CLOSE_LAID = 0.2, 0.25  # of the yardstick
+_TRIED = 3  # closest pairs of each image that are laid over each other
+_LIKE, _SAME = 0.25, 0.02  # distances: at most, and the same whatever the neighbours
+_COLOUR = 0.1  # of the length of a mean colour
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Pairs that are the same picture.
+
+    Attributes:
+        first: (P,) numbers.
+        second: (P,) numbers.
+        turn: (P,) numbers of `TURNS`.
+        distance: (P,) share of the variation that the one does not explain of the other, as a root; 0: all the same.
+        relative: (P,) over the distance of the tenth nearest picture, which is not the same.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    turn: np.ndarray
+    distance: np.ndarray = field(repr=False)
+    relative: np.ndarray = field(repr=False)
+
+    def ordered(self) -> "Matches":
+        """Return the same, closest first."""
+        order = np.lexsort((self.second, self.first, self.distance))
+        return Matches(*(part[order] for part in vars(self).values()))
+
+
+def verify(small: np.ndarray, colour: np.ndarray, found: Candidates, should_stop: ShouldStop | None = None) -> Matches:
+    """Return the candidates that are the same image but for sharpness, contrast, brightness, place and size.
+
+    The distance of a pair is sqrt(1 - r^2) with r the correlation of pixels, after the second was mirrored or turned
+    and either was blurred to the other's sharpness; where that is not enough, after it was laid over the first
+    (`faults_alignment`). It must be at most a fifth of the distance to the tenth nearest image of both, measured in the
+    same way (a quarter where it was laid over): then the data has no such pairs by chance, also where all images look
+    alike, as small digits do.
+
+    Args:
+        small: (N, s, s) grey images.
+        colour: (N, 3) mean colours, which must agree but for brightness, contrast and saturation.
+        found: pairs to look at.
+        should_stop: asked between blocks.
+
+    Raises:
+        Stopped: `should_stop()` was true.
+    """
+    aligned = _Aligned(small)
+    distance = aligned.distances(found.first, found.second, found.turn)
+    yardstick = _yardstick(aligned, found.near)
+    least = np.maximum(np.minimum(yardstick[found.first], yardstick[found.second]), 1e-12)
+    relative = distance / least
+    alike = _hue_distance(colour[found.first], colour[found.second]) <= _COLOUR
+    kept = (distance <= _LIKE) & ((relative <= CLOSE) | (distance <= _SAME)) & alike
+    rows = np.flatnonzero(~kept & alike & (found.moved | (_rank(found, distance) < _TRIED)))
+    laid = _laid_over(small, found, rows, least[rows], should_stop)
+    distance[laid.rows], relative[laid.rows], kept[laid.rows] = laid.distance, laid.relative, True
+    return _best(*(part[kept] for part in (found.first, found.second, found.turn, distance, relative)))
+
+
+def _hue_distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Return how far mean colours (P, 3) are apart in what brightness, contrast and saturation do not change.
+
+    A colour less its grey is a direction and a length; a copy has the same direction, and a grey one none.
+    """
+    parts = [rows - rows.mean(1, keepdims=True) for rows in (one, two)]
+    sizes = [np.linalg.norm(part, axis=1) for part in parts]
+    more = (sizes[0] >= sizes[1])[:, None]
+    strong, weak = np.where(more, parts[0], parts[1]), np.where(more, parts[1], parts[0])
+    along = (strong * weak).sum(1) / np.maximum((strong**2).sum(1), 1e-12)
+    off = np.linalg.norm(weak - np.clip(along, 0, 1)[:, None] * strong, axis=1)
+    found: np.ndarray = off / np.maximum(np.minimum(np.linalg.norm(one, axis=1), np.linalg.norm(two, axis=1)), 1e-6)
+    return found
+
+
+def _rank(found: Candidates, distance: np.ndarray) -> np.ndarray:
+    """Return the place (P,) of each pair among those of either of its images, the closest first."""
+    best = np.full(len(distance), np.iinfo(np.int64).max)
+    for side in (found.first, found.second):
+        order = np.lexsort((distance, side))
+        start = np.flatnonzero(np.r_[True, np.diff(side[order]) != 0])
+        place = np.arange(len(order)) - np.repeat(start, np.diff(np.r_[start, len(order)]))
+        best[order] = np.minimum(best[order], place)
+    return best
+
+
+@dataclass(frozen=True, eq=False)
+class _LaidOver:
+    """Pairs that are the same once one is laid over the other: numbers among the candidates, and distances (P,)."""
+
+    rows: np.ndarray
+    distance: np.ndarray
+    relative: np.ndarray
+
+
+def _laid_over(
+    small: np.ndarray, found: Candidates, rows: np.ndarray, least: np.ndarray, should_stop: ShouldStop | None
+) -> _LaidOver:
+    """Lay pairs over each other; the yardstick is measured likewise, of images that may be in a pair alone.
+
+    Args:
+        small: (N, s, s) grey images.
+        found: all candidates.
+        rows: (P,) numbers of those to try.
+        least: (P,) yardstick of images as they lie, never below the one measured here.
+        should_stop: asked between blocks.
+    """
+    turned = small[found.second[rows]]
+    for number, turn in enumerate(TURNS):
+        own = found.turn[rows] == number
+        turned[own] = turn(turned[own])
+    distance = aligned_distances(small[found.first[rows]], turned, should_stop)
+    near = (distance <= _LIKE) & (distance <= CLOSE_LAID * least)
+    rows, distance = rows[near], distance[near]
+    images = np.unique(np.r_[found.first[rows], found.second[rows]])
+    others = found.near[images]
+    if others.shape[1] == 0 or len(rows) == 0:
+        return _LaidOver(rows, distance, distance)
+    repeated = np.repeat(images, others.shape[1])
+    ranked = np.sort(
+        aligned_distances(small[repeated], small[others.reshape(-1)], should_stop).reshape(others.shape), 1
+    )
+    yardstick = np.ones(len(small))
+    yardstick[images] = np.maximum(ranked[:, min(_RANK, others.shape[1]) - 1], 1e-12)
+    relative = distance / np.minimum(yardstick[found.first[rows]], yardstick[found.second[rows]])
+    kept = relative <= CLOSE_LAID
+    return _LaidOver(rows[kept], distance[kept], relative[kept])
+
+
+class _Aligned:
+    """Pictures as cosine coefficients, in which a blur is a factor for each, and a mirror or turn a change of signs."""
+
+    def __init__(self, small: np.ndarray) -> None:
+        side = small.shape[-1]
+        kept = min(side, _KEPT)
+        frequency = np.pi * np.arange(kept) / side
+        square = frequency[:, None] ** 2 + frequency[None] ** 2
+        first = np.exp(-square * _FIRST_BLUR**2 / 2)
+        first[0, 0] = 0  # the mean
+        self.values = (cosines(small)[:, :kept, :kept] * first).astype(np.float32)
+        blurs = np.array(_BLURS)[:, None, None]
+        self.factors = np.exp(-square * blurs**2 / 2).reshape(len(_BLURS), -1).astype(np.float32)
+        energy = self.values.reshape(len(small), -1) ** 2
+        self.lengths = np.sqrt(np.maximum(energy @ (self.factors**2).T, 1e-20))
+
+    def distances(self, first: np.ndarray, second: np.ndarray, turn: np.ndarray) -> np.ndarray:
+        """Return the distance (P,) of each pair, at the blur of either at which they are most alike."""
+        found = np.zeros(len(first))
+        for number, turned in enumerate(TURNS):
+            own = np.flatnonzero(turn == number)
+            for start in range(0, len(own), _BLOCK):
+                part = own[start : start + _BLOCK]
+                found[part] = self._distances(first[part], second[part], turned)
+        return found
+
+    def _distances(self, first: np.ndarray, second: np.ndarray, turned: Turn) -> np.ndarray:
+        both = self.values[first] * turned.of_coefficients(self.values[second])
+        products = both.reshape(len(first), -1).astype(np.float32) @ self.factors.T
+        one, two = self.lengths[first], self.lengths[second]
+        alike = np.maximum(products / (one * two[:, :1]), products / (one[:, :1] * two)).max(1)
+        found: np.ndarray = np.sqrt(np.maximum(0.0, 1 - np.clip(alike, 0, 1) ** 2))
+        return found
+
+
+def _yardstick(aligned: _Aligned, near: np.ndarray) -> np.ndarray:
+    """Return the distance (N,) of each picture's tenth nearest one; with fewer, of the farthest."""
+    count, most = near.shape
+    if most == 0:
+        return np.ones(count)
+    first = np.repeat(np.arange(count), most)
+    ranked = np.sort(aligned.distances(first, near.reshape(-1), np.zeros(len(first), dtype=int)).reshape(count, most))
+    found: np.ndarray = ranked[:, min(_RANK, most) - 1]
+    return found
+
+
+def _best(
+    first: np.ndarray, second: np.ndarray, turn: np.ndarray, distance: np.ndarray, relative: np.ndarray
+) -> Matches:
+    """Return each pair once, as it is closest."""
+    order = np.lexsort((distance, second, first))
+    fresh = np.ones(len(order), dtype=bool)
+    fresh[1:] = (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)
+    kept = order[fresh]
+    return Matches(first[kept], second[kept], turn[kept], distance[kept], relative[kept])

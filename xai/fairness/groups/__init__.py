@@ -1,0 +1,1 @@
+"""Groups: differences between them, with exact inference."""

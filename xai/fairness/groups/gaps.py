@@ -1,0 +1,326 @@
+"""Gaps between groups: from p-values and intervals to verdicts and findings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xai.core.results.serialization import Plain
+from xai.errors import ContractError
+from xai.fairness.groups.cube import Class
+from xai.fairness.groups.questions import METRICS, BiasSettings, Question
+from xai.stats.permutation import Outcome, RateTest
+
+UNFAIR, NO_EVIDENCE, TOO_SMALL = "unfair", "no evidence", "too small to tell"
+_TITLES = {
+    "accuracy": "share of pictures answered right",
+    "recall": "share of {0} that is recognised",
+    "false_negative_rate": "share of {0} that is missed",
+    "precision": "share of answers {0} that are right",
+    "false_positive_rate": "share of other pictures taken for {0}",
+    "selection_rate": "share of pictures answered {0}",
+    "confusion": "share of {0} taken for {1}",
+    "calibration": "calibration error",
+    "confidence": "mean confidence",
+}
+
+
+def label_name(label: Class, classes: Sequence[str]) -> str:
+    """Return a class, or a pair of true and answered class, as one name; "" for none."""
+    if label is None:
+        return ""
+    return classes[label] if isinstance(label, int) else f"{classes[label[0]]} -> {classes[label[1]]}"
+
+
+def title(metric: str, label: str) -> str:
+    """Return what is measured, in words."""
+    return _TITLES.get(metric, metric).format(*(f"'{part}'" for part in label.split(" -> ")))
+
+
+def share(value: float | None, *, rate: bool) -> str:
+    """Return a share in percent, another number as it is."""
+    if value is None:
+        return "unknown"
+    return f"{100 * value:.1f} %" if rate else f"{value:.4g}"
+
+
+def distance(value: float | None, *, rate: bool) -> str:
+    """Return how far two shares are apart in points, other numbers as they are."""
+    if value is None:
+        return "unknown"
+    return f"{100 * value:.1f} points" if rate else f"{value:.4g}"
+
+
+def probability(value: float) -> str:
+    """Return a p-value as people write it."""
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.1g}"
+
+
+_FEW = 3  # groups named in a sentence
+_BASE_RATES = "follows from how often each class occurs in the groups"
+_WORDS = {NO_EVIDENCE: "no evidence that the groups differ", TOO_SMALL: "too few pictures to tell"}
+
+
+@dataclass(frozen=True)
+class Gap(Plain):
+    """How far the groups of one column are apart in one measure; None where nothing could be compared.
+
+    Attributes:
+        column: what divides the pictures.
+        metric: what is measured.
+        label: class, or "true -> answered"; "" for none.
+        lowest: group with the smallest value.
+        highest: group with the largest value.
+        low_value: of the lowest group.
+        high_value: of the highest group.
+        low_n: pictures that the lowest group was measured on.
+        high_n: pictures that the highest group was measured on.
+        gap: largest less smallest value.
+        ratio: smallest over largest value.
+        interval: 95 % interval of the gap, simultaneous over all pairs of groups: it holds the difference of the two
+            groups named (below 0: the other way round) and the largest difference of any two.
+        expected: mean gap that chance alone makes between groups of these sizes.
+        expected_high: gap that chance alone exceeds once in twenty times.
+        p: of the studentised permutation test of this gap alone.
+        p_adjusted: corrected for everything that was asked.
+        detectable: deviation that even the smallest group compared would have shown, four times in five.
+        compared: groups compared.
+        left_out: groups measured on too few pictures.
+        stands_out: group that deviates most from all others, in standard errors.
+        verdict: "unfair", "no evidence" or "too small to tell".
+        explained: gap that the groups would have with the error rates of all together for each true class: it follows
+            from base rates alone. None where that was not asked (no gap, or a rate within one true class).
+        repeats: whether an earlier line says the same (false negatives and recall, the two classes of two).
+        headline: what was found, for everybody.
+        reason: the figures behind it.
+    """
+
+    column: str
+    metric: str
+    label: str
+    lowest: str
+    highest: str
+    low_value: float | None
+    high_value: float | None
+    low_n: int
+    high_n: int
+    gap: float | None
+    ratio: float | None
+    interval: tuple[float | None, float | None]
+    expected: float | None
+    expected_high: float | None
+    p: float
+    p_adjusted: float
+    detectable: float | None
+    compared: int
+    left_out: tuple[str, ...]
+    stands_out: str
+    verdict: str
+    repeats: bool
+    explained: float | None = None
+    headline: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """Return headline and reason."""
+        return f"{self.headline}; {self.reason}"
+
+
+@dataclass(frozen=True)
+class GroupValue(Plain):
+    """One measure in one group.
+
+    Attributes:
+        column: what divides the pictures.
+        metric: what is measured.
+        label: class, or "true -> answered"; "" for none.
+        group: name.
+        n: pictures it was measured on.
+        value: None when n is 0.
+        low: lower end of the 95 % interval by itself (Wilson, where it is a rate).
+        high: upper end.
+        score: deviation from all other groups in standard errors; None when too small to be compared.
+        p_adjusted: of that deviation, corrected for all groups and everything that was asked.
+        detectable: deviation that this group would have shown, four times in five; None: none would.
+        verdict: "unfair", "no evidence" or "too small to tell".
+    """
+
+    column: str
+    metric: str
+    label: str
+    group: str
+    n: int
+    value: float | None
+    low: float | None
+    high: float | None
+    score: float | None
+    p_adjusted: float | None
+    detectable: float | None
+    verdict: str
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Says what answered questions mean.
+
+    Args:
+        classes: names.
+        settings: of the report.
+        asked: number of different questions, for the reasons.
+    """
+
+    classes: Sequence[str]
+    settings: BiasSettings
+    asked: int
+
+    def groups(self, question: Question) -> list[GroupValue]:
+        """Return one line for each group."""
+        found, where = outcome_of(question), self._where(question)
+        times = question.p_adjusted / found.p
+        seen = found.detectable <= self._relevant(question)
+        lines = []
+        for k, group in enumerate(question.division.groups):
+            own = min(1.0, float(found.p_groups[k]) * times) if found.compared[k] else None
+            verdict = TOO_SMALL if own is None else self._verdict(found, own, seen=bool(seen[k]))
+            low, high = found.intervals[k]
+            numbers = {"value": found.values[k], "low": low, "high": high, "score": found.scores[k]}
+            numbers |= {"detectable": found.detectable[k]}
+            kept: dict[str, Any] = {name: _number(value) for name, value in numbers.items()}
+            n = int(found.totals[k])
+            lines.append(GroupValue(*where, group, n, p_adjusted=own, verdict=verdict, **kept))
+        return lines
+
+    def gap(self, question: Question) -> Gap:
+        """Return the line of the gap."""
+        found, names, kept = outcome_of(question), question.division.groups, outcome_of(question).compared
+        left_out = tuple(name for name, inside in zip(names, kept, strict=True) if not inside)
+        nothing = kept.sum() < 2
+        values = np.where(kept, found.values, np.nan)
+        low, high = (0, 0) if nothing else (int(np.nanargmin(values)), int(np.nanargmax(values)))
+        seen = not nothing and bool((found.detectable[kept] <= self._relevant(question)).all())
+        gap = Gap(
+            *self._where(question),
+            lowest="" if nothing else names[low],
+            highest="" if nothing else names[high],
+            low_value=None if nothing else _number(values[low]),
+            high_value=None if nothing else _number(values[high]),
+            low_n=0 if nothing else int(found.totals[low]),
+            high_n=0 if nothing else int(found.totals[high]),
+            gap=_number(found.gap),
+            ratio=None if nothing or values[high] <= 0 else float(values[low] / values[high]),
+            interval=(_number(found.interval[0]), _number(found.interval[1])),
+            expected=_number(found.chance.mean()) if len(found.chance) else None,
+            expected_high=_number(np.quantile(found.chance, 0.95)) if len(found.chance) else None,
+            p=found.p,
+            p_adjusted=question.p_adjusted,
+            detectable=None if nothing else _number(found.detectable[kept].max()),
+            compared=int(kept.sum()),
+            left_out=left_out,
+            verdict=TOO_SMALL if nothing else self._verdict(found, question.p_adjusted, seen=seen),
+            repeats=not question.first,
+            explained=_explained(question, low, high),
+            stands_out="" if nothing else names[int(np.nanargmax(np.abs(found.scores)))],
+        )
+        return replace(gap, headline=self._headline(gap, question), reason=self._reason(gap, question))
+
+    def _where(self, question: Question) -> tuple[str, str, str]:
+        return question.division.name, question.metric, label_name(question.label, self.classes)
+
+    def _verdict(self, found: Outcome, p_adjusted: float, *, seen: bool) -> str:
+        beyond = self.settings.tolerance == 0 or found.interval[0] > self.settings.tolerance
+        if p_adjusted <= self.settings.alpha and beyond:
+            return UNFAIR
+        return NO_EVIDENCE if seen else TOO_SMALL
+
+    def _relevant(self, question: Question) -> float:
+        """Return the gap that matters: a share of the range, for numbers that leave [0, 1]."""
+        low, high = getattr(question.test, "limits", (0.0, 1.0))
+        return self.settings.relevant * (1 if low >= 0 and high <= 1 else high - low)
+
+    def _headline(self, gap: Gap, question: Question) -> str:
+        what, rate = title(gap.metric, gap.label), _is_rate(question)
+        if gap.gap is None:
+            return f"{what}, by {gap.column}: too few pictures to compare groups"
+        if gap.verdict == UNFAIR:
+            k = question.division.groups.index(gap.stands_out)
+            found = outcome_of(question)
+            own, others = share(float(found.values[k]), rate=rate), share(_others(found, k), rate=rate)
+            return f"{what}: {own} for {gap.stands_out}, {others} for all others by {gap.column}; more than chance"
+        ends = f"{share(gap.low_value, rate=rate)} to {share(gap.high_value, rate=rate)}"
+        why = _BASE_RATES if self._from_base_rates(question) else _WORDS[gap.verdict]
+        return f"{what}, by {gap.column}: {ends}; {why}"
+
+    def _from_base_rates(self, question: Question) -> bool:
+        """Whether the groups differ, but no more than the classes in them make them."""
+        return question.beyond is not None and question.plain <= self.settings.alpha < question.p_adjusted
+
+    def _reason(self, gap: Gap, question: Question) -> str:
+        if gap.gap is None:
+            return f"fewer than two groups with at least {self.settings.min_count} pictures"
+        rate = _is_rate(question)
+        ends = ((gap.lowest, gap.low_value, gap.low_n), (gap.highest, gap.high_value, gap.high_n))
+        shown = [f"{group} {share(value, rate=rate)} (n = {n})" for group, value, n in ends]
+        low, high = (distance(end, rate=rate) for end in gap.interval)
+        return (
+            f"lowest {shown[0]}, highest {shown[1]}: a gap of {distance(gap.gap, rate=rate)} ({low} to {high}), of "
+            f"which chance alone makes {distance(gap.expected, rate=rate)}; p = {probability(gap.p_adjusted)} after "
+            f"correction for {self.asked} questions{self._mix(gap, question, rate=rate)}"
+            f"{self._sight(gap, question, rate=rate)}"
+        )
+
+    def _mix(self, gap: Gap, question: Question, *, rate: bool) -> str:
+        """Say what base rates alone make of the gap, where the test without them finds one."""
+        if gap.explained is None or question.plain > self.settings.alpha:
+            return ""
+        return f"; equal error rates for each class would make a gap of {distance(gap.explained, rate=rate)} here"
+
+    def _sight(self, gap: Gap, question: Question, *, rate: bool) -> str:
+        """Say what could have been seen, where nothing was."""
+        if gap.verdict == UNFAIR:
+            return ""
+        found, names = outcome_of(question), question.division.groups
+        seen = found.compared & (found.detectable <= self._relevant(question))
+        few = [name for name, kept, visible in zip(names, found.compared, seen, strict=True) if kept and not visible]
+        parts = [f"; too few pictures to tell for {_listed(few)}"] if few else []
+        if seen.any():
+            where = "the others" if few else "any group"
+            widest = distance(float(found.detectable[seen].max()), rate=rate)
+            parts.append(f"; a gap of {widest} would have been seen in {where}")
+        return "".join(parts)
+
+
+def _is_rate(question: Question) -> bool:
+    return isinstance(question.test, RateTest) or question.metric in METRICS
+
+
+def _explained(question: Question, low: int, high: int) -> float | None:
+    """Return the gap between two groups that base rates alone make, where it is known."""
+    if question.expected is None:
+        return None
+    return _number(abs(question.expected[high] - question.expected[low]))
+
+
+def _others(found: Outcome, k: int) -> float:
+    """Return the mean value of all compared groups but one."""
+    kept = found.compared & (np.arange(len(found.values)) != k)
+    return float(np.average(found.values[kept], weights=found.totals[kept]))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
+
+
+def outcome_of(question: Question) -> Outcome:
+    """Return the outcome of an answered question.
+
+    Raises:
+        ContractError: it was not answered.
+    """
+    if question.outcome is None:
+        raise ContractError("A question about groups was judged before it was answered.")
+    return question.outcome
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,217 @@
+"""The bias report: gaps with verdicts, groups with intervals, parity measures, and the rows they come from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from xai.core.extras import missing_extra
+from xai.core.results.serialization import Plain, Saved, plain
+from xai.errors import NameLookupError
+from xai.fairness.groups.cube import Amplification, Cube
+from xai.fairness.groups.gaps import NO_EVIDENCE, TOO_SMALL, UNFAIR, Gap, GroupValue
+from xai.fairness.groups.parity import Parity
+from xai.fairness.groups.questions import BiasSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PARTS: dict[str, type[Plain]] = {
+    "gaps": Gap,
+    "values": GroupValue,
+    "parities": Parity,
+    "amplifications": Amplification,
+}
+_ARRAYS = ("labels", "predictions", "codes")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BiasResult(Saved):
+    """What was found about D ways to divide N pictures.
+
+    Attributes:
+        gaps: one per column (and intersection), metric and class.
+        values: one per group of each of them.
+        parities: worst groups, demographic parity, equal opportunity and equalised odds of each column.
+        amplifications: of each column, answers against labels.
+        columns: D names.
+        group_names: of each column.
+        labels: (N,) int64, the truth.
+        predictions: (N,) int64.
+        codes: (D, N) int64, the group of each picture.
+        classes: names.
+        settings: how gaps were judged.
+        seed: of the permutations.
+        data: name of the data.
+        model: name, fingerprint and preprocessing; empty when stored predictions were given.
+        notes: what was done and what to beware of.
+        versions: of the packages.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> part = ["day", "night"] * 100
+        >>> found = xai.bias(clf, data, groups={"light": part})
+        >>> found.findings  # gaps that are more than chance
+        ()
+    """
+
+    gaps: tuple[Gap, ...]
+    values: tuple[GroupValue, ...]
+    parities: tuple[Parity, ...]
+    amplifications: tuple[Amplification, ...]
+    columns: tuple[str, ...]
+    group_names: tuple[tuple[str, ...], ...]
+    labels: np.ndarray = field(repr=False)
+    predictions: np.ndarray = field(repr=False)
+    codes: np.ndarray = field(repr=False)
+    classes: tuple[str, ...]
+    settings: BiasSettings
+    seed: int
+    data: str
+    model: Mapping[str, Any]
+    notes: tuple[str, ...]
+    versions: Mapping[str, str]
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Size and verdict."""
+        return (
+            f"BiasResult({len(self)} pictures by {', '.join(self.columns)}: {self.verdict}, "
+            f"{len(self.findings)} of {len(self.gaps)} gaps unfair)"
+        )
+
+    def __str__(self) -> str:
+        """Return the findings, or what could have been found, in words."""
+        lines = [str(gap) for gap in self.findings or self.gaps if self.findings or gap.metric == self.gaps[0].metric]
+        return "\n".join([f"{self.verdict} ({len(self)} pictures)", *lines])
+
+    @property
+    def findings(self) -> tuple[Gap, ...]:
+        """The gaps that are unfair, each once, most certain first; empty: nothing found."""
+        found = [gap for gap in self.gaps if gap.verdict == UNFAIR and not gap.repeats]
+        return tuple(sorted(found, key=lambda gap: (gap.p_adjusted, -(gap.gap or 0.0))))
+
+    @property
+    def verdict(self) -> str:
+        """Of the whole: "unfair" with any finding; else of the first metric asked, in its least sure column."""
+        if self.findings:
+            return UNFAIR
+        first = {gap.verdict for gap in self.gaps if gap.metric == self.gaps[0].metric}
+        return TOO_SMALL if TOO_SMALL in first else NO_EVIDENCE
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One row per gap: column, metric, class, gap, interval, chance, p, what was detectable, verdict."""
+        rows = _frame(self.gaps)
+        rows["low"], rows["high"] = zip(*rows.pop("interval"), strict=True)
+        words = ["headline", "reason"]
+        return rows[[name for name in rows if name not in words] + words]
+
+    @property
+    def groups(self) -> "pd.DataFrame":
+        """One row per group, metric and class: n, value, interval, deviation, what was detectable, verdict."""
+        return _frame(self.values)
+
+    @property
+    def summary(self) -> "pd.DataFrame":
+        """One row per column and measure: worst groups, demographic parity, equalised odds."""
+        rows = _frame(self.parities)
+        rows["low"], rows["high"] = zip(*rows.pop("interval"), strict=True)
+        return rows
+
+    def cube(self, column: str | None = None) -> np.ndarray:
+        """Return the counts (G, K, K) by group of a column, true class and answer; None takes the first column.
+
+        Raises:
+            NameLookupError: no such column.
+        """
+        k = self._place(column)
+        size = len(self.group_names[k])
+        return Cube.of(self.codes[k], self.labels, self.predictions, size, len(self.classes)).dense()
+
+    def to_metricframe(self, metrics: Any = None, column: str | None = None) -> Any:
+        """Return the same pictures as a `fairlearn.metrics.MetricFrame`.
+
+        Args:
+            metrics: functions of fairlearn or scikit-learn by name, or one; None takes accuracy and counts.
+            column: None takes the first.
+
+        Raises:
+            MissingExtraError: fairlearn is not installed.
+            NameLookupError: no such column.
+        """
+        import pandas as pd
+
+        try:
+            from fairlearn.metrics import MetricFrame, count
+        except Exception as error:  # one that does not work raises anything
+            raise missing_extra("to_metricframe", "fairness", error, "fairlearn") from error
+        from sklearn.metrics import accuracy_score
+
+        k = self._place(column)
+        groups = pd.Series(np.array(self.group_names[k])[self.codes[k]], name=self.columns[k])
+        asked = {"accuracy": accuracy_score, "count": count} if metrics is None else metrics
+        return MetricFrame(metrics=asked, y_true=self.labels, y_pred=self.predictions, sensitive_features=groups)
+
+    def plot(self, column: str | None = None) -> Any:
+        """Draw the groups of a column with intervals, what chance alone makes, and all gaps; return the figure.
+
+        Args:
+            column: None takes that of the first finding, or the first.
+
+        Raises:
+            NameLookupError: no such column.
+        """
+        from xai.plots.fairness import bias_figure
+
+        chosen = column or (self.findings[0].column if self.findings else None)
+        return bias_figure(self, self.columns[self._place(chosen)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the rows, JSON-ready."""
+        found = self._fields()
+        return found | {
+            "verdict": self.verdict,
+            "findings": [gap.to_dict() for gap in self.findings],
+            "count": len(self),
+        }
+
+    _kind: ClassVar[str] = "bias report"
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name) for name in _ARRAYS}
+
+    @classmethod
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: tuple(kind.from_dict(part) for part in result[name]) for name, kind in _PARTS.items()}
+        result |= {name: tuple(result[name]) for name in ("columns", "classes", "notes")}
+        result["group_names"] = tuple(map(tuple, result["group_names"]))
+        metrics = result["settings"]["metrics"]
+        result["settings"] = BiasSettings(
+            **result["settings"] | {"metrics": None if metrics is None else tuple(metrics)}
+        )
+        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
+
+    def _fields(self) -> dict[str, Any]:
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*_ARRAYS, *_PARTS, "settings"}}
+        parts = {name: [part.to_dict() for part in getattr(self, name)] for name in _PARTS}
+        return plain(named) | parts | {"settings": plain(asdict(self.settings))}  # type: ignore[no-any-return]
+
+    def _place(self, column: str | None) -> int:
+        if column is not None and column not in self.columns:
+            raise NameLookupError("column of this report", column, self.columns)
+        return 0 if column is None else self.columns.index(column)
+
+
+def _frame(rows: Sequence[Any]) -> "pd.DataFrame":
+    import pandas as pd
+
+    kinds: Iterable[dict[str, Any]] = (asdict(row) for row in rows)
+    return pd.DataFrame(list(kinds))

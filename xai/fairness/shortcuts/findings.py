@@ -1,0 +1,280 @@
+"""From figures to a line of the report: verdict and sentence."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xai.fairness.shortcuts.experiment import Association, Confirmation, Removal
+from xai.fairness.shortcuts.probes.found import Found
+from xai.fairness.shortcuts.result import FRAGILE, NONE, SENSITIVITY, SHORTCUT, TOO_SMALL, UNCONFIRMED, WITHIN, Response
+from xai.fairness.shortcuts.significance import FEWEST, LEVEL, Evidence, Trial, follows, leans, pulls_more, stands_out
+from xai.stats.intervals import wilson
+from xai.stats.paired import Interval, crossing
+
+_FLIPPED = 0.1  # the share of predictions whose strength is named
+_TIMES_MISSED, _MISSED = 1.75, 0.95  # of what is surely missed of any other class, from which a cue is wanting; at most
+_TELLS, _NATURAL = 0.7, 0.7  # AUROC from which a cue goes with a class, and from which its nature explains a pull
+_ORDER = (
+    "brightness",
+    "corner_mark",
+    "border",
+    "mark",
+    "moving_mark",
+    "background",
+    "jpeg_quality",
+    "tint",
+    "watermark",
+    "blur",
+    "contrast",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """All that is known of one cue.
+
+    Attributes:
+        trial: what the model answered.
+        evidence: the figures.
+        p: adjusted for all cues.
+        searched: whether there were enough images of the class to look for what it has in the data.
+        lacking: whether these were of the training set.
+        association: with the class, for cues that were found in the data.
+        removal: from images of the class, for the same.
+        natural: how well the likeness of images to a cue that the data lack tells the class (AUROC), else 0.5.
+        missed: largest share of the images of another class that are not recognised for certain.
+        confirmation: what explanations and removal said of planted images, where they were asked.
+    """
+
+    trial: Trial
+    evidence: Evidence
+    p: float
+    searched: bool = True
+    lacking: bool = False
+    association: Association | None = None
+    removal: Removal | None = None
+    natural: float = 0.5
+    missed: float = 0.0
+    confirmation: Confirmation | None = None
+
+
+def verdict_of(case: Case, least: float) -> str:
+    """Return the verdict by which a cue is listed."""
+    if case.evidence.pictures < FEWEST:
+        return TOO_SMALL
+    if case.association is not None:
+        if follows(case.evidence, case.p, least):
+            return _found(case)
+    elif stands_out(case.evidence, case.p, least, local=case.trial.suspect.form.local):
+        return _absent(case)
+    elif pulls_more(case.evidence, least):
+        return SENSITIVITY if case.searched else TOO_SMALL
+    return _harm(case, least)
+
+
+def _found(case: Case) -> str:
+    """A cue of the data that the model follows: it must go with the class, and be missed when it is taken out."""
+    assert case.association is not None
+    if case.association.auroc < _TELLS or case.association.p >= LEVEL:
+        return SENSITIVITY
+    return SHORTCUT if _added(case) and case.removal is not None and case.removal.confirms else UNCONFIRMED
+
+
+def _added(case: Case) -> bool:
+    form = case.trial.suspect.form
+    return not isinstance(form, Found) or form.added
+
+
+def _absent(case: Case) -> str:
+    """A cue that the data lack and that pulls into a class: is it recognised only with it, or alike by nature?"""
+    seen = case.confirmation
+    removed = seen is None or seen.beyond is None or seen.beyond[1][0] > 0
+    form = case.trial.suspect.form
+    if removed and (form.of_class or _leans(case)):
+        return SHORTCUT
+    unlike = form.local and removed and case.natural < _NATURAL
+    return UNCONFIRMED if unlike or not case.searched else SENSITIVITY
+
+
+def _leans(case: Case) -> bool:
+    """Say whether the class needs the cue; a weak model misses many images of any class."""
+    return leans(case.evidence) and case.evidence.leaning >= min(_MISSED, _TIMES_MISSED * case.missed)
+
+
+def _harm(case: Case, least: float) -> str:
+    wrong, count = _wrong(case.trial)
+    if wilson(wrong, count)[:, 0].max() > least:
+        return FRAGILE
+    return NONE if case.evidence.excess_interval[1] < least or (case.p >= LEVEL and _clear(case, least)) else TOO_SMALL
+
+
+def _clear(case: Case, least: float) -> bool:
+    """Say whether the pull itself is below what matters."""
+    return case.evidence.attraction_interval[1] < least
+
+
+def respond(case: Case, verdict: str, strengths: Sequence[float], names: Sequence[str]) -> Response:
+    """Return the line of one cue."""
+    trial, form = case.trial, case.trial.suspect.form
+    label, association = names[trial.suspect.target], case.association
+    return Response(
+        cue=form.kind,
+        place=form.place,
+        words=form.words,
+        box=trial.box,
+        label=label,
+        target=trial.suspect.target,
+        found=form.found,
+        carried=None if association is None else association.own,
+        carried_elsewhere=None if association is None else association.others,
+        auroc=None if association is None else association.auroc,
+        auroc_p=None if association is None else association.p,
+        strength=trial.suspect.strength,
+        **asdict(case.evidence),
+        p_adjusted=case.p,
+        **_dose(trial, strengths),
+        **_confirmed(case),
+        verdict=verdict,
+        reason=_reason(verdict, case, label),
+    )
+
+
+def merged(responses: Sequence[Response]) -> list[Response]:
+    """Return responses with one shortcut per class and place.
+
+    Of what was found in the data the surest kind of trace stands: a mark also changes how sharp an image is. Marks at
+    other places are others. What is tried on every model is the same as a shortcut of its class that was found, or that
+    lies at the same place.
+    """
+    kept: list[Response] = []
+    found = list(responses)
+    for k in sorted(range(len(found)), key=lambda k: _rank(found[k])):
+        each = found[k]
+        if each.verdict not in {SHORTCUT, UNCONFIRMED}:
+            continue
+        same = [other for other in kept if other.target == each.target and _one(other, each)]
+        if same:
+            reason = f"{each.reason}; the same as: {same[0].words} ({same[0].place})"
+            found[k] = replace(each, verdict=WITHIN, reason=reason)
+        elif each.verdict == SHORTCUT:
+            kept.append(each)
+    return found
+
+
+def _rank(response: Response) -> tuple[bool, int, float]:
+    order = _ORDER.index(response.cue) if response.found and response.cue in _ORDER else len(_ORDER)
+    return not response.found, order, -response.beyond
+
+
+def _one(kept: Response, other: Response) -> bool:
+    apart = kept.found and other.found and kept.box is not None and other.box is not None
+    return (kept.found and not apart) or _overlap(kept, other)
+
+
+def _overlap(one: Response, other: Response) -> bool:
+    """Say whether two regions share a pixel; what is everywhere shares none."""
+    if one.box is None or other.box is None:
+        return False
+    down = max(one.box[0], other.box[0]) < min(one.box[2], other.box[2])
+    return down and max(one.box[1], other.box[1]) < min(one.box[3], other.box[3])
+
+
+def _wrong(trial: Trial) -> tuple[np.ndarray, int]:
+    """Return how many right images are wrong at each strength (S,), and how many there are."""
+    right = trial.clean == trial.labels
+    return (trial.said != trial.labels)[:, right].sum(1), int(right.sum())
+
+
+def _dose(trial: Trial, strengths: Sequence[float]) -> dict[str, Any]:
+    wrong, count = _wrong(trial)
+    low, high = wilson(wrong, count).T
+    ends = [crossing(strengths, shares, _FLIPPED) for shares in (high, low)]
+    middle = crossing(strengths, wrong / max(1, count), _FLIPPED)
+    return {"strength_10": middle, "strength_10_interval": tuple(ends)}
+
+
+def _confirmed(case: Case) -> dict[str, Any]:
+    seen, removal = case.confirmation, case.removal
+    spans: dict[str, tuple[float, Interval] | None] = {
+        "lift": None if seen is None else seen.lift,
+        "removed": None if seen is None else seen.removed,
+        "removed_beyond": None if seen is None else seen.beyond,
+    }
+    if case.association is not None:
+        spans |= {
+            "removed": None if removal is None else removal.gone,
+            "removed_beyond": None if removal is None else removal.beyond,
+        }
+    figures = {name: None if span is None else span[0] for name, span in spans.items()}
+    intervals = {f"{name}_interval": None if span is None else span[1] for name, span in spans.items()}
+    return figures | intervals | {"removed_p": None if removal is None else removal.p}
+
+
+def _reason(verdict: str, case: Case, label: str) -> str:
+    form, e = case.trial.suspect.form, case.evidence
+    what = f"{form.words[0].upper()}{form.words[1:]} ({form.place})"
+    if verdict in {SHORTCUT, UNCONFIRMED, SENSITIVITY}:
+        strength = case.trial.suspect.strength
+        dose = "" if strength == 1 else f" at {strength:.0%} of full strength"
+        low, high = e.attraction_interval
+        turned = f"{e.attraction:.0%} of the images of other classes into {label!r} ({low:.0%} to {high:.0%})"
+        pull = f"{what}{dose} turns {turned}"
+        control = f"equally large controls turn {e.neutral:.0%} into it and make {e.neutral_flips:.0%} wrong"
+        return "; ".join([pull, control, *_data(case, label), *_leaning(e, label), *_seen(case), *_left(verdict, case)])
+    wrong, count = _wrong(case.trial)
+    if verdict == FRAGILE:
+        worst = wrong.max() / max(1, count)
+        return f"{what} makes up to {worst:.0%} wrong, but not as a shortcut of one class does"
+    if verdict == NONE:
+        return f"{what} makes at most {wrong.max()} of {count} wrong"
+    return f"{what} makes at most {wrong.max()} of {count} wrong: too few images to tell"
+
+
+def _data(case: Case, label: str) -> list[str]:
+    if case.association is None:
+        if case.trial.suspect.form.of_class:
+            return [f"it is taken from images of {label!r}"]
+        if case.natural >= _NATURAL:
+            return [f"images of {label!r} look like that more than others do (AUROC {case.natural:.2f})"]
+        return ["the images of this data set do not have it"]
+    own, others = case.association.own, case.association.others
+    return [f"{own:.0%} of the images of {label!r} have it and {others:.0%} of the others"]
+
+
+def _leaning(e: Evidence, label: str) -> list[str]:
+    if not leans(e):
+        return []
+    return [f"{e.leaning:.0%} of the images of {label!r} are recognised only with it"]
+
+
+def _seen(case: Case) -> list[str]:
+    told, seen = [], case.confirmation
+    if seen is not None and seen.lift is not None:
+        words = f"explanations give the region {seen.lift[0]:.1f} times its share"
+        told.append(f"{words}, so they do not point there" if seen.lift[1][1] < 1 else words)
+    if case.removal is not None:
+        told.append(f"taking it out of {case.removal.carriers} images of the class undoes {case.removal.gone[0]:.0%}")
+    elif seen is not None and seen.removed is not None:
+        told.append(f"filling it in undoes {seen.removed[0]:.0%}")
+    return told
+
+
+def _left(verdict: str, case: Case) -> list[str]:
+    """Say what is missing for a finding."""
+    if verdict == SENSITIVITY and case.natural >= _NATURAL:
+        return ["no images of the class lie apart, so this may be its nature or how they were taken: look at them"]
+    if verdict == SENSITIVITY:
+        return ["it is not what the class has in the data, so it is a sensitivity and no shortcut"]
+    if verdict != UNCONFIRMED:
+        return []
+    if case.association is None and case.lacking:
+        return ["the training set that was searched does not have it: look at the class"]
+    if case.association is None:
+        return ["nothing in the data explains it: search the training set"]
+    if not _added(case):
+        return ["it lies where the rest of the image lies, so it may be what the class shows: look at it"]
+    if case.removal is None:
+        return ["too few images of the class have it to try the model without it"]
+    return ["without it the class is recognised no worse than under the control"]

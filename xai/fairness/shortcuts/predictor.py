@@ -1,0 +1,176 @@
+"""Images with labels, masks and the predictions of the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai.core.images.inputs import open_data
+from xai.core.labels import labels_of
+from xai.core.model.classifier import Classifier
+from xai.core.model.predictions import to_probabilities
+from xai.core.runtime.batching import Progress, ShouldStop
+from xai.core.runtime.randomness import image_key
+from xai.errors import InputError, ShapeError, Stopped
+from xai.fairness.shortcuts.probes.base import Form, Pictures, planted
+
+_TOGETHER = 256  # rows of several forms that are put together
+
+
+class Probe:
+    """Asks a classifier, counts rows, reports and stops.
+
+    Args:
+        classifier: the model.
+        report: told (rows done, rows in all), or None.
+        should_stop: asked before each question, or None.
+    """
+
+    def __init__(self, classifier: Classifier, report: Progress | None, should_stop: ShouldStop | None) -> None:
+        self.classifier, self._report, self._should_stop = classifier, report, should_stop
+        self._done, self.total = 0, 1
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return (n, K) of images (n, C, h, w), on the CPU."""
+        if self._should_stop is not None and self._should_stop():
+            raise Stopped(f"Stopped after {self._done} of about {self.total} rows, as asked.")
+        logits = self.classifier.logits_of(images, should_stop=self._should_stop)
+        self.advance(len(images))
+        return to_probabilities(logits.float(), self.classifier.head)
+
+    def advance(self, rows: int) -> None:
+        """Tell that so many rows are done; the total grows rather than be passed."""
+        self._done += rows
+        self.total = max(self.total, self._done)
+        if self._report is not None:
+            self._report(self._done, self.total)
+
+    def expect(self, rows: int) -> None:
+        """Take about so many rows as still to be done."""
+        self.total = self._done + rows
+
+    def finish(self) -> None:
+        """Tell that all is done."""
+        if self._report is not None:
+            self._report(self.total, self.total)
+
+    def rises(self, forms: Sequence[Form], pictures: Pictures) -> Tensor:
+        """Return by how much each form, at full strength, raises each class's mean probability (F, K)."""
+        before, found = self.probabilities(pictures.images), []
+        many = max(1, _TOGETHER // len(pictures))
+        for start in range(0, len(forms), many):
+            some = forms[start : start + many]
+            made = [planted(pictures, form.change(pictures), 1.0) for form in some]
+            after = self.probabilities(torch.cat(made)).view(len(some), len(pictures), -1)
+            found.append((after - before).mean(1))
+        return torch.cat(found)
+
+    def doses(self, pictures: Pictures, change: Tensor, strengths: Sequence[float]) -> Tensor:
+        """Return probabilities (S, n, K) with a change at several strengths."""
+        return torch.stack([self.probabilities(planted(pictures, change, s)) for s in strengths])
+
+
+def answers(probabilities: Tensor) -> Any:
+    """Return the answers (...) of probabilities (..., K) as an array."""
+    return probabilities.argmax(-1).numpy()
+
+
+_FEWEST = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Pictures drawn from a data set.
+
+    Attributes:
+        pictures: in random order.
+        names: of the pictures.
+        data: name of the data set.
+        notes: what was done.
+        train: images that the model learnt from, in random order; None when not given.
+    """
+
+    pictures: Pictures
+    names: tuple[str, ...]
+    data: str
+    notes: tuple[str, ...]
+    train: Pictures | None = None
+
+    def halves(self) -> tuple[Pictures, Pictures]:
+        """Return those that choose and those that judge."""
+        return _halves(self.pictures)
+
+    def searched(self) -> tuple[Pictures, Pictures]:
+        """Return the images in which cues are looked for, and those on which what was found is tried on the data."""
+        return self.halves() if self.train is None else _halves(self.train)
+
+
+def _halves(pictures: Pictures) -> tuple[Pictures, Pictures]:
+    rows, half = torch.arange(len(pictures)), len(pictures) // 2
+    return pictures.take(rows[:half]), pictures.take(rows[half:])
+
+
+def read(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: int, train: Any = None) -> Sample:
+    """Draw images, bring them to the model's input and ask the model about them.
+
+    Args:
+        probe: asks the model.
+        data: a data set or images.
+        labels: the truth; None takes the data's.
+        masks: of the objects, or None.
+        samples: images drawn; twice as many of `train`.
+        seed: of the draw.
+        train: what the model learnt from, a data set or a pair (images, labels); None when not given.
+
+    Raises:
+        InputError: no labels, or too few images.
+        ShapeError: masks of another number or size.
+    """
+    found = _draw(probe, data, labels, masks, samples, seed)
+    if train is None:
+        return found
+    images, truth = train if isinstance(train, tuple) and len(train) == 2 else (train, None)
+    learnt = _draw(probe, images, truth, None, 2 * samples, seed)
+    notes = (*found.notes, f"cues were looked for in {len(learnt.pictures)} images of the training set")
+    return Sample(found.pictures, found.names, found.data, notes, learnt.pictures)
+
+
+def _draw(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> Sample:
+    data = open_data(data)
+    source = data.images
+    lazy = hasattr(source, "pictures")
+    batch = None if lazy else probe.classifier.prepare(source)
+    total = len(source) if batch is None else len(batch.inputs)
+    if total < _FEWEST:
+        raise InputError(f"Expected at least {_FEWEST} images, but got {total}: half choose cues, half judge them.")
+    rows = np.random.default_rng(abs(seed)).permutation(total)[:samples]
+    if batch is None:
+        batch = probe.classifier.prepare(source.pictures(rows.tolist()))
+        inputs = batch.inputs
+    else:
+        inputs = batch.inputs[torch.from_numpy(rows)]
+    probe.classifier.check_images(inputs)
+    sure = probe.probabilities(inputs)
+    truth, notes = labels_of(probe.classifier, data, labels, total)
+    kept = torch.from_numpy(rows)
+    keys = [image_key(image) for image in inputs]
+    shown = _masks(masks, total, inputs, kept)
+    pictures = Pictures(inputs, truth[kept], sure.argmax(1), sure.gather(1, truth[kept, None])[:, 0], keys, shown, seed)
+    ids = getattr(data, "ids", None)
+    names = tuple(str(row) if ids is None else str(ids[int(row)]) for row in rows)
+    return Sample(pictures, names, str(getattr(data, "name", "pictures")), (*batch.notes, *notes))
+
+
+def _masks(masks: Any, total: int, inputs: Tensor, rows: Tensor) -> Tensor | None:
+    if masks is None:
+        return None
+    found, size = torch.as_tensor(masks), tuple(inputs.shape[2:])
+    if tuple(found.shape) != (total, *size):
+        raise ShapeError(
+            f"Expected masks ({total}, {size[0]}, {size[1]}) in the model's input geometry, but got "
+            f"{tuple(found.shape)}."
+        )
+    return found[rows].bool()

@@ -1,0 +1,24 @@
+"""A frame around the image, as scanners and web pages leave one."""
+
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+
+from xai.fairness.shortcuts.probes._blends import marks
+from xai.fairness.shortcuts.probes.base import Form, Patch, Scene, colours, cue
+
+_WIDTHS = (1 / 28, 2 / 28)
+
+
+@cue("border", "a frame around the image that one class has; and frames of one colour in two widths")
+def border(scene: Scene) -> Iterator[Form]:
+    """Yield what was found, and frames of every width and colour, grey among them."""
+    yield from marks(scene, "border")
+    height, width = scene.size
+    painted = colours(scene.channels) | {"grey": torch.full((scene.channels, 1, 1), 0.5)}
+    for thick, (name, colour) in product(scene.sizes(*_WIDTHS), painted.items()):
+        mask = torch.ones(height, width, dtype=torch.bool)
+        mask[thick : height - thick, thick : width - thick] = False
+        words = f"{name} border of {thick} pixels"
+        yield Patch("border", "border", "edges", words, mask, colour.expand(-1, height, width))

@@ -1,0 +1,41 @@
+"""A small mark near a corner, as stamps, logos, rulers and dates are."""
+
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+
+from xai.fairness.shortcuts.probes._blends import marks
+from xai.fairness.shortcuts.probes.base import Form, Patch, Scene, colours, cue
+
+_SIDES = (3 / 28, 5 / 28)  # shares of the shorter side of the image
+_MARGINS = (0, 1 / 28)
+
+
+@cue("corner_mark", "a mark near a corner that one class has; and a small square of one colour near each corner")
+def corner_mark(scene: Scene) -> Iterator[Form]:
+    """Yield what was found, and squares of every size, margin and colour; each corner is tried by itself."""
+    yield from marks(scene, "corner_mark")
+    height, width = scene.size
+    painted = colours(scene.channels)
+    for down, across in product(("top", "bottom"), ("left", "right")):
+        place = f"{down} {across} corner"
+        for side, margin, (name, colour) in product(_sides(scene), _margins(scene), painted.items()):
+            top = margin if down == "top" else height - margin - side
+            left = margin if across == "left" else width - margin - side
+            mask = torch.zeros(height, width, dtype=torch.bool)
+            mask[top : top + side, left : left + side] = True
+            words = f"{name} square of {side} x {side} pixels, {margin} from the edges"
+            yield Patch(
+                "corner_mark", f"corner mark, {down} {across}", place, words, mask, colour.expand(-1, height, width)
+            )
+
+
+def _margins(scene: Scene) -> list[int]:
+    return sorted({round(share * scene.side) for share in _MARGINS})
+
+
+def _sides(scene: Scene) -> list[int]:
+    """Return sizes in pixels, two at least."""
+    found = scene.sizes(*_SIDES)
+    return found if len(found) > 1 else [found[0], found[0] + 1]

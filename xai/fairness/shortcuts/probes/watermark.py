@@ -1,0 +1,114 @@
+"""A faint pattern over the image, as rights holders and scanners add one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xai.fairness.shortcuts.probes._blends import blends, covers, lies_in, marks, place
+from xai.fairness.shortcuts.probes.base import Form, Pictures, Scene, cue, local_mean, shuffled
+from xai.fairness.shortcuts.probes.found import Found
+
+_CLEAR = 3.0  # standard errors
+_TOP = 0.05  # share of the pixels by which classes are compared
+_STANDS_OUT, _LEAST, _ALIGNED = 2.5, 12.0, 8.0  # mean squares; chance gives about 5
+_PIXELS = 6
+_ORDER = 41  # number of the draw
+
+
+@cue("watermark", "a faint pattern at one place in most images of one class")
+def watermark(scene: Scene) -> Iterator[Form]:
+    """Yield faint marks that repeat exactly, also where objects hide them, and patterns of a class's mean.
+
+    Where objects are aligned every class has a mean of its own, and the latter is not looked for.
+    """
+    whole = list(blends(scene, "watermark"))
+    found = [*(form for form in marks(scene, "watermark") if not lies_in(scene, form, whole)), *whole]
+    large = list(covers(scene, [*found, *marks(scene, "background"), *marks(scene, "mark")]))
+    found = [*(form for form in found if not lies_in(scene, form, large)), *large]
+    yield from found
+    known = {*scene.templates, *(form.target for form in found)}
+    if len(scene.classes) < 3:
+        return
+    fine = _fine(scene.data.images)
+    scores = {label: _scores(fine, scene.data.labels == label) for label in scene.classes}
+    heights = {
+        label: float(score.abs().flatten().topk(_count(score)).values.square().mean())
+        for label, score in scores.items()
+    }
+    for label in scene.classes:
+        usual = torch.tensor([value for other, value in heights.items() if other != label]).median()
+        if float(usual) > _ALIGNED or label in known:
+            continue
+        if heights[label] > max(_LEAST, _STANDS_OUT * float(usual)):
+            yield from _found(scene, fine, label, scores[label])
+
+
+def _found(scene: Scene, fine: Tensor, label: int, score: Tensor) -> Iterator[Form]:
+    own = scene.data.labels == label
+    clear = score.abs() > _CLEAR
+    pattern = torch.where(clear, fine[own].mean(0) - fine[~own].mean(0), torch.zeros(()))
+    if int(clear.sum()) < _PIXELS:
+        return
+    mask = clear.any(0)
+    form = Overlay("watermark", f"watermark, class {label}", place(mask, "mark"), "watermark", pattern, target=label)
+    values = form.carried(scene.data.images)
+    middle = float(values[own].median() + values[~own].median()) / 2
+    yield Overlay(form.kind, form.unit, form.place, form.words, pattern, target=label, least=middle)
+
+
+@dataclass(frozen=True, eq=False)
+class Overlay(Found):
+    """A pattern that is added. Controls: taken away instead, or its pixels scattered.
+
+    Attributes:
+        pattern: (C, h, w), 0 where it is not.
+    """
+
+    pattern: Tensor
+
+    def change(self, pictures: Pictures) -> Tensor:
+        """Return the change (n, C, h, w)."""
+        return self.pattern.expand(len(pictures), -1, -1, -1)
+
+    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+        """Return both controls."""
+        order = pictures.uniform(_ORDER, self.pattern[0].numel()).argsort(1)
+        return {"opposite": -self.change(pictures), "scattered": shuffled(self.change(pictures), order)}
+
+    def where(self, pictures: Pictures) -> Tensor:
+        """Return the region (n, h, w)."""
+        return (self.pattern != 0).any(0).expand(len(pictures), -1, -1)
+
+    def carried(self, images: Tensor) -> Tensor:
+        """Return how well images follow the pattern (n,)."""
+        return _overlap(_fine(images), self.pattern)
+
+    def without(self, pictures: Pictures) -> Tensor:
+        """Return images less the pattern."""
+        return (pictures.images - self.pattern).clamp(0, 1)
+
+    def control(self, pictures: Pictures) -> Tensor:
+        """Return images with the pattern twice."""
+        return (pictures.images + self.pattern).clamp(0, 1)
+
+
+def _fine(images: Tensor) -> Tensor:
+    """Return images less the mean around each pixel."""
+    return images - local_mean(images)
+
+
+def _scores(fine: Tensor, own: Tensor) -> Tensor:
+    """Return the difference of a class's mean from the others' in standard errors (C, h, w)."""
+    errors = (fine[own].var(0) / own.sum() + fine[~own].var(0) / (~own).sum()).sqrt().clamp_min(1e-4)
+    found: Tensor = (fine[own].mean(0) - fine[~own].mean(0)) / errors
+    return found
+
+
+def _count(score: Tensor) -> int:
+    return max(1, round(_TOP * score.numel()))
+
+
+def _overlap(fine: Tensor, pattern: Tensor) -> Tensor:
+    return (fine * pattern).sum((1, 2, 3)) / pattern.square().sum().clamp_min(1e-9)

@@ -1,0 +1,294 @@
+"""The report on shortcuts: one line per cue, dose-responses, pictures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from math import isnan, nan
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from xai.core.results.serialization import Saved, plain
+from xai.stats.intervals import wilson
+from xai.stats.paired import Interval, mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ARRAYS = ("labels", "clean", "sure_clean", "said", "sure", "before", "after", "heatmaps", "shown")
+SHORTCUT, WITHIN, UNCONFIRMED, SENSITIVITY, FRAGILE, NONE, TOO_SMALL = (
+    "shortcut",
+    "within another",
+    "not confirmed",
+    "sensitivity",
+    "fragile",
+    "no evidence",
+    "too small to tell",
+)
+FINDING, INCONCLUSIVE = "finding", "inconclusive"
+_SEARCHED = 0.5  # share of the images whose classes were searched, below which silence says nothing
+
+
+@dataclass(frozen=True)
+class Response:
+    """How the model responds to one cue, in the form and at the strength that were chosen on other images.
+
+    Shares are of images that are right without the cue; intervals are 95 %.
+
+    Attributes:
+        cue: kind.
+        place: where, in words.
+        words: what, in words.
+        box: (top, left, bottom, right) of the region in the model's input, in pixels; None for what is everywhere.
+        label: name of the class that it attracts to.
+        target: its index.
+        found: whether the cue was found in the data; otherwise it is one of those that are tried on every model.
+        carried: share of the images of `label` that carry it; None unless found, as the next three.
+        carried_elsewhere: share of the images of other classes.
+        auroc: how well carrying it tells the class, on images in which it was not looked for.
+        auroc_p: one-sided p-value that it does not (Mann-Whitney), Holm-adjusted for all cues and classes.
+        strength: share of the full cue.
+        pictures: of other classes.
+        attraction: share of them turned into `label`.
+        flips: share of them made wrong.
+        neutral: share turned into `label` by the strongest equally large control.
+        neutral_flips: share made wrong by the worst of them.
+        excess: attraction minus neutral.
+        beyond: attraction minus neutral flips.
+        members: images of `label` itself.
+        leaning: share of them recognised with the cue minus share recognised without.
+        p: exact, of paired tests (McNemar) against each control.
+        p_adjusted: corrected for all cues and classes (Holm).
+        strength_10: at which 10 % of all right images are wrong; None when it is not reached.
+        strength_10_interval: None at an end that is not reached.
+        lift: share of the explanations' mass inside the region over its share of the area; None when not looked at.
+        removed: share that leaves `label` when the cue is taken out: of images of the class that carry it where it was
+            found in the data, else of images that it turned. None when not looked at.
+        removed_beyond: that, minus the share under an equally large control; None also where the control is what the
+            same does to other classes.
+        removed_p: that taking it out lowers the class's log odds no more than the control does; None unless found.
+        verdict: "shortcut", "within another" (of the same class), "not confirmed" (a class follows it, and neither the
+            data nor what happens when it is taken out explain why), "sensitivity" (turns images into a class, but is
+            not what the class has in the data), "fragile" (wrong, but not into one class), "no evidence" or "too
+            small to tell".
+        reason: one sentence.
+    """
+
+    cue: str
+    place: str
+    words: str
+    box: tuple[int, int, int, int] | None
+    label: str
+    target: int
+    found: bool
+    carried: float | None
+    carried_elsewhere: float | None
+    auroc: float | None
+    auroc_p: float | None
+    strength: float
+    pictures: int
+    attraction: float
+    attraction_interval: Interval
+    flips: float
+    flips_interval: Interval
+    neutral: float
+    neutral_flips: float
+    excess: float
+    excess_interval: Interval
+    beyond: float
+    beyond_interval: Interval
+    members: int
+    leaning: float
+    leaning_interval: Interval
+    p: float
+    p_adjusted: float
+    strength_10: float | None
+    strength_10_interval: tuple[float | None, float | None]
+    lift: float | None
+    lift_interval: Interval | None
+    removed: float | None
+    removed_interval: Interval | None
+    removed_beyond: float | None
+    removed_beyond_interval: Interval | None
+    removed_p: float | None
+    verdict: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return self.reason
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-ready; what is not known is None."""
+        found = {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+        return {name: None if isinstance(value, float) and isnan(value) else value for name, value in found.items()}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ShortcutResult(Saved):
+    """What was found about U cues at S strengths on N pictures that no cue was chosen on.
+
+    Attributes:
+        responses: one per cue (U).
+        strengths: increasing (S).
+        names: of the images (N).
+        labels: (N,) int64, the truth.
+        clean: (N,) int64, answers to the pictures as they are.
+        sure_clean: (N,) probability of the true class.
+        said: (U, S, N) int64, answers with each cue.
+        sure: (U, S, N) probability of the true class.
+        before: (M, C, h, w) some pictures that a cue turned, in the model's input geometry.
+        after: (M, C, h, w) with the cue.
+        heatmaps: (M, h, w) explanations of the class they became, positive values.
+        shown: (M, 2) int64, number of the cue and of the picture.
+        class_names: of the model.
+        settings: as used.
+        seed: of everything random.
+        model: name, fingerprint and preprocessing.
+        data: name of the data.
+        notes: what was done and what to beware of.
+        versions: of the packages.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> found = xai.shortcuts(xai.load("example:fashion-shortcut"), data, cues=["corner_mark"], samples=60)
+        >>> found.table.shape[0] >= 1
+        True
+    """
+
+    responses: tuple[Response, ...]
+    strengths: tuple[float, ...]
+    names: tuple[str, ...]
+    labels: np.ndarray = field(repr=False)
+    clean: np.ndarray
+    sure_clean: np.ndarray
+    said: np.ndarray
+    sure: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    heatmaps: np.ndarray
+    shown: np.ndarray
+    class_names: tuple[str, ...]
+    settings: Mapping[str, Any]
+    seed: int
+    model: Mapping[str, Any]
+    data: str
+    notes: tuple[str, ...]
+    versions: Mapping[str, str]
+
+    def __len__(self) -> int:
+        """Return the number of cues."""
+        return len(self.responses)
+
+    def __repr__(self) -> str:
+        """Size and findings."""
+        found = "; ".join(f"{r.cue} ({r.place}) -> {r.label}" for r in self.findings) or "none"
+        return f"ShortcutResult({len(self)} cues, {len(self.labels)} images, {self.verdict}, shortcuts: {found})"
+
+    def __str__(self) -> str:
+        """Return the findings in words."""
+        return "\n".join(r.reason for r in self.findings) or f"no shortcut found ({len(self)} cues): {self.verdict}"
+
+    @property
+    def verdict(self) -> str:
+        """What follows for the model.
+
+        "finding": it follows a shortcut. "inconclusive": one class follows a cue more than controls, and nothing
+        explains why. "too small to tell": too few images to rule out a pull of `least`, or to look for what sets the
+        classes of most images apart. Otherwise "no evidence".
+        """
+        verdicts = {response.verdict for response in self.responses}
+        if self.settings.get("searched", 1.0) < _SEARCHED:
+            verdicts.add(TOO_SMALL)
+        for verdict, word in ((SHORTCUT, FINDING), (UNCONFIRMED, INCONCLUSIVE), (TOO_SMALL, TOO_SMALL)):
+            if verdict in verdicts:
+                return word
+        return NONE
+
+    @property
+    def findings(self) -> tuple[Response, ...]:
+        """The shortcuts, strongest first; empty: nothing found."""
+        found = [response for response in self.responses if response.verdict == SHORTCUT]
+        return tuple(sorted(found, key=lambda response: -response.excess))
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One row per cue, the suspicious ones first."""
+        import pandas as pd
+
+        rows = pd.DataFrame([response.to_dict() for response in self.responses])
+        order = {
+            verdict: k
+            for k, verdict in enumerate((SHORTCUT, WITHIN, UNCONFIRMED, SENSITIVITY, FRAGILE, TOO_SMALL, NONE))
+        }
+        ranks = rows["verdict"].map(order)
+        return (
+            rows.assign(rank=ranks)
+            .sort_values(["rank", "excess"], ascending=[True, False])
+            .drop(columns="rank")
+            .reset_index(drop=True)
+        )
+
+    @property
+    def doses(self) -> "pd.DataFrame":
+        """One row per cue and strength, on the pictures that are right without it.
+
+        Share made wrong and share turned into the attractor with 95 % Wilson intervals, mean change of the true class's
+        probability with a 95 % t interval.
+        """
+        import pandas as pd
+
+        right = self.clean == self.labels
+        rows = []
+        for k, response in enumerate(self.responses):
+            others = right & (self.labels != response.target)
+            for level, strength in enumerate(self.strengths):
+                said = self.said[k, level]
+                low, high = wilson((said != self.labels)[right].sum(), int(right.sum()))
+                pulled = (said == response.target)[others]
+                pull_low, pull_high = wilson(pulled.sum(), int(others.sum()))
+                change, span = mean((self.sure[k, level] - self.sure_clean)[right])
+                rows.append(
+                    {"cue": response.cue, "place": response.place, "label": response.label, "strength": strength}
+                    | {"flips": (said != self.labels)[right].mean(), "flips_low": low, "flips_high": high}
+                    | {"attraction": pulled.mean(), "attraction_low": pull_low, "attraction_high": pull_high}
+                    | {"confidence_change": change, "confidence_low": span[0], "confidence_high": span[1]}
+                )
+        return pd.DataFrame(rows)
+
+    def plot(self) -> Any:
+        """Draw dose-responses and the pictures that were turned; return the matplotlib figure."""
+        from xai.plots.fairness import shortcuts_figure
+
+        return shortcuts_figure(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the pictures, JSON-ready."""
+        found = self._fields()
+        doses = self.doses.replace([np.inf, -np.inf], None)
+        return found | {"findings": [r.to_dict() for r in self.findings], "doses": doses.to_dict("records")}
+
+    _kind: ClassVar[str] = "shortcut report"
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name) for name in _ARRAYS}
+
+    @classmethod
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result["responses"] = tuple(_response(given) for given in result["responses"])
+        result |= {name: tuple(result[name]) for name in ("strengths", "names", "class_names", "notes")}
+        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
+
+    def _fields(self) -> dict[str, Any]:
+        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in {*_ARRAYS, "responses"}}
+        return found | {"responses": [response.to_dict() for response in self.responses]}
+
+
+_NUMBERS = ("attraction", "flips", "neutral", "neutral_flips", "excess", "beyond", "leaning")
+
+
+def _response(given: Mapping[str, Any]) -> Response:
+    """Return a response read from JSON: lists become tuples, numbers that were not known nan."""
+    values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in given.items()}
+    return Response(**values | {name: nan for name in _NUMBERS if values[name] is None})

@@ -1,0 +1,249 @@
+"""Whether a probe turns images into one class: chosen on one half of the images, tested on the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai.fairness.shortcuts.predictor import Probe, answers
+from xai.fairness.shortcuts.probes.base import Form, Pictures
+from xai.stats.paired import Interval, difference, mcnemar, share
+
+FIRST, SECOND, TRIED = 12, 48, 96  # pictures that all forms, the better ones, and the best of each unit are tried on
+_KEPT = 4  # one in so many forms gets into the second round
+
+
+@dataclass(frozen=True, eq=False)
+class Suspect:
+    """A form with what it was chosen for.
+
+    Attributes:
+        form: the strongest of its unit.
+        target: the class that it attracts to most.
+        strength: at which it attracts most beyond neutral changes.
+    """
+
+    form: Form
+    target: int
+    strength: float
+
+
+def strongest(probe: Probe, forms: Sequence[Form], pictures: Pictures) -> list[Form]:
+    """Return the form of each unit that raises one class's probability most, in two rounds."""
+    if not forms:
+        return []
+    first = _best(forms, _scores(probe, forms, pictures.take(torch.arange(min(FIRST, len(pictures))))), _KEPT)
+    again = [form for form in first if sum(other.unit == form.unit for other in first) > 1]
+    if again:
+        scores = _scores(probe, again, pictures.take(torch.arange(min(SECOND, len(pictures)))))
+        winners = {form.unit: form for form in _best(again, scores, None)}
+        first = list({form.unit: winners.get(form.unit, form) for form in first}.values())
+    return first
+
+
+def _scores(probe: Probe, forms: Sequence[Form], pictures: Pictures) -> list[float]:
+    rises = probe.rises(forms, pictures)
+    return [
+        float(rise.max() if form.target is None else rise[form.target]) for form, rise in zip(forms, rises, strict=True)
+    ]
+
+
+def _best(forms: Sequence[Form], scores: Sequence[float], share: int | None) -> list[Form]:
+    """Return the best one of each unit, or one in `share` of it."""
+    found = []
+    for unit in dict.fromkeys(form.unit for form in forms):
+        own = [k for k, form in enumerate(forms) if form.unit == unit]
+        count = 1 if share is None else -(-len(own) // share)
+        found += [forms[k] for k in sorted(own, key=lambda k: -scores[k])[:count]]
+    return found
+
+
+def choose(probe: Probe, form: Form, pictures: Pictures, strengths: Sequence[float], classes: int) -> Suspect:
+    """Return class and strength at which a form attracts most beyond the strongest neutral change."""
+    pictures = pictures.take(pictures.right.nonzero()[:TRIED, 0])
+    labels = pictures.labels.numpy()
+    own = _pulls(answers(probe.doses(pictures, form.change(pictures), strengths)), labels, classes)
+    others = [
+        _pulls(answers(probe.doses(pictures, change, strengths)), labels, classes)
+        for change in form.neutral(pictures).values()
+    ]
+    gaps = own - np.max(others, axis=0)
+    if form.target is not None:
+        gaps[:, [k for k in range(classes) if k != form.target]] = -np.inf
+    level, target = np.unravel_index(int(gaps.argmax()), gaps.shape)
+    return Suspect(form, int(target), float(strengths[int(level)]))
+
+
+def _pulls(said: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the share of pictures of other classes that is answered as each class (S, K)."""
+    hits = np.stack([((said == k) & (labels != k)).sum(1) for k in range(classes)], 1)
+    return hits / np.maximum(1, [(labels != k).sum() for k in range(classes)])
+
+
+FEWEST = 20  # right pictures of other classes below which nothing can be said
+LEANING = 0.5  # share of a class that is only recognised with the cue, above which the class leans on it
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What the model answered.
+
+    Attributes:
+        suspect: what was planted.
+        labels: (n,) the truth.
+        clean: (n,) answers to the pictures as they are.
+        said: (S, n) answers at each strength.
+        sure: (S, n) probability of the true class.
+        level: number of the suspect's strength.
+        neutral: by name of the neutral change, (n,) answers at that strength.
+        box: (top, left, bottom, right) of the region, where all pictures have the same; None otherwise.
+    """
+
+    suspect: Suspect
+    labels: np.ndarray
+    clean: np.ndarray
+    said: np.ndarray
+    sure: np.ndarray
+    level: int
+    neutral: dict[str, np.ndarray]
+    box: tuple[int, int, int, int] | None
+
+    @property
+    def others(self) -> np.ndarray:
+        """Pictures (n,) bool of other classes than the target that are right when clean."""
+        found: np.ndarray = (self.clean == self.labels) & (self.labels != self.suspect.target)
+        return found
+
+    @property
+    def planted(self) -> np.ndarray:
+        """Answers (n,) at the suspect's strength."""
+        found: np.ndarray = self.said[self.level]
+        return found
+
+
+def try_out(probe: Probe, suspect: Suspect, pictures: Pictures, strengths: Sequence[float]) -> Trial:
+    """Ask the model about all strengths, and about neutral changes at the suspect's."""
+    found = probe.doses(pictures, suspect.form.change(pictures), strengths)
+    rows = torch.arange(len(pictures))
+    neutral = {
+        name: answers(probe.doses(pictures, change, [suspect.strength]))[0]
+        for name, change in suspect.form.neutral(pictures).items()
+    }
+    return Trial(
+        suspect,
+        pictures.labels.numpy(),
+        pictures.said.numpy(),
+        answers(found),
+        found[:, rows, pictures.labels].numpy(),
+        list(strengths).index(suspect.strength),
+        neutral,
+        _box(suspect.form.where(pictures.take(rows[:2]))),
+    )
+
+
+def _box(region: Tensor | None) -> tuple[int, int, int, int] | None:
+    if region is None or bool((region[0] != region[-1]).any()):
+        return None
+    down, across = region[0].any(1).nonzero()[:, 0], region[0].any(0).nonzero()[:, 0]
+    return int(down[0]), int(across[0]), int(down[-1]) + 1, int(across[-1]) + 1
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The figures about a cue and its class, at its strength; intervals are 95 %.
+
+    Attributes:
+        pictures: of other classes, right when clean.
+        attraction: share of them that the cue turns into the class.
+        flips: share of them that the cue makes wrong.
+        neutral: share that an equally large neutral change turns into the class (the strongest one).
+        neutral_flips: share that it makes wrong (the worst one).
+        excess: attraction less neutral.
+        beyond: attraction less neutral flips.
+        members: pictures of the class itself.
+        leaning: of these, share recognised with the cue less share recognised without.
+        p: that `excess` is not above 0, and where the data do not have the cue that neither `beyond` nor `leaning` is;
+            exact.
+    """
+
+    pictures: int
+    attraction: float
+    attraction_interval: Interval
+    flips: float
+    flips_interval: Interval
+    neutral: float
+    neutral_flips: float
+    excess: float
+    excess_interval: Interval
+    beyond: float
+    beyond_interval: Interval
+    members: int
+    leaning: float
+    leaning_interval: Interval
+    p: float
+
+
+def weigh(trial: Trial, *, local: bool) -> Evidence:
+    """Return the figures; `local` cues can also stand out by harming less than neutral changes do."""
+    target, others, own = trial.suspect.target, trial.others, trial.labels == trial.suspect.target
+    labels, attracted = trial.labels[others], trial.planted[others] == target
+    pulls = [said[others] == target for said in trial.neutral.values()]
+    breaks = [said[others] != labels for said in trial.neutral.values()]
+    pull, harm = max(pulls, key=np.sum), max(breaks, key=np.sum)
+    with_cue, without = trial.planted[own] == target, trial.clean[own] == target
+    p = max(mcnemar(attracted, each) for each in pulls)
+    if not trial.suspect.form.found:
+        p = max(p, mcnemar(with_cue, without))
+    if local and not trial.suspect.form.found:
+        p = min(1.0, 2 * min(p, max(mcnemar(attracted, each) for each in breaks)))
+    figures = {
+        "attraction": share(attracted),
+        "flips": share(trial.planted[others] != labels),
+        "excess": difference(attracted, pull),
+        "beyond": difference(attracted, harm),
+        "leaning": difference(with_cue, without),
+    }
+    plain = {name: value for name, (value, _) in figures.items()}
+    spans = {f"{name}_interval": span for name, (_, span) in figures.items()}
+    return Evidence(
+        pictures=int(others.sum()),
+        neutral=share(pull)[0],
+        neutral_flips=share(harm)[0],
+        members=int(own.sum()),
+        p=p,
+        **plain,  # type: ignore[arg-type]  # named figures
+        **spans,  # type: ignore[arg-type]  # and their intervals
+    )
+
+
+def stands_out(evidence: Evidence, p: float, least: float, *, local: bool) -> bool:
+    """Say whether a cue attracts to its class as a shortcut does.
+
+    It must turn more pictures into the class than any neutral change does, by more than `least` and twice as many; most
+    answers that it changes must go there; and either it does more than neutral changes harm, in any direction, or most
+    pictures of the class are recognised only with it: a large change harms every network, often in one direction.
+    """
+    if evidence.pictures < FEWEST or p >= LEVEL or evidence.attraction <= max(evidence.flips / 2, 2 * evidence.neutral):
+        return False
+    beyond = local and evidence.beyond_interval[0] > least
+    return evidence.excess_interval[0] > least and (beyond or leans(evidence))
+
+
+def leans(evidence: Evidence) -> bool:
+    """Say whether most images of the class are recognised only with the cue, and a quarter for certain."""
+    return evidence.leaning > LEANING and evidence.leaning_interval[0] > LEANING / 2
+
+
+def follows(evidence: Evidence, p: float, least: float) -> bool:
+    """Say whether the model follows a cue that the data have: it turns `least` more into its class than controls do."""
+    if evidence.pictures < FEWEST or p >= LEVEL:
+        return False
+    return evidence.excess >= least and evidence.excess_interval[0] > 0
+
+
+def pulls_more(evidence: Evidence, least: float) -> bool:
+    """Say whether a cue turns more into one class than controls do, by more than `least` for certain."""
+    return evidence.pictures >= FEWEST and evidence.excess_interval[0] > least

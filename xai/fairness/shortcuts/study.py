@@ -1,0 +1,366 @@
+"""`shortcuts`: does a class depend on something that is not its object?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.serialization import versions
+from xai.core.runtime.batching import Progress, ShouldStop, reporting
+from xai.core.runtime.randomness import check_seed
+from xai.errors import RangeError, ShapeError, UnsupportedModelError
+from xai.explanations.methods.base import EXPLAINERS
+from xai.fairness.shortcuts.experiment import Association, Confirmation, confirm, take_out
+from xai.fairness.shortcuts.findings import Case, merged, respond, verdict_of
+from xai.fairness.shortcuts.predictor import Probe, Sample, read
+from xai.fairness.shortcuts.probes.base import CUES, Cue, Form, Pictures, Scene
+from xai.fairness.shortcuts.probes.found import Found
+from xai.fairness.shortcuts.probes.recurrence import auroc
+from xai.fairness.shortcuts.probes.repetition import FEWEST
+from xai.fairness.shortcuts.result import Response, ShortcutResult
+from xai.fairness.shortcuts.significance import (
+    FIRST,
+    SECOND,
+    TRIED,
+    Evidence,
+    Trial,
+    choose,
+    follows,
+    pulls_more,
+    stands_out,
+    strongest,
+    try_out,
+    weigh,
+)
+from xai.stats.intervals import wilson
+from xai.stats.paired import holm
+
+_FIRST, _SECOND = "hirescam", "occlusion"
+
+
+class Explaining:
+    """Explains images by a method.
+
+    Attributes:
+        method: name; "hirescam" becomes "occlusion" where the model rules it out and none was asked for.
+        notes: why, if so.
+    """
+
+    def __init__(self, classifier: Classifier, probe: Probe, method: str | None, seed: int) -> None:
+        EXPLAINERS[method or _FIRST]  # an unknown name is refused before any work
+        self._classifier, self._probe, self._seed, self._free = classifier, probe, seed, method is None
+        self.method, self.notes = method or _FIRST, list[str]()
+
+    def __call__(self, images: Tensor, target: int) -> Tensor:
+        """Return maps (n, h, w) of images (n, C, h, w) for a class.
+
+        Raises:
+            UnsupportedModelError: the model cannot be explained by the method that was asked for.
+        """
+        try:
+            found = EXPLAINERS[self.method]().explain(self._classifier, images, target, seed=self._seed)
+        except UnsupportedModelError as error:
+            if not self._free or self.method == _SECOND:
+                raise
+            self.notes.append(f"explained by {_SECOND}: {error}")
+            self.method = _SECOND
+            return self(images, target)
+        self._probe.advance(len(images))
+        return found.attribution.sum(1).float()
+
+
+_NEUTRAL = 2  # neutral changes of a form, at most
+_NAMED = 5  # classes in a note
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for.
+
+    Attributes:
+        kinds: of cues.
+        strengths: increasing.
+        least: by how much a shortcut must beat neutral changes.
+    """
+
+    kinds: tuple[Cue, ...]
+    strengths: tuple[float, ...]
+    least: float
+
+
+class Study:
+    """Everything that one run knows."""
+
+    def __init__(self, probe: Probe, plan: Plan, sample: Sample, explaining: Explaining) -> None:
+        self.probe, self.plan, self.sample, self.explaining = probe, plan, sample, explaining
+        self.classifier = probe.classifier
+        self.chosen, self.judged = sample.halves()
+        self.held = self.judged
+        self.notes = list(sample.notes)
+
+    def run(self) -> ShortcutResult:
+        """Return the report."""
+        found, usual = self._forms()
+        trials = [self._tried(form) for form in found] + self._trials(usual)
+        figures = [weigh(trial, local=trial.suspect.form.local) for trial in trials]
+        cut, classes = len(found), self.classifier.num_classes
+        adjusted = [*holm([e.p for e in figures[:cut]], cut), *holm([e.p for e in figures[cut:]], len(usual) * classes)]
+        cases = [self._case(*each) for each in zip(trials, figures, map(float, adjusted), strict=True)]
+        least, names = self.plan.least, self.classifier.labels
+        responses = [respond(case, verdict_of(case, least), self.plan.strengths, names) for case in cases]
+        self.probe.finish()
+        return self._result(merged(responses), trials, [case.confirmation for case in cases])
+
+    def _forms(self) -> tuple[list[Found], list[Form]]:
+        """Return what was found in the data, and what is tried on every model."""
+        searched, self.held = self.sample.searched()
+        scene = Scene(self.chosen, self.classifier.labels, searched, self.held)
+        self._note_searched(scene)
+        made: list[Form] = []
+        for kind in self.plan.kinds:
+            forms = list(kind.forms(scene))
+            if not forms:
+                self.notes.append(f"{kind.name.replace('_', ' ')}: none for these images")
+            made += forms
+        self._note_masks()
+        found = [form for form in made if isinstance(form, Found)]
+        return found, [form for form in made if not isinstance(form, Found)]
+
+    def _note_searched(self, scene: Scene) -> None:
+        """Keep the classes of which there are enough images, and say which there are not."""
+        self.searched = frozenset(scene.classes)
+        counts = torch.bincount(scene.data.labels, minlength=len(scene.names))
+        self.share = float(counts[scene.classes].sum() / counts.sum().clamp_min(1))
+        few = [scene.names[k] for k in counts.nonzero()[:, 0].tolist() if k not in self.searched]
+        if few:
+            named = ", ".join([*map(repr, few[:_NAMED]), *["..."] * (len(few) > _NAMED)])
+            told = f"too few images to look for what sets {len(few)} class(es) apart (fewer than {FEWEST}): {named}"
+            self.notes.append(told)
+
+    def _note_masks(self) -> None:
+        masks = self.judged.masks
+        if masks is not None and bool(masks.all()) and bool(self.chosen.masks is None or self.chosen.masks.all()):
+            self.notes.append("masks: the object fills every image, so there is no background to compare with")
+
+    def _tried(self, form: Found) -> Trial:
+        """Plant what was found, at the strength that turns most beyond the controls on the half that chooses."""
+        suspect = choose(self.probe, form, self.chosen, self.plan.strengths, self.classifier.num_classes)
+        return try_out(self.probe, suspect, self.judged, self.plan.strengths)
+
+    def _trials(self, forms: Sequence[Form]) -> list[Trial]:
+        """Choose on one half, ask on the other."""
+        levels, units = self.plan.strengths, len({form.unit for form in forms})
+        choosing = (1 + _NEUTRAL) * len(levels) * min(TRIED, len(self.chosen))
+        judging = (_NEUTRAL + len(levels)) * len(self.judged)
+        self.probe.expect(len(forms) * (FIRST + SECOND // 4) + units * (choosing + judging))
+        best = strongest(self.probe, forms, self.chosen)
+        classes = self.classifier.num_classes
+        suspects = [choose(self.probe, form, self.chosen, levels, classes) for form in best]
+        return [try_out(self.probe, suspect, self.judged, levels) for suspect in suspects]
+
+    def _case(self, trial: Trial, evidence: Evidence, p: float) -> Case:
+        """Return everything about one cue; what is costly only where the model seems to follow it."""
+        form, least = trial.suspect.form, self.plan.least
+        if isinstance(form, Found):
+            tells = self._association(form)
+            if not follows(evidence, p, least):
+                return Case(trial, evidence, p, association=tells)
+            seen = confirm(self.probe, trial, self.judged, self.explaining)
+            removal = take_out(self.probe, form, self.held)
+            return Case(trial, evidence, p, association=tells, removal=removal, confirmation=seen)
+        searched = form.of_class or trial.suspect.target in self.searched
+        natural = 0.5
+        if not form.of_class and pulls_more(evidence, least):
+            natural = self._natural(form, trial.suspect.target)
+        if not stands_out(evidence, p, least, local=form.local):
+            return Case(trial, evidence, p, searched=searched, natural=natural)
+        seen, missed = confirm(self.probe, trial, self.judged, self.explaining), self._missed(trial.suspect.target)
+        known: dict[str, Any] = {"searched": searched, "natural": natural, "missed": missed, "confirmation": seen}
+        known["lacking"] = searched and not form.of_class and self.sample.train is not None
+        return Case(trial, evidence, p, **known)
+
+    def _missed(self, target: int) -> float:
+        """Return the largest share of the images of a class other than the target that is surely not recognised."""
+        wrong, labels = ~self.judged.right, self.judged.labels
+        others = [wrong[labels == k] for k in sorted(set(labels.tolist())) if k != target]
+        return max((float(wilson(int(one.sum()), len(one))[0]) for one in others), default=0.0)
+
+    def _association(self, form: Found) -> Association:
+        values, own = form.carried(self.held.images), self.held.labels == form.target
+        area, p = auroc(values[own].numpy(), values[~own].numpy())
+        questions = len(self.plan.kinds) * self.classifier.num_classes
+        shares = [
+            float((part >= form.least).float().mean()) if len(part) else 0.0 for part in (values[own], values[~own])
+        ]
+        return Association(area, min(1.0, p * questions), *shares)
+
+    def _natural(self, form: Form, target: int) -> float:
+        """Return how well likeness to a cue tells its class by nature."""
+        values, own = form.likeness(self.held.images), self.held.labels == target
+        return auroc(values[own].numpy(), values[~own].numpy())[0]
+
+    def _result(
+        self, responses: Sequence[Response], trials: Sequence[Trial], seen: Sequence[Confirmation | None]
+    ) -> ShortcutResult:
+        half = len(self.chosen)
+        about = {"name": self.classifier.name, "fingerprint": self.classifier.fingerprint}
+        return ShortcutResult(
+            responses=tuple(responses),
+            strengths=self.plan.strengths,
+            names=self.sample.names[half:],
+            class_names=self.classifier.labels,
+            settings=self._settings(),
+            seed=self.judged.seed,
+            model=about | {"preprocessing": self.classifier.preprocessing},
+            data=self.sample.data,
+            notes=tuple(dict.fromkeys([*self.notes, *self.explaining.notes])),
+            versions=versions(),
+            **_answered(self.judged, trials, len(self.plan.strengths)),
+            **_shown(self.judged, seen),
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "cues": [kind.name for kind in self.plan.kinds],
+            "samples": len(self.sample.pictures),
+            "least": self.plan.least,
+            "searched": self.share,
+            "method": self.explaining.method,
+            "masks": self.judged.masks is not None,
+            "train": self.sample.train is not None,
+        }
+
+
+def _answered(pictures: Pictures, trials: Sequence[Trial], levels: int) -> dict[str, np.ndarray]:
+    """Return what was answered about all pictures, as the report keeps it."""
+    return {
+        "labels": pictures.labels.numpy(),
+        "clean": pictures.said.numpy(),
+        "said": np.array([trial.said for trial in trials], dtype=np.int64).reshape(-1, levels, len(pictures)),
+        "sure": np.array([trial.sure for trial in trials], dtype=np.float32).reshape(-1, levels, len(pictures)),
+        "sure_clean": pictures.sure.numpy(),
+    }
+
+
+def _shown(pictures: Pictures, seen: Sequence[Confirmation | None]) -> dict[str, np.ndarray]:
+    """Return the pictures that cues turned, as the report keeps them."""
+    found = [(k, each) for k, each in enumerate(seen) if each is not None]
+    numbers = [(k, row) for k, each in found for row in each.rows]
+    empty = pictures.images[:0]
+    parts = {"before": empty, "after": empty, "heatmaps": empty[:, 0]}
+    arrays = {
+        name: np.concatenate([none.numpy(), *(getattr(each, name).numpy() for _, each in found)])
+        for name, none in parts.items()
+    }
+    return arrays | {"shown": np.array(numbers, dtype=np.int64).reshape(-1, 2)}
+
+
+STRENGTHS = (0.1, 0.25, 0.5, 0.75, 1.0)
+_FEWEST = 40
+
+
+def shortcuts(
+    model: Classifier | nn.Module,
+    data: Any,
+    seed: int = 0,
+    *,
+    labels: Any = None,
+    masks: Any = None,
+    train: Any = None,
+    cues: Sequence[str] | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+    samples: int = 400,
+    least: float = 0.1,
+    method: str | None = None,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> ShortcutResult:
+    """Return what a class is recognised by beside its object: marks, texts, compression, blur, brightness, tint.
+
+    Cues are looked for in the data first, on half of the images: what most images of one class have, those of the
+    others do not, and objects do not have by nature. What was found is planted into images of other classes, in the
+    form that the data have, beside equally large controls that cannot contain it, and taken out of images of the class.
+
+    A cue is a shortcut if it goes with the class in the data, turns images of other classes into the class `least` more
+    often than every control does, and taking it out lowers the log odds of the class more than a control. Some cues are
+    tried on every model as well. Where the data lack such a cue it is a shortcut only if most images of the class are
+    recognised only with it; otherwise it is a sensitivity, or "not confirmed" if it has a place, removal confirms it
+    and nothing in the data explains it. Explanations are reported, and decide nothing.
+
+    Args:
+        model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
+        data: a data set of `xai.load_data`, or N images in any form that `xai.explain` takes.
+        seed: fixes everything random: the draw of images, the halves, the controls of each image.
+        labels: the truth (N,), indices or names; None takes the data's, by class name where the order differs.
+        masks: (N, h, w) bool, the object in the model's input geometry; backgrounds are exchanged. None if unknown.
+        train: what the model learnt from, a data set or a pair (images, labels); cues are looked for there. None looks
+            for them in `data`, which must then carry them as well.
+        cues: names from `xai.fairness.shortcuts.probes.base.CUES`; None takes all.
+        strengths: increasing, above 0 to 1, shares of the full cue.
+        samples: images drawn from the data; half of them choose, half of them judge. Twice as many of `train`.
+        least: by how much a shortcut must beat controls, a share of images.
+        method: of the explanations; None takes HiResCAM, or occlusion where the model has no layer with places.
+        progress: None, True for a bar, or a callable `(done, total)` in rows, the total being an estimate.
+        should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
+
+    Returns:
+        ShortcutResult; `.findings` has the shortcuts, `.verdict` the conclusion, `.table` all cues, `.doses` the
+        dose-responses.
+
+    Raises:
+        InputError: no labels, or too few images.
+        NameLookupError: no such cue or method.
+        RangeError: `strengths`, `samples` or `least` outside what is possible.
+        ShapeError: masks of another number or size.
+        Stopped: `should_stop()` was true.
+
+    Cost: with 400 images about 20,000 rows forward for grey images, 30,000 for colour, and a search in the data.
+    Source: dose and attraction after Li et al. 2023 (arXiv 2212.04825), backgrounds after Xiao et al. 2020; the search
+        in the data, the controls and the removal are ours.
+
+    Example:
+        >>> import xai
+        >>> clf, data = xai.load("example:fashion-shortcut"), xai.load_data("example:fashion-test").subset(300)
+        >>> "Shirt" in str(xai.shortcuts(clf, data, cues=["corner_mark"], samples=160).findings)
+        True
+    """
+    classifier, seed, plan = as_classifier(model), check_seed(seed), _plan(cues, strengths, least, samples)
+    with reporting(progress, "shortcuts") as report:
+        probe = Probe(classifier, report, should_stop)
+        sample = read(probe, data, labels, masks, samples, seed, train)
+        return Study(probe, plan, sample, Explaining(classifier, probe, method, seed)).run()
+
+
+def _plan(cues: Sequence[str] | None, strengths: Sequence[float], least: float, samples: int) -> Plan:
+    names = tuple(CUES.names() if cues is None else cues)
+    plan = Plan(tuple(CUES[name] for name in names), _strengths(strengths), _share(least))
+    if samples < _FEWEST:
+        raise RangeError(f"Expected `samples` of at least {_FEWEST}, but got {samples}: half choose, half judge.")
+    return plan
+
+
+def _strengths(strengths: Sequence[float]) -> tuple[float, ...]:
+    """Return increasing strengths above 0.
+
+    Raises:
+        RangeError: one outside of 0 to 1.
+        ShapeError: none, or not increasing.
+    """
+    found = tuple(float(strength) for strength in strengths)
+    if not found or any(low >= high for low, high in pairwise(found)):
+        raise ShapeError(f"Expected increasing strengths such as (0.25, 0.5, 1), but got {list(strengths)}.")
+    if not all(0 < strength <= 1 for strength in found):
+        raise RangeError(f"Expected strengths above 0 and at most 1, but got {list(strengths)}.")
+    return found
+
+
+def _share(least: float) -> float:
+    if not (isfinite(least) and 0 <= least < 1):
+        raise RangeError(f"Expected `least` as a share from 0 to below 1, but got {least!r}.")
+    return float(least)

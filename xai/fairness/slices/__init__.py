@@ -1,0 +1,1 @@
+"""Slices: kinds of images on which a model is weak."""

@@ -1,0 +1,182 @@
+"""The report on weak slices: each in words, with figures from pictures that it was not found on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from xai.core.results.serialization import Saved, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ARRAYS = ("rows", "labels", "said", "members", "pictures", "shown")
+WEAK, WITHIN, NONE, TOO_SMALL = "weak", "within another", "no evidence", "too small to tell"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the pictures that was suspicious on one half, and what the other half says.
+
+    Attributes:
+        words: what it is.
+        rule: how it is computed, from measured properties, classes or clusters of the embeddings.
+        kind: "rule" or "cluster".
+        pictures: in the half that judges.
+        accuracy: of these.
+        accuracy_interval: 95 %, Wilson.
+        rest: accuracy of all other pictures of that half.
+        gap: rest less accuracy.
+        gap_interval: 95 %, Newcombe.
+        p: exact, one-sided: answers are wrong no more often inside than outside (Fisher); with several conditions each
+            of them must matter.
+        p_adjusted: corrected for all slices that were tested (Benjamini-Hochberg).
+        detectable: the smallest gap that a slice of this size would show four times in five.
+        confused: the most frequent wrong answer, "" when there is none.
+        found_accuracy: in the half where it was found; too low, since it was chosen for that.
+        found_pictures: in that half.
+        within: words of the weak slice that says the same; "" when there is none.
+        verdict: "weak", "within another" (weak, but so are pictures of that one), "no evidence" or "too small to tell".
+        reason: one sentence.
+    """
+
+    words: str
+    rule: str
+    kind: str
+    pictures: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    rest: float
+    gap: float
+    gap_interval: tuple[float, float]
+    p: float
+    p_adjusted: float
+    detectable: float
+    confused: str
+    found_accuracy: float
+    found_pictures: int
+    within: str
+    verdict: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return self.reason
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-ready."""
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SliceResult(Saved):
+    """What was found about S slices of data of which N pictures judge.
+
+    Attributes:
+        slices: that were tested, the most certain first (S).
+        rows: (N,) int64, which pictures of the data judge.
+        labels: (N,) int64, the truth.
+        said: (N,) int64, the answers.
+        members: (S, N) bool.
+        pictures: (M, C, h, w) some wrong ones of each weak slice, in the model's input geometry; empty without a model.
+        shown: (M, 2) int64, number of the slice, and of the picture among those that judge.
+        names: of the pictures shown (M).
+        class_names: of the model.
+        settings: as used.
+        seed: of the halves and of the clustering.
+        model: name, fingerprint and preprocessing; empty when stored predictions were given.
+        data: name of the data.
+        notes: what was done and what to beware of.
+        versions: of the packages.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(300)
+        >>> found = xai.slices(clf, data)
+        >>> isinstance(found.findings, tuple)
+        True
+    """
+
+    slices: tuple[Slice, ...]
+    rows: np.ndarray = field(repr=False)
+    labels: np.ndarray
+    said: np.ndarray
+    members: np.ndarray
+    pictures: np.ndarray
+    shown: np.ndarray
+    names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    settings: Mapping[str, Any]
+    seed: int
+    model: Mapping[str, Any]
+    data: str
+    notes: tuple[str, ...]
+    versions: Mapping[str, str]
+
+    def __len__(self) -> int:
+        """Return the number of slices tested."""
+        return len(self.slices)
+
+    def __repr__(self) -> str:
+        """Size and findings."""
+        found = "; ".join(s.words for s in self.findings) or "none"
+        return f"SliceResult({len(self)} slices tested on {len(self.labels)} pictures, weak: {found})"
+
+    def __str__(self) -> str:
+        """Return the findings in words."""
+        return "\n".join(s.reason for s in self.findings) or f"no weak slice found ({len(self)} tested)"
+
+    @property
+    def findings(self) -> tuple[Slice, ...]:
+        """The weak slices that say something of their own, most certain first; empty: nothing found."""
+        return tuple(found for found in self.slices if found.verdict == WEAK)
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One row per slice tested, the weak ones first."""
+        import pandas as pd
+
+        names = [f.name for f in fields(Slice)]
+        rows = pd.DataFrame([found.to_dict() for found in self.slices], columns=names)
+        for name in ("accuracy_interval", "gap_interval"):
+            ends = rows.pop(name).tolist()
+            short = name.removesuffix("_interval")
+            rows[f"{short}_low"], rows[f"{short}_high"] = ([pair[k] for pair in ends] for k in (0, 1))
+        return rows.sort_values("verdict", key=lambda v: v != WEAK, kind="stable").reset_index(drop=True)
+
+    def members_of(self, found: Slice) -> np.ndarray:
+        """Return which pictures of the data, among those that judge, belong to a slice of this report."""
+        return np.asarray(self.rows[self.members[self.slices.index(found)]])
+
+    def plot(self) -> Any:
+        """Draw the accuracy of each weak slice with some of its wrong pictures; return the matplotlib figure."""
+        from xai.plots.fairness import slices_figure
+
+        return slices_figure(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the pictures, JSON-ready."""
+        return self._fields() | {"findings": [found.to_dict() for found in self.findings]}
+
+    _kind: ClassVar[str] = "slice report"
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name) for name in _ARRAYS}
+
+    @classmethod
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result["slices"] = tuple(_slice(given) for given in result["slices"])
+        result |= {name: tuple(result[name]) for name in ("names", "class_names", "notes")}
+        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
+
+    def _fields(self) -> dict[str, Any]:
+        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in {*_ARRAYS, "slices"}}
+        return found | {"slices": [each.to_dict() for each in self.slices]}
+
+
+def _slice(given: Mapping[str, Any]) -> Slice:
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    return Slice(**values)

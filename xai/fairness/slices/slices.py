@@ -1,0 +1,249 @@
+"""`slices`: on which kinds of pictures is a classifier weak?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from xai.core.images.inputs import open_data
+from xai.core.labels import labels_of
+from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.model.resizing import Reader
+from xai.core.model.usage_checks import data_doubts
+from xai.core.results.serialization import versions
+from xai.core.runtime.batching import Progress, ShouldStop, reporting
+from xai.core.runtime.randomness import check_seed
+from xai.errors import InputError, RangeError, Stopped
+from xai.fairness.properties import measure
+from xai.fairness.slices.inference import judge, lines
+from xai.fairness.slices.result import WEAK, SliceResult
+from xai.fairness.slices.search import CLASS, Facts, Space, search
+
+_READ = 64  # pictures measured at a time
+_FEWEST = 80
+_SHOWN = 6  # wrong pictures of each weak slice
+
+
+def slices(
+    model: Classifier | nn.Module,
+    data: Any,
+    seed: int = 0,
+    *,
+    labels: Any = None,
+    alpha: float = 0.05,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> SliceResult:
+    """Find kinds of pictures on which a classifier is wrong more often, and test them on pictures not looked at before.
+
+    On one half of the pictures slices are looked for: classes, tails of measured properties (brightness, contrast,
+    colour, sharpness, texture, object size), conjunctions of up to three conditions (nodes of shallow trees over
+    properties, class, and the class whose mean embedding is nearest), and clusters of the embeddings. The forty most
+    suspicious ones are tested on the other half, exactly, with the false discovery rate controlled; in a conjunction
+    each condition must matter. Weak slices that say the same are merged: a further one must still be weak among
+    pictures that are alike in their membership of the more certain ones.
+
+    Args:
+        model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
+        data: a data set of `xai.load_data`, or pictures in any form.
+        seed: of the halves (of each class) and of the clustering.
+        labels: the truth (N,), indices or names; None takes the data's, by class name where the order differs.
+        alpha: the false discovery rate.
+        progress: None, True for a bar, or a callable `(done, total)`.
+        should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
+
+    Returns:
+        SliceResult; `.findings` holds the weak slices, `.table` all that were tested.
+
+    Raises:
+        InputError: no labels, or too few pictures.
+        RangeError: `alpha` outside of 0 to 1.
+        Stopped: `should_stop()` was true.
+
+    Cost: one pass of the model over the pictures and one of the measurements; then seconds for 10,000 pictures.
+    Source: clusters of embeddings after Eyuboglu et al. 2022 (arXiv 2203.14960) and d'Eon et al. 2022, conjunctions
+        after SliceLine (Sagadeeva and Boehm 2021); that each is tested on other pictures is what these lack.
+
+    Example:
+        >>> import xai
+        >>> len(xai.slices(xai.load("example:fashion"), xai.load_data("example:fashion-test").subset(300)).slices) > 0
+        True
+    """
+    classifier, seed, data = as_classifier(model), check_seed(seed), open_data(data)
+    _check_alpha(alpha)
+    with reporting(progress, "slices") as report:
+        half = None if report is None else lambda done, total: report(done, 2 * total)
+        outputs = classifier.outputs(data, progress=half, should_stop=should_stop)
+        truth, notes = labels_of(classifier, data, labels, len(outputs))
+        reader = Reader(classifier, data)
+        properties = _properties(reader, len(outputs), report, should_stop)
+    said = outputs.logits.argmax(1)
+    found = slices_of_predictions(
+        *(truth.numpy(), said.numpy()),
+        None if outputs.features is None else outputs.features.numpy(),
+        properties,
+        classes=classifier.labels,
+        seed=seed,
+        alpha=alpha,
+        should_stop=should_stop,
+    )
+    about = {"name": classifier.name, "fingerprint": classifier.fingerprint, "preprocessing": classifier.preprocessing}
+    return replace(
+        found,
+        **{"model": about} | _with_pictures(found, reader),
+        data=str(getattr(data, "name", "pictures")),
+        notes=tuple(dict.fromkeys([*notes, *data_doubts(classifier, data, said, truth), *outputs.notes, *found.notes])),
+    )
+
+
+def slices_of_predictions(
+    labels: Any,
+    predictions: Any,
+    features: Any = None,
+    properties: Mapping[str, Any] | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+    alpha: float = 0.05,
+    should_stop: ShouldStop | None = None,
+) -> SliceResult:
+    """Do what `slices` does with answers that are already there; no model is needed.
+
+    Args:
+        labels: the truth (N,), class numbers from 0.
+        predictions: (N,) likewise.
+        features: (N, D) embeddings; None leaves clusters out.
+        properties: from names to numbers (N,), such as `xai.fairness.properties.measure` returns; None leaves them out.
+        classes: names in the order of the numbers; None takes the numbers.
+        seed: as in `slices`.
+        alpha: as in `slices`.
+        should_stop: asked for each kind of pictures that is tried; True ends the work with `xai.errors.Stopped`.
+
+    Returns:
+        SliceResult without pictures.
+
+    Raises:
+        InputError: arrays that do not fit together, numbers that are not finite, or too few pictures.
+        RangeError: `alpha` outside of 0 to 1.
+        Stopped: `should_stop()` was true.
+
+    Cost: about 5 s on two cores for 10,000 pictures with 512 features.
+    """
+    _check_alpha(alpha)
+    facts, embedded = _facts(labels, predictions, features, properties, classes)
+    said = np.asarray(predictions, dtype=np.int64)
+    first, second = _halves(facts.labels, check_seed(seed))
+    if embedded is not None:
+        space = Space(embedded[first], facts.labels[first], seed)
+        codes = {CLASS: facts.labels} | space.codes(embedded, facts.labels)
+        facts = Facts(facts.wrong, facts.properties, codes, facts.classes)
+    found, judged = facts.take(first), facts.take(second)
+    outcomes = judge(search(found, seed, should_stop), judged, alpha, should_stop)
+    return SliceResult(
+        slices=tuple(lines(outcomes, found, judged, said[second], alpha)),
+        rows=second,
+        labels=judged.labels,
+        said=said[second],
+        members=np.array([outcome.members for outcome in outcomes], dtype=bool).reshape(-1, len(second)),
+        pictures=np.zeros((0, 1, 1, 1), dtype=np.float32),
+        shown=np.zeros((0, 2), dtype=np.int64),
+        names=(),
+        class_names=tuple(facts.classes),
+        settings={"alpha": alpha, "properties": list(facts.properties), "features": embedded is not None},
+        seed=seed,
+        model={},
+        data="stored predictions",
+        notes=_notes(facts),
+        versions=versions(),
+    )
+
+
+def _facts(
+    labels: Any, predictions: Any, features: Any, properties: Mapping[str, Any] | None, classes: Sequence[str] | None
+) -> tuple[Facts, np.ndarray | None]:
+    """Return what is known of each picture, and the embeddings (N, D).
+
+    Raises:
+        InputError: arrays that do not fit together, or too few pictures.
+    """
+    truth, said = (np.asarray(values, dtype=np.int64) for values in (labels, predictions))
+    if said.shape != truth.shape or truth.ndim != 1 or len(truth) < _FEWEST:
+        raise InputError(
+            f"Expected one label and one prediction for each of at least {_FEWEST} pictures, but got shapes "
+            f"{truth.shape} and {said.shape}. Half of them find slices, half of them judge."
+        )
+    names = tuple(classes or (str(k) for k in range(int(max(truth.max(), said.max())) + 1)))
+    table = {str(name): _numbers(str(name), values, (len(truth),)) for name, values in (properties or {}).items()}
+    embedded = None if features is None else _numbers("features", features, (len(truth), -1))
+    return Facts(said != truth, table, {CLASS: truth}, names), embedded
+
+
+def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return finite numbers of a shape, in which -1 is any.
+
+    Raises:
+        InputError: another shape, or numbers that are not finite.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    fits = found.ndim == len(shape) and all(want in {-1, have} for want, have in zip(shape, found.shape, strict=True))
+    if not fits or not np.isfinite(found).all():
+        problem = "numbers that are not finite" if fits else f"shape {found.shape}"
+        raise InputError(
+            f"Expected {name!r} as {len(shape)}-D finite numbers, one line per picture, but got {problem}."
+        )
+    return found
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise RangeError(f"Expected `alpha` above 0 and below 1, but got {alpha!r}.")
+
+
+def _halves(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of both halves, ascending; each class is halved by itself."""
+    shuffled = np.random.default_rng(abs(seed)).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    return np.sort(by_class[::2]), np.sort(by_class[1::2])
+
+
+def _notes(facts: Facts) -> tuple[str, ...]:
+    told = {
+        "all answers are right": not facts.wrong.any(),
+        "all answers are wrong": facts.wrong.all(),
+        "object size is a guess from the colour of the edge": "object size" in facts.properties,
+    }
+    return tuple(note for note, true in told.items() if true)
+
+
+def _properties(
+    reader: Reader, count: int, report: Progress | None, should_stop: ShouldStop | None
+) -> dict[str, np.ndarray]:
+    """Return the properties of all pictures (N,) by name; told as the second half of the work."""
+    parts = []
+    for start in range(0, count, _READ):
+        if should_stop is not None and should_stop():
+            raise Stopped(f"Stopped after {start} of {count} pictures were measured, as asked.")
+        parts.append(measure(reader.inputs(range(start, min(count, start + _READ)))))
+        if report is not None:
+            report(count + min(count, start + _READ), 2 * count)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _with_pictures(found: SliceResult, reader: Reader) -> dict[str, Any]:
+    """Return some wrong pictures of each weak slice, as the report keeps them."""
+    wrong, rng = found.said != found.labels, np.random.default_rng(abs(found.seed))
+    chosen: list[tuple[int, int]] = []
+    for number, each in enumerate(found.slices):
+        own = np.flatnonzero(found.members[number] & wrong)
+        if each.verdict == WEAK:
+            chosen += [(number, int(k)) for k in np.sort(rng.permutation(own)[:_SHOWN])]
+    if not chosen:
+        return {}
+    rows = [int(found.rows[k]) for _, k in chosen]
+    return {
+        "pictures": reader.inputs(rows).numpy(),
+        "shown": np.array(chosen, dtype=np.int64),
+        "names": tuple(reader.name(row) for row in rows),
+    }

@@ -1,1 +1,0 @@
-"""Figures computed from tensors and callables; no method is known here."""

@@ -1,0 +1,1 @@
+"""Model files: their format, weights, and whole models that can carry code."""

@@ -1,0 +1,303 @@
+"""ONNX models as torch modules, so that gradients work; where that cannot be, in onnxruntime, and that is said."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor, nn
+
+from xai.core.extras import missing_extra
+from xai.core.task.meaning import Asked
+from xai.errors import CheckpointError
+from xai.models.inspection import chosen_output, head_settings, scale_settings
+from xai.models.onnx.graph import as_torch
+from xai.models.onnx.trial import import_onnxruntime, picture_input, trial_picture
+from xai.models.sandbox import cache
+from xai.models.sandbox.client import ask, can_limit
+from xai.models.sandbox.weights import opened
+from xai.models.sources import Built
+
+_CLOSE = 1e-3  # of the largest answer
+_ROOM = 3 << 30
+_ROWS = 2
+_LABEL_KEYS = ("labels", "names", "classes", "id2label")
+_PASSING = {"Identity", "Flatten", "Reshape", "Squeeze", "Cast", "Dropout"}
+
+
+def open_onnx(path: Path, asked: Asked) -> Built:
+    """Return the network of an ONNX file and how to use it.
+
+    Of several outputs one is taken, as `asked` says or by the rule of `xai.core.task.output_choice`, and the rest of
+    the graph is left out.
+
+    Operators 9 to 24, as far as they have a torch form (`onnx_ops`, `onnx_graph`); where onnxruntime is installed, the
+    limited process asks it for one answer, and the torch form has to give the same. A softmax at the end is taken
+    off, so that the answers are logits; pictures with channels last are turned inside; a batch that the export fixed is
+    opened where that gives the same answers.
+
+    Raises:
+        MissingExtraError: onnx is not installed, or onnxruntime where it is needed.
+        CheckpointError: what the trial refuses (see `onnx_trial`), or nothing here can run it.
+        UnsupportedModelError: no such output as the one asked for, or none that can be class scores.
+    """
+    try:
+        import onnx  # noqa: F401
+    except Exception as error:  # one that does not work raises anything
+        raise missing_extra("An ONNX model", "onnx", error, "onnx") from error
+    with opened(path) as (file, _):
+        facts = _tried(path, file, asked)
+        file.seek(0)
+        content = file.read()
+    model = _parsed(content)
+    notes = [f"ONNX, opset {facts['opset']}"]
+    labels = _labels(facts["metadata"])
+    place, said = chosen_output(facts["outputs"], asked, labels, facts["standing"][0])
+    notes += said
+    _cut_to(model, place)
+    settings = _head_off(model, asked, notes)
+    sizes = facts["input"][1]
+    last = sizes[3] in {1, 3} and sizes[1] not in {1, 3}
+    channels, size = (sizes[3], sizes[1:3]) if last else (sizes[1], sizes[2:4])
+    facts["answer"] = facts["outputs"][place]["answer"]
+    network = _network(path, model, content, facts, settings, notes)
+    if last:
+        notes.append("its pictures are (N, H, W, C): they are turned inside")
+        network = _ChannelsLast(network)
+    if channels:
+        settings["channels"] = channels
+    if all(size):
+        settings["input_size"] = tuple(size)
+    if labels:
+        settings["labels"] = labels
+        notes.append(f"{len(labels)} labels from the file's metadata")
+    sides = [facts["standing"][k] for k in ((3, 1, 2) if last else (1, 2, 3))]
+    settings |= scale_settings(network.eval(), (facts["standing"][0], *sides), notes)
+    return network, {**settings, "name": path.stem, "notes": notes}
+
+
+def _tried(path: Path, file: IO[bytes], asked: Asked) -> dict[str, Any]:
+    size = list(asked.input_size or (None, None))
+    if can_limit():
+        with cache.fresh() as target:
+            memory = _ROOM + 8 * os.fstat(file.fileno()).st_size
+            return ask("onnx", path, file, target, memory=memory, input_size=size)
+    from xai.models.onnx.trial import try_onnx
+
+    return try_onnx(file.fileno(), file.fileno(), {"name": str(path), "input_size": size})
+
+
+def _parsed(content: bytes) -> Any:
+    import onnx
+
+    return onnx.load_model_from_string(content)
+
+
+def _cut_to(model: Any, place: int) -> None:
+    """Leave one output, and the nodes that it needs."""
+    output = model.graph.output[place]
+    made = {name: k for k, node in enumerate(model.graph.node) for name in node.output}
+    waiting, needed = [output.name], set()
+    while waiting:
+        k = made.get(waiting.pop())
+        if k is not None and k not in needed:
+            needed.add(k)
+            waiting.extend(model.graph.node[k].input)
+    for k in reversed(range(len(model.graph.node))):
+        if k not in needed:
+            del model.graph.node[k]
+    del model.graph.output[place + 1 :], model.graph.output[:place]
+
+
+def _head_off(model: Any, asked: Asked, notes: list[str]) -> dict[str, Any]:
+    """Take a softmax or sigmoid off the end; return the settings of the head."""
+    made = {output: node for node in model.graph.node for output in node.output}
+    name = model.graph.output[0].name
+    node = made.get(name)
+    while node is not None and node.op_type in _PASSING:
+        node = made.get(node.input[0])
+    settings = {} if node is None else head_settings(node.op_type.lower(), asked, notes)
+    if node is None or not settings:
+        return {}
+    source = node.input[0]
+    model.graph.node.remove(node)
+    for other in model.graph.node:
+        for k, taken in enumerate(other.input):
+            if taken == node.output[0]:
+                other.input[k] = source
+    if name == node.output[0]:
+        model.graph.output[0].name = source
+    return settings
+
+
+def _network(
+    path: Path, model: Any, content: bytes, facts: dict[str, Any], settings: dict[str, Any], notes: list[str]
+) -> nn.Module:
+    """Return the torch form of a model, or its onnxruntime form where there is none.
+
+    Raises:
+        MissingExtraError: there is no torch form, and onnxruntime is not installed.
+        CheckpointError: nor can onnxruntime run it.
+    """
+    why = "there is no torch form of it"
+    try:
+        network: nn.Module = as_torch(model)
+        if (gap := _gap(network, facts, settings)) < _CLOSE:
+            return _any_batch(network, model, facts["input"][1], notes)
+        why = f"its torch form differs from onnxruntime by {gap:.1e}"
+    except NotImplementedError as error:
+        why = f"{why} ({error})"
+    except Exception as error:  # noqa: BLE001 (torch raises anything on shapes that do not fit)
+        why = f"{why} ({type(error).__name__})"
+    try:
+        import_onnxruntime()
+    except Exception as error:  # one that does not work raises anything
+        raise missing_extra(f"{path}: {why}, and the other way", "onnx", error, "onnxruntime") from error
+    try:
+        found: nn.Module = _Runtime(model.SerializeToString(), content)
+    except Exception as error:  # onnxruntime raises its own kinds
+        first = next(iter(str(error).splitlines()), "")
+        raise CheckpointError(
+            f"{path}: {why}, and onnxruntime cannot run it ({first[:120]}). Export it anew."
+        ) from error
+    notes.append(f"{why}: it runs in onnxruntime, without gradients; use occlusion, lime, kernelshap or rise")
+    rows = facts["input"][1][0]
+    return _OneByOne(found, rows) if rows else found
+
+
+def _gap(network: nn.Module, facts: dict[str, Any], settings: dict[str, Any]) -> float:
+    """Return how far a network is from what onnxruntime answered in the trial; 0 where that is not installed."""
+    wanted = facts["answer"]
+    if wanted is None:
+        return 0.0
+    sizes = facts["standing"]
+    with torch.no_grad():
+        found = network(torch.from_numpy(trial_picture(sizes))).double()
+    if settings:  # the head was taken off
+        found = found.softmax(-1) if settings["task"] == "multiclass" else found.sigmoid()
+    found, known = found.reshape(-1)[: len(wanted)], torch.tensor(wanted, dtype=torch.float64)
+    return float((found - known).abs().max() / known.abs().max().clamp_min(1e-6))
+
+
+def _any_batch(network: nn.Module, model: Any, sizes: Sequence[int | None], notes: list[str]) -> nn.Module:
+    """Return a network for batches of any length; the export may have fixed it in the shapes of the graph."""
+    if not all(sizes[1:]):
+        return network
+    rows = sizes[0] or 1
+    pictures = torch.rand(_ROWS * rows, *sizes[1:], generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    with torch.no_grad():
+        wanted = torch.cat([network(part) for part in torch.split(pictures, rows)])
+        if _same(network, pictures, wanted):
+            return network
+        opened_up = as_torch(_with_open_shapes(model, rows))
+        if _same(opened_up, pictures, wanted):
+            return opened_up
+    notes.append(
+        f"the export fixed the batch at {rows}: pictures run {rows} at a time, and methods that look at a layer cannot "
+        "be used; export it with an open batch"
+    )
+    return _OneByOne(network, rows)
+
+
+def _same(network: nn.Module, pictures: Tensor, wanted: Tensor) -> bool:
+    try:
+        found = network(pictures)
+    except Exception:  # noqa: BLE001 (a shape that does not fit raises anything)
+        return False
+    return found.shape == wanted.shape and bool(torch.allclose(found, wanted, rtol=1e-3, atol=1e-4))
+
+
+def _with_open_shapes(model: Any, rows: int) -> Any:
+    """Return a copy in which each Reshape that fixes the batch takes it from its input."""
+    from onnx import ModelProto, numpy_helper
+
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    reshapes = [node for node in copy.graph.node if node.op_type == "Reshape"]
+    shapes = {node.input[1] for node in reshapes}
+    constants = [tensor for tensor in copy.graph.initializer if tensor.name in shapes]
+    constants += [
+        attribute.t
+        for node in copy.graph.node
+        if node.op_type == "Constant" and node.output[0] in shapes
+        for attribute in node.attribute
+    ]
+    for tensor in constants:
+        values = numpy_helper.to_array(tensor).copy()
+        if values.ndim == 1 and len(values) and values[0] == rows:
+            values[0] = 0
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    for node in reshapes:  # with `allowzero` a 0 would be a size, and there is no tensor of that size here
+        kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    picture_input(copy).type.tensor_type.shape.dim[0].dim_param = "batch"
+    del copy.graph.value_info[:]
+    return copy
+
+
+def _labels(metadata: dict[str, str]) -> list[str] | None:
+    """Return class names that the exporter wrote into the file as JSON: a list, or a table by number."""
+    for key in _LABEL_KEYS:
+        try:
+            found = json.loads(metadata.get(key, ""))
+        except ValueError:
+            continue
+        if isinstance(found, dict) and sorted(found) == sorted(map(str, range(len(found)))):
+            found = [found[str(k)] for k in range(len(found))]
+        if isinstance(found, list) and found and all(isinstance(name, str) for name in found):
+            return found
+    return None
+
+
+class _ChannelsLast(nn.Module):
+    """Takes pictures (N, C, H, W) to a network that wants (N, H, W, C)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Any:
+        return self.network(images.permute(0, 2, 3, 1).contiguous())
+
+
+class _OneByOne(nn.Module):
+    """Runs a network whose batch is fixed on batches of any length."""
+
+    def __init__(self, network: nn.Module, rows: int) -> None:
+        super().__init__()
+        self.network, self.rows = network, rows
+
+    def forward(self, images: Tensor) -> Tensor:
+        missing = -len(images) % self.rows
+        padded = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])]) if missing else images
+        found = torch.cat([self.network(part) for part in torch.split(padded, self.rows)])
+        return found[: len(images)]
+
+
+class _Runtime(nn.Module):
+    """A model in onnxruntime: answers only, no gradients."""
+
+    def __init__(self, model: bytes, content: bytes) -> None:
+        super().__init__()
+        onnxruntime = import_onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 4
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        digest = hashlib.sha256(content).digest()
+        self.register_buffer("digest", torch.tensor(list(digest), dtype=torch.uint8))  # tells two models apart
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not isinstance(images, Tensor):
+            raise TypeError("a model in onnxruntime cannot be traced")  # onnxruntime itself would crash
+        entry = self.session.get_inputs()[0]
+        values = images.detach().cpu().contiguous().float().numpy()
+        return torch.from_numpy(self.session.run(None, {entry.name: values})[0]).to(images.device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Runtime":
+        """Return this one: a session cannot be copied, and nothing in it changes."""
+        return self

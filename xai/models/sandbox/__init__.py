@@ -1,0 +1,1 @@
+"""The limited process that reads files which could do harm."""

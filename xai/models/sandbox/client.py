@@ -1,0 +1,144 @@
+"""Asks the limited process (`cell`) to read a file: it gets that one file, a place for its answer, and nothing else."""
+
+import atexit
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from xai.errors import CheckpointError
+from xai.models.sandbox.worker import MOST
+
+_START = 60  # seconds that the process may take to start, on a busy machine
+_SECONDS = 10
+_BYTES_A_SECOND = 50 << 20
+_MEMORY = 1 << 30
+_KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")  # without which torch may not be found
+
+
+def can_limit() -> bool:
+    """Whether this system has what the limited process needs (Linux, macOS)."""
+    return hasattr(os, "fork") and hasattr(socket, "send_fds")
+
+
+def ask(task: str, path: Path, file: IO[bytes], target: IO[bytes], **more: Any) -> dict[str, Any]:
+    """Have a file read in the limited process and return its answer.
+
+    Args:
+        task: "weights", "onnx" or "keras".
+        path: for messages.
+        file: what is read.
+        target: what the process may write to.
+        more: for the task.
+
+    Raises:
+        CheckpointError: what the process says of the file, or that it needed more memory or time than it may.
+    """
+    size = os.fstat(file.fileno()).st_size
+    seconds = _SECONDS + size // _BYTES_A_SECOND
+    request = {
+        "task": task,
+        "name": str(path),
+        "seconds": seconds,
+        "memory": _MEMORY + 4 * size,
+        "most_written": (64 << 20) + 4 * size,
+        **more,
+    }
+    answer = _Process.shared().ask(request, (file.fileno(), target.fileno()), _START + seconds)
+    if answer is None:
+        raise CheckpointError(
+            f"{path}: reading it took more memory or time than a file of {size:,} bytes may, or tried what no model "
+            "does, so it was stopped. Do not use this file."
+        )
+    if "refused" in answer:
+        raise CheckpointError(str(answer["refused"])[:600])
+    return answer
+
+
+class _Process:
+    """The limited process of this process; started when first asked, ended with this one."""
+
+    _one: "_Process | None" = None
+    _lock = threading.Lock()
+
+    @classmethod
+    def shared(cls) -> "_Process":
+        """Return the running one; a fork of this process starts its own."""
+        with cls._lock:
+            if cls._one is None or cls._one.owner != os.getpid() or cls._one.process.poll() is not None:
+                cls._one = cls()
+            return cls._one
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self.folder = tempfile.mkdtemp(prefix="xai-reader-")
+        self.line, theirs = socket.socketpair()
+        roots = [str(Path(__file__).parents[3]), *(place for place in sys.path if Path(place).is_absolute())]
+        serve = f"from xai.models.sandbox.worker import serve; serve({theirs.fileno()})"
+        start = f"import sys; sys.path[:0] = {roots!r}; {serve}"
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-c", start],
+                pass_fds=[theirs.fileno()],
+                cwd=self.folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        atexit.register(self.close)
+
+    def ask(self, request: Mapping[str, Any], files: tuple[int, int], seconds: float) -> dict[str, Any] | None:
+        """Return the answer, or None when the process ended or took too long."""
+        answers, reply = os.pipe()
+        try:
+            with self._lock:
+                socket.send_fds(self.line, [json.dumps(request).encode()], [*files, reply])
+            os.close(reply)
+            return _received(answers, seconds)
+        except (BrokenPipeError, ConnectionResetError):
+            os.close(reply)
+            return None
+        finally:
+            os.close(answers)
+
+    def close(self) -> None:
+        """End it, from the process that started it."""
+        if self.owner == os.getpid():
+            self.line.close()
+            try:
+                self.process.wait(2)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _received(answers: int, seconds: float) -> dict[str, Any] | None:
+    end, content = time.monotonic() + seconds, b""
+    while len(content) <= MOST:
+        ready, _, _ = select.select([answers], [], [], max(0.0, end - time.monotonic()))
+        part = os.read(answers, MOST) if ready else b""
+        if not part:
+            break
+        content += part
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {**kept, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "torch", "KERAS_HOME": "."}

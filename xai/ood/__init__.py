@@ -1,0 +1,1 @@
+"""Out-of-distribution detection: detectors fitted, calibrated, chosen, compared and explained."""

@@ -1,0 +1,318 @@
+"""Attacks on a detector, and its score as a classifier that they and explanations work on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai.core.images.inputs import ImageLike
+from xai.core.model.classifier import Classifier
+from xai.core.model.features import full_precision
+from xai.core.model.hooks import add_hook
+from xai.core.results.serialization import Saved, plain, versions
+from xai.core.runtime.nested import first_tensor
+from xai.errors import InputError, UnsupportedModelError
+from xai.explanations.explanation import Explanation
+from xai.explanations.methods.base import EXPLAINERS
+from xai.ood.detectors._method import Fitted
+from xai.ood.detectors.base import Rows, place_of
+from xai.ood.detectors.passes import score_pictures
+from xai.ood.judgement import FOREIGN, ORDINARY, p_values, threshold
+from xai.ood.serialization import split_settings
+from xai.robust.attacks.base import ATTACKS
+from xai.robust.attacks.result import AttackResult
+from xai.stats.auroc import auroc, auroc_interval
+from xai.stats.intervals import wilson
+
+_ALPHA = 0.05
+_ASKED = ("seed", "progress", "should_stop")
+
+
+class ScoreNet(nn.Module):
+    """Normalised pictures (n, C, h, w) to (n, 2): less and plus the score above its threshold.
+
+    Args:
+        classifier: that the detector was fitted on; its module is part of this one.
+        fitted: the detector.
+        limit: the score at which the verdict turns.
+    """
+
+    def __init__(self, classifier: Classifier, fitted: Fitted, limit: float) -> None:
+        super().__init__()
+        self.training = False  # of this module alone: the one inside keeps its mode
+        self.module = classifier.module
+        self.limit = limit
+        self.label = fitted.detector.label
+        self._classifier = [classifier]  # in a list: no second path to the same module
+        self._fitted = fitted.to(place_of(classifier.device))
+        for number, value in enumerate(self._fitted.state.values()):
+            self.register_buffer(f"state{number}", value, persistent=False)  # part of the fingerprint
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (n, 2), float32 or float64 as the images are."""
+        classifier, place = self._classifier[0], place_of(images.device)
+        kept: list[Tensor] = []
+        head = self._fitted.view.head
+        handles = [] if head is None else [add_hook(self.module.get_submodule(head.layer), _keeper(kept))]
+        try:
+            logits = classifier.logits_of_normalised(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+        features = full_precision(kept[-1]).to(place) if kept else None
+        rows = Rows(self._fitted.view, logits.to(place).double(), features, images, classifier.logits_of_normalised)
+        above = (self._fitted.score(rows) - self.limit).to(images)
+        return torch.stack([-above, above], 1)
+
+
+def _keeper(kept: list[Tensor]) -> Any:
+    def keep(_module: nn.Module, given: Any, _output: Any) -> None:
+        source = first_tensor(given)
+        if source is not None and source.ndim == 2:
+            kept.append(source)
+
+    return keep
+
+
+def score_classifier(classifier: Classifier, fitted: Fitted, limit: float) -> Classifier:
+    """Return a classifier of pictures as ordinary or foreign; the logit of "foreign" is the score less the limit."""
+    return Classifier(
+        ScoreNet(classifier, fitted, limit),
+        labels=(ORDINARY, FOREIGN),
+        input_size=classifier.input_size,
+        channels=classifier.channels,
+        mean=classifier.mean,
+        std=classifier.std,
+        resize=classifier.resize,
+        crop_ratio=classifier.crop_ratio,
+        name=f"{fitted.detector.label} of {classifier.name}",
+    )
+
+
+def explain_score(
+    classifier: Classifier,
+    fitted: Fitted,
+    calibration: Tensor,
+    images: ImageLike,
+    method: str,
+    settings: dict[str, Any],
+) -> Explanation:
+    """Explain the score; see `OODDetector.explain`.
+
+    Raises:
+        UnsupportedModelError: the method asks for a class, or for slopes where the score has none.
+        NameLookupError: no such method or setting.
+    """
+    if {"target", "versus", "score"} & set(settings):
+        raise UnsupportedModelError("The score of foreignness is explained: leave `target`, `versus` and `score` out.")
+    known, own = split_settings(EXPLAINERS[method], method, settings, _ASKED)
+    limit = threshold(calibration, max(_ALPHA, 1 / (len(calibration) + 1)))
+    asked = score_classifier(classifier, fitted, limit)
+    found = EXPLAINERS[method](**own).explain(asked, images, FOREIGN, **known)
+    shares = (1 - p_values(found.logits[:, 1].double() + limit, calibration)).to(found.probabilities)
+    notes = (
+        f"explained is the score of {fitted.detector.label} ({fitted.detector.unit}), less its threshold {limit:.4g}",
+        "the share shown is that of calibration pictures with a lower score",
+    )
+    return replace(found, probabilities=shares, notes=(*notes, *found.notes))
+
+
+_ARRAYS = ("clean_scores", "adversarial_scores", "fooled", "foreign_scores", "evading_scores")
+_ASKED_OF_ATTACK = ("eps", "norm", "seed", "progress", "should_stop")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OODAttack(Saved):
+    """Scores before and after two attacks.
+
+    Attributes:
+        clean_scores: (n,) of ordinary pictures.
+        adversarial_scores: (n,) of the same pictures attacked until the model answers wrongly.
+        fooled: (n,) whether it does, and did not before.
+        foreign_scores: (m,) of foreign pictures; empty when none were given.
+        evading_scores: (m,) of the same pictures attacked until the detector accepts them.
+        limit: score above which pictures are rejected.
+        alpha: of the decision.
+        attack: name of the attack.
+        eps: its radius.
+        norm: of the radius.
+        attack_settings: of the attack.
+        method: name of the detector.
+        settings: of the detector.
+        seed: of everything random.
+        model: name and fingerprint.
+        versions: of the packages.
+        notes: what happened.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> fit, rest = (xai.load_data(f"example:fashion-{part}").subset(200) for part in ("train", "test"))
+        >>> detector = xai.fit_ood(clf, fit, rest, method="energy")
+        >>> found = detector.attack(rest.images[:4], rest.labels[:4], steps=2)
+        >>> len(found.clean_scores)
+        4
+    """
+
+    clean_scores: Tensor = field(repr=False)
+    adversarial_scores: Tensor
+    fooled: Tensor
+    foreign_scores: Tensor
+    evading_scores: Tensor
+    limit: float
+    alpha: float
+    attack: str
+    eps: float | None
+    norm: str
+    attack_settings: Mapping[str, Any]
+    method: str
+    settings: Mapping[str, Any]
+    seed: int
+    model: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Both findings."""
+        return f"OODAttack({self.sentence})"
+
+    @property
+    def flagged(self) -> tuple[float, float, float]:
+        """Share of the pictures that fool the model which the detector rejects, with its 95 % interval."""
+        return _share(self.adversarial_scores[self.fooled] > self.limit)
+
+    @property
+    def flagged_before(self) -> tuple[float, float, float]:
+        """Share of the same pictures that it rejects before the attack."""
+        return _share(self.clean_scores[self.fooled] > self.limit)
+
+    @property
+    def auroc(self) -> tuple[float, float, float]:
+        """How well the score tells pictures that fool the model from the clean ones, with its 95 % interval."""
+        if not bool(self.fooled.any()):
+            return 0.5, 0.0, 1.0
+        pair = self.clean_scores.numpy(), self.adversarial_scores[self.fooled].numpy()
+        return (auroc(*pair), *auroc_interval(*pair))
+
+    @property
+    def evaded(self) -> tuple[float, float, float]:
+        """Share of the rejected foreign pictures that an attack on the score makes accepted, with its interval."""
+        caught = self.foreign_scores > self.limit
+        return _share(self.evading_scores[caught] <= self.limit)
+
+    @property
+    def sentence(self) -> str:
+        """Both findings in words."""
+        radius = "" if self.eps is None else f" at {self.norm} {self.eps:.4g}"
+        flagged, before = self.flagged, self.flagged_before
+        said = (
+            f"{self.attack}{radius} fools the model on {int(self.fooled.sum())} of {len(self.fooled)} pictures; "
+            f"{self.method} rejects {_shown(flagged)} of these ({_shown(before)} before the attack)"
+        )
+        if not len(self.foreign_scores):
+            return said
+        caught, evaded = int((self.foreign_scores > self.limit).sum()), _shown(self.evaded)
+        return f"{said}; of {caught} foreign pictures rejected, the attack on the score makes {evaded} accepted"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        figures = {name: list(getattr(self, name)) for name in ("flagged", "flagged_before", "auroc", "evaded")}
+        arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
+        return self._fields() | figures | arrays | {"sentence": self.sentence}
+
+    _kind: ClassVar[str] = "ood attack"
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name).numpy() for name in _ARRAYS}
+
+    @classmethod
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result["notes"] = tuple(result["notes"])
+        result |= {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}
+        return cls(**result)
+
+    def _fields(self) -> dict[str, Any]:
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in _ARRAYS}
+
+
+def attack_detector(
+    classifier: Classifier,
+    fitted: Fitted,
+    calibration: Tensor,
+    images: ImageLike,
+    labels: Any,
+    foreign: ImageLike | None,
+    alpha: float,
+    settings: dict[str, Any],
+) -> OODAttack:
+    """Attack the model, then the score; see `OODDetector.attack`.
+
+    Raises:
+        InputError: too few calibration pictures to reject anything at `alpha`.
+        NameLookupError: no such attack or setting.
+        UnsupportedModelError: the score has no gradient and the attack needs one.
+    """
+    name = str(settings.pop("method", "pgd"))
+    known, own = split_settings(ATTACKS[name], name, settings, _ASKED_OF_ATTACK)
+    limit = threshold(calibration, alpha)
+    if limit == float("inf"):
+        raise InputError(f"Nothing can be rejected at alpha {alpha:g} with {len(calibration)} calibration pictures.")
+    first = ATTACKS[name](**own).run(classifier, images, labels, **known)
+    second = None if foreign is None else _evade(classifier, fitted, limit, foreign, name, own, known)
+    both = [first] if second is None else [first, second]
+    before, after = (_scores(classifier, fitted, made) for made in (first.clean, first.adversarial))
+    none = torch.zeros(0, dtype=torch.float64)
+    return OODAttack(
+        before,
+        after,
+        first.success & (first.clean_predictions == first.labels),
+        none if second is None else _scores(classifier, fitted, second.clean),
+        none if second is None else _scores(classifier, fitted, second.adversarial),
+        limit,
+        alpha,
+        name,
+        first.eps,
+        first.norm,
+        first.settings,
+        fitted.detector.name,
+        fitted.detector.settings,
+        first.seed,
+        first.model,
+        versions(),
+        tuple(dict.fromkeys(note for found in both for note in found.notes)),
+    )
+
+
+def _evade(
+    classifier: Classifier,
+    fitted: Fitted,
+    limit: float,
+    foreign: ImageLike,
+    name: str,
+    own: dict[str, Any],
+    known: dict[str, Any],
+) -> AttackResult:
+    """Attack foreign pictures until the detector accepts them; the margin is climbed, which never saturates."""
+    attack = ATTACKS[name]
+    climbs = {"loss": "margin"} if "loss" in {f.name for f in fields(attack)} else {}  # type: ignore[arg-type]
+    asked = score_classifier(classifier, fitted, limit)
+    inputs = classifier.prepare(foreign).inputs
+    return attack(**(climbs | own)).run(asked, inputs, torch.ones(len(inputs), dtype=torch.int64), **known)
+
+
+def _scores(classifier: Classifier, fitted: Fitted, pictures: Tensor) -> Tensor:
+    return score_pictures(classifier, [fitted], pictures, keyed=False).scores[0]
+
+
+def _share(hits: Tensor) -> tuple[float, float, float]:
+    """Return a share and its 95 % Wilson interval; of nothing 0 from 0 to 1."""
+    low, high = wilson(int(hits.sum()), len(hits))
+    return float(hits.double().mean()) if len(hits) else 0.0, float(low), float(high)
+
+
+def _shown(share: tuple[float, float, float]) -> str:
+    return f"{share[0]:.1%} ({share[1]:.1%} to {share[2]:.1%})"

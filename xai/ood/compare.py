@@ -1,0 +1,379 @@
+"""`compare_ood`: every detector on the same images, with intervals and paired tests."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.serialization import Saved, plain, versions
+from xai.core.runtime.batching import Progress, ShouldStop, reporting
+from xai.core.runtime.randomness import check_seed
+from xai.errors import InputError, NameLookupError
+from xai.ood.detectors._method import DETECTORS, Detector, Fitted
+from xai.ood.detectors.passes import Scored, gather, score_pictures
+from xai.ood.fit import check_apart, make_detector
+from xai.ood.judgement import Guarantee, check_alpha, guarantee, p_values
+from xai.ood.serialization import as_data, count_of
+from xai.stats.auroc import auroc, detection, holm, paired_test
+from xai.stats.intervals import wilson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COVARIATE = "covariate"
+GROUPS = ("near", "far", COVARIATE)
+_COLUMNS = (
+    *("set", "group", "method", "pictures", "auroc", "auroc_low", "auroc_high", "aupr_out", "aupr_in"),
+    *("fpr_ood_accepted@95id", "fpr_id_rejected@95ood", "auroc_full_spectrum"),
+    *("rejected_in", "rejected_in_low", "rejected_in_high", "rejected_out", "rejected_out_low", "rejected_out_high"),
+    *("gap_to_msp", "gap_low", "gap_high", "p_value", "p_holm", "against_msp"),
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OODComparison(Saved):
+    """M detectors on ordinary pictures and S sets of foreign ones.
+
+    Attributes:
+        labels: of the detectors (M).
+        sets: group, name and label of each set (S).
+        calibration: (M, c) scores of the calibration pictures.
+        inside: (M, n) scores of the ordinary test pictures.
+        outside: S of (M, m) scores of the foreign pictures.
+        rows: one per set and detector, see `table`.
+        alpha: of the decision whose rates are shown.
+        guarantee: how often ordinary pictures will be rejected.
+        settings: of each detector, and the figures that it took from the fit pictures.
+        seed: of everything random.
+        model: name, fingerprint and preprocessing.
+        versions: of the packages.
+        notes: what was left out and what to beware of.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> fit, rest = (xai.load_data(f"example:fashion-{part}").subset(200) for part in ("train", "test"))
+        >>> digits, test = xai.load_data("example:digits").subset(50), rest.part("test")
+        >>> table = xai.compare_ood(clf, fit, rest.part("calibration"), test, digits, methods=["msp", "knn"]).table
+        >>> table.shape[0]
+        2
+    """
+
+    labels: tuple[str, ...]
+    sets: tuple[Mapping[str, str], ...]
+    calibration: Tensor = field(repr=False)
+    inside: Tensor
+    outside: tuple[Tensor, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    alpha: float
+    guarantee: Guarantee
+    settings: Mapping[str, Mapping[str, Any]]
+    seed: int
+    model: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of detectors."""
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Sizes and model."""
+        sets, count = ", ".join(held["label"] for held in self.sets), self.inside.shape[1]
+        return f"OODComparison({len(self)} detectors, {count} pictures against {sets}, model: {self.model['name']})"
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One row per set and detector, the best first within a set.
+
+        `fpr_ood_accepted@95id` is the share of foreign pictures accepted where 95 % of the ordinary ones are kept,
+        `fpr_id_rejected@95ood` the share of ordinary ones rejected where 95 % of the foreign ones are caught: both are
+        called FPR95 elsewhere. `rejected_in` and `rejected_out` are what the calibrated decision at alpha does.
+        `auroc_full_spectrum` counts covariate-shifted pictures as ordinary. `p_holm` is the paired test against msp.
+        """
+        import pandas as pd
+
+        found = pd.DataFrame(list(self.rows))
+        found = found[[name for name in _COLUMNS if name in found]]
+        order = {held["label"]: place for place, held in enumerate(self.sets)}
+        return found.sort_values(
+            ["set", "auroc"], key=lambda c: c.map(order) if c.name == "set" else -c, kind="stable", ignore_index=True
+        )
+
+    @property
+    def areas(self) -> "pd.DataFrame":
+        """AUROC of each detector (rows) on each set (columns)."""
+        import pandas as pd
+
+        found = pd.DataFrame(list(self.rows)).pivot(index="method", columns="set", values="auroc")
+        return found.loc[list(self.labels), [held["label"] for held in self.sets]]
+
+    def scores_of(self, label: str) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the scores of the ordinary test pictures and of each set by one detector.
+
+        Raises:
+            NameLookupError: no such detector.
+        """
+        if label not in self.labels:
+            raise NameLookupError("detector in this comparison", label, self.labels)
+        place = self.labels.index(label)
+        sets = {held["label"]: found[place] for held, found in zip(self.sets, self.outside, strict=True)}
+        return self.inside[place], sets
+
+    def plot(self, methods: list[str] | None = None) -> Any:
+        """Draw histograms of the scores, ordinary against each set; return the matplotlib figure.
+
+        Args:
+            methods: labels; None draws all.
+        """
+        from xai.plots.uncertainty import comparison_figure
+
+        return comparison_figure(self, list(self.labels) if methods is None else methods)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the scores, JSON-ready."""
+        return self._fields() | {"sentence": self.guarantee.sentence}
+
+    _kind: ClassVar[str] = "ood comparison"
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        arrays = {"calibration": self.calibration.numpy(), "inside": self.inside.numpy()}
+        arrays |= {f"outside{k}": found.numpy() for k, found in enumerate(self.outside)}
+        return arrays
+
+    @classmethod
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: tuple(result[name]) for name in ("labels", "sets", "rows", "notes")}
+        result["guarantee"] = Guarantee(**result["guarantee"])
+        tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
+        outside = tuple(tensors[f"outside{k}"] for k in range(len(result["sets"])))
+        return cls(**result, calibration=tensors["calibration"], inside=tensors["inside"], outside=outside)
+
+    def _fields(self) -> dict[str, Any]:
+        arrays = {"calibration", "inside", "outside", "guarantee"}
+        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in arrays}
+        return found | {"guarantee": asdict(self.guarantee)}
+
+
+YARDSTICK = "msp"
+
+
+def compare_ood(
+    model: Classifier | nn.Module,
+    fit_data: Any,
+    calibration_data: Any,
+    in_data: Any,
+    out_data: Any,
+    methods: Sequence[str | Detector] | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+    *,
+    pool: bool | None = None,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> OODComparison:
+    """Compare detectors on ordinary and foreign pictures; all of them read the same passes.
+
+    Args:
+        model: a classifier or a bare module.
+        fit_data: ordinary pictures, usually those it was trained on.
+        calibration_data: other ordinary pictures, that neither the model nor a detector has seen.
+        in_data: ordinary pictures to test on.
+        out_data: foreign pictures: a data set, or several by name, or by group "near", "far" and "covariate" (the
+            model's own classes, seen otherwise), each a data set or several by name.
+        methods: names, or detectors with settings, such as `DETECTORS["knn"](k=50)`; None takes all.
+        alpha: of the decision whose realised rates are shown.
+        seed: fixes everything random.
+        pool: as in `xai.fit_ood`.
+        progress: None, True for a bar, or a callable `(done, total)` in images.
+        should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
+
+    Returns:
+        OODComparison: `.table` has one row per detector and set; `.plot()` draws the histograms.
+
+    Raises:
+        DataError: no pictures, or test or calibration pictures that were fitted on.
+        NameLookupError: no such method.
+        Stopped: `should_stop()` was true.
+
+    Cost: one forward row per picture for all detectors together; ODIN two more and one back.
+
+    Example:
+        >>> import xai
+        >>> clf, images = xai.load("example:fashion"), xai.load_data("example:fashion-test").images[:300]
+        >>> sets = images[:100], images[100:200], images[200:], 1 - images[200:]  # the last: negatives
+        >>> sorted(xai.compare_ood(clf, *sets, methods=["knn"]).table["method"])
+        ['knn', 'msp']
+    """
+    classifier, seed, alpha = as_classifier(model), check_seed(seed), check_alpha(alpha)
+    wanted, sets = _detectors(methods), list(_sets(out_data))
+    passes = [("fit", fit_data), ("calibration", calibration_data), ("in", in_data), *((s.label, s.data) for s in sets)]
+    passes = [(label, as_data(data, repr(label))) for label, data in passes]
+    sizes = [count_of(data) for _, data in passes]
+    with reporting(progress, "compare_ood") as report:
+        tells = [
+            None if report is None else partial(_tell, report, sum(sizes[:k]), sum(sizes)) for k in range(len(sizes))
+        ]
+        reads = frozenset().union(*(detector.reads for detector in wanted))
+        reference, fit_keys = gather(
+            classifier, fit_data, reads, pool=pool, seed=seed, progress=tells[0], should_stop=should_stop
+        )
+        left = {d.label: d.missing(reference.view) for d in wanted if d.missing(reference.view)}
+        fitted = [detector.fit(reference) for detector in wanted if detector.label not in left]
+        scored = [
+            score_pictures(classifier, fitted, data, progress=tell, should_stop=should_stop)
+            for (_, data), tell in zip(passes[1:], tells[1:], strict=True)
+        ]
+    for (what, _), found in zip(passes[1:3], scored, strict=False):
+        check_apart(found.keys, fit_keys, what, "fit")
+    job = _Job(classifier, fitted, sets, scored, alpha, seed)
+    return job.result([*classifier.notes, *reference.notes, *left.values(), *_shared(scored[1], scored[0])])
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A set of foreign pictures."""
+
+    group: str
+    name: str
+    data: Any
+
+    @property
+    def label(self) -> str:
+        return f"{self.group}: {self.name}" if self.group and self.name != self.group else self.name
+
+
+def _detectors(methods: Sequence[str | Detector] | None) -> list[Detector]:
+    if isinstance(methods, str):
+        methods = [methods]
+    found = [
+        make_detector(m, {}) if isinstance(m, str) else m for m in (DETECTORS.names() if methods is None else methods)
+    ]
+    if not found:
+        raise InputError("Expected at least one method to compare, but got none.")
+    if not any(detector.label == YARDSTICK for detector in found):
+        found = [make_detector(YARDSTICK, {}), *found]
+    by_label = {detector.label: detector for detector in found}
+    return list(by_label.values())
+
+
+def _sets(out_data: Any) -> Iterator[_Set]:
+    if not isinstance(out_data, Mapping):
+        yield _Set("", str(getattr(out_data, "name", None) or "foreign"), out_data)
+        return
+    for name, data in out_data.items():
+        if isinstance(data, Mapping):
+            if name not in GROUPS:
+                raise InputError(f"Expected groups of foreign pictures among {', '.join(GROUPS)}, but got {name!r}.")
+            yield from (_Set(name, str(inner), some) for inner, some in data.items())
+        else:
+            yield _Set(name if name in GROUPS else "", str(name), data)
+
+
+def _tell(report: Progress, begun: int, total: int, done: int, _all: int) -> None:
+    report(begun + done, total)
+
+
+def _shared(inside: Scored, calibration: Scored) -> list[str]:
+    same = int(torch.isin(inside.keys, calibration.keys).sum())
+    if not same:
+        return []
+    return [f"{same} test pictures also calibrate: the realised rates flatter, the AUROC does not"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What was scored: calibration, test, then one per set."""
+
+    classifier: Classifier
+    fitted: Sequence[Fitted]
+    sets: Sequence[_Set]
+    scored: Sequence[Scored]
+    alpha: float
+    seed: int
+
+    def result(self, notes: Sequence[str]) -> OODComparison:
+        """Return the record."""
+        labels = [item.detector.label for item in self.fitted]
+        tables = [dict(zip(labels, found.scores, strict=True)) for found in self.scored]
+        calibration, inside, *outside = tables
+        rows = [row for k in range(len(self.sets)) for row in self._rows(k, calibration, inside, outside)]
+        adjusted = holm([row["p_value"] for row in rows])
+        compared = [row["method"] != YARDSTICK for row in rows]
+        adjusted[compared] = holm(np.array([row["p_value"] for row in rows])[compared])
+        final = tuple(
+            {**row, "p_holm": float(p), "against_msp": _words(row, p)} for row, p in zip(rows, adjusted, strict=True)
+        )
+        classifier = self.classifier
+        return OODComparison(
+            labels=tuple(labels),
+            sets=tuple({"group": s.group, "name": s.name, "label": s.label} for s in self.sets),
+            calibration=torch.stack(list(calibration.values())),
+            inside=torch.stack(list(inside.values())),
+            outside=tuple(torch.stack(list(found.values())) for found in outside),
+            rows=final,
+            alpha=self.alpha,
+            guarantee=guarantee(self.alpha, len(self.scored[0].keys)),
+            settings={
+                item.detector.label: {**item.detector.settings, "fitted": dict(item.facts)} for item in self.fitted
+            },
+            seed=self.seed,
+            model={
+                "name": classifier.name,
+                "fingerprint": classifier.fingerprint,
+                "preprocessing": classifier.preprocessing,
+            },
+            versions=versions(),
+            notes=tuple(dict.fromkeys([*notes, *(note for item in self.fitted for note in item.notes)])),
+        )
+
+    def _rows(
+        self,
+        k: int,
+        calibration: Mapping[str, Tensor],
+        inside: Mapping[str, Tensor],
+        outside: Sequence[Mapping[str, Tensor]],
+    ) -> Iterator[dict[str, Any]]:
+        """Yield one row per detector for one set."""
+        shifted = [found for found, s in zip(outside, self.sets, strict=True) if s.group == COVARIATE]
+        own = self.sets[k].group == COVARIATE
+        for label, ordinary in inside.items():
+            foreign = outside[k][label]
+            figures = detection(ordinary, foreign)
+            gap, ends, p = paired_test([ordinary, inside[YARDSTICK]], [foreign, outside[k][YARDSTICK]])
+            row = {"set": self.sets[k].label, "group": self.sets[k].group, "method": label, "pictures": len(foreign)}
+            row |= {
+                "auroc": figures.auroc,
+                "auroc_low": figures.low,
+                "auroc_high": figures.high,
+                "aupr_out": figures.aupr_out,
+                "aupr_in": figures.aupr_in,
+                "fpr_ood_accepted@95id": figures.ood_accepted_at_95_id,
+                "fpr_id_rejected@95ood": figures.id_rejected_at_95_ood,
+            }
+            if shifted and not own:
+                full = torch.cat([ordinary, *(found[label] for found in shifted)])
+                row["auroc_full_spectrum"] = auroc(full, foreign)
+            row |= self._realised("rejected_in", ordinary, calibration[label])
+            row |= self._realised("rejected_out", foreign, calibration[label])
+            yield row | {"gap_to_msp": gap, "gap_low": ends[0], "gap_high": ends[1], "p_value": p}
+
+    def _realised(self, name: str, scores: Tensor, calibration: Tensor) -> dict[str, float]:
+        """Return the share rejected at alpha, with its 95 % interval."""
+        hits = int((p_values(scores, calibration) <= self.alpha * (1 + 1e-12)).sum())
+        low, high = wilson(hits, len(scores))
+        return {name: hits / len(scores), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def _words(row: Mapping[str, Any], p: float) -> str:
+    if row["method"] == YARDSTICK:
+        return "the yardstick"
+    if p > 0.05:
+        return "cannot be told from msp"
+    return "better than msp" if row["gap_to_msp"] > 0 else "worse than msp"

@@ -1,0 +1,90 @@
+"""Histograms of principal components."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xai.ood.detectors._method import DETECTORS, Detector, Learned, Parts, State, check_number, check_whole
+from xai.ood.detectors.base import Reference, Rows
+
+_EMPTY = 0.5  # pictures that an empty bin, and all that lies beyond the last one, counts for
+_LEAST, _MOST = 5, 100
+_ROUNDING = 1e-5  # of the largest mean: a component that varies less does not vary
+_FEW = 3  # images for each bin, below which a histogram is said to be empty
+
+
+@DETECTORS.register("hbos")
+@dataclass(frozen=True)
+class HBOS(Detector):
+    """How rare each principal component of the features is among the fit pictures, added up.
+
+    Args:
+        bins: of each histogram, of equal width; None takes the square root of the number of pictures, 5 to 100.
+        variance: share of the variance that the components kept hold together.
+
+    Source: Goldstein and Dengel 2012 (histogram-based outlier score), on principal components as in MATLAB's
+    networkDistributionDiscriminator. Piecewise constant: explain it by occlusion, not by gradients.
+    """
+
+    name: ClassVar[str] = "hbos"
+    title: ClassVar[str] = "Histograms"
+    family: ClassVar[str] = "distance"
+    needs: ClassVar[tuple[str, ...]] = ("features",)
+    reads: ClassVar[frozenset[str]] = frozenset({"moments", "bank"})
+    unit: ClassVar[str] = "log rarity"
+
+    bins: int | None = None
+    variance: float = 0.999
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_whole("bins", self.bins, 2, optional=True)
+        check_number("variance", self.variance, 1e-6, 1)
+
+    def _fit(self, reference: Reference) -> Learned:
+        held, bank = reference.moments, reference.bank
+        assert held is not None
+        assert bank is not None
+        values, vectors = torch.linalg.eigh(held.covariance())
+        kept = components(values.flip(0), self.variance)
+        axes = vectors.flip(1)[:, :kept].contiguous()
+        bins = self.bins or min(_MOST, max(_LEAST, round(math.sqrt(len(bank)))))
+        points = (bank.features.double() - held.mean) @ axes
+        low, high = points.amin(0), points.amax(0)
+        rounding = _ROUNDING * float(held.mean.abs().max())
+        width, still = ((high - low) / bins).clamp_min(1e-12), (high - low) / bins < rounding
+        low = torch.where(still, (low + high) / 2 - (bins // 2 + 0.5) * rounding, low)
+        width = torch.where(still, rounding, width)
+        place = ((points - low) / width).long().clamp(0, bins - 1)
+        counts = torch.zeros(kept, bins, dtype=torch.float64, device=points.device)
+        counts.scatter_add_(1, place.T, torch.ones_like(points.T))
+        height = counts.clamp_min(_EMPTY) / counts.amax(1, keepdim=True)
+        beyond = torch.log(counts.amax(1) / _EMPTY)
+        state = {"mean": held.mean, "axes": axes, "low": low, "width": width, "rarity": -height.log(), "beyond": beyond}
+        few = (f"{len(bank)} fit images in {bins} bins: most bins are empty, and rarity says little",)
+        return Learned(state, {"components": kept, "bins": bins}, few if len(bank) < _FEW * bins else ())
+
+    def _parts(self, state: State, rows: Rows) -> Parts:
+        rare = rarities(state, (rows.pooled.double() - state["mean"]) @ state["axes"])
+        first = max(1, rare.shape[1] // 2)
+        return {"leading components": rare[:, :first].sum(1), "minor components": rare[:, first:].sum(1)}
+
+
+def rarities(state: State, points: Tensor) -> Tensor:
+    """Return the rarity (n, k) of each component of points (n, k)."""
+    table, bins = state["rarity"], state["rarity"].shape[1]
+    place = ((points - state["low"]) / state["width"]).floor()
+    inside = (place >= 0) & (points <= state["low"] + bins * state["width"])
+    found = table.T.gather(0, place.long().clamp(0, bins - 1))
+    return torch.where(inside, found, state["beyond"])
+
+
+def components(values: Tensor, share: float) -> int:
+    """Return how many of the largest eigenvalues (d,), descending, hold a share of their sum."""
+    held = values.clamp_min(0).cumsum(0)
+    if float(held[-1]) <= 0:
+        return 1
+    return min(len(values), int((held < share * held[-1] * (1 - 1e-12)).sum()) + 1)

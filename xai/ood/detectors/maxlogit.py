@@ -1,0 +1,27 @@
+"""Maximum logit."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from xai.ood.detectors._logits import LogitDetector
+from xai.ood.detectors._method import DETECTORS
+from xai.ood.detectors.base import Rows
+
+
+@DETECTORS.register("maxlogit")
+@dataclass(frozen=True)
+class MaxLogit(LogitDetector):
+    """Less the largest logit: what the softmax divides away stays in.
+
+    Source: Hendrycks et al. 2022 (arXiv 1911.11132).
+    """
+
+    name: ClassVar[str] = "maxlogit"
+    title: ClassVar[str] = "Maximum logit"
+    unit: ClassVar[str] = "-logit"
+
+    def of_logits(self, rows: Rows) -> Tensor:
+        """Return -max f (n,)."""
+        return -rows.logits.amax(1)

@@ -1,0 +1,37 @@
+"""ReAct."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from xai.ood.detectors._logits import Shaped
+from xai.ood.detectors._method import DETECTORS, Learned, State
+from xai.ood.detectors.base import Reference
+
+
+@DETECTORS.register("react")
+@dataclass(frozen=True)
+class ReAct(Shaped):
+    """Large activations are cut off at a percentile of ordinary ones before the score is taken.
+
+    Args:
+        score: of the logits: "energy", "msp", "maxlogit" or "gen".
+        percentile: of all activations of the fit pictures; 100 cuts nothing that they show.
+
+    Source: Sun, Guo and Li 2021 (arXiv 2111.12797). Of many pictures the percentile is taken over four million values.
+    """
+
+    name: ClassVar[str] = "react"
+    title: ClassVar[str] = "ReAct"
+    reads: ClassVar[frozenset[str]] = frozenset({"activations"})
+
+    def _fit(self, reference: Reference) -> Learned:
+        held = reference.activations
+        assert held is not None
+        limit = float(np.percentile(held.cpu().numpy(), self.percentile))
+        return Learned({"limit": held.new_tensor(limit)}, {"limit": limit, "activations": held.numel()})
+
+    def _shape(self, state: State, features: Tensor) -> Tensor:
+        return features.minimum(state["limit"].to(features))

@@ -1,0 +1,244 @@
+"""`fit_ood`: a detector fitted on some pictures, calibrated on others, and chosen when none is named."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai.core.images.inputs import open_data
+from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.serialization import versions
+from xai.core.runtime.batching import Progress, ShouldStop, reporting
+from xai.core.runtime.randomness import check_seed
+from xai.errors import DataError, NameLookupError
+from xai.ood.detector import OODDetector
+from xai.ood.detectors._method import DETECTORS, Detector, Fitted
+from xai.ood.detectors.base import Reference
+from xai.ood.detectors.passes import Scored, gather, score_pictures
+from xai.ood.selection import SHIFTS, Choice, Shifted, by_kind, choose
+from xai.ood.serialization import Neighbours, as_data, count_of, split_settings
+
+AUTO = "auto"
+_SHARE, _MOST, _LEAST = 3, 400, 20  # of the calibration pictures, one in three is tried on, 20 to 400
+_NAMED = 3  # pictures named in an error
+_BANK = frozenset({"bank"})
+
+
+def fit_ood(
+    model: Classifier | nn.Module,
+    fit_data: Any,
+    calibration_data: Any,
+    method: str = AUTO,
+    seed: int = 0,
+    *,
+    pool: bool | None = None,
+    duplicates: str = "refuse",
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+    **settings: Any,
+) -> OODDetector:
+    """Learn what ordinary pictures look like to a model, and what score to reject others at.
+
+    Args:
+        model: a classifier or a bare module.
+        fit_data: ordinary pictures, usually those it was trained on; a data set, its path or name, or pictures. Labels
+            are the classes, else what the model predicts.
+        calibration_data: other ordinary pictures, drawn as those to come will be, that neither the model nor the
+            detector has seen. The guarantee rests on them.
+        method: name of a detector, or "auto": tried on shifts of a third of the calibration pictures (at most 400),
+            which then no longer calibrate; what these do not decide, published figures for this kind of network do.
+        seed: fixes everything random.
+        pool: whether statistics are made of the means of channels of a flattened map; None: above 2,048 features.
+        duplicates: "refuse" raises when a calibration picture is among the fit pictures (by the fingerprint of what the
+            model sees), "drop" leaves such pictures out.
+        progress: None, True for a bar, or a callable `(done, total)` in images.
+        should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
+        settings: of the method; a wrong name suggests near ones.
+
+    Returns:
+        OODDetector: `.score(images)`, `.judge(images, alpha)`, `.explain(images)`, `.neighbours(images)`.
+
+    Raises:
+        DataError: no pictures, or calibration pictures that were fitted on.
+        NameLookupError: no such method or setting.
+        UnsupportedModelError: the model has no features and the method needs them.
+        Stopped: `should_stop()` was true.
+
+    Cost: one forward row per picture, of "auto" five more for each tried; memory for at most 512 MB of features.
+
+    Example:
+        >>> import xai
+        >>> clf, images = xai.load("example:fashion"), xai.load_data("example:fashion-test").images[:300]
+        >>> xai.fit_ood(clf, images[:200], images[200:], method="msp").method
+        'msp'
+    """
+    _check_duplicates(duplicates)
+    classifier, seed, wanted = as_classifier(model), check_seed(seed), _wanted(method, settings)
+    fit_data, calibration_data = as_data(fit_data, "the fit data"), as_data(calibration_data, "the calibration data")
+    sizes = [count_of(fit_data), count_of(calibration_data)]
+    shifts = len(SHIFTS) * _tried(sizes[1]) if method == AUTO else 0
+    with reporting(progress, "fit_ood") as report:
+        tell = _Stages(report, sum(sizes) + shifts)
+        reads = frozenset().union(_BANK, *(detector.reads for detector in wanted))
+        reference, fit_keys = gather(
+            classifier, fit_data, reads, pool=pool, seed=seed, progress=tell.next(sizes[0]), should_stop=should_stop
+        )
+        usable = [detector for detector in wanted if method != AUTO or not detector.missing(reference.view)]
+        fitted = [detector.fit(reference) for detector in usable]
+        scored = score_pictures(
+            classifier, fitted, calibration_data, progress=tell.next(sizes[1]), should_stop=should_stop
+        )
+        (kept, notes), choice = _without(scored.keys, fit_keys, duplicates), None
+        job = _Job(classifier, reference, fitted, scored, kept, seed)
+        if method == AUTO:
+            choice, kept = job.choose(calibration_data, tell.next(shifts), should_stop)
+    place = 0 if choice is None else [item.detector.label for item in fitted].index(choice.chosen)
+    return job.result(place, kept, fit_keys, choice, notes)
+
+
+def _check_duplicates(duplicates: str) -> None:
+    if duplicates not in ("refuse", "drop"):
+        raise NameLookupError("way to treat duplicates", duplicates, ("refuse", "drop"))
+
+
+def candidates() -> list[Detector]:
+    """Return the detectors that "auto" tries: all that read stored outputs, RMD also on normalised features."""
+    cheap = [DETECTORS[name]() for name in DETECTORS if "gradients" not in DETECTORS[name].needs]
+    return [*cheap, DETECTORS["rmd"](normalise=True)]  # type: ignore[call-arg]  # its own setting
+
+
+def make_detector(method: str, settings: dict[str, Any]) -> Detector:
+    """Return a detector by name.
+
+    Raises:
+        NameLookupError: no such method or setting; near ones are suggested.
+    """
+    split_settings(DETECTORS[method], method, settings, ())
+    return DETECTORS[method](**settings)
+
+
+def check_apart(keys: Tensor, others: Tensor, what: str, whose: str) -> None:
+    """Raise when pictures are among others.
+
+    Raises:
+        DataError: some are; the first are named by number.
+    """
+    same = torch.isin(keys, others).nonzero()[:, 0].tolist()
+    if same:
+        named = ", ".join(map(str, same[:_NAMED])) + (", ..." if len(same) > _NAMED else "")
+        raise DataError(
+            f"{len(same)} of {len(keys)} {what} pictures are among the {whose} pictures (numbers {named}): scores of "
+            f"pictures that were learned from promise nothing. Give others, or duplicates='drop'."
+        )
+
+
+def _wanted(method: str, settings: dict[str, Any]) -> list[Detector]:
+    if method != AUTO:
+        if method not in DETECTORS:
+            raise NameLookupError("detector", method, [AUTO, *DETECTORS])
+        return [make_detector(method, settings)]
+    if settings:
+        raise NameLookupError("setting of auto", next(iter(settings)), ())
+    return candidates()
+
+
+def _tried(count: int) -> int:
+    """Return how many calibration pictures detectors are tried on; 0 when there are too few."""
+    found = min(_MOST, count // _SHARE)
+    return found if found >= _LEAST else 0
+
+
+def _without(keys: Tensor, fit_keys: Tensor, duplicates: str) -> tuple[Tensor, list[str]]:
+    """Return the numbers of calibration pictures that were not fitted on, and what was left out."""
+    if duplicates == "refuse":
+        check_apart(keys, fit_keys, "calibration", "fit")
+    kept = (~torch.isin(keys, fit_keys)).nonzero()[:, 0]
+    if not len(kept):
+        raise DataError("All calibration pictures are among the fit pictures. Calibrate on others.")
+    left, twice = len(keys) - len(kept), len(kept) - len(set(keys[kept].tolist()))
+    notes = [f"{left} calibration pictures are among the fit pictures and were left out"] if left else []
+    notes += [f"{twice} calibration pictures come more than once: the interval of the guarantee is too narrow"] * (
+        twice > 0
+    )
+    return kept, notes
+
+
+class _Stages:
+    """One progress for several passes."""
+
+    def __init__(self, report: Progress | None, total: int) -> None:
+        self.report, self.total, self.done = report, total, 0
+
+    def next(self, count: int) -> Progress | None:
+        """Return the progress of the next pass, of so many pictures."""
+        begun, self.done = self.done, self.done + count
+        return None if self.report is None else partial(_ahead, self.report, begun, self.total)
+
+
+def _ahead(report: Callable[[int, int], None], begun: int, total: int, done: int, _all: int) -> None:
+    report(begun + done, total)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What was fitted and scored."""
+
+    classifier: Classifier
+    reference: Reference
+    fitted: Sequence[Fitted]
+    scored: Scored
+    kept: Tensor
+    seed: int
+
+    def choose(self, data: Any, progress: Progress | None, should_stop: ShouldStop | None) -> tuple[Choice, Tensor]:
+        """Choose among the detectors; return also the calibration pictures that were not used for it."""
+        labels = [item.detector.label for item in self.fitted]
+        count = _tried(len(self.kept))
+        if not count:
+            return by_kind(self.classifier.module, labels), self.kept
+        order = self.scored.keys[self.kept].sort(stable=True).indices
+        tried, rest = self.kept[order[:count]], self.kept[order[count:].sort().values]
+        inside = {label: scores[tried] for label, scores in zip(labels, self.scored.scores, strict=True)}
+        images = open_data(data).images
+        tell, outside = _Stages(progress, len(SHIFTS) * count), {}
+        for shift in SHIFTS:
+            pictures = Shifted(self.classifier, images, tried.tolist(), shift, self.seed)
+            found = score_pictures(
+                self.classifier,
+                self.fitted,
+                pictures,
+                keyed=False,
+                progress=tell.next(count),
+                should_stop=should_stop,
+            )
+            outside[shift] = dict(zip(labels, found.scores, strict=True))
+        return choose(self.classifier.module, inside, outside), rest
+
+    def result(
+        self, place: int, kept: Tensor, fit_keys: Tensor, choice: Choice | None, notes: Sequence[str]
+    ) -> OODDetector:
+        """Return the record."""
+        classifier, chosen = self.classifier, self.fitted[place].to(torch.device("cpu"))
+        bank = self.reference.bank
+        said = [choice.reason] if choice is not None else []
+        every = [*said, *classifier.notes, *self.reference.notes, *chosen.notes, *notes]
+        return OODDetector(
+            chosen,
+            {name: values[kept] for name, values in self.scored.parts[place].items()},
+            fit_keys,
+            self.scored.keys[kept],
+            None if bank is None else Neighbours.of(bank, self.seed),
+            choice,
+            self.seed,
+            {
+                "name": classifier.name,
+                "fingerprint": classifier.fingerprint,
+                "preprocessing": classifier.preprocessing,
+            },
+            versions(),
+            tuple(dict.fromkeys(every)),
+            classifier,
+        )

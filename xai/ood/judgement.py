@@ -1,0 +1,246 @@
+"""From a score to a decision: p-values against held-out images, verdicts, and the guarantee."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import scipy
+import torch
+from torch import Tensor
+
+from xai.core.results.serialization import Saved, plain
+from xai.errors import RangeError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def p_values(scores: Tensor, calibration: Tensor) -> Tensor:
+    """Return conformal p-values (n,): (1 + calibration pictures that score as high or higher) / (1 + all of them).
+
+    For a picture drawn as the calibration pictures were, a p-value is at most alpha with a chance of at most alpha.
+
+    Args:
+        scores: (n,), higher is more foreign.
+        calibration: (m,) scores of ordinary pictures that the detector has not seen.
+
+    Source: Vovk, Gammerman and Shafer 2005; Bates et al. 2023 (arXiv 2104.08279).
+    """
+    held = calibration.sort().values
+    below = torch.searchsorted(held, scores.to(held).contiguous())
+    return (1 + len(held) - below).double() / (1 + len(held))
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """How often ordinary pictures will be rejected.
+
+    Attributes:
+        alpha: asked for; on average over calibration sets no more than this share is rejected.
+        count: number of calibration pictures.
+        low: lower end of the interval of the share that this one set will reject.
+        high: upper end.
+        level: of the interval.
+    """
+
+    alpha: float
+    count: int
+    low: float
+    high: float
+    level: float = 0.95
+
+    @property
+    def sentence(self) -> str:
+        """The promise in words."""
+        if self.high == 0:
+            need = math.ceil(1 / self.alpha) - 1
+            return (
+                f"Nothing can be rejected at alpha {self.alpha:g} with {self.count} calibration pictures: at least "
+                f"{need} are needed."
+            )
+        return (
+            f"Of 100 ordinary pictures between {100 * self.low:.1f} and {100 * self.high:.1f} will be rejected "
+            f"({self.level:.0%} interval for {self.count} calibration pictures, nominal {100 * self.alpha:g})."
+        )
+
+
+def guarantee(alpha: float, count: int, level: float = 0.95) -> Guarantee:
+    """Return what `count` calibration pictures promise at `alpha`.
+
+    The share of ordinary pictures with a p-value of at most alpha, given the calibration set, is Beta(k, count + 1 - k)
+    with k = floor(alpha (count + 1)), for scores without ties; with ties it is smaller.
+
+    Raises:
+        RangeError: `alpha` not between 0 and 1, both left out.
+    """
+    rejected = math.floor(check_alpha(alpha) * (count + 1) + 1e-9)
+    if rejected == 0:
+        return Guarantee(alpha, count, 0.0, 0.0, level)
+    share = scipy.stats.beta(rejected, count + 1 - rejected)
+    return Guarantee(alpha, count, float(share.ppf((1 - level) / 2)), float(share.ppf((1 + level) / 2)), level)
+
+
+def threshold(calibration: Tensor, alpha: float) -> float:
+    """Return the score above which a picture is rejected at `alpha`; infinite where nothing can be.
+
+    Raises:
+        RangeError: `alpha` not between 0 and 1, both left out.
+    """
+    rejected = math.floor(check_alpha(alpha) * (len(calibration) + 1) + 1e-9)
+    if rejected == 0:
+        return math.inf
+    return float(calibration.sort(descending=True).values[rejected - 1])
+
+
+def check_alpha(alpha: object) -> float:
+    """Return alpha as a number.
+
+    Raises:
+        RangeError: not between 0 and 1, both left out.
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
+        raise RangeError(f"Expected `alpha` above 0 and below 1, such as 0.05, but got {alpha!r}.")
+    return float(alpha)
+
+
+FOREIGN, ORDINARY = "foreign", "ordinary"
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Judgement(Saved):
+    """Verdicts on N pictures.
+
+    Attributes:
+        scores: (N,) float64, higher is more foreign.
+        p_values: (N,) conformal p-values.
+        parts: of the scores by name, each (N,); they add up to them.
+        shares: by the same names, the share of calibration pictures whose part is lower (N,).
+        predicted: (N,) names of the classes that the model answers.
+        alpha: p-values of at most this are rejected.
+        guarantee: how often ordinary pictures will be rejected.
+        names: of the pictures.
+        single: one picture was given, so that `score`, `p_value` and `verdict` are plain values.
+        method: name of the detector.
+        settings: of the detector.
+        seed: of the detector.
+        model: name, fingerprint and preprocessing.
+        versions: of the packages.
+        notes: what to beware of.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> fit, rest = (xai.load_data(f"example:fashion-{part}").subset(200) for part in ("train", "test"))
+        >>> detector = xai.fit_ood(clf, fit, rest, method="energy")
+        >>> judged = detector.judge(xai.load_data("example:digits").images[:3])
+        >>> len(judged.verdicts), judged.p_values.shape
+        (3, torch.Size([3]))
+    """
+
+    scores: Tensor = field(repr=False)
+    p_values: Tensor
+    parts: Mapping[str, Tensor]
+    shares: Mapping[str, Tensor]
+    predicted: tuple[str, ...]
+    alpha: float
+    guarantee: Guarantee
+    names: tuple[str, ...]
+    single: bool
+    method: str
+    settings: Mapping[str, Any]
+    seed: int
+    model: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        """Method and how many were rejected."""
+        count = sum(verdict == FOREIGN for verdict in self.verdicts)
+        return f"Judgement({self.method}, {count} of {len(self)} picture(s) foreign at alpha {self.alpha:g})"
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Of each picture "foreign" (its answer must not be used) or "ordinary"."""
+        limit = self.alpha * (1 + _ROUNDING)
+        return tuple(FOREIGN if p <= limit else ORDINARY for p in self.p_values.tolist())
+
+    @property
+    def score(self) -> Any:
+        """The score: a float, or a tensor (N,)."""
+        return float(self.scores[0]) if self.single else self.scores
+
+    @property
+    def p_value(self) -> Any:
+        """The p-value: a float, or a tensor (N,)."""
+        return float(self.p_values[0]) if self.single else self.p_values
+
+    @property
+    def verdict(self) -> Any:
+        """The verdict: a string, or N of them."""
+        return self.verdicts[0] if self.single else self.verdicts
+
+    @property
+    def fired(self) -> tuple[str, ...]:
+        """Of each picture the part of the score that is rarest among ordinary pictures."""
+        names = list(self.shares)
+        table = torch.stack([self.shares[name] for name in names])
+        return tuple(names[k] for k in table.argmax(0).tolist())
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Of each picture, in words, how unusual each part of its score is."""
+        parts = [
+            [f"{name} higher than that of {100 * share:.1f} % of ordinary pictures" for share in found.tolist()]
+            for name, found in self.shares.items()
+        ]
+        return tuple("; ".join(row) for row in zip(*parts, strict=True))
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One row per picture."""
+        import pandas as pd
+
+        columns = {"name": self.names, "predicted": self.predicted, "score": self.scores.numpy()}
+        columns |= {"p_value": self.p_values.numpy(), "verdict": self.verdicts, "fired": self.fired}
+        return pd.DataFrame(columns).assign(**{name: found.numpy() for name, found in self.parts.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        return self._fields() | {
+            **{name: getattr(self, name).tolist() for name in ("scores", "p_values")},
+            **{name: {k: v.tolist() for k, v in getattr(self, name).items()} for name in ("parts", "shares")},
+            **{name: list(getattr(self, name)) for name in ("verdicts", "fired", "reasons")},
+            "sentence": self.guarantee.sentence,
+            "count": len(self),
+        }
+
+    _kind: ClassVar[str] = "ood judgement"
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        arrays = {"scores": self.scores.numpy(), "p_values": self.p_values.numpy()}
+        for group in ("parts", "shares"):
+            arrays |= {f"{group}.{name}": values.numpy() for name, values in getattr(self, group).items()}
+        return arrays
+
+    @classmethod
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        result |= {name: tuple(result[name]) for name in ("predicted", "names", "notes")}
+        result["guarantee"] = Guarantee(**result["guarantee"])
+        tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
+        for group in ("parts", "shares"):
+            result[group] = {name: tensors[f"{group}.{name}"] for name in result["part_names"]}
+        del result["part_names"]
+        return cls(**result, scores=tensors["scores"], p_values=tensors["p_values"])
+
+    def _fields(self) -> dict[str, Any]:
+        arrays = {"scores", "p_values", "parts", "shares", "guarantee"}
+        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in arrays}
+        return found | {"guarantee": asdict(self.guarantee), "part_names": list(self.parts)}

@@ -1,0 +1,242 @@
+"""`write_tests`: the findings of an audit as tests, with the images that showed them."""
+
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from xai.audits.config import as_in_file, parse_config
+from xai.audits.documents.artifacts import Album
+from xai.audits.documents.record import Audit
+from xai.audits.execution.store import publish
+from xai.audits.loading import open_model, open_scene
+from xai.core.model.classifier import Classifier, as_classifier
+from xai.errors import InputError, RecordError, XaiError
+
+_SHOWN = (1, 3)  # channels that a PNG shows
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """One image as the model takes it.
+
+    Attributes:
+        name: of the file, by its content.
+        png: 8 bits per channel, at the model's input size.
+        predicted: class that the audited model gives this file.
+        why: it cannot be frozen, in words; "" where it can.
+    """
+
+    name: str = ""
+    png: bytes = b""
+    predicted: str = ""
+    why: str = ""
+
+
+def freeze(png: bytes, classifier: Classifier) -> Frozen:
+    """Return an image of the evidence at the model's input size, with what the model predicts for the frozen file."""
+    try:
+        inputs = classifier.prepare(io.BytesIO(png)).inputs[0]
+        if len(inputs) not in _SHOWN:
+            return Frozen(why=f"an image of {len(inputs)} channels cannot be frozen as PNG")
+        album = Album()
+        name = album.picture(inputs)["file"].rpartition("/")[2]
+        content = album.files[name]
+        return Frozen(name, content, str(classifier.predict(io.BytesIO(content)).label))
+    except XaiError as error:
+        return Frozen(why=f"the model does not take the frozen image ({str(error).rstrip('.')})")
+
+
+def why_useless(case: Mapping[str, str], predicted: str, classes: Sequence[str]) -> str:
+    """Return why a test would not be red now and green once the model is right; "" where it would."""
+    if "not" in case:
+        return "" if predicted == case["not"] else f"frozen with 8 bits it is no longer taken for {case['not']!r}"
+    if case["label"] not in classes:
+        return f"the model has no class {case['label']!r}"
+    return "" if predicted != case["label"] else "frozen with 8 bits the model is right on it"
+
+
+def audited_model(
+    audit: Audit, table: Mapping[str, Any], model: Classifier | nn.Module | None, root: Path
+) -> Classifier:
+    """Return the model that was audited.
+
+    Raises:
+        InputError: it cannot be loaded as the audit's settings say, or another one was audited.
+    """
+    cure = "Give write_tests the audited object as `model`, or audit a model by its name or file."
+    try:
+        tables = {"model": dict(table), "data": "none", "check": ["accuracy"]}
+        found = open_model(parse_config(tables, folder=root)) if model is None else as_classifier(model)
+    except XaiError as error:
+        raise InputError(f"The tests could not load the audited model {table['source']!r}: {error} {cure}") from error
+    if found.fingerprint != audit.document["model"]["fingerprint"]:
+        raise InputError(f"Expected the model that was audited, but {found.name!r} is another one. {cure}")
+    return found
+
+
+def why_other_data(audit: Audit, tables: Mapping[str, Any], classifier: Classifier, root: Path) -> str:
+    """Return why the tests would ask about other images than the audit did; "" where they are the same."""
+    try:
+        config = parse_config({**tables, "model": {"source": classifier}, "check": ["accuracy"]}, folder=root)
+        roles = open_scene(config).roles
+    except XaiError as error:
+        return f"the data cannot be loaded as the audit's settings say ({str(error).rstrip('.')})"
+    held = audit.document["data"]
+    other = [name for name in held if roles[name].manifest.fingerprint != held[name]["accounting"]["fingerprint"]]
+    return f"{', '.join(other)} was given as an object, or has changed since the audit" if other else ""
+
+
+MOST_BYTES = 200_000  # of all frozen images
+_TEST, _FOLDER = "test_audit_findings.py", "audit_findings"
+_LABELLED = ("accuracy", "corruption_accuracy", "robust_accuracy")  # whose images have a right answer
+_CHANGED = ("adversarial", "corrupted", "planted")
+_JUDGED = ("fail", "inconclusive")
+_OTHERS = ("train", "calibration")
+
+
+def write_tests(
+    audit: Audit,
+    folder: str | Path,
+    *,
+    model: Classifier | nn.Module | None = None,
+    root: str | Path | None = None,
+) -> tuple[Path, ...]:
+    """Turn each finding into a regression test, with at most 200 KB of frozen images.
+
+    The test file is the same for every audit; names and settings are in a JSON file, which runs nothing. Images are
+    frozen at the model's input size. Each test of an image is tried on the audited model first and written only if it
+    is red there and an answer that is right turns it green; a gate is written only if the tests would put the same
+    question to the same model and images. `left_out` in cases.json says what was not written, and why.
+
+    Args:
+        audit: its findings.
+        folder: of tests; `test_audit_findings.py` and `audit_findings/` are written there.
+        model: the audited model, where it was given as an object; the tests then use the fixture `xai_model`, which
+            your conftest.py must have. None loads the model as the audit's settings say, and so do the tests.
+        root: folder that relative paths of the audit start from, that of xai.toml; None is the working directory.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: the model cannot be loaded as the audit's settings say, or another one was audited.
+        RecordError: the folder cannot be written.
+
+    Cost: a prediction per image, and a pass over the data to identify it.
+
+    Example:
+        >>> import xai
+        >>> data = xai.load_data("example:fashion-test").subset(100)
+        >>> import tempfile
+        >>> found = xai.audit(model="example:fashion", data=data, checks=[{"metric": "accuracy", "at_least": 0.999}])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     any(path.suffix == ".py" for path in xai.write_tests(found, folder))
+        True
+    """
+    place, start = Path(folder), Path(root or ".")
+    tables = _tables(audit)
+    classifier = audited_model(audit, tables["model"], model, start)
+    pictures, content, left_out = _pictures(audit, classifier)
+    gates, more = _gates(audit, tables, classifier, start)
+    if model is not None:
+        tables.pop("model")
+    way = os.path.relpath(start.resolve(), (place / _FOLDER).resolve())
+    cases = {"audit": tables, "root": Path(way).as_posix(), "pictures": pictures, "gates": gates}
+    cases |= {"left_out": left_out + more}
+    text = (resources("xai.reports") / "starters" / "test_audit_findings.txt").read_text(encoding="utf-8")
+    written = {place / _FOLDER / name: png for name, png in content.items()}
+    written[place / _FOLDER / "cases.json"] = (json.dumps(cases, indent=1) + "\n").encode()
+    written[place / _TEST] = text.encode()
+    for path, held in written.items():
+        publish(path, held)
+    return tuple(written)
+
+
+def _pictures(audit: Audit, classifier: Classifier) -> tuple[list[dict[str, str]], dict[str, bytes], list[str]]:
+    """Return the cases that are red on the audited model, their files, and what was left out."""
+    cases: list[dict[str, str]] = []
+    content: dict[str, bytes] = {}
+    left_out: list[str] = []
+    for case in _candidates(audit):
+        png = _file(audit, case.pop("file"))
+        if png is None:
+            continue
+        frozen = freeze(png, classifier)
+        why = frozen.why or why_useless(case, frozen.predicted, classifier.labels)
+        if not why and sum(map(len, content.values())) + len(frozen.png) > MOST_BYTES:
+            why = f"the frozen images would take more than {MOST_BYTES:,} bytes"
+        if why:
+            left_out.append(f"{case['check']}, {case['picture']}: {why}.")
+        elif frozen.name not in content:
+            content[frozen.name] = frozen.png
+            cases.append({"name": _plain(case["check"], len(cases)), "file": frozen.name, **case})
+    return cases, content, list(dict.fromkeys(left_out))
+
+
+def _candidates(audit: Audit) -> Iterator[dict[str, str]]:
+    for finding in audit.document["findings"]:
+        for exhibit in finding["evidence"] if finding["verdict"] in _JUDGED else ():
+            case = _case(finding, exhibit)
+            if case is not None:
+                yield case
+
+
+def _case(finding: Mapping[str, Any], exhibit: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return what is known of an exhibit's image; None where it has no right or wrong answer."""
+    pictures = {one["role"]: one["file"].removeprefix("evidence/") for one in exhibit["images"]}
+    role = next((role for role in _CHANGED if role in pictures), "picture")
+    facts = exhibit["facts"]
+    if role not in pictures or not pictures[role].endswith(".png"):
+        return None
+    case = {"file": pictures[role], "check": finding["check"], "picture": exhibit["picture"]}
+    if role == "planted" and "predicted" in facts:
+        return case | {"not": facts["predicted"]}
+    return case | {"label": facts["label"]} if finding["metric"] in _LABELLED and "label" in facts else None
+
+
+def _file(audit: Audit, name: str) -> bytes | None:
+    try:
+        return audit.files[name]
+    except (KeyError, RecordError):
+        return None
+
+
+def _gates(
+    audit: Audit, tables: Mapping[str, Any], classifier: Classifier, root: Path
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the checks that did not pass, as they would stand in the file, and which were left out."""
+    found = [one for one in audit.document["findings"] if one["verdict"] in _JUDGED]
+    ids = list(dict.fromkeys(one["check"] for one in found))
+    why = why_other_data(audit, tables, classifier, root) if ids else ""
+    if why:
+        return [], [f"the checks {', '.join(ids)} are not asked again: {why}."]
+    return [{"name": _plain(id_, k), "check": _asked(audit, id_)} for k, id_ in enumerate(ids)], []
+
+
+def _asked(audit: Audit, id_: str) -> dict[str, Any]:
+    """Return a check as it would stand in the file."""
+    return as_in_file(next(one for one in audit.document["settings"]["checks"] if one["id"] == id_))
+
+
+def _tables(audit: Audit) -> dict[str, Any]:
+    settings = audit.document["settings"]
+    others = settings["others"]
+    own = {name: settings["audit"][name] for name in ("seed", "micro_batch", "baseline")}
+    own = {name: value for name, value in own.items() if value is not None}
+    found = {"model": dict(settings["model"]), "data": settings["data"], "audit": own}
+    found |= {name: others[name] for name in _OTHERS if name in others}
+    foreign = {name.removeprefix("ood:"): source for name, source in others.items() if name.startswith("ood:")}
+    return found | ({"ood": foreign} if foreign else {})
+
+
+def _plain(id_: str, k: int) -> str:
+    """Return a name for a test: letters and digits, told apart by a number."""
+    return f"{re.sub(r'[^A-Za-z0-9_.]+', '-', id_).strip('-')[:60]}-{k}"

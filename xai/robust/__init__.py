@@ -1,0 +1,1 @@
+"""Robustness: attacks, corruptions, certification, curves."""

@@ -1,0 +1,43 @@
+"""Auto-PGD on the difference of logits ratio."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from xai.robust.attacks._apgd import AutoPGD, climb
+from xai.robust.attacks.base import ATTACKS
+from xai.robust.attacks.search import Search, cross_entropy, dlr
+
+
+@ATTACKS.register("apgd-dlr")
+@dataclass(frozen=True)
+class APGDDLR(AutoPGD):
+    """PGD that sets its own step size, on the difference of logits ratio, which is blind to the scale of the logits.
+
+    Args:
+        steps: number of steps.
+        restarts: random starts, for those not fooled before.
+        eot: gradients averaged per step, for models that answer at random.
+
+    Cost: one forward and one backward row per step and restart while not fooled.
+    Source: Croce & Hein 2020 (arXiv 2003.01690), algorithm 1. Differs: fooled pictures leave inside the run; targeted,
+    the cross-entropy of the target falls.
+    """
+
+    name: ClassVar[str] = "apgd-dlr"
+    title: ClassVar[str] = "APGD-DLR"
+
+    steps: int = 100
+    restarts: int = 1
+    eot: int = 1
+
+    def _attack(self, search: Search) -> None:
+        def score(logits: Tensor, rows: Tensor) -> Tensor:
+            if search.wanted is not None:
+                return -cross_entropy(logits, search.wanted[rows])
+            return dlr(logits, search.labels[rows])
+
+        for restart in range(self.restarts):
+            if len(rows := search.alive()):
+                climb(search, rows, self.steps, score, restart)

@@ -1,0 +1,265 @@
+"""What all attacks share: the checks before, the chunks, the fresh forward that judges, the record."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from xai.core.images.inputs import ImageLike, open_data
+from xai.core.labels import labels_of
+from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.model.hooks import borrowed, gradients_on
+from xai.core.model.objective import Target, target_indices
+from xai.core.registry import Registry
+from xai.core.results.serialization import plain, versions
+from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
+from xai.core.runtime.randomness import check_seed, image_key
+from xai.core.validation import check_eps, radius_doubts
+from xai.engine.prepare import prepare
+from xai.errors import ContractError, TargetError
+from xai.robust.attacks import MODULES
+from xai.robust.attacks.balls import check_norm, distance, seeds_of
+from xai.robust.attacks.result import AttackResult
+from xai.robust.attacks.search import Search
+
+OUTSIDE = 1e-6  # relative: how far a float32 picture may leave its ball, measured in float64
+_MOST = 256
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Rows sent through the network and back, per picture that is never fooled."""
+
+    forward: int
+    backward: int
+
+
+class Attack(ABC):
+    """An attack: a frozen dataclass of its settings with one private function that holds the idea."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    family: ClassVar[str]
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    needs: ClassVar[tuple[str, ...]] = ("gradients",)
+    stochastic: ClassVar[bool] = True
+    minimal: ClassVar[bool] = False  # looks for the smallest distance; `eps` may be None
+    ball: ClassVar[bool] = True  # False: rotations and the like, whose distance says nothing
+    can_target: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def cost(self) -> Cost:
+        """Rows per picture at these settings."""
+
+    @abstractmethod
+    def _attack(self, search: Search) -> None:
+        """Fool what can be fooled: `search.keep` or `search.look` take in what was found."""
+
+    @final
+    def run(
+        self,
+        model: Classifier | nn.Module,
+        images: ImageLike,
+        labels: Any = None,
+        *,
+        eps: float | None = None,
+        norm: str = "linf",
+        targeted: Target = None,
+        seed: int = 0,
+        progress: bool | Progress | None = None,
+        should_stop: ShouldStop | None = None,
+        keys: Sequence[bytes] | None = None,
+        warm: Tensor | None = None,
+    ) -> AttackResult:
+        """Attack pictures; see `xai.attack` for the arguments.
+
+        `keys`, one per image, stand for it in random draws. `warm` (N, C, h, w) are points, such as counterexamples of
+        a larger ball, where `pgd` takes a few steps before it begins at random; equal to the picture where there is
+        none.
+        """
+        began = time.perf_counter()
+        seed, classifier = check_seed(seed), as_classifier(model)
+        radius = self._checked_eps(eps, check_norm(norm))
+        images = open_data(images)
+        batch = classifier.prepare(images)
+        classifier.check_images(batch.inputs)
+        classifier.count_classes(batch.inputs)
+        inputs = batch.inputs.to(device=classifier.device, dtype=torch.promote_types(classifier.dtype, torch.float32))
+        truth, notes = labels_of(classifier, images, labels, len(inputs))
+        truth = truth.to(inputs.device)
+        wanted = None if targeted is None else self._wanted(classifier, targeted, truth)
+        job = _Job(self, classifier, inputs, truth, wanted, radius, norm, seed, keys, warm, should_stop)
+        with borrowed(classifier.module), gradients_on(), reporting(progress, self.name) as report:
+            job.run(report)
+        doubts = radius_doubts([radius], norm, inputs[0].numel()) if self.ball and eps is not None else ()
+        return job.result(eps, time.perf_counter() - began, [*batch.notes, *notes, *doubts])
+
+    def _checked_eps(self, eps: float | None, norm: str) -> float:
+        if norm not in self.norms:
+            raise TargetError(
+                f"{self.name} works in {', '.join(self.norms)}, but got norm={norm!r}. Choose one of them."
+            )
+        if eps is None:
+            if not self.minimal and self.ball:
+                return check_eps(DEFAULT_EPS[norm], norm)
+            return float("inf")
+        return check_eps(eps, norm)
+
+    def _wanted(self, classifier: Classifier, targeted: Target, truth: Tensor) -> Tensor:
+        if not self.can_target:
+            raise TargetError(f"{self.name} has no targeted form. Leave `targeted` out, or use 'pgd'.")
+        wanted = target_indices(classifier, targeted, len(truth))
+        assert wanted is not None
+        wanted = wanted.to(truth.device)
+        if bool((wanted == truth).any()):
+            where = int((wanted == truth).nonzero()[0, 0])
+            raise TargetError(f"Expected `targeted` classes other than the true ones, but picture {where} has its own.")
+        return wanted
+
+
+DEFAULT_EPS = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0}
+ATTACKS: Registry[type[Attack]] = Registry("attack", "xai.robust.attacks", MODULES)
+
+
+@dataclass(eq=False)
+class _Job:
+    """One call: rows in chunks, the judgement, the record."""
+
+    attack: Attack
+    classifier: Classifier
+    inputs: Tensor
+    truth: Tensor
+    wanted: Tensor | None
+    eps: float
+    norm: str
+    seed: int
+    keys: Sequence[bytes] | None
+    warm: Tensor | None
+    should_stop: ShouldStop | None
+
+    def run(self, report: Progress | None) -> None:
+        """Attack all pictures."""
+        count = len(self.inputs)
+        self.best, self.by = self.inputs.clone(), [""] * count
+        self.forwards = self.backwards = 0
+        self.clean_logits = self._judge(self.inputs)
+        self.logits = self.clean_logits.clone()
+        self.notes: list[str] = []
+        clean = _answers(self.clean_logits, self.truth)
+        self.right = (clean == self.truth) & ((clean != self.wanted) if self.wanted is not None else True)
+        rows = self.right.nonzero()[:, 0]
+        keys = self.keys or [image_key(image) for image in self.inputs]
+        self.seeds = seeds_of(self.seed, keys, self.inputs.device)
+        if len(rows):
+            self.searcher = searcher(self.classifier, self.inputs[rows])
+            limit = min(_MOST, self.classifier.row_limit(self.inputs))
+            in_chunks(
+                lambda a, b: self._chunk(rows[a:b]),
+                len(rows),
+                limit=limit,
+                progress=report,
+                should_stop=self.should_stop,
+            )
+
+    def _chunk(self, rows: Tensor) -> None:
+        """Attack some pictures; those whose claim fails with the model itself are attacked once more with it."""
+        lost = self._searched(self.searcher, rows)
+        if len(lost) and self.searcher is not self.classifier:
+            lost = self._searched(self.classifier, lost)
+        if len(lost):
+            self.notes.append(
+                f"{len(lost)} picture(s) fooled the model once and not when asked again: counted as robust"
+            )
+
+    def _searched(self, classifier: Classifier, rows: Tensor) -> Tensor:
+        wanted = None if self.wanted is None else self.wanted[rows]
+        search = Search(
+            classifier,
+            self.inputs[rows],
+            self.truth[rows],
+            wanted,
+            self.eps,
+            self.norm,
+            self.seeds[rows],
+            samples=getattr(self.attack, "eot", 1),
+            warm=None if self.warm is None else self.warm[rows].to(self.inputs),
+            should_stop=self.should_stop,
+        )
+        self.attack._attack(search)
+        self.forwards, self.backwards = self.forwards + search.forwards, self.backwards + search.backwards
+        return self._take(search, rows)
+
+    def _take(self, search: Search, rows: Tensor) -> Tensor:
+        """Judge what a search claims with the model itself and by the float64 distance; return claims that fail."""
+        images = search.best.detach().clamp(0, 1)
+        logits = self._judge(images)
+        real = search.fooled(logits, torch.arange(len(rows), device=rows.device))
+        if self.attack.ball:
+            limit = self.eps * (1 + OUTSIDE) + OUTSIDE
+            far = distance(images, search.clean, self.norm) > limit
+            if bool((far & ~(search.done & torch.tensor(self.attack.minimal))).any()):
+                raise ContractError(f"{self.attack.name} left the {self.norm} ball of radius {self.eps:.6g}.")
+            real &= ~far
+            images = torch.where(far.view(-1, 1, 1, 1) & torch.tensor(self.eps < float("inf")), search.clean, images)
+            logits = torch.where(far[:, None], self.clean_logits[rows], logits)
+        self.best[rows], self.logits[rows] = images.to(self.best), logits
+        for k, (row, hit) in enumerate(zip(rows.tolist(), real.tolist(), strict=True)):
+            self.by[row] = search.credits.get(k, self.attack.name) if hit else ""
+        return rows[search.done & ~real & ~(far if self.attack.ball else torch.zeros_like(real))]
+
+    def _judge(self, images: Tensor) -> Tensor:
+        self.forwards += len(images)
+        return self.classifier.logits_of(images).to(images)
+
+    def result(self, eps: float | None, seconds: float, notes: Sequence[str]) -> AttackResult:
+        """Return the record."""
+        predictions, clean = (_answers(v, self.truth) for v in (self.logits, self.clean_logits))
+        attack, classifier = self.attack, self.classifier
+        wrong = int((clean != self.truth).sum())
+        every = [*notes, *self.notes]
+        every += [f"{wrong} of {len(clean)} pictures are wrong before the attack and were left alone"] if wrong else []
+        return AttackResult(
+            adversarial=self.best.cpu(),
+            clean=self.inputs.cpu(),
+            success=torch.tensor([bool(name) for name in self.by], dtype=torch.bool),
+            distance=distance(self.best, self.inputs, self.norm).cpu(),
+            predictions=predictions.cpu(),
+            clean_predictions=clean.cpu(),
+            labels=self.truth.cpu(),
+            logits=self.logits.cpu(),
+            method=attack.name,
+            eps=eps if attack.minimal or not attack.ball else self.eps,
+            norm=self.norm,
+            settings={f.name: plain(getattr(attack, f.name)) for f in fields(attack)},  # type: ignore[arg-type]
+            broken_by=tuple(self.by),
+            targeted=None if self.wanted is None else tuple(self.wanted.tolist()),
+            seed=self.seed,
+            forwards=self.forwards,
+            backwards=self.backwards,
+            seconds=seconds,
+            model={
+                "name": classifier.name,
+                "fingerprint": classifier.fingerprint,
+                "preprocessing": classifier.preprocessing,
+            },
+            versions=versions(),
+            notes=tuple(dict.fromkeys(every)),
+        )
+
+
+def _answers(logits: Tensor, truth: Tensor) -> Tensor:
+    """Return predictions (N,); a tie at the top counts as the true class."""
+    tied = logits.gather(1, truth[:, None])[:, 0] >= logits.amax(1)
+    return torch.where(tied, truth, logits.argmax(1))
+
+
+def searcher(classifier: Classifier, images: Tensor) -> Classifier:
+    """Return a frozen copy without batch norm where it answers the same, and the model itself where not."""
+    prepared = prepare(classifier, images)
+    copy = prepared.plain or prepared.classifier
+    return copy if any("differs by" in note for note in prepared.notes) else classifier

@@ -1,0 +1,1 @@
+"""Certification: bounds on what a model can answer when its input moves."""

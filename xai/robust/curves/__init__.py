@@ -1,0 +1,1 @@
+"""Robust accuracy over radii, and whether the evaluation can be believed."""

@@ -1,0 +1,212 @@
+"""Checks of the model's habits and of what attacks found: randomness, head, mode, ball, 8 bits, batch, precision."""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from xai.core.model.classifier import Classifier
+from xai.core.model.hooks import copied
+from xai.core.validation import radius_doubts
+from xai.errors import NonFiniteError
+from xai.robust.attacks.balls import distance, project, steepest
+from xai.robust.attacks.search import margin
+from xai.robust.curves.evaluation_check import SEARCHED, Check, Evaluation, judged, not_checked
+from xai.robust.curves.stages import SLACK, answers_of
+
+_REPEATS = 5
+_SAME = 1e-4  # relative difference of logits that rounding may make
+_SUMS = 1e-5
+_FEW = 30
+_LEVELS = 255
+_DIE, _FLIP = 0.1, 0.05  # shares
+_PUSHES = 10
+_DARK = 2 / 255
+_NOTHING = "no counterexample was found"
+
+
+def train_mode(seen: Evaluation) -> Check:
+    """A part is in training mode, and answers otherwise there."""
+    return judged(
+        "train_mode",
+        float(_mode_matters(seen)),
+        0.0,
+        "The model is in training mode, in which it answers otherwise; it was evaluated in evaluation mode.",
+        "Call model.eval() before you ship it or compare it.",
+    )
+
+
+def _mode_matters(seen: Evaluation) -> bool:
+    """Whether some part is in training mode and a copy of the model answers otherwise in it."""
+    if not seen.training:
+        return False
+    twin, images = copy.copy(seen.classifier), seen.ledger.images[:SEARCHED].to(seen.classifier.device)
+    twin.module = copied(seen.classifier.module).train()
+    with torch.no_grad():
+        try:
+            return not torch.allclose(twin.raw_logits(images), seen.classifier.raw_logits(images), rtol=_SAME)
+        except (ValueError, NonFiniteError):  # batch norm of one value per channel
+            return True
+
+
+@torch.no_grad()
+def random_outputs(seen: Evaluation) -> Check:
+    """The same pictures get other answers when asked again."""
+    images = seen.ledger.images[:SEARCHED].to(seen.classifier.device)
+    first = seen.classifier.raw_logits(images)
+    scale = first.norm(dim=1).clamp_min(1e-12)
+    again = [seen.classifier.raw_logits(images) for _ in range(_REPEATS - 1)]
+    apart = max(float(((logits - first).norm(dim=1) / scale).max()) for logits in again)
+    return judged(
+        "random_outputs",
+        apart,
+        _SAME,
+        f"Answers to the same picture differ by {apart:.1%} of the logits: the model draws random numbers.",
+        "Use attacks that average: pgd with eot=20, or autoattack with version='rand'.",
+    )
+
+
+@torch.no_grad()
+def softmax_outputs(seen: Evaluation) -> Check:
+    """Outputs are probabilities where logits are expected."""
+    name = "softmax_outputs"
+    logits = seen.classifier.raw_logits(seen.ledger.images[:SEARCHED].to(seen.classifier.device))
+    if logits.shape[1] < 2:
+        return not_checked(name, "one output says nothing")
+    inside = ((logits >= 0) & (logits <= 1)).all(1) & ((logits.sum(1) - 1).abs() < _SUMS)
+    return judged(
+        name,
+        float(inside.double().mean()),
+        0.99,
+        "Outputs lie in [0, 1] and sum to 1: they are probabilities, whose gradients vanish where the model is sure.",
+        "Leave out the softmax, or wrap the model as xai.Classifier(module, output='probabilities').",
+    )
+
+
+def outside_ball(seen: Evaluation) -> Check:
+    """Counterexamples outside their ball or outside [0, 1]."""
+    name, ledger, rows = "outside_ball", seen.ledger, seen.found
+    if not len(rows):
+        return not_checked(name, _NOTHING)
+    inside = rows[ledger.broken[rows] < len(ledger.eps)]
+    images = ledger.nearest[inside]
+    limits = torch.tensor(ledger.eps, dtype=torch.float64)[ledger.broken[inside]] * (1 + SLACK) + SLACK
+    bad = (distance(images, ledger.images[inside], seen.norm) > limits) | (images.flatten(1).aminmax(dim=1).min < 0)
+    bad |= images.flatten(1).amax(1) > 1
+    return judged(
+        name,
+        float(bad.sum()),
+        0.0,
+        f"{int(bad.sum())} counterexample(s) lie outside their ball or outside [0, 1].",
+        "Look at the attack that was passed: its pictures do not count.",
+    )
+
+
+def dies_as_8_bit(seen: Evaluation) -> Check:
+    """Counterexamples that no longer fool when saved with 256 levels, even when pushed away from the border."""
+    name, ledger = "dies_as_8_bit", seen.ledger
+    rows = seen.found[:SEARCHED]
+    rows = rows[ledger.broken[rows] < len(ledger.eps)]
+    if not len(rows) or seen.norm != "linf":
+        return not_checked(name, _NOTHING if seen.norm == "linf" else "measured in linf only")
+    images = _pushed(seen, rows)
+    saved = (images * _LEVELS).round() / _LEVELS
+    dead = answers_of(seen.classifier, saved, ledger.labels[rows]) == ledger.labels[rows]
+    share = float(dead.double().mean())
+    return judged(
+        name,
+        share,
+        _DIE,
+        f"{share:.0%} of the counterexamples no longer fool the model once they are saved with 8 bits per pixel.",
+        "Report robustness for saved pictures too: the attack may be impossible in your pipeline.",
+    )
+
+
+def _pushed(seen: Evaluation, rows: Tensor) -> Tensor:
+    """Return counterexamples of the largest radius, led away from the border as far as some steps go."""
+    ledger, device = seen.ledger, seen.classifier.device
+    clean, labels = ledger.images[rows].to(device), ledger.labels[rows].to(device)
+    best = images = ledger.nearest[rows].to(device)
+    furthest = torch.full((len(rows),), -torch.inf, device=device, dtype=images.dtype)
+    for _ in range(_PUSHES + 1):
+        leaf = images.detach().requires_grad_()
+        past = margin(seen.classifier.raw_logits(leaf), labels)
+        better = past.detach() > furthest
+        best = torch.where(better.view(-1, 1, 1, 1), images, best)
+        furthest = torch.maximum(furthest, past.detach())
+        if not past.requires_grad:
+            break
+        (slope,) = torch.autograd.grad(past.sum(), leaf, allow_unused=True)
+        if slope is None:
+            break
+        step = steepest(slope, seen.norm) * (2.5 * ledger.eps[-1] / _PUSHES)
+        images = project(images + step, clean, ledger.eps[-1], seen.norm)
+    return best.cpu()
+
+
+def flips_at_batch_1(seen: Evaluation) -> Check:
+    """Counterexamples that fool in a batch and not alone."""
+    name, rows = "flips_at_batch_1", seen.found[:SEARCHED]
+    if not len(rows):
+        return not_checked(name, _NOTHING)
+    alone = torch.cat([_answers(seen, seen.classifier, rows[k : k + 1]) for k in range(len(rows))])
+    share = _flipped(seen, rows, alone)
+    return judged(
+        name,
+        share,
+        _FLIP,
+        f"{share:.0%} of the counterexamples fool the model in a batch and not alone.",
+        "Look for parts that mix the pictures of a batch, such as batch norm in training mode.",
+    )
+
+
+def flips_in_float64(seen: Evaluation) -> Check:
+    """Counterexamples that fool in the model's precision and not in float64."""
+    name, rows, exact = "flips_in_float64", seen.found[:SEARCHED], seen.exact
+    if not len(rows) or exact is None:
+        return not_checked(name, "the model does not compute in float64" if exact is None else _NOTHING)
+    share = _flipped(seen, rows, _answers(seen, exact, rows))
+    return judged(
+        name,
+        share,
+        _FLIP,
+        f"{share:.0%} of the counterexamples fool the model in its own precision and not in float64.",
+        "They live on rounding alone: attack in float64, or demand a margin.",
+    )
+
+
+@torch.no_grad()
+def _answers(seen: Evaluation, classifier: Classifier, rows: Tensor) -> Tensor:
+    found = classifier.raw_logits(seen.ledger.nearest[rows].to(classifier.device)).argmax(1)
+    return found.cpu()
+
+
+def _flipped(seen: Evaluation, rows: Tensor, answers: Tensor) -> float:
+    return float((answers == seen.ledger.labels[rows]).double().mean())
+
+
+def too_few_pictures(seen: Evaluation) -> Check:
+    """So few pictures that the intervals say next to nothing."""
+    count = len(seen.ledger.labels)
+    return judged(
+        "too_few_pictures",
+        _FEW - count,
+        0.0,
+        f"{count} picture(s): the 95 % intervals are wider than 35 points.",
+        "Use at least 100 pictures for 20 points and 1,000 for 6.",
+    )
+
+
+def scale_mistaken(seen: Evaluation) -> Check:
+    """Radii or pixels that look as if they were in another scale."""
+    images = seen.ledger.images
+    faults = [*radius_doubts(seen.ledger.eps, seen.norm, images[0].numel())]
+    brightest = float(images.max())
+    faults += [f"no pixel is brighter than {brightest:.2g}"] if brightest < _DARK else []
+    return judged(
+        "scale_mistaken",
+        len(faults),
+        0.0,
+        f"The scale looks mistaken: {'; '.join(faults)}." if faults else "Radii and pixels are in a usual scale.",
+        "Pixels lie in [0, 1] and radii in the same scale: 8/255, not 8; divide pictures by 255 once.",
+    )

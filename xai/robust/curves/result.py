@@ -1,0 +1,273 @@
+"""The curve: verdicts, accuracies with intervals, counterexamples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai.core.results.serialization import Saved, plain
+from xai.errors import RangeError
+from xai.robust.curves.trust import Trust
+from xai.stats.intervals import wilson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ARRAYS = (
+    *("labels", "clean_predictions", "proved", "broken", "distance", "answers", "rows", "adversarial"),
+    "originals",
+)
+VERIFIED, VIOLATED, UNPROVEN = "verified", "violated", "unproven"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RobustnessCurve(Saved):
+    """Verdicts for N pictures at E radii.
+
+    Attributes:
+        eps: (E) increasing radii in the scale of pixels in [0, 1].
+        norm: "linf", "l2" or "l1".
+        labels: (N,) the truth.
+        clean_predictions: (N,) classes of the clean pictures.
+        proved: (N,) how many radii are proven, from the smallest on.
+        broken: (N,) number of the smallest radius with a counterexample; E where none is known; 0 also for pictures
+            that are wrong to begin with, whose counterexample is the picture itself.
+        distance: (N,) float64 to the nearest counterexample; infinite where none is known.
+        answers: (N,) class of the nearest counterexample, else of the clean picture.
+        broken_by: (N,) attack that found it; "clean" for pictures wrong to begin with.
+        proved_by: (N,) method of the last proof.
+        rows: (M,) numbers of the pictures with a counterexample.
+        adversarial: (M, C, h, w) the nearest counterexamples in [0, 1], in the model's input geometry.
+        originals: (M, C, h, w) the clean pictures of `rows`.
+        class_names: of the model.
+        stages: what each attack and proof did, in order: name, kind, pictures, cells decided, seconds, finished, note.
+        trust: whether the evaluation can be believed; None when it was not asked for.
+        budget: seconds allowed, or None.
+        seed: of everything random.
+        model: name, fingerprint and preprocessing.
+        versions: of the packages.
+        notes: what happened and what to beware of.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(5)
+        >>> curve = xai.robustness(clf, data, eps=[1 / 255, 8 / 255], attacks=["fgsm"], proofs=(), trust=False)
+        >>> curve.verdicts.shape
+        (5, 2)
+    """
+
+    eps: tuple[float, ...]
+    norm: str
+    labels: Tensor = field(repr=False)
+    clean_predictions: Tensor
+    proved: Tensor
+    broken: Tensor
+    distance: Tensor
+    answers: Tensor
+    broken_by: tuple[str, ...]
+    proved_by: tuple[str, ...]
+    rows: Tensor
+    adversarial: Tensor
+    originals: Tensor
+    class_names: tuple[str, ...]
+    stages: tuple[Mapping[str, Any], ...]
+    trust: Trust | None
+    budget: float | None
+    seed: int
+    model: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Size and ends of the curve."""
+        return (
+            f"RobustnessCurve({len(self)} picture(s), {self.norm}, clean {self.clean:.1%}, at eps {self.eps[-1]:.4g}: "
+            f"certified {self.certified[-1]:.1%}, attacked {self.attacked[-1]:.1%})"
+        )
+
+    @property
+    def clean(self) -> float:
+        """Accuracy on the clean pictures."""
+        return float((self.clean_predictions == self.labels).double().mean())
+
+    @property
+    def certified(self) -> np.ndarray:
+        """Share of all pictures that is proven right, at each radius (E,): a lower bound of robust accuracy."""
+        return self._hits(self.proved > self._levels()) / len(self)
+
+    @property
+    def attacked(self) -> np.ndarray:
+        """Share of all pictures that no attack changed, at each radius (E,): an upper bound of robust accuracy."""
+        return self._hits(self.broken > self._levels()) / len(self)
+
+    @property
+    def intervals(self) -> dict[str, np.ndarray]:
+        """95 % Wilson intervals over the draw of pictures: "clean" (2,), "certified" and "attacked" (E, 2)."""
+        clean = int((self.clean_predictions == self.labels).sum())
+        proven, left = self._hits(self.proved > self._levels()), self._hits(self.broken > self._levels())
+        return {name: wilson(hits, len(self)) for name, hits in self._pairs(clean, proven, left)}
+
+    @property
+    def verdicts(self) -> np.ndarray:
+        """Each picture at each radius (N, E): "verified", "violated" or "unproven"."""
+        levels = self._levels()
+        verified, violated = (self.proved > levels).T.numpy(), (self.broken <= levels).T.numpy()
+        return np.where(verified, VERIFIED, np.where(violated, VIOLATED, UNPROVEN))
+
+    @property
+    def counterexamples(self) -> np.ndarray:
+        """The nearest counterexample (C, h, w) where violated, None elsewhere: (N, E) objects."""
+        found = np.full((len(self), len(self.eps)), None, dtype=object)
+        for row, image in zip(self.rows.tolist(), self.adversarial, strict=True):
+            for level in range(int(self.broken[row]), len(self.eps)):
+                found[row, level] = image
+        return found
+
+    @property
+    def smallest_eps(self) -> np.ndarray:
+        """Smallest radius at which each picture is violated (N,); infinite where none is."""
+        found: np.ndarray = np.array([*self.eps, np.inf])[self.broken.numpy()]
+        return found
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One row per radius: accuracies with intervals, and how many pictures are unproven."""
+        import pandas as pd
+
+        spans = self.intervals
+        columns: dict[str, Any] = {"eps": self.eps, "eps_255": [255 * eps for eps in self.eps]}
+        for name in ("certified", "attacked"):
+            columns |= {name: getattr(self, name), f"{name}_low": spans[name][:, 0], f"{name}_high": spans[name][:, 1]}
+        return pd.DataFrame(columns).assign(unproven=(self.verdicts == UNPROVEN).sum(0), pictures=len(self))
+
+    @property
+    def per_class(self) -> "pd.DataFrame":
+        """One row per class and radius: pictures, clean, certified and attacked accuracy, 95 % interval of the last."""
+        import pandas as pd
+
+        parts = []
+        for label in sorted(set(self.labels.tolist())):
+            own = self.labels == label
+            count, clean = int(own.sum()), float((self.clean_predictions[own] == label).double().mean())
+            proven, left = (
+                (held[:, own] > self._levels()).sum(1).numpy() for held in (self.proved[None], self.broken[None])
+            )
+            low, high = wilson(left, count).T
+            part = {"class": self.class_names[label], "pictures": count, "clean": clean, "eps": self.eps}
+            shares = {"certified": proven / count, "attacked": left / count, "attacked_low": low, "attacked_high": high}
+            parts.append(pd.DataFrame(part | shares))
+        return pd.concat(parts, ignore_index=True)
+
+    def confusion(self, eps: float) -> "pd.DataFrame":
+        """Return the adversarial confusion matrix at one of the radii: true classes down, answers under attack across.
+
+        Raises:
+            RangeError: the radius is none of the curve's.
+        """
+        import pandas as pd
+
+        matches = [k for k, radius in enumerate(self.eps) if abs(radius - eps) <= 1e-9]
+        if not matches:
+            raise RangeError(f"Expected one of the curve's radii {list(self.eps)}, but got {eps!r}.")
+        answers = torch.where(self.broken <= matches[0], self.answers, self.labels)
+        size = len(self.class_names)
+        counts = torch.bincount(self.labels * size + answers, minlength=size * size).view(size, size)
+        return pd.DataFrame(counts.numpy(), index=list(self.class_names), columns=list(self.class_names))
+
+    @property
+    def broken_first_by(self) -> dict[str, int]:
+        """How many nearest counterexamples each attack found."""
+        names = [name for name in self.broken_by if name]
+        return {name: names.count(name) for name in dict.fromkeys(names)}
+
+    def plot(self) -> Any:
+        """Draw both bounds with their intervals and the gap between them; return the matplotlib figure."""
+        from xai.plots.robust import curve_figure
+
+        return curve_figure(self)
+
+    def strip(self, row: int | None = None) -> Any:
+        """Draw one picture along the radii: verdict, what was found, and the difference times ten.
+
+        Args:
+            row: number of the picture; None takes the first one that an attack changed.
+
+        Raises:
+            RangeError: no counterexample of that picture is known, or it was wrong to begin with.
+        """
+        from xai.plots.robust import strip_figure
+
+        return strip_figure(self, self._changed(row))
+
+    def png(self, row: int | None = None, *, strip: bool = False) -> bytes:
+        """Return what `plot` draws, or `strip` of a picture, as the bytes of a PNG file.
+
+        Raises:
+            RangeError: no counterexample of that picture is known, or it was wrong to begin with.
+        """
+        from xai.plots.robust import curve_figure, png, strip_figure
+
+        return png(strip_figure)(self, self._changed(row)) if strip else png(curve_figure)(self)
+
+    @property
+    def changed(self) -> list[int]:
+        """Numbers of the pictures that an attack changed, nearest counterexample first."""
+        found = [k for k in self.rows.tolist() if float(self.distance[k]) > 0]
+        return sorted(found, key=lambda k: float(self.distance[k]))
+
+    def _changed(self, row: int | None) -> int:
+        changed = self.changed
+        chosen = min(changed) if row is None and changed else row
+        if chosen not in changed:
+            raise RangeError(f"Expected a picture that an attack changed, one of {changed[:10]}, but got {row!r}.")
+        return int(chosen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the pictures, JSON-ready."""
+        return self._fields() | {
+            "clean": self.clean,
+            "certified": self.certified.tolist(),
+            "attacked": self.attacked.tolist(),
+            "intervals": {name: span.tolist() for name, span in self.intervals.items()},
+            "verdicts": self.verdicts.tolist(),
+            "smallest_eps": [None if np.isinf(eps) else float(eps) for eps in self.smallest_eps],
+            "broken_first_by": self.broken_first_by,
+            "count": len(self),
+        }
+
+    _kind: ClassVar[str] = "robustness"
+
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return {name: getattr(self, name).numpy() for name in _ARRAYS}
+
+    @classmethod
+    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        result: dict[str, Any] = dict(fields)
+        tuples = ("eps", "broken_by", "proved_by", "class_names", "stages", "notes")
+        result |= {name: tuple(result[name]) for name in tuples}
+        result["trust"] = None if result["trust"] is None else Trust.from_dict(result["trust"])
+        return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
+
+    def _fields(self) -> dict[str, Any]:
+        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in {*_ARRAYS, "trust"}}
+        return found | {"trust": None if self.trust is None else self.trust.to_dict()}
+
+    def _levels(self) -> Tensor:
+        return torch.arange(len(self.eps))[:, None]
+
+    @staticmethod
+    def _hits(held: Tensor) -> np.ndarray:
+        found: np.ndarray = held.sum(1).numpy()
+        return found
+
+    @staticmethod
+    def _pairs(clean: int, certified: np.ndarray, attacked: np.ndarray) -> list[tuple[str, Any]]:
+        return [("clean", clean), ("certified", certified), ("attacked", attacked)]

@@ -1,0 +1,296 @@
+"""The work of a curve in stages, cheapest first, and the bounds of each image that they leave."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from xai.core.model.classifier import Classifier
+from xai.core.runtime.batching import Progress, ShouldStop
+from xai.errors import ContractError, Stopped, UnsupportedModelError
+from xai.robust.attacks.balls import distance, project
+from xai.robust.attacks.base import Attack
+from xai.robust.certification.prover import Prover
+
+SLACK = 1e-6  # relative: how far a float32 picture may lie outside its ball, measured in float64
+
+
+@dataclass(eq=False)
+class Ledger:
+    """One line per picture. A proof holds for all smaller radii, a counterexample for all larger ones.
+
+    Attributes:
+        images: (N, C, h, w) clean model inputs.
+        labels: (N,) the truth.
+        eps: increasing radii (E).
+        answers: (N,) classes of the nearest counterexample, of the clean picture where none is known.
+        proved: (N,) int64: how many radii are proven, from the smallest on.
+        broken: (N,) int64: number of the smallest radius that is broken; E where none is.
+        nearest: (N, C, h, w) the nearest counterexample; the clean picture where none is known.
+        distance: (N,) float64 to it; infinite where none is known.
+        broken_by: (N,) name of the attack that found it, "" where none did; "clean" for wrong answers to begin with.
+        proved_by: (N,) name of the method of the last proof.
+    """
+
+    images: Tensor
+    labels: Tensor
+    eps: tuple[float, ...]
+    answers: Tensor
+    proved: Tensor = field(init=False)
+    broken: Tensor = field(init=False)
+    nearest: Tensor = field(init=False)
+    distance: Tensor = field(init=False)
+    broken_by: list[str] = field(init=False)
+    proved_by: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start with nothing proven and nothing broken but what is wrong to begin with."""
+        count, wrong = len(self.images), self.answers != self.labels
+        self.proved = torch.zeros(count, dtype=torch.int64)
+        self.broken = torch.where(wrong, 0, len(self.eps))
+        self.nearest = self.images.clone()
+        self.distance = torch.full((count,), torch.inf, dtype=torch.float64).masked_fill(wrong, 0.0)
+        self.broken_by = ["clean" if bad else "" for bad in wrong.tolist()]
+        self.proved_by = [""] * count
+
+    def to_attack(self, level: int) -> Tensor:
+        """Return the pictures whose largest open radius is this one: an attack that fails here has done its work."""
+        return ((self.broken == level + 1) & (self.proved <= level)).nonzero()[:, 0]
+
+    def open(self) -> Tensor:
+        """Return the pictures with a radius that is neither proven nor broken."""
+        return (self.proved < self.broken).nonzero()[:, 0]
+
+    def take(
+        self, rows: Tensor, images: Tensor, distance: Tensor, answers: Tensor, names: Sequence[str], real: Tensor
+    ) -> Tensor:
+        """Note counterexamples (n, C, h, w) of some pictures that are nearer than the known ones.
+
+        Args:
+            rows: (n,) numbers of the pictures.
+            images: the counterexamples.
+            distance: (n,) float64 from the clean pictures.
+            answers: (n,) their classes.
+            names: n names of the attacks.
+            real: (n,) bool: which are counterexamples at all.
+
+        Returns:
+            The numbers of the pictures for which something new was noted.
+        """
+        new = (real & (distance < self.distance[rows])).nonzero()[:, 0]
+        which = rows[new]
+        self.nearest[which], self.distance[which] = images[new].to(self.nearest), distance[new]
+        self.answers[which] = answers[new]
+        for row, k in zip(which.tolist(), new.tolist(), strict=True):
+            self.broken_by[row] = names[k]
+        limits = torch.tensor(self.eps, dtype=torch.float64) * (1 + SLACK) + SLACK
+        self.broken[which] = torch.searchsorted(limits, self.distance[which])
+        self.check()
+        return which
+
+    def take_proofs(self, rows: Tensor, verified: Tensor, levels: Tensor, method: str) -> None:
+        """Note for which of some pictures (n,) a radius was proven, each with the number of its own (n,)."""
+        which = rows[verified]
+        self.proved[which] = torch.maximum(self.proved[which], levels[verified] + 1)
+        for row in which.tolist():
+            self.proved_by[row] = method
+        self.check()
+
+    def check(self) -> None:
+        """Hold proofs and counterexamples against each other.
+
+        Raises:
+            ContractError: a picture is proven at a radius at which it is broken.
+        """
+        both = (self.proved > self.broken).nonzero()[:, 0]
+        if len(both):
+            row = int(both[0])
+            raise ContractError(
+                f"Picture {row} is proven up to {self.eps[int(self.proved[row]) - 1]:.6g} by {self.proved_by[row]!r}, "
+                f"but {self.broken_by[row]!r} changed the answer at {float(self.distance[row]):.6g}: one of them is "
+                "wrong. Please report it with the model."
+            )
+
+
+_TO_PROVE = 32  # pictures for which proofs start from the same guess
+_AT_ONCE = 256  # pictures for one call: what is lost when time runs out in the midst of it
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one attack or proof did.
+
+    Attributes:
+        name: of the attack or of the method of bounds.
+        kind: "attack" or "proof".
+        pictures: how many it was tried on, each once.
+        cells: how many pairs of picture and radius it decided.
+        seconds: wall time.
+        finished: whether it came to its end within the budget.
+        note: why it was left out, or "".
+    """
+
+    name: str
+    kind: str
+    pictures: int
+    cells: int
+    seconds: float
+    finished: bool
+    note: str = ""
+
+
+@dataclass(eq=False)
+class Clock:
+    """Asks whether to go on."""
+
+    budget: float | None
+    should_stop: ShouldStop | None
+    began: float = field(default_factory=time.monotonic)
+
+    def late(self) -> bool:
+        """Whether the budget is spent."""
+        return self.budget is not None and time.monotonic() - self.began >= self.budget
+
+    def stop(self) -> bool:
+        """Whether to end the stage: the budget is spent or the caller asks for it."""
+        return self.late() or (self.should_stop is not None and self.should_stop())
+
+
+@dataclass(eq=False)
+class Work:
+    """The stages of one curve.
+
+    Attributes:
+        classifier: the model.
+        ledger: what is known.
+        norm: "linf", "l2" or "l1".
+        seed: of everything random.
+        keys: one per picture, stands for it in everything random.
+        clock: budget and stop.
+        stages: what was done.
+    """
+
+    classifier: Classifier
+    ledger: Ledger
+    norm: str
+    seed: int
+    keys: Sequence[bytes]
+    clock: Clock
+    report: Progress | None = None
+    stages: list[Stage] = field(default_factory=list)
+    total: int = 1
+
+    def attack(self, attack: Attack) -> None:
+        """Attack at each picture's largest open radius, and on towards smaller ones while it succeeds."""
+        self._stage(attack.name, "attack", lambda tried: self._attacked(attack, tried))
+
+    def prove(self, prover: Prover, method: str) -> None:
+        """Prove each picture up to the largest radius that the method can."""
+        self._stage(method, "proof", lambda tried: self._proved(prover, method, tried))
+
+    def leave_out(self, name: str, kind: str, why: str) -> None:
+        """Note a stage that cannot be done."""
+        self.stages.append(Stage(name, kind, 0, 0, 0.0, finished=False, note=why))
+
+    def _attacked(self, attack: Attack, tried: set[int]) -> None:
+        count = len(self.ledger.open())
+        for level in reversed(range(len(self.ledger.eps))):
+            for rows in _parts(self.ledger.to_attack(level)):
+                self._tell(len(tried) / count)
+                tried.update(rows.tolist())
+                found = attack.run(
+                    self.classifier,
+                    self.ledger.images[rows],
+                    self.ledger.labels[rows],
+                    eps=self.ledger.eps[level],
+                    norm=self.norm,
+                    seed=self.seed,
+                    keys=[self.keys[row] for row in rows.tolist()],
+                    should_stop=self.clock.stop,
+                    warm=self.ledger.nearest[rows],
+                )
+                self._shrink(
+                    self.ledger.take(
+                        rows, found.adversarial, found.distance, found.predictions, found.broken_by, found.success
+                    )
+                )
+
+    def _shrink(self, rows: Tensor) -> None:
+        """Draw counterexamples into the next smaller ball while they still fool: one forward each."""
+        ledger = self.ledger
+        radii = torch.tensor(ledger.eps, dtype=torch.float64)
+        while len(rows := rows[ledger.broken[rows] > ledger.proved[rows]]):
+            clean = ledger.images[rows]
+            drawn = project(ledger.nearest[rows], clean, radii[ledger.broken[rows] - 1].to(clean), self.norm)
+            answers = answers_of(self.classifier, drawn, ledger.labels[rows])
+            names = [ledger.broken_by[row] for row in rows.tolist()]
+            wrong = answers != ledger.labels[rows]
+            rows = ledger.take(rows, drawn, distance(drawn, clean, self.norm), answers, names, wrong)
+
+    def _proved(self, prover: Prover, method: str, tried: set[int]) -> None:
+        """Ask for each picture where its proofs end, from where those of the pictures before mostly ended."""
+        reached: list[int] = []
+        asked = self.ledger.open()
+        for rows in _parts(asked, _TO_PROVE):
+            self._tell(len(tried) / len(asked))
+            tried.update(rows.tolist())
+            guess = int(torch.tensor(reached).median()) if reached else 0
+            reached += self._climbed(prover, method, rows, guess).tolist()
+
+    def _climbed(self, prover: Prover, method: str, rows: Tensor, guess: int) -> Tensor:
+        """Go up from a guess while proofs succeed, or down until one does; return how many radii are proven (n,)."""
+        ledger = self.ledger
+        radii = torch.tensor(ledger.eps, dtype=torch.float64)
+        failed = ledger.broken[rows].clone()
+        level = torch.minimum(torch.full_like(failed, guess), failed - 1).maximum(ledger.proved[rows])
+        while len(left := (ledger.proved[rows] < failed).nonzero()[:, 0]):
+            asked, at = rows[left], level[left]
+            images, labels = ledger.images[asked], ledger.labels[asked]
+            margins = prover.margins(images, labels, radii[at], self.norm, method, should_stop=self.clock.stop)
+            verified = prover.verified(images, margins, float(radii[at].max())).cpu()
+            ledger.take_proofs(asked, verified, at, method)
+            failed[left] = torch.where(verified, failed[left], at)
+            level[left] = torch.where(verified, at + 1, at - 1)
+        return ledger.proved[rows]
+
+    def _stage(self, name: str, kind: str, work: Callable[[set[int]], None]) -> None:
+        began, before, tried = time.monotonic(), self._cells(), set[int]()
+        note = "time ran out" if self.clock.late() and len(self.ledger.open()) else self._ended(work, tried)
+        seconds = time.monotonic() - began
+        self.stages.append(Stage(name, kind, len(tried), self._cells() - before, seconds, not note, note))
+        self._tell(0.0)
+
+    def _tell(self, share: float) -> None:
+        """Report how much is done, in hundredths of stages, with a share of the present one."""
+        if self.report is not None:
+            done = len(self.stages)
+            self.report(int(100 * (done + min(share, 0.99))), 100 * max(self.total, done))
+
+    def _ended(self, work: Callable[[set[int]], None], tried: set[int]) -> str:
+        """Do the work; return why it did not come to its end, or ""."""
+        try:
+            work(tried)
+        except Stopped:
+            if not self.clock.late():
+                raise
+            return "time ran out"
+        except UnsupportedModelError as error:
+            return str(error)
+        return ""
+
+    def _cells(self) -> int:
+        ledger = self.ledger
+        return int(ledger.proved.sum() + (len(ledger.eps) - ledger.broken).sum())
+
+
+def _parts(rows: Tensor, size: int = _AT_ONCE) -> list[Tensor]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def answers_of(classifier: Classifier, images: Tensor, truth: Tensor) -> Tensor:
+    """Return the classes (n,) that a classifier gives to inputs; a tie at the top counts as the true class."""
+    logits = classifier.logits_of(images)
+    tied = logits.gather(1, truth[:, None])[:, 0] >= logits.amax(1)
+    return torch.where(tied, truth, logits.argmax(1))

@@ -1,0 +1,125 @@
+"""Whether an evaluation can be believed: checks of the model, its gradients, the attacks and what they found."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xai.core.model.hooks import borrowed, gradients_on
+from xai.robust.curves import attack_checks as _conduct
+from xai.robust.curves import gradient_checks as _gradients
+from xai.robust.curves import model_checks as _habits
+from xai.robust.curves.evaluation_check import EXPLAINED, FIRED, NOT_CHECKED, PASSED, Check, Evaluation
+
+__all__ = ["EXPLAINED", "FIRED", "NOT_CHECKED", "PASSED", "Check", "Evaluation", "Trust", "assess"]
+
+_SEARCH = (
+    *("black_box_beats_white_box", "noise_beats_attack", "one_step_beats_many", "unbounded_eps_does_not_fool"),
+    *("loss_still_rising", "dies_as_8_bit", "flips_at_batch_1", "flips_in_float64"),
+)
+EXPLAINS: Mapping[str, tuple[str, ...]] = {
+    "random_outputs": (
+        "nan_gradients",
+        "masked_gradients",
+        "zero_gradients",
+        "wrong_gradients",
+        "scaled_logits",
+        *_SEARCH,
+    ),
+    "softmax_outputs": ("masked_gradients", "zero_gradients", "wrong_gradients", "scaled_logits", *_SEARCH),
+    "nan_gradients": ("zero_gradients", "wrong_gradients", "scaled_logits", *_SEARCH),
+    "masked_gradients": ("zero_gradients", "wrong_gradients", "scaled_logits", *_SEARCH),
+    "zero_gradients": ("wrong_gradients", "scaled_logits", *_SEARCH),
+    "wrong_gradients": _SEARCH,
+    "scaled_logits": _SEARCH,
+}
+"""What follows from what: a flag is raised for the cause, its consequences are named as such."""
+
+CHECKS: tuple[Callable[[Evaluation], Check], ...] = (
+    _habits.train_mode,
+    _habits.random_outputs,
+    _habits.softmax_outputs,
+    _gradients.nan_gradients,
+    _gradients.masked_gradients,
+    _gradients.zero_gradients,
+    _gradients.scaled_logits,
+    _gradients.wrong_gradients,
+    _conduct.black_box_beats_white_box,
+    _conduct.noise_beats_attack,
+    _conduct.one_step_beats_many,
+    _conduct.unbounded_eps_does_not_fool,
+    _conduct.loss_still_rising,
+    _habits.outside_ball,
+    _habits.dies_as_8_bit,
+    _habits.flips_at_batch_1,
+    _habits.flips_in_float64,
+    _habits.too_few_pictures,
+    _habits.scale_mistaken,
+)
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the checks of one evaluation say.
+
+    Attributes:
+        checks: all of them, in a fixed order.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(4)
+        >>> curve = xai.robustness(clf, data, eps=8 / 255, attacks=["fgsm", "pgd"], proofs=())
+        >>> len(curve.trust.checks)
+        19
+    """
+
+    checks: tuple[Check, ...]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Names of the checks that fired; empty: nothing speaks against the evaluation."""
+        return tuple(check.name for check in self.checks if check.status == FIRED)
+
+    @property
+    def not_checked(self) -> tuple[str, ...]:
+        """Names of the checks that could not be made."""
+        return tuple(check.name for check in self.checks if check.status == NOT_CHECKED)
+
+    def __getitem__(self, name: str) -> Check:
+        """Return the check of that name.
+
+        Raises:
+            KeyError: no such check.
+        """
+        return {check.name: check for check in self.checks}[name]
+
+    def __str__(self) -> str:
+        """One line per flag: what was seen and what to do."""
+        fired = [check for check in self.checks if check.status == FIRED]
+        if not fired:
+            return f"None of {len(self.checks)} checks speaks against this evaluation."
+        return "\n".join(f"{check.name}: {check.reason} {check.next_step}" for check in fired)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        return {"flags": list(self.flags), "checks": [asdict(check) for check in self.checks]}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Trust":
+        """Return what `to_dict` wrote."""
+        return cls(tuple(Check(**check) for check in found["checks"]))
+
+
+def assess(evaluation: Evaluation) -> Trust:
+    """Make all checks; those that another one explains are named as its consequences and raise no flag.
+
+    Counterexamples that the checks find are taken into the curve: nothing is lost.
+    """
+    with borrowed(evaluation.classifier.module), gradients_on():
+        found = [check(evaluation) for check in CHECKS]
+    fired = {check.name for check in found if check.status == FIRED}
+    causes: dict[str, str] = {}
+    for cause, consequences in EXPLAINS.items():
+        if cause in fired and cause not in causes:
+            causes |= {name: cause for name in consequences if name not in causes}
+    return Trust(tuple(check.explained(causes[check.name]) if check.name in causes else check for check in found))

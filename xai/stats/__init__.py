@@ -1,0 +1,1 @@
+"""Statistical tests and intervals, with numpy and scipy only."""

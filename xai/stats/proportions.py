@@ -1,0 +1,62 @@
+"""Shares of classes in two samples: differences with intervals, exact tests, several tests at once."""
+
+from typing import Any
+
+import numpy as np
+import scipy
+
+from xai.stats.intervals import wilson
+
+
+def holm(p_values: Any) -> np.ndarray:
+    """Return p-values adjusted for testing all of them; nan stays nan and does not count.
+
+    Source: Holm 1979.
+    """
+    given = np.asarray(p_values, dtype=np.float64)
+    found, known = np.full(given.shape, np.nan), np.flatnonzero(~np.isnan(given))
+    order = known[np.argsort(given[known], kind="stable")]
+    steps = given[order] * np.arange(len(order), 0, -1)
+    found[order] = np.minimum(1, np.maximum.accumulate(steps))
+    return found
+
+
+def difference_interval(first: Any, total: int, second: Any, other_total: int, level: float = 0.95) -> np.ndarray:
+    """Return intervals (..., 2) of `second / other_total - first / total`, independent samples.
+
+    Source: Newcombe 1998, method 10 (two Wilson intervals put together).
+    """
+    one, two = np.asarray(first) / total, np.asarray(second) / other_total
+    a, b = wilson(first, total, level), wilson(second, other_total, level)
+    low = two - one - np.sqrt((two - b[..., 0]) ** 2 + (a[..., 1] - one) ** 2)
+    high = two - one + np.sqrt((b[..., 1] - two) ** 2 + (one - a[..., 0]) ** 2)
+    return np.stack([low, high], -1)
+
+
+def fisher_p(first: Any, total: int, second: Any, other_total: int) -> np.ndarray:
+    """Return Fisher's exact p-value for each class: is its share the same in both samples?"""
+    pairs = zip(np.asarray(first).tolist(), np.asarray(second).tolist(), strict=True)
+    tables = [[[a, total - a], [b, other_total - b]] for a, b in pairs]
+    return np.array([float(scipy.stats.fisher_exact(table).pvalue) for table in tables])
+
+
+def homogeneity_p(first: Any, second: Any, *, draws: int = 999, seed: int = 0) -> tuple[float, float]:
+    """Return chi-squared of two rows of counts (K,) and its exact p-value, by drawing tables with their margins."""
+    one, two = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
+    margin = (one + two)[one + two > 0]
+    wanted = margin * (one.sum() / margin.sum())
+
+    def chi2(rows: np.ndarray) -> np.ndarray:
+        spread = wanted * (1 - one.sum() / margin.sum())
+        found: np.ndarray = ((rows - wanted) ** 2 / np.maximum(spread, 1e-12)).sum(-1)
+        return found
+
+    value = float(chi2(one[one + two > 0]))
+    drawn = np.random.default_rng(abs(seed)).multivariate_hypergeometric(margin, int(one.sum()), draws)
+    return value, (1 + int((chi2(drawn) >= value - 1e-9).sum())) / (draws + 1)
+
+
+def detectable_difference(share: Any, total: int, other_total: int, *, alpha: float = 0.05, power: float = 0.8) -> Any:
+    """Return the smallest difference of a share that a two-sided test at `alpha` finds with `power`."""
+    spread = np.sqrt(np.asarray(share) * (1 - np.asarray(share)) * (1 / total + 1 / other_total))
+    return (scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.ppf(power)) * spread

@@ -1,0 +1,1 @@
+"""Uncertainty: calibration, conformal prediction, drift."""

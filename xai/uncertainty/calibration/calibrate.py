@@ -1,0 +1,261 @@
+"""`xai.calibration`: measure, fit a temperature on one half, judge it on the other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import scipy
+import torch
+from torch import Tensor, nn
+
+from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.model.inference import Answers, answers_of, draw_of
+from xai.core.results.serialization import versions
+from xai.core.runtime.batching import Progress, ShouldStop
+from xai.core.runtime.randomness import check_seed
+from xai.errors import DataError, InputError, RangeError
+from xai.stats.intervals import paired_mean, swapped_error_p
+from xai.stats.proportions import holm
+from xai.uncertainty.calibration.measures import Measures, measure
+from xai.uncertainty.calibration.result import Calibration, Comparison
+from xai.uncertainty.calibration.scores import LIMITS, Scores, Temperature, fit_temperature, score
+
+NO_EVIDENCE, TOO_SMALL = "no evidence", "too small to tell"
+
+
+def judge(found: Measures, settings: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Return the verdict and its reasons."""
+    error, alpha = found.ece, 1 - settings["level"]
+    said = (
+        f"ECE {error.value:.4f} on {found.count} pictures; a perfectly calibrated model would show {error.chance:.4f} "
+        f"(p = {error.p_value:.2g}); true error {error.low:.4f} to {error.high:.4f}"
+    )
+    if error.p_value > alpha and error.detectable > settings["tolerance"]:
+        limit = f"errors below {error.detectable:.4f} cannot be told from chance with {found.count} pictures"
+        return TOO_SMALL, (said, f"{limit}, and {settings['tolerance']:.4g} would matter")
+    if error.p_value > alpha:
+        return NO_EVIDENCE, (said, f"an error above {error.detectable:.4f} would have been noticed")
+    gap, p_value = _confidence_gap(found)
+    if p_value > alpha:
+        return "miscalibrated", (said, "sure and unsure answers are off in different directions: see the curve")
+    word = "overconfident" if gap > 0 else "underconfident"
+    return word, (said, f"mean confidence {found.confidence:.4f}, accuracy {found.accuracy:.4f}")
+
+
+def _confidence_gap(found: Measures) -> tuple[float, float]:
+    """Return mean confidence less accuracy, and its two-sided p-value were the confidences right."""
+    gap = found.confidence - found.accuracy
+    variance = sum(one.count * one.confidence * (1 - one.confidence) for one in found.ece.bins) / found.count**2
+    return gap, float(2 * scipy.stats.norm.sf(abs(gap) / max(variance, 1e-300) ** 0.5))
+
+
+def compare(
+    plain: Scores,
+    warm: Scores,
+    measures: tuple[Measures, Measures],
+    order: Sequence[int],
+    settings: Mapping[str, Any],
+    seed: int,
+) -> tuple[Comparison, ...]:
+    """Return ECE, Brier score and NLL without and with a temperature, tested on the same pictures.
+
+    Args:
+        plain: without.
+        warm: with.
+        measures: of both.
+        order: of the pictures for the draws, which does not depend on the order they came in.
+        settings: bins and level.
+        seed: of the draws.
+    """
+    before, after = (one.ece.value for one in measures)
+    columns = [values[list(order)] for values in (plain.confidence, warm.confidence, plain.correct)]
+    swapped = swapped_error_p(*columns, bins=settings["bins"], seed=seed)
+    rows: list[list[Any]] = [["ece", before, after, after - before, None, None, swapped]]
+    for name in ("brier", "nll"):
+        one, two = getattr(plain, name), getattr(warm, name)
+        rows.append([name, float(one.mean()), float(two.mean()), *paired_mean(one, two, settings["level"])])
+    names = [one.name for one in fields(Comparison)]
+    adjusted = holm([row[-1] for row in rows]).tolist()
+    return tuple(Comparison(**dict(zip(names, [*row, p], strict=True))) for row, p in zip(rows, adjusted, strict=True))
+
+
+def about_temperature(found: Temperature, tests: Sequence[Comparison], settings: Mapping[str, Any]) -> str:
+    """Say what the temperature is and whether it helps on pictures that it was not fitted on."""
+    if found.at_limit:
+        end = (
+            "all answers it was fitted on are right"
+            if found.value == LIMITS[0]
+            else "the answers are no better than chance"
+        )
+        return f"no temperature fits: {end}"
+    alpha = 1 - settings["level"]
+    better = [one.measure for one in tests if one.difference < 0 and one.adjusted <= alpha]
+    worse = [one.measure for one in tests if one.difference > 0 and one.adjusted <= alpha]
+    value = f"temperature {found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+    words = [f"improves {', '.join(better)}"] * bool(better) + [f"worsens {', '.join(worse)}"] * bool(worse)
+    said = " and ".join(words) or "changes nothing that could be told from chance"
+    return f"{value}, fitted on {found.count} other pictures, {said}"
+
+
+_FEWEST = 20  # pictures: with fewer, halves say nothing
+
+
+def calibration(
+    model: Classifier | nn.Module,
+    data: Any,
+    labels: Any = None,
+    *,
+    fit_data: Any = None,
+    bins: int = 15,
+    level: float = 0.95,
+    tolerance: float = 0.05,
+    seed: int = 0,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Calibration:
+    """Measure how far a classifier's probabilities can be taken at their word, and whether a temperature helps.
+
+    The temperature is fitted on half of the pictures and judged on the other half; which is which follows from their
+    content, so that equal pictures stay together. Or it is fitted on `fit_data` and judged on all of `data`.
+
+    Args:
+        model: a classifier or a bare module whose classes exclude each other.
+        data: labelled pictures that the model was not trained on: a data set of `xai.load_data`, images, or the outputs
+            of an earlier `clf.outputs(data)`.
+        labels: the truth (N,), indices or names; None takes the data set's.
+        fit_data: labelled pictures to fit the temperature on; none of them may be in `data`.
+        bins: of confidence.
+        level: of the intervals, and 1 less the level of the tests.
+        tolerance: calibration error that would matter: where not even this could be told from chance, the verdict is
+            "too small to tell".
+        seed: fixes halves, bootstrap and swaps, by the pictures' content: their order changes nothing.
+        progress: None, True for a bar, or a callable `(done, total)`.
+        should_stop: asked between chunks of pictures; True ends the work with `xai.errors.Stopped`.
+
+    Returns:
+        Calibration; `.ece` and `.ece_interval`, `.curve`, `.temperature`, `.table`, `.per_class`, `.risk_coverage`.
+
+    Raises:
+        InputError: no labels, or fewer than 20 pictures.
+        DataError: pictures of `fit_data` are in `data` too, or nearly all of `data` are equal.
+        RangeError: `bins`, `level` or `tolerance` outside their range.
+        UnsupportedModelError: several classes may be right at once.
+        NonFiniteError: the model answered NaN or infinity.
+        Stopped: `should_stop()` was true.
+
+    Cost: one pass over the pictures, about twenty softmaxes of the logits.
+    Source: Guo et al. 2017 for ECE and temperature; see `xai.uncertainty.calibration.error` for interval and test.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(400)
+        >>> xai.calibration(clf, data).temperature.value > 0
+        True
+    """
+    classifier, seed = as_classifier(model), check_seed(seed)
+    _check(bins, level, tolerance)
+    answers = answers_of(classifier, data, labels, progress=progress, should_stop=should_stop)
+    fitted = None
+    if fit_data is not None:
+        fitted = answers_of(classifier, fit_data, progress=progress, should_stop=should_stop)
+        _refuse_overlap(answers, fitted)
+    fewest = min(len(answers), len(answers if fitted is None else fitted))
+    if fewest < _FEWEST:
+        raise InputError(f"Expected at least {_FEWEST} labelled pictures, but got {fewest}. Give more.")
+    settings = {"bins": bins, "level": level, "tolerance": tolerance}
+    return _calibration(classifier, answers, fitted, settings, seed)
+
+
+def _check(bins: int, level: float, tolerance: float) -> None:
+    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= 1000:
+        raise RangeError(f"Expected `bins` from 1 to 1000, but got {bins!r}.")
+    if not 0.5 <= level < 1:
+        raise RangeError(f"Expected `level` from 0.5 to below 1, but got {level!r}. 95 % is 0.95.")
+    if not 0 < tolerance < 1:
+        raise RangeError(f"Expected `tolerance` between 0 and 1, but got {tolerance!r}. 5 points are 0.05.")
+
+
+def _refuse_overlap(answers: Answers, fitted: Answers) -> None:
+    shared = len(set(answers.keys) & set(fitted.keys))
+    if shared:
+        raise DataError(
+            f"Expected `fit_data` without pictures of `data`, but {shared} are in both: a temperature judged on what "
+            "it was fitted on always looks good. Leave `fit_data` out, or take other pictures."
+        )
+
+
+def _calibration(
+    classifier: Classifier, answers: Answers, fitted: Answers | None, settings: Mapping[str, Any], seed: int
+) -> Calibration:
+    judged = np.ones(len(answers), dtype=bool) if fitted is not None else _half(answers, seed)
+    rows = torch.from_numpy(judged)
+    temperature = _fit(answers, ~rows, settings) if fitted is None else _fit(fitted, None, settings)
+
+    def scored(logits: Tensor, truth: Tensor, value: float = 1.0) -> tuple[Scores, Measures]:
+        found = score(logits, truth, temperature=value, bins=settings["bins"])
+        return found, measure(found, classifier.labels, settings["bins"], settings["level"], seed)
+
+    truth = answers.truth
+    plain, measures = scored(answers.logits, truth)
+    cold, before = scored(answers.logits[rows], truth[rows])
+    warm, after = scored(answers.logits[rows], truth[rows], temperature.value)
+    calibrated = np.full(len(answers), np.nan)
+    calibrated[judged] = warm.confidence
+    order = [int(k) for k in np.argsort(np.argsort(answers.order(seed))[judged])]
+    comparisons = compare(cold, warm, (before, after), order, settings, seed)
+    verdict, reasons = judge(measures, settings)
+    return Calibration(
+        measures=measures,
+        temperature=temperature,
+        before=before,
+        after=after,
+        comparisons=comparisons,
+        verdict=verdict,
+        reasons=(*reasons, about_temperature(temperature, comparisons, settings)),
+        labels=truth.numpy(),
+        predictions=plain.predicted,
+        confidence=plain.confidence,
+        calibrated=calibrated,
+        judged=judged,
+        class_names=tuple(classifier.labels),
+        settings=settings,
+        seed=seed,
+        data={
+            "name": answers.name,
+            "count": len(answers),
+            "judged": int(judged.sum()),
+            "fitted_on": answers.name if fitted is None else fitted.name,
+            "fitted": temperature.count,
+        },
+        model={
+            "name": classifier.name,
+            "fingerprint": classifier.fingerprint,
+            "preprocessing": classifier.preprocessing,
+        },
+        versions=versions(),
+        notes=answers.notes,
+    )
+
+
+def _half(answers: Answers, seed: int) -> np.ndarray:
+    """Return which pictures judge (N,): half of them, equal pictures on one side, whatever their order.
+
+    Raises:
+        DataError: hardly any picture on one side.
+    """
+    draws = np.array([draw_of(seed, key) for key in answers.keys])
+    found: np.ndarray = draws < np.sort(draws)[len(draws) // 2]
+    if min(found.sum(), (~found).sum()) < _FEWEST // 4:
+        raise DataError(
+            f"Expected different pictures, but most of the {len(found)} are equal, and equal ones stay in one half. "
+            "Pass `fit_data` to fit the temperature on."
+        )
+    return found
+
+
+def _fit(answers: Answers, rows: Tensor | None, settings: Mapping[str, Any]) -> Temperature:
+    logits, truth = answers.logits, answers.truth
+    chosen = (logits, truth) if rows is None else (logits[rows], truth[rows])
+    return fit_temperature(*chosen, level=settings["level"])

@@ -1,0 +1,1 @@
+"""Conformal prediction: sets of classes with a guarantee."""

@@ -1,0 +1,300 @@
+"""`xai.fit_conformal`: from labelled images to thresholds for sets of classes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.model.inference import Answers, answers_of, draw_of
+from xai.core.results.serialization import plain, read_record, restoring, versions, write_record
+from xai.core.runtime.batching import Progress, ShouldStop
+from xai.core.runtime.randomness import check_seed
+from xai.errors import InputError, NameLookupError, RangeError
+from xai.uncertainty.conformal.scores import SCORES, Guarantee, check_alpha, conformity, guarantee
+from xai.uncertainty.conformal.sets import PredictionSets, promise_dict, promise_from
+
+_KIND = "conformal predictor"
+_DIGEST = 16  # bytes kept of a picture's key
+_ENTRIES = 1 << 20  # probabilities at a time: bounds the memory
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ConformalPredictor:
+    """Sets of classes with a promise.
+
+    Attributes:
+        method: "lac", "aps" or "raps".
+        alpha: share of new pictures whose set may miss the truth.
+        by_class: whether the promise holds for the pictures of each class.
+        promises: one, or one per class: threshold and what it guarantees.
+        keys: (n, 16) uint8, digests of the calibration pictures.
+        class_names: of the model.
+        seed: of the randomisation.
+        data: name and size of the calibration data.
+        model: name, fingerprint and preprocessing.
+        versions: of the packages.
+        notes: what was done and what to beware of.
+        classifier: that is asked; not saved.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> promise = xai.fit_conformal(clf, data, alpha=0.1)
+        >>> promise.alpha
+        0.1
+    """
+
+    method: str
+    alpha: float
+    by_class: bool
+    promises: tuple[Guarantee, ...]
+    keys: np.ndarray = field(repr=False)
+    class_names: tuple[str, ...]
+    seed: int
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...]
+    classifier: Classifier | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        """Method and promise."""
+        return f"ConformalPredictor({self.method}, alpha {self.alpha:g}: {self.sentence})"
+
+    @property
+    def too_small(self) -> bool:
+        """Whether the calibration sample, or that of some class, is too small for the promise."""
+        return any(promise.too_small for promise in self.promises)
+
+    @property
+    def sentence(self) -> str:
+        """The promise in words; by class that of the class with the fewest pictures."""
+        least = min(range(len(self.promises)), key=lambda k: self.promises[k].count)
+        said = self.promises[least].sentence
+        return f"{self.class_names[least]}: {said}" if self.by_class else said
+
+    def sets(
+        self,
+        images: Any,
+        labels: Any = None,
+        *,
+        progress: bool | Progress | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> PredictionSets:
+        """Return the sets of new pictures; with labels, also whether they keep the promise.
+
+        Args:
+            images: a data set, images in any form, or stored outputs.
+            labels: the truth (N,), indices or names; None takes the data set's, if any.
+            progress: None, True for a bar, or a callable `(done, total)`.
+            should_stop: asked between chunks of pictures.
+
+        Raises:
+            InputError: this predictor was loaded without its model.
+            Stopped: `should_stop()` was true.
+        """
+        if self.classifier is None:
+            raise InputError("Expected a model to ask: load with `ConformalPredictor.load(path, model)`.")
+        answers = answers_of(self.classifier, images, labels, progress=progress, should_stop=should_stop)
+        members, probabilities = self._members(answers)
+        seen = len(set(map(bytes, keys_of(answers))) & set(map(bytes, self.keys)))
+        notes = [note for note in self.notes if note.startswith("Too small")]
+        notes += [f"{seen} of the pictures are calibration pictures: nothing is promised for them"] if seen else []
+        return PredictionSets(
+            members=members,
+            probabilities=probabilities,
+            labels=None if answers.labels is None else answers.labels.numpy(),
+            promises=self.promises,
+            class_names=self.class_names,
+            settings={"method": self.method, "alpha": self.alpha, "by_class": self.by_class, "seed": self.seed},
+            data={"name": answers.name, "count": len(answers), "calibration": dict(self.data)},
+            model=self.model,
+            versions=self.versions,
+            notes=tuple(dict.fromkeys([*notes, *answers.notes])),
+        )
+
+    def _members(self, answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+        limits = torch.tensor([promise.threshold for promise in self.promises], dtype=torch.float64)
+        found = [(scores <= limits, some.float()) for _, scores, some in conformity_of(self.method, answers, self.seed)]
+        members, probabilities = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+        return members, probabilities
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the digests, JSON-ready; an infinite threshold is None."""
+        kept = [f.name for f in fields(self) if f.name not in {"keys", "classifier", "promises"}]
+        found: dict[str, Any] = plain({name: getattr(self, name) for name in kept})
+        said = {"sentence": self.sentence, "too_small": self.too_small}
+        return found | {"promises": [promise_dict(one) for one in self.promises], **said}
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything but the model into a folder; `ConformalPredictor.load(path, model)` reads it back.
+
+        Raises:
+            RecordError: the place cannot be written.
+        """
+        write_record(Path(path), _KIND, {"result": self.to_dict()}, {"keys": self.keys}, {})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path, model: Classifier | nn.Module | None = None) -> Self:
+        """Read a saved predictor; nothing in the files is executed.
+
+        Args:
+            path: the folder.
+            model: that it was fitted for; without it the record can be read, but makes no sets.
+
+        Raises:
+            RecordError: none here, or a damaged one.
+            InputError: another model than it was fitted for.
+        """
+        kept, arrays = read_record(Path(path), _KIND)
+        with restoring(path, _KIND):
+            result: dict[str, Any] = dict(kept["result"])
+            result = {name: value for name, value in result.items() if name not in {"sentence", "too_small"}}
+            result["promises"] = tuple(promise_from(one) for one in result["promises"])
+            result |= {name: tuple(result[name]) for name in ("class_names", "notes")}
+            classifier = None if model is None else as_classifier(model)
+            found = cls(**result, keys=np.asarray(arrays["keys"]), classifier=classifier)
+        if classifier is not None and classifier.fingerprint != found.model.get("fingerprint"):
+            raise InputError(
+                f"{path}: fitted for another model than {classifier.name!r}, for which it promises nothing. Fit anew."
+            )
+        return found
+
+
+def conformity_of(method: str, answers: Answers, seed: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield rows, how badly each class fits them (n, K), and their probabilities (n, K)."""
+    step = max(1, _ENTRIES // answers.logits.shape[1])
+    for start in range(0, len(answers), step):
+        rows = slice(start, min(len(answers), start + step))
+        probabilities = answers.logits[rows].double().softmax(1)
+        draws = torch.tensor([draw_of(seed, key) for key in answers.keys[rows]], dtype=torch.float64)
+        yield rows, conformity(method, probabilities, draws), probabilities
+
+
+def keys_of(answers: Answers) -> np.ndarray:
+    """Return digests of the pictures (N, 16) uint8."""
+    return np.frombuffer(b"".join(key[:_DIGEST] for key in answers.keys), dtype=np.uint8).reshape(-1, _DIGEST)
+
+
+def fit_conformal(
+    model: Classifier | nn.Module,
+    calibration_data: Any,
+    labels: Any = None,
+    alpha: float = 0.1,
+    method: str = "aps",
+    *,
+    by_class: bool = False,
+    level: float = 0.9,
+    seed: int = 0,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> ConformalPredictor:
+    """Make sets of classes that contain the truth of `1 - alpha` of new pictures, whatever the model is worth.
+
+    Holds for new pictures of the same kind as the calibration pictures (exchangeable with them); a worse model only
+    makes larger sets.
+
+    Args:
+        model: a classifier or a bare module whose classes exclude each other.
+        calibration_data: labelled pictures that the model was not trained on: a data set, images, or stored outputs.
+        labels: the truth (n,), indices or names; None takes the data set's.
+        alpha: share of new pictures whose set may miss the truth.
+        method: "lac" (smallest on average, may be empty), "aps" (adapts to how hard a picture is, randomised) or "raps"
+            (as aps, without long tails).
+        by_class: keep the promise for the pictures of each class, not only over all; needs 1 / alpha - 1 of each.
+        level: of the interval of the coverage.
+        seed: of the randomisation of aps and raps, by picture.
+        progress: None, True for a bar, or a callable `(done, total)`.
+        should_stop: asked between chunks of pictures; True ends the work with `xai.errors.Stopped`.
+
+    Returns:
+        ConformalPredictor; `.sets(images)` gives the sets, `.sentence` the promise. Where the sample is too small,
+        `.too_small` is true and the sets hold all classes.
+
+    Raises:
+        InputError: no labels.
+        RangeError: alpha not between 0 and 1.
+        NameLookupError: no such method.
+        UnsupportedModelError: several classes may be right at once.
+        Stopped: `should_stop()` was true.
+
+    Cost: one pass over the pictures.
+    Source: see `xai.uncertainty.conformal.scores`.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(200)
+        >>> promise = xai.fit_conformal(clf, data, alpha=0.1)
+        >>> promise.sentence.startswith("Of 100 new pictures")
+        True
+    """
+    classifier, seed = as_classifier(model), check_seed(seed)
+    check_alpha(alpha)
+    if method not in SCORES:
+        raise NameLookupError("conformal method", method, SCORES)
+    if not 0 < level < 1:
+        raise RangeError(f"Expected `level` between 0 and 1, but got {level!r}. 90 % is 0.9.")
+    answers = answers_of(classifier, calibration_data, labels, progress=progress, should_stop=should_stop)
+    return _fitted(classifier, answers, method, alpha, level, seed, by_class=by_class)
+
+
+def _fitted(
+    classifier: Classifier, answers: Answers, method: str, alpha: float, level: float, seed: int, *, by_class: bool
+) -> ConformalPredictor:
+    scores = _own_scores(method, answers, seed)
+    promises = _promises(scores, answers.truth, classifier.num_classes, by_class, alpha, level)
+    return ConformalPredictor(
+        method=method,
+        alpha=float(alpha),
+        by_class=by_class,
+        promises=promises,
+        keys=keys_of(answers),
+        class_names=tuple(classifier.labels),
+        seed=seed,
+        data={"name": answers.name, "count": len(answers)},
+        model={
+            "name": classifier.name,
+            "fingerprint": classifier.fingerprint,
+            "preprocessing": classifier.preprocessing,
+        },
+        versions=versions(),
+        notes=(*_warnings(promises, classifier.labels, alpha, by_class), *answers.notes),
+        classifier=classifier,
+    )
+
+
+def _own_scores(method: str, answers: Answers, seed: int) -> np.ndarray:
+    """Return the score of the true class of each picture (n,)."""
+    truth, parts = answers.truth, []
+    for rows, scores, _ in conformity_of(method, answers, seed):
+        parts.append(scores.gather(1, truth[rows][:, None])[:, 0])
+    return torch.cat(parts).numpy()
+
+
+def _promises(
+    scores: np.ndarray, truth: Tensor, classes: int, by_class: bool, alpha: float, level: float
+) -> tuple[Guarantee, ...]:
+    if not by_class:
+        return (guarantee(scores, alpha, level=level),)
+    labels = truth.numpy()
+    return tuple(guarantee(scores[labels == k], alpha, level=level) for k in range(classes))
+
+
+def _warnings(promises: Sequence[Guarantee], names: Sequence[str], alpha: float, by_class: bool) -> list[str]:
+    small = [k for k, promise in enumerate(promises) if promise.too_small]
+    if not small:
+        return []
+    if not by_class:
+        return [promises[0].sentence]
+    listed = ", ".join(f"{names[k]} ({promises[k].count})" for k in small[:5]) + (", ..." if len(small) > 5 else "")
+    return [
+        f"Too small for alpha {alpha:g} in {len(small)} classes, which are in every set: {listed}. Give more pictures."
+    ]

@@ -1,0 +1,1 @@
+"""Drift: whether two data sets look alike to a model."""
