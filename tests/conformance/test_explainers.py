@@ -433,7 +433,7 @@ def test_saved_and_loaded_exactly_and_without_pickle(
     method: str, drawn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not drawn:
-        monkeypatch.setattr("xai.explanations.explanation.draw", lambda *_: b"a picture")
+        monkeypatch.setattr("xai.plots.explanations.render_explanation", lambda *_: b"a picture")
     given = [Image.new("RGB", (30, 20), "red"), Image.fromarray((np.eye(24) * 255).astype(np.uint8))]
     found = run(Classifier(home_of(method), input_size=(16, 16)), given, method, seed=5)
     found.save(tmp_path / "out")

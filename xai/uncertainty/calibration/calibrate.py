@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.inference import Answers, answers_of, draw_of
-from xai.core.results.serialization import versions
+from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.runtime.randomness import check_seed
 from xai.errors import DataError, InputError, RangeError
@@ -206,6 +206,13 @@ def _calibration(
     order = [int(k) for k in np.argsort(np.argsort(answers.order(seed))[judged])]
     comparisons = compare(cold, warm, (before, after), order, settings, seed)
     verdict, reasons = judge(measures, settings)
+    data = {
+        "name": answers.name,
+        "count": len(answers),
+        "judged": int(judged.sum()),
+        "fitted_on": answers.name if fitted is None else fitted.name,
+        "fitted": temperature.count,
+    }
     return Calibration(
         measures=measures,
         temperature=temperature,
@@ -220,21 +227,7 @@ def _calibration(
         calibrated=calibrated,
         judged=judged,
         class_names=tuple(classifier.labels),
-        settings=settings,
-        seed=seed,
-        data={
-            "name": answers.name,
-            "count": len(answers),
-            "judged": int(judged.sum()),
-            "fitted_on": answers.name if fitted is None else fitted.name,
-            "fitted": temperature.count,
-        },
-        model={
-            "name": classifier.name,
-            "fingerprint": classifier.fingerprint,
-            "preprocessing": classifier.preprocessing,
-        },
-        versions=versions(),
+        provenance=Provenance.of(classifier, settings, seed, data),
         notes=answers.notes,
     )
 

@@ -1,9 +1,9 @@
 """All figures of one table of probabilities, with intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import scipy
@@ -11,7 +11,7 @@ import scipy
 from xai.errors import ShapeError
 from xai.stats.intervals import wilson
 from xai.stats.proportions import holm
-from xai.uncertainty.calibration.error import Bin, CalibrationError, expected_calibration_error
+from xai.uncertainty.calibration.error import CalibrationError, expected_calibration_error
 from xai.uncertainty.calibration.scores import Brier, Scores
 
 _GROUPS = 500  # of neighbours in the order of confidence, drawn as one: bounds the bootstrap
@@ -191,29 +191,6 @@ class Measures:
     nll: float
     nll_interval: tuple[float, float]
     selective: RiskCoverage
-
-    @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
-        """Return what `dataclasses.asdict` was given."""
-        curves = {name: _error(kept[name]) for name in ("ece", "ece_mass")}
-        spans = {name: tuple(kept[name]) for name in ("accuracy_interval", "brier_interval", "nll_interval")}
-        risk: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list | tuple) else v for name, v in kept["selective"].items()
-        }
-        return cls(
-            **{
-                **kept,
-                **curves,
-                **spans,
-                "classes": tuple(ClassCalibration(**one) for one in kept["classes"]),
-                "brier": Brier(**kept["brier"]),
-                "selective": RiskCoverage(**risk),
-            }
-        )
-
-
-def _error(kept: Mapping[str, Any]) -> CalibrationError:
-    return CalibrationError(**{**kept, "bins": tuple(Bin(**one) for one in kept["bins"])})
 
 
 def measure(scores: Scores, names: Sequence[str], bins: int, level: float, seed: int) -> Measures:

@@ -1,20 +1,16 @@
 """How far a classifier's probabilities can be taken at their word, and how much a temperature helps."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from xai.core.results.serialization import Saved, plain
+from xai.core.results.result import Result
 from xai.uncertainty.calibration.measures import Measures
 from xai.uncertainty.calibration.scores import Temperature
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_ARRAYS = ("labels", "predictions", "confidence", "calibrated", "judged")
-_NESTED = ("measures", "before", "after")
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Calibration(Saved):
+class Calibration(Result):
     """Calibration of a classifier on N pictures.
 
     Attributes:
@@ -60,11 +56,7 @@ class Calibration(Saved):
         calibrated: (N,) the same with the temperature.
         judged: (N,) bool, the pictures that the temperature was not fitted on.
         class_names: of the model.
-        settings: bins, level, tolerance.
-        seed: of halves and draws.
-        data: names and numbers of pictures.
-        model: name, fingerprint and preprocessing.
-        versions: of the packages.
+        provenance: model, settings (bins, level, tolerance), seed of halves and draws, data and versions.
         notes: what was done and what to beware of.
 
     Example:
@@ -76,6 +68,9 @@ class Calibration(Saved):
         >>> bool(0 <= low <= high <= 1)
         True
     """
+
+    _kind: ClassVar[str] = "calibration"
+    _derived: ClassVar[tuple[str, ...]] = ("ece", "ece_interval")
 
     measures: Measures
     temperature: Temperature
@@ -90,12 +85,6 @@ class Calibration(Saved):
     calibrated: np.ndarray
     judged: np.ndarray
     class_names: tuple[str, ...]
-    settings: Mapping[str, Any]
-    seed: int
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
-    versions: Mapping[str, str]
-    notes: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -166,31 +155,6 @@ class Calibration(Saved):
         from xai.plots.uncertainty import calibration_figure
 
         return calibration_figure(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the single pictures, JSON-ready."""
-        return self._fields() | {"ece": self.ece, "ece_interval": list(self.ece_interval), "count": len(self)}
-
-    _kind: ClassVar[str] = "calibration"
-
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        return {name: getattr(self, name) for name in _ARRAYS}
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        result: dict[str, Any] = dict(fields)
-        result |= {name: Measures.from_dict(result[name]) for name in _NESTED}
-        result |= {name: tuple(result[name]) for name in ("reasons", "class_names", "notes")}
-        result["temperature"] = Temperature(**result["temperature"])
-        result["comparisons"] = tuple(Comparison(**one) for one in result["comparisons"])
-        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
-
-    def _fields(self) -> dict[str, Any]:
-        nested: dict[str, Any] = {name: asdict(getattr(self, name)) for name in (*_NESTED, "temperature")}
-        nested["comparisons"] = [asdict(one) for one in self.comparisons]
-        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*_ARRAYS, *nested}}
-        found: dict[str, Any] = plain(rest | nested)
-        return found
 
 
 _NONE = (None, None)

@@ -1,0 +1,151 @@
+"""Messages: English sentences that keep their template and values, so that other languages need no parsing."""
+
+from collections.abc import Callable, Iterator, Mapping
+from string import Formatter
+from typing import Any, Self
+
+
+class Message(str):
+    """An English sentence made from a template and values.
+
+    It is a `str` in every respect. Another language is another template for the same `key`, filled with the same
+    values; values that are messages are translated, too.
+
+    Args:
+        key: the English template, with named places as in `str.format`: "{count} images of {total:,}".
+        values: one for each place; of any kind that `str.format` takes.
+
+    Attributes:
+        key: the template.
+        values: by the name of the place.
+
+    Raises:
+        KeyError: a place has no value.
+
+    Example:
+        >>> Message("{share:.0%} of the images", share=0.25)
+        '25% of the images'
+        >>> Message("{share:.0%} of the images", share=0.25).key
+        '{share:.0%} of the images'
+    """
+
+    key: str
+    values: Mapping[str, Any]
+
+    __slots__ = ("key", "values")
+
+    def __new__(cls, key: str, /, **values: Any) -> Self:
+        """Fill the template."""
+        message = super().__new__(cls, key.format(**values) if values else _unescaped(key))
+        message.key, message.values = key, values
+        return message
+
+    @classmethod
+    def restored(cls, text: str, key: str, values: Mapping[str, Any]) -> Self:
+        """Return a message read from a file; its template, which anybody may have written, is not filled again."""
+        message = super().__new__(cls, text)
+        message.key, message.values = key, values
+        return message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes the same message again, for copies."""
+        return Message.restored, (str(self), self.key, dict(self.values))
+
+    def told(self, template: Callable[[str], str | None], number: Callable[[str], str] = str) -> str | None:
+        """Return the message in another language; None where a template is missing.
+
+        Args:
+            template: from the English template to that of the language, or None.
+            number: writes the digits of a formatted number as the language does.
+        """
+        own = template(self.key)
+        if own is None:
+            return None
+        try:
+            return _Filler(template, number).vformat(own, (), self.values)
+        except (_MissingTemplateError, LookupError, ValueError, TypeError):  # values read from a file may be anything
+            return None
+
+
+class _MissingTemplateError(Exception):
+    """A value that is a message has no template in the language."""
+
+
+class _Filler(Formatter):
+    """Fills a template: messages among the values are translated, numbers written as the language does."""
+
+    def __init__(self, template: Callable[[str], str | None], number: Callable[[str], str]) -> None:
+        self._template, self._number = template, number
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if isinstance(value, Message):
+            told = value.told(self._template, self._number)
+            if told is None:
+                raise _MissingTemplateError
+            return told
+        written = format(value, format_spec)
+        return self._number(written) if isinstance(value, int | float) and not isinstance(value, bool) else written
+
+
+def _unescaped(key: str) -> str:
+    return key.replace("{{", "{").replace("}}", "}")
+
+
+def joined(messages: list[str] | tuple[str, ...], joint: str = "; ") -> Message:
+    """Return several messages as one, with a joint between them.
+
+    Example:
+        >>> joined([Message("first"), Message("second")]).key
+        '{part0}; {part1}'
+    """
+    parts = {f"part{k}": message for k, message in enumerate(messages)}
+    return Message(joint.join(f"{{{name}}}" for name in parts), **parts)
+
+
+def messages_in(value: Any) -> Iterator[Message]:
+    """Yield the messages in nested mappings, lists and tuples."""
+    if isinstance(value, Message):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from messages_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from messages_in(item)
+
+
+def message_table(value: Any) -> dict[str, Any]:
+    """Return the templates and values of the messages in a value by their text, JSON-ready; for a file beside it."""
+    return {str(message): _encoded(message) for message in messages_in(value)}
+
+
+def with_messages(value: Any, table: Mapping[str, Any]) -> Any:
+    """Return a value read from a file with the texts of a `message_table` as messages again."""
+    if isinstance(value, str):
+        return _decoded(value, table[value]) if value in table else value
+    if isinstance(value, Mapping):
+        return {name: with_messages(item, table) for name, item in value.items()}
+    if isinstance(value, list):
+        return [with_messages(item, table) for item in value]
+    return value
+
+
+def _encoded(message: Message) -> dict[str, Any]:
+    return {"key": message.key, "values": {name: _encoded_value(value) for name, value in message.values.items()}}
+
+
+def _encoded_value(value: Any) -> Any:
+    if isinstance(value, Message):
+        return {"text": str(value), **_encoded(value)}
+    if value is None or isinstance(value, bool | str | int | float):
+        return value
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def _decoded(text: str, record: Mapping[str, Any]) -> Message:
+    values = {str(name): _decoded_value(value) for name, value in record["values"].items()}
+    return Message.restored(text, str(record["key"]), values)
+
+
+def _decoded_value(value: Any) -> Any:
+    return _decoded(str(value["text"]), value) if isinstance(value, Mapping) else value
