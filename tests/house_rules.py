@@ -41,7 +41,6 @@ MAY_IMPORT: dict[str, Collection[str]] = {
 }
 MAY_IMPORT_LATE: dict[str, Collection[str]] = {  # inside a function only: what a result draws or writes
     "plots": {room for line in _ORDER for room in line},
-    "reports": {"audits"},
     "datasets": {"core"},  # a path that names a data set
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import xai
-from xai.core.images.inputs import open_data
+from xai.core.images.border import open_data
 from xai.errors import DataError, InputError, ShapeError
 
 SIZE, COUNT = (9, 14), 24

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai.core.images.inputs import open_data
+from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier
 from xai.core.model.objective import refuse_table
 from xai.errors import InputError, ShapeError, TargetError, near_names

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from xai.core.images.inputs import ImageLike, open_data
+from xai.core.images.border import open_data
+from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.results.serialization import plain, write_record
 from xai.core.runtime.batching import Progress, ShouldStop

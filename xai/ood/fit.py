@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai.core.images.inputs import open_data
+from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting

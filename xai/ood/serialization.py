@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai.core.images.inputs import open_data
+from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import Chunk, Head, run_outputs
 from xai.core.results.serialization import plain, read_record
@@ -25,7 +25,6 @@ from xai.ood.selection import Choice
 if TYPE_CHECKING:
     import pandas as pd
 
-    from xai.ood.detector import OODDetector
 
 
 def split_settings(
@@ -144,7 +143,7 @@ class Neighbours:
 KIND = "ood detector"
 
 
-def fields_of(found: "OODDetector") -> dict[str, Any]:
+def fields_of(found: Any) -> dict[str, Any]:
     """Return everything but the arrays, JSON-ready."""
     view = found.fitted.view
     seen = {"pool": view.pool, "kind": view.kind, "std": list(view.std)}
@@ -166,7 +165,7 @@ def fields_of(found: "OODDetector") -> dict[str, Any]:
     }
 
 
-def arrays_of(found: "OODDetector") -> dict[str, np.ndarray]:
+def arrays_of(found: Any) -> dict[str, np.ndarray]:
     """Return the arrays."""
     arrays = {"fit_keys": found.fit_keys, "calibration_keys": found.calibration_keys}
     arrays |= {f"state.{name}": value for name, value in found.fitted.state.items()}

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from xai.core.images.samples import to_rgb
-from xai.explanations.explanation import Explanation
 
 POSITIVE, SIGNED = "inferno", "RdBu_r"
 _MOST = 8
@@ -21,7 +20,7 @@ _WIDE = 3.5  # inches for one picture
 _DIMMED = 0.8
 
 
-def render_explanation(explanation: Explanation, kind: str) -> bytes:
+def render_explanation(explanation: Any, kind: str) -> bytes:
     """Return the bytes of a picture file (png, jpg, pdf or svg) of all images, at most eight."""
     explanation_figure = Figure()
     stream = io.BytesIO()
@@ -33,7 +32,7 @@ def render_explanation(explanation: Explanation, kind: str) -> bytes:
 
 
 def explanation_figure(
-    explanation: Explanation, k: int | None = None, *, opacity: float = 0.6, colormap: str | None = None
+    explanation: Any, k: int | None = None, *, opacity: float = 0.6, colormap: str | None = None
 ) -> Any:
     """Return a matplotlib figure with one row per image: picture, map, overlay.
 
@@ -50,7 +49,7 @@ def explanation_figure(
 
 
 def _fill_explanation(
-    canvas: Figure, explanation: Explanation, k: int | None, *, opacity: float = 0.6, colormap: str | None = None
+    canvas: Figure, explanation: Any, k: int | None, *, opacity: float = 0.6, colormap: str | None = None
 ) -> Figure:
     rows = list(range(min(_MOST, len(explanation)))) if k is None else [k]
     heights = [
@@ -65,7 +64,7 @@ def _fill_explanation(
 
 
 def _draw_row(
-    canvas: Figure, axes: Any, explanation: Explanation, k: int, opacity: float, colormap: str | None
+    canvas: Figure, axes: Any, explanation: Any, k: int, opacity: float, colormap: str | None
 ) -> None:
     picture, heatmap = explanation.pictures[k], explanation.heatmaps[k]
     cmap, norm = scale(heatmap, colormap)
@@ -87,7 +86,7 @@ def _draw_row(
     bar.ax.tick_params(labelsize=7)
 
 
-def _frame_seen(axes: Any, explanation: Explanation, k: int) -> None:
+def _frame_seen(axes: Any, explanation: Any, k: int) -> None:
     """Draw a dashed line around what the model saw, when that is not the whole picture."""
     geometry = explanation.geometries[k]
     if geometry.share_seen < 0.999:
@@ -114,7 +113,7 @@ def overlay(
     return np.asarray((1 - cover) * _DIMMED * picture + cover * colours)
 
 
-def covered(explanation: Explanation, k: int) -> np.ndarray:
+def covered(explanation: Any, k: int) -> np.ndarray:
     """Return picture `k` under its map, (H, W, 3) uint8."""
     picture, heatmap = explanation.pictures[k], explanation.heatmaps[k]
     colour = to_rgb(picture) / 255
@@ -146,7 +145,7 @@ def agreement_figure(agreement: Any, k: int = 0, *, opacity: float = 0.6) -> Any
     return _fill(shown, list(zip(agreement.names, agreement.explanations, strict=True)), k, opacity, last)
 
 
-def render_side_by_side(explanations: Sequence[Explanation], kind: str) -> bytes:
+def render_side_by_side(explanations: Sequence[Any], kind: str) -> bytes:
     """Return the bytes of a picture file of the explanations' first pictures side by side, titled by method."""
     figure, stream = Figure(), io.BytesIO()
     _fill(figure, [(e.method, e) for e in explanations], 0, 0.6, None)

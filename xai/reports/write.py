@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xai.audits.documents.compare import AuditComparison, compare
 from xai.audits.documents.document import located
-from xai.audits.documents.record import Audit
+from xai.audits.documents.record import WRITERS, Audit
 from xai.audits.execution.store import publish
 from xai.errors import InputError, NameLookupError
 from xai.reports.html import page, pdf
@@ -26,6 +26,7 @@ _BY_SUFFIX = {".html": "html", ".htm": "html", ".pdf": "pdf", ".md": "md", ".xml
 _CARDS = ("card", "model_card", "modelcard", "readme")
 
 
+@WRITERS.register("report")
 def write_report(
     audit: Audit,
     path: str | Path,

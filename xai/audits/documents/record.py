@@ -1,7 +1,7 @@
 """The audit: verdict, findings, everything measured; saved as one JSON file and the pictures that back it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files as resources
 from pathlib import Path
@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from xai.audits.documents.document import SCHEMA_NAME, SCHEMA_VERSION
 from xai.audits.execution.store import publish
+from xai.core.registry import Registry
 from xai.errors import RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+WRITERS: Registry[Callable[..., Path]] = Registry("writer", "xai.reports", {"report": "write"})
 FILE, EVIDENCE, LOG = "audit.json", "evidence", "log.jsonl"
 
 
@@ -212,9 +214,7 @@ class Audit:
             RecordError: the place cannot be written.
             MissingExtraError: a package that the format needs is not installed.
         """
-        from xai.reports.write import write_report
-
-        return write_report(self, Path(path), **settings)
+        return WRITERS["report"](self, Path(path), **settings)
 
 
 class Files(Mapping[str, bytes]):

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xai.core.images.inputs import ImageLike, Picture, all_images, read_pictures, to_channels
+from xai.core.images.border import all_images
+from xai.core.images.inputs import ImageLike, Picture, read_pictures, to_channels
 from xai.core.images.samples import note_of_bands
 from xai.errors import NameLookupError, ShapeError
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from xai.core.images.inputs import open_data
+from xai.core.images.border import open_data
 from xai.core.model.hooks import borrowed, hooked
 from xai.core.runtime.batching import Progress, ShouldStop, is_out_of_memory, note_shrink, reporting
 from xai.core.runtime.fixed_batch import batch_size
 from xai.core.runtime.nested import first_tensor
 from xai.core.runtime.randomness import image_key, repeated
 from xai.errors import DataError, Stopped
-
-if TYPE_CHECKING:
-    from xai.core.model.classifier import Classifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +50,7 @@ class Head:
 class FeatureTap:
     """Finds the last linear layer, whose output the logits are, and takes what goes into it."""
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Any) -> None:
         self.classifier = classifier
         self.head: Head | None = None
         self.image_notes: tuple[str, ...] = ()  # what was done to the images that went through
@@ -196,7 +193,7 @@ class Chunk:
 
 
 def collect_outputs(
-    classifier: Classifier,
+    classifier: Any,
     dataset: Any,
     *,
     progress: bool | Progress | None = None,
@@ -229,7 +226,7 @@ def collect_outputs(
 
 
 def run_outputs(
-    classifier: Classifier,
+    classifier: Any,
     dataset: Any,
     take: Callable[[Chunk], None],
     *,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai.core.images.geometry import Batch
-from xai.core.images.inputs import open_data
+from xai.core.images.border import open_data
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import Outputs

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.images.geometry import RESIZES, Batch
-from xai.core.images.inputs import open_data
+from xai.core.images.border import open_data
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.runtime.batching import Progress, ShouldStop, reporting

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from xai.core.images.geometry import pixel_doubts
-from xai.core.images.inputs import ImageLike, Picture, all_images, read_pictures, to_channels
+from xai.core.images.border import all_images
+from xai.core.images.inputs import ImageLike, Picture, read_pictures, to_channels
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import gradient
 from xai.core.runtime.randomness import generator, image_key

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from xai.core.images.inputs import open_data
+from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.features import Outputs
 from xai.core.runtime.batching import Progress, ShouldStop, reporting

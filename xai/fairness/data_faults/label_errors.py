@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xai.core.images.inputs import Picture, open_data, read_pictures
+from xai.core.images.border import open_data
+from xai.core.images.inputs import Picture, read_pictures
 from xai.core.results.serialization import Plain
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import ImageError, InputError, ShapeError, Stopped

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from xai.core.images.inputs import open_data
+from xai.core.images.border import open_data
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.resizing import Reader

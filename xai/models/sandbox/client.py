@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from xai.errors import CheckpointError
-from xai.models.sandbox.worker import MOST
+from xai.models.sandbox import MOST
 
 _START = 60  # seconds that the process may take to start, on a busy machine
 _SECONDS = 10

@@ -14,9 +14,9 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from xai.errors import MissingExtraError, XaiError
+from xai.models.sandbox import MOST
 
 Task = Callable[[int, int, dict[str, Any]], dict[str, Any]]
-MOST = 1 << 20  # bytes of a request or an answer
 _NEW_NETWORK, _NEW_USER = 0x40000000, 0x10000000
 _NEVER = (
     "os.exec",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai.core.images.inputs import open_data
+from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import Chunk, read_some, run_outputs
 from xai.core.model.hooks import borrowed

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from xai.core.images.inputs import ImageLike, open_data
+from xai.core.images.border import open_data
+from xai.core.images.inputs import ImageLike
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed, gradients_on

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xai.core.images.inputs import ImageLike, Picture, all_images, read_pictures
+from xai.core.images.border import all_images
+from xai.core.images.inputs import ImageLike, Picture, read_pictures
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
 from xai.core.runtime.randomness import check_seed, image_key
 from xai.errors import ShapeError
