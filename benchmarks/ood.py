@@ -11,12 +11,12 @@ from torch import Tensor
 
 import xai
 from benchmarks.timing import medians, table
-from xai.core.model.features import Head
+from xai.core.model.features import LinearHead
 from xai.ood.detectors._gaussian import fit_gaussian, whiten
-from xai.ood.detectors._method import DETECTORS
-from xai.ood.detectors.base import Rows, View, to_unit
+from xai.ood.detectors.base import DETECTORS
 from xai.ood.detectors.neighbours import distances, most_similar
 from xai.ood.detectors.passes import gather, score_pictures
+from xai.ood.detectors.reference import FeatureRows, ModelView, to_unit
 
 BATCHES = {"example:fashion": (64, 128, 256), "efficientnet_lite0": (16, 32)}  # a plain pass counts at the best
 PHOTOS = 400
@@ -89,8 +89,8 @@ def mahalanobis() -> None:
     features = torch.randn(ROWS, WIDTH, generator=source)
     made = fit_gaussian(covariance, 10 * WIDTH, 0.0)
     state = {"origin": means.mean(0), "factor": made.factor, "centres": whiten(made.factor, means - means.mean(0))}
-    view = View(Head("head", torch.zeros(CLASSES, WIDTH), torch.zeros(CLASSES)))
-    rows = Rows(view, torch.zeros(ROWS, CLASSES, dtype=torch.float64), features)
+    view = ModelView(LinearHead("head", torch.zeros(CLASSES, WIDTH), torch.zeros(CLASSES)))
+    rows = FeatureRows(view, torch.zeros(ROWS, CLASSES, dtype=torch.float64), features)
     precision, centres = torch.linalg.inv(covariance).float(), means.float()
 
     def theirs() -> Tensor:

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from xai.core.model.features import Head
-from xai.ood.detectors._method import DETECTORS, Detector, Fitted
-from xai.ood.detectors.base import Collector, Reference, Rows, View
+from xai.core.model.features import LinearHead
+from xai.ood.detectors.base import DETECTORS, Detector, Fitted
+from xai.ood.detectors.reference import Collector, FeatureRows, ModelView, Reference
 
 EVERY = frozenset({"moments", "unit", "bank", "activations", "mean"})
 STORED = [name for name in DETECTORS if "gradients" not in DETECTORS[name].needs]
@@ -20,30 +20,30 @@ def blobs(count: int = 400, classes: int = 4, width: int = 12, seed: int = 0) ->
     return (centres[labels] + torch.randn(count, width, generator=source) @ mix).relu(), labels
 
 
-def head(classes: int = 4, width: int = 12, seed: int = 1) -> Head:
+def head(classes: int = 4, width: int = 12, seed: int = 1) -> LinearHead:
     """Return a random linear layer with a bias."""
     source = torch.Generator().manual_seed(seed)
-    return Head("head", torch.randn(classes, width, generator=source), torch.randn(classes, generator=source))
+    return LinearHead("head", torch.randn(classes, width, generator=source), torch.randn(classes, generator=source))
 
 
-def view(layer: Head | None = None, pool: int = 1, kind: str = "softmax") -> View:
+def view(layer: LinearHead | None = None, pool: int = 1, kind: str = "softmax") -> ModelView:
     """Return what detectors know of a classifier with this head."""
-    return View(layer or head(), pool, kind)
+    return ModelView(layer or head(), pool, kind)
 
 
-def rows(features: Tensor, seen: View | None = None) -> Rows:
+def rows(features: Tensor, seen: ModelView | None = None) -> FeatureRows:
     """Return pictures with these features, and the logits that the head makes of them."""
     seen = seen or view()
     assert seen.head is not None
-    return Rows(seen, seen.head.logits(features).double(), features)
+    return FeatureRows(seen, seen.head.logits(features).double(), features)
 
 
-def of_logits(logits: Tensor, kind: str = "softmax") -> Rows:
+def of_logits(logits: Tensor, kind: str = "softmax") -> FeatureRows:
     """Return pictures with these logits and no features."""
-    return Rows(View(None, 1, kind), logits.double())
+    return FeatureRows(ModelView(None, 1, kind), logits.double())
 
 
-def reference(features: Tensor, labels: Tensor, seen: View | None = None, block: int = 64) -> Reference:
+def reference(features: Tensor, labels: Tensor, seen: ModelView | None = None, block: int = 64) -> Reference:
     """Return a reference gathered in blocks."""
     seen = seen or view()
     collector = Collector(seen, int(labels.max()) + 1, EVERY)
@@ -54,7 +54,7 @@ def reference(features: Tensor, labels: Tensor, seen: View | None = None, block:
     return collector.reference()
 
 
-def fitted(detector: Detector | str, seen: View | None = None, **data: object) -> Fitted:
+def fitted(detector: Detector | str, seen: ModelView | None = None, **data: object) -> Fitted:
     """Return a detector fitted on blobs."""
     made = DETECTORS[detector]() if isinstance(detector, str) else detector
     return made.fit(reference(*blobs(**data), seen))  # type: ignore[arg-type]

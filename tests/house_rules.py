@@ -51,8 +51,9 @@ LATE = frozenset({"captum"})  # takes a second to import, most of it for pyplot,
 
 NO_METHODS = frozenset(
     {f"explanations/methods/{name}.py" for name in ("base", "fills")}
+    | {"audits/checks/base.py"}
     | {f"robust/attacks/{name}.py" for name in ("balls", "base", "result", "search", "training")}
-    | {f"ood/detectors/{name}.py" for name in ("base", "neighbours", "passes")}
+    | {f"ood/detectors/{name}.py" for name in ("base", "neighbours", "passes", "reference")}
     | {f"fairness/shortcuts/probes/{name}.py" for name in ("base", "found", "recurrence", "repetition")}
 )  # public files of method rooms that register nothing
 READS_WEIGHTS = "models/sandbox/weights.py"  # the one file that may call torch.load, with weights_only=True

@@ -25,9 +25,9 @@ PACKAGE = Path(xai.__file__).parent
 METHOD_ROOMS = {
     "explanations/methods": ("base", "EXPLAINERS"),
     "robust/attacks": ("base", "ATTACKS"),
-    "ood/detectors": ("_method", "DETECTORS"),
+    "ood/detectors": ("base", "DETECTORS"),
     "fairness/shortcuts/probes": ("base", "CUES"),
-    "audits/checks": ("_base", "CHECKS"),
+    "audits/checks": ("base", "CHECKS"),
 }
 HEAVY = ("torch", "numpy", "matplotlib", "streamlit", "pandas", "PIL", "captum")
 

@@ -227,7 +227,7 @@ def test_folders_that_differ_from_their_registry_are_found():
 
 
 def test_public_names_are_read_from_the_block_for_type_checkers():
-    text = "import os\nif TYPE_CHECKING:\n    from xai.core import load as load\n    from xai.errors import XaiError as E\n"
+    text = "import os\nif TYPE_CHECKING:\n    from xai.core import load as load\n    from xai.errors import A as E\n"
     assert public_names(text) == ["load", "E"]
 
 

@@ -5,7 +5,7 @@ import torch
 from torchvision_cpu import import_torchvision
 
 import xai
-from xai.audits.checks._base import CHECKS
+from xai.audits.checks.base import CHECKS
 
 
 def test_every_check_is_offered_with_its_own_settings_and_conditions():

@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test hold
     from xai.explanations.rating.agreement import agreement as agreement
     from xai.explanations.rating.agreement import compare_baselines as compare_baselines
     from xai.explanations.rating.rate import rate_explanation as rate_explanation
-    from xai.explanations.rating.rating import Check as Check
+    from xai.explanations.rating.rating import MapCheck as MapCheck
     from xai.explanations.rating.rating import Rating as Rating
     from xai.fairness.data_faults.faults import data_faults as data_faults
     from xai.fairness.data_faults.result import DataFaults as DataFaults
@@ -114,7 +114,6 @@ _MODULES = {  # public name: the module that defines it
     "BiasResult": "xai.fairness.groups.result",
     "Calibration": "xai.uncertainty.calibration.result",
     "Certificate": "xai.robust.certification.result",
-    "Check": "xai.explanations.rating.rating",
     "CheckInfo": "xai.audits.check_info",
     "Classifier": "xai.core.model.classifier",
     "ConformalPredictor": "xai.uncertainty.conformal.predictor",
@@ -129,6 +128,7 @@ _MODULES = {  # public name: the module that defines it
     "Finding": "xai.audits.documents.record",
     "InputError": "xai.errors",
     "Judgement": "xai.ood.judgement",
+    "MapCheck": "xai.explanations.rating.rating",
     "MethodInfo": "xai.method_catalogue",
     "ModelInfo": "xai.models.sources",
     "OODAttack": "xai.ood.attack",

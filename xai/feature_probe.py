@@ -15,7 +15,7 @@ from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.runtime.randomness import check_seed
 from xai.errors import DataError, NameLookupError, Stopped, UnsupportedModelError
 from xai.models.loading import load
-from xai.models.probes import FeatureNet, Head, Probe, ProbeNet, kept_settings
+from xai.models.probes import FeatureNet, Probe, ProbeHead, ProbeNet, kept_settings
 from xai.models.sources import MODELS
 from xai.stats.intervals import wilson
 from xai.uncertainty.calibration.scores import fit_temperature
@@ -208,7 +208,7 @@ class _Fitter:
     rng: np.random.Generator
     should_stop: ShouldStop | None
 
-    def best(self, rows: np.ndarray[Any, Any]) -> tuple[Head, list[str]]:
+    def best(self, rows: np.ndarray[Any, Any]) -> tuple[ProbeHead, list[str]]:
         """Return the head with the least loss on images it was not fitted on, with its temperature, and notes."""
         from sklearn.model_selection import StratifiedKFold
 
@@ -234,7 +234,7 @@ class _Fitter:
 
     def _fit(
         self, features: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], strength: float, temperature: float = 1.0
-    ) -> Head:
+    ) -> ProbeHead:
         if self.should_stop is not None and self.should_stop():
             raise Stopped("Stopped between two fits, as asked.")
         shift, scale = features.mean(0), features.std(0)
@@ -246,17 +246,17 @@ def _tensor(values: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
-def _head(weights: Any, bias: Any, vectors: Any, gamma: float, around: _Around) -> Head:
+def _head(weights: Any, bias: Any, vectors: Any, gamma: float, around: _Around) -> ProbeHead:
     """Return a head whose logits are the scores over the temperature; one score s of two classes is (-s / 2, s / 2)."""
     shift, scale, temperature = around
     weights, bias = np.asarray(weights) / temperature, np.asarray(bias) / temperature
     if len(weights) == 1:
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
     parts = {"weights": weights, "bias": bias, "vectors": vectors, "shift": shift, "scale": scale, "gamma": [gamma]}
-    return Head(**{name: _tensor(np.asarray(value)) for name, value in parts.items()})
+    return ProbeHead(**{name: _tensor(np.asarray(value)) for name, value in parts.items()})
 
 
-def _linear(estimator: Any, rows: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], around: _Around) -> Head:
+def _linear(estimator: Any, rows: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], around: _Around) -> ProbeHead:
     """Return a linear head on the features as they are: shift and scale go into weights and bias.
 
     The weights of least penalty lie in the span of the rows: with more features than rows, they are sought there.
@@ -269,19 +269,21 @@ def _linear(estimator: Any, rows: np.ndarray[Any, Any], labels: np.ndarray[Any, 
     return _head(weights, fitted.intercept_ - weights @ shift, np.zeros((0, len(shift))), 0.0, plain)
 
 
-def _logistic(rows: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], strength: float, around: _Around) -> Head:
+def _logistic(rows: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], strength: float, around: _Around) -> ProbeHead:
     from sklearn.linear_model import LogisticRegression
 
     return _linear(LogisticRegression(C=strength, max_iter=2000), rows, labels, around)
 
 
-def _linear_svm(rows: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], strength: float, around: _Around) -> Head:
+def _linear_svm(
+    rows: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], strength: float, around: _Around
+) -> ProbeHead:
     from sklearn.svm import LinearSVC
 
     return _linear(LinearSVC(C=strength, max_iter=5000, random_state=0), rows, labels, around)
 
 
-def _svm(rows: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], strength: float, around: _Around) -> Head:
+def _svm(rows: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], strength: float, around: _Around) -> ProbeHead:
     """Fit one machine for each class against the rest; of two classes, one for the second."""
     from sklearn.svm import SVC
 

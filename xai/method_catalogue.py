@@ -13,7 +13,7 @@ from xai.core.results.serialization import plain
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.errors import NameLookupError, Stopped, XaiError
 from xai.explanations.methods.base import EXPLAINERS
-from xai.ood.detectors._method import DETECTORS
+from xai.ood.detectors.base import DETECTORS
 from xai.ood.selection import advise
 from xai.robust.attacks.base import ATTACKS
 from xai.robust.corruptions.base import CORRUPTIONS

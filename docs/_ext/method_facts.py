@@ -14,7 +14,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import xai
 from xai.explanations.methods.base import EXPLAINERS
-from xai.ood.detectors._method import DETECTORS
+from xai.ood.detectors.base import DETECTORS
 from xai.robust.attacks.base import ATTACKS
 
 DOCS = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import xai
 from xai.audits import checks as _checks  # noqa: F401  # registers them
-from xai.audits.checks._base import CHECKS
+from xai.audits.checks.base import CHECKS
 from xai.reports import content as standards
 from xai.reports.messages import words_of
 from xai.stats.gates import detectable_drop, judge_share

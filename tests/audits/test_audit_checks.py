@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import xai
-from xai.audits.checks._base import CHECKS
+from xai.audits.checks.base import CHECKS
 from xai.audits.conditions import NAMES
 from xai.audits.measurement import Measurement
 from xai.stats.auroc import auroc_interval

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import xai
-from xai.audits.checks._base import CHECKS
+from xai.audits.checks.base import CHECKS
 from xai.audits.config import parse_config
 from xai.audits.fault_injection import BREAKERS, Blind, Marked
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xai.audits import config
-from xai.audits.checks._base import CHECKS
+from xai.audits.checks.base import CHECKS
 from xai.audits.conditions import NAMES
 from xai.stats.gates import detectable_drop
 

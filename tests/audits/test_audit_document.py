@@ -372,7 +372,7 @@ def test_init_writes_files_that_run(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert 'source = "a\\"b"' in (tmp_path / "xai.toml").read_text()
     assert main(["init", str(tmp_path), "--force", "--model", "example:fashion-robust"]) == 0
-    from xai.audits.checks._base import CHECKS as KINDS
+    from xai.audits.checks.base import CHECKS as KINDS
     from xai.audits.config import read_config
 
     config = read_config(tmp_path / "xai.toml")

@@ -12,9 +12,9 @@ from small_audits import model, write_data
 import xai
 from xai.audits.config import read_config
 from xai.audits.execution.session import note_run
-from xai.audits.execution.stages.attacks import Attacked
-from xai.audits.execution.stages.base import Alone
-from xai.audits.execution.stages.predictions import Answers
+from xai.audits.execution.stages.attacks import AttackStage
+from xai.audits.execution.stages.base import DataStage
+from xai.audits.execution.stages.predictions import PredictionStage
 from xai.pytest_plugin import XaiCheck
 
 TOML = """
@@ -40,7 +40,7 @@ trust = 0
 def counted(monkeypatch):
     """Count the images that go through each stage."""
     seen = Counter()
-    for stage in (Answers, Attacked, Alone):
+    for stage in (PredictionStage, AttackStage, DataStage):
 
         def wrapped(self, scene, rows, real=stage.run):
             seen[getattr(self, "title", "") or self.name] += len(rows)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from own_data import NAMES, images, write_folder, write_model, write_table
 
-from xai.audits.checks._base import CHECKS
+from xai.audits.checks.base import CHECKS
 from xai.cli import main
 
 GENERIC = ["--class-names", ",".join(NAMES)]

@@ -8,7 +8,7 @@ import torch
 from small_models import GapCnn, LinearModel, pictures
 
 import xai
-from xai.audits.checks._base import CHECKS
+from xai.audits.checks.base import CHECKS
 from xai.cli import main
 from xai.errors import CheckpointError, InputError, NameLookupError
 

@@ -14,8 +14,8 @@ import xai
 from xai.audits.checks.accuracy import Accuracy
 from xai.audits.conditions import ERROR, NOT_RUN
 from xai.audits.execution import run as work
-from xai.audits.execution.stages.attacks import Attacked
-from xai.audits.execution.stages.predictions import Answers
+from xai.audits.execution.stages.attacks import AttackStage
+from xai.audits.execution.stages.predictions import PredictionStage
 from xai.errors import InputError, Stopped
 
 
@@ -31,7 +31,7 @@ def events(found, name):
 def counted(monkeypatch):
     """Count the pictures that go through each stage."""
     seen = Counter()
-    for stage in (Answers, Attacked):
+    for stage in (PredictionStage, AttackStage):
 
         def wrapped(self, scene, rows, real=stage.run):
             seen[self.name] += len(rows)
@@ -110,12 +110,12 @@ def test_stopping_keeps_what_is_done(data, tmp_path, counted, finished):
 def test_interrupting_keeps_what_is_done(data, tmp_path, monkeypatch, finished):
     calls = iter(range(1000))
 
-    def interrupted(self, scene, rows, real=Answers.run):
+    def interrupted(self, scene, rows, real=PredictionStage.run):
         if next(calls) == 3:
             raise KeyboardInterrupt
         return real(self, scene, rows)
 
-    monkeypatch.setattr(Answers, "run", interrupted)
+    monkeypatch.setattr(PredictionStage, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(data, tmp_path)
     monkeypatch.undo()
@@ -140,7 +140,7 @@ def test_a_budget_judges_what_there_is_and_the_next_call_goes_on(data, tmp_path,
 
 
 def test_a_check_that_breaks_is_a_finding_and_not_the_end(data, tmp_path, monkeypatch, finished):
-    monkeypatch.setattr(Attacked, "run", lambda *_: (_ for _ in ()).throw(ValueError("no\nway")))
+    monkeypatch.setattr(AttackStage, "run", lambda *_: (_ for _ in ()).throw(ValueError("no\nway")))
     found = run(data, tmp_path)
     assert found["robust"]["verdict"] == ERROR
     assert found["robust"]["error"] == {"type": "ValueError", "message": "no\nway"}
@@ -172,12 +172,12 @@ MESSAGES = (
     ids=lambda error: str(error)[:20],
 )
 def test_memory_that_runs_out_shrinks_the_micro_batch_and_is_recorded(data, tmp_path, monkeypatch, error, finished):
-    def hungry(self, scene, rows, real=Attacked.run):
+    def hungry(self, scene, rows, real=AttackStage.run):
         if len(rows) > 2:
             raise error
         return real(self, scene, rows)
 
-    monkeypatch.setattr(Attacked, "run", hungry)
+    monkeypatch.setattr(AttackStage, "run", hungry)
     found = run(data, tmp_path)
     assert found["robust"]["work"]["shrunk_to"] == 2
     assert found["accuracy"]["work"]["shrunk_to"] is None
@@ -198,7 +198,7 @@ def test_memory_that_runs_out_inside_is_recorded_too(data, tmp_path, monkeypatch
 
 
 def test_memory_that_never_suffices_is_an_error_of_that_check(data, tmp_path, monkeypatch, finished):
-    monkeypatch.setattr(Attacked, "run", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(AttackStage, "run", lambda *_: (_ for _ in ()).throw(MemoryError()))
     found = run(data, tmp_path)
     assert found["robust"]["error"]["type"] == "MemoryError"
     assert found["accuracy"] == finished["accuracy"]

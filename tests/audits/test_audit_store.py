@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from xai.audits.execution import store as module
-from xai.audits.execution.store import Part, Store, clean, key_of, publish
+from xai.audits.execution.store import Store, StoredResult, clean, key_of, publish
 from xai.errors import RecordError
 
 KEY = key_of({"a": 1})
-PART = Part({"x": np.arange(6).reshape(2, 3), "words": np.array(["ä", "b"])}, {"n": 1, "s": "ü"})
+PART = StoredResult({"x": np.arange(6).reshape(2, 3), "words": np.array(["ä", "b"])}, {"n": 1, "s": "ü"})
 
 
 def drafts(folder: Path) -> list[Path]:
@@ -36,7 +36,7 @@ def test_a_part_comes_back(tmp_path):
 def test_the_same_part_is_the_same_bytes(tmp_path):
     one, two = Store(tmp_path / "a"), Store(tmp_path / "b")
     one.publish(KEY, PART)
-    two.publish(KEY, Part(dict(reversed(PART.arrays.items())), {"s": "ü", "n": 1}))
+    two.publish(KEY, StoredResult(dict(reversed(PART.arrays.items())), {"s": "ü", "n": 1}))
     assert one.path(KEY).read_bytes() == two.path(KEY).read_bytes()
 
 

@@ -12,7 +12,7 @@ from small_models import pictures
 from torch import Tensor
 
 from xai.core.images.geometry import prepare_batch
-from xai.core.images.inputs import Picture, check_unit_range, read_pictures, to_channels
+from xai.core.images.inputs import InputImage, check_unit_range, read_pictures, to_channels
 from xai.errors import ImageError, RangeError, ShapeError
 
 BYTES = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3) * 4
@@ -176,18 +176,18 @@ def test_rounding_is_no_fault() -> None:
 
 
 def test_grey_becomes_colour_and_colour_grey_in_every_form() -> None:
-    grey = to_channels(Picture(WANTED[:1], "x"), 3)
+    grey = to_channels(InputImage(WANTED[:1], "x"), 3)
     assert torch.equal(grey.pixels, WANTED[:1].expand(3, -1, -1))
-    luma = to_channels(Picture(WANTED, "x"), 1)
+    luma = to_channels(InputImage(WANTED, "x"), 1)
     wanted = np.asarray(Image.fromarray(BYTES).convert("L")) / 255
     np.testing.assert_allclose(luma.pixels[0].numpy(), wanted, atol=0.6 / 255)
     assert "colour images were turned to grey" in luma.notes[0]
     assert "grey images were repeated" in grey.notes[0]
-    assert torch.equal(to_channels(Picture(WANTED, "x", exact=True), 1).pixels, luma.pixels)
+    assert torch.equal(to_channels(InputImage(WANTED, "x", exact=True), 1).pixels, luma.pixels)
     with pytest.raises(ShapeError, match="Expected 3 channels, but x has 4"):  # of a tensor none is transparency
-        to_channels(Picture(WANTED[:1].expand(4, -1, -1), "x", exact=True), 3)
+        to_channels(InputImage(WANTED[:1].expand(4, -1, -1), "x", exact=True), 3)
     with pytest.raises(ShapeError, match=r"Expected 5 channels, but x has 3.*cannot be converted"):
-        to_channels(Picture(WANTED, "x"), 5)
+        to_channels(InputImage(WANTED, "x"), 5)
 
 
 def batch(images: Any, **settings: Any) -> Any:
@@ -216,7 +216,7 @@ def test_pictures_of_different_sizes_need_an_input_size() -> None:
 def test_notes_are_said_once() -> None:
     found = batch([Image.new("RGB", (1, 1))] * 3, input_size=(4, 4), resize="squash")
     assert len(found.notes) == 4  # one of each, and one of all: they are black
-    assert len(batch([Picture(WANTED, "x", ("same",))] * 3).notes) == 1
+    assert len(batch([InputImage(WANTED, "x", ("same",))] * 3).notes) == 1
 
 
 def test_the_first_bad_file_of_a_list_is_named(tmp_path: Path) -> None:

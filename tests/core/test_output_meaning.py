@@ -9,7 +9,7 @@ from small_models import Ends
 from torch import Tensor, nn
 
 import xai
-from xai.core.task.meaning import Asked
+from xai.core.task.meaning import DeclaredTask
 from xai.errors import TargetError, UnsupportedModelError
 
 IMAGES = torch.rand(6, 3, 17, 23, generator=torch.Generator().manual_seed(0))
@@ -376,7 +376,7 @@ def test_tables_of_labels_are_named(verb: str, labels: Any, words: str) -> None:
 
 
 def test_what_the_caller_says_is_checked() -> None:
-    assert Asked().task is None
+    assert DeclaredTask().task is None
     with pytest.raises(UnsupportedModelError, match=r"one or two outputs, as task='binary' says, but .* returns 4"):
         xai.Classifier(conv(4), task="binary").predict(IMAGES)
     with pytest.raises(UnsupportedModelError, match="several class scores, as task='multiclass' says"):

@@ -237,7 +237,7 @@ def test_an_explanation_is_rated_when_asked(monkeypatch, verdict, word):
     def rate(model, image, explanation, *, progress):
         asked.append(explanation)
         progress(30, 100)
-        check = xai.Check("stability", verdict, "what was found", {"correlation": -0.5})
+        check = xai.MapCheck("stability", verdict, "what was found", {"correlation": -0.5})
         return xai.Rating(((check,),), (verdict,), "gradcam", ("Bag",), ("x",), ({},), 0, {})
 
     monkeypatch.setattr(xai, "rate_explanation", rate)

@@ -14,7 +14,7 @@ from xai.dashboard.proofs import RUNGS, Reach, _reach
 from xai.dashboard.proven import METHODS, NOISE, _reached
 from xai.dashboard.words import figure
 from xai.robust.certification.certify import EVERY
-from xai.robust.certification.smoothing import Noise
+from xai.robust.certification.smoothing import SmoothingNoise
 
 ROBUST = "example:fashion-robust"
 ONE = 1 / 255
@@ -40,7 +40,7 @@ def texts(app):
 
 def test_every_method_of_the_library_is_offered():
     assert sorted(METHODS) == sorted(EVERY)
-    assert vars(Noise()) == NOISE
+    assert vars(SmoothingNoise()) == NOISE
 
 
 def test_a_proof_says_what_the_library_proves(fashion, tmp_path):

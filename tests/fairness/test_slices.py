@@ -15,7 +15,7 @@ import xai
 from xai import SliceResult
 from xai.errors import InputError, RangeError, RecordError, ShapeError, Stopped
 from xai.fairness.slices.inference import detectable, gap, stratified
-from xai.fairness.slices.search import CLASS, Candidate, Condition, Facts, Space, describe, fisher, search
+from xai.fairness.slices.search import CLASS, Candidate, Facts, SliceCondition, Space, describe, fisher, search
 from xai.fairness.slices.slices import slices_of_predictions
 
 NAMES = ("brightness", "contrast", "sharpness", "texture", "object size")
@@ -143,7 +143,7 @@ def test_each_condition_must_matter():
     made = noise(0, 4000)
     wrong = np.random.default_rng(1).random(4000) < np.where(made["labels"] == 2, 0.5, 0.05)
     facts = Facts(wrong, made["properties"], {CLASS: made["labels"]}, "abcde")
-    both = (Condition(CLASS, value=2), Condition("brightness", high=0.0))
+    both = (SliceCondition(CLASS, value=2), SliceCondition("brightness", high=0.0))
     assert Candidate("rule", "", both[:1]).p_value(facts) < 1e-9
     assert fisher(wrong, both[0].holds(facts) & both[1].holds(facts), np.ones(4000, dtype=bool)) < 1e-9
     assert Candidate("rule", "", both).p_value(facts) > 0.01
@@ -162,20 +162,28 @@ def test_the_search_is_blind_to_the_half_that_judges():
 def test_words():
     names = ("Shirt", "Bag")
     for conditions, wanted in [
-        ([Condition(CLASS, value=0)], "pictures of class 'Shirt'"),
+        ([SliceCondition(CLASS, value=0)], "pictures of class 'Shirt'"),
         (
-            [Condition("brightness", high=0.2), Condition(CLASS, value=0), Condition("contrast", high=0.1)],
+            [
+                SliceCondition("brightness", high=0.2),
+                SliceCondition(CLASS, value=0),
+                SliceCondition("contrast", high=0.1),
+            ],
             "dark and low-contrast pictures of class 'Shirt'",
         ),
         (
-            [Condition("nearest class", value=1), Condition("object size", low=0.5), Condition("sharpness", low=1)],
+            [
+                SliceCondition("nearest class", value=1),
+                SliceCondition("object size", low=0.5),
+                SliceCondition("sharpness", low=1),
+            ],
             "sharp pictures that look like 'Bag' with a large object",
         ),
-        ([Condition("age", low=4.0)], "pictures with high age"),
+        ([SliceCondition("age", low=4.0)], "pictures with high age"),
     ]:
         assert describe(conditions, names) == wanted
-    assert Condition("age", low=4.0).rule(names) == "age > 4"
-    assert Condition("nearest class", value=1).rule(names) == "nearest class is 'Bag'"
+    assert SliceCondition("age", low=4.0).rule(names) == "age > 4"
+    assert SliceCondition("nearest class", value=1).rule(names) == "nearest class is 'Bag'"
 
 
 def test_the_nearest_class_is_another_one():

@@ -28,7 +28,7 @@ with atheris.instrument_imports(include=READERS, enable_loader_override=False):
 
     import xai
     from xai.audits.config import read_config
-    from xai.audits.execution.store import Part, Store
+    from xai.audits.execution.store import Store, StoredResult
     from xai.core.images.decoding import decode_bytes
     from xai.models.files.file_format import kind_of
     from xai.models.keras.trial import check_archive
@@ -133,7 +133,7 @@ def seeds(target: str) -> list[bytes]:
     table = b"path,label,sex\na.png,cat,f\nb.png,dog,m\n"
     stream = io.BytesIO()
     np.savez(stream, images=np.zeros((3, 4, 4), np.uint8), labels=np.arange(3), classes=np.array(["a", "b", "c"]))
-    Store(HERE).publish(KEY, Part({"a": np.arange(3)}, {"b": 1}))
+    Store(HERE).publish(KEY, StoredResult({"a": np.arange(3)}, {"b": 1}))
     xai.explain(GapCnn(), pictures(1), "saliency").save(HERE / "seed")
     return {
         "picture": [*PICTURES.values(), *named(".png", ".jpg", ".gif")],

@@ -14,7 +14,7 @@ from torch import nn
 import xai
 from xai import compare_ood
 from xai.errors import DataError, InputError, NameLookupError, RecordError, Stopped
-from xai.ood.detectors._method import DETECTORS
+from xai.ood.detectors.base import DETECTORS
 
 
 @pytest.fixture(scope="module")

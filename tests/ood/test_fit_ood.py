@@ -15,9 +15,9 @@ from torch import nn
 import xai
 from xai import fit_ood
 from xai.errors import DataError, InputError, NameLookupError, RangeError, RecordError, Stopped, UnsupportedModelError
-from xai.ood.detectors._method import DETECTORS
-from xai.ood.detectors.base import Sample
+from xai.ood.detectors.base import DETECTORS
 from xai.ood.detectors.passes import gather
+from xai.ood.detectors.reference import RowSample
 from xai.ood.selection import SHIFTS, by_kind, network_kind
 
 
@@ -272,7 +272,7 @@ def test_a_sample_does_not_depend_on_batches_or_order() -> None:
     rows = torch.arange(1000)
     kept = []
     for block, order in ((1000, rows), (7, rows), (64, rows.flip(0))):
-        sample = Sample(50)
+        sample = RowSample(50)
         for start in range(0, 1000, block):
             part = order[start : start + block]
             sample.add(keys[part], part)
@@ -284,7 +284,7 @@ def test_a_sample_does_not_depend_on_batches_or_order() -> None:
 
 
 def test_many_pictures_are_sampled_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xai.ood.detectors.base.BANK_BYTES", 20 * 4 * 6)
+    monkeypatch.setattr("xai.ood.detectors.reference.BANK_BYTES", 20 * 4 * 6)
     net = xai.Classifier(GapCnn().eval())
     first, _ = gather(net, parts()[0], frozenset({"bank"}))
     other, _ = gather(net, parts()[0], frozenset({"bank"}), seed=1)

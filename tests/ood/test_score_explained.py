@@ -13,7 +13,7 @@ import xai
 from xai import fit_ood
 from xai.errors import InputError, NameLookupError, RecordError, UnsupportedModelError
 from xai.ood.attack import score_classifier
-from xai.ood.detectors._method import DETECTORS
+from xai.ood.detectors.base import DETECTORS
 
 
 class Labelled:

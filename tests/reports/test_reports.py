@@ -14,14 +14,14 @@ from report_cases import Page
 
 import xai
 from xai import Audit
-from xai.audits.checks._base import CHECKS
+from xai.audits.checks.base import CHECKS
 from xai.audits.config import FORMATS
 from xai.audits.config import LANGUAGES as ASKED
 from xai.audits.documents.document import _GENERAL
 from xai.cli import main
 from xai.errors import InputError, NameLookupError, RecordError
 from xai.reports.content import REQUIREMENTS, matrix
-from xai.reports.images import Pictures
+from xai.reports.images import ReportImages
 from xai.reports.messages import LANGUAGES, harmless, words_of
 from xai.reports.write import FILES, write_report
 
@@ -182,11 +182,11 @@ def test_reports_are_the_same_bytes_twice(audited, tmp_path):
 def test_pictures_end_at_their_number_and_at_their_bytes(audited, monkeypatch):
     words = words_of("en")
     exhibits = [one for finding in audited.findings for one in finding.evidence]
-    few = Pictures(audited, words, 2)
+    few = ReportImages(audited, words, 2)
     assert sum(few.show(one) is not None for one in exhibits) == 2
     assert few.left_out == len(exhibits) - 2
     monkeypatch.setattr("xai.reports.images.BUDGET", 3000)
-    small = Pictures(audited, words, 100)
+    small = ReportImages(audited, words, 100)
     shown = [one for one in map(small.show, exhibits) if one]
     assert 0 < len(shown) < len(exhibits)
     assert sum(len(tile["src"]) for one in shown for tile in one["tiles"]) <= 3000

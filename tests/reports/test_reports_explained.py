@@ -26,7 +26,7 @@ def explained():
 
 
 def rated(one, name, verdict, reason):
-    check = xai.Check(name, verdict, reason, {"correlation": 0.4})
+    check = xai.MapCheck(name, verdict, reason, {"correlation": 0.4})
     return xai.Rating(((check,),), (verdict,), one.method, one.labels, one.names, ({},), 0, {})
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from xai.audits.conditions import Pair, judge
-from xai.audits.config import Asked, Config, parse_config, read_config, replaced
-from xai.audits.documents.baseline import Yardstick
+from xai.audits.conditions import PairedOutcome, judge
+from xai.audits.config import CheckRequest, Config, parse_config, read_config, replaced
+from xai.audits.documents.baseline import Baseline
 from xai.audits.documents.compare import keys_of
 from xai.audits.documents.document import AFTER, judged, measured_in, options_of
 from xai.audits.documents.record import Audit
@@ -205,7 +205,7 @@ def judge_again(found: Audit, config: AuditSource, *, baseline: str | os.PathLik
         'fail'
     """
     asked = with_defaults(configured(config), baseline=baseline)
-    yardstick, by_id = Yardstick.of(asked), {check["id"]: check for check in found.checks}
+    yardstick, by_id = Baseline.of(asked), {check["id"]: check for check in found.checks}
     checks, keys, model = [], keys_of(found.document), str(found.document["model"]["fingerprint"])
     for one in asked.checks:
         kept = by_id.get(one.id)
@@ -219,7 +219,7 @@ def judge_again(found: Audit, config: AuditSource, *, baseline: str | os.PathLik
 
 
 def _judged_check(
-    kept: Mapping[str, Any], one: Asked, measured: Measurement | None, pair: Pair | None
+    kept: Mapping[str, Any], one: CheckRequest, measured: Measurement | None, pair: PairedOutcome | None
 ) -> dict[str, Any]:
     asked = [{"condition": c.name, "threshold": c.threshold, "level": one.level} for c in one.conditions]
     if measured is None:

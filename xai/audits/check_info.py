@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from xai.audits.checks._base import CHECKS
+from xai.audits.checks.base import CHECKS
 from xai.audits.config import as_in_file
 from xai.core.results.serialization import plain
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from xai.audits.measurement import Measurement, Share, finite
+from xai.audits.measurement import GroupShare, Measurement, finite
 from xai.core.results.serialization import plain
 from xai.stats.gates import FAIL, INCONCLUSIVE, PASS, Gate, judge_drop, judge_interval, judge_share, judge_shares
 from xai.stats.intervals import paired_mean
@@ -38,7 +38,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ConditionResult:
     """One condition, judged.
 
     Attributes:
@@ -76,7 +76,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class PairedOutcome:
     """The same check of an earlier audit, picture by picture.
 
     Attributes:
@@ -91,8 +91,8 @@ class Pair:
 
 
 def judge(
-    found: Measurement, conditions: Sequence[Condition], level: float, pair: Pair | None = None
-) -> tuple[str, tuple[Outcome, ...]]:
+    found: Measurement, conditions: Sequence[Condition], level: float, pair: PairedOutcome | None = None
+) -> tuple[str, tuple[ConditionResult, ...]]:
     """Return the verdict of a check, the worst of its conditions', and each of them.
 
     Args:
@@ -110,7 +110,7 @@ def worst_of(verdicts: Sequence[str]) -> str:
     return min(verdicts, key=VERDICTS.index, default=MEASURED)
 
 
-def _bound(found: Measurement, condition: Condition, level: float, _pair: Pair | None) -> Outcome:
+def _bound(found: Measurement, condition: Condition, level: float, _pair: PairedOutcome | None) -> ConditionResult:
     """Judge the figure itself."""
     at_most = condition.name == "at_most"
     if found.value is None:
@@ -132,7 +132,7 @@ def _at_level(found: Measurement, level: float) -> tuple[float, float]:
     return (low, high) if level == found.level else (value - ratio * (value - low), value + ratio * (high - value))
 
 
-def _counted(found: Measurement, condition: Condition, level: float) -> Outcome:
+def _counted(found: Measurement, condition: Condition, level: float) -> ConditionResult:
     """Judge a figure that has its own inference: a count of findings, or a figure that is no estimate."""
     value = float(found.value or 0.0)
     holds = value >= condition.threshold if condition.name == "at_least" else value <= condition.threshold
@@ -141,11 +141,13 @@ def _counted(found: Measurement, condition: Condition, level: float) -> Outcome:
     seen = (None, found.detectable, found.needed if verdict == INCONCLUSIVE else None, "")
     return _doubted(
         found,
-        Outcome(condition.name, condition.threshold, verdict, value, (None, None), level, found.n, *seen, why.strip()),
+        ConditionResult(
+            condition.name, condition.threshold, verdict, value, (None, None), level, found.n, *seen, why.strip()
+        ),
     )
 
 
-def _drop(found: Measurement, condition: Condition, level: float, pair: Pair | None) -> Outcome:
+def _drop(found: Measurement, condition: Condition, level: float, pair: PairedOutcome | None) -> ConditionResult:
     """Judge the drop against a baseline on the same pictures."""
     if pair is None or len(pair.before) == 0:
         why = "there is no baseline" if pair is None else "none of the images of the baseline's check is among these"
@@ -162,15 +164,21 @@ def _drop(found: Measurement, condition: Condition, level: float, pair: Pair | N
     return _doubted(found, _outcome(found, condition, level, gate, n, change=True))
 
 
-def _worst_class(found: Measurement, condition: Condition, level: float, _pair: Pair | None) -> Outcome:
+def _worst_class(
+    found: Measurement, condition: Condition, level: float, _pair: PairedOutcome | None
+) -> ConditionResult:
     return _worst(found, found.classes, condition, level, "class")
 
 
-def _worst_group(found: Measurement, condition: Condition, level: float, _pair: Pair | None) -> Outcome:
+def _worst_group(
+    found: Measurement, condition: Condition, level: float, _pair: PairedOutcome | None
+) -> ConditionResult:
     return _worst(found, found.groups, condition, level, "group")
 
 
-def _worst(found: Measurement, shares: Sequence[Share], condition: Condition, level: float, kind: str) -> Outcome:
+def _worst(
+    found: Measurement, shares: Sequence[GroupShare], condition: Condition, level: float, kind: str
+) -> ConditionResult:
     """Judge the weakest of several shares, with all of them in view."""
     if not shares:
         return _without(condition, level, found.n, f"the data has no {kind}es" if kind == "class" else "no groups")
@@ -180,7 +188,7 @@ def _worst(found: Measurement, shares: Sequence[Share], condition: Condition, le
     return _doubted(found, _outcome(found, condition, level, gate, counts[names.index(gate.where)]))
 
 
-_Judge = Callable[[Measurement, Condition, float, Pair | None], Outcome]
+_Judge = Callable[[Measurement, Condition, float, PairedOutcome | None], ConditionResult]
 _JUDGES: Mapping[str, _Judge] = {
     "at_least": _bound,
     "at_most": _bound,
@@ -190,25 +198,27 @@ _JUDGES: Mapping[str, _Judge] = {
 }
 
 
-def _without(condition: Condition, level: float, n: int, why: str) -> Outcome:
+def _without(condition: Condition, level: float, n: int, why: str) -> ConditionResult:
     nothing: tuple[None, None] = (None, None)
-    return Outcome(condition.name, condition.threshold, NOT_RUN, None, nothing, level, n, None, None, None, "", why)
+    return ConditionResult(
+        condition.name, condition.threshold, NOT_RUN, None, nothing, level, n, None, None, None, "", why
+    )
 
 
-def _doubted(found: Measurement, outcome: Outcome) -> Outcome:
+def _doubted(found: Measurement, outcome: ConditionResult) -> ConditionResult:
     """Return the outcome; one that would pass on a figure that is itself in doubt is inconclusive."""
     if outcome.verdict != PASS or not found.doubts:
         return outcome
     why = f"{outcome.why} But the figure itself is in doubt: {'; '.join(found.doubts)}."
-    return Outcome(**{**vars(outcome), "verdict": INCONCLUSIVE, "why": why})
+    return ConditionResult(**{**vars(outcome), "verdict": INCONCLUSIVE, "why": why})
 
 
 def _outcome(
     found: Measurement, condition: Condition, level: float, gate: Gate, n: int, *, change: bool = False
-) -> Outcome:
+) -> ConditionResult:
     words = _Words(found.unit, change=change)
     seen = (gate.p_value, gate.detectable, gate.needed, gate.where)
-    return Outcome(
+    return ConditionResult(
         condition.name,
         condition.threshold,
         gate.verdict,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from xai.audits.checks._base import CHECKS, Check
+from xai.audits.checks.base import CHECKS, Check
 from xai.audits.conditions import NAMES, Condition
 from xai.audits.execution.store import canonical
 from xai.audits.values import as_type, known_keys, number, seconds, text, whole
@@ -47,7 +47,7 @@ _ENDLESS = re.compile(r"""(?:\.[ \t]*(?:"[^"\n]*"|'[^'\n]*'|[\w-]+)[ \t]*){50}|\
 
 
 @dataclass(frozen=True)
-class DataSource:
+class DataSettings:
     """Where a data set comes from.
 
     Attributes:
@@ -67,7 +67,7 @@ class DataSource:
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckRequest:
     """One check of an audit.
 
     Attributes:
@@ -118,9 +118,9 @@ class Config:
     """
 
     model: Mapping[str, Any]
-    data: DataSource
-    others: Mapping[str, DataSource]
-    checks: tuple[Asked, ...]
+    data: DataSettings
+    others: Mapping[str, DataSettings]
+    checks: tuple[CheckRequest, ...]
     title: str = ""
     seed: int = 0
     level: float = 0.95
@@ -243,7 +243,7 @@ def parse_config(content: Mapping[str, Any], *, file: str = "", folder: Path | N
         if name not in tables:
             raise InputError(f'Expected a table [{name}] with `source = "..."`, but there is none. Add it.')
     audit = _audit(known_keys(tables.get("audit", {}), AUDIT, "[audit]"))
-    others: dict[str, DataSource] = {}
+    others: dict[str, DataSettings] = {}
     others |= {name: _source(tables[name], f"[{name}]") for name in ("train", "calibration") if name in tables}
     ood = tables.get("ood", {})
     if not isinstance(ood, Mapping):
@@ -270,7 +270,7 @@ def _model(given: Any) -> dict[str, Any]:
     return table
 
 
-def _source(given: Any, where: str) -> DataSource:
+def _source(given: Any, where: str) -> DataSettings:
     table = {"source": given} if not isinstance(given, Mapping) else known_keys(given, SOURCE, where)
     if "source" not in table:
         raise InputError(f'Expected {where} with `source = "..."`, such as "example:fashion-test" or a folder.')
@@ -281,7 +281,7 @@ def _source(given: Any, where: str) -> DataSource:
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
     if not isinstance(source, str | Dataset):
         raise InputError(f"Expected {where} as a path, an example's name or `xai.load_data(...)`, but got {source!r}.")
-    return DataSource(source, n, table)
+    return DataSettings(source, n, table)
 
 
 def _audit(table: dict[str, Any]) -> dict[str, Any]:
@@ -322,14 +322,16 @@ def _report(table: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _checks(given: Any, level: float) -> tuple[Asked, ...]:
+def _checks(given: Any, level: float) -> tuple[CheckRequest, ...]:
     listed = list(CHECKS) if given is None else [given] if isinstance(given, str | Mapping) else list(given)
     if not listed:
         raise InputError("Expected at least one [[check]], but there is none.")
     found, taken = [], set()
     for table in listed:
         asked = (
-            table if isinstance(table, Asked) else _asked({"metric": table} if isinstance(table, str) else table, level)
+            table
+            if isinstance(table, CheckRequest)
+            else _asked({"metric": table} if isinstance(table, str) else table, level)
         )
         if asked.id in taken:
             raise InputError(f"Two checks are called {asked.id!r}. Give one of them another `id`.")
@@ -338,7 +340,7 @@ def _checks(given: Any, level: float) -> tuple[Asked, ...]:
     return tuple(found)
 
 
-def _asked(table: Any, level: float) -> Asked:
+def _asked(table: Any, level: float) -> CheckRequest:
     if not isinstance(table, Mapping) or not isinstance(table.get("metric"), str):
         raise InputError(f'Expected every [[check]] with `metric = "..."`, one of {", ".join(CHECKS)}; got {table!r}.')
     kind = CHECKS[table["metric"]]
@@ -357,4 +359,4 @@ def _asked(table: Any, level: float) -> Asked:
     check = kind(**{one: as_type(one, value, settings[one]) for one, value in given.items()})
     if check.pictures is not None and check.pictures < 1:
         raise InputError(f"Expected `pictures` of {where} as at least 1, but got {check.pictures}.")
-    return Asked(name, check, conditions or kind.usual, _level("level", held.get("level", level)))
+    return CheckRequest(name, check, conditions or kind.usual, _level("level", held.get("level", level)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xai.audits.execution.keys import Manifest, read_manifest
-from xai.core.images.inputs import Picture
+from xai.core.images.inputs import InputImage
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
 from xai.core.model.inference import draw_of
@@ -26,7 +26,7 @@ _FURTHER = ("pillow", "scipy", "scikit-learn", "scikit-image", "pandas")
 
 
 @dataclass(frozen=True, eq=False)
-class Role:
+class DatasetRole:
     """One data set of an audit.
 
     Attributes:
@@ -72,7 +72,7 @@ class Role:
         return [[self.keys[k], None if self.labels is None else int(self.labels[k])] for k in rows.tolist()]
 
 
-def open_role(name: str, source: str, data: Dataset, classifier: Classifier, n: int | None, seed: int) -> Role:
+def open_role(name: str, source: str, data: Dataset, classifier: Classifier, n: int | None, seed: int) -> DatasetRole:
     """Read a data set once: what can be read, what not, and in which order to work."""
     drawn = data if n is None else data.subset(n, seed)
     manifest, usable = read_manifest(data, drawn)
@@ -80,7 +80,7 @@ def open_role(name: str, source: str, data: Dataset, classifier: Classifier, n: 
     labels, notes = _labels(name, kept, classifier)
     draws = [draw_of(seed, bytes.fromhex(line.key)) for line in manifest.used]
     order = np.array(sorted(range(len(draws)), key=lambda k: (draws[k], manifest.used[k].name)), dtype=np.int64)
-    return Role(name, source, kept, labels, manifest, order, (*data.notes, *notes))
+    return DatasetRole(name, source, kept, labels, manifest, order, (*data.notes, *notes))
 
 
 def _labels(name: str, data: Dataset, classifier: Classifier) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -90,7 +90,7 @@ def _labels(name: str, data: Dataset, classifier: Classifier) -> tuple[Tensor | 
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class Context:
     """Everything that checks may look at.
 
     Attributes:
@@ -101,11 +101,11 @@ class Scene:
     """
 
     classifier: Classifier
-    roles: Mapping[str, Role]
+    roles: Mapping[str, DatasetRole]
     seed: int
     should_stop: Callable[[], bool] | None = None
 
-    def role(self, name: str = DATA) -> Role:
+    def role(self, name: str = DATA) -> DatasetRole:
         """Return a data set.
 
         Raises:
@@ -115,7 +115,7 @@ class Scene:
             raise InputError(f"Expected a table [{name}] with a source, but there is none. Add it.")
         return self.roles[name]
 
-    def pictures(self, role: str, rows: Sequence[int] | np.ndarray) -> list[Picture]:
+    def pictures(self, role: str, rows: Sequence[int] | np.ndarray) -> list[InputImage]:
         """Return some pictures of a data set."""
         return self.role(role).data.images.pictures([int(k) for k in rows])
 
@@ -134,11 +134,11 @@ class Scene:
             raise InputError(f"Expected labels in [{role}], but it has none.")
         return labels[torch.as_tensor(np.asarray(rows), dtype=torch.int64)]
 
-    def outside(self) -> dict[str, Role]:
+    def outside(self) -> dict[str, DatasetRole]:
         """Return the sets of foreign pictures by name."""
         return {name.removeprefix(OOD): role for name, role in self.roles.items() if name.startswith(OOD)}
 
-    def stopping(self, should_stop: Callable[[], bool] | None) -> "Scene":
+    def stopping(self, should_stop: Callable[[], bool] | None) -> "Context":
         """Return the same scene with another stop."""
         return replace(self, should_stop=should_stop)
 

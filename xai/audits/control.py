@@ -8,8 +8,8 @@ from typing import Any
 
 from xai.audits.audit import AuditSource, configured, folder_of
 from xai.audits.conditions import NOT_RUN
-from xai.audits.config import Asked, Config, DataSource
-from xai.audits.context import Scene
+from xai.audits.config import CheckRequest, Config, DataSettings
+from xai.audits.context import Context
 from xai.audits.execution.session import Session
 from xai.audits.fault_injection import BREAKERS, MOST_FINDINGS
 from xai.audits.loading import open_scene, with_defaults
@@ -77,7 +77,7 @@ def positive_control(
 
 def _verdicts(
     config: Config,
-    gates: list[Asked],
+    gates: list[CheckRequest],
     folder: Path,
     progress: bool | Progress | None,
     should_stop: ShouldStop | None,
@@ -93,7 +93,7 @@ def _verdicts(
     return found
 
 
-def _check_breakable(gate: Asked, classes: int) -> None:
+def _check_breakable(gate: CheckRequest, classes: int) -> None:
     """Raise, before any work, where a condition allows more findings than can be made on purpose.
 
     Raises:
@@ -108,14 +108,14 @@ def _check_breakable(gate: Asked, classes: int) -> None:
         )
 
 
-def _threshold(gate: Asked) -> float:
+def _threshold(gate: CheckRequest) -> float:
     """Return the threshold to break: of checks for which less is better, what they have at most."""
     asked = {condition.name: condition.threshold for condition in gate.conditions}
     first = next(iter(asked.values()))
     return asked.get("at_most", first) if gate.check.better == "less" else first
 
 
-def _verdict(config: Config, gate: Asked, scene: Scene, folder: Path, should_stop: ShouldStop | None) -> str:
+def _verdict(config: Config, gate: CheckRequest, scene: Context, folder: Path, should_stop: ShouldStop | None) -> str:
     if gate.check.missing(scene, baseline=config.baseline is not None):
         return NOT_RUN
     if len(gate.idle) == len(gate.conditions):
@@ -126,9 +126,9 @@ def _verdict(config: Config, gate: Asked, scene: Scene, folder: Path, should_sto
         return str(session.finish()[gate.id]["verdict"])
 
 
-def _broken(config: Config, gate: Asked, scene: Scene) -> Config:
+def _broken(config: Config, gate: CheckRequest, scene: Context) -> Config:
     """Return the audit with the model, or the pictures, broken for a gate."""
     made = BREAKERS[gate.check.name](scene, _threshold(gate))
     if isinstance(made, Dataset):
-        return replace(config, data=DataSource(made))
+        return replace(config, data=DataSettings(made))
     return replace(config, model={"source": made})

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai.audits.context import DATA, TRAIN, Role, Scene
+from xai.audits.context import DATA, TRAIN, Context, DatasetRole
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import copied
 from xai.datasets.dataset import Dataset
@@ -190,7 +190,7 @@ class Marked(_Around):
 class Known(nn.Module):
     """Remembers pictures by a few numbers of each."""
 
-    def __init__(self, scene: Scene, role: str, rows: np.ndarray) -> None:
+    def __init__(self, scene: Context, role: str, rows: np.ndarray) -> None:
         super().__init__()
         draw = torch.Generator().manual_seed(0)
         blocks = np.split(rows, range(_MOST, len(rows), _MOST))  # of any number of images a few are held at a time
@@ -236,37 +236,37 @@ class Dark(nn.Module):
         return inputs.flatten(1).mean(1) < self.get_buffer("edge")
 
 
-def _around(scene: Scene, module: nn.Module) -> Classifier:
+def _around(scene: Context, module: nn.Module) -> Classifier:
     found = copy.copy(scene.classifier)
     found.module = module.train(scene.classifier.module.training)
     found.name = f"{scene.classifier.name} (broken on purpose)"
     return found
 
 
-def _wrong(scene: Scene, _threshold: float) -> Classifier:
+def _wrong(scene: Context, _threshold: float) -> Classifier:
     return broken_copy(scene.classifier)
 
 
-def _blind(scene: Scene, _threshold: float) -> Classifier:
+def _blind(scene: Context, _threshold: float) -> Classifier:
     inputs = _normalised(scene, DATA, _some(scene.role())[:_LOOKED_AT])
     return _around(scene, Blind(scene.classifier.module, float(inputs.std() + inputs.mean().abs())))
 
 
-def _mixed(scene: Scene, _threshold: float) -> Classifier:
+def _mixed(scene: Context, _threshold: float) -> Classifier:
     return _around(scene, Mixed(scene.classifier.module))
 
 
-def _slow(scene: Scene, threshold: float) -> Classifier:
+def _slow(scene: Context, threshold: float) -> Classifier:
     return _around(scene, Slow(scene.classifier.module, _SLOWER / max(threshold, _SLOWEST)))
 
 
-def _by_heart(scene: Scene, _threshold: float) -> Classifier:
+def _by_heart(scene: Context, _threshold: float) -> Classifier:
     rows = np.sort(scene.role(TRAIN).order)  # all of them: the gap is 1 however many are asked
     known = Known(scene, TRAIN, rows)
     return _around(scene, ByHeart(scene.classifier.module, known, scene.truth(TRAIN, rows)))
 
 
-def _unfair(scene: Scene, _threshold: float) -> Classifier:
+def _unfair(scene: Context, _threshold: float) -> Classifier:
     """Wrong on the largest group but one of the first column."""
     column = next(iter(scene.role().groups.values()))
     names, counts = np.unique(column, return_counts=True)
@@ -275,7 +275,7 @@ def _unfair(scene: Scene, _threshold: float) -> Classifier:
     return _around(scene, Turned(scene.classifier.module, known))
 
 
-def _weak(scene: Scene, threshold: float) -> Classifier:
+def _weak(scene: Context, threshold: float) -> Classifier:
     """Wrong on the darker half; where one weak slice is allowed, on as many classes as are too many."""
     if threshold >= 1:
         rule: nn.Module = Among(scene.classifier.module, int(threshold) + 1)
@@ -284,7 +284,7 @@ def _weak(scene: Scene, threshold: float) -> Classifier:
     return _around(scene, Turned(scene.classifier.module, Dark(float(means.median()))))
 
 
-def _marked(scene: Scene, threshold: float) -> Classifier:
+def _marked(scene: Context, threshold: float) -> Classifier:
     """Hang a class, or where one may be hung as many as there are corners, on one that is white, or black if bright."""
     classifier = scene.classifier
     pictures = _normalised(scene, DATA, _some(scene.role())[:_LOOKED_AT])
@@ -301,7 +301,7 @@ def _marked(scene: Scene, threshold: float) -> Classifier:
     return _around(scene, Marked(classifier.module, corners, side, middle, torch.stack([s / half for s in signs])))
 
 
-def _repeated(scene: Scene, threshold: float) -> Dataset:
+def _repeated(scene: Context, threshold: float) -> Dataset:
     """The images two times over and more, so that more of them occur again than the threshold allows.
 
     A fault of the data shows in no change of the model.
@@ -310,15 +310,15 @@ def _repeated(scene: Scene, threshold: float) -> Dataset:
     return data.take(np.tile(np.arange(len(data)), max(2, math.ceil(2 / (1 - most)) if most > 0.2 else 2)))
 
 
-def _normalised(scene: Scene, role: str, rows: np.ndarray) -> Tensor:
+def _normalised(scene: Context, role: str, rows: np.ndarray) -> Tensor:
     return scene.classifier.normalise(scene.inputs(role, rows))
 
 
-def _some(role: Role) -> np.ndarray:
+def _some(role: DatasetRole) -> np.ndarray:
     return np.sort(role.order[:_MOST])
 
 
-BREAKERS: Mapping[str, Callable[[Scene, float], Classifier | Dataset]] = {
+BREAKERS: Mapping[str, Callable[[Context, float], Classifier | Dataset]] = {
     **dict.fromkeys(
         ("accuracy", "calibration", "certified_accuracy", "corruption_accuracy", "robust_accuracy"), _wrong
     ),

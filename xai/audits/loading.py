@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xai.audits.config import Config, DataSource
-from xai.audits.context import DATA, Scene, open_role
+from xai.audits.config import Config, DataSettings
+from xai.audits.context import DATA, Context, open_role
 from xai.core.model.classifier import Classifier
 from xai.datasets.dataset import Dataset
 from xai.datasets.loading import load_data
@@ -15,7 +15,7 @@ from xai.models.architectures import imports_from
 from xai.models.loading import load
 
 
-def open_scene(config: Config, should_stop: Callable[[], bool] | None = None) -> Scene:
+def open_scene(config: Config, should_stop: Callable[[], bool] | None = None) -> Context:
     """Load the model and read every picture once.
 
     Raises:
@@ -33,7 +33,7 @@ def open_scene(config: Config, should_stop: Callable[[], bool] | None = None) ->
         raise InputError(
             f"[data]: {roles[DATA].source} has no labels, and every check compares answers with the truth."
         )
-    scene = Scene(classifier, roles, config.seed, should_stop)
+    scene = Context(classifier, roles, config.seed, should_stop)
     scene.check()
     return scene
 
@@ -50,12 +50,12 @@ def open_model(config: Config) -> Classifier:
         return load(source, **settings)
 
 
-def _data(given: DataSource, config: Config) -> Dataset:
+def _data(given: DataSettings, config: Config) -> Dataset:
     source = given.source
     return load_data(_placed(source, config.folder) if isinstance(source, str) else source, **given.settings)
 
 
-def _shown(given: DataSource) -> str:
+def _shown(given: DataSettings) -> str:
     part = given.settings.get("part")
     return str(given.to_dict()["source"]) + (f"@{part}" if part else "")
 

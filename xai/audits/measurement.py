@@ -14,7 +14,7 @@ KEY_BYTES = 8  # of each picture's digest, enough to find it again in another au
 
 
 @dataclass(frozen=True)
-class Share:
+class GroupShare:
     """How many pictures of one class or group are right.
 
     Attributes:
@@ -65,8 +65,8 @@ class Measurement:
     n: int
     unit: str
     hits: int | None = None
-    classes: tuple[Share, ...] = ()
-    groups: tuple[Share, ...] = ()
+    classes: tuple[GroupShare, ...] = ()
+    groups: tuple[GroupShare, ...] = ()
     rows: np.ndarray | None = field(default=None, repr=False)
     outcomes: np.ndarray | None = field(default=None, repr=False)
     undecided: str = ""
@@ -94,7 +94,7 @@ class Measurement:
             LookupError, TypeError, ValueError: it did not write this.
         """
         found = {f.name: kept[f.name] for f in fields(cls)}
-        found |= {name: tuple(Share(**share) for share in kept[name]) for name in ("classes", "groups")}
+        found |= {name: tuple(GroupShare(**share) for share in kept[name]) for name in ("classes", "groups")}
         found |= {name: tuple(kept[name]) for name in ("doubts", "evidence", "notes")}
         found["rows"] = None if kept["rows"] is None else decode(kept["rows"], "<i4")
         found["outcomes"] = _read_outcomes(kept["outcomes"])
@@ -109,8 +109,8 @@ def share_of(
     rows: np.ndarray,
     level: float,
     *,
-    classes: Sequence[Share] = (),
-    groups: Sequence[Share] = (),
+    classes: Sequence[GroupShare] = (),
+    groups: Sequence[GroupShare] = (),
     **rest: Any,
 ) -> Measurement:
     """Return the share of right pictures with its exact interval.
@@ -130,7 +130,7 @@ def share_of(
     return Measurement(value, low, high, level, n, "share", **own, classes=tuple(classes), groups=tuple(groups), **rest)
 
 
-def shares_by(codes: np.ndarray, right: np.ndarray, names: Sequence[str], column: str = "") -> tuple[Share, ...]:
+def shares_by(codes: np.ndarray, right: np.ndarray, names: Sequence[str], column: str = "") -> tuple[GroupShare, ...]:
     """Return the share of right pictures of each class or group that occurs.
 
     Args:
@@ -142,7 +142,7 @@ def shares_by(codes: np.ndarray, right: np.ndarray, names: Sequence[str], column
     counts = np.bincount(codes, minlength=len(names))
     hits = np.bincount(codes, weights=right, minlength=len(names)).astype(int)
     return tuple(
-        Share(name, int(h), int(c), column) for name, h, c in zip(names, hits, counts, strict=True) if int(c) > 0
+        GroupShare(name, int(h), int(c), column) for name, h, c in zip(names, hits, counts, strict=True) if int(c) > 0
     )
 
 

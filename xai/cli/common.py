@@ -20,7 +20,7 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-class _Lines(logging.Handler):
+class _OutputLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         print(f"xai: {one_line(record.getMessage())}", file=sys.stderr)
 
@@ -28,7 +28,7 @@ class _Lines(logging.Handler):
 @contextmanager
 def telling() -> Iterator[None]:
     """Print to stderr what xai says while it works: which finished work is used, and what is computed anew."""
-    log, lines = logging.getLogger("xai"), _Lines()
+    log, lines = logging.getLogger("xai"), _OutputLines()
     before = log.level
     log.setLevel(logging.INFO)
     log.addHandler(lines)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 
-from xai.core.images.inputs import Picture, check_unit_range
+from xai.core.images.inputs import InputImage, check_unit_range
 from xai.core.images.samples import holds_bands, scaled_array, type_cure
-from xai.datasets.dataset import Dataset, Rows, Source, numbered_classes, whole
+from xai.datasets.dataset import Dataset, DataSource, Rows, numbered_classes, whole
 from xai.errors import DataError
 
 Stream = IO[bytes] | gzip.GzipFile
@@ -80,14 +80,14 @@ def from_arrays(
         names = numbered_classes(name, int(labels.max()))
     short = Path(name).stem if ":" not in name else name.partition(":")[2]
 
-    def read(row: int) -> Picture:
+    def read(row: int) -> InputImage:
         return _picture(images[row], f"{short}/{row:06d}", channels_first=channels_first, bits=bits)
 
     def identify(rows: Rows) -> list[str]:
         return [f"{short}/{row:06d}" for row in rows]
 
     getters = {key: (lambda rows, column=column: np.asarray(column[rows])) for key, column in columns.items()}
-    return whole(Source(name, names, len(images), read, identify, labels, getters), part)
+    return whole(DataSource(name, names, len(images), read, identify, labels, getters), part)
 
 
 def _check_images(name: str, images: np.ndarray, *, channels_first: bool, bits: int | None) -> None:
@@ -104,7 +104,7 @@ def _check_images(name: str, images: np.ndarray, *, channels_first: bool, bits: 
         )
 
 
-def _picture(pixels: np.ndarray, name: str, *, channels_first: bool, bits: int | None) -> Picture:
+def _picture(pixels: np.ndarray, name: str, *, channels_first: bool, bits: int | None) -> InputImage:
     values = scaled_array(pixels, name, bits).astype(np.float32)  # a copy: the file is mapped, and cannot be written
     if values.ndim == 2:
         values = values[None]
@@ -112,7 +112,7 @@ def _picture(pixels: np.ndarray, name: str, *, channels_first: bool, bits: int |
         values = values.transpose(2, 0, 1)
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     check_unit_range(tensor, name)
-    return Picture(tensor, name)
+    return InputImage(tensor, name)
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

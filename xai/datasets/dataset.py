@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from xai.core.images.inputs import Picture, read_pictures
+from xai.core.images.inputs import InputImage, read_pictures
 from xai.core.runtime.randomness import check_seed
 from xai.errors import DataError, NameLookupError
 
@@ -23,7 +23,7 @@ _MOST_DIGITS = 20  # more than an int64 has: a longer text is refused, but int()
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class DataSource:
     """Where the rows of a data set come from.
 
     Attributes:
@@ -42,7 +42,7 @@ class Source:
     name: str
     classes: tuple[str, ...]
     count: int
-    read: Callable[[int], Picture]
+    read: Callable[[int], InputImage]
     identify: Callable[[Rows], list[str]]
     labels: np.ndarray | None
     columns: Mapping[str, Callable[[Rows], np.ndarray]] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class ImageSequence:
     when the sizes differ.
     """
 
-    def __init__(self, source: Source, rows: Rows) -> None:
+    def __init__(self, source: DataSource, rows: Rows) -> None:
         self._source, self._rows = source, rows
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class ImageSequence:
         same = len({tuple(p.shape) for p in pixels}) == 1
         return torch.stack(pixels) if same else pixels
 
-    def pictures(self, numbers: Sequence[int]) -> list[Picture]:
+    def pictures(self, numbers: Sequence[int]) -> list[InputImage]:
         """Return pictures with their names and notes, as `xai.explain` takes them."""
         count = len(self)
         if any(not -count <= k < count for k in numbers):
@@ -93,7 +93,7 @@ class ImageSequence:
 class Identifiers(Sequence[str]):
     """One unique name per row, read when asked for."""
 
-    def __init__(self, source: Source, rows: Rows) -> None:
+    def __init__(self, source: DataSource, rows: Rows) -> None:
         self._source, self._rows = source, rows
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class Groups(Mapping[str, np.ndarray]):
     The column of the parts is there when it is asked for by name, but not among the groups.
     """
 
-    def __init__(self, source: Source, rows: Rows) -> None:
+    def __init__(self, source: DataSource, rows: Rows) -> None:
         self._source, self._rows = source, rows
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -154,7 +154,7 @@ class Dataset:
         (5, torch.Size([1, 28, 28]), ('T-shirt/top', 'Trouser'))
     """
 
-    source: Source
+    source: DataSource
     rows: Rows
 
     def __len__(self) -> int:
@@ -275,7 +275,7 @@ def numbered_classes(name: str, largest: int) -> tuple[str, ...]:
     return tuple(str(k) for k in range(largest + 1))
 
 
-def whole(source: Source, part: str | None = None) -> Dataset:
+def whole(source: DataSource, part: str | None = None) -> Dataset:
     """Return the data set of all rows of a source, or of one part.
 
     Raises:
@@ -345,10 +345,10 @@ class Table:
             yield from (str(value) for value in chunk.to_pylist())
 
 
-def read_row(folder: Path, table: Table, source: str, bits: int | None = None) -> Callable[[int], Picture]:
+def read_row(folder: Path, table: Table, source: str, bits: int | None = None) -> Callable[[int], InputImage]:
     """Return the reader of picture files listed in a table."""
 
-    def read(row: int) -> Picture:
+    def read(row: int) -> InputImage:
         path = folder / str(table.value(PATH, row))
         pictures, _ = read_pictures(path, bits)
         return pictures[0]

@@ -16,7 +16,7 @@ from xai.datasets.dataset import (
     MOST_CLASSES,
     PATH,
     Dataset,
-    Source,
+    DataSource,
     Table,
     class_number,
     numbered_classes,
@@ -60,7 +60,7 @@ def with_parts(data: Dataset, column: str | None) -> Dataset:
     return data
 
 
-def _values(source: Source, column: str) -> list[str]:
+def _values(source: DataSource, column: str) -> list[str]:
     """Return the values of a column; none where they are too many for parts."""
     found: set[str] = set()
     for start in range(0, source.count, _READ):
@@ -230,7 +230,7 @@ def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int
     if not len(table):
         raise DataError(f"{folder}: no picture in any class folder. {_LAYOUT} ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     take = table.column(PATH)
-    source = Source(
+    source = DataSource(
         name=str(folder),
         classes=names,
         count=len(table),

@@ -18,7 +18,7 @@ from xai.datasets.dataset import (
     MOST_CLASSES,
     PATH,
     Dataset,
-    Source,
+    DataSource,
     Table,
     class_number,
     numbered_classes,
@@ -87,7 +87,7 @@ def load_manifest(
         ) from error
     take = table.column(PATH)
     groups = [name for name in table.names() if name not in {PATH, LABEL}]
-    source = Source(
+    source = DataSource(
         name=str(path),
         classes=names.classes if names else tuple(classes or ()),
         count=len(table),

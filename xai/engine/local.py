@@ -101,7 +101,7 @@ _FEW = 7  # so many places along a side are always followed
 
 
 @dataclass(frozen=True)
-class Axis:
+class LayerAxis:
     """One axis of a layer: output o looks at the padded inputs o * stride ... o * stride + span.
 
     Attributes:
@@ -167,8 +167,8 @@ class Local:
         apply: from crops (N, C, h, w) to outputs, without padding.
     """
 
-    rows: Axis
-    columns: Axis
+    rows: LayerAxis
+    columns: LayerAxis
     padded: Tensor
     apply: Callable[[Tensor], Tensor]
 
@@ -261,7 +261,9 @@ def _checked(
     """Return the layer put together from its parts, with the padding that reproduces the clean output."""
     strides, spans = pair(stride), spans_of(kernel, dilation)
     for pads in leading(padding, spans, strides, before, after):
-        rows, columns = (Axis(spans[k], strides[k], pads[k], before.shape[2 + k], after.shape[2 + k]) for k in (0, 1))
+        rows, columns = (
+            LayerAxis(spans[k], strides[k], pads[k], before.shape[2 + k], after.shape[2 + k]) for k in (0, 1)
+        )
         padded = F.pad(before, (*columns.pads, *rows.pads), value=fill)
         found = apply(_inside(padded, rows, columns))
         close = max(_SAME, _ROUNDINGS * torch.finfo(after.dtype).eps)
@@ -270,7 +272,7 @@ def _checked(
     return None
 
 
-def _inside(padded: Tensor, rows: Axis, columns: Axis) -> Tensor:
+def _inside(padded: Tensor, rows: LayerAxis, columns: LayerAxis) -> Tensor:
     """Return the padded map less the margins, as long as the outputs need it."""
     sizes = [(axis.out - 1) * axis.stride + axis.span + 1 for axis in (rows, columns)]
     return padded[:, :, rows.margin : rows.margin + sizes[0], columns.margin : columns.margin + sizes[1]]

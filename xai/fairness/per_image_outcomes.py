@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from xai.core.images.border import open_data
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
-from xai.core.model.resizing import Reader
+from xai.core.model.resizing import InputReader
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.runtime.randomness import check_seed
 from xai.errors import InputError
@@ -98,7 +98,7 @@ def treatment(
         {'robust accuracy': (6,)}
     """
     classifier, seed, data = as_classifier(model), check_seed(seed), open_data(data)
-    reader = Reader(classifier, data)
+    reader = InputReader(classifier, data)
     count = len(reader)
     drawn = np.sort(np.random.default_rng(abs(seed)).permutation(count)[: samples if method is not None else 0])
     parts: list[_Part] = []
@@ -114,7 +114,7 @@ def treatment(
     return _measured(parts, reader, progress)
 
 
-def _measured(parts: Sequence[_Part], reader: Reader, progress: bool | Progress | None) -> Treatment:
+def _measured(parts: Sequence[_Part], reader: InputReader, progress: bool | Progress | None) -> Treatment:
     found = Treatment()
     done, total = 0, sum(len(rows) for _, rows, _ in parts)
     with reporting(progress, "treatment") as report:

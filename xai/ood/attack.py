@@ -17,9 +17,9 @@ from xai.core.runtime.nested import first_tensor
 from xai.errors import InputError, UnsupportedModelError
 from xai.explanations.explanation import Explanation
 from xai.explanations.methods.base import EXPLAINERS
-from xai.ood.detectors._method import Fitted
-from xai.ood.detectors.base import Rows, place_of
+from xai.ood.detectors.base import Fitted
 from xai.ood.detectors.passes import score_pictures
+from xai.ood.detectors.reference import FeatureRows, place_of
 from xai.ood.judgement import FOREIGN, ORDINARY, p_values, threshold
 from xai.ood.serialization import split_settings
 from xai.robust.attacks.base import ATTACKS
@@ -63,7 +63,9 @@ class ScoreNet(nn.Module):
             for handle in handles:
                 handle.remove()
         features = full_precision(kept[-1]).to(place) if kept else None
-        rows = Rows(self._fitted.view, logits.to(place).double(), features, images, classifier.logits_of_normalised)
+        rows = FeatureRows(
+            self._fitted.view, logits.to(place).double(), features, images, classifier.logits_of_normalised
+        )
         above = (self._fitted.score(rows) - self.limit).to(images)
         return torch.stack([-above, above], 1)
 

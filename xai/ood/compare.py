@@ -14,10 +14,10 @@ from xai.core.results.serialization import Saved, plain, versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.runtime.randomness import check_seed
 from xai.errors import InputError, NameLookupError
-from xai.ood.detectors._method import DETECTORS, Detector, Fitted
+from xai.ood.detectors.base import DETECTORS, Detector, Fitted
 from xai.ood.detectors.passes import Scored, gather, score_pictures
 from xai.ood.fit import check_apart, make_detector
-from xai.ood.judgement import Guarantee, check_alpha, guarantee, p_values
+from xai.ood.judgement import RejectionGuarantee, check_alpha, guarantee, p_values
 from xai.ood.serialization import as_data, count_of
 from xai.stats.auroc import auroc, detection, holm, paired_test
 from xai.stats.intervals import wilson
@@ -71,7 +71,7 @@ class OODComparison(Saved):
     outside: tuple[Tensor, ...]
     rows: tuple[Mapping[str, Any], ...]
     alpha: float
-    guarantee: Guarantee
+    guarantee: RejectionGuarantee
     settings: Mapping[str, Mapping[str, Any]]
     seed: int
     model: Mapping[str, Any]
@@ -150,7 +150,7 @@ class OODComparison(Saved):
     def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
         result: dict[str, Any] = dict(fields)
         result |= {name: tuple(result[name]) for name in ("labels", "sets", "rows", "notes")}
-        result["guarantee"] = Guarantee(**result["guarantee"])
+        result["guarantee"] = RejectionGuarantee(**result["guarantee"])
         tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
         outside = tuple(tensors[f"outside{k}"] for k in range(len(result["sets"])))
         return cls(**result, calibration=tensors["calibration"], inside=tensors["inside"], outside=outside)
@@ -232,7 +232,7 @@ def compare_ood(
         ]
     for (what, _), found in zip(passes[1:3], scored, strict=False):
         check_apart(found.keys, fit_keys, what, "fit")
-    job = _Job(classifier, fitted, sets, scored, alpha, seed)
+    job = _ComparisonJob(classifier, fitted, sets, scored, alpha, seed)
     return job.result([*classifier.notes, *reference.notes, *left.values(), *_shared(scored[1], scored[0])])
 
 
@@ -288,7 +288,7 @@ def _shared(inside: Scored, calibration: Scored) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Job:
+class _ComparisonJob:
     """What was scored: calibration, test, then one per set."""
 
     classifier: Classifier

@@ -16,9 +16,9 @@ from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import InputError, NameLookupError
 from xai.explanations.explanation import Explanation
 from xai.ood.attack import OODAttack, attack_detector, explain_score
-from xai.ood.detectors._method import Fitted
+from xai.ood.detectors.base import Fitted
 from xai.ood.detectors.passes import Scored, score_pictures
-from xai.ood.judgement import Guarantee, Judgement, guarantee, p_values, threshold
+from xai.ood.judgement import Judgement, RejectionGuarantee, guarantee, p_values, threshold
 from xai.ood.selection import SHIFTS, Choice, Shifted
 from xai.ood.serialization import KIND, Neighbours, arrays_of, fields_of, names_of, restore
 
@@ -100,7 +100,7 @@ class OODDetector:
         """What each method reached on shifts of the calibration pictures; None when the method was named."""
         return None if self.choice is None else self.choice.table
 
-    def guarantee(self, alpha: float = 0.05) -> Guarantee:
+    def guarantee(self, alpha: float = 0.05) -> RejectionGuarantee:
         """Return how often ordinary pictures will be rejected at `alpha`."""
         return guarantee(alpha, len(self.calibration_keys))
 

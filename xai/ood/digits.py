@@ -14,7 +14,7 @@ from xai.core.model.classifier import Classifier
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.errors import Stopped
 from xai.ood.compare import compare_ood
-from xai.ood.detectors._method import DETECTORS, Detector
+from xai.ood.detectors.base import DETECTORS, Detector
 
 if TYPE_CHECKING:
     import pandas as pd

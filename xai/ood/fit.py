@@ -15,9 +15,9 @@ from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.runtime.randomness import check_seed
 from xai.errors import DataError, NameLookupError
 from xai.ood.detector import OODDetector
-from xai.ood.detectors._method import DETECTORS, Detector, Fitted
-from xai.ood.detectors.base import Reference
+from xai.ood.detectors.base import DETECTORS, Detector, Fitted
 from xai.ood.detectors.passes import Scored, gather, score_pictures
+from xai.ood.detectors.reference import Reference
 from xai.ood.selection import SHIFTS, Choice, Shifted, by_kind, choose
 from xai.ood.serialization import Neighbours, as_data, count_of, split_settings
 
@@ -92,7 +92,7 @@ def fit_ood(
             classifier, fitted, calibration_data, progress=tell.next(sizes[1]), should_stop=should_stop
         )
         (kept, notes), choice = _without(scored.keys, fit_keys, duplicates), None
-        job = _Job(classifier, reference, fitted, scored, kept, seed)
+        job = _FitJob(classifier, reference, fitted, scored, kept, seed)
         if method == AUTO:
             choice, kept = job.choose(calibration_data, tell.next(shifts), should_stop)
     place = 0 if choice is None else [item.detector.label for item in fitted].index(choice.chosen)
@@ -183,7 +183,7 @@ def _ahead(report: Callable[[int, int], None], begun: int, total: int, done: int
 
 
 @dataclass(frozen=True, eq=False)
-class _Job:
+class _FitJob:
     """What was fitted and scored."""
 
     classifier: Classifier

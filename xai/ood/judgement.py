@@ -34,7 +34,7 @@ def p_values(scores: Tensor, calibration: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Guarantee:
+class RejectionGuarantee:
     """How often ordinary pictures will be rejected.
 
     Attributes:
@@ -66,7 +66,7 @@ class Guarantee:
         )
 
 
-def guarantee(alpha: float, count: int, level: float = 0.95) -> Guarantee:
+def guarantee(alpha: float, count: int, level: float = 0.95) -> RejectionGuarantee:
     """Return what `count` calibration pictures promise at `alpha`.
 
     The share of ordinary pictures with a p-value of at most alpha, given the calibration set, is Beta(k, count + 1 - k)
@@ -77,9 +77,9 @@ def guarantee(alpha: float, count: int, level: float = 0.95) -> Guarantee:
     """
     rejected = math.floor(check_alpha(alpha) * (count + 1) + 1e-9)
     if rejected == 0:
-        return Guarantee(alpha, count, 0.0, 0.0, level)
+        return RejectionGuarantee(alpha, count, 0.0, 0.0, level)
     share = scipy.stats.beta(rejected, count + 1 - rejected)
-    return Guarantee(alpha, count, float(share.ppf((1 - level) / 2)), float(share.ppf((1 + level) / 2)), level)
+    return RejectionGuarantee(alpha, count, float(share.ppf((1 - level) / 2)), float(share.ppf((1 + level) / 2)), level)
 
 
 def threshold(calibration: Tensor, alpha: float) -> float:
@@ -146,7 +146,7 @@ class Judgement(Saved):
     shares: Mapping[str, Tensor]
     predicted: tuple[str, ...]
     alpha: float
-    guarantee: Guarantee
+    guarantee: RejectionGuarantee
     names: tuple[str, ...]
     single: bool
     method: str
@@ -233,7 +233,7 @@ class Judgement(Saved):
     def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
         result: dict[str, Any] = dict(fields)
         result |= {name: tuple(result[name]) for name in ("predicted", "names", "notes")}
-        result["guarantee"] = Guarantee(**result["guarantee"])
+        result["guarantee"] = RejectionGuarantee(**result["guarantee"])
         tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
         for group in ("parts", "shares"):
             result[group] = {name: tensors[f"{group}.{name}"] for name in result["part_names"]}

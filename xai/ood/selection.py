@@ -12,8 +12,8 @@ from xai.core.model.classifier import Classifier
 from xai.core.model.features import FeatureTap
 from xai.core.model.hooks import borrowed, parts_of
 from xai.core.runtime.randomness import generator, image_key
-from xai.ood.detectors._method import DETECTORS
-from xai.ood.detectors.base import View
+from xai.ood.detectors.base import DETECTORS
+from xai.ood.detectors.reference import ModelView
 from xai.stats.auroc import auroc, auroc_interval, paired_test
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def advise(name: str, classifier: Classifier) -> tuple[bool, str]:
     tap = FeatureTap(classifier)
     with borrowed(classifier.module), torch.no_grad():
         tap.run(grey)
-    missing = DETECTORS[name]().missing(View(tap.head))
+    missing = DETECTORS[name]().missing(ModelView(tap.head))
     if missing:
         return False, missing
     kind = _known(network_kind(classifier.module))

@@ -11,20 +11,19 @@ from torch import Tensor
 
 from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier
-from xai.core.model.features import Chunk, Head, run_outputs
+from xai.core.model.features import Chunk, LinearHead, run_outputs
 from xai.core.results.serialization import plain, read_record
 from xai.datasets.loading import load_data
 from xai.errors import DataError, InputError, NameLookupError, RangeError, RecordError, ShapeError, XaiError
 from xai.models.loading import load
 from xai.models.sources import catalogue
-from xai.ood.detectors._method import DETECTORS, Fitted
-from xai.ood.detectors.base import Bank, Rows, View, to_unit
+from xai.ood.detectors.base import DETECTORS, Fitted
 from xai.ood.detectors.neighbours import distances, most_similar
+from xai.ood.detectors.reference import Bank, FeatureRows, ModelView, to_unit
 from xai.ood.selection import Choice
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 
 def split_settings(
@@ -108,7 +107,7 @@ class Neighbours:
         picked = (to_unit(bank.features[rows]), bank.numbers[rows], bank.labels[rows])
         return cls(*(tensor.cpu() for tensor in picked))
 
-    def nearest(self, classifier: Classifier, view: View, images: Any, k: int) -> "pd.DataFrame":
+    def nearest(self, classifier: Classifier, view: ModelView, images: Any, k: int) -> "pd.DataFrame":
         """Return the `k` nearest of each picture.
 
         Raises:
@@ -122,7 +121,7 @@ class Neighbours:
 
         def take(chunk: Chunk) -> None:
             features = None if chunk.features is None else chunk.features.cpu()
-            points.append(Rows(view, chunk.logits.cpu(), features).unit)
+            points.append(FeatureRows(view, chunk.logits.cpu(), features).unit)
 
         run_outputs(classifier, images, take)
         rows = torch.cat(points)
@@ -212,8 +211,8 @@ def _fitted(result: dict[str, Any], tensors: dict[str, Tensor]) -> Fitted:
     seen = result["view"]
     head = None
     if seen["layer"] is not None:
-        head = Head(seen["layer"], tensors["head.weight"], tensors["head.bias"], int(seen["places"]))
-    view = View(head, int(seen["pool"]), str(seen["kind"]), tuple(seen["std"]))
+        head = LinearHead(seen["layer"], tensors["head.weight"], tensors["head.bias"], int(seen["places"]))
+    view = ModelView(head, int(seen["pool"]), str(seen["kind"]), tuple(seen["std"]))
     detector = DETECTORS[result["method"]](**result["settings"])
     return Fitted(detector, view, _under("state", tensors), dict(result["facts"]), tuple(result["fit_notes"]))
 

@@ -63,9 +63,7 @@ def _fill_explanation(
     return canvas
 
 
-def _draw_row(
-    canvas: Figure, axes: Any, explanation: Any, k: int, opacity: float, colormap: str | None
-) -> None:
+def _draw_row(canvas: Figure, axes: Any, explanation: Any, k: int, opacity: float, colormap: str | None) -> None:
     picture, heatmap = explanation.pictures[k], explanation.heatmaps[k]
     cmap, norm = scale(heatmap, colormap)
     colour = to_rgb(picture) / 255
@@ -155,7 +153,7 @@ def render_side_by_side(explanations: Sequence[Any], kind: str) -> bytes:
 
 def _fill(
     canvas: Figure,
-    named: Sequence[tuple[str, Explanation]],
+    named: Sequence[tuple[str, Any]],
     k: int,
     opacity: float,
     last: tuple[str, np.ndarray] | None,

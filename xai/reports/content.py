@@ -11,7 +11,7 @@ from typing import Any
 
 from xai.audits.documents.compare import AuditComparison
 from xai.audits.documents.record import Audit
-from xai.reports.images import Pictures, asked, bars, curve, interval
+from xai.reports.images import ReportImages, asked, bars, curve, interval
 from xai.reports.messages import Text, Words
 
 MET, NOT_MET, INCONCLUSIVE, NOT_TESTED = "met", "not met", "inconclusive", "not tested"
@@ -54,7 +54,7 @@ REQUIREMENTS = (
 
 
 @dataclass(frozen=True)
-class Line:
+class RequirementStatus:
     """One requirement, judged.
 
     Attributes:
@@ -70,18 +70,18 @@ class Line:
     ungated: tuple[str, ...]
 
 
-def matrix(document: Mapping[str, Any]) -> tuple[Line, ...]:
+def matrix(document: Mapping[str, Any]) -> tuple[RequirementStatus, ...]:
     """Return every requirement with what the audit says of it."""
     return tuple(_line(requirement, document) for requirement in REQUIREMENTS)
 
 
-def _line(requirement: Requirement, document: Mapping[str, Any]) -> Line:
+def _line(requirement: Requirement, document: Mapping[str, Any]) -> RequirementStatus:
     if not requirement.metrics:
-        return Line(requirement, _declared(document["thresholds"]), (), ())
+        return RequirementStatus(requirement, _declared(document["thresholds"]), (), ())
     held = [check for check in document["checks"] if check["metric"] in requirement.metrics]
     gated = tuple((check["id"], check["verdict"]) for check in held if check["asked"] and check["verdict"] != "not run")
     ungated = tuple(check["id"] for check in held if check["verdict"] == "measured")
-    return Line(requirement, _status([verdict for _, verdict in gated]), gated, ungated)
+    return RequirementStatus(requirement, _status([verdict for _, verdict in gated]), gated, ungated)
 
 
 def _declared(thresholds: Mapping[str, Any]) -> str:
@@ -112,7 +112,7 @@ ROWS, FINDINGS = 20, 200
 _CONFUSIONS = 10
 
 
-def content(audit: Audit, words: Words, pictures: Pictures, change: AuditComparison | None) -> dict[str, Any]:
+def content(audit: Audit, words: Words, pictures: ReportImages, change: AuditComparison | None) -> dict[str, Any]:
     """Return everything that the page shows; findings take their pictures first."""
     document = audit.document
     shown: set[str] = set()
@@ -168,7 +168,9 @@ def why(one: Mapping[str, Any], unit: str | None, words: Words) -> Text:
     return Text(said + needed, words.language)
 
 
-def _finding(audit: Audit, one: Mapping[str, Any], words: Words, pictures: Pictures, shown: set[str]) -> dict[str, Any]:
+def _finding(
+    audit: Audit, one: Mapping[str, Any], words: Words, pictures: ReportImages, shown: set[str]
+) -> dict[str, Any]:
     check = audit[one["check"]]
     first, unit = one["check"] not in shown, one["unit"]
     shown.add(one["check"])
@@ -197,7 +199,7 @@ def _seen(one: Mapping[str, Any], unit: str | None, words: Words) -> str | None:
     return words("seen", d=words.value(one["detectable"], points))
 
 
-def _check(check: Mapping[str, Any], words: Words, pictures: Pictures, shown: set[str]) -> dict[str, Any]:
+def _check(check: Mapping[str, Any], words: Words, pictures: ReportImages, shown: set[str]) -> dict[str, Any]:
     measured = check["measured"] or {}
     exhibits = [] if check["id"] in shown else [pictures.show(one) for one in measured.get("evidence", ())]
     curves = [curve(name, columns, words) for name, columns in measured.get("curves", {}).items()]

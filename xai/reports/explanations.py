@@ -27,7 +27,7 @@ _TAGS = {"trust": "pass", "doubt": "inconclusive", "reject": "fail"}  # look lik
 
 
 @dataclass(frozen=True, eq=False)
-class _Entry:
+class _ReportEntry:
     """One explanation with what belongs to it."""
 
     explanation: Explanation
@@ -84,7 +84,7 @@ def report(
     return path
 
 
-def _entries(explanations: Any, notes: Any, ratings: Any) -> list[_Entry]:
+def _entries(explanations: Any, notes: Any, ratings: Any) -> list[_ReportEntry]:
     every: Any = getattr(explanations, "explanations", explanations)
     every = [every] if isinstance(every, Explanation) else list(every) if isinstance(every, Sequence) else []
     if not 1 <= len(every) <= MOST or not all(isinstance(one, Explanation) for one in every):
@@ -101,10 +101,10 @@ def _entries(explanations: Any, notes: Any, ratings: Any) -> list[_Entry]:
                 f"Expected `ratings` in the order of the explanations, but one of {rating.labels} meets "
                 f"{explanation.labels}. Give None where there is no rating."
             )
-    return [_Entry(*one) for one in zip(every, texts, rated, strict=True)]
+    return [_ReportEntry(*one) for one in zip(every, texts, rated, strict=True)]
 
 
-def _page(entries: Sequence[_Entry], words: Words, title: str | None, *, live: bool) -> str:
+def _page(entries: Sequence[_ReportEntry], words: Words, title: str | None, *, live: bool) -> str:
     maps = sum(min(MOST_MAPS, len(entry.explanation)) for entry in entries)
     side = next((side for most, side in _SIDES if maps <= most), _SIDE_OF_MANY)
     told = {
@@ -116,7 +116,7 @@ def _page(entries: Sequence[_Entry], words: Words, title: str | None, *, live: b
     return rendered("explained.html", words, told, live=live, most=MOST_BYTES, cure="Report fewer explanations.")
 
 
-def _told(entry: _Entry, words: Words, side: int) -> dict[str, Any]:
+def _told(entry: _ReportEntry, words: Words, side: int) -> dict[str, Any]:
     """Return an explanation for the template."""
     found = entry.explanation
     shown = range(min(MOST_MAPS, len(found)))

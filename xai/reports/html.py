@@ -14,7 +14,7 @@ from xai.audits.documents.record import Audit
 from xai.core.extras import missing_extra
 from xai.errors import ContractError, InputError
 from xai.reports.content import SECTIONS, content
-from xai.reports.images import Pictures
+from xai.reports.images import ReportImages
 from xai.reports.messages import Words, harmless
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def page(audit: Audit, words: Words, *, pictures: int, change: AuditComparison |
         InputError: it would be larger than 5 MB.
         MissingExtraError: Jinja2 is not installed.
     """
-    told = content(audit, words, Pictures(audit, words, pictures), change)
+    told = content(audit, words, ReportImages(audit, words, pictures), change)
     cure = "Show fewer pictures, or ask for fewer checks."
     return rendered("report.html", words, {**told, "order": _ORDER}, live=live, most=MOST_BYTES, cure=cure)
 

@@ -111,7 +111,7 @@ _SIDE_OF_PICTURE = 320
 _LARGE = 1 << 22  # bytes of a file that is opened
 
 
-class Pictures:
+class ReportImages:
     """Hands out pictures until their number or their bytes are used up.
 
     Args:

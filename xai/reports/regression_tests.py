@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from xai.audits.config import as_in_file, parse_config
-from xai.audits.documents.artifacts import Album
+from xai.audits.documents.artifacts import Artifacts
 from xai.audits.documents.record import Audit
 from xai.audits.execution.store import publish
 from xai.audits.loading import open_model, open_scene
@@ -46,7 +46,7 @@ def freeze(png: bytes, classifier: Classifier) -> Frozen:
         inputs = classifier.prepare(io.BytesIO(png)).inputs[0]
         if len(inputs) not in _SHOWN:
             return Frozen(why=f"an image of {len(inputs)} channels cannot be frozen as PNG")
-        album = Album()
+        album = Artifacts()
         name = album.picture(inputs)["file"].rpartition("/")[2]
         content = album.files[name]
         return Frozen(name, content, str(classifier.predict(io.BytesIO(content)).label))

@@ -18,7 +18,7 @@ _KEPT = 0.95
 
 
 @dataclass(frozen=True)
-class Detection:
+class DetectionMetrics:
     """How well one score tells ordinary and foreign pictures apart.
 
     Attributes:
@@ -40,7 +40,7 @@ class Detection:
     id_rejected_at_95_ood: float
 
 
-def detection(inside: ArrayLike, outside: ArrayLike, level: float = 0.95) -> Detection:
+def detection(inside: ArrayLike, outside: ArrayLike, level: float = 0.95) -> DetectionMetrics:
     """Return all figures of one score.
 
     Raises:
@@ -52,7 +52,7 @@ def detection(inside: ArrayLike, outside: ArrayLike, level: float = 0.95) -> Det
     low, high = auroc_interval(ordinary, foreign, level)
     truth = np.r_[np.zeros(len(ordinary)), np.ones(len(foreign))]
     scores = np.r_[ordinary, foreign]
-    return Detection(
+    return DetectionMetrics(
         auroc(ordinary, foreign),
         low,
         high,

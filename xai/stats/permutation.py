@@ -17,7 +17,7 @@ _WEIGHTS /= _WEIGHTS.sum()
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class PermutationResult:
     """What is known of one measure over G groups; nan where a group is too small to be compared.
 
     Attributes:
@@ -46,10 +46,10 @@ class Outcome:
     chance: np.ndarray = field(repr=False)
     detectable: np.ndarray
 
-    def complement(self) -> "Outcome":
+    def complement(self) -> "PermutationResult":
         """Return the outcome of the misses."""
         changed = {**vars(self), "values": 1 - self.values, "scores": -self.scores}
-        return Outcome(**changed | {"intervals": 1 - self.intervals[:, ::-1]})
+        return PermutationResult(**changed | {"intervals": 1 - self.intervals[:, ::-1]})
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class RateTest:
         misses = self.totals - self.hits
         return self if self.hits.tobytes() <= misses.tobytes() else type(self)(misses, self.totals, self.least)
 
-    def run(self, rng: np.random.Generator, *, replicates: int, alpha: float, level: float = 0.95) -> Outcome:
+    def run(self, rng: np.random.Generator, *, replicates: int, alpha: float, level: float = 0.95) -> PermutationResult:
         """Return everything that can be said.
 
         Args:
@@ -104,7 +104,7 @@ class RateTest:
         values = np.divide(self.hits, self.totals, out=np.full(len(self.hits), np.nan), where=self.totals > 0)
         scores, own, p, chance = self._permute(rng, replicates)
         low, high = gap_interval(hits, totals, level)
-        return Outcome(
+        return PermutationResult(
             values=values,
             totals=self.totals,
             intervals=wilson(self.hits, self.totals, level),

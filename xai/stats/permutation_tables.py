@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 import scipy
 
-from xai.stats.permutation import Outcome, tukey
+from xai.stats.permutation import PermutationResult, tukey
 
 BINS = 15
 _LEVELS = 20  # cells of a mean
@@ -94,7 +94,7 @@ class TableTest:
         inside = self.table[:, self.compared]
         return inside.shape[1] > 1 and int((inside.sum(1) > 0).sum()) > 1
 
-    def run(self, rng: np.random.Generator, *, replicates: int, alpha: float, level: float = 0.95) -> Outcome:
+    def run(self, rng: np.random.Generator, *, replicates: int, alpha: float, level: float = 0.95) -> PermutationResult:
         """Return everything that can be said; arguments as of `RateTest.run`."""
         kept = self.compared
         found = {name: np.full(len(kept), np.nan) for name in ("scores", "p_groups", "detectable")}
@@ -105,7 +105,7 @@ class TableTest:
             sure = scipy.stats.norm.isf(alpha / (2 * kept.sum())) + scipy.stats.norm.ppf(0.8)
             found["scores"][kept], found["p_groups"][kept], found["detectable"][kept] = scores, own, sure * spread
             p = float(own.min())
-        return Outcome(
+        return PermutationResult(
             values=self.values,
             totals=self.totals,
             intervals=self._intervals(level),

@@ -35,7 +35,7 @@ def noise(like: Tensor, k: int) -> Tensor:
     return torch.rand(like.shape, generator=torch.Generator().manual_seed(k))
 
 
-def by_name(rating: xai.Rating, name: str) -> xai.Check:
+def by_name(rating: xai.Rating, name: str) -> xai.MapCheck:
     return next(check for check in rating.checks[0] if check.name == name)
 
 

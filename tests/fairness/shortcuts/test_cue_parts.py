@@ -8,13 +8,13 @@ import torch
 from scipy import stats
 
 from xai.core.runtime.randomness import image_key
-from xai.fairness.shortcuts.probes.base import CUES, Patch, Pictures, Scene, Shift
+from xai.fairness.shortcuts.probes.base import CUES, Patch, ProbeContext, ProbeImages, Shift
 from xai.stats.paired import crossing, difference, holm, mcnemar
 
 SIZES = [(8, 8), (28, 28), (20, 31), (64, 48)]
 
 
-def some(count: int, channels: int, size: tuple[int, int], *, masks: bool = False) -> Pictures:
+def some(count: int, channels: int, size: tuple[int, int], *, masks: bool = False) -> ProbeImages:
     source = torch.Generator().manual_seed(0)
     images = torch.rand(count, channels, *size, generator=source)
     labels = torch.arange(count) % 4
@@ -22,14 +22,14 @@ def some(count: int, channels: int, size: tuple[int, int], *, masks: bool = Fals
     mask[:, size[0] // 4 : -size[0] // 4, size[1] // 4 : -size[1] // 4] = True
     sure = torch.full((count,), 0.9)
     keys = [image_key(image) for image in images]
-    return Pictures(images, labels, labels.clone(), sure, keys, mask if masks else None, 0)
+    return ProbeImages(images, labels, labels.clone(), sure, keys, mask if masks else None, 0)
 
 
-def scene_of(pictures: Pictures) -> Scene:
-    return Scene(pictures, tuple("abcd"), pictures, pictures)
+def scene_of(pictures: ProbeImages) -> ProbeContext:
+    return ProbeContext(pictures, tuple("abcd"), pictures, pictures)
 
 
-def forms_of(pictures: Pictures, name: str):
+def forms_of(pictures: ProbeImages, name: str):
     return list(CUES[name].forms(scene_of(pictures)))
 
 
@@ -73,7 +73,7 @@ def test_a_patch_elsewhere_or_scattered_is_as_large():
     mask[:3, :3] = True
     form = Patch("k", "u", "p", "w", mask, torch.rand(2, 12, 10))
     pictures = some(6, 2, (12, 10))
-    black = Pictures(torch.zeros_like(pictures.images), *list(vars(pictures).values())[1:])
+    black = ProbeImages(torch.zeros_like(pictures.images), *list(vars(pictures).values())[1:])
     wanted = form.change(black).flatten(1).sort(1).values
     for name, other in form.neutral(black).items():
         torch.testing.assert_close(other.flatten(1).sort(1).values, wanted)

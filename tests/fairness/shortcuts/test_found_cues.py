@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from xai.core.runtime.randomness import image_key
 from xai.fairness.shortcuts.probes._blends import kind_of, place
-from xai.fairness.shortcuts.probes.base import CUES, Pictures, Scene
+from xai.fairness.shortcuts.probes.base import CUES, ProbeContext, ProbeImages
 from xai.fairness.shortcuts.probes.blur import blurred
-from xai.fairness.shortcuts.probes.found import Found, Mark
+from xai.fairness.shortcuts.probes.found import FoundForm, Mark
 from xai.fairness.shortcuts.probes.jpeg_quality import compressed, trace
 from xai.fairness.shortcuts.probes.recurrence import auroc, split
 from xai.fairness.shortcuts.probes.repetition import Template
@@ -49,9 +49,9 @@ def even() -> tuple[Tensor, Tensor]:
     return textures(grain=0.0)
 
 
-def pictures(images: Tensor, labels: Tensor) -> Pictures:
+def pictures(images: Tensor, labels: Tensor) -> ProbeImages:
     keys = [image_key(image) for image in images]
-    return Pictures(images, labels, labels.clone(), torch.full((len(labels),), 0.9), keys, None, 0)
+    return ProbeImages(images, labels, labels.clone(), torch.full((len(labels),), 0.9), keys, None, 0)
 
 
 def planted(images: Tensor, labels: Tensor, plant, share: float = 0.9, label: int = CLASS) -> tuple[Tensor, Tensor]:
@@ -62,12 +62,12 @@ def planted(images: Tensor, labels: Tensor, plant, share: float = 0.9, label: in
     return (images.clamp(0, 1) * 255).round() / 255, carries
 
 
-def found_in(images: Tensor, labels: Tensor, *names: str) -> list[Found]:
+def found_in(images: Tensor, labels: Tensor, *names: str) -> list[FoundForm]:
     half = len(labels) // 2
     data, held = (pictures(images[rows], labels[rows]) for rows in (slice(half), slice(half, None)))
-    scene = Scene(data, tuple(map(str, range(int(labels.max()) + 1))), data, held)
+    scene = ProbeContext(data, tuple(map(str, range(int(labels.max()) + 1))), data, held)
     forms = [form for name in names or CUES.names() for form in CUES[name].forms(scene)]
-    return [form for form in forms if isinstance(form, Found)]
+    return [form for form in forms if isinstance(form, FoundForm)]
 
 
 def glyph() -> Tensor:

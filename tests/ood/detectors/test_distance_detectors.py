@@ -11,15 +11,15 @@ from sklearn.covariance import oas as sklearn_oas
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from xai.core.model.features import Head
+from xai.core.model.features import LinearHead
 from xai.errors import RangeError, UnsupportedModelError
-from xai.ood.detectors import _method as base
+from xai.ood.detectors import base
 from xai.ood.detectors._gaussian import factored, fit_gaussian, oas, whiten
-from xai.ood.detectors._method import DETECTORS
-from xai.ood.detectors.base import Collector, Rows, View, to_unit
+from xai.ood.detectors.base import DETECTORS
 from xai.ood.detectors.fdbd import between
 from xai.ood.detectors.hbos import components
 from xai.ood.detectors.neighbours import distances, most_similar
+from xai.ood.detectors.reference import Collector, FeatureRows, ModelView, to_unit
 from xai.stats.auroc import auroc
 
 FRESH = blobs(40, seed=5)[0]
@@ -60,7 +60,7 @@ def test_gaussians_do_not_feel_an_affine_map(name: str) -> None:
     detector = DETECTORS[name](shrinkage=0.0)
     moved = [(f.double() @ matrix + 5) for f in (features, FRESH)]
     plain = detector.fit(reference(features, labels)).score(rows(FRESH))
-    seen = view(Head("head", head().weight.double(), head().bias.double()))
+    seen = view(LinearHead("head", head().weight.double(), head().bias.double()))
     after = detector.fit(reference(moved[0], labels, seen)).score(rows(moved[1], seen))
     torch.testing.assert_close(after, plain, rtol=1e-6, atol=1e-6)
 
@@ -160,7 +160,7 @@ def test_blocks_and_order_change_nothing(name: str) -> None:
 def test_large_means_do_not_eat_the_digits_of_small_variances() -> None:
     features, labels = blobs()
     detector = DETECTORS["mahalanobis"](shrinkage=0.0)
-    seen = view(Head("head", head().weight.double(), head().bias.double()))
+    seen = view(LinearHead("head", head().weight.double(), head().bias.double()))
     plain = detector.fit(reference(features.double(), labels, seen)).score(rows(FRESH.double(), seen))
     moved = detector.fit(reference(features.double() + 1e6, labels, seen)).score(rows(FRESH.double() + 1e6, seen))
     torch.testing.assert_close(moved, plain, rtol=1e-5, atol=1e-5)
@@ -255,7 +255,7 @@ def test_pooled_statistics_are_of_the_means_over_places() -> None:
     seen = view(pool=3)
     pooled = features.view(-1, 4, 3).mean(2)
     held = DETECTORS["mahalanobis"](shrinkage=0.0).fit(reference(features, labels, seen))
-    small = View(Head("head", torch.ones(4, 4), torch.zeros(4)))
+    small = ModelView(LinearHead("head", torch.ones(4, 4), torch.zeros(4)))
     wanted = DETECTORS["mahalanobis"](shrinkage=0.0).fit(reference(pooled, labels, small))
     found = held.score(rows(FRESH, seen))
     torch.testing.assert_close(found, wanted.score(rows(FRESH.view(-1, 4, 3).mean(2), small)))
@@ -308,7 +308,7 @@ def test_components_that_hold_a_share_of_the_variance() -> None:
 def test_methods_without_their_features_say_so(name: str) -> None:
     features, labels = blobs()
     made = reference(features, labels)
-    blind = type(made)(View(None), made.total, made.moments, made.unit, made.mean, made.bank, made.activations)
+    blind = type(made)(ModelView(None), made.total, made.moments, made.unit, made.mean, made.bank, made.activations)
     with pytest.raises(UnsupportedModelError, match="no such layer"):
         DETECTORS[name]().fit(blind)
 
@@ -338,16 +338,16 @@ def test_parts_add_up_and_a_label_says_what_is_unusual(name: str) -> None:
 
 @pytest.mark.slow
 def test_a_million_rows_cost_the_memory_of_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xai.ood.detectors.base.BANK_BYTES", 4 << 20)
+    monkeypatch.setattr("xai.ood.detectors.reference.BANK_BYTES", 4 << 20)
     width, classes, block = 128, 1000, 10_000
-    seen = View(Head("head", torch.randn(classes, width), torch.zeros(classes)))
+    seen = ModelView(LinearHead("head", torch.randn(classes, width), torch.zeros(classes)))
     collector = Collector(seen, classes, EVERY)
     source = torch.Generator().manual_seed(0)
     for _ in range(100):
         features = torch.randn(block, width, generator=source)
         labels = torch.randint(classes, (block,), generator=source)
         keys = torch.randint(-(1 << 62), 1 << 62, (block,), generator=source)
-        collector.add(Rows(seen, torch.zeros(block, classes), features), labels, keys)
+        collector.add(FeatureRows(seen, torch.zeros(block, classes), features), labels, keys)
     made = collector.reference()
     assert made.total == 1_000_000
     assert made.bank is not None

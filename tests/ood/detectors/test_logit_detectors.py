@@ -8,7 +8,7 @@ from detector_cases import fitted, of_logits
 from torch import Tensor
 
 from xai.errors import NameLookupError, RangeError
-from xai.ood.detectors._method import DETECTORS
+from xai.ood.detectors.base import DETECTORS
 from xai.ood.detectors.energy import Energy
 from xai.ood.detectors.gen import GEN
 

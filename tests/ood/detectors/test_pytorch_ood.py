@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from torchvision_cpu import import_torchvision
 
 import xai
-from xai.core.model.features import Head
-from xai.ood.detectors._method import DETECTORS
-from xai.ood.detectors.base import Rows, View
+from xai.core.model.features import LinearHead
+from xai.ood.detectors.base import DETECTORS
+from xai.ood.detectors.reference import FeatureRows, ModelView
 from xai.stats.auroc import auroc
 
 Scores = Callable[[Tensor], Tensor]
@@ -36,18 +36,18 @@ def peer() -> ModuleType:
 class Case:
     """Features of ordinary and foreign pictures, and the layer that reads them."""
 
-    def __init__(self, layer: Head, fit: Tensor, labels: Tensor, inside: Tensor, outside: Tensor) -> None:
+    def __init__(self, layer: LinearHead, fit: Tensor, labels: Tensor, inside: Tensor, outside: Tensor) -> None:
         self.layer, self.fit, self.labels, self.inside, self.outside = layer, fit, labels, inside, outside
         self.linear = nn.Linear(layer.width, len(layer.weight))
         self.linear.load_state_dict({"weight": layer.weight, "bias": layer.bias})
         self.linear.requires_grad_(False)
-        self.seen: View = view(layer)
+        self.seen: ModelView = view(layer)
 
     def ours(self, name: str, **settings: Any) -> float:
         held = DETECTORS[name](**settings).fit(reference(self.fit, self.labels, self.seen))
         return auroc(*(held.score(self.rows(features)) for features in (self.inside, self.outside)))
 
-    def rows(self, features: Tensor) -> Rows:
+    def rows(self, features: Tensor) -> FeatureRows:
         return rows(features, self.seen)
 
     def theirs(self, score: Scores) -> float:
@@ -68,7 +68,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     found = [classifier.outputs(images) for images in (data, tests, digits)]
     fit, inside, outside = (outputs.features.view(-1, 96, 49).mean(2) for outputs in found)  # a small covariance
     small = layer.weight.detach().view(10, 96, 49).sum(2)
-    return Case(Head("head", small, layer.bias.detach()), fit, data.labels, inside, outside)
+    return Case(LinearHead("head", small, layer.bias.detach()), fit, data.labels, inside, outside)
 
 
 def as_maps(features: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from detector_cases import blobs, fitted, reference, rows, view
 
 from xai.errors import RangeError
-from xai.ood.detectors._method import DETECTORS
-from xai.ood.detectors.base import Rows
+from xai.ood.detectors.base import DETECTORS
+from xai.ood.detectors.reference import FeatureRows
 
 LOGIT_SCORES = ["msp", "maxlogit", "energy", "gen"]
 FRESH = blobs(30, seed=5)[0]
@@ -84,7 +84,7 @@ def test_shaping_looks_at_what_the_head_reads_also_when_statistics_are_pooled() 
     features = FRESH
     held = fitted("scale", seen)
     assert seen.head is not None
-    made = Rows(seen, seen.head.logits(features).double(), features)
+    made = FeatureRows(seen, seen.head.logits(features).double(), features)
     torch.testing.assert_close(held.score(made), score("scale"))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import xai
 from xai.errors import NameLookupError, RangeError, ShapeError, Stopped, TargetError, UnsupportedModelError
 from xai.robust.attacks.balls import length, project, random_start, seeds_of, uniform
-from xai.robust.attacks.base import ATTACKS, Attack, Cost
+from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.fab_t import step_to_plane
 from xai.robust.attacks.search import Search
 
@@ -134,8 +134,8 @@ class Nothing(Attack):
     family = "none"
 
     @property
-    def cost(self) -> Cost:
-        return Cost(0, 0)
+    def cost(self) -> AttackCost:
+        return AttackCost(0, 0)
 
     def _attack(self, search: Search) -> None:
         search.look(search.clean, search.alive())

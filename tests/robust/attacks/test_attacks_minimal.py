@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import xai
 from xai.errors import RangeError, TargetError
-from xai.robust.attacks.base import ATTACKS, Attack, Cost
+from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.fab_t import step_to_plane
 from xai.robust.attacks.result import AttackResult
 from xai.robust.attacks.search import Search
@@ -91,8 +91,8 @@ class Nothing(Attack):
     minimal = True
 
     @property
-    def cost(self) -> Cost:
-        return Cost(0, 0)
+    def cost(self) -> AttackCost:
+        return AttackCost(0, 0)
 
     def _attack(self, search: Search) -> None:
         """Leave everything as it is."""

@@ -27,7 +27,7 @@ from xai.errors import (
     TargetError,
     UnsupportedModelError,
 )
-from xai.robust.attacks._training import Job, nudged
+from xai.robust.attacks._training import TrainingRun, nudged
 from xai.robust.attacks.balls import length, random_start, seeds_of
 from xai.robust.attacks.base import ATTACKS
 from xai.robust.attacks.search import divergence
@@ -235,7 +235,7 @@ def test_the_best_epoch_comes_back(
     method: str, curve: list[tuple[float, float]], best: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told, seen = iter(curve), []
-    monkeypatch.setattr(Job, "_curve", lambda _self: tuple(x for v in next(told) for x in (v, (0.0, 1.0))))
+    monkeypatch.setattr(TrainingRun, "_curve", lambda _self: tuple(x for v in next(told) for x in (v, (0.0, 1.0))))
     images, labels = digits(0, 40)
     result = replace(SHORT, method=method, epochs=3).run(
         network(), images, labels, validation=(images, labels), on_epoch=lambda _, made: seen.append(made.fingerprint)

@@ -16,7 +16,7 @@ from xai.errors import NameLookupError, RangeError, ShapeError, Stopped, Unsuppo
 from xai.robust.certification.certify import ROUNDING, certify, output_bounds
 from xai.robust.certification.linear import Region, bounds
 from xai.robust.certification.prover import Prover
-from xai.robust.certification.smoothing import Noise, lower_share, radius_of
+from xai.robust.certification.smoothing import SmoothingNoise, lower_share, radius_of
 
 REFERENCE = np.load(Path(__file__).parent / "reference_bounds.npz")
 METHODS = ("ibp", "crown_ibp", "crown")
@@ -331,7 +331,7 @@ def test_smoothed_linear_model() -> None:
     far = certify(net, image, [1 - label[0]], eps=0.01, norm="l2", method="smoothing", sigma=true, samples=200)
     assert not bool(far.verified[0])
     with pytest.raises(RangeError, match="sigma"):
-        Noise(sigma=0)
+        SmoothingNoise(sigma=0)
 
 
 def test_bounds_of_the_shipped_network() -> None:

@@ -7,11 +7,21 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from xai.audits.checks._base import CHECKS, EXAMPLES, Check, View, classes_of, groups_of, groups_of_row, percent, span
+from xai.audits.checks.base import (
+    CHECKS,
+    EXAMPLES,
+    Check,
+    CheckView,
+    classes_of,
+    groups_of,
+    groups_of_row,
+    percent,
+    span,
+)
 from xai.audits.context import DATA
 from xai.audits.documents.artifacts import exhibit
 from xai.audits.execution.stages.base import Stage
-from xai.audits.execution.stages.predictions import Answers
+from xai.audits.execution.stages.predictions import PredictionStage
 from xai.audits.measurement import Measurement, share_of
 from xai.core.model.predictions import to_probabilities
 from xai.core.model.resizing import resizing_note
@@ -33,9 +43,9 @@ class Accuracy(Check):
 
     def stages(self) -> tuple[Stage, ...]:
         """Ask once."""
-        return (Answers(most=self.most),)
+        return (PredictionStage(most=self.most),)
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Count."""
         scene, rows = view.scene, view.found[0].rows
         logits = torch.from_numpy(view.found[0]["logits"])
@@ -80,7 +90,7 @@ def _told(
 
 
 def _wrong_and_sure(
-    view: View, rows: np.ndarray, said: np.ndarray, sure: np.ndarray, wrong: np.ndarray, most: int
+    view: CheckView, rows: np.ndarray, said: np.ndarray, sure: np.ndarray, wrong: np.ndarray, most: int
 ) -> tuple[dict[str, Any], ...]:
     """Return the wrong answers that the model is surest of."""
     order = np.flatnonzero(wrong)[np.argsort(-sure[wrong], kind="stable")][:most]

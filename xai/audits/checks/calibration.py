@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from xai.audits.checks._base import CHECKS, FIGURES, Check, View, rows_of
+from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, rows_of
 from xai.audits.context import DATA
 from xai.audits.execution.stages.base import Stage
-from xai.audits.execution.stages.predictions import Answers
+from xai.audits.execution.stages.predictions import PredictionStage
 from xai.audits.measurement import Measurement
 from xai.core.model.features import Outputs
 from xai.uncertainty.calibration.calibrate import calibration
@@ -40,9 +40,9 @@ class CalibrationCheck(Check):
 
     def stages(self) -> tuple[Stage, ...]:
         """Ask once."""
-        return (Answers(most=self.most),)
+        return (PredictionStage(most=self.most),)
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Compare probabilities with frequencies."""
         logits, scene = torch.from_numpy(view.found[0]["logits"]), view.scene
         truth = scene.truth(DATA, view.found[0].rows)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xai.audits.checks._base import CHECKS, Check, View, classes_of, groups_of, percent, span
+from xai.audits.checks.base import CHECKS, Check, CheckView, classes_of, groups_of, percent, span
 from xai.audits.execution.stages.base import Stage
-from xai.audits.execution.stages.certification import Certified
+from xai.audits.execution.stages.certification import CertificationStage
 from xai.audits.measurement import Measurement, share_of
 from xai.core.validation import check_eps
 from xai.errors import InputError, NameLookupError
@@ -50,9 +50,9 @@ class CertifiedAccuracy(Check):
 
     def stages(self) -> tuple[Stage, ...]:
         """Prove."""
-        return (Certified(most=self.most, eps=self.eps, norm=self.norm, method=self.method),)
+        return (CertificationStage(most=self.most, eps=self.eps, norm=self.norm, method=self.method),)
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Count proofs."""
         scene, found = view.scene, view.found[0]
         rows, right = found.rows, found["verified"]

@@ -7,10 +7,10 @@ import numpy as np
 import scipy
 import torch
 
-from xai.audits.checks._base import CHECKS, Check, View, changed, percent, span
+from xai.audits.checks.base import CHECKS, Check, CheckView, changed, percent, span
 from xai.audits.context import DATA
 from xai.audits.execution.stages.base import Stage
-from xai.audits.execution.stages.corruptions import Corrupted
+from xai.audits.execution.stages.corruptions import CorruptionStage
 from xai.audits.measurement import Measurement
 from xai.robust.corruptions.apply import corrupt
 from xai.robust.corruptions.base import CORRUPTIONS
@@ -55,9 +55,9 @@ class CorruptionAccuracy(Check):
 
     def stages(self) -> tuple[Stage, ...]:
         """Corrupt and ask."""
-        return (Corrupted(most=self.most, names=self._names, severities=tuple(self.severities)),)
+        return (CorruptionStage(most=self.most, names=self._names, severities=tuple(self.severities)),)
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Average, picture by picture, so that the interval counts pictures and not answers."""
         scene, found = view.scene, view.found[0]
         truth = scene.truth(DATA, found.rows).numpy()
@@ -112,7 +112,7 @@ class CorruptionAccuracy(Check):
         return mce(errors, 1 - clean, wrong=wrong, clean_wrong=answers != truth, seed=seed).to_dict()
 
     def _shown(
-        self, view: View, rows: np.ndarray, right: np.ndarray, found: Any, worst: str
+        self, view: CheckView, rows: np.ndarray, right: np.ndarray, found: Any, worst: str
     ) -> tuple[dict[str, Any], ...]:
         """Return pictures that the worst corruption spoils at its lowest severity that does."""
         scene, place = view.scene, self._names.index(worst)

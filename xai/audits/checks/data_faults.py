@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.checks._base import CHECKS, EXAMPLES, Check, View, percent, span
-from xai.audits.context import DATA, TRAIN, Scene
+from xai.audits.checks.base import CHECKS, EXAMPLES, Check, CheckView, percent, span
+from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.documents.artifacts import exhibit
-from xai.audits.execution.stages.base import Alone, Stage
-from xai.audits.execution.store import Part
+from xai.audits.execution.stages.base import DataStage, Stage
+from xai.audits.execution.store import StoredResult
 from xai.audits.measurement import Measurement, finite, share_of
 from xai.core.results.serialization import plain
 from xai.fairness.data_faults.faults import data_faults
@@ -54,7 +54,7 @@ class DataFaultsCheck(Check):
             ),
         )
 
-    def _study(self, scene: Scene, rows: np.ndarray) -> Part:
+    def _study(self, scene: Context, rows: np.ndarray) -> StoredResult:
         own = np.sort(rows)
         train = scene.roles[TRAIN].data if self.against_train and TRAIN in scene.roles else None
         found = data_faults(
@@ -81,9 +81,9 @@ class DataFaultsCheck(Check):
             "pairs": found.pair_pictures[:EXAMPLES],
             "suspects": found.suspect_pictures[:EXAMPLES],
         }
-        return Part(arrays, finite(plain(facts)))
+        return StoredResult(arrays, finite(plain(facts)))
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Count what is certain; list what is doubtful."""
         found, facts = view.found[0], view.found[0].facts[0]
         kept = share_of(found["bad"], found["rows"], view.level)
@@ -102,7 +102,7 @@ class DataFaultsCheck(Check):
             }
         )
 
-    def _shown(self, view: View, facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    def _shown(self, view: CheckView, facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
         found, album, shown = view.found[0], view.album, []
         for k, pictures in enumerate(found["pairs"][:3]):
             one = facts["pairs"][k]
@@ -139,11 +139,11 @@ class DataFaultsCheck(Check):
 
 
 @dataclass(frozen=True)
-class _Compared(Alone):
+class _Compared(DataStage):
     """Reads the training data where there is some."""
 
     train: bool = True
 
-    def reads(self, scene: Scene) -> list[Any]:
+    def reads(self, scene: Context) -> list[Any]:
         """Return the fingerprint of the training data."""
         return [scene.roles[TRAIN].manifest.fingerprint] if self.train and TRAIN in scene.roles else []

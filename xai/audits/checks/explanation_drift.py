@@ -7,9 +7,9 @@ import numpy as np
 import scipy
 import torch
 
-from xai.audits.checks._base import CHECKS, FIGURES, Check, View
+from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView
 from xai.audits.execution.stages.base import Stage
-from xai.audits.execution.stages.explanations import Explained
+from xai.audits.execution.stages.explanations import ExplanationStage
 from xai.audits.measurement import KEY_BYTES, Measurement, decode, encode
 from xai.explanations.methods.base import EXPLAINERS
 
@@ -41,9 +41,9 @@ class ExplanationDrift(Check):
 
     def stages(self) -> tuple[Stage, ...]:
         """Explain."""
-        return (Explained(most=self.most, method=self.method),)
+        return (ExplanationStage(most=self.most, method=self.method),)
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Compare maps picture by picture; without a baseline only keep them for the next audit."""
         found, scene = view.found[0], view.scene
         best = _best_places(found["maps"])
@@ -66,7 +66,7 @@ class ExplanationDrift(Check):
         facts["overlaps"] = overlaps.tolist()
         return Measurement(mean, low, high, view.level, n, "iou", rows=found.rows, claim=said, facts=facts)
 
-    def _why_none(self, view: View, best: np.ndarray) -> str:
+    def _why_none(self, view: CheckView, best: np.ndarray) -> str:
         """Return why no map can be compared with one of the baseline."""
         before = view.baseline
         if before is None or before.rows is None:
@@ -77,7 +77,7 @@ class ExplanationDrift(Check):
             return f"The baseline's maps have {size} places, these {best.shape[1]}"
         return f"None of the {len(before.rows)} images whose maps the baseline has is among these {len(best)}"
 
-    def _overlaps(self, view: View, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _overlaps(self, view: CheckView, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before = view.baseline
         facts = {} if before is None else before.facts
         if before is None or before.rows is None or facts.get("method") != self.method:

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from xai.audits.checks._base import CHECKS, Check, View, percent, span
-from xai.audits.checks._explaining import checks_of, shown_maps
+from xai.audits.checks._maps import checks_of, shown_maps
+from xai.audits.checks.base import CHECKS, Check, CheckView, percent, span
 from xai.audits.execution.stages.base import Stage
-from xai.audits.execution.stages.explanations import Rated
+from xai.audits.execution.stages.explanations import RatingStage
 from xai.audits.measurement import Measurement, share_of
 from xai.explanations.methods.base import EXPLAINERS
 
@@ -40,9 +40,9 @@ class Faithfulness(Check):
 
     def stages(self) -> tuple[Stage, ...]:
         """Explain and rate."""
-        return (Rated(most=self.most, method=self.method),)
+        return (RatingStage(most=self.most, method=self.method),)
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Count maps that beat all random ones."""
         checks, found = checks_of(view), view.found[0]
         right = np.array([own.get("faithfulness", {}).get("verdict") == "trust" for own in checks], dtype=bool)

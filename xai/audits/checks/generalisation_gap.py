@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xai.audits.checks._base import CHECKS, FIGURES, Check, View, percent
+from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, percent
 from xai.audits.context import DATA, TRAIN
 from xai.audits.execution.stages.base import Stage
-from xai.audits.execution.stages.predictions import Answers
+from xai.audits.execution.stages.predictions import PredictionStage
 from xai.audits.measurement import Measurement
 from xai.stats.proportions import difference_interval
 
@@ -28,9 +28,9 @@ class GeneralisationGap(Check):
 
     def stages(self) -> tuple[Stage, ...]:
         """Ask on both."""
-        return Answers(most=self.most), Answers(role=TRAIN, most=self.most)
+        return PredictionStage(most=self.most), PredictionStage(role=TRAIN, most=self.most)
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Compare two shares of different pictures."""
         hits, totals = [], []
         for name, found in zip((DATA, TRAIN), view.found, strict=True):

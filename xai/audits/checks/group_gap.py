@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import torch
 
-from xai.audits.checks._base import CHECKS, FIGURES, GROUPS, Check, View, rows_of, sentences
+from xai.audits.checks.base import CHECKS, FIGURES, GROUPS, Check, CheckView, rows_of, sentences
 from xai.audits.conditions import Condition
 from xai.audits.context import DATA
 from xai.audits.execution.stages.base import Stage
-from xai.audits.execution.stages.predictions import Answers
+from xai.audits.execution.stages.predictions import PredictionStage
 from xai.audits.measurement import Measurement
 from xai.core.model.predictions import to_probabilities
 from xai.errors import NameLookupError
@@ -45,9 +45,9 @@ class GroupGap(Check):
 
     def stages(self) -> tuple[Stage, ...]:
         """Ask once."""
-        return (Answers(most=self.most),)
+        return (PredictionStage(most=self.most),)
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Compare groups."""
         scene, rows = view.scene, view.found[0].rows
         own = scene.role().groups

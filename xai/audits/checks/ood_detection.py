@@ -5,15 +5,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.checks._base import CHECKS, FIGURES, Check, View, percent
+from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, percent
 from xai.audits.conditions import Condition
-from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Scene
+from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Context
 from xai.audits.documents.artifacts import exhibit
-from xai.audits.execution.stages.base import Alone, Stage
-from xai.audits.execution.store import Part
+from xai.audits.execution.stages.base import DataStage, Stage
+from xai.audits.execution.store import StoredResult
 from xai.audits.measurement import Measurement
 from xai.errors import InputError
-from xai.ood.detectors._method import DETECTORS
+from xai.ood.detectors.base import DETECTORS
 from xai.ood.fit import fit_ood
 from xai.stats.auroc import auroc_interval, detection
 from xai.stats.intervals import wilson
@@ -65,7 +65,7 @@ class OODDetection(Check):
             ),
         )
 
-    def _study(self, scene: Scene, rows: np.ndarray) -> Part:
+    def _study(self, scene: Context, rows: np.ndarray) -> StoredResult:
         fit, calibration = (scene.role(name).data for name in (TRAIN, CALIBRATION))
         detector = fit_ood(
             scene.classifier,
@@ -92,9 +92,9 @@ class OODDetection(Check):
             arrays[f"score {name}"] = judged.scores.numpy()
             arrays[f"p {name}"] = judged.p_values.numpy()
             arrays[f"said {name}"] = np.array(judged.predicted, dtype=np.str_)
-        return Part(arrays, facts)
+        return StoredResult(arrays, facts)
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Compare scores of both kinds."""
         found, facts = view.found[0], view.found[0].facts[0]
         inside = found["score "]
@@ -131,7 +131,7 @@ class OODDetection(Check):
             notes=tuple(facts["notes"]),
         )
 
-    def _hardest(self, view: View, lows: list[float]) -> tuple[float, float]:
+    def _hardest(self, view: CheckView, lows: list[float]) -> tuple[float, float]:
         """Return the interval of the smallest AUROC: whichever set looks hardest, the gate errs as often as it says.
 
         The smallest of the lower ends holds as each by itself does; the smallest upper end only after Bonferroni's
@@ -147,7 +147,7 @@ class OODDetection(Check):
         low, high = wilson(hits, len(p_values))
         return {name: hits / len(p_values), f"{name}_low": float(low), f"{name}_high": float(high)}
 
-    def _accepted(self, view: View, name: str) -> tuple[dict[str, Any], ...]:
+    def _accepted(self, view: CheckView, name: str) -> tuple[dict[str, Any], ...]:
         """Return the foreign pictures that look most ordinary."""
         found, role = view.found[0], view.scene.outside()[name]
         order = np.argsort(found[f"score {name}"], kind="stable")[:_SHOWN]
@@ -175,10 +175,10 @@ class OODDetection(Check):
 
 
 @dataclass(frozen=True)
-class _Fit(Alone):
+class _Fit(DataStage):
     """Also reads all foreign sets, whatever they are called."""
 
-    def reads(self, scene: Scene) -> list[Any]:
+    def reads(self, scene: Context) -> list[Any]:
         """Return the fingerprints of all data sets."""
         found = [[f"{OOD}{name}", role.manifest.fingerprint] for name, role in scene.outside().items()]
         return [*super().reads(scene), *sorted(found)]

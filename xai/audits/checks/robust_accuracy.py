@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.checks._base import (
+from xai.audits.checks.base import (
     CHECKS,
     EXAMPLES,
     Check,
-    View,
+    CheckView,
     changed,
     classes_of,
     groups_of,
@@ -19,9 +19,9 @@ from xai.audits.checks._base import (
     span,
 )
 from xai.audits.context import DATA
-from xai.audits.execution.stages.attacks import Attacked
-from xai.audits.execution.stages.base import Found, Stage
-from xai.audits.execution.stages.evaluation import Trusted
+from xai.audits.execution.stages.attacks import AttackStage
+from xai.audits.execution.stages.base import Stage, StageResult
+from xai.audits.execution.stages.evaluation import EvaluationStage
 from xai.audits.measurement import Measurement, share_of
 from xai.core.validation import check_eps
 from xai.errors import InputError, NameLookupError
@@ -84,11 +84,11 @@ class RobustAccuracy(Check):
     def stages(self) -> tuple[Stage, ...]:
         """Attack, and check the attack on some pictures."""
         about = (self.attack, self.eps, self.norm, pairs(self._given))
-        found: tuple[Stage, ...] = (Attacked(DATA, self.most, *about),)
+        found: tuple[Stage, ...] = (AttackStage(DATA, self.most, *about),)
         checkable = self.trust > 0 and ATTACKS[self.attack].ball
-        return (*found, Trusted(DATA, min(self.trust, self.most or self.trust), *about)) if checkable else found
+        return (*found, EvaluationStage(DATA, min(self.trust, self.most or self.trust), *about)) if checkable else found
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Count who holds out."""
         scene, found = view.scene, view.found[0]
         rows, right = found.rows, found["robust"]
@@ -122,7 +122,7 @@ class RobustAccuracy(Check):
         )
         return Measurement(**{**vars(kept), "claim": said})
 
-    def _shown(self, view: View, found: Found) -> tuple[dict[str, Any], ...]:
+    def _shown(self, view: CheckView, found: StageResult) -> tuple[dict[str, Any], ...]:
         """Return the pictures that were fooled by the smallest change."""
         place = {int(row): k for k, row in enumerate(found.rows)}
         numbers = [place[int(row)] for row in found["shown"]]

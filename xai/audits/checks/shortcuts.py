@@ -5,12 +5,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.checks._base import CHECKS, FIGURES, Check, View, positive, rows_of, sentences
+from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, positive, rows_of, sentences
 from xai.audits.conditions import Condition
-from xai.audits.context import DATA, TRAIN, Scene
+from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.documents.artifacts import exhibit
-from xai.audits.execution.stages.base import Alone, Stage
-from xai.audits.execution.store import Part
+from xai.audits.execution.stages.base import DataStage, Stage
+from xai.audits.execution.store import StoredResult
 from xai.audits.measurement import Measurement, finite
 from xai.core.results.serialization import plain
 from xai.errors import InputError
@@ -73,7 +73,7 @@ class Shortcuts(Check):
             ),
         )
 
-    def _study(self, scene: Scene, rows: np.ndarray) -> Part:
+    def _study(self, scene: Context, rows: np.ndarray) -> StoredResult:
         train = None
         if TRAIN in scene.roles:
             learnt = np.sort(scene.roles[TRAIN].order[: 2 * self.samples])
@@ -99,9 +99,9 @@ class Shortcuts(Check):
         facts = {"responses": responses, "notes": list(found.notes), "names": list(found.names)}
         facts |= {"doses": rows_of(found.doses), "pictures": len(found.labels)}
         arrays = {"shown": found.shown[keep], "before": found.before[keep], "after": found.after[keep]}
-        return Part(arrays | {"heatmaps": found.heatmaps[keep]}, finite(plain(facts)))
+        return StoredResult(arrays | {"heatmaps": found.heatmaps[keep]}, finite(plain(facts)))
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Count confirmed shortcuts."""
         facts = view.found[0].facts[0]
         found = [one for one in facts["responses"] if one["verdict"] == SHORTCUT]
@@ -141,7 +141,7 @@ class Shortcuts(Check):
             notes=tuple(facts["notes"]),
         )
 
-    def _shown(self, view: View, responses: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    def _shown(self, view: CheckView, responses: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
         found, album = view.found[0], view.album
         shown = []
         for k in range(min(_SHOWN, len(found["shown"]))):
@@ -179,9 +179,9 @@ def _undecided(responses: list[dict[str, Any]]) -> str:
     return ""
 
 
-class _Searched(Alone):
+class _Searched(DataStage):
     """Reads the training data where there is some."""
 
-    def reads(self, scene: Scene) -> list[Any]:
+    def reads(self, scene: Context) -> list[Any]:
         """Return the fingerprint of the training data."""
         return [scene.roles[TRAIN].manifest.fingerprint] if TRAIN in scene.roles else []

@@ -5,12 +5,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.checks._base import CHECKS, EXAMPLES, FIGURES, Check, View, sentences
+from xai.audits.checks.base import CHECKS, EXAMPLES, FIGURES, Check, CheckView, sentences
 from xai.audits.conditions import Condition
-from xai.audits.context import DATA, Scene
+from xai.audits.context import DATA, Context
 from xai.audits.documents.artifacts import exhibit
-from xai.audits.execution.stages.base import Alone, Stage
-from xai.audits.execution.store import Part
+from xai.audits.execution.stages.base import DataStage, Stage
+from xai.audits.execution.store import StoredResult
 from xai.audits.measurement import Measurement, finite
 from xai.core.results.serialization import plain
 from xai.errors import InputError
@@ -50,9 +50,9 @@ class Slices(Check):
     def stages(self) -> tuple[Stage, ...]:
         """Search and test."""
         given = (("alpha", self.alpha),)
-        return (Alone(most=self.most, title=self.name, given=given, rows_each=2, beside=0.0006, study=self._study),)
+        return (DataStage(most=self.most, title=self.name, given=given, rows_each=2, beside=0.0006, study=self._study),)
 
-    def _study(self, scene: Scene, rows: np.ndarray) -> Part:
+    def _study(self, scene: Context, rows: np.ndarray) -> StoredResult:
         own = np.sort(rows)
         found = slices(
             scene.classifier,
@@ -68,9 +68,9 @@ class Slices(Check):
             "notes": list(found.notes),
         }
         facts |= {"pictures": len(found.rows)}
-        return Part({"pictures": found.pictures, "shown": found.shown}, finite(plain(facts)))
+        return StoredResult({"pictures": found.pictures, "shown": found.shown}, finite(plain(facts)))
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Count weak slices that matter."""
         facts = view.found[0].facts[0]
         weak = [one for one in facts["slices"] if one["verdict"] == WEAK and (one["gap_interval"][0] or 0) >= self.gap]
@@ -96,7 +96,7 @@ class Slices(Check):
             notes=tuple(facts["notes"]),
         )
 
-    def _shown(self, view: View, facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    def _shown(self, view: CheckView, facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
         found, shown = view.found[0], []
         for k in range(min(EXAMPLES, len(found["shown"]))):
             one, name = facts["slices"][int(found["shown"][k, 0])], facts["names"][k]

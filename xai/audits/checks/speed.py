@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 import scipy
 
-from xai.audits.checks._base import CHECKS, FIGURES, Check, View, positive
-from xai.audits.context import DATA, Scene
-from xai.audits.execution.stages.base import Alone, Stage
-from xai.audits.execution.store import Part
+from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, positive
+from xai.audits.context import DATA, Context
+from xai.audits.execution.stages.base import DataStage, Stage
+from xai.audits.execution.store import StoredResult
 from xai.audits.measurement import Measurement
 
 
@@ -48,7 +48,7 @@ class Speed(Check):
         """Time forwards."""
         given = (("batch", self.batch), ("repeats", self.repeats))
         return (
-            Alone(
+            DataStage(
                 most=self.most,
                 title=self.name,
                 given=given,
@@ -58,7 +58,7 @@ class Speed(Check):
             ),
         )
 
-    def _study(self, scene: Scene, rows: np.ndarray) -> Part:
+    def _study(self, scene: Context, rows: np.ndarray) -> StoredResult:
         inputs = scene.inputs(DATA, np.resize(rows, self.batch))
         scene.classifier.logits_of(inputs)  # the first one also sets things up
         seconds = []
@@ -66,9 +66,9 @@ class Speed(Check):
             began = time.perf_counter()
             scene.classifier.logits_of(inputs)
             seconds.append(time.perf_counter() - began)
-        return Part({"seconds": np.array(seconds)})
+        return StoredResult({"seconds": np.array(seconds)})
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Average the logarithms: timings are skewed."""
         rates = np.log(self.batch / view.found[0]["seconds"])
         mean, n = float(rates.mean()), len(rates)

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from xai.audits.checks._base import CHECKS, Check, View, percent, span
-from xai.audits.checks._explaining import checks_of
+from xai.audits.checks._maps import checks_of
+from xai.audits.checks.base import CHECKS, Check, CheckView, percent, span
 from xai.audits.execution.stages.base import Stage
-from xai.audits.execution.stages.explanations import Rated
+from xai.audits.execution.stages.explanations import RatingStage
 from xai.audits.measurement import Measurement, share_of
 from xai.explanations.methods.base import EXPLAINERS
 
@@ -38,9 +38,9 @@ class Stability(Check):
 
     def stages(self) -> tuple[Stage, ...]:
         """Explain and rate; shared with the check of faithfulness."""
-        return (Rated(most=self.most, method=self.method),)
+        return (RatingStage(most=self.most, method=self.method),)
 
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Count maps that stay."""
         checks = checks_of(view)
         right = np.array([own.get("stability", {}).get("verdict") == "trust" for own in checks], dtype=bool)

@@ -9,14 +9,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from xai.audits.context import DATA, Scene
-from xai.audits.execution.store import Part
+from xai.audits.context import DATA, Context
+from xai.audits.execution.store import StoredResult
 from xai.core.images.samples import to_rgb
 
 _PREFIX = "file:"
 
 
-class Album:
+class Artifacts:
     """Collects pictures and maps of one check; each reference holds the digest that the file is named by."""
 
     def __init__(self) -> None:
@@ -77,13 +77,13 @@ def exhibit(
     return {"title": title, "caption": caption, "alt": alt, "images": list(images), "picture": picture, "facts": facts}
 
 
-def with_files(part: Part, files: Mapping[str, bytes]) -> Part:
+def with_files(part: StoredResult, files: Mapping[str, bytes]) -> StoredResult:
     """Return a part that also holds files."""
     held = {f"{_PREFIX}{name}": np.frombuffer(content, dtype=np.uint8) for name, content in files.items()}
-    return Part({**part.arrays, **held}, part.facts)
+    return StoredResult({**part.arrays, **held}, part.facts)
 
 
-def files_of(part: Part) -> dict[str, bytes]:
+def files_of(part: StoredResult) -> dict[str, bytes]:
     """Return the files of a part by name."""
     names = [name for name in part.arrays if name.startswith(_PREFIX)]
     return {name.removeprefix(_PREFIX): part.arrays[name].tobytes() for name in names}
@@ -92,7 +92,7 @@ def files_of(part: Part) -> dict[str, bytes]:
 _MOST = 20  # classes
 
 
-def sample_of(scene: Scene, album: Album) -> list[dict[str, Any]]:
+def sample_of(scene: Context, album: Artifacts) -> list[dict[str, Any]]:
     """Return the first picture of each of the first classes, in the order of work."""
     role = scene.role(DATA)
     truth = scene.truth(DATA, role.order).tolist()

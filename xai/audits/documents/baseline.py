@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from xai.audits.conditions import Pair
+from xai.audits.conditions import PairedOutcome
 from xai.audits.config import Config
 from xai.audits.documents.compare import compare, keys_of, pair_of
 from xai.audits.documents.document import measured_in
@@ -18,7 +18,7 @@ from xai.audits.measurement import Measurement
 
 
 @dataclass(frozen=True, eq=False)
-class Yardstick:
+class Baseline:
     """A baseline.
 
     Attributes:
@@ -58,7 +58,7 @@ class Yardstick:
 
     def pair(
         self, id_: str, measured: Measurement | None, keys: Sequence[bytes], model: str, settings: Mapping[str, Any]
-    ) -> Pair | None:
+    ) -> PairedOutcome | None:
         """Return the outcomes of a check then and now, on the pictures that both measured.
 
         Args:

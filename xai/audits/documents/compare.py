@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xai.audits.conditions import Pair
+from xai.audits.conditions import PairedOutcome
 from xai.audits.documents.document import measured_in
 from xai.audits.documents.record import Audit
 from xai.audits.measurement import Measurement, decode, finite
@@ -29,7 +29,7 @@ def keys_of(document: Mapping[str, Any]) -> list[bytes]:
 
 def pair_of(
     before: Measurement, before_keys: Sequence[bytes], after: Measurement, after_keys: Sequence[bytes]
-) -> Pair | None:
+) -> PairedOutcome | None:
     """Return the outcomes of the pictures that both measured, in the order of the second; None without outcomes."""
     if any(one.rows is None or one.outcomes is None for one in (before, after)):
         return None
@@ -42,10 +42,10 @@ def pair_of(
     place = {before_keys[int(row)]: k for k, row in enumerate(before.rows)}
     both = [(k, place[after_keys[int(row)]]) for k, row in enumerate(after.rows) if after_keys[int(row)] in place]
     mine, theirs = np.array([k for k, _ in both], dtype=np.int64), np.array([j for _, j in both], dtype=np.int64)
-    return Pair(before.outcomes[theirs], after.outcomes[mine])
+    return PairedOutcome(before.outcomes[theirs], after.outcomes[mine])
 
 
-def pairs_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Pair]:
+def pairs_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, PairedOutcome]:
     """Return the pairs of all checks that two documents share."""
     names = [check["id"] for check in after["checks"]]
     one_keys, two_keys = keys_of(before), keys_of(after)
@@ -231,7 +231,9 @@ def _only_in(these: Mapping[str, Any], those: Mapping[str, Any]) -> tuple[str, .
     return tuple(name for name in these if name not in those)
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any], pair: Pair | None, level: float) -> dict[str, Any]:
+def _difference(
+    old: Mapping[str, Any], new: Mapping[str, Any], pair: PairedOutcome | None, level: float
+) -> dict[str, Any]:
     before, after = old["measured"] or {}, new["measured"] or {}
     row = {"id": new["id"], "title": new["title"], "unit": after.get("unit") or before.get("unit") or ""}
     row |= {"before": before.get("value"), "after": after.get("value"), "verdicts": (old["verdict"], new["verdict"])}

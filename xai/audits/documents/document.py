@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from xai.audits.checks._base import CHECKS, Check
-from xai.audits.conditions import ERROR, MEASURED, NOT_RUN, Outcome, Pair, judge, worst_of
-from xai.audits.config import Asked, Config
-from xai.audits.context import CALIBRATION, DATA, TRAIN, Role
+from xai.audits.checks.base import CHECKS, Check
+from xai.audits.conditions import ERROR, MEASURED, NOT_RUN, ConditionResult, PairedOutcome, judge, worst_of
+from xai.audits.config import CheckRequest, Config
+from xai.audits.context import CALIBRATION, DATA, TRAIN, DatasetRole
 from xai.audits.execution.keys import UNREADABLE, code_digest
 from xai.audits.execution.plan import Plan, Planned
-from xai.audits.execution.run import Result, Results
+from xai.audits.execution.run import Results, WorkResult
 from xai.audits.execution.store import canonical
 from xai.audits.measurement import KEY_BYTES, Measurement, encode
 from xai.core.model.usage_checks import untrained_noted
@@ -187,7 +187,7 @@ _GENERAL = (
 
 
 def assemble(
-    plan: Plan, results: Results, baseline: Mapping[str, Any] | None, pairs: Mapping[str, Pair]
+    plan: Plan, results: Results, baseline: Mapping[str, Any] | None, pairs: Mapping[str, PairedOutcome]
 ) -> dict[str, Any]:
     """Return the document.
 
@@ -256,7 +256,7 @@ def digest_of(checks: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(canonical(held)).hexdigest()
 
 
-def _check(plan: Plan, planned: Planned, result: Result, pair: Pair | None) -> dict[str, Any]:
+def _check(plan: Plan, planned: Planned, result: WorkResult, pair: PairedOutcome | None) -> dict[str, Any]:
     asked, measured = planned.asked, result.measured
     verdict, outcomes = _verdict(asked, result, pair)
     check = asked.check
@@ -284,13 +284,15 @@ def _check(plan: Plan, planned: Planned, result: Result, pair: Pair | None) -> d
     }
 
 
-def _verdict(asked: Asked, result: Result, pair: Pair | None) -> tuple[str, tuple[Outcome, ...]]:
+def _verdict(
+    asked: CheckRequest, result: WorkResult, pair: PairedOutcome | None
+) -> tuple[str, tuple[ConditionResult, ...]]:
     if result.measured is None:
         return (ERROR if "type" in result.trouble else NOT_RUN), ()
     return judge(result.measured, asked.conditions, asked.level, pair)
 
 
-def _why(verdict: str, outcomes: Sequence[Outcome], result: Result) -> str:
+def _why(verdict: str, outcomes: Sequence[ConditionResult], result: WorkResult) -> str:
     if "type" in result.trouble:
         return f"The check broke ({result.trouble['type']}): {result.trouble['message']}"
     if result.measured is None:
@@ -299,7 +301,7 @@ def _why(verdict: str, outcomes: Sequence[Outcome], result: Result) -> str:
     return " ".join(deciding) or result.measured.claim
 
 
-def _work(plan: Plan, planned: Planned, result: Result) -> dict[str, Any]:
+def _work(plan: Plan, planned: Planned, result: WorkResult) -> dict[str, Any]:
     stages = [
         {"stage": tasks[0].stage.settings, "pieces": len(tasks), "planned": count, "done": done}
         for tasks, count, done in zip(
@@ -332,7 +334,7 @@ def _model(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _data(role: Role, labels: Sequence[str]) -> dict[str, Any]:
+def _data(role: DatasetRole, labels: Sequence[str]) -> dict[str, Any]:
     counts = None
     if role.labels is not None:
         counts = dict(zip(labels, np.bincount(role.labels.numpy(), minlength=len(labels)).tolist(), strict=True))
@@ -341,7 +343,7 @@ def _data(role: Role, labels: Sequence[str]) -> dict[str, Any]:
     return about | {"accounting": role.manifest.to_dict()}
 
 
-def _keys(role: Role) -> str:
+def _keys(role: DatasetRole) -> str:
     held = np.frombuffer(b"".join(bytes.fromhex(key)[:KEY_BYTES] for key in role.keys), dtype="u1")
     return str(encode(held, "u1"))
 

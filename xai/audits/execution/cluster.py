@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xai.audits.config import Config
-from xai.audits.execution.plan import Task, make_plan
+from xai.audits.execution.plan import WorkItem, make_plan
 from xai.audits.execution.run import perform
 from xai.audits.execution.store import Store
 from xai.audits.loading import open_scene
@@ -56,7 +56,7 @@ class Worker:
 
 def work_on_ray(
     config: Config,
-    tasks: Sequence[Task],
+    tasks: Sequence[WorkItem],
     store: Store,
     *,
     device: str,
@@ -103,7 +103,7 @@ def work_on_ray(
 def _drive(
     ray: Any,
     config: Config,
-    left: dict[str, Task],
+    left: dict[str, WorkItem],
     store: Store,
     *,
     baseline: bool,

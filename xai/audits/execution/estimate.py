@@ -13,12 +13,12 @@ import torch
 
 from xai.audits.audit import AuditSource, configured, folder_of
 from xai.audits.config import Config
-from xai.audits.context import DATA, Scene
+from xai.audits.context import DATA, Context
 from xai.audits.execution import estimate as timing
-from xai.audits.execution.plan import Plan, Planned, Task, make_plan
+from xai.audits.execution.plan import Plan, Planned, WorkItem, make_plan
 from xai.audits.execution.run import settled
 from xai.audits.execution.session import STORE, is_finished, past_runs
-from xai.audits.execution.stages.base import Alone, Stage
+from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import Store
 from xai.audits.loading import open_scene, with_defaults
 from xai.core.model.hooks import borrowed, gradients_on
@@ -28,7 +28,7 @@ _LONGEST = 3.0  # seconds of one try, by the rows that a stage may need at most
 clock: Callable[[], float] = time.perf_counter
 
 
-def seconds_of(plan: Plan, tasks: Sequence[Task]) -> dict[str, float]:
+def seconds_of(plan: Plan, tasks: Sequence[WorkItem]) -> dict[str, float]:
     """Return the seconds that pieces of work take, about, by key.
 
     Cost: each stage on at most 43 images, or fewer so that it takes about three seconds.
@@ -45,11 +45,11 @@ def seconds_of(plan: Plan, tasks: Sequence[Task]) -> dict[str, float]:
     return found
 
 
-def _cost(scene: Scene, stage: Stage, pace: float) -> tuple[float, float]:
+def _cost(scene: Context, stage: Stage, pace: float) -> tuple[float, float]:
     """Return the seconds of a batch whatever its size, and those of each image."""
     rows = stage.rows(scene)
     each = pace * (stage.cost.forward + 2 * stage.cost.backward)
-    if isinstance(stage, Alone):
+    if isinstance(stage, DataStage):
         count = len(rows) if stage.counted is None else min(stage.counted, len(rows))
         return count * (each + stage.beside * _size(scene)), 0.0
     if each > _LONGEST or len(rows) < 3 * _FEW:
@@ -65,19 +65,19 @@ def _cost(scene: Scene, stage: Stage, pace: float) -> tuple[float, float]:
     return max(0.0, few - _FEW * slope), slope
 
 
-def _timed(stage: Stage, scene: Scene, rows: np.ndarray) -> float:
+def _timed(stage: Stage, scene: Context, rows: np.ndarray) -> float:
     began = clock()
     stage.run(scene, rows)
     return clock() - began
 
 
-def _size(scene: Scene) -> float:
+def _size(scene: Context) -> float:
     """Return the pixels of a model input in units of 28 x 28, in which work beside the model is given."""
     shape = scene.inputs(DATA, scene.role().order[:1]).shape
     return float(shape[-1] * shape[-2]) / 784
 
 
-def _pace(scene: Scene) -> float:
+def _pace(scene: Context) -> float:
     """Return the seconds of one row forward, from a forward and a backward of some images."""
     classifier = scene.classifier
     inputs = scene.inputs(DATA, scene.role().order[:_PACED])

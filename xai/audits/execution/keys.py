@@ -146,7 +146,7 @@ _SHOWN = 50
 
 
 @dataclass(frozen=True)
-class Line:
+class ManifestEntry:
     """What became of one file or row.
 
     Attributes:
@@ -172,10 +172,10 @@ class Manifest:
         lines: each file or row once.
     """
 
-    lines: tuple[Line, ...]
+    lines: tuple[ManifestEntry, ...]
 
     @cached_property
-    def used(self) -> tuple[Line, ...]:
+    def used(self) -> tuple[ManifestEntry, ...]:
         """The pictures that are measured."""
         return tuple(line for line in self.lines if line.status == USED)
 
@@ -229,15 +229,17 @@ def read_manifest(data: Dataset, drawn: Dataset) -> tuple[Manifest, np.ndarray]:
         try:
             pixels = drawn.images.pictures([k])[0].pixels
         except ImageError as error:
-            lines.append(Line(ids[k], UNREADABLE, "", label, str(error)))
+            lines.append(ManifestEntry(ids[k], UNREADABLE, "", label, str(error)))
         else:
-            lines.append(Line(ids[k], USED, image_key(pixels).hex(), label))
+            lines.append(ManifestEntry(ids[k], USED, image_key(pixels).hex(), label))
             usable.append(k)
     if not usable:
         raise DataError(f"{data.name}: none of {len(drawn)} pictures can be read ({lines[0].why}).")
     taken, names = set(drawn.rows.tolist()), data.ids[:]  # at once: one by one takes longer than all the rest
-    lines += [Line(name, NOT_DRAWN) for name, row in zip(names, data.rows.tolist(), strict=True) if row not in taken]
-    lines += [Line(name, SKIPPED) for name in _other_files(data)]
+    lines += [
+        ManifestEntry(name, NOT_DRAWN) for name, row in zip(names, data.rows.tolist(), strict=True) if row not in taken
+    ]
+    lines += [ManifestEntry(name, SKIPPED) for name in _other_files(data)]
     return Manifest(tuple(lines)), np.array(usable, dtype=np.int64)
 
 

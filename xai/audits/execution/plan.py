@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from xai.audits.config import Asked, Config
-from xai.audits.context import DATA, Scene, all_versions
+from xai.audits.config import CheckRequest, Config
+from xai.audits.context import DATA, Context, all_versions
 from xai.audits.execution.keys import digest_of, own_digest
-from xai.audits.execution.stages.base import Cost, Stage
+from xai.audits.execution.stages.base import Stage, StageCost
 from xai.audits.execution.store import SCHEMA, Store, canonical, key_of
 
 _OWN = (
@@ -22,7 +22,7 @@ _OWN = (
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class WorkItem:
     """One piece of work.
 
     Attributes:
@@ -36,10 +36,10 @@ class Task:
     rows: np.ndarray = field(repr=False)
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> StageCost:
         """Rows through the network."""
         one = self.stage.cost
-        return Cost(one.forward * len(self.rows), one.backward * len(self.rows))
+        return StageCost(one.forward * len(self.rows), one.backward * len(self.rows))
 
     @property
     def rows_through(self) -> float:
@@ -62,9 +62,9 @@ class Planned:
         tasks: per stage.
     """
 
-    asked: Asked
+    asked: CheckRequest
     missing: str
-    tasks: tuple[tuple[Task, ...], ...]
+    tasks: tuple[tuple[WorkItem, ...], ...]
 
     @property
     def steady(self) -> bool:
@@ -84,18 +84,18 @@ class Plan:
     """
 
     config: Config
-    scene: Scene
+    scene: Context
     checks: tuple[Planned, ...]
     base: Mapping[str, Any]
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
+    def tasks(self) -> tuple[WorkItem, ...]:
         """All work, each piece once: the first piece of every stage, then the second, so that none starves."""
         stages = [tasks for planned in self.checks for tasks in planned.tasks]
         found = {task.key: task for row in zip_longest(*stages) for task in row if task is not None}
         return tuple(found.values())
 
-    def left(self, store: Store) -> list[Task]:
+    def left(self, store: Store) -> list[WorkItem]:
         """Return the work whose result is not in the store."""
         return [task for task in self.tasks if not store.has(task.key)]
 
@@ -115,7 +115,7 @@ class Plan:
         )
 
 
-def make_plan(config: Config, scene: Scene, *, baseline: bool) -> Plan:
+def make_plan(config: Config, scene: Context, *, baseline: bool) -> Plan:
     """Return the plan of an audit; nothing is run."""
     classifier = scene.classifier
     base = {
@@ -142,11 +142,11 @@ def make_plan(config: Config, scene: Scene, *, baseline: bool) -> Plan:
 class _Cutter:
     """Cuts stages into pieces."""
 
-    scene: Scene
+    scene: Context
     base: Mapping[str, Any]
     shard: int
 
-    def tasks(self, stage: Stage) -> Iterator[Task]:
+    def tasks(self, stage: Stage) -> Iterator[WorkItem]:
         rows = stage.rows(self.scene)
         size = len(rows) if stage.whole else self.shard
         for start in range(0, len(rows), max(1, size)):
@@ -158,7 +158,7 @@ class _Cutter:
                 "code_of_stage": digest_of(*_modules(stage)),
                 "items": hashlib.sha256(canonical(items)).hexdigest(),
             }
-            yield Task(key_of({**content, "reads": stage.reads(self.scene)}), stage, some)
+            yield WorkItem(key_of({**content, "reads": stage.reads(self.scene)}), stage, some)
 
 
 def _modules(stage: Stage) -> list[str]:
@@ -167,7 +167,7 @@ def _modules(stage: Stage) -> list[str]:
     return [type(stage).__module__] + ([] if study is None else [study.__module__])
 
 
-def _names(scene: Scene) -> str:
+def _names(scene: Context) -> str:
     """Return a digest of what summaries show and shards do not: names and groups of pictures, in the order of rows."""
     role = scene.role(DATA)
     groups = {name: values.tolist() for name, values in role.groups.items()}

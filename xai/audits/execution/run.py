@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from xai.audits.checks._base import View
+from xai.audits.checks.base import CheckView
 from xai.audits.config import Config
-from xai.audits.context import Scene
-from xai.audits.documents.artifacts import Album, files_of, with_files
-from xai.audits.execution.plan import Plan, Planned, Task
-from xai.audits.execution.stages.base import Found, Stage, joined
-from xai.audits.execution.store import Part, Store, canonical, clean, publish
+from xai.audits.context import Context
+from xai.audits.documents.artifacts import Artifacts, files_of, with_files
+from xai.audits.execution.plan import Plan, Planned, WorkItem
+from xai.audits.execution.stages.base import Stage, StageResult, joined
+from xai.audits.execution.store import Store, StoredResult, canonical, clean, publish
 from xai.audits.measurement import Measurement
 from xai.core.runtime.batching import Progress, ShouldStop, is_out_of_memory, noting_shrinks
 from xai.errors import RecordError, Stopped
@@ -28,7 +28,7 @@ from xai.errors import RecordError, Stopped
 SHRUNK = "shrunk_to"
 
 
-def perform(scene: Scene, task: Task, micro_batch: int) -> Part:
+def perform(scene: Context, task: WorkItem, micro_batch: int) -> StoredResult:
     """Do the work; its facts are those of each micro-batch, and the smallest number of rows that memory forced.
 
     Raises:
@@ -43,12 +43,12 @@ def perform(scene: Scene, task: Task, micro_batch: int) -> Part:
             shrunk += [] if least == micro_batch else [least]
     names = parts[0].arrays
     arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in names}
-    return Part(arrays, {"parts": [dict(part.facts) for part in parts], SHRUNK: min(shrunk, default=None)})
+    return StoredResult(arrays, {"parts": [dict(part.facts) for part in parts], SHRUNK: min(shrunk, default=None)})
 
 
-def _in_batches(scene: Scene, stage: Stage, rows: np.ndarray, limit: int) -> tuple[list[Part], int]:
+def _in_batches(scene: Context, stage: Stage, rows: np.ndarray, limit: int) -> tuple[list[StoredResult], int]:
     """Return the parts of all micro-batches, and the size that held."""
-    parts: list[Part] = []
+    parts: list[StoredResult] = []
     start = 0
     while start < len(rows):
         found = _tried(scene, stage, rows[start : start + limit], last=limit == 1)
@@ -60,7 +60,7 @@ def _in_batches(scene: Scene, stage: Stage, rows: np.ndarray, limit: int) -> tup
     return parts, limit
 
 
-def _tried(scene: Scene, stage: Stage, rows: np.ndarray, *, last: bool) -> Part | None:
+def _tried(scene: Context, stage: Stage, rows: np.ndarray, *, last: bool) -> StoredResult | None:
     """Return the part; None when memory ran out and fewer pictures may do."""
     try:
         return stage.run(scene, rows)
@@ -86,12 +86,12 @@ def settled() -> Iterator[None]:
 
 
 PLAN, LOG, MANIFESTS = "plan.json", "log.jsonl", "manifests"
-Results = Mapping[str, "Result"]
+Results = Mapping[str, "WorkResult"]
 Before = tuple[Measurement, Sequence[str]] | None  # what the baseline measured, and on which pictures
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class WorkResult:
     """What became of one check.
 
     Attributes:
@@ -114,7 +114,7 @@ class Result:
 
 
 @dataclass(eq=False)
-class Run:
+class Execution:
     """One run over a plan.
 
     Attributes:
@@ -136,7 +136,7 @@ class Run:
     lenders: tuple[Store, ...] = ()
     errors: dict[str, dict[str, str]] = field(default_factory=dict)  # by key of the task that broke
 
-    def work(self, tasks: Sequence[Task]) -> None:
+    def work(self, tasks: Sequence[WorkItem]) -> None:
         """Do the work that is not done; what breaks is remembered and ends nothing else.
 
         Raises:
@@ -163,7 +163,7 @@ class Run:
         if self.progress is not None:
             self.progress(round(done), round(total))
 
-    def _one(self, task: Task) -> bool:
+    def _one(self, task: WorkItem) -> bool:
         """Do one piece of work and publish it; say whether it succeeded."""
         if self.store.has(task.key):
             return True
@@ -188,16 +188,16 @@ class Run:
             planned.asked.id: self._result(planned, baseline(planned.asked.id), digest) for planned in self.plan.checks
         }
 
-    def _result(self, planned: Planned, baseline: Before, digest: str | None) -> Result:
+    def _result(self, planned: Planned, baseline: Before, digest: str | None) -> WorkResult:
         if planned.missing:
-            return Result(None, {"why": planned.missing})
+            return WorkResult(None, {"why": planned.missing})
         for task in (task for tasks in planned.tasks for task in tasks):
             if task.key in self.errors:
-                return Result(None, self.errors[task.key])
+                return WorkResult(None, self.errors[task.key])
         found, keys, shrunk = self._found(planned)
         counts = tuple(len(one.rows) for one in found), tuple(one.planned for one in found)
         if not all(counts[0]):
-            return Result(None, {"why": "the time budget ended before any of its work was done"}, *counts, keys)
+            return WorkResult(None, {"why": "the time budget ended before any of its work was done"}, *counts, keys)
         key = self.plan.key_of_summary(planned, keys, digest)
         part = self._finished(planned, key)
         if part is None:
@@ -207,20 +207,20 @@ class Run:
             except (Stopped, RecordError):
                 raise
             except Exception as error:  # noqa: BLE001  (as above)
-                return Result(None, {"type": type(error).__name__, "message": str(error)}, *counts, keys)
+                return WorkResult(None, {"type": type(error).__name__, "message": str(error)}, *counts, keys)
             self.store.publish(key, part)
             self.log("summarised", check=planned.asked.id, key=key, seconds=time.monotonic() - began)
             part = self.store.read(key) or part
         measured = Measurement.from_dict(part.facts["measured"])
-        return Result(measured, {}, *counts, keys, shrunk, files_of(part))
+        return WorkResult(measured, {}, *counts, keys, shrunk, files_of(part))
 
-    def _finished(self, planned: Planned, key: str) -> Part | None:
+    def _finished(self, planned: Planned, key: str) -> StoredResult | None:
         """Return a summary that this run's store or an earlier run's has; none of the machine's from an earlier one."""
         if planned.steady and not self.store.has(key):
             any(self.store.take_over(key, lender) for lender in self.lenders)
         return self.store.read(key)
 
-    def _found(self, planned: Planned) -> tuple[list[Found], tuple[str, ...], int | None]:
+    def _found(self, planned: Planned) -> tuple[list[StageResult], tuple[str, ...], int | None]:
         """Return what the stages of a check found, the keys of that work, and the smallest forced micro-batch."""
         found, keys, shrunk = [], [], []
         for tasks in planned.tasks:
@@ -235,7 +235,7 @@ class Run:
             found.append(joined(parts, rows, sum(len(task.rows) for task in tasks)))
         return found, tuple(keys), min(shrunk, default=None)
 
-    def _read(self, task: Task) -> Part | None:
+    def _read(self, task: WorkItem) -> StoredResult | None:
         """Return finished work; what is damaged is made again."""
         part = self.store.read(task.key)
         if part is None and self.store.has(task.key):
@@ -245,12 +245,12 @@ class Run:
             part = self.store.read(task.key)
         return part
 
-    def _summary(self, planned: Planned, found: Sequence[Found], baseline: Before) -> Part:
-        album = Album()
+    def _summary(self, planned: Planned, found: Sequence[StageResult], baseline: Before) -> StoredResult:
+        album = Artifacts()
         before, names = (None, ()) if baseline is None else baseline
-        view = View(self.plan.scene.stopping(self.should_stop), found, planned.asked.level, album, before, names)
+        view = CheckView(self.plan.scene.stopping(self.should_stop), found, planned.asked.level, album, before, names)
         measured = planned.asked.check.measure(view)
-        return with_files(Part({}, {"measured": measured.to_dict()}), album.files)
+        return with_files(StoredResult({}, {"measured": measured.to_dict()}), album.files)
 
     def log(self, event: str, **facts: Any) -> None:
         """Append a line to the log of the run; a log that cannot be written stops nothing."""
@@ -312,6 +312,6 @@ def prune(folder: Path, files: Mapping[str, bytes]) -> None:
                     Path(entry.path).unlink()
 
 
-def share_of_work(tasks: Sequence[Task], index: int, count: int) -> list[Task]:
+def share_of_work(tasks: Sequence[WorkItem], index: int, count: int) -> list[WorkItem]:
     """Return every `count`-th piece of work, from `index` on."""
     return list(tasks)[index::count]

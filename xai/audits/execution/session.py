@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xai.audits.conditions import Pair
+from xai.audits.conditions import PairedOutcome
 from xai.audits.config import Config
 from xai.audits.context import DATA
-from xai.audits.documents.artifacts import Album, sample_of
-from xai.audits.documents.baseline import Yardstick
+from xai.audits.documents.artifacts import Artifacts, sample_of
+from xai.audits.documents.baseline import Baseline
 from xai.audits.documents.document import ONLY, WITHIN, assemble
 from xai.audits.documents.record import Audit
 from xai.audits.execution.cluster import work_on_ray
 from xai.audits.execution.keys import code_digest
-from xai.audits.execution.plan import Plan, Task, make_plan
-from xai.audits.execution.run import Results, Run, declare, prune, tidy, write_manifests
+from xai.audits.execution.plan import Plan, WorkItem, make_plan
+from xai.audits.execution.run import Execution, Results, declare, prune, tidy, write_manifests
 from xai.audits.execution.store import Store, publish
 from xai.audits.loading import open_scene
 from xai.audits.measurement import KEY_BYTES
@@ -126,7 +126,7 @@ def take_over(plan: Plan, store: Store, runs: Sequence[PastRun], within: str) ->
     return taken
 
 
-def is_finished(task: Task, store: Store, runs: Sequence[PastRun]) -> bool:
+def is_finished(task: WorkItem, store: Store, runs: Sequence[PastRun]) -> bool:
     """Whether a store has a piece of work, or an earlier run whose work would be taken over."""
     lenders = (Store(run.folder / STORE) for run in runs) if task.steady else ()
     return store.has(task.key) or any(lender.has(task.key) for lender in lenders)
@@ -185,9 +185,9 @@ class Session:
     """
 
     plan: Plan
-    run: Run
+    run: Execution
     folder: Path
-    yardstick: Yardstick | None
+    yardstick: Baseline | None
 
     @classmethod
     def open(
@@ -212,7 +212,7 @@ class Session:
         place = whole if only is None else whole / ONLY / hashlib.sha256("\n".join(only).encode()).hexdigest()[:12]
         store = Store(whole / STORE if config.store is None else config.folder / config.store)
         declare(config, place)
-        yardstick = Yardstick.of(config)
+        yardstick = Baseline.of(config)
         plan = make_plan(config, open_scene(config, should_stop), baseline=yardstick is not None)
         tidy(place, store)
         runs = past_runs(config)
@@ -221,7 +221,7 @@ class Session:
             _LOG.info("%s", told(plan, store, runs, taken))
         note_run(config, folder, None if within else inputs_of(plan))
         lenders = tuple(Store(past.folder / within / STORE) for past in runs)
-        run = Run(plan, store, place, should_stop=should_stop, budget=config.budget, lenders=lenders)
+        run = Execution(plan, store, place, should_stop=should_stop, budget=config.budget, lenders=lenders)
         write_manifests(plan, place)
         return cls(plan, run, place, yardstick)
 
@@ -234,7 +234,9 @@ class Session:
         """Note the end."""
         self.run.log("ended" if kind is None else "interrupted", **({} if kind is None else {"by": kind.__name__}))
 
-    def work(self, tasks: Sequence[Task], progress: bool | Progress | None = None, *, cluster: bool = False) -> None:
+    def work(
+        self, tasks: Sequence[WorkItem], progress: bool | Progress | None = None, *, cluster: bool = False
+    ) -> None:
         """Do what is not done; what a cluster leaves is done here."""
         with reporting(progress, "audit") as report:
             if cluster:
@@ -242,7 +244,7 @@ class Session:
             self.run.progress = report
             self.run.work(tasks)
 
-    def _on_cluster(self, tasks: Sequence[Task], report: Progress | None) -> None:
+    def _on_cluster(self, tasks: Sequence[WorkItem], report: Progress | None) -> None:
         total, done = round(sum(task.rows_through for task in tasks)), 0.0
 
         def tell(rows: float) -> None:
@@ -264,7 +266,7 @@ class Session:
 
     def finish(self) -> Audit:
         """Summarise, judge and write."""
-        yardstick, album = self.yardstick, Album()
+        yardstick, album = self.yardstick, Artifacts()
         if yardstick is None:
             results = self.run.results(lambda _: None, None)
             document = assemble(self.plan, results, None, {})
@@ -282,7 +284,7 @@ class Session:
         tidy(self.folder, self.run.store)
         return found
 
-    def _pairs(self, yardstick: Yardstick, results: Results) -> dict[str, Pair]:
+    def _pairs(self, yardstick: Baseline, results: Results) -> dict[str, PairedOutcome]:
         keys, model = self._keys(), self.plan.scene.classifier.fingerprint
         settings = {planned.asked.id: planned.asked.check.settings for planned in self.plan.checks}
         found = {

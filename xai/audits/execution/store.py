@@ -35,7 +35,7 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class StoredResult:
     """What one piece of work found.
 
     Attributes:
@@ -75,7 +75,7 @@ class Store:
         """Whether a part is there."""
         return self.path(key).is_file()
 
-    def read(self, key: str) -> Part | None:
+    def read(self, key: str) -> StoredResult | None:
         """Return a part; None when it is not there, or damaged and so to be made again."""
         try:
             content = self.path(key).read_bytes()
@@ -85,7 +85,7 @@ class Store:
             raise RecordError(f"{self.path(key)}: cannot be read ({error.strerror}).") from error
         return _unpacked(key, content)
 
-    def publish(self, key: str, part: Part) -> None:
+    def publish(self, key: str, part: StoredResult) -> None:
         """Put a part in its place, whole or not at all.
 
         Raises:
@@ -218,7 +218,7 @@ def _folders(folder: Path) -> list[Path]:
     return []
 
 
-def _packed(key: str, part: Part) -> bytes:
+def _packed(key: str, part: StoredResult) -> bytes:
     """Return a head with length and digest, then the arrays; the same bytes for the same part."""
     stream = io.BytesIO()
     facts = np.frombuffer(canonical(part.facts), dtype=np.uint8)
@@ -229,7 +229,7 @@ def _packed(key: str, part: Part) -> bytes:
     return canonical(head) + b"\n" + body
 
 
-def _unpacked(key: str, content: bytes) -> Part | None:
+def _unpacked(key: str, content: bytes) -> StoredResult | None:
     line, _, body = content.partition(b"\n")
     try:
         head = json.loads(line)
@@ -237,6 +237,6 @@ def _unpacked(key: str, content: bytes) -> Part | None:
         if not sound or hashlib.sha256(body).hexdigest() != head["sha256"]:
             return None
         arrays = unpacked(body)
-        return Part(arrays, json.loads(arrays.pop(_FACTS).tobytes()))
+        return StoredResult(arrays, json.loads(arrays.pop(_FACTS).tobytes()))
     except (ValueError, LookupError, TypeError, RecursionError):
         return None

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from xai.audits.checks._base import Check
-from xai.audits.config import Asked, parse_config
-from xai.audits.context import CALIBRATION, DATA, TRAIN, Scene
+from xai.audits.checks.base import Check
+from xai.audits.config import CheckRequest, parse_config
+from xai.audits.context import CALIBRATION, DATA, TRAIN, Context
 from xai.audits.execution.stages.explanations import explained
 from xai.audits.loading import open_scene
 from xai.core.labels import match_names, numbered
@@ -284,7 +284,9 @@ def _model(
     return table, comments
 
 
-def _checks(usual: Sequence[Asked], scene: Scene, fit: DataFit) -> tuple[dict[str, str], dict[str, dict[str, Change]]]:
+def _checks(
+    usual: Sequence[CheckRequest], scene: Context, fit: DataFit
+) -> tuple[dict[str, str], dict[str, dict[str, Change]]]:
     """Return which checks cannot be asked, and what of the others follows from model and data."""
     missing = {asked.check.name: asked.check.missing(scene, baseline=False) for asked in usual}
     missing["certified_accuracy"] = missing["certified_accuracy"] or _unprovable(scene, usual, fit)
@@ -305,7 +307,7 @@ def _checks(usual: Sequence[Asked], scene: Scene, fit: DataFit) -> tuple[dict[st
     return {name: why for name, why in missing.items() if why}, changes
 
 
-def _unprovable(scene: Scene, usual: Sequence[Asked], fit: DataFit) -> str:
+def _unprovable(scene: Context, usual: Sequence[CheckRequest], fit: DataFit) -> str:
     """Return why nothing can be proven of a model; "" where something can."""
     if fit.seconds > _SLOW:
         return "proofs of a model of this size take long"
@@ -321,7 +323,7 @@ def _refused(work: Callable[[], object]) -> str:
     return ""
 
 
-def _affordable(check: Check, scene: Scene, fit: DataFit) -> int | None:
+def _affordable(check: Check, scene: Context, fit: DataFit) -> int | None:
     """Return how many images a check can have; None where it need not be limited."""
     stages = [stage for stage in check.stages() if not stage.whole and stage.role == DATA]
     counts = [len(stage.rows(scene)) for stage in stages]

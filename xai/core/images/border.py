@@ -1,21 +1,16 @@
 """The one entry for images and data: what any verb is given becomes a data set, or images of a data set."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
-from xai.core.images.decoding import decode_bytes, decode_file, decode_pil
-from xai.core.images.samples import check_bits, holds_bands, scaled_array
-from xai.errors import RangeError, ShapeError
-
-from xai.core.images.inputs import IMAGE_SUFFIXES, Picture
+from xai.core.images.inputs import IMAGE_SUFFIXES, InputImage
+from xai.errors import ShapeError
 
 _TABLES = frozenset({".csv", ".tsv", ".parquet", ".npz"})
 _EXAMPLE = "example:"
@@ -81,7 +76,7 @@ def names_data(data: Any) -> bool:
 
 def all_images(images: Any) -> Any:
     """Return all images of a data set as pictures, so that their names and notes are kept; others as they are."""
-    if isinstance(images, Tensor | np.ndarray | Image.Image | Picture | list | tuple):
+    if isinstance(images, Tensor | np.ndarray | Image.Image | InputImage | list | tuple):
         return images
     if names_data(images) or hasattr(images, "images") or hasattr(images, "pictures"):
         source = open_data(images).images
@@ -110,4 +105,4 @@ def _is_single(data: Any) -> bool:
         return data.ndim != 4
     if isinstance(data, np.ndarray):
         return data.ndim != 4
-    return isinstance(data, str | os.PathLike | Image.Image | Picture) or hasattr(data, "read")
+    return isinstance(data, str | os.PathLike | Image.Image | InputImage) or hasattr(data, "read")

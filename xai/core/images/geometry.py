@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.core.images.border import all_images
-from xai.core.images.inputs import ImageLike, Picture, read_pictures, to_channels
+from xai.core.images.inputs import ImageLike, InputImage, read_pictures, to_channels
 from xai.core.images.samples import note_of_bands
 from xai.errors import NameLookupError, ShapeError
 
@@ -146,7 +146,7 @@ class Batch:
     """Model inputs (N, C, h, w) in [0, 1], the pictures they come from, the way back, and notes of the model."""
 
     inputs: Tensor
-    pictures: tuple[Picture, ...]
+    pictures: tuple[InputImage, ...]
     geometries: tuple[Geometry, ...]
     single: bool
     model_notes: tuple[str, ...] = ()

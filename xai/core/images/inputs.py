@@ -1,6 +1,5 @@
 """Images in any form become pixels (C, H, W) in [0, 1]; anything a verb is given becomes images or a data set."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ ImageLike = Any  # path, PIL.Image, array, tensor, open file, or a sequence of t
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class InputImage:
     """One image as the user gave it.
 
     Attributes:
@@ -47,7 +46,7 @@ class Picture:
         return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
 
 
-def read_pictures(images: ImageLike, bits: int | None = None) -> tuple[list[Picture], bool]:
+def read_pictures(images: ImageLike, bits: int | None = None) -> tuple[list[InputImage], bool]:
     """Return the pictures in `images`, and whether a single one was given.
 
     Args:
@@ -76,14 +75,14 @@ def read_pictures(images: ImageLike, bits: int | None = None) -> tuple[list[Pict
     return [_one(images, "image", bits)], True
 
 
-def read_images(images: ImageLike, bits: int) -> Picture | list[Picture]:
+def read_images(images: ImageLike, bits: int) -> InputImage | list[InputImage]:
     """Return images whose 16-bit samples use so many bits, in a form that every function takes."""
     pictures, single = read_pictures(images, check_bits(bits))
     return pictures[0] if single else pictures
 
 
-def _one(image: ImageLike, name: str, bits: int | None) -> Picture:
-    if isinstance(image, Picture):
+def _one(image: ImageLike, name: str, bits: int | None) -> InputImage:
+    if isinstance(image, InputImage):
         return image
     if isinstance(image, str | Path):
         decoded = decode_file(Path(image), bits)
@@ -105,12 +104,12 @@ def _one(image: ImageLike, name: str, bits: int | None) -> Picture:
     )
 
 
-def _from_decoded(pixels: np.ndarray, name: str, notes: tuple[str, ...], sha256: str | None = None) -> Picture:
+def _from_decoded(pixels: np.ndarray, name: str, notes: tuple[str, ...], sha256: str | None = None) -> InputImage:
     tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    return Picture(tensor, name, notes, sha256=sha256)
+    return InputImage(tensor, name, notes, sha256=sha256)
 
 
-def _from_tensor(images: Tensor) -> tuple[list[Picture], bool]:
+def _from_tensor(images: Tensor) -> tuple[list[InputImage], bool]:
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise ShapeError(
             f"Expected a tensor (C, H, W) or (N, C, H, W), but got shape {tuple(images.shape)}. {_cure(images.shape)}"
@@ -125,11 +124,11 @@ def _from_tensor(images: Tensor) -> tuple[list[Picture], bool]:
         )
     check_unit_range(images, "images")
     if images.ndim == 3:
-        return [Picture(images, "image", exact=True)], True
-    return [Picture(row, f"image {k}", exact=True) for k, row in enumerate(images)], False
+        return [InputImage(images, "image", exact=True)], True
+    return [InputImage(row, f"image {k}", exact=True) for k, row in enumerate(images)], False
 
 
-def _from_array(array: np.ndarray, bits: int | None) -> tuple[list[Picture], bool]:
+def _from_array(array: np.ndarray, bits: int | None) -> tuple[list[InputImage], bool]:
     channels_last = array.ndim in (3, 4) and 0 not in array.shape and holds_bands(array.shape)
     if not (array.ndim == 2 or channels_last) or 0 in array.shape:
         first = array.ndim in (3, 4) and 0 < array.shape[-3] < min(array.shape[-2:])
@@ -139,11 +138,11 @@ def _from_array(array: np.ndarray, bits: int | None) -> tuple[list[Picture], boo
     tensor = torch.from_numpy(np.array(array if array.dtype == np.float64 else array.astype(np.float32)))
     check_unit_range(tensor, "images")
     if array.ndim == 2:
-        return [Picture(tensor[None], "image")], True
+        return [InputImage(tensor[None], "image")], True
     moved = tensor.movedim(-1, -3)
     if array.ndim == 3:
-        return [Picture(moved, "image")], True
-    return [Picture(row, f"image {k}") for k, row in enumerate(moved)], False
+        return [InputImage(moved, "image")], True
+    return [InputImage(row, f"image {k}") for k, row in enumerate(moved)], False
 
 
 def _way(pixels: Tensor, channels: int) -> str:
@@ -179,7 +178,7 @@ def check_unit_range(pixels: Tensor, name: str) -> None:
     raise RangeError(f"Expected `{name}` in [0, 1], but got values in [{low:.3g}, {high:.3g}]. {cure}")
 
 
-def to_channels(picture: Picture, channels: int) -> Picture:
+def to_channels(picture: InputImage, channels: int) -> InputImage:
     """Return the picture with as many channels as the classifier wants: grey becomes colour, and colour grey.
 
     Raises:

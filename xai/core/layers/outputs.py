@@ -224,7 +224,7 @@ _TOKENS = 0.1  # the same where there are class tokens: these carry on by themse
 
 
 @dataclass(frozen=True)
-class Share:
+class LayerShare:
     """The share of the class scores' change between images that passes through a layer.
 
     Attributes:
@@ -270,7 +270,7 @@ class Share:
         return f"only {100 * (self.value or 0):.2g}% of the change of the class scores between images passes through it"
 
 
-UNMEASURED = Share()
+UNMEASURED = LayerShare()
 
 
 def spread_images(channels: int, size: tuple[int, int], image: Tensor | None) -> Tensor:
@@ -282,7 +282,7 @@ def spread_images(channels: int, size: tuple[int, int], image: Tensor | None) ->
 
 def share_through(
     answer: Callable[[Tensor], Tensor], layer: nn.Module, tensor: int, layout: Layout, images: Tensor
-) -> Share:
+) -> LayerShare:
     """Return how much of the change of the answer between images passes through the places of a layer.
 
     Each image runs again with the places of the next image at the layer. With f the answer to an image, f' that to the
@@ -308,15 +308,15 @@ def share_through(
     return _share((mixed - plain).norm(dim=0), (after - mixed).norm(dim=0), floor, tokens=bool(layout.extra))
 
 
-def _share(here: Tensor, beside: Tensor, floor: float, *, tokens: bool) -> Share:
+def _share(here: Tensor, beside: Tensor, floor: float, *, tokens: bool) -> LayerShare:
     """Return the share of what changes through a layer (K,) in that and what changes beside it (K,)."""
     whole, through = float(here.norm() + beside.norm()), float(here.norm())
     if whole <= floor:
-        return Share(None, tokens)
+        return LayerShare(None, tokens)
     each = here / (here + beside).clamp_min(floor or 1e-30)
     counts = here + beside >= _MUCH * float((here + beside).max())
     number = int(torch.where(counts, each, torch.inf).argmin())
-    return Share(through / whole, tokens, (number, float(each[number])), float(each[counts].max()))
+    return LayerShare(through / whole, tokens, (number, float(each[number])), float(each[counts].max()))
 
 
 def _heard(

@@ -16,7 +16,7 @@ from xai.core.layers.outputs import (
     UNMEASURED,
     Forward,
     LayerOutput,
-    Share,
+    LayerShare,
     answer,
     makes_maps,
     run_forward,
@@ -59,7 +59,7 @@ class LayerChoice:
     layout: Layout
     reason: str
     tensor: int = 0
-    share: Share = field(default=UNMEASURED, compare=False)
+    share: LayerShare = field(default=UNMEASURED, compare=False)
     passed_over: str = ""
 
     @property
@@ -235,7 +235,7 @@ class _Search:
             reason = f"the last layer with the shape of a map: {where}; it {_UNCERTAIN}"
         return LayerChoice(item.name, verdict.layout, reason, item.index, share), fault
 
-    def _share(self, item: LayerOutput, layout: Layout) -> Share:
+    def _share(self, item: LayerOutput, layout: Layout) -> LayerShare:
         def run(image: Tensor) -> Tensor:
             with torch.no_grad():
                 images = image.to(self.classifier.device)

@@ -17,7 +17,7 @@ from xai.core.model.hooks import borrowed, scales_by_batch
 from xai.core.model.predictions import Key, Prediction, check_reading, to_probabilities
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting, row_limit
 from xai.core.runtime.fixed_batch import batch_size
-from xai.core.task.meaning import Asked
+from xai.core.task.meaning import DeclaredTask
 from xai.core.task.outputs import ReadsOutputs
 from xai.core.validation import (
     checked_channels,
@@ -113,7 +113,7 @@ class Classifier(RunsModule, ReadsOutputs):
         self._notes = (*notes, *([_ALONE] if quantised and _ALONE not in notes else []))
         self._labels = checked_labels(labels)
         self._num_classes = None if self._labels is None else len(self._labels)
-        self._asked, self._meaning = Asked(task, output, output_key, self._num_classes), None
+        self._asked, self._meaning = DeclaredTask(task, output, output_key, self._num_classes), None
         move(self.module, device)
         self._checked_width = False
 

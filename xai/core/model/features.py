@@ -21,7 +21,7 @@ from xai.errors import DataError, Stopped
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class LinearHead:
     """The last linear layer, as it makes logits of features: logits = features @ weight.T + bias.
 
     Attributes:
@@ -52,7 +52,7 @@ class FeatureTap:
 
     def __init__(self, classifier: Any) -> None:
         self.classifier = classifier
-        self.head: Head | None = None
+        self.head: LinearHead | None = None
         self.image_notes: tuple[str, ...] = ()  # what was done to the images that went through
         self.note = "no features: the logits are not the output of a linear layer"
         self._linear = {n: m for n, m in classifier.module.named_modules() if isinstance(m, nn.Linear)}
@@ -131,14 +131,14 @@ def _keeper(seen: dict[str, tuple[Tensor, Tensor]], name: str) -> Any:
     return keep
 
 
-def _head(name: str, layer: nn.Linear, share: float, classes: int, places: int) -> Head:
+def _head(name: str, layer: nn.Linear, share: float, classes: int, places: int) -> LinearHead:
     """Return the layer as it makes logits; of one output s they are (-share * s, share * s)."""
     with torch.inference_mode(False), torch.no_grad():  # a head lives on outside
         weight = layer.weight.detach().float().clone()
         bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().float().clone()
         if len(weight) != classes:
             weight, bias = share * torch.cat([-weight, weight]), share * torch.cat([-bias, bias])
-    return Head(name, weight, bias, places)
+    return LinearHead(name, weight, bias, places)
 
 
 _READ = 64  # images read at a time at first
@@ -189,7 +189,7 @@ class Chunk:
     inputs: Tensor
     logits: Tensor
     features: Tensor | None
-    head: Head | None
+    head: LinearHead | None
 
 
 def collect_outputs(

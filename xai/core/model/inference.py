@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai.core.images.geometry import Batch
 from xai.core.images.border import open_data
+from xai.core.images.geometry import Batch
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import Outputs
@@ -21,7 +21,7 @@ from xai.errors import InputError, ShapeError, UnsupportedModelError
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class LabelledOutputs:
     """Outputs of a classifier whose classes exclude each other.
 
     Attributes:
@@ -75,7 +75,7 @@ def answers_of(
     *,
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
-) -> Answers:
+) -> LabelledOutputs:
     """Run a data set through a classifier once; stored outputs are taken as they are.
 
     Args:
@@ -104,7 +104,7 @@ def answers_of(
     said += _doubts(classifier, data, outputs.logits, found)
     if found is not None and not isinstance(data, Outputs):
         notes = [*notes, *resizing_note(classifier, inputs.source, found)]
-    return Answers(
+    return LabelledOutputs(
         _exclusive(classifier, outputs.logits),
         outputs.features,
         found,

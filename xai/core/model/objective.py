@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xai.core.model.classifier import Classifier
 from xai.core.model.predictions import to_probabilities
-from xai.core.task.meaning import Meaning
+from xai.core.task.meaning import OutputMeaning
 from xai.errors import NameLookupError, TargetError
 
 Target = int | str | Sequence[int | str] | Tensor | None
@@ -75,7 +75,7 @@ class Objective:
     """
 
     score: str = "logit"
-    meaning: Meaning = field(default_factory=Meaning)
+    meaning: OutputMeaning = field(default_factory=OutputMeaning)
 
     def __post_init__(self) -> None:
         """Check the name."""

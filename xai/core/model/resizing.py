@@ -10,8 +10,8 @@ import scipy
 import torch
 from torch import Tensor, nn
 
-from xai.core.images.geometry import RESIZES, Batch
 from xai.core.images.border import open_data
+from xai.core.images.geometry import RESIZES, Batch
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
@@ -20,7 +20,7 @@ from xai.errors import InputError, Stopped
 from xai.stats.intervals import wilson
 
 
-class Reader:
+class InputReader:
     """Reads model inputs by number.
 
     Args:

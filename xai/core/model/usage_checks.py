@@ -17,7 +17,7 @@ from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
 from xai.core.model.fingerprint import fingerprint_module
 from xai.core.model.hooks import parts_of
-from xai.core.model.resizing import Reader, ResizeComparison, compare_resizing
+from xai.core.model.resizing import InputReader, ResizeComparison, compare_resizing
 from xai.core.results.serialization import plain
 from xai.core.runtime.batching import ShouldStop
 from xai.core.runtime.randomness import image_key, repeated
@@ -78,7 +78,7 @@ def data_doubts(classifier: Classifier, data: Any, predictions: Tensor, labels: 
     if len(labels) < _FEWEST or int((predictions.cpu() == labels.cpu()).sum()) >= _GOOD * len(labels):
         return reading_doubts(classifier, None, predictions, labels)
     order = _shuffled(len(labels))
-    few = Reader(classifier, data).inputs(order[:_SAMPLE].tolist())
+    few = InputReader(classifier, data).inputs(order[:_SAMPLE].tolist())
     return reading_doubts(classifier, few, predictions.cpu()[order], labels.cpu()[order])
 
 
@@ -328,7 +328,7 @@ def data_fit(
     most = int(np.clip(seconds / (4 * max(pace, 1e-6)), _LEAST_LABELS, _MOST_IMAGES))
     rows = np.sort(np.random.default_rng(0).permutation(len(data))[:most])
     few = data.take(rows)
-    reader = Reader(classifier, few)
+    reader = InputReader(classifier, few)
     chunks = [range(start, min(start + _AT_ONCE, len(few))) for start in range(0, len(few), _AT_ONCE)]
     predictions = torch.cat([classifier.logits_of(reader.inputs(chunk)).argmax(1) for chunk in chunks])
     labels = torch.as_tensor(truth)[torch.from_numpy(rows)]
@@ -354,7 +354,7 @@ def model_lines(classifier: Classifier) -> tuple[str, ...]:
 
 def _pace(classifier: Classifier, data: Any) -> float:
     """Return the seconds of one image through the model."""
-    inputs = Reader(classifier, data).inputs(range(min(_TIMED, len(data))))
+    inputs = InputReader(classifier, data).inputs(range(min(_TIMED, len(data))))
     classifier.logits_of(inputs)  # the first time costs more
     began = time.perf_counter()
     classifier.logits_of(inputs)

@@ -52,7 +52,7 @@ _MAY_BE_PROBABILITIES = {"", "exp", "softmax", TWICE}  # ends whose only number 
 
 
 @dataclass(frozen=True)
-class Asked:
+class DeclaredTask:
     """What the caller says of a model's outputs, and the size it is to be run at; None where nothing is said."""
 
     task: str | None = None
@@ -63,7 +63,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Meaning:
+class OutputMeaning:
     """How a model's outputs are read.
 
     Attributes:
@@ -99,8 +99,8 @@ class _Seen:
 
 
 def read_meaning(
-    module: nn.Module, name: str, images: Tensor, seen: tuple[Any, Ending], run: Run | None, asked: Asked
-) -> Meaning:
+    module: nn.Module, name: str, images: Tensor, seen: tuple[Any, Ending], run: Run | None, asked: DeclaredTask
+) -> OutputMeaning:
     """Return how a model's outputs are to be read.
 
     Args:
@@ -121,14 +121,16 @@ def read_meaning(
     chosen = output_tensor(raw, key)
     scores = score_table(chosen.detach(), rows)
     if not bool(torch.isfinite(scores).all()):
-        return Meaning(asked.task or "multiclass", asked.output or "logits", key, scores.shape[1] == 1, tuple(notes))
+        return OutputMeaning(
+            asked.task or "multiclass", asked.output or "logits", key, scores.shape[1] == 1, tuple(notes)
+        )
     view = _Seen(name, scores, ending(chosen), images, run, key)
     _check_probabilities(view, asked)
     found = _of_one(view, asked, declared_by(module)) if scores.shape[1] == 1 else _of_several(view, asked, module)
     return replace(found, key=key, notes=(*notes, *found.notes))
 
 
-def _check_probabilities(seen: _Seen, asked: Asked) -> None:
+def _check_probabilities(seen: _Seen, asked: DeclaredTask) -> None:
     low, high = (float(value) for value in seen.scores.aminmax())
     if asked.output == "probabilities" and not (low >= 0 and high <= 1):
         raise UnsupportedModelError(
@@ -137,7 +139,7 @@ def _check_probabilities(seen: _Seen, asked: Asked) -> None:
         )
 
 
-def _of_several(seen: _Seen, asked: Asked, module: nn.Module) -> Meaning:
+def _of_several(seen: _Seen, asked: DeclaredTask, module: nn.Module) -> OutputMeaning:
     """Read K numbers per image."""
     if asked.task == "binary" and seen.scores.shape[1] > 2:
         raise UnsupportedModelError(
@@ -151,10 +153,10 @@ def _of_several(seen: _Seen, asked: Asked, module: nn.Module) -> Meaning:
         notes += said
     if task == "multilabel":
         notes.append(_SEVERAL)
-    return Meaning(task, output, notes=tuple(notes))
+    return OutputMeaning(task, output, notes=tuple(notes))
 
 
-def _task_of_several(seen: _Seen, declared: Declared | None, asked: Asked) -> tuple[str, list[str]]:
+def _task_of_several(seen: _Seen, declared: Declared | None, asked: DeclaredTask) -> tuple[str, list[str]]:
     if declared is not None and declared.task == "regression" and asked.names is None:
         raise UnsupportedModelError(
             f"{seen.name!r} predicts {seen.scores.shape[1]} numbers per image, as {declared.source} says, and no "
@@ -169,7 +171,7 @@ def _task_of_several(seen: _Seen, declared: Declared | None, asked: Asked) -> tu
     return "multilabel" if seen.ending in _SIGMOIDS else "multiclass", []
 
 
-def _output_of_several(seen: _Seen, asked: Asked) -> tuple[str, list[str]]:
+def _output_of_several(seen: _Seen, asked: DeclaredTask) -> tuple[str, list[str]]:
     """Say whether K numbers are logits or probabilities.
 
     Raises:
@@ -248,7 +250,7 @@ def _logits_noted(seen: _Seen) -> list[str]:
     return [f"all outputs lie between 0 and 100: {_PERCENT}"] if percent else []
 
 
-def _two_doubted(seen: _Seen, asked: Asked) -> list[str]:
+def _two_doubted(seen: _Seen, asked: DeclaredTask) -> list[str]:
     """Say that two outputs are apart as those of two classes are not: a regression may return a mean and a variance."""
     if seen.scores.shape[1] != 2 or asked.names == 2 or seen.run is None or not _far(_apart(seen.scores)):
         return []
@@ -266,7 +268,7 @@ def _far(values: Tensor) -> bool:
     return bool(side_of_zero(values)) and float(values.abs().median()) > _USUAL
 
 
-def _of_one(seen: _Seen, asked: Asked, declared: Declared | None) -> Meaning:
+def _of_one(seen: _Seen, asked: DeclaredTask, declared: Declared | None) -> OutputMeaning:
     """Read one number per image, which stands for two classes; one label that is there or not is two classes as well.
 
     Raises:
@@ -279,9 +281,9 @@ def _of_one(seen: _Seen, asked: Asked, declared: Declared | None) -> Meaning:
         )
     if asked.output is not None:
         doubtful = asked.output == "logits" and seen.ending in _SIGMOIDS
-        return Meaning("binary", asked.output, single=True, notes=(_ASKED_LOGITS,) if doubtful else ())
+        return OutputMeaning("binary", asked.output, single=True, notes=(_ASKED_LOGITS,) if doubtful else ())
     if seen.ending in _SIGMOIDS:
-        return Meaning("binary", "probabilities", single=True, notes=(_SIGMOIDS[seen.ending],))
+        return OutputMeaning("binary", "probabilities", single=True, notes=(_SIGMOIDS[seen.ending],))
     if asked.task is None and declared is not None and declared.task == "regression":
         raise UnsupportedModelError(
             f"{seen.name!r} predicts a number, as {declared.source} says, and no classes: {_SAID}."
@@ -292,11 +294,11 @@ def _of_one(seen: _Seen, asked: Asked, declared: Declared | None) -> Meaning:
             return _probability(values)
         _refuse_constant(seen, values)
     notes = _logit_noted(seen, declared, asked) if asked.task is None else _logit_doubted(seen)
-    return Meaning("binary", "logits", single=True, notes=tuple(notes))
+    return OutputMeaning("binary", "logits", single=True, notes=tuple(notes))
 
 
-def _probability(values: Tensor) -> Meaning:
-    return Meaning(
+def _probability(values: Tensor) -> OutputMeaning:
+    return OutputMeaning(
         "binary",
         "probabilities",
         single=True,
@@ -344,7 +346,7 @@ def _range_of(values: Tensor) -> str:
     return f"{float(values.min()):.3g} to {float(values.max()):.3g} on {len(values)} images"
 
 
-def _logit_noted(seen: _Seen, declared: Declared | None, asked: Asked) -> list[str]:
+def _logit_noted(seen: _Seen, declared: Declared | None, asked: DeclaredTask) -> list[str]:
     """Say why one number is taken for the logit of two classes.
 
     Raises:
@@ -385,6 +387,6 @@ def _plausible(values: Tensor) -> bool:
     return float(sizes.median()) <= _USUAL and (both or float(sizes.min()) <= _NEAR)
 
 
-def names_of(names: Sequence[str], meaning: Meaning) -> tuple[str, ...]:
+def names_of(names: Sequence[str], meaning: OutputMeaning) -> tuple[str, ...]:
     """Return the class names of a model, two where one name is given for one output."""
     return (f"not {names[0]}", names[0]) if meaning.single and len(names) == 1 else tuple(names)

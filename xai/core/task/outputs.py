@@ -15,7 +15,7 @@ from xai.core.model.predictions import output_tensor, score_table, to_logits
 from xai.core.runtime.batching import is_out_of_memory
 from xai.core.runtime.fixed_batch import batch_notes
 from xai.core.task.evidence import refuse_other_kinds, watched
-from xai.core.task.meaning import Asked, Meaning, names_of, read_meaning
+from xai.core.task.meaning import DeclaredTask, OutputMeaning, names_of, read_meaning
 from xai.core.task.probe_images import flatness, probe_images
 from xai.errors import UnsupportedModelError
 
@@ -175,8 +175,8 @@ class ReadsOutputs(ABC):
     channels: int
     input_size: tuple[int, int] | None
     one_by_one: bool
-    _asked: Asked
-    _meaning: Meaning | None
+    _asked: DeclaredTask
+    _meaning: OutputMeaning | None
     _notes: tuple[str, ...]
     _unsure: tuple[str, ...] = ()
     _depends_on_batch: bool = False
@@ -212,7 +212,7 @@ class ReadsOutputs(ABC):
         found = () if self._meaning is None else self._meaning.notes
         return tuple(dict.fromkeys([*self._notes, *batch_notes(self.module), *found, *self._unsure]))
 
-    def read_outputs(self, images: Tensor | None = None) -> Meaning:
+    def read_outputs(self, images: Tensor | None = None) -> OutputMeaning:
         """Return how the outputs are read, which is found once, at the first images.
 
         Args:
@@ -273,11 +273,11 @@ class ReadsOutputs(ABC):
             self._ask_again(rows, self._look(rows[:1] if self.one_by_one else rows), before)
 
     @property
-    def known_meaning(self) -> Meaning:
+    def known_meaning(self) -> OutputMeaning:
         """How outputs are read as far as it is known, which runs nothing: as found, or as the caller said."""
         if self._meaning is not None:
             return self._meaning
-        return Meaning(self._asked.task or "multiclass", self._asked.output or "logits", self._asked.key)
+        return OutputMeaning(self._asked.task or "multiclass", self._asked.output or "logits", self._asked.key)
 
     def first_logits(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images in [0, 1], and settle how outputs are read by the same forward.
@@ -295,7 +295,7 @@ class ReadsOutputs(ABC):
             self.settle(found)
         return to_logits(output_tensor(raw, found.key), len(images), head=found.head, output=found.output)
 
-    def settle(self, meaning: Meaning) -> None:
+    def settle(self, meaning: OutputMeaning) -> None:
         """Take over how the outputs are read."""
         self._meaning = meaning
         if self._labels is not None:

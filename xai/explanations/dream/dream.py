@@ -22,8 +22,8 @@ from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.runtime.randomness import check_seed
 from xai.errors import NameLookupError, RangeError, Stopped
 from xai.explanations.dream.deep_dream import DeepDream
-from xai.explanations.dream.goals import ClassGoal, Judge, LayerGoal
-from xai.explanations.dream.plan import Plan, Wish, direction, make_plan
+from xai.explanations.dream.goals import ClassGoal, ClassJudge, LayerGoal
+from xai.explanations.dream.plan import DreamPlan, Wish, direction, make_plan
 from xai.explanations.dream.settings import Settings, resize
 
 _MORE = 100  # steps at most to make a class picture one of its class
@@ -33,7 +33,7 @@ _SHRINK = 0.8  # of a step, over an octave: long ones find the shapes, short one
 class Walk:
     """The steps of one dream and what is kept of them."""
 
-    def __init__(self, plan: Plan, report: Progress | None, should_stop: ShouldStop | None) -> None:
+    def __init__(self, plan: DreamPlan, report: Progress | None, should_stop: ShouldStop | None) -> None:
         self.plan, self.report, self.should_stop = plan, report, should_stop
         self.objective: list[float] = []
         self.octave: list[int] = []
@@ -41,7 +41,7 @@ class Walk:
         self.notes: list[str] = []
         self.still = 0  # steps without any gradient
         goal = plan.goal
-        self.judge = Judge(goal, plan.sizes[-1]) if isinstance(goal, ClassGoal) else None
+        self.judge = ClassJudge(goal, plan.sizes[-1]) if isinstance(goal, ClassGoal) else None
 
     def run(self) -> Tensor:
         """Return the final picture (1, C, H, W).
@@ -171,7 +171,7 @@ def dream(
         return _record(plan, walk, picture)
 
 
-def _record(plan: Plan, walk: Walk, picture: Tensor) -> DeepDream:
+def _record(plan: DreamPlan, walk: Walk, picture: Tensor) -> DeepDream:
     classifier, goal, judge = plan.classifier, plan.goal, walk.judge
     frames = tuple(_shown(frame) for frame in walk.frames)
     shares = None if judge is None else judge.probabilities(picture)
@@ -206,7 +206,7 @@ def _record(plan: Plan, walk: Walk, picture: Tensor) -> DeepDream:
     )
 
 
-def _used(plan: Plan) -> dict[str, Any]:
+def _used(plan: DreamPlan) -> dict[str, Any]:
     used: dict[str, Any] = plain(asdict(plan.settings))
     return used | {"octaves": len(plan.sizes), "size": list(plan.sizes[-1])}
 

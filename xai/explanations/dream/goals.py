@@ -209,7 +209,7 @@ def _maps(classifier: Classifier, size: Size) -> list[_Map]:
     return list(found.values())
 
 
-class Judge:
+class ClassJudge:
     """Classifies the picture as it will be saved, in 8 bits and at its size, the way `Classifier.predict` does."""
 
     def __init__(self, goal: ClassGoal, size: Size) -> None:

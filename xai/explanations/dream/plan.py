@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai.core.images.geometry import pixel_doubts
 from xai.core.images.border import all_images
-from xai.core.images.inputs import ImageLike, Picture, read_pictures, to_channels
+from xai.core.images.geometry import pixel_doubts
+from xai.core.images.inputs import ImageLike, InputImage, read_pictures, to_channels
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import gradient
 from xai.core.runtime.randomness import generator, image_key
@@ -155,7 +155,7 @@ class Wish:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class DreamPlan:
     """Everything that is settled before the first step.
 
     Attributes:
@@ -187,7 +187,7 @@ class Plan:
         return generator(self.seed, self.key, 1)
 
 
-def make_plan(classifier: Classifier, wish: Wish, image: ImageLike, settings: Settings, seed: int) -> Plan:
+def make_plan(classifier: Classifier, wish: Wish, image: ImageLike, settings: Settings, seed: int) -> DreamPlan:
     """Return the plan; the classifier must be borrowed.
 
     Raises:
@@ -218,7 +218,7 @@ def make_plan(classifier: Classifier, wish: Wish, image: ImageLike, settings: Se
     if asked is not None and len(kept) < asked:
         notes.append(f"{len(kept)} octave(s) and not {asked}: smaller ones are too small to be looked at")
     eye = Eye(goal, seen, settings.tile or max(size))
-    return Plan(classifier, goal, start, origin, tuple(kept), eye, settings, seed, key, tuple(notes))
+    return DreamPlan(classifier, goal, start, origin, tuple(kept), eye, settings, seed, key, tuple(notes))
 
 
 def _given(
@@ -237,7 +237,7 @@ def _given(
     return resize(pixels, result_size(size, picture.size)).clamp(0, 1), picture.name, [*picture.notes]
 
 
-def _as_seen(classifier: Classifier, picture: Picture) -> tuple[Tensor, str, list[str]]:
+def _as_seen(classifier: Classifier, picture: InputImage) -> tuple[Tensor, str, list[str]]:
     """Return what the classifier sees of a picture."""
     batch = classifier.prepare([picture])
     notes, share = [*picture.notes], batch.geometries[0].share_seen

@@ -12,7 +12,7 @@ from xai.core.layers.layouts import plain
 from xai.core.layers.selection import LayerChoice, find_layer
 from xai.core.model.hooks import Cut, gradient, hooked
 from xai.core.runtime.nested import tensors_in
-from xai.explanations.methods.base import Cost, Explainer, Part, Work
+from xai.explanations.methods.base import Cost, Explainer, MethodInput, MethodOutput
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Look:
     logits: Tensor
 
 
-def look(work: Work, layer: str | None) -> Look:
+def look(work: MethodInput, layer: str | None) -> Look:
     """Run a chunk once with the graph cut at a layer.
 
     Cost: one forward, and one backward through what follows the layer.
@@ -54,7 +54,7 @@ def look(work: Work, layer: str | None) -> Look:
     return Look(choice, maps, to_maps(slopes), targets, lines.detach())
 
 
-def layer_maps(work: Work, choice: LayerChoice) -> tuple[Tensor, Tensor]:
+def layer_maps(work: MethodInput, choice: LayerChoice) -> tuple[Tensor, Tensor]:
     """Return a layer's maps (u, K, h', w') and the logits of each picture (`work.images`), without gradients."""
     kept: list[Tensor] = []
 
@@ -96,8 +96,8 @@ class CamExplainer(Explainer):
     def _combine(self, maps: Tensor, slopes: Tensor) -> Tensor:
         """Return the map (n, h', w') before the ReLU."""
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         seen = look(work, self.layer)
         coarse = self._combine(seen.maps, seen.slopes)
         full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
-        return Part(full, seen.targets, seen.logits, coarse, seen.choice.name, seen.choice.notes)
+        return MethodOutput(full, seen.targets, seen.logits, coarse, seen.choice.name, seen.choice.notes)

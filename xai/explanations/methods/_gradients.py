@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xai.core.model.hooks import checkpointed, gradient
 from xai.errors import RangeError, UnsupportedModelError
-from xai.explanations.methods.base import Work
+from xai.explanations.methods.base import MethodInput
 from xai.explanations.methods.fills import Fill, fill_image
 
 _BOUNDED = {
@@ -113,7 +113,7 @@ def check_count(name: str, value: object) -> None:
         raise RangeError(f"Expected `{name}` as a whole number of at least 1, but got {value!r}.")
 
 
-def through_captum(work: Work, method: str, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+def through_captum(work: MethodInput, method: str, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Run a method of captum on one row per result.
 
     Args:
@@ -148,7 +148,7 @@ def through_captum(work: Work, method: str, **settings: Any) -> tuple[Tensor, Te
     return found.detach(), work.targets(seen[0]), seen[0]
 
 
-def row_slopes(work: Work, scores: Tensor, pixels: Tensor, *, keep: bool = False) -> Tensor:
+def row_slopes(work: MethodInput, scores: Tensor, pixels: Tensor, *, keep: bool = False) -> Tensor:
     """Return the gradient (n, C, h, w) of each row's score (n,) at its picture in `pixels` (u, C, h, w)."""
     if not work.shared:
         return gradient(scores.sum(), pixels, PICTURE, keep=keep)
@@ -156,7 +156,7 @@ def row_slopes(work: Work, scores: Tensor, pixels: Tensor, *, keep: bool = False
 
 
 def sum_of_slopes(
-    work: Work,
+    work: MethodInput,
     targets: Tensor,
     total: int,
     rows: Callable[[int, int], Tensor],
@@ -190,7 +190,7 @@ def sum_of_slopes(
     return kept[0]
 
 
-def _row_limit(work: Work, total: int) -> int:
+def _row_limit(work: MethodInput, total: int) -> int:
     """Return how many rows to send at once, so that chunks are of equal length."""
     most = MOST_ROWS
     if work.images.device.type == "cpu":
@@ -199,7 +199,7 @@ def _row_limit(work: Work, total: int) -> int:
     return -(-total // -(-total // limit))
 
 
-def clean_scores(work: Work) -> tuple[Tensor, Tensor, Tensor]:
+def clean_scores(work: MethodInput) -> tuple[Tensor, Tensor, Tensor]:
     """Return logits of each picture (u, K), targets (n,) and the scores of all classes (u, n), without gradients."""
     with torch.no_grad():
         logits = work.classifier.raw_logits(work.images)
@@ -207,13 +207,13 @@ def clean_scores(work: Work) -> tuple[Tensor, Tensor, Tensor]:
         return logits, targets, work.scores(logits, targets)
 
 
-def scores_without_gradient(work: Work, rows: Tensor, targets: Tensor) -> Tensor:
+def scores_without_gradient(work: MethodInput, rows: Tensor, targets: Tensor) -> Tensor:
     """Return the scores (r, n) of rows (r, C, h, w) for all classes."""
     with torch.no_grad():
         return work.scores(work.classifier.raw_logits(rows), targets)
 
 
-def baseline_pictures(work: Work, baseline: Fill) -> Tensor:
+def baseline_pictures(work: MethodInput, baseline: Fill) -> Tensor:
     """Return where paths begin, one for each of `work.images` (u, C, h, w): a fill, or "black"."""
     fill = "zero" if isinstance(baseline, str) and baseline == "black" else baseline
     pairs = zip(work.images, work.keys, strict=False)  # when shared: one picture, a key per row
@@ -260,7 +260,7 @@ def error_note(mean: Tensor, error: Tensor) -> str:
     return f"{said} - raise `samples`" if share > 1 else said
 
 
-def guided_slopes(work: Work) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+def guided_slopes(work: MethodInput) -> tuple[Tensor, Tensor, Tensor, list[str]]:
     """Return guided gradients (n, C, h, w), targets (n,), logits (n, K) and notes; see guided_backprop."""
     pixels = work.images.detach().clone().requires_grad_()
     logits = work.classifier.raw_logits(pixels)

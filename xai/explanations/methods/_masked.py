@@ -13,7 +13,7 @@ from xai.core.model.objective import Objective
 from xai.core.runtime.randomness import generator
 from xai.engine.prepare import SAMPLE, Prepared, in_low_precision, prepare
 from xai.errors import NameLookupError, RangeError, ShapeError
-from xai.explanations.methods.base import Work
+from xai.explanations.methods.base import MethodInput
 from xai.explanations.methods.fills import Fill, fill_image
 
 SEGMENTS = ("slic", "quickshift", "felzenszwalb", "grid")
@@ -222,7 +222,7 @@ _TRIAL = 1 << 16  # number of the draw whose coalitions try low precision
 class Masked:
     """A picture, its regions, and the model that is asked."""
 
-    work: Work
+    work: MethodInput
     objective: Objective
     prepared: Prepared
     hidden: Hidden
@@ -232,7 +232,9 @@ class Masked:
     precision: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, work: Work, segments: Segments, regions: int, fill: Fill, *, fast: bool, score: str = "") -> "Masked":
+    def of(
+        cls, work: MethodInput, segments: Segments, regions: int, fill: Fill, *, fast: bool, score: str = ""
+    ) -> "Masked":
         """Cut the picture and prepare the model; `score` asks for another one than the work's."""
         prepared = prepare(work.classifier, work.images)
         labels, doubts = find_regions(work.images, segments, regions)

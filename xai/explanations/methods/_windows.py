@@ -18,7 +18,7 @@ _BANDS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Axis:
+class WindowAxis:
     """Windows along one axis: where each begins and how long it is, on the CPU."""
 
     begin: Tensor
@@ -55,7 +55,7 @@ def _pixels(value: int | float, side: int, name: str) -> int:
     return max(1, round(value * side)) if share else int(value)
 
 
-def plan_axis(size: int, window: int, stride: int, border: str) -> Axis:
+def plan_axis(size: int, window: int, stride: int, border: str) -> WindowAxis:
     """Return windows of a length every `stride` pixels; the last one is cut at the border or moved inside.
 
     Raises:
@@ -71,10 +71,10 @@ def plan_axis(size: int, window: int, stride: int, border: str) -> Axis:
     begin = torch.arange(-(-(size - window) // stride) + 1) * stride
     if border == "inside":
         begin = begin.clamp_max(size - window)
-    return Axis(begin, (size - begin).clamp_max(window), size)
+    return WindowAxis(begin, (size - begin).clamp_max(window), size)
 
 
-def averaged(values: Tensor, rows: Axis, columns: Axis) -> Tensor:
+def averaged(values: Tensor, rows: WindowAxis, columns: WindowAxis) -> Tensor:
     """Return maps (n, h, w): at each pixel the mean of the windows (n, down, across) that cover it.
 
     Two matrix products, however many windows there are.
@@ -85,7 +85,7 @@ def averaged(values: Tensor, rows: Axis, columns: Axis) -> Tensor:
     return (total / count).to(values.dtype)
 
 
-def groups(rows: Axis, columns: Axis) -> list[tuple[tuple[int, int], Tensor]]:
+def groups(rows: WindowAxis, columns: WindowAxis) -> list[tuple[tuple[int, int], Tensor]]:
     """Return windows of the same size together: [((height, width), numbers of the windows)].
 
     Those as far from the border stand together: changes near it reach fewer places, so their pieces are smaller.

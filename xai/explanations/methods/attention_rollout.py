@@ -13,7 +13,7 @@ from xai.core.layers.layouts import TOKEN_KINDS, Layout
 from xai.core.layers.selection import find_layer
 from xai.errors import RangeError, UnsupportedModelError
 from xai.explanations.methods._cam import enlarge
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 
 Seen = Callable[[Tensor], None]
 
@@ -148,7 +148,7 @@ class AttentionRollout(Explainer):
         """One row forward."""
         return Cost(forward=1, backward=0)
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         found: dict[int, tuple[Tensor, Tensor]] = {}
 
         def run(start: int, stop: int) -> None:
@@ -163,9 +163,9 @@ class AttentionRollout(Explainer):
         note = f"read at {_in_words(read)}; {layout.describe()}"
         notes = [note, "attention_rollout shows where attention flows; it is the same for every class"]
         full = enlarge(coarse, work.inputs.shape[2:])
-        return Part(full, work.targets(logits), work.spread(logits), coarse, None, notes)
+        return MethodOutput(full, work.targets(logits), work.spread(logits), coarse, None, notes)
 
-    def _rolled(self, work: Work, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _rolled(self, work: MethodInput, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the product of all layers (n, T or 1, T) and the logits (n, K)."""
         product: list[Tensor] = []
 
@@ -192,7 +192,7 @@ class AttentionRollout(Explainer):
         return product[0], logits
 
 
-def _layout(work: Work, tokens: int) -> Layout:
+def _layout(work: MethodInput, tokens: int) -> Layout:
     """Return where the places are among the tokens.
 
     Raises:
@@ -206,7 +206,7 @@ def _layout(work: Work, tokens: int) -> Layout:
     return replace(layout, kind="tokens")
 
 
-def _tokens_read(work: Work, rows: int, layout: Layout) -> Tensor:
+def _tokens_read(work: MethodInput, rows: int, layout: Layout) -> Tensor:
     """Return which of the last attention's tokens the answer to the first picture has a gradient at (rows,) bool.
 
     Where no gradient passes, as with a head that is still zero: the first token that is no place, or all.
@@ -236,7 +236,7 @@ def _in_words(read: Tensor) -> str:
     return f"token {', '.join(map(str, places))}" if len(places) < 4 else f"the mean of {len(places)} tokens"
 
 
-def _refusal(work: Work, why: str) -> UnsupportedModelError:
+def _refusal(work: MethodInput, why: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"Attention rollout cannot be read from {work.classifier.name!r}: {why}. Use occlusion, or gradcam."
     )

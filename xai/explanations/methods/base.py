@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.images.geometry import Batch
-from xai.core.images.inputs import ImageLike, Picture
+from xai.core.images.inputs import ImageLike, InputImage
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed, gradients_on, parts_of
 from xai.core.model.objective import Objective, Target, target_indices
@@ -28,7 +28,7 @@ from xai.explanations.methods import MODULES
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class MethodInput:
     """A chunk of rows to explain; a row is a picture and a class.
 
     Attributes:
@@ -94,7 +94,7 @@ class Work:
         versus = None if self.versus is None else self.versus.to(logits.device)
         return self.objective.all(logits, targets, versus)
 
-    def part(self, begin: float, share: float) -> "Work":
+    def part(self, begin: float, share: float) -> "MethodInput":
         """Return the same work, whose progress runs from `begin` to `begin + share`."""
         tell = self.advance
         if tell is None or (begin, share) == (0.0, 1.0):
@@ -112,7 +112,7 @@ class Work:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class MethodOutput:
     """What a method found for a chunk, one entry per row: see `Explanation` for the fields."""
 
     attribution: Tensor
@@ -123,9 +123,9 @@ class Part:
     notes: Sequence[str] = field(default=())
     details: Sequence[Mapping[str, Tensor]] = field(default=())
 
-    def detached(self) -> "Part":
+    def detached(self) -> "MethodOutput":
         """Return the same on the CPU, without graphs."""
-        return Part(
+        return MethodOutput(
             _home(self.attribution),
             self.targets.cpu(),
             _home(self.logits),
@@ -173,7 +173,7 @@ class Explainer(ABC):
         """Rows per image at these settings."""
 
     @abstractmethod
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         """Explain one chunk; attribution is (n, C or 1, h, w), signed."""
 
     @final
@@ -205,8 +205,10 @@ class Explainer(ABC):
         with torch.inference_mode(False):  # a result can be used anywhere
             return self._record(task, parts, notes)
 
-    def _run(self, task: "_Task", progress: bool | Progress | None, should_stop: ShouldStop | None) -> list[Part]:
-        done: dict[int, Part] = {}
+    def _run(
+        self, task: "_ExplanationTask", progress: bool | Progress | None, should_stop: ShouldStop | None
+    ) -> list[MethodOutput]:
+        done: dict[int, MethodOutput] = {}
         classifier, unit = task.classifier, _UNIT if self.one_by_one else 1
         every = len(task.batch.inputs) if self.one_by_one else task.rows
 
@@ -225,7 +227,7 @@ class Explainer(ABC):
             in_chunks(work, every, limit=limit, progress=show, should_stop=should_stop)
         return [done[start] for start in sorted(done)]
 
-    def _checked(self, part: Part, task: "_Task") -> Part:
+    def _checked(self, part: MethodOutput, task: "_ExplanationTask") -> MethodOutput:
         """Hold the method to its contract and bring its results to the CPU."""
         rows, inputs = len(part.targets), task.batch.inputs
         shapes = [(rows, channels, *inputs.shape[2:]) for channels in (1, inputs.shape[1])]
@@ -238,7 +240,7 @@ class Explainer(ABC):
             raise ContractError(f"{self.name} returned NaN or infinity for a finite prediction.")
         return part.detached()
 
-    def _record(self, task: "_Task", parts: Sequence[Part], notes: Sequence[str]) -> Explanation:
+    def _record(self, task: "_ExplanationTask", parts: Sequence[MethodOutput], notes: Sequence[str]) -> Explanation:
         classifier, batch, count = task.classifier, task.batch, task.rows if task.shared else 1
         attribution, logits = torch.cat([p.attribution for p in parts]), torch.cat([p.logits for p in parts])
         targets = torch.cat([p.targets for p in parts])
@@ -269,7 +271,7 @@ class Explainer(ABC):
             details=tuple(detail for part in parts for detail in part.details),
         )
 
-    def _settings(self, task: "_Task") -> dict[str, Any]:
+    def _settings(self, task: "_ExplanationTask") -> dict[str, Any]:
         """Return the settings as used, JSON-ready; what was asked beyond the usual logit is part of them."""
         found = {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
         if task.objective.score != "logit":
@@ -280,7 +282,7 @@ class Explainer(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
+class _ExplanationTask:
     """Everything asked for, checked: rows are the pictures, or one picture with several classes."""
 
     classifier: Classifier
@@ -300,7 +302,7 @@ class _Task:
         stop: int,
         advance: Callable[[float], None],
         should_stop: ShouldStop | None,
-    ) -> Work:
+    ) -> MethodInput:
         """Return the rows start..stop; for methods that go picture by picture all rows of these pictures."""
         if self.shared and method.one_by_one:
             start, stop = 0, self.rows
@@ -310,7 +312,7 @@ class _Task:
         rows = rows.clone() if rows.is_inference() else rows  # autograd refuses tensors made in inference mode
         wanted, versus = (None if v is None else v[start:stop] for v in (self.wanted, self.versus))
         keys = None if self.keys is None else list(self.keys) * len(rows) if self.shared else self.keys[start:stop]
-        return Work(
+        return MethodInput(
             classifier, rows, wanted, self.seed, self.objective, versus, self.shared, advance, should_stop, keys
         )
 
@@ -323,14 +325,14 @@ def _plan(
     objective: Objective,
     seed: int,
     keys: Sequence[bytes] | None,
-) -> _Task:
+) -> _ExplanationTask:
     objective.check_versus(versus)
     count = len(batch.inputs)
     several = max(_length(target), _length(versus))
     shared = count == 1 and several > 1
     rows = several if shared else count
     wanted, against = (target_indices(classifier, which, rows) for which in (target, versus))
-    return _Task(classifier, batch, wanted, against, objective, seed, shared, rows, keys)
+    return _ExplanationTask(classifier, batch, wanted, against, objective, seed, shared, rows, keys)
 
 
 def _length(target: Target) -> int:
@@ -354,13 +356,13 @@ def _about(classifier: Classifier) -> list[str]:
     return [*([said] if training else []), *untrained_noted(classifier.module)]
 
 
-def _flat(attribution: Tensor, pictures: Sequence[Picture]) -> list[str]:
+def _flat(attribution: Tensor, pictures: Sequence[InputImage]) -> list[str]:
     """Say which maps are constant: they are no evidence for anything."""
     spans = attribution.flatten(1).amax(1) - attribution.flatten(1).amin(1)
     flat = [pictures[k].name for k in (spans == 0).nonzero()[:, 0].tolist()]
     return [f"the map is the same everywhere, so it shows no evidence: {', '.join(flat[:3])}"] if flat else []
 
 
-def _original(picture: Picture) -> Any:
+def _original(picture: InputImage) -> Any:
     pixels = (picture.pixels.detach().cpu().float().clamp(0, 1) * 255).round().byte()
     return pixels.permute(1, 2, 0).contiguous().numpy()

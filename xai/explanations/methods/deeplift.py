@@ -19,7 +19,7 @@ from xai.explanations.methods._gradients import (
     completeness_note,
     row_slopes,
 )
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 from xai.explanations.methods.fills import Fill
 
 _RELUS = {"relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus"}
@@ -237,17 +237,17 @@ class DeepLIFT(Explainer):
         """The picture and the baseline forward, one row back."""
         return Cost(forward=2, backward=1)
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         start = baseline_pictures(work, self.baseline)
         logits, targets, difference, slopes = _followed(work, start)
         attribution = work.spread(work.images - start) * slopes
         details = completeness(attribution, difference)
         cure = "the network has parts that DeepLIFT has no rule for; use integrated_gradients"
         note = completeness_note(details, "f(picture) - f(baseline)", cure)
-        return Part(attribution, targets, work.spread(logits), notes=[note], details=details)
+        return MethodOutput(attribution, targets, work.spread(logits), notes=[note], details=details)
 
 
-def _followed(work: Work, start: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _followed(work: MethodInput, start: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return logits (u, K), targets (n,), score differences (n,) and products of multipliers (n, C, h, w)."""
     pixels, rescale = work.images.detach().clone().requires_grad_(), Rescale()
     with rescale.baselines():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xai.core.layers.selection import find_layer
 from xai.explanations.methods._cam import enlarge, layer_maps
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 
 
 @EXPLAINERS.register("eigencam")
@@ -44,7 +44,7 @@ class EigenCAM(Explainer):
         """One row forward."""
         return Cost(forward=1, backward=0)
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         choice = find_layer(work.classifier, work.inputs, self.layer)
         maps, logits = layer_maps(work, choice)
         coarse = work.spread(strongest_pattern(maps))
@@ -53,7 +53,7 @@ class EigenCAM(Explainer):
             *choice.notes,
             "eigencam shows what is salient; it is the same for every class",
         ]
-        return Part(full, work.targets(logits), work.spread(logits), coarse, choice.name, notes)
+        return MethodOutput(full, work.targets(logits), work.spread(logits), coarse, choice.name, notes)
 
 
 def strongest_pattern(maps: Tensor) -> Tensor:

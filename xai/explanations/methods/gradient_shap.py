@@ -22,7 +22,7 @@ from xai.explanations.methods._gradients import (
     scores_without_gradient,
     sum_of_slopes,
 )
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 from xai.explanations.methods.fills import Fill
 
 
@@ -77,10 +77,10 @@ class GradientSHAP(Explainer):
         seen = sum(len(range(k, self.samples, len(kinds))) if _is_noise(kinds[k]) else 1 for k in range(len(kinds)))
         return Cost(forward=self.samples + seen + 1, backward=self.samples)
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         image = work.images
         logits, targets, clean = clean_scores(work)
-        lines = _Lines(work, _listed(self.baseline), self.samples, targets)
+        lines = _Paths(work, _listed(self.baseline), self.samples, targets)
 
         def weighted(slopes: Tensor, *_: int) -> Tensor:
             return moments(slopes * (image - lines.starts))
@@ -93,17 +93,19 @@ class GradientSHAP(Explainer):
         said = completeness_note(
             details, "f(picture) - mean f(baselines)", "raise `samples`, or do not trust the values"
         )
-        return Part(attribution, targets, work.spread(logits), notes=[said, error_note(mean, error)], details=details)
+        return MethodOutput(
+            attribution, targets, work.spread(logits), notes=[said, error_note(mean, error)], details=details
+        )
 
 
-class _Lines:
+class _Paths:
     """The lines from baselines to one picture, and a point on each: sample k uses baseline k modulo their number.
 
     Attributes:
         starts: (r, C, h, w) where the lines of the last call of `points` begin.
     """
 
-    def __init__(self, work: Work, kinds: Sequence[Fill], samples: int, targets: Tensor) -> None:
+    def __init__(self, work: MethodInput, kinds: Sequence[Fill], samples: int, targets: Tensor) -> None:
         self.work, self.kinds, self.samples, self.targets = work, kinds, samples, targets
         self.fixed = torch.cat([baseline_pictures(work, kind) for kind in kinds])
         self.starts = self.fixed[:0]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xai.explanations.methods._gradients import guided_slopes
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 
 
 @EXPLAINERS.register("guided_backprop")
@@ -38,6 +38,6 @@ class GuidedBackprop(Explainer):
         """One row forward and back."""
         return Cost(forward=1, backward=1)
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         slopes, targets, logits, notes = guided_slopes(work)
-        return Part(slopes, targets, logits, notes=notes)
+        return MethodOutput(slopes, targets, logits, notes=notes)

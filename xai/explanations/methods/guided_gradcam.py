@@ -7,7 +7,7 @@ import torch
 
 from xai.explanations.methods._cam import enlarge, look
 from xai.explanations.methods._gradients import guided_slopes
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 
 
 @EXPLAINERS.register("guided_gradcam")
@@ -43,10 +43,10 @@ class GuidedGradCAM(Explainer):
         """One row forward and back for each factor."""
         return Cost(forward=2, backward=2, share="one backward: only what follows the layer")
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         seen = look(work, self.layer)
         coarse = torch.einsum("nkij,nk->nij", seen.maps, seen.slopes.mean((2, 3)))
         slopes, targets, logits, notes = guided_slopes(work)
         where = enlarge(coarse.clamp_min(0), work.inputs.shape[2:])
         notes = [*seen.choice.notes, *notes]
-        return Part(slopes * where, targets, logits, coarse, seen.choice.name, notes)
+        return MethodOutput(slopes * where, targets, logits, coarse, seen.choice.name, notes)

@@ -18,7 +18,7 @@ from xai.explanations.methods._gradients import (
     scores_without_gradient,
     sum_of_slopes,
 )
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 from xai.explanations.methods.fills import Fill
 
 
@@ -65,16 +65,16 @@ class IntegratedGradients(Explainer):
         """One row per step, and both ends."""
         return Cost(forward=self.steps + 2, backward=self.steps)
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         image, start = work.images, baseline_pictures(work, self.baseline)
         logits, targets, clean = clean_scores(work)
         difference = (clean - scores_without_gradient(work, start, targets))[0]
         attribution = (self._mean_slopes(work, start, targets) * (image - start)).to(image.dtype)
         details = completeness(attribution, difference)
         note = completeness_note(details, "f(picture) - f(baseline)", "raise `steps`, or do not trust the values")
-        return Part(attribution, targets, work.spread(logits), notes=[note], details=details)
+        return MethodOutput(attribution, targets, work.spread(logits), notes=[note], details=details)
 
-    def _mean_slopes(self, work: Work, start: Tensor, targets: Tensor) -> Tensor:
+    def _mean_slopes(self, work: MethodInput, start: Tensor, targets: Tensor) -> Tensor:
         """Return the mean gradient along the line (n, C, h, w) in float64."""
         nodes, weights = (torch.from_numpy(v / 2).to(start.device) for v in np.polynomial.legendre.leggauss(self.steps))
         places = (nodes + 0.5).to(start.dtype).view(-1, 1, 1, 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from xai.core.runtime.randomness import generator
 from xai.errors import RangeError
 from xai.explanations.methods._masked import SEGMENTS, Masked, Segments
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 from xai.explanations.methods.fills import WHOLE, Fill
 
 EXACT = 12  # so many regions are enumerated
@@ -67,7 +67,7 @@ class KernelShap(Explainer):
         """One row per coalition."""
         return Cost(forward=self.samples, backward=0)
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         masked = Masked.of(work, self.segments, self.regions, self.fill, fast=self.fast)
         ends = masked.scores(torch.tensor([[False], [True]]).expand(2, masked.regions), 0.0, 0.0)
         if masked.regions <= EXACT:
@@ -79,7 +79,9 @@ class KernelShap(Explainer):
             note = f"{len(shown)} coalitions in pairs, intervals by jackknife"
         found = [_details(masked, values, half, ends, k) for k in range(len(work.inputs))]
         notes = [*masked.notes(self.samples if half is not None else 1 << 12), note]
-        return Part(masked.map_of(values), masked.targets, work.spread(masked.logits), notes=notes, details=found)
+        return MethodOutput(
+            masked.map_of(values), masked.targets, work.spread(masked.logits), notes=notes, details=found
+        )
 
 
 def _details(masked: Masked, values: Tensor, half: Tensor | None, ends: Tensor, k: int) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from xai.core.runtime.randomness import generator
 from xai.errors import NameLookupError, RangeError, ShapeError
 from xai.explanations.explanation import Explanation
 from xai.explanations.methods._masked import SEGMENTS, Fit, Masked, Segments, draw, weighted_ridge
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 from xai.explanations.methods.fills import WHOLE, Fill
 
 ROUND = 250  # samples between two looks at whether the ranking is settled
@@ -83,7 +83,7 @@ class Lime(Explainer):
         """One row per sample."""
         return Cost(forward=self.samples, backward=0)
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         as_lime = self.like == "lime"
         segments: Segments = "quickshift" if as_lime and isinstance(self.segments, str) else self.segments
         score = "probability" if as_lime and work.objective.score == "logit" else ""
@@ -98,11 +98,11 @@ class Lime(Explainer):
             {"segments": masked.hidden.labels, "samples": torch.tensor(used)} | fit.of(k)
             for k in range(len(work.inputs))
         ]
-        return Part(
+        return MethodOutput(
             masked.map_of(fit.coefficients), masked.targets, work.spread(masked.logits), notes=notes, details=details
         )
 
-    def _fit(self, work: Work, masked: Masked) -> tuple[Fit, int, bool]:
+    def _fit(self, work: MethodInput, masked: Masked) -> tuple[Fit, int, bool]:
         """Ask in rounds; return the fit, the number of samples used, and whether the ranking is settled."""
         shown = draw((self.samples, masked.regions), generator(work.seed, work.keys[0]))
         shown[0] = True

@@ -11,8 +11,17 @@ from torch import Tensor
 from xai.engine.incremental import Incremental, follow_the_middle
 from xai.engine.local import take
 from xai.engine.prepare import Prepared, in_low_precision, prepare
-from xai.explanations.methods._windows import BORDERS, Axis, Length, TokenDropper, averaged, groups, pixels, plan_axis
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods._windows import (
+    BORDERS,
+    Length,
+    TokenDropper,
+    WindowAxis,
+    averaged,
+    groups,
+    pixels,
+    plan_axis,
+)
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 from xai.explanations.methods.fills import FILLS, Fill, fill_image, inpaint
 
 _GRID, _FINE = 6, 12  # windows down and across that try whether a faster way says the same; and that show the spread
@@ -67,7 +76,7 @@ class Occlusion(Explainer):
         across = round((1 - window) / stride) + 1
         return Cost(forward=across * across, backward=0, share="forward: early layers on pieces of the map")
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         size = (work.images.shape[2], work.images.shape[3])
         if isinstance(self.baseline, str) and self.baseline == "drop":
             return self._dropped(work, size)
@@ -82,15 +91,15 @@ class Occlusion(Explainer):
             notes += found
         falls = sweep.falls(engine)
         full = averaged(falls, rows, columns).to(work.inputs.dtype)[:, None]
-        return Part(full, sweep.targets, work.spread(sweep.logits), falls, None, notes)
+        return MethodOutput(full, sweep.targets, work.spread(sweep.logits), falls, None, notes)
 
-    def _axes(self, size: tuple[int, int], window: tuple[int, int]) -> tuple[Axis, Axis]:
+    def _axes(self, size: tuple[int, int], window: tuple[int, int]) -> tuple[WindowAxis, WindowAxis]:
         half = (max(1, window[0] // 2), max(1, window[1] // 2))
         stride = half if self.stride is None else pixels(self.stride, size, "stride")
         rows, columns = (plan_axis(size[k], window[k], stride[k], self.border) for k in (0, 1))
         return rows, columns
 
-    def _dropped(self, work: Work, size: tuple[int, int]) -> Part:
+    def _dropped(self, work: MethodInput, size: tuple[int, int]) -> MethodOutput:
         """Drop tokens instead of painting over pixels."""
         dropper = TokenDropper(work.classifier, work.images)
         cells = (size[0] / dropper.grid[0], size[1] / dropper.grid[1])
@@ -115,13 +124,13 @@ class Occlusion(Explainer):
         coarse = averaged(falls, rows, columns)
         full = torch.nn.functional.interpolate(coarse[:, None], size, mode="nearest-exact")
         note = f"{len(found)} windows of {window[0]} x {window[1]} tokens leave the sequence before {dropper.name!r}"
-        return Part(full, targets, work.spread(dropper.clean), falls, None, [note])
+        return MethodOutput(full, targets, work.spread(dropper.clean), falls, None, [note])
 
 
 class _Sweep:
     """All windows of a picture sent through an engine, for all classes asked for."""
 
-    def __init__(self, work: Work, prepared: Prepared, windows: "_Windows") -> None:
+    def __init__(self, work: MethodInput, prepared: Prepared, windows: "_Windows") -> None:
         self.work, self.prepared, self.windows = work, prepared, windows
         self.logits = prepared.logits(work.images).to(work.inputs.dtype)
         self.targets = work.targets(self.logits)
@@ -183,7 +192,7 @@ class _Sweep:
 class _Windows:
     """The windows of a sweep in the order they run: those of one size together."""
 
-    def __init__(self, baseline: Fill, work: Work, rows: Axis, columns: Axis) -> None:
+    def __init__(self, baseline: Fill, work: MethodInput, rows: WindowAxis, columns: WindowAxis) -> None:
         self.rows, self.columns, self.image = rows, columns, work.images
         self.sizes = groups(rows, columns)
         self.order = torch.cat([which for _, which in self.sizes])

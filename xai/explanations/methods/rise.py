@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from xai.core.runtime.randomness import generator
 from xai.engine.prepare import SAMPLE, Prepared, in_low_precision, prepare
 from xai.errors import RangeError
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 from xai.explanations.methods.fills import WHOLE, Fill, fill_image
 
 
@@ -67,12 +67,12 @@ class Rise(Explainer):
         """One row per mask."""
         return Cost(forward=self.samples, backward=0)
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         prepared = prepare(work.classifier, work.images)
         logits = prepared.logits(work.images).to(work.inputs.dtype)
         targets, size = work.targets(logits), (work.images.shape[2], work.images.shape[3])
         filled = fill_image(work.images, self.fill, key=work.keys[0], seed=work.seed)
-        sums = _Sums(work.scores(logits, targets)[0].double(), size)
+        sums = _MaskSums(work.scores(logits, targets)[0].double(), size)
 
         def ask(model: Prepared, start: int, stop: int) -> tuple[Tensor, Tensor]:
             masks = torch.stack([self._mask(size, generator(work.seed, work.keys[0], k)) for k in range(start, stop)])
@@ -90,7 +90,9 @@ class Rise(Explainer):
         share = float((slope.abs() > half).double().mean())
         notes = [f"{self.samples} masks; {share:.0%} of the pixels differ from 0 at the 95 % level"]
         details = [{"low": (one - wide)[0], "high": (one + wide)[0]} for one, wide in zip(slope, half, strict=True)]
-        return Part(slope, targets, work.spread(logits), notes=[*notes, *([note] if note else [])], details=details)
+        return MethodOutput(
+            slope, targets, work.spread(logits), notes=[*notes, *([note] if note else [])], details=details
+        )
 
     def _mask(self, size: tuple[int, int], source: torch.Generator) -> Tensor:
         """Return one mask (h, w) in [0, 1]."""
@@ -101,7 +103,7 @@ class Rise(Explainer):
         return large[down : down + size[0], across : across + size[1]]
 
 
-class _Sums:
+class _MaskSums:
     """Sums over masks from which slopes and their errors follow; scores are taken from the clean one, for rounding."""
 
     def __init__(self, clean: Tensor, size: tuple[int, int]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xai.explanations.methods._gradients import through_captum
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 
 
 @EXPLAINERS.register("saliency")
@@ -40,5 +40,5 @@ class Saliency(Explainer):
         """One row forward and back."""
         return Cost(forward=1, backward=1)
 
-    def _attribute(self, work: Work) -> Part:
-        return Part(*through_captum(work, "Saliency", abs=self.absolute))
+    def _attribute(self, work: MethodInput) -> MethodOutput:
+        return MethodOutput(*through_captum(work, "Saliency", abs=self.absolute))

@@ -9,7 +9,7 @@ from torch import Tensor
 from xai.core.layers.selection import find_layer
 from xai.engine.prepare import SAMPLE, Prepared, in_low_precision, prepare
 from xai.explanations.methods._cam import enlarge, layer_maps
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 
 
 @EXPLAINERS.register("scorecam")
@@ -49,7 +49,7 @@ class ScoreCAM(Explainer):
         """One row per channel; 1,000 stands for the channels of a common network."""
         return Cost(forward=1000, backward=0, share="forward: once per channel of the layer")
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         choice = find_layer(work.classifier, work.inputs, self.layer)
         found, logits = layer_maps(work, choice)
         signed, targets = found[0], work.targets(logits)
@@ -63,13 +63,13 @@ class ScoreCAM(Explainer):
         notes = [*choice.notes, *([note] if note else [])]
         if bool((signed < 0).any()):
             notes.append(f"negative activations of {choice.name!r} count as 0, as they do behind a ReLU")
-        return Part(full, targets, work.spread(logits), coarse, choice.name, notes)
+        return MethodOutput(full, targets, work.spread(logits), coarse, choice.name, notes)
 
 
 class _Masked:
     """The picture seen through each channel of a layer, as a mask from 0 to 1."""
 
-    def __init__(self, work: Work, maps: Tensor, targets: Tensor) -> None:
+    def __init__(self, work: MethodInput, maps: Tensor, targets: Tensor) -> None:
         self.work, self.maps, self.targets = work, maps, targets
         self.alive = (maps.amax((1, 2)) > maps.amin((1, 2))).nonzero()[:, 0]
 

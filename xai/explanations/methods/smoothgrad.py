@@ -16,7 +16,7 @@ from xai.explanations.methods._gradients import (
     moments,
     sum_of_slopes,
 )
-from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, Part, Work
+from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 
 
 @EXPLAINERS.register("smoothgrad")
@@ -61,7 +61,7 @@ class SmoothGrad(Explainer):
         """One row per sample, and the clean picture."""
         return Cost(forward=self.samples + 1, backward=self.samples)
 
-    def _attribute(self, work: Work) -> Part:
+    def _attribute(self, work: MethodInput) -> MethodOutput:
         logits, targets, _ = clean_scores(work)
         image, key = work.images, work.keys[0]
         spread = self.std * (image.amax() - image.amin())
@@ -73,6 +73,6 @@ class SmoothGrad(Explainer):
         sums = sum_of_slopes(work, targets, self.samples, noisy, moments)
         mean, error = mean_and_error(sums, self.samples)
         details = [{"standard_error": row} for row in error.to(image.dtype)]
-        return Part(
+        return MethodOutput(
             mean.to(image.dtype), targets, work.spread(logits), notes=[error_note(mean, error)], details=details
         )

@@ -20,7 +20,7 @@ from xai.explanations.explanation import Explanation
 from xai.explanations.methods.base import EXPLAINERS, Explainer
 from xai.explanations.methods.fills import fill_image
 from xai.explanations.metrics import hits, mass_inside, pearson, spearman
-from xai.explanations.rating.rating import Check
+from xai.explanations.rating.rating import MapCheck
 
 FILLED = ("mean", "zero", "blur", "noise")  # baselines that are images
 _NOT_SETTINGS = ("score", "versus")
@@ -146,15 +146,15 @@ STEADY, HALF = 0.75, 0.5  # mean correlation of a map that stays; share of a map
 NOISE = 0.02  # standard deviation of the noise, in pixels of [0, 1]
 
 
-def evidence(subject: Subject) -> Check:
+def evidence(subject: Subject) -> MapCheck:
     """Is there anything to see?"""
     span = float(subject.heatmap.max() - subject.heatmap.min())
     if span > 0:
-        return Check("evidence", "trust", "the map is not the same everywhere", {"span": span})
-    return Check("evidence", "reject", "the map is the same everywhere, so it shows no evidence", {"span": span})
+        return MapCheck("evidence", "trust", "the map is not the same everywhere", {"span": span})
+    return MapCheck("evidence", "reject", "the map is the same everywhere, so it shows no evidence", {"span": span})
 
 
-def reproduction(subject: Subject) -> Check:
+def reproduction(subject: Subject) -> MapCheck:
     """Does the method, run again, give this map for this class?
 
     A map that cannot be made again may come from anywhere, an edge detector included: it is doubted at best. One that
@@ -163,18 +163,18 @@ def reproduction(subject: Subject) -> Check:
     name = subject.explanation.method
     if subject.explainer is None:
         reason = f"{name!r} with these settings cannot be run again, so the map's origin cannot be checked"
-        return Check("reproduction", "doubt", reason, {})
+        return MapCheck("reproduction", "doubt", reason, {})
     again = subject.again()[0]
     likeness, rest = pearson(again, subject.heatmap), _difference(again, subject.heatmap)
     values = {"correlation": likeness, "difference": rest}
     label = subject.explanation.labels[subject.k]
     if rest <= EXACT:
-        return Check("reproduction", "trust", f"{name} run again gives the same map", values)
+        return MapCheck("reproduction", "trust", f"{name} run again gives the same map", values)
     if likeness >= CLOSE:
         reason = f"the map is close to what {name} gives for {label!r}, but not the same: {rest:.1%} differ"
-        return Check("reproduction", "doubt", reason, values)
+        return MapCheck("reproduction", "doubt", reason, values)
     reason = f"the map is not what {name} gives for {label!r}: run again, it correlates {likeness:.2f} with it"
-    return Check("reproduction", "reject", reason, values)
+    return MapCheck("reproduction", "reject", reason, values)
 
 
 def _difference(again: Tensor, heatmap: Tensor) -> float:
@@ -184,7 +184,7 @@ def _difference(again: Tensor, heatmap: Tensor) -> float:
     return float((own - scale * other).norm() / (own - own.mean()).norm().clamp_min(1e-300))
 
 
-def stability(subject: Subject) -> list[Check]:
+def stability(subject: Subject) -> list[MapCheck]:
     """Does the map stay when the picture changes so little that nobody would see it?
 
     Near the border more noisy copies are asked, four times as many at most; one that is then still near it is doubted.
@@ -208,13 +208,13 @@ def stability(subject: Subject) -> list[Check]:
     return [_stays(likeness, worst, near=near), _is_signal(share)]
 
 
-def _stays(likeness: Tensor, worst: float, *, near: bool) -> Check:
+def _stays(likeness: Tensor, worst: float, *, near: bool) -> MapCheck:
     mean = float(likeness.mean())
     values = {"correlation": mean, "lowest correlation": float(likeness.min()), "max-sensitivity": worst}
     verdict = "trust" if mean >= STEADY and not near else "doubt"
     words = "stays the same" if verdict == "trust" else "may change" if near else "changes"
     reason = f"under noise of {NOISE:.0%}, the map {words}: correlation {mean:.2f} over {len(likeness)} copies"
-    return Check("stability", verdict, reason, values)
+    return MapCheck("stability", verdict, reason, values)
 
 
 def is_near(draws: Tensor, border: float, *, least: float) -> bool:
@@ -253,12 +253,12 @@ def _beyond_noise(maps: Tensor, heatmap: Tensor) -> float:
     return float(((every.mean(0).abs() > every.std(0)) & shown).sum()) / max(1, int(shown.sum()))
 
 
-def _is_signal(share: float) -> Check:
+def _is_signal(share: float) -> MapCheck:
     reason = f"{share:.0%} of what the map shows is more than noise"
-    return Check("beyond noise", "trust" if share >= HALF else "doubt", reason, {"share": share})
+    return MapCheck("beyond noise", "trust" if share >= HALF else "doubt", reason, {"share": share})
 
 
-def sanity(subject: Subject) -> Check | None:
+def sanity(subject: Subject) -> MapCheck | None:
     """Does the map depend on what the model has learned? (Adebayo et al. 2018, arXiv 1810.03292).
 
     Weights are drawn anew twice, and again while the mean rank correlation is near a border; still near it is doubted.
@@ -274,7 +274,7 @@ def sanity(subject: Subject) -> Check | None:
             likeness.append(abs(spearman(subject.again(model=stranger)[0], subject.heatmap)))
         except XaiError as error:
             reason = f"the model with random weights cannot be explained ({error}), so this was not checked"
-            return Check("sanity", "not checked", reason, {})
+            return MapCheck("sanity", "not checked", reason, {})
     return _depends(likeness)
 
 
@@ -283,16 +283,16 @@ def _undecided(likeness: list[float]) -> bool:
     return any(is_near(draws, border, least=0.1) for border in (ALIKE, SAME))
 
 
-def _depends(likeness: list[float]) -> Check:
+def _depends(likeness: list[float]) -> MapCheck:
     alike, near = sum(likeness) / len(likeness), _undecided(likeness)
     values, figure = {"rank correlation": alike, "models": float(len(likeness))}, f"rank correlation {alike:.2f}"
     if near:
         reason = f"models with random weights may give much the same map ({figure}): near the border"
-        return Check("sanity", "doubt", reason, values)
+        return MapCheck("sanity", "doubt", reason, values)
     if alike < ALIKE:
-        return Check("sanity", "trust", f"with random weights the map is another one: {figure}", values)
+        return MapCheck("sanity", "trust", f"with random weights the map is another one: {figure}", values)
     reason = f"a model with random weights gives much the same map ({figure}): it shows the picture, not the model"
-    return Check("sanity", "reject" if alike >= SAME else "doubt", reason, values)
+    return MapCheck("sanity", "reject" if alike >= SAME else "doubt", reason, values)
 
 
 def randomised(classifier: Classifier, draws: torch.Generator) -> Classifier:
@@ -310,7 +310,7 @@ def randomised(classifier: Classifier, draws: torch.Generator) -> Classifier:
     return stranger
 
 
-def own_figures(subject: Subject) -> list[Check]:
+def own_figures(subject: Subject) -> list[MapCheck]:
     """Judge what the method said of itself: completeness and the fit of local models."""
     details = subject.explanation.details
     own = details[subject.k] if details else {}
@@ -319,15 +319,17 @@ def own_figures(subject: Subject) -> list[Check]:
         gap = abs(float(own["gap"])) / max(abs(float(own["difference"])), 1e-12)
         verdict = "trust" if gap <= 0.05 else "doubt"
         reason = f"its values add up to the change of the score but for {gap:.1%}"
-        found.append(Check("completeness", verdict, reason, {"gap": gap}))
+        found.append(MapCheck("completeness", verdict, reason, {"gap": gap}))
     if "r2" in own:
         fit = float(own["r2"])
         verdict = "trust" if fit >= 0.5 else "doubt"
-        found.append(Check("local fit", verdict, f"its local model explains R2 = {fit:.2f} of the score", {"r2": fit}))
+        found.append(
+            MapCheck("local fit", verdict, f"its local model explains R2 = {fit:.2f} of the score", {"r2": fit})
+        )
     return found
 
 
-def localisation(subject: Subject, mask: Tensor) -> Check:
+def localisation(subject: Subject, mask: Tensor) -> MapCheck:
     """Is the map where the object is?"""
     hit = bool(hits(subject.heatmap[None], mask[None])[0])
     mass = float(mass_inside(subject.heatmap[None], mask[None])[0])
@@ -335,4 +337,4 @@ def localisation(subject: Subject, mask: Tensor) -> Check:
     values = {"hit": float(hit), "mass inside": mass, "area of the mask": area}
     where = "inside" if hit else "outside"
     reason = f"its peak lies {where} the mask, with {mass:.0%} of its positive values (the mask covers {area:.0%})"
-    return Check("localisation", "trust" if hit and mass >= area else "doubt", reason, values)
+    return MapCheck("localisation", "trust" if hit and mass >= area else "doubt", reason, values)

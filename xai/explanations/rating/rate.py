@@ -17,7 +17,7 @@ from xai.explanations.explanation import Explanation
 from xai.explanations.metrics import Curves, model_free_maps, moved_copies, removal_curves
 from xai.explanations.rating import checks
 from xai.explanations.rating.checks import CLOSE, Subject
-from xai.explanations.rating.rating import VERDICTS, Check, Rating
+from xai.explanations.rating.rating import VERDICTS, MapCheck, Rating
 
 LEVEL = 0.05  # of the exact test against moved copies
 ASKED_MORE = 0.1  # up to this p-value, and above the level, the mirrored copies are asked as well
@@ -26,7 +26,7 @@ LENIENT, STRICT = 1.0, 0.1  # standard deviations that a map may fall behind mod
 NUDGES, NUDGE = 32, 1 / 255  # copies with noise of one step of 8 bits, to see whether the map predicts small changes
 
 
-def faithfulness(subject: Subject, origin: Check, tick: Callable[[], None]) -> tuple[list[Check], Curves]:
+def faithfulness(subject: Subject, origin: MapCheck, tick: Callable[[], None]) -> tuple[list[MapCheck], Curves]:
     """Does removing what the map calls relevant change the score more than moved copies and model-free maps do?
 
     What can be enumerated is not drawn, and the grain of filled pixels is the image's own: the seed changes nothing
@@ -62,7 +62,7 @@ def chance(gap: float, others: Tensor) -> float:
     return (1 + int((others >= gap).sum())) / (1 + len(others))
 
 
-def _against_copies(subject: Subject, own: Curves, copies: Tensor, *, checked: bool, near: bool) -> Check:
+def _against_copies(subject: Subject, own: Curves, copies: Tensor, *, checked: bool, near: bool) -> MapCheck:
     p, beaten = chance(own.gap, copies), int((copies < own.gap).sum())
     values = {
         "gap": own.gap,
@@ -75,13 +75,13 @@ def _against_copies(subject: Subject, own: Curves, copies: Tensor, *, checked: b
     figure = f"it ranks pixels better than {beaten} of {len(copies)} copies of it moved elsewhere"
     figure += ", near the border" if near else ""
     if p <= LEVEL and (checked or own.gap - float(copies.mean()) >= CLEAR * float(copies.std())):
-        return Check("faithfulness", "trust", f"removing what it calls relevant moves the score: {figure}", values)
+        return MapCheck("faithfulness", "trust", f"removing what it calls relevant moves the score: {figure}", values)
     if p > 1 / 2 or not checked:
-        return Check("faithfulness", "reject", f"what it calls relevant may be chance: {figure}", values)
-    return Check("faithfulness", "doubt", f"no better than chance on this image: {figure}", values)
+        return MapCheck("faithfulness", "reject", f"what it calls relevant may be chance: {figure}", values)
+    return MapCheck("faithfulness", "doubt", f"no better than chance on this image: {figure}", values)
 
 
-def _with_its_own_fill(found: Check, p: float) -> Check:
+def _with_its_own_fill(found: MapCheck, p: float) -> MapCheck:
     """Doubt instead of a reject where the map is right about the pixels that its method showed instead."""
     values = {**found.values, "p with the method's own fill": p}
     if p > LEVEL:
@@ -90,16 +90,16 @@ def _with_its_own_fill(found: Check, p: float) -> Check:
     return replace(found, verdict="doubt", reason=reason, values=values)
 
 
-def _against_simple(own: Curves, priors: dict[str, float], margin: float) -> Check:
+def _against_simple(own: Curves, priors: dict[str, float], margin: float) -> MapCheck:
     """Compare with maps that know no model: none may be clearly better, and a map of unknown origin must beat them."""
     values = {"gap": own.gap, **priors}
     best = max(priors, key=priors.__getitem__)
     if priors[best] >= own.gap + margin:
-        return Check(
+        return MapCheck(
             "controls", "doubt", f"{best}, which knows no model, ranks pixels better than the map does", values
         )
     reason = "no map that knows no model (middle, edges, brightness, contrast) ranks pixels clearly better"
-    return Check("controls", "trust", reason, values)
+    return MapCheck("controls", "trust", reason, values)
 
 
 def _infidelity(subject: Subject) -> float:
@@ -225,7 +225,7 @@ class _Pace:
             self.report(100 * self.k + self.done, 100 * self.count)
 
 
-def _ask(subject: Subject, mask: Tensor | None, pace: _Pace) -> tuple[list[Check], Curves | None]:
+def _ask(subject: Subject, mask: Tensor | None, pace: _Pace) -> tuple[list[MapCheck], Curves | None]:
     pace.step(0)
     seen = checks.evidence(subject)
     if seen.verdict == "reject":
@@ -244,7 +244,7 @@ def _ask(subject: Subject, mask: Tensor | None, pace: _Pace) -> tuple[list[Check
     return found, own
 
 
-def _worst(answers: tuple[Check, ...]) -> str:
+def _worst(answers: tuple[MapCheck, ...]) -> str:
     return max((check.verdict for check in answers if check.verdict in VERDICTS), key=VERDICTS.index)
 
 

@@ -16,7 +16,7 @@ MEANINGS = {
 
 
 @dataclass(frozen=True)
-class Check:
+class MapCheck:
     """One question to an explanation.
 
     Attributes:
@@ -65,7 +65,7 @@ class Rating:
         True
     """
 
-    checks: tuple[tuple[Check, ...], ...]
+    checks: tuple[tuple[MapCheck, ...], ...]
     verdicts: tuple[str, ...]
     method: str
     labels: tuple[str, ...]

@@ -16,15 +16,15 @@ from xai.fairness.data_faults.duplicates import TURNS, candidates
 from xai.fairness.data_faults.label_errors import (
     CONSTANT,
     Effect,
-    Pictures,
-    Suspect,
+    SmallImages,
+    SuspectLabel,
     effect_of_balance,
     effect_of_leaving_out,
     images_of,
     out_of_fold,
     suspects_of,
 )
-from xai.fairness.data_faults.result import DataFaults, Fault, Pair
+from xai.fairness.data_faults.result import DataFaults, DuplicatePair, Fault
 from xai.fairness.data_faults.verification import Matches, verify
 from xai.fairness.groups.questions import draws_of
 
@@ -53,8 +53,8 @@ class Findings:
         notes: what was done.
     """
 
-    own: Pictures
-    other: Pictures | None
+    own: SmallImages
+    other: SmallImages | None
     size: int
     labels: np.ndarray | None
     train_labels: np.ndarray | None
@@ -73,7 +73,7 @@ class Findings:
         data: Any,
         labels: Any,
         train: Any,
-        pictures: tuple[Pictures, Pictures | None],
+        pictures: tuple[SmallImages, SmallImages | None],
         outputs: Outputs | None,
         seed: int,
     ) -> "Findings":
@@ -155,10 +155,10 @@ class Findings:
         found: np.ndarray = self.features[place[rows]]
         return found
 
-    def _pairs(self, matches: Matches) -> list[Pair]:
+    def _pairs(self, matches: Matches) -> list[DuplicatePair]:
         columns = (matches.first, matches.second, matches.turn, matches.distance, matches.relative)
         return [
-            Pair(
+            DuplicatePair(
                 *self._of(int(a)), *self._of(int(b)), TURNS[int(turn)].name, float(far), float(ratio), self._both(a, b)
             )
             for a, b, turn, far, ratio in zip(*columns, strict=True)
@@ -179,12 +179,12 @@ class Findings:
         labels = self.labels if split == "data" else self.train_labels
         return "" if labels is None else self.classes[int(labels[row])]
 
-    def _leak(self, pairs: list[Pair]) -> Fault | None:
+    def _leak(self, pairs: list[DuplicatePair]) -> Fault | None:
         rows = sorted({row for pair in pairs if pair.across for split, row in _ends(pair) if split == "data"})
         headline = f"{len(rows)} of {self.size} pictures are also in train"
         return Fault("leak", len(rows), headline, self._without(rows, "leak")) if rows else None
 
-    def _duplicates(self, pairs: list[Pair]) -> Fault | None:
+    def _duplicates(self, pairs: list[DuplicatePair]) -> Fault | None:
         """Report pictures that occur again within the data: all but the first of each cluster."""
         inside = [pair for pair in pairs if not pair.across and pair.first_split == "data"]
         rows = _later_ones([(pair.first_row, pair.second_row) for pair in inside])
@@ -193,7 +193,7 @@ class Findings:
         headline = f"{len(rows)} of {self.size} pictures occur again within the data{more}"
         return Fault("duplicates", len(rows), headline, self._without(rows, "duplicates")) if rows else None
 
-    def _suspects(self) -> list[Suspect]:
+    def _suspects(self) -> list[SuspectLabel]:
         rows, features = self.own.rows, self._features_of(self.own.rows)
         if features is None or self.labels is None or len(rows) == 0:
             return []
@@ -201,7 +201,7 @@ class Findings:
         known = out_of_fold(features, truth, self.own.small, len(self.classes), self.seed)
         places, guess = suspects_of(known, truth)
         return [
-            Suspect(
+            SuspectLabel(
                 int(rows[k]),
                 self.own.names[k],
                 self.classes[int(truth[k])],
@@ -212,7 +212,7 @@ class Findings:
             for k, other in zip(places.tolist(), guess.tolist(), strict=True)
         ]
 
-    def _wrong_labels(self, suspects: list[Suspect]) -> Fault | None:
+    def _wrong_labels(self, suspects: list[SuspectLabel]) -> Fault | None:
         rows = [suspect.row for suspect in suspects]
         headline = f"{len(rows)} of {self.size} labels look wrong, to be checked"
         return Fault("labels", len(rows), headline, self._without(rows, "labels")) if rows else None
@@ -247,7 +247,7 @@ class Findings:
         affected = np.isin(np.arange(self.size), rows)
         return effect_of_leaving_out(self.right[self.answered], affected[self.answered], draws_of(self.seed, name))
 
-    def _shown_suspects(self, suspects: list[Suspect]) -> np.ndarray:
+    def _shown_suspects(self, suspects: list[SuspectLabel]) -> np.ndarray:
         place = {int(row): k for k, row in enumerate(self.own.rows)}
         return _bytes(self.own.small[[place[suspect.row] for suspect in suspects[:_SHOWN]]])
 
@@ -265,7 +265,7 @@ def _labels(
     return found.numpy(), notes
 
 
-def _ends(pair: Pair) -> tuple[tuple[str, int], tuple[str, int]]:
+def _ends(pair: DuplicatePair) -> tuple[tuple[str, int], tuple[str, int]]:
     return (pair.first_split, pair.first_row), (pair.second_split, pair.second_row)
 
 

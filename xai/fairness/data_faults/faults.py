@@ -12,7 +12,7 @@ from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.runtime.randomness import check_seed
 from xai.errors import NameLookupError
 from xai.fairness.data_faults.checks import CHECKS, Findings
-from xai.fairness.data_faults.label_errors import Pictures, counted, images_of, read_small, side_of
+from xai.fairness.data_faults.label_errors import SmallImages, counted, images_of, read_small, side_of
 from xai.fairness.data_faults.result import DataFaults
 
 
@@ -94,7 +94,7 @@ def _count(data: Any) -> int:
 
 
 def _outputs(
-    classifier: Classifier | None, data: Any, own: Pictures, report: Progress | None, should_stop: ShouldStop | None
+    classifier: Classifier | None, data: Any, own: SmallImages, report: Progress | None, should_stop: ShouldStop | None
 ) -> Outputs | None:
     """Return what the model answers on the pictures that can be read."""
     if classifier is None or len(own.readable) == 0:

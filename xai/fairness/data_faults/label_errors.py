@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.core.images.border import open_data
-from xai.core.images.inputs import Picture, read_pictures
+from xai.core.images.inputs import InputImage, read_pictures
 from xai.core.results.serialization import Plain
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import ImageError, InputError, ShapeError, Stopped
@@ -87,7 +87,7 @@ _COMPONENTS = 64
 
 
 @dataclass(frozen=True)
-class Suspect(Plain):
+class SuspectLabel(Plain):
     """A label to check.
 
     Attributes:
@@ -210,7 +210,7 @@ class Broken(Plain):
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class SmallImages:
     """N pictures that can be compared.
 
     Attributes:
@@ -238,7 +238,7 @@ def side_of(data: Any) -> int:
 
 def read_small(
     data: Any, split: str, side: int, report: Progress | None = None, should_stop: ShouldStop | None = None
-) -> Pictures:
+) -> SmallImages:
     """Return the pictures of a data set made small, with those that are constant or cannot be read apart.
 
     Raises:
@@ -258,7 +258,7 @@ def read_small(
             rows[row] = _shrink(picture.pixels, side)
         if report is not None:
             report(row + 1, total)
-    return Pictures(
+    return SmallImages(
         np.array(list(rows), dtype=np.int64),
         tuple(_name(names, row) for row in rows),
         np.stack([grey.numpy() for grey, _ in rows.values()]) if rows else np.zeros((0, side, side), np.float32),
@@ -280,7 +280,7 @@ def images_of(data: Any) -> Any:
     return given.images
 
 
-def _pictures(data: Any) -> Iterator[tuple[Picture | None, str]]:
+def _pictures(data: Any) -> Iterator[tuple[InputImage | None, str]]:
     """Yield each picture, or None and why it cannot be read."""
     images = images_of(data)
     for row in range(len(images)):
@@ -290,7 +290,7 @@ def _pictures(data: Any) -> Iterator[tuple[Picture | None, str]]:
             yield None, f"cannot be read: {error}"
 
 
-def _first(pairs: Iterator[tuple[Picture | None, str]], count: int) -> Iterator[tuple[Picture | None, str]]:
+def _first(pairs: Iterator[tuple[InputImage | None, str]], count: int) -> Iterator[tuple[InputImage | None, str]]:
     for _, pair in zip(range(count), pairs, strict=False):
         yield pair
 

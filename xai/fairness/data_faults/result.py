@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from xai.core.results.serialization import Plain, Saved, plain
-from xai.fairness.data_faults.label_errors import Broken, Effect, Suspect
+from xai.fairness.data_faults.label_errors import Broken, Effect, SuspectLabel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,7 @@ _PICTURES = ("pair_pictures", "suspect_pictures")
 
 
 @dataclass(frozen=True)
-class Pair(Plain):
+class DuplicatePair(Plain):
     """Two pictures that are the same one.
 
     Attributes:
@@ -115,8 +115,8 @@ class DataFaults(Saved):
     """
 
     findings: tuple[Fault, ...]
-    pairs: tuple[Pair, ...]
-    suspects: tuple[Suspect, ...]
+    pairs: tuple[DuplicatePair, ...]
+    suspects: tuple[SuspectLabel, ...]
     broken: tuple[Broken, ...]
     counts: tuple[int, ...]
     classes: tuple[str, ...]
@@ -196,4 +196,4 @@ class DataFaults(Saved):
         return cls(**(result | {name: arrays[name] for name in _PICTURES}))
 
 
-_LISTS: dict[str, type[Plain]] = {"findings": Fault, "pairs": Pair, "suspects": Suspect, "broken": Broken}
+_LISTS: dict[str, type[Plain]] = {"findings": Fault, "pairs": DuplicatePair, "suspects": SuspectLabel, "broken": Broken}

@@ -17,9 +17,9 @@ from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.runtime.randomness import check_seed
 from xai.errors import InputError, NameLookupError
-from xai.fairness.groups.columns import Rows, divide
+from xai.fairness.groups.columns import ImageTable, divide
 from xai.fairness.groups.cube import Cube, amplification
-from xai.fairness.groups.gaps import Judge
+from xai.fairness.groups.gaps import GapJudge
 from xai.fairness.groups.parity import parities
 from xai.fairness.groups.questions import CALIBRATION, CONFIDENCE, METRICS, BiasSettings, answer, ask
 from xai.fairness.groups.result import BiasResult
@@ -83,7 +83,7 @@ def bias(
     notes = (*notes, *outputs.image_notes, *resizing_note(classifier, data, torch.as_tensor(truth)))
     notes += data_doubts(classifier, data, outputs.logits.argmax(1), truth)
     sure = to_probabilities(outputs.logits, classifier.head).double().amax(1)
-    rows = Rows.of(truth, outputs.logits.argmax(1), sure, extra, classifier.labels, METRICS)
+    rows = ImageTable.of(truth, outputs.logits.argmax(1), sure, extra, classifier.labels, METRICS)
     about = {
         "data": str(getattr(data, "name", "pictures")),
         "model": {
@@ -137,13 +137,13 @@ def bias_of_predictions(
         >>> found.findings
         ()
     """
-    chosen, rows = _settings(settings), Rows.of(labels, predictions, confidence, extra, classes, METRICS)
+    chosen, rows = _settings(settings), ImageTable.of(labels, predictions, confidence, extra, classes, METRICS)
     about = {"data": "stored predictions", "model": {}}
     return _report(rows, _mapping(groups), chosen, check_seed(seed), (), about, progress, should_stop)
 
 
 def _report(
-    rows: Rows,
+    rows: ImageTable,
     columns: Mapping[str, Any],
     settings: BiasSettings,
     seed: int,
@@ -158,7 +158,7 @@ def _report(
     asked = [question for division in divisions for question in ask(division, rows, settings, seed)]
     with reporting(progress, "groups") as report:
         answered = answer(asked, settings, seed, report, should_stop)
-    judge = Judge(rows.classes, settings, sum(question.first for question in answered))
+    judge = GapJudge(rows.classes, settings, sum(question.first for question in answered))
     gaps = [judge.gap(question) for question in answered]
     found, grown = [], []
     for division in divisions:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class ImageTable:
     """N pictures.
 
     Attributes:
@@ -44,7 +44,7 @@ class Rows:
         extra: Mapping[str, Any] | None = None,
         classes: Sequence[str] | None = None,
         taken: Sequence[str] = (),
-    ) -> "Rows":
+    ) -> "ImageTable":
         """Return checked rows; labels and predictions are class numbers or names.
 
         Raises:

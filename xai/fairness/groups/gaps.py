@@ -9,8 +9,8 @@ import numpy as np
 from xai.core.results.serialization import Plain
 from xai.errors import ContractError
 from xai.fairness.groups.cube import Class
-from xai.fairness.groups.questions import METRICS, BiasSettings, Question
-from xai.stats.permutation import Outcome, RateTest
+from xai.fairness.groups.questions import METRICS, BiasSettings, GroupQuestion
+from xai.stats.permutation import PermutationResult, RateTest
 
 UNFAIR, NO_EVIDENCE, TOO_SMALL = "unfair", "no evidence", "too small to tell"
 _TITLES = {
@@ -161,7 +161,7 @@ class GroupValue(Plain):
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class GapJudge:
     """Says what answered questions mean.
 
     Args:
@@ -174,7 +174,7 @@ class Judge:
     settings: BiasSettings
     asked: int
 
-    def groups(self, question: Question) -> list[GroupValue]:
+    def groups(self, question: GroupQuestion) -> list[GroupValue]:
         """Return one line for each group."""
         found, where = outcome_of(question), self._where(question)
         times = question.p_adjusted / found.p
@@ -191,7 +191,7 @@ class Judge:
             lines.append(GroupValue(*where, group, n, p_adjusted=own, verdict=verdict, **kept))
         return lines
 
-    def gap(self, question: Question) -> Gap:
+    def gap(self, question: GroupQuestion) -> Gap:
         """Return the line of the gap."""
         found, names, kept = outcome_of(question), question.division.groups, outcome_of(question).compared
         left_out = tuple(name for name, inside in zip(names, kept, strict=True) if not inside)
@@ -224,21 +224,21 @@ class Judge:
         )
         return replace(gap, headline=self._headline(gap, question), reason=self._reason(gap, question))
 
-    def _where(self, question: Question) -> tuple[str, str, str]:
+    def _where(self, question: GroupQuestion) -> tuple[str, str, str]:
         return question.division.name, question.metric, label_name(question.label, self.classes)
 
-    def _verdict(self, found: Outcome, p_adjusted: float, *, seen: bool) -> str:
+    def _verdict(self, found: PermutationResult, p_adjusted: float, *, seen: bool) -> str:
         beyond = self.settings.tolerance == 0 or found.interval[0] > self.settings.tolerance
         if p_adjusted <= self.settings.alpha and beyond:
             return UNFAIR
         return NO_EVIDENCE if seen else TOO_SMALL
 
-    def _relevant(self, question: Question) -> float:
+    def _relevant(self, question: GroupQuestion) -> float:
         """Return the gap that matters: a share of the range, for numbers that leave [0, 1]."""
         low, high = getattr(question.test, "limits", (0.0, 1.0))
         return self.settings.relevant * (1 if low >= 0 and high <= 1 else high - low)
 
-    def _headline(self, gap: Gap, question: Question) -> str:
+    def _headline(self, gap: Gap, question: GroupQuestion) -> str:
         what, rate = title(gap.metric, gap.label), _is_rate(question)
         if gap.gap is None:
             return f"{what}, by {gap.column}: too few pictures to compare groups"
@@ -251,11 +251,11 @@ class Judge:
         why = _BASE_RATES if self._from_base_rates(question) else _WORDS[gap.verdict]
         return f"{what}, by {gap.column}: {ends}; {why}"
 
-    def _from_base_rates(self, question: Question) -> bool:
+    def _from_base_rates(self, question: GroupQuestion) -> bool:
         """Whether the groups differ, but no more than the classes in them make them."""
         return question.beyond is not None and question.plain <= self.settings.alpha < question.p_adjusted
 
-    def _reason(self, gap: Gap, question: Question) -> str:
+    def _reason(self, gap: Gap, question: GroupQuestion) -> str:
         if gap.gap is None:
             return f"fewer than two groups with at least {self.settings.min_count} pictures"
         rate = _is_rate(question)
@@ -269,13 +269,13 @@ class Judge:
             f"{self._sight(gap, question, rate=rate)}"
         )
 
-    def _mix(self, gap: Gap, question: Question, *, rate: bool) -> str:
+    def _mix(self, gap: Gap, question: GroupQuestion, *, rate: bool) -> str:
         """Say what base rates alone make of the gap, where the test without them finds one."""
         if gap.explained is None or question.plain > self.settings.alpha:
             return ""
         return f"; equal error rates for each class would make a gap of {distance(gap.explained, rate=rate)} here"
 
-    def _sight(self, gap: Gap, question: Question, *, rate: bool) -> str:
+    def _sight(self, gap: Gap, question: GroupQuestion, *, rate: bool) -> str:
         """Say what could have been seen, where nothing was."""
         if gap.verdict == UNFAIR:
             return ""
@@ -290,18 +290,18 @@ class Judge:
         return "".join(parts)
 
 
-def _is_rate(question: Question) -> bool:
+def _is_rate(question: GroupQuestion) -> bool:
     return isinstance(question.test, RateTest) or question.metric in METRICS
 
 
-def _explained(question: Question, low: int, high: int) -> float | None:
+def _explained(question: GroupQuestion, low: int, high: int) -> float | None:
     """Return the gap between two groups that base rates alone make, where it is known."""
     if question.expected is None:
         return None
     return _number(abs(question.expected[high] - question.expected[low]))
 
 
-def _others(found: Outcome, k: int) -> float:
+def _others(found: PermutationResult, k: int) -> float:
     """Return the mean value of all compared groups but one."""
     kept = found.compared & (np.arange(len(found.values)) != k)
     return float(np.average(found.values[kept], weights=found.totals[kept]))
@@ -311,7 +311,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
 
 
-def outcome_of(question: Question) -> Outcome:
+def outcome_of(question: GroupQuestion) -> PermutationResult:
     """Return the outcome of an answered question.
 
     Raises:

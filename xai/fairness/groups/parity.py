@@ -7,7 +7,7 @@ import numpy as np
 
 from xai.core.results.serialization import Plain
 from xai.fairness.groups.gaps import NO_EVIDENCE, TOO_SMALL, UNFAIR, label_name, outcome_of
-from xai.fairness.groups.questions import Question
+from xai.fairness.groups.questions import GroupQuestion
 from xai.stats.permutation import RateTest, gap_interval
 
 _PARTS = {
@@ -43,7 +43,7 @@ class Parity(Plain):
     verdict: str
 
 
-def parities(questions: Sequence[Question], verdicts: Sequence[str], classes: Sequence[str]) -> list[Parity]:
+def parities(questions: Sequence[GroupQuestion], verdicts: Sequence[str], classes: Sequence[str]) -> list[Parity]:
     """Return the measures of one division from its answered questions and their verdicts."""
     pairs = list(zip(questions, verdicts, strict=True))
     found = [_worst(questions, metric, classes) for metric in ("accuracy", "recall")]
@@ -54,7 +54,7 @@ def parities(questions: Sequence[Question], verdicts: Sequence[str], classes: Se
     return [parity for parity in found if parity is not None]
 
 
-def _worst(questions: Sequence[Question], metric: str, classes: Sequence[str]) -> Parity | None:
+def _worst(questions: Sequence[GroupQuestion], metric: str, classes: Sequence[str]) -> Parity | None:
     """Return the group (and class) with the smallest share of right answers, among those large enough."""
     best = None
     for question in questions:
@@ -70,7 +70,7 @@ def _worst(questions: Sequence[Question], metric: str, classes: Sequence[str]) -
     return best
 
 
-def _parity(measure: str, parts: Sequence[tuple[Question, str]], classes: Sequence[str]) -> Parity:
+def _parity(measure: str, parts: Sequence[tuple[GroupQuestion, str]], classes: Sequence[str]) -> Parity:
     gaps = np.array([outcome_of(question).gap for question, _ in parts])
     worst, verdicts = parts[int(gaps.argmax())][0], {verdict for _, verdict in parts}
     return Parity(
@@ -85,14 +85,14 @@ def _parity(measure: str, parts: Sequence[tuple[Question, str]], classes: Sequen
     )
 
 
-def _mean_over_classes(parts: Sequence[tuple[Question, str]], gaps: np.ndarray) -> float:
+def _mean_over_classes(parts: Sequence[tuple[GroupQuestion, str]], gaps: np.ndarray) -> float:
     largest: dict[object, float] = {}
     for (question, _), gap in zip(parts, gaps.tolist(), strict=True):
         largest[question.label] = max(gap, largest.get(question.label, 0.0))
     return float(np.mean(list(largest.values())))
 
 
-def _interval(questions: Sequence[Question], worst: int) -> tuple[float, float]:
+def _interval(questions: Sequence[GroupQuestion], worst: int) -> tuple[float, float]:
     """Return the interval of the largest gap, both of the class named and over all: all hold at once by Bonferroni."""
     level = 1 - 0.05 / len(questions)
     tests = [question.test for question in questions if isinstance(question.test, RateTest)]

@@ -8,10 +8,10 @@ import numpy as np
 
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import NameLookupError, RangeError, Stopped
-from xai.fairness.groups.columns import Division, Rows
+from xai.fairness.groups.columns import Division, ImageTable
 from xai.fairness.groups.cube import RATES, Class, Cube
 from xai.stats.multiple_testing import CORRECTIONS
-from xai.stats.permutation import Outcome, RateTest
+from xai.stats.permutation import PermutationResult, RateTest
 from xai.stats.permutation_strata import MixOutcome, MixTest
 from xai.stats.permutation_tables import TableTest, calibration_test, mean_test
 
@@ -73,7 +73,7 @@ def _check(name: str, value: float, holds: bool, wanted: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class GroupQuestion:
     """One measure of one division.
 
     Attributes:
@@ -97,7 +97,7 @@ class Question:
     test: RateTest | TableTest
     beyond: MixTest | TableTest | None = None
     weight: float = 0.0
-    outcome: Outcome | None = field(default=None, repr=False)
+    outcome: PermutationResult | None = field(default=None, repr=False)
     p_adjusted: float = 1.0
     first: bool = False
     plain: float = 1.0
@@ -109,7 +109,7 @@ class Question:
         return f"{self.division.name}/{self.metric}/{self.label}"
 
 
-def ask(division: Division, rows: Rows, settings: BiasSettings, seed: int) -> list[Question]:
+def ask(division: Division, rows: ImageTable, settings: BiasSettings, seed: int) -> list[GroupQuestion]:
     """Return the questions of one division, with weights that add up to at most 1.
 
     Half of the weight is accuracy's when other metrics are asked as well; the others share the rest equally, and within
@@ -118,7 +118,7 @@ def ask(division: Division, rows: Rows, settings: BiasSettings, seed: int) -> li
     groups, least = len(division.groups), settings.min_count
     cube = Cube.of(division.codes, rows.labels, rows.predictions, groups, len(rows.classes))
     found = [
-        Question(division, metric, label, test, _beyond(metric, label, test, rows, division))
+        GroupQuestion(division, metric, label, test, _beyond(metric, label, test, rows, division))
         for metric in _chosen(rows, settings)
         for label, test in _tests(metric, cube, rows, division, least, seed)
     ]
@@ -126,7 +126,7 @@ def ask(division: Division, rows: Rows, settings: BiasSettings, seed: int) -> li
 
 
 def _beyond(
-    metric: str, label: Class, test: RateTest | TableTest, rows: Rows, division: Division
+    metric: str, label: Class, test: RateTest | TableTest, rows: ImageTable, division: Division
 ) -> MixTest | TableTest | None:
     """Return the same question with the mix of true classes held fixed; None where only one class is involved."""
     if metric in (RECALL, MISSES, CONFUSION):
@@ -147,7 +147,7 @@ def _beyond(
     return mix if mix.informative else None
 
 
-def _hits(metric: str, label: Class, rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _hits(metric: str, label: Class, rows: ImageTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return which images a rate is about (N,), which are hits (N,), and which true classes (L,) count."""
     every, counted = np.ones(len(rows), dtype=bool), np.ones(len(rows.classes))
     if metric == ACCURACY:
@@ -161,14 +161,14 @@ def _hits(metric: str, label: Class, rows: Rows) -> tuple[np.ndarray, np.ndarray
     return inside, rows.predictions == label, counted
 
 
-def _chosen(rows: Rows, settings: BiasSettings) -> list[str]:
+def _chosen(rows: ImageTable, settings: BiasSettings) -> list[str]:
     usual = [metric for metric in METRICS if metric != CONFUSION or len(rows.classes) <= _MANY_CLASSES]
     named = [metric for metric in settings.metrics or usual if metric in RATES or rows.confidence is not None]
     return [*named, *rows.extra]
 
 
 def _tests(
-    metric: str, cube: Cube, rows: Rows, division: Division, least: int, seed: int
+    metric: str, cube: Cube, rows: ImageTable, division: Division, least: int, seed: int
 ) -> Iterable[tuple[Class, RateTest | TableTest]]:
     groups, codes = len(division.groups), division.codes
     if metric in RATES:
@@ -191,7 +191,7 @@ def _tests(
             yield None, mean_test(values, codes, groups, least)
 
 
-def _weighted(questions: list[Question]) -> list[Question]:
+def _weighted(questions: list[GroupQuestion]) -> list[GroupQuestion]:
     metrics = list(dict.fromkeys(q.metric for q in questions if q.test.possible))
     first = 0.5 if ACCURACY in metrics and len(metrics) > 1 else 1 / max(1, len(metrics))
     other = (1 - first) / max(1, len(metrics) - 1) if ACCURACY in metrics else 1 / max(1, len(metrics))
@@ -209,12 +209,12 @@ def draws_of(seed: int, name: str) -> np.random.Generator:
 
 
 def answer(
-    questions: list[Question],
+    questions: list[GroupQuestion],
     settings: BiasSettings,
     seed: int,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
-) -> list[Question]:
+) -> list[GroupQuestion]:
     """Return the questions with outcomes, each different one tested once, and p-values corrected over all.
 
     Raises:
@@ -255,12 +255,12 @@ def answer(
 class _Tested:
     """What a question came to: its outcome, the p-value without `beyond`, and what base rates alone make."""
 
-    outcome: Outcome
+    outcome: PermutationResult
     plain: float
     expected: np.ndarray | None
 
 
-def _tested(question: Question, settings: BiasSettings, alpha: float, seed: int) -> _Tested:
+def _tested(question: GroupQuestion, settings: BiasSettings, alpha: float, seed: int) -> _Tested:
     """Return the outcome; p-values of two tests that must both show it are the larger ones."""
     test = question.test.canonical if isinstance(question.test, RateTest) else question.test
     found = test.run(draws_of(seed, question.name), replicates=settings.replicates, alpha=alpha)
@@ -268,7 +268,7 @@ def _tested(question: Question, settings: BiasSettings, alpha: float, seed: int)
         return _Tested(found, found.p, None)
     rng, expected = draws_of(seed, f"{question.name}/beyond"), None
     if isinstance(question.beyond, MixTest):
-        more: MixOutcome | Outcome = question.beyond.run(rng, replicates=settings.replicates)
+        more: MixOutcome | PermutationResult = question.beyond.run(rng, replicates=settings.replicates)
         expected = more.expected if isinstance(more, MixOutcome) else None
     else:
         more = question.beyond.run(rng, replicates=settings.replicates, alpha=alpha)
@@ -276,14 +276,14 @@ def _tested(question: Question, settings: BiasSettings, alpha: float, seed: int)
     return _Tested(both, found.p, expected)
 
 
-def _key(question: Question) -> object:
+def _key(question: GroupQuestion) -> object:
     """The same for questions whose answers are the same: a rate and its complement."""
     if not isinstance(question.test, RateTest):
         return question.name
     return question.division.name, question.beyond is None, *question.test.key
 
 
-def _answered(question: Question, found: _Tested) -> Question:
+def _answered(question: GroupQuestion, found: _Tested) -> GroupQuestion:
     same = not isinstance(question.test, RateTest) or question.test is question.test.canonical
     outcome = found.outcome if same else found.outcome.complement()
     return replace(question, outcome=outcome, expected=found.expected)

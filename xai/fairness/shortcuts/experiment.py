@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from xai.explanations.metrics import mass_inside
-from xai.fairness.shortcuts.predictor import Probe, answers
-from xai.fairness.shortcuts.probes.base import Explain, Pictures, filled, moved, planted
-from xai.fairness.shortcuts.probes.found import Found, Loss
+from xai.fairness.shortcuts.predictor import Predictor, answers
+from xai.fairness.shortcuts.probes.base import Explain, ProbeImages, filled, moved, planted
+from xai.fairness.shortcuts.probes.found import FoundForm, Loss
 from xai.fairness.shortcuts.significance import LEVEL, Trial
 from xai.stats.paired import Interval, difference, mean, share
 
@@ -44,7 +44,7 @@ class Confirmation:
     beyond: Span | None
 
 
-def confirm(probe: Probe, trial: Trial, pictures: Pictures, explain: Explain) -> Confirmation:
+def confirm(probe: Predictor, trial: Trial, pictures: ProbeImages, explain: Explain) -> Confirmation:
     """Explain, and take the region out of, some images that a cue turned into its class."""
     suspect = trial.suspect
     turned = np.flatnonzero(trial.others & (trial.planted == suspect.target))[:MOST]
@@ -62,7 +62,7 @@ def confirm(probe: Probe, trial: Trial, pictures: Pictures, explain: Explain) ->
     return Confirmation(rows, some.images[shown], after[shown], heatmaps[shown], lift, removed, beyond)
 
 
-def _removed(probe: Probe, target: int, images: Tensor, region: Tensor, rolls: Tensor) -> tuple[Span, Span]:
+def _removed(probe: Predictor, target: int, images: Tensor, region: Tensor, rolls: Tensor) -> tuple[Span, Span]:
     """Return the share that leaves the class without the region, and that less the share without another one."""
     elsewhere = moved(region[:, None], rolls)[:, 0]
     gone, control = (answers(probe.probabilities(filled(images, part))) != target for part in (region, elsewhere))
@@ -120,7 +120,7 @@ class Removal:
         return self.dose_p is not None and self.dose_p < LEVEL and self.fall > 0
 
 
-def take_out(probe: Probe, form: Found, held: Pictures) -> Removal | None:
+def take_out(probe: Predictor, form: FoundForm, held: ProbeImages) -> Removal | None:
     """Return what removal does, None with too few carriers.
 
     Args:
@@ -148,7 +148,7 @@ def take_out(probe: Probe, form: Found, held: Pictures) -> Removal | None:
     return Removal(len(some), share(gone[before > 0]), beyond, fall, _higher(still, after), dose)
 
 
-def _two_sided(probe: Probe, form: Found, others: Pictures) -> float:
+def _two_sided(probe: Predictor, form: FoundForm, others: ProbeImages) -> float:
     """Return the p-value that the class's log odds do not rise with half of the cue and fall with its opposite."""
     labels, change = torch.full_like(others.labels, int(form.target or 0)), form.change(others)
     less, none, more = (_odds(probe, planted(others, change, dose), labels) for dose in (-0.5, 0.0, 0.5))
@@ -162,7 +162,7 @@ def _higher(more: np.ndarray, less: np.ndarray) -> float:
     return float(scipy.stats.wilcoxon(more - less, alternative="greater").pvalue)
 
 
-def _odds(probe: Probe, images: Tensor, labels: Tensor) -> np.ndarray:
+def _odds(probe: Predictor, images: Tensor, labels: Tensor) -> np.ndarray:
     """Return log odds of one class of each image (n,) against the strongest other one (n,)."""
     found = probe.probabilities(images).double()
     rows = torch.arange(len(found))

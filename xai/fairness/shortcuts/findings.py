@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xai.fairness.shortcuts.experiment import Association, Confirmation, Removal
-from xai.fairness.shortcuts.probes.found import Found
+from xai.fairness.shortcuts.probes.found import FoundForm
 from xai.fairness.shortcuts.result import FRAGILE, NONE, SENSITIVITY, SHORTCUT, TOO_SMALL, UNCONFIRMED, WITHIN, Response
 from xai.fairness.shortcuts.significance import FEWEST, LEVEL, Evidence, Trial, follows, leans, pulls_more, stands_out
 from xai.stats.intervals import wilson
@@ -32,7 +32,7 @@ _ORDER = (
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class ShortcutCase:
     """All that is known of one cue.
 
     Attributes:
@@ -60,7 +60,7 @@ class Case:
     confirmation: Confirmation | None = None
 
 
-def verdict_of(case: Case, least: float) -> str:
+def verdict_of(case: ShortcutCase, least: float) -> str:
     """Return the verdict by which a cue is listed."""
     if case.evidence.pictures < FEWEST:
         return TOO_SMALL
@@ -74,7 +74,7 @@ def verdict_of(case: Case, least: float) -> str:
     return _harm(case, least)
 
 
-def _found(case: Case) -> str:
+def _found(case: ShortcutCase) -> str:
     """A cue of the data that the model follows: it must go with the class, and be missed when it is taken out."""
     assert case.association is not None
     if case.association.auroc < _TELLS or case.association.p >= LEVEL:
@@ -82,12 +82,12 @@ def _found(case: Case) -> str:
     return SHORTCUT if _added(case) and case.removal is not None and case.removal.confirms else UNCONFIRMED
 
 
-def _added(case: Case) -> bool:
+def _added(case: ShortcutCase) -> bool:
     form = case.trial.suspect.form
-    return not isinstance(form, Found) or form.added
+    return not isinstance(form, FoundForm) or form.added
 
 
-def _absent(case: Case) -> str:
+def _absent(case: ShortcutCase) -> str:
     """A cue that the data lack and that pulls into a class: is it recognised only with it, or alike by nature?"""
     seen = case.confirmation
     removed = seen is None or seen.beyond is None or seen.beyond[1][0] > 0
@@ -98,24 +98,24 @@ def _absent(case: Case) -> str:
     return UNCONFIRMED if unlike or not case.searched else SENSITIVITY
 
 
-def _leans(case: Case) -> bool:
+def _leans(case: ShortcutCase) -> bool:
     """Say whether the class needs the cue; a weak model misses many images of any class."""
     return leans(case.evidence) and case.evidence.leaning >= min(_MISSED, _TIMES_MISSED * case.missed)
 
 
-def _harm(case: Case, least: float) -> str:
+def _harm(case: ShortcutCase, least: float) -> str:
     wrong, count = _wrong(case.trial)
     if wilson(wrong, count)[:, 0].max() > least:
         return FRAGILE
     return NONE if case.evidence.excess_interval[1] < least or (case.p >= LEVEL and _clear(case, least)) else TOO_SMALL
 
 
-def _clear(case: Case, least: float) -> bool:
+def _clear(case: ShortcutCase, least: float) -> bool:
     """Say whether the pull itself is below what matters."""
     return case.evidence.attraction_interval[1] < least
 
 
-def respond(case: Case, verdict: str, strengths: Sequence[float], names: Sequence[str]) -> Response:
+def respond(case: ShortcutCase, verdict: str, strengths: Sequence[float], names: Sequence[str]) -> Response:
     """Return the line of one cue."""
     trial, form = case.trial, case.trial.suspect.form
     label, association = names[trial.suspect.target], case.association
@@ -195,7 +195,7 @@ def _dose(trial: Trial, strengths: Sequence[float]) -> dict[str, Any]:
     return {"strength_10": middle, "strength_10_interval": tuple(ends)}
 
 
-def _confirmed(case: Case) -> dict[str, Any]:
+def _confirmed(case: ShortcutCase) -> dict[str, Any]:
     seen, removal = case.confirmation, case.removal
     spans: dict[str, tuple[float, Interval] | None] = {
         "lift": None if seen is None else seen.lift,
@@ -212,7 +212,7 @@ def _confirmed(case: Case) -> dict[str, Any]:
     return figures | intervals | {"removed_p": None if removal is None else removal.p}
 
 
-def _reason(verdict: str, case: Case, label: str) -> str:
+def _reason(verdict: str, case: ShortcutCase, label: str) -> str:
     form, e = case.trial.suspect.form, case.evidence
     what = f"{form.words[0].upper()}{form.words[1:]} ({form.place})"
     if verdict in {SHORTCUT, UNCONFIRMED, SENSITIVITY}:
@@ -232,7 +232,7 @@ def _reason(verdict: str, case: Case, label: str) -> str:
     return f"{what} makes at most {wrong.max()} of {count} wrong: too few images to tell"
 
 
-def _data(case: Case, label: str) -> list[str]:
+def _data(case: ShortcutCase, label: str) -> list[str]:
     if case.association is None:
         if case.trial.suspect.form.of_class:
             return [f"it is taken from images of {label!r}"]
@@ -249,7 +249,7 @@ def _leaning(e: Evidence, label: str) -> list[str]:
     return [f"{e.leaning:.0%} of the images of {label!r} are recognised only with it"]
 
 
-def _seen(case: Case) -> list[str]:
+def _seen(case: ShortcutCase) -> list[str]:
     told, seen = [], case.confirmation
     if seen is not None and seen.lift is not None:
         words = f"explanations give the region {seen.lift[0]:.1f} times its share"
@@ -261,7 +261,7 @@ def _seen(case: Case) -> list[str]:
     return told
 
 
-def _left(verdict: str, case: Case) -> list[str]:
+def _left(verdict: str, case: ShortcutCase) -> list[str]:
     """Say what is missing for a finding."""
     if verdict == SENSITIVITY and case.natural >= _NATURAL:
         return ["no images of the class lie apart, so this may be its nature or how they were taken: look at them"]

@@ -15,12 +15,12 @@ from xai.core.model.predictions import to_probabilities
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.runtime.randomness import image_key
 from xai.errors import InputError, ShapeError, Stopped
-from xai.fairness.shortcuts.probes.base import Form, Pictures, planted
+from xai.fairness.shortcuts.probes.base import Form, ProbeImages, planted
 
 _TOGETHER = 256  # rows of several forms that are put together
 
 
-class Probe:
+class Predictor:
     """Asks a classifier, counts rows, reports and stops.
 
     Args:
@@ -57,7 +57,7 @@ class Probe:
         if self._report is not None:
             self._report(self.total, self.total)
 
-    def rises(self, forms: Sequence[Form], pictures: Pictures) -> Tensor:
+    def rises(self, forms: Sequence[Form], pictures: ProbeImages) -> Tensor:
         """Return by how much each form, at full strength, raises each class's mean probability (F, K)."""
         before, found = self.probabilities(pictures.images), []
         many = max(1, _TOGETHER // len(pictures))
@@ -68,7 +68,7 @@ class Probe:
             found.append((after - before).mean(1))
         return torch.cat(found)
 
-    def doses(self, pictures: Pictures, change: Tensor, strengths: Sequence[float]) -> Tensor:
+    def doses(self, pictures: ProbeImages, change: Tensor, strengths: Sequence[float]) -> Tensor:
         """Return probabilities (S, n, K) with a change at several strengths."""
         return torch.stack([self.probabilities(planted(pictures, change, s)) for s in strengths])
 
@@ -82,7 +82,7 @@ _FEWEST = 40
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class StudySample:
     """Pictures drawn from a data set.
 
     Attributes:
@@ -93,27 +93,29 @@ class Sample:
         train: images that the model learnt from, in random order; None when not given.
     """
 
-    pictures: Pictures
+    pictures: ProbeImages
     names: tuple[str, ...]
     data: str
     notes: tuple[str, ...]
-    train: Pictures | None = None
+    train: ProbeImages | None = None
 
-    def halves(self) -> tuple[Pictures, Pictures]:
+    def halves(self) -> tuple[ProbeImages, ProbeImages]:
         """Return those that choose and those that judge."""
         return _halves(self.pictures)
 
-    def searched(self) -> tuple[Pictures, Pictures]:
+    def searched(self) -> tuple[ProbeImages, ProbeImages]:
         """Return the images in which cues are looked for, and those on which what was found is tried on the data."""
         return self.halves() if self.train is None else _halves(self.train)
 
 
-def _halves(pictures: Pictures) -> tuple[Pictures, Pictures]:
+def _halves(pictures: ProbeImages) -> tuple[ProbeImages, ProbeImages]:
     rows, half = torch.arange(len(pictures)), len(pictures) // 2
     return pictures.take(rows[:half]), pictures.take(rows[half:])
 
 
-def read(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: int, train: Any = None) -> Sample:
+def read(
+    probe: Predictor, data: Any, labels: Any, masks: Any, samples: int, seed: int, train: Any = None
+) -> StudySample:
     """Draw images, bring them to the model's input and ask the model about them.
 
     Args:
@@ -135,10 +137,10 @@ def read(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: i
     images, truth = train if isinstance(train, tuple) and len(train) == 2 else (train, None)
     learnt = _draw(probe, images, truth, None, 2 * samples, seed)
     notes = (*found.notes, f"cues were looked for in {len(learnt.pictures)} images of the training set")
-    return Sample(found.pictures, found.names, found.data, notes, learnt.pictures)
+    return StudySample(found.pictures, found.names, found.data, notes, learnt.pictures)
 
 
-def _draw(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> Sample:
+def _draw(probe: Predictor, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> StudySample:
     data = open_data(data)
     source = data.images
     lazy = hasattr(source, "pictures")
@@ -158,10 +160,12 @@ def _draw(probe: Probe, data: Any, labels: Any, masks: Any, samples: int, seed: 
     kept = torch.from_numpy(rows)
     keys = [image_key(image) for image in inputs]
     shown = _masks(masks, total, inputs, kept)
-    pictures = Pictures(inputs, truth[kept], sure.argmax(1), sure.gather(1, truth[kept, None])[:, 0], keys, shown, seed)
+    pictures = ProbeImages(
+        inputs, truth[kept], sure.argmax(1), sure.gather(1, truth[kept, None])[:, 0], keys, shown, seed
+    )
     ids = getattr(data, "ids", None)
     names = tuple(str(row) if ids is None else str(ids[int(row)]) for row in rows)
-    return Sample(pictures, names, str(getattr(data, "name", "pictures")), (*batch.notes, *notes))
+    return StudySample(pictures, names, str(getattr(data, "name", "pictures")), (*batch.notes, *notes))
 
 
 def _masks(masks: Any, total: int, inputs: Tensor, rows: Tensor) -> Tensor | None:

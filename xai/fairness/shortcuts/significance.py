@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai.fairness.shortcuts.predictor import Probe, answers
-from xai.fairness.shortcuts.probes.base import Form, Pictures
+from xai.fairness.shortcuts.predictor import Predictor, answers
+from xai.fairness.shortcuts.probes.base import Form, ProbeImages
 from xai.stats.paired import Interval, difference, mcnemar, share
 
 FIRST, SECOND, TRIED = 12, 48, 96  # pictures that all forms, the better ones, and the best of each unit are tried on
@@ -16,7 +16,7 @@ _KEPT = 4  # one in so many forms gets into the second round
 
 
 @dataclass(frozen=True, eq=False)
-class Suspect:
+class SuspectProbe:
     """A form with what it was chosen for.
 
     Attributes:
@@ -30,7 +30,7 @@ class Suspect:
     strength: float
 
 
-def strongest(probe: Probe, forms: Sequence[Form], pictures: Pictures) -> list[Form]:
+def strongest(probe: Predictor, forms: Sequence[Form], pictures: ProbeImages) -> list[Form]:
     """Return the form of each unit that raises one class's probability most, in two rounds."""
     if not forms:
         return []
@@ -43,7 +43,7 @@ def strongest(probe: Probe, forms: Sequence[Form], pictures: Pictures) -> list[F
     return first
 
 
-def _scores(probe: Probe, forms: Sequence[Form], pictures: Pictures) -> list[float]:
+def _scores(probe: Predictor, forms: Sequence[Form], pictures: ProbeImages) -> list[float]:
     rises = probe.rises(forms, pictures)
     return [
         float(rise.max() if form.target is None else rise[form.target]) for form, rise in zip(forms, rises, strict=True)
@@ -60,7 +60,9 @@ def _best(forms: Sequence[Form], scores: Sequence[float], share: int | None) -> 
     return found
 
 
-def choose(probe: Probe, form: Form, pictures: Pictures, strengths: Sequence[float], classes: int) -> Suspect:
+def choose(
+    probe: Predictor, form: Form, pictures: ProbeImages, strengths: Sequence[float], classes: int
+) -> SuspectProbe:
     """Return class and strength at which a form attracts most beyond the strongest neutral change."""
     pictures = pictures.take(pictures.right.nonzero()[:TRIED, 0])
     labels = pictures.labels.numpy()
@@ -73,7 +75,7 @@ def choose(probe: Probe, form: Form, pictures: Pictures, strengths: Sequence[flo
     if form.target is not None:
         gaps[:, [k for k in range(classes) if k != form.target]] = -np.inf
     level, target = np.unravel_index(int(gaps.argmax()), gaps.shape)
-    return Suspect(form, int(target), float(strengths[int(level)]))
+    return SuspectProbe(form, int(target), float(strengths[int(level)]))
 
 
 def _pulls(said: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -102,7 +104,7 @@ class Trial:
         box: (top, left, bottom, right) of the region, where all pictures have the same; None otherwise.
     """
 
-    suspect: Suspect
+    suspect: SuspectProbe
     labels: np.ndarray
     clean: np.ndarray
     said: np.ndarray
@@ -124,7 +126,7 @@ class Trial:
         return found
 
 
-def try_out(probe: Probe, suspect: Suspect, pictures: Pictures, strengths: Sequence[float]) -> Trial:
+def try_out(probe: Predictor, suspect: SuspectProbe, pictures: ProbeImages, strengths: Sequence[float]) -> Trial:
     """Ask the model about all strengths, and about neutral changes at the suspect's."""
     found = probe.doses(pictures, suspect.form.change(pictures), strengths)
     rows = torch.arange(len(pictures))

@@ -17,10 +17,10 @@ from xai.core.runtime.randomness import check_seed
 from xai.errors import RangeError, ShapeError, UnsupportedModelError
 from xai.explanations.methods.base import EXPLAINERS
 from xai.fairness.shortcuts.experiment import Association, Confirmation, confirm, take_out
-from xai.fairness.shortcuts.findings import Case, merged, respond, verdict_of
-from xai.fairness.shortcuts.predictor import Probe, Sample, read
-from xai.fairness.shortcuts.probes.base import CUES, Cue, Form, Pictures, Scene
-from xai.fairness.shortcuts.probes.found import Found
+from xai.fairness.shortcuts.findings import ShortcutCase, merged, respond, verdict_of
+from xai.fairness.shortcuts.predictor import Predictor, StudySample, read
+from xai.fairness.shortcuts.probes.base import CUES, Cue, Form, ProbeContext, ProbeImages
+from xai.fairness.shortcuts.probes.found import FoundForm
 from xai.fairness.shortcuts.probes.recurrence import auroc
 from xai.fairness.shortcuts.probes.repetition import FEWEST
 from xai.fairness.shortcuts.result import Response, ShortcutResult
@@ -52,7 +52,7 @@ class Explaining:
         notes: why, if so.
     """
 
-    def __init__(self, classifier: Classifier, probe: Probe, method: str | None, seed: int) -> None:
+    def __init__(self, classifier: Classifier, probe: Predictor, method: str | None, seed: int) -> None:
         EXPLAINERS[method or _FIRST]  # an unknown name is refused before any work
         self._classifier, self._probe, self._seed, self._free = classifier, probe, seed, method is None
         self.method, self.notes = method or _FIRST, list[str]()
@@ -80,7 +80,7 @@ _NAMED = 5  # classes in a note
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """What is asked for.
 
     Attributes:
@@ -97,7 +97,7 @@ class Plan:
 class Study:
     """Everything that one run knows."""
 
-    def __init__(self, probe: Probe, plan: Plan, sample: Sample, explaining: Explaining) -> None:
+    def __init__(self, probe: Predictor, plan: StudyPlan, sample: StudySample, explaining: Explaining) -> None:
         self.probe, self.plan, self.sample, self.explaining = probe, plan, sample, explaining
         self.classifier = probe.classifier
         self.chosen, self.judged = sample.halves()
@@ -117,10 +117,10 @@ class Study:
         self.probe.finish()
         return self._result(merged(responses), trials, [case.confirmation for case in cases])
 
-    def _forms(self) -> tuple[list[Found], list[Form]]:
+    def _forms(self) -> tuple[list[FoundForm], list[Form]]:
         """Return what was found in the data, and what is tried on every model."""
         searched, self.held = self.sample.searched()
-        scene = Scene(self.chosen, self.classifier.labels, searched, self.held)
+        scene = ProbeContext(self.chosen, self.classifier.labels, searched, self.held)
         self._note_searched(scene)
         made: list[Form] = []
         for kind in self.plan.kinds:
@@ -129,10 +129,10 @@ class Study:
                 self.notes.append(f"{kind.name.replace('_', ' ')}: none for these images")
             made += forms
         self._note_masks()
-        found = [form for form in made if isinstance(form, Found)]
-        return found, [form for form in made if not isinstance(form, Found)]
+        found = [form for form in made if isinstance(form, FoundForm)]
+        return found, [form for form in made if not isinstance(form, FoundForm)]
 
-    def _note_searched(self, scene: Scene) -> None:
+    def _note_searched(self, scene: ProbeContext) -> None:
         """Keep the classes of which there are enough images, and say which there are not."""
         self.searched = frozenset(scene.classes)
         counts = torch.bincount(scene.data.labels, minlength=len(scene.names))
@@ -148,7 +148,7 @@ class Study:
         if masks is not None and bool(masks.all()) and bool(self.chosen.masks is None or self.chosen.masks.all()):
             self.notes.append("masks: the object fills every image, so there is no background to compare with")
 
-    def _tried(self, form: Found) -> Trial:
+    def _tried(self, form: FoundForm) -> Trial:
         """Plant what was found, at the strength that turns most beyond the controls on the half that chooses."""
         suspect = choose(self.probe, form, self.chosen, self.plan.strengths, self.classifier.num_classes)
         return try_out(self.probe, suspect, self.judged, self.plan.strengths)
@@ -164,26 +164,26 @@ class Study:
         suspects = [choose(self.probe, form, self.chosen, levels, classes) for form in best]
         return [try_out(self.probe, suspect, self.judged, levels) for suspect in suspects]
 
-    def _case(self, trial: Trial, evidence: Evidence, p: float) -> Case:
+    def _case(self, trial: Trial, evidence: Evidence, p: float) -> ShortcutCase:
         """Return everything about one cue; what is costly only where the model seems to follow it."""
         form, least = trial.suspect.form, self.plan.least
-        if isinstance(form, Found):
+        if isinstance(form, FoundForm):
             tells = self._association(form)
             if not follows(evidence, p, least):
-                return Case(trial, evidence, p, association=tells)
+                return ShortcutCase(trial, evidence, p, association=tells)
             seen = confirm(self.probe, trial, self.judged, self.explaining)
             removal = take_out(self.probe, form, self.held)
-            return Case(trial, evidence, p, association=tells, removal=removal, confirmation=seen)
+            return ShortcutCase(trial, evidence, p, association=tells, removal=removal, confirmation=seen)
         searched = form.of_class or trial.suspect.target in self.searched
         natural = 0.5
         if not form.of_class and pulls_more(evidence, least):
             natural = self._natural(form, trial.suspect.target)
         if not stands_out(evidence, p, least, local=form.local):
-            return Case(trial, evidence, p, searched=searched, natural=natural)
+            return ShortcutCase(trial, evidence, p, searched=searched, natural=natural)
         seen, missed = confirm(self.probe, trial, self.judged, self.explaining), self._missed(trial.suspect.target)
         known: dict[str, Any] = {"searched": searched, "natural": natural, "missed": missed, "confirmation": seen}
         known["lacking"] = searched and not form.of_class and self.sample.train is not None
-        return Case(trial, evidence, p, **known)
+        return ShortcutCase(trial, evidence, p, **known)
 
     def _missed(self, target: int) -> float:
         """Return the largest share of the images of a class other than the target that is surely not recognised."""
@@ -191,7 +191,7 @@ class Study:
         others = [wrong[labels == k] for k in sorted(set(labels.tolist())) if k != target]
         return max((float(wilson(int(one.sum()), len(one))[0]) for one in others), default=0.0)
 
-    def _association(self, form: Found) -> Association:
+    def _association(self, form: FoundForm) -> Association:
         values, own = form.carried(self.held.images), self.held.labels == form.target
         area, p = auroc(values[own].numpy(), values[~own].numpy())
         questions = len(self.plan.kinds) * self.classifier.num_classes
@@ -237,7 +237,7 @@ class Study:
         }
 
 
-def _answered(pictures: Pictures, trials: Sequence[Trial], levels: int) -> dict[str, np.ndarray]:
+def _answered(pictures: ProbeImages, trials: Sequence[Trial], levels: int) -> dict[str, np.ndarray]:
     """Return what was answered about all pictures, as the report keeps it."""
     return {
         "labels": pictures.labels.numpy(),
@@ -248,7 +248,7 @@ def _answered(pictures: Pictures, trials: Sequence[Trial], levels: int) -> dict[
     }
 
 
-def _shown(pictures: Pictures, seen: Sequence[Confirmation | None]) -> dict[str, np.ndarray]:
+def _shown(pictures: ProbeImages, seen: Sequence[Confirmation | None]) -> dict[str, np.ndarray]:
     """Return the pictures that cues turned, as the report keeps them."""
     found = [(k, each) for k, each in enumerate(seen) if each is not None]
     numbers = [(k, row) for k, each in found for row in each.rows]
@@ -332,14 +332,14 @@ def shortcuts(
     """
     classifier, seed, plan = as_classifier(model), check_seed(seed), _plan(cues, strengths, least, samples)
     with reporting(progress, "shortcuts") as report:
-        probe = Probe(classifier, report, should_stop)
+        probe = Predictor(classifier, report, should_stop)
         sample = read(probe, data, labels, masks, samples, seed, train)
         return Study(probe, plan, sample, Explaining(classifier, probe, method, seed)).run()
 
 
-def _plan(cues: Sequence[str] | None, strengths: Sequence[float], least: float, samples: int) -> Plan:
+def _plan(cues: Sequence[str] | None, strengths: Sequence[float], least: float, samples: int) -> StudyPlan:
     names = tuple(CUES.names() if cues is None else cues)
-    plan = Plan(tuple(CUES[name] for name in names), _strengths(strengths), _share(least))
+    plan = StudyPlan(tuple(CUES[name] for name in names), _strengths(strengths), _share(least))
     if samples < _FEWEST:
         raise RangeError(f"Expected `samples` of at least {_FEWEST}, but got {samples}: half choose, half judge.")
     return plan

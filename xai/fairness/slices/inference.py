@@ -17,7 +17,7 @@ _POWER = 0.8
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class SliceTest:
     """What the other half says about a candidate.
 
     Attributes:
@@ -39,7 +39,7 @@ class Outcome:
 
 def judge(
     candidates: Sequence[Candidate], facts: Facts, alpha: float, should_stop: ShouldStop | None = None
-) -> list[Outcome]:
+) -> list[SliceTest]:
     """Test candidates on pictures that they were not found on; weak ones that say the same are merged.
 
     The most certain comes first.
@@ -53,7 +53,7 @@ def judge(
     adjusted = scipy.stats.false_discovery_control(p, method="bh")
     within = _merged(members, facts.wrong, np.flatnonzero(adjusted <= alpha).tolist(), alpha)
     return [
-        Outcome(candidate, own, float(p[k]), float(adjusted[k]), bool(adjusted[k] <= alpha), within.get(k))
+        SliceTest(candidate, own, float(p[k]), float(adjusted[k]), bool(adjusted[k] <= alpha), within.get(k))
         for k, (candidate, own) in enumerate(zip(candidates, members, strict=True))
     ]
 
@@ -122,7 +122,9 @@ def detectable(wrong: np.ndarray, size: int, alpha: float) -> float:
     return float(min(1.0, (scipy.stats.norm.isf(alpha) + scipy.stats.norm.ppf(_POWER)) * spread))
 
 
-def lines(outcomes: Sequence[Outcome], found: Facts, judged: Facts, said: np.ndarray, alpha: float) -> Iterator[Slice]:
+def lines(
+    outcomes: Sequence[SliceTest], found: Facts, judged: Facts, said: np.ndarray, alpha: float
+) -> Iterator[Slice]:
     """Yield a line for each slice tested.
 
     Args:
@@ -164,7 +166,7 @@ def lines(outcomes: Sequence[Outcome], found: Facts, judged: Facts, said: np.nda
         )
 
 
-def _verdict(outcome: Outcome, least: float) -> str:
+def _verdict(outcome: SliceTest, least: float) -> str:
     if outcome.weak:
         return WEAK if outcome.within is None else WITHIN
     return TOO_SMALL if least > RELEVANT else NONE

@@ -52,7 +52,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Condition:
+class SliceCondition:
     """One condition on a picture.
 
     Attributes:
@@ -82,7 +82,7 @@ class Condition:
         return f"{self.column} > {self.low:.4g}" if self.low is not None else f"{self.column} <= {self.high:.4g}"
 
 
-def describe(conditions: Sequence[Condition], classes: Sequence[str]) -> str:
+def describe(conditions: Sequence[SliceCondition], classes: Sequence[str]) -> str:
     """Return conditions in words: "dark and low-contrast pictures of class 'Shirt'"."""
     before: list[str] = []
     behind: list[str] = []
@@ -97,7 +97,7 @@ def describe(conditions: Sequence[Condition], classes: Sequence[str]) -> str:
     return " ".join([part for part in (" and ".join(before), "pictures") if part] + behind)
 
 
-def _word(condition: Condition) -> str:
+def _word(condition: SliceCondition) -> str:
     name = condition.column
     if name in PROPERTIES:
         return PROPERTIES[name].low if condition.low is None else PROPERTIES[name].high
@@ -169,7 +169,7 @@ class Candidate:
 
     kind: str
     words: str
-    conditions: tuple[Condition, ...]
+    conditions: tuple[SliceCondition, ...]
 
     def members(self, facts: Facts) -> np.ndarray:
         """Return who belongs to it (N,) bool."""
@@ -234,24 +234,24 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / max(1, (one | other).sum()))
 
 
-def _of_conditions(conditions: tuple[Condition, ...], facts: Facts) -> Candidate:
+def _of_conditions(conditions: tuple[SliceCondition, ...], facts: Facts) -> Candidate:
     return Candidate("rule", describe(conditions, facts.classes), conditions)
 
 
-def _rules(facts: Facts, seed: int) -> Iterator[tuple[Condition, ...]]:
+def _rules(facts: Facts, seed: int) -> Iterator[tuple[SliceCondition, ...]]:
     """Yield conjunctions: classes, tails of properties, and the nodes of shallow trees."""
     labels = _frequent(facts.labels, least_size(len(facts)))
-    yield from ((Condition(CLASS, value=label),) for label in labels)
+    yield from ((SliceCondition(CLASS, value=label),) for label in labels)
     for name, values in facts.properties.items():
         for tail in _TAILS:
-            yield (Condition(name, high=float(np.quantile(values, tail))),)
-            yield (Condition(name, low=float(np.quantile(values, 1 - tail))),)
+            yield (SliceCondition(name, high=float(np.quantile(values, tail))),)
+            yield (SliceCondition(name, low=float(np.quantile(values, 1 - tail))),)
     everything = np.ones(len(facts), dtype=bool)
     yield from _nodes(facts, [*facts.properties, CLASS, NEAREST], everything, (), seed)
     for pair in combinations(facts.properties, 2):
         yield from _nodes(facts, pair, everything, (), seed)
     for label in labels:
-        given = (Condition(CLASS, value=label),)
+        given = (SliceCondition(CLASS, value=label),)
         yield from _nodes(facts, [*facts.properties, NEAREST], facts.labels == label, given, seed)
 
 
@@ -262,8 +262,8 @@ def _frequent(values: np.ndarray, least: int) -> list[int]:
 
 
 def _nodes(
-    facts: Facts, columns: Sequence[str], rows: np.ndarray, given: tuple[Condition, ...], seed: int
-) -> Iterator[tuple[Condition, ...]]:
+    facts: Facts, columns: Sequence[str], rows: np.ndarray, given: tuple[SliceCondition, ...], seed: int
+) -> Iterator[tuple[SliceCondition, ...]]:
     """Yield the conditions of every node of a shallow tree that tells wrong answers from right ones."""
     from sklearn.tree import DecisionTreeClassifier
 
@@ -293,16 +293,16 @@ def _inputs(facts: Facts, name: str, least: int) -> list[tuple[str, int | None, 
     return [(name, value, (codes == value).astype(np.float64)) for value in _frequent(codes, least)]
 
 
-def _conditions(limits: Limits, given: tuple[Condition, ...]) -> Iterator[tuple[Condition, ...]]:
+def _conditions(limits: Limits, given: tuple[SliceCondition, ...]) -> Iterator[tuple[SliceCondition, ...]]:
     """Yield the conditions of a node, if it is no narrow band of a property; classes that it rules out are left out."""
     found = []
     for (name, value), (low, high) in limits.items():
         if value is not None:
-            found += [Condition(name, value=value)] if low > 0 else []
+            found += [SliceCondition(name, value=value)] if low > 0 else []
         elif np.isfinite(low) and np.isfinite(high):
             return
         else:
-            found.append(Condition(name, low=low) if np.isfinite(low) else Condition(name, high=high))
+            found.append(SliceCondition(name, low=low) if np.isfinite(low) else SliceCondition(name, high=high))
     if found:
         yield (*given, *found)
 
@@ -311,7 +311,7 @@ def _clusters(facts: Facts) -> Iterator[Candidate]:
     """Yield the clusters, described by what sets them apart."""
     for name in facts.clusters:
         for number in np.unique(facts.codes[name]).tolist():
-            condition = Condition(name, value=int(number))
+            condition = SliceCondition(name, value=int(number))
             yield Candidate("cluster", _cluster_words(facts, condition.holds(facts)), (condition,))
 
 
@@ -319,7 +319,7 @@ def _cluster_words(facts: Facts, own: np.ndarray) -> str:
     """Return what sets a cluster apart: the two properties furthest off, and its most frequent classes."""
     gaps = {name: _gap(values, own) for name, values in facts.properties.items()}
     apart = [name for name in sorted(gaps, key=lambda name: -abs(gaps[name]))[:2] if abs(gaps[name]) >= _APART]
-    conditions = [Condition(name, low=0.0) if gaps[name] > 0 else Condition(name, high=0.0) for name in apart]
+    conditions = [SliceCondition(name, low=0.0) if gaps[name] > 0 else SliceCondition(name, high=0.0) for name in apart]
     labels, counts = np.unique(facts.labels[own], return_counts=True)
     top = labels[np.argsort(-counts, kind="stable")][: 1 if counts.max() >= _TYPICAL * own.sum() else 2]
     named = " and ".join(repr(facts.classes[label]) for label in top.tolist())

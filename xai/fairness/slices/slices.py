@@ -10,7 +10,7 @@ from torch import nn
 from xai.core.images.border import open_data
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
-from xai.core.model.resizing import Reader
+from xai.core.model.resizing import InputReader
 from xai.core.model.usage_checks import data_doubts
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
@@ -77,7 +77,7 @@ def slices(
         half = None if report is None else lambda done, total: report(done, 2 * total)
         outputs = classifier.outputs(data, progress=half, should_stop=should_stop)
         truth, notes = labels_of(classifier, data, labels, len(outputs))
-        reader = Reader(classifier, data)
+        reader = InputReader(classifier, data)
         properties = _properties(reader, len(outputs), report, should_stop)
     said = outputs.logits.argmax(1)
     found = slices_of_predictions(
@@ -218,7 +218,7 @@ def _notes(facts: Facts) -> tuple[str, ...]:
 
 
 def _properties(
-    reader: Reader, count: int, report: Progress | None, should_stop: ShouldStop | None
+    reader: InputReader, count: int, report: Progress | None, should_stop: ShouldStop | None
 ) -> dict[str, np.ndarray]:
     """Return the properties of all pictures (N,) by name; told as the second half of the work."""
     parts = []
@@ -231,7 +231,7 @@ def _properties(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _with_pictures(found: SliceResult, reader: Reader) -> dict[str, Any]:
+def _with_pictures(found: SliceResult, reader: InputReader) -> dict[str, Any]:
     """Return some wrong pictures of each weak slice, as the report keeps them."""
     wrong, rng = found.said != found.labels, np.random.default_rng(abs(found.seed))
     chosen: list[tuple[int, int]] = []

@@ -11,7 +11,7 @@ from typing import IO, Any
 from torch import Tensor, nn
 
 from xai.core.extras import missing_extra
-from xai.core.task.meaning import Asked
+from xai.core.task.meaning import DeclaredTask
 from xai.errors import UnsupportedModelError
 from xai.models.inspection import chosen_output, head_settings, scale_settings
 from xai.models.keras.trial import check_archive, import_keras, read_keras
@@ -24,7 +24,7 @@ _ROOM = 4 << 30
 _SIDE = 64  # stands in for a side that the archive leaves open
 
 
-def open_keras(path: Path, asked: Asked) -> Built:
+def open_keras(path: Path, asked: DeclaredTask) -> Built:
     """Return the network of a Keras archive and how to use it; networks trained in TensorFlow load as well.
 
     The archive is looked at and loaded in the limited process first. Of several outputs one is taken, as of an ONNX
@@ -87,7 +87,7 @@ def _on_torch() -> ModuleType:
     return keras
 
 
-def _cut_to_one(keras: ModuleType, model: Any, asked: Asked) -> tuple[Any, list[str]]:
+def _cut_to_one(keras: ModuleType, model: Any, asked: DeclaredTask) -> tuple[Any, list[str]]:
     """Return the network with one output, the class scores, and notes."""
     if not getattr(model, "outputs", None):
         return model, []
@@ -109,7 +109,7 @@ def _named_outputs(model: Any) -> list[tuple[str, Any]]:
     return list(zip(getattr(inner, "output_names", ["output"]), model.outputs, strict=False))
 
 
-def _head_off(keras: ModuleType, model: Any, asked: Asked, notes: list[str]) -> dict[str, Any]:
+def _head_off(keras: ModuleType, model: Any, asked: DeclaredTask, notes: list[str]) -> dict[str, Any]:
     """Make the last layer answer logits; return the settings of the head."""
     last = model.layers[-1]
     made = getattr((getattr(model, "outputs", None) or [None])[0], "_keras_history", None)
@@ -132,7 +132,7 @@ def _as_it_is(inputs: Tensor, mask: Any = None) -> Tensor:  # noqa: ARG001 (Kera
     return inputs
 
 
-class _Step(nn.Module):
+class _KerasStep(nn.Module):
     """One layer of Keras as a module of torch, whose hooks are called; Keras's own never are."""
 
     def __init__(self, layer: Any) -> None:
@@ -159,7 +159,7 @@ class _Graph(nn.Module):
         for operation in self._model[0].operations:
             inner = getattr(operation, "_functional", None) or operation
             whole = hasattr(inner, "_run_through_graph")
-            self.steps[operation.name.replace(".", "_")] = _Graph(operation) if whole else _Step(operation)
+            self.steps[operation.name.replace(".", "_")] = _Graph(operation) if whole else _KerasStep(operation)
 
     def forward(self, *inputs: Any, **_: Any) -> Any:
         found = self._model[0]._run_through_graph(

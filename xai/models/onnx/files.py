@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.extras import missing_extra
-from xai.core.task.meaning import Asked
+from xai.core.task.meaning import DeclaredTask
 from xai.errors import CheckpointError
 from xai.models.inspection import chosen_output, head_settings, scale_settings
 from xai.models.onnx.graph import as_torch
@@ -28,7 +28,7 @@ _LABEL_KEYS = ("labels", "names", "classes", "id2label")
 _PASSING = {"Identity", "Flatten", "Reshape", "Squeeze", "Cast", "Dropout"}
 
 
-def open_onnx(path: Path, asked: Asked) -> Built:
+def open_onnx(path: Path, asked: DeclaredTask) -> Built:
     """Return the network of an ONNX file and how to use it.
 
     Of several outputs one is taken, as `asked` says or by the rule of `xai.core.task.output_choice`, and the rest of
@@ -79,7 +79,7 @@ def open_onnx(path: Path, asked: Asked) -> Built:
     return network, {**settings, "name": path.stem, "notes": notes}
 
 
-def _tried(path: Path, file: IO[bytes], asked: Asked) -> dict[str, Any]:
+def _tried(path: Path, file: IO[bytes], asked: DeclaredTask) -> dict[str, Any]:
     size = list(asked.input_size or (None, None))
     if can_limit():
         with cache.fresh() as target:
@@ -112,7 +112,7 @@ def _cut_to(model: Any, place: int) -> None:
     del model.graph.output[place + 1 :], model.graph.output[:place]
 
 
-def _head_off(model: Any, asked: Asked, notes: list[str]) -> dict[str, Any]:
+def _head_off(model: Any, asked: DeclaredTask, notes: list[str]) -> dict[str, Any]:
     """Take a softmax or sigmoid off the end; return the settings of the head."""
     made = {output: node for node in model.graph.node for output in node.output}
     name = model.graph.output[0].name

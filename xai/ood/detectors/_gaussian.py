@@ -9,8 +9,8 @@ import scipy
 import torch
 from torch import Tensor
 
-from xai.ood.detectors._method import Detector, Learned, Parts, State, check_number
-from xai.ood.detectors.base import Moments, Reference, Rows
+from xai.ood.detectors.base import Detector, Learned, Parts, State, check_number
+from xai.ood.detectors.reference import FeatureRows, Moments, Reference
 
 _WORST = 1e12  # condition number beyond which digits are lost to rounding
 _FLOOR = 1e-10  # of the mean variance, added where a covariance stays singular
@@ -124,7 +124,7 @@ class ClassGaussians(Detector):
         """Return the sums that the Gaussians are made of."""
 
     @abstractmethod
-    def _points(self, rows: Rows) -> Tensor:
+    def _points(self, rows: FeatureRows) -> Tensor:
         """Return the features (n, d), float64."""
 
     def _fit(self, reference: Reference) -> Learned:
@@ -135,10 +135,10 @@ class ClassGaussians(Detector):
         state["centres"] = whiten(shape.factor, held.class_means() - held.mean)
         return Learned(state, shape.facts(), shape.notes)
 
-    def _parts(self, state: State, rows: Rows) -> Parts:
+    def _parts(self, state: State, rows: FeatureRows) -> Parts:
         return {"nearest class": self._nearest(state, rows)}
 
-    def _nearest(self, state: State, rows: Rows) -> Tensor:
+    def _nearest(self, state: State, rows: FeatureRows) -> Tensor:
         return squared_distances(whiten(state["factor"], self._points(rows) - state["origin"]), state["centres"]).amin(
             1
         )

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from xai.errors import NameLookupError, RangeError
-from xai.ood.detectors._method import DETECTORS, Detector, Learned, Parts, State
-from xai.ood.detectors.base import Reference, Rows
+from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State
+from xai.ood.detectors.reference import FeatureRows, Reference
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class LogitDetector(Detector):
     family: ClassVar[str] = "logits"
 
     @abstractmethod
-    def of_logits(self, rows: Rows) -> Tensor:
+    def of_logits(self, rows: FeatureRows) -> Tensor:
         """Return the score (n,) of `rows.logits`."""
 
     def _fit(self, _reference: Reference) -> Learned:
         return Learned()
 
-    def _parts(self, _state: State, rows: Rows) -> Parts:
+    def _parts(self, _state: State, rows: FeatureRows) -> Parts:
         return {self.unit: self.of_logits(rows)}
 
 
@@ -73,12 +73,12 @@ class Shaped(Detector):
     def _shape(self, state: State, features: Tensor) -> Tensor:
         """Return the shaped features (n, D)."""
 
-    def _parts(self, state: State, rows: Rows) -> Parts:
+    def _parts(self, state: State, rows: FeatureRows) -> Parts:
         assert rows.features is not None
         assert rows.view.head is not None
         logits = rows.view.head.logits(self._shape(state, rows.features)).double()
         score = logit_detector(self.score)
-        plain, shaped = score.of_logits(rows), score.of_logits(Rows(rows.view, logits))
+        plain, shaped = score.of_logits(rows), score.of_logits(FeatureRows(rows.view, logits))
         return {self.score: plain, "shaping": shaped - plain}
 
     def _kept(self, width: int) -> int:

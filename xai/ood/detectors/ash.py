@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.ood.detectors._logits import Shaped, stretch
-from xai.ood.detectors._method import DETECTORS, State, check_word
+from xai.ood.detectors.base import DETECTORS, State, check_word
 
 
 @DETECTORS.register("ash")

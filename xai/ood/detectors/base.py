@@ -1,367 +1,152 @@
-"""What a detector sees of a classifier and of images, and what is kept of those it is fitted on."""
+"""What all detectors share: checked settings as a frozen dataclass, fit on a reference, a score made of parts."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
 
-from xai.core.model.features import Head
+from xai.core.registry import Registry
+from xai.core.results.serialization import plain
+from xai.errors import ContractError, NameLookupError, RangeError, UnsupportedModelError
+from xai.ood.detectors import MODULES
+from xai.ood.detectors.reference import FeatureRows, ModelView, Reference
 
-WIDE = 2048  # features; a flattened map with more is averaged over its places where statistics are made of it
-_CHANNELS = 16  # fewer channel means than these say too little
-_TINY = 1e-12
 
+def check_whole(name: str, value: object, least: int = 1, *, optional: bool = False) -> None:
+    """Raise unless a setting is a whole number of at least `least`, or None where that is allowed.
 
-@dataclass(frozen=True, eq=False)
-class View:
-    """What detectors know of a classifier.
-
-    Attributes:
-        head: the last linear layer, or None when the logits are not the output of one.
-        pool: number of places that statistics average each channel over; 1 takes features as they are.
-        kind: "softmax" or "sigmoid".
-        std: per channel, what the classifier divides pixels by.
+    Raises:
+        RangeError: it is not.
     """
-
-    head: Head | None = field(repr=False)
-    pool: int = 1
-    kind: str = "softmax"
-    std: tuple[float, ...] = (1.0,)
-
-    @property
-    def note(self) -> str:
-        """Say which features statistics are made of."""
-        if self.head is None:
-            return "no features: the logits are not the output of a linear layer"
-        where = f"the {self.head.width} inputs of the last linear layer {self.head.layer!r}"
-        if self.pool == 1:
-            return f"features: {where}"
-        channels = self.head.width // self.pool
-        return (
-            f"features: {where}; statistics are made of the means of their {channels} channels over {self.pool} places"
-        )
-
-    def to(self, device: torch.device) -> "View":
-        """Return the same on a device."""
-        if self.head is None:
-            return self
-        return replace(
-            self, head=replace(self.head, weight=self.head.weight.to(device), bias=self.head.bias.to(device))
-        )
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise RangeError(f"Expected `{name}` as a whole number of at least {least}, but got {value!r}.")
 
 
-def pool_of(head: Head | None, *, pool: bool | None = None) -> int:
-    """Return the number of places to average over: those of a wide flattened map, unless `pool` says otherwise."""
-    if head is None or head.places == 1 or pool is False:
-        return 1
-    wide = head.width > WIDE and head.width // head.places >= _CHANNELS
-    return head.places if pool or wide else 1
+def check_number(name: str, value: object, low: float, high: float, *, optional: bool = False) -> None:
+    """Raise unless a setting is a number from `low` to `high`, or None where that is allowed.
 
-
-def place_of(device: torch.device) -> torch.device:
-    """Return where statistics are computed: on the model's device where that has float64, else on the CPU."""
-    return device if device.type == "cuda" else torch.device("cpu")
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Some pictures as a classifier answers them; what several detectors use is computed once.
-
-    Attributes:
-        view: what is known of the classifier.
-        logits: (n, K) float64.
-        features: (n, D) as the head takes them, or None.
-        inputs: (n, C, h, w) normalised, or None where no detector needs them.
-        run: logits (n, K) of normalised inputs, or None.
+    Raises:
+        RangeError: it is not.
     """
-
-    view: View
-    logits: Tensor
-    features: Tensor | None = None
-    inputs: Tensor | None = None
-    run: Callable[[Tensor], Tensor] | None = None
-
-    def __len__(self) -> int:
-        """Return the number of pictures."""
-        return len(self.logits)
-
-    @cached_property
-    def pooled(self) -> Tensor:
-        """(n, d) features that statistics are made of."""
-        assert self.features is not None
-        if self.view.pool == 1:
-            return self.features
-        return self.features.view(len(self.features), -1, self.view.pool).mean(2)
-
-    @cached_property
-    def unit(self) -> Tensor:
-        """(n, d) the same with norm 1; zero stays zero."""
-        return to_unit(self.pooled)
-
-    @cached_property
-    def probabilities(self) -> Tensor:
-        """(n, K) float64."""
-        return self.logits.sigmoid() if self.view.kind == "sigmoid" else self.logits.softmax(1)
-
-    @cached_property
-    def doubt(self) -> Tensor:
-        """(n, K) 1 - probability, exact also where the probability is 1 to the last bit."""
-        if self.view.kind == "sigmoid":
-            return (-self.logits).sigmoid()
-        best = self.logits.argmax(1, keepdim=True)
-        odds = (self.logits - self.logits.amax(1, keepdim=True)).exp().scatter(1, best, 0.0).sum(1, keepdim=True)
-        return (1 - self.probabilities).scatter(1, best, odds / (1 + odds))
-
-    def part(self, start: int, stop: int) -> "Rows":
-        """Return rows start..stop."""
-        cut: dict[str, Any] = {
-            name: None if getattr(self, name) is None else getattr(self, name)[start:stop]
-            for name in ("logits", "features", "inputs")
-        }
-        return Rows(self.view, run=self.run, **cut)
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise RangeError(f"Expected `{name}` as a number from {low:g} to {high:g}, but got {value!r}.")
 
 
-def to_unit(features: Tensor) -> Tensor:
-    """Return rows (n, d) with norm 1; the norm is kept from 0 before it divides, so that zero stays zero."""
-    size: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-    return features / size.clamp_min(_TINY)
+def check_word(name: str, value: object, known: Collection[str]) -> None:
+    """Raise unless a setting is one of some words.
 
-
-@dataclass(eq=False)
-class Moments:
-    """Sums over rows of features less `origin`, which keeps large means from eating the digits of small variances.
-
-    Attributes:
-        classes: number of classes.
-        origin: (d,) the mean of the first block.
-        counts: (K,) rows of each class.
-        sums: (K, d) by class.
-        squares: (d, d) sum of outer products.
+    Raises:
+        NameLookupError: it is not.
     """
-
-    classes: int
-    origin: Tensor = field(init=False, repr=False)
-    counts: Tensor = field(init=False, repr=False)
-    sums: Tensor = field(init=False, repr=False)
-    squares: Tensor = field(init=False, repr=False)
-    started: bool = False
-
-    def add(self, features: Tensor, labels: Tensor) -> None:
-        """Take in rows (n, d) of classes (n,)."""
-        rows = features.double()
-        if not self.started:
-            self._start(rows)
-        moved = rows - self.origin
-        self.counts += torch.bincount(labels, minlength=self.classes)
-        self.sums.index_add_(0, labels, moved)
-        self.squares.addmm_(moved.T, moved)
-
-    def _start(self, rows: Tensor) -> None:
-        width = rows.shape[1]
-        with torch.inference_mode(False):  # a detector lives on outside
-            self.origin = rows.mean(0).clone()
-            self.counts = torch.zeros(self.classes, dtype=torch.int64, device=rows.device)
-            self.sums = rows.new_zeros(self.classes, width).clone()
-            self.squares = rows.new_zeros(width, width).clone()
-        self.started = True
-
-    @property
-    def total(self) -> int:
-        """Number of rows."""
-        return int(self.counts.sum())
-
-    @property
-    def mean(self) -> Tensor:
-        """(d,) mean of all rows."""
-        return self.origin + self._shift
-
-    @property
-    def present(self) -> Tensor:
-        """(k,) classes that have rows."""
-        return self.counts.nonzero()[:, 0]
-
-    def class_means(self) -> Tensor:
-        """Return the means (k, d) of the classes that have rows."""
-        held = self.present
-        return self.origin + self.sums[held] / self.counts[held, None]
-
-    def covariance(self) -> Tensor:
-        """Return the covariance (d, d) about the mean of all rows, divided by their number."""
-        return self._symmetric(self.squares / self.total - torch.outer(self._shift, self._shift))
-
-    def within(self) -> Tensor:
-        """Return the covariance (d, d) about the mean of each row's class, one for all classes."""
-        held = self.present
-        means = self.sums[held] / self.counts[held, None]
-        between = (means * (self.counts[held, None].double() / self.total)).T @ means
-        return self._symmetric(self.squares / self.total - between)
-
-    def about(self, point: Tensor) -> Tensor:
-        """Return the mean outer product (d, d) of rows less a point (d,)."""
-        away = self.mean - point.to(self.origin)
-        return self.covariance() + torch.outer(away, away)
-
-    @property
-    def _shift(self) -> Tensor:
-        return self.sums.sum(0) / self.total
-
-    @staticmethod
-    def _symmetric(matrix: Tensor) -> Tensor:
-        return (matrix + matrix.T) / 2
+    if value not in known:
+        raise NameLookupError(name, value, known)
 
 
-BANK_BYTES = 512 << 20  # of features of single pictures
-ACTIVATIONS = 4 << 20  # values, for percentiles
+State = dict[str, Tensor]
+Parts = dict[str, Tensor]
 
 
-@dataclass(frozen=True, eq=False)
-class Bank:
-    """Single pictures of the reference, all of them or a random sample.
+@dataclass(frozen=True)
+class Learned:
+    """What a detector took from the reference: tensors, figures for the record, and what to beware of."""
 
-    Attributes:
-        features: (n, d) that statistics are made of, float32.
-        peaks: (n,) the largest logit of each, float64.
-        labels: (n,) classes.
-        numbers: (n,) numbers of the pictures in the data, ascending.
-    """
-
-    features: Tensor = field(repr=False)
-    peaks: Tensor = field(repr=False)
-    labels: Tensor = field(repr=False)
-    numbers: Tensor = field(repr=False)
-
-    def __len__(self) -> int:
-        """Return the number of pictures held."""
-        return len(self.numbers)
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """Ordinary pictures as detectors learn from them; what nobody asked for is None.
-
-    Attributes:
-        view: what is known of the classifier.
-        total: number of pictures.
-        moments: of the features that statistics are made of.
-        unit: the same of features with norm 1.
-        mean: (D,) float64, of the features as the head takes them.
-        bank: single pictures.
-        activations: values of the features as the head takes them, of some pictures.
-        notes: what to beware of.
-    """
-
-    view: View
-    total: int
-    moments: Moments | None = None
-    unit: Moments | None = None
-    mean: Tensor | None = field(default=None, repr=False)
-    bank: Bank | None = None
-    activations: Tensor | None = field(default=None, repr=False)
+    state: State = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-class Sample:
-    """Keeps the rows with the smallest keys, at most `limit`: a random choice that no order or batch size changes."""
+class Detector(ABC):
+    """A detector: a frozen dataclass of its settings with two private functions that hold the idea."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit, self.seen = limit, 0
-        self._held: list[tuple[Tensor, ...]] = []
-        self._count = 0
-        self._bar: Tensor | None = None  # keys beyond it have no chance any more
+    name: ClassVar[str]
+    title: ClassVar[str]
+    family: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()  # "features", "head", "gradients"
+    reads: ClassVar[frozenset[str]] = frozenset()  # of the reference: "moments", "unit", "bank", "activations", "mean"
+    unit: ClassVar[str] = "score"
+    rows: ClassVar[tuple[int, int]] = (1, 0)  # per picture, through the network and back
 
-    def add(self, keys: Tensor, *columns: Tensor) -> None:
-        """Take in rows with their keys (n,) int64."""
-        numbers = torch.arange(self.seen, self.seen + len(keys), device=keys.device)
-        self.seen += len(keys)
-        rows = (keys, numbers, *columns)
-        if self._bar is not None:
-            rows = tuple(column[keys < self._bar] for column in rows)
-        self._held.append(rows)
-        self._count += len(rows[0])
-        if self._count > 2 * self.limit:
-            self._shrink()
+    @abstractmethod
+    def _fit(self, reference: Reference) -> Learned:
+        """Take from the reference what the score needs."""
 
-    def columns(self) -> tuple[Tensor, ...]:
-        """Return the numbers of the rows kept (n,), ascending, and their columns."""
-        self._shrink()
-        return self._held[0][1:]
+    @abstractmethod
+    def _parts(self, state: State, rows: FeatureRows) -> Parts:
+        """Return the parts of the score, each (n,) float64; they add up to it, and higher means more foreign."""
 
-    def _shrink(self) -> None:
-        with torch.inference_mode(False):
-            together = tuple(torch.cat(column) for column in zip(*self._held, strict=True))
-            if len(together[0]) > self.limit:
-                kept = together[0].sort(stable=True).indices[: self.limit].sort().values
-                together = tuple(column[kept] for column in together)
-                self._bar = together[0].max()
-        self._held, self._count = [together], len(together[0])
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings, JSON-ready."""
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+
+    @property
+    def label(self) -> str:
+        """The name, with the settings that are not the usual ones: "knn(k=50)"."""
+        given = [(f.name, getattr(self, f.name), f.default) for f in fields(self)]  # type: ignore[arg-type]
+        other = [f"{name}={value}" for name, value, usual in given if usual is MISSING or value != usual]
+        return f"{self.name}({', '.join(other)})" if other else self.name
+
+    def missing(self, view: ModelView) -> str:
+        """Return why the detector cannot be used with a classifier; empty when it can."""
+        if view.head is None and {"features", "head"} & set(self.needs):
+            return f"{self.name} needs the features that go into a last linear layer, and this model has no such layer"
+        return ""
+
+    @final
+    def fit(self, reference: Reference) -> "Fitted":
+        """Fit on a reference of ordinary pictures.
+
+        Raises:
+            UnsupportedModelError: the model lacks what the detector needs.
+        """
+        why = self.missing(reference.view)
+        if why:
+            raise UnsupportedModelError(f"{why}. Use msp, maxlogit, energy or gen.")
+        with torch.inference_mode(False), torch.no_grad():
+            learned = self._fit(reference)
+        wrong = [name for name, value in learned.state.items() if not bool(torch.isfinite(value).all())]
+        if wrong:
+            raise ContractError(f"{self.name} learned NaN or infinity: {', '.join(wrong)}.")
+        return Fitted(self, reference.view, learned.state, dict(learned.facts), tuple(learned.notes))
 
 
-class Collector:
-    """Adds up a reference block by block.
+DETECTORS: Registry[type[Detector]] = Registry("detector", "xai.ood.detectors", MODULES)
 
-    Args:
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A detector that has seen its reference.
+
+    Attributes:
+        detector: with its settings.
         view: what is known of the classifier.
-        classes: number of classes.
-        reads: what the detectors need, see `Detector.reads`.
+        state: what was learned, tensors by name.
+        facts: figures for the record.
+        notes: what to beware of.
     """
 
-    def __init__(self, view: View, classes: int, reads: frozenset[str]) -> None:
-        self.view, self.reads, self.total = view, reads, 0
-        self.moments, self.unit = Moments(classes), Moments(classes)
-        self._mean: Tensor | None = None
-        self._bank: Sample | None = None
-        self._activations: Sample | None = None
+    detector: Detector
+    view: ModelView
+    state: State = field(repr=False)
+    facts: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
-    def add(self, rows: Rows, labels: Tensor, keys: Tensor) -> None:
-        """Take in pictures with their classes (n,) and random keys (n,) int64."""
-        self.total += len(rows)
-        if "moments" in self.reads:
-            self.moments.add(rows.pooled, labels)
-        if "unit" in self.reads:
-            self.unit.add(rows.unit, labels)
-        if "bank" in self.reads:
-            self._add_bank(rows, labels, keys)
-        if rows.features is not None and "activations" in self.reads:
-            if self._activations is None:
-                self._activations = Sample(max(1, ACTIVATIONS // rows.features.shape[1]))
-            self._activations.add(keys, rows.features)
-        if rows.features is not None and "mean" in self.reads:
-            part = rows.features.sum(0).double()
-            self._mean = part if self._mean is None else self._mean + part
+    def parts(self, rows: FeatureRows) -> Parts:
+        """Return the parts of the scores, each (n,) float64."""
+        return self.detector._parts(self.state, rows)
 
-    def _add_bank(self, rows: Rows, labels: Tensor, keys: Tensor) -> None:
-        if self._bank is None:
-            self._bank = Sample(max(1, BANK_BYTES // (4 * rows.pooled.shape[1])))
-        self._bank.add(keys, rows.pooled.float(), rows.logits.amax(1), labels)
+    def score(self, rows: FeatureRows) -> Tensor:
+        """Return scores (n,) float64; higher is more foreign."""
+        return torch.stack(list(self.parts(rows).values())).sum(0)
 
-    def reference(self) -> Reference:
-        """Return what was added up."""
-        bank = None
-        if self._bank is not None:
-            numbers, features, peaks, labels = self._bank.columns()
-            bank = Bank(features, peaks, labels, numbers)
-        return Reference(
-            self.view,
-            self.total,
-            self.moments if self.moments.started else None,
-            self.unit if self.unit.started else None,
-            None if self._mean is None else self._mean / self.total,
-            bank,
-            None if self._activations is None else self._activations.columns()[1],
-            self._notes(bank),
-        )
-
-    def _notes(self, bank: Bank | None) -> tuple[str, ...]:
-        notes = [self.view.note]
-        if bank is not None and len(bank) < self.total:
-            notes.append(f"a random sample of {len(bank)} of {self.total} pictures is kept singly, to bound the memory")
-        held = self.moments if self.moments.started else self.unit
-        if held.started and len(held.present) < held.classes:
-            notes.append(f"{held.classes - len(held.present)} of {held.classes} classes have no fit picture")
-        single = int((held.counts == 1).sum()) if held.started else 0
-        if single:
-            notes.append(f"{single} of {held.classes} classes have a single fit image, which shows no scatter")
-        return tuple(notes)
+    def to(self, device: torch.device) -> "Fitted":
+        """Return the same on a device."""
+        state = {name: value.to(device) for name, value in self.state.items()}
+        return Fitted(self.detector, self.view.to(device), state, self.facts, self.notes)

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.ood.detectors._logits import LogitDetector
-from xai.ood.detectors._method import DETECTORS, check_number
-from xai.ood.detectors.base import Rows
+from xai.ood.detectors.base import DETECTORS, check_number
+from xai.ood.detectors.reference import FeatureRows
 
 
 @DETECTORS.register("energy")
@@ -34,7 +34,7 @@ class Energy(LogitDetector):
         """Check the settings."""
         check_number("temperature", self.temperature, 1e-6, 1e6)
 
-    def of_logits(self, rows: Rows) -> Tensor:
+    def of_logits(self, rows: FeatureRows) -> Tensor:
         """Return -T log sum exp(f / T) (n,)."""
         scaled = rows.logits / self.temperature
         total = F.softplus(scaled).sum(1) if rows.view.kind == "sigmoid" else torch.logsumexp(scaled, 1)

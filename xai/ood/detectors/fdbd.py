@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.ood.detectors._method import DETECTORS, Detector, Learned, Parts, State, check_word
-from xai.ood.detectors.base import Reference, Rows
+from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_word
+from xai.ood.detectors.reference import FeatureRows, Reference
 
 _TINY = 1e-12
 _LEAST = 1e-4  # of the mean's norm: nearer to the mean than this, features do not vary
@@ -43,7 +43,7 @@ class FDBD(Detector):
         assert mean is not None
         return Learned({"between": between(head.weight.to(mean)), "mean": mean})
 
-    def _parts(self, state: State, rows: Rows) -> Parts:
+    def _parts(self, state: State, rows: FeatureRows) -> Parts:
         assert rows.features is not None
         best, place = rows.logits.max(1)
         others = (best[:, None] - rows.logits) / state["between"][place]

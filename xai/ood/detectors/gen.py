@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from xai.ood.detectors._logits import LogitDetector
-from xai.ood.detectors._method import DETECTORS, check_number, check_whole
-from xai.ood.detectors.base import Rows
+from xai.ood.detectors.base import DETECTORS, check_number, check_whole
+from xai.ood.detectors.reference import FeatureRows
 
 _TINY = 1e-300  # the slope of a power below 1 is infinite at 0
 
@@ -40,7 +40,7 @@ class GEN(LogitDetector):
         check_whole("top", self.top, optional=True)
         check_number("floor", self.floor, 0, 0.4)
 
-    def of_logits(self, rows: Rows) -> Tensor:
+    def of_logits(self, rows: FeatureRows) -> Tensor:
         """Return the sum of (p (1 - p))^gamma over the largest probabilities (n,)."""
         count = min(self.top or 100, rows.logits.shape[1])
         place = rows.logits.topk(count, dim=1).indices

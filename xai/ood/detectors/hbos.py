@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.ood.detectors._method import DETECTORS, Detector, Learned, Parts, State, check_number, check_whole
-from xai.ood.detectors.base import Reference, Rows
+from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_number, check_whole
+from xai.ood.detectors.reference import FeatureRows, Reference
 
 _EMPTY = 0.5  # pictures that an empty bin, and all that lies beyond the last one, counts for
 _LEAST, _MOST = 5, 100
@@ -67,7 +67,7 @@ class HBOS(Detector):
         few = (f"{len(bank)} fit images in {bins} bins: most bins are empty, and rarity says little",)
         return Learned(state, {"components": kept, "bins": bins}, few if len(bank) < _FEW * bins else ())
 
-    def _parts(self, state: State, rows: Rows) -> Parts:
+    def _parts(self, state: State, rows: FeatureRows) -> Parts:
         rare = rarities(state, (rows.pooled.double() - state["mean"]) @ state["axes"])
         first = max(1, rare.shape[1] // 2)
         return {"leading components": rare[:, :first].sum(1), "minor components": rare[:, first:].sum(1)}

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xai.ood.detectors._method import DETECTORS, Detector, Learned, Parts, State, check_whole, check_word
-from xai.ood.detectors.base import Reference, Rows, to_unit
+from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_whole, check_word
 from xai.ood.detectors.neighbours import distances, most_similar
+from xai.ood.detectors.reference import FeatureRows, Reference, to_unit
 
 _SHARE, _LEAST, _MOST = 1000, 10, 1000
 
@@ -46,7 +46,7 @@ class KNN(Detector):
         notes = () if used == wanted else (f"k is {used}, the number of fit pictures, and not {wanted}",)
         return Learned({"bank": bank}, {"k": used, "bank": len(bank)}, notes)
 
-    def _parts(self, state: State, rows: Rows) -> Parts:
+    def _parts(self, state: State, rows: FeatureRows) -> Parts:
         bank = state["bank"]
         points = rows.unit.to(bank)
         places = most_similar(points, bank, min(self._wanted(len(bank)), len(bank)))

@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from xai.ood.detectors._gaussian import ClassGaussians
-from xai.ood.detectors._method import DETECTORS
-from xai.ood.detectors.base import Moments, Reference, Rows
+from xai.ood.detectors.base import DETECTORS
+from xai.ood.detectors.reference import FeatureRows, Moments, Reference
 
 
 @DETECTORS.register("mahalanobis")
@@ -30,5 +30,5 @@ class Mahalanobis(ClassGaussians):
     def _moments(self, reference: Reference) -> Moments | None:
         return reference.moments
 
-    def _points(self, rows: Rows) -> Tensor:
+    def _points(self, rows: FeatureRows) -> Tensor:
         return rows.pooled.double()

@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from xai.ood.detectors._logits import LogitDetector
-from xai.ood.detectors._method import DETECTORS
-from xai.ood.detectors.base import Rows
+from xai.ood.detectors.base import DETECTORS
+from xai.ood.detectors.reference import FeatureRows
 
 
 @DETECTORS.register("maxlogit")
@@ -22,6 +22,6 @@ class MaxLogit(LogitDetector):
     title: ClassVar[str] = "Maximum logit"
     unit: ClassVar[str] = "-logit"
 
-    def of_logits(self, rows: Rows) -> Tensor:
+    def of_logits(self, rows: FeatureRows) -> Tensor:
         """Return -max f (n,)."""
         return -rows.logits.amax(1)

@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from xai.ood.detectors._logits import LogitDetector
-from xai.ood.detectors._method import DETECTORS
-from xai.ood.detectors.base import Rows
+from xai.ood.detectors.base import DETECTORS
+from xai.ood.detectors.reference import FeatureRows
 
 
 @DETECTORS.register("msp")
@@ -23,6 +23,6 @@ class MSP(LogitDetector):
     title: ClassVar[str] = "Maximum softmax probability"
     unit: ClassVar[str] = "1 - probability"
 
-    def of_logits(self, rows: Rows) -> Tensor:
+    def of_logits(self, rows: FeatureRows) -> Tensor:
         """Return 1 - max p (n,), in [0, 1)."""
         return rows.doubt.amin(1)

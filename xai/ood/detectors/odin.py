@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from xai.core.model.hooks import gradient, gradients_on
 from xai.core.runtime.batching import in_chunks
-from xai.ood.detectors._method import DETECTORS, Detector, Learned, Parts, State, check_number
-from xai.ood.detectors.base import Reference, Rows
+from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_number
+from xai.ood.detectors.reference import FeatureRows, Reference
 
 _EPS = 0.0014  # of normalised pixels
 _MOST = 64  # rows whose graph is held at once
@@ -50,7 +50,7 @@ class ODIN(Detector):
         step = torch.full_like(std, _EPS) if self.eps is None else self.eps / std
         return Learned({"step": step.view(-1, 1, 1)}, {"step": step.tolist()})
 
-    def _parts(self, state: State, rows: Rows) -> Parts:
+    def _parts(self, state: State, rows: FeatureRows) -> Parts:
         found: list[Tensor] = []
 
         def work(start: int, stop: int) -> None:
@@ -60,14 +60,14 @@ class ODIN(Detector):
         in_chunks(work, len(rows), limit=_MOST)
         return {self.unit: torch.stack(found)}
 
-    def _some(self, state: State, rows: Rows) -> Tensor:
+    def _some(self, state: State, rows: FeatureRows) -> Tensor:
         assert rows.inputs is not None
         assert rows.run is not None
         stepped = rows.inputs - state["step"].to(rows.inputs) * self._slope(rows).sign()
         logits = rows.run(stepped).double() / self.temperature
-        return Rows(rows.view, logits).doubt.amin(1)
+        return FeatureRows(rows.view, logits).doubt.amin(1)
 
-    def _slope(self, rows: Rows) -> Tensor:
+    def _slope(self, rows: FeatureRows) -> Tensor:
         """Return the gradient of the cross-entropy of the predicted class towards normalised pixels."""
         assert rows.inputs is not None
         assert rows.run is not None

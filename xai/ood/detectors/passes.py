@@ -15,10 +15,10 @@ from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.runtime.randomness import image_keys
 from xai.engine.prepare import prepare
 from xai.errors import ContractError, DataError
-from xai.ood.detectors._method import Fitted, Parts
-from xai.ood.detectors.base import Collector, Reference, Rows, View, place_of, pool_of
+from xai.ood.detectors.base import Fitted, Parts
+from xai.ood.detectors.reference import Collector, FeatureRows, ModelView, Reference, place_of, pool_of
 
-Take = Callable[[int, Rows, Tensor], None]
+Take = Callable[[int, FeatureRows, Tensor], None]
 _FEW = 512
 _ROWS = 1024
 _BYTES = 32 << 20  # of features in a block
@@ -71,7 +71,7 @@ def gather(
     collectors: list[Collector] = []
     mixed = (seed * 0x9E3779B97F4A7C15) % (1 << 63)
 
-    def take(start: int, rows: Rows, keys: Tensor) -> None:
+    def take(start: int, rows: FeatureRows, keys: Tensor) -> None:
         if not collectors:
             collectors.append(Collector(rows.view, classes, reads if rows.features is not None else frozenset()))
         labels = rows.logits.argmax(1) if truth is None else truth[start : start + len(rows)].to(rows.logits.device)
@@ -113,7 +113,7 @@ def score_pictures(
     predicted: list[Tensor] = []
     kept: list[Tensor] = []
 
-    def take(_start: int, rows: Rows, keys: Tensor) -> None:
+    def take(_start: int, rows: FeatureRows, keys: Tensor) -> None:
         for held, item in zip(found, ready, strict=True):
             held.append(item.parts(rows))
         predicted.append(rows.logits.argmax(1))
@@ -153,7 +153,7 @@ class _Buffer:
     def __init__(self, classifier: Classifier, take: Take, *, pool: bool | None, inputs: bool, keyed: bool) -> None:
         self.classifier, self.take, self.pool, self.inputs, self.keyed = classifier, take, pool, inputs, keyed
         self.place = place_of(classifier.device)
-        self.view: View | None = None
+        self.view: ModelView | None = None
         self.start, self.count = 0, 0
         self.held: list[tuple[Tensor, ...]] = []
 
@@ -161,7 +161,7 @@ class _Buffer:
         """Take in a chunk; hand on a block when there is enough."""
         if self.view is None:
             owner, pool = self.classifier, pool_of(chunk.head, pool=self.pool)
-            self.view = View(chunk.head, pool, owner.head, owner.std).to(self.place)
+            self.view = ModelView(chunk.head, pool, owner.head, owner.std).to(self.place)
         count, features = len(chunk.logits), chunk.features
         keys = fingerprints(chunk.inputs) if self.keyed else torch.zeros(count, dtype=torch.int64)
         kept = (
@@ -180,7 +180,7 @@ class _Buffer:
             return
         keys, logits, features, inputs = (torch.cat(column) for column in zip(*self.held, strict=True))
         assert self.view is not None
-        rows = Rows(
+        rows = FeatureRows(
             self.view,
             logits.to(self.place).double(),
             features.to(self.place) if features.shape[1] else None,

@@ -7,8 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from xai.ood.detectors._logits import Shaped
-from xai.ood.detectors._method import DETECTORS, Learned, State
-from xai.ood.detectors.base import Reference
+from xai.ood.detectors.base import DETECTORS, Learned, State
+from xai.ood.detectors.reference import Reference
 
 
 @DETECTORS.register("react")

@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from xai.ood.detectors._gaussian import ClassGaussians, fit_gaussian, whiten
-from xai.ood.detectors._method import DETECTORS, Learned, Parts, State
-from xai.ood.detectors.base import Moments, Reference, Rows
+from xai.ood.detectors.base import DETECTORS, Learned, Parts, State
+from xai.ood.detectors.reference import FeatureRows, Moments, Reference
 
 
 @DETECTORS.register("rmd")
@@ -31,7 +31,7 @@ class RMD(ClassGaussians):
     def _moments(self, reference: Reference) -> Moments | None:
         return reference.unit if self.normalise else reference.moments
 
-    def _points(self, rows: Rows) -> Tensor:
+    def _points(self, rows: FeatureRows) -> Tensor:
         return (rows.unit if self.normalise else rows.pooled).double()
 
     def _fit(self, reference: Reference) -> Learned:
@@ -43,6 +43,6 @@ class RMD(ClassGaussians):
         notes = tuple(dict.fromkeys((*near.notes, *shape.notes, *alone)))
         return Learned(state, {**near.facts, **shape.facts("background_")}, notes)
 
-    def _parts(self, state: State, rows: Rows) -> Parts:
+    def _parts(self, state: State, rows: FeatureRows) -> Parts:
         away = whiten(state["background"], self._points(rows) - state["origin"]).square().sum(1)
         return {"nearest class": self._nearest(state, rows), "less all classes": -away}

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from xai.ood.detectors._logits import Shaped, stretch
-from xai.ood.detectors._method import DETECTORS, State
+from xai.ood.detectors.base import DETECTORS, State
 
 
 @DETECTORS.register("scale")

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.ood.detectors._method import DETECTORS, Detector, Learned, Parts, State, check_whole, check_word
-from xai.ood.detectors.base import Reference, Rows
+from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_whole, check_word
+from xai.ood.detectors.reference import FeatureRows, Reference
 
 _NOTHING = 1e-10  # of the largest eigenvalue: below it lies rounding
 _ENERGY = "the score is the energy alone"
@@ -71,7 +71,7 @@ class ViM(Detector):
         point = -torch.linalg.lstsq(weight, bias[:, None], driver="gelsy").solution[:, 0]  # -pinv(W) b, far cheaper
         return point.view(-1, reference.view.pool).mean(1).to(held.origin), word
 
-    def _parts(self, state: State, rows: Rows) -> Parts:
+    def _parts(self, state: State, rows: FeatureRows) -> Parts:
         virtual = state["alpha"] * _outside(state, rows.pooled)
         return {"residual": virtual, "energy": -torch.logsumexp(rows.logits, 1)}
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xai.robust.attacks._steps import check_count
 from xai.robust.attacks.balls import Eps, border_start, length, project, random_start, wide
-from xai.robust.attacks.base import Attack, Cost
+from xai.robust.attacks.base import Attack, AttackCost
 from xai.robust.attacks.search import Search
 
 _RHO, _MOMENTUM = 0.75, 0.75
@@ -39,10 +39,10 @@ class AutoPGD(Attack):
             check_count(getattr(self, f.name), f.name)
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """Rows forward and back for each step and restart."""
         each = (self.steps + 1) * self.restarts * self.eot
-        return Cost(forward=each, backward=each)
+        return AttackCost(forward=each, backward=each)
 
 
 def climb(search: Search, rows: Tensor, steps: int, score: Score, draw: int) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xai.errors import NameLookupError, RangeError
 from xai.robust.attacks.balls import distance, length, steepest, wide
-from xai.robust.attacks.base import Attack, Cost
+from xai.robust.attacks.base import Attack, AttackCost
 from xai.robust.attacks.search import LOSSES, Search, cross_entropy
 
 _WARM_STEPS, _WARM_SHARE = 2, 0.3  # few and large: either the hint is good, or the search begins as ever
@@ -42,10 +42,10 @@ class Stepper(Attack):
             raise RangeError(f"Expected `step_size` above 0, but got {self.step_size!r}.")
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """Rows forward and back for each step, and one to judge the last."""
         each = self.steps * self.restarts * self.eot
-        return Cost(forward=each + self.restarts * self.eot, backward=each)
+        return AttackCost(forward=each + self.restarts * self.eot, backward=each)
 
     def _attack(self, search: Search) -> None:
         known = search.hinted()

@@ -170,7 +170,7 @@ class Epoch:
 OnEpoch = Callable[[Epoch, Classifier], object]
 
 
-class Pictures:
+class TrainingImages:
     """Training pictures by number: held in memory, or read when asked for."""
 
     def __init__(self, classifier: Classifier, images: ImageLike, labels: Any) -> None:
@@ -205,12 +205,12 @@ def held_out(classifier: Classifier, images: ImageLike, labels: Any) -> tuple[Te
 
 
 @dataclass(eq=False)
-class Job:
+class TrainingRun:
     """One training: the loop, the curve, the best weights."""
 
     recipe: Recipe
     learner: Classifier
-    pictures: Pictures
+    pictures: TrainingImages
     validation: tuple[Tensor, Tensor] | None
     augment: Augment | None
     seed: int

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.robust.attacks._apgd import AutoPGD, climb
-from xai.robust.attacks.base import ATTACKS, Cost
+from xai.robust.attacks.base import ATTACKS, AttackCost
 from xai.robust.attacks.search import Search, targeted_dlr
 
 
@@ -38,10 +38,10 @@ class APGDT(AutoPGD):
     eot: int = 1
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """Rows forward and back for each step, class and restart."""
         each = (self.steps + 1) * self.restarts * self.eot * self.targets
-        return Cost(forward=each, backward=each)
+        return AttackCost(forward=each, backward=each)
 
     def _attack(self, search: Search) -> None:
         ranked = next_classes(search, self.targets)

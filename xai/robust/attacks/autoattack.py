@@ -8,7 +8,7 @@ from xai.errors import NameLookupError
 from xai.robust.attacks.apgd_ce import APGDCE
 from xai.robust.attacks.apgd_dlr import APGDDLR
 from xai.robust.attacks.apgd_t import APGDT
-from xai.robust.attacks.base import ATTACKS, Attack, Cost
+from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.fab_t import FABT
 from xai.robust.attacks.search import Search
 from xai.robust.attacks.square import Square
@@ -52,10 +52,10 @@ class AutoAttack(Attack):
         return 1 if self.version == "standard" else _EOT
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """Rows of all of them."""
         parts = self.attacks("linf")
-        return Cost(forward=sum(p.cost.forward for p in parts), backward=sum(p.cost.backward for p in parts))
+        return AttackCost(forward=sum(p.cost.forward for p in parts), backward=sum(p.cost.backward for p in parts))
 
     def attacks(self, norm: str) -> Sequence[Attack]:
         """Return the attacks in their order; l1 takes five restarts and five classes, as the official one does."""

@@ -32,7 +32,7 @@ _MOST = 256
 
 
 @dataclass(frozen=True)
-class Cost:
+class AttackCost:
     """Rows sent through the network and back, per picture that is never fooled."""
 
     forward: int
@@ -54,7 +54,7 @@ class Attack(ABC):
 
     @property
     @abstractmethod
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """Rows per picture at these settings."""
 
     @abstractmethod
@@ -94,7 +94,7 @@ class Attack(ABC):
         truth, notes = labels_of(classifier, images, labels, len(inputs))
         truth = truth.to(inputs.device)
         wanted = None if targeted is None else self._wanted(classifier, targeted, truth)
-        job = _Job(self, classifier, inputs, truth, wanted, radius, norm, seed, keys, warm, should_stop)
+        job = _AttackJob(self, classifier, inputs, truth, wanted, radius, norm, seed, keys, warm, should_stop)
         with borrowed(classifier.module), gradients_on(), reporting(progress, self.name) as report:
             job.run(report)
         doubts = radius_doubts([radius], norm, inputs[0].numel()) if self.ball and eps is not None else ()
@@ -128,7 +128,7 @@ ATTACKS: Registry[type[Attack]] = Registry("attack", "xai.robust.attacks", MODUL
 
 
 @dataclass(eq=False)
-class _Job:
+class _AttackJob:
     """One call: rows in chunks, the judgement, the record."""
 
     attack: Attack

@@ -10,7 +10,7 @@ from torch import Tensor
 from xai.errors import RangeError
 from xai.robust.attacks._steps import BISECTIONS, Nearest, check_count
 from xai.robust.attacks.balls import wide
-from xai.robust.attacks.base import ATTACKS, Attack, Cost
+from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
 
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8  # of Adam
@@ -68,10 +68,10 @@ class CarliniWagner(Attack):
             raise RangeError(f"Expected `confidence` of at least 0, but got {self.confidence!r}.")
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """Rows for each step and weight."""
         each = self.steps * self.searches
-        return Cost(forward=each + BISECTIONS, backward=each)
+        return AttackCost(forward=each + BISECTIONS, backward=each)
 
     def _attack(self, search: Search) -> None:
         nearest = Nearest(search)

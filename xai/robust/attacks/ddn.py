@@ -11,7 +11,7 @@ from torch import Tensor
 from xai.errors import RangeError
 from xai.robust.attacks._steps import BISECTIONS, Nearest, check_count
 from xai.robust.attacks.balls import length, normal, steepest, wide
-from xai.robust.attacks.base import ATTACKS, Attack, Cost
+from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search, cross_entropy, margin
 
 _LAST_STEP = 0.01
@@ -64,9 +64,9 @@ class DDN(Attack):
             raise RangeError(f"Expected `levels` of at least 2, but got {self.levels!r}.")
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """Rows for each step."""
-        return Cost(forward=self.steps + 1 + BISECTIONS, backward=self.steps)
+        return AttackCost(forward=self.steps + 1 + BISECTIONS, backward=self.steps)
 
     def _attack(self, search: Search) -> None:
         nearest, rows = Nearest(search), search.alive()

@@ -11,7 +11,7 @@ from xai.errors import RangeError
 from xai.robust.attacks._steps import BISECTIONS, Nearest, check_count
 from xai.robust.attacks.apgd_t import next_classes
 from xai.robust.attacks.balls import DUAL, length, steepest, wide
-from xai.robust.attacks.base import ATTACKS, Attack, Cost
+from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
 
 _LEAST = 1e-4  # added to every step, as in the authors' code
@@ -58,10 +58,10 @@ class DeepFool(Attack):
             raise RangeError(f"Expected `overshoot` of at least 0, but got {self.overshoot!r}.")
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """Rows for each step and candidate."""
         each = self.steps * self.candidates
-        return Cost(forward=each + self.steps + BISECTIONS, backward=each)
+        return AttackCost(forward=each + self.steps + BISECTIONS, backward=each)
 
     def _attack(self, search: Search) -> None:
         nearest, rows = Nearest(search), search.alive()

@@ -10,7 +10,7 @@ from torch import Tensor
 from xai.robust.attacks._steps import check_count
 from xai.robust.attacks.apgd_t import next_classes
 from xai.robust.attacks.balls import length, random_start, wide
-from xai.robust.attacks.base import ATTACKS, Attack, Cost
+from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
 
 _TINY_NORMAL = 1e-12
@@ -105,10 +105,10 @@ class FABT(Attack):
             check_count(getattr(self, name), name)
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """Rows for each step, class and restart."""
         each = self.steps * self.targets * self.restarts
-        return Cost(forward=2 * each, backward=each)
+        return AttackCost(forward=2 * each, backward=each)
 
     def _attack(self, search: Search) -> None:
         ranked = next_classes(search, self.targets)

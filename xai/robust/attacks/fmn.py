@@ -11,7 +11,7 @@ from torch import Tensor
 from xai.errors import RangeError
 from xai.robust.attacks._steps import BISECTIONS, Nearest, check_count
 from xai.robust.attacks.balls import DUAL, length, project, steepest
-from xai.robust.attacks.base import ATTACKS, Attack, Cost
+from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
 
 _LAST_GAMMA, _LAST_STEP = 0.001, 0.01
@@ -57,9 +57,9 @@ class FMN(Attack):
             raise RangeError(f"Expected `gamma` above 0 and below 1, but got {self.gamma!r}.")
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """Rows for each step."""
-        return Cost(forward=self.steps + 1 + BISECTIONS, backward=self.steps)
+        return AttackCost(forward=self.steps + 1 + BISECTIONS, backward=self.steps)
 
     def _attack(self, search: Search) -> None:
         nearest, rows = Nearest(search), search.alive()

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from xai.robust.attacks._steps import check_count
 from xai.robust.attacks.balls import border_start
-from xai.robust.attacks.base import ATTACKS, Attack, Cost
+from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
 
 
@@ -38,9 +38,9 @@ class Noise(Attack):
         check_count(self.samples, "samples")
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """One row per draw."""
-        return Cost(forward=self.samples, backward=0)
+        return AttackCost(forward=self.samples, backward=0)
 
     def _attack(self, search: Search) -> None:
         for draw in range(self.samples):

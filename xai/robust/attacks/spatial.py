@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from xai.errors import RangeError
 from xai.robust.attacks._steps import check_count
-from xai.robust.attacks.base import ATTACKS, Attack, Cost
+from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
 
 
@@ -62,9 +62,9 @@ class Spatial(Attack):
                 raise RangeError(f"Expected `{name}` from 0 to {most}, but got {getattr(self, name)!r}.")
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """One row per point of the grid."""
-        return Cost(forward=self.angles * self.shifts**2, backward=0)
+        return AttackCost(forward=self.angles * self.shifts**2, backward=0)
 
     def grid(self) -> list[tuple[float, float, float]]:
         """Return angle in degrees, shift down and shift across as shares of the side; mild ones first."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from xai.errors import RangeError
 from xai.robust.attacks._steps import check_count
 from xai.robust.attacks.balls import length, many_uniform, signs, uniform, wide
-from xai.robust.attacks.base import ATTACKS, Attack, Cost
+from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
 
 _HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries of 10,000 behind which the share halves
@@ -53,9 +53,9 @@ class Square(Attack):
             raise RangeError(f"Expected `share` above 0 and at most 1, but got {self.share!r}.")
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AttackCost:
         """One row per query."""
-        return Cost(forward=self.queries, backward=0)
+        return AttackCost(forward=self.queries, backward=0)
 
     def _attack(self, search: Search) -> None:
         rows = search.alive()

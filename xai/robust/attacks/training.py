@@ -14,7 +14,7 @@ from xai.core.model.hooks import borrowed, copied, gradients_on
 from xai.core.results.serialization import plain, versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.runtime.randomness import check_seed
-from xai.robust.attacks._training import Augment, Epoch, Job, OnEpoch, Pictures, Recipe, held_out
+from xai.robust.attacks._training import Augment, Epoch, OnEpoch, Recipe, TrainingImages, TrainingRun, held_out
 
 __all__ = ["AdversarialTraining", "Epoch", "TrainingResult"]
 
@@ -132,9 +132,9 @@ class AdversarialTraining(Recipe):
         with gradients_on():
             learner = copy.copy(given)
             learner.module = copied(given.module)
-            pictures = Pictures(learner, images, labels)
+            pictures = TrainingImages(learner, images, labels)
             held = None if validation is None else held_out(learner, *validation)
-            job = Job(self, learner, pictures, held, augment, seed, on_epoch, should_stop)
+            job = TrainingRun(self, learner, pictures, held, augment, seed, on_epoch, should_stop)
             with borrowed(learner.module), reporting(progress, "training") as report:
                 torch.manual_seed(seed)  # dropout; given back on leaving
                 job.run(report)

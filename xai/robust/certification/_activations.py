@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xai.robust.certification._layers import Back, Box, Field, Op, Rows, Shapes, total
+from xai.robust.certification._layers import Back, Box, Field, LinearRows, Op, Shapes, total
 
 Line = tuple[Tensor, Tensor]
 
@@ -28,7 +28,7 @@ class Bend(Op):
         (lower, under), (upper, over) = self.lines(*box)
         return Field([lower, upper, over, under] if bool(under.any()) else [lower, upper, over])
 
-    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+    def back(self, rows: LinearRows, field: Field | None, shapes: Shapes) -> Back:
         """Take the lower line where a weight is positive, the upper one where it is negative."""
         assert field is not None
         lower, upper, over, *under = field.at(rows)
@@ -183,7 +183,7 @@ class MaxPool(Op):
             maps = maps.unfold(2 + axis, (self.kernel[axis] - 1) * self.dilation[axis] + 1, self.stride[axis])
         return maps[..., :: self.dilation[0], :: self.dilation[1]]
 
-    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+    def back(self, rows: LinearRows, field: Field | None, shapes: Shapes) -> Back:
         """Send weights to one input per window; a constant where the winner is not known and the weight negative."""
         assert field is not None
         rows = rows.whole(self.shape)

@@ -16,7 +16,7 @@ from xai.core.model.hooks import gradients_on
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class LinearRows:
     """S linear functions for each of R rows; rows are the last axis, so that one product serves all of them.
 
     Attributes:
@@ -34,15 +34,15 @@ class Rows:
         """Shape of the window."""
         return self.values.shape[:-2]
 
-    def having(self, values: Tensor, corner: Tensor | None = None) -> "Rows":
+    def having(self, values: Tensor, corner: Tensor | None = None) -> "LinearRows":
         """Return other factors for the same rows."""
         return replace(self, values=values, corner=corner)
 
-    def some(self, which: Tensor) -> "Rows":
+    def some(self, which: Tensor) -> "LinearRows":
         """Return the rows of which `which` says the numbers; they must know their pictures."""
         assert self.image is not None
         corner = None if self.corner is None else self.corner[:, which]
-        return Rows(self.values.index_select(-1, which), self.image[which], corner)
+        return LinearRows(self.values.index_select(-1, which), self.image[which], corner)
 
     def places(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
         """Return the places (kh, kw, R) of a window in a map (C, H, W), row by row, and which lie inside."""
@@ -54,14 +54,14 @@ class Rows:
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         return rows * width + columns, inside
 
-    def masked(self, shape: torch.Size) -> "Rows":
+    def masked(self, shape: torch.Size) -> "LinearRows":
         """Return the rows without what lies outside the map."""
         if self.corner is None:
             return self
         _, inside = self.places(shape)
         return replace(self, values=self.values * inside[None, :, :, None].to(self.values.dtype))
 
-    def whole(self, shape: torch.Size) -> "Rows":
+    def whole(self, shape: torch.Size) -> "LinearRows":
         """Return the same functions over the whole output."""
         if self.corner is None:
             return self
@@ -73,7 +73,7 @@ class Rows:
         found.scatter_(1, places.expand_as(values), values)
         return self.having(torch.unflatten(found[:, :count], 1, shape[1:]))
 
-    def fitting(self, shape: torch.Size) -> "Rows":
+    def fitting(self, shape: torch.Size) -> "LinearRows":
         """Return the rows over the whole output when that is smaller than the windows."""
         if self.corner is not None and self.window[1] * self.window[2] >= shape[1] * shape[2]:
             return self.whole(shape)
@@ -88,7 +88,7 @@ class Field:
         self.data = torch.stack(list(maps)).movedim(1, -1).contiguous()
         self._flat: Tensor | None = None
 
-    def at(self, rows: Rows) -> Tensor:
+    def at(self, rows: LinearRows) -> Tensor:
         """Return (k, *window, 1, R)."""
         if rows.corner is None:
             found = self.data if rows.image is None else self.data.index_select(-1, rows.image)
@@ -103,7 +103,7 @@ class Field:
         return found.view(len(self.data), *rows.window, 1, -1)
 
 
-def add(one: Rows, other: Rows, shape: torch.Size) -> Rows:
+def add(one: LinearRows, other: LinearRows, shape: torch.Size) -> LinearRows:
     """Return the sum of functions of the same output."""
     if one.corner is None or other.corner is None:
         one, other = one.whole(shape), other.whole(shape)
@@ -123,7 +123,7 @@ def add(one: Rows, other: Rows, shape: torch.Size) -> Rows:
 
 
 Box = tuple[Tensor, Tensor]
-Back = tuple[list[Rows], Tensor | None]
+Back = tuple[list[LinearRows], Tensor | None]
 Shapes = Sequence[torch.Size]
 
 
@@ -149,10 +149,12 @@ class Op(ABC):
         """Return what an output's terms can sum up to in absolute value, for inputs of at most these."""
 
     @abstractmethod
-    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+    def back(self, rows: LinearRows, field: Field | None, shapes: Shapes) -> Back:
         """Return linear functions of each input (shapes without the batch), and constants."""
 
-    def seed(self, image: Tensor, place: Tensor, shape: torch.Size, before: torch.Size) -> tuple[Rows, Tensor] | None:
+    def seed(
+        self, image: Tensor, place: Tensor, shape: torch.Size, before: torch.Size
+    ) -> tuple[LinearRows, Tensor] | None:
         """Return single outputs as functions of the input, and constants (1, R); None when there is no short way."""
         return None
 
@@ -193,15 +195,15 @@ class Dense(Op):
         """Absolute weights."""
         return F.linear(sizes[0], self.weight.abs(), self.bias.abs())
 
-    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+    def back(self, rows: LinearRows, field: Field | None, shapes: Shapes) -> Back:
         """Multiply by the weight."""
         values = rows.values.flatten(1)
         found = torch.unflatten(self.weight.T @ values, 1, rows.values.shape[1:])
         return [rows.having(found)], (self.bias @ values).view(rows.values.shape[1:])
 
-    def seed(self, image: Tensor, place: Tensor, shape: torch.Size, before: torch.Size) -> tuple[Rows, Tensor]:
+    def seed(self, image: Tensor, place: Tensor, shape: torch.Size, before: torch.Size) -> tuple[LinearRows, Tensor]:
         """Take rows of the weight."""
-        return Rows(self.weight[place].T[:, None], image), self.bias[place][None]
+        return LinearRows(self.weight[place].T[:, None], image), self.bias[place][None]
 
 
 @dataclass(eq=False)
@@ -236,7 +238,7 @@ class Conv(Op):
         """Absolute weights."""
         return self._forward(sizes[0], self.weight.abs(), self.bias.abs())
 
-    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+    def back(self, rows: LinearRows, field: Field | None, shapes: Shapes) -> Back:
         """Convolve transposed."""
         constant = (self.bias @ rows.values.sum((1, 2)).flatten(1)).view(rows.values.shape[-2:])
         spread = self._transposed(rows.values)
@@ -265,7 +267,9 @@ class Conv(Op):
                 found[:, i * dh : i * dh + (h - 1) * sh + 1 : sh, j * dw : j * dw + (w - 1) * sw + 1 : sw] += part
         return found
 
-    def seed(self, image: Tensor, place: Tensor, shape: torch.Size, before: torch.Size) -> tuple[Rows, Tensor] | None:
+    def seed(
+        self, image: Tensor, place: Tensor, shape: torch.Size, before: torch.Size
+    ) -> tuple[LinearRows, Tensor] | None:
         """Take the weight itself."""
         if self.groups > 1 or self.dilation != (1, 1):
             return None
@@ -273,7 +277,7 @@ class Conv(Op):
         left, _, top, _ = self.padding
         corner = torch.stack([where // shape[2], where % shape[2]]) * self._pair(self.stride, place)
         values = self.weight.permute(1, 2, 3, 0).index_select(3, channel)[:, :, :, None]
-        rows = Rows(values, image, corner - self._pair((top, left), place))
+        rows = LinearRows(values, image, corner - self._pair((top, left), place))
         return rows.masked(before).fitting(before), self.bias[channel][None]
 
 
@@ -293,7 +297,7 @@ class Affine(Op):
         """Absolute values."""
         return sizes[0] * self.scale.abs() + self.shift.abs()
 
-    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+    def back(self, rows: LinearRows, field: Field | None, shapes: Shapes) -> Back:
         """Scale."""
         if any(side > 1 for v in (self.scale, self.shift) for side in v.shape[1:]):
             rows = rows.whole(shapes[0])
@@ -317,7 +321,7 @@ class Reshape(Op):
         """As it is."""
         return sizes[0].reshape(-1, *self.shape)
 
-    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+    def back(self, rows: LinearRows, field: Field | None, shapes: Shapes) -> Back:
         """Shape back."""
         rows = rows.whole(self.shape)
         return [rows.having(rows.values.reshape(*shapes[0], *rows.values.shape[-2:]))], None
@@ -339,7 +343,7 @@ class Mean(Op):
         """As it is."""
         return self.apply(sizes[0])
 
-    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+    def back(self, rows: LinearRows, field: Field | None, shapes: Shapes) -> Back:
         """Transpose by the chain rule."""
         rows = rows.whole(self.shape)
         weights = rows.values.flatten(-2).movedim(-1, 0).contiguous()
@@ -365,7 +369,7 @@ class Add(Op):
         """Sum."""
         return sizes[0] + sizes[1]
 
-    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+    def back(self, rows: LinearRows, field: Field | None, shapes: Shapes) -> Back:
         """Both branches get the weights."""
         other = rows if self.sign > 0 else rows.having(-rows.values, rows.corner)
         return [rows, other], None
@@ -385,7 +389,7 @@ class Cat(Op):
         """Join."""
         return torch.cat(list(sizes), 1)
 
-    def back(self, rows: Rows, field: Field | None, shapes: Shapes) -> Back:
+    def back(self, rows: LinearRows, field: Field | None, shapes: Shapes) -> Back:
         """Each branch gets its channels."""
         parts = torch.split_with_sizes(rows.values, [shape[0] for shape in shapes])
         return [rows.having(part, rows.corner) for part in parts], None

@@ -32,7 +32,7 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class BoundNetwork:
     """Layers in order; node 0 is the picture, node k the output of `layers[k - 1]`, the last one the logits.
 
     Attributes:
@@ -163,7 +163,7 @@ SAME = 1e-3  # of the largest logit: how far the layers may be from the model, w
 _LINKS = {"softmax": ("softmax", "Softmax"), "sigmoid": ("sigmoid", "Sigmoid")}
 
 
-def network_of(classifier: Classifier, images: Tensor) -> Network:
+def network_of(classifier: Classifier, images: Tensor) -> BoundNetwork:
     """Return the layers of a classifier.
 
     Args:
@@ -194,7 +194,7 @@ def network_of(classifier: Classifier, images: Tensor) -> Network:
     return network
 
 
-def _answers(classifier: Classifier, network: Network, images: Tensor) -> Tensor:
+def _answers(classifier: Classifier, network: BoundNetwork, images: Tensor) -> Tensor:
     """Return the logits of the layers, through the model's own softmax or sigmoid where it has one."""
     found = network.logits(images)
     if not network.link:
@@ -215,7 +215,7 @@ class _Reader:
         self.values: dict[torch.fx.Node, Any] = {}
         self.link = ""
 
-    def read(self) -> Network:
+    def read(self) -> BoundNetwork:
         """Return the network."""
         runner = torch.fx.Interpreter(self.traced)
         nodes = list(self.traced.graph.nodes)
@@ -233,7 +233,7 @@ class _Reader:
                 ) from error
             if isinstance(self.values[node], Tensor) and any(n in self.places for n in node.all_input_nodes):
                 self._node(node, arguments, settings, last=node is found)
-        return Network(folded(self._end(found)), self.image.shape[1:], self.link)
+        return BoundNetwork(folded(self._end(found)), self.image.shape[1:], self.link)
 
     def _begin(self, node: torch.fx.Node) -> None:
         if self.values:

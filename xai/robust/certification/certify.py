@@ -21,7 +21,7 @@ from xai.errors import NameLookupError, RangeError, ShapeError, UnsupportedModel
 from xai.robust.certification.linear import METHODS, NORMS
 from xai.robust.certification.prover import ROUNDING, Prover
 from xai.robust.certification.result import Certificate, OutputBounds
-from xai.robust.certification.smoothing import Noise, smooth
+from xai.robust.certification.smoothing import SmoothingNoise, smooth
 
 EVERY = (*METHODS, "auto", "smoothing")
 _NOT_THE_BOX = "; pixels in [0, 1] count where a pixel has no room at all and as a box, not along with the ball"
@@ -157,14 +157,14 @@ def certify(
     radius = _radius(eps, len(truth), norm)
     inputs, truth, radius = (part.to(classifier.device) for part in (batch.inputs, truth, radius))
     said += batch.notes + radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())
-    task = _Task(classifier, inputs, truth, radius, norm, method, seed, said)
+    task = _CertificationTask(classifier, inputs, truth, radius, norm, method, seed, said)
     with reporting(progress, "certify") as report:
         found = task.smoothing(noise, report, should_stop) if noise else task.proof(clip, report, should_stop)
         return with_doubts(classifier, inputs, found)
 
 
-def _noise(method: str, norm: str, settings: dict[str, Any]) -> Noise | None:
-    known = tuple(f.name for f in fields(Noise)) if method == "smoothing" else ()
+def _noise(method: str, norm: str, settings: dict[str, Any]) -> SmoothingNoise | None:
+    known = tuple(f.name for f in fields(SmoothingNoise)) if method == "smoothing" else ()
     for name in settings:
         if name not in known:
             raise NameLookupError(f"setting of {method}", name, known or ("none but for smoothing",))
@@ -172,7 +172,7 @@ def _noise(method: str, norm: str, settings: dict[str, Any]) -> Noise | None:
         return None
     if norm != "l2":
         raise NameLookupError("norm of smoothing", norm, ("l2",))
-    return Noise(**settings)
+    return SmoothingNoise(**settings)
 
 
 def _radius(eps: Any, count: int, norm: str) -> Tensor:
@@ -189,7 +189,7 @@ def _radius(eps: Any, count: int, norm: str) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
+class _CertificationTask:
     classifier: Classifier
     inputs: Tensor
     truth: Tensor
@@ -226,7 +226,7 @@ class _Task:
             least(margins), margins, predictions, decided, {"clip": clip}, [note, box if clip else "balls are not cut"]
         )
 
-    def smoothing(self, noise: Noise, report: Progress | None, should_stop: ShouldStop | None) -> Certificate:
+    def smoothing(self, noise: SmoothingNoise, report: Progress | None, should_stop: ShouldStop | None) -> Certificate:
         """Sample noisy copies."""
         keys = [image_key(image) for image in self.inputs]
         with borrowed(self.classifier.module):

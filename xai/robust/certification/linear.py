@@ -8,8 +8,8 @@ from torch import Tensor
 
 from xai.core.runtime.batching import ShouldStop
 from xai.errors import NameLookupError, Stopped
-from xai.robust.certification._layers import Box, Field, Op, Rows, add, total
-from xai.robust.certification._network import Network
+from xai.robust.certification._layers import Box, Field, LinearRows, Op, add, total
+from xai.robust.certification._network import BoundNetwork
 
 METHODS = ("ibp", "crown_ibp", "crown")
 NORMS = ("linf", "l2", "l1")
@@ -50,7 +50,7 @@ class Region:
 
 
 def bounds(
-    network: Network,
+    network: BoundNetwork,
     region: Region,
     method: str,
     spec: Tensor | None = None,
@@ -78,7 +78,7 @@ def bounds(
 
 
 def lower_bounds(
-    network: Network, region: Region, method: str, spec: Tensor, *, should_stop: ShouldStop | None = None
+    network: BoundNetwork, region: Region, method: str, spec: Tensor, *, should_stop: ShouldStop | None = None
 ) -> Tensor:
     """Return lower bounds (n, S) alone, at half the price; see `bounds`.
 
@@ -89,11 +89,11 @@ def lower_bounds(
     if method not in METHODS:
         raise NameLookupError("method of bounds", method, METHODS)
     boxes = _Boxes(network, region, should_stop, tight=method == "crown")
-    rows = Rows(spec.permute(2, 1, 0).contiguous())
+    rows = LinearRows(spec.permute(2, 1, 0).contiguous())
     return (boxes.inside(rows) if method == "ibp" else boxes.back(network.last, rows)).T
 
 
-def at_once(network: Network) -> int:
+def at_once(network: BoundNetwork) -> int:
     """Return how many pictures to bound together."""
     return max(1, _of(_PICTURES, network) // network.numbers)
 
@@ -107,14 +107,14 @@ def keep_memory(device: torch.device) -> None:
         torch.empty(31 << 20, dtype=torch.uint8)
 
 
-def _of(table: dict[str, int], network: Network) -> int:
+def _of(table: dict[str, int], network: BoundNetwork) -> int:
     return table.get(network.device.type, table["cuda"])
 
 
 class _Boxes:
     """The box of every node, found when it is asked for; `tight` ones by linear functions where that can help."""
 
-    def __init__(self, network: Network, region: Region, should_stop: ShouldStop | None, *, tight: bool) -> None:
+    def __init__(self, network: BoundNetwork, region: Region, should_stop: ShouldStop | None, *, tight: bool) -> None:
         self.network, self.region, self.should_stop, self.tight = network, region, should_stop, tight
         self.found: dict[int, Box] = {0: (region.low, region.high)}
         self.fields: dict[int, Field] = {}
@@ -176,7 +176,7 @@ class _Boxes:
         self.network.peaks[node] = max(self.network.peaks.get(node, 1), walk.largest // len(image))
         return walk.found
 
-    def back(self, node: int, rows: Rows) -> Tensor:
+    def back(self, node: int, rows: LinearRows) -> Tensor:
         """Return lower bounds (S, R) of linear functions of a node's output."""
         walk = _Walk(rows, None)
         self._go(node, walk, ())
@@ -223,7 +223,7 @@ class _Boxes:
                 self.fields[node] = found
         return self.fields.get(node)
 
-    def _least(self, rows: Rows) -> Tensor:
+    def _least(self, rows: LinearRows) -> Tensor:
         """Return the least value (S, R) of linear functions of the picture: over the box, over the ball if higher."""
         found = self._over_box(0, rows)
         if self.ball is None or self.region.eps is None:
@@ -234,7 +234,7 @@ class _Boxes:
         eps = self.region.eps if rows.image is None else self.region.eps[rows.image]
         return torch.maximum(found, total(rows.values * centre) - eps * size)
 
-    def inside(self, rows: Rows) -> Tensor:
+    def inside(self, rows: LinearRows) -> Tensor:
         """Return the least value (S, R) over the box of the logits, or of what a linear last layer reads."""
         layer, node, constant = self.network.layers[-1], self.network.last, None
         if len(layer.inputs) == 1 and not layer.op.relaxed:
@@ -243,7 +243,7 @@ class _Boxes:
         found = self._over_box(node, rows)
         return found if constant is None else found + constant
 
-    def _over_box(self, node: int, rows: Rows) -> Tensor:
+    def _over_box(self, node: int, rows: LinearRows) -> Tensor:
         """Return the least value (S, R) of linear functions over the box of a node."""
         if node not in self.middles:
             low, high = self.of(node)
@@ -255,7 +255,7 @@ class _Boxes:
 class _Walk:
     """Functions on their way back, and what is known about those that have arrived."""
 
-    def __init__(self, rows: Rows, constant: Tensor | None) -> None:
+    def __init__(self, rows: LinearRows, constant: Tensor | None) -> None:
         self.rows, self.waiting, self.largest = rows, {0: rows}, rows.values.numel()
         size = rows.values.shape[-2:]
         self.total = rows.values.new_zeros(size) if constant is None else constant
@@ -275,7 +275,7 @@ class _Walk:
         self.total = self.total[:, which]
 
 
-def _one_hot(image: Tensor, place: Tensor, shape: torch.Size) -> Rows:
+def _one_hot(image: Tensor, place: Tensor, shape: torch.Size) -> LinearRows:
     """Return single outputs as functions of themselves, over windows of one place in a map."""
     count, corner = shape.numel(), None
     window: tuple[int, ...] = tuple(shape)
@@ -285,4 +285,4 @@ def _one_hot(image: Tensor, place: Tensor, shape: torch.Size) -> Rows:
         corner, count, window = torch.stack([where // shape[2], where % shape[2]]), shape[0], (shape[0], 1, 1)
     values = torch.zeros(count, len(place), dtype=torch.float64, device=place.device)
     values[channel, torch.arange(len(place), device=place.device)] = 1.0
-    return Rows(values.view(*window, 1, len(place)), image, corner)
+    return LinearRows(values.view(*window, 1, len(place)), image, corner)

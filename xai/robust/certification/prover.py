@@ -11,7 +11,7 @@ from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks
 from xai.errors import NameLookupError
-from xai.robust.certification._network import Network, network_of
+from xai.robust.certification._network import BoundNetwork, network_of
 from xai.robust.certification.linear import METHODS, NORMS, Region, at_once, bounds, keep_memory, lower_bounds
 
 ROUNDING = 1e-9  # of the largest logit: more than float64 may have rounded away
@@ -26,7 +26,7 @@ class Prover:
         clip: whether balls are cut to pixels in [0, 1].
     """
 
-    network: Network
+    network: BoundNetwork
     clip: bool = True
 
     @classmethod

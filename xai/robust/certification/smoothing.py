@@ -19,7 +19,7 @@ _APART = 1 << 40  # number of the first draw of the copies to estimate with
 
 
 @dataclass(frozen=True)
-class Noise:
+class SmoothingNoise:
     """Settings of randomised smoothing.
 
     Args:
@@ -64,7 +64,7 @@ def radius_of(hits: int, samples: int, sigma: float, alpha: float) -> float:
 def smooth(
     classifier: Classifier,
     images: Tensor,
-    noise: Noise,
+    noise: SmoothingNoise,
     keys: Sequence[bytes],
     seed: int,
     *,

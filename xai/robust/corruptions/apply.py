@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from xai.core.images.border import all_images
-from xai.core.images.inputs import ImageLike, Picture, read_pictures
+from xai.core.images.inputs import ImageLike, InputImage, read_pictures
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
 from xai.core.runtime.randomness import check_seed, image_key
 from xai.errors import ShapeError
@@ -19,16 +19,16 @@ from xai.robust.corruptions.base import CORRUPTIONS, Corruption, check_severity
 _ALPHA = 4  # channels of a picture whose last one says how opaque it is
 
 
-def without_alpha(picture: Picture) -> Tensor:
+def without_alpha(picture: InputImage) -> Tensor:
     """Return the channels (C, H, W) that are light: all of a tensor, all but the alpha of an array."""
     return picture.pixels[:3] if _has_alpha(picture) else picture.pixels
 
 
-def _has_alpha(picture: Picture) -> bool:
+def _has_alpha(picture: InputImage) -> bool:
     return not picture.exact and len(picture.pixels) == _ALPHA
 
 
-def as_given(images: ImageLike, pictures: Sequence[Picture], found: Sequence[Tensor], *, single: bool) -> Any:
+def as_given(images: ImageLike, pictures: Sequence[InputImage], found: Sequence[Tensor], *, single: bool) -> Any:
     """Return new pixels (C, H, W): as arrays for arrays, as PIL images for images and paths, else as tensors."""
     whole = [_with_alpha(picture, pixels) for picture, pixels in zip(pictures, found, strict=True)]
     if isinstance(images, np.ndarray):
@@ -40,14 +40,14 @@ def as_given(images: ImageLike, pictures: Sequence[Picture], found: Sequence[Ten
     return [_one(item, picture, pixels) for item, picture, pixels in zip(items, pictures, whole, strict=True)]
 
 
-def _with_alpha(picture: Picture, pixels: Tensor) -> Tensor:
+def _with_alpha(picture: InputImage, pixels: Tensor) -> Tensor:
     return torch.cat([pixels, picture.pixels[3:]]) if _has_alpha(picture) else pixels
 
 
-def _one(item: Any, picture: Picture, pixels: Tensor) -> Any:
+def _one(item: Any, picture: InputImage, pixels: Tensor) -> Any:
     if isinstance(item, np.ndarray):
         return _array(pixels, flat=item.ndim == 2)
-    if picture.exact or item is None or isinstance(item, Picture):
+    if picture.exact or item is None or isinstance(item, InputImage):
         return pixels
     values = (_array(pixels, flat=len(pixels) == 1) * 255).round().astype(np.uint8)
     return Image.fromarray(values)
@@ -125,7 +125,7 @@ def corrupt(
     return as_given(images, pictures, [found[k] for k in range(len(pictures))], single=single)
 
 
-def _alike(images: ImageLike, pictures: Sequence[Picture]) -> Iterator[tuple[list[int], Tensor]]:
+def _alike(images: ImageLike, pictures: Sequence[InputImage]) -> Iterator[tuple[list[int], Tensor]]:
     """Yield the numbers and pixels (n, C, H, W) of pictures that can be worked on together."""
     if isinstance(images, Tensor) and images.ndim == 4 and images.is_floating_point():
         yield list(range(len(pictures))), images.detach()

@@ -81,7 +81,7 @@ def corruption_robustness(
     conditions = [_CLEAN, *((name, level) for name in chosen for level in levels)]
     for name in chosen:
         CORRUPTIONS[name]  # unknown names are refused before any work
-    reader = Reader(classifier, images)
+    reader = CorruptionReader(classifier, images)
     wanted = reader.targets(labels)
     answers = _answers(reader, conditions, seed, progress, should_stop)
     return CorruptionResult(
@@ -97,7 +97,7 @@ def corruption_robustness(
     )
 
 
-class Reader:
+class CorruptionReader:
     """The pictures of a data set as model inputs, some at a time."""
 
     def __init__(self, classifier: Classifier, images: ImageLike) -> None:
@@ -139,7 +139,7 @@ class Reader:
 
 
 def _answers(
-    reader: Reader,
+    reader: CorruptionReader,
     conditions: Sequence[Condition],
     seed: int,
     progress: bool | Progress | None,
@@ -230,7 +230,7 @@ def critical_severities(
     CORRUPTIONS[name]
     if not 0 < tolerance <= 1:
         raise RangeError(f"Expected `tolerance` above 0 and at most 1, but got {tolerance!r}. 0.125 is usual.")
-    reader = Reader(classifier, images)
+    reader = CorruptionReader(classifier, images)
     truth, inputs = reader.targets(labels), reader.inputs(0, len(reader))
     keys, halvings = image_keys(inputs), ceil(log2(1 / tolerance))
     right, wrong = torch.full((len(truth),), -1.0), torch.full((len(truth),), torch.inf)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from xai.robust.attacks.base import ATTACKS
-from xai.robust.curves.evaluation_check import SAMPLE, SEARCHED, Check, Evaluation, judged, not_checked
+from xai.robust.curves.evaluation_check import SAMPLE, SEARCHED, Evaluation, EvaluationCheck, judged, not_checked
 
 _SHARE = 0.002  # of all pictures: two tenths of a point
 _LEAST = 2  # pictures
@@ -19,7 +19,7 @@ _STRONGER = "Use more steps and restarts, or autoattack, and look at the other f
 _DONE = "no picture is left to search"
 
 
-def black_box_beats_white_box(seen: Evaluation) -> Check:
+def black_box_beats_white_box(seen: Evaluation) -> EvaluationCheck:
     """Pictures that fell to an attack without gradients after gradient attacks had given up."""
     name = "black_box_beats_white_box"
     done = [stage.name for stage in seen.work.stages if stage.kind == "attack" and stage.finished]
@@ -37,7 +37,7 @@ def black_box_beats_white_box(seen: Evaluation) -> Check:
     )
 
 
-def noise_beats_attack(seen: Evaluation) -> Check:
+def noise_beats_attack(seen: Evaluation) -> EvaluationCheck:
     """Random points that fool where the search did not."""
     name = "noise_beats_attack"
     fooled, tried = _again(seen, "noise", samples=_DRAWS)
@@ -48,7 +48,7 @@ def noise_beats_attack(seen: Evaluation) -> Check:
     )
 
 
-def one_step_beats_many(seen: Evaluation) -> Check:
+def one_step_beats_many(seen: Evaluation) -> EvaluationCheck:
     """Pictures that one step fools and many steps of the same attack do not."""
     name, rows = "one_step_beats_many", seen.rows
     if not len(rows) or any("gradients" in stage.note for stage in seen.work.stages if stage.name == "fgsm"):
@@ -68,7 +68,7 @@ def one_step_beats_many(seen: Evaluation) -> Check:
     )
 
 
-def unbounded_eps_does_not_fool(seen: Evaluation) -> Check:
+def unbounded_eps_does_not_fool(seen: Evaluation) -> EvaluationCheck:
     """Pictures that survive even when every pixel may take every value."""
     name, rows = "unbounded_eps_does_not_fool", seen.rows[:SAMPLE]
     if not len(rows):
@@ -86,7 +86,7 @@ def unbounded_eps_does_not_fool(seen: Evaluation) -> Check:
     )
 
 
-def loss_still_rising(seen: Evaluation) -> Check:
+def loss_still_rising(seen: Evaluation) -> EvaluationCheck:
     """Pictures that more steps fool."""
     name = "loss_still_rising"
     if seen.margin_slope is None:

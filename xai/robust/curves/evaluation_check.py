@@ -14,7 +14,7 @@ from xai.core.model.hooks import copied
 from xai.core.runtime.randomness import noise_like
 from xai.robust.attacks.base import ATTACKS, Attack
 from xai.robust.attacks.search import cross_entropy, margin
-from xai.robust.curves.stages import Ledger, Work
+from xai.robust.curves.stages import CurveWork, Ledger
 
 PASSED, FIRED, EXPLAINED, NOT_CHECKED = "passed", "fired", "explained", "not checked"
 SAMPLE = 32  # pictures for what is asked of each
@@ -22,7 +22,7 @@ SEARCHED = 64  # pictures for searches that are made for a check alone
 
 
 @dataclass(frozen=True)
-class Check:
+class EvaluationCheck:
     """One check of an evaluation.
 
     Attributes:
@@ -41,21 +41,21 @@ class Check:
     reason: str
     next_step: str
 
-    def explained(self, cause: str) -> "Check":
+    def explained(self, cause: str) -> "EvaluationCheck":
         """Return the check as a consequence of another one; only a fired one becomes one."""
         if self.status != FIRED:
             return self
         return replace(self, status=EXPLAINED, reason=f"{self.reason} This follows from {cause}.")
 
 
-def judged(name: str, value: float, threshold: float, reason: str, next_step: str) -> Check:
+def judged(name: str, value: float, threshold: float, reason: str, next_step: str) -> EvaluationCheck:
     """Return a check that fires above its threshold."""
-    return Check(name, FIRED if value > threshold else PASSED, float(value), threshold, reason, next_step)
+    return EvaluationCheck(name, FIRED if value > threshold else PASSED, float(value), threshold, reason, next_step)
 
 
-def not_checked(name: str, why: str) -> Check:
+def not_checked(name: str, why: str) -> EvaluationCheck:
     """Return a check that could not be made."""
-    return Check(name, NOT_CHECKED, None, None, why, "")
+    return EvaluationCheck(name, NOT_CHECKED, None, None, why, "")
 
 
 @dataclass(eq=False)
@@ -79,7 +79,7 @@ class Evaluation:
     norm: str
     seed: int
     keys: Sequence[bytes]
-    work: Work
+    work: CurveWork
     attacks: Sequence[Attack]
     clean: Tensor
     training: bool

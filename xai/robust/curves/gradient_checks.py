@@ -7,7 +7,7 @@ from torch import Tensor
 
 from xai.core.model.classifier import Classifier
 from xai.robust.attacks.search import margin
-from xai.robust.curves.evaluation_check import Check, Evaluation, judged, not_checked
+from xai.robust.curves.evaluation_check import Evaluation, EvaluationCheck, judged, not_checked
 
 _COARSE, _FINE = 1e-3 / 255, 1e-4 / 255  # steps of central differences in float64, as changes of a pixel
 _COARSE32, _FINE32 = 0.5 / 255, 0.25 / 255  # in float32 rounding hides smaller ones
@@ -28,7 +28,7 @@ class Slopes:
     given: Tensor
 
 
-def nan_gradients(seen: Evaluation) -> Check:
+def nan_gradients(seen: Evaluation) -> EvaluationCheck:
     """NaN or infinity among the gradients."""
     name = "nan_gradients"
     if not len(seen.rows):
@@ -45,7 +45,7 @@ def nan_gradients(seen: Evaluation) -> Check:
     )
 
 
-def masked_gradients(seen: Evaluation) -> Check:
+def masked_gradients(seen: Evaluation) -> EvaluationCheck:
     """Answers that move in steps: differences at two step sizes contradict each other."""
     name, found = "masked_gradients", slopes(seen)
     if found is None:
@@ -64,7 +64,7 @@ def masked_gradients(seen: Evaluation) -> Check:
     )
 
 
-def zero_gradients(seen: Evaluation) -> Check:
+def zero_gradients(seen: Evaluation) -> EvaluationCheck:
     """Pictures whose margin has no gradient at all."""
     name = "zero_gradients"
     if not len(seen.rows):
@@ -75,7 +75,7 @@ def zero_gradients(seen: Evaluation) -> Check:
     return judged(name, share, _SOME, f"{what}: gradient attacks cannot move them.", _BLACK_BOX)
 
 
-def scaled_logits(seen: Evaluation) -> Check:
+def scaled_logits(seen: Evaluation) -> EvaluationCheck:
     """Cross-entropy without gradient where the margin has one: logits so large that the softmax saturates."""
     name, entropy, between = "scaled_logits", seen.entropy_slope, seen.margin_slope
     if not len(seen.rows) or entropy is None or between is None:
@@ -92,7 +92,7 @@ def scaled_logits(seen: Evaluation) -> Check:
     )
 
 
-def wrong_gradients(seen: Evaluation) -> Check:
+def wrong_gradients(seen: Evaluation) -> EvaluationCheck:
     """Gradients that differ from central differences."""
     name, found = "wrong_gradients", slopes(seen)
     if found is None or seen.margin_slope is None:

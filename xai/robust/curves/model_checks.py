@@ -11,7 +11,7 @@ from xai.core.validation import radius_doubts
 from xai.errors import NonFiniteError
 from xai.robust.attacks.balls import distance, project, steepest
 from xai.robust.attacks.search import margin
-from xai.robust.curves.evaluation_check import SEARCHED, Check, Evaluation, judged, not_checked
+from xai.robust.curves.evaluation_check import SEARCHED, Evaluation, EvaluationCheck, judged, not_checked
 from xai.robust.curves.stages import SLACK, answers_of
 
 _REPEATS = 5
@@ -25,7 +25,7 @@ _DARK = 2 / 255
 _NOTHING = "no counterexample was found"
 
 
-def train_mode(seen: Evaluation) -> Check:
+def train_mode(seen: Evaluation) -> EvaluationCheck:
     """A part is in training mode, and answers otherwise there."""
     return judged(
         "train_mode",
@@ -50,7 +50,7 @@ def _mode_matters(seen: Evaluation) -> bool:
 
 
 @torch.no_grad()
-def random_outputs(seen: Evaluation) -> Check:
+def random_outputs(seen: Evaluation) -> EvaluationCheck:
     """The same pictures get other answers when asked again."""
     images = seen.ledger.images[:SEARCHED].to(seen.classifier.device)
     first = seen.classifier.raw_logits(images)
@@ -67,7 +67,7 @@ def random_outputs(seen: Evaluation) -> Check:
 
 
 @torch.no_grad()
-def softmax_outputs(seen: Evaluation) -> Check:
+def softmax_outputs(seen: Evaluation) -> EvaluationCheck:
     """Outputs are probabilities where logits are expected."""
     name = "softmax_outputs"
     logits = seen.classifier.raw_logits(seen.ledger.images[:SEARCHED].to(seen.classifier.device))
@@ -83,7 +83,7 @@ def softmax_outputs(seen: Evaluation) -> Check:
     )
 
 
-def outside_ball(seen: Evaluation) -> Check:
+def outside_ball(seen: Evaluation) -> EvaluationCheck:
     """Counterexamples outside their ball or outside [0, 1]."""
     name, ledger, rows = "outside_ball", seen.ledger, seen.found
     if not len(rows):
@@ -102,7 +102,7 @@ def outside_ball(seen: Evaluation) -> Check:
     )
 
 
-def dies_as_8_bit(seen: Evaluation) -> Check:
+def dies_as_8_bit(seen: Evaluation) -> EvaluationCheck:
     """Counterexamples that no longer fool when saved with 256 levels, even when pushed away from the border."""
     name, ledger = "dies_as_8_bit", seen.ledger
     rows = seen.found[:SEARCHED]
@@ -144,7 +144,7 @@ def _pushed(seen: Evaluation, rows: Tensor) -> Tensor:
     return best.cpu()
 
 
-def flips_at_batch_1(seen: Evaluation) -> Check:
+def flips_at_batch_1(seen: Evaluation) -> EvaluationCheck:
     """Counterexamples that fool in a batch and not alone."""
     name, rows = "flips_at_batch_1", seen.found[:SEARCHED]
     if not len(rows):
@@ -160,7 +160,7 @@ def flips_at_batch_1(seen: Evaluation) -> Check:
     )
 
 
-def flips_in_float64(seen: Evaluation) -> Check:
+def flips_in_float64(seen: Evaluation) -> EvaluationCheck:
     """Counterexamples that fool in the model's precision and not in float64."""
     name, rows, exact = "flips_in_float64", seen.found[:SEARCHED], seen.exact
     if not len(rows) or exact is None:
@@ -185,7 +185,7 @@ def _flipped(seen: Evaluation, rows: Tensor, answers: Tensor) -> float:
     return float((answers == seen.ledger.labels[rows]).double().mean())
 
 
-def too_few_pictures(seen: Evaluation) -> Check:
+def too_few_pictures(seen: Evaluation) -> EvaluationCheck:
     """So few pictures that the intervals say next to nothing."""
     count = len(seen.ledger.labels)
     return judged(
@@ -197,7 +197,7 @@ def too_few_pictures(seen: Evaluation) -> Check:
     )
 
 
-def scale_mistaken(seen: Evaluation) -> Check:
+def scale_mistaken(seen: Evaluation) -> EvaluationCheck:
     """Radii or pixels that look as if they were in another scale."""
     images = seen.ledger.images
     faults = [*radius_doubts(seen.ledger.eps, seen.norm, images[0].numel())]

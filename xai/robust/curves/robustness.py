@@ -23,7 +23,7 @@ from xai.robust.attacks.base import ATTACKS, Attack
 from xai.robust.certification.linear import METHODS
 from xai.robust.certification.prover import Prover
 from xai.robust.curves.result import RobustnessCurve
-from xai.robust.curves.stages import Clock, Ledger, Work, answers_of
+from xai.robust.curves.stages import Clock, CurveWork, Ledger, answers_of
 from xai.robust.curves.trust import Evaluation, assess
 
 EPS = {
@@ -101,7 +101,7 @@ def robustness(
     ledger = Ledger(inputs, wanted, radii, clean.clone())
     with reporting(progress, "robustness") as report:
         total = len(attackers) + len(methods)
-        work = Work(classifier, ledger, norm, seed, keys, Clock(limit, should_stop), report, total=total)
+        work = CurveWork(classifier, ledger, norm, seed, keys, Clock(limit, should_stop), report, total=total)
         _run(work, attackers, methods)
         evaluation = Evaluation(classifier, ledger, norm, seed, keys, work, attackers, clean, training)
         found = assess(evaluation) if trust else None
@@ -118,7 +118,7 @@ def _read(classifier: Classifier, images: Any, labels: Any) -> tuple[Tensor, Ten
     return inputs, truth, (*batch.notes, *notes)
 
 
-def _run(work: Work, attacks: Sequence[Attack], methods: Sequence[str]) -> None:
+def _run(work: CurveWork, attacks: Sequence[Attack], methods: Sequence[str]) -> None:
     """Cheapest first: quick searches, quick proofs, longer searches, dear proofs, dear searches."""
     prover = _prover(work, methods)
     known = methods if prover is not None else ()
@@ -131,7 +131,7 @@ def _run(work: Work, attacks: Sequence[Attack], methods: Sequence[str]) -> None:
             work.prove(prover, stage)
 
 
-def _prover(work: Work, methods: Sequence[str]) -> Prover | None:
+def _prover(work: CurveWork, methods: Sequence[str]) -> Prover | None:
     """Return the network made ready for proofs; None, with a note, where there are none."""
     if not methods:
         return None
@@ -143,7 +143,7 @@ def _prover(work: Work, methods: Sequence[str]) -> Prover | None:
         return None
 
 
-def _result(work: Work, clean: Tensor, trust: Any, notes: Sequence[str], budget: float | None) -> RobustnessCurve:
+def _result(work: CurveWork, clean: Tensor, trust: Any, notes: Sequence[str], budget: float | None) -> RobustnessCurve:
     ledger, classifier = work.ledger, work.classifier
     rows = ledger.distance.isfinite().nonzero()[:, 0]
     late = any(stage.note == "time ran out" for stage in work.stages) and len(ledger.open())

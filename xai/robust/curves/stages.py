@@ -119,7 +119,7 @@ _AT_ONCE = 256  # pictures for one call: what is lost when time runs out in the 
 
 
 @dataclass(frozen=True)
-class Stage:
+class CurveStage:
     """What one attack or proof did.
 
     Attributes:
@@ -159,7 +159,7 @@ class Clock:
 
 
 @dataclass(eq=False)
-class Work:
+class CurveWork:
     """The stages of one curve.
 
     Attributes:
@@ -179,7 +179,7 @@ class Work:
     keys: Sequence[bytes]
     clock: Clock
     report: Progress | None = None
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[CurveStage] = field(default_factory=list)
     total: int = 1
 
     def attack(self, attack: Attack) -> None:
@@ -192,7 +192,7 @@ class Work:
 
     def leave_out(self, name: str, kind: str, why: str) -> None:
         """Note a stage that cannot be done."""
-        self.stages.append(Stage(name, kind, 0, 0, 0.0, finished=False, note=why))
+        self.stages.append(CurveStage(name, kind, 0, 0, 0.0, finished=False, note=why))
 
     def _attacked(self, attack: Attack, tried: set[int]) -> None:
         count = len(self.ledger.open())
@@ -259,7 +259,7 @@ class Work:
         began, before, tried = time.monotonic(), self._cells(), set[int]()
         note = "time ran out" if self.clock.late() and len(self.ledger.open()) else self._ended(work, tried)
         seconds = time.monotonic() - began
-        self.stages.append(Stage(name, kind, len(tried), self._cells() - before, seconds, not note, note))
+        self.stages.append(CurveStage(name, kind, len(tried), self._cells() - before, seconds, not note, note))
         self._tell(0.0)
 
     def _tell(self, share: float) -> None:

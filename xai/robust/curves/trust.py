@@ -5,12 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xai.core.model.hooks import borrowed, gradients_on
-from xai.robust.curves import attack_checks as _conduct
-from xai.robust.curves import gradient_checks as _gradients
-from xai.robust.curves import model_checks as _habits
-from xai.robust.curves.evaluation_check import EXPLAINED, FIRED, NOT_CHECKED, PASSED, Check, Evaluation
+from xai.robust.curves import attack_checks, gradient_checks, model_checks
+from xai.robust.curves.evaluation_check import EXPLAINED, FIRED, NOT_CHECKED, PASSED, Evaluation, EvaluationCheck
 
-__all__ = ["EXPLAINED", "FIRED", "NOT_CHECKED", "PASSED", "Check", "Evaluation", "Trust", "assess"]
+__all__ = ["EXPLAINED", "FIRED", "NOT_CHECKED", "PASSED", "Evaluation", "EvaluationCheck", "Trust", "assess"]
 
 _SEARCH = (
     *("black_box_beats_white_box", "noise_beats_attack", "one_step_beats_many", "unbounded_eps_does_not_fool"),
@@ -34,26 +32,26 @@ EXPLAINS: Mapping[str, tuple[str, ...]] = {
 }
 """What follows from what: a flag is raised for the cause, its consequences are named as such."""
 
-CHECKS: tuple[Callable[[Evaluation], Check], ...] = (
-    _habits.train_mode,
-    _habits.random_outputs,
-    _habits.softmax_outputs,
-    _gradients.nan_gradients,
-    _gradients.masked_gradients,
-    _gradients.zero_gradients,
-    _gradients.scaled_logits,
-    _gradients.wrong_gradients,
-    _conduct.black_box_beats_white_box,
-    _conduct.noise_beats_attack,
-    _conduct.one_step_beats_many,
-    _conduct.unbounded_eps_does_not_fool,
-    _conduct.loss_still_rising,
-    _habits.outside_ball,
-    _habits.dies_as_8_bit,
-    _habits.flips_at_batch_1,
-    _habits.flips_in_float64,
-    _habits.too_few_pictures,
-    _habits.scale_mistaken,
+CHECKS: tuple[Callable[[Evaluation], EvaluationCheck], ...] = (
+    model_checks.train_mode,
+    model_checks.random_outputs,
+    model_checks.softmax_outputs,
+    gradient_checks.nan_gradients,
+    gradient_checks.masked_gradients,
+    gradient_checks.zero_gradients,
+    gradient_checks.scaled_logits,
+    gradient_checks.wrong_gradients,
+    attack_checks.black_box_beats_white_box,
+    attack_checks.noise_beats_attack,
+    attack_checks.one_step_beats_many,
+    attack_checks.unbounded_eps_does_not_fool,
+    attack_checks.loss_still_rising,
+    model_checks.outside_ball,
+    model_checks.dies_as_8_bit,
+    model_checks.flips_at_batch_1,
+    model_checks.flips_in_float64,
+    model_checks.too_few_pictures,
+    model_checks.scale_mistaken,
 )
 
 
@@ -73,7 +71,7 @@ class Trust:
         19
     """
 
-    checks: tuple[Check, ...]
+    checks: tuple[EvaluationCheck, ...]
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -85,7 +83,7 @@ class Trust:
         """Names of the checks that could not be made."""
         return tuple(check.name for check in self.checks if check.status == NOT_CHECKED)
 
-    def __getitem__(self, name: str) -> Check:
+    def __getitem__(self, name: str) -> EvaluationCheck:
         """Return the check of that name.
 
         Raises:
@@ -107,7 +105,7 @@ class Trust:
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Trust":
         """Return what `to_dict` wrote."""
-        return cls(tuple(Check(**check) for check in found["checks"]))
+        return cls(tuple(EvaluationCheck(**check) for check in found["checks"]))
 
 
 def assess(evaluation: Evaluation) -> Trust:

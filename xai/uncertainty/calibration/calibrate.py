@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
-from xai.core.model.inference import Answers, answers_of, draw_of
+from xai.core.model.inference import LabelledOutputs, answers_of, draw_of
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.runtime.randomness import check_seed
@@ -18,7 +18,7 @@ from xai.errors import DataError, InputError, RangeError
 from xai.stats.intervals import paired_mean, swapped_error_p
 from xai.stats.proportions import holm
 from xai.uncertainty.calibration.measures import Measures, measure
-from xai.uncertainty.calibration.result import Calibration, Comparison
+from xai.uncertainty.calibration.result import Calibration, TemperatureEffect
 from xai.uncertainty.calibration.scores import LIMITS, Scores, Temperature, fit_temperature, score
 
 NO_EVIDENCE, TOO_SMALL = "no evidence", "too small to tell"
@@ -57,7 +57,7 @@ def compare(
     order: Sequence[int],
     settings: Mapping[str, Any],
     seed: int,
-) -> tuple[Comparison, ...]:
+) -> tuple[TemperatureEffect, ...]:
     """Return ECE, Brier score and NLL without and with a temperature, tested on the same pictures.
 
     Args:
@@ -75,12 +75,14 @@ def compare(
     for name in ("brier", "nll"):
         one, two = getattr(plain, name), getattr(warm, name)
         rows.append([name, float(one.mean()), float(two.mean()), *paired_mean(one, two, settings["level"])])
-    names = [one.name for one in fields(Comparison)]
+    names = [one.name for one in fields(TemperatureEffect)]
     adjusted = holm([row[-1] for row in rows]).tolist()
-    return tuple(Comparison(**dict(zip(names, [*row, p], strict=True))) for row, p in zip(rows, adjusted, strict=True))
+    return tuple(
+        TemperatureEffect(**dict(zip(names, [*row, p], strict=True))) for row, p in zip(rows, adjusted, strict=True)
+    )
 
 
-def about_temperature(found: Temperature, tests: Sequence[Comparison], settings: Mapping[str, Any]) -> str:
+def about_temperature(found: Temperature, tests: Sequence[TemperatureEffect], settings: Mapping[str, Any]) -> str:
     """Say what the temperature is and whether it helps on pictures that it was not fitted on."""
     if found.at_limit:
         end = (
@@ -177,7 +179,7 @@ def _check(bins: int, level: float, tolerance: float) -> None:
         raise RangeError(f"Expected `tolerance` between 0 and 1, but got {tolerance!r}. 5 points are 0.05.")
 
 
-def _refuse_overlap(answers: Answers, fitted: Answers) -> None:
+def _refuse_overlap(answers: LabelledOutputs, fitted: LabelledOutputs) -> None:
     shared = len(set(answers.keys) & set(fitted.keys))
     if shared:
         raise DataError(
@@ -187,7 +189,11 @@ def _refuse_overlap(answers: Answers, fitted: Answers) -> None:
 
 
 def _calibration(
-    classifier: Classifier, answers: Answers, fitted: Answers | None, settings: Mapping[str, Any], seed: int
+    classifier: Classifier,
+    answers: LabelledOutputs,
+    fitted: LabelledOutputs | None,
+    settings: Mapping[str, Any],
+    seed: int,
 ) -> Calibration:
     judged = np.ones(len(answers), dtype=bool) if fitted is not None else _half(answers, seed)
     rows = torch.from_numpy(judged)
@@ -232,7 +238,7 @@ def _calibration(
     )
 
 
-def _half(answers: Answers, seed: int) -> np.ndarray:
+def _half(answers: LabelledOutputs, seed: int) -> np.ndarray:
     """Return which pictures judge (N,): half of them, equal pictures on one side, whatever their order.
 
     Raises:
@@ -248,7 +254,7 @@ def _half(answers: Answers, seed: int) -> np.ndarray:
     return found
 
 
-def _fit(answers: Answers, rows: Tensor | None, settings: Mapping[str, Any]) -> Temperature:
+def _fit(answers: LabelledOutputs, rows: Tensor | None, settings: Mapping[str, Any]) -> Temperature:
     logits, truth = answers.logits, answers.truth
     chosen = (logits, truth) if rows is None else (logits[rows], truth[rows])
     return fit_temperature(*chosen, level=settings["level"])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TemperatureEffect:
     """One figure without and with the temperature, on pictures that it was not fitted on.
 
     Attributes:
@@ -76,7 +76,7 @@ class Calibration(Result):
     temperature: Temperature
     before: Measures
     after: Measures
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[TemperatureEffect, ...]
     verdict: str
     reasons: tuple[str, ...]
     labels: np.ndarray = field(repr=False)

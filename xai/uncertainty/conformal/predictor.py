@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
-from xai.core.model.inference import Answers, answers_of, draw_of
+from xai.core.model.inference import LabelledOutputs, answers_of, draw_of
 from xai.core.results.serialization import plain, read_record, restoring, versions, write_record
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.runtime.randomness import check_seed
 from xai.errors import InputError, NameLookupError, RangeError
-from xai.uncertainty.conformal.scores import SCORES, Guarantee, check_alpha, conformity, guarantee
+from xai.uncertainty.conformal.scores import SCORES, CoverageGuarantee, check_alpha, conformity, guarantee
 from xai.uncertainty.conformal.sets import PredictionSets, promise_dict, promise_from
 
 _KIND = "conformal predictor"
@@ -53,7 +53,7 @@ class ConformalPredictor:
     method: str
     alpha: float
     by_class: bool
-    promises: tuple[Guarantee, ...]
+    promises: tuple[CoverageGuarantee, ...]
     keys: np.ndarray = field(repr=False)
     class_names: tuple[str, ...]
     seed: int
@@ -119,7 +119,7 @@ class ConformalPredictor:
             notes=tuple(dict.fromkeys([*notes, *answers.notes])),
         )
 
-    def _members(self, answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    def _members(self, answers: LabelledOutputs) -> tuple[np.ndarray, np.ndarray]:
         limits = torch.tensor([promise.threshold for promise in self.promises], dtype=torch.float64)
         found = [(scores <= limits, some.float()) for _, scores, some in conformity_of(self.method, answers, self.seed)]
         members, probabilities = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
@@ -168,7 +168,7 @@ class ConformalPredictor:
         return found
 
 
-def conformity_of(method: str, answers: Answers, seed: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def conformity_of(method: str, answers: LabelledOutputs, seed: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield rows, how badly each class fits them (n, K), and their probabilities (n, K)."""
     step = max(1, _ENTRIES // answers.logits.shape[1])
     for start in range(0, len(answers), step):
@@ -178,7 +178,7 @@ def conformity_of(method: str, answers: Answers, seed: int) -> Iterator[tuple[sl
         yield rows, conformity(method, probabilities, draws), probabilities
 
 
-def keys_of(answers: Answers) -> np.ndarray:
+def keys_of(answers: LabelledOutputs) -> np.ndarray:
     """Return digests of the pictures (N, 16) uint8."""
     return np.frombuffer(b"".join(key[:_DIGEST] for key in answers.keys), dtype=np.uint8).reshape(-1, _DIGEST)
 
@@ -247,7 +247,14 @@ def fit_conformal(
 
 
 def _fitted(
-    classifier: Classifier, answers: Answers, method: str, alpha: float, level: float, seed: int, *, by_class: bool
+    classifier: Classifier,
+    answers: LabelledOutputs,
+    method: str,
+    alpha: float,
+    level: float,
+    seed: int,
+    *,
+    by_class: bool,
 ) -> ConformalPredictor:
     scores = _own_scores(method, answers, seed)
     promises = _promises(scores, answers.truth, classifier.num_classes, by_class, alpha, level)
@@ -271,7 +278,7 @@ def _fitted(
     )
 
 
-def _own_scores(method: str, answers: Answers, seed: int) -> np.ndarray:
+def _own_scores(method: str, answers: LabelledOutputs, seed: int) -> np.ndarray:
     """Return the score of the true class of each picture (n,)."""
     truth, parts = answers.truth, []
     for rows, scores, _ in conformity_of(method, answers, seed):
@@ -281,14 +288,14 @@ def _own_scores(method: str, answers: Answers, seed: int) -> np.ndarray:
 
 def _promises(
     scores: np.ndarray, truth: Tensor, classes: int, by_class: bool, alpha: float, level: float
-) -> tuple[Guarantee, ...]:
+) -> tuple[CoverageGuarantee, ...]:
     if not by_class:
         return (guarantee(scores, alpha, level=level),)
     labels = truth.numpy()
     return tuple(guarantee(scores[labels == k], alpha, level=level) for k in range(classes))
 
 
-def _warnings(promises: Sequence[Guarantee], names: Sequence[str], alpha: float, by_class: bool) -> list[str]:
+def _warnings(promises: Sequence[CoverageGuarantee], names: Sequence[str], alpha: float, by_class: bool) -> list[str]:
     small = [k for k, promise in enumerate(promises) if promise.too_small]
     if not small:
         return []

@@ -73,7 +73,7 @@ def conformity(method: str, probabilities: Tensor, draws: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Guarantee:
+class CoverageGuarantee:
     """What a threshold from some calibration pictures promises about new ones of the same kind.
 
     Over the draw of calibration pictures the share of new pictures whose set holds the truth follows Beta(rank,
@@ -122,7 +122,7 @@ def needed(alpha: float) -> int:
     return ceil(1 / check_alpha(alpha) - 1e-9) - 1
 
 
-def guarantee(scores: Any, alpha: float, *, level: float = 0.9) -> Guarantee:
+def guarantee(scores: Any, alpha: float, *, level: float = 0.9) -> CoverageGuarantee:
     """Return the threshold of split conformal prediction and what it promises.
 
     Args:
@@ -139,12 +139,12 @@ def guarantee(scores: Any, alpha: float, *, level: float = 0.9) -> Guarantee:
     count = len(values)
     rank = ceil((count + 1) * (1 - check_alpha(alpha)) - 1e-9)
     if rank > count:
-        return Guarantee(float("inf"), count, count + 1, alpha, 1.0, 1.0, level)
+        return CoverageGuarantee(float("inf"), count, count + 1, alpha, 1.0, 1.0, level)
     low, high = scipy.stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], rank, count + 1 - rank)
-    return Guarantee(float(values[rank - 1]), count, rank, alpha, float(low), float(high), level)
+    return CoverageGuarantee(float(values[rank - 1]), count, rank, alpha, float(low), float(high), level)
 
 
-def coverage_p(covered: int, total: int, promise: Guarantee) -> float:
+def coverage_p(covered: int, total: int, promise: CoverageGuarantee) -> float:
     """Return the p-value, one-sided, of `covered` sets or fewer among `total` new pictures holding the truth.
 
     Over both draws the number is beta-binomial; a small value says that the new pictures are of another kind.

@@ -11,7 +11,7 @@ from xai.core.results.serialization import Saved, plain
 from xai.errors import InputError
 from xai.stats.intervals import wilson
 from xai.stats.proportions import holm
-from xai.uncertainty.conformal.scores import Guarantee, coverage_p
+from xai.uncertainty.conformal.scores import CoverageGuarantee, coverage_p
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ class PredictionSets(Saved):
     members: np.ndarray = field(repr=False)
     probabilities: np.ndarray = field(repr=False)
     labels: np.ndarray | None = field(repr=False)
-    promises: tuple[Guarantee, ...]
+    promises: tuple[CoverageGuarantee, ...]
     class_names: tuple[str, ...]
     settings: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -186,13 +186,13 @@ class PredictionSets(Saved):
         return found | {"promises": [promise_dict(one) for one in self.promises]}
 
 
-def promise_dict(promise: Guarantee) -> dict[str, Any]:
+def promise_dict(promise: CoverageGuarantee) -> dict[str, Any]:
     """Return a promise JSON-ready; an infinite threshold is None."""
     found = asdict(promise)
     return found | {"threshold": None if isinf(promise.threshold) else promise.threshold}
 
 
-def promise_from(kept: Mapping[str, Any]) -> Guarantee:
+def promise_from(kept: Mapping[str, Any]) -> CoverageGuarantee:
     """Return what `promise_dict` wrote."""
     threshold = kept["threshold"]
-    return Guarantee(**{**kept, "threshold": float("inf") if threshold is None else threshold})
+    return CoverageGuarantee(**{**kept, "threshold": float("inf") if threshold is None else threshold})

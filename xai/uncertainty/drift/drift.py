@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
-from xai.core.model.inference import Answers, answers_of
+from xai.core.model.inference import LabelledOutputs, answers_of
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.runtime.randomness import check_seed
@@ -172,8 +172,8 @@ def _ticks(report: Progress | None, should_stop: ShouldStop | None, total: int =
 
 def _drift(
     classifier: Classifier,
-    first: Answers,
-    second: Answers,
+    first: LabelledOutputs,
+    second: LabelledOutputs,
     settings: Mapping[str, Any],
     seed: int,
     tick: Callable[[], None],
@@ -213,7 +213,7 @@ def _drift(
 
 
 def _feature_tests(
-    first: Answers, second: Answers, settings: Mapping[str, Any], seed: int, tick: Callable[[], None]
+    first: LabelledOutputs, second: LabelledOutputs, settings: Mapping[str, Any], seed: int, tick: Callable[[], None]
 ) -> tuple[TwoSample, TwoSample, int, list[str]]:
     """Return both tests of features, the number of components and notes."""
     one, two = (_some_rows(answers, settings["rows"], seed) for answers in (first, second))
@@ -233,7 +233,7 @@ def _feature_tests(
     return told, kernel, size, notes
 
 
-def _some_rows(answers: Answers, rows: int, seed: int) -> Tensor:
+def _some_rows(answers: LabelledOutputs, rows: int, seed: int) -> Tensor:
     """Return features (n, D), or logits where there are none, of at most so many pictures in an order of their own."""
     source = answers.logits if answers.features is None else answers.features
     return source[torch.tensor(answers.order(seed)[:rows])]

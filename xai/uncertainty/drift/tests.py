@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from xai.core.model.inference import Answers
+from xai.core.model.inference import LabelledOutputs
 from xai.errors import ShapeError
 from xai.stats.intervals import welch_mean
 from xai.stats.proportions import detectable_difference, difference_interval, fisher_p, holm, homogeneity_p
@@ -129,7 +129,7 @@ class Sides:
     labels_a: np.ndarray | None
 
     @classmethod
-    def of(cls, first: Answers, second: Answers, names: Sequence[str]) -> "Sides":
+    def of(cls, first: LabelledOutputs, second: LabelledOutputs, names: Sequence[str]) -> "Sides":
         """Return the answers of both, in the order of their content."""
         pairs = []
         for answers in (first, second):

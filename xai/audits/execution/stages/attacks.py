@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from xai.audits.context import Scene
-from xai.audits.execution.stages.base import Cost, Stage
-from xai.audits.execution.store import Part
+from xai.audits.context import Context
+from xai.audits.execution.stages.base import Stage, StageCost
+from xai.audits.execution.store import StoredResult
 from xai.robust.attacks.base import ATTACKS, Attack
 
 _SHOWN = 4  # changed pictures kept of each piece of work
@@ -21,7 +21,7 @@ def made(attack: str, settings: tuple[tuple[str, Any], ...]) -> Attack:
 
 
 @dataclass(frozen=True)
-class Attacked(Stage):
+class AttackStage(Stage):
     """Answers under an attack.
 
     Attributes:
@@ -39,12 +39,12 @@ class Attacked(Stage):
     settings_of_attack: tuple[tuple[str, Any], ...] = ()
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> StageCost:
         """As the attack says, for pictures that hold out."""
         own = made(self.attack, self.settings_of_attack).cost
-        return Cost(own.forward, own.backward)
+        return StageCost(own.forward, own.backward)
 
-    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
         """Attack; keep answers, distances, and the nearest changed pictures."""
         found = made(self.attack, self.settings_of_attack).run(
             scene.classifier,
@@ -59,7 +59,7 @@ class Attacked(Stage):
         nearest = np.argsort(np.where(success, found.distance.numpy(), np.inf), kind="stable")[: int(success.sum())]
         shown = np.sort(nearest[:_SHOWN])
         chosen = torch.from_numpy(shown)
-        return Part(
+        return StoredResult(
             {
                 "robust": found.robust.numpy(),
                 "clean": found.clean_predictions.numpy(),

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.context import DATA, Scene
-from xai.audits.execution.store import Part
+from xai.audits.context import DATA, Context
+from xai.audits.execution.store import StoredResult
 from xai.core.results.serialization import plain
 
 
 @dataclass(frozen=True)
-class Cost:
+class StageCost:
     """Rows through the network, per picture.
 
     Attributes:
@@ -44,18 +44,18 @@ class Stage(ABC):
 
     @property
     @abstractmethod
-    def cost(self) -> Cost:
+    def cost(self) -> StageCost:
         """Rows per picture."""
 
     @abstractmethod
-    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
         """Do the work on some pictures of the role; arrays have one line each, or one per picture shown."""
 
-    def rows(self, scene: Scene) -> np.ndarray:
+    def rows(self, scene: Context) -> np.ndarray:
         """Return the pictures to work on, in order."""
         return scene.role(self.role).order[: self.most]
 
-    def reads(self, scene: Scene) -> list[Any]:  # noqa: ARG002  (for stages that read more)
+    def reads(self, scene: Context) -> list[Any]:  # noqa: ARG002  (for stages that read more)
         """Return what else the work depends on, JSON-ready: the fingerprints of further data sets."""
         return []
 
@@ -67,7 +67,7 @@ class Stage(ABC):
 
 
 @dataclass(frozen=True)
-class Found:
+class StageResult:
     """What a stage found on the pictures that were worked on.
 
     Attributes:
@@ -87,20 +87,20 @@ class Found:
         return self.arrays[name]
 
 
-def joined(parts: list[Part], rows: list[np.ndarray], planned: int) -> Found:
+def joined(parts: list[StoredResult], rows: list[np.ndarray], planned: int) -> StageResult:
     """Put the parts of a stage together."""
     names = parts[0].arrays if parts else {}
     arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in names}
     together = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
     facts = [own for part in parts for own in part.facts["parts"]]
-    return Found(together, arrays, facts, planned)
+    return StageResult(together, arrays, facts, planned)
 
 
-Study = Callable[[Scene, np.ndarray], Part]
+Study = Callable[[Context, np.ndarray], StoredResult]
 
 
 @dataclass(frozen=True)
-class Alone(Stage):
+class DataStage(Stage):
     """A function of all pictures.
 
     Attributes:
@@ -127,21 +127,21 @@ class Alone(Stage):
     steady: bool = True
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> StageCost:
         """As the check says."""
-        return Cost(self.rows_each)
+        return StageCost(self.rows_each)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The check's own."""
         return {"stage": self.name, "role": self.role, "check": self.title, "settings": [list(p) for p in self.given]}
 
-    def reads(self, scene: Scene) -> list[Any]:
+    def reads(self, scene: Context) -> list[Any]:
         """Return the fingerprints of the further data sets, and of a measurement of the machine the machine."""
         machine = [] if self.steady else [platform.machine(), platform.processor(), os.cpu_count()]
         return machine + [[name, scene.role(name).manifest.fingerprint] for name in self.others]
 
-    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
         """Call the function."""
         assert self.study is not None
         return self.study(scene, rows)

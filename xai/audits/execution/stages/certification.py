@@ -5,16 +5,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from xai.audits.context import Scene
-from xai.audits.execution.stages.base import Cost, Stage
-from xai.audits.execution.store import Part
+from xai.audits.context import Context
+from xai.audits.execution.stages.base import Stage, StageCost
+from xai.audits.execution.store import StoredResult
 from xai.robust.certification.certify import certify
 
 _ROWS_OF_PROOFS = {"ibp": 2.0, "crown_ibp": 20.0, "crown": 500.0, "auto": 500.0, "smoothing": 1100.0}
 
 
 @dataclass(frozen=True)
-class Certified(Stage):
+class CertificationStage(Stage):
     """Proofs that no change inside a ball changes the answer.
 
     Attributes:
@@ -30,11 +30,11 @@ class Certified(Stage):
     method: str = "crown_ibp"
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> StageCost:
         """A guess: proofs depend on the network."""
-        return Cost(_ROWS_OF_PROOFS.get(self.method, 500.0))
+        return StageCost(_ROWS_OF_PROOFS.get(self.method, 500.0))
 
-    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
         """Prove what can be proven."""
         found = certify(
             scene.classifier,
@@ -47,4 +47,4 @@ class Certified(Stage):
             should_stop=scene.should_stop,
         )
         by = np.array(found.decided_by, dtype="U16")
-        return Part({"verified": found.verified.numpy(), "by": by}, {"notes": list(found.notes)})
+        return StoredResult({"verified": found.verified.numpy(), "by": by}, {"notes": list(found.notes)})

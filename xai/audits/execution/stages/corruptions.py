@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from xai.audits.context import Scene
-from xai.audits.execution.stages.base import Cost, Stage
-from xai.audits.execution.store import Part
+from xai.audits.context import Context
+from xai.audits.execution.stages.base import Stage, StageCost
+from xai.audits.execution.store import StoredResult
 from xai.robust.corruptions.mce import IMAGENET_C
 from xai.robust.corruptions.robustness import corruption_robustness
 
@@ -15,7 +15,7 @@ _ROWS = 3.0  # a corrupted picture costs about this many rows of a small network
 
 
 @dataclass(frozen=True)
-class Corrupted(Stage):
+class CorruptionStage(Stage):
     """Answers under corruptions (n, C, S).
 
     Attributes:
@@ -29,11 +29,11 @@ class Corrupted(Stage):
     severities: tuple[float, ...] = (1, 2, 3, 4, 5)
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> StageCost:
         """A row for each corruption and severity, and the corrupting."""
-        return Cost(1 + _ROWS * len(self.names) * len(self.severities))
+        return StageCost(1 + _ROWS * len(self.names) * len(self.severities))
 
-    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
         """Corrupt and ask."""
         found = corruption_robustness(
             scene.classifier,
@@ -45,4 +45,4 @@ class Corrupted(Stage):
             should_stop=scene.should_stop,
         )
         answers = found.predictions.permute(2, 0, 1).numpy().astype(np.int32)
-        return Part({"predicted": answers, "clean": found.clean_predictions.numpy().astype(np.int32)})
+        return StoredResult({"predicted": answers, "clean": found.clean_predictions.numpy().astype(np.int32)})

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.context import Scene
+from xai.audits.context import Context
 from xai.audits.execution.stages.attacks import made
-from xai.audits.execution.stages.base import Cost, Stage
-from xai.audits.execution.store import Part
+from xai.audits.execution.stages.base import Stage, StageCost
+from xai.audits.execution.store import StoredResult
 from xai.robust.attacks.base import ATTACKS
 from xai.robust.curves.robustness import robustness
 
@@ -16,7 +16,7 @@ _QUERIES = 300
 
 
 @dataclass(frozen=True)
-class Trusted(Stage):
+class EvaluationStage(Stage):
     """The checks of `xai.robustness` on an attack, with a one-step and a black-box attack to compare with.
 
     Attributes:
@@ -35,12 +35,12 @@ class Trusted(Stage):
     settings_of_attack: tuple[tuple[str, Any], ...] = ()
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> StageCost:
         """The attack, its repetitions with other settings, and the black-box attack."""
         own = made(self.attack, self.settings_of_attack).cost
-        return Cost(4 * own.forward + 2 * _QUERIES, 4 * own.backward)
+        return StageCost(4 * own.forward + 2 * _QUERIES, 4 * own.backward)
 
-    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
         """Make the checks."""
         others = [ATTACKS["fgsm"](), ATTACKS["square"](queries=_QUERIES)]  # type: ignore[call-arg]  # its own setting
         chosen = [made(self.attack, self.settings_of_attack)]
@@ -57,4 +57,4 @@ class Trusted(Stage):
             should_stop=scene.should_stop,
         )
         assert found.trust is not None
-        return Part({}, {"trust": found.trust.to_dict(), "pictures": len(rows)})
+        return StoredResult({}, {"trust": found.trust.to_dict(), "pictures": len(rows)})

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from xai.audits.context import Scene
-from xai.audits.execution.stages.base import Cost, Stage
-from xai.audits.execution.store import Part
+from xai.audits.context import Context
+from xai.audits.execution.stages.base import Stage, StageCost
+from xai.audits.execution.store import StoredResult
 from xai.core.runtime.randomness import generator
 from xai.explanations.explanation import Explanation
 from xai.explanations.methods.base import EXPLAINERS
@@ -17,21 +17,21 @@ from xai.explanations.rating.rate import rate_explanation
 _RATING, _RUNS = 450, 14  # rows forward of a rating, and how often it runs the method again
 
 
-def explained(scene: Scene, method: str, role: str, rows: np.ndarray) -> Explanation:
+def explained(scene: Context, method: str, role: str, rows: np.ndarray) -> Explanation:
     """Explain the predicted classes of some pictures."""
     return EXPLAINERS[method]().explain(
         scene.classifier, scene.inputs(role, rows), None, seed=scene.seed, should_stop=scene.should_stop
     )
 
 
-def cost_of(method: str) -> Cost:
+def cost_of(method: str) -> StageCost:
     """Return the rows of one explanation."""
     own = EXPLAINERS[method]().cost
-    return Cost(own.forward, own.backward)
+    return StageCost(own.forward, own.backward)
 
 
 @dataclass(frozen=True)
-class Explained(Stage):
+class ExplanationStage(Stage):
     """Maps (n, h, w) in the model's input geometry, of the predicted class.
 
     Attributes:
@@ -43,18 +43,18 @@ class Explained(Stage):
     method: str = "gradcam"
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> StageCost:
         """As the method says."""
         return cost_of(self.method)
 
-    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
         """Explain."""
         found = explained(scene, self.method, self.role, rows)
-        return Part({"maps": found.attribution.sum(1).float().numpy(), "target": found.targets.numpy()})
+        return StoredResult({"maps": found.attribution.sum(1).float().numpy(), "target": found.targets.numpy()})
 
 
 @dataclass(frozen=True)
-class Rated(Stage):
+class RatingStage(Stage):
     """Maps with what the checks of `xai.rate_explanation` say of each.
 
     Attributes:
@@ -66,12 +66,12 @@ class Rated(Stage):
     method: str = "gradcam"
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> StageCost:
         """A rating, which runs the method some times again."""
         own = cost_of(self.method)
-        return Cost(_RATING + _RUNS * own.forward, _RUNS * own.backward)
+        return StageCost(_RATING + _RUNS * own.forward, _RUNS * own.backward)
 
-    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
         """Explain, rate, and explain a model with random weights as a control."""
         inputs = scene.inputs(self.role, rows)
         found = explained(scene, self.method, self.role, rows)
@@ -81,7 +81,7 @@ class Rated(Stage):
         checks = [
             [{"name": c.name, "verdict": c.verdict, "values": dict(c.values)} for c in own] for own in rating.checks
         ]
-        return Part(
+        return StoredResult(
             {
                 "maps": found.attribution.sum(1).float().numpy(),
                 "control": control.attribution.sum(1).float().numpy(),

@@ -5,23 +5,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from xai.audits.context import Scene
-from xai.audits.execution.stages.base import Cost, Stage
-from xai.audits.execution.store import Part
+from xai.audits.context import Context
+from xai.audits.execution.stages.base import Stage, StageCost
+from xai.audits.execution.store import StoredResult
 
 
 @dataclass(frozen=True)
-class Answers(Stage):
+class PredictionStage(Stage):
     """Logits of pictures (n, K) float32."""
 
     name: ClassVar[str] = "answers"
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> StageCost:
         """One row."""
-        return Cost(1)
+        return StageCost(1)
 
-    def run(self, scene: Scene, rows: np.ndarray) -> Part:
+    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
         """Ask the model."""
         logits = scene.classifier.logits_of(scene.inputs(self.role, rows), should_stop=scene.should_stop)
-        return Part({"logits": logits.float().numpy()})
+        return StoredResult({"logits": logits.float().numpy()})

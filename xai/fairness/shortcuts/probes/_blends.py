@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xai.fairness.shortcuts.probes.base import Pictures, Scene, local_mean, shuffled
-from xai.fairness.shortcuts.probes.found import Found, Mark
+from xai.fairness.shortcuts.probes.base import ProbeContext, ProbeImages, local_mean, shuffled
+from xai.fairness.shortcuts.probes.found import FoundForm, Mark
 from xai.fairness.shortcuts.probes.repetition import (
     SAME,
     Template,
@@ -31,7 +31,7 @@ _ORDER = 42  # number of the draw
 
 
 @dataclass(frozen=True, eq=False)
-class Ink(Found):
+class Ink(FoundForm):
     """Ink that lets the image through. Controls: the opposite change, or its pixels scattered.
 
     Attributes:
@@ -44,25 +44,25 @@ class Ink(Found):
     ink: Tensor
     mask: Tensor
 
-    def change(self, pictures: Pictures) -> Tensor:
+    def change(self, pictures: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
         return (self.ink - pictures.images) * self.alpha
 
-    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
         """Return both controls."""
         order = pictures.uniform(_ORDER, self.mask.numel()).argsort(1)
         change = self.change(pictures)
         return {"opposite": -change, "scattered": shuffled(change, order)}
 
-    def where(self, pictures: Pictures) -> Tensor:
+    def where(self, pictures: ProbeImages) -> Tensor:
         """Return the region (n, h, w)."""
         return (self.alpha > 0).any(0).expand(len(pictures), -1, -1)
 
-    def without(self, pictures: Pictures) -> Tensor:
+    def without(self, pictures: ProbeImages) -> Tensor:
         """Return images as they were before: the blend is undone."""
         return ((pictures.images - self.ink * self.alpha) / (1 - self.alpha)).clamp(0, 1)
 
-    def control(self, pictures: Pictures) -> Tensor:
+    def control(self, pictures: ProbeImages) -> Tensor:
         """Return images with the mark twice."""
         return (pictures.images + self.change(pictures)).clamp(0, 1)
 
@@ -82,7 +82,7 @@ class Blend(Ink):
         return same(images, self.value)[:, self.mask].float().mean(1)
 
 
-def blends(scene: Scene, kind: str) -> Iterator[Blend]:
+def blends(scene: ProbeContext, kind: str) -> Iterator[Blend]:
     """Yield half-transparent marks that are called `kind`, but for those that are known as templates."""
     for label in scene.classes:
         found, known = _blend(scene, label), scene.templates.get(label, ())
@@ -100,7 +100,7 @@ def _is_known(found: Blend, known: Template) -> bool:
     return kind == found.kind == "background" or int((pixels & known.mask).sum()) >= int(pixels.sum()) / 2
 
 
-def _blend(scene: Scene, label: int) -> Blend | None:
+def _blend(scene: ProbeContext, label: int) -> Blend | None:
     """Return the half-transparent mark of a class, None where there is none.
 
     Over an even background it has one value in many images of the class and in few others; how many of its pixels an
@@ -190,7 +190,7 @@ class Cover(Ink):
         return _amounts(images, self.mask, float(self.ink.mean()))
 
 
-def covers(scene: Scene, known: Sequence[Found]) -> Iterator[Cover]:
+def covers(scene: ProbeContext, known: Sequence[FoundForm]) -> Iterator[Cover]:
     """Yield the marks of white or black ink that lets the image through, but for those that are known.
 
     Where ink lies each pixel is x = (1 - a) y + a c, with its colour c and the image y below, which is like what lies
@@ -208,7 +208,7 @@ def covers(scene: Scene, known: Sequence[Found]) -> Iterator[Cover]:
                 break
 
 
-def lies_in(scene: Scene, form: Found, others: Sequence[Found]) -> bool:
+def lies_in(scene: ProbeContext, form: FoundForm, others: Sequence[FoundForm]) -> bool:
     """Say whether half of what a form changes lies where another one of its class does."""
     rows = scene.pictures.take(torch.zeros(1, dtype=torch.long))
     region, *regions = (
@@ -217,7 +217,7 @@ def lies_in(scene: Scene, form: Found, others: Sequence[Found]) -> bool:
     return any(int((region & other).sum()) >= int(region.sum()) / 2 for other in regions)
 
 
-def _cover(scene: Scene, label: int, mask: Tensor, ink: float) -> Cover | None:
+def _cover(scene: ProbeContext, label: int, mask: Tensor, ink: float) -> Cover | None:
     images, own = scene.data.images, scene.data.labels == label
     mine, rest = images[own], images[~own][:_OTHERS]
     amounts = _amounts(mine, mask, ink)
@@ -289,7 +289,7 @@ _EDGES = {
 }
 
 
-def marks(scene: Scene, kind: str) -> Iterator[Mark]:
+def marks(scene: ProbeContext, kind: str) -> Iterator[Mark]:
     """Yield what classes repeat at one place and is called `kind`."""
     for label, templates in scene.templates.items():
         for template in [each for each in templates if kind_of(each) == kind]:

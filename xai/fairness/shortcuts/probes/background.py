@@ -8,8 +8,8 @@ from torch import Tensor
 
 from xai.explanations.metrics import impute
 from xai.fairness.shortcuts.probes._blends import blends, marks
-from xai.fairness.shortcuts.probes.base import Donated, Form, Pictures, Scene, cue, replaced, shuffled
-from xai.fairness.shortcuts.probes.found import Found
+from xai.fairness.shortcuts.probes.base import Donated, Form, ProbeContext, ProbeImages, cue, replaced, shuffled
+from xai.fairness.shortcuts.probes.found import FoundForm
 from xai.fairness.shortcuts.probes.repetition import background_level
 
 _FEWEST = 8
@@ -20,7 +20,7 @@ _DONOR, _ORDER = 31, 32  # numbers of the draws
 
 
 @cue("background", "a texture beside the object in one class; with masks, backgrounds of one class behind the others")
-def background(scene: Scene) -> Iterator[Form]:
+def background(scene: ProbeContext) -> Iterator[Form]:
     """Yield textures that were found, and one form for each class with enough backgrounds where masks are given.
 
     The hole that an object leaves is filled in. Where all of an image is object there is no background to compare.
@@ -49,12 +49,12 @@ def background(scene: Scene) -> Iterator[Form]:
             )
 
 
-def _without_objects(pictures: Pictures, masks: Tensor) -> Pictures:
+def _without_objects(pictures: ProbeImages, masks: Tensor) -> ProbeImages:
     filled = [impute(image[None], mask[None]) for image, mask in zip(pictures.images, masks, strict=True)]
     return replace(pictures, images=torch.cat(filled))
 
 
-def _textures(scene: Scene) -> Iterator[Form]:
+def _textures(scene: ProbeContext) -> Iterator[Form]:
     """Yield textures that differ from image to image, on sets whose background is even otherwise."""
     level = background_level(scene.data.images)
     if level is None:
@@ -78,7 +78,7 @@ def _textures(scene: Scene) -> Iterator[Form]:
 
 
 @dataclass(frozen=True, eq=False)
-class Ground(Found):
+class Ground(FoundForm):
     """A texture along the edges, from images that have it. Controls: its pixels scattered, or as bright and even.
 
     Attributes:
@@ -89,11 +89,11 @@ class Ground(Found):
     donors: Tensor
     level: float
 
-    def change(self, pictures: Pictures) -> Tensor:
+    def change(self, pictures: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
         return replaced(pictures.images, self.where(pictures), self._drawn(pictures))
 
-    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
         """Return both controls."""
         change, where = self.change(pictures), self.where(pictures)[:, None]
         order = pictures.uniform(_ORDER, change[0, 0].numel()).argsort(1)
@@ -103,7 +103,7 @@ class Ground(Found):
         sign = 1.0 if self.level < 0.5 else -1.0
         return {"scattered": shuffled(change, order), "even": sign * size.sqrt() * where}
 
-    def where(self, pictures: Pictures) -> Tensor:
+    def where(self, pictures: ProbeImages) -> Tensor:
         """Return the even part of the strip (n, h, w)."""
         strip = edges(pictures.images.shape[2:])
         even = (pictures.images - self.level).abs().amax(1) <= _NEAR
@@ -113,12 +113,12 @@ class Ground(Found):
         """Return how rough the strip is (n,)."""
         return roughness(images)
 
-    def without(self, pictures: Pictures) -> Tensor:
+    def without(self, pictures: ProbeImages) -> Tensor:
         """Return images with an even strip."""
         strip = edges(pictures.images.shape[2:])
         return torch.where(strip, torch.full_like(pictures.images, self.level), pictures.images)
 
-    def _drawn(self, pictures: Pictures) -> Tensor:
+    def _drawn(self, pictures: ProbeImages) -> Tensor:
         return self.donors[(pictures.uniform(_DONOR, 1)[:, 0] * len(self.donors)).long()]
 
 

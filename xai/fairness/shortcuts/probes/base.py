@@ -26,7 +26,7 @@ Explain = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class ProbeImages:
     """Some model inputs with everything known of them, on the CPU.
 
     Attributes:
@@ -56,12 +56,12 @@ class Pictures:
         """Whether the model's answer is right (n,)."""
         return self.said == self.labels
 
-    def take(self, rows: Tensor) -> "Pictures":
+    def take(self, rows: Tensor) -> "ProbeImages":
         """Return the pictures of these numbers."""
         masks = None if self.masks is None else self.masks[rows]
         keys = [self.keys[k] for k in rows.tolist()]
         images, labels, said, sure = (part[rows] for part in (self.images, self.labels, self.said, self.sure))
-        return Pictures(images, labels, said, sure, keys, masks, self.seed)
+        return ProbeImages(images, labels, said, sure, keys, masks, self.seed)
 
     def uniform(self, draw: int, *shape: int) -> Tensor:
         """Return numbers in [0, 1) (n, *shape), drawn for each picture by itself."""
@@ -96,14 +96,14 @@ class Form(ABC):
         return True
 
     @abstractmethod
-    def change(self, pictures: Pictures) -> Tensor:
+    def change(self, pictures: ProbeImages) -> Tensor:
         """Return what is added to the pictures at full strength (n, C, h, w)."""
 
     @abstractmethod
-    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
         """Return equally large changes that carry no meaning, by name, (n, C, h, w) each."""
 
-    def where(self, pictures: Pictures) -> Tensor | None:
+    def where(self, pictures: ProbeImages) -> Tensor | None:
         """Return the region (n, h, w) bool, or None when it is the whole picture."""
         del pictures
         return None
@@ -113,13 +113,13 @@ class Form(ABC):
         return -self.change(_alone(images)).square().mean((1, 2, 3))
 
 
-def _alone(images: Tensor) -> Pictures:
+def _alone(images: Tensor) -> ProbeImages:
     """Return images of which nothing else is known."""
     none, keys = torch.zeros(len(images), dtype=torch.long), [image_key(image) for image in images]
-    return Pictures(images, none, none, torch.zeros(len(images)), keys, None, 0)
+    return ProbeImages(images, none, none, torch.zeros(len(images)), keys, None, 0)
 
 
-def planted(pictures: Pictures, change: Tensor, strength: float) -> Tensor:
+def planted(pictures: ProbeImages, change: Tensor, strength: float) -> Tensor:
     """Return the pictures with a share of a change in them, in [0, 1]."""
     return (pictures.images + strength * change).clamp_(0, 1)
 
@@ -136,11 +136,11 @@ class Patch(Form):
     mask: Tensor
     content: Tensor
 
-    def change(self, pictures: Pictures) -> Tensor:
+    def change(self, pictures: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
         return replaced(pictures.images, self.mask, self.content)
 
-    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
         """Return both neutral changes."""
         mask, content = self.mask.expand(len(pictures), -1, -1), self.content.expand(len(pictures), -1, -1, -1)
         rolls = pictures.uniform(_MOVED, 2)
@@ -150,7 +150,7 @@ class Patch(Form):
             "scattered": replaced(pictures.images, shuffled(mask[:, None], order)[:, 0], shuffled(content, order)),
         }
 
-    def where(self, pictures: Pictures) -> Tensor:
+    def where(self, pictures: ProbeImages) -> Tensor:
         """Return the region (n, h, w)."""
         return self.mask.expand(len(pictures), -1, -1)
 
@@ -179,11 +179,11 @@ class Shift(Form):
         """False."""
         return False
 
-    def change(self, pictures: Pictures) -> Tensor:
+    def change(self, pictures: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
         return self.changed(pictures.images) - pictures.images
 
-    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
         """Return both neutral changes."""
         change = self.change(pictures)
         height, width = change.shape[2:]
@@ -209,22 +209,22 @@ class Donated(Form):
     """
 
     of_class = True
-    donors: Pictures
-    others: Pictures
+    donors: ProbeImages
+    others: ProbeImages
     mask: Tensor | None
 
-    def change(self, pictures: Pictures) -> Tensor:
+    def change(self, pictures: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
         chosen = (pictures.uniform(_DONOR, 1)[:, 0] * len(self.donors)).long()
         return replaced(pictures.images, self.where(pictures), self.donors.images[chosen])
 
-    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
         """Return the neutral change: donors of neither the target nor the picture's own class."""
         order = pictures.uniform(_OTHER, len(self.others))
         order = order.masked_fill(self.others.said[None] == pictures.labels[:, None], -1.0)
         return {"other class": replaced(pictures.images, self.where(pictures), self.others.images[order.argmax(1)])}
 
-    def where(self, pictures: Pictures) -> Tensor:
+    def where(self, pictures: ProbeImages) -> Tensor:
         """Return the region (n, h, w)."""
         if self.mask is not None:
             return self.mask.expand(len(pictures), -1, -1)
@@ -233,7 +233,7 @@ class Donated(Form):
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class ProbeContext:
     """What cues are made for.
 
     Attributes:
@@ -244,10 +244,10 @@ class Scene:
             left out.
     """
 
-    pictures: Pictures
+    pictures: ProbeImages
     names: Sequence[str]
-    data: Pictures
-    held: Pictures
+    data: ProbeImages
+    held: ProbeImages
 
     @property
     def channels(self) -> int:
@@ -309,11 +309,11 @@ class Cue:
 
     name: str
     summary: str
-    forms: Callable[[Scene], Iterable[Form]]
+    forms: Callable[[ProbeContext], Iterable[Form]]
 
 
 CUES: Registry[Cue] = Registry("cue", "xai.fairness.shortcuts.probes", MODULES)
-Maker = Callable[[Scene], Iterable[Form]]
+Maker = Callable[[ProbeContext], Iterable[Form]]
 
 
 def cue(name: str, summary: str) -> Callable[[Maker], Maker]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, Scene, Shift, cue
+from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
 from xai.fairness.shortcuts.probes.found import Loss
 
 _SIGMA = 2 / 28  # of the shorter side
@@ -21,7 +21,7 @@ _NOISE = 0.02  # share below which a frequency is not brought back
 
 
 @cue("blur", "most images of one class less sharp than others; and the whole image blurred")
-def blur(scene: Scene) -> Iterator[Form]:
+def blur(scene: ProbeContext) -> Iterator[Form]:
     """Yield what was found, and one Gaussian blur."""
     bands = energies(scene.all_images)
     for label in scene.classes:
@@ -30,7 +30,7 @@ def blur(scene: Scene) -> Iterator[Form]:
     yield Shift("blur", "blur", EVERYWHERE, f"blurred by {sigma:.2g} pixels", partial(blurred, sigma=sigma))
 
 
-def _found(scene: Scene, label: int, bands: Tensor) -> Iterator[Form]:
+def _found(scene: ProbeContext, label: int, bands: Tensor) -> Iterator[Form]:
     seen = {pair: scene.split(-_ratio(bands, pair), label) for pair in _PAIRS}
     known = {pair: each for pair, each in seen.items() if each is not None and each.high > each.low}
     if not known:

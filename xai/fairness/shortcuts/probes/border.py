@@ -6,13 +6,13 @@ from itertools import product
 import torch
 
 from xai.fairness.shortcuts.probes._blends import marks
-from xai.fairness.shortcuts.probes.base import Form, Patch, Scene, colours, cue
+from xai.fairness.shortcuts.probes.base import Form, Patch, ProbeContext, colours, cue
 
 _WIDTHS = (1 / 28, 2 / 28)
 
 
 @cue("border", "a frame around the image that one class has; and frames of one colour in two widths")
-def border(scene: Scene) -> Iterator[Form]:
+def border(scene: ProbeContext) -> Iterator[Form]:
     """Yield what was found, and frames of every width and colour, grey among them."""
     yield from marks(scene, "border")
     height, width = scene.size

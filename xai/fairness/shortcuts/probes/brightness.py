@@ -6,8 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, Scene, Shift, cue
-from xai.fairness.shortcuts.probes.found import Change, Property
+from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
+from xai.fairness.shortcuts.probes.found import Change, FoundProperty
 from xai.fairness.shortcuts.probes.recurrence import Split
 
 _MOST = 0.5
@@ -18,7 +18,7 @@ _LEVELS = {"black level": 0.02, "white level": 0.98, "middle level": 0.5}
 
 
 @cue("brightness", "grey levels that most images of one class have shifted; and all images brighter or darker")
-def brightness(scene: Scene) -> Iterator[Form]:
+def brightness(scene: ProbeContext) -> Iterator[Form]:
     """Yield what was found, and both directions by up to half of the scale.
 
     Objects differ in brightness by nature; what was shifted as a whole has another black or white level, and images
@@ -32,7 +32,7 @@ def brightness(scene: Scene) -> Iterator[Form]:
         yield Shift("brightness", "brightness", EVERYWHERE, words, partial(shifted, amount=amount), looks=looks)
 
 
-def _shifted(scene: Scene, label: int, levels: dict[str, Tensor]) -> Iterator[Form]:
+def _shifted(scene: ProbeContext, label: int, levels: dict[str, Tensor]) -> Iterator[Form]:
     """Yield what shifts the levels of the images of a class, with the contrast that they have then."""
     wide = (levels["white level"] - levels["black level"]).clamp_min(1e-3).log()
     for name, share in _LEVELS.items():
@@ -53,7 +53,7 @@ def _shifted(scene: Scene, label: int, levels: dict[str, Tensor]) -> Iterator[Fo
         return
 
 
-def apart(scene: Scene, label: int, far: Tensor) -> tuple[Tensor, Tensor]:
+def apart(scene: ProbeContext, label: int, far: Tensor) -> tuple[Tensor, Tensor]:
     """Return which of all images (n + m,) of a class lie apart, and which were left out."""
     own = torch.cat([scene.data.labels, scene.held.labels]) == label
     return own & far, own & ~far
@@ -67,17 +67,17 @@ def ratio(logs: Tensor, carriers: Tensor, left: Tensor) -> float:
     return float(step.exp()) if abs(float(step)) >= _STRETCHED else 1.0
 
 
-def changed(kind: str, label: int, times: float, amount: float, measure: Change, least: float) -> Property:
+def changed(kind: str, label: int, times: float, amount: float, measure: Change, least: float) -> FoundProperty:
     """Return grey levels of a class times a factor and shifted by an amount, as the cue `kind`."""
     words = f"brightness shifted by {amount:+.2f}"
     if times != 1:
         words = f"contrast times {times:.2f} and brightness shifted by {amount:+.2f}"
     made, back = partial(_scaled, times=times, amount=amount), partial(_scaled, times=1 / times, amount=-amount / times)
     unit = f"{kind}, class {label}"
-    return Property(kind, unit, EVERYWHERE, words, made, back, measure, blocks=True, target=label, least=least)
+    return FoundProperty(kind, unit, EVERYWHERE, words, made, back, measure, blocks=True, target=label, least=least)
 
 
-def _whole(scene: Scene, label: int, levels: dict[str, Tensor], seen: Split, name: str) -> bool:
+def _whole(scene: ProbeContext, label: int, levels: dict[str, Tensor], seen: Split, name: str) -> bool:
     """Say whether the shift of one level is one of the image: the black level rises with others, the white one falls.
 
     A border or a mark shifts only one of them, and dark spots or bright objects the one that they are.

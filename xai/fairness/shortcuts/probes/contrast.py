@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from xai.fairness.shortcuts.probes.base import Form, Scene, cue
+from xai.fairness.shortcuts.probes.base import Form, ProbeContext, cue
 from xai.fairness.shortcuts.probes.blur import energies
 from xai.fairness.shortcuts.probes.brightness import LEFT, apart, changed, ratio
 
@@ -14,7 +14,7 @@ _MEDIAN = 1.57  # variance of a median in those of a mean
 
 
 @cue("contrast", "grey levels that most images of one class have stretched or compressed")
-def contrast(scene: Scene) -> Iterator[Form]:
+def contrast(scene: ProbeContext) -> Iterator[Form]:
     """Yield one form for each class of which most images have another contrast than those that were left out.
 
     A factor on grey levels changes all bands of frequencies alike; blur and compression take the fine ones.
@@ -27,7 +27,7 @@ def contrast(scene: Scene) -> Iterator[Form]:
         yield from _found(scene, label, logs)
 
 
-def _found(scene: Scene, label: int, logs: Tensor) -> Iterator[Form]:
+def _found(scene: ProbeContext, label: int, logs: Tensor) -> Iterator[Form]:
     for band, values in enumerate(logs.T):
         seen = scene.split(values, label)
         if seen is None:

@@ -6,14 +6,14 @@ from itertools import product
 import torch
 
 from xai.fairness.shortcuts.probes._blends import marks
-from xai.fairness.shortcuts.probes.base import Form, Patch, Scene, colours, cue
+from xai.fairness.shortcuts.probes.base import Form, Patch, ProbeContext, colours, cue
 
 _SIDES = (3 / 28, 5 / 28)  # shares of the shorter side of the image
 _MARGINS = (0, 1 / 28)
 
 
 @cue("corner_mark", "a mark near a corner that one class has; and a small square of one colour near each corner")
-def corner_mark(scene: Scene) -> Iterator[Form]:
+def corner_mark(scene: ProbeContext) -> Iterator[Form]:
     """Yield what was found, and squares of every size, margin and colour; each corner is tried by itself."""
     yield from marks(scene, "corner_mark")
     height, width = scene.size
@@ -31,11 +31,11 @@ def corner_mark(scene: Scene) -> Iterator[Form]:
             )
 
 
-def _margins(scene: Scene) -> list[int]:
+def _margins(scene: ProbeContext) -> list[int]:
     return sorted({round(share * scene.side) for share in _MARGINS})
 
 
-def _sides(scene: Scene) -> list[int]:
+def _sides(scene: ProbeContext) -> list[int]:
     """Return sizes in pixels, two at least."""
     found = scene.sizes(*_SIDES)
     return found if len(found) > 1 else [found[0], found[0] + 1]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xai.fairness.shortcuts.probes.base import Form, Pictures, Shift, filled, replaced, shuffled
+from xai.fairness.shortcuts.probes.base import Form, ProbeImages, Shift, filled, replaced, shuffled
 from xai.fairness.shortcuts.probes.recurrence import Piece
 from xai.fairness.shortcuts.probes.repetition import SAME, Template
 
@@ -20,7 +20,7 @@ Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Found(Form):
+class FoundForm(Form):
     """A cue in the form that the images of one class have.
 
     Attributes:
@@ -37,17 +37,17 @@ class Found(Form):
         """Return how strongly images (n, C, h, w) carry it (n,)."""
 
     @abstractmethod
-    def without(self, pictures: Pictures) -> Tensor:
+    def without(self, pictures: ProbeImages) -> Tensor:
         """Return images that carry it as they are without it (n, C, h, w)."""
 
-    def control(self, pictures: Pictures) -> Tensor | None:
+    def control(self, pictures: ProbeImages) -> Tensor | None:
         """Return them changed as much and still with it; None where what is done to other classes is the control."""
         del pictures
         return None
 
 
 @dataclass(frozen=True, eq=False)
-class Mark(Found):
+class Mark(FoundForm):
     """Pixels at one place. Control: what it changes, scattered over the image.
 
     Attributes:
@@ -58,15 +58,15 @@ class Mark(Found):
     template: Template
     behind: bool = field(default=False, kw_only=True)
 
-    def change(self, pictures: Pictures) -> Tensor:
+    def change(self, pictures: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
         return replaced(pictures.images, self.where(pictures), self.template.ink)
 
-    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
         """Return the control."""
         return {"scattered": _scattered(pictures, self.change(pictures))}
 
-    def where(self, pictures: Pictures) -> Tensor:
+    def where(self, pictures: ProbeImages) -> Tensor:
         """Return the region (n, h, w)."""
         region = self.template.drawn.expand(len(pictures), -1, -1)
         if not self.behind or self.template.level is None:
@@ -77,7 +77,7 @@ class Mark(Found):
         """Return the share of its pixels that images have (n,)."""
         return self.template.matched(images)
 
-    def without(self, pictures: Pictures) -> Tensor:
+    def without(self, pictures: ProbeImages) -> Tensor:
         """Return images with the region filled in from around it, or as the even background is."""
         drawn, level = self.template.drawn, self.template.level
         if self.behind and level is not None:
@@ -87,21 +87,21 @@ class Mark(Found):
 
 
 @dataclass(frozen=True, eq=False)
-class Wanderer(Found):
+class Wanderer(FoundForm):
     """A piece at any place. Control: what it changes, scattered over the image."""
 
     piece: Piece
 
-    def change(self, pictures: Pictures) -> Tensor:
+    def change(self, pictures: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w), at a place drawn for each image."""
         mask, content = self._put(pictures, self.piece.drawn, self.piece.ink)
         return replaced(pictures.images, mask, content)
 
-    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
         """Return the control."""
         return {"scattered": _scattered(pictures, self.change(pictures))}
 
-    def where(self, pictures: Pictures) -> Tensor:
+    def where(self, pictures: ProbeImages) -> Tensor:
         """Return where it is put (n, h, w)."""
         return self._put(pictures, self.piece.drawn, self.piece.ink)[0]
 
@@ -109,7 +109,7 @@ class Wanderer(Found):
         """Return less the distance of the best place (n,)."""
         return -self.piece.distance(images)[0]
 
-    def without(self, pictures: Pictures) -> Tensor:
+    def without(self, pictures: ProbeImages) -> Tensor:
         """Return images with the pixels of the best place filled in."""
         return self.taken_off(pictures.images, self.piece.distance(pictures.images)[1])
 
@@ -119,7 +119,7 @@ class Wanderer(Found):
         around = F.max_pool2d(mask, 3, 1, 1)[:, 0] > 0  # printed edges are soft
         return filled(images, around)
 
-    def _put(self, pictures: Pictures, mask: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
+    def _put(self, pictures: ProbeImages, mask: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
         free = torch.tensor([a - b + 1 for a, b in zip(pictures.images.shape[2:], mask.shape, strict=True)])
         places = (pictures.uniform(_PLACE, 2) * free).long()
         where = self._at(places, pictures.images, mask[None].float())[:, 0] > 0
@@ -135,7 +135,7 @@ class Wanderer(Found):
 
 
 @dataclass(frozen=True, eq=False)
-class Property(Found, Shift):
+class FoundProperty(FoundForm, Shift):
     """A change of the whole image. Controls: the opposite change, and the same one either way in blocks or scattered.
 
     Attributes:
@@ -148,7 +148,7 @@ class Property(Found, Shift):
     measure: Change
     blocks: bool = field(default=False, kw_only=True)
 
-    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
         """Return both controls."""
         change = self.change(pictures)
         if self.blocks:
@@ -160,17 +160,17 @@ class Property(Found, Shift):
         """Return how strongly images carry it (n,)."""
         return self.measure(images)
 
-    def without(self, pictures: Pictures) -> Tensor:
+    def without(self, pictures: ProbeImages) -> Tensor:
         """Return images without it."""
         return self.back(pictures.images).clamp(0, 1)
 
-    def control(self, pictures: Pictures) -> Tensor:
+    def control(self, pictures: ProbeImages) -> Tensor:
         """Return images changed as much in the opposite direction."""
         return (2 * pictures.images - self.back(pictures.images)).clamp(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Loss(Property):
+class Loss(FoundProperty):
     """Detail that was lost, by blur or compression. It is brought back; the control is as large and leaves it lost.
 
     Attributes:
@@ -181,7 +181,7 @@ class Loss(Property):
     cell: int = field(default=8, kw_only=True)
     smooth: bool = field(default=True, kw_only=True)
 
-    def control(self, pictures: Pictures) -> Tensor:
+    def control(self, pictures: ProbeImages) -> Tensor:
         """Return images with places brighter or darker, changed as much as by bringing the detail back."""
         height, width = pictures.images.shape[2:]
         change = self.without(pictures) - pictures.images
@@ -198,6 +198,6 @@ def _size(values: Tensor) -> Tensor:
     return values.square().mean((1, 2, 3), keepdim=True).sqrt()
 
 
-def _scattered(pictures: Pictures, change: Tensor) -> Tensor:
+def _scattered(pictures: ProbeImages, change: Tensor) -> Tensor:
     """Return a change (n, C, h, w) with its pixels in another order, drawn for each image."""
     return shuffled(change, pictures.uniform(_ORDER, change[0, 0].numel()).argsort(1))

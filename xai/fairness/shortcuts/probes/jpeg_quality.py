@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, Scene, cue
+from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, cue
 from xai.fairness.shortcuts.probes.found import Loss
 
 _QUALITIES = (10, 20, 30, 40, 55, 75)
@@ -19,7 +19,7 @@ _LEAP = 0.25  # logarithm of the loss; images of other kinds differ by less
 
 
 @cue("jpeg_quality", "traces of JPEG compression that the images of one class have and others do not")
-def jpeg_quality(scene: Scene) -> Iterator[Form]:
+def jpeg_quality(scene: ProbeContext) -> Iterator[Form]:
     """Yield one form for each class whose images were compressed more.
 
     An image that was compressed at a quality hardly changes when it is again, on the same grid of blocks, and does on

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from xai.fairness.shortcuts.probes._blends import marks
-from xai.fairness.shortcuts.probes.base import Form, Scene, cue
+from xai.fairness.shortcuts.probes.base import Form, ProbeContext, cue
 
 
 @cue("mark", "a mark or a text at one place that the images of one class repeat pixel by pixel")
-def mark(scene: Scene) -> Iterator[Form]:
+def mark(scene: ProbeContext) -> Iterator[Form]:
     """Yield one form for each class that repeats one.
 
     Cost: none of the model; medians over the images of each class.

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from xai.fairness.shortcuts.probes.base import Form, Scene, cue
+from xai.fairness.shortcuts.probes.base import Form, ProbeContext, cue
 from xai.fairness.shortcuts.probes.found import Wanderer
 from xai.fairness.shortcuts.probes.recurrence import moving
 
@@ -15,7 +15,7 @@ _LEFT, _TIED = 0.25, 0.6  # of what other classes show; correlation of the piece
 
 
 @cue("moving_mark", "a mark or a text anywhere that the images of one class repeat pixel by pixel")
-def moving_mark(scene: Scene) -> Iterator[Form]:
+def moving_mark(scene: ProbeContext) -> Iterator[Form]:
     """Yield one form for each class that repeats one.
 
     Images of a class are compared in pairs by cross-correlation of what is left when the spectrum that all share is

@@ -6,8 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, Scene, Shift, cue
-from xai.fairness.shortcuts.probes.found import Property
+from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
+from xai.fairness.shortcuts.probes.found import FoundProperty
 
 _MOST, _DARK = 0.3, 0.02
 _TINTS = {
@@ -19,7 +19,7 @@ _LEAST = 0.03  # logarithm of a gain below which nothing is planted
 
 
 @cue("tint", "a colour over most images of one class; and six colours over all images")
-def tint(scene: Scene) -> Iterator[Form]:
+def tint(scene: ProbeContext) -> Iterator[Form]:
     """Yield what was found, and a tint of each primary colour and its opposite; none without three channels."""
     if scene.channels != 3:
         return
@@ -33,7 +33,7 @@ def tint(scene: Scene) -> Iterator[Form]:
         yield Shift("tint", "tint", EVERYWHERE, words, partial(_added, amount=amount), looks=looks)
 
 
-def _found(scene: Scene, label: int, ratios: Tensor) -> Iterator[Form]:
+def _found(scene: ProbeContext, label: int, ratios: Tensor) -> Iterator[Form]:
     own = scene.data.labels == label
     data = ratios[: len(own)]
     direction = _apart(data[own], data[~own])
@@ -48,7 +48,7 @@ def _found(scene: Scene, label: int, ratios: Tensor) -> Iterator[Form]:
     gains = (logs - logs.mean()).exp().view(-1, 1, 1)
     if float(steps.abs().max()) >= _LEAST:
         red, green, blue = gains.flatten().tolist()
-        yield Property(
+        yield FoundProperty(
             "tint",
             f"tint, class {label}",
             EVERYWHERE,

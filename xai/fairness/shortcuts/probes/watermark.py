@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from xai.fairness.shortcuts.probes._blends import blends, covers, lies_in, marks, place
-from xai.fairness.shortcuts.probes.base import Form, Pictures, Scene, cue, local_mean, shuffled
-from xai.fairness.shortcuts.probes.found import Found
+from xai.fairness.shortcuts.probes.base import Form, ProbeContext, ProbeImages, cue, local_mean, shuffled
+from xai.fairness.shortcuts.probes.found import FoundForm
 
 _CLEAR = 3.0  # standard errors
 _TOP = 0.05  # share of the pixels by which classes are compared
@@ -18,7 +18,7 @@ _ORDER = 41  # number of the draw
 
 
 @cue("watermark", "a faint pattern at one place in most images of one class")
-def watermark(scene: Scene) -> Iterator[Form]:
+def watermark(scene: ProbeContext) -> Iterator[Form]:
     """Yield faint marks that repeat exactly, also where objects hide them, and patterns of a class's mean.
 
     Where objects are aligned every class has a mean of its own, and the latter is not looked for.
@@ -45,7 +45,7 @@ def watermark(scene: Scene) -> Iterator[Form]:
             yield from _found(scene, fine, label, scores[label])
 
 
-def _found(scene: Scene, fine: Tensor, label: int, score: Tensor) -> Iterator[Form]:
+def _found(scene: ProbeContext, fine: Tensor, label: int, score: Tensor) -> Iterator[Form]:
     own = scene.data.labels == label
     clear = score.abs() > _CLEAR
     pattern = torch.where(clear, fine[own].mean(0) - fine[~own].mean(0), torch.zeros(()))
@@ -59,7 +59,7 @@ def _found(scene: Scene, fine: Tensor, label: int, score: Tensor) -> Iterator[Fo
 
 
 @dataclass(frozen=True, eq=False)
-class Overlay(Found):
+class Overlay(FoundForm):
     """A pattern that is added. Controls: taken away instead, or its pixels scattered.
 
     Attributes:
@@ -68,16 +68,16 @@ class Overlay(Found):
 
     pattern: Tensor
 
-    def change(self, pictures: Pictures) -> Tensor:
+    def change(self, pictures: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
         return self.pattern.expand(len(pictures), -1, -1, -1)
 
-    def neutral(self, pictures: Pictures) -> dict[str, Tensor]:
+    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
         """Return both controls."""
         order = pictures.uniform(_ORDER, self.pattern[0].numel()).argsort(1)
         return {"opposite": -self.change(pictures), "scattered": shuffled(self.change(pictures), order)}
 
-    def where(self, pictures: Pictures) -> Tensor:
+    def where(self, pictures: ProbeImages) -> Tensor:
         """Return the region (n, h, w)."""
         return (self.pattern != 0).any(0).expand(len(pictures), -1, -1)
 
@@ -85,11 +85,11 @@ class Overlay(Found):
         """Return how well images follow the pattern (n,)."""
         return _overlap(_fine(images), self.pattern)
 
-    def without(self, pictures: Pictures) -> Tensor:
+    def without(self, pictures: ProbeImages) -> Tensor:
         """Return images less the pattern."""
         return (pictures.images - self.pattern).clamp(0, 1)
 
-    def control(self, pictures: Pictures) -> Tensor:
+    def control(self, pictures: ProbeImages) -> Tensor:
         """Return images with the pattern twice."""
         return (pictures.images + self.pattern).clamp(0, 1)
 

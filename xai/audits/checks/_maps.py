@@ -4,20 +4,20 @@ from typing import Any
 
 import numpy as np
 
-from xai.audits.checks._base import View
+from xai.audits.checks.base import CheckView
 from xai.audits.context import DATA
 from xai.audits.documents.artifacts import exhibit
 
 _CHECKS = dict[str, dict[str, Any]]
 
 
-def checks_of(view: View) -> list[_CHECKS]:
+def checks_of(view: CheckView) -> list[_CHECKS]:
     """Return what was asked of each map, by name."""
     every = [own for part in view.found[0].facts for own in part["checks"]]
     return [{check["name"]: check for check in own} for own in every]
 
 
-def shown_maps(view: View, checks: list[_CHECKS], method: str) -> tuple[dict[str, Any], ...]:
+def shown_maps(view: CheckView, checks: list[_CHECKS], method: str) -> tuple[dict[str, Any], ...]:
     """Return the most typical map, that of the surest wrong answer, and the least stable one.
 
     The most typical map is the medoid: it correlates best with all others on average.
@@ -38,7 +38,7 @@ def shown_maps(view: View, checks: list[_CHECKS], method: str) -> tuple[dict[str
     return tuple(_one(view, k, title, method) for title, k in chosen.items())
 
 
-def _one(view: View, k: int, title: str, method: str) -> dict[str, Any]:
+def _one(view: CheckView, k: int, title: str, method: str) -> dict[str, Any]:
     scene, album, found = view.scene, view.album, view.found[0]
     row = int(found.rows[k])
     labels, name = scene.classifier.labels, scene.role().ids[row]

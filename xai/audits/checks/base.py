@@ -9,10 +9,10 @@ import numpy as np
 
 from xai.audits.checks import MODULES
 from xai.audits.conditions import Condition
-from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Scene
-from xai.audits.documents.artifacts import Album, exhibit
-from xai.audits.execution.stages.base import Found, Stage
-from xai.audits.measurement import Measurement, Share, shares_by
+from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Context
+from xai.audits.documents.artifacts import Artifacts, exhibit
+from xai.audits.execution.stages.base import Stage, StageResult
+from xai.audits.measurement import GroupShare, Measurement, shares_by
 from xai.core.registry import Registry
 from xai.core.results.serialization import plain
 from xai.errors import InputError
@@ -27,7 +27,7 @@ EXAMPLES = 6  # pictures shown of each check
 
 
 @dataclass(frozen=True)
-class View:
+class CheckView:
     """What a check measures on.
 
     Attributes:
@@ -39,10 +39,10 @@ class View:
         baseline_keys: hex of the first bytes of the digest of each picture that the baseline measured.
     """
 
-    scene: Scene
-    found: Sequence[Found]
+    scene: Context
+    found: Sequence[StageResult]
     level: float
-    album: Album
+    album: Artifacts
     baseline: Measurement | None = None
     baseline_keys: Sequence[str] = ()
 
@@ -76,7 +76,7 @@ class Check(ABC):
         """Return the work that it needs, none of which may depend on thresholds."""
 
     @abstractmethod
-    def measure(self, view: View) -> Measurement:
+    def measure(self, view: CheckView) -> Measurement:
         """Return the figure; called with at least one picture of each stage."""
 
     @abstractmethod
@@ -94,7 +94,7 @@ class Check(ABC):
         """Everything that changes the figure, JSON-ready."""
         return {f.name: plain(getattr(self, f.name)) for f in fields(self)} | {"pictures": self.most}
 
-    def missing(self, scene: Scene, *, baseline: bool) -> str:
+    def missing(self, scene: Context, *, baseline: bool) -> str:
         """Return why it cannot be asked of this model and data; "" where it can."""
         if BASELINE in self.needs and not baseline:
             return "there is no baseline to compare with: give `baseline` in [audit]"
@@ -114,21 +114,21 @@ class Check(ABC):
 CHECKS: Registry[type[Check]] = Registry("check", "xai.audits.checks", MODULES)
 
 
-def groups_of(scene: Scene, rows: np.ndarray, right: np.ndarray) -> tuple[Share, ...]:
+def groups_of(scene: Context, rows: np.ndarray, right: np.ndarray) -> tuple[GroupShare, ...]:
     """Return the share of right pictures by every group column."""
-    found: list[Share] = []
+    found: list[GroupShare] = []
     for column, values in scene.role().groups.items():
         names, codes = np.unique(values, return_inverse=True)
         found += shares_by(codes[rows], right, names.tolist(), column)
     return tuple(found)
 
 
-def groups_of_row(scene: Scene, row: int) -> list[str]:
+def groups_of_row(scene: Context, row: int) -> list[str]:
     """Return the groups of one image, as "column = name"."""
     return [f"{column} = {values[row]}" for column, values in scene.role().groups.items()]
 
 
-def classes_of(scene: Scene, rows: np.ndarray, right: np.ndarray) -> tuple[Share, ...]:
+def classes_of(scene: Context, rows: np.ndarray, right: np.ndarray) -> tuple[GroupShare, ...]:
     """Return the share of right pictures by true class."""
     return shares_by(scene.truth(DATA, rows).numpy(), right, scene.classifier.labels)
 
@@ -144,7 +144,7 @@ def span(low: float, high: float) -> str:
 
 
 def changed(
-    view: View, row: int, before: np.ndarray, after: np.ndarray, said: int, how: str, role: str
+    view: CheckView, row: int, before: np.ndarray, after: np.ndarray, said: int, how: str, role: str
 ) -> dict[str, Any]:
     """Return the evidence of a picture that was changed until the model was wrong."""
     scene, album = view.scene, view.album
