@@ -108,7 +108,7 @@ def test_what_is_there_is_not_written_again(tmp_path, monkeypatch):
 WRITER = """
 import os, sys, time
 from pathlib import Path
-from xai.audits import store
+from xai.audits.execution import store
 os.fsync = lambda handle: (print("ready", flush=True), time.sleep(60))
 store.publish(Path(sys.argv[1]) / "a", b"x")
 """

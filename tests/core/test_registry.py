@@ -1,5 +1,7 @@
 """Names and the things behind them."""
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -51,3 +53,21 @@ def test_near_names() -> None:
     assert near_names("zzz", [f"name{k}" for k in range(20)]).endswith("name11, ....")
     assert len(near_names("path", ["t" + 200 * "\0"])) < 60  # a name from a file, written out
     assert near_names("resnet81", ["resnet18", "vgg11"]) == "Near: resnet18."
+
+
+def test_a_module_is_imported_when_its_name_is_first_used(tmp_path, monkeypatch) -> None:
+    (tmp_path / "orchard").mkdir()
+    (tmp_path / "orchard" / "__init__.py").write_text("")
+    (tmp_path / "orchard" / "quinces.py").write_text(
+        "from registry_of_fruits import FRUITS\nFRUITS.register('quince')(7)\n"
+    )
+    module = ModuleType("registry_of_fruits")
+    module.FRUITS = Registry("fruit", "orchard", {"quince": "quinces"})
+    monkeypatch.setitem(sys.modules, "registry_of_fruits", module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert module.FRUITS.names() == ["quince"]
+    assert "quince" in module.FRUITS
+    assert "orchard.quinces" not in sys.modules
+    assert module.FRUITS["quince"] == 7
+    with pytest.raises(NameLookupError, match="There is no fruit 'pear'"):
+        _ = module.FRUITS["pear"]

@@ -9,7 +9,7 @@ from torch import nn
 
 import xai
 from xai.core.model.classifier import Classifier
-from xai.engine import prepare as precision
+from xai.engine import prepare as prepare_module
 from xai.engine.prepare import Prepared, compared, fold_batch_norm, in_low_precision, prepare
 from xai.models.networks import SmallNet
 
@@ -73,7 +73,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     rooms = importlib.import_module("xai.engine.prepare")
     monkeypatch.setattr(rooms, "can_join", lambda *_: False)  # joined layers need the real thing
     monkeypatch.setattr(rooms, "_cache", type(rooms._cache)())
-    monkeypatch.setattr(precision, "quick_type", lambda _device: torch.bfloat16)
+    monkeypatch.setattr(prepare_module, "quick_type", lambda _device: torch.bfloat16)
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_a_model_that_cannot_compute_in_it_is_left_alone(images: torch.Tensor, q
 def test_a_precision_that_the_processor_lacks_is_not_used(
     images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "quick_type", lambda _device: None)
+    monkeypatch.setattr(prepare_module, "quick_type", lambda _device: None)
     full = prepare(Classifier(trained_like(), channels=1), images)
     same, note = in_low_precision(full, falls_of(images))
     assert same is full

@@ -44,7 +44,7 @@ class Registry(Generic[T]):
         Raises:
             NameLookupError: no such name; near ones are suggested.
         """
-        if name not in self:
+        if name not in self.names():  # a list, as what is asked for can be anything
             raise NameLookupError(self.kind, name, self.names())
         if name not in self._things:
             import_module(self._modules[name])

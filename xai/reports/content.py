@@ -160,7 +160,7 @@ def why(one: Mapping[str, Any], unit: str | None, words: Words) -> Text:
     """Return why a condition was judged so: built from its numbers where the language needs it."""
     low, high = one["interval"] or (None, None)
     if words.language == "en" or low is None or high is None or one["value"] is None:
-        return words.told(str(one["why"]))
+        return words.told(one["why"])
     where = f"{one['where']}: " if one["where"] else ""
     told = {"value": words.value(one["value"], unit), "span": words.span(low, high, unit), "n": words.number(one["n"])}
     said = where + words(f"why.{one['verdict']}", **told, asked=asked(one, unit, words))
@@ -220,7 +220,7 @@ def _check(check: Mapping[str, Any], words: Words, pictures: ReportImages, shown
         "facts": _facts(facts, words),
         "trust": _trust(facts, words) if check["metric"] == "robust_accuracy" and measured else None,
         "tables": [_table(name, rows, words) for name, rows in measured.get("tables", {}).items() if rows],
-        "notes": [words.told(str(note)) for note in (*measured.get("notes", ()), *measured.get("doubts", ()))],
+        "notes": [words.told(note) for note in (*measured.get("notes", ()), *measured.get("doubts", ()))],
         "exhibits": [one for one in exhibits if one],
         "in_findings": check["id"] in shown,
     }
@@ -230,8 +230,8 @@ def claim(check: Mapping[str, Any], words: Words) -> Text:
     """Return what a check measured as a sentence."""
     measured = check["measured"]
     if measured is None:
-        return words.told(str(check["why"]))
-    told = words.told(str(measured["claim"]))
+        return words.told(check["why"])
+    told = words.told(measured["claim"])
     span = words.span(measured["low"], measured["high"], measured["unit"])
     if told.language == words.language or not span:
         return told
@@ -277,7 +277,7 @@ def _trust(facts: Mapping[str, Any], words: Words) -> dict[str, Any]:
         {
             "name": words.sentence(str(one["name"]).replace("_", " ")),
             "status": words(f"trust.{one['status']}"),
-            "reason": words.told(str(one["reason"])),
+            "reason": words.told(one["reason"]),
         }
         for one in sorted(checks, key=lambda one: TRUST.index(one["status"]))
     ]
@@ -329,7 +329,7 @@ def limits(document: Mapping[str, Any], words: Words) -> list[str]:
 
 def not_tested(document: Mapping[str, Any], words: Words) -> list[tuple[str, Text]]:
     """Return what was left out, and why."""
-    return [(words.sentence(one["title"]), words.told(str(one["why"]))) for one in document["not_tested"]]
+    return [(words.sentence(one["title"]), words.told(one["why"])) for one in document["not_tested"]]
 
 
 def power(document: Mapping[str, Any], words: Words) -> list[tuple[str, str, str]]:

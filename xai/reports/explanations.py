@@ -129,7 +129,7 @@ def _told(entry: _ReportEntry, words: Words, side: int) -> dict[str, Any]:
         "exhibits": [_exhibit(found, k, name, words, side) for k in shown],
         "left_out": len(found) - len(shown),
         "ratings": [] if entry.rating is None else [_rated(entry.rating, k, words) for k in shown],
-        "notes": [words.told(str(note)) for note in found.notes],
+        "notes": [words.told(note) for note in found.notes],
         "facts": {"method": found.method, **settings, "seed": found.seed, "model": found.model["name"]},
         "layer": found.layer,
     }

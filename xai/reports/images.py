@@ -255,7 +255,7 @@ def titled(exhibit: Mapping[str, Any], words: Words) -> str:
 def said(exhibit: Mapping[str, Any], words: Words) -> tuple[str, str, bool]:
     """Return caption, alternative text, and whether they are in the language of the report."""
     facts = exhibit["facts"]
-    told = words.told(str(exhibit["caption"])), words.told(str(exhibit["alt"]))
+    told = words.told(exhibit["caption"]), words.told(exhibit["alt"])
     if all(text.language == words.language for text in told):
         return told[0].text, told[1].text, True
     if not {"label", "predicted"} <= facts.keys():

@@ -9,6 +9,7 @@ from functools import cache, cached_property, partial
 from importlib.resources import files as resources
 from typing import Any
 
+from xai.core.results.message import Message
 from xai.errors import NameLookupError
 
 _LONGEST, _LOOKS, _DEEPEST = 2000, 500, 12  # characters, tries, phrases within phrases: names can be anything
@@ -177,6 +178,11 @@ class Words:
         """
         if self.language == "en":
             return Text(text, "en")
+        if isinstance(text, Message):
+            number = str if plain else partial(_digits, self.language)
+            told = text.told(_templates(self.language).get, number)
+            if told is not None:
+                return Text(told, self.language)
         found = self.sentences.get(text) or _phrases(self.language, plain=plain).told(text)
         return Text(text, "en") if found is None else Text(found, self.language)
 
@@ -233,6 +239,14 @@ def _phrases(language: str, *, plain: bool) -> Phrases:
     known = dict(words_of(language).sentences) | held["constants"]
     number = str if plain else partial(_digits, language)
     return Phrases(known, [tuple(pair) for pair in held["patterns"]], number)
+
+
+@cache
+def _templates(language: str) -> dict[str, str]:
+    """Return the templates of messages in a language by the English ones; one file per room."""
+    folder = resources("xai.reports") / "locale" / language
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
+    return {key: text for file in files for key, text in json.loads(file.read_text(encoding="utf-8")).items()}
 
 
 def _locale(name: str) -> str:

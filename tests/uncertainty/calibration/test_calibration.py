@@ -87,13 +87,13 @@ def test_a_calibrated_model_gives_no_evidence(robust):
     assert found.verdict == "no evidence"
     assert found.ece_interval[0] == 0
     assert found.ece == pytest.approx(found.measures.ece.chance, abs=0.015)
-    assert "would have been noticed" in found.reasons[1]
+    assert "would have been detected" in found.reasons[1]
 
 
 def test_too_few_pictures_tell_nothing(robust):
     found = xai.calibration(robust, planted(60))
     assert found.verdict == "too small to tell"
-    assert "cannot be told from chance with 60 pictures" in found.reasons[1]
+    assert "60 images are too few to detect" in found.reasons[1]
     assert xai.calibration(robust, planted(60), tolerance=0.5).verdict == "no evidence"
 
 

@@ -176,7 +176,7 @@ def _source(held: dict[str, Any]) -> str:
     return f"{given}).subset({n}" if n else given
 
 
-SCHEMA_NAME, SCHEMA_VERSION = "xai-audit", "1.0"
+SCHEMA_NAME, SCHEMA_VERSION = "xai-audit", "1.1"
 BEFORE, AFTER = "before the first forward", "after the figures were known"
 _GENERAL = (
     "Figures hold for pictures drawn as these were; other cameras, places or times may differ.",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from xai.audits.documents.document import SCHEMA_NAME, SCHEMA_VERSION
 from xai.audits.execution.store import publish
 from xai.core.registry import Registry
+from xai.core.results.message import message_table, with_messages
+from xai.core.results.serialization import restoring
 from xai.errors import RecordError
 
 if TYPE_CHECKING:
@@ -167,7 +169,8 @@ class Audit:
 
     def to_bytes(self) -> bytes:
         """Return `audit.json`: the same bytes for the same audit."""
-        return (json.dumps(self.document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+        document = {**self.document, "messages": message_table(self.document)}
+        return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
     def save(self, path: str | Path) -> Path:
         """Write `audit.json` and its pictures into a folder, the file last; return the folder.
@@ -199,6 +202,8 @@ class Audit:
                 f"{path}: the saved audit cannot be read ({type(error).__name__}). Make it again."
             ) from error
         _check(document, path)
+        with restoring(path, "audit"):
+            document = with_messages(document, document.pop("messages", {}))
         return cls(document, Files(file.parent / EVIDENCE, document["files"]), file.parent)
 
     @staticmethod

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from xai.core.results.message import message_table, with_messages
 from xai.core.results.serialization import unpacked
 from xai.errors import RecordError
 
@@ -221,7 +222,7 @@ def _folders(folder: Path) -> list[Path]:
 def _packed(key: str, part: StoredResult) -> bytes:
     """Return a head with length and digest, then the arrays; the same bytes for the same part."""
     stream = io.BytesIO()
-    facts = np.frombuffer(canonical(part.facts), dtype=np.uint8)
+    facts = np.frombuffer(canonical([part.facts, message_table(part.facts)]), dtype=np.uint8)
     arrays: dict[str, Any] = {name: np.ascontiguousarray(array) for name, array in sorted(part.arrays.items())}
     np.savez(stream, **{_FACTS: facts, **arrays})
     body = stream.getvalue()
@@ -237,6 +238,7 @@ def _unpacked(key: str, content: bytes) -> StoredResult | None:
         if not sound or hashlib.sha256(body).hexdigest() != head["sha256"]:
             return None
         arrays = unpacked(body)
-        return StoredResult(arrays, json.loads(arrays.pop(_FACTS).tobytes()))
-    except (ValueError, LookupError, TypeError, RecursionError):
+        facts, messages = json.loads(arrays.pop(_FACTS).tobytes())
+        return StoredResult(arrays, with_messages(facts, messages))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None

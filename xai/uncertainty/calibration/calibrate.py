@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.inference import LabelledOutputs, answers_of, draw_of
+from xai.core.results.message import Message
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.runtime.randomness import check_seed
@@ -24,23 +25,35 @@ from xai.uncertainty.calibration.scores import LIMITS, Scores, Temperature, fit_
 NO_EVIDENCE, TOO_SMALL = "no evidence", "too small to tell"
 
 
-def judge(found: Measures, settings: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+def judge(measures: Measures, settings: Mapping[str, Any]) -> tuple[str, tuple[Message, ...]]:
     """Return the verdict and its reasons."""
-    error, alpha = found.ece, 1 - settings["level"]
-    said = (
-        f"ECE {error.value:.4f} on {found.count} pictures; a perfectly calibrated model would show {error.chance:.4f} "
-        f"(p = {error.p_value:.2g}); true error {error.low:.4f} to {error.high:.4f}"
+    error, alpha = measures.ece, 1 - settings["level"]
+    figure = Message(
+        "ECE {value:.4f} on {count} images; a perfectly calibrated model would show {chance:.4f} (p = {p:.2g}); "
+        "true error {low:.4f} to {high:.4f}",
+        **{"value": error.value, "count": measures.count, "chance": error.chance, "p": error.p_value},
+        **{"low": error.low, "high": error.high},
     )
     if error.p_value > alpha and error.detectable > settings["tolerance"]:
-        limit = f"errors below {error.detectable:.4f} cannot be told from chance with {found.count} pictures"
-        return TOO_SMALL, (said, f"{limit}, and {settings['tolerance']:.4g} would matter")
+        limit = Message(
+            "{count} images are too few to detect errors below {detectable:.4f}, and {tolerance:.4g} would matter",
+            **{"count": measures.count, "detectable": error.detectable, "tolerance": settings["tolerance"]},
+        )
+        return TOO_SMALL, (figure, limit)
     if error.p_value > alpha:
-        return NO_EVIDENCE, (said, f"an error above {error.detectable:.4f} would have been noticed")
-    gap, p_value = _confidence_gap(found)
+        limit = Message("an error above {detectable:.4f} would have been detected", detectable=error.detectable)
+        return NO_EVIDENCE, (figure, limit)
+    gap, p_value = _confidence_gap(measures)
     if p_value > alpha:
-        return "miscalibrated", (said, "sure and unsure answers are off in different directions: see the curve")
-    word = "overconfident" if gap > 0 else "underconfident"
-    return word, (said, f"mean confidence {found.confidence:.4f}, accuracy {found.accuracy:.4f}")
+        return "miscalibrated", (
+            figure,
+            Message("high and low confidences are off in opposite directions: see the curve"),
+        )
+    means = Message(
+        "mean confidence {confidence:.4f}, accuracy {accuracy:.4f}",
+        **{"confidence": measures.confidence, "accuracy": measures.accuracy},
+    )
+    return "overconfident" if gap > 0 else "underconfident", (figure, means)
 
 
 def _confidence_gap(found: Measures) -> tuple[float, float]:
@@ -82,22 +95,28 @@ def compare(
     )
 
 
-def about_temperature(found: Temperature, tests: Sequence[TemperatureEffect], settings: Mapping[str, Any]) -> str:
-    """Say what the temperature is and whether it helps on pictures that it was not fitted on."""
+def about_temperature(found: Temperature, tests: Sequence[TemperatureEffect], settings: Mapping[str, Any]) -> Message:
+    """Return what the temperature is and whether it helps on images that it was not fitted on."""
+    if found.at_limit and found.value == LIMITS[0]:
+        return Message("no temperature fits: all predictions it was fitted on are correct")
     if found.at_limit:
-        end = (
-            "all answers it was fitted on are right"
-            if found.value == LIMITS[0]
-            else "the answers are no better than chance"
-        )
-        return f"no temperature fits: {end}"
+        return Message("no temperature fits: the predictions are no better than chance")
     alpha = 1 - settings["level"]
-    better = [one.measure for one in tests if one.difference < 0 and one.adjusted <= alpha]
-    worse = [one.measure for one in tests if one.difference > 0 and one.adjusted <= alpha]
-    value = f"temperature {found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
-    words = [f"improves {', '.join(better)}"] * bool(better) + [f"worsens {', '.join(worse)}"] * bool(worse)
-    said = " and ".join(words) or "changes nothing that could be told from chance"
-    return f"{value}, fitted on {found.count} other pictures, {said}"
+    better = ", ".join(test.measure for test in tests if test.difference < 0 and test.adjusted <= alpha)
+    worse = ", ".join(test.measure for test in tests if test.difference > 0 and test.adjusted <= alpha)
+    return Message(
+        "temperature {value:.3f} ({low:.3f} to {high:.3f}), fitted on {count} other images: {effect}",
+        **{"value": found.value, "low": found.low, "high": found.high, "count": found.count},
+        effect=_effect(better, worse),
+    )
+
+
+def _effect(better: str, worse: str) -> Message:
+    if better and worse:
+        return Message("improves {better} and worsens {worse}", better=better, worse=worse)
+    if better or worse:
+        return Message("improves {better}", better=better) if better else Message("worsens {worse}", worse=worse)
+    return Message("no evidence of a change")
 
 
 _FEWEST = 20  # pictures: with fewer, halves say nothing
