@@ -12,8 +12,8 @@ from xai.core.model.features import Outputs, read_some
 from xai.core.model.fingerprint import fingerprint_module
 from xai.core.model.hooks import borrowed
 from xai.core.runtime.batching import Progress, ShouldStop
-from xai.core.runtime.randomness import check_seed
-from xai.errors import DataError, NameLookupError, Stopped, UnsupportedModelError
+from xai.core.validation import check_choice, check_number, check_seed
+from xai.errors import DataError, Stopped, UnsupportedModelError
 from xai.models.loading import load
 from xai.models.probes import FeatureNet, Probe, ProbeHead, ProbeNet, kept_settings
 from xai.models.sources import MODELS
@@ -78,8 +78,7 @@ def fit_probe(
         >>> len(probe.labels)
         10
     """
-    if head not in HEADS:
-        raise NameLookupError("head", head, HEADS)
+    check_choice("head", head, HEADS)
     classifier = model if isinstance(model, Classifier) else load(model)
     outputs = classifier.outputs(data, progress=progress, should_stop=should_stop)
     names, labels = _classes(data, outputs)
@@ -189,8 +188,7 @@ def _extractor(classifier: Classifier, outputs: Outputs, data: Any) -> FeatureNe
 
 def _held_out(labels: np.ndarray[Any, Any], share: float, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     """Return which images are left out: this share of each class, one at least, and three remain."""
-    if not 0 < share < 1:
-        raise DataError(f"Expected `held_out` as a share above 0 and below 1, but got {share!r}.")
+    check_number("held_out", share, "(0, 1)")
     found = np.zeros(len(labels), dtype=bool)
     for k in range(int(labels.max()) + 1):
         rows = rng.permutation(np.flatnonzero(labels == k))

@@ -125,7 +125,7 @@ def test_values_beyond_the_bits_and_bits_that_no_sample_has() -> None:
     with pytest.raises(RangeError, match="a value of 4095 needs more than 10 bits"):
         decode_bytes(encoded(RAMP, "PNG"), "scan", 10)
     for bits in (7, 17, 12.0, True):
-        with pytest.raises(RangeError, match="Expected `bits` of a sample from 8 to 16"):
+        with pytest.raises(RangeError, match="Expected `bits` as a whole number from 8 to 16"):
             decode_bytes(encoded(RAMP, "PNG"), "scan", bits)  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from small_models import GapCnn, randomise
 from torch import Tensor, nn
 
 import xai
-from xai.errors import CheckpointError, DataError, InputError, NameLookupError, UnsupportedModelError
+from xai.errors import CheckpointError, DataError, InputError, NameLookupError, RangeError, UnsupportedModelError
 
 SIZE = (13, 18)
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     same = SimpleNamespace(images=TRAIN.images[:9], labels=torch.ones(9, dtype=torch.int64), classes=TRAIN.classes)
     with pytest.raises(DataError, match="all are of class 'green'"):
         xai.fit_probe(clf, same)
-    with pytest.raises(DataError, match="`held_out` as a share"):
+    with pytest.raises(RangeError, match="`held_out` above 0 and below 1"):
         xai.fit_probe(clf, TRAIN, held_out=1.5)
 
 

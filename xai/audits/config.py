@@ -14,7 +14,7 @@ from xai.audits.conditions import NAMES, Condition
 from xai.audits.execution.store import canonical
 from xai.audits.values import as_type, known_keys, number, seconds, text, whole
 from xai.core.results.serialization import plain
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.datasets.dataset import Dataset
 from xai.errors import DataError, InputError, NameLookupError
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from xai.core.images.inputs import InputImage, read_pictures
-from xai.core.runtime.randomness import check_seed
-from xai.errors import DataError, NameLookupError
+from xai.core.validation import check_choice, check_seed, check_whole
+from xai.errors import DataError
 
 Rows = np.ndarray
 MOST_CLASSES = 100_000
@@ -122,9 +122,7 @@ class Groups(Mapping[str, np.ndarray]):
         Raises:
             NameLookupError: no such column.
         """
-        if name not in self._source.columns:
-            raise NameLookupError("group column", name, list(self._source.columns))
-        return self._source.columns[name](self._rows)
+        return self._source.columns[check_choice("group column", name, self._source.columns)](self._rows)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
@@ -224,9 +222,7 @@ class Dataset:
             DataError: `n` below 1.
             RangeError: a seed that is no whole number of 64 bits.
         """
-        if n < 1:
-            raise DataError(f"Expected a subset of at least one picture, but got n={n}.")
-        if n >= len(self):
+        if check_whole("n", n) >= len(self):
             return self
         return self.take(np.sort(np.random.default_rng(abs(check_seed(seed))).choice(len(self), n, replace=False)))
 
@@ -241,8 +237,7 @@ class Dataset:
         Raises:
             NameLookupError: no such part.
         """
-        if str(name) not in self.parts:
-            raise NameLookupError(f"part of {self.name}", str(name), self.parts)
+        check_choice(f"part of {self.name}", str(name), self.parts)
         return self.take(np.flatnonzero(self._own_parts() == str(name)))
 
     def _own_parts(self) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from xai.core.images.inputs import IMAGE_SUFFIXES
+from xai.core.validation import check_choice
 from xai.datasets.dataset import (
     LABEL,
     MOST_CLASSES,
@@ -23,7 +24,7 @@ from xai.datasets.dataset import (
     read_row,
     whole,
 )
-from xai.errors import DataError, NameLookupError
+from xai.errors import DataError
 
 NAMES = ("part", "split", "partition", "fold", "subset", "set")
 _SURE = frozenset(NAMES[:4])  # "subset" and "set" may be anything, unless a value is a part's usual name
@@ -48,8 +49,7 @@ def with_parts(data: Dataset, column: str | None) -> Dataset:
     if column == "":
         return replace(data, source=replace(source, part=None, no_groups=()))
     if column is not None:
-        if column not in source.columns:
-            raise NameLookupError(f"column of {data.name}", column, list(source.columns))
+        check_choice(f"column of {data.name}", column, source.columns)
         return replace(data, source=replace(source, part=column, no_groups=(column,)))
     for name in NAMES:
         found = next((own for own in source.columns if own.strip().lower() == name), None)

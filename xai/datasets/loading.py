@@ -11,13 +11,14 @@ import numpy as np
 
 from xai.core.extras import data_folder
 from xai.core.images.samples import check_bits
+from xai.core.validation import check_choice
 from xai.datasets.arrays import from_arrays, is_idx_folder, load_arrays, load_idx
 from xai.datasets.cifar import is_cifar_folder, load_cifar
 from xai.datasets.columns import TABLES
 from xai.datasets.dataset import Dataset
 from xai.datasets.folders import load_folder, with_parts
 from xai.datasets.tables import load_manifest
-from xai.errors import DataError, NameLookupError
+from xai.errors import DataError
 
 EXAMPLES = ("fashion-test", "fashion-train", "digits")
 
@@ -30,8 +31,7 @@ def load_example(name: str, part: str | None = None) -> Dataset:
     Raises:
         NameLookupError: no such example or part.
     """
-    if name not in EXAMPLES:
-        raise NameLookupError("example data set", name, EXAMPLES)
+    check_choice("example data set", name, EXAMPLES)
     found = _digits() if name == "digits" else load_arrays(data_folder() / f"{name}.npz", name=f"example:{name}")
     if name == "fashion-test":
         halves = np.where(np.arange(len(found)) % 2 == 0, "calibration", "test")

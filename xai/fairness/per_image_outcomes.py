@@ -12,7 +12,7 @@ from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.resizing import InputReader
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import InputError
 from xai.explanations.methods.base import EXPLAINERS
 from xai.explanations.rating.rate import rate_explanation

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from xai.core.model.hooks import random_states_kept
+from xai.core.validation import check_choice
 from xai.errors import InputError, MissingExtraError, NameLookupError, UnsupportedModelError
 from xai.models.hubs.timm import _timm
 from xai.models.hubs.torchvision import _models
@@ -149,8 +150,7 @@ def untrained(name: str, classes: int | None = None, channels: int = 3) -> nn.Mo
         'SmallNet'
     """
     known = known_networks()
-    if name not in known:
-        raise NameLookupError("network", name, known)
+    check_choice("network", name, known)
     with random_states_kept():  # building a network draws weights
         return _built(name, classes, channels)
 

@@ -13,8 +13,9 @@ from xai.core.model.classifier import Classifier
 from xai.core.model.forward import FurtherInputs
 from xai.core.model.hooks import random_states_kept
 from xai.core.model.predictions import Key
+from xai.core.runtime.devices import move, pick_device
 from xai.core.task.meaning import DeclaredTask, OutputMeaning
-from xai.core.validation import checked_size, move
+from xai.core.validation import checked_size
 from xai.errors import CheckpointError, InputError, NameLookupError, UnsupportedModelError
 from xai.models.architectures import Architecture, build_network
 from xai.models.estimators import attach
@@ -28,39 +29,6 @@ from xai.models.onnx.files import open_onnx
 from xai.models.probes import Probe, ProbeNet, is_probe, open_probe
 from xai.models.sandbox.weights import opened, read_groups, read_tensors, shown
 from xai.models.sources import MODELS, Built
-
-
-def pick_device(device: str | torch.device | None) -> torch.device | None:
-    """Return the device asked for; "auto" is a GPU when there is one, None leaves the model where it is.
-
-    Raises:
-        InputError: no such device on this machine.
-    """
-    if device is None:
-        return None
-    if device == "auto":
-        return _best_device()
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise InputError(f'Expected `device` as "auto", "cpu", "cuda" or "mps", but got {device!r}.') from None
-    if not _is_here(found):
-        raise InputError(f'There is no device {str(found)!r} on this machine. Use "auto" or "cpu".')
-    return found
-
-
-def _best_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _is_here(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
-    if device.type == "mps":
-        return torch.backends.mps.is_available()
-    return device.type == "cpu"
 
 
 def open_model(

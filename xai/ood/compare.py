@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.results.serialization import Saved, plain, versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import InputError, NameLookupError
 from xai.ood.detectors.base import DETECTORS, Detector, Fitted
 from xai.ood.detectors.passes import Scored, gather, score_pictures

@@ -12,7 +12,7 @@ from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import DataError, NameLookupError
 from xai.ood.detector import OODDetector
 from xai.ood.detectors.base import DETECTORS, Detector, Fitted

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from xai.core.validation import check_whole
 from xai.errors import ImageError, RangeError, ShapeError
 
 BYTE, WORD = 8, 16
@@ -20,9 +21,7 @@ def check_bits(bits: int | None) -> int | None:
     Raises:
         RangeError: not None and not 8 to 16.
     """
-    if bits is None or (isinstance(bits, int) and not isinstance(bits, bool) and BYTE <= bits <= WORD):
-        return bits
-    raise RangeError(f"Expected `bits` of a sample from {BYTE} to {WORD}, such as 12, but got {bits!r}.")
+    return check_whole("bits", bits, BYTE, WORD, optional=True, cure="12 is usual.")
 
 
 def scaled_array(array: np.ndarray, name: str, bits: int | None) -> np.ndarray:

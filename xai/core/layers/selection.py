@@ -28,7 +28,8 @@ from xai.core.model.classifier import Classifier
 from xai.core.model.forward_state import state_of
 from xai.core.model.hooks import Cut, borrowed, gradients, gradients_on, hooked
 from xai.core.runtime.nested import tensors_in, with_tensor
-from xai.errors import NameLookupError, UnsupportedModelError
+from xai.core.validation import check_choice
+from xai.errors import UnsupportedModelError
 
 _ENTRIES = 4  # maps looked at for a crop or a margin
 _TRIES = 100  # tensors looked at from the end
@@ -103,8 +104,7 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
         _known[classifier.module] = state, table
     if key not in table:
         names = [known for known, _ in classifier.module.named_modules() if known]
-        if name is not None and name not in names:
-            raise NameLookupError("layer", name, names)
+        check_choice("layer", name, names, optional=True)
         with borrowed(classifier.module), gradients_on():
             table[key] = _found(classifier, inputs, name)
     return table[key]

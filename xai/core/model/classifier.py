@@ -13,20 +13,20 @@ from xai.core.images.inputs import ImageLike, check_unit_range
 from xai.core.model.features import Outputs, collect_outputs
 from xai.core.model.fingerprint import fingerprint_mapping, fingerprint_module
 from xai.core.model.forward import FurtherInputs, RunsModule, first_nonfinite, nonfinite_cure, with_inputs
-from xai.core.model.hooks import borrowed, scales_by_batch
+from xai.core.model.hooks import borrowed, scales_by_batch, unwrapped
 from xai.core.model.predictions import Key, Prediction, check_reading, to_probabilities
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting, row_limit
+from xai.core.runtime.devices import move
 from xai.core.runtime.fixed_batch import batch_size
 from xai.core.task.meaning import DeclaredTask
 from xai.core.task.outputs import ReadsOutputs
 from xai.core.validation import (
+    check_choice,
     checked_channels,
     checked_crop_ratio,
     checked_labels,
     checked_per_channel,
     checked_size,
-    move,
-    unwrapped,
 )
 from xai.errors import NameLookupError, NonFiniteError, ShapeError, TargetError, UnsupportedModelError
 
@@ -99,8 +99,7 @@ class Classifier(RunsModule, ReadsOutputs):
         inputs: FurtherInputs | None = None,
     ) -> None:
         check_reading(task, output, output_key)
-        if resize not in RESIZES:
-            raise NameLookupError("way to resize", resize, RESIZES)
+        check_choice("way to resize", resize, RESIZES)
         self.module = with_inputs(unwrapped(module), inputs)
         self.channels = checked_channels(channels)
         self.mean = checked_per_channel(mean, 0.0, self.channels, "mean")

@@ -28,6 +28,25 @@ def parts_of(module: nn.Module) -> list[nn.Module]:
     return list(seen.values())
 
 
+def unwrapped(module: Any) -> nn.Module:
+    """Return the module behind torch.compile and DataParallel, whose hooks would not fire.
+
+    Raises:
+        UnsupportedModelError: no module.
+    """
+    if not isinstance(module, nn.Module):
+        raise UnsupportedModelError(
+            f"Expected a torch.nn.Module, but got {type(module).__name__}. Load models with `xai.load(...)`, or wrap "
+            "the function in a module."
+        )
+    inner = getattr(module, "_orig_mod", module)
+    if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner = inner.module
+    if not isinstance(inner, nn.Module):
+        raise UnsupportedModelError(f"{type(module).__name__} holds no module.")
+    return inner
+
+
 def scales_by_batch(module: nn.Module) -> bool:
     """Return whether any layer is quantised dynamically: one scale is then taken from all rows of a batch."""
     return any(".quantized.dynamic" in type(part).__module__ for part in parts_of(module))

@@ -10,7 +10,8 @@ from torch import Tensor
 from xai.core.model.classifier import Classifier
 from xai.core.model.predictions import to_probabilities
 from xai.core.task.meaning import OutputMeaning
-from xai.errors import NameLookupError, TargetError
+from xai.core.validation import check_choice
+from xai.errors import TargetError
 
 Target = int | str | Sequence[int | str] | Tensor | None
 
@@ -79,8 +80,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         """Check the name."""
-        if self.score not in SCORES:
-            raise NameLookupError("score", self.score, SCORES)
+        check_choice("score", self.score, SCORES)
 
     def check_versus(self, versus: object) -> None:
         """Raise when another class is given for a score that has one already.

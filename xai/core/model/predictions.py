@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from xai.core.runtime.nested import tensors_in
-from xai.errors import InputError, NameLookupError, UnsupportedModelError
+from xai.core.validation import check_choice
+from xai.errors import InputError, UnsupportedModelError
 
 TASKS = ("multiclass", "binary", "multilabel")
 OUTPUTS = ("logits", "probabilities")
@@ -24,10 +25,8 @@ def check_reading(task: str | None, output: str | None, key: Key | None) -> None
         NameLookupError: an unknown word.
         InputError: a key of another kind.
     """
-    if task is not None and task not in TASKS:
-        raise NameLookupError("task", task, TASKS)
-    if output is not None and output not in OUTPUTS:
-        raise NameLookupError("kind of output", output, OUTPUTS)
+    check_choice("task", task, TASKS, optional=True)
+    check_choice("kind of output", output, OUTPUTS, optional=True)
     if key is not None and (isinstance(key, bool) or not isinstance(key, int | str)):
         raise InputError(
             f"Expected `output_key` as the place or the name of the class scores in what the model returns, but got "

@@ -15,7 +15,7 @@ from xai.core.images.geometry import RESIZES, Batch
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import InputError, Stopped
 from xai.stats.intervals import wilson
 

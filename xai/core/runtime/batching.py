@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from xai.core.runtime.nested import tensors_in
+from xai.core.validation import check_progress
 from xai.errors import Stopped
 
 Progress = Callable[[int, int], None]
@@ -33,7 +34,12 @@ _MEMORY_MESSAGES = (
 
 @contextmanager
 def reporting(progress: bool | Progress | None, what: str) -> Iterator[Progress | None]:
-    """Turn `progress` (None, True for a bar, or a callable) into a callable `(done, total)` or None."""
+    """Turn `progress` (None, True for a bar, or a callable) into a callable `(done, total)` or None.
+
+    Raises:
+        InputError: anything else.
+    """
+    check_progress(progress)
     if progress is not True:
         yield progress or None
         return

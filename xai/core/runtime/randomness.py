@@ -3,25 +3,9 @@
 import hashlib
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from operator import index
 
 import torch
 from torch import Tensor
-
-from xai.errors import RangeError
-
-_LIMIT = 1 << 63
-
-
-def check_seed(seed: object) -> int:
-    """Return the seed as a plain integer.
-
-    Raises:
-        RangeError: no whole number, or one that does not fit into 64 bits.
-    """
-    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not -_LIMIT <= index(seed) < _LIMIT:
-        raise RangeError(f"Expected `seed` as a whole number of at most 64 bits, but got {seed!r}.")
-    return index(seed)
 
 
 def image_key(image: Tensor) -> bytes:

@@ -19,7 +19,7 @@ from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed, gradients_on
 from xai.core.results.serialization import plain, versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import NameLookupError, RangeError, Stopped
 from xai.explanations.dream.deep_dream import DeepDream
 from xai.explanations.dream.goals import ClassGoal, ClassJudge, LayerGoal

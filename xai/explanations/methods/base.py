@@ -21,7 +21,8 @@ from xai.core.model.usage_checks import untrained_noted
 from xai.core.registry import Registry
 from xai.core.results.serialization import plain, versions
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
-from xai.core.runtime.randomness import check_seed, image_key
+from xai.core.runtime.randomness import image_key
+from xai.core.validation import check_seed
 from xai.errors import ContractError
 from xai.explanations.explanation import Explanation
 from xai.explanations.methods import MODULES

@@ -11,7 +11,7 @@ from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import ShapeError, Stopped
 from xai.explanations.explanation import Explanation
 from xai.explanations.metrics import Curves, model_free_maps, moved_copies, removal_curves

@@ -9,7 +9,7 @@ from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.features import Outputs
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import NameLookupError
 from xai.fairness.data_faults.checks import CHECKS, Findings
 from xai.fairness.data_faults.label_errors import SmallImages, counted, images_of, read_small, side_of

@@ -15,7 +15,7 @@ from xai.core.model.resizing import resizing_note
 from xai.core.model.usage_checks import data_doubts
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import InputError, NameLookupError
 from xai.fairness.groups.columns import ImageTable, divide
 from xai.fairness.groups.cube import Cube, amplification

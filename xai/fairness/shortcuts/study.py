@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import RangeError, ShapeError, UnsupportedModelError
 from xai.explanations.methods.base import EXPLAINERS
 from xai.fairness.shortcuts.experiment import Association, Confirmation, confirm, take_out

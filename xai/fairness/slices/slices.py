@@ -14,7 +14,7 @@ from xai.core.model.resizing import InputReader
 from xai.core.model.usage_checks import data_doubts
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import InputError, RangeError, Stopped
 from xai.fairness.properties import measure
 from xai.fairness.slices.inference import judge, lines

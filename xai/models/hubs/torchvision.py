@@ -7,7 +7,8 @@ from types import ModuleType
 from typing import Any
 
 from xai.core.extras import missing_extra
-from xai.errors import CheckpointError, InputError, NameLookupError
+from xai.core.validation import check_choice
+from xai.errors import CheckpointError, InputError
 from xai.models.files.weights import fit_weights
 from xai.models.hubs import HUBS
 from xai.models.hubs.download import fetch, in_torch_cache
@@ -34,12 +35,10 @@ def open_torchvision(name: str) -> Built:
     models = _models()
     network_name, _, which = name.partition(":")
     known = models.list_models(module=models)
-    if network_name not in known:
-        raise NameLookupError("network of torchvision", network_name, known)
+    check_choice("network of torchvision", network_name, known)
     offered = models.get_model_weights(network_name)
-    if which and which not in offered.__members__:
-        raise NameLookupError(f"weights of {network_name}", which, list(offered.__members__))
-    weights = offered[which] if which else offered.DEFAULT
+    choice = check_choice(f"weights of {network_name}", which or None, offered.__members__, optional=True)
+    weights = offered.DEFAULT if choice is None else offered[choice]
     network = models.get_model(network_name, weights=None, num_classes=len(weights.meta["categories"]))
     path = _file(weights.url)
     fit_weights(network, read_groups(path, legacy=True), path)

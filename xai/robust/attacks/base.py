@@ -18,8 +18,8 @@ from xai.core.model.objective import Target, target_indices
 from xai.core.registry import Registry
 from xai.core.results.serialization import plain, versions
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
-from xai.core.runtime.randomness import check_seed, image_key
-from xai.core.validation import check_eps, radius_doubts
+from xai.core.runtime.randomness import image_key
+from xai.core.validation import check_eps, check_seed, radius_doubts
 from xai.engine.prepare import prepare
 from xai.errors import ContractError, TargetError
 from xai.robust.attacks import MODULES

@@ -15,8 +15,8 @@ from xai.core.model.hooks import borrowed
 from xai.core.model.usage_checks import with_doubts
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed, image_key
-from xai.core.validation import check_eps, radius_doubts
+from xai.core.runtime.randomness import image_key
+from xai.core.validation import check_eps, check_seed, radius_doubts
 from xai.errors import NameLookupError, RangeError, ShapeError, UnsupportedModelError
 from xai.robust.certification.linear import METHODS, NORMS
 from xai.robust.certification.prover import ROUNDING, Prover

@@ -12,7 +12,8 @@ from torch import Tensor
 from xai.core.images.border import all_images
 from xai.core.images.inputs import ImageLike, InputImage, read_pictures
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
-from xai.core.runtime.randomness import check_seed, image_key
+from xai.core.runtime.randomness import image_key
+from xai.core.validation import check_seed
 from xai.errors import ShapeError
 from xai.robust.corruptions.base import CORRUPTIONS, Corruption, check_severity
 

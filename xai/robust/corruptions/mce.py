@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import InputError, NameLookupError, RangeError, ShapeError
 
 # mean error over the five severities, ImageNet-C validation (Hendrycks and Dietterich 2019)

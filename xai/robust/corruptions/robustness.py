@@ -16,7 +16,7 @@ from xai.core.model.hooks import borrowed
 from xai.core.model.objective import Target
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import InputError, RangeError, ShapeError, Stopped
 from xai.robust.corruptions.apply import corrupt_rows, image_keys
 from xai.robust.corruptions.base import CORRUPTIONS, MOST, check_severity

@@ -15,8 +15,8 @@ from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.usage_checks import reading_doubts
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed, image_key, repeated
-from xai.core.validation import check_eps, radius_doubts
+from xai.core.runtime.randomness import image_key, repeated
+from xai.core.validation import check_eps, check_seed, radius_doubts
 from xai.errors import InputError, NameLookupError, RangeError, ShapeError, UnsupportedModelError
 from xai.robust.attacks.balls import check_norm
 from xai.robust.attacks.base import ATTACKS, Attack

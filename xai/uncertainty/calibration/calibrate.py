@@ -14,7 +14,7 @@ from xai.core.model.inference import LabelledOutputs, answers_of, draw_of
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import DataError, InputError, RangeError
 from xai.stats.intervals import paired_mean, swapped_error_p
 from xai.stats.proportions import holm

@@ -13,7 +13,7 @@ from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.inference import LabelledOutputs, answers_of, draw_of
 from xai.core.results.serialization import plain, read_record, restoring, versions, write_record
 from xai.core.runtime.batching import Progress, ShouldStop
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import InputError, NameLookupError, RangeError
 from xai.uncertainty.conformal.scores import SCORES, CoverageGuarantee, check_alpha, conformity, guarantee
 from xai.uncertainty.conformal.sets import PredictionSets, promise_dict, promise_from

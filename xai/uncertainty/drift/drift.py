@@ -11,7 +11,7 @@ from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.inference import LabelledOutputs, answers_of
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.runtime.randomness import check_seed
+from xai.core.validation import check_seed
 from xai.errors import InputError, RangeError, Stopped
 from xai.stats.two_sample import TwoSample, classifier_test, detectable_shift, kernel_test, principal
 from xai.uncertainty.drift.result import DRIFT, NO_EVIDENCE, TOO_SMALL, ClassShare, Drift, DriftFinding, DriftTest
