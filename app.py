@@ -1,5 +1,5 @@
 """The dashboard: `xai dashboard`, or `streamlit run app.py`."""
 
-from xai.dashboard.router import run
+from xai.dashboard.server.router import run
 
 run()

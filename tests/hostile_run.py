@@ -71,7 +71,7 @@ def dashboard(path: str) -> None:
 
     if not hasattr(dashboard, "app"):
         dashboard.app = AppTest.from_file(
-            str(Path(xai.__file__).parent / "dashboard/app_pages/explain.py"), default_timeout=60
+            str(Path(xai.__file__).parent / "dashboard/pages/explain/page.py"), default_timeout=60
         )  # type: ignore[attr-defined]
         dashboard.app.query_params["model"] = "example:fashion"  # type: ignore[attr-defined]
         dashboard.app.run()  # type: ignore[attr-defined]
@@ -87,27 +87,27 @@ def dashboard(path: str) -> None:
 
 def brought_network(path: str) -> None:
     """What the dashboard does with an uploaded model file."""
-    from xai.dashboard.uploads import bring_network
+    from xai.dashboard.session.uploads import add_model
 
     content = Path(path).read_bytes()
     with contextlib.suppress(xai.XaiError):
-        bring_network(Path(path).name, content, None, {})
-    bring_network(Path(path).name, content, xai.known_networks()[0], {})
+        add_model(Path(path).name, content, None, {})
+    add_model(Path(path).name, content, xai.known_networks()[0], {})
 
 
 def brought_zip(path: str) -> None:
     """What the dashboard does with an uploaded archive: the file itself, and the file as a picture of a class."""
     import zipfile
 
-    from xai.dashboard.uploads import bring_zip
+    from xai.dashboard.session.uploads import add_data_zip
 
     with contextlib.suppress(xai.XaiError):
-        bring_zip("a.zip", Path(path).read_bytes())
+        add_data_zip("a.zip", Path(path).read_bytes())
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for place in ("a/0.png", "b/1.png"):
             archive.writestr(place, Path(path).read_bytes())
-    data = bring_zip("a.zip", stream.getvalue())
+    data = add_data_zip("a.zip", stream.getvalue())
     read_data(str(data.source))
 
 

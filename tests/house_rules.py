@@ -5,7 +5,7 @@ A `place` is a path inside xai/ with slashes: "core/registry.py", "errors.py". A
 
 import ast
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,9 @@ MAY_IMPORT_LATE: dict[str, Collection[str]] = {  # inside a function only: what 
     "datasets": {"core"},  # a path that names a data set
 }
 ON_TOP = frozenset(room for room, allowed in MAY_IMPORT.items() if "__init__" in allowed)
+
+DASHBOARD = ("environment", "text", "session", "charts", "widgets", "pages", "server")  # each imports those before it
+BY_NAME = frozenset({"text", "session", "charts", "widgets"})  # others import these folders, never a file of theirs
 
 ONE_ROOM = {"matplotlib": "plots", "streamlit": "dashboard", "jinja2": "reports", "weasyprint": "reports"}
 OPTIONAL = frozenset({"torchvision", "timm", "transformers", "huggingface_hub", "onnx", "onnxruntime", "keras", "h5py"})
@@ -172,6 +175,42 @@ def _reached_through(place: str, tree: ast.AST, public: Collection[str]) -> list
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
         if node.value.id in aliases and node.attr not in {"__version__", *public}
     ]
+
+
+def dashboard_faults(place: str, text: str) -> list[str]:
+    """Return imports inside the dashboard that go upward, between pages, or to a file of another folder."""
+    room, *inside = place.removesuffix(".py").split("/")
+    if room != "dashboard" or inside[0] not in DASHBOARD:
+        return []
+    faults = []
+    for found in imports_of(ast.parse(text)):
+        there = found.name.split(".")[2:] if found.name.startswith("xai.dashboard.") else []
+        if there and (fault := _layer_fault(inside, there)):
+            faults.append(f"{place}:{found.line}: {fault}")
+    return faults
+
+
+def _layer_fault(inside: Sequence[str], there: Sequence[str]) -> str:
+    """Say what is wrong with an import of `there` from `inside`, both below xai.dashboard; "" where nothing is."""
+    here, layer = inside[0], there[0]
+    if layer not in DASHBOARD:
+        return f"{layer!r} has no place in DASHBOARD"
+    if DASHBOARD.index(layer) > DASHBOARD.index(here):
+        return f"{here!r} may not import {layer!r}"
+    if here == layer == "pages" and inside[1] != there[1]:
+        return f"the page {inside[1]!r} may not import the page {there[1]!r}"
+    if here != layer and layer in BY_NAME and len(there) > 2:
+        return f"import {layer!r}, not a file of it"
+    return ""
+
+
+def circles(imports: Mapping[str, Collection[str]]) -> list[str]:
+    """Return the modules in circles of imports, and those that import such modules."""
+    left = dict(imports)
+    while free := [name for name, found in left.items() if not set(found) & left.keys() - {name}]:
+        for name in free:
+            del left[name]
+    return sorted(left)
 
 
 def outside_faults(place: str, text: str) -> list[str]:

@@ -7,6 +7,8 @@ from house_rules import (
     MOST_LINES,
     MOST_LINES_OF_FUNCTION,
     banned_faults,
+    circles,
+    dashboard_faults,
     import_faults,
     method_faults,
     outside_faults,
@@ -16,6 +18,45 @@ from house_rules import (
 )
 
 PUBLIC = ("Classifier", "explain")
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "fault"),
+    [
+        ("text/words.py", "from xai.dashboard.session import Job", "'text' may not import 'session'"),
+        ("session/models.py", "from xai.dashboard import widgets as ui", "'session' may not import 'widgets'"),
+        ("charts/scores.py", "def f():\n    import xai.dashboard.widgets", "'charts' may not import 'widgets'"),
+        ("widgets/inputs.py", "from xai.dashboard.pages.explain import result", "'widgets' may not import 'pages'"),
+        ("pages/dream.py", "from xai.dashboard.server.router import run", "'pages' may not import 'server'"),
+        ("pages/stress/page.py", "from xai.dashboard.pages.robustness.curve import pick", "may not import the page"),
+        ("pages/dream.py", "from xai.dashboard.pages.explain.result import compare", "may not import the page"),
+        ("pages/dream.py", "from xai.dashboard.widgets.inputs import choose_one", "import 'widgets', not a file of it"),
+        ("pages/dream.py", "from xai.dashboard.helpers import this", "'helpers' has no place in DASHBOARD"),
+    ],
+)
+def test_layers_of_the_dashboard_can_be_broken(place, text, fault):
+    (found,) = dashboard_faults(f"dashboard/{place}", text)
+    assert fault in found
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("text/code.py", "from xai.dashboard.text.words import m"),
+        ("pages/stress/page.py", "from xai.dashboard.pages.stress.proofs import prove\nimport xai"),
+        ("pages/dream.py", "from xai.dashboard import charts\nfrom xai.dashboard import widgets as ui"),
+        ("pages/dream.py", "from xai.dashboard.text import m, t"),
+        ("server/router.py", "from xai.dashboard import widgets as ui"),
+        ("__main__.py", "from xai.dashboard.server.launch import launch"),
+    ],
+)
+def test_layers_of_the_dashboard_allow(place, text):
+    assert dashboard_faults(f"dashboard/{place}", text) == []
+
+
+def test_circles_are_found():
+    assert circles({"a": ["b"], "b": ["c", "os"], "c": []}) == []
+    assert circles({"a": ["b"], "b": ["c"], "c": ["b"], "d": ["d"]}) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -50,14 +91,18 @@ PUBLIC = ("Classifier", "explain")
         ("plots/robust.py", "from xai.audits.audit import audit", "'plots' may not import 'audits'"),
         ("audits/execution/run.py", "from xai.reports import html", "'audits' may not import 'reports'"),
         ("reports/html.py", "from xai import explain", "'reports' may not import '__init__'"),
-        ("__init__.py", "from xai.dashboard import router", "'__init__' may not import 'dashboard'"),
+        ("__init__.py", "from xai.dashboard.server import router", "'__init__' may not import 'dashboard'"),
         ("cli.py", "from xai.errors import XaiError", "'cli' may not import 'errors'"),
         ("cli.py", "from xai import core", "'cli' may not import 'core'"),
         ("cli.py", "import xai\nxai.core.rows", "xai.core is no public name"),
         ("cli.py", "import xai as x\nx.stats.wilson()", "xai.stats is no public name"),
-        ("dashboard/work.py", "from xai.core.runtime.batching import Progress", "'dashboard' may not import 'core'"),
-        ("dashboard/work.py", "import xai.stats", "'dashboard' may not import 'stats'"),
-        ("dashboard/work.py", "from xai.cli import main", "'dashboard' may not import 'cli'"),
+        (
+            "dashboard/session/models.py",
+            "from xai.core.runtime.batching import Progress",
+            "'dashboard' may not import 'core'",
+        ),
+        ("dashboard/session/models.py", "import xai.stats", "'dashboard' may not import 'stats'"),
+        ("dashboard/session/models.py", "from xai.cli import main", "'dashboard' may not import 'cli'"),
         ("pytest_plugin.py", "from xai.audits import run", "'pytest_plugin' may not import 'audits'"),
         ("core/runtime/batching.py", "from . import hooks", "write absolute imports"),
         ("core/runtime/batching.py", "from .hooks import borrowed", "write absolute imports"),
@@ -91,7 +136,7 @@ def test_forbidden_imports_are_found(place, text, fault):
         ("__init__.py", "from xai.reports.write import write_report\nimport_module(name)"),
         ("robust/curves/result.py", "def f():\n    from xai.plots.robust import curve_figure"),
         ("cli.py", "import xai\nxai.explain\nxai.__version__\nfrom xai import Classifier, __version__"),
-        ("dashboard/work.py", "import xai\nfrom xai.dashboard.panels import Panel\nxai.Classifier"),
+        ("dashboard/session/models.py", "import xai\nfrom xai.dashboard.widgets.viewer import Panel\nxai.Classifier"),
         ("models/loading.py", "import_module(place)\nimport xaitk\nfrom xaitk.api import this"),
     ],
 )
@@ -187,7 +232,7 @@ def test_what_only_looks_like_it_passes(text):
 
 
 def test_only_the_dashboard_is_kept_from_trusting():
-    assert banned_faults("dashboard/work.py", "import xai\nxai.load(path, trust=flag)") != []
+    assert banned_faults("dashboard/session/models.py", "import xai\nxai.load(path, trust=flag)") != []
     assert banned_faults("pytest_plugin.py", "import xai\nxai.load(path, trust=True)") != []
     assert banned_faults("cli/common.py", "import xai\nxai.load(path, trust=options.trust)") == []
 

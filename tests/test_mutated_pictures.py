@@ -171,7 +171,7 @@ def test_arrays(clf: xai.Classifier, capfd: pytest.CaptureFixture[str], count: i
 def test_an_upload(clf: xai.Classifier, capfd: pytest.CaptureFixture[str], count: int) -> None:
     """What the dashboard does with the bytes of an upload."""
     pytest.importorskip("streamlit")
-    from xai.dashboard.pictures import from_file
+    from xai.dashboard.session.uploads import from_file
 
     def call(_: str, content: bytes) -> None:
         clf.predict(from_file("p.png", content).open())
@@ -183,7 +183,7 @@ def test_an_upload(clf: xai.Classifier, capfd: pytest.CaptureFixture[str], count
 def test_a_zip(capfd: pytest.CaptureFixture[str], count: int) -> None:
     """What the dashboard does with an uploaded archive of pictures, damaged anywhere."""
     pytest.importorskip("streamlit")
-    from xai.dashboard.uploads import bring_zip
+    from xai.dashboard.session.uploads import add_data_zip
 
     stream, draws, refused = io.BytesIO(), np.random.default_rng(8), 0
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -191,7 +191,7 @@ def test_a_zip(capfd: pytest.CaptureFixture[str], count: int) -> None:
             archive.writestr(place, PICTURES[kind])
     for _ in range(count):
         try:
-            data = xai.load_data(bring_zip("d.zip", damaged(stream.getvalue(), draws)).source)
+            data = xai.load_data(add_data_zip("d.zip", damaged(stream.getvalue(), draws)).source)
             _ = [data.images[k] for k in range(len(data))]
         except xai.XaiError as error:
             text = str(error)
@@ -205,7 +205,7 @@ def test_a_zip(capfd: pytest.CaptureFixture[str], count: int) -> None:
 def test_the_page(count: int) -> None:
     """The dashboard itself, from the upload to what the page shows."""
     testing = pytest.importorskip("streamlit.testing.v1")
-    page = Path(xai.__file__).parent / "dashboard" / "app_pages" / "explain.py"
+    page = Path(xai.__file__).parent / "dashboard" / "pages" / "explain" / "page.py"
     app = testing.AppTest.from_file(str(page), default_timeout=60)
     app.query_params["model"] = "example:fashion"
     app.run()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import xai
-from xai.dashboard.launch import command
+from xai.dashboard.server.launch import command
 
 FLAGS = [
     "--headless=new",

@@ -6,14 +6,14 @@ from functools import cache
 import pytest
 from chromium import FLAGS, HEIGHT, WAIT, dashboard_in, settled
 
-from xai.dashboard.tasks import office
+from xai.dashboard.session.tasks import task_queue
 
 
 @pytest.fixture(autouse=True)
 def empty_office():
     """Let no test find what another one has asked for."""
     yield
-    office().clear()
+    task_queue().clear()
 
 
 @pytest.fixture(autouse=True, scope="session")

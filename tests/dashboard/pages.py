@@ -4,21 +4,20 @@ import contextlib
 import io
 import runpy
 from functools import wraps
-from pathlib import Path
 
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
 import xai
-from xai.dashboard.tasks import office
+from xai.dashboard.session.tasks import task_queue
+from xai.dashboard.widgets.background import page_file
 
 FASHION = "example:fashion"
-PAGES = Path(xai.__file__).parent / "dashboard" / "app_pages"
 
 
 def opened(page, **parameters):
     """Return a page as a link with these parameters opens it."""
-    app = AppTest.from_file(str(PAGES / f"{page}.py"), default_timeout=60)
+    app = AppTest.from_file(str(page_file(page)), default_timeout=60)
     for name, value in parameters.items():
         app.query_params[name] = value
     app.run()
@@ -43,6 +42,12 @@ def captions(app):
     return [image.caption for image in pictures]
 
 
+def values_of(chart, k=0):
+    """Return the rows that a layer of a chart shows."""
+    spec = chart.to_dict()
+    return spec["layer"][k].get("data", spec.get("data"))["values"]
+
+
 def script_of(app):
     """Return the code to copy, the last one of the page."""
     return app.code[-1].value
@@ -59,14 +64,14 @@ def run_code(text, folder):
 
 def results(app):
     """Return what the session has been told, by key."""
-    return app.session_state["desk"].told._found
+    return app.session_state["jobs"].told._found
 
 
 def stop(app, key):
     """Stop what a session asked for, as if it had not been done yet."""
-    office().done.drop(key)
-    app.session_state["desk"].told.drop(key)
-    app.session_state["desk"].switch(key)
+    task_queue().done.drop(key)
+    app.session_state["jobs"].told.drop(key)
+    app.session_state["jobs"].switch(key)
     app.run()
 
 

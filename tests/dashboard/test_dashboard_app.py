@@ -15,10 +15,11 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import xai
-from xai.dashboard.work import load_model
+from xai.dashboard.session.models import load_model
+from xai.dashboard.widgets.background import page_file
 
 APP = Path(__file__).parents[2] / "app.py"
-START = "What does the network look at, what fools it, whom does it fail?"
+START = "Start"
 
 
 def opened(**parameters):
@@ -149,7 +150,7 @@ def test_every_registered_method_is_offered_and_works():
     chooser = app.multiselect(key="methods")
     methods = {info.name: info for info in xai.methods()}
     for option, info in zip(chooser.options, methods.values(), strict=True):
-        assert option.startswith(f"{info.title} · {info.family} · {info.forward} forward")
+        assert option.startswith(f"{info.title} (")
     assert chooser.value == ["gradcam"]
     cheap = [name for name, info in methods.items() if info.forward + info.backward < 200]
     for name in cheap:
@@ -179,7 +180,7 @@ def test_methods_are_shown_side_by_side():
     code = app.code[0].value
     assert "    xai.explain(clf, image, method='occlusion'),\n]\ntogether = xai.agreement(explanations)" in code
     labels = [button.label for button in app.get("download_button")]
-    assert labels == ["All methods (.zip)", *["Picture (.png)", "Everything (.zip)", "Raw map (.npy)"] * 2]
+    assert labels == ["All methods (.zip)", *["Image (.png)", "Everything (.zip)", "Raw map (.npy)"] * 2]
 
 
 def test_a_link_names_the_methods():
@@ -212,7 +213,7 @@ def test_one_class_rather_than_another():
     versus = app.selectbox(key="versus")
     assert "T-shirt/top" not in versus.options  # it is the one explained
     versus.select("Shirt").run()
-    assert packed(app)["panels"][0]["title"] == "Grad-CAM for T-shirt/top rather than Shirt"
+    assert packed(app)["panels"][0]["title"] == "Grad-CAM for T-shirt/top compared with Shirt"
     assert not np.array_equal(values(app), alone)
     assert "versus='Shirt'" in app.code[0].value
     wanted = xai.explain(xai.load(FASHION), shirt(), versus="Shirt")
@@ -253,7 +254,7 @@ def test_an_explanation_is_rated_when_asked(monkeypatch, verdict, word):
     line = app.table[0].value.iloc[0]
     assert line["Check"] == "stability"
     assert line["Verdict"].endswith(f": {verdict}")
-    assert line["Figures"] == "correlation \N{MINUS SIGN}0.5"
+    assert line["Values"] == "correlation \N{MINUS SIGN}0.5"
     assert len(asked) == 1
 
 
@@ -291,7 +292,7 @@ def test_methods_are_tried_when_asked():
     why = dict(zip(app.table[0].value["Method"], app.table[0].value["Why"], strict=True))
     assert "no attention was seen" in next(text for name, text in why.items() if name.startswith("Attention rollout"))
     options = app.multiselect(key="methods").options
-    assert "Attention rollout · attention · 1 forward · not advised here" in options
+    assert "Attention rollout (instant) · not advised here" in options
 
 
 def test_a_layer_can_be_chosen_and_the_reason_is_shown():
@@ -388,7 +389,7 @@ def test_the_other_pages_are_reached_from_the_first_and_keep_its_network(page):
     app = AppTest.from_file(str(APP), default_timeout=60)
     app.query_params["model"] = FASHION
     app.run()
-    app.switch_page(f"xai/dashboard/app_pages/{page}.py").run()
+    app.switch_page(str(page_file(page))).run()
     assert not app.exception
     assert app.header[0].value != START
     assert app.selectbox(key="model").value == FASHION

@@ -10,9 +10,10 @@ import pytest
 from pages import FASHION, opened
 
 import xai
-from xai.dashboard import board
-from xai.dashboard.runs import finished, open_audit, runs
-from xai.dashboard.tables import read, written
+from xai.dashboard.session.audits import finished_audits, open_audit, open_audits
+from xai.dashboard.text.code import read_toml, toml_text
+from xai.dashboard.widgets import audit_view as board
+from xai.dashboard.widgets.results import result_zip
 
 SECONDS = 60
 
@@ -32,9 +33,9 @@ def asked(checks=("accuracy",), count=40, **more):
 def ended(app):
     """Wait until the run has ended; return the page then."""
     end = time.monotonic() + SECONDS
-    while runs().open_ones() and time.monotonic() < end:
+    while open_audits() and time.monotonic() < end:
         time.sleep(0.05)
-    assert not runs().open_ones()
+    assert not open_audits()
     app.run()
     assert not app.exception
     return app
@@ -70,10 +71,10 @@ def test_thresholds_are_edited_and_shown_as_a_file():
 
 def test_the_plan_says_what_it_would_cost(place):
     app = asked(("accuracy", "generalisation_gap"))
-    next(button for button in app.button if button.label == "Plan it").click().run()
+    next(button for button in app.button if button.label == "Estimate the time").click().run()
     assert not app.exception
     said = words(app)
-    assert "pieces of work are left, about **< 1 s**" in said
+    assert "Estimated time: **< 1 s** on this machine" in said
     assert "needs a table" in str(app.table[0].value)
     assert not place.exists()  # nothing but the plan was made
 
@@ -88,7 +89,7 @@ def test_an_audit_runs_and_its_verdicts_are_shown_with_pictures():
     pictures = [image for shown in app.get("image") for image in shown.proto.imgs]
     assert pictures
     assert all(image.alt for image in pictures)
-    (folder,) = finished()
+    (folder,) = finished_audits()
     audit = open_audit(folder)
     assert audit.document["data"]["data"]["source"] == "example:fashion-test"
     assert app.button(key="run_audit").label == "Run it again"
@@ -101,19 +102,19 @@ def test_another_threshold_costs_nothing_and_is_another_audit():
     app.button(key="run_audit").click().run()
     ended(app)
     other = asked(**{"accuracy.at_least": "0.1"})
-    next(button for button in other.button if button.label == "Plan it").click().run()
-    assert "**0 of 1** pieces of work are left" in words(other)
+    next(button for button in other.button if button.label == "Estimate the time").click().run()
+    assert "for **0 of 1** steps not yet computed" in words(other)
     other.button(key="run_audit").click().run()
     assert "1 passed." in words(ended(other))
-    assert len(finished()) == 2
+    assert len(finished_audits()) == 2
 
 
 def test_a_run_stops_at_once_and_goes_on_where_it_was():
     app = asked(("corruption_accuracy", "accuracy"), count=2000)
     app.button(key="run_audit").click().run()
-    (run,) = runs().open_ones()
+    (run,) = open_audits()
     end = time.monotonic() + SECONDS
-    while run.state != "working" and time.monotonic() < end:
+    while not run.working and time.monotonic() < end:
         time.sleep(0.02)
     time.sleep(0.5)
     reloaded = asked(("corruption_accuracy", "accuracy"), count=2000)  # finds it again
@@ -122,10 +123,10 @@ def test_a_run_stops_at_once_and_goes_on_where_it_was():
     stop.click().run()
     ended(reloaded)
     assert time.monotonic() - began < 10
-    assert run.state == "stopped"
-    assert "it goes on from here" in words(reloaded)
-    assert reloaded.button(key="run_audit").label == "Go on"
-    assert not finished()
+    assert run.cancelled
+    assert "resume it here" in words(reloaded)
+    assert reloaded.button(key="run_audit").label == "Resume"
+    assert not finished_audits()
 
 
 def test_what_cannot_be_asked_gives_a_sentence():
@@ -162,17 +163,19 @@ def test_a_file_is_written_and_read_back():
         "audit": {"seed": 3, "title": 'a "b"'},
         "check": [{"metric": "x", "severities": [1, 2.5], "settings": {"k": True}}],
     }
-    assert read(written(tables)) == tables
+    assert read_toml(toml_text(tables)) == tables
 
 
 def test_every_report_is_made_and_opens(small_audit):
-    found = {kind: board._report(small_audit, kind, file, "es")() for kind, file, _ in board._REPORTS if kind != "pdf"}
+    found = {
+        kind: board._report(small_audit, kind, file, "es")() for kind, file in board._REPORTS.items() if kind != "pdf"
+    }
     assert found["html"].startswith(b"<!doctype html>") or b'lang="es"' in found["html"][:300]
     assert b"<testsuite" in found["junit"]
     assert b"Exactitud" in found["card"]
     with zipfile.ZipFile(io.BytesIO(board._tests(small_audit))) as archive:
         assert {"test_audit_findings.py", "audit_findings/cases.json"} <= set(archive.namelist())
-    whole = board.whole_zip(small_audit)
+    whole = result_zip(small_audit)
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         names = archive.namelist()
         assert json.loads(archive.read("audit.json"))["verdict"] == small_audit.verdict

@@ -26,8 +26,8 @@ def test_an_audit_from_thresholds_to_report(page, browser, address, tmp_path):
     page.get_by_text("worst class at least 0.99").wait_for()
     assert "accuracy.worst_class_at_least=0.99" in page.url
     settle(page)
-    page.get_by_role("button", name="Plan it").click()
-    page.get_by_text("pieces of work are left, about").wait_for()
+    page.get_by_role("button", name="Estimate the time").click()
+    page.get_by_text("Estimated time:").wait_for()
     page.get_by_role("button", name="Run the audit").click()
     page.get_by_text(re.compile(r"^example:fashion · example:fashion-test · \d")).wait_for()
     other = browser.new_context(viewport={"width": 1280, "height": HEIGHT}).new_page()  # a reload, or another window
@@ -38,9 +38,9 @@ def test_an_audit_from_thresholds_to_report(page, browser, address, tmp_path):
     stop.click()
     page.get_by_text("Stopped. What is finished is kept").wait_for()
     other.context.close()
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     page.get_by_text(re.compile(r"^example:fashion · example:fashion-test · \d")).wait_for()
-    page.get_by_text("Take it along").wait_for()
+    page.get_by_text("Download", exact=True).wait_for()
     settle(page)
     page.get_by_text("Failed: at least one gate does not hold.").wait_for()
     assert page.locator("[data-testid=stImage] img").count() > 3

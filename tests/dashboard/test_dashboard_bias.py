@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from pages import FASHION, bars, captions, opened, run_code, script_of, stop
+from pages import FASHION, bars, captions, opened, run_code, script_of, stop, values_of
 
 import xai
-from xai.dashboard.gaps import dose_response, right_by_group, right_by_slice
-from xai.dashboard.words import counted, percent
+from xai.dashboard.charts.accuracy import dose_response, right_by_group, right_by_slice
+from xai.dashboard.text.words import counted, percent
 
 SHORTCUT = "example:fashion-shortcut"
 COUNT = 300
@@ -61,7 +61,7 @@ def test_groups_that_fare_worse_are_found_and_shown(grouped, planted):
     assert found.verdict == "unfair"
     (said,) = [box.value for box in app.warning]
     count = f"{len(found.findings)} of {len(found.gaps)} comparisons."
-    assert said == f"**Some groups fare differently, by more than chance.** {count}"
+    assert said == f"**Some groups differ by more than chance.** {count}"
     headline = found.findings[0].headline
     assert any(headline[1:20] in text for text in texts(app))
     assert app.selectbox(key="column").value == found.findings[0].column
@@ -72,42 +72,43 @@ def test_groups_that_fare_worse_are_found_and_shown(grouped, planted):
     codes = found.codes[place]
     worst = app.selectbox(key="group side")
     k = int(codes[far][0])
-    assert worst.options[0] == f"far: {counted(int((wrong & far).sum()), int(far.sum()))} wrong"
+    assert worst.options[0] == f"far: {counted(int((wrong & far).sum()), int(far.sum()))} misclassified"
     assert worst.value == k
     rows = np.flatnonzero(far & wrong)[:12]
     names = data.classes
     assert captions(app) == [
-        f"{row}\\: {names[found.labels[row]]}, taken for {names[found.predictions[row]]}" for row in rows
+        f"{row}\\: {names[found.labels[row]]}, predicted as {names[found.predictions[row]]}" for row in rows
     ]
     assert app.dataframe[0].value["gap"].tolist() == pytest.approx(found.table["gap"].tolist(), nan_ok=True)
 
 
 def test_the_chart_of_groups_has_their_figures(planted):
     found = xai.bias(xai.load(FASHION), xai.load_data(planted), ["side", "coin"])
-    layers = right_by_group(found, "side")["layer"]
+    chart = right_by_group(found, "side")
     own = {one.group: one for one in found.values if one.column == "side" and one.metric == "accuracy"}
-    rows = layers[1]["data"]["values"]
+    rows = values_of(chart, 1)
     assert [row["right"] for row in rows] == sorted(one.value for one in own.values())
     for row in rows:
         one = own[row["group"].split(" (")[0]]
         assert (row["right"], row["low"], row["high"]) == (one.value, one.low, one.high)
         assert row["kind"] == {"unfair": "differs by more than chance"}.get(one.verdict, row["kind"])
-    assert layers[2]["data"]["values"] == [{"right": float((found.labels == found.predictions).mean())}]
+    line = chart.to_dict()["layer"][2]["encoding"]["x"]
+    assert line == {"datum": float((found.labels == found.predictions).mean())}
 
 
 def test_nothing_found_says_so_in_plain_words():
     app = press(opened("bias", model=FASHION, bias_count=str(COUNT)), "Compare the groups")
     said = "".join(box.value for box in (*app.success, *app.info))
-    assert "No evidence that groups fare differently." in said or "Too few pictures to tell" in said
+    assert "No evidence of a difference between groups." in said or "Too few images to tell" in said
     assert not app.warning
 
 
 def test_data_without_groups_say_so_and_offer_the_rest():
     app = opened("bias", model=FASHION, data="example:fashion-train", bias_count=str(COUNT))
-    assert "no column that divides the pictures" in app.info[0].value
+    assert "no column that divides the images" in app.info[0].value
     assert not [button for button in app.button if button.label.startswith("Compare")]
     app.segmented_control(key="bias_about").set_value("Slices").run()
-    assert [button.label for button in app.button] == ["Look for weak slices"]
+    assert [button.label for button in app.button] == ["Search for weak slices"]
 
 
 def test_without_a_column_it_asks_for_one(grouped):
@@ -117,7 +118,7 @@ def test_without_a_column_it_asks_for_one(grouped):
 
 def test_the_code_of_groups_gives_their_verdict(grouped, planted, tmp_path):
     app = press(grouped, "Compare the groups")
-    code = script_of(app).replace("found.plot()", "print(repr(found))")
+    code = script_of(app).replace("result.plot()", "print(repr(result))")
     assert run_code(code, tmp_path) == repr(xai.bias(xai.load(FASHION), xai.load_data(planted), ["side", "coin"]))
 
 
@@ -129,8 +130,8 @@ def cues(held):
 @pytest.mark.slow
 def test_a_shortcut_is_shown_with_its_pictures(cues, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr("xai.dashboard.planted.show_small", lambda packed, **_: shown.append(packed))
-    app = press(opened("bias", model=SHORTCUT, bias_about="Shortcuts", bias_count=str(COUNT)), "Look for shortcuts")
+    monkeypatch.setattr("xai.dashboard.widgets.show_small_maps", lambda packed, **_: shown.append(packed))
+    app = press(opened("bias", model=SHORTCUT, bias_about="Shortcuts", bias_count=str(COUNT)), "Search for shortcuts")
     (found,) = cues.findings
     assert app.warning[0].value == "**One shortcut found.**"
     assert any(found.reason[:40].replace("(", "\\(") in text for text in texts(app))
@@ -148,52 +149,54 @@ def test_a_shortcut_is_shown_with_its_pictures(cues, tmp_path, monkeypatch):
     app.selectbox(key="cue").set_value(fragile).run()
     assert not app.exception
     assert not captions(app)
-    assert any("Wrong answers of all kinds" in option for option in app.selectbox(key="cue").options[1:])
+    assert any("Errors of all kinds" in option for option in app.selectbox(key="cue").options[1:])
 
 
 def test_the_chart_of_a_cue_has_its_doses(held):
     cues = xai.shortcuts(xai.load(SHORTCUT), held, cues=["corner_mark"])
     (found,) = cues.findings
     number = cues.responses.index(found)
-    spec = dose_response(cues, number)
+    chart = values_of(dose_response(cues, number), 1)
     doses = cues.doses.iloc[number * len(cues.strengths) : (number + 1) * len(cues.strengths)]
-    rows = [row for row in spec["data"]["values"] if row["kind"] == "turned into Shirt"]
+    rows = [row for row in chart if row["kind"] == "flipped to Shirt"]
     assert [row["share"] for row in rows] == [0, *doses["attraction"]]
     assert [row["strength"] for row in rows] == [0, *cues.strengths]
     assert [row["high"] for row in rows] == [0, *doses["attraction_high"]]
-    wrong = [row["share"] for row in spec["data"]["values"] if row["kind"] == "wrong in any way"]
+    wrong = [row["share"] for row in chart if row["kind"] == "misclassified"]
     assert wrong == [0, *doses["flips"]]
 
 
 @pytest.mark.slow
 def test_without_a_shortcut_the_page_says_so(held):
-    app = press(opened("bias", model=FASHION, bias_about="Shortcuts", bias_count="100"), "Look for shortcuts")
+    app = press(opened("bias", model=FASHION, bias_about="Shortcuts", bias_count="100"), "Search for shortcuts")
     found = xai.shortcuts(xai.load(FASHION), xai.load_data("example:fashion-test").subset(100, seed=0))
     assert not found.findings
-    assert app.success[0].value == f"**No shortcut found** among {len(found)} cues."
+    assert app.success[0].value == f"**No shortcut found** with {len(found)} probes."
 
 
 def test_weak_slices_are_shown_with_their_mistakes(tmp_path):
-    app = press(opened("bias", model=SHORTCUT, bias_about="Slices", bias_count="1000"), "Look for weak slices")
+    app = press(opened("bias", model=SHORTCUT, bias_about="Slices", bias_count="1000"), "Search for weak slices")
     found = xai.slices(xai.load(SHORTCUT), xai.load_data("example:fashion-test").subset(1000, seed=0))
     assert found.findings
     for number, one in enumerate(found.findings, 1):
         (text,) = [text for text in texts(app) if text.startswith(f"**{number}: ")]
-        assert f"of {one.pictures} right, all others {percent(one.rest)}." in text
+        assert f"on {one.pictures} images, {percent(one.rest)} on all others." in text
     places = [k for one in found.findings for k in np.flatnonzero(found.shown[:, 0] == found.slices.index(one))]
     rows = found.shown[places, 1]
     names = found.class_names
-    wanted = [f"{names[found.labels[row]]}, taken for {names[found.said[row]]}" for row in rows]
+    wanted = [f"{names[found.labels[row]]}, predicted as {names[found.said[row]]}" for row in rows]
     assert captions(app) == wanted
-    rows = right_by_slice(found)["layer"][1]["data"]["values"]
+    rows = values_of(right_by_slice(found))
     assert [row["right"] for row in rows[::2]] == [one.accuracy for one in found.findings]
     assert [row["right"] for row in rows[1::2]] == [one.rest for one in found.findings]
-    code = script_of(app).replace("found.plot()", "print(len(found.findings))")
+    code = script_of(app).replace("result.plot()", "print(len(result.findings))")
     assert run_code(code, tmp_path) == str(len(found.findings))
 
 
 def test_few_pictures_without_weak_slices_say_so():
-    app = press(opened("bias", model="example:fashion-robust", bias_about="Slices", bias_count="100"), "Look for weak")
+    app = press(
+        opened("bias", model="example:fashion-robust", bias_about="Slices", bias_count="100"), "Search for weak"
+    )
     found = xai.slices(xai.load("example:fashion-robust"), xai.load_data("example:fashion-test").subset(100, seed=0))
     assert not found.findings
     assert f"among {len(found)} that were tested" in app.success[0].value
@@ -210,10 +213,10 @@ def test_faults_of_the_data_are_shown(monkeypatch, tmp_path):
     np.savez(path, images=images, labels=labels, classes=np.array(data.classes))
     monkeypatch.setenv("XAI_DASHBOARD_DATA", str(path))
     app = opened("bias", model=FASHION, bias_about="Data faults", bias_count="200")
-    press(app, "Look for faults")
+    press(app, "Search for data faults")
     found = xai.data_faults(xai.load(FASHION), xai.load_data(path))
     assert {"duplicates", "broken"} <= {fault.kind for fault in found.findings}
-    assert f"{len(found.findings)} kinds of faults** in 200 pictures." in app.warning[0].value
+    assert f"{len(found.findings)} kinds of faults** in 200 images." in app.warning[0].value
     shown = captions(app)
     (pair,) = found.pairs
     turned = f"data {pair.first_row} = data {pair.second_row}, {pair.turn}"
@@ -232,7 +235,7 @@ def test_leaks_are_looked_for_when_training_pictures_are_given():
         train_count="300",
         sample_seed="4",
     )
-    press(app, "Look for faults")
+    press(app, "Search for data faults")
     data, train = (xai.load_data("example:fashion-test").subset(n, seed=4) for n in (100, 300))
     found = xai.data_faults(xai.load(FASHION), data, train, seed=4)
     leak = next(fault for fault in found.findings if fault.kind == "leak")
@@ -243,16 +246,16 @@ def test_leaks_are_looked_for_when_training_pictures_are_given():
 
 
 def test_a_stopped_search_can_go_on():
-    app = press(opened("bias", model=FASHION, bias_about="Slices", bias_count="100"), "Look for weak slices")
-    (key,) = app.session_state["desk"].wanted
+    app = press(opened("bias", model=FASHION, bias_about="Slices", bias_count="100"), "Search for weak slices")
+    (key,) = app.session_state["jobs"].wanted
     stop(app, key)
-    assert "Looking for weak slices: stopped." in bars(app)
+    assert "Searching for weak slices: stopped." in bars(app)
     press(app, "Run it again")
     assert app.success or app.warning
 
 
 def test_what_goes_wrong_is_a_sentence():
-    app = press(opened("bias", model=FASHION, bias_about="Slices", bias_count="30"), "Look for weak slices")
+    app = press(opened("bias", model=FASHION, bias_about="Slices", bias_count="30"), "Search for weak slices")
     assert "at least 80 pictures" in app.error[0].value
 
 
@@ -269,13 +272,13 @@ def test_another_installation_without_fairlearn_and_cleanlab_shows_the_same(monk
     app = press(opened("bias", model=FASHION, bias_count="100"), "Compare the groups")
     assert app.get("vega_lite_chart")
     app.segmented_control(key="bias_about").set_value("Data faults").run()
-    press(app, "Look for faults")
+    press(app, "Search for data faults")
     assert not app.error
 
 
 def test_a_network_without_pictures_here_offers_one_that_has_some():
     app = opened("bias", model="efficientnet_lite0")
     assert any("No data set here" in one.value for one in app.info)
-    press(app, "Take example:fashion")
+    press(app, "Use example:fashion")
     assert app.selectbox(key="model").value == FASHION
     assert not app.info or not any("No data set here" in one.value for one in app.info)

@@ -95,7 +95,7 @@ def looks_compute_nothing(page, sent):
 
 
 def downloads_open(page, wanted, folder):
-    for label, suffix in [("Picture", "png"), ("Everything", "zip"), ("Raw map", "npy")]:
+    for label, suffix in [("Image", "png"), ("Everything", "zip"), ("Raw map", "npy")]:
         with page.expect_download() as waiting:
             page.get_by_role("button", name=f"{label} (.{suffix})").click()
         assert waiting.value.suggested_filename == f"my-coffee_espresso_gradcam.{suffix}"
@@ -139,13 +139,13 @@ def test_two_methods_beside_each_other_and_a_rating(page, address):
         for text, values in zip(texts, maps, strict=True):
             wanted = float(values[row, column])
             assert float(text.replace("\N{MINUS SIGN}", "-")) == pytest.approx(wanted, rel=2e-3, abs=1e-6)
-    page.get_by_role("button", name="Can it be believed?").first.click()
+    page.get_by_role("button", name="Check this map").first.click()
     said = page.get_by_test_id("stAlert").first
     said.wait_for()
     word = said.inner_text().split()[-1]
     rating = xai.rate_explanation(xai.load("example:fashion"), image, found[0])
     assert word.lower() == rating.verdict
-    assert page.get_by_role("button", name="Can it be believed?").count() == 1  # of the other one
+    assert page.get_by_role("button", name="Check this map").count() == 1  # of the other one
 
 
 def test_long_work_can_be_stopped_and_run_again(page, address):
@@ -196,7 +196,7 @@ def test_settings_layers_and_a_report(page, address, tmp_path):
     page.get_by_text("Settings of Grad-CAM").click()
     page.get_by_text("Only in favour").click()
     page.wait_for_url("**relu_gradcam=false**")
-    page.get_by_text("The same at other layers").click()
+    page.get_by_text("At other layers").click()
     page.locator("figure, [data-testid=stImage]").filter(has_text="features.2").wait_for()
     choices = page.get_by_role("button", name="Choose", exact=True)
     choices.nth(1).click()

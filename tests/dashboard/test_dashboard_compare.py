@@ -6,7 +6,7 @@ import pytest
 from pages import FASHION, opened
 
 import xai
-from xai.dashboard import pins
+from xai.dashboard.session import audits as pins
 
 CHECKS = [{"metric": "accuracy", "at_least": 0.5}, {"metric": "calibration", "at_most": 0.2}]
 ROBUST = "example:fashion-robust"
@@ -40,7 +40,7 @@ def words(app):
 def test_history_lists_opens_and_draws_a_trend():
     app = opened("history")
     table = app.dataframe[0].value
-    assert list(table["Network"]) == [ROBUST, FASHION]  # the newest first
+    assert list(table["Model"]) == [ROBUST, FASHION]  # the newest first
     assert app.selectbox(key="run").value == "robust"
     plain, robust = (
         xai.Audit.load(pins.audits_folder() / name)["accuracy"]["measured"]["value"] for name in ("plain", "robust")
@@ -56,7 +56,7 @@ def test_a_baseline_is_pinned_and_proposed_elsewhere():
     app = opened("history", run="plain")
     app.button(key="pin").click().run()
     assert pins.pinned() == "plain"
-    assert app.button(key="pin").label == "Let go of the baseline"
+    assert app.button(key="pin").label == "Unpin the baseline"
     assert opened("audit", model=FASHION).selectbox(key="audit_baseline").value == "plain"
     assert opened("compare", compare_about="Two audits").selectbox(key="before").value == "plain"
     app.button(key="pin").click().run()
@@ -100,7 +100,7 @@ def test_two_audits_are_compared_as_xai_does_it(place):
 
 def test_two_networks_are_compared_and_their_maps_shown_beside_each_other():
     app = opened("compare", model=FASHION, other=ROBUST, compare_count="300")
-    next(button for button in app.button if button.label == "Compare the networks").click().run()
+    next(button for button in app.button if button.label == "Compare the models").click().run()
     assert not app.exception
     said = words(app)
     data = xai.load_data("example:fashion-test").subset(300)

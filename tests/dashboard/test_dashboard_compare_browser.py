@@ -17,7 +17,7 @@ def address(tmp_path):
 
 def test_two_networks_and_two_audits(page, address):
     page.goto(f"{address}/compare?lang=en&model=example:fashion&other=example:fashion-robust&compare_count=300")
-    page.get_by_role("button", name="Compare the networks").click()
+    page.get_by_role("button", name="Compare the models").click()
     page.get_by_text("Where they disagree").wait_for()
     settle(page)
     page.get_by_role("button", name=re.compile(r"^Open \d")).first.click()
@@ -28,16 +28,16 @@ def test_two_networks_and_two_audits(page, address):
     for name in ("example:fashion", "example:fashion-robust"):
         page.goto(f"{address}/audit?lang=en&model={name}&audit_n=100&checks=Accuracy")
         page.get_by_role("button", name="Run the audit").click()
-        page.get_by_text("Take it along").wait_for()
+        page.get_by_text("Download", exact=True).wait_for()
     page.get_by_role("link", name="History").click()
-    page.get_by_text("How it went").wait_for()
+    page.get_by_text("Trend", exact=True).wait_for()
     page.get_by_text(re.compile(r"^Accuracy over \d+ audits")).wait_for()
     page.locator("[data-testid=stVegaLiteChart]").first.wait_for()
     page.get_by_role("button", name="Pin as baseline").click()
-    page.get_by_role("button", name="Let go of the baseline").wait_for()
+    page.get_by_role("button", name="Unpin the baseline").wait_for()
     page.get_by_role("link", name="Compare").click()
     page.get_by_text("Two audits", exact=True).click()
-    page.get_by_text("on 100 pictures that both measured").wait_for()
+    page.get_by_text("on 100 images of both audits").wait_for()
     settle(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     page.goto("about:blank")

@@ -8,14 +8,14 @@ from pages import FASHION, opened, results, run_code, script_of
 from PIL import Image
 
 import xai
-from xai.dashboard.files import saved
+from xai.dashboard.widgets.results import saved
 
-SHORT = {"model": FASHION, "octaves_noise": "2", "steps_noise": "4", "octaves_a picture": "2", "steps_a picture": "3"}
+SHORT = {"model": FASHION, "octaves_noise": "2", "steps_noise": "4", "octaves_an image": "2", "steps_an image": "3"}
 
 
 def dreamt(**more):
     app = opened("dream", **SHORT, **more)
-    next(button for button in app.button if button.label == "Let it dream").click().run()
+    next(button for button in app.button if button.label == "Generate the image").click().run()
     assert not app.exception
     return app
 
@@ -35,7 +35,7 @@ def test_a_class_is_dreamt_as_xai_does_it(tmp_path):
     found = result(app)
     np.testing.assert_array_equal(found.image, wanted.image)
     assert "Bag" in words(app)
-    assert "What was raised, step by step" in words(app)
+    assert "Objective, step by step" in words(app)
     pictures = [image for shown in app.get("image") for image in shown.proto.imgs]
     assert len(pictures) == 1 + len(found.frames)
     assert all(image.alt for image in pictures)
@@ -46,7 +46,7 @@ def test_a_class_is_dreamt_as_xai_does_it(tmp_path):
 
 def test_a_channel_of_a_layer_from_a_picture():
     layer = xai.layers(xai.load(FASHION))[-1]
-    app = dreamt(dream_goal="a layer", dream_start="a picture", dream_layer=layer, dream_channel="3", dream_seed="5")
+    app = dreamt(dream_goal="a layer", dream_start="an image", dream_layer=layer, dream_channel="3", dream_seed="5")
     found = result(app)
     assert (found.layer, found.channel, found.seed) == (layer, 3, 5)
     assert found.start != "noise"
@@ -58,7 +58,7 @@ def test_an_impossible_channel_gives_a_sentence(channel, sentence):
     layer = xai.layers(xai.load(FASHION))[-1]
     app = opened("dream", **SHORT, dream_goal="a layer", dream_layer=layer, dream_channel=channel)
     if not app.error:
-        next(button for button in app.button if button.label == "Let it dream").click().run()
+        next(button for button in app.button if button.label == "Generate the image").click().run()
     assert not app.exception
     assert sentence in app.error[0].value
 

@@ -9,15 +9,15 @@ import pytest
 from pages import FASHION, bars, opened, shirt, stop
 
 import xai
-from xai.dashboard.fills import _fills_of, describe_fills
-from xai.dashboard.jobs import in_turn, parts, watched
-from xai.dashboard.words import safe
+from xai.dashboard.pages.explain.variants import describe_fills, fills_of
+from xai.dashboard.session.jobs import progress_arguments, progress_in_turn, progress_parts
+from xai.dashboard.text.words import safe
 
 FIVE = ("mean", "zero", "blur", "inpaint", "noise")
 
 
 def asked(app):
-    return [button for button in app.button if button.label == "Does the fill matter?"]
+    return [button for button in app.button if button.label == "Does the replacement value matter?"]
 
 
 def viewers(app):
@@ -85,12 +85,12 @@ def test_every_class_has_its_row():
 def test_other_questions_than_the_logit_are_declined(link):
     app = opened("explain", model=FASHION, method="occlusion", **link)
     assert not asked(app)
-    assert any("Fills can be compared for the logit" in caption.value for caption in app.caption)
+    assert any("Replacement values can be compared for the logit" in caption.value for caption in app.caption)
 
 
 def test_methods_that_hide_no_pixels_are_not_asked():
     assert not asked(opened("explain", model=FASHION, method="gradcam"))
-    able = {info.name: _fills_of(info) for info in xai.methods() if _fills_of(info)}
+    able = {info.name: fills_of(info) for info in xai.methods() if fills_of(info)}
     assert able == {
         "occlusion": FIVE,
         **dict.fromkeys(("kernelshap", "lime", "rise"), ("mean", "zero", "blur", "noise")),
@@ -100,8 +100,8 @@ def test_methods_that_hide_no_pixels_are_not_asked():
 @pytest.mark.parametrize("name", ["lime", "kernelshap", "rise"])
 def test_every_offered_fill_is_one_that_the_method_takes(name):
     info = next(info for info in xai.methods() if info.name == name)
-    found = xai.compare_baselines(xai.load(FASHION), shirt(), name, _fills_of(info), samples=40)
-    assert found.names == _fills_of(info)
+    found = xai.compare_baselines(xai.load(FASHION), shirt(), name, fills_of(info), samples=40)
+    assert found.names == fills_of(info)
 
 
 def test_what_goes_wrong_is_a_sentence(monkeypatch):
@@ -118,32 +118,32 @@ def test_what_goes_wrong_is_a_sentence(monkeypatch):
 
 def test_progress_of_fills_that_begin_anew_is_one_progress():
     seen = []
-    report = in_turn(lambda done, total: seen.append(done / total), 3)
+    report = progress_in_turn(lambda done, total: seen.append(done / total), 3)
     for _ in range(3):
         for done in (0, 5, 10):
             report(done, 10)
     assert seen == sorted(seen)
     assert seen[0] == 0
     assert seen[-1] == 1
-    assert in_turn(None, 3) is None
+    assert progress_in_turn(None, 3) is None
 
 
 def test_progress_of_parts_is_one_progress():
     seen = []
-    for part in parts(lambda done, total: seen.append(done / total), 4):
+    for part in progress_parts(lambda done, total: seen.append(done / total), 4):
         part(1, 2)
         part(2, 2)
     assert seen == [k / 8 for k in range(1, 9)]
-    assert parts(None, 2) == [None, None]
+    assert progress_parts(None, 2) == [None, None]
 
 
 def test_work_that_asks_whether_to_stop_is_looked_at():
     seen = []
-    tools = watched(lambda done, total: seen.append((done, total)))
+    tools = progress_arguments(lambda done, total: seen.append((done, total)))
     tools["progress"](3, 9)
     assert not tools["should_stop"]()
     assert seen == [(3, 9), (3, 9)]
-    assert watched(None) == {}
+    assert progress_arguments(None) == {}
 
 
 def test_stopping_leaves_through_the_work_and_gives_the_model_back():
@@ -155,7 +155,7 @@ def test_stopping_leaves_through_the_work_and_gives_the_model_back():
 
     model = xai.load(FASHION)
     with pytest.raises(Left):
-        xai.attack(model, shirt(), 0, "pgd", 8 / 255, **watched(report))
+        xai.attack(model, shirt(), 0, "pgd", 8 / 255, **progress_arguments(report))
     assert not any(part.training for part in model.module.modules())
     assert all(p.grad is None for p in model.module.parameters())
 
@@ -163,8 +163,8 @@ def test_stopping_leaves_through_the_work_and_gives_the_model_back():
 def test_a_stopped_comparison_can_go_on():
     app = opened("explain", model=FASHION, method="occlusion")
     asked(app)[0].click().run()
-    (key,) = app.session_state["desk"].wanted
+    (key,) = app.session_state["jobs"].wanted
     stop(app, key)
-    assert "Occlusion sensitivity with 5 fills: stopped." in bars(app)
+    assert "Occlusion sensitivity with 5 replacement values: stopped." in bars(app)
     next(button for button in app.button if button.label == "Run it again").click().run()
     assert len(viewers(app)) == 2

@@ -9,18 +9,18 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from xai.dashboard.albums import album_zip
+from xai.dashboard.widgets.results import album_zip
 
 
 def page():
     import numpy as np
     import streamlit as st
 
-    from xai.dashboard.gallery import Shot, choose_shot, show_row
+    from xai.dashboard.widgets.gallery import GalleryImage, choose_image, show_row
 
-    shots = {k: Shot(np.full((2, 2, 3), k, np.uint8), f"Bag {k}", f"Picture {k}") for k in (4, 7)}
+    shots = {k: GalleryImage(np.full((2, 2, 3), k, np.uint8), f"Bag {k}", f"Picture {k}") for k in (4, 7)}
     about = st.text_input("about", "one", key="about")
-    st.write(f"opened: {choose_shot(shots, 'wrong', about)}")
+    st.write(f"opened: {choose_image(shots, 'wrong', about)}")
     show_row(list(shots.values()), "row")
 
 
@@ -70,7 +70,7 @@ def test_of_something_else_no_picture_is_open():
 
 def test_every_gallery_and_row_offers_its_pictures():
     app = gallery()
-    assert [button.proto.label for button in app.get("download_button")] == ["Pictures (.zip)"] * 2
+    assert [button.proto.label for button in app.get("download_button")] == ["Images (.zip)"] * 2
 
 
 def test_the_files_are_the_pictures_and_what_they_show():

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from xai.cli import main
 from xai.dashboard.__main__ import main as started
-from xai.dashboard.launch import SETTINGS_VARIABLE
-from xai.dashboard.work import open_network
+from xai.dashboard.environment import SETTINGS_VARIABLE
+from xai.dashboard.session.models import open_model
 from xai.models.networks import SmallNet
 
 ARCH = "xai.models.networks:SmallNet"
@@ -54,13 +54,13 @@ def test_settings_of_the_command_line_reach_the_model(tmp_path: Path, monkeypatc
     assert main(asked) == 0
     (line,) = lines
     monkeypatch.setattr(sys, "argv", line[2:])
-    monkeypatch.setattr("xai.dashboard.launch.subprocess.Popen", Server)
+    monkeypatch.setattr("xai.dashboard.server.launch.subprocess.Popen", Server)
     assert started() == 0
     for variable, value in Server.environment.items():
         if variable.startswith("XAI_DASHBOARD"):
             monkeypatch.setenv(variable, value)
     assert json.loads(os.environ[SETTINGS_VARIABLE]).get("arch") == arch
-    found = open_network(name)
+    found = open_model(name)
     assert (found.resize, found.input_size, found.labels) == ("pad", (28, 28), tuple("abcdefghij"))
     assert found.mean == pytest.approx((0.4,))
-    assert open_network("example:fashion-robust").labels[0] == "T-shirt/top"  # settings are of the model named alone
+    assert open_model("example:fashion-robust").labels[0] == "T-shirt/top"  # settings are of the model named alone

@@ -8,8 +8,9 @@ from pages import FASHION, opened, shirt
 from streamlit.testing.v1 import AppTest
 
 import xai
-from xai.dashboard import kept
-from xai.dashboard.work import Answer, Question
+from xai.dashboard.pages.explain import result as kept
+from xai.dashboard.session.models import ExplanationRequest, PageExplanation
+from xai.dashboard.widgets import audit_view
 
 
 def explained(**parameters):
@@ -17,7 +18,7 @@ def explained(**parameters):
 
 
 def entries(app):
-    return app.session_state["collection"].entries
+    return app.session_state["report_basket"].entries
 
 
 def report(app):
@@ -85,11 +86,11 @@ def test_only_so_many_fit(monkeypatch):
 def test_what_is_kept_has_a_limit_in_memory(monkeypatch):
     method = next(info for info in xai.methods() if info.name == "saliency")
     found = xai.explain(xai.load(FASHION), shirt(), "saliency")
-    answer = Answer(Question(method, (), None, "logit", {}, 0), found, ("explanation",))
-    collection = kept.Collection()
-    assert collection.room_for(answer.explanation)
+    answer = PageExplanation(ExplanationRequest(method, (), None, "logit", {}, 0), found, ("explanation",))
+    basket = kept.ReportBasket()
+    assert basket.room_for(answer.explanation)
     monkeypatch.setattr(kept, "_MOST_BYTES", kept.size_of(found) - 1)
-    assert not collection.room_for(answer.explanation)
+    assert not basket.room_for(answer.explanation)
 
 
 def test_sessions_do_not_see_each_other():
@@ -99,8 +100,8 @@ def test_sessions_do_not_see_each_other():
 
 
 def test_without_weasyprint_the_command_is_named(monkeypatch):
-    real = kept.find_spec
-    monkeypatch.setattr(kept, "find_spec", lambda name: None if name == "weasyprint" else real(name))
+    real = audit_view.find_spec
+    monkeypatch.setattr(audit_view, "find_spec", lambda name: None if name == "weasyprint" else real(name))
     app = explained()
     app.button(key="keep gradcam").click().run()
     html, pdf = (one for one in app.get("download_button") if one.proto.label.startswith(("HTML", "PDF")))
@@ -115,18 +116,18 @@ def test_names_are_text_on_the_page_and_in_the_file(name):
         import dataclasses
 
         import xai
-        from xai.dashboard.kept import collection, offer_to_keep, show_kept
-        from xai.dashboard.work import Answer, Question
+        from xai.dashboard.pages.explain.result import offer_to_add, report_basket, show_basket
+        from xai.dashboard.session.models import ExplanationRequest, PageExplanation
 
         picture = xai.load_data("example:fashion-test").images[0]
         found = xai.explain(xai.load("example:fashion"), picture)
         found = dataclasses.replace(found, labels=(name,), names=(name,), predicted=(name,))
         method = next(info for info in xai.methods() if info.name == "gradcam")
-        answer = Answer(Question(method, (), None, "logit", {}, 0), found, ("explanation", name))
-        if not collection().entries:
-            collection().add(answer)
-        offer_to_keep(answer)
-        show_kept()
+        answer = PageExplanation(ExplanationRequest(method, (), None, "logit", {}, 0), found, ("explanation", name))
+        if not report_basket().entries:
+            report_basket().add(answer)
+        offer_to_add(answer)
+        show_basket()
 
     app = AppTest.from_function(page, default_timeout=60, kwargs={"name": name}).run()
     assert not app.exception

@@ -12,17 +12,19 @@ from streamlit.testing.v1 import AppTest
 from visible_texts import raw_texts, spoken
 
 import xai
-from xai.dashboard import language, panels
+from xai.dashboard.text import words as language
+from xai.dashboard.widgets import gallery as panels
 
 FOLDER = Path(xai.__file__).parent / "dashboard"
 REPORTS = Path(xai.__file__).parent / "reports" / "locale" / "es.json"
-COMMAND_LINE = {"__main__.py", "launch.py"}  # speak to the terminal
+COMMAND_LINE = {"__main__.py", "launch.py", "environment.py"}  # speak to the terminal
 APP = Path(__file__).parents[2] / "app.py"
 LITERAL = {  # names and code, the same in every language
     "Language · Idioma",
     "xai.toml",
     "/data/val",
     "import xai",
+    "print(xai.compare(before, after))",
     "xai.{}(clf, image, {})",
     "d = xai.fit_ood(clf, fit, calibration, {})",
     "{p.name: p for p in xai.sample_photos()}[{}].path",
@@ -53,7 +55,7 @@ KEYS = {  # of the session, of jobs, verdicts of the library
     "both maps",
     "by severity",
 }
-FROM_THE_ZIP_CHECKS = "zips.py"  # parts of error messages, which are English like those of the library
+FROM_THE_ZIP_CHECKS = "uploads.py"  # parts of error messages, which are English like those of the library
 
 
 def catalogue():
@@ -145,13 +147,13 @@ def spanish(page, **more):
 
 def test_pages_speak_spanish():
     app, said = spanish("explain", model=FASHION)
-    assert "¿Por qué esta respuesta?" in said
+    assert "¿Por qué esta predicción?" in said
     assert app.selectbox(key="score").label == "Puntuación"
-    assert "la mitad de la masa del mapa está en" in json.dumps(
+    assert "la mitad de la atribución está en" in json.dumps(
         json.loads(app.get("bidi_component")[0].proto.json), ensure_ascii=False
     )
     _, said = spanish("robustness", model=FASHION)
-    assert "¿Qué robusta es la red?" in said
+    assert "¿Cómo de robusto es el modelo?" in said
     app, said = spanish("audit", model=FASHION)
     assert "**Exactitud** · al menos 0.8" in said
     assert "**Exactitud robusta** · al menos 0.5" in said
@@ -161,20 +163,20 @@ def test_the_browser_says_the_language_and_the_link_wins():
     app = AppTest.from_file(str(APP), default_timeout=60)
     app.context = {"locale": "es-MX"}
     app.run()
-    assert app.header[0].value.startswith("¿Dónde mira la red")
+    assert app.header[0].value.startswith("Inicio")
     assert app.query_params["lang"] in ("es", ["es"])
     linked = AppTest.from_file(str(APP), default_timeout=60)
     linked.context = {"locale": "es-MX"}
     linked.query_params["lang"] = "en"
-    assert linked.run().header[0].value.startswith("What does the network")
+    assert linked.run().header[0].value.startswith("Start")
     odd = AppTest.from_file(str(APP), default_timeout=60)
     odd.query_params["lang"] = "tlh"
-    assert odd.run().header[0].value.startswith("What does the network")
+    assert odd.run().header[0].value.startswith("Start")
 
 
 def test_outside_of_a_page_it_is_english():
     assert language.language() == "en"
-    assert language.t("{n} pictures", n=3) == "3 pictures"
+    assert language.t("{n} images", n=3) == "3 images"
     assert language.m("Bias") == "Bias"
 
 

@@ -52,7 +52,7 @@ def server_of(port):
                 line = (folder / "cmdline").read_text().split("\0")
             except OSError:
                 continue
-            if "xai.dashboard.serve" in line and f"--server.port={port}" in line:
+            if "xai.dashboard.server.launch" in line and f"--server.port={port}" in line:
                 return int(folder.name)
     raise LookupError(port)
 

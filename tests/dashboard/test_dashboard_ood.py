@@ -7,16 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pages import FASHION, bars, captions, opened, run_code, script_of, stop
+from pages import FASHION, bars, captions, opened, run_code, script_of, stop, values_of
 from scipy import stats
 
 import xai
-from xai.dashboard.detection import Detection, Plan
-from xai.dashboard.distributions import histogram, reliability, risk_by_coverage, shares_of_classes
-from xai.dashboard.files import whole_zip
-from xai.dashboard.gallery import as_pixels
-from xai.dashboard.sets import Sample
-from xai.dashboard.words import counted
+from xai.dashboard.charts.scores import histogram, reliability, risk_by_coverage, shares_of_classes
+from xai.dashboard.pages.ood.detector import DetectorPlan, DetectorResult
+from xai.dashboard.session.samples import DataSample
+from xai.dashboard.text.words import counted
+from xai.dashboard.widgets.gallery import as_pixels
+from xai.dashboard.widgets.results import result_zip
 
 EACH, SEED = 120, 3
 LINK = {"model": FASHION, "each": str(EACH), "sample_seed": str(SEED), "detector": "Virtual-logit matching"}
@@ -64,7 +64,7 @@ def test_nothing_runs_before_it_is_asked_for(forwards):
     del forwards[:]
     app = opened("ood", **LINK)
     assert not forwards
-    assert f"{EACH} to learn from, {EACH // 2} to calibrate, {EACH // 2} kept back." in app.caption[0].value
+    assert f"{EACH} to fit, {EACH // 2} to calibrate, {EACH // 2} held out." in app.caption[1].value
     press(app, "Fit a detector")
     assert forwards
 
@@ -77,8 +77,8 @@ def test_promise_and_rates_are_those_of_the_library(drawn, vim):
     inside, outside = vim.judge(drawn.test), vim.judge(drawn.digits)
     alarms, caught = (judged.verdicts.count("foreign") for judged in (inside, outside))
     said = next(text for text in texts(app) if text.startswith("At this threshold"))
-    assert f"{counted(alarms, EACH // 2)} of the ordinary pictures kept back are rejected" in said
-    assert f"and {counted(caught, EACH)} of the foreign ones (example\\:digits)." in said
+    assert f"{counted(alarms, EACH // 2)} of the held-out in-distribution images are rejected" in said
+    assert f"and {counted(caught, EACH)} of the out-of-distribution ones (example\\:digits)." in said
     (chart,) = app.get("vega_lite_chart")
     assert said in chart.proto.alt
 
@@ -108,9 +108,9 @@ def test_the_pictures_next_to_the_threshold_come_first(drawn, vim):
     shown = captions(app)
     assert len(shown) == min(12, len(rejected))
     for k, caption in zip(rejected, shown, strict=False):
-        assert caption == f"{k}\\: p {float(judged.p_values[k]):.2g}, called {judged.predicted[k]}"
+        assert caption == f"{k}\\: p {float(judged.p_values[k]):.2g}, predicted as {judged.predicted[k]}"
     counts = {one.split(": ")[0]: int(one.split(": ")[1]) for one in app.segmented_control(key="boundary").options}
-    assert counts["ordinary, rejected"] == len(rejected)
+    assert counts["in-distribution, rejected"] == len(rejected)
     assert sum(counts.values()) == EACH + EACH // 2
 
 
@@ -122,8 +122,8 @@ def test_a_picture_is_opened_judged_and_explained(drawn, vim, tmp_path):
     button.click().run()
     judged = vim.judge(drawn.digits.images[k])
     (said,) = [box.value for box in app.warning]
-    assert "**Foreign: its answer must not be used.**" in said
-    assert f"calls **{judged.predicted[0]}**: p = {judged.p_value:.3g}, at most 0.05." in said.replace("\\", "")
+    assert "**Out-of-distribution: do not use its prediction.**" in said
+    assert f"predicted as **{judged.predicted[0]}**: p = {judged.p_value:.3g}, at most 0.05." in said.replace("\\", "")
     reasons = next(text for text in texts(app) if text.startswith("- Residual"))
     assert len(reasons.splitlines()) == len(judged.parts)
     near = vim.neighbours(drawn.digits.images[k])
@@ -146,7 +146,7 @@ def script_of_map(app):
 
 def test_the_map_is_that_of_the_score(drawn, vim, monkeypatch):
     shown = []
-    monkeypatch.setattr("xai.dashboard.judged.show_small", lambda packed, **_: shown.append(packed))
+    monkeypatch.setattr("xai.dashboard.widgets.show_small_maps", lambda packed, **_: shown.append(packed))
     app = press(opened("ood", **LINK), "Fit a detector")
     app.segmented_control(key="boundary").set_value("caught").run()
     button = next(button for button in app.button if button.label.startswith("Open"))
@@ -155,7 +155,7 @@ def test_the_map_is_that_of_the_score(drawn, vim, monkeypatch):
     heatmap = vim.explain(drawn.digits.images[k], "occlusion", seed=SEED).heatmap
     (panel,) = shown[-1]["panels"]
     assert (panel["low"], panel["high"]) == (float(heatmap.min()), float(heatmap.max()))
-    assert "for an ordinary picture" in panel["alt"] or heatmap.min() >= 0
+    assert "for an in-distribution image" in panel["alt"] or heatmap.min() >= 0
 
 
 def test_an_uploaded_picture_is_judged():
@@ -164,17 +164,17 @@ def test_an_uploaded_picture_is_judged():
     stream = BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)).save(stream, "PNG")
     app = press(opened("ood", **LINK), "Fit a detector")
-    assert any("upload one of your own" in caption.value for caption in app.caption)
+    assert any("upload your own" in caption.value for caption in app.caption)
     app.file_uploader(key="picture").upload("odd.png", stream.getvalue(), "image/png").run()
     assert not app.exception
-    assert "odd.png, which the network calls" in app.warning[0].value
+    assert "odd.png, predicted as" in app.warning[0].value
     app.file_uploader(key="picture").upload("bad.png", b"no picture", "image/png").run()
     assert not app.exception
-    assert "Judging" in app.error[0].value
+    assert "Evaluating" in app.error[0].value
 
 
 def test_the_choice_is_told_with_its_table(drawn):
-    app = press(opened("ood", **(LINK | {"detector": "chosen for this network"})), "Fit a detector")
+    app = press(opened("ood", **(LINK | {"detector": "chosen for this model"})), "Fit a detector")
     auto = xai.fit_ood(xai.load(FASHION), drawn.fit, drawn.calibration, seed=SEED)
     table = app.dataframe[0].value
     assert table["method"].tolist() == auto.table["method"].tolist()
@@ -198,18 +198,20 @@ def test_all_methods_are_compared_when_asked(drawn):
 
 
 def test_foreign_pictures_can_be_made_of_ordinary_ones(drawn, vim):
-    app = press(opened("ood", **LINK, foreign="made of ordinary ones: inversion"), "Fit a detector")
+    app = press(opened("ood", **LINK, foreign="made from in-distribution images: inversion"), "Fit a detector")
     made = 1 - drawn.test.images[:]
     caught = vim.judge(made).verdicts.count("foreign")
     said = next(text for text in texts(app) if text.startswith("At this threshold"))
-    assert f"{counted(caught, EACH // 2)} of the foreign ones (inversion)." in said
+    assert f"{counted(caught, EACH // 2)} of the out-of-distribution ones (inversion)." in said
     assert "foreign = d.shifted(test, 'inversion')" in script_of(app)
 
 
 def test_a_shifted_picture_is_the_one_that_was_judged(drawn, vim):
-    samples = [Sample("s", EACH, SEED, data) for data in (drawn.fit, drawn.calibration, drawn.test)]
+    samples = [DataSample("s", EACH, SEED, data) for data in (drawn.fit, drawn.calibration, drawn.test)]
     foreign = vim.shifted(drawn.test, "blur")
-    found = Detection(Plan(*samples, None, "blur", "vim"), vim, vim.judge(drawn.test), vim.judge(foreign), foreign)
+    found = DetectorResult(
+        DetectorPlan(*samples, None, "blur", "vim"), vim, vim.judge(drawn.test), vim.judge(foreign), foreign
+    )
     picture = found.picture(foreign=True, k=5)
     assert float(vim.score(picture.open())[0]) == pytest.approx(float(found.outside.scores[5]))
     assert picture.code == "foreign[5]"
@@ -243,7 +245,7 @@ def test_the_code_gives_the_verdicts(vim, drawn, tmp_path):
 
 
 def test_the_detector_can_be_kept(vim, tmp_path):
-    with zipfile.ZipFile(BytesIO(whole_zip(vim))) as archive:
+    with zipfile.ZipFile(BytesIO(result_zip(vim))) as archive:
         for name in archive.namelist():
             (tmp_path / name).write_bytes(archive.read(name))
     again = xai.OODDetector.load(tmp_path, xai.load(FASHION))
@@ -263,9 +265,9 @@ def test_a_few_pictures_can_reject_nothing_and_say_so():
 
 def test_a_stopped_fit_can_go_on():
     app = press(opened("ood", **LINK), "Fit a detector")
-    (key,) = app.session_state["desk"].wanted
+    (key,) = app.session_state["jobs"].wanted
     stop(app, key)
-    assert "Fitting and judging: stopped." in bars(app)
+    assert "Fitting and evaluating: stopped." in bars(app)
     assert not app.get("vega_lite_chart")
     press(app, "Run it again")
     assert app.get("vega_lite_chart")
@@ -276,43 +278,44 @@ def test_histograms_hold_every_picture_and_the_threshold(limit):
     rng = np.random.default_rng(0)
     groups = {"ordinary": rng.normal(0, 1, 400), "foreign": rng.normal(3, 1, 300)}
     groups["ordinary"][0] = -1e6  # beyond the axis, and counted at its end
-    layers = histogram(groups, limit, "score")["layer"]
+    chart = histogram(groups, limit, "score")
+    layers = chart.to_dict()["layer"]
     for name, scores in groups.items():
-        rows = [row for row in layers[0]["data"]["values"] if row["kind"] == name]
+        rows = [row for row in values_of(chart) if row["kind"] == name]
         assert sum(row["pictures"] for row in rows) == len(scores)
         assert sum(row["share"] for row in rows) == pytest.approx(1)
         low = min(row["low"] for row in rows)
         assert low > -10
     assert len(layers) == (1 if limit == np.inf else 2)
     if limit == 0:
-        assert layers[1]["data"]["values"] == [{"limit": 0.0}]
+        assert layers[1]["encoding"]["x"] == {"datum": 0.0}
 
 
 def test_equal_scores_have_a_histogram():
-    (bars_,) = histogram({"a": np.zeros(5), "b": np.zeros(4)}, np.inf, "score")["layer"]
-    assert [row["pictures"] for row in bars_["data"]["values"]] == [5, 4]
+    chart = histogram({"a": np.zeros(5), "b": np.zeros(4)}, np.inf, "score")
+    assert [row["pictures"] for row in values_of(chart)] == [5, 4]
 
 
 def test_probabilities_are_measured():
-    app = opened("ood", model="example:fashion-shortcut", ood_about="Probabilities", probabilities="400")
+    app = opened("ood", model="example:fashion-shortcut", ood_about="Calibration", probabilities="400")
     assert not app.get("vega_lite_chart")
-    press(app, "Measure the probabilities")
+    press(app, "Measure the calibration")
     clf = xai.load("example:fashion-shortcut")
     found = xai.calibration(clf, xai.load_data("example:fashion-test").subset(400, seed=0))
     assert found.verdict == "overconfident"
     (said,) = [box.value for box in app.warning]
-    assert said.startswith("**It is surer than it should be.**")
+    assert said.startswith("**Overconfident: its confidence is higher than its accuracy.**")
     assert f"(ECE) is {found.ece:.3f}" in said
     assert f"{found.ece_interval[0]:.3f} to {found.ece_interval[1]:.3f}" in said
     warm = found.temperature
     assert f"temperature {warm.value:.2f} ({warm.low:.2f} to {warm.high:.2f})" in said
     assert app.dataframe[0].value["value"].tolist() == found.table.round(4)["value"].tolist()
-    points = reliability(found)["layer"][2]
+    points = reliability(found).to_dict()["layer"][2]
     assert points["encoding"]["y"]["field"] == "right"
-    rows = [row for row in reliability(found)["data"]["values"] if row["kind"] == "as it is"]
+    rows = [row for row in values_of(reliability(found), 2) if row["kind"] == "as it is"]
     assert [row["right"] for row in rows] == [one.accuracy for one in found.before.ece.bins]
     assert [(row["low"], row["high"]) for row in rows] == [(one.low, one.high) for one in found.before.ece.bins]
-    assert len(risk_by_coverage(found)["data"]["values"]) == len(found.risk_coverage)
+    assert len(values_of(risk_by_coverage(found))) == len(found.risk_coverage)
     compile(script_of(app), "code", "exec")
 
 
@@ -323,15 +326,15 @@ def test_drift_is_looked_for(tmp_path):
     found = xai.drift(xai.load(FASHION), first, second)
     assert app.warning[0].value == "**The two data sets differ by more than chance.**"
     assert app.dataframe[0].value["p_value"].tolist() == found.table.round(4)["p_value"].tolist()
-    pairs, points = (layer["data"]["values"] for layer in shares_of_classes(found, ["a", "b"])["layer"])
+    pairs, points = (values_of(shares_of_classes(found, ["a", "b"]), k) for k in range(2))
     assert [(row["low"], row["high"]) for row in pairs] == [(one.share_a, one.share_b) for one in found.classes]
     assert [row["share"] for row in points if row["kind"] == "b"] == [one.share_b for one in found.classes]
-    code = script_of(app).replace("found.plot()", "print(found.verdict)")
+    code = script_of(app).replace("result.plot()", "print(result.verdict)")
     assert run_code(code, tmp_path) == "drift"
 
 
 def test_a_data_set_compared_with_itself_is_halved():
     app = opened("ood", model=FASHION, ood_about="Drift", drift_b="example:fashion-test", drift_count="60")
-    assert "60 and 60 pictures." in app.caption[0].value
+    assert "60 and 60 images." in app.caption[1].value
     press(app, "Compare the data")
     assert "differ by more than chance" not in "".join(box.value for box in (*app.success, *app.info, *app.warning))

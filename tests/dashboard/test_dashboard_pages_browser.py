@@ -58,7 +58,7 @@ def test_a_picture_under_stress(page, address):
     assert page.get_by_text(re.compile(r"^Difference times 10")).count() == 3
     page.get_by_role("slider", name="eps in 1/255").focus()
     page.keyboard.press("Home")
-    page.get_by_text("That is no proof of robustness").wait_for()
+    page.get_by_text("This does not certify robustness").wait_for()
     assert "eps_linf=0.5" in page.url
     assert "model=example" in page.url
     assert fits(page)
@@ -67,19 +67,21 @@ def test_a_picture_under_stress(page, address):
 
 def test_a_picture_is_proven(page, address):
     link(page, address, "stress?model=example:fashion&proof=CROWN")  # not step by step, which also ends there
-    page.get_by_text("Proofs", exact=True).click()
-    page.get_by_text("Proven by CROWN: as long as no pixel changes by more than 1/255").wait_for()
-    page.get_by_text(re.compile(r"^The lowest of T-shirt/top, .* is above the highest of all others")).first.wait_for()
+    page.get_by_text("Certificates", exact=True).click()
+    page.get_by_text("Certified by CROWN: as long as no pixel changes by more than 1/255").wait_for()
+    page.get_by_text(
+        re.compile(r"^The lower bound of T-shirt/top, .* is above the upper bounds of all other classes")
+    ).first.wait_for()
     bars = "[data-testid=stVegaLiteChart] path[aria-roledescription='bar']"
     page.wait_for_function("([bars, count]) => document.querySelectorAll(bars).length === count", arg=[bars, 10 + 9])
     page.get_by_role("slider", name="eps in 1/255").focus()
     page.keyboard.press("End")
-    page.get_by_text("That is no counterexample").wait_for()
+    page.get_by_text("That is no adversarial example").wait_for()
     assert "way=Proofs" in page.url
     assert "proof_eps_linf=16" in page.url
     settle(page)
-    page.get_by_role("button", name="Look for the largest proven radius").click()
-    page.get_by_text("Proven up to 1/255; 1.5/255, the next radius tried, is not.").wait_for()
+    page.get_by_role("button", name="Find the largest certified radius").click()
+    page.get_by_text("Certified up to 1/255; not certified at 1.5/255, the next radius tried.").wait_for()
     assert fits(page)
     page.goto("about:blank")
 
@@ -93,28 +95,28 @@ def share_of(page, title):
 
 def test_a_curve_goes_on_elsewhere_and_after_a_reload_and_stops(page, address):
     go(page, address, "Robustness")
-    page.get_by_role("spinbutton", name="Budget (seconds)").fill("600")
+    page.get_by_role("spinbutton", name="Time budget (seconds)").fill("600")
     page.get_by_role("spinbutton", name="How many").fill("200")
     page.keyboard.press("Enter")
-    page.get_by_text("200 pictures drawn from").wait_for()
+    page.get_by_text("200 images sampled from").wait_for()
     settle(page)
-    page.get_by_role("button", name="Measure the robust accuracy").click()
-    share = share_of(page, "Attacking and proving")
+    page.get_by_role("button", name="Measure robust accuracy").click()
+    share = share_of(page, "Attacking and certifying")
     page.get_by_role("link", name="Stress").click()  # another page can be used, and tells what goes on
     page.get_by_text(re.compile(r"^Severity 3: ")).wait_for()
-    assert share_of(page, "Attacking and proving") >= share
+    assert share_of(page, "Attacking and certifying") >= share
     page.get_by_role("link", name="Show it").click()
-    page.get_by_role("spinbutton", name="Budget (seconds)").and_(page.locator("[value='600']")).wait_for()
-    share = share_of(page, "Attacking and proving")
+    page.get_by_role("spinbutton", name="Time budget (seconds)").and_(page.locator("[value='600']")).wait_for()
+    share = share_of(page, "Attacking and certifying")
     page.reload()
-    assert share_of(page, "Attacking and proving") >= share > 0
+    assert share_of(page, "Attacking and certifying") >= share > 0
     page.get_by_role("button", name="Stop", exact=True).last.click()
-    page.get_by_text("Attacking and proving: stopped.").wait_for()
+    page.get_by_text("Attacking and certifying: stopped.").wait_for()
     settle(page)
     page.get_by_role("link", name="Stress").click()
     page.get_by_text(re.compile(r"^Severity 3: ")).wait_for()
     settle(page)
-    assert page.get_by_text(re.compile("^Attacking and proving")).count() == 0
+    assert page.get_by_text(re.compile("^Attacking and certifying")).count() == 0
     page.goto("about:blank")
 
 
@@ -140,29 +142,29 @@ def test_a_threshold_moves_and_a_picture_is_explained(page, address):
     link(page, address, "ood?model=example:fashion", "Question")
     page.get_by_role("spinbutton", name="How many of each").fill("200")
     page.keyboard.press("Enter")
-    page.get_by_text("200 to learn from, 100 to calibrate, 100 kept back.").wait_for()
+    page.get_by_text("200 to fit, 100 to calibrate, 100 held out.").wait_for()
     page.get_by_role("button", name="Fit a detector").click()
     page.get_by_text(re.compile(r"^Of 100 ordinary pictures between .* nominal 5\)")).wait_for()
     page.locator("[data-testid=stVegaLiteChart] path[aria-roledescription='bar']").first.wait_for()
-    page.get_by_role("slider", name="Ordinary pictures").focus()
+    page.get_by_role("slider", name="In-distribution images").focus()
     page.keyboard.press("ArrowRight")
     page.get_by_text(re.compile(r"nominal 5\.5\)")).wait_for()
     assert "alpha=5.5" in page.url
-    page.get_by_text(re.compile(r"^foreign, rejected: ")).click()
+    page.get_by_text(re.compile(r"^out-of-distribution, rejected: ")).click()
     settle(page)
     page.get_by_role("button", name=re.compile(r"^Open \d")).first.click()
-    page.get_by_text("Foreign: its answer must not be used.").wait_for()
+    page.get_by_text("Out-of-distribution: do not use its prediction.").wait_for()
     page.get_by_role("button", name="Show them").click()
     canvas_of(page)
     settle(page)
     assert all(page.locator("img").evaluate_all("all => all.map(one => one.alt)"))
     assert fits(page)
-    page.get_by_text("Probabilities", exact=True).click()
-    page.get_by_role("button", name="Measure the probabilities").click()
+    page.get_by_text("Calibration", exact=True).click()
+    page.get_by_role("button", name="Measure the calibration").click()
     page.get_by_text("expected calibration error").first.wait_for()
     page.get_by_text("Drift", exact=True).click()
     page.get_by_role("button", name="Compare the data").click()
-    page.get_by_text("How often each class is answered").wait_for()
+    page.get_by_text("How often each class is predicted").wait_for()
     settle(page)
     page.goto("about:blank")
 
@@ -170,12 +172,12 @@ def test_a_threshold_moves_and_a_picture_is_explained(page, address):
 def test_a_shortcut_is_searched_stopped_and_found(page, address):
     link(page, address, "bias?model=example:fashion-shortcut", "Question")
     page.get_by_role("button", name="Compare the groups").click()
-    page.get_by_text("No evidence that groups fare differently.").wait_for()
+    page.get_by_text("No evidence of a difference between groups.").wait_for()
     page.get_by_text("Shortcuts", exact=True).click()
-    page.get_by_role("button", name="Look for shortcuts").click()
-    page.get_by_text(re.compile(r"^Planting cues · ")).wait_for()
+    page.get_by_role("button", name="Search for shortcuts").click()
+    page.get_by_text(re.compile(r"^Inserting probes · ")).wait_for()
     page.get_by_role("button", name="Stop", exact=True).last.click()
-    page.get_by_text("Planting cues: stopped.").wait_for()
+    page.get_by_text("Inserting probes: stopped.").wait_for()
     settle(page)
     page.get_by_role("button", name="Run it again").click()
     page.get_by_text("One shortcut found.").wait_for()
@@ -183,13 +185,13 @@ def test_a_shortcut_is_searched_stopped_and_found(page, address):
     settle(page)
     assert all(page.locator("img").evaluate_all("all => all.map(one => one.alt)"))
     page.get_by_text("Slices", exact=True).click()
-    page.get_by_role("button", name="Look for weak slices").click()
-    page.get_by_text(re.compile("of pictures with more mistakes than others")).first.wait_for()
+    page.get_by_role("button", name="Search for weak slices").click()
+    page.get_by_text(re.compile("of images with lower accuracy")).first.wait_for()
     page.get_by_text("Data faults", exact=True).click()
     page.get_by_role("spinbutton", name="How many", exact=True).fill("300")
     page.keyboard.press("Enter")
-    page.get_by_text("300 pictures drawn from").wait_for()
-    page.get_by_role("button", name="Look for faults").click()
+    page.get_by_text("300 images sampled from").wait_for()
+    page.get_by_role("button", name="Search for data faults").click()
     page.get_by_text("Labels to check").wait_for()
     settle(page)
     assert fits(page)

@@ -14,22 +14,12 @@ from pages import run_code
 from PIL import Image
 
 import xai
-from xai.dashboard.files import map_npy, picture_png, together_zip, whole_zip
-from xai.dashboard.keeping import Kept
-from xai.dashboard.launch import FLAGS, command, launch
-from xai.dashboard.panels import Panel, pack, shown_pixels
-from xai.dashboard.words import (
-    SHELF,
-    call_for,
-    code_for,
-    describe_map,
-    describe_preprocessing,
-    figures,
-    file_stem,
-    percent,
-    safe,
-    sentence,
-)
+from xai.dashboard.server.launch import FLAGS, command, launch
+from xai.dashboard.session.tasks import ResultCache
+from xai.dashboard.text.code import call_for, code_for, file_stem
+from xai.dashboard.text.words import SHELF, describe_map, describe_preprocessing, number_list, percent, safe, sentence
+from xai.dashboard.widgets.gallery import MapPanel, pack, shown_pixels
+from xai.dashboard.widgets.results import agreement_zip, map_npy, picture_png, result_zip
 
 CONFIG = Path(__file__).parents[2] / ".streamlit" / "config.toml"
 
@@ -73,18 +63,18 @@ def test_the_sentence_about_a_map_says_where_it_lies():
     spot = np.zeros((30, 60), np.float32)
     spot[0:5, 0:9] = 2.0
     assert describe_map("Grad-CAM", "espresso", spot) == (
-        "Grad-CAM for espresso: half of the map's mass lies in 1.3 % of the picture, centre upper left."
+        "Grad-CAM for espresso: half of the attribution lies in 1.3 % of the image, centre upper left."
     )
     even = np.ones((30, 30), np.float32)
-    assert describe_map("X", "y", even).endswith("lies in 50 % of the picture, centre in the middle.")
+    assert describe_map("X", "y", even).endswith("lies in 50 % of the image, centre in the middle.")
     signed = np.where(np.arange(30) < 15, -1, 9).astype(np.float32)[None].repeat(30, 0)
-    assert describe_map("X", "y", signed).endswith("centre middle right; 10 % of the mass speaks against the class.")
+    assert describe_map("X", "y", signed).endswith("centre middle right; 10 % of it speaks against the class.")
     assert describe_map("X", "y", 0 * even) == "X for y: the map is 0 everywhere."
 
 
 def test_preprocessing_is_said_in_words():
     said = describe_preprocessing(xai.load("example:fashion").preprocessing)
-    assert said.startswith("Pictures become 28 x 28 pixels (grey): ")
+    assert said.startswith("Images become 28 x 28 pixels (grey): ")
     assert "mean 0.286 and std 0.353" in said
 
 
@@ -120,7 +110,7 @@ def test_file_names_are_tame():
 
 
 def test_figures_have_their_names():
-    assert figures({"gap": -0.42204, "random maps": 12345.0}) == "gap \N{MINUS SIGN}0.422, random maps 1.23e+04"
+    assert number_list({"gap": -0.42204, "random maps": 12345.0}) == "gap \N{MINUS SIGN}0.422, random maps 1.23e+04"
 
 
 def test_the_picture_is_a_png(explanation):
@@ -133,17 +123,17 @@ def test_the_raw_map_is_the_map(explanation):
 
 
 def test_the_zip_loads_again_and_is_the_same_each_time(explanation, tmp_path):
-    content = whole_zip(explanation)
+    content = result_zip(explanation)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.namelist() == ["manifest.json", "overlay.png", "values.npz"]
         archive.extractall(tmp_path)
     np.testing.assert_array_equal(xai.Explanation.load(tmp_path).heatmap, explanation.heatmap)
-    assert len(whole_zip(explanation)) == len(content)
+    assert len(result_zip(explanation)) == len(content)
 
 
 def test_all_methods_fit_into_one_zip(explanation, tmp_path):
     other = xai.explain(xai.load("example:fashion"), explanation.pictures[0], "hirescam", "Bag")
-    with zipfile.ZipFile(io.BytesIO(together_zip(xai.agreement([explanation, other])))) as archive:
+    with zipfile.ZipFile(io.BytesIO(agreement_zip(xai.agreement([explanation, other])))) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path)
     folders = [f"{name}/{file}" for name in ("gradcam", "hirescam") for file in ("manifest.json", "values.npz")]
@@ -157,8 +147,8 @@ def test_maps_of_several_classes_are_saved_together():
 
 
 def test_what_is_kept_forgets_what_was_used_longest_ago(explanation, monkeypatch):
-    kept = Kept()
-    monkeypatch.setattr("xai.dashboard.keeping._MOST_BYTES", 0)
+    kept = ResultCache()
+    monkeypatch.setattr("xai.dashboard.session.tasks._MOST_BYTES", 0)
     for k in range(12):
         kept.keep((k,), explanation)
     assert kept.find((0,)) is explanation  # used again
@@ -181,7 +171,7 @@ def test_a_small_picture_is_sent_as_it_is(channels):
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (20, 30, channels), np.uint8)
     values = rng.standard_normal((20, 30)).astype(np.float32)
-    data = pack(picture, [Panel("t", values, "u", "a")], (0, 0, 20, 30))
+    data = pack(picture, [MapPanel("t", values, "u", "a")], (0, 0, 20, 30))
     np.testing.assert_array_equal(unpacked(data), values)
     np.testing.assert_array_equal(np.asarray(picture_of(data)).reshape(picture.shape), picture)
     assert (data["panels"][0]["low"], data["panels"][0]["high"]) == (values.min(), values.max())
@@ -190,7 +180,7 @@ def test_a_small_picture_is_sent_as_it_is(channels):
 @pytest.mark.parametrize(("panels", "most"), [(1, 1024), (2, 1024), (3, 640), (7, 400)])
 def test_a_large_picture_is_shown_smaller_with_values_unchanged(panels, most):
     values = np.arange(1500 * 3000, dtype=np.float32).reshape(1500, 3000)
-    data = pack(np.zeros((1500, 3000, 3), np.uint8), [Panel("t", values, "u", "a")] * panels, (0, 0, 1500, 3000))
+    data = pack(np.zeros((1500, 3000, 3), np.uint8), [MapPanel("t", values, "u", "a")] * panels, (0, 0, 1500, 3000))
     assert (data["picture"]["width"], data["picture"]["height"]) == (most, most // 2)
     assert (data["picture"]["columns"], data["picture"]["rows"]) == (3000, 1500)
     assert picture_of(data).size == (most, most // 2)
@@ -201,14 +191,14 @@ def test_a_large_picture_is_shown_smaller_with_values_unchanged(panels, most):
 
 def test_thin_pictures_keep_a_pixel():
     data = pack(
-        np.zeros((1, 5000, 3), np.uint8), [Panel("t", np.ones((1, 5000), np.float32), "u", "a")], (0, 0, 1, 5000)
+        np.zeros((1, 5000, 3), np.uint8), [MapPanel("t", np.ones((1, 5000), np.float32), "u", "a")], (0, 0, 1, 5000)
     )
     assert (data["picture"]["width"], data["picture"]["height"]) == (1024, 1)
 
 
 def test_the_server_is_started_safely():
     line = command(8600, headless=True)
-    assert line[:4] == [sys.executable, "-m", "xai.dashboard.serve", "run"]
+    assert line[:4] == [sys.executable, "-m", "xai.dashboard.server.launch", "run"]
     assert Path(line[4]).is_file()
     for flag in (
         "--server.address=127.0.0.1",
@@ -266,7 +256,7 @@ def test_model_and_data_reach_the_server(monkeypatch):
         def terminate(self):
             pass
 
-    monkeypatch.setattr("xai.dashboard.launch.subprocess.Popen", Server)
+    monkeypatch.setattr("xai.dashboard.server.launch.subprocess.Popen", Server)
     assert launch(None, "weights.safetensors", "pictures/") == 0
     assert seen["XAI_DASHBOARD_MODEL"] == "weights.safetensors"
     assert seen["XAI_DASHBOARD_DATA"] == "pictures/"

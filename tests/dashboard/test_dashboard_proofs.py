@@ -9,10 +9,10 @@ import torch
 from pages import FASHION, counted, opened, run_code, script_of, shirt
 
 import xai
-from xai.dashboard.charts import spans
-from xai.dashboard.proofs import RUNGS, Reach, _reach
-from xai.dashboard.proven import METHODS, NOISE, _reached
-from xai.dashboard.words import figure
+from xai.dashboard.charts.accuracy import spans
+from xai.dashboard.pages.stress.certificates import RUNGS, ProofReach, largest_proven
+from xai.dashboard.pages.stress.proofs import METHODS, NOISE, _reached
+from xai.dashboard.text.words import number_text
 from xai.robust.certification.certify import EVERY
 from xai.robust.certification.smoothing import SmoothingNoise
 
@@ -31,7 +31,7 @@ def certified(network, eps, **asked):
 
 
 def proofs(model=FASHION, **link):
-    return opened("stress", model=model, way="Proofs", **link)
+    return opened("stress", model=model, way="Certificates", **link)
 
 
 def texts(app):
@@ -49,22 +49,22 @@ def test_a_proof_says_what_the_library_proves(fashion, tmp_path):
     margins = found.margins[0].nan_to_num(nan=np.inf)
     (verdict,) = [one.value for one in app.success]
     assert verdict.startswith(
-        "**Proven** by CROWN: as long as no pixel changes by more than 1/255, the answer stays **T-shirt/top**."
+        "**Certified** by CROWN: as long as no pixel changes by more than 1/255, the prediction stays **T-shirt/top**."
     )
-    assert f"{fashion.labels[int(margins.argmin())]} comes nearest" in verdict
-    assert f"at least {figure(float(found.margin[0]))} below" in verdict
+    assert f"The closest other class is {fashion.labels[int(margins.argmin())]};" in verdict
+    assert f"the lower bound of the margin is {number_text(float(found.margin[0]))}." in verdict
     clean = fashion.prepare(shirt()).inputs
     low, high = xai.output_bounds(fashion, (clean - ONE).clamp(0, 1), (clean + ONE).clamp(0, 1), "crown")
     others = np.delete(high[0].numpy(), 0)
-    assert f"The lowest of T-shirt/top, {figure(float(low[0, 0]))}, is above" in "".join(texts(app))
-    assert f"all others, {figure(others.max())} of" in "".join(texts(app))
+    assert f"The lower bound of T-shirt/top, {number_text(float(low[0, 0]))}, is above" in "".join(texts(app))
+    assert f"the largest is {number_text(others.max())} of" in "".join(texts(app))
     table = app.dataframe[0].value
     np.testing.assert_allclose(table["lower_bound"], low[0])
     np.testing.assert_allclose(table["upper_bound"], high[0])
     np.testing.assert_allclose(table["proven_margin"], found.margins[0])
     np.testing.assert_allclose(table["clean_margin"], table["clean_logit"][0] - table["clean_logit"])
     assert [chart.proto.alt for chart in app.get("vega_lite_chart")] == [
-        text for text in texts(app) if text.startswith(("The lowest of", "None of 9"))
+        text for text in texts(app) if text.startswith(("The lower bound of", "No other class"))
     ]
     said = re.sub(r"print\(xai.output.*", "", script_of(app))
     assert run_code(said, tmp_path) == f"{found.verified} {found.margin}"
@@ -75,24 +75,24 @@ def test_what_is_not_proven_is_no_counterexample(fashion):
     app = proofs(proof="IBP")
     found = certified(fashion, ONE, method="ibp")
     (verdict,) = [one.value for one in app.warning]
-    assert verdict.startswith("**Not proven** by IBP: while no pixel changes by more than 1/255")
-    assert figure(float(found.margin[0])) in verdict
-    assert "That is no counterexample" in verdict
-    assert any(text == "9 of 9 classes may come ahead as far as is proven." for text in texts(app))
+    assert verdict.startswith("**Not certified** by IBP: while no pixel changes by more than 1/255")
+    assert number_text(float(found.margin[0])) in verdict
+    assert "That is no adversarial example" in verdict
+    assert any(text == "9 of 9 classes may overtake it according to the bounds." for text in texts(app))
 
 
 def test_a_proof_may_be_tighter_than_the_bounds_of_two_logits():
     app = proofs(model=ROBUST, proof="CROWN-IBP", proof_eps_linf="0.25")
-    assert app.success[0].value.startswith("**Proven** by CROWN-IBP")
-    assert any("and still the answer is proven" in text for text in texts(app))
+    assert app.success[0].value.startswith("**Certified** by CROWN-IBP")
+    assert any("and still the prediction is certified" in text for text in texts(app))
 
 
 def test_other_norms_have_margins_and_no_bounds_of_logits(fashion):
     app = proofs(proof_norm="l2", proof_eps_l2="0.0625", proof="CROWN")
     found = certified(fashion, 0.0625, norm="l2")
     verdict = next(one.value for one in (*app.success, *app.warning))
-    assert ("**Proven**" in verdict) == bool(found.verified[0])
-    assert "the l2 length of the change is at most 0.0625" in verdict
+    assert ("**Certified**" in verdict) == bool(found.verified[0])
+    assert "the l2 norm of the perturbation is at most 0.0625" in verdict
     assert len(app.get("vega_lite_chart")) == 1
     assert "output_bounds" not in script_of(app)
     assert "norm='l2', method='crown'" in script_of(app)
@@ -104,24 +104,24 @@ def test_smoothing_says_the_radius_and_its_chance(fashion):
     found = certified(fashion, 0.0625, norm="l2", method="smoothing", sigma=0.05, samples=500, seed=3)
     assert bool(found.verified[0])
     (verdict,) = [one.value for one in app.success]
-    assert f"up to an l2 length of {float(found.margin[0]) + 0.0625:.3g}, and 0.0625 was asked for" in verdict
-    assert "wrong with a chance of at most 0.001" in verdict
+    assert f"up to an l2 norm of {float(found.margin[0]) + 0.0625:.3g}; 0.0625 was requested" in verdict
+    assert "with an error probability of at most 0.001" in verdict
     assert "seed=3, sigma=0.05, samples=500" in script_of(app)
     assert not app.get("vega_lite_chart")
     app.slider(key="proof_eps_l2").set_value(0.5).run()
-    assert "only up to an l2 length of" in app.warning[0].value
+    assert "only up to an l2 norm of" in app.warning[0].value
 
 
 def test_smoothing_that_answers_something_else(fashion):
     app = proofs(proof_norm="l2", proof="Smoothing")
     other = int(certified(fashion, 0.25, norm="l2", method="smoothing").predictions[0])
     assert other > 0  # 0 is the answer to the clean picture
-    assert f"mostly answers **{fashion.labels[other]}**, not **T-shirt/top**" in app.warning[0].value
+    assert f"predicts **{fashion.labels[other]}**, not **T-shirt/top**" in app.warning[0].value
 
 
 def test_smoothing_that_abstains():
     app = proofs(proof_norm="l2", proof="Smoothing", **{"smoothing.samples": "2", "smoothing.sigma": "0.05"})
-    assert "the smoothed network gives no answer" in app.warning[0].value
+    assert "the smoothed model makes no prediction" in app.warning[0].value
 
 
 def test_a_network_without_bounds_gives_the_sentence_and_the_way_on():
@@ -131,22 +131,22 @@ def test_a_network_without_bounds_gives_the_sentence_and_the_way_on():
     assert not app.exception
     assert not app.error
     assert (app.selectbox(key="proof").value, app.selectbox(key="proof_norm").value) == ("smoothing", "l2")
-    assert [b.label for b in app.button if b.label == "Prove"] == ["Prove"]  # long, so it is asked for
+    assert [b.label for b in app.button if b.label == "Certify"] == ["Certify"]  # long, so it is asked for
 
 
 def test_the_largest_radius_is_looked_for_when_asked(fashion, monkeypatch):
     calls = counted(monkeypatch, "certify")
     app = proofs(proof="CROWN-IBP", model=ROBUST)
     before = len(calls)
-    next(b for b in app.button if b.label == "Look for the largest proven radius").click().run()
+    next(b for b in app.button if b.label == "Find the largest certified radius").click().run()
     assert not app.exception
     assert 0 < len(calls) - before <= 4
     robust = xai.load(ROBUST)
     proven = [bool(certified(robust, eps, method="crown_ibp").verified[0]) for eps in RUNGS["linf"]]
     assert proven == sorted(proven, reverse=True)
-    (text,) = [text for text in texts(app) if text.startswith("Proven up to")]
+    (text,) = [text for text in texts(app) if text.startswith("Certified up to")]
     first, second = (255 * RUNGS["linf"][sum(proven) + k] for k in (-1, 0))
-    assert text == f"Proven up to **{first:.3g}/255**; {second:.3g}/255, the next radius tried, is not."
+    assert text == f"Certified up to **{first:.3g}/255**; not certified at {second:.3g}/255, the next radius tried."
 
 
 @pytest.mark.parametrize("rungs_proven", range(len(RUNGS["l1"]) + 1))
@@ -158,19 +158,17 @@ def test_the_ladder_is_halved_to_its_end(monkeypatch, rungs_proven):
         return SimpleNamespace(verified=torch.tensor([rungs.index(eps) < rungs_proven]))
 
     monkeypatch.setattr(xai, "certify", certify)
-    from contextlib import nullcontext
 
     network = SimpleNamespace(prepare=lambda _: SimpleNamespace(inputs=0), predict=lambda _: SimpleNamespace(index=0))
-    model = SimpleNamespace(borrowed=lambda: nullcontext(network))
-    found = _reach(model, SimpleNamespace(open=lambda: None), "l1", {}, None)
+    found = largest_proven(network, SimpleNamespace(open=lambda: None), "l1", {}, None)
     ends = (None, *rungs, None)
     assert (found.proven, found.open) == (ends[rungs_proven], ends[rungs_proven + 1])
     assert len(tried) <= 4
 
 
 def test_the_ends_of_the_ladder_are_said():
-    assert "Not even the smallest radius tried, 0.1," in _reached(Reach(None, 0.1), "l1")
-    assert "**24**, the largest radius tried" in _reached(Reach(24.0, None), "l1")
+    assert "Not certified even at the smallest radius tried, 0.1" in _reached(ProofReach(None, 0.1), "l1")
+    assert "**24**, the largest radius tried" in _reached(ProofReach(24.0, None), "l1")
 
 
 def test_looking_again_proves_nothing_anew(monkeypatch):
@@ -183,9 +181,8 @@ def test_looking_again_proves_nothing_anew(monkeypatch):
 
 def test_the_chart_has_each_span_and_the_line():
     rows = [{"class": "Bag", "low": -1.0, "high": 2.0, "clean": 0.5, "own": True}]
-    spec = spans(rows, 0.25, "logit")
-    bars, points, line = spec["layer"]
-    assert spec["data"]["values"] == rows
+    bars, points, line = spans(rows, 0.25, "logit").to_dict()["layer"]
+    assert bars["data"]["values"] == points["data"]["values"] == rows
     assert (bars["encoding"]["x"]["field"], bars["encoding"]["x2"]["field"]) == ("low", "high")
     assert points["encoding"]["x"]["field"] == "clean"
     assert line["encoding"]["x"] == {"datum": 0.25}

@@ -7,15 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pages import FASHION, bars, captions, opened, run_code, script_of, stop
+from pages import FASHION, bars, captions, opened, run_code, script_of, stop, values_of
 
 import xai
-from xai.dashboard.charts import accuracy_by_severity, robust_accuracy
-from xai.dashboard.curve import radii
-from xai.dashboard.gallery import as_pixels
-from xai.dashboard.sets import Sample
-from xai.dashboard.trust import show_trust
-from xai.dashboard.words import interval, percent, radius
+from xai.dashboard.charts.accuracy import accuracy_by_severity, robust_accuracy
+from xai.dashboard.pages.robustness.curve import radii, show_trust
+from xai.dashboard.session.samples import DataSample
+from xai.dashboard.text.words import interval, percent, radius
+from xai.dashboard.widgets.gallery import as_pixels
 
 COUNT, SEED = 12, 5  # two of them are wrong before any change
 EPS = (2 / 255, 8 / 255)
@@ -68,10 +67,10 @@ def test_a_curve_is_measured_when_asked(robustness_calls, curve):
     measured(app)
     assert len(robustness_calls) == 1
     assert robustness_calls[0][1]["eps"] == EPS
-    text = next(m.value for m in app.markdown if "without any change" in m.value)
-    assert text.startswith(f"{interval(curve.clean, *curve.intervals['clean'])} of {COUNT} pictures are right")
-    assert f"attacks leave {interval(curve.attacked[-1], *curve.intervals['attacked'][-1])}" in text
-    assert f"guarantee {interval(curve.certified[-1], *curve.intervals['certified'][-1])}" in text
+    text = next(m.value for m in app.markdown if m.value.startswith("Clean accuracy"))
+    assert text.startswith(f"Clean accuracy {interval(curve.clean, *curve.intervals['clean'])} on {COUNT} images.")
+    assert f"and {interval(curve.attacked[-1], *curve.intervals['attacked'][-1])} (best attack)" in text
+    assert f"between {interval(curve.certified[-1], *curve.intervals['certified'][-1])} (certified)" in text
     (chart,) = app.get("vega_lite_chart")
     assert chart.proto.alt == text
     app.segmented_control(key="group").set_value("unproven").run()
@@ -79,7 +78,7 @@ def test_a_curve_is_measured_when_asked(robustness_calls, curve):
 
 
 def test_the_chart_has_both_bounds_their_intervals_and_the_gap(curve):
-    gap, bars_, _, points = robust_accuracy(curve)["layer"]
+    gap, bars_, _, points = robust_accuracy(curve).to_dict()["layer"]
     rows = [row for row in bars_["data"]["values"] if row["kind"] == "attacked"]
     assert [row["eps"] for row in rows] == pytest.approx([0, 2, 8])
     assert [row["accuracy"] for row in rows] == [curve.clean, *curve.attacked]
@@ -103,22 +102,23 @@ def test_counterexamples_are_shown_and_open(robustness_calls, curve):
     app.button(key=f"counterexample {k}").click().run()
     assert not app.exception
     opened_ones = captions(app)[len(broken) :]
-    assert opened_ones[:2] == [f"Clean\\: {truth}", f"Changed\\: {answer}"]
+    assert opened_ones[:2] == [f"Clean\\: {truth}", f"Adversarial\\: {answer}"]
     assert opened_ones[2] == "Difference times 10 (grey: no change)"
     names = [answer if verdict == "violated" else truth for verdict in curve.verdicts[k]]
+    words = {"violated": "changed by an attack", "unproven": "not certified", "verified": "certified"}
     wanted = [
-        f"{radius(e, 'linf')}\\: {name}, {verdict}"
+        f"{radius(e, 'linf')}\\: {name}, {words[verdict]}"
         for e, name, verdict in zip(EPS, names, curve.verdicts[k], strict=True)
     ]
     assert opened_ones[3:] == wanted
-    assert any(f"**Picture {k}**, nearest counterexample by {curve.broken_by[k]}" in m.value for m in app.markdown)
+    assert any(f"**Image {k}**, nearest adversarial example by {curve.broken_by[k]}" in m.value for m in app.markdown)
 
 
 def test_a_link_opens_a_counterexample_once_it_is_found(robustness_calls, curve):
     k = next(k for k in curve.changed if curve.verdicts[k, 0] == "violated")
     app = measured(opened("robustness", **LINK | {"level": "2/255", "opened_counterexample": str(k)}))
     assert app.segmented_control(key="level").value == 0
-    assert any(f"**Picture {k}**, nearest counterexample" in m.value for m in app.markdown)
+    assert any(f"**Image {k}**, nearest adversarial example" in m.value for m in app.markdown)
 
 
 def test_a_link_opens_a_picture_of_the_matrix(monkeypatch, noise):
@@ -128,14 +128,14 @@ def test_a_link_opens_a_picture_of_the_matrix(monkeypatch, noise):
     link = {"matrix_name": name.replace("_", " "), "matrix_severity": str(severity), "opened_corrupted": str(k)}
     app = measured(opened("robustness", **LINK | link, question="Corruptions", families="noise"))
     assert (app.selectbox(key="matrix_name").value, app.select_slider(key="matrix_severity").value) == (name, severity)
-    assert any(m.value.startswith(f"**Picture {k}**") for m in app.markdown)
+    assert any(m.value.startswith(f"**Image {k}**") for m in app.markdown)
 
 
 def test_the_shown_counterexample_is_that_of_the_picture(curve):
-    from xai.dashboard.evidence import _changed
+    from xai.dashboard.pages.robustness.curve import changed_image
 
     for k in curve.changed:
-        assert np.array_equal(_changed(curve, k).pixels, as_pixels(curve.counterexamples[k, -1][None])[0])
+        assert np.array_equal(changed_image(curve, k).pixels, as_pixels(curve.counterexamples[k, -1][None])[0])
 
 
 def test_every_picture_is_in_one_group(robustness_calls, curve):
@@ -144,19 +144,19 @@ def test_every_picture_is_in_one_group(robustness_calls, curve):
     counts = {label.split(": ")[0]: int(label.split(": ")[1]) for label in app.segmented_control(key="group").options}
     assert sum(counts.values()) == COUNT
     wrong = int((curve.clean_predictions != curve.labels).sum())
-    assert counts["wrong without any change"] == wrong
-    assert counts["unproven"] == int((curve.verdicts[:, 0] == "unproven").sum())
+    assert counts["misclassified without perturbation"] == wrong
+    assert counts["not certified"] == int((curve.verdicts[:, 0] == "unproven").sum())
     app.segmented_control(key="group").set_value("wrong").run()
     assert len(captions(app)) == wrong
-    assert all("taken for" in caption for caption in captions(app))
+    assert all("predicted as" in caption for caption in captions(app))
 
 
 def test_a_point_of_the_curve_opens_its_pictures(robustness_calls, monkeypatch):
-    from xai.dashboard.evidence import pick
+    from xai.dashboard.pages.robustness.curve import pick
 
     app = measured(opened("robustness", **LINK))
     state = {}
-    monkeypatch.setattr("xai.dashboard.evidence.st.session_state", state)
+    monkeypatch.setattr("xai.dashboard.pages.robustness.curve.st.session_state", state)
     pick({"level": 1, "bound": "attacked"})
     assert state == {"level": 0, "group": "violated"}
     pick({"level": 2, "bound": "certified"})
@@ -168,7 +168,7 @@ def test_a_point_of_the_curve_opens_its_pictures(robustness_calls, monkeypatch):
         app.session_state[name] = value
     app.run()
     assert not app.exception
-    assert all("taken for" in caption for caption in captions(app))
+    assert all("predicted as" in caption for caption in captions(app))
 
 
 def test_classes_and_confusions_are_those_of_the_curve(robustness_calls, curve):
@@ -180,7 +180,7 @@ def test_classes_and_confusions_are_those_of_the_curve(robustness_calls, curve):
     confusion = curve.confusion(EPS[-1])
     assert mistaken["pictures"].tolist() == sorted(mistaken["pictures"], reverse=True)
     for _, row in mistaken.iterrows():
-        assert confusion.loc[row["class"], row["taken for"]] == row["pictures"]
+        assert confusion.loc[row["class"], row["prediction"]] == row["pictures"]
     assert mistaken["pictures"].sum() == confusion.to_numpy().sum() - np.trace(confusion.to_numpy())
     assert every["radius"].tolist() == ["2/255", "8/255"]
     assert stages["name"].tolist() == ["fgsm", "ibp", "pgd"]
@@ -219,7 +219,9 @@ def test_only_attacks_of_the_norm_are_offered():
 def test_flags_are_told_with_the_next_step(curve, monkeypatch):
     shown = {name: [] for name in ("success", "warning", "table")}
     for name, calls in shown.items():
-        monkeypatch.setattr(f"xai.dashboard.trust.st.{name}", lambda said, calls=calls, **_: calls.append(said))
+        monkeypatch.setattr(
+            f"xai.dashboard.pages.robustness.curve.st.{name}", lambda said, calls=calls, **_: calls.append(said)
+        )
     check = partial(SimpleNamespace, value=1.0, threshold=0.0)
     checks = (
         check(name="zero_gradients", status="fired", reason="The gradient is 0.", next_step="Use 'square'"),
@@ -230,10 +232,10 @@ def test_flags_are_told_with_the_next_step(curve, monkeypatch):
     assert shown["warning"] == ["**Zero gradients.** The gradient is 0.\n\n**Next:** Use 'square'."]
     assert not shown["success"]
     lines = shown["table"][0]
-    assert [line["What was seen"] for line in lines] == ["The gradient is 0.", "It rises.", ""]
+    assert [line["Observation"] for line in lines] == ["The gradient is 0.", "It rises.", ""]
     assert "follows from a flag" in lines[1]["Verdict"]
     show_trust(xai.Trust(checks[2:]))
-    assert shown["success"] == ["None of 1 checks speaks against this evaluation."]
+    assert shown["success"] == ["Evaluation checks: no problem found (1 checks)."]
 
 
 def test_the_real_evaluation_is_checked(monkeypatch):
@@ -246,9 +248,9 @@ def test_the_real_evaluation_is_checked(monkeypatch):
 
 def test_a_stopped_curve_can_go_on(robustness_calls):
     app = measured(opened("robustness", **LINK))
-    (key,) = app.session_state["desk"].wanted
+    (key,) = app.session_state["jobs"].wanted
     stop(app, key)
-    assert "Attacking and proving: stopped." in bars(app)
+    assert "Attacking and certifying: stopped." in bars(app)
     assert not app.get("vega_lite_chart")
     next(button for button in app.button if button.label == "Run it again").click().run()
     assert app.get("vega_lite_chart")
@@ -284,7 +286,7 @@ def test_a_matrix_is_measured_when_asked(monkeypatch, noise):
     assert len(calls) == 1
     worst = np.unravel_index(noise.accuracy.argmin(), noise.accuracy.shape)
     text = next(m.value for m in app.markdown if "on average when corrupted" in m.value)
-    assert text.startswith(interval(noise.clean, *noise.clean_interval))
+    assert text.startswith(f"Accuracy {interval(noise.clean, *noise.clean_interval)}")
     assert percent(float(noise.accuracy.mean())) in text
     assert f"{noise.names[worst[0]].replace('_', ' ')} at severity {noise.severities[worst[1]]:g}" in text
     assert interval(noise.accuracy[worst], *noise.intervals[worst]) in text
@@ -292,7 +294,7 @@ def test_a_matrix_is_measured_when_asked(monkeypatch, noise):
 
 
 def test_the_matrix_has_a_cell_for_each_figure(noise):
-    cells = accuracy_by_severity(noise)["data"]["values"]
+    cells = values_of(accuracy_by_severity(noise))
     assert len(cells) == noise.accuracy.size
     for cell in cells:
         place = cell["row"], cell["column"]
@@ -315,7 +317,7 @@ def test_pictures_that_turn_wrong_are_those_that_were_measured(noise, data):
     assert len(captions(app)) == len(wrong) > 0
     k = wrong[0]
     truth, answer = data.classes[int(data.labels[k])], data.classes[int(noise.predictions[row, column, k])]
-    assert captions(app)[0] == f"{k}\\: {truth}, taken for {answer}"
+    assert captions(app)[0] == f"{k}\\: {truth}, predicted as {answer}"
     app.button(key=f"corrupted {k}").click().run()
     assert not app.exception
     fashion = xai.load(FASHION)
@@ -327,16 +329,16 @@ def test_pictures_that_turn_wrong_are_those_that_were_measured(noise, data):
 
 def test_the_code_of_a_matrix_gives_its_figures(noise, tmp_path):
     app = measured(opened("robustness", **LINK, question="Corruptions", families="noise"))
-    text = script_of(app).replace("found.plot()", "print(found.accuracy.tolist())")
+    text = script_of(app).replace("result.plot()", "print(result.accuracy.tolist())")
     assert run_code(text, tmp_path) == str(noise.accuracy.tolist())
 
 
 def test_a_cell_opens_its_pictures(noise, monkeypatch):
-    from xai.dashboard.matrix import _pick
+    from xai.dashboard.pages.robustness.page import pick
 
     state = {}
-    monkeypatch.setattr("xai.dashboard.matrix.st.session_state", state)
-    _pick(noise, {"row": 1, "column": 2})
+    monkeypatch.setattr("xai.dashboard.pages.robustness.page.st.session_state", state)
+    pick(noise, {"row": 1, "column": 2})
     assert state == {"matrix_name": noise.names[1], "matrix_severity": noise.severities[2]}
 
 
@@ -367,13 +369,13 @@ def test_the_data_set_given_at_the_start_comes_first(monkeypatch, tmp_path):
     monkeypatch.setenv("XAI_DASHBOARD_DATA", str(tmp_path))
     app = opened("robustness", model=FASHION)
     assert app.selectbox(key="data").options[:2] == [str(tmp_path), "example:fashion-test"]
-    assert "2 pictures drawn" in app.caption[0].value
+    assert "2 images sampled" in app.caption[1].value
 
 
 def test_labels_go_by_name_where_the_model_counts_otherwise(data):
     same = SimpleNamespace(classifier=SimpleNamespace(labels=data.classes))
     other = SimpleNamespace(classifier=SimpleNamespace(labels=data.classes[::-1]))
-    sample = Sample("s", COUNT, 0, data)
+    sample = DataSample("s", COUNT, 0, data)
     assert sample.truth(same) == [int(k) for k in data.labels]
     assert sample.code_of_truth(same) == ""
     assert sample.truth(other) == [data.classes[int(k)] for k in data.labels]
@@ -392,13 +394,13 @@ def test_a_curve_of_another_norm_has_its_own_radii(monkeypatch):
 
 
 def test_charts_of_another_norm_are_not_in_255ths(curve):
-    spec = robust_accuracy(replace(curve, norm="l2"))
-    assert spec["encoding"]["x"]["axis"]["title"] == "eps (l2)"
+    spec = robust_accuracy(replace(curve, norm="l2")).to_dict()
+    assert spec["layer"][1]["encoding"]["x"]["axis"]["title"] == "eps (l2)"
     assert spec["layer"][1]["data"]["values"][2]["eps"] == pytest.approx(8 / 255)
 
 
 def test_results_on_the_desk_are_weighed(curve, noise):
-    from xai.dashboard.keeping import size_of
+    from xai.dashboard.session.tasks import size_of
 
     assert size_of(curve) > curve.adversarial.nbytes + curve.originals.nbytes
     assert size_of(noise) >= noise.predictions.nbytes

@@ -9,8 +9,8 @@ from streamlit.testing.v1 import AppTest
 from test_dashboard_app import packed, values
 
 import xai
-from xai.dashboard.knobs import length
-from xai.dashboard.work import Question
+from xai.dashboard.session.models import ExplanationRequest
+from xai.dashboard.text.code import read_length
 
 WIDGETS = ("text_input", "number_input", "selectbox", "toggle", "multiselect")
 
@@ -36,8 +36,8 @@ def _settings_alone(method):
     import streamlit as st
 
     import xai
-    from xai.dashboard.controls import choose_settings
-    from xai.dashboard.work import load_model
+    from xai.dashboard.pages.explain.page import choose_settings
+    from xai.dashboard.session.models import load_model
 
     infos = [info for info in xai.methods() if info.name == method]
     st.json(choose_settings(load_model("example:fashion"), infos)[0][0])
@@ -96,14 +96,16 @@ def test_a_wrong_setting_gives_one_sentence(wrong):
 
 def test_a_window_of_one_pixel_is_none_of_one_side():
     method = next(info for info in xai.methods() if info.name == "occlusion")
-    pixel, side = (Question(method, (), None, "logit", {"window": length(text)}, 0) for text in ("1", "1.0"))
+    pixel, side = (
+        ExplanationRequest(method, (), None, "logit", {"window": read_length(text)}, 0) for text in ("1", "1.0")
+    )
     assert pixel.key != side.key
-    assert [length(text) for text in ("24", "0.15", "24, 12", "wide")] == [24, 0.15, (24, 12), "wide"]
+    assert [read_length(text) for text in ("24", "0.15", "24, 12", "wide")] == [24, 0.15, (24, 12), "wide"]
 
 
 def test_other_fills_are_compared_whichever_was_chosen():
     app = explained(method="occlusion", baseline_occlusion="zero", window_occlusion="0.5")
-    next(button for button in app.button if button.label == "Does the fill matter?").click().run()
+    next(button for button in app.button if button.label == "Does the replacement value matter?").click().run()
     assert not app.exception
     assert not app.error
     assert "baselines=('mean', 'zero', 'blur', 'inpaint', 'noise'), window=0.5)" in app.code[0].value
@@ -157,7 +159,7 @@ def test_a_layer_that_cannot_be_looked_at_does_not_hide_the_others(monkeypatch):
 
 def test_looking_at_other_layers_can_be_stopped():
     app = explained(method="occlusion,layercam")
-    assert [box.label for box in app.expander].count("The same at other layers") == 1
+    assert [box.label for box in app.expander].count("At other layers") == 1
     app.session_state["strip layercam"] = True
     app.run()
     (key,) = (key for key in results(app) if key[0] == "strip")

@@ -8,8 +8,8 @@ from chromium import WAIT, free_port, served
 from streamlit.testing.v1 import AppTest
 
 import xai
-from xai.dashboard import signin
-from xai.dashboard.launch import command, launch
+from xai.dashboard import environment as signin
+from xai.dashboard.server.launch import command, launch
 
 APP = Path(__file__).parents[2] / "app.py"
 SECRETS = """
@@ -31,16 +31,16 @@ def somewhere(tmp_path, monkeypatch):
 
 
 def test_without_a_provider_nobody_has_to_sign_in(somewhere):
-    assert not signin.configured()
+    assert not signin.sign_in_configured()
     somewhere.write_text('[other]\nx = "y"\n')
-    assert not signin.configured()
+    assert not signin.sign_in_configured()
     with pytest.raises(xai.InputError, match=r"only when they sign in: set up a provider as \[auth\]"):
         launch(hosts=["audit.example.org"])
 
 
 def test_with_a_provider_others_may_be_let_in(somewhere, monkeypatch):
     somewhere.write_text(SECRETS)
-    assert signin.configured()
+    assert signin.sign_in_configured()
     monkeypatch.setattr(signin, "find_spec", lambda _: None)
     with pytest.raises(xai.XaiError, match="pip install"):
         signin.check_sign_in()
@@ -60,7 +60,7 @@ def test_what_is_no_host_is_refused(host):
 def test_a_file_that_cannot_be_read_lets_nobody_in(somewhere):
     somewhere.write_text("[auth")
     with pytest.raises(xai.InputError, match="expected TOML"):
-        signin.configured()
+        signin.sign_in_configured()
     app = AppTest.from_file(str(APP), default_timeout=60).run()
     assert "expected TOML" in app.error[0].value
     assert not app.header

@@ -8,8 +8,8 @@ from pages import FASHION, opened
 from seen_texts import english_words, seen
 
 import xai
-from xai.dashboard import language
-from xai.dashboard.runs import runs
+from xai.dashboard.session.audits import open_audits
+from xai.dashboard.text import words as language
 
 SECONDS = 300
 FEW = ("accuracy", "calibration", "data_faults", "slices", "speed")
@@ -59,8 +59,8 @@ def press(app, label):
 
 
 def explained():
-    app = press(page("explain", method="gradcam,occlusion"), "Can it be believed?")
-    return press(press(app, "Does the fill matter?"), "Try all methods")
+    app = press(page("explain", method="gradcam,occlusion"), "Check this map")
+    return press(press(app, "Does the replacement value matter?"), "Try all methods")
 
 
 def robust(monkeypatch):
@@ -70,7 +70,7 @@ def robust(monkeypatch):
         return real(*arguments, **({"attacks": ("fgsm", "pgd"), "proofs": ("ibp",)} | more))
 
     monkeypatch.setattr(xai, "robustness", quick)
-    return press(page("robustness", count="8", radii_linf="2/255, 8/255", budget="5"), "Measure the robust accuracy")
+    return press(page("robustness", count="8", radii_linf="2/255, 8/255", budget="5"), "Measure robust accuracy")
 
 
 def matrix():
@@ -93,10 +93,10 @@ def audited(monkeypatch, folder, checks):
     monkeypatch.setenv("XAI_DASHBOARD_AUDITS", str(folder))
     titles = {info.name: said(info.title) for info in xai.audit_checks()}
     app = page("audit", checks=[titles[name] for name in checks], audit_n="100")
-    app = press(app, "Plan it")
+    app = press(app, "Estimate the time")
     app.button(key="run_audit").click().run()
     end = time.monotonic() + SECONDS
-    while runs().open_ones() and time.monotonic() < end:
+    while open_audits() and time.monotonic() < end:
         time.sleep(0.05)
     app.run()
     assert not app.exception
@@ -108,27 +108,25 @@ RESULTS = {
     "explain": explained,
     "stress": lambda: page("stress"),
     "attacks": lambda: page("stress", way=said("Attacks")),
-    "proofs": lambda: page("stress", way=said("Proofs")),
+    "proofs": lambda: page("stress", way=said("Certificates")),
     "robustness": robust,
     "corruptions": matrix,
     "foreign": lambda: press(page("ood", each="120"), "Fit a detector"),
     "probabilities": lambda: press(
-        page("ood", ood_about=said("Probabilities"), probabilities="300"), "Measure the probabilities"
+        page("ood", ood_about=said("Calibration"), probabilities="300"), "Measure the calibration"
     ),
     "drift": lambda: press(page("ood", ood_about=said("Drift")), "Compare the data"),
     "groups": biased,
     "shortcuts": lambda: press(
         page("bias", model="example:fashion-shortcut", bias_about=said("Shortcuts"), bias_count="60"),
-        "Look for shortcuts",
+        "Search for shortcuts",
     ),
-    "slices": lambda: press(page("bias", bias_about=said("Slices"), bias_count="600"), "Look for weak slices"),
-    "faults": lambda: press(
-        page("bias", bias_about=said("Data faults"), bias_count="300"), "Look for faults of the data"
-    ),
+    "slices": lambda: press(page("bias", bias_about=said("Slices"), bias_count="600"), "Search for weak slices"),
+    "faults": lambda: press(page("bias", bias_about=said("Data faults"), bias_count="300"), "Search for data faults"),
     "networks": lambda: press(
-        page("compare", other="example:fashion-robust", compare_count="200"), "Compare the networks"
+        page("compare", other="example:fashion-robust", compare_count="200"), "Compare the models"
     ),
-    "dream": lambda: press(page("dream"), "Let it dream"),
+    "dream": lambda: press(page("dream"), "Generate the image"),
     "audit": lambda monkeypatch, folder: audited(monkeypatch, folder, FEW),
     "every check": lambda monkeypatch, folder: audited(monkeypatch, folder, [info.name for info in xai.audit_checks()]),
 }

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
 
 import xai
-from xai.dashboard import zips
-from xai.dashboard.cases import CASES
-from xai.dashboard.uploads import bring_folder, bring_network, bring_zip
-from xai.dashboard.zips import unpack
+from xai.dashboard.pages.start.page import CASES
+from xai.dashboard.session import uploads as zips
+from xai.dashboard.session.uploads import add_data_folder, add_data_zip, add_model, unpack
+from xai.dashboard.widgets.background import page_file
 
 APP = Path(__file__).parents[2] / "app.py"
 WEIGHTS = Path(__file__).parents[2] / "data" / "models" / "fashion" / "weights.safetensors"
@@ -60,10 +60,10 @@ GOOD = [(f"val/{name}/{k}.png", png(40 * k + 9)) for name in ("cats", "dogs") fo
 def test_it_says_what_it_understood():
     app = started(model="example:fashion", data="example:fashion-test")
     said = words(app)
-    assert "**example\\:fashion** answers with one of **10** classes" in said
-    assert "Pictures become 28 x 28 pixels" in said
-    assert "**10,000** pictures of **10** classes." in said
-    assert "The network knows all of these classes." in said
+    assert "**example\\:fashion** predicts one of **10** classes" in said
+    assert "Images become 28 x 28 pixels" in said
+    assert "**10,000** images of **10** classes." in said
+    assert "The model knows all of these classes." in said
     assert xai.load("example:fashion").fingerprint in [code.value for code in app.code]
     assert len(app.get("image")) == len(CASES) + 8
     assert all(image.alt for shown in app.get("image") for image in shown.proto.imgs)
@@ -71,7 +71,7 @@ def test_it_says_what_it_understood():
 
 def test_other_classes_are_said_to_be_foreign():
     said = words(started(model="example:fashion", data="example:digits"))
-    assert "knows none of these classes" in said
+    assert "These classes are unknown to this model" in said
 
 
 def test_cases_lead_to_pages_that_understand_them():
@@ -84,7 +84,7 @@ def test_cases_lead_to_pages_that_understand_them():
         for key, value in case.query.items():
             page.query_params[key] = value
         page.run()
-        page.switch_page(f"xai/dashboard/app_pages/{case.page}").run()
+        page.switch_page(str(page_file(case.page))).run()
         assert not page.exception
         assert not page.error
         assert page.selectbox(key="model").value == case.query["model"]
@@ -93,7 +93,7 @@ def test_cases_lead_to_pages_that_understand_them():
 def test_a_network_is_unloaded_and_loaded_again():
     app = started(model="example:fashion")
     app.button(key="unload").click().run()
-    assert "The network is unloaded." in words(app)
+    assert "The model is unloaded." in words(app)
     assert not app.code
     app.button(key="load_again").click().run()
     assert app.code
@@ -126,9 +126,9 @@ def test_weights_and_pictures_are_brought_and_used(tmp_path):
     app.file_uploader(key="zip_file_0").upload("some pets.zip", zipped([*GOOD, ("val/readme.txt", b"hello")])).run()
     assert not app.error
     assert app.selectbox(key="data").value.startswith("upload:some-pets-")
-    assert "**6** pictures of **2** classes." in words(app)
-    assert "1 files of the archive are no pictures" in words(app)
-    app.switch_page("xai/dashboard/app_pages/explain.py").run()
+    assert "**6** images of **2** classes." in words(app)
+    assert "1 files of the archive are not images" in words(app)
+    app.switch_page("xai/dashboard/pages/explain/page.py").run()
     assert app.selectbox(key="model").value == name
     assert "xai.untrained('example:fashion', 10, channels=1)" in app.code[0].value
     other = started(model=name)  # a link finds it, whoever opens it
@@ -137,7 +137,7 @@ def test_weights_and_pictures_are_brought_and_used(tmp_path):
 
 
 def test_the_same_answers_come_from_the_brought_weights():
-    found = bring_network("w.safetensors", WEIGHTS.read_bytes(), "example:fashion", {**SETTINGS, "labels": LABELS})
+    found = add_model("w.safetensors", WEIGHTS.read_bytes(), "example:fashion", {**SETTINGS, "labels": LABELS})
     image = xai.load_data("example:fashion-test").images[0]
     mine, known = found.load().predict(image), xai.load("example:fashion").predict(image)
     assert mine.probability == pytest.approx(known.probability, abs=1e-6)
@@ -153,7 +153,7 @@ def test_onnx_brings_its_own_network(tmp_path):
     torch.onnx.export(network.eval(), (torch.zeros(1, 1, 8, 8),), path, dynamo=False)
     assert onnx.load(path).graph.node
     settings = {"input_size": (8, 8), "channels": 1, "labels": ["a", "b", "c"]}
-    found = bring_network("small.onnx", path.read_bytes(), None, settings)
+    found = add_model("small.onnx", path.read_bytes(), None, settings)
     assert found.load().labels == ("a", "b", "c")
 
 
@@ -177,7 +177,7 @@ def hostile_networks():
 @pytest.mark.parametrize("name", hostile_networks())
 def test_hostile_networks_give_a_sentence(name):
     with pytest.raises(xai.XaiError) as caught:
-        bring_network(name, hostile_networks()[name], "example:fashion", SETTINGS)
+        add_model(name, hostile_networks()[name], "example:fashion", SETTINGS)
     said = str(caught.value)
     assert "\n" not in said
     assert Path(name).name in said
@@ -186,12 +186,12 @@ def test_hostile_networks_give_a_sentence(name):
 
 def test_an_architecture_must_be_on_the_list(monkeypatch):
     with pytest.raises(xai.XaiError, match="no network 'os:system'"):
-        bring_network("w.safetensors", WEIGHTS.read_bytes(), "os:system", SETTINGS)
+        add_model("w.safetensors", WEIGHTS.read_bytes(), "os:system", SETTINGS)
     with pytest.raises(xai.InputError, match="needs an architecture"):
-        bring_network("w.safetensors", WEIGHTS.read_bytes(), None, SETTINGS)
+        add_model("w.safetensors", WEIGHTS.read_bytes(), None, SETTINGS)
     monkeypatch.setenv("XAI_DASHBOARD_ARCH", ",".join(["xai.models.networks:SmallNet", "other:thing"]))
     with pytest.raises(xai.XaiError, match="not the weights of SmallNet"):  # it is built: the operator named it
-        bring_network("w.safetensors", WEIGHTS.read_bytes(), "xai.models.networks:SmallNet", SETTINGS)
+        add_model("w.safetensors", WEIGHTS.read_bytes(), "xai.models.networks:SmallNet", SETTINGS)
 
 
 def test_known_networks_are_built_by_name_alone():
@@ -240,7 +240,7 @@ HOSTILE_ZIPS = {
 def test_hostile_zips_give_a_sentence(case):
     make, sentence = HOSTILE_ZIPS[case]
     with pytest.raises(xai.XaiError, match=sentence) as caught:
-        bring_zip("pets.zip", make())
+        add_data_zip("pets.zip", make())
     assert "\n" not in str(caught.value)
     assert "xai-dashboard-" not in str(caught.value)
 
@@ -263,7 +263,7 @@ def test_nothing_is_written_outside_nor_beyond_the_budget(tmp_path, monkeypatch)
 @pytest.mark.parametrize("text", ["", "  ", "/no/such/place", "a\0b", "/etc/passwd"])
 def test_an_impossible_folder_gives_a_sentence(text):
     with pytest.raises(xai.XaiError) as caught:
-        bring_folder(text)
+        add_data_folder(text)
     assert "\n" not in str(caught.value)
 
 
@@ -280,4 +280,4 @@ def test_errors_are_shown_on_the_page():
 def test_weights_of_another_shape_give_a_sentence(tmp_path):
     save_file({"weight": torch.zeros(3, 3)}, tmp_path / "w.safetensors")
     with pytest.raises(xai.XaiError, match=r"^w\.safetensors: "):
-        bring_network("w.safetensors", (tmp_path / "w.safetensors").read_bytes(), "example:fashion", SETTINGS)
+        add_model("w.safetensors", (tmp_path / "w.safetensors").read_bytes(), "example:fashion", SETTINGS)

@@ -36,12 +36,12 @@ def test_a_case_shows_something_within_ten_seconds(page, address):
 def test_weights_and_a_zip_are_brought_and_a_link_opens_them(page, address, tmp_path):
     (tmp_path / "pets.zip").write_bytes(zipped(GOOD))
     page.goto(address)
-    page.get_by_text("Bring pictures of your own").click()
+    page.get_by_text("Add your images").click()
     page.locator("input[type=file]").last.set_input_files(tmp_path / "pets.zip")
-    page.get_by_text("6 pictures of 2 classes.").wait_for()
+    page.get_by_text("6 images of 2 classes.").wait_for()
     settle(page)
     assert "data=upload%3Apets-" in page.url
-    page.get_by_text("Bring a network of your own").click()
+    page.get_by_text("Add your model").click()
     settle(page)
     page.locator("input[type=file]").first.set_input_files(WEIGHTS)
     settle(page)
@@ -52,7 +52,7 @@ def test_weights_and_a_zip_are_brought_and_a_link_opens_them(page, address, tmp_
     settle(page)
     page.get_by_text("grey", exact=True).click()
     settle(page)
-    page.get_by_role("button", name="Take this network").click()
+    page.get_by_role("button", name="Use this model").click()
     page.get_by_text("upload:weights-").first.wait_for()
     settle(page)
     assert "model=upload%3Aweights-" in page.url

@@ -10,10 +10,10 @@ import torch
 from pages import FASHION, bars, captions, counted, opened, results, run_code, script_of, shirt, stop
 
 import xai
-from xai.dashboard.attack_settings import CHOICES, KINDS, LABELS
-from xai.dashboard.changes import SEVERITIES, Worsened
-from xai.dashboard.gallery import as_pixels, magnified
-from xai.dashboard.words import percent
+from xai.dashboard.pages.stress.page import CHOICES, KINDS, LABELS
+from xai.dashboard.text.words import percent
+from xai.dashboard.widgets.corruptions import SEVERITIES, CorruptedImage
+from xai.dashboard.widgets.gallery import as_pixels, magnified
 from xai.robust.attacks.autoattack import VERSIONS
 from xai.robust.attacks.search import LOSSES
 
@@ -56,7 +56,9 @@ def test_the_slider_changes_the_picture_and_computes_nothing(monkeypatch):
 
 def test_the_chart_of_severities_is_offered_as_a_table(fashion, monkeypatch):
     files = {}
-    monkeypatch.setattr("xai.dashboard.charts.offer", lambda _label, make, name, *_: files.update({name: make()}))
+    monkeypatch.setattr(
+        "xai.dashboard.widgets.results.offer_download", lambda _label, make, name, *_: files.update({name: make()})
+    )
     opened("stress", model=FASHION, corruption="Fog")
     table = pd.read_csv(BytesIO(files["t-shirt-top_by-severity.csv"]))
     clean = fashion.prepare(shirt()).inputs
@@ -72,7 +74,7 @@ def test_the_first_severity_that_flips_is_named(fashion):
     clean = fashion.prepare(shirt()).inputs
     answers = [fashion.predict(xai.corrupt(clean, "gaussian_noise", s))[0].label for s in SEVERITIES]
     k = next(k for k, label in enumerate(answers) if label != answers[0])
-    (text,) = [m.value for m in app.markdown if m.value.startswith("The answer first changes")]
+    (text,) = [m.value for m in app.markdown if m.value.startswith("The prediction first changes")]
     assert f"at severity **{SEVERITIES[k]:g}** (tried in steps of 0.25): from" in text
     assert f"to **{answers[k]}**" in text
 
@@ -83,7 +85,7 @@ def test_the_first_severity_that_flips_is_named(fashion):
 )
 def test_flips_and_returns(answers, flips, returns):
     prediction = SimpleNamespace(index=torch.tensor(answers))
-    found = Worsened(np.zeros((21, 2, 2, 3), np.uint8), prediction)
+    found = CorruptedImage(np.zeros((21, 2, 2, 3), np.uint8), prediction)
     assert (found.flips_at, found.returns) == (flips, returns)
 
 
@@ -109,7 +111,7 @@ def test_an_attacked_picture_is_what_the_library_finds(fashion):
     texts = [m.value for m in app.markdown]
     before = fashion.predict(found.clean)[0].label
     size = f"no pixel changes by more than {255 * float(found.distance[0]):.3g}/255"
-    assert f"The answer changes from **{before}** to **{changed.label}**: {size}." in texts
+    assert f"The prediction changes from **{before}** to **{changed.label}**: {size}." in texts
     nearest = attacked(fashion, "fmn", None)
     assert said("FMN", fashion.predict(nearest.adversarial)[0]) in shown
     assert any(f"{255 * float(nearest.distance[0]):.3g}/255." in text for text in texts)
@@ -147,7 +149,7 @@ def test_the_code_of_an_attack_gives_what_is_shown(fashion, tmp_path):
 
 def test_an_attack_that_fails_is_no_proof():
     app = opened("stress", model=ROBUST, way="Attacks", eps_linf="0.5")
-    assert any("That is no proof of robustness" in m.value for m in app.markdown)
+    assert any("This does not certify robustness" in m.value for m in app.markdown)
 
 
 def test_a_class_to_reach(fashion):
@@ -169,7 +171,7 @@ def test_settings_of_an_attack_are_passed_on_and_written(fashion, tmp_path, monk
     assert passed.count(("fmn", {})) == 1 == len(passed) - 7  # the nearest change is looked for by another attack
     found = attacked(fashion, eps=2 / 255, **asked)
     assert said("Attacked", fashion.predict(found.adversarial)[0]) in captions(app)
-    assert any("at most: 4 forward, 3 back." in caption.value for caption in app.caption)
+    assert any("at most: 4 forward, 3 backward." in caption.value for caption in app.caption)
     assert "norm='linf', seed=0, steps=3, loss='margin')" in script_of(app)
     assert run_code(script_of(app), tmp_path).endswith(str(fashion.predict(found.adversarial)[0].top(3)))
 
@@ -200,7 +202,7 @@ def test_attacks_without_a_radius_have_no_slider_and_no_strip(title):
     app = opened("stress", model=FASHION, way="Attacks", attack=title)
     assert app.slider(key="eps_linf").disabled
     assert not [m for m in app.markdown if "along eps" in m.value]
-    (first, *_) = [m.value for m in app.markdown if m.value.startswith("The answer changes")]
+    (first, *_) = [m.value for m in app.markdown if m.value.startswith("The prediction changes")]
     assert ("no pixel changes" in first) == (title == "DeepFool")  # the size of a turned picture says nothing
     assert "eps=" not in script_of(app)
 

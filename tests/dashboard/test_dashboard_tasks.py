@@ -9,11 +9,12 @@ from pages import FASHION, bars, opened
 from PIL import Image
 
 import xai
-from xai.dashboard import pictures, sets, tasks, work
-from xai.dashboard.keeping import Kept
-from xai.dashboard.lending import Lender
-from xai.dashboard.tasks import Link, Office
-from xai.dashboard.work import load_model
+from xai.dashboard.session import models as work
+from xai.dashboard.session import samples as sets
+from xai.dashboard.session import tasks
+from xai.dashboard.session import uploads as pictures
+from xai.dashboard.session.models import ModelCopies, load_model
+from xai.dashboard.session.tasks import PageLink, ResultCache, TaskQueue
 
 WAIT = 20  # seconds
 
@@ -34,7 +35,7 @@ def gated(go):
 
 @pytest.fixture
 def place():
-    made = Office()
+    made = TaskQueue()
     yield made
     made.clear()
 
@@ -49,7 +50,7 @@ def until(condition):
 def test_work_goes_on_and_a_second_session_finds_it(place):
     go = threading.Event()
     ask, begun = gated(go)
-    first = place.start(("k",), "Work", ask, "one", Link("stress", {"eps": "8"}))
+    first = place.start(("k",), "Work", ask, "one", PageLink("stress", {"eps": "8"}))
     until(lambda: first.share == 0.25)
     assert place.knows(("k",))
     assert place.start(("k",), "Work", ask, "two", None) is first
@@ -138,11 +139,11 @@ def test_a_click_does_not_begin_the_work_anew(monkeypatch):
 
 def test_a_reload_finds_what_a_button_asked_for():
     app = opened("explain", model=FASHION)
-    next(button for button in app.button if button.label == "Can it be believed?").click().run()
+    next(button for button in app.button if button.label == "Check this map").click().run()
     said = [one.value for one in (*app.success, *app.warning, *app.error)]
     again = opened("explain", model=FASHION)
     assert [one.value for one in (*again.success, *again.warning, *again.error)] == said != []
-    assert again.session_state["desk"].wanted == app.session_state["desk"].wanted  # goes on when the page is left
+    assert again.session_state["jobs"].wanted == app.session_state["jobs"].wanted  # goes on when the page is left
 
 
 def test_the_page_raises_what_should_not_happen(monkeypatch):
@@ -161,7 +162,7 @@ def test_each_piece_of_work_has_a_network_of_its_own():
         loaded.append(xai.load(FASHION))
         return loaded[-1]
 
-    lender = Lender(first, another)
+    lender = ModelCopies(first, another)
     with lender.borrowed() as one, lender.borrowed() as two:
         assert one is first
         assert two is loaded[0]
@@ -173,7 +174,7 @@ def test_each_piece_of_work_has_a_network_of_its_own():
 
 def test_a_file_that_is_another_network_by_now_is_not_lent():
     first = xai.load(FASHION)
-    lender = Lender(first, lambda: xai.load("example:fashion-shortcut"))
+    lender = ModelCopies(first, lambda: xai.load("example:fashion-shortcut"))
     seen = []
 
     def work():
@@ -201,19 +202,19 @@ def test_the_same_weights_with_other_names_of_classes_are_another_network():
     one = load_model(FASHION)
     other = replace(one, name="upload:fashion-without-names")
     method = next(info for info in xai.methods() if info.name == "saliency")
-    asked = pictures.garments()["Bag"], work.Question(method, (), None, "logit", {}, 0), None
+    asked = pictures.garments()["Bag"], work.ExplanationRequest(method, (), None, "logit", {}, 0), None
     assert one.fingerprint == other.fingerprint
-    assert work.to_explain(one, *asked).key != work.to_explain(other, *asked).key
+    assert work.explanation_job(one, *asked).key != work.explanation_job(other, *asked).key
 
 
 def test_results_of_files_that_have_changed_are_others(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("L", (8, 8)).save(tmp_path / name / "1.png")
-    first = sets.draw(str(tmp_path), 10, 0)
-    assert sets.draw(str(tmp_path), 10, 0) is first
+    first = sets.draw_sample(str(tmp_path), 10, 0)
+    assert sets.draw_sample(str(tmp_path), 10, 0) is first
     Image.new("L", (8, 8)).save(tmp_path / "b" / "2.png")
-    second = sets.draw(str(tmp_path), 10, 0)
+    second = sets.draw_sample(str(tmp_path), 10, 0)
     assert (len(first.data), len(second.data)) == (2, 3)
     assert first.key != second.key
     assert sets.classes_of(str(tmp_path)) == ("a", "b")
@@ -223,7 +224,7 @@ def test_results_of_files_that_have_changed_are_others(tmp_path):
 
 
 def test_results_of_all_sessions_are_kept_within_limits():
-    kept = Kept()
+    kept = ResultCache()
     kept.keep(("a",), 1)
     assert ("a",) in kept
     kept.drop(("a",))

@@ -3,7 +3,7 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from xai.dashboard.typed import as_text, from_text
+from xai.dashboard.text.code import read_setting, setting_text
 
 DEFAULTS = {
     "steps": 40,
@@ -20,7 +20,7 @@ def page():
     import streamlit as st
     from test_dashboard_typed import DEFAULTS
 
-    from xai.dashboard.knobs import choose_settings
+    from xai.dashboard.widgets.settings import choose_settings
 
     labels, choices = {"steps": "steps"}, {"loss": ("ce", "margin")}
     st.write(repr(choose_settings(DEFAULTS, "pgd", labels, choices, {"levels": int})))
@@ -73,10 +73,10 @@ def test_a_widget_changes_a_setting_and_the_default_is_nothing_again():
 
 @pytest.mark.parametrize("value", [3, 0.25, "ce", True, False, ("a", 2, 0.5), ()])
 def test_text_is_read_back(value):
-    assert from_text(as_text(value), value) == value
+    assert read_setting(setting_text(value), value) == value
 
 
 def test_what_is_no_number_is_left_for_the_library():
-    assert from_text("x", 3) == "x"
-    assert from_text("0.5", 3) == "0.5"  # nothing is rounded for the user
-    assert as_text(None) == ""
+    assert read_setting("x", 3) == "x"
+    assert read_setting("0.5", 3) == "0.5"  # nothing is rounded for the user
+    assert setting_text(None) == ""

@@ -10,29 +10,30 @@ MINUS = "\u2212"
 MANY = """
 import numpy as np
 import streamlit as st
-from xai.dashboard.panels import Panel, pack, show
+from xai.dashboard.widgets.gallery import MapPanel, pack, show_maps
 st.set_page_config(layout="wide")
 rows, columns = np.mgrid[0:1500, 0:2000].astype(np.float32)
 maps = [rows * columns, rows - columns, -1e-6 * columns]
-panels = [Panel(f"map {k}", values, "logit", f"Sentence {k}.") for k, values in enumerate(maps)]
-show(pack(np.zeros((1500, 2000, 3), np.uint8), panels, (0, 0, 1500, 2000)), key="many")
+panels = [MapPanel(f"map {k}", values, "logit", f"Sentence {k}.") for k, values in enumerate(maps)]
+show_maps(pack(np.zeros((1500, 2000, 3), np.uint8), panels, (0, 0, 1500, 2000)), key="many")
 """
 
 
 HOSTILE = """
 from types import SimpleNamespace
 import numpy as np
-from xai.dashboard.controls import choose_classes, show_prediction
-from xai.dashboard.panels import Panel, pack, show
-from xai.dashboard.work import sentences
+from xai.dashboard.pages.explain.page import choose_classes
+from xai.dashboard.widgets.inputs import show_prediction
+from xai.dashboard.widgets.gallery import MapPanel, pack, show_maps
+from xai.dashboard.widgets.background import stop_on_error
 import xai
 evil = "<img src='http://evil.example/a' onerror='alert(1)'>![x](http://evil.example/b.png) :red[$x$]"
 prediction = SimpleNamespace(label=evil, labels=(evil, "b"), top=lambda k: [(evil, 0.9)])
 choose_classes(prediction)
 show_prediction(prediction)
 values = np.ones((20, 20), np.float32)
-show(pack(np.zeros((20, 20, 3), np.uint8), [Panel(evil, values, evil, evil)], (0, 0, 20, 20)), key="evil")
-with sentences():
+show_maps(pack(np.zeros((20, 20, 3), np.uint8), [MapPanel(evil, values, evil, evil)], (0, 0, 20, 20)), key="evil")
+with stop_on_error():
     raise xai.InputError(evil)
 """
 

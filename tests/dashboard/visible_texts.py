@@ -37,14 +37,23 @@ WIDGETS = frozenset(
     ]
 )
 PLACES = {  # functions of the dashboard: which arguments are shown
-    "offer": (0, 5),
-    "asked_for": (1, 2),
+    "offer_download": (0, 4),
+    "Download": (0, 3),
+    "csv_file": (1, 2),
+    "ask": (1, 2),
+    "show_table": (0, 2),
+    "show_frame": (1,),
+    "show_lines": (1,),
+    "of": (1, 2),
+    "choose_group": (0,),
+    "choose_number": (0,),
+    "choose_method": (0,),
+    "requested": (1, 2),
     "Job": (1,),
-    "to_ask": (1,),
-    "draw": (2,),
-    "draw_chart": (2,),
-    "Shot": (1, 2),
-    "Panel": (0, 3),
+    "verb_job": (1,),
+    "show_chart": (2,),
+    "GalleryImage": (1, 2),
+    "MapPanel": (0, 3),
     "panel_of": (0, 1),
     "image": (1,),
     "progress": (1,),
@@ -53,7 +62,18 @@ PLACES = {  # functions of the dashboard: which arguments are shown
 SHOWN = frozenset({"help", "placeholder", "alt", "label", "text", "caption", "title"})
 TRANSLATED = frozenset({"t", "m", "report_word"})
 CODE = frozenset(
-    ["show_script", "script", "_show_code", "call_for", "code_for", "code", "call_of", "_Entry", "compile", "component"]
+    [
+        "show_script",
+        "script",
+        "_show_code",
+        "call_for",
+        "code_for",
+        "code",
+        "call_of",
+        "PageEntry",
+        "compile",
+        "component",
+    ]
 )
 _PROSE = re.compile(r"[A-Za-z]{2,}[,:;]? [a-z(]{2,}|[a-z]{2,}[.:,] [A-Z]")
 _WORD = re.compile(r"[^\W\d_]{2,}")

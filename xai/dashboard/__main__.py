@@ -5,7 +5,7 @@ import signal
 import sys
 
 import xai
-from xai.dashboard.launch import launch
+from xai.dashboard.server.launch import launch
 
 
 def main() -> int:

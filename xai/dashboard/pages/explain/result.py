@@ -1,0 +1,386 @@
+"""Explanations on the page: maps, verdicts, agreement, files, and the report that a session collects."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+import xai
+from xai.dashboard import widgets as ui
+from xai.dashboard.pages.explain.variants import show_fills, show_layers
+from xai.dashboard.session import Job, Key, PageExplanation, SharedModel, SourceImage, rating_job, session_jobs, size_of
+from xai.dashboard.text import (
+    bullets,
+    correlation,
+    describe_preprocessing,
+    file_stem,
+    language,
+    m,
+    number_list,
+    safe,
+    sentence,
+    t,
+    told,
+)
+
+MOST = 20  # explanations
+_MOST_BYTES = 384 * 2**20  # of all images and maps that are kept
+_MOST_NOTE = 2000  # characters
+_SIDE, _WIDTH = 160, 72  # pixels of a thumbnail: held, shown
+
+
+@dataclass(eq=False)
+class ReportEntry:
+    """One explanation of the report.
+
+    Attributes:
+        number: of its own in this session.
+        key: of the prediction.
+        title: what it explains.
+        explanation: with its image.
+        rating: whether it can be believed, where that was asked.
+        note: what the user writes to it.
+        pixels: (h, w, 3) uint8, a small image of it.
+    """
+
+    number: int
+    key: Key
+    title: str
+    explanation: xai.Explanation
+    rating: xai.Rating | None
+    note: str
+    pixels: np.ndarray
+
+
+@dataclass(eq=False)
+class ReportBasket:
+    """What a session keeps, in the order in which it was added."""
+
+    entries: list[ReportEntry] = field(default_factory=list)
+    numbers: int = 0
+
+    def add(self, answer: PageExplanation) -> None:
+        """Keep an answer."""
+        result = answer.explanation
+        small = Image.fromarray(result.overlay())
+        small.thumbnail((_SIDE, _SIDE))
+        title = t("{title} for {label}", title=told(answer.question.method.title), label=", ".join(result.labels))
+        entry = ReportEntry(self.numbers, answer.key, title, result, _rating_of(answer), "", np.asarray(small))
+        self.entries.append(entry)
+        self.numbers += 1
+
+    def remove(self, number: int) -> None:
+        """Keep one no longer."""
+        self.entries = [entry for entry in self.entries if entry.number != number]
+
+    def room_for(self, explanation: xai.Explanation) -> bool:
+        """Say whether one more fits."""
+        explanations = [*(entry.explanation for entry in self.entries), explanation]
+        return len(explanations) <= MOST and sum(map(size_of, explanations)) <= _MOST_BYTES
+
+
+def report_basket() -> ReportBasket:
+    """Return the collection of this session."""
+    if "report_basket" not in st.session_state:
+        st.session_state["report_basket"] = ReportBasket()
+    result: ReportBasket = st.session_state["report_basket"]
+    return result
+
+
+def offer_to_add(answer: PageExplanation) -> None:
+    """Show the button that adds an answer to the report; a rating that came later goes along."""
+    basket, method = report_basket(), answer.question.method.name
+    entry = next((entry for entry in basket.entries if entry.key == answer.key), None)
+    if entry is not None:
+        entry.rating = _rating_of(answer) or entry.rating
+    room = entry is not None or basket.room_for(answer.explanation)
+    st.button(
+        t("Add to report") if entry is None else t("In the report"),
+        key=f"keep {method}",
+        on_click=basket.add,
+        args=(answer,),
+        disabled=entry is not None or not room,
+        help=None if room else t("The report is full: remove something from it first."),
+        icon=":material/note_add:" if entry is None else ":material/check:",
+    )
+
+
+def show_basket() -> None:
+    """Show what is basket: a note to each, a button that removes it, and the report as files."""
+    basket = report_basket()
+    label = t("Report · {n}", n=len(basket.entries))
+    with st.popover(label, icon=":material/article:", key="report", width="stretch", disabled=not basket.entries):
+        for entry in basket.entries:
+            _show_entry(entry, basket)
+        if basket.entries:
+            _show_files(basket)
+
+
+def _show_entry(entry: ReportEntry, basket: ReportBasket) -> None:
+    image, words = st.columns([1, 3], vertical_alignment="center")
+    with image, st.container(width=_WIDTH):
+        ui.show_image(ui.GalleryImage(entry.pixels, "", entry.title))
+    with words:
+        st.markdown(f"**{safe(entry.title, 120)}** · {safe(entry.explanation.names[0], 60)}")
+        entry.note = st.text_area(
+            t("Note"),
+            entry.note,
+            key=f"note {entry.number}",
+            max_chars=_MOST_NOTE,
+            height=68,
+            placeholder=t("What does it show?"),
+            label_visibility="collapsed",
+        )
+        st.button(
+            t("Remove"),
+            key=f"remove {entry.number}",
+            on_click=basket.remove,
+            args=(entry.number,),
+            type="tertiary",
+            icon=":material/delete:",
+        )
+
+
+def _show_files(basket: ReportBasket) -> None:
+    """Offer the report; it is made when it is asked for."""
+    tips = {"html": t("One page that works offline"), "pdf": t("Tagged, for print")}
+    with st.container(horizontal=True):
+        for kind, tip in tips.items():
+            missing = ui.missing_package(kind)
+            make = partial(_written, list(basket.entries), kind, language())
+            name = f"explanations.{kind}"
+            ui.offer_download(kind.upper(), make, name, f"report {kind}", missing or tip, disabled=bool(missing))
+
+
+def _written(entries: list[ReportEntry], kind: str, chosen: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = xai.report(
+            [entry.explanation for entry in entries],
+            Path(folder) / f"report.{kind}",
+            notes=[entry.note for entry in entries],
+            ratings=[entry.rating for entry in entries],
+            language=chosen,
+        )
+        return path.read_bytes()
+
+
+def _rating_of(answer: PageExplanation) -> xai.Rating | None:
+    result = session_jobs().find(("rating", *answer.key))
+    return result if isinstance(result, xai.Rating) else None
+
+
+_WORDS = {
+    "trust": (m("Trust"), ":material/check_circle:"),
+    "doubt": (m("Doubt"), ":material/help:"),
+    "reject": (m("Reject"), ":material/cancel:"),
+}
+
+
+def show_reliability(model: SharedModel, image: SourceImage, answer: PageExplanation) -> list[Job]:
+    """Show what the checks found, or a button that asks for them; return the job when it was asked for."""
+    button = st.empty()
+    job = rating_job(model, image, answer, st.container())
+    requested = session_jobs().wants(job.key)
+    rating = ui.result_of(job) if requested else None
+    if rating is None:
+        button.button(
+            t("Check this map"),
+            key=f"believe {answer.question.method.name}",
+            on_click=session_jobs().want,
+            args=(job.key,),
+            disabled=requested,  # not taken away before there is a verdict: what is below it would jump, "Stop" as well
+            help=t(
+                "Removes what the map calls relevant, adds noise, randomises the weights: some hundred forward passes."
+            ),
+            icon=":material/fact_check:",
+        )
+    else:
+        with job.slot:
+            show_rating(rating)
+    return [job] if requested else []
+
+
+def show_rating(rating: xai.Rating) -> None:
+    """Show the verdict as a colour, a sign and a word, the reasons, and each check with its figures."""
+    word, icon = _WORDS[rating.verdict]
+    word = t(word)
+    show = {"trust": st.success, "doubt": st.warning, "reject": st.error}[rating.verdict]
+    show(f"**{word}**{_each(rating)}\\: {safe(told(rating.meaning))}", icon=icon)
+    st.markdown("\n\n".join(_reasons(rating)))
+    with st.expander(t("All checks"), icon=":material/checklist:"):
+        ui.show_lines(_lines(rating), t("Checks, their verdicts and values"))
+
+
+def _reasons(rating: xai.Rating) -> list[str]:
+    """Return lists of reasons, worst first; one per class when there are several."""
+    if len(rating) == 1:
+        return [bullets(rating.reasons)]
+    worst_first = list(_WORDS)[::-1]
+    result = []
+    for label, checks in zip(rating.labels, rating.checks, strict=True):
+        text = sorted((c for c in checks if c.verdict in _WORDS), key=lambda c: worst_first.index(c.verdict))
+        result.append(f"**{safe(label)}**\n\n{bullets(check.reason for check in text)}")
+    return result
+
+
+def _each(rating: xai.Rating) -> str:
+    """Return the verdict of each class when there are several."""
+    if len(rating) == 1:
+        return ""
+    return " · " + ", ".join(
+        f"{safe(label)}\\: {t(_WORDS[verdict][0]).lower()}"
+        for label, verdict in zip(rating.labels, rating.verdicts, strict=True)
+    )
+
+
+def _sign(verdict: str) -> str:
+    """Return a verdict with its sign: never colour alone."""
+    return f"{_WORDS[verdict][1]} {t(_WORDS[verdict][0]).lower()}" if verdict in _WORDS else safe(told(verdict))
+
+
+def _lines(rating: xai.Rating) -> Sequence[dict[str, str]]:
+    several = len(rating) > 1
+    return [
+        {
+            **({t("Class"): safe(label)} if several else {}),
+            t("Check"): safe(told(check.name)),
+            t("Verdict"): _sign(check.verdict),
+            t("Values"): safe(number_list(check.values)),
+        }
+        for label, checks in zip(rating.labels, rating.checks, strict=True)
+        for check in checks
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class MapComparison:
+    """What is shown of one or more answers.
+
+    Attributes:
+        packed: for the viewer: class by class, one map per method, and with several methods where they disagree.
+        agreement: None with one method.
+    """
+
+    packed: dict[str, Any]
+    agreement: xai.Agreement | None
+
+
+def compare(answers: Sequence[PageExplanation], versus: str | None) -> MapComparison:
+    """Put answers to the same question side by side; asked again for the same ones, nothing is computed."""
+    key = language(), *(answer.key for answer in answers)
+    shown = session_jobs().shown
+    if shown is None or shown[0] != key:
+        shown = session_jobs().shown = key, _compare(answers, versus)
+    result: MapComparison = shown[1]
+    return result
+
+
+def _compare(answers: Sequence[PageExplanation], versus: str | None) -> MapComparison:
+    first = answers[0].explanation
+    agreement = None
+    if len(answers) > 1:
+        agreement = xai.agreement({answer.question.method.title: answer.explanation for answer in answers})
+    panels = [panel for k in range(len(first)) for panel in _row(answers, agreement, k, versus)]
+    return MapComparison(ui.pack(first.pictures[0], panels, first.geometries[0].seen), agreement)
+
+
+def _row(
+    answers: Sequence[PageExplanation], agreement: xai.Agreement | None, k: int, versus: str | None
+) -> list[ui.MapPanel]:
+    """Return the maps of the class with number `k`."""
+    label = answers[0].explanation.labels[k] + (t(" compared with {versus}", versus=versus) if versus else "")
+    if agreement is not None:
+        return ui.panels_of(agreement, k, label)
+    return [ui.panel_of(a.question.method.title, label, a.explanation.heatmaps[k], a.explanation.unit) for a in answers]
+
+
+def show_agreement(agreement: xai.Agreement) -> None:
+    """Show how far each two methods agree, as a table."""
+    st.markdown(t("**Do the methods agree?**"))
+    names = [safe(told(name)) for name in agreement.names]
+    rows = zip(names, agreement.rank_correlation, strict=True)
+    lines = [{"": name, **dict(zip(names, map(correlation, row), strict=True))} for name, row in rows]
+    ui.show_lines(lines, t("Rank correlation between {names}", names=", ".join(map(told, agreement.names))))
+    st.caption(
+        t(
+            "Rank correlation (Spearman) of the maps: 1 for the same order of pixels, 0 for unrelated "
+            "maps. The last map of each class above shows where they differ."
+        )
+    )
+
+
+def show_answers(model: SharedModel, image: SourceImage, answers: Sequence[PageExplanation]) -> list[Job]:
+    """Show of each answer what was chosen, whether it can be believed, and the files; return what was asked for."""
+    every = [answer.explanation for answer in answers]
+    common = [note for note in every[0].notes if all(note in other.notes for other in every)]
+    if len(answers) > 1:
+        _show_notes(every[0], common)
+    jobs: list[Job] = []
+    for answer in answers:
+        notes = answer.explanation.notes
+        with st.container(border=len(answers) > 1):
+            if len(answers) > 1:
+                st.markdown(f"**{safe(told(answer.question.method.title))}**")
+                notes = tuple(note for note in notes if note not in common)
+            _show_notes(answer.explanation, notes)
+            for show in (show_reliability, show_fills, show_layers):
+                jobs += show(model, image, answer)
+            _show_downloads(answer)
+    return jobs
+
+
+def _show_notes(explanation: xai.Explanation, notes: Sequence[str]) -> None:
+    """Show what was chosen and what to beware of."""
+    sentences = [note if note.startswith(explanation.names) else sentence(note) for note in notes]
+    if sentences:
+        st.markdown("\n".join(f"- {safe(note)}" for note in sentences))
+
+
+def _show_downloads(answer: PageExplanation) -> None:
+    """Offer image, raw map and the whole result, each made when it is asked for; and a place in the report."""
+    explanation = answer.explanation
+    stem = _stem(explanation, explanation.method)
+    files = (
+        ui.Download(t("Image"), "png", partial(ui.picture_png, explanation), t("Image, map and overlay side by side")),
+        ui.everything(explanation),
+        ui.Download(
+            t("Raw map"), "npy", partial(ui.map_npy, explanation), t("Signed values (H, W), float32, for numpy.load")
+        ),
+    )
+    with st.container(horizontal=True):
+        for file in files:
+            key = f"download_{file.suffix}_{explanation.method}"
+            ui.offer_download(file.label, file.make, f"{stem}.{file.suffix}", key, file.tip)
+        offer_to_add(answer)
+
+
+def show_together(agreement: xai.Agreement) -> None:
+    """Offer all explanations in one file."""
+    tip = t("All images side by side, and an image and a folder of each method")
+    name = f"{_stem(agreement.explanations[0], 'side-by-side')}.zip"
+    ui.offer_download(t("All methods"), partial(ui.agreement_zip, agreement), name, "download_all", tip)
+
+
+def _stem(explanation: xai.Explanation, last: str) -> str:
+    return file_stem(explanation.names[0].rsplit(".", 1)[0], *explanation.labels, last)
+
+
+def show_model(explanation: xai.Explanation) -> None:
+    """Show what identifies the model and what it does to images."""
+    with st.expander(t("Model and preprocessing"), icon=":material/fingerprint:"):
+        st.markdown(
+            t(
+                "**{model}**, fingerprint (SHA-256 of weights, architecture and preprocessing):",
+                model=safe(explanation.model["name"]),
+            )
+        )
+        st.code(explanation.model["fingerprint"], language=None, wrap_lines=True)
+        st.markdown(safe(describe_preprocessing(explanation.model["preprocessing"])))
+        versions = ", ".join(f"{name} {version}" for name, version in explanation.versions.items())
+        st.caption(safe(versions))

@@ -1,0 +1,141 @@
+"""Slow work of a page as jobs: what a session asked for, and the progress it reports.
+
+It is done by a task of the process (see `tasks.py`), so that neither a click nor a reload ends it. The run of the page
+waits with it, and what else is done on the page has precedence: Streamlit begins anew where the page draws.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from xai.dashboard.session.tasks import Key, Report, ResultCache, task_queue
+
+_QUICK = 8  # rows
+
+
+@dataclass(eq=False)
+class SessionJobs:
+    """What a session has asked for, and what it has been told.
+
+    Attributes:
+        wanted: asked for by a button.
+        stopped: asked for, and stopped.
+        shown: the last comparison and what it was made of.
+        told: the results.
+    """
+
+    wanted: set[Key] = field(default_factory=set)
+    stopped: set[Key] = field(default_factory=set)
+    shown: tuple[Key, Any] | None = None
+    told: ResultCache = field(default_factory=ResultCache)
+
+    def find(self, key: Key) -> Any | None:
+        """Return a result, or the error that came instead; None when there is neither."""
+        result = self.told.find(key)
+        if result is None:
+            result = task_queue().done.find(key)
+            if result is not None:
+                self.told.keep(key, result)
+        return result
+
+    def keep(self, key: Key, value: Any) -> Any:
+        """Keep a result for this session and all others, and return it."""
+        return task_queue().done.keep(key, self.told.keep(key, value))
+
+    def want(self, key: Key) -> None:
+        """Ask for a result."""
+        self.wanted.add(key)
+
+    def wants(self, key: Key) -> bool:
+        """Say whether it was asked for: here, or by this page before it was loaded anew, which counts as here."""
+        if task_queue().knows(key):
+            self.want(key)
+        return key in self.wanted
+
+    def switch(self, key: Key) -> None:
+        """Stop it, or run it again."""
+        self.stopped ^= {key}
+        if key in self.stopped:
+            task_queue().leave(key, session_id())
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Something to find out.
+
+    Attributes:
+        key: all that the result depends on.
+        title: what is done, in words.
+        ask: does it; reports progress when given a callable `(done, total)`.
+        slot: a container of the page for progress, errors and buttons.
+        rows: how many go through the model, about; what takes few is done first.
+    """
+
+    key: Key
+    title: str
+    ask: Callable[[Report | None], Any]
+    slot: Any  # a Streamlit container
+    rows: int
+
+    @property
+    def quick(self) -> bool:
+        """Whether it is too short for a bar."""
+        return self.rows <= _QUICK
+
+
+def session_id() -> str:
+    """Return what this browser session is called."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return "" if context is None else context.session_id
+
+
+def session_jobs() -> SessionJobs:
+    """Return the desk of this session."""
+    if "jobs" not in st.session_state:
+        st.session_state["jobs"] = SessionJobs()
+    result: SessionJobs = st.session_state["jobs"]
+    return result
+
+
+def progress_arguments(report: Report | None) -> dict[str, Any]:
+    """Return `progress` and a `should_stop` for work that asks more often than it reports."""
+    if report is None:
+        return {}
+    last = [0, 1]
+
+    def progress(done: int, total: int) -> None:
+        last[:] = done, total
+        report(done, total)
+
+    def should_stop() -> bool:
+        report(*last)  # leaves from there
+        return False
+
+    return {"progress": progress, "should_stop": should_stop}
+
+
+def progress_in_turn(report: Report | None, count: int) -> Report | None:
+    """Return what takes reports that begin anew for each of `count` parts, and reports the whole."""
+    if report is None:
+        return None
+    tell: Callable[[int, int], None] = report
+    seen = {"part": 0, "done": 0}
+
+    def part(done: int, total: int) -> None:
+        seen["part"] += done < seen["done"]
+        seen["done"] = done
+        tell(min(seen["part"], count - 1) * total + done, count * total)
+
+    return part
+
+
+def progress_parts(report: Report | None, count: int) -> list[Report | None]:
+    """Return what reports the progress of each of `count` equal parts as that of the whole."""
+
+    def part(k: int) -> Report | None:
+        return None if report is None else lambda done, total: report(k * total + done, count * total)
+
+    return [part(k) for k in range(count)]

@@ -1,0 +1,53 @@
+"""The words of the dashboard: languages, sentences made from data, code that repeats a result."""
+
+from xai.dashboard.text.code import (
+    call_for,
+    code_for,
+    eps_code,
+    file_stem,
+    read_length,
+    read_setting,
+    read_toml,
+    script,
+    setting_text,
+    toml_text,
+)
+from xai.dashboard.text.words import (
+    _CHOSEN,
+    _PARAMETER,
+    ABOUT_NORMS,
+    LANGUAGES,
+    NORMS,
+    SHELF,
+    bullets,
+    correlation,
+    cost,
+    counted,
+    describe_map,
+    describe_method,
+    describe_preprocessing,
+    interval,
+    keep_language,
+    language,
+    m,
+    method_label,
+    number_list,
+    number_text,
+    percent,
+    radius,
+    report_word,
+    safe,
+    sentence,
+    size_of_change,
+    speak,
+    t,
+    told,
+)
+
+__all__ = [
+    "ABOUT_NORMS", "LANGUAGES", "NORMS", "SHELF", "_CHOSEN", "_PARAMETER", "bullets", "call_for", "code_for",
+    "correlation", "cost", "counted", "describe_map", "describe_method", "describe_preprocessing", "eps_code",
+    "file_stem", "interval", "keep_language", "language", "m", "method_label", "number_list", "number_text",
+    "percent", "radius", "read_length", "read_setting", "read_toml", "report_word", "safe", "script", "sentence",
+    "setting_text", "size_of_change", "speak", "t", "told", "toml_text",
+]  # fmt: skip
