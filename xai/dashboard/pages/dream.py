@@ -22,7 +22,7 @@ _LEAST, _SIDE = 336, 720  # pixels that the image is wide on the page
 
 
 @dataclass(frozen=True, eq=False)
-class DreamPlan:
+class DreamRequest:
     """What is dreamt of.
 
     Attributes:
@@ -36,7 +36,7 @@ class DreamPlan:
     steps: int
 
 
-def choose_dream(model: SharedModel) -> DreamPlan:
+def choose_dream(model: SharedModel) -> DreamRequest:
     """Let the user choose what is dreamt of, from what, and how."""
     goal = ui.choose_one(t("Image for"), _GOALS, "dream_goal")
     arguments = _class(model) if goal == _GOALS[0] else _layer(model)
@@ -56,7 +56,7 @@ def choose_dream(model: SharedModel) -> DreamPlan:
         **({"size": side} if side else {}),
         **({"seed": seed} if seed else {}),
     }
-    return DreamPlan(arguments, image, octaves * steps)
+    return DreamRequest(arguments, image, octaves * steps)
 
 
 def _class(model: SharedModel) -> dict[str, Hashable]:
@@ -79,7 +79,7 @@ def _layer(model: SharedModel) -> dict[str, Hashable]:
     return {"layer": layer, **({"channel": int(text)} if text else {})}
 
 
-def dream(model: SharedModel, wish: DreamPlan) -> list[Job]:
+def dream(model: SharedModel, wish: DreamRequest) -> list[Job]:
     """Let the user dream; show the image and how it came about; return what is still to be done."""
 
     def work(classifier: xai.Classifier, report: Report | None) -> xai.DeepDream:
@@ -93,7 +93,7 @@ def dream(model: SharedModel, wish: DreamPlan) -> list[Job]:
     return ui.ask(job, t("Generate the image"), tip, lambda result: _show(model, wish, result))
 
 
-def _show(model: SharedModel, wish: DreamPlan, result: xai.DeepDream) -> None:
+def _show(model: SharedModel, wish: DreamRequest, result: xai.DeepDream) -> None:
     text = _said(result)
     with st.container(width=int(np.clip(2 * result.pixels.shape[1], _LEAST, _SIDE))):
         ui.show_image(ui.GalleryImage(result.pixels, "", text))
