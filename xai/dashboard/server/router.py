@@ -1,4 +1,7 @@
-"""The script that Streamlit runs: it shows the page that was asked for; `app.py` is the same for a checkout."""
+"""The script that Streamlit runs: it shows the requested page.
+
+`app.py` is the same for a checkout. The pages, their addresses and their names are in `widgets/background.py: PAGES`.
+"""
 
 import numpy as np
 import streamlit as st
@@ -9,7 +12,10 @@ from xai.dashboard.text import keep_language
 
 
 def run() -> None:
-    """Show the page that was asked for; the first one by default."""
+    """Show the requested page; the first one by default.
+
+    Where a sign-in is set up, nothing is shown before it.
+    """
     st.set_page_config(page_title="xai", page_icon=_icon(), layout="wide")
     with ui.stop_on_error():
         ui.require_sign_in()

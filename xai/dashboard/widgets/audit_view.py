@@ -149,10 +149,10 @@ _NEEDS = {"html": ("jinja2", "report"), "pdf": ("weasyprint", "pdf")}
 _REPORTS = {
     "html": "report.html",
     "pdf": "report.pdf",
+    "csv": "conditions.csv",
     "md": "summary.md",
     "junit": "junit.xml",
     "card": "card.md",
-    "csv": "conditions.csv",
 }
 
 
