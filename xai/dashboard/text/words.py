@@ -77,7 +77,7 @@ def keep_language() -> None:
         st.query_params[_PARAMETER] = language()
 
 
-@lru_cache(maxsize=4096)  # the page runs again at each choice
+@lru_cache(maxsize=4096, typed=True)  # the page runs again at each choice; a message is more than its text
 def _told(text: str, chosen: str) -> str:
     return xai.translate(text, chosen, sentence=True)
 
@@ -119,7 +119,8 @@ def safe(text: object, most: int = 400) -> str:
 
 def sentence(text: str) -> str:
     """Return what the library says in the language of the page, with a capital in front and a full stop at the end."""
-    text = told(text.strip())
+    bare = text.strip()
+    text = told(text if text == bare else bare)  # a message of the library would lose its template
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
