@@ -77,7 +77,7 @@ def dashboard(path: str) -> None:
         dashboard.app.run()  # type: ignore[attr-defined]
     app = dashboard.app  # type: ignore[attr-defined]
     name = f"{Path(path).stem}.png"  # the page takes no other suffixes, and looks at the content anyway
-    app.file_uploader(key="picture").upload(name, Path(path).read_bytes())
+    app.file_uploader(key="image").upload(name, Path(path).read_bytes())
     app.run()
     if app.exception:
         raise AssertionError(str(app.exception[0].value)[:300])

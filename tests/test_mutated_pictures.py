@@ -211,7 +211,7 @@ def test_the_page(count: int) -> None:
     app.run()
     refused = 0
     for _, content in mutants(count, 7):
-        app.file_uploader(key="picture").upload("p.png", content)
+        app.file_uploader(key="image").upload("p.png", content)
         app.run()
         assert not app.exception
         assert len(app.error) <= 1

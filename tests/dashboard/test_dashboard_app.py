@@ -27,7 +27,7 @@ def opened(**parameters):
 
 
 def uploaded(app, name, content):
-    app.file_uploader(key="picture").upload(name, content)
+    app.file_uploader(key="image").upload(name, content)
     app.run()
     assert not app.exception
     return app
@@ -92,7 +92,7 @@ def test_the_content_counts_and_not_the_name():
     app = opened(model=FASHION)
     ramp = np.tile(np.arange(28, dtype=np.uint8) * 9, (28, 1))
     first = values(uploaded(app, "same.png", encoded(ramp)))
-    app.file_uploader(key="picture").clear()
+    app.file_uploader(key="image").clear()
     second = values(uploaded(app, "same.png", encoded(ramp[:, ::-1])))
     assert not np.array_equal(first, second)
 

@@ -62,9 +62,9 @@ app.run()
 next(b for b in app.button if b.label == "Add to report").click().run()
 said["report"] = [[b.label for b in app.get("download_button") if b.proto.disabled], [e.message for e in app.exception]]
 app = AppTest.from_file("{app}", default_timeout=60)
-app.session_state["bring_network"] = True
+app.session_state["add_model"] = True
 app.run()
-app.file_uploader(key="network_file_0").upload("my.onnx", {onnx!r}).run()
+app.file_uploader(key="model_file_0").upload("my.onnx", {onnx!r}).run()
 next(b for b in app.button if b.label == "Use this model").click().run()
 said["upload"] = [[e.value for e in app.error], [e.message for e in app.exception]]
 print(json.dumps(said))

@@ -163,7 +163,7 @@ def test_long_work_can_be_stopped_and_run_again(page, address):
 def test_keyboard_zoom_and_pan(page, address):
     page.goto(f"{address}/explain?model=example:fashion")
     canvas = canvas_of(page)
-    assert canvas.get_attribute("aria-label").startswith("Grad-CAM for T-shirt/top: half of the map's mass lies in ")
+    assert canvas.get_attribute("aria-label").startswith("Grad-CAM for T-shirt/top: half of the attribution lies in ")
     canvas.focus()
     for key in ("ArrowRight", "ArrowDown", "Shift+ArrowLeft"):
         page.keyboard.press(key)

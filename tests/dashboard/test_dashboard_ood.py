@@ -165,10 +165,10 @@ def test_an_uploaded_picture_is_judged():
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)).save(stream, "PNG")
     app = press(opened("ood", **LINK), "Fit a detector")
     assert any("upload your own" in caption.value for caption in app.caption)
-    app.file_uploader(key="picture").upload("odd.png", stream.getvalue(), "image/png").run()
+    app.file_uploader(key="image").upload("odd.png", stream.getvalue(), "image/png").run()
     assert not app.exception
     assert "odd.png, predicted as" in app.warning[0].value
-    app.file_uploader(key="picture").upload("bad.png", b"no picture", "image/png").run()
+    app.file_uploader(key="image").upload("bad.png", b"no picture", "image/png").run()
     assert not app.exception
     assert "Evaluating" in app.error[0].value
 
@@ -212,10 +212,10 @@ def test_a_shifted_picture_is_the_one_that_was_judged(drawn, vim):
     found = DetectorResult(
         DetectorPlan(*samples, None, "blur", "vim"), vim, vim.judge(drawn.test), vim.judge(foreign), foreign
     )
-    picture = found.picture(foreign=True, k=5)
+    picture = found.image(foreign=True, k=5)
     assert float(vim.score(picture.open())[0]) == pytest.approx(float(found.outside.scores[5]))
     assert picture.code == "foreign[5]"
-    assert found.picture(foreign=False, k=5).code.endswith(".images[5]")
+    assert found.image(foreign=False, k=5).code.endswith(".images[5]")
     assert as_pixels(picture.open()[None]).shape == (1, 28, 28, 3)
 
 

@@ -39,7 +39,7 @@ def test_taking_the_file_out_of_the_uploader_takes_the_picture_away():
     said = bars(app)[0]
     uploaded(app, "ramp.png", encoded(np.tile(np.arange(28, dtype=np.uint8) * 9, (28, 1))))
     assert bars(app)[0] != said
-    app.file_uploader(key="picture").clear()
+    app.file_uploader(key="image").clear()
     app.run()
     assert bars(app)[0] == said
     assert "upload" not in app.query_params

@@ -107,7 +107,7 @@ def test_the_installation_is_looked_at(monkeypatch):
 
 
 def test_weights_and_pictures_are_brought_and_used(tmp_path):
-    app = started(["bring_network", "bring_pictures"], model="example:fashion")
+    app = started(["add_model", "add_images"], model="example:fashion")
     app.text_area(key="class_names").input("\n".join(LABELS))
     app.number_input(key="side").set_value(28)
     app.get("segmented_control")
@@ -116,9 +116,9 @@ def test_weights_and_pictures_are_brought_and_used(tmp_path):
     app.selectbox(key="expects_1").select("my own numbers").run()
     app.text_input(key="mean_1").input("0.286")
     app.text_input(key="std_1").input("0.353")
-    app.file_uploader(key="network_file_0").upload("my weights.safetensors", WEIGHTS.read_bytes()).run()
+    app.file_uploader(key="model_file_0").upload("my weights.safetensors", WEIGHTS.read_bytes()).run()
     app.selectbox(key="architecture").select("example:fashion").run()
-    app.button(key="take_network").click().run()
+    app.button(key="use_model").click().run()
     assert not app.exception
     assert not app.error
     name = app.selectbox(key="model").value
@@ -221,7 +221,7 @@ def lying():
 
 HOSTILE_ZIPS = {
     "no zip": (lambda: b"hello", "no zip archive that can be read"),
-    "empty": (lambda: zipped([]), "no picture in it"),
+    "empty": (lambda: zipped([]), "no image in it"),
     "leads out": (lambda: zipped([("../../evil.png", png(1))]), "leads out of the archive"),
     "absolute": (lambda: zipped([("/etc/evil.png", png(1))]), "leads out of the archive"),
     "backslashes": (lambda: zipped([("..\\evil.png", png(1))]), "leads out of the archive"),
@@ -231,7 +231,7 @@ HOSTILE_ZIPS = {
     "lying": (lying, "no zip archive that can be read"),
     "cut": (lambda: zipped(GOOD)[:-40], "no zip archive that can be read"),
     "one class": (lambda: zipped([("cats/1.png", png(1)), ("cats/2.png", png(2))]), "only one class folder"),
-    "text": (lambda: zipped([("cats/1.txt", b"x")]), "no picture in it"),
+    "text": (lambda: zipped([("cats/1.txt", b"x")]), "no image in it"),
 }
 
 
@@ -268,7 +268,7 @@ def test_an_impossible_folder_gives_a_sentence(text):
 
 
 def test_errors_are_shown_on_the_page():
-    app = started(["bring_network", "bring_pictures"], model="example:fashion")
+    app = started(["add_model", "add_images"], model="example:fashion")
     app.file_uploader(key="zip_file_0").upload("evil.zip", zipped([("../x.png", png(1))])).run()
     assert not app.exception
     assert "leads out of the archive" in app.error[0].value

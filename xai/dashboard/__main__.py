@@ -20,7 +20,7 @@ def main() -> int:
         action="append",
         default=[],
         metavar="PACKAGE.MODULE:FACTORY",
-        help="a network of yours that uploaded weights may be loaded into; may be given several times",
+        help="an architecture of yours that uploaded weights may be loaded into; may be given several times",
     )
     parser.add_argument("--audits", help="folder of audits, in place of audits/")
     parser.add_argument(

@@ -138,10 +138,20 @@ def spans(rows: Sequence[Mapping[str, Any]], line: float, title: str) -> enc.Cha
 def right_by_group(result: xai.BiasResult, column: str) -> enc.Chart:
     """Return the accuracy of each group of a column, with intervals and verdicts, lowest first."""
     metric = result.gaps[0].metric
-    own = [one for one in result.values if one.column == column and one.metric == metric and one.value is not None]
+    own = [
+        estimate
+        for estimate in result.values
+        if estimate.column == column and estimate.metric == metric and estimate.value is not None
+    ]
     rows = [
-        _row(f"{one.group} (n = {one.n})", one.value, one.low, one.high, t(_VERDICTS[one.verdict]))
-        for one in sorted(own, key=lambda one: one.value or 0)
+        _row(
+            f"{estimate.group} (n = {estimate.n})",
+            estimate.value,
+            estimate.low,
+            estimate.high,
+            t(_VERDICTS[estimate.verdict]),
+        )
+        for estimate in sorted(own, key=lambda estimate: estimate.value or 0)
     ]
     kind = enc.kinds(
         [t(word) for word in _VERDICTS.values()],
@@ -156,10 +166,10 @@ def right_by_slice(result: xai.SliceResult) -> enc.Chart:
     """Return the accuracy of each weak slice, and of all other images."""
     names = [t("this slice"), t("all others")]
     rows = []
-    for number, one in enumerate(result.findings, 1):
-        label = f"{number}: {told(one.words)}"
-        rows.append(_row(label, one.accuracy, *one.accuracy_interval, names[0]))
-        rows.append(_row(label, one.rest, one.rest, one.rest, names[1]))
+    for number, weak_slice in enumerate(result.findings, 1):
+        label = f"{number}: {told(weak_slice.words)}"
+        rows.append(_row(label, weak_slice.accuracy, *weak_slice.accuracy_interval, names[0]))
+        rows.append(_row(label, weak_slice.rest, weak_slice.rest, weak_slice.rest, names[1]))
     return _right(rows, enc.kinds(names, [enc.ATTACKED, enc.NEUTRAL], ["diamond", "circle"], direction="vertical"))
 
 

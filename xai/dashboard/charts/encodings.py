@@ -17,7 +17,9 @@ _LABEL_WIDTH = 230  # pixels
 
 def chart_of(rows: Iterable[Mapping[Any, Any]]) -> alt.Chart:
     """Return a chart of rows, numbers of NumPy among them, without marks."""
-    values = [{name: one.item() if isinstance(one, np.generic) else one for name, one in row.items()} for row in rows]
+    values = [
+        {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()} for row in rows
+    ]
     return alt.Chart(alt.Data(values=values))  # type: ignore[no-untyped-call]
 
 

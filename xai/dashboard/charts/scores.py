@@ -69,15 +69,15 @@ def reliability(result: xai.Calibration) -> enc.Chart:
     rows = [
         {
             "kind": name,
-            "confidence": one.confidence,
-            "right": one.accuracy,
-            "low": one.low,
-            "high": one.high,
-            "pictures": one.count,
-            "said": interval(one.accuracy, one.low, one.high),
+            "confidence": interval_bin.confidence,
+            "right": interval_bin.accuracy,
+            "low": interval_bin.low,
+            "high": interval_bin.high,
+            "pictures": interval_bin.count,
+            "said": interval(interval_bin.accuracy, interval_bin.low, interval_bin.high),
         }
         for name, measures in zip(names, (result.before, result.after), strict=True)
-        for one in measures.ece.bins
+        for interval_bin in measures.ece.bins
     ]
     kind, up = enc.kinds(names, [enc.ATTACKED, enc.CERTIFIED], ["circle", "diamond"]), t("accuracy")
     confidence = enc.share(alt.X, "confidence", t("confidence"))
@@ -108,11 +108,11 @@ def risk_by_coverage(result: xai.Calibration) -> enc.Chart:
 
 def shares_of_classes(result: xai.Drift, names: Sequence[str]) -> enc.Chart:
     """Return how often each class is predicted in both data sets; a line joins the two."""
-    pairs = [{"class": one.name, "low": one.share_a, "high": one.share_b} for one in result.classes]
+    pairs = [{"class": row.name, "low": row.share_a, "high": row.share_b} for row in result.classes]
     points = [
-        {"class": one.name, "kind": name, "share": value}
-        for one in result.classes
-        for name, value in zip(names, (one.share_a, one.share_b), strict=True)
+        {"class": row.name, "kind": name, "share": value}
+        for row in result.classes
+        for name, value in zip(names, (row.share_a, row.share_b), strict=True)
     ]
     axis = alt.Axis(format="%", title=t("share of predictions"), tickCount=6)
     about = enc.tooltips(**{"class": t("class"), "kind": t("images"), "share__.1%": t("share")})

@@ -67,19 +67,19 @@ def compare_audits(result: Sequence[ui.PastAudit]) -> None:
     show_comparison(comparison)
     file = ui.csv_file(comparison.table, t("Table"), t("A line per check"))
     ui.offer_download(file.label, file.make, f"{file_stem(before.name, after.name)}.csv", "compare_csv", file.tip)
-    code = [f"{name} = xai.Audit.load({one.name!r})" for name, one in (("before", before), ("after", after))]
+    code = [f"{name} = xai.Audit.load({past.name!r})" for name, past in (("before", before), ("after", after))]
     ui.show_text("\n".join(["import xai", "", *code, "print(xai.compare(before, after))", ""]))
 
 
 def show_comparison(result: xai.AuditComparison) -> None:
     """Show in words, as a chart and as a table what is better and worse."""
-    counts = {name: sum(one.verdict == name for one in result.differences) for name in VERDICTS}
+    counts = {name: sum(difference.verdict == name for difference in result.differences) for name in VERDICTS}
     words = {name: report_word(f"change.{name}") for name in (*VERDICTS, "not paired")}
     text = ", ".join(f"{words[name]}: {count}" for name, count in counts.items())
     headline = accuracy_headline(result)
     box = st.error if counts["worse"] else st.success if counts["better"] else st.info
     box(f"{headline} {text}." if headline else f"**{text}**", icon=":material/compare_arrows:")
-    after, before = (safe(one["model"]) for one in (result.after, result.before))
+    after, before = (safe(difference["model"]) for difference in (result.after, result.before))
     shared = t(
         "{after} compared with {before}, on {n} images of both audits.",
         after=after,
@@ -87,18 +87,18 @@ def show_comparison(result: xai.AuditComparison) -> None:
         n=f"{result.shared:,}",
     )
     st.caption(shared)
-    rows = [chart_row(one) for one in result.differences if one.difference is not None]
+    rows = [chart_row(difference) for difference in result.differences if difference.difference is not None]
     if rows:
         ui.show_chart(charts.differences(rows, words), "differences", text)
         st.caption(t("Differences with their 95 % intervals, paired by image; Holm-adjusted p-values."))
     lines = [
         {
-            t("Check"): safe(t(one.title)),
-            t("Before"): ui.measure_text(one.before, one.unit),
-            t("After"): ui.measure_text(one.after, one.unit),
-            t("Verdict"): words[one.verdict],
+            t("Check"): safe(t(difference.title)),
+            t("Before"): ui.measure_text(difference.before, difference.unit),
+            t("After"): ui.measure_text(difference.after, difference.unit),
+            t("Verdict"): words[difference.verdict],
         }
-        for one in result.differences
+        for difference in result.differences
     ]
     ui.show_lines(lines, t("Every check in both audits"))
     ui.show_notes(result.notes)
@@ -106,25 +106,28 @@ def show_comparison(result: xai.AuditComparison) -> None:
 
 def accuracy_headline(result: xai.AuditComparison) -> str:
     """Say which of the two is more accurate; "" where the accuracy was not compared."""
-    one = next((one for one in result.differences if one.id == "accuracy"), None)
-    if one is None or one.difference is None:
+    difference = next((difference for difference in result.differences if difference.id == "accuracy"), None)
+    if difference is None or difference.difference is None:
         return ""
-    values = {"before": ui.measure_text(one.before, one.unit), "after": ui.measure_text(one.after, one.unit)}
-    if one.verdict == "cannot tell":
+    values = {
+        "before": ui.measure_text(difference.before, difference.unit),
+        "after": ui.measure_text(difference.after, difference.unit),
+    }
+    if difference.verdict == "cannot tell":
         return t("**No significant difference in accuracy: {before} and {after}**", **values)
     name = safe(result.after["model"])
-    if one.verdict == "worse":
+    if difference.verdict == "worse":
         return t("**{name} is less accurate: {before} to {after}**", name=name, **values)
     return t("**{name} is more accurate: {before} to {after}**", name=name, **values)
 
 
-def chart_row(one: Any) -> dict[str, Any]:
+def chart_row(difference: Any) -> dict[str, Any]:
     """Return a difference as a line of the chart; shares and points in percent."""
-    scale = 100 if one.unit in {"share", "points"} else 1
-    ends = [scale * value for value in (one.difference, one.low, one.high)]
+    scale = 100 if difference.unit in {"share", "points"} else 1
+    ends = [scale * value for value in (difference.difference, difference.low, difference.high)]
     text = "{:+.3g} ({:+.3g} \N{EN DASH} {:+.3g})".format(*ends).replace("-", "\N{MINUS SIGN}")
     span = dict(zip(("difference", "low", "high"), ends, strict=True))
-    return {"check": t(one.title), **span, "verdict": one.verdict, "said": text}
+    return {"check": t(difference.title), **span, "verdict": difference.verdict, "said": text}
 
 
 def choose_other(model: SharedModel) -> SharedModel:
@@ -159,11 +162,11 @@ def ask_both(model: SharedModel, other: SharedModel, sample: DataSample, report:
     """Audit two models on the same images."""
     ask = progress_arguments(progress_in_turn(report, 4))
     audits, answers = [], []
-    for one in (model, other):
-        with one.borrowed() as classifier:
+    for candidate in (model, other):
+        with candidate.borrowed() as classifier:
             outputs = classifier.outputs(sample.data, **ask)
             audits.append(xai.audit(model=classifier, data=sample.data, checks=CHECKS, **ask))
-        names = np.array(one.classifier.labels, dtype=object)
+        names = np.array(candidate.classifier.labels, dtype=object)
         answers.append(names[outputs.logits.argmax(1).cpu().numpy()])
     return ModelComparison(xai.compare(*audits), np.stack(answers))
 
@@ -200,16 +203,16 @@ def show_both(model: SharedModel, other: SharedModel, sample: DataSample, number
     infos = {info.name: info for info in xai.methods()}
     method = ui.choose_method(t("Method"), infos, METHOD, "compare_method")
     question = ExplanationRequest(method, (), None, "logit", {}, 0)
-    image = sample.picture(number)
-    jobs = [explanation_job(one, image, question, st.container()) for one in (model, other)]
+    image = sample.image(number)
+    jobs = [explanation_job(candidate, image, question, st.container()) for candidate in (model, other)]
     maps = [result for result in map(ui.result_of, jobs) if result is not None]
     if len(maps) == len(jobs):
         panels = [
-            ui.panel_of(f"{one.name}: {told(method.title)}", result.labels[0], result.heatmap, result.unit)
-            for one, result in zip((model, other), maps, strict=True)
+            ui.panel_of(f"{candidate.name}: {told(method.title)}", result.labels[0], result.heatmap, result.unit)
+            for candidate, result in zip((model, other), maps, strict=True)
         ]
         ui.show_maps(ui.pack(maps[0].pictures[0], panels, maps[0].geometries[0].seen), key="both maps")
-        calls = [ui.call_of(one, question) for one in (model, other)]
+        calls = [ui.call_of(candidate, question) for candidate in (model, other)]
         lines = [f"image = {image.code}", f"first = {calls[0]}", f"other = {other.code}"]
         lines += [f"second = {calls[1].replace('(clf, ', '(other, ')}", "first.plot(), second.plot()"]
         ui.show_text(script(model.code, *lines))

@@ -32,7 +32,7 @@ class DreamRequest:
     """
 
     arguments: Mapping[str, Hashable]
-    picture: SourceImage | None
+    image: SourceImage | None
     steps: int
 
 
@@ -84,9 +84,9 @@ def dream(model: SharedModel, wish: DreamRequest) -> list[Job]:
 
     def work(classifier: xai.Classifier, report: Report | None) -> xai.DeepDream:
         arguments: dict[str, Any] = {**progress_arguments(report), **wish.arguments}
-        return xai.deep_dream(classifier, image=None if wish.picture is None else wish.picture.open(), **arguments)
+        return xai.deep_dream(classifier, image=None if wish.image is None else wish.image.open(), **arguments)
 
-    about = () if wish.picture is None else (wish.picture.identity, wish.picture.name)
+    about = () if wish.image is None else (wish.image.identity, wish.image.name)
     key = ("dream", model.key, *about, *sorted(wish.arguments.items()))
     job = Job(key, t("Dreaming"), model.ask(work), st.container(), _ROWS * wish.steps)
     tip = t("{n} steps over the whole image", n=wish.steps)
@@ -111,8 +111,8 @@ def _show(model: SharedModel, wish: DreamRequest, result: xai.DeepDream) -> None
         ui.Download(t("Film"), "gif", partial(ui.saved, result, "dream.gif"), t("All frames")),
     )
     arguments = ", ".join(f"{name}={value!r}" for name, value in wish.arguments.items())
-    image = [] if wish.picture is None else [f"image = {wish.picture.code}"]
-    more = "" if wish.picture is None else "image=image, "
+    image = [] if wish.image is None else [f"image = {wish.image.code}"]
+    more = "" if wish.image is None else "image=image, "
     ui.show_script(model, *image, f"d = xai.deep_dream(clf, {more}{arguments})", "d.save('dream.png')", "d.plot()")
 
 

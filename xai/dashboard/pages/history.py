@@ -89,13 +89,13 @@ def _said(check: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _row(past: ui.PastAudit, check: str) -> dict[str, Any] | None:
     """Return the point of one audit; None where it did not measure the check."""
-    record = {str(one["id"]): one for one in past.audit.checks}.get(check)
+    record = {str(entry["id"]): entry for entry in past.audit.checks}.get(check)
     measured: Mapping[str, Any] = (record or {}).get("measured") or {}
     if record is None or measured.get("value") is None:
         return None
     value, unit = measured["value"], str(measured["unit"])
     low, high = (value if measured[end] is None else measured[end] for end in ("low", "high"))
-    thresholds = [one["threshold"] for one in record["asked"] if one["condition"] in {"at_least", "at_most"}]
+    thresholds = [entry["threshold"] for entry in record["asked"] if entry["condition"] in {"at_least", "at_most"}]
     return {
         "when": past.ended.isoformat(),
         "audit": past.name,

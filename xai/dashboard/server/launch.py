@@ -49,7 +49,7 @@ def command(port: int | None, *, headless: bool, hosts: Sequence[str] = ()) -> l
     for host in hosts:
         if not _HOST.fullmatch(host):
             raise xai.InputError(f"Expected the name of a host, such as audit.example.org, but got {host!r}.")
-    flags = [f"--{name}={_plain(one)}" for name, value in FLAGS.items() for one in _each(value)]
+    flags = [f"--{name}={_plain(item)}" for name, value in FLAGS.items() for item in _each(value)]
     flags += [f"--server.allowedHosts={host}" for host in hosts]
     flags.append(f"--server.headless={_plain(headless)}")
     if port is not None:

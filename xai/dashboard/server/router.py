@@ -26,7 +26,7 @@ def run() -> None:
         st.session_state["page"] = page.url_path
         ui.keep_choices()
         keep_language()
-    ui.place_for_work({one.url_path: one for one in pages.values()})
+    ui.place_for_work({entry.url_path: entry for entry in pages.values()})
     page.run()
 
 

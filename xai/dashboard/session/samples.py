@@ -71,7 +71,7 @@ class DataSample:
         """Return the true class of image `k`."""
         return self.data.classes[int(np.asarray(self.data.labels)[k])]
 
-    def picture(self, k: int) -> SourceImage:
+    def image(self, k: int) -> SourceImage:
         """Return image `k`."""
         name = f"{self.name} {k}"
         return SourceImage(name, "/".join(map(str, (*self.key, k))), self.data.images[k], f"{self.code}.images[{k}]")
@@ -109,7 +109,7 @@ def stamp_of(source: str) -> tuple[Hashable, ...]:
         return ()
     inside = (entry for entry in os.scandir(path) if entry.is_dir()) if path.is_dir() else ()
     result = [path.stat(), *(entry.stat() for entry in inside)]
-    return (max(one.st_mtime_ns for one in result), sum(one.st_size for one in result), len(result))
+    return (max(status.st_mtime_ns for status in result), sum(status.st_size for status in result), len(result))
 
 
 def suitable_data(model: SharedModel) -> list[str]:
@@ -142,7 +142,7 @@ def shown_name(name: str) -> str:
 
 def with_parts(names: Sequence[str]) -> list[str]:
     """Return data sets, each followed by its fixed parts: "DATA@PART"."""
-    return [one for name in names for one in (name, *(f"{name}@{part}" for part in _parts_of(name)))]
+    return [choice for name in names for choice in (name, *(f"{name}@{part}" for part in _parts_of(name)))]
 
 
 def classes_of(name: str) -> tuple[str, ...]:

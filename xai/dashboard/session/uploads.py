@@ -29,7 +29,7 @@ MOST_TIMES = 200  # that one member may be larger than its packed form; images a
 _SMALL = 1 << 20  # bytes up to which a member may be packed as well as it likes
 _KINDS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 _CHUNK = 1 << 20
-_CURE = "Make the archive again from a folder with one sub-folder of pictures per class."
+_CURE = "Make the archive again from a folder with one sub-folder of images per class."
 
 
 def unpack(content: bytes, name: str, folder: Path) -> tuple[Path, int]:
@@ -59,7 +59,7 @@ def unpack(content: bytes, name: str, folder: Path) -> tuple[Path, int]:
     except Exception as error:  # zipfile raises anything on damaged archives
         raise xai.InputError(f"{name}: no zip archive that can be read ({type(error).__name__}). {_CURE}") from error
     if not members:
-        raise xai.InputError(f"{name}: there is no picture in it. {_CURE}")
+        raise xai.InputError(f"{name}: there is no image in it. {_CURE}")
     return _inner(folder), len(files) - len(members)
 
 
@@ -68,7 +68,7 @@ def _check(files: list[zipfile.ZipInfo], name: str) -> None:
     if len(files) > MOST_MEMBERS:
         raise xai.InputError(f"{name}: expected at most {MOST_MEMBERS:,} files, but it has {len(files):,}. Send fewer.")
     if sum(member.file_size for member in files) > MOST_BYTES:
-        raise xai.InputError(f"{name}: unpacks to more than {MOST_BYTES >> 20} MiB. Send fewer or smaller pictures.")
+        raise xai.InputError(f"{name}: unpacks to more than {MOST_BYTES >> 20} MiB. Send fewer or smaller images.")
     seen: set[str] = set()
     for member in files:
         fault = _fault(member, seen)
@@ -115,7 +115,7 @@ def _inner(folder: Path) -> Path:
     """Return the folder whose sub-folders are the classes: archives often hold one folder around all."""
     while True:
         inside = list(folder.iterdir())
-        deeper = len(inside) == 1 and inside[0].is_dir() and any(one.is_dir() for one in inside[0].iterdir())
+        deeper = len(inside) == 1 and inside[0].is_dir() and any(entry.is_dir() for entry in inside[0].iterdir())
         if not deeper:
             return folder
         folder = inside[0]
@@ -238,14 +238,14 @@ def add_model(file: str, content: bytes, architecture: str | None, settings: Map
     place.mkdir(exist_ok=True)
     path = place / f"model{suffix if suffix.isascii() else ''}"
     path.write_bytes(content)
-    network = UploadedModel(name, path, Path(file).name, arch, dict(settings))
+    model = UploadedModel(name, path, Path(file).name, arch, dict(settings))
     try:
-        network.load()
+        model.load()
     except xai.XaiError as error:
         shutil.rmtree(place, ignore_errors=True)
         raise xai.InputError(_without(str(error), path, Path(file).name)) from error
-    upload_store().models[name] = network
-    return network
+    upload_store().models[name] = model
+    return model
 
 
 def add_data_zip(file: str, content: bytes) -> UploadedData:
@@ -278,7 +278,7 @@ def add_data_folder(text: str) -> UploadedData:
     """
     path = Path(text.strip()).expanduser()
     if not text.strip() or "\0" in text:
-        raise xai.InputError("Expected the path of a folder with one sub-folder of pictures per class; none was given.")
+        raise xai.InputError("Expected the path of a folder with one sub-folder of images per class; none was given.")
     xai.load_data(path)
     return upload_store().data.setdefault(str(path), UploadedData(str(path), str(path), str(path)))
 
@@ -389,5 +389,5 @@ def add_image(file: str, content: bytes) -> UploadedImage:
 
 def _drop(name: str) -> None:
     gone = upload_store().images.pop(name, None)
-    if gone is not None and all(one.path != gone.path for one in upload_store().images.values()):
+    if gone is not None and all(other.path != gone.path for other in upload_store().images.values()):
         gone.path.unlink(missing_ok=True)

@@ -112,9 +112,9 @@ def toml_text(tables: Tables) -> str:
     """Return tables as TOML: those of one level, and lists of them as [[name]]."""
     lines: list[str] = []
     for name, table in tables.items():
-        for one in [table] if isinstance(table, Mapping) else table:
+        for entry in [table] if isinstance(table, Mapping) else table:
             lines += [f"[{name}]" if isinstance(table, Mapping) else f"[[{name}]]"]
-            lines += [f"{key} = {_value(value)}" for key, value in one.items() if value is not None]
+            lines += [f"{key} = {_value(value)}" for key, value in entry.items() if value is not None]
             lines.append("")
     return "\n".join(lines)
 
@@ -123,7 +123,7 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_value(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(key)} = {_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{', '.join(map(_value, value))}]"
     return json.dumps(value, ensure_ascii=False)

@@ -109,7 +109,7 @@ _ROWS, _COLUMNS = (m("upper"), m("middle"), m("lower")), (m("left"), m("centre")
 def safe(text: object, most: int = 400) -> str:
     """Return text that Streamlit shows literally: no Markdown, no links, no control characters, not too long.
 
-    Class names and file names come from anywhere; as Markdown they could fetch pictures from the network. What would
+    Class names and file names come from anywhere; as Markdown they could fetch images from the internet. What would
     become a link by itself is broken by a word joiner, which cannot be seen. Where uploads are kept is left out.
     """
     printable = _SHELVED.sub("", "".join(c if c.isprintable() else " " for c in str(text)))

@@ -144,7 +144,6 @@ _ICONS = {
 _WORDS = tuple(_ICONS)
 _SHOWN = 6  # exhibits of a finding
 _THUMB, _GAP = 96, 18  # pixels of their images: three fit on a phone, and two exhibits beside each other
-_POINTS = ("share", "iou", "ece", "auroc")
 _NEEDS = {"html": ("jinja2", "report"), "pdf": ("weasyprint", "pdf")}
 _REPORTS = {
     "html": "report.html",

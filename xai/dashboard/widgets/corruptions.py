@@ -49,8 +49,8 @@ class CorruptedImage:
 
     def image(self, k: int, title: str) -> GalleryImage:
         """Return the image at a severity with the predicted class."""
-        one = self.prediction[k]
-        return GalleryImage.of(self.pixels[k], f"{title}: {one.label}, {percent(one.probability)}")
+        prediction = self.prediction[k]
+        return GalleryImage.of(self.pixels[k], f"{title}: {prediction.label}, {percent(prediction.probability)}")
 
 
 def corrupted_job(model: SharedModel, image: SourceImage, name: str, seed: int, slot: Any) -> Job:
@@ -116,8 +116,8 @@ def _show_all(result: CorruptedImage, severity: float) -> None:
     st.caption(t("Probability of {label} by severity", label=safe(label)))
     show_chart(charts.probability_by_severity(SEVERITIES, shares, severity), "by severity", text)
     rows = [
-        {"severity": s, "probability": share, "class": label, "answer": one.label}
-        for s, share, one in zip(SEVERITIES, shares, result.prediction, strict=True)
+        {"severity": s, "probability": share, "class": label, "answer": prediction.label}
+        for s, share, prediction in zip(SEVERITIES, shares, result.prediction, strict=True)
     ]
     offer_chart_rows(rows, file_stem(label, "by severity"), "severity_csv")
 

@@ -106,7 +106,7 @@ def choose_group(label: str, words: Mapping[str, str], groups: Mapping[str, Size
 def as_pixels(images: Any) -> np.ndarray:
     """Return images (N, C, h, w) in [0, 1] as (N, h, w, 3) uint8."""
     pixels = np.moveaxis(images.detach().cpu().double().numpy(), 1, -1)
-    return np.stack([xai.to_rgb(np.round(255 * np.clip(one, 0, 1)).astype(np.uint8)) for one in pixels])
+    return np.stack([xai.to_rgb(np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)) for image in pixels])
 
 
 def magnified(clean: np.ndarray, changed: np.ndarray) -> tuple[np.ndarray, int]:

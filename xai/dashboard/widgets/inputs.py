@@ -104,7 +104,7 @@ def upload_picture(kept: str = KEPT) -> SourceImage | None:
         kept: its name in the address.
     """
     _carry_on(kept)
-    upload = st.file_uploader(t("Your image"), TYPES, key="picture", max_upload_size=MEGABYTES)
+    upload = st.file_uploader(t("Your image"), TYPES, key="image", max_upload_size=MEGABYTES)
     last = f"last {kept}"
     if upload is not None and st.session_state.get(last) != upload.file_id:
         st.session_state[last] = upload.file_id

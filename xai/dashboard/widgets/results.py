@@ -21,7 +21,6 @@ from xai.dashboard.session import DataSample, ExplanationRequest, SharedModel, S
 from xai.dashboard.text import call_for, code_for, file_stem, safe, script, sentence, t, told
 
 _MOMENT = (1980, 1, 1, 0, 0, 0)  # the same result gives the same bytes
-SIDE = 224  # pixels that small images are enlarged to
 _MIME = {
     "csv": "text/csv",
     "gif": "image/gif",
@@ -237,7 +236,7 @@ def show_chart(chart: Any, key: str, alt: str, on_pick: Callable[[Mapping[str, A
 
     def picked() -> None:
         selection = st.session_state[key]["selection"]
-        chosen = [one for result in selection.values() for one in result]
+        chosen = [mark for result in selection.values() for mark in result]
         if chosen:
             on_pick(chosen[0])
 

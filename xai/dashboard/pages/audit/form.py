@@ -61,13 +61,17 @@ def choose_data(model: SharedModel) -> dict[str, Any]:
         roles = {"train": t("Training data"), "calibration": t("In-distribution data to calibrate on")}
         for role, label in roles.items():
             name = st.selectbox(
-                label, [None, *names], format_func=lambda one: one or nothing, key=f"audit_{role}", bind="query-params"
+                label,
+                [None, *names],
+                format_func=lambda choice: choice or nothing,
+                key=f"audit_{role}",
+                bind="query-params",
             )
             if name is not None:
                 result[role] = _table(name, count)
         foreign = st.multiselect(
             t("Out-of-distribution data"),
-            [one for one in data_names() if one not in names],
+            [choice for choice in data_names() if choice not in names],
             key="audit_ood",
             bind="query-params",
         )

@@ -75,12 +75,12 @@ def _show_plan(plan: xai.AuditPlan) -> None:
     titles = {info.name: info.title for info in xai.audit_checks()}
     lines = [
         {
-            t("Check"): safe(t(titles[one.metric])),
-            t("Remaining"): f"{one.left} / {one.pieces}",
-            t("Time"): _time(one.seconds),
-            t("Remarks"): safe(told(one.missing)),
+            t("Check"): safe(t(titles[check.metric])),
+            t("Remaining"): f"{check.left} / {check.pieces}",
+            t("Time"): _time(check.seconds),
+            t("Remarks"): safe(told(check.missing)),
         }
-        for one in plan.checks
+        for check in plan.checks
     ]
     ui.show_lines(lines, t("Estimated time of each check"))
     st.caption(t("Hash of the thresholds, written before the model is loaded"))

@@ -147,7 +147,7 @@ def _show_slices(model: SharedModel, sample: DataSample, result: xai.SliceResult
         for number in range(len(result.findings)):
             _show_slice(result, number)
     else:
-        few = sum(one.verdict == "too small to tell" for one in result.slices)
+        few = sum(weak_slice.verdict == "too small to tell" for weak_slice in result.slices)
         more = t(" {few} of them could not have shown it: too few images.", few=few) if few else ""
         text = t("**No weak slice found** among {count} that were tested.{more}", count=len(result), more=more)
         st.success(text, icon=":material/check_circle:")
@@ -161,20 +161,22 @@ def _show_slices(model: SharedModel, sample: DataSample, result: xai.SliceResult
 
 def _show_slice(result: xai.SliceResult, number: int) -> None:
     """Show a weak slice in words, and images of it that are wrong."""
-    one = result.findings[number]
-    confused = t(" Most often predicted as {confused}.", confused=safe(one.confused)) if one.confused else ""
+    weak_slice = result.findings[number]
+    confused = (
+        t(" Most often predicted as {confused}.", confused=safe(weak_slice.confused)) if weak_slice.confused else ""
+    )
     st.markdown(
         t(
             "**{value}: {value_2}.** Accuracy {right} on {pictures} images, {rest} on all others.{confused}",
             value=number + 1,
-            value_2=safe(told(one.words)[:1].upper() + told(one.words)[1:]),
-            right=interval(one.accuracy, *one.accuracy_interval),
-            pictures=one.pictures,
-            rest=percent(one.rest),
+            value_2=safe(told(weak_slice.words)[:1].upper() + told(weak_slice.words)[1:]),
+            right=interval(weak_slice.accuracy, *weak_slice.accuracy_interval),
+            pictures=weak_slice.pictures,
+            rest=percent(weak_slice.rest),
             confused=confused,
         )
     )
-    places = np.flatnonzero(result.shown[:, 0] == result.slices.index(one))
+    places = np.flatnonzero(result.shown[:, 0] == result.slices.index(weak_slice))
     shots = []
     for place in places:
         row = result.shown[place, 1]

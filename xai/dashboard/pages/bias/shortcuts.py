@@ -59,7 +59,7 @@ def _show_shortcuts(model: SharedModel, sample: DataSample, result: xai.Shortcut
     if count:
         text = t("One shortcut found.") if count == 1 else t("{count} shortcuts found.", count=count)
         st.warning(f"**{text}**", icon=":material/warning:")
-        st.markdown(bullets((one.reason for one in result.findings), 800))
+        st.markdown(bullets((response.reason for response in result.findings), 800))
     elif result.verdict == "inconclusive":
         words = t(
             "**Inconclusive**: a class depends on something that these images do not explain. Search the training set."
@@ -78,7 +78,7 @@ def _show_shortcuts(model: SharedModel, sample: DataSample, result: xai.Shortcut
 
 def _choose(result: xai.ShortcutResult) -> int:
     """Let the user choose a probe, the suspicious ones first."""
-    place = {one: number for number, one in enumerate(result.responses)}
+    place = {response: number for number, response in enumerate(result.responses)}
     harm = (result.said != result.labels).mean((2, 1))
     order = sorted(place.values(), key=lambda k: (list(_SIGNS).index(result.responses[k].verdict), -harm[k]))
     number: int = st.selectbox(t("Probe"), order, format_func=lambda k: _named(result, k), key="cue")
@@ -86,18 +86,18 @@ def _choose(result: xai.ShortcutResult) -> int:
 
 
 def _named(result: xai.ShortcutResult, number: int) -> str:
-    one = result.responses[number]
-    about = t(_ABOUT[one.verdict])
-    return f"{about[:1].upper()}{about[1:]}: {told(one.words)} ({told(one.place)})"
+    response = result.responses[number]
+    about = t(_ABOUT[response.verdict])
+    return f"{about[:1].upper()}{about[1:]}: {told(response.words)} ({told(response.place)})"
 
 
 def _show_one(result: xai.ShortcutResult, number: int) -> None:
     """Show what a probe does as it gets stronger, and images that it turned."""
-    one = result.responses[number]
-    text = t("Dose-response curve. {reason}", reason=told(one.reason))
+    response = result.responses[number]
+    text = t("Dose-response curve. {reason}", reason=told(response.reason))
     ui.show_chart(charts.dose_response(result, number), "dose", text)
-    if one not in result.findings:
-        st.markdown(safe(sentence(one.reason), 800))
+    if response not in result.findings:
+        st.markdown(safe(sentence(response.reason), 800))
     places = np.flatnonzero(result.shown[:, 0] == number)
     if not len(places):
         st.caption(t("Images are stored for probes that attract predictions to one class."))
@@ -107,11 +107,11 @@ def _show_one(result: xai.ShortcutResult, number: int) -> None:
     as_is = [t("{truth}, unchanged", truth=truth) for truth in truths]
     st.caption(t("Unchanged, correctly classified"))
     ui.show_row(list(map(ui.GalleryImage.of, before, truths, as_is)), "without_cue")
-    st.caption(t("With the probe, predicted as {label}", label=safe(one.label)))
+    st.caption(t("With the probe, predicted as {label}", label=safe(response.label)))
     turned = [t("{truth} with the probe", truth=truth) for truth in truths]
-    shots = list(map(ui.GalleryImage.of, after, [one.label] * len(places), turned))
+    shots = list(map(ui.GalleryImage.of, after, [response.label] * len(places), turned))
     opened = ui.choose_image(dict(enumerate(shots, 1)), f"cue_{number}") or 1
-    _show_map(result, int(places[opened - 1]), shots[opened - 1].pixels, one.label)
+    _show_map(result, int(places[opened - 1]), shots[opened - 1].pixels, response.label)
 
 
 def _show_map(result: xai.ShortcutResult, place: int, pixels: np.ndarray, label: str) -> None:
@@ -123,14 +123,14 @@ def _show_map(result: xai.ShortcutResult, place: int, pixels: np.ndarray, label:
 
 
 def _lines(result: xai.ShortcutResult) -> list[dict[str, str]]:
-    order = sorted(result.responses, key=lambda one: list(_SIGNS).index(one.verdict))
+    order = sorted(result.responses, key=lambda response: list(_SIGNS).index(response.verdict))
     return [
         {
-            t("Probe"): safe(f"{told(one.words)} ({told(one.place)})"),
-            t("Verdict"): f"{_SIGNS[one.verdict]} {t(_ABOUT[one.verdict])}",
-            t("Observation"): safe(sentence(one.reason), 800),
+            t("Probe"): safe(f"{told(response.words)} ({told(response.place)})"),
+            t("Verdict"): f"{_SIGNS[response.verdict]} {t(_ABOUT[response.verdict])}",
+            t("Observation"): safe(sentence(response.reason), 800),
         }
-        for one in order
+        for response in order
     ]
 
 
@@ -157,7 +157,7 @@ def _show_faults(model: SharedModel, samples: list[DataSample], result: xai.Data
     _show_pairs(result)
     if result.broken:
         title, alt = (t("{count} damaged images", count=len(result.broken)), t("Damaged images and their faults"))
-        ui.show_table(title, pd.DataFrame([asdict(one) for one in result.broken]), alt, icon="broken_image")
+        ui.show_table(title, pd.DataFrame([asdict(damaged) for damaged in result.broken]), alt, icon="broken_image")
     ui.show_notes(result.notes)
     table = ui.csv_file(result.rows, t("Images"), t("A line per pair, label and image"))
     ui.show_downloads(result, "faults", file_stem(result.data[0], "faults"), table)
@@ -171,17 +171,17 @@ def _show_suspects(result: xai.DataFaults) -> None:
     st.markdown(t("**Labels to check**"))
     st.caption(t("A wrong label and an image that is hard for the model look alike: inspect them."))
     shots = []
-    for one, pixels in zip(result.suspects[: ui.SHOWN], result.suspect_pictures, strict=False):
+    for suspect, pixels in zip(result.suspects[: ui.SHOWN], result.suspect_pictures, strict=False):
         text = t(
             "{row}: labelled {given}, looks like {suggested} ({other})",
-            row=one.row,
-            given=one.given,
-            suggested=one.suggested,
-            other=percent(one.other),
+            row=suspect.row,
+            given=suspect.given,
+            suggested=suspect.suggested,
+            other=percent(suspect.other),
         )
         shots.append(ui.GalleryImage.of(_coloured(pixels), text))
     ui.show_row(shots, "labels_to_check")
-    rows = pd.DataFrame([asdict(one) for one in result.suspects])
+    rows = pd.DataFrame([asdict(suspect) for suspect in result.suspects])
     ui.show_table(t("All {count}", count=len(rows)), rows, t("Labels to check, the most suspicious first"))
 
 
@@ -199,7 +199,7 @@ def _show_pairs(result: xai.DataFaults) -> None:
             text += t("; {first} and {second}", first=pair.labels[0], second=pair.labels[1])
         shots.append(ui.GalleryImage.of(_coloured(np.concatenate([first, line, second])), text))
     ui.show_row(shots, "twice")
-    rows = pd.DataFrame([asdict(one) | {"labels": ", ".join(one.labels)} for one in result.pairs])
+    rows = pd.DataFrame([asdict(pair) | {"labels": ", ".join(pair.labels)} for pair in result.pairs])
     ui.show_table(t("All {count}", count=len(rows)), rows, t("Pairs of duplicate images, the most similar first"))
 
 

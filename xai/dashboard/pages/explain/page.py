@@ -152,7 +152,7 @@ if __name__ == "__main__":  # Streamlit runs it as a script
     left, right = st.columns([1, 2.4], gap="medium")
 
     with left:
-        model, picture, prediction = ui.choose_case()
+        model, image, prediction = ui.choose_case()
         show_basket()
 
     with right:
@@ -173,7 +173,7 @@ if __name__ == "__main__":  # Streamlit runs it as a script
             st.info(t("Choose a method to see its map."), icon=":material/arrow_upward:")
             st.stop()
         progress = st.container()
-        jobs = [explanation_job(model, picture, question, progress.container()) for question in questions]
+        jobs = [explanation_job(model, image, question, progress.container()) for question in questions]
         explanations = [ui.result_of(job) for job in jobs]
         answers = [
             PageExplanation(question, explanation, job.key)
@@ -186,8 +186,8 @@ if __name__ == "__main__":  # Streamlit runs it as a script
             if comparison.agreement is not None:
                 show_agreement(comparison.agreement)
                 show_together(comparison.agreement)
-            jobs += show_answers(model, picture, answers)
-            ui.show_code(model, picture, questions)
+            jobs += show_answers(model, image, answers)
+            ui.show_code(model, image, questions)
             show_model(answers[0].explanation)
         jobs += advise(model)
         ui.run_next(jobs)

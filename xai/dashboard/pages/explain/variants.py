@@ -73,7 +73,7 @@ def _without_fill(question: ExplanationRequest) -> ExplanationRequest:
 
 
 def fills_job(
-    model: SharedModel, picture: SourceImage, answer: PageExplanation, fills: tuple[str, ...], slot: Any
+    model: SharedModel, image: SourceImage, answer: PageExplanation, fills: tuple[str, ...], slot: Any
 ) -> Job:
     """Return the job whose result is the comparison of the replacement values."""
     question, count = answer.question, len(fills)
@@ -81,8 +81,8 @@ def fills_job(
 
     def compare(classifier: xai.Classifier, report: Report | None) -> xai.Agreement:
         settings = {**progress_arguments(progress_in_turn(report, count)), **question.settings}
-        image, target, seed = picture.open(), question.target, question.seed
-        return xai.compare_baselines(classifier, image, method.name, fills, target, seed, **settings)
+        target, seed = question.target, question.seed
+        return xai.compare_baselines(classifier, image.open(), method.name, fills, target, seed, **settings)
 
     title = t("{title} with {count} replacement values", title=told(method.title), count=count)
     return Job(("fills", *answer.key), title, model.ask(compare), slot, count * rows_of(method))

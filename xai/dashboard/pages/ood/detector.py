@@ -101,12 +101,12 @@ class DetectorResult:
     outside: xai.Judgement
     foreign: Any
 
-    def picture(self, *, foreign: bool, k: int) -> SourceImage:
+    def image(self, *, foreign: bool, k: int) -> SourceImage:
         """Return an image by its number among the in-distribution or the out-of-distribution ones."""
         if not foreign:
-            return self.plan.test.picture(k)
+            return self.plan.test.image(k)
         if self.plan.foreign is not None:
-            return self.plan.foreign.picture(k)
+            return self.plan.foreign.image(k)
         identity = "/".join(map(str, (*self.plan.test.key, self.plan.shift, k)))
         return SourceImage(f"{self.plan.shift} {k}", identity, self.foreign[k], f"foreign[{k}]")
 

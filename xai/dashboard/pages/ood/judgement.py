@@ -46,7 +46,7 @@ def _show(model: SharedModel, result: ood.DetectorResult) -> list[Job]:
 
 def _verdicts(result: ood.DetectorResult) -> pd.DataFrame:
     pair = (("ordinary", result.inside), ("foreign", result.outside))
-    return pd.concat([one.table.assign(set=name) for name, one in pair])
+    return pd.concat([judgement.table.assign(set=name) for name, judgement in pair])
 
 
 def _show_boundary(model: SharedModel, result: ood.DetectorResult) -> tuple[float, SourceImage | None]:
@@ -104,7 +104,7 @@ def _show_pictures(
     key = "foreign" if foreign else "ordinary"
     ui.choose_image(shots, key, result.plan.key)
     opened = ui.opened_image(key, result.plan.key)  # it stays when the threshold moves beyond it
-    return None if opened is None or opened >= len(judged) else result.picture(foreign=foreign, k=opened)
+    return None if opened is None or opened >= len(judged) else result.image(foreign=foreign, k=opened)
 
 
 def _split(judged: xai.Judgement) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +117,7 @@ def _shot(
     model: SharedModel, result: ood.DetectorResult, judged: xai.Judgement, k: int, *, foreign: bool
 ) -> ui.GalleryImage:
     """Return an image as the model sees it."""
-    seen = model.classifier.prepare(result.picture(foreign=foreign, k=k).content).inputs
+    seen = model.classifier.prepare(result.image(foreign=foreign, k=k).content).inputs
     text = t("{k}: p {p:.2g}, predicted as {label}", k=k, p=float(judged.p_values[k]), label=judged.predicted[k])
     kind = t("Out-of-distribution") if foreign else t("In-distribution")
     return ui.GalleryImage.of(seen, text, t("{value} image {said}", value=kind, said=text))
@@ -129,16 +129,16 @@ def _show_judged(model: SharedModel, result: ood.DetectorResult, image: SourceIm
         st.caption(t("Open one of the images above, or upload your own."))
         return []
     job = ood.judgement_job(model, result, image, st.container())
-    one = ui.result_of(job)
-    if one is None:
+    judged = ui.result_of(job)
+    if judged is None:
         return [job]
-    _show_verdict(result, one, image.name, alpha)
-    _show_neighbours(model, result, one)
+    _show_verdict(result, judged, image.name, alpha)
+    _show_neighbours(model, result, judged)
     return [job, *_show_map(model, result, image)]
 
 
-def _show_verdict(result: ood.DetectorResult, one: ood.JudgedImage, title: str, alpha: float) -> None:
-    judged = _at(result, one.judgement, alpha)
+def _show_verdict(result: ood.DetectorResult, judged_image: ood.JudgedImage, title: str, alpha: float) -> None:
+    judged = _at(result, judged_image.judgement, alpha)
     rejected = judged.verdict == _FOREIGN
     word = (
         t("Out-of-distribution: do not use its prediction.")
@@ -162,15 +162,17 @@ def _show_verdict(result: ood.DetectorResult, one: ood.JudgedImage, title: str, 
     ui.show_notes([note for note in judged.notes if "p-values promise nothing" in note])
 
 
-def _show_neighbours(model: SharedModel, result: ood.DetectorResult, one: ood.JudgedImage) -> None:
+def _show_neighbours(model: SharedModel, result: ood.DetectorResult, judged: ood.JudgedImage) -> None:
     """Show the images that were learnt from and are most like it to the model."""
-    if one.neighbours is None:
+    if judged.neighbours is None:
         return
     st.caption(
         t("The most similar images that the detector was fitted on, with the distance of their features (0 to 2)")
     )
     fit, shots = result.plan.fit, []
-    for number, distance in zip(one.neighbours["number"].tolist(), one.neighbours["distance"].tolist(), strict=True):
+    for number, distance in zip(
+        judged.neighbours["number"].tolist(), judged.neighbours["distance"].tolist(), strict=True
+    ):
         text = f"{number}: {fit.label(number)}, {distance:.2f}"
         seen = model.classifier.prepare(fit.data.images[number]).inputs
         shots.append(ui.GalleryImage.of(seen, text, t("Similar image {said}", said=text)))

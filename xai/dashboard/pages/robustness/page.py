@@ -117,7 +117,7 @@ def _show_pictures(model: SharedModel, sample: DataSample, result: xai.Corruptio
     if opened is None:
         return []
     st.markdown(t("**Image {opened}** ({opened_2})", opened=opened, opened_2=safe(sample.label(opened))))
-    return [ui.show_corrupted(model, sample.picture(opened), name, severity, result.seed)]
+    return [ui.show_corrupted(model, sample.image(opened), name, severity, result.seed)]
 
 
 def _shot(model: SharedModel, sample: DataSample, k: int, name: str, severity: float, answer: int) -> ui.GalleryImage:

@@ -41,7 +41,7 @@ _RESIZES = {"crop": m("centre-cropped"), "squash": m("squashed"), "pad": m("padd
 def offer_own_model() -> None:
     """Let the user add a model from a file; one that is taken is chosen at once."""
     label = t("Add your model")
-    with st.expander(label, icon=":material/upload_file:", key="bring_network", on_change="rerun") as box:
+    with st.expander(label, icon=":material/upload_file:", key="add_model", on_change="rerun") as box:
         if not box.open:
             return
         st.caption(
@@ -50,7 +50,7 @@ def offer_own_model() -> None:
                 "Keras. Nothing in a file is run: pickled modules and TorchScript are refused."
             )
         )
-        upload = st.file_uploader(t("Model file"), MODEL_TYPES, key=_once("network_file"), max_upload_size=MEGABYTES)
+        upload = st.file_uploader(t("Model file"), MODEL_TYPES, key=_once("model_file"), max_upload_size=MEGABYTES)
         architecture = st.selectbox(
             t("Architecture (of a weight file)"),
             [None, *operators(), *_networks()],
@@ -60,9 +60,9 @@ def offer_own_model() -> None:
         )
         settings = _settings()
         label = t("Use this model")
-        if st.button(label, key="take_network", icon=":material/check:", disabled=upload is None) and upload:
+        if st.button(label, key="use_model", icon=":material/check:", disabled=upload is None) and upload:
             content = partial(add_model, upload.name, upload.getvalue(), architecture, settings)
-            _take(MODEL, content, "network_file", t("Reading the file …"))
+            _take(MODEL, content, "model_file", t("Reading the file …"))
     _say_error(MODEL)
 
 
@@ -122,7 +122,7 @@ def _numbers(text: str) -> list[float]:
 def offer_own_images() -> None:
     """Let the user add images from a folder or a zip; what is taken is chosen at once."""
     label = t("Add your images")
-    with st.expander(label, icon=":material/drive_folder_upload:", key="bring_pictures", on_change="rerun") as box:
+    with st.expander(label, icon=":material/drive_folder_upload:", key="add_images", on_change="rerun") as box:
         if not box.open:
             return
         st.caption(t("One sub-folder per class, with its images: cats/1.jpg, dogs/2.jpg."))

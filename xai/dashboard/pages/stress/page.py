@@ -93,8 +93,8 @@ class AttackedImage:
 
     def image(self, k: int, title: str) -> ui.GalleryImage:
         """Return an image with the predicted class."""
-        one = self.prediction[k]
-        return ui.GalleryImage.of(self.pixels[k], f"{title}: {one.label}, {percent(one.probability)}")
+        prediction = self.prediction[k]
+        return ui.GalleryImage.of(self.pixels[k], f"{title}: {prediction.label}, {percent(prediction.probability)}")
 
     @property
     def size(self) -> float:
@@ -158,7 +158,7 @@ def attack_image(model: SharedModel, image: SourceImage, prediction: xai.Predict
     along = _show_along(model, image, plan)
     if result is not None:
         _code(model, image, plan)
-    return [one for one in (job, nearest, along) if one is not None]
+    return [todo for todo in (job, nearest, along) if todo is not None]
 
 
 def _choose_attack(infos: Mapping[str, xai.MethodInfo], prediction: xai.Prediction) -> AttackPlan:
@@ -314,15 +314,15 @@ if __name__ == "__main__":  # Streamlit runs it as a script
     left, right = st.columns([1, 2.4], gap="medium")
 
     with left:
-        model, picture, prediction = ui.choose_case()
+        model, image, prediction = ui.choose_case()
 
     with right:
         ways = (m("Corruptions"), m("Attacks"), m("Certificates"))
         way = ui.choose_one(t("What changes"), ways, "way")
         if way == ways[0]:
-            jobs = corrupt(model, picture)
+            jobs = corrupt(model, image)
         elif way == ways[1]:
-            jobs = attack_image(model, picture, prediction)
+            jobs = attack_image(model, image, prediction)
         else:
-            jobs = prove(model, picture, prediction)
+            jobs = prove(model, image, prediction)
         ui.run_next(jobs)
