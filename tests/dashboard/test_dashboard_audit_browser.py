@@ -36,7 +36,7 @@ def test_an_audit_from_thresholds_to_report(page, browser, address, tmp_path):
     stop = other.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True)  # not Streamlit's own, above
     stop.wait_for()
     stop.click()
-    page.get_by_text("Stopped. What is finished is kept").wait_for()
+    page.get_by_text("Stopped. Finished work is kept").wait_for()
     other.context.close()
     page.get_by_role("button", name="Resume").click()
     page.get_by_text(re.compile(r"^example:fashion · example:fashion-test · \d")).wait_for()

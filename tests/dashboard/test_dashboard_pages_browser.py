@@ -77,7 +77,7 @@ def test_a_picture_is_proven(page, address):
     page.get_by_role("slider", name="eps in 1/255").focus()
     page.keyboard.press("End")
     page.get_by_text("That is no adversarial example").wait_for()
-    assert "way=Proofs" in page.url
+    assert "way=Certificates" in page.url
     assert "proof_eps_linf=16" in page.url
     settle(page)
     page.get_by_role("button", name="Find the largest certified radius").click()
@@ -203,7 +203,7 @@ def test_the_pages_fit_a_phone(browser, address, scheme):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True)
     page = context.new_page()
     page.set_default_timeout(WAIT)
-    stress = ("stress?", "stress?way=Attacks&", "stress?way=Proofs&", "robustness?", "robustness?question=Corruptions&")
+    stress = ("stress?", "stress?way=Attacks&", "stress?way=Certificates&", "robustness?", "robustness?question=Corruptions&")
     others = ("ood?", "ood?ood_about=Drift&", "bias?", "bias?bias_about=Shortcuts&")
     for link in (*stress, *others):
         page.goto(f"{address}/{link}model=example:fashion")
