@@ -203,7 +203,13 @@ def test_the_pages_fit_a_phone(browser, address, scheme):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True)
     page = context.new_page()
     page.set_default_timeout(WAIT)
-    stress = ("stress?", "stress?way=Attacks&", "stress?way=Certificates&", "robustness?", "robustness?question=Corruptions&")
+    stress = (
+        "stress?",
+        "stress?way=Attacks&",
+        "stress?way=Certificates&",
+        "robustness?",
+        "robustness?question=Corruptions&",
+    )
     others = ("ood?", "ood?ood_about=Drift&", "bias?", "bias?bias_about=Shortcuts&")
     for link in (*stress, *others):
         page.goto(f"{address}/{link}model=example:fashion")
