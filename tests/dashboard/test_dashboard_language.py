@@ -38,7 +38,7 @@ KEYS = {  # of the session, of jobs, verdicts of the library
     "pictures error",
     "pin error",
     "audit plan",
-    "kept audit_toml",
+    "chosen audit_toml",
     "trend chart",
     "language choice",
     "no evidence",

@@ -133,7 +133,7 @@ def test_a_picture_is_opened_judged_and_explained(drawn, vim, tmp_path):
     ]
     assert captions(app)[-5:] == wanted
     press(app, "Show them")
-    code = script_of_map(app).replace("e.save('foreign.png')", "e.heatmap.sum()")
+    code = script_of_map(app).replace("e.save('ood.png')", "e.heatmap.sum()")
     assert run_code(code, tmp_path) == f"{judged.verdict} {judged.p_value}"
     app.slider(key="alpha").set_value(1.0).run()
     assert app.success  # 1 / 61 is above 0.01: nothing is rejected
@@ -203,7 +203,7 @@ def test_foreign_pictures_can_be_made_of_ordinary_ones(drawn, vim):
     caught = vim.judge(made).verdicts.count("foreign")
     said = next(text for text in texts(app) if text.startswith("At this threshold"))
     assert f"{counted(caught, EACH // 2)} of the out-of-distribution ones (inversion)." in said
-    assert "foreign = d.shifted(test, 'inversion')" in script_of(app)
+    assert "ood_images = d.shifted(test, 'inversion')" in script_of(app)
 
 
 def test_a_shifted_picture_is_the_one_that_was_judged(drawn, vim):
@@ -212,10 +212,10 @@ def test_a_shifted_picture_is_the_one_that_was_judged(drawn, vim):
     found = DetectorResult(
         DetectorPlan(*samples, None, "blur", "vim"), vim, vim.judge(drawn.test), vim.judge(foreign), foreign
     )
-    picture = found.image(foreign=True, k=5)
+    picture = found.image(is_ood=True, k=5)
     assert float(vim.score(picture.open())[0]) == pytest.approx(float(found.outside.scores[5]))
-    assert picture.code == "foreign[5]"
-    assert found.image(foreign=False, k=5).code.endswith(".images[5]")
+    assert picture.code == "ood_images[5]"
+    assert found.image(is_ood=False, k=5).code.endswith(".images[5]")
     assert as_pixels(picture.open()[None]).shape == (1, 28, 28, 3)
 
 

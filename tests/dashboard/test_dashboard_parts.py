@@ -19,7 +19,7 @@ from xai.dashboard.session.tasks import ResultCache
 from xai.dashboard.text.code import call_for, code_for, file_stem
 from xai.dashboard.text.words import SHELF, describe_map, describe_preprocessing, number_list, percent, safe, sentence
 from xai.dashboard.widgets.gallery import MapPanel, pack, shown_pixels
-from xai.dashboard.widgets.results import agreement_zip, map_npy, picture_png, result_zip
+from xai.dashboard.widgets.results import agreement_zip, image_png, map_npy, result_zip
 
 CONFIG = Path(__file__).parents[2] / ".streamlit" / "config.toml"
 
@@ -114,7 +114,7 @@ def test_figures_have_their_names():
 
 
 def test_the_picture_is_a_png(explanation):
-    assert Image.open(io.BytesIO(picture_png(explanation))).size[0] > 500
+    assert Image.open(io.BytesIO(image_png(explanation))).size[0] > 500
 
 
 def test_the_raw_map_is_the_map(explanation):

@@ -41,7 +41,7 @@ def choose_dream(model: SharedModel) -> DreamRequest:
     goal = ui.choose_one(t("Image for"), _GOALS, "dream_goal")
     arguments = _class(model) if goal == _GOALS[0] else _layer(model)
     start = ui.choose_one(t("Begins with"), _STARTS, "dream_start")
-    image = None if start == _STARTS[0] else ui.upload_picture() or ui.choose_sample_image(model)
+    image = None if start == _STARTS[0] else ui.upload_image() or ui.choose_sample_image(model)
     octaves, steps = (6, 25) if image is None else (4, 15)
     left, right = st.columns(2)
     sizes = t("Sizes, each 1.4 times the one before")

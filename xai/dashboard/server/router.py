@@ -31,7 +31,7 @@ def run() -> None:
 
 
 def _icon() -> Image.Image:
-    """Return a small picture of a warm spot; a named icon would be fetched from the network."""
+    """Return a small image of a warm spot; a named icon would be fetched from the network."""
     row, column = np.mgrid[0:32, 0:32]
     heat = np.exp(-((row - 15.5) ** 2 + (column - 15.5) ** 2) / 90.0)
     colours = ([0.0, 0.35, 0.7, 1.0], [20, 140, 240, 252], [10, 40, 120, 240], [60, 105, 30, 160])

@@ -93,7 +93,7 @@ def session_id() -> str:
 
 
 def session_jobs() -> SessionJobs:
-    """Return the desk of this session."""
+    """Return the jobs of this session."""
     if "jobs" not in st.session_state:
         st.session_state["jobs"] = SessionJobs()
     result: SessionJobs = st.session_state["jobs"]

@@ -199,9 +199,9 @@ def predicted(model: SharedModel, image: SourceImage) -> xai.Prediction:
 
 
 @st.cache_resource(scope="session", max_entries=8, show_spinner=False)
-def _predicted(_model: SharedModel, _picture: SourceImage, key: Key) -> xai.Prediction:  # noqa: ARG001
+def _predicted(_model: SharedModel, _image: SourceImage, key: Key) -> xai.Prediction:  # noqa: ARG001
     with _model.borrowed() as classifier:
-        return classifier.predict(_picture.open())
+        return classifier.predict(_image.open())
 
 
 def explanation_job(model: SharedModel, image: SourceImage, question: ExplanationRequest, slot: Any) -> Job:

@@ -308,8 +308,8 @@ def shown_values(heatmap: np.ndarray) -> np.ndarray:
     return shown
 
 
-def _data_uri(picture: np.ndarray, height: int, width: int) -> str:
-    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else xai.to_rgb(picture))
+def _data_uri(pixels: np.ndarray, height: int, width: int) -> str:
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else xai.to_rgb(pixels))
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.LANCZOS)
     stream = io.BytesIO()

@@ -32,7 +32,7 @@ from xai.dashboard.widgets.background import stop_on_error
 
 def remember(kind: str, name: str) -> None:
     """Keep what was chosen for the other pages."""
-    st.session_state[f"kept {kind}"] = name
+    st.session_state[f"chosen {kind}"] = name
 
 
 def take_over(offered: Mapping[str, Sequence[str]]) -> None:
@@ -42,7 +42,7 @@ def take_over(offered: Mapping[str, Sequence[str]]) -> None:
         offered: what there is, by the name of the choice.
     """
     for kind, names in offered.items():
-        chosen = st.session_state.get(f"kept {kind}")
+        chosen = st.session_state.get(f"chosen {kind}")
         if chosen is not None and chosen in names[1:] and kind not in st.query_params:  # the first is chosen by default
             st.session_state[kind] = st.query_params[kind] = chosen
 
@@ -93,30 +93,30 @@ def choose_one(label: str, texts: Sequence[str], key: str) -> str:
 
 TYPES = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"]
 MEGABYTES = 20
-KEPT = "upload"  # its name in the address
+UPLOAD_KEY = "upload"  # its name in the address
 _SAMPLES = ("photo", "garment")  # a link to one of these wins over an image brought before
 
 
-def upload_picture(kept: str = KEPT) -> SourceImage | None:
+def upload_image(key: str = UPLOAD_KEY) -> SourceImage | None:
     """Take an image file, as bytes: nothing is decoded here. It stays until it is taken away or another one comes.
 
     Args:
-        kept: its name in the address.
+        key: its name in the address.
     """
-    _carry_on(kept)
+    _restore(key)
     upload = st.file_uploader(t("Your image"), TYPES, key="image", max_upload_size=MEGABYTES)
-    last = f"last {kept}"
+    last = f"last {key}"
     if upload is not None and st.session_state.get(last) != upload.file_id:
         st.session_state[last] = upload.file_id
-        choose(kept, add_image(upload.name, upload.getvalue()).name)
+        choose(key, add_image(upload.name, upload.getvalue()).name)
     elif upload is None and st.session_state.pop(last, None) is not None:
-        choose(kept, None)
-    photo: UploadedImage | None = upload_store().images.get(st.query_params.get(kept, ""))
+        choose(key, None)
+    photo: UploadedImage | None = upload_store().images.get(st.query_params.get(key, ""))
     if photo is None:
-        choose(kept, None)
+        choose(key, None)
         return None
     if upload is None:
-        _show_kept(photo, kept)
+        _show_upload(photo, key)
     return photo.open()
 
 
@@ -126,30 +126,30 @@ def leave_page() -> None:
         del st.session_state[key]
 
 
-def choose(kept: str, name: str | None) -> None:
+def choose(key: str, name: str | None) -> None:
     """Put an image into the address, or take it out."""
-    st.session_state[f"kept {kept}"] = name
+    st.session_state[f"chosen {key}"] = name
     if name is not None:
-        st.query_params[kept] = name
-    elif kept in st.query_params:
-        del st.query_params[kept]
+        st.query_params[key] = name
+    elif key in st.query_params:
+        del st.query_params[key]
 
 
-def _carry_on(kept: str) -> None:
+def _restore(key: str) -> None:
     """Take over the image of the page before, unless the link has a choice of its own."""
-    before = st.session_state.get(f"kept {kept}")
-    if kept in st.query_params:
+    before = st.session_state.get(f"chosen {key}")
+    if key in st.query_params:
         return
     if any(name in st.query_params for name in _SAMPLES):
-        st.session_state[f"kept {kept}"] = None
+        st.session_state[f"chosen {key}"] = None
     elif before is not None:
-        st.query_params[kept] = before
+        st.query_params[key] = before
 
 
-def _show_kept(photo: UploadedImage, kept: str) -> None:
+def _show_upload(photo: UploadedImage, key: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f":material/image: {safe(photo.file, 60)}", width="content")
-        st.button(t("Remove"), key=f"away {kept}", on_click=choose, args=(kept, None), icon=":material/close:")
+        st.button(t("Remove"), key=f"away {key}", on_click=choose, args=(key, None), icon=":material/close:")
 
 
 EXAMPLE = "example:fashion"
@@ -227,7 +227,7 @@ _UNLOADED = "unloaded"
 
 def choose_case() -> tuple[SharedModel, SourceImage, xai.Prediction]:
     """Let the user choose a model and an image, and show what the one says of the other."""
-    uploaded = upload_picture()
+    uploaded = upload_image()
     samples = st.container()
     model = choose_model()
     with samples:

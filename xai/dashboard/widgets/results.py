@@ -100,7 +100,7 @@ def csv_file(table: pd.DataFrame, label: str, tip: str) -> Download:
     return Download(label, "csv", lambda: table.to_csv(index=False).encode(), tip)
 
 
-def picture_png(explanation: xai.Explanation) -> bytes:
+def image_png(explanation: xai.Explanation) -> bytes:
     """Return image, map and overlay as a PNG."""
     return saved(explanation, "explanation.png")
 

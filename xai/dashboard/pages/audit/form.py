@@ -145,11 +145,11 @@ def _conditions_of(info: xai.CheckInfo) -> Callable[[], dict[str, float]]:
     usual = {**info.usual, **_LIMITS.get(info.name, {})}
     for name in info.conditions:
         key = _key(info, name)
-        if f"kept {key}" not in st.session_state:
-            st.session_state[f"kept {key}"] = _from_link(key, usual.get(name))
+        if f"chosen {key}" not in st.session_state:
+            st.session_state[f"chosen {key}"] = _from_link(key, usual.get(name))
 
     def now() -> dict[str, float]:
-        values = {name: st.session_state.get(f"kept {_key(info, name)}") for name in info.conditions}
+        values = {name: st.session_state.get(f"chosen {_key(info, name)}") for name in info.conditions}
         return {name: value for name, value in values.items() if value is not None}
 
     return now
@@ -170,14 +170,14 @@ def _show_conditions(info: xai.CheckInfo) -> None:
         key = _key(info, name)
         value = columns[k % _ACROSS].number_input(
             t(_CONDITIONS[name]),
-            value=st.session_state[f"kept {key}"],
+            value=st.session_state[f"chosen {key}"],
             step=0.01,
             format="%g",
             key=key,
             placeholder=t("not asked"),
         )
-        if value != st.session_state[f"kept {key}"]:
-            st.session_state[f"kept {key}"] = value
+        if value != st.session_state[f"chosen {key}"]:
+            st.session_state[f"chosen {key}"] = value
             st.query_params[key] = "" if value is None else f"{value:g}"
             st.rerun()  # the label above says it, too
 
@@ -191,10 +191,10 @@ def _show_settings(info: xai.CheckInfo) -> None:
         key = _key(info, name)
         value = columns[k % _ACROSS].text_input(
             t("images (empty: all)") if name == "pictures" else ui.name_of(name),
-            st.session_state.get(f"kept {key}", st.query_params.get(key, _text(name, default))),
+            st.session_state.get(f"chosen {key}", st.query_params.get(key, _text(name, default))),
             key=key,
         )
-        st.session_state[f"kept {key}"] = value
+        st.session_state[f"chosen {key}"] = value
         if value != _text(name, default):
             st.query_params[key] = value
 
@@ -208,7 +208,7 @@ def _changed_settings(info: xai.CheckInfo) -> dict[str, Any]:
     result = {}
     for name, default in {"pictures": info.pictures, **info.settings}.items():
         key = _key(info, name)
-        text = st.session_state.get(f"kept {key}", st.query_params.get(key))
+        text = st.session_state.get(f"chosen {key}", st.query_params.get(key))
         if text is not None and text.strip() != _text(name, default) and name != "settings":
             value = read_setting(text.strip(), default)
             result[name] = list(value) if isinstance(value, tuple) else value
@@ -218,9 +218,9 @@ def _changed_settings(info: xai.CheckInfo) -> dict[str, Any]:
 def _written(tables: Mapping[str, Any]) -> dict[str, Any]:
     """Let the user write the checks as a file; model and data stay those that are chosen."""
     if "audit_toml" not in st.session_state:
-        st.session_state["audit_toml"] = st.session_state.get("kept audit_toml") or _starting_text(tables)
+        st.session_state["audit_toml"] = st.session_state.get("chosen audit_toml") or _starting_text(tables)
     text = st.text_area("xai.toml", key="audit_toml", height=340)
-    st.session_state["kept audit_toml"] = text
+    st.session_state["chosen audit_toml"] = text
     st.caption(t("Model and data are those selected on the left; all keys are in docs/audits.md."))
     with ui.stop_on_error():
         result = read_toml(text)

@@ -347,7 +347,7 @@ def _show_downloads(answer: PageExplanation) -> None:
     explanation = answer.explanation
     stem = _stem(explanation, explanation.method)
     files = (
-        ui.Download(t("Image"), "png", partial(ui.picture_png, explanation), t("Image, map and overlay side by side")),
+        ui.Download(t("Image"), "png", partial(ui.image_png, explanation), t("Image, map and overlay side by side")),
         ui.everything(explanation),
         ui.Download(
             t("Raw map"), "npy", partial(ui.map_npy, explanation), t("Signed values (H, W), float32, for numpy.load")

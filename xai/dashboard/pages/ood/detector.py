@@ -36,8 +36,8 @@ class DetectorPlan:
     Attributes:
         fit: in-distribution images to learn from.
         calibration: in-distribution images that the promise rests on.
-        test: in-distribution images drawn with those, and kept back.
-        foreign: a data set; None for a shift of the kept back ones.
+        test: in-distribution images drawn with those, and held out.
+        ood_images: a data set; None for a shift of the held out ones.
         shift: its name; "" for a data set.
         method: of the detector, or "auto".
     """
@@ -45,20 +45,20 @@ class DetectorPlan:
     fit: DataSample
     calibration: DataSample
     test: DataSample
-    foreign: DataSample | None
+    ood_images: DataSample | None
     shift: str
     method: str
 
     @property
     def samples(self) -> tuple[DataSample, ...]:
         """All data sets."""
-        every = (self.fit, self.calibration, self.test, self.foreign)
+        every = (self.fit, self.calibration, self.test, self.ood_images)
         return tuple(sample for sample in every if sample is not None)
 
     @property
-    def strange(self) -> str:
+    def ood_name(self) -> str:
         """What is out-of-distribution: the name of the data set or of the shift."""
-        return self.shift if self.foreign is None else self.foreign.name
+        return self.shift if self.ood_images is None else self.ood_images.name
 
     @property
     def key(self) -> Key:
@@ -72,14 +72,14 @@ class DetectorPlan:
 
     @property
     def code(self) -> tuple[str, ...]:
-        """Lines that make the detector `d`, the kept back images `test` and the others `foreign`."""
+        """Lines that make the detector `d`, the held out images `test` and the others `ood_images`."""
         settings = f"method={self.method!r}, seed={self.seed}"
         return (
             f"fit = {self.fit.code}",
             f"calibration = {self.calibration.code}",
             f"test = {self.test.code}",
             f"d = xai.fit_ood(clf, fit, calibration, {settings})",
-            f"foreign = {self.foreign.code if self.foreign else f'd.shifted(test, {self.shift!r})'}",
+            f"ood_images = {self.ood_images.code if self.ood_images else f'd.shifted(test, {self.shift!r})'}",
         )
 
 
@@ -90,25 +90,25 @@ class DetectorResult:
     Attributes:
         plan: what it was made of.
         detector: fitted and calibrated.
-        inside: of the in-distribution images that were kept back.
+        inside: of the in-distribution images that were held out.
         outside: of the out-of-distribution ones.
-        foreign: these: a data set, or shifted images by number.
+        ood_images: these: a data set, or shifted images by number.
     """
 
     plan: DetectorPlan
     detector: xai.OODDetector
     inside: xai.Judgement
     outside: xai.Judgement
-    foreign: Any
+    ood_images: Any
 
-    def image(self, *, foreign: bool, k: int) -> SourceImage:
+    def image(self, *, is_ood: bool, k: int) -> SourceImage:
         """Return an image by its number among the in-distribution or the out-of-distribution ones."""
-        if not foreign:
+        if not is_ood:
             return self.plan.test.image(k)
-        if self.plan.foreign is not None:
-            return self.plan.foreign.image(k)
+        if self.plan.ood_images is not None:
+            return self.plan.ood_images.image(k)
         identity = "/".join(map(str, (*self.plan.test.key, self.plan.shift, k)))
-        return SourceImage(f"{self.plan.shift} {k}", identity, self.foreign[k], f"foreign[{k}]")
+        return SourceImage(f"{self.plan.shift} {k}", identity, self.ood_images[k], f"ood_images[{k}]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +131,11 @@ def detector_job(model: SharedModel, plan: DetectorPlan, slot: Any) -> Job:
         fitting, first, second = map(progress_arguments, progress_parts(report, 3))
         drawn = plan.fit.data, plan.calibration.data
         detector = xai.fit_ood(classifier, *drawn, plan.method, plan.seed, **fitting)
-        foreign: Any = plan.foreign.data if plan.foreign else detector.shifted(plan.test.data, plan.shift)
+        ood_images: Any = plan.ood_images.data if plan.ood_images else detector.shifted(plan.test.data, plan.shift)
         inside = detector.judge(plan.test.data, **first)
-        return DetectorResult(plan, detector, inside, detector.judge(foreign, **second), foreign)
+        return DetectorResult(plan, detector, inside, detector.judge(ood_images, **second), ood_images)
 
-    rows = sum(len(sample.data) for sample in plan.samples) + len(plan.test.data) * (plan.foreign is None)
+    rows = sum(len(sample.data) for sample in plan.samples) + len(plan.test.data) * (plan.ood_images is None)
     rows += round(_ROWS_OF_SHIFTS * len(plan.calibration.data)) if plan.method == "auto" else 0
     return Job(("detection", model.key, *plan.key), t("Fitting and evaluating"), model.ask(detect), slot, rows)
 
@@ -147,7 +147,7 @@ def detector_comparison_job(model: SharedModel, result: DetectorResult, slot: An
     def compare(classifier: xai.Classifier, report: Report | None) -> xai.OODComparison:
         fit, calibration, test = plan.fit.data, plan.calibration.data, plan.test.data
         settings = {"seed": plan.seed, **progress_arguments(report)}
-        return xai.compare_ood(classifier, fit, calibration, test, {plan.strange: result.foreign}, **settings)
+        return xai.compare_ood(classifier, fit, calibration, test, {plan.ood_name: result.ood_images}, **settings)
 
     rows = sum(len(sample.data) for sample in plan.samples)
     key = ("compared", model.key, *plan.key)
@@ -201,7 +201,7 @@ def choose_plan(model: SharedModel) -> DetectorPlan:
     )
     shifts = xai.OODDetector.SHIFTS
     strange = [name for name in data_names() if name not in names]
-    foreign = st.selectbox(
+    ood_images = st.selectbox(
         t("Out-of-distribution images"),
         [*strange, *shifts],
         format_func=lambda name: (
@@ -214,7 +214,7 @@ def choose_plan(model: SharedModel) -> DetectorPlan:
     method = _choose_method()
     with ui.stop_on_error(), st.spinner(t("Sampling images …")):
         learnt, calibration, test = _ordinary(fit, ordinary, count, seed)
-        others = None if foreign in shifts else draw_sample(foreign, count, seed)
+        others = None if ood_images in shifts else draw_sample(ood_images, count, seed)
         st.caption(
             t(
                 "{count} to fit, {count_2} to calibrate, {count_3} held out.",
@@ -223,7 +223,7 @@ def choose_plan(model: SharedModel) -> DetectorPlan:
                 count_3=len(test.data),
             )
         )
-    return DetectorPlan(learnt, calibration, test, others, foreign if foreign in shifts else "", method)
+    return DetectorPlan(learnt, calibration, test, others, ood_images if ood_images in shifts else "", method)
 
 
 def _choose_method() -> str:

@@ -13,7 +13,7 @@ from xai.dashboard.pages.ood import detector as ood
 from xai.dashboard.session import Job, SharedModel, SourceImage
 from xai.dashboard.text import bullets, counted, describe_map, file_stem, m, safe, sentence, t, told
 
-_FOREIGN = "foreign"  # as a verdict of the library
+_REJECTED = "foreign"  # as a verdict of the library
 _METHOD = "occlusion"
 _KINDS = {
     "missed": m("out-of-distribution, accepted"),
@@ -33,19 +33,19 @@ def detect(model: SharedModel, plan: ood.DetectorPlan) -> list[Job]:
 def _show(model: SharedModel, result: ood.DetectorResult) -> list[Job]:
     alpha, opened = _show_boundary(model, result)
     st.markdown(t("**One image**"))
-    image = ui.upload_picture("odd") or opened
+    image = ui.upload_image("odd") or opened
     jobs = [*_show_judged(model, result, image, alpha), *_show_methods(model, result)]
     csv = ui.csv_file(_verdicts(result), t("Verdicts"), t("A line per image"))
     ui.show_downloads(
         result.detector, "ood", file_stem(str(result.detector.model["name"]), "ood", result.detector.method), csv
     )
-    code = ("print(d.table, d.notes, d.guarantee(alpha=0.05).sentence)", "print(d.judge(test), d.judge(foreign))")
+    code = ("print(d.table, d.notes, d.guarantee(alpha=0.05).sentence)", "print(d.judge(test), d.judge(ood_images))")
     ui.show_script(model, *result.plan.code, *code)
     return jobs
 
 
 def _verdicts(result: ood.DetectorResult) -> pd.DataFrame:
-    pair = (("ordinary", result.inside), ("foreign", result.outside))
+    pair = (("in-distribution", result.inside), ("out-of-distribution", result.outside))
     return pd.concat([judgement.table.assign(set=name) for name, judgement in pair])
 
 
@@ -65,7 +65,7 @@ def _show_boundary(model: SharedModel, result: ood.DetectorResult) -> tuple[floa
     chart = charts.histogram(groups, result.detector.threshold(alpha), result.detector.fitted.detector.unit)
     ui.show_chart(chart, "scores", t("Histogram of scores. {said}", said=text))
     st.markdown(text)
-    return alpha, _show_pictures(model, result, inside, outside, alpha)
+    return alpha, _show_images(model, result, inside, outside, alpha)
 
 
 def _at(result: ood.DetectorResult, judged: xai.Judgement, alpha: float) -> xai.Judgement:
@@ -75,17 +75,17 @@ def _at(result: ood.DetectorResult, judged: xai.Judgement, alpha: float) -> xai.
 
 def _what_happens(result: ood.DetectorResult, inside: xai.Judgement, outside: xai.Judgement) -> str:
     """Say how many of both kinds are rejected."""
-    alarms, caught = (judged.verdicts.count(_FOREIGN) for judged in (inside, outside))
+    alarms, caught = (judged.verdicts.count(_REJECTED) for judged in (inside, outside))
     return t(
         "At this threshold {share} of the held-out in-distribution images are rejected, and "
         "{share_2} of the out-of-distribution ones ({strange}).",
         share=counted(alarms, len(inside)),
         share_2=counted(caught, len(outside)),
-        strange=safe(told(result.plan.strange)),
+        strange=safe(told(result.plan.ood_name)),
     )
 
 
-def _show_pictures(
+def _show_images(
     model: SharedModel, result: ood.DetectorResult, inside: xai.Judgement, outside: xai.Judgement, alpha: float
 ) -> SourceImage | None:
     """Show the images nearest to the threshold; each can be opened."""
@@ -94,32 +94,32 @@ def _show_pictures(
         **dict(zip(("kept", "alarm"), _split(inside), strict=True)),
     }
     kind = ui.choose_group(t("Images next to the threshold"), _KINDS, numbers, "boundary")
-    foreign = kind in {"missed", "caught"}
-    judged = outside if foreign else inside
+    is_ood = kind in {"missed", "caught"}
+    judged = outside if is_ood else inside
     away = np.abs(judged.scores.numpy()[numbers[kind]] - result.detector.threshold(alpha))
     rows = numbers[kind][np.argsort(away, kind="stable")][: ui.SHOWN]
     if len(numbers[kind]) > ui.SHOWN:
         st.caption(t("The {shown} next to the threshold.", shown=ui.SHOWN))
-    shots = {int(k): _shot(model, result, judged, int(k), foreign=foreign) for k in rows}
-    key = "foreign" if foreign else "ordinary"
+    shots = {int(k): _shot(model, result, judged, int(k), is_ood=is_ood) for k in rows}
+    key = "outside" if is_ood else "inside"
     ui.choose_image(shots, key, result.plan.key)
     opened = ui.opened_image(key, result.plan.key)  # it stays when the threshold moves beyond it
-    return None if opened is None or opened >= len(judged) else result.image(foreign=foreign, k=opened)
+    return None if opened is None or opened >= len(judged) else result.image(is_ood=is_ood, k=opened)
 
 
 def _split(judged: xai.Judgement) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of the accepted and of the rejected images."""
-    rejected = np.array([verdict == _FOREIGN for verdict in judged.verdicts])
+    rejected = np.array([verdict == _REJECTED for verdict in judged.verdicts])
     return np.flatnonzero(~rejected), np.flatnonzero(rejected)
 
 
 def _shot(
-    model: SharedModel, result: ood.DetectorResult, judged: xai.Judgement, k: int, *, foreign: bool
+    model: SharedModel, result: ood.DetectorResult, judged: xai.Judgement, k: int, *, is_ood: bool
 ) -> ui.GalleryImage:
     """Return an image as the model sees it."""
-    seen = model.classifier.prepare(result.image(foreign=foreign, k=k).content).inputs
+    seen = model.classifier.prepare(result.image(is_ood=is_ood, k=k).content).inputs
     text = t("{k}: p {p:.2g}, predicted as {label}", k=k, p=float(judged.p_values[k]), label=judged.predicted[k])
-    kind = t("Out-of-distribution") if foreign else t("In-distribution")
+    kind = t("Out-of-distribution") if is_ood else t("In-distribution")
     return ui.GalleryImage.of(seen, text, t("{value} image {said}", value=kind, said=text))
 
 
@@ -139,7 +139,7 @@ def _show_judged(model: SharedModel, result: ood.DetectorResult, image: SourceIm
 
 def _show_verdict(result: ood.DetectorResult, judged_image: ood.JudgedImage, title: str, alpha: float) -> None:
     judged = _at(result, judged_image.judgement, alpha)
-    rejected = judged.verdict == _FOREIGN
+    rejected = judged.verdict == _REJECTED
     word = (
         t("Out-of-distribution: do not use its prediction.")
         if rejected
@@ -191,7 +191,7 @@ def _show_map(model: SharedModel, result: ood.DetectorResult, image: SourceImage
             *result.plan.code,
             f"image = {image.code}",
             f"e = d.explain(image, {method.name!r}, seed={result.plan.seed})",
-            "e.save('foreign.png')",
+            "e.save('ood.png')",
             "j = d.judge(image)",
             "print(j.verdict, j.p_value)",
         )

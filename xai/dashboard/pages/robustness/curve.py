@@ -113,7 +113,7 @@ def _show(model: SharedModel, sample: DataSample, result: xai.RobustnessCurve, a
     if result.notes:
         st.caption(bullets(result.notes))
     level = _choose_level(result)
-    _show_pictures(sample, result, level)
+    _show_images(sample, result, level)
     _show_tables(result, level)
     ui.show_downloads(
         result,
@@ -199,7 +199,7 @@ def _choose_level(result: xai.RobustnessCurve) -> int:
     return level
 
 
-def _show_pictures(sample: DataSample, result: xai.RobustnessCurve, level: int) -> None:
+def _show_images(sample: DataSample, result: xai.RobustnessCurve, level: int) -> None:
     """Show the images of a verdict at a radius; those that an attack changed can be opened."""
     groups = _groups(result, level)
     group = ui.choose_group(t("Images"), _GROUPS, groups, "group")

@@ -57,7 +57,7 @@ def _show_corruptions(model: SharedModel, sample: DataSample, result: xai.Corrup
     if result.mce is not None:
         st.markdown(t("Mean corruption error (AlexNet: 1): {mce}", mce=safe(result.mce)))
     ui.show_notes(result.notes)
-    jobs = _show_pictures(model, sample, result)
+    jobs = _show_images(model, sample, result)
     shares = dict.fromkeys(("accuracy", "low", "high", "error"), st.column_config.NumberColumn(format="percent"))
     table = result.table.assign(corruption=result.table["corruption"].str.replace("_", " "))
     ui.show_table(t("Table"), table, t("Accuracy by corruption and severity"), words=["corruption"], config=shares)
@@ -99,7 +99,7 @@ def pick(result: xai.CorruptionResult, cell: Mapping[str, Any]) -> None:
     st.session_state["matrix_severity"] = result.severities[int(cell["column"])]
 
 
-def _show_pictures(model: SharedModel, sample: DataSample, result: xai.CorruptionResult) -> list[Job]:
+def _show_images(model: SharedModel, sample: DataSample, result: xai.CorruptionResult) -> list[Job]:
     """Show the images that a corruption makes wrong; one that is opened is shown at all severities."""
     st.markdown(t("**Images that become misclassified**"))
     first, second = st.columns(2)
