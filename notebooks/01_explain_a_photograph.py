@@ -9,10 +9,10 @@
 # ---
 
 # %% [markdown]
-# # Explain a photograph with every method, and see which to believe
+# # Explain a photograph with every method, and rate the explanations
 #
-# EfficientNet-Lite0 calls this photograph an espresso. Nineteen methods say why. They do not agree, and all of them look
-# convincing. What can be believed is a question with an answer.
+# EfficientNet-Lite0 predicts "espresso" for this photograph. Nineteen methods explain the prediction. They disagree,
+# and all heatmaps look plausible. This notebook tests which of them are faithful to the model.
 
 # %%
 import pandas as pd
@@ -24,19 +24,19 @@ photo = next(p.path for p in xai.sample_photos() if p.name == "coffee")
 clf.predict(photo).top(3)
 
 # %% [markdown]
-# ## What there is, and what suits this network
+# ## Methods that the model supports
 #
-# `xai.methods(model)` tries each method on a small grey picture. "Not advised" comes with a reason.
+# `xai.methods(model)` tries each method on a small grey image. A method that is not advised has a reason.
 
 # %%
 listed = xai.methods(clf)
 pd.DataFrame([{"method": m.name, "family": m.family, "advised": m.advised, "why": m.why} for m in listed])
 
 # %% [markdown]
-# ## Every one of them on the photograph
+# ## All methods on the photograph
 #
-# Methods that sample get few samples here, so that this takes a minute on a laptop. LIME, KernelSHAP and RISE deserve the
-# 1,000 and more that they take by default.
+# Sampling methods use few samples here, so that this takes a minute on a laptop. For real use keep the defaults of
+# LIME, KernelSHAP and RISE (1,000 samples and more).
 
 # %%
 FEW = {
@@ -61,16 +61,18 @@ together = xai.agreement([maps[name] for name in shown])
 _ = together.plot()
 
 # %% [markdown]
-# The last picture shows where they disagree. In figures: rank correlation of the maps, 1 being the same order of pixels.
+# The last image shows where the heatmaps disagree. The table gives their rank correlation; 1 means the same order of
+# pixels.
 
 # %%
 pd.DataFrame(together.rank_correlation, index=together.names, columns=together.names).round(2)
 
 # %% [markdown]
-# ## Which can be believed?
+# ## Rate the explanations
 #
-# `xai.rate_explanation` removes what a map calls relevant and looks whether the answer moves more than for 32 random maps of its
-# kind, than for a spot in the middle and for plain edges; adds noise that nobody sees; and draws the network's weights anew.
+# `xai.rate_explanation` removes the most relevant pixels and compares the change of the score with that of 32 random
+# heatmaps, a spot in the centre and an edge detector. It also tests stability under imperceptible noise, and randomises
+# the model's weights.
 
 # %%
 ratings = {name: xai.rate_explanation(clf, photo, maps[name]) for name in ("gradcam", "saliency", "guided_backprop")}
@@ -85,12 +87,13 @@ for name, rating in ratings.items():
 _ = maps["guided_backprop"].plot()
 
 # %% [markdown]
-# Guided backpropagation draws the sharpest picture, and the rating rejects it: it shows the edges of the photograph. That is why
-# its `caution` says so wherever it is offered.
+# Guided backpropagation gives the sharpest heatmap, and the rating rejects it: it shows the edges of the photograph.
+# Its `caution` states this wherever the method is offered.
 #
-# ## Why this rather than that?
+# ## Explain one class compared with another
 #
-# A map of "espresso" alone shows what speaks for it. Often the better question is why not the other class.
+# The heatmap of "espresso" alone shows the evidence for this class. With `versus` it shows the evidence for one class
+# compared with another.
 
 # %%
 _ = xai.explain(clf, photo, "occlusion", target="espresso", versus="tea cup").plot()

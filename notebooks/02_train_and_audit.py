@@ -9,15 +9,15 @@
 # ---
 
 # %% [markdown]
-# # The convolutional network of the tutorials: train it, see it overfit, ask what it learnt
+# # Train a convolutional network and audit it
 #
-# The network is that of the Keras tutorial for CIFAR-10: three 3x3 convolutions (32, 64, 64) with max pooling between them, a
-# dense layer of 64 and one of 10, Adam, 20 epochs. It is written in Keras 3 and runs on PyTorch.
+# The model is that of the Keras tutorial for CIFAR-10: three 3x3 convolutions (32, 64, 64) with max pooling between
+# them, a dense layer of 64 and one of 10, Adam, 20 epochs. It is written in Keras 3 and uses the PyTorch backend.
 #
-# Where `cifar-10-batches-py/` lies beside this notebook, CIFAR-10 is used. Else Fashion-MNIST, from the Debian package
-# `dataset-fashion-mnist` where that is installed, or the 10,000 training pictures that ship with xai. To keep this below three
-# minutes on two cores, 1,000 pictures are used for training and 500 for validation, which also makes the overfit plain;
-# `PICTURES = None` takes all.
+# If the folder `cifar-10-batches-py/` is beside this notebook, CIFAR-10 is used; otherwise Fashion-MNIST, from the
+# Debian package `dataset-fashion-mnist` if it is installed, or the 10,000 training images that come with xai. To run in
+# under three minutes on two cores, 1,000 images are used for training and 500 for validation, which also makes the
+# overfitting visible; `PICTURES = None` uses all images.
 
 # %%
 import os
@@ -90,13 +90,13 @@ print(f"{history['val_loss'][-1]:.3f}. Training accuracy ends at {history['accur
 print(f"validation accuracy at {history['val_accuracy'][-1]:.1%}.")
 
 # %% [markdown]
-# The curves part: from the grey line on the network learns its training pictures by heart. What is left to say is whether the gap
-# is more than chance, whether its probabilities can still be taken at their word, and what it looks at.
+# The curves diverge: after the grey line the model overfits its training images. The audit tests whether the gap is
+# significant, whether the model is calibrated, and whether its explanations are faithful.
 #
 # ## The audit
 #
-# A Keras file loads in one line; its channels are turned inside, and gradients work. It is saved without its loss, because files that
-# name anything but layers are refused.
+# A Keras file loads in one line; the channel order is converted, and gradients work. The model is saved without its
+# loss, because files that contain anything other than layers are refused.
 
 # %%
 keras.Sequential([keras.layers.Input(pictures.shape[1:]), *network.layers]).save("tutorial.keras")
@@ -125,8 +125,8 @@ for finding in audit.findings:
     print(f"{finding.id}: {finding.verdict}. {finding.why}")
 
 # %% [markdown]
-# The gap between training and test is the overfit of the curves, now with an interval. Its cousin is the calibration error: a network
-# that knows its training pictures by heart is often too sure of others. Is this one?
+# The gap between training and test accuracy confirms the overfitting, now with an interval. An overfitted model is
+# often overconfident; the calibration error measures this.
 
 # %%
 calibration = xai.calibration(clf, test)
@@ -134,9 +134,9 @@ print(calibration.verdict, *calibration.reasons, sep="\n")
 _ = calibration.plot()
 
 # %% [markdown]
-# ## What it looks at
+# ## Explain correct and wrong predictions
 #
-# Where it is right, and where it is sure and wrong:
+# The first two images are predicted correctly; the other two are wrong with high confidence:
 
 # %%
 outputs = clf.predict(test.images[:])
@@ -150,5 +150,5 @@ for k in wrong:
 _ = xai.explain(clf, shown, "occlusion").plot()
 
 # %% [markdown]
-# Stop at the grey line (`keras.callbacks.EarlyStopping(restore_best_weights=True)`), train again, and compare the two audits with
-# `xai.compare`: picture by picture, with an interval for each difference.
+# Stop at the grey line (`keras.callbacks.EarlyStopping(restore_best_weights=True)`), train again, and compare the two
+# audits with `xai.compare`: paired by image, with an interval for each difference.

@@ -9,10 +9,10 @@
 # ---
 
 # %% [markdown]
-# # Robustness: from an attack to a proof
+# # Robustness: attacks and certificates
 #
-# Two small networks for pictures of clothes ship with xai. One was trained as usual, the other against PGD. Radii are in the scale
-# of pixels in [0, 1]: 8/255 changes each pixel by at most 8 of 255 grey values.
+# Two small models for images of clothes come with xai. One has standard training, the other was trained against PGD.
+# Radii are in the scale of pixels in [0, 1]: 8/255 changes each pixel by at most 8 of 255 grey levels.
 
 # %%
 import pandas as pd
@@ -24,7 +24,7 @@ data = xai.load_data("example:fashion-test").part("test").subset(100, seed=0)
 images, labels = data.images[:], data.labels
 
 # %% [markdown]
-# ## A change that nobody sees
+# ## An imperceptible perturbation
 
 # %%
 attacked = xai.attack(plain, images[:20], labels[:20], "pgd", eps=8 / 255)
@@ -36,10 +36,10 @@ pair = [attacked.clean[k], attacked.adversarial[k]]
 _ = xai.explain(plain, pair, "gradcam").plot()
 
 # %% [markdown]
-# ## Which attack?
+# ## Comparison of attacks
 #
-# Robust accuracy under an attack is an *upper bound*: a stronger attack may break more. Random noise of the same size shows how
-# little it says when a search is weak.
+# Robust accuracy under an attack is an *upper bound*: a stronger attack may lower it. Random noise of the same size
+# shows that a weak attack greatly overestimates robustness.
 
 # %%
 rows = []
@@ -53,10 +53,10 @@ pd.DataFrame(rows).pivot(index="attack", columns="model", values="still right").
 ]
 
 # %% [markdown]
-# ## A proof
+# ## Certified robust accuracy
 #
-# A certificate holds for *every* change of that size, whatever attack is invented next year. It is a lower bound; what is not
-# proven is not thereby broken.
+# A certificate holds for *every* perturbation of that size, and so for every future attack. It gives a lower bound; an
+# image without a certificate may still be robust.
 
 # %%
 rows = []
@@ -67,10 +67,10 @@ for k in (0.25, 0.5, 1):
 pd.DataFrame(rows).pivot(index="eps", columns="model", values="proven")
 
 # %% [markdown]
-# ## Both at once: the curve
+# ## Robustness curve
 #
-# Each picture is, at each radius, verified, violated (here is the changed picture) or unproven. With a budget of seconds, what is not
-# decided by then stays unproven.
+# At each radius each image is verified, violated (an adversarial example was found) or unproven. With a time budget,
+# images that are undecided at its end remain unproven.
 
 # %%
 curve = xai.robustness(robust, images[:40], labels[:40], eps=[1 / 255, 2 / 255, 4 / 255, 8 / 255], budget=45)
@@ -80,9 +80,10 @@ curve.table
 _ = curve.plot()
 
 # %% [markdown]
-# ## Can the evaluation itself be believed?
+# ## Evaluation checks
 #
-# Many published defences were broken because the attack was weak, not because the model was strong. Nineteen checks look for that.
+# Many published defences appeared robust only because the attack was weak. Nineteen checks test the evaluation for such
+# problems.
 
 # %%
 print("flags:", list(curve.trust.flags) or "none: nothing speaks against this evaluation")
@@ -92,4 +93,4 @@ pd.DataFrame([{"check": c.name, "status": c.status, "found": c.reason} for c in 
 _ = curve.strip()
 
 # %% [markdown]
-# The strip shows the nearest counterexamples. Any of them can be given to the model again: nothing has to be taken on faith.
+# The strip shows the nearest counterexamples. Each can be verified by passing it to the model again.

@@ -9,10 +9,10 @@
 # ---
 
 # %% [markdown]
-# # Pictures the network was never meant for, and probabilities that mean something
+# # Out-of-distribution detection, calibration and prediction sets
 #
-# A classifier answers whatever it is shown. Two promises make its answers usable: it says when a picture is none of its business,
-# and its probabilities are true.
+# A classifier predicts a class for any image. Two properties make its predictions usable: out-of-distribution images
+# are rejected, and its probabilities are calibrated.
 
 # %%
 import xai
@@ -24,17 +24,17 @@ calibration, test = ordinary.part("calibration").subset(2000, seed=0), ordinary.
 digits = xai.load_data("example:digits").subset(300, seed=0)
 
 # %% [markdown]
-# ## A digit is no shirt
+# ## An out-of-distribution image
 
 # %%
 answer = clf.predict(digits.images[0])
 print(f"a handwritten digit: {answer.label}, {answer.probability:.0%} sure")
 
 # %% [markdown]
-# ## A detector with a promise
+# ## A detector with a guaranteed rejection rate
 #
-# `fit_ood` learns what ordinary pictures look like *to this model* and calibrates on others. The promise is exact: it follows from the
-# number of calibration pictures alone.
+# `fit_ood` fits a detector to the model's features of in-distribution images and calibrates it on others. The guarantee
+# is exact: it depends only on the number of calibration images.
 
 # %%
 detector = xai.fit_ood(clf, known, calibration)
@@ -49,22 +49,23 @@ print(f"{sum(v == 'foreign' for v in detector.judge(test.images[:]).verdicts) / 
 _ = detector.plot()
 
 # %% [markdown]
-# The score can be explained like any other: which pixels are foreign?
+# The score can be explained too: the heatmap shows which pixels raise it.
 
 # %%
 _ = detector.explain(digits.images[0]).plot()
 
 # %% [markdown]
-# ## Which method?
+# ## Comparison of detectors
 #
-# All detectors read the same pass, so they can be compared in seconds; by intervals, not by the third digit.
+# All detectors use the same forward pass, so they are compared in seconds. Compare their intervals, not the third
+# digit.
 
 # %%
 table = xai.compare_ood(clf, known, calibration, test, {"digits": digits}).table
 table[["method", "auroc", "auroc_low", "auroc_high"]] if "auroc_low" in table else table
 
 # %% [markdown]
-# ## Are its probabilities true?
+# ## Calibration
 
 # %%
 found = xai.calibration(clf, ordinary.part("test"))
@@ -72,9 +73,10 @@ print(found.verdict, *found.reasons, sep="\n")
 _ = found.plot()
 
 # %% [markdown]
-# ## Sets of answers that hold the truth
+# ## Prediction sets
 #
-# Where one answer is not safe, several are: of 100 pictures like those of the calibration, 95 sets hold the truth.
+# A prediction set contains several classes where one is uncertain: for images from the distribution of the calibration
+# images, 95 of 100 sets contain the true class.
 
 # %%
 promise = xai.fit_conformal(clf, calibration, alpha=0.05)
@@ -85,7 +87,8 @@ print(f"on {len(test)} other pictures: {covered:.1%} of the sets hold the truth"
 print(sets.names[:5])
 
 # %% [markdown]
-# The promise is about pictures like those of the calibration. Whether today's are is the question of drift:
+# The coverage holds for images from the distribution of the calibration images. A drift test shows whether new images
+# are:
 
 # %%
 darker = xai.corrupt(test.images[:], "brightness", severity=3, seed=0)

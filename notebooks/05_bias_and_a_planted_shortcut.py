@@ -9,10 +9,11 @@
 # ---
 
 # %% [markdown]
-# # Bias, and a planted shortcut that is caught
+# # Bias and shortcuts
 #
-# `example:fashion-shortcut` was trained on pictures in which 95 of 100 shirts carry a small mark in a corner, and nothing else
-# does. On pictures without marks it is somewhat worse than its sister, and no figure says why.
+# `example:fashion-shortcut` was trained on images in which 95 of 100 shirts have a small mark in a corner, and no other
+# class has it. On images without marks it is less accurate than `example:fashion`, and accuracy alone does not show
+# why.
 
 # %%
 import numpy as np
@@ -26,12 +27,13 @@ for model in (honest, suspect):
     print(f"{model.name}: {right.mean():.1%} right")
 
 # %% [markdown]
-# ## Ask for shortcuts
+# ## Shortcuts
 #
-# Marks, texts, compression, grey levels and more that go with a class are looked for in the data and planted into images of other
-# classes. These images carry no mark, so cues that are tried on every model have to show it: a mark counts only where it turns images
-# into *one* class more than equally large controls do, and where most images of the class are recognised only with it. The form of a
-# cue is chosen on one half of the images and judged on the other.
+# `xai.shortcuts` searches the data for marks, texts, compression, grey levels and more that occur with a class, and
+# inserts them as probes into images of other classes. These images have no mark, so standard probes are used. A probe
+# is a finding only if its flip rate towards *one* class is higher than that of control perturbations of equal size, and
+# if most images of the class are recognised only with it. The form of a probe is chosen on one half of the images and
+# tested on the other.
 
 # %%
 cues = ["corner_mark", "border", "brightness"]
@@ -46,8 +48,8 @@ print("the honest network:", list(xai.shortcuts(honest, data, samples=160, cues=
 # %% [markdown]
 # ## Groups
 #
-# Any column of a table of pictures is a group. Here we make one that should not matter, and one that does: an old camera with a noisy
-# sensor.
+# Any column of an image table can be a group. This example has one that should have no effect, and one that has: an old
+# camera with a noisy sensor.
 
 # %%
 rng = np.random.default_rng(0)
@@ -64,10 +66,10 @@ result.table.head(8)
 _ = result.plot()
 
 # %% [markdown]
-# A gap between groups of a few pictures is there by chance alone. Findings are gaps that are more than chance; what is too small to
-# tell is called so.
+# Small groups differ by chance alone. Findings are significant gaps; a group with too few images is reported as "too
+# small to tell".
 #
-# ## Weak slices that nobody named
+# ## Weak slices
 
 # %%
 slices = xai.slices(honest, data, seed=0)
@@ -76,9 +78,9 @@ for finding in slices.findings[:3]:
 _ = slices.plot()
 
 # %% [markdown]
-# Slices are found on one half and tested on the other, so these are no accidents of this sample.
+# Slices are found on one half of the data and tested on the other, so they are not artefacts of this sample.
 #
-# ## Faults of the data themselves
+# ## Data faults
 
 # %%
 faults = xai.data_faults(honest, data)

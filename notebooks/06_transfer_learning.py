@@ -9,12 +9,13 @@
 # ---
 
 # %% [markdown]
-# # Transfer learning: a support vector machine on features, and a fine-tuned head
+# # Transfer learning: a support vector machine and a fine-tuned head
 #
-# Both begin with EfficientNet-Lite0, trained on ImageNet. One gives its features to a support vector machine, the other replaces and
-# trains its last layer. Both are audited by the same questions, on the same pictures, and compared picture by picture.
+# Both models use EfficientNet-Lite0, trained on ImageNet. One passes its features to a support vector machine; the
+# other replaces and trains its last layer. Both are audited with the same checks on the same images, and compared by
+# paired tests.
 #
-# The task: four kinds of clothes, from few pictures (Fashion-MNIST, in grey, shown to the network at 96 x 96 to keep this short).
+# The task has four classes of clothes and few images (Fashion-MNIST, in grey, resized to 96 x 96 to keep this short).
 
 # %%
 import copy
@@ -46,11 +47,12 @@ test, test_truth = kinds(xai.load_data("example:fashion-test").part("test"), 60)
 print(len(train), "pictures to learn from,", len(test), "to test on")
 
 # %% [markdown]
-# ## Features, then a support vector machine
+# ## Support vector machine on features
 #
-# `xai.load(extractor, estimator=...)` makes one classifier of both: pixels in, the machine's scores out, gradients included. Its
-# notes say that such scores are margins and no probabilities. A linear kernel keeps a gradient everywhere; one of radial functions is flat
-# far from its pictures, where methods that look at a layer then find nothing.
+# `xai.load(extractor, estimator=...)` combines both into one classifier, from pixels to the scores of the support
+# vector machine, with gradients. Its notes state that these scores are margins, not probabilities. A linear kernel has
+# a gradient everywhere; a radial kernel is flat far from its support vectors, where layer-based methods give empty
+# heatmaps.
 
 # %%
 base = xai.load("efficientnet_lite0")
@@ -72,9 +74,9 @@ print(*svm.notes, sep="\n")
 order = [svm.labels.index(kind) for kind in KINDS]  # scikit-learn sorts the names
 
 # %% [markdown]
-# ## A fine-tuned head
+# ## Fine-tuned head
 #
-# The rest of the network stays as it is, so its features are computed once.
+# The other layers do not change, so their features are computed once.
 
 # %%
 head = nn.Linear(known.shape[1], len(KINDS))
@@ -89,7 +91,7 @@ whole._fc = head
 tuned = xai.Classifier(whole.eval(), labels=KINDS, name="fine-tuned head", **SCALE)
 
 # %% [markdown]
-# ## The same questions to both
+# ## The same audit for both
 
 # %%
 QUESTIONS = [
@@ -115,9 +117,10 @@ compared = xai.compare(audits["features + SVM"], audits["fine-tuned head"])
 compared.table
 
 # %% [markdown]
-# Differences are paired: only pictures on which the two disagree can tell them apart. Where the interval holds 0, nothing is known.
+# Differences are paired: only images on which the two models disagree count. If the interval contains 0, there is no
+# evidence of a difference.
 #
-# ## Where they look
+# ## Comparison of explanations
 
 # %%
 picture = test[70]

@@ -9,10 +9,10 @@
 # ---
 
 # %% [markdown]
-# # Compressed models: what survives?
+# # Effects of model compression
 #
-# A network is pruned (small weights set to 0) or quantised (8-bit integers for its linear layers) to run on a smaller machine. Accuracy
-# is reported; robustness, calibration and explanations seldom are.
+# A model is pruned (small weights set to 0) or quantised (8-bit integers for its linear layers) to run on a smaller
+# machine. Usually only accuracy is reported. This notebook also compares robustness, calibration and explanations.
 
 # %%
 import copy
@@ -60,8 +60,9 @@ print(*quantised.notes, sep="\n")
 models = [original, pruned(0.5), pruned(0.8), quantised]
 
 # %% [markdown]
-# A dynamically quantised layer lets no gradient through: gradient attacks and Grad-CAM cannot be used on it. `square` needs answers
-# alone, and so do occlusion, LIME, KernelSHAP and RISE. Comparing all models by what all of them can do keeps it fair.
+# A dynamically quantised layer has no gradients: gradient attacks and Grad-CAM cannot be used on it. `square`,
+# occlusion, LIME, KernelSHAP and RISE need predictions only. For a fair comparison, all models are tested with methods
+# that all of them support.
 
 # %%
 QUESTIONS = [
@@ -77,7 +78,7 @@ values = {name: audit.table.set_index("check")["value"] for name, audit in audit
 pd.DataFrame(values).T.round(3)
 
 # %% [markdown]
-# ## What changed more than chance?
+# ## Significant changes
 
 # %%
 for name, audit in list(audits.items())[1:]:
@@ -86,9 +87,9 @@ for name, audit in list(audits.items())[1:]:
 xai.compare(audits[original.name], audits["pruned 80%"]).table
 
 # %% [markdown]
-# ## Do the explanations survive?
+# ## Changes of the explanations
 #
-# Same picture, same class, each model's own map.
+# The heatmaps are for the same image and the same class, one for each model.
 
 # %%
 picture, target = data.images[0], data.classes[int(data.labels[0])]

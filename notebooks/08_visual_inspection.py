@@ -9,14 +9,15 @@
 # ---
 
 # %% [markdown]
-# # Visual inspection: from a folder of pictures to a signed report
+# # Visual inspection: from a folder of images to a signed report
 #
-# A camera looks at machined rings; a network sorts out the scratched ones. Before it may do so alone, somebody signs. This is the
-# whole way, with a made-up line so that it needs no data: replace the first two cells by your folder and your weights.
+# A camera takes images of machined rings, and a model detects scratched ones. Before it is used without supervision, an
+# auditor signs a report. This notebook shows the whole process with synthetic images: replace the first two cells by
+# your folder and your weights.
 #
 # ## The folder
 #
-# One sub-folder per class is all that is needed. A table with columns works too, and its columns can be compared as groups.
+# The data need one subfolder per class. A table works too, and its columns can be compared as groups.
 
 # %%
 import hashlib
@@ -66,10 +67,10 @@ fill(Path("line/train"), 300)
 fill(Path("line/test"), 250)
 
 # %% [markdown]
-# ## The network
+# ## The model
 #
-# Yours comes with its weights and the code that builds it. Here it is trained on the spot, and written as a supplier would hand it over:
-# weights as safetensors, and a module that makes the network.
+# Your model consists of its weights and the code that builds it. Here a model is trained, and saved as a supplier would
+# deliver it: weights as safetensors, and a module that builds the network.
 
 # %%
 Path("supplier.py").write_text('''"""The network as its maker hands it over."""
@@ -100,10 +101,10 @@ for _ in range(40):
 save_file(net.state_dict(), "weights.safetensors")
 
 # %% [markdown]
-# ## The questions, before the answers
+# ## Thresholds before results
 #
-# The thresholds go into a file *before* anything is measured. The audit writes them down with a digest and a time before it loads the
-# model, so that a report can show that they were not chosen afterwards.
+# The thresholds are written into a file *before* anything is measured. The audit records them with a digest and a time
+# before it loads the model, so that a report can show that they were not chosen afterwards.
 
 # %%
 Path("xai.toml").write_text("""
@@ -180,7 +181,7 @@ for finding in audit.findings:
     print("  again:", finding.reproduce["command"])
 
 # %% [markdown]
-# ## Does it look at the scratch?
+# ## Explain a prediction
 
 # %%
 clf = xai.load(
@@ -197,11 +198,11 @@ scratched = int(np.flatnonzero(np.asarray(test.labels) == 1)[3])
 _ = xai.explain(clf, test.images[scratched], "occlusion", target="scratched", window=0.15).plot()
 
 # %% [markdown]
-# ## The report, and a signature
+# ## Report and signature
 #
-# The report is one file that works offline. What is signed is a list of digests of everything in the folder: whoever changes a byte
-# later breaks it. xai does not sign by itself, because a signature belongs to a person and to a key of theirs; `ssh-keygen` does it
-# where it is installed.
+# The report is one file that works offline. The signature covers a list of digests of all files in the folder, so any
+# later change invalidates it. xai does not sign reports itself, because a signature belongs to a person and their key;
+# this example uses `ssh-keygen` if it is installed.
 
 # %%
 for name in ("report.html", "summary.md"):
@@ -235,5 +236,5 @@ else:
     print("ssh-keygen is not installed; sign SHA256SUMS with what you have")
 
 # %% [markdown]
-# Hand over `audit/`, `SHA256SUMS`, its signature and `xai.toml`. Anyone with the weights and the folder can run the same command and
-# gets the same `audit.json`, byte for byte.
+# Deliver `audit/`, `SHA256SUMS`, its signature and `xai.toml`. Anyone with the weights and the folder can run the same
+# command and get the same `audit.json`, byte for byte.
