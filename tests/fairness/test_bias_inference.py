@@ -245,4 +245,6 @@ def test_holm_and_benjamini_hochberg():
     assert found[3] == 1  # was not asked
     assert found[0] == pytest.approx(0.01 / 0.5)
     assert found[2] == pytest.approx(0.03 / 0.1 * 0.5)
+    assert holm(p, np.ones(5)).tolist() == holm(p).tolist()
+    assert holm([np.nan, 0.02], np.array([0.5, 0.5]))[1] == 0.02
     assert holm(np.array([0.3]), np.array([1.0])) == pytest.approx([0.3])

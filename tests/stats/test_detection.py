@@ -10,7 +10,7 @@ from scipy import optimize, stats
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from xai.errors import ShapeError
-from xai.stats.auroc import auroc, auroc_interval, detection, holm, id_rejected, ood_accepted, paired_test
+from xai.stats.auroc import auroc, auroc_interval, detection, id_rejected, ood_accepted, paired_test
 
 
 def normal_pair(
@@ -219,12 +219,6 @@ def test_few_pictures_never_give_a_sure_answer() -> None:
     assert p == pytest.approx(2 / math.comb(6, 3))
     low, _ = auroc_interval(np.arange(100), np.arange(200, 300))
     assert 0.95 < low < 1
-
-
-def test_holm_by_hand() -> None:
-    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_allclose(holm([0.9, 0.5]), [1.0, 1.0])
-    assert len(holm([])) == 0
 
 
 @pytest.mark.parametrize("pair", [([], [1.0]), ([1.0], []), ([1.0, math.nan], [1.0]), ([[1.0]], [1.0])])

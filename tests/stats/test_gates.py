@@ -9,14 +9,14 @@ from xai.stats.gates import (
     INCONCLUSIVE,
     PASS,
     detectable_drop,
-    drop_interval,
     judge_drop,
     judge_interval,
     judge_share,
     judge_shares,
-    mcnemar_p,
     needed_for_share,
 )
+from xai.stats.multiple_testing import holm
+from xai.stats.paired import drop_interval, mcnemar
 
 LEVEL = 0.95
 ALPHA = (1 - LEVEL) / 2
@@ -115,10 +115,13 @@ def test_five_points_lost_against_a_baseline_are_caught_with_two_thousand_pictur
     assert np.mean([judge_drop(b, c, 2000, 0.02).verdict == FAIL for b, c, _ in draws.tolist()]) >= 0.95
 
 
-def test_mcnemar_is_the_binomial_test_of_the_changed_pictures():
-    assert mcnemar_p(15, 5) == pytest.approx(stats.binomtest(15, 20, 0.5, "greater").pvalue)
-    assert mcnemar_p(0, 0) == 1.0
-    assert judge_drop(0, 0, 50, 0.0).verdict == INCONCLUSIVE  # nothing changed, but 50 pictures cannot exclude a drop
+def test_mcnemar_is_the_binomial_test_of_the_images_that_changed():
+    assert mcnemar(15, 5) == pytest.approx(stats.binomtest(15, 20, 0.5, "greater").pvalue)
+    assert mcnemar(0, 0) == 1.0
+    for more, less in [(15, 5), (4, 9), (6, 6), (0, 3), (0, 0)]:
+        expected = stats.binomtest(more, more + less).pvalue if more + less else 1.0
+        assert mcnemar(more, less, two_sided=True) == pytest.approx(expected)
+    assert judge_drop(0, 0, 50, 0.0).verdict == INCONCLUSIVE  # nothing changed, but 50 images cannot exclude a drop
 
 
 def test_the_interval_of_a_drop_covers_it():
@@ -157,3 +160,11 @@ def test_figures_with_intervals():
     assert gate.needed == pytest.approx(100 * (2.8015 * 0.05 / 1.96 / 0.02) ** 2, rel=0.02)
     assert judge_interval(0.1, 0.05, 0.15, 100, 0.2, at_most=True).verdict == PASS
     assert judge_interval(0.3, 0.25, 0.35, 100, 0.2, at_most=True).verdict == FAIL
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.01, np.nan, 0.5]), [0.02, np.nan, 0.5])
+    np.testing.assert_allclose(holm([0.01, 0.2], questions=10), [0.1, 1.0])
+    assert holm([0.6, 0.7]).tolist() == [1, 1]
+    assert len(holm([])) == 0

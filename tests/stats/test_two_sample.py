@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from xai.errors import NonFiniteError, ShapeError
 from xai.stats import two_sample
-from xai.stats.proportions import detectable_difference, difference_interval, fisher_p, holm, homogeneity_p
+from xai.stats.proportions import detectable_difference, difference_interval, fisher_p, homogeneity_p
 from xai.stats.two_sample import classifier_test, detectable_shift, kernel_test, mmd2, principal
 from xai.uncertainty.drift.tests import label_shift
 
@@ -190,12 +190,6 @@ def test_bad_features(first, second, error):
     for test in (classifier_test, kernel_test):
         with pytest.raises(error):
             test(first, second)
-
-
-def test_holm_by_hand():
-    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_allclose(holm([0.01, np.nan, 0.5]), [0.02, np.nan, 0.5])
-    assert holm([0.6, 0.7]).tolist() == [1, 1]
 
 
 def test_newcombes_own_example():

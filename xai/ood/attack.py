@@ -25,7 +25,7 @@ from xai.ood.serialization import split_settings
 from xai.robust.attacks.base import ATTACKS
 from xai.robust.attacks.result import AttackResult
 from xai.stats.auroc import auroc, auroc_interval
-from xai.stats.intervals import wilson
+from xai.stats.intervals import wilson_interval
 
 _ALPHA = 0.05
 _ASKED = ("seed", "progress", "should_stop")
@@ -312,8 +312,8 @@ def _scores(classifier: Classifier, fitted: Fitted, pictures: Tensor) -> Tensor:
 
 def _share(hits: Tensor) -> tuple[float, float, float]:
     """Return a share and its 95 % Wilson interval; of nothing 0 from 0 to 1."""
-    low, high = wilson(int(hits.sum()), len(hits))
-    return float(hits.double().mean()) if len(hits) else 0.0, float(low), float(high)
+    low, high = wilson_interval(int(hits.sum()), len(hits))
+    return float(hits.double().mean()) if len(hits) else 0.0, low, high
 
 
 def _shown(share: tuple[float, float, float]) -> str:

@@ -19,8 +19,9 @@ from xai.ood.detectors.passes import Scored, gather, score_pictures
 from xai.ood.fit import check_apart, make_detector
 from xai.ood.judgement import RejectionGuarantee, check_alpha, guarantee, p_values
 from xai.ood.serialization import as_data, count_of
-from xai.stats.auroc import auroc, detection, holm, paired_test
-from xai.stats.intervals import wilson
+from xai.stats.auroc import auroc, detection, paired_test
+from xai.stats.intervals import wilson_interval
+from xai.stats.multiple_testing import holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -367,8 +368,8 @@ class _ComparisonJob:
     def _realised(self, name: str, scores: Tensor, calibration: Tensor) -> dict[str, float]:
         """Return the share rejected at alpha, with its 95 % interval."""
         hits = int((p_values(scores, calibration) <= self.alpha * (1 + 1e-12)).sum())
-        low, high = wilson(hits, len(scores))
-        return {name: hits / len(scores), f"{name}_low": float(low), f"{name}_high": float(high)}
+        low, high = wilson_interval(hits, len(scores))
+        return {name: hits / len(scores), f"{name}_low": low, f"{name}_high": high}
 
 
 def _words(row: Mapping[str, Any], p: float) -> str:

@@ -69,6 +69,16 @@ def auroc(inside: ArrayLike, outside: ArrayLike) -> float:
     return float(_placements([ordinary], [foreign])[0][0])
 
 
+def mann_whitney(inside: ArrayLike, outside: ArrayLike) -> tuple[float, float]:
+    """Return the AUROC and the one-sided p-value that `outside` scores no higher; 0.5 and 1 without scores.
+
+    Source: Mann and Whitney 1947; agrees with scipy.stats.mannwhitneyu.
+    """
+    if not np.size(inside) or not np.size(outside):
+        return 0.5, 1.0
+    return auroc(inside, outside), float(scipy.stats.mannwhitneyu(outside, inside, alternative="greater").pvalue)
+
+
 def auroc_interval(inside: ArrayLike, outside: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Return the interval of the AUROC, which keeps its level near 1, with ties and with sides of unequal size.
 
@@ -142,16 +152,6 @@ def ood_accepted(inside: ArrayLike, outside: ArrayLike, kept: float = _KEPT) -> 
 def id_rejected(inside: ArrayLike, outside: ArrayLike, caught: float = _KEPT) -> float:
     """Return the share of ordinary pictures rejected by the highest threshold that catches `caught` of the foreign."""
     return ood_accepted(-np.asarray(outside, np.float64), -np.asarray(inside, np.float64), caught)
-
-
-def holm(values: ArrayLike) -> np.ndarray:
-    """Return p-values (k,) adjusted for each other by Holm's step-down method."""
-    found = np.asarray(values, dtype=np.float64)
-    order = np.argsort(found, kind="stable")
-    steps = np.maximum.accumulate(found[order] * np.arange(len(found), 0, -1))
-    adjusted = np.empty_like(found)
-    adjusted[order] = np.minimum(1.0, steps)
-    return adjusted
 
 
 def _pair(inside: ArrayLike, outside: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

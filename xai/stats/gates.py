@@ -12,7 +12,8 @@ import numpy as np
 import scipy
 
 from xai.stats.intervals import clopper_pearson
-from xai.stats.proportions import holm
+from xai.stats.multiple_testing import holm
+from xai.stats.paired import drop_interval, mcnemar
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 POWER = 0.8  # a drop counts as one that could have been seen when it would have been found this often
@@ -104,7 +105,7 @@ def judge_drop(lost: int, won: int, total: int, most: float, *, level: float = 0
     """
     alpha, drop = (1 - level) / 2, (lost - won) / total
     low, high = drop_interval(lost, won, total, level)
-    p_value = mcnemar_p(lost, won)
+    p_value = mcnemar(lost, won)
     fails = low > most and p_value <= alpha
     verdict = FAIL if fails else PASS if high <= most else INCONCLUSIVE
     reach = float(scipy.stats.norm.isf(alpha) + scipy.stats.norm.ppf(POWER))
@@ -128,25 +129,6 @@ def judge_interval(
     known = np.isfinite(reach)
     needed = max(n + 1, int(np.ceil(n * (reach / gap) ** 2))) if known and gap > 1e-12 else None
     return Gate(verdict, value, low, high, None, reach if known else None, needed if verdict == INCONCLUSIVE else None)
-
-
-def mcnemar_p(lost: int, won: int) -> float:
-    """Return the exact one-sided p-value of no drop: of the pictures that changed, were half lost by chance?"""
-    return float(scipy.stats.binom.sf(lost - 1, lost + won, 0.5)) if lost + won else 1.0
-
-
-def drop_interval(lost: int, won: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the interval of (lost - won) / total."""
-    one, two = lost / total, won / total
-    (a, b), (c, d) = clopper_pearson(lost, total, level), clopper_pearson(won, total, level)
-    root = ((1 - one) * (1 - two)) ** 0.5
-    tied = (one * two) ** 0.5 / root if root > 0 else 1.0  # the two counts share one total: correlation of -tied
-    drop = one - two
-
-    def reach(first: float, second: float) -> float:
-        return float((first**2 + 2 * tied * first * second + second**2) ** 0.5)
-
-    return max(-1.0, drop - reach(one - a, d - two)), min(1.0, drop + reach(b - one, two - c))
 
 
 @lru_cache(maxsize=1024)  # an audit judges many shares of as many images by one threshold

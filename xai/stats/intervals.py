@@ -1,5 +1,7 @@
 """Intervals for shares and means."""
 
+from typing import Any
+
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
@@ -16,6 +18,34 @@ def wilson(successes: ArrayLike, total: ArrayLike, level: float = 0.95) -> np.nd
     half = np.sqrt(z2 * (hits * (count - hits) / np.maximum(count, 1) + z2 / 4)) / (count + z2)
     share = np.where(count > 0, hits / np.maximum(count, 1), middle)  # rounding may leave it just outside
     return np.stack([np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)], -1)
+
+
+def wilson_interval(successes: Any, total: Any, level: float = 0.95) -> tuple[float, float]:
+    """Return the Wilson interval of one share as two floats."""
+    low, high = wilson(successes, total, level).tolist()
+    return low, high
+
+
+def newcombe(first: Any, first_ends: Any, second: Any, second_ends: Any, correlation: float = 0.0) -> np.ndarray:
+    """Return intervals (..., 2) of `first - second` from the intervals of both shares, by squaring and adding.
+
+    Args:
+        first: share, or an array of shares.
+        first_ends: lower and upper end of its interval.
+        second: the other share.
+        second_ends: lower and upper end of its interval.
+        correlation: of the two estimates; 0 for independent samples.
+
+    Source: Newcombe 1998, method 10 of both papers (independent and paired samples).
+    """
+
+    def reach(own: Any, other: Any) -> Any:
+        return np.sqrt(own**2 - 2 * correlation * own * other + other**2)
+
+    (first_low, first_high), (second_low, second_high), gap = first_ends, second_ends, first - second
+    low = gap - reach(first - first_low, second_high - second)
+    high = gap + reach(first_high - first, second - second_low)
+    return np.stack([np.maximum(-1.0, low), np.minimum(1.0, high)], -1)
 
 
 def clopper_pearson(successes: int, total: int, level: float = 0.95) -> tuple[float, float]:

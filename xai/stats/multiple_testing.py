@@ -1,22 +1,29 @@
-"""Many questions at once: p-values adjusted so that their number cries no wolf."""
+"""P-values corrected for the number of tests: Holm, and Benjamini and Hochberg."""
 
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def holm(p_values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return p-values (T,) adjusted by the weighted step-down procedure.
+def holm(p_values: ArrayLike, weights: np.ndarray | None = None, *, questions: int | None = None) -> np.ndarray:
+    """Return p-values (T,) adjusted by the step-down procedure, weighted or not.
 
     At level alpha, the chance that any true null hypothesis is rejected is at most alpha, whatever the dependence.
 
     Args:
-        p_values: (T,).
+        p_values: (T,); nan stays nan and does not count.
         weights: (T,) not negative, given beforehand; the larger, the easier a question is answered. 0: never.
+        questions: number of tests where more were made than are listed; the others count with p = 1. Unweighted only.
 
-    Source: Holm 1979, section 3; with equal weights the usual Holm.
+    Source: Holm 1979, sections 2 and 3.
     """
-    return _adjusted(p_values, weights, _step_down)
+    given = np.asarray(p_values, dtype=np.float64)
+    counted = ~np.isnan(given)
+    if weights is None:
+        unlisted = 0 if questions is None else questions - int(counted.sum())
+        return _adjusted(given, counted.astype(np.float64), lambda ratio, ones: _step_down(ratio, ones, unlisted))
+    return _adjusted(given, np.where(counted, weights, 0.0), _step_down)
 
 
 def benjamini_hochberg(p_values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -37,16 +44,16 @@ CORRECTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"holm"
 
 
 def _adjusted(p_values: np.ndarray, weights: np.ndarray, steps: Callable[..., np.ndarray]) -> np.ndarray:
-    found, asked = np.ones(len(p_values)), np.flatnonzero(weights > 0)
-    ratio = p_values[asked] / weights[asked]
+    adjusted, tested = np.where(np.isnan(p_values), np.nan, 1.0), np.flatnonzero(weights > 0)
+    ratio = p_values[tested] / weights[tested]
     order = np.argsort(ratio, kind="stable")
-    found[asked[order]] = np.minimum(1, steps(ratio[order], weights[asked][order]))
-    return found
+    adjusted[tested[order]] = np.minimum(1, steps(ratio[order], weights[tested][order]))
+    return adjusted
 
 
-def _step_down(ratio: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    left = np.cumsum(weights[::-1])[::-1]
-    return np.maximum.accumulate(ratio * left)
+def _step_down(ratio: np.ndarray, weights: np.ndarray, unlisted: int = 0) -> np.ndarray:
+    remaining = np.cumsum(weights[::-1])[::-1] + unlisted
+    return np.maximum.accumulate(ratio * remaining)
 
 
 def _step_up(ratio: np.ndarray, weights: np.ndarray) -> np.ndarray:

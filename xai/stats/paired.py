@@ -1,28 +1,51 @@
-"""Paired shares: exact tests, intervals, and corrections for many questions."""
+"""Paired shares: exact tests and intervals."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import scipy
 
-from xai.stats.intervals import wilson
+from xai.stats.intervals import clopper_pearson, newcombe, wilson_interval
 
 Interval = tuple[float, float]
 
 
 def share(hits: np.ndarray) -> tuple[float, Interval]:
     """Return a share of (n,) bool and its 95 % Wilson interval; nan when there is nothing to count."""
-    low, high = wilson(hits.sum(), len(hits))
-    return (float(hits.mean()) if len(hits) else float("nan")), (float(low), float(high))
+    return (float(hits.mean()) if len(hits) else float("nan")), wilson_interval(hits.sum(), len(hits))
 
 
-def mcnemar(more: np.ndarray, less: np.ndarray) -> float:
-    """Return the exact one-sided p-value that `more` (n,) bool is true no more often than `less` on the same pictures.
+def discordant(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
+    """Return how many images only the first and only the second of two (n,) bool holds for."""
+    return int((first & ~second).sum()), int((second & ~first).sum())
+
+
+def mcnemar(more: int, less: int, *, two_sided: bool = False) -> float:
+    """Return the exact p-value that, of the images that differ, `more` are no more than half.
+
+    Args:
+        more: images for which only the first answer holds.
+        less: images for which only the second holds.
+        two_sided: test for any difference instead.
 
     Source: McNemar 1947, in its binomial form.
     """
-    for_it, against = int((more & ~less).sum()), int((less & ~more).sum())
-    return float(scipy.stats.binom.sf(for_it - 1, for_it + against, 0.5))
+    if two_sided:
+        return min(1.0, 2 * mcnemar(max(more, less), min(more, less)))
+    return float(scipy.stats.binom.sf(more - 1, more + less, 0.5)) if more + less else 1.0
+
+
+def drop_interval(lost: int, won: int, total: int, level: float = 0.95) -> Interval:
+    """Return the interval of (lost - won) / total, of the same images.
+
+    Source: Newcombe 1998 with exact limits and the correlation of two counts that share one total: conservative.
+    """
+    lost_share, won_share = lost / total, won / total
+    root = ((1 - lost_share) * (1 - won_share)) ** 0.5
+    tied = (lost_share * won_share) ** 0.5 / root if root > 0 else 1.0
+    ends = clopper_pearson(lost, total, level), clopper_pearson(won, total, level)
+    low, high = newcombe(lost_share, ends[0], won_share, ends[1], -tied).tolist()
+    return low, high
 
 
 def difference(more: np.ndarray, less: np.ndarray) -> tuple[float, Interval]:
@@ -46,18 +69,6 @@ def mean(values: np.ndarray) -> tuple[float, Interval]:
         return (float(values.mean()) if len(values) else float("nan")), (-float("inf"), float("inf"))
     half = float(scipy.stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
     return float(values.mean()), (float(values.mean()) - half, float(values.mean()) + half)
-
-
-def holm(p_values: Sequence[float], questions: int) -> np.ndarray:
-    """Return p-values corrected for all questions asked, of which those not listed count with p = 1.
-
-    Source: Holm 1979.
-    """
-    order = np.argsort(p_values)
-    stepped = np.asarray(p_values, dtype=np.float64)[order] * (questions - np.arange(len(order)))
-    found = np.empty(len(order))
-    found[order] = np.minimum(1, np.maximum.accumulate(stepped))
-    return found
 
 
 def crossing(strengths: Sequence[float], shares: np.ndarray, level: float) -> float | None:

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import scipy
 
-from xai.stats.intervals import wilson
+from xai.stats.intervals import newcombe, wilson
 
 _SAME = 1e-9  # scores that differ by less are ties
 _REACH = 12  # standard deviations beyond which a count never occurs
@@ -219,11 +219,8 @@ def gap_interval(hits: np.ndarray, totals: np.ndarray, level: float = 0.95) -> t
         return np.nan, np.nan
     wide = 2 * float(scipy.special.ndtr(tukey(len(totals), level))) - 1
     rate, (low, high) = hits / totals, np.moveaxis(wilson(hits, totals, wide), -1, 0)
-    below, above = (rate - low) ** 2, (high - rate) ** 2
-    apart = rate[:, None] - rate[None]
-    lows = apart - np.sqrt(below[:, None] + above[None])
-    highs = apart + np.sqrt(above[:, None] + below[None])
-    return max(-1.0, float(lows[rate.argmax(), rate.argmin()])), min(1.0, float(highs.max()))
+    pairs = newcombe(rate[:, None], (low[:, None], high[:, None]), rate, (low, high))
+    return float(pairs[rate.argmax(), rate.argmin(), 0]), float(pairs[..., 1].max())
 
 
 def detectable(hits: np.ndarray, totals: np.ndarray, alpha: float, power: float = 0.8) -> np.ndarray:

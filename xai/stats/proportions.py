@@ -1,24 +1,11 @@
-"""Shares of classes in two samples: differences with intervals, exact tests, several tests at once."""
+"""Shares of classes in two samples: differences with intervals, exact tests, power."""
 
 from typing import Any
 
 import numpy as np
 import scipy
 
-from xai.stats.intervals import wilson
-
-
-def holm(p_values: Any) -> np.ndarray:
-    """Return p-values adjusted for testing all of them; nan stays nan and does not count.
-
-    Source: Holm 1979.
-    """
-    given = np.asarray(p_values, dtype=np.float64)
-    found, known = np.full(given.shape, np.nan), np.flatnonzero(~np.isnan(given))
-    order = known[np.argsort(given[known], kind="stable")]
-    steps = given[order] * np.arange(len(order), 0, -1)
-    found[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return found
+from xai.stats.intervals import newcombe, wilson
 
 
 def difference_interval(first: Any, total: int, second: Any, other_total: int, level: float = 0.95) -> np.ndarray:
@@ -26,11 +13,9 @@ def difference_interval(first: Any, total: int, second: Any, other_total: int, l
 
     Source: Newcombe 1998, method 10 (two Wilson intervals put together).
     """
-    one, two = np.asarray(first) / total, np.asarray(second) / other_total
-    a, b = wilson(first, total, level), wilson(second, other_total, level)
-    low = two - one - np.sqrt((two - b[..., 0]) ** 2 + (a[..., 1] - one) ** 2)
-    high = two - one + np.sqrt((b[..., 1] - two) ** 2 + (one - a[..., 0]) ** 2)
-    return np.stack([low, high], -1)
+    share, other_share = np.asarray(first) / total, np.asarray(second) / other_total
+    ends, other_ends = wilson(first, total, level), wilson(second, other_total, level)
+    return newcombe(other_share, np.moveaxis(other_ends, -1, 0), share, np.moveaxis(ends, -1, 0))
 
 
 def fisher_p(first: Any, total: int, second: Any, other_total: int) -> np.ndarray:

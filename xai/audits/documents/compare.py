@@ -12,9 +12,9 @@ from xai.audits.documents.record import Audit
 from xai.audits.measurement import Measurement, decode, finite
 from xai.core.results.serialization import plain
 from xai.errors import InputError
-from xai.stats.gates import drop_interval, mcnemar_p
 from xai.stats.intervals import paired_mean
-from xai.stats.proportions import holm
+from xai.stats.multiple_testing import holm
+from xai.stats.paired import drop_interval, mcnemar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -243,7 +243,7 @@ def _difference(
     if pair.after.dtype == bool:
         lost, won = int((pair.before & ~pair.after).sum()), int((~pair.before & pair.after).sum())
         low, high = drop_interval(won, lost, n, level)
-        p = min(1.0, 2 * min(mcnemar_p(lost, won), mcnemar_p(won, lost)))
+        p = mcnemar(lost, won, two_sided=True)
         return {**row, "n": n, "difference": (won - lost) / n, "low": low, "high": high, "p_value": p}
     mean, low, high, p = paired_mean(pair.before, pair.after, level)
     return {**row, "n": n, "difference": mean, "low": low, "high": high, "p_value": p}

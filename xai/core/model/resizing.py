@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +16,9 @@ from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import InputError, Stopped
-from xai.stats.intervals import wilson
+from xai.stats.intervals import wilson_interval
+from xai.stats.multiple_testing import holm
+from xai.stats.paired import discordant, mcnemar
 
 
 class InputReader:
@@ -199,25 +200,11 @@ def _compared(current: str, right: dict[str, np.ndarray[Any, Any]], *, same: boo
     count = len(right[current])
     accuracy = {way: float(hits.mean()) for way, hits in right.items()}
     best = max(right, key=lambda way: (accuracy[way], way == current))
-    p_values = _adjusted({way: _mcnemar(right[current], hits) for way, hits in right.items() if way != current})
+    others = {way: hits for way, hits in right.items() if way != current}
+    raw = [mcnemar(*discordant(right[current], hits), two_sided=True) for hits in others.values()]
+    p_values = dict(zip(others, holm(raw).tolist(), strict=True))
     verdict = "no difference" if same else "no evidence of a better way"
     if best != current and p_values[best] < 0.05:
         verdict = "another way fits better"
-    ends = {way: wilson(int(hits.sum()), count) for way, hits in right.items()}
-    intervals = {way: (float(low), float(high)) for way, (low, high) in ends.items()}
+    intervals = {way: wilson_interval(int(hits.sum()), count) for way, hits in right.items()}
     return ResizeComparison(current, best, accuracy, intervals, p_values, count, verdict)
-
-
-def _mcnemar(before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> float:
-    """Return the exact two-sided p-value that two ways are equally accurate on the same images."""
-    won, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    return 1.0 if won + lost == 0 else float(scipy.stats.binomtest(won, won + lost).pvalue)
-
-
-def _adjusted(p_values: dict[str, float]) -> dict[str, float]:
-    """Return p-values adjusted by Holm."""
-    found, largest = {}, 0.0
-    for k, (way, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        largest = max(largest, min(1.0, (len(p_values) - k) * p))
-        found[way] = largest
-    return found

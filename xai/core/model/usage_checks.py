@@ -22,6 +22,7 @@ from xai.core.results.serialization import plain
 from xai.core.runtime.batching import ShouldStop
 from xai.core.runtime.randomness import image_key, repeated
 from xai.stats.intervals import wilson
+from xai.stats.paired import discordant, mcnemar
 
 _FEWEST, _SAMPLE = 16, 48  # labelled images that a doubt needs; images that are read in other ways
 _GOOD = 0.7  # accuracy from which on nothing is tried
@@ -114,10 +115,10 @@ def _order(predictions: Tensor, labels: Tensor, names: Sequence[str]) -> list[tu
 
 def _better(other: np.ndarray, plain: np.ndarray) -> bool:
     """Say whether another reading is right more often, by far and beyond chance (exact test of pairs that differ)."""
-    won, lost = int((other & ~plain).sum()), int((plain & ~other).sum())
+    won, lost = discordant(other, plain)
     if won - lost < _LEAST * len(plain) or won < 1:
         return False
-    return bool(scipy.stats.binomtest(won, won + lost, alternative="greater").pvalue < _SURE)
+    return mcnemar(won, lost) < _SURE
 
 
 def _other_ways(classifier: Classifier, inputs: Tensor, predictions: Tensor, labels: Tensor) -> list[tuple[float, str]]:

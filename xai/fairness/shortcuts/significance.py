@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xai.fairness.shortcuts.predictor import Predictor, answers
 from xai.fairness.shortcuts.probes.base import Form, ProbeImages
-from xai.stats.paired import Interval, difference, mcnemar, share
+from xai.stats.paired import Interval, difference, discordant, mcnemar, share
 
 FIRST, SECOND, TRIED = 12, 48, 96  # pictures that all forms, the better ones, and the best of each unit are tried on
 _KEPT = 4  # one in so many forms gets into the second round
@@ -196,11 +196,11 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
     breaks = [said[others] != labels for said in trial.neutral.values()]
     pull, harm = max(pulls, key=np.sum), max(breaks, key=np.sum)
     with_cue, without = trial.planted[own] == target, trial.clean[own] == target
-    p = max(mcnemar(attracted, each) for each in pulls)
+    p = max(mcnemar(*discordant(attracted, each)) for each in pulls)
     if not trial.suspect.form.found:
-        p = max(p, mcnemar(with_cue, without))
+        p = max(p, mcnemar(*discordant(with_cue, without)))
     if local and not trial.suspect.form.found:
-        p = min(1.0, 2 * min(p, max(mcnemar(attracted, each) for each in breaks)))
+        p = min(1.0, 2 * min(p, max(mcnemar(*discordant(attracted, each)) for each in breaks)))
     figures = {
         "attraction": share(attracted),
         "flips": share(trial.planted[others] != labels),

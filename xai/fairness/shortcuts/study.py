@@ -21,7 +21,6 @@ from xai.fairness.shortcuts.findings import ShortcutCase, merged, respond, verdi
 from xai.fairness.shortcuts.predictor import Predictor, StudySample, read
 from xai.fairness.shortcuts.probes.base import CUES, Cue, Form, ProbeContext, ProbeImages
 from xai.fairness.shortcuts.probes.found import FoundForm
-from xai.fairness.shortcuts.probes.recurrence import auroc
 from xai.fairness.shortcuts.probes.repetition import FEWEST
 from xai.fairness.shortcuts.result import Response, ShortcutResult
 from xai.fairness.shortcuts.significance import (
@@ -38,8 +37,9 @@ from xai.fairness.shortcuts.significance import (
     try_out,
     weigh,
 )
-from xai.stats.intervals import wilson
-from xai.stats.paired import holm
+from xai.stats.auroc import mann_whitney
+from xai.stats.intervals import wilson_interval
+from xai.stats.multiple_testing import holm
 
 _FIRST, _SECOND = "hirescam", "occlusion"
 
@@ -110,8 +110,10 @@ class Study:
         trials = [self._tried(form) for form in found] + self._trials(usual)
         figures = [weigh(trial, local=trial.suspect.form.local) for trial in trials]
         cut, classes = len(found), self.classifier.num_classes
-        adjusted = [*holm([e.p for e in figures[:cut]], cut), *holm([e.p for e in figures[cut:]], len(usual) * classes)]
-        cases = [self._case(*each) for each in zip(trials, figures, map(float, adjusted), strict=True)]
+        searched = holm([evidence.p for evidence in figures[:cut]])
+        standard = holm([evidence.p for evidence in figures[cut:]], questions=len(usual) * classes)
+        adjusted = np.concatenate([searched, standard]).tolist()
+        cases = [self._case(*each) for each in zip(trials, figures, adjusted, strict=True)]
         least, names = self.plan.least, self.classifier.labels
         responses = [respond(case, verdict_of(case, least), self.plan.strengths, names) for case in cases]
         self.probe.finish()
@@ -189,11 +191,11 @@ class Study:
         """Return the largest share of the images of a class other than the target that is surely not recognised."""
         wrong, labels = ~self.judged.right, self.judged.labels
         others = [wrong[labels == k] for k in sorted(set(labels.tolist())) if k != target]
-        return max((float(wilson(int(one.sum()), len(one))[0]) for one in others), default=0.0)
+        return max((wilson_interval(int(one.sum()), len(one))[0] for one in others), default=0.0)
 
     def _association(self, form: FoundForm) -> Association:
         values, own = form.carried(self.held.images), self.held.labels == form.target
-        area, p = auroc(values[own].numpy(), values[~own].numpy())
+        area, p = mann_whitney(values[~own].numpy(), values[own].numpy())
         questions = len(self.plan.kinds) * self.classifier.num_classes
         shares = [
             float((part >= form.least).float().mean()) if len(part) else 0.0 for part in (values[own], values[~own])
@@ -203,7 +205,7 @@ class Study:
     def _natural(self, form: Form, target: int) -> float:
         """Return how well likeness to a cue tells its class by nature."""
         values, own = form.likeness(self.held.images), self.held.labels == target
-        return auroc(values[own].numpy(), values[~own].numpy())[0]
+        return mann_whitney(values[~own].numpy(), values[own].numpy())[0]
 
     def _result(
         self, responses: Sequence[Response], trials: Sequence[Trial], seen: Sequence[Confirmation | None]

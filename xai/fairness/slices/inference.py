@@ -9,7 +9,7 @@ import scipy
 from xai.core.runtime.batching import ShouldStop
 from xai.fairness.slices.result import NONE, TOO_SMALL, WEAK, WITHIN, Slice
 from xai.fairness.slices.search import Candidate, Facts, asking, overlap
-from xai.stats.intervals import wilson
+from xai.stats.intervals import newcombe, wilson_interval
 
 Interval = tuple[float, float]
 RELEVANT = 0.1  # a gap in accuracy that matters: where it could not have been seen, the slice is too small to tell
@@ -104,10 +104,9 @@ def gap(wrong: np.ndarray, inside: np.ndarray) -> tuple[float, Interval]:
     """
     hits, sizes = ([int(part[where].sum()) for where in (inside, ~inside)] for part in (wrong, np.ones_like(wrong)))
     shares = [hit / max(1, size) for hit, size in zip(hits, sizes, strict=True)]
-    (low, high), (rest_low, rest_high) = (wilson(hit, size) for hit, size in zip(hits, sizes, strict=True))
-    middle = shares[0] - shares[1]
-    down, up = np.hypot(shares[0] - low, rest_high - shares[1]), np.hypot(high - shares[0], shares[1] - rest_low)
-    return middle, (float(middle - down), float(middle + up))
+    ends, rest_ends = (wilson_interval(hit, size) for hit, size in zip(hits, sizes, strict=True))
+    low, high = newcombe(shares[0], ends, shares[1], rest_ends).tolist()
+    return shares[0] - shares[1], (low, high)
 
 
 def detectable(wrong: np.ndarray, size: int, alpha: float) -> float:
@@ -140,7 +139,7 @@ def lines(
         within = "" if outcome.within is None else outcomes[outcome.within].candidate.words
         right = int((own & ~judged.wrong).sum())
         size, middle = int(own.sum()), gap(judged.wrong, own)
-        low, high = wilson(right, size)
+        low, high = wilson_interval(right, size)
         verdict = _verdict(outcome, least)
         accuracy, rest = right / max(1, size), float((~judged.wrong[~own]).mean()) if size < len(own) else float("nan")
         yield Slice(

@@ -11,6 +11,7 @@ from xai.core.model.classifier import Classifier
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks
 from xai.core.runtime.randomness import generator
 from xai.errors import RangeError
+from xai.stats.intervals import clopper_pearson
 
 ABSTAIN = -1
 _BLOCK = 64
@@ -49,7 +50,7 @@ class SmoothingNoise:
 
 def lower_share(hits: int, samples: int, alpha: float) -> float:
     """Return the one-sided Clopper-Pearson lower bound of a share, wrong with a chance of at most `alpha`."""
-    return float(scipy.stats.beta.ppf(alpha, hits, samples - hits + 1)) if hits else 0.0
+    return clopper_pearson(hits, samples, 1 - 2 * alpha)[0]
 
 
 def radius_of(hits: int, samples: int, sigma: float, alpha: float) -> float:

@@ -17,7 +17,7 @@ from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.validation import check_seed
 from xai.errors import DataError, InputError, RangeError
 from xai.stats.intervals import paired_mean, swapped_error_p
-from xai.stats.proportions import holm
+from xai.stats.multiple_testing import holm
 from xai.uncertainty.calibration.measures import Measures, measure
 from xai.uncertainty.calibration.result import Calibration, TemperatureEffect
 from xai.uncertainty.calibration.scores import LIMITS, Scores, Temperature, fit_temperature, score

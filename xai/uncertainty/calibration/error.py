@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 
 from xai.errors import NameLookupError, RangeError, ShapeError
-from xai.stats.intervals import wilson
+from xai.stats.intervals import wilson_interval
 
 _STEPS = 20  # errors that are tried, between which is interpolated
 _REACH = 4.0  # standard errors above the value up to which they go
@@ -312,7 +312,7 @@ class _Sums:
         found = []
         for k in np.flatnonzero(self.count):
             count, right = int(self.count[k]), float(self.correct[k])
-            low, high = wilson(right, count, level).tolist()
+            low, high = wilson_interval(right, count, level)
             mean = float(self.confidence[k]) / count
             found.append(Bin(float(edges[k]), float(edges[k + 1]), count, mean, right / count, low, high))
         return tuple(found)

@@ -9,8 +9,8 @@ import numpy as np
 import scipy
 
 from xai.errors import ShapeError
-from xai.stats.intervals import wilson
-from xai.stats.proportions import holm
+from xai.stats.intervals import wilson, wilson_interval
+from xai.stats.multiple_testing import holm
 from xai.uncertainty.calibration.error import CalibrationError, expected_calibration_error
 from xai.uncertainty.calibration.scores import Brier, Scores
 
@@ -203,7 +203,7 @@ def measure(scores: Scores, names: Sequence[str], bins: int, level: float, seed:
     return Measures(
         count=count,
         accuracy=right / count,
-        accuracy_interval=_pair(wilson(right, count, level)),
+        accuracy_interval=wilson_interval(right, count, level),
         confidence=float(scores.confidence.mean()),
         ece=errors["width"],
         ece_mass=errors["mass"],
@@ -230,8 +230,3 @@ def _normal(values: np.ndarray, level: float) -> tuple[float, float]:
     """Return the interval of the mean of non-negative values."""
     mean, half = values.mean(), scipy.stats.norm.ppf((1 + level) / 2) * values.std() / len(values) ** 0.5
     return max(0.0, float(mean - half)), float(mean + half)
-
-
-def _pair(values: np.ndarray) -> tuple[float, float]:
-    low, high = values.tolist()
-    return low, high

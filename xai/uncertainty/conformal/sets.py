@@ -9,8 +9,8 @@ import numpy as np
 
 from xai.core.results.serialization import Saved, plain
 from xai.errors import InputError
-from xai.stats.intervals import wilson
-from xai.stats.proportions import holm
+from xai.stats.intervals import wilson_interval
+from xai.stats.multiple_testing import holm
 from xai.uncertainty.conformal.scores import CoverageGuarantee, coverage_p
 
 if TYPE_CHECKING:
@@ -104,8 +104,7 @@ class PredictionSets(Saved):
     @property
     def interval(self) -> tuple[float, float]:
         """95 % Wilson interval of `coverage`."""
-        low, high = wilson(self.covered.sum(), len(self)).tolist()
-        return low, high
+        return wilson_interval(self.covered.sum(), len(self))
 
     @property
     def p_value(self) -> float:
@@ -127,7 +126,7 @@ class PredictionSets(Saved):
         for k in np.unique(labels).tolist():
             own = labels == k
             hits, total = int(covered[own].sum()), int(own.sum())
-            low, high = wilson(hits, total).tolist()
+            low, high = wilson_interval(hits, total)
             row = {"class": self.class_names[k], "pictures": total, "coverage": hits / total, "low": low, "high": high}
             promise = self.promises[k] if self.settings["by_class"] else None
             p = float("nan") if promise is None else coverage_p(hits, total, promise)
@@ -145,7 +144,7 @@ class PredictionSets(Saved):
         if self.labels is None:
             return table
         hits = [int(self.covered[self.sizes == size].sum()) for size in sizes]
-        spans = [wilson(hit, int(count)).tolist() for hit, count in zip(hits, counts, strict=True)]
+        spans = [wilson_interval(hit, int(count)) for hit, count in zip(hits, counts, strict=True)]
         return table.assign(coverage=np.array(hits) / counts, low=[s[0] for s in spans], high=[s[1] for s in spans])
 
     def plot(self) -> Any:

@@ -9,7 +9,8 @@ import scipy
 from xai.core.model.inference import LabelledOutputs
 from xai.errors import ShapeError
 from xai.stats.intervals import welch_mean
-from xai.stats.proportions import detectable_difference, difference_interval, fisher_p, holm, homogeneity_p
+from xai.stats.multiple_testing import holm
+from xai.stats.proportions import detectable_difference, difference_interval, fisher_p, homogeneity_p
 from xai.stats.two_sample import TwoSample
 from xai.uncertainty.drift.result import ClassShare, DriftTest
 

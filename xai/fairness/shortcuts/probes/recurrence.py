@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -85,14 +84,6 @@ def _few(theirs: np.ndarray, classes: np.ndarray | None) -> bool:
     if classes is None or len(set(classes.tolist())) < 2:
         return True
     return bool(np.bincount(classes[apart]).max() <= _OF_ONE * apart.sum())
-
-
-def auroc(own: np.ndarray, rest: np.ndarray) -> tuple[float, float]:
-    """Return how well values tell a class (n,) from others (m,), and the one-sided p-value that they do not."""
-    if not len(own) or not len(rest):
-        return 0.5, 1.0
-    test = scipy.stats.mannwhitneyu(own, rest, alternative="greater")
-    return float(test.statistic / (len(own) * len(rest))), float(test.pvalue)
 
 
 _MOST = 24  # images of a class that are compared in pairs
