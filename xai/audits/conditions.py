@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import scipy
 
-from xai.audits.measurement import GroupShare, Measurement, finite
-from xai.core.results.serialization import plain
+from xai.audits.measurement import GroupShare, Measurement
+from xai.core.results.serialization import finite, plain
 from xai.stats.gates import FAIL, INCONCLUSIVE, PASS, Gate, judge_drop, judge_interval, judge_share, judge_shares
 from xai.stats.intervals import paired_mean
 

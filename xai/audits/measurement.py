@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from xai.core.results.serialization import plain
+from xai.core.results.serialization import finite, plain
 from xai.stats.intervals import clopper_pearson
 
 KEY_BYTES = 8  # of each picture's digest, enough to find it again in another audit
@@ -170,12 +170,3 @@ def _read_outcomes(kept: Mapping[str, Any] | None) -> np.ndarray | None:
     if kept["kind"] == "hits":
         return np.unpackbits(decode(kept["data"], "u1"), count=int(kept["n"])).astype(bool)
     return decode(kept["data"], "<f8")
-
-
-def finite(value: Any) -> Any:
-    """Return a JSON value in which NaN and infinity are None."""
-    if isinstance(value, Mapping):
-        return {name: finite(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

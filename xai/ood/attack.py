@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +11,8 @@ from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import full_precision
 from xai.core.model.hooks import add_hook
-from xai.core.results.serialization import Saved, plain, versions
+from xai.core.results.result import Provenance, Result
+from xai.core.results.serialization import plain
 from xai.core.runtime.nested import first_tensor
 from xai.errors import InputError, UnsupportedModelError
 from xai.explanations.explanation import Explanation
@@ -122,12 +122,11 @@ def explain_score(
     return replace(found, probabilities=shares, notes=(*notes, *found.notes))
 
 
-_ARRAYS = ("clean_scores", "adversarial_scores", "fooled", "foreign_scores", "evading_scores")
 _ASKED_OF_ATTACK = ("eps", "norm", "seed", "progress", "should_stop")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OODAttack(Saved):
+class OODAttack(Result):
     """Scores before and after two attacks.
 
     Attributes:
@@ -143,10 +142,7 @@ class OODAttack(Saved):
         norm: of the radius.
         attack_settings: of the attack.
         method: name of the detector.
-        settings: of the detector.
-        seed: of everything random.
-        model: name and fingerprint.
-        versions: of the packages.
+        provenance: model, settings of the detector, seed of everything random.
         notes: what happened.
 
     Example:
@@ -158,6 +154,12 @@ class OODAttack(Saved):
         >>> len(found.clean_scores)
         4
     """
+
+    _kind: ClassVar[str] = "ood attack"
+    _listed: ClassVar[tuple[str, ...]] = (
+        *("clean_scores", "adversarial_scores", "fooled", "foreign_scores", "evading_scores"),
+    )
+    _derived: ClassVar[tuple[str, ...]] = ("flagged", "flagged_before", "auroc", "evaded", "sentence")
 
     clean_scores: Tensor = field(repr=False)
     adversarial_scores: Tensor
@@ -171,11 +173,6 @@ class OODAttack(Saved):
     norm: str
     attack_settings: Mapping[str, Any]
     method: str
-    settings: Mapping[str, Any]
-    seed: int
-    model: Mapping[str, Any]
-    versions: Mapping[str, str]
-    notes: tuple[str, ...]
 
     def __repr__(self) -> str:
         """Both findings."""
@@ -219,27 +216,6 @@ class OODAttack(Saved):
         caught, evaded = int((self.foreign_scores > self.limit).sum()), _shown(self.evaded)
         return f"{said}; of {caught} foreign pictures rejected, the attack on the score makes {evaded} accepted"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything, JSON-ready."""
-        figures = {name: list(getattr(self, name)) for name in ("flagged", "flagged_before", "auroc", "evaded")}
-        arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
-        return self._fields() | figures | arrays | {"sentence": self.sentence}
-
-    _kind: ClassVar[str] = "ood attack"
-
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        return {name: getattr(self, name).numpy() for name in _ARRAYS}
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        result: dict[str, Any] = dict(fields)
-        result["notes"] = tuple(result["notes"])
-        result |= {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}
-        return cls(**result)
-
-    def _fields(self) -> dict[str, Any]:
-        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in _ARRAYS}
-
 
 def attack_detector(
     classifier: Classifier,
@@ -269,23 +245,20 @@ def attack_detector(
     before, after = (_scores(classifier, fitted, made) for made in (first.clean, first.adversarial))
     none = torch.zeros(0, dtype=torch.float64)
     return OODAttack(
-        before,
-        after,
-        first.success & (first.clean_predictions == first.labels),
-        none if second is None else _scores(classifier, fitted, second.clean),
-        none if second is None else _scores(classifier, fitted, second.adversarial),
-        limit,
-        alpha,
-        name,
-        first.eps,
-        first.norm,
-        first.settings,
-        fitted.detector.name,
-        fitted.detector.settings,
-        first.seed,
-        first.model,
-        versions(),
-        tuple(dict.fromkeys(note for found in both for note in found.notes)),
+        clean_scores=before,
+        adversarial_scores=after,
+        fooled=first.success & (first.clean_predictions == first.labels),
+        foreign_scores=none if second is None else _scores(classifier, fitted, second.clean),
+        evading_scores=none if second is None else _scores(classifier, fitted, second.adversarial),
+        limit=limit,
+        alpha=alpha,
+        attack=name,
+        eps=first.eps,
+        norm=first.norm,
+        attack_settings=plain(first.settings),
+        method=fitted.detector.name,
+        provenance=Provenance.of(classifier, fitted.detector.settings, first.seed),
+        notes=tuple(dict.fromkeys(note for found in both for note in found.notes)),
     )
 
 

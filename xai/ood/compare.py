@@ -1,16 +1,16 @@
 """`compare_ood`: every detector on the same images, with intervals and paired tests."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
-from xai.core.results.serialization import Saved, plain, versions
+from xai.core.results.result import Provenance, Result
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import InputError, NameLookupError
@@ -37,7 +37,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OODComparison(Saved):
+class OODComparison(Result):
     """M detectors on ordinary pictures and S sets of foreign ones.
 
     Attributes:
@@ -49,10 +49,7 @@ class OODComparison(Saved):
         rows: one per set and detector, see `table`.
         alpha: of the decision whose rates are shown.
         guarantee: how often ordinary pictures will be rejected.
-        settings: of each detector, and the figures that it took from the fit pictures.
-        seed: of everything random.
-        model: name, fingerprint and preprocessing.
-        versions: of the packages.
+        provenance: model, settings of each detector with what it took from the fit pictures, seed.
         notes: what was left out and what to beware of.
 
     Example:
@@ -65,6 +62,9 @@ class OODComparison(Saved):
         2
     """
 
+    _kind: ClassVar[str] = "ood comparison"
+    _derived: ClassVar[tuple[str, ...]] = ("sentence",)
+
     labels: tuple[str, ...]
     sets: tuple[Mapping[str, str], ...]
     calibration: Tensor = field(repr=False)
@@ -73,11 +73,6 @@ class OODComparison(Saved):
     rows: tuple[Mapping[str, Any], ...]
     alpha: float
     guarantee: RejectionGuarantee
-    settings: Mapping[str, Mapping[str, Any]]
-    seed: int
-    model: Mapping[str, Any]
-    versions: Mapping[str, str]
-    notes: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return the number of detectors."""
@@ -136,30 +131,10 @@ class OODComparison(Saved):
 
         return comparison_figure(self, list(self.labels) if methods is None else methods)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the scores, JSON-ready."""
-        return self._fields() | {"sentence": self.guarantee.sentence}
-
-    _kind: ClassVar[str] = "ood comparison"
-
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        arrays = {"calibration": self.calibration.numpy(), "inside": self.inside.numpy()}
-        arrays |= {f"outside{k}": found.numpy() for k, found in enumerate(self.outside)}
-        return arrays
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        result: dict[str, Any] = dict(fields)
-        result |= {name: tuple(result[name]) for name in ("labels", "sets", "rows", "notes")}
-        result["guarantee"] = RejectionGuarantee(**result["guarantee"])
-        tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
-        outside = tuple(tensors[f"outside{k}"] for k in range(len(result["sets"])))
-        return cls(**result, calibration=tensors["calibration"], inside=tensors["inside"], outside=outside)
-
-    def _fields(self) -> dict[str, Any]:
-        arrays = {"calibration", "inside", "outside", "guarantee"}
-        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in arrays}
-        return found | {"guarantee": asdict(self.guarantee)}
+    @property
+    def sentence(self) -> str:
+        """The guarantee in words."""
+        return self.guarantee.sentence
 
 
 YARDSTICK = "msp"
@@ -311,7 +286,7 @@ class _ComparisonJob:
         final = tuple(
             {**row, "p_holm": float(p), "against_msp": _words(row, p)} for row, p in zip(rows, adjusted, strict=True)
         )
-        classifier = self.classifier
+        settings = {item.detector.label: {**item.detector.settings, "fitted": dict(item.facts)} for item in self.fitted}
         return OODComparison(
             labels=tuple(labels),
             sets=tuple({"group": s.group, "name": s.name, "label": s.label} for s in self.sets),
@@ -321,16 +296,7 @@ class _ComparisonJob:
             rows=final,
             alpha=self.alpha,
             guarantee=guarantee(self.alpha, len(self.scored[0].keys)),
-            settings={
-                item.detector.label: {**item.detector.settings, "fitted": dict(item.facts)} for item in self.fitted
-            },
-            seed=self.seed,
-            model={
-                "name": classifier.name,
-                "fingerprint": classifier.fingerprint,
-                "preprocessing": classifier.preprocessing,
-            },
-            versions=versions(),
+            provenance=Provenance.of(self.classifier, settings, self.seed),
             notes=tuple(dict.fromkeys([*notes, *(note for item in self.fitted for note in item.notes)])),
         )
 

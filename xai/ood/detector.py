@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from xai.core.images.border import open_data
 from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.result import Provenance
 from xai.core.results.serialization import plain, write_record
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import InputError, NameLookupError
@@ -168,10 +169,7 @@ class OODDetector:
             names=names_of(many),
             single=getattr(many, "single", False),
             method=self.method,
-            settings=self.settings,
-            seed=self.seed,
-            model=self.model,
-            versions=self.versions,
+            provenance=Provenance(self.model, plain(self.settings), self.seed, versions=self.versions),
             notes=(*self.notes, *self._seen_before(found.keys)),
         )
 

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import scipy
 import torch
 from torch import Tensor
 
-from xai.core.results.serialization import Saved, plain
+from xai.core.results.result import Result
 from xai.errors import RangeError
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Judgement(Saved):
+class Judgement(Result):
     """Verdicts on N pictures.
 
     Attributes:
@@ -124,10 +123,7 @@ class Judgement(Saved):
         names: of the pictures.
         single: one picture was given, so that `score`, `p_value` and `verdict` are plain values.
         method: name of the detector.
-        settings: of the detector.
-        seed: of the detector.
-        model: name, fingerprint and preprocessing.
-        versions: of the packages.
+        provenance: model, settings and seed of the detector.
         notes: what to beware of.
 
     Example:
@@ -140,6 +136,10 @@ class Judgement(Saved):
         (3, torch.Size([3]))
     """
 
+    _kind: ClassVar[str] = "ood judgement"
+    _listed: ClassVar[tuple[str, ...]] = ("scores", "p_values", "parts", "shares")
+    _derived: ClassVar[tuple[str, ...]] = ("verdicts", "fired", "reasons", "sentence")
+
     scores: Tensor = field(repr=False)
     p_values: Tensor
     parts: Mapping[str, Tensor]
@@ -150,11 +150,6 @@ class Judgement(Saved):
     names: tuple[str, ...]
     single: bool
     method: str
-    settings: Mapping[str, Any]
-    seed: int
-    model: Mapping[str, Any]
-    versions: Mapping[str, str]
-    notes: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -211,36 +206,7 @@ class Judgement(Saved):
         columns |= {"p_value": self.p_values.numpy(), "verdict": self.verdicts, "fired": self.fired}
         return pd.DataFrame(columns).assign(**{name: found.numpy() for name, found in self.parts.items()})
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything, JSON-ready."""
-        return self._fields() | {
-            **{name: getattr(self, name).tolist() for name in ("scores", "p_values")},
-            **{name: {k: v.tolist() for k, v in getattr(self, name).items()} for name in ("parts", "shares")},
-            **{name: list(getattr(self, name)) for name in ("verdicts", "fired", "reasons")},
-            "sentence": self.guarantee.sentence,
-            "count": len(self),
-        }
-
-    _kind: ClassVar[str] = "ood judgement"
-
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        arrays = {"scores": self.scores.numpy(), "p_values": self.p_values.numpy()}
-        for group in ("parts", "shares"):
-            arrays |= {f"{group}.{name}": values.numpy() for name, values in getattr(self, group).items()}
-        return arrays
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        result: dict[str, Any] = dict(fields)
-        result |= {name: tuple(result[name]) for name in ("predicted", "names", "notes")}
-        result["guarantee"] = RejectionGuarantee(**result["guarantee"])
-        tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
-        for group in ("parts", "shares"):
-            result[group] = {name: tensors[f"{group}.{name}"] for name in result["part_names"]}
-        del result["part_names"]
-        return cls(**result, scores=tensors["scores"], p_values=tensors["p_values"])
-
-    def _fields(self) -> dict[str, Any]:
-        arrays = {"scores", "p_values", "parts", "shares", "guarantee"}
-        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in arrays}
-        return found | {"guarantee": asdict(self.guarantee), "part_names": list(self.parts)}
+    @property
+    def sentence(self) -> str:
+        """The guarantee in words."""
+        return self.guarantee.sentence

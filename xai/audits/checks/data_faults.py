@@ -10,8 +10,8 @@ from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.documents.artifacts import exhibit
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
-from xai.audits.measurement import Measurement, finite, share_of
-from xai.core.results.serialization import plain
+from xai.audits.measurement import Measurement, share_of
+from xai.core.results.serialization import finite, plain
 from xai.fairness.data_faults.faults import data_faults
 
 

@@ -90,7 +90,7 @@ class GroupGap(Check):
             tables={
                 "gaps": rows_of(found.table)[:200],
                 "groups": rows_of(found.groups)[:200],
-                "findings": [gap.to_dict() for gap in found.findings[:20]],
+                "findings": found.to_dict()["findings"][:20],
             },
             notes=found.notes,
         )

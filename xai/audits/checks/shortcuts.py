@@ -11,8 +11,8 @@ from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.documents.artifacts import exhibit
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
-from xai.audits.measurement import Measurement, finite
-from xai.core.results.serialization import plain
+from xai.audits.measurement import Measurement
+from xai.core.results.serialization import finite, plain
 from xai.errors import InputError
 from xai.fairness.shortcuts.probes.base import CUES
 from xai.fairness.shortcuts.result import SHORTCUT, TOO_SMALL, UNCONFIRMED
@@ -89,7 +89,7 @@ class Shortcuts(Check):
             least=self.least,
             should_stop=scene.should_stop,
         )
-        responses = [one.to_dict() for one in found.responses]
+        responses = found.to_dict()["responses"]
         confirmed = [k for k, one in enumerate(found.responses) if one.verdict == SHORTCUT]
         keep = (
             np.flatnonzero(np.isin(found.shown[:, 0], confirmed))[: 3 * _SHOWN]

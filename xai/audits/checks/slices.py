@@ -11,8 +11,8 @@ from xai.audits.context import DATA, Context
 from xai.audits.documents.artifacts import exhibit
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
-from xai.audits.measurement import Measurement, finite
-from xai.core.results.serialization import plain
+from xai.audits.measurement import Measurement
+from xai.core.results.serialization import finite, plain
 from xai.errors import InputError
 from xai.fairness.slices.result import TOO_SMALL, WEAK
 from xai.fairness.slices.slices import slices
@@ -63,7 +63,7 @@ class Slices(Check):
             should_stop=scene.should_stop,
         )
         facts = {
-            "slices": [one.to_dict() for one in found.slices],
+            "slices": found.to_dict()["slices"],
             "names": list(found.names),
             "notes": list(found.notes),
         }

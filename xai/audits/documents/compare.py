@@ -9,8 +9,8 @@ import numpy as np
 from xai.audits.conditions import PairedOutcome
 from xai.audits.documents.document import measured_in
 from xai.audits.documents.record import Audit
-from xai.audits.measurement import Measurement, decode, finite
-from xai.core.results.serialization import plain
+from xai.audits.measurement import Measurement, decode
+from xai.core.results.serialization import finite, plain
 from xai.errors import InputError
 from xai.stats.intervals import paired_mean
 from xai.stats.multiple_testing import holm

@@ -18,7 +18,8 @@ _SEQUENCES = (tuple, list, Sequence)
 def encode(record: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the fields of a dataclass JSON-ready, and its arrays and tensors by name.
 
-    Arrays within nested dataclasses are named "outer.inner"; tuples of arrays "name.0", "name.1".
+    Fields with the metadata {"saved": False} are left out; they need a default.
+    Arrays within nested dataclasses and mappings are named "outer.inner"; tuples of arrays "name.0", "name.1".
     """
     arrays: dict[str, np.ndarray] = {}
     return _encode_fields(record, "", arrays), arrays
@@ -38,8 +39,13 @@ def decode(kind: type[Any], record: Mapping[str, Any], arrays: Mapping[str, np.n
     return _decode_fields(kind, record, arrays, "")
 
 
+def _saved(record: Any) -> list[str]:
+    """Return the names of the fields that a file has: all but those with `metadata={"saved": False}`."""
+    return [f.name for f in fields(record) if f.init and f.metadata.get("saved", True)]
+
+
 def _encode_fields(record: Any, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    encoded = {f.name: _encode(getattr(record, f.name), prefix + f.name, arrays) for f in fields(record) if f.init}
+    encoded = {name: _encode(getattr(record, name), prefix + name, arrays) for name in _saved(record)}
     return {name: value for name, value in encoded.items() if value is not _ARRAY}
 
 
@@ -53,10 +59,8 @@ def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
         parts = [_encode(item, f"{name}.{k}", arrays) for k, item in enumerate(value)]
         return [None if part is _ARRAY else part for part in parts]
     if isinstance(value, Mapping):
-        return {
-            str(key): plain(item) if not is_dataclass(item) else _encode(item, name, arrays)
-            for key, item in value.items()
-        }
+        parts_by_key = {str(key): _encode(item, f"{name}.{key}", arrays) for key, item in value.items()}
+        return {key: None if part is _ARRAY else part for key, part in parts_by_key.items()}
     return value.value if isinstance(value, Enum) else plain(value)
 
 
@@ -69,7 +73,7 @@ _ARRAY = _Array()
 
 def _decode_fields(kind: type[Any], record: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> Any:
     decoded, hints = {}, get_type_hints(kind)
-    for name in [f.name for f in fields(kind) if f.init]:
+    for name in _saved(kind):
         if prefix + name in arrays:
             decoded[name] = _array(hints[name], arrays[prefix + name])
         else:
@@ -86,7 +90,7 @@ def _decode(hint: Any, value: Any, arrays: Mapping[str, np.ndarray], name: str) 
     if origin in _SEQUENCES:
         return _decode_items(origin, arguments, value, arrays, name)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: _decode(arguments[1], item, arrays, f"{name}.{key}") for key, item in value.items()}
+        return {key: _decode_item(arguments[1], item, arrays, f"{name}.{key}") for key, item in value.items()}
     if is_dataclass(hint):
         return _decode_fields(hint, value, arrays, f"{name}.")  # type: ignore[arg-type]  # a class
     return hint(value) if isinstance(hint, type) and issubclass(hint, Enum) else value
@@ -98,9 +102,12 @@ def _decode_items(
     whole = (len(arguments) == 2 and arguments[1] is Ellipsis) or origin is not tuple
     items = []
     for k, item in enumerate(value):
-        hint, place = arguments[0 if whole else k], f"{name}.{k}"
-        items.append(_array(hint, arrays[place]) if place in arrays else _decode(hint, item, arrays, place))
+        items.append(_decode_item(arguments[0 if whole else k], item, arrays, f"{name}.{k}"))
     return tuple(items) if origin is not list else items
+
+
+def _decode_item(hint: Any, value: Any, arrays: Mapping[str, np.ndarray], name: str) -> Any:
+    return _array(hint, arrays[name]) if name in arrays else _decode(hint, value, arrays, name)
 
 
 def _most_structured(hints: tuple[Any, ...]) -> Any:

@@ -1,6 +1,7 @@
 """Messages: English sentences that keep their template and values, so that other languages need no parsing."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from string import Formatter
 from typing import Any, Self
 
@@ -103,7 +104,7 @@ def joined(messages: list[str] | tuple[str, ...], joint: str = "; ") -> Message:
 
 
 def messages_in(value: Any) -> Iterator[Message]:
-    """Yield the messages in nested mappings, lists and tuples."""
+    """Yield the messages in nested mappings, lists, tuples and dataclasses."""
     if isinstance(value, Message):
         yield value
     elif isinstance(value, Mapping):
@@ -112,6 +113,9 @@ def messages_in(value: Any) -> Iterator[Message]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from messages_in(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from messages_in(getattr(value, field.name))
 
 
 def message_table(value: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import html
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xai.core.results.codec import decode, encode
 from xai.core.results.message import message_table, with_messages
-from xai.core.results.serialization import plain, read_record, restoring, versions, write_record
+from xai.core.results.serialization import finite, plain, read_record, restoring, versions, write_record
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,9 @@ class Provenance:
     def of(
         cls, classifier: Any, settings: Mapping[str, Any], seed: int, data: Mapping[str, Any] | None = None
     ) -> "Provenance":
-        """Return the provenance of a result of a classifier."""
-        model = {
-            "name": classifier.name,
-            "fingerprint": classifier.fingerprint,
-            "preprocessing": classifier.preprocessing,
-        }
+        """Return the provenance of a result of a classifier, or of stored predictions for None."""
+        names = () if classifier is None else ("name", "fingerprint", "preprocessing")
+        model = {name: getattr(classifier, name) for name in names}
         return cls(model, plain(settings), seed, {} if data is None else data)
 
 
@@ -88,12 +85,14 @@ class Result:
         return self.provenance.versions
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the large arrays, JSON-ready."""
+        """Return everything but the large arrays, JSON-ready; NaN and infinity are None."""
         record, _ = encode(self)
         record |= record.pop("provenance")
         for name in (*self._listed, *self._derived):
             record[name] = _listed(getattr(self, name))
-        return record | ({"count": len(self)} if hasattr(self, "__len__") else {})
+        counted = {"count": len(self)} if hasattr(self, "__len__") else {}
+        jsonable: dict[str, Any] = finite(record | counted)
+        return jsonable
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything into a folder: manifest.json and values.npz; `load` reads it back.
@@ -139,4 +138,8 @@ class Result:
 def _listed(value: Any) -> Any:
     if isinstance(value, Tensor | np.ndarray):
         return value.tolist()
-    return plain(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return encode(value)[0]
+    if isinstance(value, Mapping):
+        return {name: _listed(item) for name, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else plain(value)

@@ -56,6 +56,15 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
+def finite(value: Any) -> Any:
+    """Return a JSON value in which NaN and infinity are None."""
+    if isinstance(value, Mapping):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all.
 

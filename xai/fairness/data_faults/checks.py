@@ -10,7 +10,7 @@ import scipy
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import Outputs
-from xai.core.results.serialization import versions
+from xai.core.results.result import Provenance
 from xai.core.runtime.batching import ShouldStop
 from xai.fairness.data_faults.duplicates import TURNS, candidates
 from xai.fairness.data_faults.label_errors import (
@@ -63,7 +63,7 @@ class Findings:
     answered: np.ndarray
     features: np.ndarray | None = field(repr=False)
     seed: int
-    model: dict[str, Any]
+    classifier: Classifier | None
     notes: tuple[str, ...]
 
     @classmethod
@@ -104,7 +104,7 @@ class Findings:
             answered=answered,
             features=features,
             seed=seed,
-            model={} if classifier is None else {"name": classifier.name, "fingerprint": classifier.fingerprint},
+            classifier=classifier,
             notes=tuple(notes),
         )
 
@@ -131,11 +131,8 @@ class Findings:
             train_size=0 if self.other is None else len(self.other.rows) + len(self.other.broken),
             pair_pictures=_shown_pairs(self._small, matches),
             suspect_pictures=self._shown_suspects(suspects),
-            data=names,
-            seed=self.seed,
-            model=self.model,
+            provenance=Provenance.of(self.classifier, {"checks": checks}, self.seed, {"names": names}),
             notes=self.notes,
-            versions=versions(),
         )
 
     @property

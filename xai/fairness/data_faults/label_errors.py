@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from xai.core.images.border import open_data
 from xai.core.images.inputs import InputImage, read_pictures
-from xai.core.results.serialization import Plain
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import ImageError, InputError, ShapeError, Stopped
 
@@ -21,7 +20,7 @@ _DRAWS = 4000
 
 
 @dataclass(frozen=True)
-class Effect(Plain):
+class Effect:
     """Accuracy as it is reported, and without a fault.
 
     Attributes:
@@ -87,7 +86,7 @@ _COMPONENTS = 64
 
 
 @dataclass(frozen=True)
-class SuspectLabel(Plain):
+class SuspectLabel:
     """A label to check.
 
     Attributes:
@@ -193,7 +192,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class Broken(Plain):
+class Broken:
     """A picture that shows nothing.
 
     Attributes:

@@ -1,22 +1,19 @@
 """Faults of a data set: which pictures, and what they do to the accuracy."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from xai.core.results.serialization import Plain, Saved, plain
+from xai.core.results.result import Result
 from xai.fairness.data_faults.label_errors import Broken, Effect, SuspectLabel
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PICTURES = ("pair_pictures", "suspect_pictures")
-
 
 @dataclass(frozen=True)
-class DuplicatePair(Plain):
+class DuplicatePair:
     """Two pictures that are the same one.
 
     Attributes:
@@ -50,7 +47,7 @@ class DuplicatePair(Plain):
 
 
 @dataclass(frozen=True)
-class Fault(Plain):
+class Fault:
     """One kind of fault.
 
     Attributes:
@@ -65,14 +62,6 @@ class Fault(Plain):
     headline: str
     effect: Effect | None
 
-    @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
-        """Return what `to_dict` wrote."""
-        effect = kept["effect"]
-        return cls(
-            kept["kind"], int(kept["count"]), kept["headline"], None if effect is None else Effect.from_dict(effect)
-        )
-
     def __str__(self) -> str:
         """Return headline and effect."""
         if self.effect is None:
@@ -85,7 +74,7 @@ class Fault(Plain):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DataFaults(Saved):
+class DataFaults(Result):
     """What is wrong with a data set.
 
     Attributes:
@@ -99,11 +88,8 @@ class DataFaults(Saved):
         train_size: of train; 0 without it.
         pair_pictures: (P, 2, s, s) uint8, of the first pairs, the second turned back.
         suspect_pictures: (S, s, s) uint8, of the first suspects.
-        data: names of data and train.
-        seed: of folds and resamples.
-        model: name and fingerprint; empty without one.
+        provenance: model (empty without one), checks, seed of folds and resamples, names of data and train.
         notes: what was done and what to beware of.
-        versions: of the packages.
 
     Example:
         >>> import xai
@@ -113,6 +99,8 @@ class DataFaults(Saved):
         >>> isinstance(found.findings, tuple)
         True
     """
+
+    _kind: ClassVar[str] = "data faults"
 
     findings: tuple[Fault, ...]
     pairs: tuple[DuplicatePair, ...]
@@ -124,11 +112,6 @@ class DataFaults(Saved):
     train_size: int
     pair_pictures: np.ndarray = field(repr=False)
     suspect_pictures: np.ndarray = field(repr=False)
-    data: tuple[str, ...]
-    seed: int
-    model: Mapping[str, Any]
-    notes: tuple[str, ...]
-    versions: Mapping[str, str]
 
     def __len__(self) -> int:
         """Return the number of pictures of the data."""
@@ -163,9 +146,9 @@ class DataFaults(Saved):
         """One row per pair, suspect and broken picture."""
         import pandas as pd
 
-        found = [{"kind": "pair", **pair.to_dict()} for pair in self.pairs]
-        found += [{"kind": "label", **suspect.to_dict()} for suspect in self.suspects]
-        found += [{"kind": "broken", **broken.to_dict()} for broken in self.broken]
+        found = [{"kind": "pair", **asdict(pair)} for pair in self.pairs]
+        found += [{"kind": "label", **asdict(suspect)} for suspect in self.suspects]
+        found += [{"kind": "broken", **asdict(broken)} for broken in self.broken]
         return pd.DataFrame(found)
 
     def plot(self) -> Any:
@@ -173,27 +156,3 @@ class DataFaults(Saved):
         from xai.plots.fairness import faults_figure
 
         return faults_figure(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the pictures, JSON-ready."""
-        lists = {name: [part.to_dict() for part in getattr(self, name)] for name in _LISTS}
-        names = [f.name for f in fields(self) if f.name not in {*_PICTURES, *_LISTS}]
-        return lists | {name: plain(getattr(self, name)) for name in names}
-
-    _kind: ClassVar[str] = "data faults"
-
-    def _fields(self) -> Mapping[str, Any]:
-        return self.to_dict()
-
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        return {name: getattr(self, name) for name in _PICTURES}
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        result: dict[str, Any] = dict(fields)
-        result |= {name: tuple(kind.from_dict(part) for part in result[name]) for name, kind in _LISTS.items()}
-        result |= {name: tuple(result[name]) for name in ("counts", "classes", "data", "notes")}
-        return cls(**(result | {name: arrays[name] for name in _PICTURES}))
-
-
-_LISTS: dict[str, type[Plain]] = {"findings": Fault, "pairs": DuplicatePair, "suspects": SuspectLabel, "broken": Broken}

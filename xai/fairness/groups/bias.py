@@ -1,6 +1,7 @@
 """`bias`: do groups of pictures fare differently, more than chance makes them?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.predictions import to_probabilities
 from xai.core.model.resizing import resizing_note
 from xai.core.model.usage_checks import data_doubts
-from xai.core.results.serialization import versions
+from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import InputError, NameLookupError
@@ -84,15 +85,9 @@ def bias(
     notes += data_doubts(classifier, data, outputs.logits.argmax(1), truth)
     sure = to_probabilities(outputs.logits, classifier.head).double().amax(1)
     rows = ImageTable.of(truth, outputs.logits.argmax(1), sure, extra, classifier.labels, METRICS)
-    about = {
-        "data": str(getattr(data, "name", "pictures")),
-        "model": {
-            "name": classifier.name,
-            "fingerprint": classifier.fingerprint,
-            "preprocessing": classifier.preprocessing,
-        },
-    }
-    return _report(rows, columns, chosen, seed, (*classifier.notes, *notes), about, progress, should_stop)
+    name = str(getattr(data, "name", "images"))
+    provenance = Provenance.of(classifier, asdict(chosen), seed, {"name": name})
+    return _report(rows, columns, chosen, provenance, (*classifier.notes, *notes), progress, should_stop)
 
 
 def bias_of_predictions(
@@ -138,26 +133,25 @@ def bias_of_predictions(
         ()
     """
     chosen, rows = _settings(settings), ImageTable.of(labels, predictions, confidence, extra, classes, METRICS)
-    about = {"data": "stored predictions", "model": {}}
-    return _report(rows, _mapping(groups), chosen, check_seed(seed), (), about, progress, should_stop)
+    provenance = Provenance.of(None, asdict(chosen), check_seed(seed), {"name": "stored predictions"})
+    return _report(rows, _mapping(groups), chosen, provenance, (), progress, should_stop)
 
 
 def _report(
     rows: ImageTable,
     columns: Mapping[str, Any],
     settings: BiasSettings,
-    seed: int,
+    provenance: Provenance,
     notes: Sequence[str],
-    about: Mapping[str, Any],
     progress: bool | Progress | None,
     should_stop: ShouldStop | None,
 ) -> BiasResult:
     if rows.confidence is None and {CALIBRATION, CONFIDENCE} & set(settings.metrics or ()):
         raise InputError("Expected `confidence` for the metrics calibration and confidence, but got None. Pass (N,).")
     divisions = divide(columns, len(rows), settings.depth)
-    asked = [question for division in divisions for question in ask(division, rows, settings, seed)]
+    asked = [question for division in divisions for question in ask(division, rows, settings, provenance.seed)]
     with reporting(progress, "groups") as report:
-        answered = answer(asked, settings, seed, report, should_stop)
+        answered = answer(asked, settings, provenance.seed, report, should_stop)
     judge = GapJudge(rows.classes, settings, sum(question.first for question in answered))
     gaps = [judge.gap(question) for question in answered]
     found, grown = [], []
@@ -177,11 +171,8 @@ def _report(
         predictions=rows.predictions,
         codes=np.stack([division.codes for division in divisions]),
         classes=rows.classes,
-        settings=settings,
-        seed=seed,
+        provenance=provenance,
         notes=tuple(dict.fromkeys([*notes, *(division.note for division in divisions if division.note)])),
-        versions=versions(),
-        **about,
     )
 
 

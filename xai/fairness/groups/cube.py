@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy
 
-from xai.core.results.serialization import Plain
-
 Class = int | tuple[int, int] | None
 
 
@@ -132,7 +130,7 @@ RATES: dict[str, Callable[[Cube], Rates]] = {
 
 
 @dataclass(frozen=True)
-class Amplification(Plain):
+class Amplification:
     """Bias amplification from groups to answers.
 
     Attributes:

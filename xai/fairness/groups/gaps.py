@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from xai.core.results.serialization import Plain
 from xai.errors import ContractError
 from xai.fairness.groups.cube import Class
 from xai.fairness.groups.questions import METRICS, BiasSettings, GroupQuestion
@@ -63,7 +62,7 @@ _WORDS = {NO_EVIDENCE: "no evidence that the groups differ", TOO_SMALL: "too few
 
 
 @dataclass(frozen=True)
-class Gap(Plain):
+class Gap:
     """How far the groups of one column are apart in one measure; None where nothing could be compared.
 
     Attributes:
@@ -128,7 +127,7 @@ class Gap(Plain):
 
 
 @dataclass(frozen=True)
-class GroupValue(Plain):
+class GroupValue:
     """One measure in one group.
 
     Attributes:

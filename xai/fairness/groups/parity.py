@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xai.core.results.serialization import Plain
 from xai.fairness.groups.gaps import NO_EVIDENCE, TOO_SMALL, UNFAIR, label_name, outcome_of
 from xai.fairness.groups.questions import GroupQuestion
 from xai.stats.permutation import RateTest, gap_interval
@@ -19,7 +18,7 @@ _PARTS = {
 
 
 @dataclass(frozen=True)
-class Parity(Plain):
+class Parity:
     """One measure of a whole division.
 
     Attributes:

@@ -1,33 +1,24 @@
 """The bias report: gaps with verdicts, groups with intervals, parity measures, and the rows they come from."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from xai.core.extras import missing_extra
-from xai.core.results.serialization import Plain, Saved, plain
+from xai.core.results.result import Result
 from xai.errors import NameLookupError
 from xai.fairness.groups.cube import Amplification, Cube
 from xai.fairness.groups.gaps import NO_EVIDENCE, TOO_SMALL, UNFAIR, Gap, GroupValue
 from xai.fairness.groups.parity import Parity
-from xai.fairness.groups.questions import BiasSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PARTS: dict[str, type[Plain]] = {
-    "gaps": Gap,
-    "values": GroupValue,
-    "parities": Parity,
-    "amplifications": Amplification,
-}
-_ARRAYS = ("labels", "predictions", "codes")
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BiasResult(Saved):
+class BiasResult(Result):
     """What was found about D ways to divide N pictures.
 
     Attributes:
@@ -41,12 +32,8 @@ class BiasResult(Saved):
         predictions: (N,) int64.
         codes: (D, N) int64, the group of each picture.
         classes: names.
-        settings: how gaps were judged.
-        seed: of the permutations.
-        data: name of the data.
-        model: name, fingerprint and preprocessing; empty when stored predictions were given.
+        provenance: model (empty for stored predictions), settings of the tests, seed of the permutations, data.
         notes: what was done and what to beware of.
-        versions: of the packages.
 
     Example:
         >>> import xai
@@ -58,6 +45,9 @@ class BiasResult(Saved):
         ()
     """
 
+    _kind: ClassVar[str] = "bias report"
+    _derived: ClassVar[tuple[str, ...]] = ("verdict", "findings")
+
     gaps: tuple[Gap, ...]
     values: tuple[GroupValue, ...]
     parities: tuple[Parity, ...]
@@ -68,12 +58,6 @@ class BiasResult(Saved):
     predictions: np.ndarray = field(repr=False)
     codes: np.ndarray = field(repr=False)
     classes: tuple[str, ...]
-    settings: BiasSettings
-    seed: int
-    data: str
-    model: Mapping[str, Any]
-    notes: tuple[str, ...]
-    versions: Mapping[str, str]
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -172,37 +156,6 @@ class BiasResult(Saved):
 
         chosen = column or (self.findings[0].column if self.findings else None)
         return bias_figure(self, self.columns[self._place(chosen)])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the rows, JSON-ready."""
-        found = self._fields()
-        return found | {
-            "verdict": self.verdict,
-            "findings": [gap.to_dict() for gap in self.findings],
-            "count": len(self),
-        }
-
-    _kind: ClassVar[str] = "bias report"
-
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        return {name: getattr(self, name) for name in _ARRAYS}
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        result: dict[str, Any] = dict(fields)
-        result |= {name: tuple(kind.from_dict(part) for part in result[name]) for name, kind in _PARTS.items()}
-        result |= {name: tuple(result[name]) for name in ("columns", "classes", "notes")}
-        result["group_names"] = tuple(map(tuple, result["group_names"]))
-        metrics = result["settings"]["metrics"]
-        result["settings"] = BiasSettings(
-            **result["settings"] | {"metrics": None if metrics is None else tuple(metrics)}
-        )
-        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
-
-    def _fields(self) -> dict[str, Any]:
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*_ARRAYS, *_PARTS, "settings"}}
-        parts = {name: [part.to_dict() for part in getattr(self, name)] for name in _PARTS}
-        return plain(named) | parts | {"settings": plain(asdict(self.settings))}  # type: ignore[no-any-return]
 
     def _place(self, column: str | None) -> int:
         if column is not None and column not in self.columns:

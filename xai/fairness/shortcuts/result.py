@@ -1,20 +1,17 @@
 """The report on shortcuts: one line per cue, dose-responses, pictures."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from math import isnan, nan
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from xai.core.results.serialization import Saved, plain
+from xai.core.results.result import Result
 from xai.stats.intervals import wilson
 from xai.stats.paired import Interval, mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ARRAYS = ("labels", "clean", "sure_clean", "said", "sure", "before", "after", "heatmaps", "shown")
 SHORTCUT, WITHIN, UNCONFIRMED, SENSITIVITY, FRAGILE, NONE, TOO_SMALL = (
     "shortcut",
     "within another",
@@ -117,14 +114,9 @@ class Response:
         """Return the sentence."""
         return self.reason
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields, JSON-ready; what is not known is None."""
-        found = {f.name: plain(getattr(self, f.name)) for f in fields(self)}
-        return {name: None if isinstance(value, float) and isnan(value) else value for name, value in found.items()}
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ShortcutResult(Saved):
+class ShortcutResult(Result):
     """What was found about U cues at S strengths on N pictures that no cue was chosen on.
 
     Attributes:
@@ -141,12 +133,8 @@ class ShortcutResult(Saved):
         heatmaps: (M, h, w) explanations of the class they became, positive values.
         shown: (M, 2) int64, number of the cue and of the picture.
         class_names: of the model.
-        settings: as used.
-        seed: of everything random.
-        model: name, fingerprint and preprocessing.
-        data: name of the data.
+        provenance: model, settings, seed of everything random, name of the data.
         notes: what was done and what to beware of.
-        versions: of the packages.
 
     Example:
         >>> import xai
@@ -155,6 +143,9 @@ class ShortcutResult(Saved):
         >>> found.table.shape[0] >= 1
         True
     """
+
+    _kind: ClassVar[str] = "shortcut report"
+    _derived: ClassVar[tuple[str, ...]] = ("findings",)
 
     responses: tuple[Response, ...]
     strengths: tuple[float, ...]
@@ -169,12 +160,6 @@ class ShortcutResult(Saved):
     heatmaps: np.ndarray
     shown: np.ndarray
     class_names: tuple[str, ...]
-    settings: Mapping[str, Any]
-    seed: int
-    model: Mapping[str, Any]
-    data: str
-    notes: tuple[str, ...]
-    versions: Mapping[str, str]
 
     def __len__(self) -> int:
         """Return the number of cues."""
@@ -216,7 +201,7 @@ class ShortcutResult(Saved):
         """One row per cue, the suspicious ones first."""
         import pandas as pd
 
-        rows = pd.DataFrame([response.to_dict() for response in self.responses])
+        rows = pd.DataFrame([asdict(response) for response in self.responses])
         order = {
             verdict: k
             for k, verdict in enumerate((SHORTCUT, WITHIN, UNCONFIRMED, SENSITIVITY, FRAGILE, TOO_SMALL, NONE))
@@ -263,32 +248,6 @@ class ShortcutResult(Saved):
         return shortcuts_figure(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the pictures, JSON-ready."""
-        found = self._fields()
+        """Return everything but the images, JSON-ready."""
         doses = self.doses.replace([np.inf, -np.inf], None)
-        return found | {"findings": [r.to_dict() for r in self.findings], "doses": doses.to_dict("records")}
-
-    _kind: ClassVar[str] = "shortcut report"
-
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        return {name: getattr(self, name) for name in _ARRAYS}
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        result: dict[str, Any] = dict(fields)
-        result["responses"] = tuple(_response(given) for given in result["responses"])
-        result |= {name: tuple(result[name]) for name in ("strengths", "names", "class_names", "notes")}
-        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
-
-    def _fields(self) -> dict[str, Any]:
-        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in {*_ARRAYS, "responses"}}
-        return found | {"responses": [response.to_dict() for response in self.responses]}
-
-
-_NUMBERS = ("attraction", "flips", "neutral", "neutral_flips", "excess", "beyond", "leaning")
-
-
-def _response(given: Mapping[str, Any]) -> Response:
-    """Return a response read from JSON: lists become tuples, numbers that were not known nan."""
-    values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in given.items()}
-    return Response(**values | {name: nan for name in _NUMBERS if values[name] is None})
+        return super().to_dict() | {"doses": doses.to_dict("records")}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
-from xai.core.results.serialization import versions
+from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import RangeError, ShapeError, UnsupportedModelError
@@ -211,18 +211,13 @@ class Study:
         self, responses: Sequence[Response], trials: Sequence[Trial], seen: Sequence[Confirmation | None]
     ) -> ShortcutResult:
         half = len(self.chosen)
-        about = {"name": self.classifier.name, "fingerprint": self.classifier.fingerprint}
         return ShortcutResult(
             responses=tuple(responses),
             strengths=self.plan.strengths,
             names=self.sample.names[half:],
             class_names=self.classifier.labels,
-            settings=self._settings(),
-            seed=self.judged.seed,
-            model=about | {"preprocessing": self.classifier.preprocessing},
-            data=self.sample.data,
+            provenance=Provenance.of(self.classifier, self._settings(), self.judged.seed, {"name": self.sample.data}),
             notes=tuple(dict.fromkeys([*self.notes, *self.explaining.notes])),
-            versions=versions(),
             **_answered(self.judged, trials, len(self.plan.strengths)),
             **_shown(self.judged, seen),
         )

@@ -1,17 +1,15 @@
 """The report on weak slices: each in words, with figures from pictures that it was not found on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from xai.core.results.serialization import Saved, plain
+from xai.core.results.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ARRAYS = ("rows", "labels", "said", "members", "pictures", "shown")
 WEAK, WITHIN, NONE, TOO_SMALL = "weak", "within another", "no evidence", "too small to tell"
 
 
@@ -64,13 +62,9 @@ class Slice:
         """Return the sentence."""
         return self.reason
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields, JSON-ready."""
-        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SliceResult(Saved):
+class SliceResult(Result):
     """What was found about S slices of data of which N pictures judge.
 
     Attributes:
@@ -83,12 +77,8 @@ class SliceResult(Saved):
         shown: (M, 2) int64, number of the slice, and of the picture among those that judge.
         names: of the pictures shown (M).
         class_names: of the model.
-        settings: as used.
-        seed: of the halves and of the clustering.
-        model: name, fingerprint and preprocessing; empty when stored predictions were given.
-        data: name of the data.
+        provenance: model (empty for stored predictions), settings, seed of halves and clustering, name of the data.
         notes: what was done and what to beware of.
-        versions: of the packages.
 
     Example:
         >>> import xai
@@ -99,6 +89,9 @@ class SliceResult(Saved):
         True
     """
 
+    _kind: ClassVar[str] = "slice report"
+    _derived: ClassVar[tuple[str, ...]] = ("findings",)
+
     slices: tuple[Slice, ...]
     rows: np.ndarray = field(repr=False)
     labels: np.ndarray
@@ -108,12 +101,6 @@ class SliceResult(Saved):
     shown: np.ndarray
     names: tuple[str, ...]
     class_names: tuple[str, ...]
-    settings: Mapping[str, Any]
-    seed: int
-    model: Mapping[str, Any]
-    data: str
-    notes: tuple[str, ...]
-    versions: Mapping[str, str]
 
     def __len__(self) -> int:
         """Return the number of slices tested."""
@@ -139,7 +126,7 @@ class SliceResult(Saved):
         import pandas as pd
 
         names = [f.name for f in fields(Slice)]
-        rows = pd.DataFrame([found.to_dict() for found in self.slices], columns=names)
+        rows = pd.DataFrame([asdict(tested) for tested in self.slices], columns=names)
         for name in ("accuracy_interval", "gap_interval"):
             ends = rows.pop(name).tolist()
             short = name.removesuffix("_interval")
@@ -155,28 +142,3 @@ class SliceResult(Saved):
         from xai.plots.fairness import slices_figure
 
         return slices_figure(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the pictures, JSON-ready."""
-        return self._fields() | {"findings": [found.to_dict() for found in self.findings]}
-
-    _kind: ClassVar[str] = "slice report"
-
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        return {name: getattr(self, name) for name in _ARRAYS}
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        result: dict[str, Any] = dict(fields)
-        result["slices"] = tuple(_slice(given) for given in result["slices"])
-        result |= {name: tuple(result[name]) for name in ("names", "class_names", "notes")}
-        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
-
-    def _fields(self) -> dict[str, Any]:
-        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in {*_ARRAYS, "slices"}}
-        return found | {"slices": [each.to_dict() for each in self.slices]}
-
-
-def _slice(given: Mapping[str, Any]) -> Slice:
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
-    return Slice(**values)

@@ -12,7 +12,7 @@ from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.resizing import InputReader
 from xai.core.model.usage_checks import data_doubts
-from xai.core.results.serialization import versions
+from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import InputError, RangeError, Stopped
@@ -89,11 +89,11 @@ def slices(
         alpha=alpha,
         should_stop=should_stop,
     )
-    about = {"name": classifier.name, "fingerprint": classifier.fingerprint, "preprocessing": classifier.preprocessing}
+    name = str(getattr(data, "name", "images"))
     return replace(
         found,
-        **{"model": about} | _with_pictures(found, reader),
-        data=str(getattr(data, "name", "pictures")),
+        **_with_pictures(found, reader),
+        provenance=Provenance.of(classifier, found.settings, seed, {"name": name}),
         notes=tuple(dict.fromkeys([*notes, *data_doubts(classifier, data, said, truth), *outputs.notes, *found.notes])),
     )
 
@@ -141,6 +141,7 @@ def slices_of_predictions(
         facts = Facts(facts.wrong, facts.properties, codes, facts.classes)
     found, judged = facts.take(first), facts.take(second)
     outcomes = judge(search(found, seed, should_stop), judged, alpha, should_stop)
+    settings = {"alpha": alpha, "properties": list(facts.properties), "features": embedded is not None}
     return SliceResult(
         slices=tuple(lines(outcomes, found, judged, said[second], alpha)),
         rows=second,
@@ -151,12 +152,8 @@ def slices_of_predictions(
         shown=np.zeros((0, 2), dtype=np.int64),
         names=(),
         class_names=tuple(facts.classes),
-        settings={"alpha": alpha, "properties": list(facts.properties), "features": embedded is not None},
-        seed=seed,
-        model={},
-        data="stored predictions",
+        provenance=Provenance.of(None, settings, seed, {"name": "stored predictions"}),
         notes=_notes(facts),
-        versions=versions(),
     )
 
 

@@ -1,9 +1,9 @@
 """`xai.fit_conformal`: from labelled images to thresholds for sets of classes."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -11,20 +11,19 @@ from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.inference import LabelledOutputs, answers_of, draw_of
-from xai.core.results.serialization import plain, read_record, restoring, versions, write_record
+from xai.core.results.result import Provenance, Result
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.validation import check_seed
 from xai.errors import InputError, NameLookupError, RangeError
 from xai.uncertainty.conformal.scores import SCORES, CoverageGuarantee, check_alpha, conformity, guarantee
-from xai.uncertainty.conformal.sets import PredictionSets, promise_dict, promise_from
+from xai.uncertainty.conformal.sets import PredictionSets
 
-_KIND = "conformal predictor"
 _DIGEST = 16  # bytes kept of a picture's key
 _ENTRIES = 1 << 20  # probabilities at a time: bounds the memory
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ConformalPredictor:
+class ConformalPredictor(Result):
     """Sets of classes with a promise.
 
     Attributes:
@@ -34,10 +33,7 @@ class ConformalPredictor:
         promises: one, or one per class: threshold and what it guarantees.
         keys: (n, 16) uint8, digests of the calibration pictures.
         class_names: of the model.
-        seed: of the randomisation.
-        data: name and size of the calibration data.
-        model: name, fingerprint and preprocessing.
-        versions: of the packages.
+        provenance: model, settings, seed of the randomisation, name and size of the calibration data.
         notes: what was done and what to beware of.
         classifier: that is asked; not saved.
 
@@ -50,18 +46,16 @@ class ConformalPredictor:
         0.1
     """
 
+    _kind: ClassVar[str] = "conformal predictor"
+    _derived: ClassVar[tuple[str, ...]] = ("sentence", "too_small")
+
     method: str
     alpha: float
     by_class: bool
     promises: tuple[CoverageGuarantee, ...]
     keys: np.ndarray = field(repr=False)
     class_names: tuple[str, ...]
-    seed: int
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
-    versions: Mapping[str, str]
-    notes: tuple[str, ...]
-    classifier: Classifier | None = field(default=None, repr=False)
+    classifier: Classifier | None = field(default=None, repr=False, metadata={"saved": False})
 
     def __repr__(self) -> str:
         """Method and promise."""
@@ -106,16 +100,14 @@ class ConformalPredictor:
         seen = len(set(map(bytes, keys_of(answers))) & set(map(bytes, self.keys)))
         notes = [note for note in self.notes if note.startswith("Too small")]
         notes += [f"{seen} of the pictures are calibration pictures: nothing is promised for them"] if seen else []
+        data = {"name": answers.name, "count": len(answers), "calibration": dict(self.data)}
         return PredictionSets(
             members=members,
             probabilities=probabilities,
             labels=None if answers.labels is None else answers.labels.numpy(),
             promises=self.promises,
             class_names=self.class_names,
-            settings={"method": self.method, "alpha": self.alpha, "by_class": self.by_class, "seed": self.seed},
-            data={"name": answers.name, "count": len(answers), "calibration": dict(self.data)},
-            model=self.model,
-            versions=self.versions,
+            provenance=replace(self.provenance, data=data),
             notes=tuple(dict.fromkeys([*notes, *answers.notes])),
         )
 
@@ -125,24 +117,8 @@ class ConformalPredictor:
         members, probabilities = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
         return members, probabilities
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the digests, JSON-ready; an infinite threshold is None."""
-        kept = [f.name for f in fields(self) if f.name not in {"keys", "classifier", "promises"}]
-        found: dict[str, Any] = plain({name: getattr(self, name) for name in kept})
-        said = {"sentence": self.sentence, "too_small": self.too_small}
-        return found | {"promises": [promise_dict(one) for one in self.promises], **said}
-
-    def save(self, path: str | Path) -> Path:
-        """Write everything but the model into a folder; `ConformalPredictor.load(path, model)` reads it back.
-
-        Raises:
-            RecordError: the place cannot be written.
-        """
-        write_record(Path(path), _KIND, {"result": self.to_dict()}, {"keys": self.keys}, {})
-        return Path(path)
-
     @classmethod
-    def load(cls, path: str | Path, model: Classifier | nn.Module | None = None) -> Self:
+    def load(cls, path: str | os.PathLike[str], model: Classifier | nn.Module | None = None) -> Self:
         """Read a saved predictor; nothing in the files is executed.
 
         Args:
@@ -153,19 +129,13 @@ class ConformalPredictor:
             RecordError: none here, or a damaged one.
             InputError: another model than it was fitted for.
         """
-        kept, arrays = read_record(Path(path), _KIND)
-        with restoring(path, _KIND):
-            result: dict[str, Any] = dict(kept["result"])
-            result = {name: value for name, value in result.items() if name not in {"sentence", "too_small"}}
-            result["promises"] = tuple(promise_from(one) for one in result["promises"])
-            result |= {name: tuple(result[name]) for name in ("class_names", "notes")}
-            classifier = None if model is None else as_classifier(model)
-            found = cls(**result, keys=np.asarray(arrays["keys"]), classifier=classifier)
-        if classifier is not None and classifier.fingerprint != found.model.get("fingerprint"):
+        classifier = None if model is None else as_classifier(model)
+        predictor = replace(super().load(path), classifier=classifier)
+        if classifier is not None and classifier.fingerprint != predictor.model.get("fingerprint"):
             raise InputError(
                 f"{path}: fitted for another model than {classifier.name!r}, for which it promises nothing. Fit anew."
             )
-        return found
+        return predictor
 
 
 def conformity_of(method: str, answers: LabelledOutputs, seed: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -258,6 +228,7 @@ def _fitted(
 ) -> ConformalPredictor:
     scores = _own_scores(method, answers, seed)
     promises = _promises(scores, answers.truth, classifier.num_classes, by_class, alpha, level)
+    settings = {"method": method, "alpha": float(alpha), "by_class": by_class, "level": level}
     return ConformalPredictor(
         method=method,
         alpha=float(alpha),
@@ -265,14 +236,7 @@ def _fitted(
         promises=promises,
         keys=keys_of(answers),
         class_names=tuple(classifier.labels),
-        seed=seed,
-        data={"name": answers.name, "count": len(answers)},
-        model={
-            "name": classifier.name,
-            "fingerprint": classifier.fingerprint,
-            "preprocessing": classifier.preprocessing,
-        },
-        versions=versions(),
+        provenance=Provenance.of(classifier, settings, seed, {"name": answers.name, "count": len(answers)}),
         notes=(*_warnings(promises, classifier.labels, alpha, by_class), *answers.notes),
         classifier=classifier,
     )

@@ -1,13 +1,11 @@
 """Sets of classes for pictures, and whether they keep what was promised."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from math import isinf
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from xai.core.results.serialization import Saved, plain
+from xai.core.results.result import Result
 from xai.errors import InputError
 from xai.stats.intervals import wilson_interval
 from xai.stats.multiple_testing import holm
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PredictionSets(Saved):
+class PredictionSets(Result):
     """Sets of classes for N pictures.
 
     Attributes:
@@ -27,10 +25,7 @@ class PredictionSets(Saved):
         labels: (N,) int64, or None.
         promises: one, or one per class.
         class_names: of the model.
-        settings: method, alpha, by_class, seed.
-        data: name and size, and those of the calibration data.
-        model: name, fingerprint and preprocessing.
-        versions: of the packages.
+        provenance: model, settings (method, alpha, by_class), seed, data and those of the calibration.
         notes: what was done and what to beware of.
 
     Example:
@@ -42,16 +37,13 @@ class PredictionSets(Saved):
         (3, 10)
     """
 
+    _kind: ClassVar[str] = "prediction sets"
+
     members: np.ndarray = field(repr=False)
     probabilities: np.ndarray = field(repr=False)
     labels: np.ndarray | None = field(repr=False)
     promises: tuple[CoverageGuarantee, ...]
     class_names: tuple[str, ...]
-    settings: Mapping[str, Any]
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
-    versions: Mapping[str, str]
-    notes: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -155,43 +147,8 @@ class PredictionSets(Saved):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays, JSON-ready; the sets as class numbers."""
-        found = self._fields() | {
-            "count": len(self),
-            "average_size": self.average_size,
-            "sets": [np.flatnonzero(row).tolist() for row in self.members],
-        }
+        sets = [np.flatnonzero(row).tolist() for row in self.members]
+        record = super().to_dict() | {"average_size": self.average_size, "sets": sets}
         if self.labels is None:
-            return found
-        return found | {"coverage": self.coverage, "interval": list(self.interval), "p_value": self.p_value}
-
-    _kind: ClassVar[str] = "prediction sets"
-
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        arrays = {"members": self.members, "probabilities": self.probabilities}
-        arrays |= {} if self.labels is None else {"labels": self.labels}
-        return arrays
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        result: dict[str, Any] = dict(fields)
-        result["promises"] = tuple(promise_from(one) for one in result["promises"])
-        result |= {name: tuple(result[name]) for name in ("class_names", "notes")}
-        members, probabilities = arrays["members"], arrays["probabilities"]
-        return cls(members=members, probabilities=probabilities, labels=arrays.get("labels"), **result)
-
-    def _fields(self) -> dict[str, Any]:
-        kept = [f.name for f in fields(self) if f.name not in {"members", "probabilities", "labels", "promises"}]
-        found: dict[str, Any] = plain({name: getattr(self, name) for name in kept})
-        return found | {"promises": [promise_dict(one) for one in self.promises]}
-
-
-def promise_dict(promise: CoverageGuarantee) -> dict[str, Any]:
-    """Return a promise JSON-ready; an infinite threshold is None."""
-    found = asdict(promise)
-    return found | {"threshold": None if isinf(promise.threshold) else promise.threshold}
-
-
-def promise_from(kept: Mapping[str, Any]) -> CoverageGuarantee:
-    """Return what `promise_dict` wrote."""
-    threshold = kept["threshold"]
-    return CoverageGuarantee(**{**kept, "threshold": float("inf") if threshold is None else threshold})
+            return record
+        return record | {"coverage": self.coverage, "interval": list(self.interval), "p_value": self.p_value}

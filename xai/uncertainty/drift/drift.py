@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.inference import LabelledOutputs, answers_of
-from xai.core.results.serialization import versions
+from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import InputError, RangeError, Stopped
@@ -188,6 +188,7 @@ def _drift(
     findings = findings_of(tests, shares, settings["alpha"])
     verdict, reasons = judge(tests, findings, shift, settings)
     tick()
+    data = {"a": first.name, "b": second.name, "count_a": len(first), "count_b": len(second), "components": size}
     return Drift(
         verdict=verdict,
         reasons=reasons,
@@ -199,15 +200,7 @@ def _drift(
         scores_b=told.scores[few_a:],
         confidence_a=sides.confidence_a,
         confidence_b=sides.confidence_b,
-        settings=settings,
-        seed=seed,
-        data={"a": first.name, "b": second.name, "count_a": len(first), "count_b": len(second), "components": size},
-        model={
-            "name": classifier.name,
-            "fingerprint": classifier.fingerprint,
-            "preprocessing": classifier.preprocessing,
-        },
-        versions=versions(),
+        provenance=Provenance.of(classifier, settings, seed, data),
         notes=tuple(dict.fromkeys([*notes, *first.notes, *second.notes])),
     )
 

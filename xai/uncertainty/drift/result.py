@@ -1,17 +1,15 @@
 """Whether two data sets look alike to a model, test by test and class by class."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from xai.core.results.serialization import Saved, plain
+from xai.core.results.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ARRAYS = ("scores_a", "scores_b", "confidence_a", "confidence_b")
 DRIFT, NO_EVIDENCE, TOO_SMALL = "drift", "no evidence", "too small to tell"
 
 
@@ -95,7 +93,7 @@ class DriftFinding:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Drift(Saved):
+class Drift(Result):
     """How two data sets differ to a model.
 
     Attributes:
@@ -110,11 +108,7 @@ class Drift(Saved):
         scores_b: (n,) the same for the second data set.
         confidence_a: (M,) probability of the prediction in the first data set.
         confidence_b: (N,) in the second.
-        settings: alpha, relevant, rows, draws.
-        seed: of samples and relabellings.
-        data: names and numbers of pictures.
-        model: name, fingerprint and preprocessing.
-        versions: of the packages.
+        provenance: model, settings (alpha, relevant, rows, draws), seed of samples and relabellings, data.
         notes: what was done and what to beware of.
 
     Example:
@@ -126,6 +120,8 @@ class Drift(Saved):
         True
     """
 
+    _kind: ClassVar[str] = "drift"
+
     verdict: str
     reasons: tuple[str, ...]
     findings: tuple[DriftFinding, ...]
@@ -136,12 +132,6 @@ class Drift(Saved):
     scores_b: np.ndarray = field(repr=False)
     confidence_a: np.ndarray = field(repr=False)
     confidence_b: np.ndarray = field(repr=False)
-    settings: Mapping[str, Any]
-    seed: int
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
-    versions: Mapping[str, str]
-    notes: tuple[str, ...]
 
     def __repr__(self) -> str:
         """Verdict and the first reason."""
@@ -166,32 +156,3 @@ class Drift(Saved):
         from xai.plots.uncertainty import drift_figure
 
         return drift_figure(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the single pictures, JSON-ready."""
-        kept = [f.name for f in fields(self) if f.name not in {*_ARRAYS, "findings", "tests", "classes"}]
-        lists = {name: [asdict(one) for one in getattr(self, name)] for name in ("findings", "tests", "classes")}
-        found: dict[str, Any] = plain({name: getattr(self, name) for name in kept} | lists)
-        return found
-
-    _kind: ClassVar[str] = "drift"
-
-    def _fields(self) -> Mapping[str, Any]:
-        return self.to_dict()
-
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        return {name: getattr(self, name) for name in _ARRAYS}
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        result: dict[str, Any] = dict(fields)
-        result |= {name: tuple(result[name]) for name in ("reasons", "notes")}
-        result["tests"] = tuple(DriftTest(**one) for one in result["tests"])
-        result["classes"] = tuple(ClassShare(**one) for one in result["classes"])
-        result["findings"] = tuple(_finding(one) for one in result["findings"])
-        return cls(**(result | {name: arrays[name] for name in _ARRAYS}))
-
-
-def _finding(kept: Mapping[str, Any]) -> DriftFinding:
-    span = kept["interval"]
-    return DriftFinding(**{**kept, "interval": None if span is None else tuple(span)})
