@@ -37,7 +37,7 @@ def test_slices(tmp_path, capsys):
     assert main([*SLICES, "--out", str(tmp_path / "kept")]) == 0
     text = capsys.readouterr().out
     found = xai.SliceResult.load(tmp_path / "kept")
-    assert "pictures of class 'Shirt'" in [one.words for one in found.findings]  # none is right without the mark
+    assert "images of class 'Shirt'" in [one.words for one in found.findings]  # none is right without the mark
     assert all(one.reason in text for one in found.findings)
     assert "features: " in text
     assert (tmp_path / "kept" / "slices.png").stat().st_size > 10_000

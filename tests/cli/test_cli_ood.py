@@ -26,8 +26,8 @@ def test_judges_pictures_and_keeps_the_detector(odd: str, tmp_path: Path, capsys
     assert main([*START, odd, "--method", "knn", "--set", "k=3", "--explain", "occlusion", "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert "odd.png: foreign (p 0.00826); the model says" in text
-    assert "Of 100 ordinary pictures between" in text
-    assert "k-th neighbour higher than that of 100.0 % of ordinary pictures" in text
+    assert "of 100 in-distribution images to be rejected" in text
+    assert "k-th neighbour higher than that of 100.0 % of in-distribution images" in text
     assert (out / "calibration.png").stat().st_size > 1000
     assert (out / "explanation-0" / "manifest.json").is_file()
     assert xai.Judgement.load(out / "judgement").verdicts == ("foreign",)

@@ -30,7 +30,7 @@ LITERAL = {  # names and code, the same in every language
     "{p.name: p for p in xai.sample_photos()}[{}].path",
     ", [data.classes[k] for k in data.labels]",
     "pip install 'xai-toolkit[{}]'",
-    "p-values promise nothing",  # looked for in what the library says
+    "p-values guarantee nothing",  # looked for in what the library says
     "explanation, positive part",
 }
 KEYS = {  # of the session, of jobs, verdicts of the library

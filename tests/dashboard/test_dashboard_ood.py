@@ -73,7 +73,7 @@ def test_promise_and_rates_are_those_of_the_library(drawn, vim):
     app = press(opened("ood", **LINK), "Fit a detector")
     share = stats.beta(3, EACH // 2 + 1 - 3)  # floor(0.05 x 61) pictures score as high as the threshold
     low, high = 100 * share.ppf(0.025), 100 * share.ppf(0.975)
-    assert f"between {low:.1f} and {high:.1f} will be rejected" in texts(app)[0]
+    assert f"Expect {low:.0f} to {high:.0f} of 100" in texts(app)[0]
     inside, outside = vim.judge(drawn.test), vim.judge(drawn.digits)
     alarms, caught = (judged.verdicts.count("foreign") for judged in (inside, outside))
     said = next(text for text in texts(app) if text.startswith("At this threshold"))
@@ -91,7 +91,7 @@ def test_the_threshold_moves_and_nothing_is_computed(drawn, vim, forwards):
         assert not app.exception
     app.segmented_control(key="boundary").set_value("kept").run()
     assert len(forwards) == before
-    assert "Nothing can be rejected at alpha 0.005 with 60 calibration pictures" in texts(app)[0].replace("\\", "")
+    assert "Nothing can be rejected at alpha 0.005 with 60 calibration images" in texts(app)[0].replace("\\", "")
     assert f"0 of {EACH}, 0 %" in next(text for text in texts(app) if text.startswith("At this threshold"))
     app.slider(key="alpha").set_value(20.0).run()
     alarms = vim.judge(drawn.test, 0.2).verdicts.count("foreign")
@@ -181,7 +181,7 @@ def test_the_choice_is_told_with_its_table(drawn):
     np.testing.assert_allclose(table["auroc"], auto.table["auroc"])
     assert table.loc[table["chosen"] != "", "method"].tolist() == [auto.choice.chosen]
     assert any(text.startswith(f"**The method: {auto.fitted.detector.title}**") for text in texts(app))
-    assert any("cannot be told from it" in text or "tells best" in text for text in texts(app))
+    assert any("no evidence that" in text or "detects best" in text for text in texts(app))
 
 
 def test_all_methods_are_compared_when_asked(drawn):
@@ -259,7 +259,7 @@ def test_a_network_without_data_says_what_to_do():
 
 def test_a_few_pictures_can_reject_nothing_and_say_so():
     app = press(opened("ood", **LINK | {"each": "10"}), "Fit a detector")
-    assert "Nothing can be rejected at alpha 0.05 with 5 calibration pictures" in texts(app)[0]
+    assert "Nothing can be rejected at alpha 0.05 with 5 calibration images" in texts(app)[0]
     assert not app.error
 
 

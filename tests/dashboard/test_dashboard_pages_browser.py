@@ -144,7 +144,7 @@ def test_a_threshold_moves_and_a_picture_is_explained(page, address):
     page.keyboard.press("Enter")
     page.get_by_text("200 to fit, 100 to calibrate, 100 held out.").wait_for()
     page.get_by_role("button", name="Fit a detector").click()
-    page.get_by_text(re.compile(r"^Of 100 ordinary pictures between .* nominal 5\)")).wait_for()
+    page.get_by_text(re.compile(r"^Expect .* of 100 in-distribution images .* nominal 5\)")).wait_for()
     page.locator("[data-testid=stVegaLiteChart] path[aria-roledescription='bar']").first.wait_for()
     page.get_by_role("slider", name="In-distribution images").focus()
     page.keyboard.press("ArrowRight")

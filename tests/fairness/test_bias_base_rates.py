@@ -50,7 +50,7 @@ def test_equal_errors_and_other_base_rates_are_not_unfair():
     for key, gap in closed.items():
         assert by[key].explained == pytest.approx(gap, abs=0.025)
         assert by[key].gap == pytest.approx(gap, abs=0.025)
-        assert "follows from how often each class occurs in the groups" in by[key].headline
+        assert "explained by how often each class occurs in the groups" in by[key].headline
         assert "equal error rates for each class would make a gap of" in by[key].reason
     assert {one.measure: one.verdict for one in found.parities}["demographic parity"] == "no evidence"
 

@@ -40,7 +40,7 @@ def test_a_planted_gap_is_found_and_told():
     assert first.interval[0] < first.gap < first.interval[1]
     assert first.expected < 0.03
     assert first.p_adjusted >= first.p
-    assert "share of pictures answered right" in str(found)
+    assert "share of images predicted correctly" in str(found)
     assert "of which chance alone makes" in first.reason
     assert len({(gap.metric, gap.label) for gap in found.findings}) == len(found.findings)
     assert not any(gap.repeats for gap in found.findings)
@@ -57,7 +57,7 @@ def test_verdicts_tell_no_evidence_from_too_few():
     labels, predictions, groups, _ = planted(gap=0.0, size=2000)
     many = bias_of_predictions(labels, predictions, groups, metrics="accuracy", **FAST)
     assert (many.verdict, many.findings) == ("no evidence", ())
-    assert "would have been seen in any group" in many.gaps[0].reason
+    assert "would have been detected in any group" in many.gaps[0].reason
     rows = np.r_[:30, 2000:2030]
     few = bias_of_predictions(
         labels[rows], predictions[rows], {"side": groups["side"][rows]}, metrics="accuracy", **FAST
@@ -201,7 +201,7 @@ def test_plots():
     left, right = found.plot().axes
     assert [text.get_text() for text in left.get_yticklabels()] == ["b  (n = 1500)", "a  (n = 1500)"]
     assert right.get_yticklabels()[0].get_text() == "accuracy"
-    assert "Share of pictures answered right" in found.plot()._suptitle.get_text()
+    assert "Share of images predicted correctly" in found.plot()._suptitle.get_text()
     assert "no evidence" in found.plot("odd")._suptitle.get_text()
     with pytest.raises(NameLookupError, match="side"):
         found.plot("sid")

@@ -325,7 +325,7 @@ def test_broken_pictures(tmp_path):
     found = data_faults(Classifier(GapCnn(), input_size=(16, 16)), xai.load_data(tmp_path / "table.csv"))
     assert [(broken.row, broken.reason[:14]) for broken in found.broken] == [(8, "constant"), (9, "cannot be read")]
     fault = next(fault for fault in found.findings if fault.kind == "broken")
-    assert fault.headline == "1 constant pictures, 1 that cannot be read"
+    assert fault.headline == "1 constant images, 1 that cannot be read"
     assert fault.effect.accuracy >= 0
 
 

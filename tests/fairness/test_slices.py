@@ -50,7 +50,7 @@ def test_a_planted_slice_comes_back_on_the_other_half(seed):
     made, weak = planted(seed)
     found = slices_of_predictions(**made, seed=seed)
     first = found.findings[0]
-    assert first.words == "dark pictures of class '2'"
+    assert first.words == "dark images of class '2'"
     assert overlap(found.members[found.slices.index(first)], weak[found.rows]) > 0.75
     assert first.rule.startswith("class is '2' and brightness <= -0.")
     assert first.confused == "0"
@@ -81,7 +81,7 @@ def test_slices_of_several_sizes_are_told_apart():
     rng = np.random.default_rng(9)
     made["predictions"] = np.where((made["labels"] == 4) & (rng.random(4000) < 0.3), 1, made["predictions"])
     found = slices_of_predictions(**made)
-    assert {each.words for each in found.findings} == {"dark pictures of class '2'", "pictures of class '4'"}
+    assert {each.words for each in found.findings} == {"dark images of class '2'", "images of class '4'"}
 
 
 def discoveries(sets: int, count: int) -> int:
@@ -162,14 +162,14 @@ def test_the_search_is_blind_to_the_half_that_judges():
 def test_words():
     names = ("Shirt", "Bag")
     for conditions, wanted in [
-        ([SliceCondition(CLASS, value=0)], "pictures of class 'Shirt'"),
+        ([SliceCondition(CLASS, value=0)], "images of class 'Shirt'"),
         (
             [
                 SliceCondition("brightness", high=0.2),
                 SliceCondition(CLASS, value=0),
                 SliceCondition("contrast", high=0.1),
             ],
-            "dark and low-contrast pictures of class 'Shirt'",
+            "dark and low-contrast images of class 'Shirt'",
         ),
         (
             [
@@ -265,10 +265,10 @@ def test_seeds_decide_and_the_table_has_everything(real):
 
 def test_nothing_to_find_is_said():
     made = noise(0)
-    for said, note in [(made["labels"], "right"), ((made["labels"] + 1) % 5, "wrong")]:
+    for said, note in [(made["labels"], "correct"), ((made["labels"] + 1) % 5, "wrong")]:
         found = slices_of_predictions(**(made | {"predictions": said}))
         assert found.findings == ()
-        assert f"all answers are {note}" in found.notes
+        assert f"all predictions are {note}" in found.notes
     few = slices_of_predictions(**noise(0, 90, classes=2, wide=3))
     assert set(few.table.verdict) <= {"too small to tell"}
 

@@ -74,7 +74,7 @@ def test_words_follow_from_the_adjusted_test(found: xai.OODComparison) -> None:
 def test_realised_rejection_is_near_what_was_promised(found: xai.OODComparison) -> None:
     for row in found.rows:
         assert row["rejected_in"] < 0.13, row["method"]
-    assert "ordinary pictures between" in found.guarantee.sentence
+    assert "of 100 in-distribution images to be rejected" in found.guarantee.sentence
 
 
 def test_scores_are_those_of_fit_ood(found: xai.OODComparison, vim: xai.OODDetector, wardrobe: Any) -> None:
@@ -115,7 +115,7 @@ def test_small_samples_say_that_they_are_small() -> None:
     assert [row["method"] for row in found.rows] == ["msp", "gen", "knn"]
     assert all(row["against_msp"] == "cannot be told from msp" for row in found.rows[1:])
     assert all(row["auroc_high"] - row["auroc_low"] > 0.3 for row in found.rows)
-    assert "Nothing can be rejected at alpha 0.05 with 15 calibration pictures" in found.guarantee.sentence
+    assert "Nothing can be rejected at alpha 0.05 with 15 calibration images" in found.guarantee.sentence
     assert all(row["rejected_out"] == 0 for row in found.rows)
 
 
@@ -152,4 +152,4 @@ def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(Stopped):
         compare_ood(net, fit, calibration, inside, foreign, should_stop=lambda: True)
     same = compare_ood(net, fit, calibration, calibration, foreign, ["msp"])
-    assert any("10 test pictures also calibrate" in note for note in same.notes)
+    assert any("10 test images also calibrate" in note for note in same.notes)

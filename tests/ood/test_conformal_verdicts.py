@@ -59,13 +59,13 @@ def test_the_interval_is_that_of_the_handbook() -> None:
 
 def test_the_sentence_names_the_numbers() -> None:
     said = guarantee(0.05, 1000).sentence
-    assert said.startswith("Of 100 ordinary pictures between 3.7 and 6.4 will be rejected (95% interval for 1000")
+    assert said.startswith("Expect 4 to 6 of 100 in-distribution images to be rejected (95% interval for 1000")
 
 
 def test_too_few_calibration_pictures_are_said() -> None:
     promise = guarantee(0.05, 18)
     assert promise.sentence == (
-        "Nothing can be rejected at alpha 0.05 with 18 calibration pictures: at least 19 are needed."
+        "Nothing can be rejected at alpha 0.05 with 18 calibration images: at least 19 are needed."
     )
     assert threshold(draw(0, 18), 0.05) == math.inf
     assert guarantee(0.05, 19).high > 0

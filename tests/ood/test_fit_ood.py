@@ -32,7 +32,7 @@ def test_foreign_pictures_are_found_and_ordinary_ones_kept(wardrobe: Any, vim: x
     rejected = ordinary.verdicts.count("foreign") / len(ordinary)
     assert rejected < 0.12
     assert foreign.verdicts.count("foreign") > 75
-    assert "of 100 ordinary pictures between" in foreign.guarantee.sentence.lower()
+    assert "of 100 in-distribution images" in foreign.guarantee.sentence.lower()
     torch.testing.assert_close(sum(foreign.parts.values()), foreign.scores)  # type: ignore[arg-type]
     torch.testing.assert_close(vim.score(wardrobe.digits), foreign.scores)
 
@@ -71,7 +71,7 @@ def test_calibrating_on_the_fit_pictures_is_refused(wardrobe: Any) -> None:
         fit_ood(wardrobe.classifier, wardrobe.fit, one, "energy")
     found = fit_ood(wardrobe.classifier, wardrobe.fit, one, "energy", duplicates="drop")
     assert len(found.calibration_keys) == 29
-    assert any("1 calibration pictures are among the fit pictures and were left out" in note for note in found.notes)
+    assert any("1 calibration images are among the fit images and were left out" in note for note in found.notes)
     with pytest.raises(DataError, match="All calibration pictures are among the fit pictures"):
         fit_ood(wardrobe.classifier, wardrobe.fit, both, "energy", duplicates="drop")
 
@@ -84,7 +84,7 @@ def test_the_same_pictures_in_another_form_are_recognised(wardrobe: Any) -> None
 
 def test_judging_pictures_that_were_learned_from_is_said(wardrobe: Any, vim: xai.OODDetector) -> None:
     found = vim.judge(torch.cat([wardrobe.fit.images[:2], wardrobe.calibration.images[:1], wardrobe.digits[:1]]))
-    assert any("3 picture(s) are among the fit or calibration pictures" in note for note in found.notes)
+    assert any("3 image(s) are among the fit or calibration images" in note for note in found.notes)
     assert not any("are among" in note for note in vim.judge(wardrobe.digits[:2]).notes)
 
 
@@ -112,7 +112,7 @@ def test_methods_at_chance_are_named(wardrobe: Any) -> None:
     found = fit_ood(GapCnn().eval(), *parts(80))
     assert found.choice is not None
     assert len(found.choice.rows) == 0  # too few pictures to try
-    assert "too few calibration pictures" in found.choice.reason
+    assert "too few calibration images" in found.choice.reason
     flat = pictures(120, seed=8)
     dull = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
     nn.init.zeros_(dull[1].weight)
@@ -292,7 +292,7 @@ def test_many_pictures_are_sampled_and_said(monkeypatch: pytest.MonkeyPatch) -> 
     assert other.bank is not None
     assert len(first.bank) == len(other.bank) == 20
     assert first.bank.numbers.tolist() != other.bank.numbers.tolist()
-    assert "a random sample of 20 of 60 pictures" in first.notes[1]
+    assert "a random sample of 20 of 60 images" in first.notes[1]
 
 
 @pytest.mark.parametrize("name", list(SHIFTS))

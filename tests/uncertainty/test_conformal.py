@@ -87,7 +87,7 @@ def test_a_picture_has_its_set_alone_and_in_company(robust, halves):
 def test_too_small_says_so(robust, halves):
     made = xai.fit_conformal(robust, halves[0].take(range(8)))
     assert made.too_small
-    assert made.sentence.startswith("Too small: 8 calibration pictures")
+    assert made.sentence.startswith("Too small: 8 calibration images")
     assert made.sentence in made.notes
     sets = made.sets(halves[1].take(range(5)))
     assert (sets.sizes == 10).all()
@@ -107,10 +107,8 @@ def test_too_small_classes_are_named(robust, halves):
 
 def test_calibration_pictures_are_noticed(robust, halves):
     made = xai.fit_conformal(robust, halves[0])
-    assert any(
-        "25 of the pictures are calibration pictures" in note for note in made.sets(halves[0].take(range(25))).notes
-    )
-    assert not any("calibration pictures" in note for note in made.sets(halves[1].take(range(25))).notes)
+    assert any("25 of the images are calibration images" in note for note in made.sets(halves[0].take(range(25))).notes)
+    assert not any("calibration images" in note for note in made.sets(halves[1].take(range(25))).notes)
 
 
 def test_it_is_saved_and_read_back(robust, halves, tmp_path):
@@ -138,7 +136,7 @@ def test_sets_are_drawn(robust, halves):
     assert len(made.sets(halves[1]).plot().axes) == 2
     assert len(made.sets(halves[1].images[:3]).plot().axes) == 1
     assert "classes on average" in repr(made.sets(halves[1].images[:3]))
-    assert "Of 100 new pictures" in repr(made)
+    assert "Of 100 new images" in repr(made)
 
 
 def test_the_model_comes_back_as_it_was():

@@ -37,8 +37,8 @@ def test_aps_is_the_mass_before_and_a_share_of_its_own():
 def test_the_interval_of_the_coverage(count, low, high):
     found = guarantee(np.random.default_rng(0).random(count), 0.05)
     assert (found.low, found.high) == pytest.approx((low, high), abs=6e-4)
-    assert found.sentence.startswith(f"Of 100 new pictures like the {count} calibration pictures, between")
-    assert f"{100 * found.low:.1f} and {100 * found.high:.1f}" in found.sentence
+    assert found.sentence.startswith(f"Of 100 new images like the {count} calibration images, ")
+    assert f"{100 * found.low:.1f} to {100 * found.high:.1f}" in found.sentence
 
 
 def test_the_threshold_is_the_usual_quantile():

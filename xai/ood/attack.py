@@ -11,6 +11,7 @@ from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import full_precision
 from xai.core.model.hooks import add_hook
+from xai.core.results.message import Message
 from xai.core.results.result import Provenance, Result
 from xai.core.results.serialization import plain
 from xai.core.runtime.nested import first_tensor
@@ -109,15 +110,20 @@ def explain_score(
         NameLookupError: no such method or setting.
     """
     if {"target", "versus", "score"} & set(settings):
-        raise UnsupportedModelError("The score of foreignness is explained: leave `target`, `versus` and `score` out.")
+        raise UnsupportedModelError(
+            "The out-of-distribution score is explained: leave `target`, `versus` and `score` out."
+        )
     known, own = split_settings(EXPLAINERS[method], method, settings, _ASKED)
     limit = threshold(calibration, max(_ALPHA, 1 / (len(calibration) + 1)))
     asked = score_classifier(classifier, fitted, limit)
     found = EXPLAINERS[method](**own).explain(asked, images, FOREIGN, **known)
     shares = (1 - p_values(found.logits[:, 1].double() + limit, calibration)).to(found.probabilities)
     notes = (
-        f"explained is the score of {fitted.detector.label} ({fitted.detector.unit}), less its threshold {limit:.4g}",
-        "the share shown is that of calibration pictures with a lower score",
+        Message(
+            "the score of {method} ({unit}) minus its threshold {threshold:.4g} is explained",
+            **{"method": fitted.detector.label, "unit": Message(fitted.detector.unit), "threshold": limit},
+        ),
+        Message("the share displayed is that of calibration images with a lower score"),
     )
     return replace(found, probabilities=shares, notes=(*notes, *found.notes))
 
@@ -203,18 +209,22 @@ class OODAttack(Result):
         return _share(self.evading_scores[caught] <= self.limit)
 
     @property
-    def sentence(self) -> str:
+    def sentence(self) -> Message:
         """Both findings in words."""
-        radius = "" if self.eps is None else f" at {self.norm} {self.eps:.4g}"
-        flagged, before = self.flagged, self.flagged_before
-        said = (
-            f"{self.attack}{radius} fools the model on {int(self.fooled.sum())} of {len(self.fooled)} pictures; "
-            f"{self.method} rejects {_shown(flagged)} of these ({_shown(before)} before the attack)"
+        radius = "" if self.eps is None else " at {norm} {eps:.4g}"
+        template = (
+            f"{{attack}}{radius} fools the model on {{fooled}} of {{total}} images; {{method}} rejects {{flagged}} of "
+            "these ({before} before the attack)"
         )
-        if not len(self.foreign_scores):
-            return said
-        caught, evaded = int((self.foreign_scores > self.limit).sum()), _shown(self.evaded)
-        return f"{said}; of {caught} foreign pictures rejected, the attack on the score makes {evaded} accepted"
+        values = {"attack": self.attack, "norm": self.norm, "eps": self.eps, "method": self.method}
+        values |= {"fooled": int(self.fooled.sum()), "total": len(self.fooled)}
+        values |= {"flagged": _share_words(self.flagged), "before": _share_words(self.flagged_before)}
+        if len(self.foreign_scores):
+            template += (
+                "; of {caught} out-of-distribution images rejected, the attack on the score makes {evaded} accepted"
+            )
+            values |= {"caught": int((self.foreign_scores > self.limit).sum()), "evaded": _share_words(self.evaded)}
+        return Message(template, **values)
 
 
 def attack_detector(
@@ -289,5 +299,5 @@ def _share(hits: Tensor) -> tuple[float, float, float]:
     return float(hits.double().mean()) if len(hits) else 0.0, low, high
 
 
-def _shown(share: tuple[float, float, float]) -> str:
-    return f"{share[0]:.1%} ({share[1]:.1%} to {share[2]:.1%})"
+def _share_words(share: tuple[float, float, float]) -> Message:
+    return Message("{share:.1%} ({low:.1%} to {high:.1%})", **dict(zip(("share", "low", "high"), share, strict=True)))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.message import Message
 from xai.core.results.result import Provenance, Result
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
@@ -132,7 +133,7 @@ class OODComparison(Result):
         return comparison_figure(self, list(self.labels) if methods is None else methods)
 
     @property
-    def sentence(self) -> str:
+    def sentence(self) -> Message:
         """The guarantee in words."""
         return self.guarantee.sentence
 
@@ -260,7 +261,8 @@ def _shared(inside: Scored, calibration: Scored) -> list[str]:
     same = int(torch.isin(inside.keys, calibration.keys).sum())
     if not same:
         return []
-    return [f"{same} test pictures also calibrate: the realised rates flatter, the AUROC does not"]
+    template = "{count} test images also calibrate: the realised rates are too favourable, the AUROC is not"
+    return [Message(template, count=same)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from xai.core.images.border import open_data
 from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.message import Message
 from xai.core.results.result import Provenance
 from xai.core.results.serialization import plain, write_record
 from xai.core.runtime.batching import Progress, ShouldStop
@@ -281,11 +282,12 @@ class OODDetector:
     def _scored(self, many: Any, **settings: Any) -> Scored:
         return score_pictures(self._ready(), [self.fitted], many, **settings)
 
-    def _seen_before(self, keys: Tensor) -> list[str]:
+    def _seen_before(self, keys: Tensor) -> list[Message]:
         count = int(torch.isin(keys, torch.cat([self.fit_keys, self.calibration_keys])).sum())
         if not count:
             return []
-        return [f"{count} picture(s) are among the fit or calibration pictures: their p-values promise nothing"]
+        template = "{count} image(s) are among the fit or calibration images: their p-values guarantee nothing"
+        return [Message(template, count=count)]
 
 
 def _share_below(values: Tensor, calibration: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.message import Message
 from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
@@ -151,7 +152,7 @@ def _tried(count: int) -> int:
     return found if found >= _LEAST else 0
 
 
-def _without(keys: Tensor, fit_keys: Tensor, duplicates: str) -> tuple[Tensor, list[str]]:
+def _without(keys: Tensor, fit_keys: Tensor, duplicates: str) -> tuple[Tensor, list[Message]]:
     """Return the numbers of calibration pictures that were not fitted on, and what was left out."""
     if duplicates == "refuse":
         check_apart(keys, fit_keys, "calibration", "fit")
@@ -159,10 +160,12 @@ def _without(keys: Tensor, fit_keys: Tensor, duplicates: str) -> tuple[Tensor, l
     if not len(kept):
         raise DataError("All calibration pictures are among the fit pictures. Calibrate on others.")
     left, twice = len(keys) - len(kept), len(kept) - len(set(keys[kept].tolist()))
-    notes = [f"{left} calibration pictures are among the fit pictures and were left out"] if left else []
-    notes += [f"{twice} calibration pictures come more than once: the interval of the guarantee is too narrow"] * (
-        twice > 0
-    )
+    notes = []
+    if left:
+        notes.append(Message("{count} calibration images are among the fit images and were left out", count=left))
+    if twice:
+        template = "{count} calibration images occur more than once: the interval of the guarantee is too narrow"
+        notes.append(Message(template, count=twice))
     return kept, notes
 
 

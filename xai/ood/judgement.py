@@ -9,6 +9,7 @@ import scipy
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message, joined
 from xai.core.results.result import Result
 from xai.errors import RangeError
 
@@ -32,6 +33,9 @@ def p_values(scores: Tensor, calibration: Tensor) -> Tensor:
     return (1 + len(held) - below).double() / (1 + len(held))
 
 
+_WHOLE_NUMBERS = 0.03  # upper end from which shares are told in whole percent
+
+
 @dataclass(frozen=True)
 class RejectionGuarantee:
     """How often ordinary pictures will be rejected.
@@ -51,17 +55,20 @@ class RejectionGuarantee:
     level: float = 0.95
 
     @property
-    def sentence(self) -> str:
-        """The promise in words."""
+    def sentence(self) -> Message:
+        """The guarantee in words."""
         if self.high == 0:
-            need = math.ceil(1 / self.alpha) - 1
-            return (
-                f"Nothing can be rejected at alpha {self.alpha:g} with {self.count} calibration pictures: at least "
-                f"{need} are needed."
+            return Message(
+                "Nothing can be rejected at alpha {alpha:g} with {count} calibration images: at least {needed} are "
+                "needed.",
+                **{"alpha": self.alpha, "count": self.count, "needed": math.ceil(1 / self.alpha) - 1},
             )
-        return (
-            f"Of 100 ordinary pictures between {100 * self.low:.1f} and {100 * self.high:.1f} will be rejected "
-            f"({self.level:.0%} interval for {self.count} calibration pictures, nominal {100 * self.alpha:g})."
+        rejected = "{low:.0f} to {high:.0f}" if self.high >= _WHOLE_NUMBERS else "{low:.1f} to {high:.1f}"
+        return Message(
+            f"Expect {rejected} of 100 in-distribution images to be rejected ({{level:.0%}} interval for {{count}} "
+            "calibration images, nominal {nominal:g}).",
+            **{"low": 100 * self.low, "high": 100 * self.high, "level": self.level},
+            **{"count": self.count, "nominal": 100 * self.alpha},
         )
 
 
@@ -189,13 +196,14 @@ class Judgement(Result):
         return tuple(names[k] for k in table.argmax(0).tolist())
 
     @property
-    def reasons(self) -> tuple[str, ...]:
-        """Of each picture, in words, how unusual each part of its score is."""
+    def reasons(self) -> tuple[Message, ...]:
+        """Of each image, in words, how unusual each part of its score is."""
+        template = "{part} higher than that of {percent:.1f} % of in-distribution images"
         parts = [
-            [f"{name} higher than that of {100 * share:.1f} % of ordinary pictures" for share in found.tolist()]
-            for name, found in self.shares.items()
+            [Message(template, part=Message(name), percent=100 * share) for share in shares.tolist()]
+            for name, shares in self.shares.items()
         ]
-        return tuple("; ".join(row) for row in zip(*parts, strict=True))
+        return tuple(joined(row) for row in zip(*parts, strict=True))
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -207,6 +215,6 @@ class Judgement(Result):
         return pd.DataFrame(columns).assign(**{name: found.numpy() for name, found in self.parts.items()})
 
     @property
-    def sentence(self) -> str:
+    def sentence(self) -> Message:
         """The guarantee in words."""
         return self.guarantee.sentence

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import FeatureTap
 from xai.core.model.hooks import borrowed, parts_of
+from xai.core.results.message import Message, joined
 from xai.core.runtime.randomness import generator, image_key
 from xai.ood.detectors.base import DETECTORS
 from xai.ood.detectors.reference import ModelView
@@ -197,10 +198,11 @@ def by_kind(module: nn.Module, names: Sequence[str]) -> Choice:
     kind = network_kind(module)
     published = PUBLISHED.get(kind, PUBLISHED["convolutional"])
     chosen = max(names, key=lambda name: published.get(_plain(name), 0.0))
-    reason = (
-        f"{chosen} has the best published figures on {_known(kind)} networks; too few calibration pictures to try "
-        "detectors on shifts of them"
+    template = (
+        "{method} has the best published figures on {kind} networks; too few calibration images to try detectors on "
+        "shifts of them"
     )
+    reason = Message(template, method=chosen, kind=Message(_known(kind)))
     return Choice(chosen, kind, (), 0, reason)
 
 
@@ -219,9 +221,9 @@ def advise(name: str, classifier: Classifier) -> tuple[bool, str]:
     kind = _known(network_kind(classifier.module))
     own, usual = PUBLISHED[kind].get(name), PUBLISHED[kind]["msp"]
     if own is None:
-        return True, f"works on this model; no published figures on {kind} networks"
-    said = f"published AUROC on {kind} networks {own:.1f}, msp {usual:.1f}"
-    return own >= usual, said
+        return True, Message("works on this model; no published figures on {kind} networks", kind=Message(kind))
+    template = "published AUROC on {kind} networks {auroc:.1f}, msp {msp:.1f}"
+    return own >= usual, Message(template, kind=Message(kind), auroc=own, msp=usual)
 
 
 def network_kind(module: nn.Module) -> str:
@@ -253,13 +255,22 @@ def _reason(
     kind: str,
     rows: Sequence[Mapping[str, Any]],
 ) -> str:
-    others = [name for name in near if name != chosen]
-    said = f"on shifts of your own pictures {best} tells best what is foreign (AUROC {areas[best]:.3f})"
-    if others:
-        said += (
-            f"; {', '.join(name for name in near if name != best)} cannot be told from it, and {chosen} has the best "
-            f"published figures of these on {_known(kind)} networks"
+    parts = [
+        Message(
+            "on shifts of your own images {method} detects best (AUROC {auroc:.3f})", method=best, auroc=areas[best]
         )
+    ]
+    if any(name != chosen for name in near):
+        template = (
+            "no evidence that {others} detect less, and {chosen} has the best published figures of these on {kind} "
+            "networks"
+        )
+        others = ", ".join(name for name in near if name != best)
+        parts.append(Message(template, others=others, chosen=chosen, kind=Message(_known(kind))))
     chance = [row["method"] for row in rows if row["at_chance"]]
-    more = f"; at chance on this network: {', '.join(chance)}" if chance else ""
-    return f"{said}{more}. These shifts are far; compare detectors on foreign pictures of your own with xai.compare_ood"
+    if chance:
+        parts.append(Message("at chance on this network: {methods}", methods=", ".join(chance)))
+    advice = Message(
+        "these shifts are large: compare detectors on out-of-distribution images of your own with xai.compare_ood"
+    )
+    return joined([*parts, advice])

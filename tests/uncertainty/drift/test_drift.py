@@ -40,7 +40,7 @@ def test_halves_of_one_data_set_are_alike(model, halves):
     found = xai.drift(model, *halves, **QUICK)
     assert found.verdict == "no evidence"
     assert found.findings == ()
-    assert "would have been found 8 times of 10" in found.reasons[0]
+    assert "would have been detected 8 times out of 10" in found.reasons[0]
     assert found.detectable_shift < 0.5
     assert [test.name for test in found.tests] == ["classifier", "kernel", "classes", "confidence"]
     assert found.table["adjusted"].min() > 0.05
@@ -71,7 +71,7 @@ def test_a_missing_class_is_named(robust, halves):
     assert gone.estimated_b == pytest.approx(0, abs=0.02)
     assert gone.true_a == pytest.approx(float((halves[0].labels == 7).double().mean()))
     said = {one.id: one.sentence for one in found.findings}[f"class: {robust.labels[7]}"]
-    assert f"{robust.labels[7]!r} is answered in" in said
+    assert f"{robust.labels[7]!r} is predicted for" in said
 
 
 def test_a_model_that_is_less_sure_is_noticed(robust):
@@ -121,13 +121,13 @@ def test_only_so_many_rows_are_used_and_that_is_said(robust, halves):
     found = xai.drift(robust, *halves, rows=100, draws=19)
     assert (len(found.scores_a), len(found.scores_b)) == (100, 100)
     assert len(found.confidence_a) == 700
-    assert "the tests of features use 100 and 100 pictures" in found.notes
+    assert "the tests of features use 100 and 100 images" in found.notes
     assert any("principal components" in note for note in found.notes)
 
 
 def test_pictures_in_both_are_noticed(robust, halves):
     found = xai.drift(robust, halves[0], halves[0].take(range(300)), **QUICK)
-    assert "300 pictures are in both data sets, which hides differences" in found.notes
+    assert "300 images are in both data sets, which hides differences" in found.notes
     assert found.verdict != "drift"
 
 

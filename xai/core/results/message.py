@@ -1,6 +1,6 @@
 """Messages: English sentences that keep their template and values, so that other languages need no parsing."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from string import Formatter
 from typing import Any, Self
@@ -92,7 +92,7 @@ def _unescaped(key: str) -> str:
     return key.replace("{{", "{").replace("}}", "}")
 
 
-def joined(messages: list[str] | tuple[str, ...], joint: str = "; ") -> Message:
+def joined(messages: Sequence[str], joint: str = "; ") -> Message:
     """Return several messages as one, with a joint between them.
 
     Example:

@@ -10,6 +10,7 @@ import scipy
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import Outputs
+from xai.core.results.message import Message
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import ShouldStop
 from xai.fairness.data_faults.duplicates import TURNS, candidates
@@ -178,7 +179,7 @@ class Findings:
 
     def _leak(self, pairs: list[DuplicatePair]) -> Fault | None:
         rows = sorted({row for pair in pairs if pair.across for split, row in _ends(pair) if split == "data"})
-        headline = f"{len(rows)} of {self.size} pictures are also in train"
+        headline = Message("{count} of {total} images are also in train", count=len(rows), total=self.size)
         return Fault("leak", len(rows), headline, self._without(rows, "leak")) if rows else None
 
     def _duplicates(self, pairs: list[DuplicatePair]) -> Fault | None:
@@ -186,8 +187,10 @@ class Findings:
         inside = [pair for pair in pairs if not pair.across and pair.first_split == "data"]
         rows = _later_ones([(pair.first_row, pair.second_row) for pair in inside])
         differ = sum(pair.labels[0] != pair.labels[1] for pair in inside)
-        more = f", {differ} of them with different labels" if differ else ""
-        headline = f"{len(rows)} of {self.size} pictures occur again within the data{more}"
+        template = "{count} of {total} images occur again within the data"
+        if differ:
+            template += ", {differ} of them with different labels"
+        headline = Message(template, count=len(rows), total=self.size, differ=differ)
         return Fault("duplicates", len(rows), headline, self._without(rows, "duplicates")) if rows else None
 
     def _suspects(self) -> list[SuspectLabel]:
@@ -211,14 +214,15 @@ class Findings:
 
     def _wrong_labels(self, suspects: list[SuspectLabel]) -> Fault | None:
         rows = [suspect.row for suspect in suspects]
-        headline = f"{len(rows)} of {self.size} labels look wrong, to be checked"
+        headline = Message("{count} of {total} labels look wrong, to be checked", count=len(rows), total=self.size)
         return Fault("labels", len(rows), headline, self._without(rows, "labels")) if rows else None
 
     def _broken(self) -> Fault | None:
         everything = [*self.own.broken, *(self.other.broken if self.other is not None else ())]
         rows = [broken.row for broken in self.own.broken]
         constant = sum(broken.reason == CONSTANT for broken in everything)
-        headline = f"{constant} constant pictures, {len(everything) - constant} that cannot be read"
+        template = "{constant} constant images, {unreadable} that cannot be read"
+        headline = Message(template, constant=constant, unreadable=len(everything) - constant)
         return Fault("broken", len(everything), headline, self._without(rows, "broken")) if everything else None
 
     def _imbalance(self) -> Fault | None:
@@ -228,8 +232,11 @@ class Findings:
         p = float(scipy.stats.chisquare(counts).pvalue) if counts.sum() else 1.0
         if len(counts) < 2 or p > _SURE or counts.max() < _UNEQUAL * counts.min():
             return None
-        large, small = (f"'{self.classes[int(k)]}' has {counts[k]}" for k in (counts.argmax(), counts.argmin()))
-        headline = f"unequal classes: {large} pictures, {small}; all classes counted alike"
+        headline = Message(
+            "unequal classes: '{largest}' has {most} images, '{smallest}' has {fewest}; all classes counted alike",
+            **{"largest": self.classes[int(counts.argmax())], "most": int(counts.max())},
+            **{"smallest": self.classes[int(counts.argmin())], "fewest": int(counts.min())},
+        )
         return Fault("imbalance", int(counts.sum()), headline, self._balanced())
 
     def _balanced(self) -> Effect | None:
@@ -255,7 +262,7 @@ def _labels(
     """Return the truth (N,), or None where there is none, and what was done about it."""
     own = getattr(data, "labels", None)
     if labels is None and own is None:
-        return None, ["no labels: labels, imbalance and effects on accuracy are left out"]
+        return None, [Message("no labels: labels, imbalance and effects on accuracy are left out")]
     if classifier is None:
         return np.asarray(own if labels is None else labels, dtype=np.int64), []
     found, notes = labels_of(classifier, data, labels, size)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from xai.core.images.border import open_data
 from xai.core.images.inputs import InputImage, read_pictures
+from xai.core.results.message import Message
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import ImageError, InputError, ShapeError, Stopped
 
@@ -286,7 +287,7 @@ def _pictures(data: Any) -> Iterator[tuple[InputImage | None, str]]:
         try:
             yield (images.pictures([row])[0] if hasattr(images, "pictures") else read_pictures([images[row]])[0][0]), ""
         except (ImageError, ShapeError, OSError) as error:
-            yield None, f"cannot be read: {error}"
+            yield None, Message("cannot be read: {error}", error=str(error))
 
 
 def _first(pairs: Iterator[tuple[InputImage | None, str]], count: int) -> Iterator[tuple[InputImage | None, str]]:

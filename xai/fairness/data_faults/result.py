@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from xai.core.results.message import Message
 from xai.core.results.result import Result
 from xai.fairness.data_faults.label_errors import Broken, Effect, SuspectLabel
 
@@ -63,13 +64,15 @@ class Fault:
     effect: Effect | None
 
     def __str__(self) -> str:
-        """Return headline and effect."""
+        """Return headline and effect, a message."""
         if self.effect is None:
             return self.headline
-        low, high = (f"{100 * end:+.2f}" for end in self.effect.interval)
-        return (
-            f"{self.headline}; accuracy {self.effect.accuracy:.2%}, without {self.effect.without:.2%} "
-            f"({100 * self.effect.change:+.2f} points, {low} to {high})"
+        low, high = self.effect.interval
+        return Message(
+            "{headline}; accuracy {accuracy:.2%}, without {without:.2%} ({change:+.2f} points, {low:+.2f} to "
+            "{high:+.2f})",
+            **{"headline": self.headline, "accuracy": self.effect.accuracy, "without": self.effect.without},
+            **{"change": 100 * self.effect.change, "low": 100 * low, "high": 100 * high},
         )
 
 
@@ -124,7 +127,7 @@ class DataFaults(Result):
 
     def __str__(self) -> str:
         """Return the findings in words."""
-        return "\n".join(map(str, self.findings)) or f"nothing found in {self.size} pictures"
+        return "\n".join(map(str, self.findings)) or f"nothing found in {self.size} images"
 
     @property
     def table(self) -> "pd.DataFrame":

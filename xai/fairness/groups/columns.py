@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xai.core.results.message import Message
 from xai.errors import DataError, InputError, NameLookupError, RangeError, ShapeError
 
 if TYPE_CHECKING:
@@ -171,7 +172,12 @@ def _division(name: str, values: Any, count: int) -> Division:
         raise DataError(
             f"The column {name!r} has {len(found)} different values, more than {_MOST}. Put similar ones together."
         )
-    return Division(name, tuple(found.tolist()), codes.astype(np.int64), f"{name}: {note}" if note else "")
+    return Division(
+        name,
+        tuple(found.tolist()),
+        codes.astype(np.int64),
+        Message("{name}: {note}", name=name, note=note) if note else "",
+    )
 
 
 def _names(values: "pd.Series") -> tuple[np.ndarray, str]:
@@ -196,7 +202,7 @@ def _quarters(values: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, str]
     names.append(f"{len(names) + 1}: above {shown[-1]}")
     found = np.array(names, dtype=object)[place]
     found[missing] = MISSING
-    return found.astype(str), f"many different numbers, divided at {', '.join(shown)}"
+    return found.astype(str), Message("many different numbers, divided at {edges}", edges=", ".join(shown))
 
 
 def _cross(parts: Sequence[Division]) -> Division:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xai.core.results.message import Message, joined
 from xai.errors import ContractError
 from xai.fairness.groups.cube import Class
 from xai.fairness.groups.questions import METRICS, BiasSettings, GroupQuestion
@@ -13,13 +14,13 @@ from xai.stats.permutation import PermutationResult, RateTest
 
 UNFAIR, NO_EVIDENCE, TOO_SMALL = "unfair", "no evidence", "too small to tell"
 _TITLES = {
-    "accuracy": "share of pictures answered right",
-    "recall": "share of {0} that is recognised",
-    "false_negative_rate": "share of {0} that is missed",
-    "precision": "share of answers {0} that are right",
-    "false_positive_rate": "share of other pictures taken for {0}",
-    "selection_rate": "share of pictures answered {0}",
-    "confusion": "share of {0} taken for {1}",
+    "accuracy": "share of images predicted correctly",
+    "recall": "share of '{first}' that is recognised",
+    "false_negative_rate": "share of '{first}' that is missed",
+    "precision": "share of predictions '{first}' that are correct",
+    "false_positive_rate": "share of other images taken for '{first}'",
+    "selection_rate": "share of images predicted as '{first}'",
+    "confusion": "share of '{first}' taken for '{second}'",
     "calibration": "calibration error",
     "confidence": "mean confidence",
 }
@@ -32,33 +33,38 @@ def label_name(label: Class, classes: Sequence[str]) -> str:
     return classes[label] if isinstance(label, int) else f"{classes[label[0]]} -> {classes[label[1]]}"
 
 
-def title(metric: str, label: str) -> str:
+def title(metric: str, label: str) -> Message:
     """Return what is measured, in words."""
-    return _TITLES.get(metric, metric).format(*(f"'{part}'" for part in label.split(" -> ")))
+    first, _, second = label.partition(" -> ")
+    names = {"first": first} if first else {}
+    return Message(_TITLES.get(metric, metric), **names, **({"second": second} if second else {}))
 
 
-def share(value: float | None, *, rate: bool) -> str:
+def share(value: float | None, *, rate: bool) -> Message:
     """Return a share in percent, another number as it is."""
     if value is None:
-        return "unknown"
-    return f"{100 * value:.1f} %" if rate else f"{value:.4g}"
+        return Message("unknown")
+    return Message("{percent:.1f} %", percent=100 * value) if rate else Message("{value:.4g}", value=value)
 
 
-def distance(value: float | None, *, rate: bool) -> str:
-    """Return how far two shares are apart in points, other numbers as they are."""
+def distance(value: float | None, *, rate: bool) -> Message:
+    """Return a difference of two shares in points, of other numbers as it is."""
     if value is None:
-        return "unknown"
-    return f"{100 * value:.1f} points" if rate else f"{value:.4g}"
+        return Message("unknown")
+    return Message("{points:.1f} points", points=100 * value) if rate else Message("{value:.4g}", value=value)
 
 
-def probability(value: float) -> str:
-    """Return a p-value as people write it."""
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.1g}"
+def probability(value: float) -> Message:
+    """Return a p-value with three decimals, or one digit where it is smaller."""
+    return Message("{value:.3f}" if value >= 0.001 else "{value:.1g}", value=value)
 
 
 _FEW = 3  # groups named in a sentence
-_BASE_RATES = "follows from how often each class occurs in the groups"
-_WORDS = {NO_EVIDENCE: "no evidence that the groups differ", TOO_SMALL: "too few pictures to tell"}
+_BASE_RATES = Message("explained by how often each class occurs in the groups")
+_VERDICTS = {
+    NO_EVIDENCE: Message("no evidence that the groups differ"),
+    TOO_SMALL: Message("too few images to tell"),
+}
 
 
 @dataclass(frozen=True)
@@ -122,8 +128,8 @@ class Gap:
     reason: str = ""
 
     def __str__(self) -> str:
-        """Return headline and reason."""
-        return f"{self.headline}; {self.reason}"
+        """Return headline and reason, a message."""
+        return joined([self.headline, self.reason])
 
 
 @dataclass(frozen=True)
@@ -237,56 +243,61 @@ class GapJudge:
         low, high = getattr(question.test, "limits", (0.0, 1.0))
         return self.settings.relevant * (1 if low >= 0 and high <= 1 else high - low)
 
-    def _headline(self, gap: Gap, question: GroupQuestion) -> str:
-        what, rate = title(gap.metric, gap.label), _is_rate(question)
+    def _headline(self, gap: Gap, question: GroupQuestion) -> Message:
+        rate = _is_rate(question)
+        about = {"measure": title(gap.metric, gap.label), "column": gap.column}
         if gap.gap is None:
-            return f"{what}, by {gap.column}: too few pictures to compare groups"
+            return Message("{measure}, by {column}: too few images to compare groups", **about)
         if gap.verdict == UNFAIR:
+            outcome = outcome_of(question)
             k = question.division.groups.index(gap.stands_out)
-            found = outcome_of(question)
-            own, others = share(float(found.values[k]), rate=rate), share(_others(found, k), rate=rate)
-            return f"{what}: {own} for {gap.stands_out}, {others} for all others by {gap.column}; more than chance"
-        ends = f"{share(gap.low_value, rate=rate)} to {share(gap.high_value, rate=rate)}"
-        why = _BASE_RATES if self._from_base_rates(question) else _WORDS[gap.verdict]
-        return f"{what}, by {gap.column}: {ends}; {why}"
+            own, others = share(float(outcome.values[k]), rate=rate), share(_others(outcome, k), rate=rate)
+            template = "{measure}: {own} for {group}, {others} for all others by {column}; more than chance"
+            return Message(template, **about, own=own, group=gap.stands_out, others=others)
+        ends = {"low": share(gap.low_value, rate=rate), "high": share(gap.high_value, rate=rate)}
+        reason = _BASE_RATES if self._from_base_rates(question) else _VERDICTS[gap.verdict]
+        return Message("{measure}, by {column}: {low} to {high}; {reason}", **about, **ends, reason=reason)
 
     def _from_base_rates(self, question: GroupQuestion) -> bool:
         """Whether the groups differ, but no more than the classes in them make them."""
         return question.beyond is not None and question.plain <= self.settings.alpha < question.p_adjusted
 
-    def _reason(self, gap: Gap, question: GroupQuestion) -> str:
+    def _reason(self, gap: Gap, question: GroupQuestion) -> Message:
         if gap.gap is None:
-            return f"fewer than two groups with at least {self.settings.min_count} pictures"
+            template = "fewer than two groups with at least {count} images"
+            return Message(template, count=self.settings.min_count)
         rate = _is_rate(question)
-        ends = ((gap.lowest, gap.low_value, gap.low_n), (gap.highest, gap.high_value, gap.high_n))
-        shown = [f"{group} {share(value, rate=rate)} (n = {n})" for group, value, n in ends]
         low, high = (distance(end, rate=rate) for end in gap.interval)
-        return (
-            f"lowest {shown[0]}, highest {shown[1]}: a gap of {distance(gap.gap, rate=rate)} ({low} to {high}), of "
-            f"which chance alone makes {distance(gap.expected, rate=rate)}; p = {probability(gap.p_adjusted)} after "
-            f"correction for {self.asked} questions{self._mix(gap, question, rate=rate)}"
-            f"{self._sight(gap, question, rate=rate)}"
+        figures = Message(
+            "lowest {lowest} {low_value} (n = {low_n}), highest {highest} {high_value} (n = {high_n}): a gap of {gap} "
+            "({low} to {high}), of which chance alone makes {expected}; p = {p} after correction for {tests} questions",
+            **{"lowest": gap.lowest, "low_value": share(gap.low_value, rate=rate), "low_n": gap.low_n},
+            **{"highest": gap.highest, "high_value": share(gap.high_value, rate=rate), "high_n": gap.high_n},
+            **{"gap": distance(gap.gap, rate=rate), "low": low, "high": high},
+            **{"expected": distance(gap.expected, rate=rate), "p": probability(gap.p_adjusted), "tests": self.asked},
         )
+        return joined([figures, *self._mix(gap, question, rate=rate), *self._sight(gap, question, rate=rate)])
 
-    def _mix(self, gap: Gap, question: GroupQuestion, *, rate: bool) -> str:
-        """Say what base rates alone make of the gap, where the test without them finds one."""
+    def _mix(self, gap: Gap, question: GroupQuestion, *, rate: bool) -> list[Message]:
+        """Return what base rates alone make of the gap, where the test without them finds one."""
         if gap.explained is None or question.plain > self.settings.alpha:
-            return ""
-        return f"; equal error rates for each class would make a gap of {distance(gap.explained, rate=rate)} here"
+            return []
+        template = "equal error rates for each class would make a gap of {gap} here"
+        return [Message(template, gap=distance(gap.explained, rate=rate))]
 
-    def _sight(self, gap: Gap, question: GroupQuestion, *, rate: bool) -> str:
-        """Say what could have been seen, where nothing was."""
+    def _sight(self, gap: Gap, question: GroupQuestion, *, rate: bool) -> list[Message]:
+        """Return what would have been detected, where nothing was."""
         if gap.verdict == UNFAIR:
-            return ""
-        found, names = outcome_of(question), question.division.groups
-        seen = found.compared & (found.detectable <= self._relevant(question))
-        few = [name for name, kept, visible in zip(names, found.compared, seen, strict=True) if kept and not visible]
-        parts = [f"; too few pictures to tell for {_listed(few)}"] if few else []
-        if seen.any():
-            where = "the others" if few else "any group"
-            widest = distance(float(found.detectable[seen].max()), rate=rate)
-            parts.append(f"; a gap of {widest} would have been seen in {where}")
-        return "".join(parts)
+            return []
+        outcome, names = outcome_of(question), question.division.groups
+        visible = outcome.compared & (outcome.detectable <= self._relevant(question))
+        few = [name for k, name in enumerate(names) if outcome.compared[k] and not visible[k]]
+        parts = [Message("too few images to tell for {groups}", groups=_listed(few))] if few else []
+        if visible.any():
+            widest = distance(float(outcome.detectable[visible].max()), rate=rate)
+            groups = Message("the others" if few else "any group")
+            parts.append(Message("a gap of {gap} would have been detected in {groups}", gap=widest, groups=groups))
+        return parts
 
 
 def _is_rate(question: GroupQuestion) -> bool:
@@ -306,8 +317,11 @@ def _others(found: PermutationResult, k: int) -> float:
     return float(np.average(found.values[kept], weights=found.totals[kept]))
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
+def _listed(names: Sequence[str]) -> Message:
+    listed = ", ".join(names[:_FEW])
+    if len(names) <= _FEW:
+        return Message("{names}", names=listed)
+    return Message("{names} and {count} more", names=listed, count=len(names) - _FEW)
 
 
 def outcome_of(question: GroupQuestion) -> PermutationResult:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
+from xai.core.results.message import Message
 from xai.core.runtime.batching import ShouldStop
 from xai.fairness.slices.result import NONE, TOO_SMALL, WEAK, WITHIN, Slice
 from xai.fairness.slices.search import Candidate, Facts, asking, overlap
@@ -148,7 +149,7 @@ def lines(
             kind=outcome.candidate.kind,
             pictures=size,
             accuracy=accuracy,
-            accuracy_interval=(float(low), float(high)),
+            accuracy_interval=(low, high),
             rest=rest,
             gap=middle[0],
             gap_interval=middle[1],
@@ -160,9 +161,18 @@ def lines(
             found_pictures=int(before.sum()),
             within=within,
             verdict=verdict,
-            reason=f"{outcome.candidate.words}: {accuracy:.0%} right ({low:.0%} to {high:.0%}, {size} pictures), "
-            f"all others {rest:.0%}; {verdict}" + (f" ({within})" if within else ""),
+            reason=Message(
+                "{slice}: {accuracy:.0%} correct ({low:.0%} to {high:.0%}, {count} images), all others {rest:.0%}; "
+                "{verdict}",
+                **{"slice": outcome.candidate.words, "accuracy": accuracy, "low": low, "high": high},
+                **{"count": size, "rest": rest, "verdict": _verdict_words(verdict, within)},
+            ),
         )
+
+
+def _verdict_words(verdict: str, within: str) -> Message:
+    words = Message(verdict)
+    return Message("{verdict} ({within})", verdict=words, within=within) if within else words
 
 
 def _verdict(outcome: SliceTest, least: float) -> str:

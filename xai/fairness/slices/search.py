@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy
 
+from xai.core.results.message import Message, joined
 from xai.core.runtime.batching import ShouldStop
 from xai.errors import Stopped
 from xai.fairness.properties import PROPERTIES
@@ -82,26 +83,28 @@ class SliceCondition:
         return f"{self.column} > {self.low:.4g}" if self.low is not None else f"{self.column} <= {self.high:.4g}"
 
 
-def describe(conditions: Sequence[SliceCondition], classes: Sequence[str]) -> str:
-    """Return conditions in words: "dark and low-contrast pictures of class 'Shirt'"."""
-    before: list[str] = []
-    behind: list[str] = []
-    for each in conditions:
-        if each.value is not None:
-            near = each.column == NEAREST
-            behind.append(f"that look like {classes[each.value]!r}" if near else f"of class {classes[each.value]!r}")
-        else:
-            word = _word(each)
-            (behind if word.startswith("with ") else before).append(word)
-    behind.sort(key=lambda words: not words.startswith("of class"))
-    return " ".join([part for part in (" and ".join(before), "pictures") if part] + behind)
+def describe(conditions: Sequence[SliceCondition], classes: Sequence[str]) -> Message:
+    """Return conditions in words: "dark and low-contrast images of class 'Shirt'"."""
+    qualities: list[Message] = []
+    details: list[Message] = []
+    for condition in conditions:
+        words = _words(condition, classes)
+        (details if str(words).startswith(("with ", "of class", "that look")) else qualities).append(words)
+    details.sort(key=lambda words: not words.startswith("of class"))
+    parts = {"qualities": joined(qualities, " and ")} if qualities else {}
+    parts |= {"details": joined(details, " ")} if details else {}
+    places = ["{qualities}"] * bool(qualities) + ["images"] + ["{details}"] * bool(details)
+    return Message(" ".join(places), **parts)
 
 
-def _word(condition: SliceCondition) -> str:
+def _words(condition: SliceCondition, classes: Sequence[str]) -> Message:
     name = condition.column
+    if condition.value is not None:
+        template = "that look like '{class_name}'" if name == NEAREST else "of class '{class_name}'"
+        return Message(template, class_name=classes[condition.value])
     if name in PROPERTIES:
-        return PROPERTIES[name].low if condition.low is None else PROPERTIES[name].high
-    return f"with low {name}" if condition.low is None else f"with high {name}"
+        return Message(PROPERTIES[name].low if condition.low is None else PROPERTIES[name].high)
+    return Message("with low {property}" if condition.low is None else "with high {property}", property=name)
 
 
 _DIMENSIONS = 32
@@ -315,15 +318,18 @@ def _clusters(facts: Facts) -> Iterator[Candidate]:
             yield Candidate("cluster", _cluster_words(facts, condition.holds(facts)), (condition,))
 
 
-def _cluster_words(facts: Facts, own: np.ndarray) -> str:
+def _cluster_words(facts: Facts, own: np.ndarray) -> Message:
     """Return what sets a cluster apart: the two properties furthest off, and its most frequent classes."""
     gaps = {name: _gap(values, own) for name, values in facts.properties.items()}
     apart = [name for name in sorted(gaps, key=lambda name: -abs(gaps[name]))[:2] if abs(gaps[name]) >= _APART]
     conditions = [SliceCondition(name, low=0.0) if gaps[name] > 0 else SliceCondition(name, high=0.0) for name in apart]
     labels, counts = np.unique(facts.labels[own], return_counts=True)
     top = labels[np.argsort(-counts, kind="stable")][: 1 if counts.max() >= _TYPICAL * own.sum() else 2]
-    named = " and ".join(repr(facts.classes[label]) for label in top.tolist())
-    return f"similar {describe(conditions, facts.classes)} (mostly {named})"
+    names = [repr(facts.classes[label]) for label in top.tolist()]
+    slice_words = describe(conditions, facts.classes)
+    if len(names) == 1:
+        return Message("similar {slice} (mostly {first})", slice=slice_words, first=names[0])
+    return Message("similar {slice} (mostly {first} and {second})", slice=slice_words, first=names[0], second=names[1])
 
 
 def _gap(values: np.ndarray, own: np.ndarray) -> float:

@@ -12,6 +12,7 @@ from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.resizing import InputReader
 from xai.core.model.usage_checks import data_doubts
+from xai.core.results.message import Message
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
@@ -206,12 +207,12 @@ def _halves(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _notes(facts: Facts) -> tuple[str, ...]:
-    told = {
-        "all answers are right": not facts.wrong.any(),
-        "all answers are wrong": facts.wrong.all(),
-        "object size is a guess from the colour of the edge": "object size" in facts.properties,
+    notes = {
+        "all predictions are correct": not facts.wrong.any(),
+        "all predictions are wrong": facts.wrong.all(),
+        "object size is estimated from the colour of the edge": "object size" in facts.properties,
     }
-    return tuple(note for note, true in told.items() if true)
+    return tuple(Message(note) for note, holds in notes.items() if holds)
 
 
 def _properties(

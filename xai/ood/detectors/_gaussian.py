@@ -9,6 +9,7 @@ import scipy
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message, joined
 from xai.ood.detectors.base import Detector, Learned, Parts, State, check_number
 from xai.ood.detectors.reference import FeatureRows, Moments, Reference
 
@@ -61,7 +62,7 @@ def fit_gaussian(covariance: Tensor, count: int, shrinkage: float | None = None)
     scale, (_, before) = float(covariance.diagonal().mean()), factored(covariance)
     identity = torch.eye(len(covariance)).to(covariance)
     if scale <= 0:
-        note = "the features never vary: distances are plain Euclidean ones"
+        note = Message("the features are constant: distances are Euclidean")
         return Gaussian(identity, weight, before, 1.0, (note,))
     used = (1 - weight) * covariance + weight * scale * identity
     (factor, after), ridge = factored(used), 0.0
@@ -75,12 +76,14 @@ def _notes(covariance: Tensor, before: float, weight: float, ridge: float) -> tu
     """Say that a covariance was singular, and what was done about it."""
     if before < _WORST:
         return ()
-    dead = int((covariance.diagonal() <= 0).sum())
-    why = f", {dead} of {len(covariance)} features never vary" if dead else ""
-    done = f"shrunk by {weight:.2g} towards its mean variance" if weight else ""
-    added = f"{ridge:.0e} of its mean variance added to the diagonal" if ridge else ""
-    number = f"condition number {before:.0e}" if math.isfinite(before) else "no inverse"
-    return (f"the covariance is singular ({number}{why}): {' and '.join(filter(None, (done, added)))}",)
+    constant = int((covariance.diagonal() <= 0).sum())
+    values = {"number": before, "constant": constant, "total": len(covariance), "weight": weight, "ridge": ridge}
+    reasons = ["condition number {number:.0e}" if math.isfinite(before) else "no inverse"]
+    reasons += ["{constant} of {total} features are constant"] * bool(constant)
+    cures = ["shrunk by {weight:.2g} towards its mean variance"] * bool(weight)
+    cures += ["{ridge:.0e} of its mean variance added to the diagonal"] * bool(ridge)
+    reason, cure = (joined([Message(part, **values) for part in parts], ", ") for parts in (reasons, cures))
+    return (Message("the covariance is singular ({reason}): {cure}", reason=reason, cure=cure),)
 
 
 def oas(covariance: Tensor, count: int) -> float:

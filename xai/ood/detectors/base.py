@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai.core.registry import Registry
+from xai.core.results.message import Message
 from xai.core.results.serialization import plain
 from xai.errors import ContractError, NameLookupError, RangeError, UnsupportedModelError
 from xai.ood.detectors import MODULES
@@ -96,7 +97,8 @@ class Detector(ABC):
     def missing(self, view: ModelView) -> str:
         """Return why the detector cannot be used with a classifier; empty when it can."""
         if view.head is None and {"features", "head"} & set(self.needs):
-            return f"{self.name} needs the features that go into a last linear layer, and this model has no such layer"
+            template = "{method} needs the features that go into a last linear layer, and this model has no such layer"
+            return Message(template, method=self.name)
         return ""
 
     @final

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_number, check_whole
 from xai.ood.detectors.reference import FeatureRows, Reference
 
@@ -64,7 +65,8 @@ class HBOS(Detector):
         height = counts.clamp_min(_EMPTY) / counts.amax(1, keepdim=True)
         beyond = torch.log(counts.amax(1) / _EMPTY)
         state = {"mean": held.mean, "axes": axes, "low": low, "width": width, "rarity": -height.log(), "beyond": beyond}
-        few = (f"{len(bank)} fit images in {bins} bins: most bins are empty, and rarity says little",)
+        template = "{count} fit images in {bins} bins: most bins are empty, and rarity says little"
+        few = (Message(template, count=len(bank), bins=bins),)
         return Learned(state, {"components": kept, "bins": bins}, few if len(bank) < _FEW * bins else ())
 
     def _parts(self, state: State, rows: FeatureRows) -> Parts:

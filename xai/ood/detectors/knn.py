@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from xai.core.results.message import Message
 from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_whole, check_word
 from xai.ood.detectors.neighbours import distances, most_similar
 from xai.ood.detectors.reference import FeatureRows, Reference, to_unit
@@ -43,7 +44,8 @@ class KNN(Detector):
         bank = to_unit(reference.bank.features)
         wanted = self._wanted(len(bank))
         used = min(wanted, len(bank))
-        notes = () if used == wanted else (f"k is {used}, the number of fit pictures, and not {wanted}",)
+        template = "k is {used}, the number of fit images, and not {k}"
+        notes = () if used == wanted else (Message(template, used=used, k=wanted),)
         return Learned({"bank": bank}, {"k": used, "bank": len(bank)}, notes)
 
     def _parts(self, state: State, rows: FeatureRows) -> Parts:

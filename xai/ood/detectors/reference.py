@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai.core.model.features import LinearHead
+from xai.core.results.message import Message
 
 WIDE = 2048  # features; a flattened map with more is averaged over its places where statistics are made of it
 _CHANNELS = 16  # fewer channel means than these say too little
@@ -32,17 +33,15 @@ class ModelView:
     std: tuple[float, ...] = (1.0,)
 
     @property
-    def note(self) -> str:
-        """Say which features statistics are made of."""
+    def note(self) -> Message:
+        """Which features the statistics use."""
         if self.head is None:
-            return "no features: the logits are not the output of a linear layer"
-        where = f"the {self.head.width} inputs of the last linear layer {self.head.layer!r}"
-        if self.pool == 1:
-            return f"features: {where}"
-        channels = self.head.width // self.pool
-        return (
-            f"features: {where}; statistics are made of the means of their {channels} channels over {self.pool} places"
-        )
+            return Message("no features: the logits are not the output of a linear layer")
+        template = "features: the {width} inputs of the last linear layer {layer!r}"
+        if self.pool > 1:
+            template += "; statistics use the means of their {channels} channels over {places} places"
+        values = {"width": self.head.width, "layer": self.head.layer}
+        return Message(template, **values, channels=self.head.width // self.pool, places=self.pool)
 
     def to(self, device: torch.device) -> "ModelView":
         """Return the same on a device."""
@@ -357,11 +356,14 @@ class Collector:
     def _notes(self, bank: Bank | None) -> tuple[str, ...]:
         notes = [self.view.note]
         if bank is not None and len(bank) < self.total:
-            notes.append(f"a random sample of {len(bank)} of {self.total} pictures is kept singly, to bound the memory")
+            template = "a random sample of {count} of {total} images is kept individually, to bound the memory"
+            notes.append(Message(template, count=len(bank), total=self.total))
         held = self.moments if self.moments.started else self.unit
         if held.started and len(held.present) < held.classes:
-            notes.append(f"{held.classes - len(held.present)} of {held.classes} classes have no fit picture")
+            missing = held.classes - len(held.present)
+            notes.append(Message("{count} of {total} classes have no fit image", count=missing, total=held.classes))
         single = int((held.counts == 1).sum()) if held.started else 0
         if single:
-            notes.append(f"{single} of {held.classes} classes have a single fit image, which shows no scatter")
+            template = "{count} of {total} classes have a single fit image, which shows no scatter"
+            notes.append(Message(template, count=single, total=held.classes))
         return tuple(notes)

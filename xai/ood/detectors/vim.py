@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_whole, check_word
 from xai.ood.detectors.reference import FeatureRows, Reference
 
 _NOTHING = 1e-10  # of the largest eigenvalue: below it lies rounding
-_ENERGY = "the score is the energy alone"
-_WHOLE = f"the subspace is the whole space: {_ENERGY}"
+_WHOLE = Message("the subspace is the whole space: the score is the energy alone")
 _STEPS = ((2048, 1000), (768, 512))  # of the paper: dimension of the subspace by number of features
 
 
@@ -93,11 +93,13 @@ def _supported(wanted: int, values: Tensor, count: int, whole: bool) -> tuple[in
         return wanted, ""
     dim = min(wanted, spanned // 2, count // 2)
     if dim < 1:
-        return width, f"{count} fit images span {spanned} of {width} dimensions, too few for a residual: {_ENERGY}"
-    return (
-        dim,
-        f"{count} fit images span {spanned} of {width} dimensions: the principal subspace has {dim}, not {wanted}",
-    )
+        template = (
+            "{count} fit images span {spanned} of {width} dimensions, too few for a residual: the score is the energy "
+            "alone"
+        )
+        return width, Message(template, count=count, spanned=spanned, width=width)
+    template = "{count} fit images span {spanned} of {width} dimensions: the principal subspace has {dim}, not {wanted}"
+    return dim, Message(template, count=count, spanned=spanned, width=width, dim=dim, wanted=wanted)
 
 
 def usual_dim(width: int) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.inference import LabelledOutputs, answers_of, draw_of
+from xai.core.results.message import Message
 from xai.core.results.result import Provenance, Result
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.validation import check_seed
@@ -67,11 +68,13 @@ class ConformalPredictor(Result):
         return any(promise.too_small for promise in self.promises)
 
     @property
-    def sentence(self) -> str:
-        """The promise in words; by class that of the class with the fewest pictures."""
-        least = min(range(len(self.promises)), key=lambda k: self.promises[k].count)
-        said = self.promises[least].sentence
-        return f"{self.class_names[least]}: {said}" if self.by_class else said
+    def sentence(self) -> Message:
+        """The guarantee in words; by class that of the class with the fewest images."""
+        fewest = min(range(len(self.promises)), key=lambda k: self.promises[k].count)
+        sentence = self.promises[fewest].sentence
+        if not self.by_class:
+            return sentence
+        return Message("{class_name}: {sentence}", class_name=self.class_names[fewest], sentence=sentence)
 
     def sets(
         self,
@@ -99,7 +102,10 @@ class ConformalPredictor(Result):
         members, probabilities = self._members(answers)
         seen = len(set(map(bytes, keys_of(answers))) & set(map(bytes, self.keys)))
         notes = [note for note in self.notes if note.startswith("Too small")]
-        notes += [f"{seen} of the pictures are calibration pictures: nothing is promised for them"] if seen else []
+        if seen:
+            notes.append(
+                Message("{count} of the images are calibration images: nothing is guaranteed for them", count=seen)
+            )
         data = {"name": answers.name, "count": len(answers), "calibration": dict(self.data)}
         return PredictionSets(
             members=members,
@@ -203,7 +209,7 @@ def fit_conformal(
         >>> clf = xai.load("example:fashion")
         >>> data = xai.load_data("example:fashion-test").subset(200)
         >>> promise = xai.fit_conformal(clf, data, alpha=0.1)
-        >>> promise.sentence.startswith("Of 100 new pictures")
+        >>> promise.sentence.startswith("Of 100 new images")
         True
     """
     classifier, seed = as_classifier(model), check_seed(seed)
@@ -259,13 +265,14 @@ def _promises(
     return tuple(guarantee(scores[labels == k], alpha, level=level) for k in range(classes))
 
 
-def _warnings(promises: Sequence[CoverageGuarantee], names: Sequence[str], alpha: float, by_class: bool) -> list[str]:
+def _warnings(
+    promises: Sequence[CoverageGuarantee], names: Sequence[str], alpha: float, by_class: bool
+) -> list[Message]:
     small = [k for k, promise in enumerate(promises) if promise.too_small]
     if not small:
         return []
     if not by_class:
         return [promises[0].sentence]
     listed = ", ".join(f"{names[k]} ({promises[k].count})" for k in small[:5]) + (", ..." if len(small) > 5 else "")
-    return [
-        f"Too small for alpha {alpha:g} in {len(small)} classes, which are in every set: {listed}. Give more pictures."
-    ]
+    template = "Too small for alpha {alpha:g} in {count} classes, which are in every set: {classes}. Give more images."
+    return [Message(template, alpha=alpha, count=len(small), classes=listed)]

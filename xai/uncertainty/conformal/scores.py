@@ -10,6 +10,7 @@ import scipy
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.errors import NameLookupError, RangeError, ShapeError
 
 
@@ -103,17 +104,19 @@ class CoverageGuarantee:
         return self.rank > self.count
 
     @property
-    def sentence(self) -> str:
-        """The promise in words."""
+    def sentence(self) -> Message:
+        """The guarantee in words."""
         if self.too_small:
-            return (
-                f"Too small: {self.count} calibration pictures cannot promise {1 - self.alpha:.4g} coverage with less "
-                f"than all classes; at least {needed(self.alpha)} are needed."
+            return Message(
+                "Too small: {count} calibration images cannot guarantee {coverage:.4g} coverage with fewer than all "
+                "classes; at least {needed} are needed.",
+                **{"count": self.count, "coverage": 1 - self.alpha, "needed": needed(self.alpha)},
             )
-        return (
-            f"Of 100 new pictures like the {self.count} calibration pictures, between {100 * self.low:.1f} and "
-            f"{100 * self.high:.1f} will have the truth in their set (asked: {100 * (1 - self.alpha):.4g}; "
-            f"{100 * self.level:.4g} % interval over the draw of calibration pictures)."
+        return Message(
+            "Of 100 new images like the {count} calibration images, {low:.1f} to {high:.1f} will have the ground truth "
+            "in their set (nominal {nominal:.4g}; {level:.4g} % interval over the draw of calibration images).",
+            **{"count": self.count, "low": 100 * self.low, "high": 100 * self.high},
+            **{"nominal": 100 * (1 - self.alpha), "level": 100 * self.level},
         )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.inference import LabelledOutputs, answers_of
+from xai.core.results.message import Message, joined
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
@@ -20,15 +21,16 @@ from xai.uncertainty.drift.tests import Sides, ask, class_shares
 
 def findings_of(tests: Sequence[DriftTest], classes: Sequence[ClassShare], alpha: float) -> tuple[DriftFinding, ...]:
     """Return the differences that chance does not explain; single classes only where the answers differ as a whole."""
-    found = [DriftFinding(t.name, _sentence(t), t.value, _span(t), t.adjusted) for t in tests if t.adjusted <= alpha]
-    if any(one.id == "classes" for one in found):
-        moved = [one for one in classes if one.adjusted <= alpha]
-        moved.sort(key=lambda one: -abs(one.difference))
-        found += [
-            DriftFinding(f"class: {one.name}", _about_class(one), one.difference, (one.low, one.high), one.adjusted)
-            for one in moved
+    findings = [DriftFinding(t.name, _sentence(t), t.value, _span(t), t.adjusted) for t in tests if t.adjusted <= alpha]
+    if any(finding.id == "classes" for finding in findings):
+        moved = sorted(
+            (share for share in classes if share.adjusted <= alpha), key=lambda share: -abs(share.difference)
+        )
+        findings += [
+            DriftFinding(f"class: {s.name}", _class_sentence(s), s.difference, (s.low, s.high), s.adjusted)
+            for s in moved
         ]
-    return tuple(found)
+    return tuple(findings)
 
 
 def judge(
@@ -36,39 +38,55 @@ def judge(
 ) -> tuple[str, tuple[str, ...]]:
     """Return the verdict and its reasons."""
     if findings:
-        return DRIFT, tuple(one.sentence for one in findings)
-    nothing = "; ".join(f"{test.name} p = {test.p_value:.2g}" for test in tests)
-    if shift > settings["relevant"]:
-        size = "no shift at all" if shift == float("inf") else f"only shifts above {shift:.2f} standard deviations"
-        few = f"with so few pictures a linear classifier finds {size} 8 times of 10"
-        return TOO_SMALL, (f"{few}; {settings['relevant']:g} would matter", nothing)
-    seen = f"a shift of the features' mean by {shift:.2f} standard deviations would have been found 8 times of 10"
-    return NO_EVIDENCE, (f"no test tells the data sets apart; {seen}", nothing)
+        return DRIFT, tuple(finding.sentence for finding in findings)
+    p_values = joined([Message("{test} p = {p:.2g}", test=Message(test.name), p=test.p_value) for test in tests])
+    relevant = settings["relevant"]
+    if shift == float("inf"):
+        template = (
+            "with so few images a linear classifier would detect no shift; {relevant:g} standard deviations would "
+            "matter"
+        )
+        return TOO_SMALL, (Message(template, relevant=relevant), p_values)
+    if shift > relevant:
+        template = (
+            "with so few images a linear classifier would detect only shifts above {shift:.2f} standard deviations "
+            "8 times out of 10; {relevant:g} would matter"
+        )
+        return TOO_SMALL, (Message(template, shift=shift, relevant=relevant), p_values)
+    template = (
+        "no test tells the data sets apart; a shift of the features' mean by {shift:.2f} standard deviations would "
+        "have been detected 8 times out of 10"
+    )
+    return NO_EVIDENCE, (Message(template, shift=shift), p_values)
 
 
 def _span(test: DriftTest) -> tuple[float, float] | None:
     return None if test.low is None or test.high is None else (test.low, test.high)
 
 
-def _sentence(test: DriftTest) -> str:
-    p = f"(adjusted p = {test.adjusted:.2g})"
-    if test.name == "classifier":
-        return (
-            f"a classifier that sees the features tells the data sets apart: AUROC {test.value:.3f} "
-            f"({test.low:.3f} to {test.high:.3f}) on pictures that it was not fitted on {p}"
-        )
-    if test.name == "kernel":
-        value = f"squared MMD {test.value:.2g}, by chance below {test.by_chance:.2g}"
-        return f"the features are distributed differently: {value} {p}"
-    if test.name == "classes":
-        return f"classes are answered differently often: {test.value:.1%} of the answers moved {p}"
-    return f"the confidences are distributed differently; their mean changed by {test.value:+.3f} {p}"
+_SENTENCES = {
+    "classifier": "a classifier of the features tells the data sets apart: AUROC {value:.3f} ({low:.3f} to {high:.3f}) "
+    "on images that it was not fitted on (adjusted p = {p:.2g})",
+    "kernel": "the features are distributed differently: squared MMD {value:.2g}, by chance below {by_chance:.2g} "
+    "(adjusted p = {p:.2g})",
+    "classes": "the classes are predicted with other frequencies: {value:.1%} of the predictions moved "
+    "(adjusted p = {p:.2g})",
+    "confidence": "the confidences are distributed differently; their mean changed by {value:+.3f} "
+    "(adjusted p = {p:.2g})",
+}
 
 
-def _about_class(one: ClassShare) -> str:
-    return (
-        f"{one.name!r} is answered in {one.share_b:.1%} instead of {one.share_a:.1%} "
-        f"(difference {one.low:+.1%} to {one.high:+.1%}, adjusted p = {one.adjusted:.2g})"
+def _sentence(test: DriftTest) -> Message:
+    figures = {"value": test.value, "low": test.low, "high": test.high, "by_chance": test.by_chance}
+    return Message(_SENTENCES[test.name], **figures, p=test.adjusted)
+
+
+def _class_sentence(share: ClassShare) -> Message:
+    return Message(
+        "{name!r} is predicted for {share_b:.1%} of the images instead of {share_a:.1%} (difference {low:+.1%} to "
+        "{high:+.1%}, adjusted p = {p:.2g})",
+        **{"name": share.name, "share_a": share.share_a, "share_b": share.share_b},
+        **{"low": share.low, "high": share.high, "p": share.adjusted},
     )
 
 
@@ -207,7 +225,7 @@ def _drift(
 
 def _feature_tests(
     first: LabelledOutputs, second: LabelledOutputs, settings: Mapping[str, Any], seed: int, tick: Callable[[], None]
-) -> tuple[TwoSample, TwoSample, int, list[str]]:
+) -> tuple[TwoSample, TwoSample, int, list[Message]]:
     """Return both tests of features, the number of components and notes."""
     one, two = (_some_rows(answers, settings["rows"], seed) for answers in (first, second))
     most = max(1, min(_COMPONENTS, (len(one) + len(two)) // _PER_COMPONENT))
@@ -217,12 +235,15 @@ def _feature_tests(
     kernel = kernel_test(first_part, second_part, draws=settings["draws"], seed=seed)
     tick()
     size = int(first_part.shape[1])
-    notes = [f"the tests of features use {len(one)} and {len(two)} pictures"] * (
-        len(one) < len(first) or len(two) < len(second)
-    )
-    notes += [f"features in {size} principal components, {share:.1%} of their variance"] * (share < 1)
+    notes = []
+    if len(one) < len(first) or len(two) < len(second):
+        notes.append(Message("the tests of features use {first} and {second} images", first=len(one), second=len(two)))
+    if share < 1:
+        template = "features in {count} principal components, {share:.1%} of their variance"
+        notes.append(Message(template, count=size, share=share))
     both = len(set(first.keys) & set(second.keys))
-    notes += [f"{both} pictures are in both data sets, which hides differences"] * (both > 0)
+    if both:
+        notes.append(Message("{count} images are in both data sets, which hides differences", count=both))
     return told, kernel, size, notes
 
 
