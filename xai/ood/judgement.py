@@ -200,7 +200,7 @@ class Judgement(Result):
         """Of each image, in words, how unusual each part of its score is."""
         template = "{part} higher than that of {percent:.1f} % of in-distribution images"
         parts = [
-            [Message(template, part=Message(name), percent=100 * share) for share in shares.tolist()]
+            [Message(template, part=name, percent=100 * share) for share in shares.tolist()]
             for name, shares in self.shares.items()
         ]
         return tuple(joined(row) for row in zip(*parts, strict=True))

@@ -100,7 +100,7 @@ def write_record(
         write_file(folder / name, content)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = {"schema": SCHEMA, "kind": kind, **fields, "files": digests}
-    write_file(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+    write_file(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
 
 @contextmanager

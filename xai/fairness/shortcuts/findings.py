@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xai.core.results.message import Message, joined
 from xai.fairness.shortcuts.experiment import Association, Confirmation, Removal
 from xai.fairness.shortcuts.probes.found import FoundForm
 from xai.fairness.shortcuts.result import FRAGILE, NONE, SENSITIVITY, SHORTCUT, TOO_SMALL, UNCONFIRMED, WITHIN, Response
@@ -156,7 +157,8 @@ def merged(responses: Sequence[Response]) -> list[Response]:
             continue
         same = [other for other in kept if other.target == each.target and _one(other, each)]
         if same:
-            reason = f"{each.reason}; the same as: {same[0].words} ({same[0].place})"
+            same_as = Message("the same as: {probe} ({place})", probe=same[0].words, place=same[0].place)
+            reason = joined([each.reason, same_as])
             found[k] = replace(each, verdict=WITHIN, reason=reason)
         elif each.verdict == SHORTCUT:
             kept.append(each)
@@ -212,69 +214,86 @@ def _confirmed(case: ShortcutCase) -> dict[str, Any]:
     return figures | intervals | {"removed_p": None if removal is None else removal.p}
 
 
-def _reason(verdict: str, case: ShortcutCase, label: str) -> str:
-    form, e = case.trial.suspect.form, case.evidence
-    what = f"{form.words[0].upper()}{form.words[1:]} ({form.place})"
+def _reason(verdict: str, case: ShortcutCase, label: str) -> Message:
+    form, evidence = case.trial.suspect.form, case.evidence
+    probe = Message("{words} ({place})", words=form.words, place=Message(form.place))
     if verdict in {SHORTCUT, UNCONFIRMED, SENSITIVITY}:
         strength = case.trial.suspect.strength
-        dose = "" if strength == 1 else f" at {strength:.0%} of full strength"
-        low, high = e.attraction_interval
-        turned = f"{e.attraction:.0%} of the images of other classes into {label!r} ({low:.0%} to {high:.0%})"
-        pull = f"{what}{dose} turns {turned}"
-        control = f"equally large controls turn {e.neutral:.0%} into it and make {e.neutral_flips:.0%} wrong"
-        return "; ".join([pull, control, *_data(case, label), *_leaning(e, label), *_seen(case), *_left(verdict, case)])
+        if strength != 1:
+            probe = Message("{probe} at {strength:.0%} of full strength", probe=probe, strength=strength)
+        low, high = evidence.attraction_interval
+        pull = Message(
+            "{probe} turns {attraction:.0%} of the images of other classes into {class_name!r} ({low:.0%} to "
+            "{high:.0%})",
+            **{"probe": probe, "attraction": evidence.attraction, "class_name": label, "low": low, "high": high},
+        )
+        controls = Message(
+            "equally large controls turn {neutral:.0%} into it and make {wrong:.0%} wrong",
+            **{"neutral": evidence.neutral, "wrong": evidence.neutral_flips},
+        )
+        further = [*_data(case, label), *_leaning(evidence, label), *_seen(case), *_missing(verdict, case)]
+        return joined([pull, controls, *further])
     wrong, count = _wrong(case.trial)
     if verdict == FRAGILE:
-        worst = wrong.max() / max(1, count)
-        return f"{what} makes up to {worst:.0%} wrong, but not as a shortcut of one class does"
-    if verdict == NONE:
-        return f"{what} makes at most {wrong.max()} of {count} wrong"
-    return f"{what} makes at most {wrong.max()} of {count} wrong: too few images to tell"
+        template = "{probe} makes up to {share:.0%} wrong, but not as a shortcut of one class does"
+        return Message(template, probe=probe, share=wrong.max() / max(1, count))
+    template = "{probe} makes at most {wrong} of {count} wrong"
+    if verdict != NONE:
+        template += ": too few images to tell"
+    return Message(template, probe=probe, wrong=int(wrong.max()), count=count)
 
 
-def _data(case: ShortcutCase, label: str) -> list[str]:
+def _data(case: ShortcutCase, label: str) -> list[Message]:
     if case.association is None:
         if case.trial.suspect.form.of_class:
-            return [f"it is taken from images of {label!r}"]
+            return [Message("it is taken from images of {class_name!r}", class_name=label)]
         if case.natural >= _NATURAL:
-            return [f"images of {label!r} look like that more than others do (AUROC {case.natural:.2f})"]
-        return ["the images of this data set do not have it"]
+            template = "images of {class_name!r} look like that more than others do (AUROC {auroc:.2f})"
+            return [Message(template, class_name=label, auroc=case.natural)]
+        return [Message("the images of this data set do not have it")]
     own, others = case.association.own, case.association.others
-    return [f"{own:.0%} of the images of {label!r} have it and {others:.0%} of the others"]
+    template = "{own:.0%} of the images of {class_name!r} have it and {others:.0%} of the others"
+    return [Message(template, own=own, class_name=label, others=others)]
 
 
-def _leaning(e: Evidence, label: str) -> list[str]:
-    if not leans(e):
+def _leaning(evidence: Evidence, label: str) -> list[Message]:
+    if not leans(evidence):
         return []
-    return [f"{e.leaning:.0%} of the images of {label!r} are recognised only with it"]
+    template = "{share:.0%} of the images of {class_name!r} are recognised only with it"
+    return [Message(template, share=evidence.leaning, class_name=label)]
 
 
-def _seen(case: ShortcutCase) -> list[str]:
-    told, seen = [], case.confirmation
-    if seen is not None and seen.lift is not None:
-        words = f"explanations give the region {seen.lift[0]:.1f} times its share"
-        told.append(f"{words}, so they do not point there" if seen.lift[1][1] < 1 else words)
+def _seen(case: ShortcutCase) -> list[Message]:
+    messages, confirmation = [], case.confirmation
+    if confirmation is not None and confirmation.lift is not None:
+        template = "explanations give the region {lift:.1f} times its share"
+        if confirmation.lift[1][1] < 1:
+            template += ", so they do not point there"
+        messages.append(Message(template, lift=confirmation.lift[0]))
     if case.removal is not None:
-        told.append(f"taking it out of {case.removal.carriers} images of the class undoes {case.removal.gone[0]:.0%}")
-    elif seen is not None and seen.removed is not None:
-        told.append(f"filling it in undoes {seen.removed[0]:.0%}")
-    return told
+        template = "removing it from {count} images of the class undoes {share:.0%}"
+        messages.append(Message(template, count=case.removal.carriers, share=case.removal.gone[0]))
+    elif confirmation is not None and confirmation.removed is not None:
+        messages.append(Message("filling it in undoes {share:.0%}", share=confirmation.removed[0]))
+    return messages
 
 
-def _left(verdict: str, case: ShortcutCase) -> list[str]:
-    """Say what is missing for a finding."""
+def _missing(verdict: str, case: ShortcutCase) -> list[Message]:
+    """Return what is missing for a finding."""
     if verdict == SENSITIVITY and case.natural >= _NATURAL:
-        return ["no images of the class lie apart, so this may be its nature or how they were taken: look at them"]
+        return [
+            Message("no images of the class lie apart, so this may be its nature or how they were taken: look at them")
+        ]
     if verdict == SENSITIVITY:
-        return ["it is not what the class has in the data, so it is a sensitivity and no shortcut"]
+        return [Message("it is not what the class has in the data, so it is a sensitivity and no shortcut")]
     if verdict != UNCONFIRMED:
         return []
     if case.association is None and case.lacking:
-        return ["the training set that was searched does not have it: look at the class"]
+        return [Message("the training set that was searched does not have it: look at the class")]
     if case.association is None:
-        return ["nothing in the data explains it: search the training set"]
+        return [Message("nothing in the data explains it: search the training set")]
     if not _added(case):
-        return ["it lies where the rest of the image lies, so it may be what the class shows: look at it"]
+        return [Message("it lies where the rest of the image lies, so it may be what the class shows: look at it")]
     if case.removal is None:
-        return ["too few images of the class have it to try the model without it"]
-    return ["without it the class is recognised no worse than under the control"]
+        return [Message("too few images of the class have it to test the model without it")]
+    return [Message("without it the class is recognised no worse than under the control")]

@@ -12,6 +12,7 @@ from xai.core.images.border import open_data
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
 from xai.core.model.predictions import to_probabilities
+from xai.core.results.message import Message
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.runtime.randomness import image_key
 from xai.errors import InputError, ShapeError, Stopped
@@ -136,7 +137,10 @@ def read(
         return found
     images, truth = train if isinstance(train, tuple) and len(train) == 2 else (train, None)
     learnt = _draw(probe, images, truth, None, 2 * samples, seed)
-    notes = (*found.notes, f"cues were looked for in {len(learnt.pictures)} images of the training set")
+    notes = (
+        *found.notes,
+        Message("shortcuts were searched in {count} images of the training set", count=len(learnt.pictures)),
+    )
     return StudySample(found.pictures, found.names, found.data, notes, learnt.pictures)
 
 

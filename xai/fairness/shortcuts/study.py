@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.message import Message
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
@@ -68,7 +69,7 @@ class Explaining:
         except UnsupportedModelError as error:
             if not self._free or self.method == _SECOND:
                 raise
-            self.notes.append(f"explained by {_SECOND}: {error}")
+            self.notes.append(Message("explained by {method}: {error}", method=_SECOND, error=str(error)))
             self.method = _SECOND
             return self(images, target)
         self._probe.advance(len(images))
@@ -128,7 +129,8 @@ class Study:
         for kind in self.plan.kinds:
             forms = list(kind.forms(scene))
             if not forms:
-                self.notes.append(f"{kind.name.replace('_', ' ')}: none for these images")
+                probe = Message(kind.name.replace("_", " "))
+                self.notes.append(Message("{probe}: none for these images", probe=probe))
             made += forms
         self._note_masks()
         found = [form for form in made if isinstance(form, FoundForm)]
@@ -142,13 +144,14 @@ class Study:
         few = [scene.names[k] for k in counts.nonzero()[:, 0].tolist() if k not in self.searched]
         if few:
             named = ", ".join([*map(repr, few[:_NAMED]), *["..."] * (len(few) > _NAMED)])
-            told = f"too few images to look for what sets {len(few)} class(es) apart (fewer than {FEWEST}): {named}"
-            self.notes.append(told)
+            template = "too few images to look for what sets {count} class(es) apart (fewer than {fewest}): {classes}"
+            self.notes.append(Message(template, count=len(few), fewest=FEWEST, classes=named))
 
     def _note_masks(self) -> None:
         masks = self.judged.masks
         if masks is not None and bool(masks.all()) and bool(self.chosen.masks is None or self.chosen.masks.all()):
-            self.notes.append("masks: the object fills every image, so there is no background to compare with")
+            note = "masks: the object fills every image, so there is no background to compare with"
+            self.notes.append(Message(note))
 
     def _tried(self, form: FoundForm) -> Trial:
         """Plant what was found, at the strength that turns most beyond the controls on the half that chooses."""

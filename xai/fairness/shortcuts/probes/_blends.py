@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import ProbeContext, ProbeImages, local_mean, shuffled
 from xai.fairness.shortcuts.probes.found import FoundForm, Mark
 from xai.fairness.shortcuts.probes.repetition import (
@@ -161,13 +162,15 @@ def _formed(label: int, value: Tensor, mask: Tensor, carriers: Tensor, level: fl
     )
 
 
-def about_ink(mask: Tensor, unit: str) -> tuple[str, str, str, str]:
+_TEXTURE = "background texture that repeats"
+
+
+def about_ink(mask: Tensor, unit: str) -> tuple[str, str, str, Message]:
     """Return kind, unit, place and words of half-transparent ink on a mask (h, w)."""
     top, left, bottom, right = box_of(mask)
     kind = "background" if spreads(mask) else "watermark"
-    size = f"{bottom - top} x {right - left} pixels"
-    words = "background texture that repeats" if kind == "background" else f"watermark of {size}"
-    return kind, f"{kind}, {unit}", place(mask, kind), words
+    template = _TEXTURE if kind == "background" else "watermark of {height} x {width} pixels"
+    return kind, f"{kind}, {unit}", place(mask, kind), Message(template, height=bottom - top, width=right - left)
 
 
 _WHITE_BLACK = (1.0, 0.0)
@@ -314,19 +317,21 @@ def kind_of(template: Template) -> str:
     return "watermark" if _contrast(template) < _FAINT_MARK else "mark"
 
 
-def described(template: Template, kind: str) -> str:
-    """Say what a template is."""
+def described(template: Template, kind: str) -> Message:
+    """Return what a template is, in words."""
     top, left, bottom, right = box_of(template.mask)
-    size = f"{bottom - top} x {right - left} pixels"
     if kind == "border":
-        return f"border, {_level(template)}"
+        return Message("border, {colour}", colour=_level(template))
     if kind == "background":
-        return "background texture that repeats"
+        return Message(_TEXTURE)
+    size = {"height": bottom - top, "width": right - left}
     if kind == "watermark":
-        return f"watermark of {size}"
+        return Message("watermark of {height} x {width} pixels", **size)
     if kind == "corner_mark":
-        return f"{_level(template)} mark of {size}"
-    return f"{'mark' if is_solid(template.mask) else 'text-like mark'} of {size}"
+        return Message("{colour} mark of {height} x {width} pixels", **size, colour=_level(template))
+    if is_solid(template.mask):
+        return Message("mark of {height} x {width} pixels", **size)
+    return Message("text-like mark of {height} x {width} pixels", **size)
 
 
 def place(mask: Tensor, kind: str) -> str:
@@ -362,13 +367,13 @@ def _contrast(template: Template) -> float:
     return float((template.content - template.level).abs()[:, template.mask].quantile(0.9))
 
 
-def _level(template: Template) -> str:
+def _level(template: Template) -> Message:
     """Return the colour in words."""
     values = template.content[:, template.mask]
     if float(values.std(1).amax() if values.shape[1] > 1 else 0) > 3 * SAME:
-        return "patterned"
+        return Message("patterned")
     colour = values.mean(1)
     if len(colour) == 3 and float(colour.max() - colour.min()) > 0.2:
-        return "coloured"
+        return Message("coloured")
     level = float(colour.mean())
-    return "white" if level > 0.8 else "black" if level < 0.2 else "grey"
+    return Message("white" if level > 0.8 else "black" if level < 0.2 else "grey")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.explanations.metrics import impute
 from xai.fairness.shortcuts.probes._blends import blends, marks
 from xai.fairness.shortcuts.probes.base import Donated, Form, ProbeContext, ProbeImages, cue, replaced, shuffled
@@ -42,7 +43,7 @@ def background(scene: ProbeContext) -> Iterator[Form]:
         own = (pictures.said == label).nonzero()[:, 0]
         rest = (pictures.said != label).nonzero()[:, 0]
         if len(own) >= _FEWEST and len(rest) >= _FEWEST:
-            words = f"backgrounds of {name!r}"
+            words = Message("backgrounds of {class_name!r}", class_name=name)
             donors, others = grounds.take(own), grounds.take(rest)
             yield Donated(
                 "background", f"background, class {label}", "background", words, donors, others, None, target=label

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
 from xai.fairness.shortcuts.probes.found import Loss
 
@@ -27,7 +28,9 @@ def blur(scene: ProbeContext) -> Iterator[Form]:
     for label in scene.classes:
         yield from _found(scene, label, bands)
     sigma = _SIGMA * scene.side
-    yield Shift("blur", "blur", EVERYWHERE, f"blurred by {sigma:.2g} pixels", partial(blurred, sigma=sigma))
+    yield Shift(
+        "blur", "blur", EVERYWHERE, Message("blurred by {sigma:.2g} pixels", sigma=sigma), partial(blurred, sigma=sigma)
+    )
 
 
 def _found(scene: ProbeContext, label: int, bands: Tensor) -> Iterator[Form]:
@@ -44,7 +47,7 @@ def _found(scene: ProbeContext, label: int, bands: Tensor) -> Iterator[Form]:
         "blur",
         f"blur, class {label}",
         EVERYWHERE,
-        f"blur of about {sigma:.2g} pixels",
+        Message("blur of about {sigma:.2g} pixels", sigma=sigma),
         partial(blurred, sigma=sigma),
         partial(_sharpened, sigma=sigma),
         partial(_smoothness, pair=pair),

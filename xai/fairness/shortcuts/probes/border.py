@@ -5,6 +5,7 @@ from itertools import product
 
 import torch
 
+from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes._blends import marks
 from xai.fairness.shortcuts.probes.base import Form, Patch, ProbeContext, colours, cue
 
@@ -20,5 +21,5 @@ def border(scene: ProbeContext) -> Iterator[Form]:
     for thick, (name, colour) in product(scene.sizes(*_WIDTHS), painted.items()):
         mask = torch.ones(height, width, dtype=torch.bool)
         mask[thick : height - thick, thick : width - thick] = False
-        words = f"{name} border of {thick} pixels"
+        words = Message("{colour} border of {thickness} pixels", colour=Message(name), thickness=thick)
         yield Patch("border", "border", "edges", words, mask, colour.expand(-1, height, width))

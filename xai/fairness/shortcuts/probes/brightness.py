@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
 from xai.fairness.shortcuts.probes.found import Change, FoundProperty
 from xai.fairness.shortcuts.probes.recurrence import Split
@@ -27,8 +28,8 @@ def brightness(scene: ProbeContext) -> Iterator[Form]:
     levels = {name: level(scene.all_images, share) for name, share in _LEVELS.items()}
     for label in scene.classes:
         yield from _shifted(scene, label, levels)
-    for words, amount in (("brighter", _MOST), ("darker", -_MOST)):
-        words, looks = f"{words} by up to {_MOST}", partial(_mean, sign=amount / _MOST)
+    for template, amount in (("brighter by up to {most}", _MOST), ("darker by up to {most}", -_MOST)):
+        words, looks = Message(template, most=_MOST), partial(_mean, sign=amount / _MOST)
         yield Shift("brightness", "brightness", EVERYWHERE, words, partial(shifted, amount=amount), looks=looks)
 
 
@@ -69,9 +70,10 @@ def ratio(logs: Tensor, carriers: Tensor, left: Tensor) -> float:
 
 def changed(kind: str, label: int, times: float, amount: float, measure: Change, least: float) -> FoundProperty:
     """Return grey levels of a class times a factor and shifted by an amount, as the cue `kind`."""
-    words = f"brightness shifted by {amount:+.2f}"
+    template = "brightness shifted by {amount:+.2f}"
     if times != 1:
-        words = f"contrast times {times:.2f} and brightness shifted by {amount:+.2f}"
+        template = "contrast times {times:.2f} and brightness shifted by {amount:+.2f}"
+    words = Message(template, times=times, amount=amount)
     made, back = partial(_scaled, times=times, amount=amount), partial(_scaled, times=1 / times, amount=-amount / times)
     unit = f"{kind}, class {label}"
     return FoundProperty(kind, unit, EVERYWHERE, words, made, back, measure, blocks=True, target=label, least=least)

@@ -5,6 +5,7 @@ from itertools import product
 
 import torch
 
+from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes._blends import marks
 from xai.fairness.shortcuts.probes.base import Form, Patch, ProbeContext, colours, cue
 
@@ -25,7 +26,8 @@ def corner_mark(scene: ProbeContext) -> Iterator[Form]:
             left = margin if across == "left" else width - margin - side
             mask = torch.zeros(height, width, dtype=torch.bool)
             mask[top : top + side, left : left + side] = True
-            words = f"{name} square of {side} x {side} pixels, {margin} from the edges"
+            template = "{colour} square of {side} x {side} pixels, {margin} from the edges"
+            words = Message(template, colour=Message(name), side=side, margin=margin)
             yield Patch(
                 "corner_mark", f"corner mark, {down} {across}", place, words, mask, colour.expand(-1, height, width)
             )

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, cue
 from xai.fairness.shortcuts.probes.found import Loss
 
@@ -45,7 +46,7 @@ def jpeg_quality(scene: ProbeContext) -> Iterator[Form]:
                 "jpeg_quality",
                 f"JPEG quality, class {label}",
                 EVERYWHERE,
-                f"JPEG quality of about {quality}",
+                Message("JPEG quality of about {quality}", quality=quality),
                 partial(compressed, quality=quality),
                 partial(_restored, residues=rest - compressed(rest, quality)),
                 partial(trace, quality=seen),

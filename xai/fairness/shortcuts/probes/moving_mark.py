@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import Form, ProbeContext, cue
 from xai.fairness.shortcuts.probes.found import Wanderer
 from xai.fairness.shortcuts.probes.recurrence import moving
@@ -32,7 +33,8 @@ def moving_mark(scene: ProbeContext) -> Iterator[Form]:
         height, width = piece.drawn.shape
         whole = height * width > _WHOLE * scene.size[0] * scene.size[1]  # there is no other place for it to be at
         kind, where = ("repeated background", "everywhere") if whole else ("text-like mark", "any place")
-        words, unit = f"{kind} of {height} x {width} pixels", f"moving mark, class {label}"
+        words = Message(f"{kind} of {{height}} x {{width}} pixels", height=height, width=width)
+        unit = f"moving mark, class {label}"
         form = Wanderer("moving_mark", unit, where, words, piece, target=label, least=-piece.most)
         own = scene.data.labels == label
         apart = _stands_apart(form, scene.data.images[own], scene.data.images[~own])

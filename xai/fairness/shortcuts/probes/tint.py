@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
 from xai.fairness.shortcuts.probes.found import FoundProperty
 
@@ -28,7 +29,8 @@ def tint(scene: ProbeContext) -> Iterator[Form]:
         yield from _found(scene, label, ratios)
     for (name, direction), sign in ((each, sign) for each in _TINTS.items() for sign in (1, -1)):
         amount = sign * _MOST * torch.tensor(direction).view(-1, 1, 1)
-        words = f"{name if sign > 0 else 'less ' + name} tint of up to {_MOST}"
+        template = "{colour} tint of up to {most}" if sign > 0 else "less {colour} tint of up to {most}"
+        words = Message(template, colour=Message(name), most=_MOST)
         looks = partial(_along, direction=torch.tensor([direction[0], direction[2]]) * sign)
         yield Shift("tint", "tint", EVERYWHERE, words, partial(_added, amount=amount), looks=looks)
 
@@ -52,7 +54,7 @@ def _found(scene: ProbeContext, label: int, ratios: Tensor) -> Iterator[Form]:
             "tint",
             f"tint, class {label}",
             EVERYWHERE,
-            f"tint (red x {red:.2f}, green x {green:.2f}, blue x {blue:.2f})",
+            Message("tint (red x {red:.2f}, green x {green:.2f}, blue x {blue:.2f})", red=red, green=green, blue=blue),
             partial(_scaled, gains=gains),
             partial(_scaled, gains=1 / gains),
             partial(_along, direction=direction),
