@@ -160,7 +160,7 @@ def _show_faults(model: SharedModel, samples: list[DataSample], result: xai.Data
         ui.show_table(title, pd.DataFrame([asdict(damaged) for damaged in result.broken]), alt, icon="broken_image")
     ui.show_notes(result.notes)
     table = ui.csv_file(result.rows, t("Images"), t("A line per pair, label and image"))
-    ui.show_downloads(result, "faults", file_stem(result.data[0], "faults"), table)
+    ui.show_downloads(result, "faults", file_stem(result.data["names"][0], "faults"), table)
     ui.show_verb_code(model, "data_faults", dict(zip(("data", "train"), samples, strict=False)), ",rows")
 
 

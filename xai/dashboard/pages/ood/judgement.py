@@ -159,7 +159,7 @@ def _show_verdict(result: ood.DetectorResult, judged_image: ood.JudgedImage, tit
     st.markdown(bullets(judged.reasons[0].split("; ")))
     method = safe(told(result.detector.fitted.detector.title))
     st.caption(t("p is the share of in-distribution images with at least as high a score of {method}.", method=method))
-    ui.show_notes([note for note in judged.notes if "p-values promise nothing" in note])
+    ui.show_notes([note for note in judged.notes if "p-values guarantee nothing" in note])
 
 
 def _show_neighbours(model: SharedModel, result: ood.DetectorResult, judged: ood.JudgedImage) -> None:
