@@ -163,11 +163,6 @@ def changed(
     )
 
 
-def sentences(texts: Sequence[str]) -> str:
-    """Return sayings as sentences, one after the other."""
-    return " ".join(f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in texts)
-
-
 def rows_of(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """Return the rows of a table."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

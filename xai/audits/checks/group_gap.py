@@ -5,13 +5,14 @@ from typing import ClassVar
 
 import torch
 
-from xai.audits.checks.base import CHECKS, FIGURES, GROUPS, Check, CheckView, rows_of, sentences
+from xai.audits.checks.base import CHECKS, FIGURES, GROUPS, Check, CheckView, rows_of
 from xai.audits.conditions import Condition
 from xai.audits.context import DATA
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.predictions import PredictionStage
 from xai.audits.measurement import Measurement
 from xai.core.model.predictions import to_probabilities
+from xai.core.results.message import sentences
 from xai.errors import NameLookupError
 from xai.fairness.groups.bias import bias_of_predictions
 from xai.fairness.groups.gaps import TOO_SMALL

@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, positive, rows_of, sentences
+from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, positive, rows_of
 from xai.audits.conditions import Condition
 from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.documents.artifacts import exhibit
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
 from xai.audits.measurement import Measurement
+from xai.core.results.message import sentences
 from xai.core.results.serialization import finite, plain
 from xai.errors import InputError
 from xai.fairness.shortcuts.probes.base import CUES

@@ -1,5 +1,6 @@
 """Messages: English sentences that keep their template and values, so that other languages need no parsing."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from string import Formatter
@@ -35,6 +36,8 @@ class Message(str):
 
     __slots__ = ("key", "values")
 
+    SENTENCE = "sentence"  # format spec of a place: capitalised, with a full stop
+
     def __new__(cls, key: str, /, **values: Any) -> Self:
         """Fill the template."""
         message = super().__new__(cls, key.format(**values) if values else _unescaped(key))
@@ -48,6 +51,10 @@ class Message(str):
         message.key, message.values = key, values
         return message
 
+    def __format__(self, spec: str) -> str:
+        """Return the text, as a sentence where the place asks for one."""
+        return _as_sentence(self) if spec == self.SENTENCE else super().__format__(spec)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what makes the same message again, for copies."""
         return Message.restored, (str(self), self.key, dict(self.values))
@@ -55,11 +62,15 @@ class Message(str):
     def told(self, template: Callable[[str], str | None], number: Callable[[str], str] = str) -> str | None:
         """Return the message in another language; None where a template is missing.
 
+        A template without words, such as "{low} to {high}" is not but "{percent:.1f} %" is, needs no translation.
+
         Args:
             template: from the English template to that of the language, or None.
             number: writes the digits of a formatted number as the language does.
         """
         own = template(self.key)
+        if own is None and not _WORDS.search(_PLACES.sub("", self.key)):
+            own = self.key
         if own is None:
             return None
         try:
@@ -83,13 +94,25 @@ class _Filler(Formatter):
             told = value.told(self._template, self._number)
             if told is None:
                 raise _MissingTemplateError
-            return told
+            return _as_sentence(told) if format_spec == Message.SENTENCE else told
         written = format(value, format_spec)
         return self._number(written) if isinstance(value, int | float) and not isinstance(value, bool) else written
 
 
+_PLACES, _WORDS = re.compile(r"\{[^{}]*\}"), re.compile(r"[^\W\d_]")
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
+
+
 def _unescaped(key: str) -> str:
     return key.replace("{{", "{").replace("}}", "}")
+
+
+def constant(text: str) -> Message:
+    """Return a text as a message without values; a message as it is."""
+    return text if isinstance(text, Message) else Message.restored(text, text, {})
 
 
 def joined(messages: Sequence[str], joint: str = "; ") -> Message:
@@ -101,6 +124,17 @@ def joined(messages: Sequence[str], joint: str = "; ") -> Message:
     """
     parts = {f"part{k}": message for k, message in enumerate(messages)}
     return Message(joint.join(f"{{{name}}}" for name in parts), **parts)
+
+
+def sentences(texts: Sequence[str]) -> Message:
+    """Return several messages as sentences, one after the other: capitalised, each with a full stop.
+
+    Example:
+        >>> sentences([Message("first"), Message("second")])
+        'First. Second.'
+    """
+    parts = {f"part{k}": constant(text) for k, text in enumerate(texts)}
+    return Message(" ".join(f"{{{name}:{Message.SENTENCE}}}" for name in parts), **parts)
 
 
 def messages_in(value: Any) -> Iterator[Message]:
