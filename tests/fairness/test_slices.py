@@ -177,9 +177,9 @@ def test_words():
                 SliceCondition("object size", low=0.5),
                 SliceCondition("sharpness", low=1),
             ],
-            "sharp pictures that look like 'Bag' with a large object",
+            "sharp images that look like 'Bag' with a large object",
         ),
-        ([SliceCondition("age", low=4.0)], "pictures with high age"),
+        ([SliceCondition("age", low=4.0)], "images with high age"),
     ]:
         assert describe(conditions, names) == wanted
     assert SliceCondition("age", low=4.0).rule(names) == "age > 4"
