@@ -13,12 +13,12 @@ from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance, Result
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.validation import check_seed
+from xai.core.validation import check_alpha, check_seed
 from xai.errors import InputError, NameLookupError
 from xai.ood.detectors.base import DETECTORS, Detector, Fitted
 from xai.ood.detectors.passes import Scored, gather, score_pictures
 from xai.ood.fit import check_apart, make_detector
-from xai.ood.judgement import RejectionGuarantee, check_alpha, guarantee, p_values
+from xai.ood.judgement import RejectionGuarantee, guarantee, p_values
 from xai.ood.serialization import as_data, count_of
 from xai.stats.auroc import auroc, detection, paired_test
 from xai.stats.intervals import wilson_interval

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai.core.results.message import Message, joined
 from xai.core.results.result import Result
-from xai.errors import RangeError
+from xai.core.validation import check_alpha
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,17 +98,6 @@ def threshold(calibration: Tensor, alpha: float) -> float:
     if rejected == 0:
         return math.inf
     return float(calibration.sort(descending=True).values[rejected - 1])
-
-
-def check_alpha(alpha: object) -> float:
-    """Return alpha as a number.
-
-    Raises:
-        RangeError: not between 0 and 1, both left out.
-    """
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        raise RangeError(f"Expected `alpha` above 0 and below 1, such as 0.05, but got {alpha!r}.")
-    return float(alpha)
 
 
 FOREIGN, ORDINARY = "foreign", "ordinary"

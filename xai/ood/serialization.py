@@ -13,8 +13,9 @@ from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import Chunk, LinearHead, run_outputs
 from xai.core.results.serialization import plain, read_record
+from xai.core.validation import check_whole
 from xai.datasets.loading import load_data
-from xai.errors import DataError, InputError, NameLookupError, RangeError, RecordError, ShapeError, XaiError
+from xai.errors import DataError, InputError, NameLookupError, RecordError, ShapeError, XaiError
 from xai.models.loading import load
 from xai.models.sources import catalogue
 from xai.ood.detectors.base import DETECTORS, Fitted
@@ -115,8 +116,7 @@ class Neighbours:
         """
         import pandas as pd
 
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise RangeError(f"Expected `k` as a whole number of at least 1, but got {k!r}.")
+        k = check_whole("k", k)
         points: list[Tensor] = []
 
         def take(chunk: Chunk) -> None:

@@ -15,8 +15,8 @@ from xai.core.model.usage_checks import data_doubts
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.validation import check_seed
-from xai.errors import InputError, RangeError, Stopped
+from xai.core.validation import check_alpha, check_seed
+from xai.errors import InputError, Stopped
 from xai.fairness.properties import measure
 from xai.fairness.slices.inference import judge, lines
 from xai.fairness.slices.result import WEAK, SliceResult
@@ -73,7 +73,7 @@ def slices(
         True
     """
     classifier, seed, data = as_classifier(model), check_seed(seed), open_data(data)
-    _check_alpha(alpha)
+    check_alpha(alpha)
     with reporting(progress, "slices") as report:
         half = None if report is None else lambda done, total: report(done, 2 * total)
         outputs = classifier.outputs(data, progress=half, should_stop=should_stop)
@@ -132,7 +132,7 @@ def slices_of_predictions(
 
     Cost: about 5 s on two cores for 10,000 pictures with 512 features.
     """
-    _check_alpha(alpha)
+    check_alpha(alpha)
     facts, embedded = _facts(labels, predictions, features, properties, classes)
     said = np.asarray(predictions, dtype=np.int64)
     first, second = _halves(facts.labels, check_seed(seed))
@@ -192,11 +192,6 @@ def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
             f"Expected {name!r} as {len(shape)}-D finite numbers, one line per picture, but got {problem}."
         )
     return found
-
-
-def _check_alpha(alpha: float) -> None:
-    if not 0 < alpha < 1:
-        raise RangeError(f"Expected `alpha` above 0 and below 1, but got {alpha!r}.")
 
 
 def _halves(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from xai.core.results.message import Message, joined
-from xai.ood.detectors.base import Detector, Learned, Parts, State, check_number
+from xai.core.validation import check_number
+from xai.ood.detectors.base import Detector, Learned, Parts, State
 from xai.ood.detectors.reference import FeatureRows, Moments, Reference
 
 _WORST = 1e12  # condition number beyond which digits are lost to rounding
@@ -120,7 +121,7 @@ class ClassGaussians(Detector):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_number("shrinkage", self.shrinkage, 0, 1, optional=True)
+        check_number("shrinkage", self.shrinkage, "[0, 1]", optional=True)
 
     @abstractmethod
     def _moments(self, reference: Reference) -> Moments | None:

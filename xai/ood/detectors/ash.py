@@ -6,8 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from xai.core.validation import check_choice
 from xai.ood.detectors._logits import Shaped, stretch
-from xai.ood.detectors.base import DETECTORS, State, check_word
+from xai.ood.detectors.base import DETECTORS, State
 
 
 @DETECTORS.register("ash")
@@ -35,7 +36,7 @@ class ASH(Shaped):
     def __post_init__(self) -> None:
         """Check the settings."""
         super().__post_init__()
-        check_word("variant", self.variant, ("s", "b", "p"))
+        check_choice("variant", self.variant, ("s", "b", "p"))
 
     def _shape(self, _state: State, features: Tensor) -> Tensor:
         values, places = features.topk(self._kept(features.shape[1]), dim=1, sorted=False)

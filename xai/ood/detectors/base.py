@@ -1,7 +1,7 @@
 """What all detectors share: checked settings as a frozen dataclass, fit on a reference, a score made of parts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, final
 
@@ -11,44 +11,9 @@ from torch import Tensor
 from xai.core.registry import Registry
 from xai.core.results.message import Message
 from xai.core.results.serialization import plain
-from xai.errors import ContractError, NameLookupError, RangeError, UnsupportedModelError
+from xai.errors import ContractError, UnsupportedModelError
 from xai.ood.detectors import MODULES
 from xai.ood.detectors.reference import FeatureRows, ModelView, Reference
-
-
-def check_whole(name: str, value: object, least: int = 1, *, optional: bool = False) -> None:
-    """Raise unless a setting is a whole number of at least `least`, or None where that is allowed.
-
-    Raises:
-        RangeError: it is not.
-    """
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise RangeError(f"Expected `{name}` as a whole number of at least {least}, but got {value!r}.")
-
-
-def check_number(name: str, value: object, low: float, high: float, *, optional: bool = False) -> None:
-    """Raise unless a setting is a number from `low` to `high`, or None where that is allowed.
-
-    Raises:
-        RangeError: it is not.
-    """
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise RangeError(f"Expected `{name}` as a number from {low:g} to {high:g}, but got {value!r}.")
-
-
-def check_word(name: str, value: object, known: Collection[str]) -> None:
-    """Raise unless a setting is one of some words.
-
-    Raises:
-        NameLookupError: it is not.
-    """
-    if value not in known:
-        raise NameLookupError(name, value, known)
-
 
 State = dict[str, Tensor]
 Parts = dict[str, Tensor]

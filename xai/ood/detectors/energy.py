@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from xai.core.validation import check_number
 from xai.ood.detectors._logits import LogitDetector
-from xai.ood.detectors.base import DETECTORS, check_number
+from xai.ood.detectors.base import DETECTORS
 from xai.ood.detectors.reference import FeatureRows
 
 
@@ -32,7 +33,7 @@ class Energy(LogitDetector):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_number("temperature", self.temperature, 1e-6, 1e6)
+        check_number("temperature", self.temperature, "[1e-6, 1e6]")
 
     def of_logits(self, rows: FeatureRows) -> Tensor:
         """Return -T log sum exp(f / T) (n,)."""

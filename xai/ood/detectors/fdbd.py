@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_word
+from xai.core.validation import check_choice
+from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State
 from xai.ood.detectors.reference import FeatureRows, Reference
 
 _TINY = 1e-12
@@ -35,7 +36,7 @@ class FDBD(Detector):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_word("divisor", self.divisor, ("mean", "norm"))
+        check_choice("divisor", self.divisor, ("mean", "norm"))
 
     def _fit(self, reference: Reference) -> Learned:
         head, mean = reference.view.head, reference.mean

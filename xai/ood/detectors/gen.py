@@ -5,8 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from xai.core.validation import check_number, check_whole
 from xai.ood.detectors._logits import LogitDetector
-from xai.ood.detectors.base import DETECTORS, check_number, check_whole
+from xai.ood.detectors.base import DETECTORS
 from xai.ood.detectors.reference import FeatureRows
 
 _TINY = 1e-300  # the slope of a power below 1 is infinite at 0
@@ -36,9 +37,9 @@ class GEN(LogitDetector):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_number("gamma", self.gamma, 1e-6, 100)
+        check_number("gamma", self.gamma, "[1e-6, 100]")
         check_whole("top", self.top, optional=True)
-        check_number("floor", self.floor, 0, 0.4)
+        check_number("floor", self.floor, "[0, 0.4]")
 
     def of_logits(self, rows: FeatureRows) -> Tensor:
         """Return the sum of (p (1 - p))^gamma over the largest probabilities (n,)."""

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from xai.core.results.message import Message
-from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_number, check_whole
+from xai.core.validation import check_number, check_whole
+from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State
 from xai.ood.detectors.reference import FeatureRows, Reference
 
 _EMPTY = 0.5  # pictures that an empty bin, and all that lies beyond the last one, counts for
@@ -43,7 +44,7 @@ class HBOS(Detector):
     def __post_init__(self) -> None:
         """Check the settings."""
         check_whole("bins", self.bins, 2, optional=True)
-        check_number("variance", self.variance, 1e-6, 1)
+        check_number("variance", self.variance, "[1e-6, 1]")
 
     def _fit(self, reference: Reference) -> Learned:
         held, bank = reference.moments, reference.bank

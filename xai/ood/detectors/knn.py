@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xai.core.results.message import Message
-from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_whole, check_word
+from xai.core.validation import check_choice, check_whole
+from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State
 from xai.ood.detectors.neighbours import distances, most_similar
 from xai.ood.detectors.reference import FeatureRows, Reference, to_unit
 
@@ -37,7 +38,7 @@ class KNN(Detector):
     def __post_init__(self) -> None:
         """Check the settings."""
         check_whole("k", self.k, optional=True)
-        check_word("distance", self.distance, ("kth", "mean"))
+        check_choice("distance", self.distance, ("kth", "mean"))
 
     def _fit(self, reference: Reference) -> Learned:
         assert reference.bank is not None

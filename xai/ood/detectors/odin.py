@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from xai.core.model.hooks import gradient, gradients_on
 from xai.core.runtime.batching import in_chunks
-from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_number
+from xai.core.validation import check_number
+from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State
 from xai.ood.detectors.reference import FeatureRows, Reference
 
 _EPS = 0.0014  # of normalised pixels
@@ -42,8 +43,8 @@ class ODIN(Detector):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_number("temperature", self.temperature, 1e-6, 1e6)
-        check_number("eps", self.eps, 0, 1, optional=True)
+        check_number("temperature", self.temperature, "[1e-6, 1e6]")
+        check_number("eps", self.eps, "[0, 1]", optional=True)
 
     def _fit(self, reference: Reference) -> Learned:
         std = torch.tensor(reference.view.std, dtype=torch.float64)

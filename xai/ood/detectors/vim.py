@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from xai.core.results.message import Message
-from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State, check_whole, check_word
+from xai.core.validation import check_choice, check_whole
+from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State
 from xai.ood.detectors.reference import FeatureRows, Reference
 
 _NOTHING = 1e-10  # of the largest eigenvalue: below it lies rounding
@@ -43,7 +44,7 @@ class ViM(Detector):
     def __post_init__(self) -> None:
         """Check the settings."""
         check_whole("dim", self.dim, optional=True)
-        check_word("origin", self.origin or "bias", ("bias", "mean"))
+        check_choice("origin", self.origin or "bias", ("bias", "mean"))
 
     def _fit(self, reference: Reference) -> Learned:
         held, bank = reference.moments, reference.bank

@@ -14,8 +14,8 @@ from xai.core.model.inference import LabelledOutputs, answers_of, draw_of
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop
-from xai.core.validation import check_seed
-from xai.errors import DataError, InputError, RangeError
+from xai.core.validation import check_level, check_number, check_seed, check_whole
+from xai.errors import DataError, InputError
 from xai.stats.intervals import paired_mean, swapped_error_p
 from xai.stats.multiple_testing import holm
 from xai.uncertainty.calibration.measures import Measures, measure
@@ -190,12 +190,9 @@ def calibration(
 
 
 def _check(bins: int, level: float, tolerance: float) -> None:
-    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= 1000:
-        raise RangeError(f"Expected `bins` from 1 to 1000, but got {bins!r}.")
-    if not 0.5 <= level < 1:
-        raise RangeError(f"Expected `level` from 0.5 to below 1, but got {level!r}. 95 % is 0.95.")
-    if not 0 < tolerance < 1:
-        raise RangeError(f"Expected `tolerance` between 0 and 1, but got {tolerance!r}. 5 points are 0.05.")
+    check_whole("bins", bins, 1, 1000)
+    check_level(level)
+    check_number("tolerance", tolerance, "(0, 1)", cure="5 points are 0.05.")
 
 
 def _refuse_overlap(answers: LabelledOutputs, fitted: LabelledOutputs) -> None:

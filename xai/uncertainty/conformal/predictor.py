@@ -14,9 +14,9 @@ from xai.core.model.inference import LabelledOutputs, answers_of, draw_of
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance, Result
 from xai.core.runtime.batching import Progress, ShouldStop
-from xai.core.validation import check_seed
-from xai.errors import InputError, NameLookupError, RangeError
-from xai.uncertainty.conformal.scores import SCORES, CoverageGuarantee, check_alpha, conformity, guarantee
+from xai.core.validation import check_alpha, check_choice, check_number, check_seed
+from xai.errors import InputError
+from xai.uncertainty.conformal.scores import SCORES, CoverageGuarantee, conformity, guarantee
 from xai.uncertainty.conformal.sets import PredictionSets
 
 _DIGEST = 16  # bytes kept of a picture's key
@@ -214,10 +214,8 @@ def fit_conformal(
     """
     classifier, seed = as_classifier(model), check_seed(seed)
     check_alpha(alpha)
-    if method not in SCORES:
-        raise NameLookupError("conformal method", method, SCORES)
-    if not 0 < level < 1:
-        raise RangeError(f"Expected `level` between 0 and 1, but got {level!r}. 90 % is 0.9.")
+    check_choice("conformal method", method, SCORES)
+    check_number("level", level, "(0, 1)", cure="90 % is 0.9.")
     answers = answers_of(classifier, calibration_data, labels, progress=progress, should_stop=should_stop)
     return _fitted(classifier, answers, method, alpha, level, seed, by_class=by_class)
 

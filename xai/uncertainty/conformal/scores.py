@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from xai.core.results.message import Message
-from xai.errors import NameLookupError, RangeError, ShapeError
+from xai.core.validation import check_alpha
+from xai.errors import NameLookupError, ShapeError
 
 
 def lac(probabilities: Tensor, _draws: Tensor) -> Tensor:
@@ -156,14 +157,3 @@ def coverage_p(covered: int, total: int, promise: CoverageGuarantee) -> float:
         return 1.0
     law = scipy.stats.betabinom(total, promise.rank, promise.count + 1 - promise.rank)
     return float(min(1.0, law.cdf(covered)))
-
-
-def check_alpha(alpha: float) -> float:
-    """Return `alpha`.
-
-    Raises:
-        RangeError: not between 0 and 1.
-    """
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        raise RangeError(f"Expected `alpha`, the share of sets that may miss, between 0 and 1, but got {alpha!r}.")
-    return float(alpha)

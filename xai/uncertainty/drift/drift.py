@@ -12,8 +12,8 @@ from xai.core.model.inference import LabelledOutputs, answers_of
 from xai.core.results.message import Message, joined
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
-from xai.core.validation import check_seed
-from xai.errors import InputError, RangeError, Stopped
+from xai.core.validation import check_alpha, check_number, check_seed, check_whole
+from xai.errors import InputError, Stopped
 from xai.stats.two_sample import TwoSample, classifier_test, detectable_shift, kernel_test, principal
 from xai.uncertainty.drift.result import DRIFT, NO_EVIDENCE, TOO_SMALL, ClassShare, Drift, DriftFinding, DriftTest
 from xai.uncertainty.drift.tests import Sides, ask, class_shares
@@ -254,10 +254,7 @@ def _some_rows(answers: LabelledOutputs, rows: int, seed: int) -> Tensor:
 
 
 def _check(alpha: float, relevant: float, rows: int, draws: int) -> None:
-    if not 0 < alpha < 1:
-        raise RangeError(f"Expected `alpha` between 0 and 1, but got {alpha!r}. 5 % is 0.05.")
-    if not relevant > 0:
-        raise RangeError(f"Expected `relevant`, in standard deviations, above 0, but got {relevant!r}.")
-    for name, value, least in (("rows", rows, _FEWEST), ("draws", draws, 19)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise RangeError(f"Expected `{name}` of at least {least}, but got {value!r}.")
+    check_alpha(alpha)
+    check_number("relevant", relevant, "(0, inf)", cure="It is in standard deviations.")
+    check_whole("rows", rows, _FEWEST)
+    check_whole("draws", draws, 19)
