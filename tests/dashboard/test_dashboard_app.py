@@ -77,7 +77,7 @@ def test_it_opens_with_a_sample_explained():
     assert data["panels"][0]["high"] == values(app).max() > 0
 
 
-def test_an_uploaded_picture_is_explained(tmp_path):
+def test_an_uploaded_image_is_explained(tmp_path):
     coffee = skimage.data.coffee()
     app = uploaded(opened(), "mug.png", encoded(coffee))
     assert bars(app)[0].startswith("espresso")
@@ -135,7 +135,7 @@ def test_the_class_can_be_chosen_by_name():
     assert "target='Bag'" in app.code[0].value
 
 
-def test_the_example_network_has_its_own_samples():
+def test_the_example_model_has_its_own_samples():
     app = opened(model=FASHION)
     names = app.pills(key="garment").options
     assert names == list(xai.load(FASHION).labels)
@@ -385,7 +385,7 @@ def test_a_missing_package_gives_a_sentence(monkeypatch):
 
 
 @pytest.mark.parametrize("page", ["explain", "stress", "robustness", "ood", "bias"])
-def test_the_other_pages_are_reached_from_the_first_and_keep_its_network(page):
+def test_the_other_pages_are_reached_from_the_first_and_keep_its_model(page):
     app = AppTest.from_file(str(APP), default_timeout=60)
     app.query_params["model"] = FASHION
     app.run()

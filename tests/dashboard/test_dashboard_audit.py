@@ -79,7 +79,7 @@ def test_the_plan_says_what_it_would_cost(place):
     assert not place.exists()  # nothing but the plan was made
 
 
-def test_an_audit_runs_and_its_verdicts_are_shown_with_pictures():
+def test_an_audit_runs_and_its_verdicts_are_shown_with_images():
     app = asked(("accuracy", "calibration"), **{"accuracy.at_least": "0.9"})
     app.button(key="run_audit").click().run()
     said = words(ended(app))

@@ -128,7 +128,7 @@ def cues(held):
 
 
 @pytest.mark.slow
-def test_a_shortcut_is_shown_with_its_pictures(cues, tmp_path, monkeypatch):
+def test_a_shortcut_is_shown_with_its_images(cues, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("xai.dashboard.widgets.show_small_maps", lambda packed, **_: shown.append(packed))
     app = press(opened("bias", model=SHORTCUT, bias_about="Shortcuts", bias_count=str(COUNT)), "Search for shortcuts")
@@ -193,7 +193,7 @@ def test_weak_slices_are_shown_with_their_mistakes(tmp_path):
     assert run_code(code, tmp_path) == str(len(found.findings))
 
 
-def test_few_pictures_without_weak_slices_say_so():
+def test_few_images_without_weak_slices_say_so():
     app = press(
         opened("bias", model="example:fashion-robust", bias_about="Slices", bias_count="100"), "Search for weak"
     )
@@ -225,7 +225,7 @@ def test_faults_of_the_data_are_shown(monkeypatch, tmp_path):
     assert app.dataframe[-1].value["row"].tolist() == [20]
 
 
-def test_leaks_are_looked_for_when_training_pictures_are_given():
+def test_leaks_are_looked_for_when_training_images_are_given():
     app = opened(
         "bias",
         model=FASHION,
@@ -259,7 +259,7 @@ def test_what_goes_wrong_is_a_sentence():
     assert "at least 80 pictures" in app.error[0].value
 
 
-def test_a_network_without_data_says_what_to_do():
+def test_a_model_without_data_says_what_to_do():
     app = opened("bias", model="efficientnet_lite0")
     assert "xai dashboard --data FOLDER" in app.info[0].value
 
@@ -276,7 +276,7 @@ def test_another_installation_without_fairlearn_and_cleanlab_shows_the_same(monk
     assert not app.error
 
 
-def test_a_network_without_pictures_here_offers_one_that_has_some():
+def test_a_model_without_images_here_offers_one_that_has_some():
     app = opened("bias", model="efficientnet_lite0")
     assert any("No data set here" in one.value for one in app.info)
     press(app, "Use example:fashion")

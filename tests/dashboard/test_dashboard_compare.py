@@ -98,7 +98,7 @@ def test_two_audits_are_compared_as_xai_does_it(place):
     assert "Choose two different audits." in words(same)
 
 
-def test_two_networks_are_compared_and_their_maps_shown_beside_each_other():
+def test_two_models_are_compared_and_their_maps_shown_beside_each_other():
     app = opened("compare", model=FASHION, other=ROBUST, compare_count="300")
     next(button for button in app.button if button.label == "Compare the models").click().run()
     assert not app.exception
@@ -120,6 +120,6 @@ def test_two_networks_are_compared_and_their_maps_shown_beside_each_other():
     assert "other = xai.load('example:fashion-robust')" in app.code[-1].value
 
 
-def test_a_network_that_does_not_know_the_classes_is_said_to():
+def test_a_model_that_does_not_know_the_classes_is_said_to():
     app = opened("compare", model=FASHION, other="efficientnet_lite0")
     assert "does not know the classes" in words(app)

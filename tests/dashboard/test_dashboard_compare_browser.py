@@ -15,7 +15,7 @@ def address(tmp_path):
     yield from dashboard_in(tmp_path)
 
 
-def test_two_networks_and_two_audits(page, address):
+def test_two_models_and_two_audits(page, address):
     page.goto(f"{address}/compare?lang=en&model=example:fashion&other=example:fashion-robust&compare_count=300")
     page.get_by_role("button", name="Compare the models").click()
     page.get_by_text("Where they disagree").wait_for()

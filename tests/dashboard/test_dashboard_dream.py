@@ -44,7 +44,7 @@ def test_a_class_is_dreamt_as_xai_does_it(tmp_path):
         np.testing.assert_array_equal(np.asarray(picture), found.pixels)
 
 
-def test_a_channel_of_a_layer_from_a_picture():
+def test_a_channel_of_a_layer_from_an_image():
     layer = xai.layers(xai.load(FASHION))[-1]
     app = dreamt(dream_goal="a layer", dream_start="an image", dream_layer=layer, dream_channel="3", dream_seed="5")
     found = result(app)
@@ -63,7 +63,7 @@ def test_an_impossible_channel_gives_a_sentence(channel, sentence):
     assert sentence in app.error[0].value
 
 
-def test_a_dream_stops_and_the_network_is_free_again(monkeypatch):
+def test_a_dream_stops_and_the_model_is_free_again(monkeypatch):
     seen = []
 
     def dream(model, **settings):
@@ -76,7 +76,7 @@ def test_a_dream_stops_and_the_network_is_free_again(monkeypatch):
     assert "Stopped, as asked" in app.error[0].value
 
 
-def test_picture_and_film_are_saved():
+def test_image_and_film_are_saved():
     found = xai.deep_dream(xai.load(FASHION), target="Bag", octaves=2, steps=2)
     with Image.open(io.BytesIO(saved(found, "dream.gif"))) as film:
         assert film.n_frames == len(found.frames)

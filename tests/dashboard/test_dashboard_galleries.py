@@ -39,7 +39,7 @@ def opened(app):
     return app.markdown[0].value.removeprefix("opened: "), address[0] if isinstance(address, list) else address
 
 
-def test_a_click_opens_a_picture_and_the_address_says_so():
+def test_a_click_opens_an_image_and_the_address_says_so():
     app = gallery()
     assert opened(app) == ("None", None)
     app.button(key="wrong 7").click().run()
@@ -48,7 +48,7 @@ def test_a_click_opens_a_picture_and_the_address_says_so():
     assert opened(app) == ("4", "4")
 
 
-def test_a_link_opens_the_same_picture():
+def test_a_link_opens_the_same_image():
     app = gallery(opened_wrong="7")
     assert opened(app)[0] == "7"
     app.button(key="wrong 4").click().run()  # a click wins
@@ -60,7 +60,7 @@ def test_a_link_to_nothing_opens_nothing(text):
     assert opened(gallery(opened_wrong=text))[0] == "None"
 
 
-def test_of_something_else_no_picture_is_open():
+def test_of_something_else_no_image_is_open():
     app = gallery(opened_wrong="7")
     app.text_input(key="about").set_value("two").run()
     assert opened(app) == ("None", None)
@@ -68,12 +68,12 @@ def test_of_something_else_no_picture_is_open():
     assert opened(app) == ("7", "7")
 
 
-def test_every_gallery_and_row_offers_its_pictures():
+def test_every_gallery_and_row_offers_its_images():
     app = gallery()
     assert [button.proto.label for button in app.get("download_button")] == ["Images (.zip)"] * 2
 
 
-def test_the_files_are_the_pictures_and_what_they_show():
+def test_the_files_are_the_images_and_what_they_show():
     pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     words = {"04": (pixels, "Camión → Bag"), "07": (pixels + 1, "=1/../x")}
     content = album_zip(words)

@@ -98,7 +98,7 @@ def test_the_threshold_moves_and_nothing_is_computed(drawn, vim, forwards):
     assert counted(alarms, EACH // 2) in next(text for text in texts(app) if text.startswith("At this threshold"))
 
 
-def test_the_pictures_next_to_the_threshold_come_first(drawn, vim):
+def test_the_images_next_to_the_threshold_come_first(drawn, vim):
     app = press(opened("ood", **LINK, alpha="20"), "Fit a detector")
     app.segmented_control(key="boundary").set_value("alarm").run()
     judged, limit = vim.judge(drawn.test, 0.2), vim.threshold(0.2)
@@ -114,7 +114,7 @@ def test_the_pictures_next_to_the_threshold_come_first(drawn, vim):
     assert sum(counts.values()) == EACH + EACH // 2
 
 
-def test_a_picture_is_opened_judged_and_explained(drawn, vim, tmp_path):
+def test_an_image_is_opened_judged_and_explained(drawn, vim, tmp_path):
     app = press(opened("ood", **LINK), "Fit a detector")
     app.segmented_control(key="boundary").set_value("caught").run()
     button = next(button for button in app.button if button.label.startswith("Open"))
@@ -158,7 +158,7 @@ def test_the_map_is_that_of_the_score(drawn, vim, monkeypatch):
     assert "for an in-distribution image" in panel["alt"] or heatmap.min() >= 0
 
 
-def test_an_uploaded_picture_is_judged():
+def test_an_uploaded_image_is_judged():
     from PIL import Image
 
     stream = BytesIO()
@@ -197,7 +197,7 @@ def test_all_methods_are_compared_when_asked(drawn):
     assert table.loc[table["chosen"] != "", "method"].tolist() == ["vim"]
 
 
-def test_foreign_pictures_can_be_made_of_ordinary_ones(drawn, vim):
+def test_ood_images_can_be_made_of_in_distribution_ones(drawn, vim):
     app = press(opened("ood", **LINK, foreign="made from in-distribution images: inversion"), "Fit a detector")
     made = 1 - drawn.test.images[:]
     caught = vim.judge(made).verdicts.count("foreign")
@@ -206,7 +206,7 @@ def test_foreign_pictures_can_be_made_of_ordinary_ones(drawn, vim):
     assert "ood_images = d.shifted(test, 'inversion')" in script_of(app)
 
 
-def test_a_shifted_picture_is_the_one_that_was_judged(drawn, vim):
+def test_a_shifted_image_is_the_one_that_was_judged(drawn, vim):
     samples = [DataSample("s", EACH, SEED, data) for data in (drawn.fit, drawn.calibration, drawn.test)]
     foreign = vim.shifted(drawn.test, "blur")
     found = DetectorResult(
@@ -252,12 +252,12 @@ def test_the_detector_can_be_kept(vim, tmp_path):
     assert again.threshold() == vim.threshold()
 
 
-def test_a_network_without_data_says_what_to_do():
+def test_a_model_without_data_says_what_to_do():
     app = opened("ood", model="efficientnet_lite0")
     assert "xai dashboard --data FOLDER" in app.info[0].value
 
 
-def test_a_few_pictures_can_reject_nothing_and_say_so():
+def test_a_few_images_can_reject_nothing_and_say_so():
     app = press(opened("ood", **LINK | {"each": "10"}), "Fit a detector")
     assert "Nothing can be rejected at alpha 0.05 with 5 calibration images" in texts(app)[0]
     assert not app.error
@@ -274,7 +274,7 @@ def test_a_stopped_fit_can_go_on():
 
 
 @pytest.mark.parametrize("limit", [0.0, 9.0, np.inf])
-def test_histograms_hold_every_picture_and_the_threshold(limit):
+def test_histograms_hold_every_image_and_the_threshold(limit):
     rng = np.random.default_rng(0)
     groups = {"ordinary": rng.normal(0, 1, 400), "foreign": rng.normal(3, 1, 300)}
     groups["ordinary"][0] = -1e6  # beyond the axis, and counted at its end

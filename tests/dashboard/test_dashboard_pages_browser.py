@@ -40,7 +40,7 @@ def click_at(page, mark):
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 
-def test_a_picture_under_stress(page, address):
+def test_an_image_under_stress(page, address):
     go(page, address, "Stress")
     page.get_by_text(re.compile(r"^Severity 3: ")).wait_for()
     slider = page.get_by_role("slider", name="Severity")
@@ -65,7 +65,7 @@ def test_a_picture_under_stress(page, address):
     page.goto("about:blank")
 
 
-def test_a_picture_is_proven(page, address):
+def test_an_image_is_proven(page, address):
     link(page, address, "stress?model=example:fashion&proof=CROWN")  # not step by step, which also ends there
     page.get_by_text("Certificates", exact=True).click()
     page.get_by_text("Certified by CROWN: as long as no pixel changes by more than 1/255").wait_for()
@@ -120,7 +120,7 @@ def test_a_curve_goes_on_elsewhere_and_after_a_reload_and_stops(page, address):
     page.goto("about:blank")
 
 
-def test_cells_of_the_matrix_open_their_pictures(page, address):
+def test_cells_of_the_matrix_open_their_images(page, address):
     link(page, address, "robustness?model=example:fashion")
     page.get_by_text("Corruptions", exact=True).click()
     page.get_by_role("button", name=re.compile(r"^Measure \d")).click()  # not that of the way before
@@ -138,7 +138,7 @@ def test_cells_of_the_matrix_open_their_pictures(page, address):
     page.goto("about:blank")
 
 
-def test_a_threshold_moves_and_a_picture_is_explained(page, address):
+def test_a_threshold_moves_and_an_image_is_explained(page, address):
     link(page, address, "ood?model=example:fashion", "Question")
     page.get_by_role("spinbutton", name="How many of each").fill("200")
     page.keyboard.press("Enter")

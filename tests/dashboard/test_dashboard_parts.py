@@ -17,7 +17,15 @@ import xai
 from xai.dashboard.server.launch import FLAGS, command, launch
 from xai.dashboard.session.tasks import ResultCache
 from xai.dashboard.text.code import call_for, code_for, file_stem
-from xai.dashboard.text.words import SHELF, describe_map, describe_preprocessing, number_list, percent, safe, sentence
+from xai.dashboard.text.words import (
+    UPLOAD_PREFIX,
+    describe_map,
+    describe_preprocessing,
+    number_list,
+    percent,
+    safe,
+    sentence,
+)
 from xai.dashboard.widgets.gallery import MapPanel, pack, shown_pixels
 from xai.dashboard.widgets.results import agreement_zip, image_png, map_npy, result_zip
 
@@ -78,7 +86,7 @@ def test_preprocessing_is_said_in_words():
     assert "mean 0.286 and std 0.353" in said
 
 
-def test_the_code_makes_the_picture(tmp_path):
+def test_the_code_makes_the_image(tmp_path):
     code = "xai.load_data('example:fashion-test').images[0]"
     text = code_for("xai.load('example:fashion')", code, [call_for("gradcam", "Bag", 0, {"layer": "features.2"})])
     run_code(text, tmp_path)
@@ -86,7 +94,7 @@ def test_the_code_makes_the_picture(tmp_path):
         assert picture.format == "PNG"
 
 
-def test_the_code_of_several_methods_makes_one_picture(tmp_path):
+def test_the_code_of_several_methods_makes_one_image(tmp_path):
     extras = {"versus": "Coat", "score": "probability"}
     calls = [call_for(method, ["Bag", "Shirt"], 0, extras) for method in ("gradcam", "occlusion")]
     text = code_for("xai.load('example:fashion')", "xai.load_data('example:fashion-test').images[0]", calls)
@@ -113,7 +121,7 @@ def test_figures_have_their_names():
     assert number_list({"gap": -0.42204, "random maps": 12345.0}) == "gap \N{MINUS SIGN}0.422, random maps 1.23e+04"
 
 
-def test_the_picture_is_a_png(explanation):
+def test_the_image_is_a_png(explanation):
     assert Image.open(io.BytesIO(image_png(explanation))).size[0] > 500
 
 
@@ -167,7 +175,7 @@ def picture_of(data):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_small_picture_is_sent_as_it_is(channels):
+def test_a_small_image_is_sent_as_it_is(channels):
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (20, 30, channels), np.uint8)
     values = rng.standard_normal((20, 30)).astype(np.float32)
@@ -178,7 +186,7 @@ def test_a_small_picture_is_sent_as_it_is(channels):
 
 
 @pytest.mark.parametrize(("panels", "most"), [(1, 1024), (2, 1024), (3, 640), (7, 400)])
-def test_a_large_picture_is_shown_smaller_with_values_unchanged(panels, most):
+def test_a_large_image_is_shown_smaller_with_values_unchanged(panels, most):
     values = np.arange(1500 * 3000, dtype=np.float32).reshape(1500, 3000)
     data = pack(np.zeros((1500, 3000, 3), np.uint8), [MapPanel("t", values, "u", "a")] * panels, (0, 0, 1500, 3000))
     assert (data["picture"]["width"], data["picture"]["height"]) == (most, most // 2)
@@ -189,7 +197,7 @@ def test_a_large_picture_is_shown_smaller_with_values_unchanged(panels, most):
     assert columns[0] == int(0.5 * 3000 / most)
 
 
-def test_thin_pictures_keep_a_pixel():
+def test_thin_images_keep_a_pixel():
     data = pack(
         np.zeros((1, 5000, 3), np.uint8), [MapPanel("t", np.ones((1, 5000), np.float32), "u", "a")], (0, 0, 1, 5000)
     )
@@ -278,6 +286,6 @@ def test_bad_arguments_give_one_line_and_exit_code_2():
 
 
 def test_where_uploads_are_kept_is_not_shown():
-    place = f"/somewhere/{SHELF}a1_b/pictures-{'0123456789abcdef' * 4}/cat/1.png"
+    place = f"/somewhere/{UPLOAD_PREFIX}a1_b/images-{'0123456789abcdef' * 4}/cat/1.png"
     assert safe(f"{place}: no picture") == "cat/1.png\\: no picture"
     assert safe("my-xai-dashboard-notes/1.png") == "my-xai-dashboard-notes/1.png"

@@ -12,7 +12,7 @@ from xai.dashboard.session import uploads as photos
 APP = Path(__file__).parents[2] / "app.py"
 
 
-def test_a_picture_of_ones_own_has_a_link_and_goes_along_to_other_pages():
+def test_an_image_of_ones_own_has_a_link_and_goes_along_to_other_pages():
     app = AppTest.from_file(str(APP), default_timeout=60)
     app.query_params["model"] = FASHION
     app.run()
@@ -34,7 +34,7 @@ def test_a_picture_of_ones_own_has_a_link_and_goes_along_to_other_pages():
     assert bars(app)[0] != said
 
 
-def test_taking_the_file_out_of_the_uploader_takes_the_picture_away():
+def test_taking_the_file_out_of_the_uploader_takes_the_image_away():
     app = opened("explain", model=FASHION)
     said = bars(app)[0]
     uploaded(app, "ramp.png", encoded(np.tile(np.arange(28, dtype=np.uint8) * 9, (28, 1))))
@@ -45,13 +45,13 @@ def test_taking_the_file_out_of_the_uploader_takes_the_picture_away():
     assert "upload" not in app.query_params
 
 
-def test_a_picture_that_is_not_there_any_more_is_none():
+def test_an_image_that_is_not_there_any_more_is_none():
     app = opened("explain", model=FASHION)
     sample = bars(app)[0]
     assert bars(opened("explain", model=FASHION, upload="upload:nothing-0123456789abcdef"))[0] == sample
 
 
-def test_the_shelf_keeps_only_some_pictures(monkeypatch):
+def test_the_upload_store_keeps_only_some_images(monkeypatch):
     monkeypatch.setattr(photos, "_MOST_IMAGES", 2)
     kept = [photos.add_image(f"{k}.png", bytes([k])) for k in range(3)]
     assert [one.path.exists() for one in kept] == [False, True, True]

@@ -124,7 +124,7 @@ def test_smoothing_that_abstains():
     assert "the smoothed model makes no prediction" in app.warning[0].value
 
 
-def test_a_network_without_bounds_gives_the_sentence_and_the_way_on():
+def test_a_model_without_bounds_gives_the_sentence_and_the_way_on():
     app = proofs(model="efficientnet_lite0")
     assert "No bounds for ZeroPad2d" in app.error[0].value
     app.button(key="take_smoothing").click().run()

@@ -121,7 +121,7 @@ def test_a_link_opens_a_counterexample_once_it_is_found(robustness_calls, curve)
     assert any(f"**Image {k}**, nearest adversarial example" in m.value for m in app.markdown)
 
 
-def test_a_link_opens_a_picture_of_the_matrix(monkeypatch, noise):
+def test_a_link_opens_an_image_of_the_matrix(monkeypatch, noise):
     quick(monkeypatch, "corruption_robustness")
     name, severity = noise.names[1], noise.severities[-2]
     k = int(np.flatnonzero(noise.clean_correct & ~noise.correct[1, -2])[0])
@@ -131,14 +131,14 @@ def test_a_link_opens_a_picture_of_the_matrix(monkeypatch, noise):
     assert any(m.value.startswith(f"**Image {k}**") for m in app.markdown)
 
 
-def test_the_shown_counterexample_is_that_of_the_picture(curve):
+def test_the_shown_counterexample_is_that_of_the_image(curve):
     from xai.dashboard.pages.robustness.curve import changed_image
 
     for k in curve.changed:
         assert np.array_equal(changed_image(curve, k).pixels, as_pixels(curve.counterexamples[k, -1][None])[0])
 
 
-def test_every_picture_is_in_one_group(robustness_calls, curve):
+def test_every_image_is_in_one_group(robustness_calls, curve):
     app = measured(opened("robustness", **LINK))
     app.segmented_control(key="level").set_value(0).run()
     counts = {label.split(": ")[0]: int(label.split(": ")[1]) for label in app.segmented_control(key="group").options}
@@ -151,7 +151,7 @@ def test_every_picture_is_in_one_group(robustness_calls, curve):
     assert all("predicted as" in caption for caption in captions(app))
 
 
-def test_a_point_of_the_curve_opens_its_pictures(robustness_calls, monkeypatch):
+def test_a_point_of_the_curve_opens_its_images(robustness_calls, monkeypatch):
     from xai.dashboard.pages.robustness.curve import pick
 
     app = measured(opened("robustness", **LINK))
@@ -305,7 +305,7 @@ def test_the_matrix_has_a_cell_for_each_figure(noise):
         assert cell["span"] == f"{100 * low:.0f}\N{EN DASH}{100 * high:.0f}"
 
 
-def test_pictures_that_turn_wrong_are_those_that_were_measured(noise, data):
+def test_images_that_turn_wrong_are_those_that_were_measured(noise, data):
     turned = noise.clean_correct & ~noise.correct
     different = np.argwhere((turned.sum(2) > 0) & (turned.sum(2) < (~noise.correct).sum(2)))  # some were wrong before
     row, column = different[-1]
@@ -333,7 +333,7 @@ def test_the_code_of_a_matrix_gives_its_figures(noise, tmp_path):
     assert run_code(text, tmp_path) == str(noise.accuracy.tolist())
 
 
-def test_a_cell_opens_its_pictures(noise, monkeypatch):
+def test_a_cell_opens_its_images(noise, monkeypatch):
     from xai.dashboard.pages.robustness.page import pick
 
     state = {}
@@ -348,7 +348,7 @@ def test_without_a_family_it_asks_for_one():
     assert "Choose a family" in app.info[0].value
 
 
-def test_a_network_without_data_says_what_to_do():
+def test_a_model_without_data_says_what_to_do():
     app = opened("robustness", model="efficientnet_lite0")
     assert "xai dashboard --data FOLDER" in app.info[0].value
     assert not app.segmented_control

@@ -38,7 +38,7 @@ def seconds(browser, address, link):
 
 
 @pytest.mark.parametrize("link", FIRST)
-def test_the_first_picture_comes_within_three_seconds(browser, address, link, record_property):
+def test_the_first_image_comes_within_three_seconds(browser, address, link, record_property):
     seconds(browser, address, link)
     median = statistics.median(seconds(browser, address, link) for _ in range(5))
     record_property("seconds", median)

@@ -69,7 +69,7 @@ def test_it_says_what_it_understood():
     assert all(image.alt for shown in app.get("image") for image in shown.proto.imgs)
 
 
-def test_other_classes_are_said_to_be_foreign():
+def test_other_classes_are_said_to_be_unknown():
     said = words(started(model="example:fashion", data="example:digits"))
     assert "These classes are unknown to this model" in said
 
@@ -90,7 +90,7 @@ def test_cases_lead_to_pages_that_understand_them():
         assert page.selectbox(key="model").value == case.query["model"]
 
 
-def test_a_network_is_unloaded_and_loaded_again():
+def test_a_model_is_unloaded_and_loaded_again():
     app = started(model="example:fashion")
     app.button(key="unload").click().run()
     assert "The model is unloaded." in words(app)
@@ -106,7 +106,7 @@ def test_the_installation_is_looked_at(monkeypatch):
     assert any(code.value.startswith("Python 3.") for code in app.code)
 
 
-def test_weights_and_pictures_are_brought_and_used(tmp_path):
+def test_weights_and_images_are_brought_and_used(tmp_path):
     app = started(["add_model", "add_images"], model="example:fashion")
     app.text_area(key="class_names").input("\n".join(LABELS))
     app.number_input(key="side").set_value(28)
@@ -145,7 +145,7 @@ def test_the_same_answers_come_from_the_brought_weights():
 
 
 @pytest.mark.filterwarnings("ignore")  # of the old exporter
-def test_onnx_brings_its_own_network(tmp_path):
+def test_onnx_brings_its_own_model(tmp_path):
     network = torch.nn.Sequential(
         torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3)
     )
@@ -175,7 +175,7 @@ def hostile_networks():
 
 
 @pytest.mark.parametrize("name", hostile_networks())
-def test_hostile_networks_give_a_sentence(name):
+def test_hostile_models_give_a_sentence(name):
     with pytest.raises(xai.XaiError) as caught:
         add_model(name, hostile_networks()[name], "example:fashion", SETTINGS)
     said = str(caught.value)
@@ -194,7 +194,7 @@ def test_an_architecture_must_be_on_the_list(monkeypatch):
         add_model("w.safetensors", WEIGHTS.read_bytes(), "xai.models.networks:SmallNet", SETTINGS)
 
 
-def test_known_networks_are_built_by_name_alone():
+def test_known_models_are_built_by_name_alone():
     save = io.BytesIO()
     torch.save(xai.untrained("example:fashion").state_dict(), save)
     assert save.getvalue()

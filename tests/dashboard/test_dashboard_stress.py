@@ -29,7 +29,7 @@ def said(title, one):
     return f"{title}\\: {one.label}, {percent(one.probability)}".replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def test_a_corrupted_picture_is_what_the_library_makes(fashion):
+def test_a_corrupted_image_is_what_the_library_makes(fashion):
     app = opened("stress", model=FASHION, severity="2.5", corruption="Fog")
     clean = fashion.prepare(shirt()).inputs
     changed = fashion.predict(xai.corrupt(clean, "fog", 2.5))[0]
@@ -42,7 +42,7 @@ def test_a_corrupted_picture_is_what_the_library_makes(fashion):
         assert caption == said(str(whole), fashion.predict(xai.corrupt(clean, "fog", whole))[0])
 
 
-def test_the_slider_changes_the_picture_and_computes_nothing(monkeypatch):
+def test_the_slider_changes_the_image_and_computes_nothing(monkeypatch):
     calls = counted(monkeypatch, "corrupt")
     app = opened("stress", model=FASHION)
     assert len(calls) == len(SEVERITIES)
@@ -101,7 +101,7 @@ def attacked(fashion, method="pgd", eps=8 / 255, **asked):
     return xai.attack(fashion, image, fashion.predict(image).index, method, eps, **asked)
 
 
-def test_an_attacked_picture_is_what_the_library_finds(fashion):
+def test_an_attacked_image_is_what_the_library_finds(fashion):
     app = opened("stress", model=FASHION, way="Attacks", eps_linf="6")
     found = attacked(fashion, eps=6 / 255)
     changed = fashion.predict(found.adversarial)[0]

@@ -155,7 +155,7 @@ def test_the_page_raises_what_should_not_happen(monkeypatch):
         opened("explain", model=FASHION, method="occlusion")
 
 
-def test_each_piece_of_work_has_a_network_of_its_own():
+def test_each_piece_of_work_has_a_model_of_its_own():
     first, loaded = xai.load(FASHION), []
 
     def another():
@@ -172,7 +172,7 @@ def test_each_piece_of_work_has_a_network_of_its_own():
     assert len(loaded) == 1
 
 
-def test_a_file_that_is_another_network_by_now_is_not_lent():
+def test_a_file_that_is_another_model_by_now_is_not_lent():
     first = xai.load(FASHION)
     lender = ModelCopies(first, lambda: xai.load("example:fashion-shortcut"))
     seen = []
@@ -198,7 +198,7 @@ def test_quick_work_does_not_wait_for_long_work():
     assert app.get("bidi_component")
 
 
-def test_the_same_weights_with_other_names_of_classes_are_another_network():
+def test_the_same_weights_with_other_names_of_classes_are_another_model():
     one = load_model(FASHION)
     other = replace(one, name="upload:fashion-without-names")
     method = next(info for info in xai.methods() if info.name == "saliency")

@@ -21,7 +21,7 @@ import streamlit as st
 
 import xai
 from xai.dashboard.environment import operators
-from xai.dashboard.text import SHELF, file_stem
+from xai.dashboard.text import UPLOAD_PREFIX, file_stem
 
 MOST_MEMBERS = 20_000
 MOST_BYTES = 1 << 30  # of all members together, unpacked
@@ -206,7 +206,7 @@ class UploadStore:
 @st.cache_resource(show_spinner=False)
 def upload_store() -> UploadStore:
     """Return the store of uploads of this process; its folder goes when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix=SHELF))
+    folder = Path(tempfile.mkdtemp(prefix=UPLOAD_PREFIX))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return UploadStore(folder)
 
@@ -256,7 +256,7 @@ def add_data_zip(file: str, content: bytes) -> UploadedData:
     """
     digest = hashlib.sha256(content).hexdigest()
     stem = file_stem(Path(file).stem)
-    name, place = f"{PREFIX}{stem}-{digest[:_DIGITS]}", upload_store().folder / f"pictures-{digest}"
+    name, place = f"{PREFIX}{stem}-{digest[:_DIGITS]}", upload_store().folder / f"images-{digest}"
     if name not in upload_store().data:
         place.mkdir(exist_ok=True)
         try:

@@ -13,12 +13,10 @@ from xai.dashboard.text.code import (
     toml_text,
 )
 from xai.dashboard.text.words import (
-    _CHOSEN,
-    _PARAMETER,
     ABOUT_NORMS,
     LANGUAGES,
     NORMS,
-    SHELF,
+    UPLOAD_PREFIX,
     bullets,
     correlation,
     cost,
@@ -38,6 +36,7 @@ from xai.dashboard.text.words import (
     report_word,
     safe,
     sentence,
+    set_language,
     size_of_change,
     speak,
     t,
@@ -45,9 +44,9 @@ from xai.dashboard.text.words import (
 )
 
 __all__ = [
-    "ABOUT_NORMS", "LANGUAGES", "NORMS", "SHELF", "_CHOSEN", "_PARAMETER", "bullets", "call_for", "code_for",
-    "correlation", "cost", "counted", "describe_map", "describe_method", "describe_preprocessing", "eps_code",
-    "file_stem", "interval", "keep_language", "language", "m", "method_label", "number_list", "number_text",
-    "percent", "radius", "read_length", "read_setting", "read_toml", "report_word", "safe", "script", "sentence",
+    "ABOUT_NORMS", "LANGUAGES", "NORMS", "UPLOAD_PREFIX", "bullets", "call_for", "code_for", "correlation", "cost",
+    "counted", "describe_map", "describe_method", "describe_preprocessing", "eps_code", "file_stem", "interval",
+    "keep_language", "language", "m", "method_label", "number_list", "number_text", "percent", "radius",
+    "read_length", "read_setting", "read_toml", "report_word", "safe", "script", "sentence", "set_language",
     "setting_text", "size_of_change", "speak", "t", "told", "toml_text",
 ]  # fmt: skip

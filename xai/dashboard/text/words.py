@@ -20,7 +20,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 import xai
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "es": "Español"}
-_PARAMETER, _CHOSEN = "lang", "language"
+_PARAMETER, _STATE_KEY = "lang", "language"
 _FOLDER = Path(__file__).parents[1] / "locale"
 _SPOKEN: ContextVar[str] = ContextVar("spoken", default="en")
 
@@ -61,9 +61,14 @@ def language() -> str:
     if get_script_run_ctx(suppress_warning=True) is None:
         return _SPOKEN.get()
     if (asked := st.query_params.get(_PARAMETER)) in LANGUAGES:
-        st.session_state[_CHOSEN] = asked
-    chosen: str | None = st.session_state.get(_CHOSEN)
+        st.session_state[_STATE_KEY] = asked
+    chosen: str | None = st.session_state.get(_STATE_KEY)
     return chosen or ("es" if (st.context.locale or "").lower().startswith("es") else "en")
+
+
+def set_language(name: str) -> None:
+    """Show this page, and those after it, in a language."""
+    st.session_state[_STATE_KEY] = st.query_params[_PARAMETER] = name
 
 
 def speak() -> None:
@@ -90,8 +95,8 @@ def _catalogue(language: str) -> Mapping[str, str]:
 
 _ESCAPES = {ord(c): f"\\{c}" for c in r"\`*_{}[]()<>#|~$:&!"}
 _LINK = re.compile(r"(https?:|www|@)(?=\S)", re.IGNORECASE)
-SHELF = "xai-dashboard-"  # what folders of uploads begin with
-_SHELVED = re.compile(rf"[^\s'\"]*{SHELF}[^/\s]*/(?:pictures-)?[0-9a-f]{{16,}}/?")
+UPLOAD_PREFIX = "xai-dashboard-"  # what folders of uploads begin with
+_UPLOAD_PATH = re.compile(rf"[^\s'\"]*{UPLOAD_PREFIX}[^/\s]*/(?:images-)?[0-9a-f]{{16,}}/?")
 NORMS = {"linf": "l-inf", "l2": "l2", "l1": "l1"}
 ABOUT_NORMS = m(
     "How the size of a perturbation is measured: l-inf is the largest change of a pixel, l2 the square root of the sum "
@@ -112,7 +117,7 @@ def safe(text: object, most: int = 400) -> str:
     Class names and file names come from anywhere; as Markdown they could fetch images from the internet. What would
     become a link by itself is broken by a word joiner, which cannot be seen. Where uploads are kept is left out.
     """
-    printable = _SHELVED.sub("", "".join(c if c.isprintable() else " " for c in str(text)))
+    printable = _UPLOAD_PATH.sub("", "".join(c if c.isprintable() else " " for c in str(text)))
     printable = printable if len(printable) <= most else printable[: most - 1] + "…"
     return _LINK.sub("\\1\u2060", printable).translate(_ESCAPES)
 

@@ -25,7 +25,7 @@ from xai.dashboard.session import (
     task_queue,
     verb_job,
 )
-from xai.dashboard.text import _CHOSEN, _PARAMETER, LANGUAGES, language, m, percent, safe, speak, t
+from xai.dashboard.text import LANGUAGES, language, m, percent, safe, set_language, speak, t
 
 _PULSE = 0.1  # seconds between two looks at a task
 _SECONDS = 1.0  # between two looks at tasks of other pages
@@ -348,4 +348,4 @@ def choose_language() -> None:
 
 
 def _choose() -> None:
-    st.session_state[_CHOSEN] = st.query_params[_PARAMETER] = st.session_state["language choice"]
+    set_language(st.session_state["language choice"])
