@@ -23,9 +23,8 @@ from torch import Tensor
 
 import xai
 from benchmarks.timing import table
-from xai.robust.corruptions.apply import corrupt
-from xai.robust.corruptions.base import CORRUPTIONS
-from xai.robust.corruptions.mce import IMAGENET_C, IMAGENET_C_EXTRA
+from xai.robust.corruptions.base import CORRUPTIONS, corrupt
+from xai.robust.corruptions.result import IMAGENET_C, IMAGENET_C_EXTRA
 
 SIDE, BATCH, ROUNDS, DRAWS = 224, 16, 7, 60
 SEVERITIES = (1, 3, 5)

@@ -167,7 +167,7 @@ def test_a_model_in_training_mode_works_and_says_so() -> None:
     assert_same(before, snapshot(net))
     assert net.training
     np.testing.assert_array_equal(found.heatmaps, wanted.heatmaps)
-    assert "the model was in training mode: it is explained in evaluation mode and given back as it was" in found.notes
+    assert "the model was in training mode: it is explained in evaluation mode and restored" in found.notes
     assert not any("training mode" in note for note in wanted.notes)
 
 

@@ -82,15 +82,15 @@ if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test hold
     from xai.reports.explanations import report as report
     from xai.reports.messages import translate as translate
     from xai.reports.regression_tests import write_tests as write_tests
-    from xai.robust.attack import attack as attack
+    from xai.robust.attacks.base import attack as attack
     from xai.robust.attacks.result import AttackResult as AttackResult
+    from xai.robust.certification.certify import Certificate as Certificate
+    from xai.robust.certification.certify import OutputBounds as OutputBounds
     from xai.robust.certification.certify import certify as certify
     from xai.robust.certification.certify import output_bounds as output_bounds
-    from xai.robust.certification.result import Certificate as Certificate
-    from xai.robust.certification.result import OutputBounds as OutputBounds
-    from xai.robust.corruptions.apply import corrupt as corrupt
-    from xai.robust.corruptions.mce import mce as mce
+    from xai.robust.corruptions.base import corrupt as corrupt
     from xai.robust.corruptions.result import CorruptionResult as CorruptionResult
+    from xai.robust.corruptions.result import mce as mce
     from xai.robust.corruptions.robustness import corruption_robustness as corruption_robustness
     from xai.robust.curves.result import RobustnessCurve as RobustnessCurve
     from xai.robust.curves.robustness import robustness as robustness
@@ -113,7 +113,7 @@ _MODULES = {  # public name: the module that defines it
     "AuditPlan": "xai.audits.execution.estimate",
     "BiasResult": "xai.fairness.groups.result",
     "Calibration": "xai.uncertainty.calibration.result",
-    "Certificate": "xai.robust.certification.result",
+    "Certificate": "xai.robust.certification.certify",
     "CheckInfo": "xai.audits.check_info",
     "Classifier": "xai.core.model.classifier",
     "ConformalPredictor": "xai.uncertainty.conformal.predictor",
@@ -134,7 +134,7 @@ _MODULES = {  # public name: the module that defines it
     "OODAttack": "xai.ood.attack",
     "OODComparison": "xai.ood.compare",
     "OODDetector": "xai.ood.detector",
-    "OutputBounds": "xai.robust.certification.result",
+    "OutputBounds": "xai.robust.certification.certify",
     "Photo": "xai.datasets.loading",
     "Prediction": "xai.core.model.predictions",
     "PredictionSets": "xai.uncertainty.conformal.sets",
@@ -149,7 +149,7 @@ _MODULES = {  # public name: the module that defines it
     "Trust": "xai.robust.curves.trust",
     "XaiError": "xai.errors",
     "agreement": "xai.explanations.rating.agreement",
-    "attack": "xai.robust.attack",
+    "attack": "xai.robust.attacks.base",
     "audit": "xai.audits.audit",
     "audit_checks": "xai.audits.check_info",
     "bias": "xai.fairness.groups.bias",
@@ -162,7 +162,7 @@ _MODULES = {  # public name: the module that defines it
     "compare_baselines": "xai.explanations.rating.agreement",
     "compare_ood": "xai.ood.compare",
     "compare_resizing": "xai.core.model.resizing",
-    "corrupt": "xai.robust.corruptions.apply",
+    "corrupt": "xai.robust.corruptions.base",
     "corruption_robustness": "xai.robust.corruptions.robustness",
     "data_faults": "xai.fairness.data_faults.faults",
     "deep_dream": "xai.explanations.dream.dream",
@@ -178,7 +178,7 @@ _MODULES = {  # public name: the module that defines it
     "layers": "xai.explanations.explain",
     "load": "xai.models.loading",
     "load_data": "xai.datasets.loading",
-    "mce": "xai.robust.corruptions.mce",
+    "mce": "xai.robust.corruptions.result",
     "methods": "xai.method_catalogue",
     "output_bounds": "xai.robust.certification.certify",
     "plan_audit": "xai.audits.execution.estimate",

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.message import Message
 from xai.core.results.serialization import plain
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.errors import NameLookupError, Stopped, XaiError
@@ -235,6 +236,10 @@ def _try(name: str, classifier: Classifier) -> tuple[bool, str]:
         found = _cheap(EXPLAINERS[name]).explain(classifier, grey)
     except XaiError as error:
         return False, str(error)
-    works = "works on this model" + (f", looking at layer {found.layer!r}" if found.layer else "")
+    works = Message("works on this model")
+    if found.layer:
+        works = Message("works on this model, looking at layer {layer!r}", layer=found.layer)
     caution = EXPLAINERS[name].caution
-    return (False, f"{works}, but {caution}") if caution else (True, works)
+    if caution:
+        return False, Message("{works}, but {caution}", works=works, caution=Message(caution))
+    return True, works

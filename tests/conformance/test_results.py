@@ -43,6 +43,8 @@ MAKERS: dict[str, Callable[[Things], Any]] = {
     "Certificate": lambda t: xai.certify(t.model, t.images[:3], t.labels[:3], eps=1 / 255, method="ibp"),
     "RobustnessCurve": lambda t: xai.robustness(t.model, t.images[:6], t.labels[:6], eps=[1 / 255]),
     "Explanation": lambda t: xai.explain(t.model, t.images[:2], "saliency"),
+    "Rating": lambda t: xai.rate_explanation(t.model, t.images[:1], xai.explain(t.model, t.images[:1], "saliency")),
+    "Agreement": lambda t: xai.agreement([xai.explain(t.model, t.images[:1], m) for m in ("saliency", "gradcam")]),
     "DeepDream": lambda t: xai.deep_dream(t.model, target=0, steps=1, octaves=1),
     "CorruptionResult": lambda t: xai.corruption_robustness(t.model, t.data, names=["brightness"], severities=[1]),
     "Calibration": lambda t: xai.calibration(t.model, t.data),

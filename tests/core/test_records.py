@@ -190,13 +190,15 @@ def saved(tmp_path: Path) -> Path:
         {"geometries": []},
         {"geometries": [{}, {}]},
         {"geometries": [{"original": [1]}] * 2},
-        {"labels": "ab", "names": ["a"]},
+        {"labels": "ab"},
+        {"names": ["a"]},
         {"notes": 3},
         {"predicted": None},
     ],
 )
 def test_an_explanation_with_an_odd_manifest_is_refused(saved: Path, fields: dict[str, Any]) -> None:
-    change(saved, **fields)
+    record = json.loads((saved / MANIFEST).read_text())["result"]
+    change(saved, result=record | fields)
     with pytest.raises(RecordError, match="the saved explanation is damaged or incomplete"):
         Explanation.load(saved)
 
@@ -204,7 +206,8 @@ def test_an_explanation_with_an_odd_manifest_is_refused(saved: Path, fields: dic
 @pytest.mark.parametrize("name", ["names", "settings", "unit", "seed", "geometries", "versions"])
 def test_an_explanation_that_lacks_a_field_is_refused(saved: Path, name: str) -> None:
     manifest = json.loads((saved / MANIFEST).read_text())
-    del manifest[name]
+    part = manifest["result"]
+    del (part if name in part else part["provenance"])[name]
     (saved / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(RecordError, match="the saved explanation is damaged or incomplete"):
         Explanation.load(saved)

@@ -114,6 +114,8 @@ def english():
         pairs |= {here.get(key, key): said for key, said in there.items()}
     held = _catalogue("reports/locale/es.phrases.json")
     pairs |= held["constants"] | dict(held["patterns"])
+    for room in (ROOT / "reports/locale/es").glob("*.json"):
+        pairs |= _catalogue(room.relative_to(ROOT))
     return (_words(pairs) | FUNCTION_WORDS) - _words(pairs.values())
 
 

@@ -239,7 +239,9 @@ def test_an_explanation_is_rated_when_asked(monkeypatch, verdict, word):
         asked.append(explanation)
         progress(30, 100)
         check = xai.MapCheck("stability", verdict, "what was found", {"correlation": -0.5})
-        return xai.Rating(((check,),), (verdict,), "gradcam", ("Bag",), ("x",), ({},), 0, {})
+        return xai.Rating(
+            ((check,),), (verdict,), "gradcam", ("Bag",), ("x",), ({},), provenance=explanation.provenance
+        )
 
     monkeypatch.setattr(xai, "rate_explanation", rate)
     app = opened(model=FASHION)

@@ -27,7 +27,7 @@ def explained():
 
 def rated(one, name, verdict, reason):
     check = xai.MapCheck(name, verdict, reason, {"correlation": 0.4})
-    return xai.Rating(((check,),), (verdict,), one.method, one.labels, one.names, ({},), 0, {})
+    return xai.Rating(((check,),), (verdict,), one.method, one.labels, one.names, ({},), provenance=one.provenance)
 
 
 def written(explained, path, **settings):
@@ -70,9 +70,10 @@ def renamed(explained, name):
     for one in explained[0]:
         named = {key: (name,) * len(one) for key in ("labels", "predicted", "names")}
         model = {**one.model, "name": name, "preprocessing": {**one.model["preprocessing"], name: name}}
-        texts = {"notes": (name, *one.notes), "layer": name, "unit": name, "versions": {**one.versions, name: name}}
-        settings = {**one.settings, name: name}
-        every.append(dataclasses.replace(one, **named, **texts, settings=settings, model=model))
+        texts = {"notes": (name, *one.notes), "layer": name, "unit": name}
+        versions, settings = {**one.versions, name: name}, {**one.settings, name: name}
+        source = dataclasses.replace(one.provenance, versions=versions, settings=settings, model=model)
+        every.append(dataclasses.replace(one, **named, **texts, provenance=source))
     return every, [None, rated(every[1], name, "reject", name)]
 
 

@@ -11,7 +11,8 @@ from xai.core.layers.selection import spatial_layers, spread_layers
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.objective import Target
 from xai.core.runtime.batching import Progress, ShouldStop
-from xai.errors import NameLookupError, RangeError
+from xai.core.validation import check_whole
+from xai.errors import NameLookupError
 from xai.explanations.explanation import Explanation
 from xai.explanations.methods.base import EXPLAINERS
 
@@ -48,10 +49,10 @@ def explain(
         settings: of the method; a wrong name suggests near ones.
 
     Returns:
-        Explanation; `.heatmap` is (H, W) in the original picture's pixels, raw and signed.
+        Explanation; `.heatmap` is (H, W) in the original image's pixels, raw and signed.
 
     Raises:
-        InputError: a picture, target or setting that cannot be used.
+        InputError: an image, target or setting that cannot be used.
         NameLookupError: no such method, setting or layer.
         UnsupportedModelError: the model cannot be explained this way.
         NonFiniteError: the model answered NaN or infinity.
@@ -84,7 +85,7 @@ def layers(model: Classifier | nn.Module, size: tuple[int, int] | None = None, *
 
     Raises:
         RangeError: `most` below 1.
-        UnsupportedModelError: the model is no classifier of pictures.
+        UnsupportedModelError: the model is no classifier of images.
 
     Example:
         >>> import xai
@@ -96,6 +97,5 @@ def layers(model: Classifier | nn.Module, size: tuple[int, int] | None = None, *
     blank = torch.full((1, classifier.channels, *(size or classifier.input_size or (224, 224))), 0.5)
     if most is None:
         return spatial_layers(classifier, blank)
-    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-        raise RangeError(f"Expected `most` as a whole number from 1, or None for all layers, but got {most!r}.")
+    check_whole("most", most, cure="None takes all layers.")
     return spread_layers(classifier, blank, most)

@@ -1,24 +1,24 @@
-"""The result of explaining: maps in the original pictures' pixels, with all that is needed to repeat them."""
+"""The result of explaining: maps in the original images' pixels, with all that is needed to repeat them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from xai.core.images.geometry import Geometry
-from xai.core.results.serialization import read_record, restoring, write_file, write_record
+from xai.core.results.result import Result
+from xai.core.results.serialization import write_file
 from xai.errors import ShapeError
 
-_KIND = "explanation"
-_PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pdf", ".svg"}
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pdf", ".svg"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Explanation:
+class Explanation(Result):
     """Why a classifier answers as it does, for one image or for N.
 
     Attributes:
@@ -28,21 +28,18 @@ class Explanation:
         targets: (N,) int64, the explained classes.
         logits: (N, K), on the CPU.
         method: registered name.
-        settings: the method's settings as used.
         unit: what the values are measured in.
         layer: name of the layer looked at, or None.
-        notes: what was chosen and what to beware of.
-        seed: fixes everything random.
-        model: name, fingerprint and preprocessing of the classifier.
         labels: names of the explained classes (N).
         probabilities: (N,) of the explained classes.
         predicted: names of the predicted classes (N).
-        names: names of the pictures (N).
+        names: names of the images (N).
         pictures: the originals, (H, W, C) uint8 each.
         geometries: the way from each original to the model's input.
         single: one image was given.
-        versions: of everything that matters.
         details: per image what else the method found, by name, such as the segments and R2 of LIME; may be empty.
+        provenance: model, settings as used, seed and versions.
+        notes: what was chosen and what to beware of.
 
     Example:
         >>> import xai
@@ -53,17 +50,16 @@ class Explanation:
         (3, (28, 28), 'gradcam')
     """
 
+    _kind: ClassVar[str] = "explanation"
+    _listed: ClassVar[tuple[str, ...]] = ("targets",)
+
     attribution: Tensor
     coarse: Tensor | None
     targets: Tensor
     logits: Tensor
     method: str
-    settings: Mapping[str, Any]
     unit: str
     layer: str | None
-    notes: tuple[str, ...]
-    seed: int
-    model: Mapping[str, Any]
     labels: tuple[str, ...]
     probabilities: Tensor
     predicted: tuple[str, ...]
@@ -71,9 +67,14 @@ class Explanation:
     pictures: tuple[np.ndarray, ...]
     geometries: tuple[Geometry, ...]
     single: bool
-    versions: Mapping[str, str]
     details: tuple[Mapping[str, Tensor], ...] = ()
     _cache: dict[int, np.ndarray] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse parts of different numbers of images, of a file for instance."""
+        parts = (self.targets, self.geometries, self.labels, self.predicted, self.names, self.pictures)
+        if any(len(part) != len(self.attribution) for part in parts):
+            raise ValueError(f"Expected {len(self.attribution)} of each.")
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -91,7 +92,7 @@ class Explanation:
 
     @property
     def heatmaps(self) -> list[np.ndarray]:
-        """(H, W) float32 maps, raw and signed, in the pixels of each original picture."""
+        """(H, W) float32 maps, raw and signed, in the pixels of each original image."""
         return [self._heatmap(k) for k in range(len(self))]
 
     @property
@@ -112,7 +113,7 @@ class Explanation:
         return self._cache[k]
 
     def plot(self, k: int | None = None, **settings: Any) -> Any:
-        """Draw picture, map and overlay; return the matplotlib figure.
+        """Draw image, map and overlay; return the matplotlib figure.
 
         Args:
             k: number of the image; None draws all (at most eight).
@@ -126,7 +127,7 @@ class Explanation:
         return explanation_figure(self, k=k, **settings)
 
     def overlay(self, k: int = 0) -> np.ndarray:
-        """Return picture `k` under its map, (H, W, 3) uint8: dimmed, and coloured where the value is strong.
+        """Return image `k` under its map, (H, W, 3) uint8: dimmed, and coloured where the value is strong.
 
         Example:
             >>> import xai
@@ -139,8 +140,8 @@ class Explanation:
         pixels: np.ndarray = covered(self, k)
         return pixels
 
-    def save(self, path: str | Path) -> Path:
-        """Write a picture (a path ending in .png, .jpg, .pdf or .svg) or everything (a folder).
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write an image (a path ending in .png, .jpg, .pdf or .svg) or everything (a folder).
 
         The folder holds overlay.png, values.npz and, written last, manifest.json; `Explanation.load` reads it back.
 
@@ -153,87 +154,20 @@ class Explanation:
         from xai.plots.explanations import render_explanation
 
         path = Path(path)
-        if path.suffix.lower() in _PICTURE_SUFFIXES:
+        if path.suffix.lower() in PICTURE_SUFFIXES:
             write_file(path, render_explanation(self, path.suffix.lower().lstrip(".")))
             return path
-        write_record(path, _KIND, self.to_dict(), self._arrays(), {"overlay.png": render_explanation(self, "png")})
-        return path
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Explanation":
-        """Read a saved explanation; nothing in the files is executed.
-
-        Raises:
-            RecordError: no such result, or a damaged one.
-        """
-        fields, arrays = read_record(Path(path), _KIND)
-        with restoring(path, _KIND):
-            return cls._restored(fields, arrays)
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "Explanation":
-        count = len(arrays["attribution"])
-        if any(len(fields[name]) != count for name in ("geometries", "labels", "predicted", "names")):
-            raise ValueError(f"expected {count} of each")
-        return cls(
-            attribution=torch.from_numpy(arrays["attribution"]),
-            coarse=torch.from_numpy(arrays["coarse"]) if "coarse" in arrays else None,
-            targets=torch.from_numpy(arrays["targets"]),
-            logits=torch.from_numpy(arrays["logits"]),
-            probabilities=torch.from_numpy(arrays["probabilities"]),
-            pictures=tuple(arrays[f"picture_{k}"] for k in range(count)),
-            geometries=tuple(_geometry(g) for g in fields["geometries"]),
-            notes=tuple(fields["notes"]),
-            details=_details(arrays, fields["details"]),
-            labels=tuple(fields["labels"]),
-            predicted=tuple(fields["predicted"]),
-            names=tuple(fields["names"]),
-            **{
-                name: fields[name]
-                for name in ("method", "settings", "unit", "layer", "seed", "model", "single", "versions")
-            },
-        )
+        return super().save(path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays, JSON-ready."""
-        return {
-            "method": self.method,
-            "settings": dict(self.settings),
-            "unit": self.unit,
-            "layer": self.layer,
-            "targets": self.targets.tolist(),
-            "labels": list(self.labels),
-            "predicted": list(self.predicted),
-            "probability": self.probabilities.tolist(),
-            "names": list(self.names),
-            "geometries": [_plain(g) for g in self.geometries],
-            "notes": list(self.notes),
-            "seed": self.seed,
-            "model": dict(self.model),
-            "single": self.single,
-            "versions": dict(self.versions),
-            "details": [sorted(detail) for detail in self.details],
-        }
+        record = super().to_dict()
+        del record["pictures"]
+        found = [sorted(detail) for detail in self.details]
+        return record | {"probability": self.probabilities.tolist(), "details": found}
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = {name: getattr(self, name).numpy() for name in ("attribution", "targets", "logits", "probabilities")}
-        if self.coarse is not None:
-            arrays["coarse"] = self.coarse.numpy()
-        arrays |= {f"detail_{k}_{n}": v.numpy() for k, detail in enumerate(self.details) for n, v in detail.items()}
-        arrays |= {f"heatmap_{k}": heatmap for k, heatmap in enumerate(self.heatmaps)}
-        return arrays | {f"picture_{k}": picture for k, picture in enumerate(self.pictures)}
+    def _further(self) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
+        from xai.plots.explanations import render_explanation
 
-
-def _details(arrays: Mapping[str, np.ndarray], names: list[list[str]]) -> tuple[Mapping[str, Tensor], ...]:
-    return tuple(
-        {name: torch.from_numpy(arrays[f"detail_{k}_{name}"]) for name in each} for k, each in enumerate(names)
-    )
-
-
-def _plain(geometry: Geometry) -> dict[str, list[int]]:
-    return {name: list(getattr(geometry, name)) for name in ("original", "resized", "offset", "size")}
-
-
-def _geometry(plain: Mapping[str, list[int]]) -> Geometry:
-    pairs = {name: (int(values[0]), int(values[1])) for name, values in plain.items()}
-    return Geometry(**pairs)
+        heatmaps = {f"heatmap_{k}": heatmap for k, heatmap in enumerate(self.heatmaps)}
+        return heatmaps, {"overlay.png": render_explanation(self, "png")}

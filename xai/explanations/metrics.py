@@ -13,11 +13,11 @@ _STEPS = 4  # of conjugate gradients at each size of blocks
 
 
 def impute(image: Tensor, hidden: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Return copies of a picture with hidden pixels replaced by weighted means of their neighbours.
+    """Return copies of an image with hidden pixels replaced by weighted means of their neighbours.
 
     Each hidden pixel is the weighted mean of its eight neighbours (1/6 beside, 1/12 across the corner), a linear system
     that all copies solve at once, from coarse to fine; plus noise, so that a network cannot tell that it was filled.
-    Where everything is hidden the picture's mean colour is taken.
+    Where everything is hidden the image's mean colour is taken.
 
     Args:
         image: (1, C, h, w).
@@ -164,7 +164,7 @@ def removal_curves(
     """Return the curves of maps: pixels removed in both orders and filled in by noisy linear imputation (ROAD).
 
     Args:
-        score: of pictures (N, C, h, w) in [0, 1] as (N,).
+        score: of images (N, C, h, w) in [0, 1] as (N,).
         image: (1, C, h, w).
         heatmaps: (M, h, w).
         generator: for ties and noise; the same noise for all maps.
@@ -175,7 +175,7 @@ def removal_curves(
 
     Cost: 2 S rows forward per map, and two rows.
     Source: Rong et al. 2022 (arXiv 2202.00449). Differs: exact counts, ties at random; both orders are reported as
-    shares of the way from the clean score to that of the wholly filled picture.
+    shares of the way from the clean score to that of the wholly filled image.
     """
     grain = noise * torch.randn(image.shape, generator=generator).to(image)
     empty = image.mean((2, 3), keepdim=True).expand_as(image) + grain if instead is None else instead

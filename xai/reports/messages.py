@@ -236,7 +236,8 @@ def _digits(language: str, text: str) -> str:
 @cache
 def _phrases(language: str, *, plain: bool) -> Phrases:
     held = json.loads(_locale(f"{language}.phrases.json"))
-    known = dict(words_of(language).sentences) | held["constants"]
+    sentences = {key: text for key, text in _templates(language).items() if "{" not in key}
+    known = dict(words_of(language).sentences) | held["constants"] | sentences
     number = str if plain else partial(_digits, language)
     return Phrases(known, [tuple(pair) for pair in held["patterns"]], number)
 

@@ -100,7 +100,8 @@ def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
     found.save(tmp_path)
     manifest = tmp_path / "manifest.json"
     fields = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({name: value for name, value in fields.items() if name != "goal"}))
+    del fields["result"]["goal"]
+    manifest.write_text(json.dumps(fields))
     with pytest.raises(xai.InputError, match="damaged or incomplete"):
         xai.DeepDream.load(tmp_path)
     with pytest.raises(xai.InputError, match="no saved dream here"):
@@ -130,9 +131,9 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "setting": ({"layer": "conv1", "jiter": 2}, LookupError, "Near: jitter"),
     "octaves": ({"layer": "conv1", "octaves": 0}, ValueError, "`octaves` as a whole number of at least 1"),
     "steps": ({"layer": "conv1", "steps": 2.5}, ValueError, "`steps` as a whole number"),
-    "scale": ({"layer": "conv1", "octave_scale": 1.0}, ValueError, "`octave_scale` in"),
-    "step size": ({"layer": "conv1", "step_size": float("nan")}, ValueError, "`step_size` in"),
-    "tv": ({"layer": "conv1", "tv": -1}, ValueError, "`tv` in"),
+    "scale": ({"layer": "conv1", "octave_scale": 1.0}, ValueError, "`octave_scale` above 1"),
+    "step size": ({"layer": "conv1", "step_size": float("nan")}, ValueError, "`step_size` above 0"),
+    "tv": ({"layer": "conv1", "tv": -1}, ValueError, "`tv` from 0 to 100"),
     "flag": ({"layer": "conv1", "fourier": "yes"}, ValueError, "`fourier` as True or False"),
     "size": ({"layer": "conv1", "size": (3, 40)}, ValueError, "`size` as"),
     "seed": ({"layer": "conv1", "seed": 0.5}, ValueError, "`seed`"),
@@ -202,7 +203,7 @@ def test_the_command_writes_a_record(tmp_path: Path, capsys: pytest.CaptureFixtu
         (("--target", "1", "--channel", "2"), "`target` or `channel` out"),
         (("--layer", "features.99"), "Near: features.9"),
         (("--set", "steps=3"), "'steps' is none"),
-        (("--set", "tv=true"), "`tv` in"),
+        (("--set", "tv=true"), "`tv` from 0 to 100"),
         (("--image", "missing.png"), "missing.png"),
     ],
 )

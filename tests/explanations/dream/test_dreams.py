@@ -367,7 +367,7 @@ def test_a_layer_of_fixed_size_is_shown_its_size_alone() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * SIZE * SIZE, 3))
     found = xai.deep_dream(xai.Classifier(net, input_size=(SIZE, SIZE)), layer="2", image=photo(), octaves=2, steps=8)
     assert found.image.shape == (30, 40, 3)
-    assert any("the network takes one size alone" in note for note in found.notes)
+    assert any("the model takes one size only" in note for note in found.notes)
     assert rises(found) > 0
 
 

@@ -194,7 +194,7 @@ def test_a_gap_is_measured_and_said() -> None:
     for attribution, detail in zip(found.attribution, found.details, strict=True):
         torch.testing.assert_close(attribution.sum() + detail["gap"], detail["difference"])
         assert abs(float(detail["gap"])) > 0.05 * abs(float(detail["difference"]))
-    assert "the network has parts that DeepLIFT has no rule for; use integrated_gradients" in " ".join(found.notes)
+    assert "the model has parts that DeepLIFT has no rule for; use integrated_gradients" in " ".join(found.notes)
 
 
 class TwoWays(GapCnn):

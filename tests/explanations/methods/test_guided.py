@@ -93,7 +93,7 @@ def test_a_bound_that_is_not_zero_is_no_relu() -> None:
     plain = xai.explain(net, pictures(2), "saliency", target=1)
     found = guided(net, pictures(2))
     assert torch.equal(found.attribution, plain.attribution)
-    assert "no ReLU in this network" in " ".join(found.notes)
+    assert "no ReLU in this model" in " ".join(found.notes)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(nn.GELU, "GELU"), (nn.SiLU, "SiLU"), (nn.LeakyReLU, "leaky ReLU")])
@@ -101,7 +101,7 @@ def test_without_relu_it_is_the_plain_gradient_and_says_so(kind: type[nn.Module]
     net = GapCnn(relu=kind)
     found, plain = guided(net, pictures(2)), xai.explain(net, pictures(2), "saliency", target=1)
     assert torch.equal(found.attribution, plain.attribution)
-    assert f"no ReLU in this network ({name}): this is the plain gradient, nothing is guided" in found.notes
+    assert f"no ReLU in this model ({name}): this is the plain gradient, nothing is guided" in found.notes
 
 
 def test_what_is_not_guided_beside_relus_is_named() -> None:

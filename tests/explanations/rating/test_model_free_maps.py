@@ -107,7 +107,8 @@ def test_the_right_map_of_unknown_origin_is_doubted_and_with_its_record_trusted(
     assert rating.to_dict()["meaning"].startswith("the map is faithful to this model")
     stranger = xai.rate_explanation(model, images[0], replace(found, method="mine"))
     assert stranger.verdict == "doubt"
-    array = replace(found, settings={**found.settings, "baseline": {"shape": [1, 1, 28, 28]}})
+    settings = {**found.settings, "baseline": {"shape": [1, 1, 28, 28]}}
+    array = replace(found, provenance=replace(found.provenance, settings=settings))
     assert origin_of(model, images[0], array).verdict == "doubt"
 
 
@@ -176,7 +177,7 @@ def test_near_a_border_more_is_drawn_and_what_stays_near_is_doubted() -> None:
     assert not checks.is_near(torch.tensor([0.90, 0.91]), 0.75, least=0.01)
     assert not checks.is_near(torch.full((400,), 0.78), 0.75, least=0.1)
     near = checks._depends([0.69, 0.72] * 5)
-    assert (near.verdict, "near the border" in near.reason) == ("doubt", True)
+    assert (near.verdict, "near the limit" in near.reason) == ("doubt", True)
     assert checks._depends([0.1, 0.2]).verdict == "trust"
     assert checks._depends([1.0, 1.0]).verdict == "doubt"  # two draws are too few to reject
     assert checks._depends([1.0] * 10).verdict == "reject"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import xai
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.result import Provenance
 from xai.errors import RangeError, ShapeError, Stopped
 from xai.explanations.rating import checks
 from xai.explanations.rating.checks import Subject, randomised
@@ -65,7 +66,7 @@ def test_a_flat_map_is_rejected_at_once() -> None:
     found = xai.explain(PlantedCnn(), image, target=1)
     rating = xai.rate_explanation(PlantedCnn(), image, replace(found, attribution=torch.ones_like(found.attribution)))
     assert rating.verdict == "reject"
-    assert rating.reasons == ("the map is the same everywhere, so it shows no evidence",)
+    assert rating.reasons == ("the map is uniform, so it shows no evidence",)
 
 
 def test_a_map_that_ignores_the_model_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +148,8 @@ def test_several_pictures_get_intervals() -> None:
 )
 def test_the_verdict_of_several(verdicts: str, whole: str) -> None:
     words = {"t": "trust", "d": "doubt", "r": "reject"}
-    rating = xai.Rating((), tuple(words[v] for v in verdicts), "x", (), (), (), 0, {})
+    source = Provenance({}, {})
+    rating = xai.Rating((), tuple(words[v] for v in verdicts), "x", (), (), (), provenance=source)
     assert rating.verdict == whole
 
 

@@ -8,10 +8,9 @@ from PIL import Image
 from scipy import ndimage
 
 from xai.errors import NameLookupError, RangeError, ShapeError, Stopped
-from xai.robust.corruptions import apply as application
-from xai.robust.corruptions.apply import corrupt, strip
-from xai.robust.corruptions.base import CORRUPTIONS
-from xai.robust.corruptions.mce import IMAGENET_C, IMAGENET_C_EXTRA
+from xai.robust.corruptions import base as application
+from xai.robust.corruptions.base import CORRUPTIONS, corrupt, strip
+from xai.robust.corruptions.result import IMAGENET_C, IMAGENET_C_EXTRA
 
 NAMES = CORRUPTIONS.names()
 SIZES = [(1, 8, 8), (3, 8, 8), (1, 28, 28), (3, 32, 32), (3, 47, 61), (2, 17, 9), (3, 224, 224), (3, 300, 260)]

@@ -10,12 +10,12 @@ from small_models import BatchNormNet, GapCnn, InjectedError, LinearModel, pictu
 from torch import nn
 
 from xai.core.model.classifier import Classifier
+from xai.core.results.result import Provenance
 from xai.datasets.loading import load_data
 from xai.errors import InputError, NameLookupError, RangeError, RecordError, ShapeError, Stopped, TargetError
 from xai.robust.corruptions import robustness
-from xai.robust.corruptions.apply import corrupt
-from xai.robust.corruptions.mce import IMAGENET_C
-from xai.robust.corruptions.result import CorruptionResult
+from xai.robust.corruptions.base import corrupt
+from xai.robust.corruptions.result import IMAGENET_C, CorruptionResult
 from xai.robust.corruptions.robustness import corruption_robustness, critical_severities
 
 NAMES = ("contrast", "gaussian_noise", "fog")
@@ -117,8 +117,9 @@ def test_a_data_set_brings_its_labels(tmp_path):
 def test_critical_severity_is_the_first_error_and_monotone():
     labels = torch.zeros(5, dtype=torch.int64)
     right = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 0], [1, 1, 0], [1, 1, 1]]).T  # severities by pictures
+    clean = torch.tensor([0, 0, 0, 0, 3])
     found = CorruptionResult(
-        ("fog",), (1.0, 2.5, 5.0), labels, torch.tensor([0, 0, 0, 0, 3]), (1 - right)[None], 0, {}, (), {}
+        ("fog",), (1.0, 2.5, 5.0), labels, clean, (1 - right)[None], 4, provenance=Provenance({}, {})
     )
     assert found.critical_severity[0] == pytest.approx([np.nan, 2.5, 1, 5, 0], nan_ok=True)
     assert found.first_errors("fog") == pytest.approx(found.critical_severity[0], nan_ok=True)

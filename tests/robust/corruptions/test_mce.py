@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xai.errors import InputError, NameLookupError, RangeError, ShapeError
-from xai.robust.corruptions.mce import ALEXNET, ALEXNET_CLEAN, IMAGENET_C, IMAGENET_C_EXTRA, mce
+from xai.robust.corruptions.result import ALEXNET, ALEXNET_CLEAN, IMAGENET_C, IMAGENET_C_EXTRA, mce
 
 # ResNet-50's CE as the paper's table has them, in percent, and its mCE of 76.7
 RESNET50 = {

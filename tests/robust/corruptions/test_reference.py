@@ -8,8 +8,7 @@ import pytest
 import torch
 from make_reference import RANDOM, STILL, figures, picture, places
 
-from xai.robust.corruptions.apply import corrupt
-from xai.robust.corruptions.base import CORRUPTIONS
+from xai.robust.corruptions.base import CORRUPTIONS, corrupt
 
 SEVERITIES = (1, 2, 3, 4, 5)
 DRAWS = 24

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xai.core.model.classifier import Classifier
+from xai.core.results.codec import decode, encode
 from xai.robust.attacks.base import ATTACKS as ATTACKS_BY_NAME
 from xai.robust.curves.result import RobustnessCurve
 from xai.robust.curves.robustness import robustness
@@ -125,7 +126,7 @@ def test_an_honest_network_raises_none(make: Callable[[], nn.Module]) -> None:
     curve = evaluated(make().eval(), attacks=ATTACKS)
     assert curve.trust is not None
     assert curve.trust.flags == ()
-    assert str(curve.trust).startswith("None of 19 checks")
+    assert str(curve.trust).startswith("Evaluation checks: no problem found")
     assert curve.trust["wrong_gradients"].value == 0
 
 
@@ -168,7 +169,7 @@ def test_few_pictures_and_odd_scales_are_seen() -> None:
     few = evaluated(fragile(), count=10).trust
     assert few is not None
     assert few.flags == ("too_few_pictures",)
-    assert "10 picture(s)" in few["too_few_pictures"].reason
+    assert "10 image(s)" in few["too_few_pictures"].reason
     net, images = fragile(), pictures(40)
     odd = robustness(net, images, net(images).argmax(1), [0.1 / 255, 0.6], attacks=ATTACKS, proofs=()).trust
     assert odd is not None
@@ -199,5 +200,5 @@ def test_the_order_of_causes() -> None:
 def test_what_was_said_is_saved() -> None:
     trust = evaluated(fragile()).trust
     assert trust is not None
-    assert Trust.from_dict(trust.to_dict()) == trust
+    assert decode(Trust, *encode(trust)) == trust
     assert {check.status for check in trust.checks} <= {PASSED, NOT_CHECKED}

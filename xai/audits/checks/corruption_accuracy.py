@@ -12,9 +12,8 @@ from xai.audits.context import DATA
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.corruptions import CorruptionStage
 from xai.audits.measurement import Measurement
-from xai.robust.corruptions.apply import corrupt
-from xai.robust.corruptions.base import CORRUPTIONS
-from xai.robust.corruptions.mce import ALEXNET, IMAGENET_C, mce
+from xai.robust.corruptions.base import CORRUPTIONS, corrupt
+from xai.robust.corruptions.result import ALEXNET, IMAGENET_C, mce
 from xai.robust.corruptions.robustness import checked_severities
 from xai.stats.intervals import wilson
 

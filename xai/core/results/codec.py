@@ -100,6 +100,8 @@ def _decode_items(
     origin: Any, arguments: tuple[Any, ...], value: Any, arrays: Mapping[str, np.ndarray], name: str
 ) -> Any:
     whole = (len(arguments) == 2 and arguments[1] is Ellipsis) or origin is not tuple
+    if isinstance(value, str) or (not whole and len(value) != len(arguments)):
+        raise ValueError(f"{name}: expected a list of the right length")
     items = []
     for k, item in enumerate(value):
         items.append(_decode_item(arguments[0 if whole else k], item, arrays, f"{name}.{k}"))

@@ -108,8 +108,13 @@ class Result:
         """
         record, arrays = encode(self)
         texts = message_table({f.name: getattr(self, f.name) for f in fields(self)})
-        write_record(Path(path), self._kind, {"result": record, "messages": texts}, arrays, {})
+        further_arrays, files = self._further()
+        write_record(Path(path), self._kind, {"result": record, "messages": texts}, arrays | further_arrays, files)
         return Path(path)
+
+    def _further(self) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
+        """Return arrays and files of the folder for readers without this package; `load` needs none of them."""
+        return {}, {}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

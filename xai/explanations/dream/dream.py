@@ -2,7 +2,7 @@
 
 Source: Mordvintsev, Olah & Tyka 2015, Inceptionism, and the notebook dream.ipynb that came with it (octaves that keep
 the detail of the photograph, jitter); the Laplacian gradient and the tiles from its TensorFlow form. Differs: the
-gradient has a root mean square of 1 at each step, seeds, an early end of the forward, and a class picture is checked as
+gradient has a root mean square of 1 at each step, seeds, an early end of the forward, and a class image is checked as
 it will be saved.
 """
 
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed, gradients_on
-from xai.core.results.serialization import plain, versions
+from xai.core.results.message import Message
+from xai.core.results.result import Provenance
+from xai.core.results.serialization import plain
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import NameLookupError, RangeError, Stopped
@@ -26,7 +28,7 @@ from xai.explanations.dream.goals import ClassGoal, ClassJudge, LayerGoal
 from xai.explanations.dream.plan import DreamPlan, Wish, direction, make_plan
 from xai.explanations.dream.settings import Settings, resize
 
-_MORE = 100  # steps at most to make a class picture one of its class
+_MORE = 100  # steps at most to make a class image one of its class
 _SHRINK = 0.8  # of a step, over an octave: long ones find the shapes, short ones their place
 
 
@@ -44,7 +46,7 @@ class Walk:
         self.judge = ClassJudge(goal, plan.sizes[-1]) if isinstance(goal, ClassGoal) else None
 
     def run(self) -> Tensor:
-        """Return the final picture (1, C, H, W).
+        """Return the final image (1, C, H, W).
 
         Raises:
             Stopped: `should_stop()` was true between two steps.
@@ -62,7 +64,7 @@ class Walk:
         return picture
 
     def _climb(self, number: int, picture: Tensor, source: torch.Generator) -> Tensor:
-        """Return the picture after the steps of one octave."""
+        """Return the image after the steps of one octave."""
         settings, size = self.plan.settings, self.plan.sizes[number]
         steps, best, waited = settings.steps or 1, -np.inf, 0
         for step in range(steps):
@@ -79,12 +81,17 @@ class Walk:
                 self.frames.append(resize(picture, self.plan.sizes[-1]).clamp(0, 1).cpu())
             self._tell(number * steps + (steps if ended else step + 1))
             if ended:
-                self.notes.append(f"octave {number + 1} ({size[0]} x {size[1]}) ended early, after {step + 1} steps")
+                self.notes.append(
+                    Message(
+                        "octave {octave} ({height} x {width}) ended early, after {steps} steps",
+                        **{"octave": number + 1, "height": size[0], "width": size[1], "steps": step + 1},
+                    )
+                )
                 break
         return picture
 
     def _step(self, picture: Tensor, source: torch.Generator, length: float) -> tuple[Tensor, float]:
-        """Return the picture one step further, and the objective before it."""
+        """Return the image one step further, and the objective before it."""
         eye, settings = self.plan.eye, self.plan.settings
         size, full = (int(picture.shape[2]), int(picture.shape[3])), self.plan.sizes[-1]
         jitter = settings.jitter or 0
@@ -105,7 +112,7 @@ class Walk:
         )
 
     def _settle(self, picture: Tensor) -> Tensor:
-        """Take further steps until the saved picture is surely of its class; all scales may serve, rough ones too."""
+        """Take further steps until the saved image is surely of its class; all scales may serve, rough ones too."""
         settings, judge = self.plan.settings, self.judge
         sure = min(settings.sure, settings.until or 1.0)
         if judge is None or not sure:
@@ -119,7 +126,10 @@ class Walk:
             picture = (picture + settings.step_size * direction(found, picture, free)).clamp(0, 1)
         if taken:
             self.notes.append(
-                f"{taken} further step(s) raised the class above the others, to a probability of {share:.3f}"
+                Message(
+                    "{count} further step(s) raised the class above the others, to a probability of {share:.3f}",
+                    **{"count": taken, "share": share},
+                )
             )
         return picture
 
@@ -136,14 +146,17 @@ class Walk:
         """Say what went wrong with the steps, if anything."""
         if self.still:
             self.notes.append(
-                f"{self.still} of {len(self.objective)} steps had no gradient, as of what sleeps behind a ReLU; "
-                "name the layer before it, another seed or a picture"
+                Message(
+                    "{count} of {total} steps had no gradient, as behind an inactive ReLU; name the layer before it, "
+                    "another seed or an image",
+                    **{"count": self.still, "total": len(self.objective)},
+                )
             )
         steps = pairwise(zip(self.objective, self.octave, strict=True))
         rises = [after - before for (before, k), (after, n) in steps if k == n]
         if rises and not self.still and float(np.mean(rises)) <= 0:
             self.notes.append(
-                "the steps did not raise the objective on average: take a smaller `step_size`, or `jitter=0`"
+                Message("the steps did not raise the objective on average: take a smaller `step_size`, or `jitter=0`")
             )
 
 
@@ -157,7 +170,7 @@ def dream(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> DeepDream:
-    """Raise a goal in a picture; see `xai.deep_dream`."""
+    """Raise a goal in an image; see `xai.deep_dream`."""
     seed, classifier = check_seed(seed), as_classifier(model)
     wish.check()
     if settings.until is not None and wish.target is None:
@@ -178,8 +191,13 @@ def _record(plan: DreamPlan, walk: Walk, picture: Tensor) -> DeepDream:
     probability = None if judge is None or shares is None else float(shares[judge.index])
     notes = [*classifier.notes, *plan.notes, *walk.notes]
     if probability is not None and probability < plan.settings.sure:
-        notes.append(f"the model gives the picture only {probability:.3f} for its class")
+        notes.append(Message("the model gives the image only {share:.3f} for its class", share=probability))
     layered = goal if isinstance(goal, LayerGoal) else None
+    model = {
+        "name": classifier.name,
+        "fingerprint": classifier.fingerprint,
+        "preprocessing": classifier.settings_so_far,  # a dream of a layer stops there
+    }
     return DeepDream(
         image=frames[-1],
         frames=frames,
@@ -194,15 +212,8 @@ def _record(plan: DreamPlan, walk: Walk, picture: Tensor) -> DeepDream:
         label=classifier.labels[judge.index] if judge else None,
         probability=probability,
         predicted=None if shares is None else classifier.labels[int(shares.argmax())],
-        settings=_used(plan),
-        seed=plan.seed,
+        provenance=Provenance(model, _used(plan), plan.seed),
         notes=tuple(notes),
-        model={
-            "name": classifier.name,
-            "fingerprint": classifier.fingerprint,
-            "preprocessing": classifier.settings_so_far,  # a dream of a layer stops there
-        },
-        versions=versions(),
     )
 
 
@@ -231,7 +242,7 @@ def deep_dream(
     should_stop: ShouldStop | None = None,
     **settings: Any,
 ) -> DeepDream:
-    """Make a picture that a layer, one of its channels or a class of a network likes: deep dream, feature picture.
+    """Make an image that a layer, one of its channels or a class of a network likes: deep dream, feature image.
 
     Gradient ascent over octaves, from noise or into a photograph. The forward ends at the layer; no gradient of a
     parameter is ever computed.
@@ -242,23 +253,23 @@ def deep_dream(
             `target`, takes the last block with a place for every 16 pixels, and says so in `notes`.
         channel: of the layer; its mean is raised.
         target: index or name of a class; its logit is raised. Neither `layer` nor `channel` go with it.
-        image: one picture to start from, in any form that `xai.explain` takes; None starts from noise.
-        octaves: sizes, each 1.4 times the one before; None takes 6 from noise, 4 into a picture.
-        steps: at each octave; None takes 25 from noise, 15 into a picture.
+        image: one image to start from, in any form that `xai.explain` takes; None starts from noise.
+        octaves: sizes, each 1.4 times the one before; None takes 6 from noise, 4 into an image.
+        steps: at each octave; None takes 25 from noise, 15 into an image.
         seed: fixes everything random.
         progress: None, True for a bar, or a callable `(done, total)` in steps.
         should_stop: asked before each step; True ends the work with `xai.errors.Stopped`. To end early and keep the
-            picture use `until` or `patience`.
+            image use `until` or `patience`.
         settings: `size`, `octave_scale`, `step_size`, `jitter`, `laplacian`, `tile`, `tv`, `decorrelated`, `fourier`,
             `frames_every`, `until`, `patience`, `sure`; see
             `xai.explanations.dream.settings.Settings`. From noise, `tv` is 0.15,
-            `decorrelated` is on, and `fourier` on for a class; into a picture all three are off.
+            `decorrelated` is on, and `fourier` on for a class; into an image all three are off.
 
     Returns:
         DeepDream; `.image` is (H, W, 3) in [0, 1], `.objective` has one value per step, `.save("dream.png")` writes it.
 
     Raises:
-        InputError: a picture, class, channel, size or setting that cannot be used.
+        InputError: an image, class, channel, size or setting that cannot be used.
         NameLookupError: no such layer or setting.
         UnsupportedModelError: the model lets no gradient through, or has no such output.
         NonFiniteError: the model answered NaN or infinity.

@@ -14,6 +14,7 @@ from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import add_hook, gradient, hooked
 from xai.core.model.objective import Objective
 from xai.core.model.predictions import to_probabilities
+from xai.core.results.message import Message
 from xai.core.runtime.batching import is_out_of_memory
 from xai.core.runtime.nested import first_tensor
 from xai.errors import NameLookupError, NonFiniteError, RangeError, UnsupportedModelError
@@ -35,10 +36,10 @@ class Goal(ABC):
 
     @abstractmethod
     def value(self, pictures: Tensor) -> Tensor:
-        """Return the number, 0-d and differentiable, of pictures (N, C, h, w) in [0, 1]."""
+        """Return the number, 0-d and differentiable, of images (N, C, h, w) in [0, 1]."""
 
     def takes(self, size: Size, channels: int, like: Tensor) -> bool:
-        """Return whether the network can look at pictures of this size."""
+        """Return whether the network can look at images of this size."""
         try:
             with torch.no_grad():
                 self.value(torch.full((1, channels, *size), 0.5).to(like))
@@ -59,7 +60,7 @@ class ClassGoal(Goal):
     @property
     def title(self) -> str:  # type: ignore[override]  # read-only here
         """Name of the class."""
-        return f"class {self.classifier.labels[self.index]}"
+        return Message("class {name}", name=self.classifier.labels[self.index])
 
     def value(self, pictures: Tensor) -> Tensor:
         """Return the mean logit."""
@@ -80,7 +81,9 @@ class LayerGoal(Goal):
     @property
     def title(self) -> str:  # type: ignore[override]  # read-only here
         """Name of the layer, and number of the channel."""
-        return f"layer {self.layer}" + ("" if self.channel is None else f", channel {self.channel}")
+        if self.channel is None:
+            return Message("layer {layer}", layer=self.layer)
+        return Message("layer {layer}, channel {channel}", layer=self.layer, channel=self.channel)
 
     def value(self, pictures: Tensor) -> Tensor:
         """Return the energy of the layer or the mean of its channel.
@@ -148,7 +151,7 @@ def check_layer(classifier: Classifier, name: str) -> str:
 
 
 _APART = 20  # pixels between two places of a layer with strides of 16, padded or not
-_LEVELLING = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)  # what they answer has one energy for every picture
+_LEVELLING = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)  # what they answer has one energy for every image
 
 
 @dataclass(frozen=True)
@@ -169,11 +172,11 @@ class _Map:
 def choose_layer(classifier: Classifier, size: Size) -> str:
     """Return the last block with a place for every 16 pixels; where there is none, the last map.
 
-    Blocks go before single layers, because what follows a block's sum is the same picture in more detail. What ends in
+    Blocks go before single layers, because what follows a block's sum is the same image in more detail. What ends in
     a norm is left out: its energy cannot rise.
 
     Raises:
-        UnsupportedModelError: no layer is a map of the picture.
+        UnsupportedModelError: no layer is a map of the image.
     """
     maps = _maps(classifier, size)
     if not maps:
@@ -185,7 +188,7 @@ def choose_layer(classifier: Classifier, size: Size) -> str:
 
 
 def _maps(classifier: Classifier, size: Size) -> list[_Map]:
-    """Return the layers that are maps of the picture, in the order in which they finish."""
+    """Return the layers that are maps of the image, in the order in which they finish."""
     found: dict[str, _Map] = {}
     handles, last = [], nn.Module()
 
@@ -219,7 +222,7 @@ class ClassJudge:
         )
 
     def logits(self, picture: Tensor) -> Tensor:
-        """Return logits (1, K) of a picture (1, C, H, W)."""
+        """Return logits (1, K) of an image (1, C, H, W)."""
         fill = self.classifier.mean if any(self.classifier.mean) else (0.5,) * self.classifier.channels
         return self.classifier.raw_logits(
             self.geometry.apply(picture[0], picture.new_tensor(fill).view(-1, 1, 1))[None]
@@ -242,5 +245,5 @@ class ClassJudge:
 
 
 def quantised(picture: Tensor) -> Tensor:
-    """Return the picture as a file of 8 bits holds it."""
+    """Return the image as a file of 8 bits holds it."""
     return (picture.detach().clamp(0, 1) * 255).round() / 255

@@ -14,6 +14,7 @@ from xai.core.images.geometry import pixel_doubts
 from xai.core.images.inputs import ImageLike, InputImage, read_pictures, to_channels
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import gradient
+from xai.core.results.message import Message
 from xai.core.runtime.randomness import generator, image_key
 from xai.errors import InputError, RangeError, ShapeError, UnsupportedModelError
 from xai.explanations.dream.goals import ClassGoal, Goal, LayerGoal, check_layer, choose_layer
@@ -30,7 +31,7 @@ from xai.explanations.dream.settings import (
     unit,
 )
 
-_SMOOTH = 1e-4  # keeps the slope of the total variation finite where the picture is flat
+_SMOOTH = 1e-4  # keeps the slope of the total variation finite where the image is flat
 Shift = tuple[int, int]
 
 
@@ -40,7 +41,7 @@ class Eye:
 
     Attributes:
         goal: what is measured.
-        seen: size at which the network is shown the whole picture, or None for the picture's own, where pictures
+        seen: size at which the network is shown the whole image, or None for the image's own, where images
             larger than `tile` are shown in pieces.
         tile: largest side of a piece.
     """
@@ -50,7 +51,7 @@ class Eye:
     tile: int
 
     def reach(self, size: Size, jitter: int) -> int:
-        """Return by how many pixels the view may move in a picture of this size."""
+        """Return by how many pixels the view may move in an image of this size."""
         return min(jitter, (min(size) - 1) // 4) if self.seen else jitter
 
     def draw(self, size: Size, reach: int, source: torch.Generator) -> Shift:
@@ -65,7 +66,7 @@ class Eye:
         """Return the objective and its gradient (1, C, h, w).
 
         Raises:
-            UnsupportedModelError: the model lets no gradient through to the picture.
+            UnsupportedModelError: the model lets no gradient through to the image.
         """
         if self.seen is not None:
             return self._through_window(picture, self.seen, shift, reach)
@@ -117,14 +118,14 @@ def direction(found: Tensor, picture: Tensor, settings: Settings) -> Tensor:
 
 
 def roughness(picture: Tensor) -> Tensor:
-    """Return the gradient of the total variation of a picture, (1, C, h, w)."""
+    """Return the gradient of the total variation of an image, (1, C, h, w)."""
     leaf = picture.detach().clone().requires_grad_()
     here, down, right = leaf[..., :-1, :-1], leaf[..., 1:, :-1], leaf[..., :-1, 1:]
     total = ((down - here).square() + (right - here).square() + _SMOOTH).sqrt().sum()
     return torch.autograd.grad(total, leaf)[0]
 
 
-_SIZE = (224, 224)  # where neither picture nor classifier has one
+_SIZE = (224, 224)  # where neither image nor classifier has one
 _NOISE = 0.05  # root mean square of the noise to start from
 _NOISE_KEY = b"noise"
 
@@ -161,10 +162,10 @@ class DreamPlan:
     Attributes:
         classifier: the model, borrowed.
         goal: what is raised.
-        start: (1, C, H, W), the picture at full size.
-        origin: "noise", or the name of the picture.
+        start: (1, C, H, W), the image at full size.
+        origin: "noise", or the name of the image.
         sizes: of the octaves.
-        eye: how the network looks at the picture.
+        eye: how the network looks at the image.
         settings: all filled in.
         seed: of the run.
         key: of the start, for the random numbers.
@@ -191,9 +192,9 @@ def make_plan(classifier: Classifier, wish: Wish, image: ImageLike, settings: Se
     """Return the plan; the classifier must be borrowed.
 
     Raises:
-        InputError: a picture, size, channel or class that cannot be used.
+        InputError: an image, size, channel or class that cannot be used.
         NameLookupError: no such layer.
-        UnsupportedModelError: neither grey nor colour, or no layer is a map of the picture and none was named.
+        UnsupportedModelError: neither grey nor colour, or no layer is a map of the image and none was named.
     """
     if classifier.channels not in {1, 3}:
         raise UnsupportedModelError(
@@ -216,7 +217,12 @@ def make_plan(classifier: Classifier, wish: Wish, image: ImageLike, settings: Se
     kept, seen, said = _views(classifier, goal, sizes, settings.tile or max(size), start)
     notes = [*notes, *chosen, *said]
     if asked is not None and len(kept) < asked:
-        notes.append(f"{len(kept)} octave(s) and not {asked}: smaller ones are too small to be looked at")
+        notes.append(
+            Message(
+                "{count} octave(s) and not {wanted}: smaller ones are too small for the model",
+                **{"count": len(kept), "wanted": asked},
+            )
+        )
     eye = Eye(goal, seen, settings.tile or max(size))
     return DreamPlan(classifier, goal, start, origin, tuple(kept), eye, settings, seed, key, tuple(notes))
 
@@ -224,7 +230,7 @@ def make_plan(classifier: Classifier, wish: Wish, image: ImageLike, settings: Se
 def _given(
     classifier: Classifier, image: ImageLike, size: Any, *, classes: bool
 ) -> tuple[Tensor | None, str, list[str]]:
-    """Return the picture to start from (1, C, H, W), its name and what was done to it; None for noise."""
+    """Return the image to start from (1, C, H, W), its name and what was done to it; None for noise."""
     if image is None:
         return None, "noise", []
     pictures, _ = read_pictures(all_images(image))
@@ -238,11 +244,12 @@ def _given(
 
 
 def _as_seen(classifier: Classifier, picture: InputImage) -> tuple[Tensor, str, list[str]]:
-    """Return what the classifier sees of a picture."""
+    """Return what the classifier sees of an image."""
     batch = classifier.prepare([picture])
     notes, share = [*picture.notes], batch.geometries[0].share_seen
     if share < 0.999:
-        notes.append(f"a class is dreamt into what the model sees: the middle of the picture ({share:.0%} of its area)")
+        template = "a class is dreamt into what the model sees: the middle of the image ({share:.0%} of its area)"
+        notes.append(Message(template, share=share))
     return batch.inputs.float().clone(), picture.name, notes
 
 
@@ -255,12 +262,12 @@ def _goal(classifier: Classifier, wish: Wish, size: Size) -> tuple[Goal, list[st
         return LayerGoal(classifier, check_layer(classifier, wish.layer), channel), []
     name = choose_layer(classifier, classifier.input_size or size)
     return LayerGoal(classifier, name, channel), [
-        f"no layer was named: {name} was chosen, a late block with a fine map"
+        Message("no layer was named: {layer} was chosen, a late block with a fine map", layer=name)
     ]
 
 
 def _noise(classifier: Classifier, size: Size, settings: Settings, seed: int) -> Tensor:
-    """Return weak noise (1, C, H, W) around the mean of the pictures that the classifier knows."""
+    """Return weak noise (1, C, H, W) around the mean of the images that the classifier knows."""
     noise = torch.randn(1, classifier.channels, *size, generator=generator(seed, _NOISE_KEY))
     noise = pink(noise) if settings.fourier else noise
     noise = unit(mix_colours(noise)) if settings.decorrelated else noise
@@ -273,7 +280,7 @@ def _views(
 ) -> tuple[list[Size], Size | None, list[str]]:
     """Return the octaves, the one size at which the network is shown them (None: their own), and what to say of it.
 
-    A class needs the picture as a whole, and networks with a fixed size anything that they take; others look at
+    A class needs the image as a whole, and networks with a fixed size anything that they take; others look at
     layers in each octave as it is, which keeps the grain of the pattern the same at all scales.
     """
     if isinstance(goal, ClassGoal):
@@ -284,7 +291,8 @@ def _views(
         shown.pop()  # what it refuses there is an error for the caller to see
     fit = [goal.takes(size, classifier.channels, like) for size in shown] + [True] * (fixed is None)
     if fixed is not None and (not fit[-1] or (sizes[-1] == fixed and len(fit) > 1 and not any(fit[:-1]))):
-        return sizes, fixed, [f"the network takes one size alone: it is shown every octave at {fixed[0]} x {fixed[1]}"]
+        template = "the model takes one size only: it is shown every octave at {height} x {width}"
+        return sizes, fixed, [Message(template, height=fixed[0], width=fixed[1])]
     return [size for size, fits in zip(sizes, fit, strict=True) if fits], None, []
 
 

@@ -1,7 +1,7 @@
 """The settings of a dream, its octaves, and the statistics of photographs.
 
 Both facts are a covariance: of space 1 / f^2 at spatial frequency f, and of colour a 3 x 3 matrix. A gradient
-multiplied by a power of it prefers natural pictures among all that please the network. Power 1 is plain ascent on
+multiplied by a power of it prefers natural images among all that please the network. Power 1 is plain ascent on
 decorrelated coordinates; Adam on them, which divides by the size of each gradient, is nearer to 1/2.
 
 Source: Olah, Mordvintsev & Schubert 2017, Feature visualization (preconditioning); the colour matrix is that of its
@@ -9,7 +9,6 @@ code, Lucid 0.3.
 """
 
 from dataclasses import dataclass, fields, replace
-from numbers import Real
 from operator import index
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from xai.core.validation import check_flag, check_number, check_whole
 from xai.errors import RangeError, ShapeError
 
 Size = tuple[int, int]
@@ -32,14 +32,14 @@ def octave_sizes(size: Size, octaves: int, scale: float) -> list[Size]:
 
 
 def resize(pictures: Tensor, size: Size) -> Tensor:
-    """Return pictures (N, C, h, w) at another size: bilinear, with a wider filter where they shrink."""
+    """Return images (N, C, h, w) at another size: bilinear, with a wider filter where they shrink."""
     if tuple(pictures.shape[2:]) == size:
         return pictures
     return F.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def split(picture: Tensor) -> list[Tensor]:
-    """Return the levels of a Laplacian pyramid, finest first; `merge` adds them up to the picture again.
+    """Return the levels of a Laplacian pyramid, finest first; `merge` adds them up to the image again.
 
     Source: Burt & Adelson 1983, The Laplacian pyramid as a compact image code.
     """
@@ -52,7 +52,7 @@ def split(picture: Tensor) -> list[Tensor]:
 
 
 def merge(levels: list[Tensor]) -> Tensor:
-    """Return the picture whose levels these are."""
+    """Return the image whose levels these are."""
     picture = levels[-1]
     for level in reversed(levels[:-1]):
         picture = level + _grown(picture, level)
@@ -128,20 +128,20 @@ class Settings:
     Attributes:
         octaves: number of sizes, each `octave_scale` times the one before.
         steps: at each octave.
-        size: height and width of the result, or one number for the longer side; None takes the picture's, or the
+        size: height and width of the result, or one number for the longer side; None takes the image's, or the
             classifier's input.
         octave_scale: more than 1.
         step_size: root mean square of an octave's first step, in the [0, 1] pixel scale; its last is a fifth of it.
         jitter: pixels of the full size by which the network's view moves at most, each step anew.
         laplacian: whether all scales of the gradient are made equally strong.
-        tile: largest side that the network is shown at once; larger pictures are looked at piece by piece.
+        tile: largest side that the network is shown at once; larger images are looked at piece by piece.
         tv: strength of the pull towards smoothness (total variation), as a share of the step.
         decorrelated: whether colours move together as in photographs.
         fourier: whether frequencies count as in photographs, in place of `laplacian`; a noise start has their spectrum.
         frames_every: steps between two frames; None keeps the last of each octave.
         until: probability of the class at which the dream ends early.
         patience: steps without a higher objective after which an octave ends early.
-        sure: probability that a class picture shall have at the end; 0 leaves it as it comes.
+        sure: probability that a class image shall have at the end; 0 leaves it as it comes.
 
     Raises:
         RangeError: a number outside its range.
@@ -167,31 +167,28 @@ class Settings:
     def __post_init__(self) -> None:
         """Check every number."""
         for name, least in {"octaves": 1, "steps": 1, "jitter": 0, "tile": _LEAST_TILE, "frames_every": 1}.items():
-            _check_whole(name, getattr(self, name), least)
-        _check_whole("patience", self.patience, 1)
-        _check_number("octave_scale", self.octave_scale, 1.0, 10.0, "(1, 10]", above=True)
-        _check_number("step_size", self.step_size, 0.0, 1.0, "(0, 1], in the [0, 1] pixel scale", above=True)
-        _check_number("sure", self.sure, 0.0, 1.0, "[0, 1)", below=True)
+            check_whole(name, getattr(self, name), least, optional=True)
+        check_whole("patience", self.patience, optional=True)
+        check_number("octave_scale", self.octave_scale, "(1, 10]")
+        check_number("step_size", self.step_size, "(0, 1]", cure="It is in the scale of pixels in [0, 1].")
+        check_number("sure", self.sure, "[0, 1)")
+        check_number("tv", self.tv, "[0, 100]", optional=True)
+        check_number("until", self.until, "(0, 1)", optional=True)
         for name in ("laplacian", "decorrelated", "fourier"):
-            if getattr(self, name) not in (True, False, None):
-                raise RangeError(f"Expected `{name}` as True or False, but got {getattr(self, name)!r}.")
-        if self.tv is not None:
-            _check_number("tv", self.tv, 0.0, 100.0, "[0, 100]")
-        if self.until is not None:
-            _check_number("until", self.until, 0.0, 1.0, "(0, 1)", above=True, below=True)
+            check_flag(name, getattr(self, name), optional=True)
         _check_size(self.size)
 
     def filled(self, *, picture: bool, classes: bool, colour: bool, size: Size) -> "Settings":
         """Return the settings without None, but for those where None has a meaning.
 
         Args:
-            picture: a picture to start from was given; otherwise noise is.
+            picture: an image to start from was given; otherwise noise is.
             classes: the goal is a class.
             colour: the classifier looks at three channels.
             size: of the result.
 
         Raises:
-            RangeError: decorrelated colours of a grey picture.
+            RangeError: decorrelated colours of a grey image.
         """
         if self.decorrelated and not colour:
             raise RangeError("Expected no `decorrelated`: it needs three colours, and this classifier looks at grey.")
@@ -204,29 +201,13 @@ class Settings:
 
 
 def result_size(size: Any, given: Size) -> Size:
-    """Return the size of the result: as asked, or a number for the longer side of a picture `given` large."""
+    """Return the size of the result: as asked, or a number for the longer side of an image `given` large."""
     if size is None:
         return given
     if isinstance(size, tuple | list):
         return int(size[0]), int(size[1])
     scale = index(size) / max(given)
     return max(1, round(given[0] * scale)), max(1, round(given[1] * scale))
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not hasattr(value, "__index__") or index(value) < least:
-        raise RangeError(f"Expected `{name}` as a whole number of at least {least}, but got {value!r}.")
-
-
-def _check_number(
-    name: str, value: Any, low: float, high: float, words: str, *, above: bool = False, below: bool = False
-) -> None:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    inside = number and low <= float(value) <= high
-    if not inside or (above and value == low) or (below and value == high):
-        raise RangeError(f"Expected `{name}` in {words}, but got {value!r}.")
 
 
 def _check_size(size: Any) -> None:

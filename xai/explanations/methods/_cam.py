@@ -1,4 +1,4 @@
-"""What the CAM methods share: a layer that is a map of the picture, and the graph cut there."""
+"""What the CAM methods share: a layer that is a map of the image, and the graph cut there."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def look(work: MethodInput, layer: str | None) -> Look:
 
 
 def layer_maps(work: MethodInput, choice: LayerChoice) -> tuple[Tensor, Tensor]:
-    """Return a layer's maps (u, K, h', w') and the logits of each picture (`work.images`), without gradients."""
+    """Return a layer's maps (u, K, h', w') and the logits of each image (`work.images`), without gradients."""
     kept: list[Tensor] = []
 
     def keep(_module: object, _inputs: object, output: object) -> None:
@@ -76,7 +76,7 @@ class CamExplainer(Explainer):
     """A map made of a layer's activations and gradients.
 
     Args:
-        layer: name of the layer; None takes the last one that is a map of the picture and says which.
+        layer: name of the layer; None takes the last one that is a map of the image and says which.
         relu: False keeps what speaks against the class as negative values.
     """
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from xai.core.model.hooks import checkpointed, gradient
-from xai.errors import RangeError, UnsupportedModelError
+from xai.core.results.message import Message, joined
+from xai.errors import UnsupportedModelError
 from xai.explanations.methods.base import MethodInput
 from xai.explanations.methods.fills import Fill, fill_image
 
@@ -36,7 +37,7 @@ _OTHERS = {
 }
 
 
-def guide(scores: Tensor) -> list[str]:
+def guide(scores: Tensor) -> list[Message]:
     """Let gradients pass every ReLU behind `scores` only where they are positive, from now on; say what was found.
 
     The rule is tied to this graph and goes with it: nothing is left on the model.
@@ -55,13 +56,16 @@ def guide(scores: Tensor) -> list[str]:
     return _notes(kinds)
 
 
-def _notes(kinds: Counter[str]) -> list[str]:
-    count = kinds.pop("ReLU", 0)
-    others = f" ({', '.join(sorted(kinds))})" if kinds else ""
+def _notes(kinds: Counter[str]) -> list[Message]:
+    count, others = kinds.pop("ReLU", 0), ", ".join(sorted(kinds))
+    if not count and others:
+        template = "no ReLU in this model ({others}): this is the plain gradient, nothing is guided"
+        return [Message(template, others=others)]
     if not count:
-        return [f"no ReLU in this network{others}: this is the plain gradient, nothing is guided"]
-    notes = [f"{count} ReLU(s) guided, counted per call"]
-    return [*notes, f"not guided, because the rule is for ReLU alone: {', '.join(sorted(kinds))}"] if kinds else notes
+        return [Message("no ReLU in this model: this is the plain gradient, nothing is guided")]
+    notes = [Message("{count} ReLU(s) guided, counted per call", count=count)]
+    unguided = Message("not guided, because the rule is for ReLU alone: {others}", others=others)
+    return [*notes, unguided] if others else notes
 
 
 def _graph(scores: Tensor) -> list[Any]:
@@ -97,20 +101,10 @@ def _keep_positive(towards_input: Sequence[Tensor | None], _from_output: Sequenc
 
 PICTURE = "the picture"
 BASELINES = ("black", "mean", "blur", "noise")
-MOST_ROWS = 64  # in one forward of a method that makes many rows of one picture
+MOST_ROWS = 64  # in one forward of a method that makes many rows of one image
 _CPU_VALUES = 16 * 3 * 224 * 224  # on a CPU fewer: graphs of larger batches leave the caches and take twice as long
 _FLAT = 1e-6  # a smaller difference of scores is none: gaps are measured against this then
 _NO_PATH = ("does not require grad", "not have been used in the graph")
-
-
-def check_count(name: str, value: object) -> None:
-    """Raise unless a setting is a whole number of at least 1.
-
-    Raises:
-        RangeError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise RangeError(f"Expected `{name}` as a whole number of at least 1, but got {value!r}.")
 
 
 def through_captum(work: MethodInput, method: str, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,7 +143,7 @@ def through_captum(work: MethodInput, method: str, **settings: Any) -> tuple[Ten
 
 
 def row_slopes(work: MethodInput, scores: Tensor, pixels: Tensor, *, keep: bool = False) -> Tensor:
-    """Return the gradient (n, C, h, w) of each row's score (n,) at its picture in `pixels` (u, C, h, w)."""
+    """Return the gradient (n, C, h, w) of each row's score (n,) at its image in `pixels` (u, C, h, w)."""
     if not work.shared:
         return gradient(scores.sum(), pixels, PICTURE, keep=keep)
     return torch.cat([gradient(score, pixels, PICTURE, keep=True) for score in scores])
@@ -165,7 +159,7 @@ def sum_of_slopes(
     """Add up what `fold` makes of the gradients at many rows, a bounded number of rows at a time.
 
     Args:
-        work: of one picture, with n classes.
+        work: of one image, with n classes.
         targets: (n,) classes; one forward serves them all.
         total: number of rows.
         rows: gives the rows number start..stop as (r, C, h, w).
@@ -200,7 +194,7 @@ def _row_limit(work: MethodInput, total: int) -> int:
 
 
 def clean_scores(work: MethodInput) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logits of each picture (u, K), targets (n,) and the scores of all classes (u, n), without gradients."""
+    """Return logits of each image (u, K), targets (n,) and the scores of all classes (u, n), without gradients."""
     with torch.no_grad():
         logits = work.classifier.raw_logits(work.images)
         targets = work.targets(logits)
@@ -216,7 +210,7 @@ def scores_without_gradient(work: MethodInput, rows: Tensor, targets: Tensor) ->
 def baseline_pictures(work: MethodInput, baseline: Fill) -> Tensor:
     """Return where paths begin, one for each of `work.images` (u, C, h, w): a fill, or "black"."""
     fill = "zero" if isinstance(baseline, str) and baseline == "black" else baseline
-    pairs = zip(work.images, work.keys, strict=False)  # when shared: one picture, a key per row
+    pairs = zip(work.images, work.keys, strict=False)  # when shared: one image, a key per row
     return torch.cat([fill_image(image[None], fill, key=key, seed=work.seed) for image, key in pairs])
 
 
@@ -226,18 +220,18 @@ def completeness(attribution: Tensor, difference: Tensor) -> list[dict[str, Tens
     return [{"difference": whole, "gap": gap} for whole, gap in zip(difference, gaps, strict=True)]
 
 
-def completeness_note(details: list[dict[str, Tensor]], what: str, cure: str) -> str:
-    """Say the largest gap as a share of the difference, and what to do when it is more than 5 %."""
+def completeness_note(details: list[dict[str, Tensor]], what: str, cure: Message) -> Message:
+    """Return a note of the largest gap as a share of the difference, with a cure where it is more than 5 %."""
     shares = [float(d["gap"].abs() / d["difference"].abs().clamp_min(_FLAT)) for d in details]
-    said = f"completeness gap: {percent(max(shares))} of {what}"
-    return f"{said} - {cure}" if max(shares) > 0.05 else said
+    gap = Message("completeness gap: {share} of {difference}", share=percent(max(shares)), difference=what)
+    return joined([gap, cure], " - ") if max(shares) > 0.05 else gap
 
 
-def percent(share: float) -> str:
+def percent(share: float) -> Message:
     """Return a share in per cent, with one digit where it is small."""
     if share < 0.001:
-        return "below 0.1 %"
-    return f"{100 * share:.1g} %" if share < 0.095 else f"{100 * share:.0f} %"
+        return Message("below 0.1 %")
+    return Message("{value:.1g} %" if share < 0.095 else "{value:.0f} %", value=100 * share)
 
 
 def moments(values: Tensor, *_: int) -> Tensor:
@@ -252,15 +246,15 @@ def mean_and_error(sums: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return mean, (variance / max(1, count - 1)).sqrt()
 
 
-def error_note(mean: Tensor, error: Tensor) -> str:
-    """Say how large the standard error is beside the values, both as root mean squares over pixels."""
+def error_note(mean: Tensor, error: Tensor) -> Message:
+    """Return a note of how large the standard error is beside the values, both as root mean squares over pixels."""
     sizes = [float(v.square().mean().sqrt()) for v in (error, mean)]
     share = sizes[0] / max(sizes[1], 1e-300)
-    said = f"standard error: {percent(share)} of the values"
-    return f"{said} - raise `samples`" if share > 1 else said
+    note = Message("standard error: {share} of the values", share=percent(share))
+    return joined([note, Message("raise `samples`")], " - ") if share > 1 else note
 
 
-def guided_slopes(work: MethodInput) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+def guided_slopes(work: MethodInput) -> tuple[Tensor, Tensor, Tensor, list[Message]]:
     """Return guided gradients (n, C, h, w), targets (n,), logits (n, K) and notes; see guided_backprop."""
     pixels = work.images.detach().clone().requires_grad_()
     logits = work.classifier.raw_logits(pixels)

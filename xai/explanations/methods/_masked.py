@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from xai.core.model.objective import Objective
+from xai.core.results.message import Message
 from xai.core.runtime.randomness import generator
+from xai.core.validation import check_whole
 from xai.engine.prepare import SAMPLE, Prepared, in_low_precision, prepare
-from xai.errors import NameLookupError, RangeError, ShapeError
+from xai.errors import NameLookupError, ShapeError
 from xai.explanations.methods.base import MethodInput
 from xai.explanations.methods.fills import Fill, fill_image
 
@@ -42,34 +44,34 @@ def find_regions(image: Tensor, segments: Segments, regions: int) -> tuple[Tenso
         RangeError: fewer than one region.
         ShapeError: a label map of another size.
     """
-    if isinstance(regions, bool) or not isinstance(regions, int) or regions < 1:
-        raise RangeError(f"Expected `regions` as a whole number from 1, but got {regions!r}.")
+    check_whole("regions", regions)
     found = _segment(image, segments, regions) if isinstance(segments, str) else np.asarray(segments)
     if found.shape != tuple(image.shape[2:]):
         raise ShapeError(
             f"Expected `segments` of shape {tuple(image.shape[2:])}, one number per pixel, but got {found.shape}."
         )
     fault = _fault(found, segments, regions) if isinstance(segments, str) and segments != "grid" else None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
     if fault is not None:
         height, width = found.shape
         found = _grid(height, width, _fitting(regions, height, width))
-        notes = (f"{segments} {fault}: a grid is used instead",)
+        notes = (Message("{segments} {fault}: a grid is used instead", segments=segments, fault=fault),)
     _, numbers = np.unique(found, return_inverse=True)
     return torch.from_numpy(numbers.reshape(found.shape).astype(np.int64)).to(image.device), notes
 
 
-def _fault(found: np.ndarray, segments: str, regions: int) -> str | None:
-    """Say what is wrong with a segmentation that leaves nothing to compare; None when it can be used."""
+def _fault(found: np.ndarray, segments: str, regions: int) -> Message | None:
+    """Return what is wrong with a segmentation that leaves nothing to compare; None when it can be used."""
     sizes = np.unique(found, return_counts=True)[1]
     fewest = min(_FEWEST, _fitting(regions, found.shape[0], found.shape[1]))
     if len(sizes) < fewest:
-        return f"finds {len(sizes)} region(s)"
+        return Message("finds {count} region(s)", count=len(sizes))
     share = sizes.max() / found.size
     if fewest == _FEWEST and share > (_LARGEST_EVEN if segments == "slic" else _LARGEST):
-        return f"finds one region for {share:.0%} of the image"
+        return Message("finds one region for {share:.0%} of the image", share=share)
     if len(sizes) > max(_FEWEST, min(_MANY * regions, found.size // _PIXELS)):
-        return f"finds {len(sizes)} regions of {found.size // len(sizes)} pixels on average"
+        pixels = found.size // len(sizes)
+        return Message("finds {count} regions of {pixels} pixels on average", count=len(sizes), pixels=pixels)
     return None
 
 
@@ -120,18 +122,18 @@ class Hidden:
         self.change = image[0].permute(1, 2, 0).contiguous() - self.filled
 
     def copies(self, shown: Tensor) -> Tensor:
-        """Return pictures (r, C, h, w), channels last in memory, that show the regions of each row of (r, K)."""
+        """Return images (r, C, h, w), channels last in memory, that show the regions of each row of (r, K)."""
         seen = shown.to(self.change)[:, self.labels]
         return torch.addcmul(self.filled, seen[..., None], self.change).permute(0, 3, 1, 2)
 
     @property
     def nothing_changes(self) -> bool:
-        """Whether hiding changes no pixel, as with mean colours on a flat picture."""
+        """Whether hiding changes no pixel, as with mean colours on a flat image."""
         return not bool(self.change.abs().max() > 1e-6)
 
 
 def mean_colours(image: Tensor, labels: Tensor) -> Tensor:
-    """Return the picture (1, C, h, w) with each region in its mean colour."""
+    """Return the image (1, C, h, w) with each region in its mean colour."""
     flat, where = image[0].flatten(1), labels.flatten()
     count = torch.bincount(where).to(image)
     total = torch.zeros(flat.shape[0], len(count), dtype=image.dtype, device=image.device).index_add_(1, where, flat)
@@ -235,7 +237,7 @@ class Masked:
     def of(
         cls, work: MethodInput, segments: Segments, regions: int, fill: Fill, *, fast: bool, score: str = ""
     ) -> "Masked":
-        """Cut the picture and prepare the model; `score` asks for another one than the work's."""
+        """Cut the image and prepare the model; `score` asks for another one than the work's."""
         prepared = prepare(work.classifier, work.images)
         labels, doubts = find_regions(work.images, segments, regions)
         if isinstance(fill, str) and fill == "mean":
@@ -266,7 +268,7 @@ class Masked:
         return self.hidden.count
 
     def scores(self, shown: Tensor, begin: float = 0.0, share: float = 1.0) -> Tensor:
-        """Return float64 scores (r, n) of the picture with the regions of each row of (r, K) shown.
+        """Return float64 scores (r, n) of the image with the regions of each row of (r, K) shown.
 
         Args:
             shown: (r, K) bool.
@@ -292,12 +294,14 @@ class Masked:
 
     def notes(self, budget: int) -> list[str]:
         """Say what the regions are, and what to beware of."""
-        found = [f"{self.regions} regions", *self.doubts, *self.precision]
+        notes = [Message("{count} regions", count=self.regions), *self.doubts, *self.precision]
         if self.hidden.nothing_changes:
-            found.append("hiding changes no pixel, because the fill equals the picture: choose another `fill`")
+            template = "hiding changes no pixel, because the fill equals the image: choose another `fill`"
+            notes.append(Message(template))
         if budget < 10 * self.regions:
-            found.append(f"{budget} samples are few for {self.regions} regions: ten per region are a rule of thumb")
-        return found
+            template = "{count} samples are few for {regions} regions: ten per region are a rule of thumb"
+            notes.append(Message(template, count=budget, regions=self.regions))
+        return notes
 
 
 def draw(shape: tuple[int, int], generator: torch.Generator) -> Tensor:

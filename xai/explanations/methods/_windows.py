@@ -10,7 +10,8 @@ from xai.core.layers.selection import find_layer
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import add_hook
 from xai.core.runtime.nested import first_tensor
-from xai.errors import NameLookupError, RangeError, UnsupportedModelError
+from xai.core.validation import check_choice
+from xai.errors import RangeError, UnsupportedModelError
 
 Length = int | float | tuple[int, int] | tuple[float, float]
 BORDERS = ("clip", "inside")
@@ -36,7 +37,7 @@ def pixels(length: Length, size: tuple[int, int], name: str) -> tuple[int, int]:
     """Return a length in pixels, given in pixels (int) or as a share of the side (float in (0, 1]).
 
     Raises:
-        RangeError: not above 0, or longer than the picture.
+        RangeError: not above 0, or longer than the image.
     """
     values = tuple(length) if isinstance(length, tuple | list) else (length, length)
     if len(values) != 2:
@@ -62,8 +63,7 @@ def plan_axis(size: int, window: int, stride: int, border: str) -> WindowAxis:
         NameLookupError: no such border.
         RangeError: a stride longer than the window, which would leave pixels uncovered.
     """
-    if border not in BORDERS:
-        raise NameLookupError("border", border, BORDERS)
+    check_choice("border", border, BORDERS)
     if stride > window:
         raise RangeError(
             f"Expected `stride` up to the window's {window} pixels, but got {stride}: pixels would be left out."
@@ -149,7 +149,7 @@ class TokenDropper:
             return self._run((~hidden).nonzero()[:, 1].view(len(top), -1))
 
     def _run(self, keep: Tensor) -> Tensor:
-        """Return logits of copies of the picture that keep the given tokens (N, kept)."""
+        """Return logits of copies of the image that keep the given tokens (N, kept)."""
 
         def drop(_block: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             tokens = inputs[0]

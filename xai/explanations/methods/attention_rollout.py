@@ -11,7 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 from xai.core.layers.layouts import TOKEN_KINDS, Layout
 from xai.core.layers.selection import find_layer
-from xai.errors import RangeError, UnsupportedModelError
+from xai.core.results.message import Message
+from xai.core.validation import check_number
+from xai.errors import UnsupportedModelError
 from xai.explanations.methods._cam import enlarge
 from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 
@@ -105,7 +107,7 @@ def _is_attention(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     return axis in {-1, result.ndim - 1}
 
 
-_MOST_ROWS = 16  # the weights of all heads of a layer are held for as many pictures at once
+_MOST_ROWS = 16  # the weights of all heads of a layer are held for as many images at once
 
 
 @EXPLAINERS.register("attention_rollout")
@@ -124,7 +126,7 @@ class AttentionRollout(Explainer):
     Args:
         residual: r, the share of the skip connections, 0.5 in the paper.
 
-    Cost: one forward; and, for each chunk of pictures, one row forward and back to see which tokens the head reads.
+    Cost: one forward; and, for each chunk of images, one row forward and back to see which tokens the head reads.
     Source: Abnar and Zuidema 2020, section 3 (arXiv 2005.00928). Differs: read at the tokens that the head reads, not
     always the first.
     """
@@ -140,8 +142,7 @@ class AttentionRollout(Explainer):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 <= self.residual < 1:
-            raise RangeError(f"Expected `residual` from 0 to below 1, but got {self.residual}.")
+        check_number("residual", self.residual, "[0, 1)")
 
     @property
     def cost(self) -> Cost:
@@ -161,7 +162,7 @@ class AttentionRollout(Explainer):
         row = torch.einsum("t,ntk->nk", read.to(rolled) / read.sum(), rolled)
         coarse = work.spread(layout.to_maps(row[:, :, None])[:, 0])
         note = f"read at {_in_words(read)}; {layout.describe()}"
-        notes = [note, "attention_rollout shows where attention flows; it is the same for every class"]
+        notes = [note, Message("attention_rollout shows where attention flows; it is the same for every class")]
         full = enlarge(coarse, work.inputs.shape[2:])
         return MethodOutput(full, work.targets(logits), work.spread(logits), coarse, None, notes)
 
@@ -172,7 +173,7 @@ class AttentionRollout(Explainer):
         heads: set[int] = set()
 
         def multiply(weights: Tensor) -> None:
-            if weights.ndim == 3 and len(weights) % len(images) == 0:  # heads counted as pictures
+            if weights.ndim == 3 and len(weights) % len(images) == 0:  # heads counted as images
                 weights = weights.view(len(images), -1, *weights.shape[1:])
                 heads.add(weights.shape[1])
             if weights.ndim != 4 or len(weights) != len(images) or len(heads) > 1:
@@ -207,7 +208,7 @@ def _layout(work: MethodInput, tokens: int) -> Layout:
 
 
 def _tokens_read(work: MethodInput, rows: int, layout: Layout) -> Tensor:
-    """Return which of the last attention's tokens the answer to the first picture has a gradient at (rows,) bool.
+    """Return which of the last attention's tokens the answer to the first image has a gradient at (rows,) bool.
 
     Where no gradient passes, as with a head that is still zero: the first token that is no place, or all.
     """

@@ -19,7 +19,9 @@ from xai.core.model.objective import Objective, Target, target_indices
 from xai.core.model.predictions import to_probabilities
 from xai.core.model.usage_checks import untrained_noted
 from xai.core.registry import Registry
-from xai.core.results.serialization import plain, versions
+from xai.core.results.message import Message
+from xai.core.results.result import Provenance
+from xai.core.results.serialization import plain
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
 from xai.core.runtime.randomness import image_key
 from xai.core.validation import check_seed
@@ -39,10 +41,10 @@ class MethodInput:
         seed: of the whole run.
         objective: what is read from the logits.
         versus: (n,) classes whose score is taken away, or None.
-        shared: all rows are the same picture, asked for several classes.
+        shared: all rows are the same image, asked for several classes.
         advance: told the share of this chunk that is done, 0 to 1.
         should_stop: asked between the chunks of `run_rows`.
-        given_keys: one per row, that stand for the pictures in everything random; None takes their own.
+        given_keys: one per row, that stand for the images in everything random; None takes their own.
     """
 
     classifier: Classifier
@@ -58,7 +60,7 @@ class MethodInput:
 
     @property
     def images(self) -> Tensor:
-        """(u, C, h, w) pictures, each once: one when `shared`, else all the inputs."""
+        """(u, C, h, w) images, each once: one when `shared`, else all the inputs."""
         return self.inputs[:1] if self.shared else self.inputs
 
     @cached_property
@@ -69,11 +71,11 @@ class MethodInput:
         return [image_key(image) for image in self.images] * (len(self.inputs) if self.shared else 1)
 
     def spread(self, per_image: Tensor) -> Tensor:
-        """Return what was computed per picture (u, ...) once per row (n, ...)."""
+        """Return what was computed per image (u, ...) once per row (n, ...)."""
         return per_image.expand(len(self.inputs), *per_image.shape[1:]) if self.shared else per_image
 
     def targets(self, logits: Tensor) -> Tensor:
-        """Return the classes to explain (n,), on the device of the clean logits, which are one line per picture."""
+        """Return the classes to explain (n,), on the device of the clean logits, which are one line per image."""
         predicted = self.spread(logits.detach().argmax(1))
         return predicted if self.wanted is None else self.wanted.to(logits.device)
 
@@ -152,7 +154,7 @@ def _home(tensor: Tensor) -> Tensor:
         return found.clone() if found.is_inference() else found
 
 
-_UNIT = 100  # progress of methods that go picture by picture is told in hundredths
+_UNIT = 100  # progress of methods that go image by image is told in hundredths
 
 
 class Explainer(ABC):
@@ -166,7 +168,7 @@ class Explainer(ABC):
     stochastic: ClassVar[bool] = False
     caution: ClassVar[str] = ""  # why another method answers better, for methods kept for comparison
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})  # of settings that take a name, all names
-    one_by_one: ClassVar[bool] = False  # pictures go singly, because each makes many rows; reports hundredths of them
+    one_by_one: ClassVar[bool] = False  # images go singly, because each makes many rows; reports hundredths of them
 
     @property
     @abstractmethod
@@ -193,7 +195,7 @@ class Explainer(ABC):
     ) -> Explanation:
         """Explain one image or many; see `xai.explain` for the arguments.
 
-        `keys`, one per image, stand for the pictures in everything random: copies of a picture then share their draws.
+        `keys`, one per image, stand for the images in everything random: copies of an image then share their draws.
         """
         seed, classifier = check_seed(seed), as_classifier(model)
         batch = classifier.prepare(images)
@@ -255,12 +257,9 @@ class Explainer(ABC):
             targets=targets,
             logits=logits,
             method=self.name,
-            settings=self._settings(task),
             unit=self.unit,
             layer=parts[0].layer,
             notes=tuple(dict.fromkeys(every)),
-            seed=task.seed,
-            model=describe(classifier),
             labels=tuple(classifier.labels[int(k)] for k in targets),
             probabilities=probabilities,
             predicted=tuple(classifier.labels[int(k)] for k in logits.argmax(1)),
@@ -268,7 +267,7 @@ class Explainer(ABC):
             pictures=tuple(_original(picture) for picture in batch.pictures) * count,
             geometries=batch.geometries * count,
             single=batch.single and not task.shared,
-            versions=versions(),
+            provenance=Provenance.of(classifier, self._settings(task), task.seed),
             details=tuple(detail for part in parts for detail in part.details),
         )
 
@@ -304,7 +303,7 @@ class _ExplanationTask:
         advance: Callable[[float], None],
         should_stop: ShouldStop | None,
     ) -> MethodInput:
-        """Return the rows start..stop; for methods that go picture by picture all rows of these pictures."""
+        """Return the rows start..stop; for methods that go image by image all rows of these pictures."""
         if self.shared and method.one_by_one:
             start, stop = 0, self.rows
         inputs, classifier = self.batch.inputs, self.classifier
@@ -346,22 +345,17 @@ def _length(target: Target) -> int:
 EXPLAINERS: Registry[type[Explainer]] = Registry("explanation method", "xai.explanations.methods", MODULES)
 
 
-def describe(classifier: Classifier) -> dict[str, Any]:
-    """Return what identifies a classifier, JSON-ready."""
-    return {"name": classifier.name, "fingerprint": classifier.fingerprint, "preprocessing": classifier.preprocessing}
-
-
 def _about(classifier: Classifier) -> list[str]:
-    said = "the model was in training mode: it is explained in evaluation mode and given back as it was"
+    note = Message("the model was in training mode: it is explained in evaluation mode and restored")
     training = any(getattr(part, "training", False) for part in parts_of(classifier.module))
-    return [*([said] if training else []), *untrained_noted(classifier.module)]
+    return [*([note] if training else []), *untrained_noted(classifier.module)]
 
 
 def _flat(attribution: Tensor, pictures: Sequence[InputImage]) -> list[str]:
-    """Say which maps are constant: they are no evidence for anything."""
     spans = attribution.flatten(1).amax(1) - attribution.flatten(1).amin(1)
     flat = [pictures[k].name for k in (spans == 0).nonzero()[:, 0].tolist()]
-    return [f"the map is the same everywhere, so it shows no evidence: {', '.join(flat[:3])}"] if flat else []
+    note = Message("the map is uniform, so it shows no evidence: {names}", names=", ".join(flat[:3]))
+    return [note] if flat else []
 
 
 def _original(picture: InputImage) -> Any:

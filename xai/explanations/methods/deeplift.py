@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from xai.core.results.message import Message
 from xai.errors import UnsupportedModelError
 from xai.explanations.methods._gradients import (
     BASELINES,
@@ -55,7 +56,7 @@ class Rescale(TorchFunctionMode):
 
     On the second run the gradient of each such call is (f(x) - f(z)) / (x - z), element by element, with z what entered
     the same call for the baseline; values stay as they are. A maximum is shared between the places where it is taken
-    for the picture and for the baseline, so that the changes still add up; a product shares its change evenly. All else
+    for the image and for the baseline, so that the changes still add up; a product shares its change evenly. All else
     keeps its derivative.
 
     Nothing is put on the model: calls are seen by torch's own dispatch of functions. Memory: what enters each call.
@@ -81,7 +82,7 @@ class Rescale(TorchFunctionMode):
         """Pair each call inside with the one that was kept.
 
         Raises:
-            UnsupportedModelError: the network calls other functions for the picture than for the baseline.
+            UnsupportedModelError: the network calls other functions for the image than for the baseline.
         """
         with self:
             yield
@@ -165,9 +166,9 @@ def _product(call: Call, values: Tensors, starts: Tensors) -> Tensor:
 def _pooled(
     pool: Callable[..., Any], values: Tensor, start: Tensor, settings: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Tensor:
-    """Return the pooled maximum, its change shared between where it is taken for the picture and for the baseline.
+    """Return the pooled maximum, its change shared between where it is taken for the image and for the baseline.
 
-    What the maximum gains is owed to the picture's place, what it loses to the baseline's.
+    What the maximum gains is owed to the image's place, what it loses to the baseline's.
     """
     here = values.detach()
     kwargs = {**kwargs, "return_indices": True}
@@ -213,13 +214,13 @@ class DeepLIFT(Explainer):
     Misleads where the baseline does (see integrated_gradients), and where the notes report a gap.
 
     Args:
-        baseline: what the picture is compared with: "black", "mean" (the picture's mean colour), "blur", "noise", a
+        baseline: what the image is compared with: "black", "mean" (the image's mean colour), "blur", "noise", a
             number, or a tensor in [0, 1].
 
     Cost: two forwards and one backward; memory for what enters each activation function.
     Source: Shrikumar et al. 2017, section 3.5.2, Rescale (arXiv 1704.02685); max pooling as in captum 0.9. Differs:
     captum sees modules of ten kinds, and neither functions nor ReLU6 nor products, fails on modules that are called
-    twice, and does not add up where max pooling follows an activation or its windows overlap; where picture and
+    twice, and does not add up where max pooling follows an activation or its windows overlap; where image and
     baseline nearly agree, the derivative half-way is used.
     """
 
@@ -234,7 +235,7 @@ class DeepLIFT(Explainer):
 
     @property
     def cost(self) -> Cost:
-        """The picture and the baseline forward, one row back."""
+        """The image and the baseline forward, one row back."""
         return Cost(forward=2, backward=1)
 
     def _attribute(self, work: MethodInput) -> MethodOutput:
@@ -242,8 +243,8 @@ class DeepLIFT(Explainer):
         logits, targets, difference, slopes = _followed(work, start)
         attribution = work.spread(work.images - start) * slopes
         details = completeness(attribution, difference)
-        cure = "the network has parts that DeepLIFT has no rule for; use integrated_gradients"
-        note = completeness_note(details, "f(picture) - f(baseline)", cure)
+        cure = Message("the model has parts that DeepLIFT has no rule for; use integrated_gradients")
+        note = completeness_note(details, "f(image) - f(baseline)", cure)
         return MethodOutput(attribution, targets, work.spread(logits), notes=[note], details=details)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.core.layers.selection import find_layer
+from xai.core.results.message import Message
 from xai.explanations.methods._cam import enlarge, layer_maps
 from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 
@@ -22,7 +23,7 @@ class EigenCAM(Explainer):
     Misleads when taken for an explanation of a class: it is the same for every class, and shows what is salient.
 
     Args:
-        layer: name of the layer; None takes the last one that is a map of the picture and says which.
+        layer: name of the layer; None takes the last one that is a map of the image and says which.
         relu: False keeps negative values.
 
     Cost: one forward, no gradient, and an eigenvalue problem of the smaller side of A.
@@ -51,7 +52,7 @@ class EigenCAM(Explainer):
         full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
         notes = [
             *choice.notes,
-            "eigencam shows what is salient; it is the same for every class",
+            Message("eigencam shows what is salient; it is the same for every class"),
         ]
         return MethodOutput(full, work.targets(logits), work.spread(logits), coarse, choice.name, notes)
 

@@ -17,13 +17,13 @@ Fill = str | float | Tensor
 
 
 def fill_image(image: Tensor, fill: Fill, *, key: bytes = b"", seed: int = 0) -> Tensor:
-    """Return the picture that shows where pixels are hidden, (1, C, h, w) in [0, 1].
+    """Return the image that shows where pixels are hidden, (1, C, h, w) in [0, 1].
 
     Args:
         image: (1, C, h, w).
-        fill: "mean" (the picture's mean colour), "zero" (black), "blur" (Gaussian, 5 % of the shorter side), "noise"
+        fill: "mean" (the image's mean colour), "zero" (black), "blur" (Gaussian, 5 % of the shorter side), "noise"
             (uniform), a number for all channels, or a tensor (C,), (C, h, w) or (1, C, h, w) in [0, 1].
-        key: of the picture, for noise.
+        key: of the image, for noise.
         seed: for noise.
 
     Raises:
@@ -68,7 +68,7 @@ def inpaint(image: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> 
     """Return windows (N, C, height, width) filled smoothly from the pixels around them.
 
     Each pixel is the mean of its neighbours (Laplace's equation), so that there is no edge to see; where the window
-    ends at the picture's border, that side is free. The solution is linear in the pixels around: one small system for
+    ends at the image's border, that side is free. The solution is linear in the pixels around: one small system for
     all windows of a size.
 
     Args:

@@ -20,10 +20,10 @@ class GradCAM(CamExplainer):
     alone. For global average pooling followed by one linear layer the map before the ReLU adds up to logit - bias.
 
     Misleads when the mean gradient hides that a channel counts in one place only (see HiResCAM), and on small maps,
-    whose places are large in the picture.
+    whose places are large in the image.
 
     Args:
-        layer: name of the layer; None takes the last one that is a map of the picture and says which.
+        layer: name of the layer; None takes the last one that is a map of the image and says which.
         relu: False keeps what speaks against the class as negative values.
 
     Cost: one forward, and one backward through what follows the layer.

@@ -7,12 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.core.runtime.randomness import generator
+from xai.core.validation import check_whole
 from xai.errors import RangeError
 from xai.explanations.methods._gradients import (
     BASELINES,
     baseline_pictures,
-    check_count,
     clean_scores,
     completeness,
     completeness_note,
@@ -35,18 +36,18 @@ class GradientSHAP(Explainer):
     uniform in [0, 1], stratified for each baseline. The values add up to score(x) - mean score(z) but for the sampling:
     how far they miss it is in `details` ("gap", "difference"), as is the standard error of each value.
 
-    Misleads where the baselines are no neutral pictures for this model; the best are other pictures of its data, given
+    Misleads where the baselines are no neutral images for this model; the best are other images of its data, given
     as a tensor.
 
     Args:
         samples: gradients, shared among the baselines.
         baseline: names joined by "+": "black", "mean", "blur", "noise" (a fresh one each time); or one number; or a
-            tensor of pictures (K, C, h, w) in [0, 1]; or a list of any of these.
+            tensor of images (K, C, h, w) in [0, 1]; or a list of any of these.
 
-    Cost: `samples` rows forward and back, one row forward for the picture, each baseline and each noise; at most 64
-    rows at once; all classes of one picture share the forwards.
+    Cost: `samples` rows forward and back, one row forward for the image, each baseline and each noise; at most 64
+    rows at once; all classes of one image share the forwards.
     Source: Erion et al. 2021, eq. 3 (arXiv 1906.10670); Lundberg's GradientExplainer. Differs: stratified places;
-    baselines made from the picture unless given; captum's version has no bound on rows and draws from torch's state.
+    baselines made from the image unless given; captum's version has no bound on rows and draws from torch's state.
     """
 
     name: ClassVar[str] = "gradient_shap"
@@ -63,7 +64,7 @@ class GradientSHAP(Explainer):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_count("samples", self.samples)
+        check_whole("samples", self.samples)
         if self.samples < len(_listed(self.baseline)):
             raise RangeError(
                 f"Expected `samples` of at least {len(_listed(self.baseline))}, one for each baseline, but got "
@@ -72,7 +73,7 @@ class GradientSHAP(Explainer):
 
     @property
     def cost(self) -> Cost:
-        """One row per sample, the picture, and the baselines."""
+        """One row per sample, the image, and the baselines."""
         kinds = _listed(self.baseline)
         seen = sum(len(range(k, self.samples, len(kinds))) if _is_noise(kinds[k]) else 1 for k in range(len(kinds)))
         return Cost(forward=self.samples + seen + 1, backward=self.samples)
@@ -90,11 +91,10 @@ class GradientSHAP(Explainer):
         details = completeness(attribution, clean[0] - lines.mean_score())
         for detail, row in zip(details, error.to(image.dtype), strict=True):
             detail["standard_error"] = row
-        said = completeness_note(
-            details, "f(picture) - mean f(baselines)", "raise `samples`, or do not trust the values"
-        )
+        cure = Message("raise `samples`, or do not trust the values")
+        gap = completeness_note(details, "f(image) - mean f(baselines)", cure)
         return MethodOutput(
-            attribution, targets, work.spread(logits), notes=[said, error_note(mean, error)], details=details
+            attribution, targets, work.spread(logits), notes=[gap, error_note(mean, error)], details=details
         )
 
 

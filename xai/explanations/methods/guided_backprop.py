@@ -16,8 +16,8 @@ class GuidedBackprop(Explainer):
     so modules, functions, calls in place, ReLU6, clamp(min=0) and modules called twice are all guided. Networks without
     a ReLU (GELU, SiLU) have the plain gradient, and the notes say so.
 
-    Misleads badly: it shows the edges of the picture whatever the model has learnt, random weights included (Adebayo et
-    al. 2018). Use it to look at pictures, not to judge models.
+    Misleads badly: it shows the edges of the image whatever the model has learnt, random weights included (Adebayo et
+    al. 2018). Use it to look at images, not to judge models.
 
     Cost: one forward and one backward.
     Source: Springenberg et al. 2015, section 3.4 (arXiv 1412.6806). Differs: captum hooks ReLU modules alone and gives

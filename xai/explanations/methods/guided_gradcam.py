@@ -15,13 +15,13 @@ from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInp
 class GuidedGradCAM(Explainer):
     """Multiplies guided backpropagation with the Grad-CAM map: the edges, where the class is.
 
-    attribution = guided gradient * ReLU(sum_k w_k A_k), the map enlarged to the picture (bilinear). For the two factors
+    attribution = guided gradient * ReLU(sum_k w_k A_k), the map enlarged to the image (bilinear). For the two factors
     see guided_backprop and gradcam.
 
-    Misleads as guided backpropagation does: the edges come from the picture, only the rough place from the class.
+    Misleads as guided backpropagation does: the edges come from the image, only the rough place from the class.
 
     Args:
-        layer: name of the layer for Grad-CAM; None takes the last one that is a map of the picture and says which.
+        layer: name of the layer for Grad-CAM; None takes the last one that is a map of the image and says which.
 
     Cost: two forwards, one backward, and one backward through what follows the layer.
     Source: Selvaraju et al. 2017, section 3.2 (arXiv 1610.02391). Differs from captum: bilinear instead of nearest.
@@ -46,7 +46,7 @@ class GuidedGradCAM(Explainer):
     def _attribute(self, work: MethodInput) -> MethodOutput:
         seen = look(work, self.layer)
         coarse = torch.einsum("nkij,nk->nij", seen.maps, seen.slopes.mean((2, 3)))
-        slopes, targets, logits, notes = guided_slopes(work)
+        slopes, targets, logits, guided = guided_slopes(work)
         where = enlarge(coarse.clamp_min(0), work.inputs.shape[2:])
-        notes = [*seen.choice.notes, *notes]
+        notes: list[str] = [*seen.choice.notes, *guided]
         return MethodOutput(slopes * where, targets, logits, coarse, seen.choice.name, notes)

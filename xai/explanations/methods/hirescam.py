@@ -20,7 +20,7 @@ class HiResCAM(CamExplainer):
     Misleads as any gradient does where the head is not linear.
 
     Args:
-        layer: name of the layer; None takes the last one that is a map of the picture and says which.
+        layer: name of the layer; None takes the last one that is a map of the image and says which.
         relu: False keeps what speaks against the class as negative values.
 
     Cost: one forward, and one backward through what follows the layer.

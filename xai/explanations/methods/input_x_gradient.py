@@ -16,10 +16,10 @@ class InputXGradient(Explainer):
     values add up to score - bias.
 
     Misleads on black pixels, which get 0 whatever they mean, and wherever the score is not linear between black and the
-    picture (see integrated_gradients).
+    image (see integrated_gradients).
 
     Cost: one forward and one backward.
-    Source: Shrikumar et al. 2016 (arXiv 1605.01713), through captum. Differs: the input is the picture in [0, 1], not
+    Source: Shrikumar et al. 2016 (arXiv 1605.01713), through captum. Differs: the input is the image in [0, 1], not
     the normalised one.
     """
 

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
+from xai.core.validation import check_whole
 from xai.explanations.methods._gradients import (
     BASELINES,
     baseline_pictures,
-    check_count,
     clean_scores,
     completeness,
     completeness_note,
@@ -32,17 +33,17 @@ class IntegratedGradients(Explainer):
     in the notes.
 
     Misleads where the baseline does: pixels as in the baseline get 0, so black objects on a black baseline vanish. The
-    pictures on the line are none that the model was trained on. Try several baselines.
+    images on the line are none that the model was trained on. Try several baselines.
 
     Args:
         steps: gradients along the line; more when the gap is large.
-        baseline: where the line begins: "black", "mean" (the picture's mean colour), "blur", "noise", a number, or a
+        baseline: where the line begins: "black", "mean" (the image's mean colour), "blur", "noise", a number, or a
             tensor in [0, 1].
 
-    Cost: `steps` rows forward and back and two rows forward, at most 64 rows at once; all classes of one picture share
+    Cost: `steps` rows forward and back and two rows forward, at most 64 rows at once; all classes of one image share
     the forwards.
     Source: Sundararajan et al. 2017, eq. 1 (arXiv 1703.01365); nodes and weights as captum's default "gausslegendre".
-    Differs: own loop, because captum puts all steps of all pictures into one forward unless told otherwise.
+    Differs: own loop, because captum puts all steps of all images into one forward unless told otherwise.
     """
 
     name: ClassVar[str] = "integrated_gradients"
@@ -58,7 +59,7 @@ class IntegratedGradients(Explainer):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_count("steps", self.steps)
+        check_whole("steps", self.steps)
 
     @property
     def cost(self) -> Cost:
@@ -71,7 +72,8 @@ class IntegratedGradients(Explainer):
         difference = (clean - scores_without_gradient(work, start, targets))[0]
         attribution = (self._mean_slopes(work, start, targets) * (image - start)).to(image.dtype)
         details = completeness(attribution, difference)
-        note = completeness_note(details, "f(picture) - f(baseline)", "raise `steps`, or do not trust the values")
+        cure = Message("raise `steps`, or do not trust the values")
+        note = completeness_note(details, "f(image) - f(baseline)", cure)
         return MethodOutput(attribution, targets, work.spread(logits), notes=[note], details=details)
 
     def _mean_slopes(self, work: MethodInput, start: Tensor, targets: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ import scipy
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.core.runtime.randomness import generator
-from xai.errors import RangeError
+from xai.core.validation import check_whole
 from xai.explanations.methods._masked import SEGMENTS, Masked, Segments
 from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 from xai.explanations.methods.fills import WHOLE, Fill
@@ -59,8 +60,7 @@ class KernelShap(Explainer):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if isinstance(self.samples, bool) or not isinstance(self.samples, int) or self.samples < 2 * GROUPS:
-            raise RangeError(f"Expected `samples` as a whole number from {2 * GROUPS}, but got {self.samples!r}.")
+        check_whole("samples", self.samples, 2 * GROUPS)
 
     @property
     def cost(self) -> Cost:
@@ -72,11 +72,11 @@ class KernelShap(Explainer):
         ends = masked.scores(torch.tensor([[False], [True]]).expand(2, masked.regions), 0.0, 0.0)
         if masked.regions <= EXACT:
             values, half = exact_shapley(masked.scores(coalitions(masked.regions)), masked.regions), None
-            note = f"exact: all {2**masked.regions} coalitions"
+            note = Message("exact: all {count} coalitions", count=2**masked.regions)
         else:
             shown = paired(masked.regions, self.samples // 2, generator(work.seed, work.keys[0]))
             values, half = solve_paired(shown, masked.scores(shown), ends)
-            note = f"{len(shown)} coalitions in pairs, intervals by jackknife"
+            note = Message("{count} coalitions in pairs, intervals by jackknife", count=len(shown))
         found = [_details(masked, values, half, ends, k) for k in range(len(work.inputs))]
         notes = [*masked.notes(self.samples if half is not None else 1 << 12), note]
         return MethodOutput(

@@ -19,7 +19,7 @@ class LayerCAM(CamExplainer):
     Misleads by leaving out all that speaks against the class: evidence that cancels still shows.
 
     Args:
-        layer: name of the layer; None takes the last one that is a map of the picture and says which.
+        layer: name of the layer; None takes the last one that is a map of the image and says which.
         relu: False keeps negative values, which come from negative activations.
 
     Cost: one forward, and one backward through what follows the layer.

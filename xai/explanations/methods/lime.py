@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.core.runtime.randomness import generator
-from xai.errors import NameLookupError, RangeError, ShapeError
+from xai.core.validation import check_choice, check_number, check_whole
+from xai.errors import ShapeError
 from xai.explanations.explanation import Explanation
 from xai.explanations.methods._masked import SEGMENTS, Fit, Masked, Segments, draw, weighted_ridge
 from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
@@ -26,7 +28,7 @@ WAYS = ("lime",)
 class Lime(Explainer):
     """Hides random sets of superpixels and fits a linear model of the score: a coefficient per region.
 
-    Ridge regression of the score on which regions are shown, weighted by likeness to the whole picture, exp(-d^2 / 2
+    Ridge regression of the score on which regions are shown, weighted by likeness to the whole image, exp(-d^2 / 2
     width^2) with d the cosine distance between the rows of ones and zeros, in closed form for all classes at once. Each
     coefficient has a 95 % interval (heteroscedasticity-consistent, HC1); R2 of the fit is in `details` and the notes.
 
@@ -34,7 +36,7 @@ class Lime(Explainer):
     samples leave the ranking to chance (the intervals say so).
 
     Args:
-        samples: at most so many pictures are asked.
+        samples: at most so many images are asked.
         segments: "slic", "quickshift", "felzenszwalb", "grid", or a label map (h, w) with any numbering.
         regions: about how many, for slic and grid.
         fill: what shows where a region is hidden: "mean" (its own mean colour), "zero", "blur", "noise", a number or a
@@ -71,12 +73,10 @@ class Lime(Explainer):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.like not in {None, *WAYS}:
-            raise NameLookupError("way of LIME", str(self.like), WAYS)
-        if isinstance(self.samples, bool) or not isinstance(self.samples, int) or self.samples < 2:
-            raise RangeError(f"Expected `samples` as a whole number from 2, but got {self.samples!r}.")
-        if not self.width > 0 or not self.alpha >= 0:
-            raise RangeError(f"Expected `width` above 0 and `alpha` from 0, but got {self.width!r} and {self.alpha!r}.")
+        check_choice("way of LIME", self.like, WAYS, optional=True)
+        check_whole("samples", self.samples, 2)
+        check_number("width", self.width, "(0, inf)")
+        check_number("alpha", self.alpha, "[0, inf)")
 
     @property
     def cost(self) -> Cost:
@@ -122,9 +122,9 @@ def fit_masks(shown: Tensor, scores: Tensor, width: float, alpha: float) -> Fit:
     """Return LIME's linear model for coalitions and their scores.
 
     Args:
-        shown: (n, K) bool, which regions are shown; the first row is usually the whole picture.
+        shown: (n, K) bool, which regions are shown; the first row is usually the whole image.
         scores: (n, m), one column per class.
-        width: of the kernel on the cosine distance to the whole picture.
+        width: of the kernel on the cosine distance to the whole image.
         alpha: of the ridge.
     """
     design = shown.to(scores.device).double()
@@ -133,28 +133,32 @@ def fit_masks(shown: Tensor, scores: Tensor, width: float, alpha: float) -> Fit:
     return weighted_ridge(design, scores.double(), weights, alpha)
 
 
-def _ranking(used: int, budget: int, settled: bool, *, stop: bool) -> str:
+def _ranking(used: int, budget: int, settled: bool, *, stop: bool) -> Message:
     if settled:
-        return f"the order of the strongest regions was settled after {used} of {budget} samples"
-    more = ": raise `samples`" if stop else ""
-    return f"the order of the strongest regions is not settled after {used} samples{more}"
+        return Message(
+            "the order of the strongest regions was settled after {count} of {total} samples",
+            **{"count": used, "total": budget},
+        )
+    if stop:
+        template = "the order of the strongest regions is not settled after {count} samples: raise `samples`"
+        return Message(template, count=used)
+    return Message("the order of the strongest regions is not settled after {count} samples", count=used)
 
 
-def _fits(fit: Fit) -> list[str]:
+def _fits(fit: Fit) -> list[Message]:
     worst = float(fit.r2.min())
     if worst >= LOW_FIT:
-        return [f"local fit: R2 = {worst:.2f}"]
-    return [
-        f"local fit: R2 = {worst:.2f}, below {LOW_FIT}: the model is not linear in these regions, so do not trust it"
-    ]
+        return [Message("local fit: R2 = {r2:.2f}", r2=worst)]
+    template = "local fit: R2 = {r2:.2f}, below {limit}: the model is not linear in these regions, so do not trust it"
+    return [Message(template, r2=worst, limit=LOW_FIT)]
 
 
 def to_lime(explanation: Explanation, k: int = 0) -> Any:
-    """Return map `k` as the library lime's own ImageExplanation, with its pictures and masks.
+    """Return map `k` as the library lime's own ImageExplanation, with its images and masks.
 
     Args:
         explanation: of method "lime".
-        k: number of the picture, or of the class when one picture was asked for several.
+        k: number of the image, or of the class when one image was asked for several.
 
     Raises:
         ShapeError: an explanation of another method.

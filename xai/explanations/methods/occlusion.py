@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.engine.incremental import Incremental, follow_the_middle
 from xai.engine.local import take
 from xai.engine.prepare import Prepared, in_low_precision, prepare
@@ -42,12 +43,12 @@ class Occlusion(Explainer):
     Args:
         window: height and width, in pixels (int) or as a share of the side (float); one number or a pair.
         stride: between windows, likewise; None is half a window. At most the window.
-        baseline: what is shown instead: "mean" (the picture's mean colour), "zero" (black), "blur", "inpaint" (smoothly
+        baseline: what is shown instead: "mean" (the image's mean colour), "zero" (black), "blur", "inpaint" (smoothly
             from around), "noise", a number, a tensor in [0, 1], or, for transformers, "drop": the tokens of the window
             leave the sequence, so nothing is shown instead.
         border: "clip" cuts windows at the border, which hide less there (captum's way); "inside" moves them inside.
         fast: low precision where the device is quicker in it, and following a window's influence only in its middle;
-            each when it passes a check on this picture. The figures are in the notes.
+            each when it passes a check on this image. The figures are in the notes.
 
     Cost: one row forward per window, about 170 by default, most layers on a piece of the map.
     Source: Zeiler and Fergus 2014, section 4.2 (arXiv 1311.2901); averaging as in captum; incremental inference after
@@ -85,7 +86,8 @@ class Occlusion(Explainer):
         prepared = prepare(work.classifier, work.images)
         engine = Incremental(prepared, work.images, window)
         sweep = _Sweep(work, prepared, _Windows(self.baseline, work, rows, columns))
-        notes = [f"{len(sweep.windows.order)} windows of {window[0]} x {window[1]} pixels", *engine.notes]
+        sizes = {"count": len(sweep.windows.order), "height": window[0], "width": window[1]}
+        notes = [Message("{count} windows of {height} x {width} pixels", **sizes), *engine.notes]
         if self.fast:
             engine, found = sweep.quicker(engine, window)
             notes += found
@@ -123,7 +125,10 @@ class Occlusion(Explainer):
         falls = found.T.reshape(len(targets), len(rows.begin), len(columns.begin))
         coarse = averaged(falls, rows, columns)
         full = torch.nn.functional.interpolate(coarse[:, None], size, mode="nearest-exact")
-        note = f"{len(found)} windows of {window[0]} x {window[1]} tokens leave the sequence before {dropper.name!r}"
+        note = Message(
+            "{count} windows of {height} x {width} tokens leave the sequence before {layer!r}",
+            **{"count": len(found), "height": window[0], "width": window[1], "layer": dropper.name},
+        )
         return MethodOutput(full, targets, work.spread(dropper.clean), falls, None, [note])
 
 
@@ -143,7 +148,7 @@ class _Sweep:
         return self._clean(engine.prepared) - self._scores(logits)
 
     def _clean(self, prepared: Prepared) -> Tensor:
-        """Return the scores (1, n) of the clean picture in the same arithmetic, so that its rounding cancels."""
+        """Return the scores (1, n) of the clean image in the same arithmetic, so that its rounding cancels."""
         if prepared not in self.clean:
             self.clean[prepared] = self._scores(prepared.logits(self.work.images))
         return self.clean[prepared]
@@ -168,7 +173,7 @@ class _Sweep:
         return engine, [note, second]
 
     def sample(self, engine: Incremental, most: int = _GRID) -> Tensor:
-        """Return falls (S, n) for whole windows on a grid over the picture, at most `most` down and across."""
+        """Return falls (S, n) for whole windows on a grid over the image, at most `most` down and across."""
         size, which = self.windows.sizes[0]
         down, across = len(self.windows.rows.begin), len(self.windows.columns.begin)
         row, column = which // across, which % across

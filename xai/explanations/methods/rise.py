@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from xai.core.results.message import Message
 from xai.core.runtime.randomness import generator
+from xai.core.validation import check_number, check_whole
 from xai.engine.prepare import SAMPLE, Prepared, in_low_precision, prepare
-from xai.errors import RangeError
 from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
 from xai.explanations.methods.fills import WHOLE, Fill, fill_image
 
@@ -55,12 +56,9 @@ class Rise(Explainer):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for name, least in (("samples", 3), ("grid", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise RangeError(f"Expected `{name}` as a whole number from {least}, but got {value!r}.")
-        if not 0 < self.probability < 1:
-            raise RangeError(f"Expected `probability` between 0 and 1, but got {self.probability!r}.")
+        check_whole("samples", self.samples, 3)
+        check_whole("grid", self.grid)
+        check_number("probability", self.probability, "(0, 1)")
 
     @property
     def cost(self) -> Cost:
@@ -88,7 +86,8 @@ class Rise(Explainer):
         work.run_rows(lambda start, stop: sums.add(*ask(model, start, stop)), self.samples, limit)
         slope, half = (v.view(len(targets), 1, *size).to(work.inputs.dtype) for v in sums.slopes())
         share = float((slope.abs() > half).double().mean())
-        notes = [f"{self.samples} masks; {share:.0%} of the pixels differ from 0 at the 95 % level"]
+        template = "{count} masks; {share:.0%} of the pixels differ from 0 at the 95 % level"
+        notes = [Message(template, count=self.samples, share=share)]
         details = [{"low": (one - wide)[0], "high": (one + wide)[0]} for one, wide in zip(slope, half, strict=True)]
         return MethodOutput(
             slope, targets, work.spread(logits), notes=[*notes, *([note] if note else [])], details=details

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.core.layers.selection import find_layer
+from xai.core.results.message import Message
 from xai.engine.prepare import SAMPLE, Prepared, in_low_precision, prepare
 from xai.explanations.methods._cam import enlarge, layer_maps
 from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInput, MethodOutput
@@ -17,18 +18,18 @@ from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInp
 class ScoreCAM(Explainer):
     """Weights each channel of a layer by the class score of the picture seen through that channel; needs no gradient.
 
-    Each channel, enlarged and scaled to [0, 1], masks the picture (the rest is the classifier's mean colour); the
-    logits of the masked pictures, through a softmax over the channels, are the weights: map = ReLU(sum_k w_k A_k).
+    Each channel, enlarged and scaled to [0, 1], masks the image (the rest is the classifier's mean colour); the
+    logits of the masked images, through a softmax over the channels, are the weights: map = ReLU(sum_k w_k A_k).
 
-    Misleads where the masks themselves look like something: a masked picture is none that the model was trained on.
+    Misleads where the masks themselves look like something: a masked image is none that the model was trained on.
 
     Args:
-        layer: name of the layer; None takes the last one that is a map of the picture and says which.
+        layer: name of the layer; None takes the last one that is a map of the image and says which.
         relu: False keeps negative values.
-        fast: low precision when it passes a check against full precision on these pictures.
+        fast: low precision when it passes a check against full precision on these images.
 
     Cost: one forward per channel of the layer (hundreds to thousands) of a prepared copy of the model.
-    Source: Wang et al. 2020, algorithm 1 (arXiv 1910.01279). Differs: the score of the blank picture, which the softmax
+    Source: Wang et al. 2020, algorithm 1 (arXiv 1910.01279). Differs: the score of the blank image, which the softmax
     cancels, is left out; constant channels mask everything and get no weight; where the layer stands before its ReLU,
     negative activations count as 0 (their sum would drown the map, and the ReLU of the map leave nothing of it).
     """
@@ -62,7 +63,8 @@ class ScoreCAM(Explainer):
         full = enlarge(coarse.clamp_min(0) if self.relu else coarse, work.inputs.shape[2:])
         notes = [*choice.notes, *([note] if note else [])]
         if bool((signed < 0).any()):
-            notes.append(f"negative activations of {choice.name!r} count as 0, as they do behind a ReLU")
+            template = "negative activations of {layer!r} count as 0, as they do behind a ReLU"
+            notes.append(Message(template, layer=choice.name))
         return MethodOutput(full, targets, work.spread(logits), coarse, choice.name, notes)
 
 

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from xai.core.runtime.randomness import noise_like
-from xai.errors import RangeError
+from xai.core.validation import check_number, check_whole
 from xai.explanations.methods._gradients import (
-    check_count,
     clean_scores,
     error_note,
     mean_and_error,
@@ -27,16 +26,16 @@ class SmoothGrad(Explainer):
     attribution = mean over samples of d score / d pixel at x + noise, noise normal with standard deviation
     `std` * (max x - min x). `details` has the standard error of each value ("standard_error").
 
-    Misleads as the gradient does; and much noise explains another function than the model's answer to this picture.
+    Misleads as the gradient does; and much noise explains another function than the model's answer to this image.
 
     Args:
         samples: noisy copies.
-        std: of the noise, as a share of the picture's range of values.
+        std: of the noise, as a share of the image's range of values.
 
-    Cost: `samples` rows forward and back and one row forward, at most 64 rows at once; all classes of one picture share
+    Cost: `samples` rows forward and back and one row forward, at most 64 rows at once; all classes of one image share
     the forwards.
     Source: Smilkov et al. 2017, section 2 (arXiv 1706.03825). Differs: the mean of signed gradients, from noise that
-    belongs to the picture (captum's NoiseTunnel draws from torch's global state).
+    belongs to the image (captum's NoiseTunnel draws from torch's global state).
     """
 
     name: ClassVar[str] = "smoothgrad"
@@ -52,13 +51,12 @@ class SmoothGrad(Explainer):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_count("samples", self.samples)
-        if not 0 <= self.std < float("inf"):
-            raise RangeError(f"Expected `std` of 0 or more, as a share of the range of values, but got {self.std}.")
+        check_whole("samples", self.samples)
+        check_number("std", self.std, "[0, inf)", cure="It is a share of the range of values.")
 
     @property
     def cost(self) -> Cost:
-        """One row per sample, and the clean picture."""
+        """One row per sample, and the clean image."""
         return Cost(forward=self.samples + 1, backward=self.samples)
 
     def _attribute(self, work: MethodInput) -> MethodOutput:

@@ -1,9 +1,10 @@
-"""Do several explanations of the same pictures agree, and where do they not?"""
+"""Do several explanations of the same images agree, and where do they not?"""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier
 from xai.core.model.objective import Target
+from xai.core.results.result import Result
 from xai.core.results.serialization import write_file
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import RangeError, ShapeError
-from xai.explanations.explanation import Explanation
+from xai.explanations.explanation import PICTURE_SUFFIXES, Explanation
 from xai.explanations.methods.base import EXPLAINERS
 from xai.explanations.metrics import overlap_of_best, spearman
 
@@ -26,16 +28,18 @@ BASELINES = ("mean", "zero", "blur", "inpaint", "noise")
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
+class Agreement(Result):
     """How far explanations of the same pictures agree.
 
     Attributes:
         names: of the explanations.
         explanations: the compared ones, in this order.
-        rank_correlation: (M, M) Spearman, mean over pictures; 1 on the diagonal.
-        overlap: (M, M) of the best 10 % of places: shared ones over all (Jaccard), mean over pictures.
-        disagreements: per picture (H, W) float32 in the original's pixels: the standard deviation between the maps,
+        rank_correlation: (M, M) Spearman, mean over images; 1 on the diagonal.
+        overlap: (M, M) of the best 10 % of places: shared ones over all (Jaccard), mean over images.
+        disagreements: per image (H, W) float32 in the original's pixels: the standard deviation between the maps,
             each divided by its largest absolute value; 0 where all agree.
+        provenance: that of the first explanation.
+        notes: of all explanations, each once.
 
     Example:
         >>> import xai
@@ -46,16 +50,13 @@ class Agreement:
         ('gradcam', 'occlusion')
     """
 
+    _kind: ClassVar[str] = "agreement"
+
     names: tuple[str, ...]
     explanations: tuple[Explanation, ...]
     rank_correlation: np.ndarray
     overlap: np.ndarray
     disagreements: tuple[np.ndarray, ...]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is to be known of the model and was done to the pictures, from all explanations, each once."""
-        return tuple(dict.fromkeys(note for explanation in self.explanations for note in explanation.notes))
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -65,13 +66,16 @@ class Agreement:
         return pd.DataFrame(self.rank_correlation, index=self.names, columns=self.names)
 
     def plot(self, k: int = 0, **settings: Any) -> Any:
-        """Draw the maps of picture `k` side by side and where they disagree; return the matplotlib figure."""
+        """Draw the maps of image `k` side by side and where they disagree; return the matplotlib figure."""
         from xai.plots.explanations import agreement_figure
 
         return agreement_figure(self, k=k, **settings)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the overlays side by side as a picture: a path ending in .png, .jpg, .pdf or .svg.
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the overlays side by side (a path ending in .png, .jpg, .pdf or .svg) or everything (a folder).
+
+        Returns:
+            The path.
 
         Raises:
             RecordError: the place cannot be written.
@@ -79,22 +83,25 @@ class Agreement:
         from xai.plots.explanations import render_side_by_side
 
         path = Path(path)
-        write_file(path, render_side_by_side(self.explanations, path.suffix.lower().lstrip(".") or "png"))
+        if path.suffix.lower() not in PICTURE_SUFFIXES:
+            return super().save(path)
+        write_file(path, render_side_by_side(self.explanations, path.suffix.lower().lstrip(".")))
         return path
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the maps, JSON-ready."""
-        return {
-            "names": list(self.names),
+        record = super().to_dict()
+        for name in ("explanations", "disagreements"):
+            del record[name]
+        return record | {
             "rank_correlation": self.rank_correlation.round(6).tolist(),
             "overlap": self.overlap.round(6).tolist(),
-            "largest_disagreement": [float(m.max()) for m in self.disagreements],
-            "notes": list(self.notes),
+            "largest_disagreement": [float(spread.max()) for spread in self.disagreements],
         }
 
 
 def agreement(explanations: Sequence[Explanation] | Mapping[str, Explanation]) -> Agreement:
-    """Compare explanations of the same pictures and classes.
+    """Compare explanations of the same images and classes.
 
     Args:
         explanations: two or more of `xai.explain`, by name or in a list (then named by method).
@@ -104,7 +111,7 @@ def agreement(explanations: Sequence[Explanation] | Mapping[str, Explanation]) -
 
     Raises:
         RangeError: fewer than two.
-        ShapeError: of different pictures.
+        ShapeError: of different images.
 
     Example:
         >>> import xai
@@ -128,7 +135,12 @@ def agreement(explanations: Sequence[Explanation] | Mapping[str, Explanation]) -
             pairs = list(zip(maps[i], maps[j], strict=True))
             ranks[i, j] = ranks[j, i] = np.mean([spearman(a, b) for a, b in pairs])
             best[i, j] = best[j, i] = np.mean([overlap_of_best(a, b) for a, b in pairs])
-    return Agreement(tuple(named), every, ranks, best, _disagreements(every, torch.stack(maps)))
+    spread, notes = _disagreements(every, torch.stack(maps)), [note for e in every for note in e.notes]
+    return Agreement(
+        *(tuple(named), every, ranks, best, spread),
+        provenance=every[0].provenance,
+        notes=tuple(dict.fromkeys(notes)),
+    )
 
 
 def _named(explanations: Sequence[Explanation]) -> dict[str, Explanation]:

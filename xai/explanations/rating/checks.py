@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import copied
 from xai.core.model.objective import Objective
+from xai.core.results.message import Message
 from xai.core.runtime.randomness import generator, image_key
 from xai.engine.prepare import Prepared, prepare
 from xai.errors import XaiError
@@ -33,7 +34,7 @@ class Subject:
     Attributes:
         classifier: the model.
         image: (1, C, h, w) its input, on the CPU.
-        explanation: of one or several pictures.
+        explanation: of one or several images.
         k: which of them.
         seed: of the rating.
     """
@@ -62,7 +63,7 @@ class Subject:
 
     @cached_property
     def key(self) -> bytes:
-        """Stands for the picture in everything random."""
+        """Stands for the image in everything random."""
         return image_key(self.image[0])
 
     @cached_property
@@ -72,12 +73,12 @@ class Subject:
 
     @cached_property
     def limit(self) -> int:
-        """How many pictures go through the model at once."""
+        """How many images go through the model at once."""
         sample = self.image.to(self.classifier.device).expand(32, -1, -1, -1)
         return self.prepared.row_limit(sample, most=32)
 
     def draws(self, number: int) -> torch.Generator:
-        """Return a generator of the rating's seed, the picture, and the question's number."""
+        """Return a generator of the rating's seed, the image, and the question's number."""
         return generator(self.seed, self.key, number)
 
     def fixed_draws(self, number: int) -> torch.Generator:
@@ -85,7 +86,7 @@ class Subject:
         return generator(0, self.key, number)
 
     def score(self, images: Tensor) -> Tensor:
-        """Return the explained score (N,) on the CPU of pictures (N, C, h, w)."""
+        """Return the explained score (N,) on the CPU of images (N, C, h, w)."""
         objective = Objective(str(self.explanation.settings.get("score", "logit")), self.classifier.read_outputs())
         found = []
         for part in torch.split(images, self.limit):
@@ -118,7 +119,7 @@ class Subject:
     def again(
         self, images: Tensor | None = None, *, model: Classifier | None = None, keys: Sequence[bytes] | None = None
     ) -> Tensor:
-        """Return maps (N, h, w) of the same method, class, settings and seed for other pictures or another model."""
+        """Return maps (N, h, w) of the same method, class, settings and seed for other images or another model."""
         assert self.explainer is not None
         images = self.image if images is None else images
         found = self.explainer.explain(
@@ -150,8 +151,8 @@ def evidence(subject: Subject) -> MapCheck:
     """Is there anything to see?"""
     span = float(subject.heatmap.max() - subject.heatmap.min())
     if span > 0:
-        return MapCheck("evidence", "trust", "the map is not the same everywhere", {"span": span})
-    return MapCheck("evidence", "reject", "the map is the same everywhere, so it shows no evidence", {"span": span})
+        return MapCheck("evidence", "trust", Message("the map is not uniform"), {"span": span})
+    return MapCheck("evidence", "reject", Message("the map is uniform, so it shows no evidence"), {"span": span})
 
 
 def reproduction(subject: Subject) -> MapCheck:
@@ -162,18 +163,26 @@ def reproduction(subject: Subject) -> MapCheck:
     """
     name = subject.explanation.method
     if subject.explainer is None:
-        reason = f"{name!r} with these settings cannot be run again, so the map's origin cannot be checked"
+        reason = Message(
+            "{method!r} with these settings cannot be run again, so the map's origin cannot be checked", method=name
+        )
         return MapCheck("reproduction", "doubt", reason, {})
     again = subject.again()[0]
     likeness, rest = pearson(again, subject.heatmap), _difference(again, subject.heatmap)
     values = {"correlation": likeness, "difference": rest}
     label = subject.explanation.labels[subject.k]
     if rest <= EXACT:
-        return MapCheck("reproduction", "trust", f"{name} run again gives the same map", values)
+        return MapCheck("reproduction", "trust", Message("{method} run again gives the same map", method=name), values)
     if likeness >= CLOSE:
-        reason = f"the map is close to what {name} gives for {label!r}, but not the same: {rest:.1%} differ"
+        reason = Message(
+            "the map is close to what {method} gives for {target!r}, but not the same: {share:.1%} differ",
+            **{"method": name, "target": label, "share": rest},
+        )
         return MapCheck("reproduction", "doubt", reason, values)
-    reason = f"the map is not what {name} gives for {label!r}: run again, it correlates {likeness:.2f} with it"
+    reason = Message(
+        "the map is not what {method} gives for {target!r}: run again, it correlates {correlation:.2f} with it",
+        **{"method": name, "target": label, "correlation": likeness},
+    )
     return MapCheck("reproduction", "reject", reason, values)
 
 
@@ -185,7 +194,7 @@ def _difference(again: Tensor, heatmap: Tensor) -> float:
 
 
 def stability(subject: Subject) -> list[MapCheck]:
-    """Does the map stay when the picture changes so little that nobody would see it?
+    """Does the map stay when the image changes so little that nobody would see it?
 
     Near the border more noisy copies are asked, four times as many at most; one that is then still near it is doubted.
     """
@@ -212,8 +221,11 @@ def _stays(likeness: Tensor, worst: float, *, near: bool) -> MapCheck:
     mean = float(likeness.mean())
     values = {"correlation": mean, "lowest correlation": float(likeness.min()), "max-sensitivity": worst}
     verdict = "trust" if mean >= STEADY and not near else "doubt"
-    words = "stays the same" if verdict == "trust" else "may change" if near else "changes"
-    reason = f"under noise of {NOISE:.0%}, the map {words}: correlation {mean:.2f} over {len(likeness)} copies"
+    effect = Message("stays the same" if verdict == "trust" else "may change" if near else "changes")
+    reason = Message(
+        "under noise of {noise:.0%}, the map {effect}: correlation {correlation:.2f} over {count} copies",
+        **{"noise": NOISE, "effect": effect, "correlation": mean, "count": len(likeness)},
+    )
     return MapCheck("stability", verdict, reason, values)
 
 
@@ -254,7 +266,7 @@ def _beyond_noise(maps: Tensor, heatmap: Tensor) -> float:
 
 
 def _is_signal(share: float) -> MapCheck:
-    reason = f"{share:.0%} of what the map shows is more than noise"
+    reason = Message("{share:.0%} of what the map shows is more than noise", share=share)
     return MapCheck("beyond noise", "trust" if share >= HALF else "doubt", reason, {"share": share})
 
 
@@ -273,7 +285,9 @@ def sanity(subject: Subject) -> MapCheck | None:
             stranger = randomised(subject.classifier, subject.draws(30 + len(likeness)))
             likeness.append(abs(spearman(subject.again(model=stranger)[0], subject.heatmap)))
         except XaiError as error:
-            reason = f"the model with random weights cannot be explained ({error}), so this was not checked"
+            reason = Message(
+                "the model with random weights cannot be explained ({error}), so this was not checked", error=error
+            )
             return MapCheck("sanity", "not checked", reason, {})
     return _depends(likeness)
 
@@ -285,13 +299,20 @@ def _undecided(likeness: list[float]) -> bool:
 
 def _depends(likeness: list[float]) -> MapCheck:
     alike, near = sum(likeness) / len(likeness), _undecided(likeness)
-    values, figure = {"rank correlation": alike, "models": float(len(likeness))}, f"rank correlation {alike:.2f}"
+    values = {"rank correlation": alike, "models": float(len(likeness))}
     if near:
-        reason = f"models with random weights may give much the same map ({figure}): near the border"
-        return MapCheck("sanity", "doubt", reason, values)
+        template = (
+            "models with random weights may give much the same map (rank correlation {value:.2f}): near the limit"
+        )
+        return MapCheck("sanity", "doubt", Message(template, value=alike), values)
     if alike < ALIKE:
-        return MapCheck("sanity", "trust", f"with random weights the map is another one: {figure}", values)
-    reason = f"a model with random weights gives much the same map ({figure}): it shows the picture, not the model"
+        reason = Message("with random weights the map is another one: rank correlation {value:.2f}", value=alike)
+        return MapCheck("sanity", "trust", reason, values)
+    reason = Message(
+        "a model with random weights gives much the same map (rank correlation {value:.2f}): it shows the image, not "
+        "the model",
+        value=alike,
+    )
     return MapCheck("sanity", "reject" if alike >= SAME else "doubt", reason, values)
 
 
@@ -318,14 +339,13 @@ def own_figures(subject: Subject) -> list[MapCheck]:
     if "gap" in own and "difference" in own:
         gap = abs(float(own["gap"])) / max(abs(float(own["difference"])), 1e-12)
         verdict = "trust" if gap <= 0.05 else "doubt"
-        reason = f"its values add up to the change of the score but for {gap:.1%}"
+        reason = Message("its values add up to the change of the score but for {gap:.1%}", gap=gap)
         found.append(MapCheck("completeness", verdict, reason, {"gap": gap}))
     if "r2" in own:
         fit = float(own["r2"])
         verdict = "trust" if fit >= 0.5 else "doubt"
-        found.append(
-            MapCheck("local fit", verdict, f"its local model explains R2 = {fit:.2f} of the score", {"r2": fit})
-        )
+        reason = Message("its local model explains R2 = {r2:.2f} of the score", r2=fit)
+        found.append(MapCheck("local fit", verdict, reason, {"r2": fit}))
     return found
 
 
@@ -335,6 +355,8 @@ def localisation(subject: Subject, mask: Tensor) -> MapCheck:
     mass = float(mass_inside(subject.heatmap[None], mask[None])[0])
     area = float(mask.float().mean())
     values = {"hit": float(hit), "mass inside": mass, "area of the mask": area}
-    where = "inside" if hit else "outside"
-    reason = f"its peak lies {where} the mask, with {mass:.0%} of its positive values (the mask covers {area:.0%})"
+    reason = Message(
+        "its peak lies {place} the mask, with {mass:.0%} of its positive values (the mask covers {area:.0%})",
+        **{"place": Message("inside" if hit else "outside"), "mass": mass, "area": area},
+    )
     return MapCheck("localisation", "trust" if hit and mass >= area else "doubt", reason, values)

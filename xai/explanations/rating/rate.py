@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from xai.core.images.inputs import ImageLike, read_images
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed
-from xai.core.results.serialization import versions
+from xai.core.results.message import Message
+from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import ShapeError, Stopped
@@ -72,13 +73,19 @@ def _against_copies(subject: Subject, own: Curves, copies: Tensor, *, checked: b
         "insertion": float(1 - own.least_first.mean()),
         "infidelity": _infidelity(subject),
     }
-    figure = f"it ranks pixels better than {beaten} of {len(copies)} copies of it moved elsewhere"
-    figure += ", near the border" if near else ""
+    figure = Message(
+        "it ranks pixels better than {count} of {total} copies of it moved elsewhere",
+        **{"count": beaten, "total": len(copies)},
+    )
+    figure = Message("{figure}, near the limit", figure=figure) if near else figure
     if p <= LEVEL and (checked or own.gap - float(copies.mean()) >= CLEAR * float(copies.std())):
-        return MapCheck("faithfulness", "trust", f"removing what it calls relevant moves the score: {figure}", values)
+        reason = Message("removing what it calls relevant moves the score: {figure}", figure=figure)
+        return MapCheck("faithfulness", "trust", reason, values)
     if p > 1 / 2 or not checked:
-        return MapCheck("faithfulness", "reject", f"what it calls relevant may be chance: {figure}", values)
-    return MapCheck("faithfulness", "doubt", f"no better than chance on this image: {figure}", values)
+        reason = Message("what it calls relevant may be chance: {figure}", figure=figure)
+        return MapCheck("faithfulness", "reject", reason, values)
+    reason = Message("no better than chance on this image: {figure}", figure=figure)
+    return MapCheck("faithfulness", "doubt", reason, values)
 
 
 def _with_its_own_fill(found: MapCheck, p: float) -> MapCheck:
@@ -86,7 +93,7 @@ def _with_its_own_fill(found: MapCheck, p: float) -> MapCheck:
     values = {**found.values, "p with the method's own fill": p}
     if p > LEVEL:
         return replace(found, values=values)
-    reason = "removing what it calls relevant moves the score only if the method's own fill is shown instead"
+    reason = Message("removing what it calls relevant moves the score only if the method's own fill is shown instead")
     return replace(found, verdict="doubt", reason=reason, values=values)
 
 
@@ -95,10 +102,9 @@ def _against_simple(own: Curves, priors: dict[str, float], margin: float) -> Map
     values = {"gap": own.gap, **priors}
     best = max(priors, key=priors.__getitem__)
     if priors[best] >= own.gap + margin:
-        return MapCheck(
-            "controls", "doubt", f"{best}, which knows no model, ranks pixels better than the map does", values
-        )
-    reason = "no map that knows no model (middle, edges, brightness, contrast) ranks pixels clearly better"
+        reason = Message("{control}, which uses no model, ranks pixels better than the map does", control=Message(best))
+        return MapCheck("controls", "doubt", reason, values)
+    reason = Message("no map that uses no model (middle, edges, brightness, contrast) ranks pixels clearly better")
     return MapCheck("controls", "trust", reason, values)
 
 
@@ -145,7 +151,7 @@ def rate_explanation(
 
     Args:
         model: the explained model.
-        image: the explained picture or pictures, in the form given to `xai.explain`.
+        image: the explained image or images, in the form given to `xai.explain`.
         explanation: what `xai.explain` returned for them.
         masks: (h, w) or (N, h, w) bool, the object in the model's input geometry; None when not known.
         seed: fixes everything random.
@@ -157,7 +163,7 @@ def rate_explanation(
         Rating: `.verdict`, `.reasons`, `.checks`, and intervals over images when there are several.
 
     Raises:
-        ShapeError: other pictures than explained, or masks of another size.
+        ShapeError: other images than explained, or masks of another size.
 
     Cost: per image 450 rows forward, and the method itself some 14 times; two to four times that near a border.
 
@@ -186,8 +192,7 @@ def rate_explanation(
         labels=explanation.labels,
         names=explanation.names,
         curves=tuple(curves),
-        seed=seed,
-        versions=versions(),
+        provenance=Provenance.of(classifier, {}, seed),
         notes=notes,
     )
 
@@ -199,7 +204,7 @@ def _inputs(
     batch = classifier.prepare(image if bits is None else read_images(image, bits))
     inputs = batch.inputs
     if len(inputs) == 1 and len(explanation) > 1:
-        inputs = inputs.expand(len(explanation), -1, -1, -1)  # several classes of one picture
+        inputs = inputs.expand(len(explanation), -1, -1, -1)  # several classes of one image
     found = tuple(explanation.attribution.shape)
     if len(inputs) != found[0] or inputs.shape[2:] != found[2:]:
         raise ShapeError(

@@ -1,17 +1,20 @@
 """The result of rating: checks with figures, one verdict, reasons in plain words."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy
 
+from xai.core.results.message import Message
+from xai.core.results.result import Result
+
 VERDICTS = ("trust", "doubt", "reject")  # from good to bad
 MEANINGS = {
-    "trust": "the map is faithful to this model; whether the model is right is another question",
-    "doubt": "whether the map is faithful to this model is in doubt",
-    "reject": "the map is not faithful to this model",
+    "trust": Message("the map is faithful to this model; whether the model is right is another question"),
+    "doubt": Message("whether the map is faithful to this model is in doubt"),
+    "reject": Message("the map is not faithful to this model"),
 }
 
 
@@ -40,8 +43,8 @@ class MapCheck:
     values: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Rating:
+@dataclass(frozen=True, repr=False)
+class Rating(Result):
     """Whether explanations can be believed, for one image or for N.
 
     Attributes:
@@ -49,12 +52,11 @@ class Rating:
         verdicts: per image: the worst verdict of its checks.
         method: of the explanations.
         labels: the explained classes.
-        names: of the pictures.
+        names: of the images.
         curves: per image: shares of pixels removed, and the fall of the score with the most and the least relevant
             first, as lists.
-        seed: fixes everything random.
-        versions: of everything that matters.
-        notes: what is to be known of the model, and what was done to the pictures.
+        provenance: model, seed and versions.
+        notes: what is to be known of the model, and what was done to the images.
 
     Example:
         >>> import xai
@@ -65,15 +67,15 @@ class Rating:
         True
     """
 
+    _kind: ClassVar[str] = "rating"
+    _derived: ClassVar[tuple[str, ...]] = ("verdict", "meaning", "reasons")
+
     checks: tuple[tuple[MapCheck, ...], ...]
     verdicts: tuple[str, ...]
     method: str
     labels: tuple[str, ...]
     names: tuple[str, ...]
     curves: tuple[Mapping[str, list[float]], ...]
-    seed: int
-    versions: Mapping[str, str]
-    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -91,8 +93,10 @@ class Rating:
 
         Example:
             >>> import xai
-            >>> xai.Rating((), ("trust",), "gradcam", (), (), (), 0, {}).meaning
-            'the map is faithful to this model; whether the model is right is another question'
+            >>> clf = xai.load("example:fashion")
+            >>> image = xai.load_data("example:fashion-test").images[0]
+            >>> xai.rate_explanation(clf, image, xai.explain(clf, image)).meaning.startswith("the map is")
+            True
         """
         return MEANINGS[self.verdict]
 
@@ -107,7 +111,7 @@ class Rating:
     def intervals(self) -> dict[str, tuple[float, float, float]]:
         """Mean over images and its 95 % interval for each figure: {"check: figure": (mean, low, high)}.
 
-        With one image the interval is the whole line: one picture says nothing about others.
+        With one image the interval is the whole line: one image says nothing about others.
         """
         found: dict[str, list[float]] = {}
         for checks in self.checks:
@@ -117,7 +121,7 @@ class Rating:
         return {name: _interval(values) for name, values in found.items()}
 
     def plot(self, k: int = 0) -> Any:
-        """Draw the removal curves of picture `k` beside the checks; return the matplotlib figure."""
+        """Draw the removal curves of image `k` beside the checks; return the matplotlib figure."""
         from xai.plots.explanations import rating_figure
 
         return rating_figure(self, k=k)
@@ -128,21 +132,8 @@ class Rating:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""
-        return {
-            "verdict": self.verdict,
-            "meaning": self.meaning,
-            "verdicts": list(self.verdicts),
-            "reasons": list(self.reasons),
-            "checks": [[asdict(check) for check in checks] for checks in self.checks],
-            "method": self.method,
-            "labels": list(self.labels),
-            "names": list(self.names),
-            "curves": [dict(curve) for curve in self.curves],
-            "intervals": {name: [_finite(v) for v in values] for name, values in self.intervals.items()},
-            "seed": self.seed,
-            "versions": dict(self.versions),
-            "notes": list(self.notes),
-        }
+        intervals = {name: [_finite(value) for value in values] for name, values in self.intervals.items()}
+        return super().to_dict() | {"intervals": intervals}
 
 
 def _interval(values: list[float]) -> tuple[float, float, float]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.robust.attacks._steps import check_count
+from xai.core.validation import check_whole
 from xai.robust.attacks.balls import Eps, border_start, length, project, random_start, wide
 from xai.robust.attacks.base import Attack, AttackCost
 from xai.robust.attacks.search import Search
@@ -36,7 +36,7 @@ class AutoPGD(Attack):
             RangeError: counts below 1.
         """
         for f in fields(self):  # type: ignore[arg-type]
-            check_count(getattr(self, f.name), f.name)
+            check_whole(f.name, getattr(self, f.name))
 
     @property
     def cost(self) -> AttackCost:
@@ -114,7 +114,7 @@ class _Climb:
             self._leave()
 
     def best_of(self, rows: Tensor) -> Tensor:
-        """Return the best point of some pictures, wherever they are now."""
+        """Return the best point of some images, wherever they are now."""
         numbers, images = self.kept
         place = {int(row): k for k, row in enumerate(numbers)}
         return images[[place[int(row)] for row in rows]]

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.errors import NameLookupError, RangeError
+from xai.core.validation import check_choice, check_number, check_whole
 from xai.robust.attacks.balls import distance, length, steepest, wide
 from xai.robust.attacks.base import Attack, AttackCost
 from xai.robust.attacks.search import LOSSES, Search, cross_entropy
@@ -34,12 +34,10 @@ class Stepper(Attack):
             NameLookupError: unknown loss.
             RangeError: counts below 1 or a step size that is not above 0.
         """
-        if self.loss not in LOSSES:
-            raise NameLookupError("loss", self.loss, LOSSES)
+        check_choice("loss", self.loss, LOSSES)
         for name in ("steps", "restarts", "eot"):
-            check_count(getattr(self, name), name)
-        if self.step_size is not None and not self.step_size > 0:
-            raise RangeError(f"Expected `step_size` above 0, but got {self.step_size!r}.")
+            check_whole(name, getattr(self, name))
+        check_number("step_size", self.step_size, "(0, inf)", optional=True)
 
     @property
     def cost(self) -> AttackCost:
@@ -94,17 +92,6 @@ class Stepper(Attack):
         return 1.0 if self.steps == 1 else 2.5 / self.steps
 
 
-def check_count(value: object, name: str) -> int:
-    """Return a whole number of at least 1.
-
-    Raises:
-        RangeError: anything else.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise RangeError(f"Expected `{name}` as a whole number of at least 1, but got {value!r}.")
-    return value
-
-
 BISECTIONS = 10
 
 
@@ -112,7 +99,7 @@ class Nearest:
     """The nearest adversarials so far.
 
     Attributes:
-        images: (n, C, h, w); the clean picture where none is known.
+        images: (n, C, h, w); the clean image where none is known.
         sizes: (n,) float64 distances; infinite where none is known.
     """
 
@@ -123,7 +110,7 @@ class Nearest:
         self.bounded = bool(torch.isfinite(torch.as_tensor(search.eps)).all())
 
     def open(self) -> Tensor:
-        """Return the numbers of the pictures to search: all, or with a finite `eps` those not fooled inside it yet."""
+        """Return the numbers of the images to search: all, or with a finite `eps` those not fooled inside it yet."""
         return self.search.alive() if self.bounded else torch.arange(len(self.sizes), device=self.sizes.device)
 
     def take(self, rows: Tensor, images: Tensor, fooled: Tensor) -> Tensor:
@@ -139,7 +126,7 @@ class Nearest:
         return ~search.done[rows] if self.bounded else torch.ones_like(better)
 
     def narrow(self) -> None:
-        """Draw what was found towards the clean picture by bisection of the line between them."""
+        """Draw what was found towards the clean image by bisection of the line between them."""
         rows = self.open()
         rows = rows[self.sizes[rows].isfinite()]
         low, high = (torch.full((len(rows),), v, dtype=self.images.dtype, device=rows.device) for v in (0.0, 1.0))

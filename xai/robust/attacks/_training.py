@@ -16,11 +16,11 @@ from xai.core.images.inputs import ImageLike
 from xai.core.labels import check_labels
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import borrowed
+from xai.core.results.message import Message
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.runtime.randomness import image_key
-from xai.core.validation import check_eps
-from xai.errors import NameLookupError, NonFiniteError, RangeError, ShapeError, Stopped, UnsupportedModelError
-from xai.robust.attacks._steps import check_count
+from xai.core.validation import check_eps, check_number, check_whole
+from xai.errors import NameLookupError, NonFiniteError, ShapeError, Stopped, UnsupportedModelError
 from xai.robust.attacks.balls import Eps, check_norm, normal, project, seeds_of, steepest
 from xai.robust.attacks.base import DEFAULT_EPS
 from xai.robust.attacks.pgd import PGD
@@ -28,7 +28,7 @@ from xai.robust.attacks.search import Search, cross_entropy, divergence
 from xai.stats.intervals import wilson
 
 METHODS = ("pgd", "trades", "plain")
-_NUDGE = 0.001  # TRADES starts this far from the picture: at the picture itself its gradient is zero
+_NUDGE = 0.001  # TRADES starts this far from the image: at the image itself its gradient is zero
 
 
 def _adamw(weights: list[nn.Parameter], recipe: "Recipe") -> torch.optim.Optimizer:
@@ -73,12 +73,12 @@ class Recipe:
             if getattr(self, name) not in known:
                 raise NameLookupError(name, getattr(self, name), known)
         for name in ("steps", "epochs", "batch_size", "validation_steps"):
-            check_count(getattr(self, name), name)
+            check_whole(name, getattr(self, name))
         for name in ("beta", "weight_decay"):
-            _check_number(getattr(self, name), name, zero=True)
-        _check_number(self.learning_rate, "learning_rate")
+            check_number(name, getattr(self, name), "[0, inf)")
+        check_number("learning_rate", self.learning_rate, "(0, inf)")
         if self.step_size is not None:
-            _check_number(self.step_size, "step_size")
+            check_number("step_size", self.step_size, "(0, inf)")
         if self.eps is not None:
             check_eps(self.eps, self.norm)
 
@@ -88,13 +88,13 @@ class Recipe:
         return DEFAULT_EPS[self.norm] if self.eps is None else float(self.eps)
 
     def search(self, learner: Classifier, clean: Tensor, labels: Tensor, seeds: Tensor, draw: int) -> Tensor:
-        """Return the pictures (B, C, h, w) in the balls around `clean` that the training is done on.
+        """Return the images (B, C, h, w) in the balls around `clean` that the training is done on.
 
         Args:
             learner: in the mode in which it is to answer.
             clean: (B, C, h, w) in [0, 1].
             labels: (B,) the truth.
-            seeds: (B,) int64, of the pictures.
+            seeds: (B,) int64, of the images.
             draw: which random start, one per epoch.
         """
         if self.method == "plain":
@@ -126,15 +126,8 @@ class Recipe:
 
 
 def nudged(clean: Tensor, eps: Eps, norm: str, seeds: Tensor, draw: int) -> Tensor:
-    """Return pictures next to `clean`, inside ball and box: where TRADES begins."""
+    """Return images next to `clean`, inside ball and box: where TRADES begins."""
     return project(clean + _NUDGE * normal(seeds, draw, clean.shape[1:]).to(clean), clean, eps, norm)
-
-
-def _check_number(value: object, name: str, *, zero: bool = False) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= value < float("inf") or not (zero or value):  # type: ignore[operator]
-        wanted = "of at least 0" if zero else "above 0"
-        raise RangeError(f"Expected `{name}` as a number {wanted}, but got {value!r}.")
 
 
 Augment = Callable[[Tensor, Tensor, torch.Generator], Tensor]
@@ -149,7 +142,7 @@ class Epoch:
         loss: mean of what was minimised.
         train_accuracy: share of the training rows, as they were trained on, answered right before their step.
         learning_rate: of the last step.
-        clean: accuracy on the validation pictures; None without any.
+        clean: accuracy on the validation images; None without any.
         clean_interval: 95 % Wilson interval of it.
         robust: the same under PGD.
         robust_interval: 95 % Wilson interval of it.
@@ -198,7 +191,7 @@ class TrainingImages:
 
 
 def held_out(classifier: Classifier, images: ImageLike, labels: Any) -> tuple[Tensor, Tensor]:
-    """Return validation pictures as inputs, and the truth."""
+    """Return validation images as inputs, and the truth."""
     inputs = classifier.prepare(images).inputs
     classifier.check_images(inputs)
     return inputs, check_labels(classifier, labels, len(inputs))
@@ -293,7 +286,7 @@ class TrainingRun:
         return float(loss.detach()), int((logits.argmax(1) == labels).sum())
 
     def _curve(self) -> tuple[float | None, tuple[float, float] | None, float | None, tuple[float, float] | None]:
-        """Return clean and robust accuracy on the validation pictures, each with its interval."""
+        """Return clean and robust accuracy on the validation images, each with its interval."""
         if self.validation is None:
             self.learner.logits_of(self.pictures.images(torch.arange(1)))  # the last step may have diverged
             return None, None, None, None
@@ -314,5 +307,5 @@ class TrainingRun:
     def notes(self) -> tuple[str, ...]:
         """Return what to beware of."""
         if self.validation is None:
-            return ("no validation pictures: the weights are those of the last epoch",)
-        return ("the epoch was chosen on the validation pictures: report its accuracies on others",)
+            return (Message("no validation images: the weights are those of the last epoch"),)
+        return (Message("the epoch was chosen on the validation images: report its accuracies on others"),)

@@ -21,7 +21,7 @@ class APGDCE(AutoPGD):
         eot: gradients averaged per step, for models that answer at random.
 
     Cost: one forward and one backward row per step and restart while not fooled.
-    Source: Croce & Hein 2020 (arXiv 2003.01690), algorithm 1. Differs: fooled pictures leave inside the run; targeted,
+    Source: Croce & Hein 2020 (arXiv 2003.01690), algorithm 1. Differs: fooled images leave inside the run; targeted,
     the cross-entropy of the target falls.
     """
 

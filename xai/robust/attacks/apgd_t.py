@@ -25,7 +25,7 @@ class APGDT(AutoPGD):
         eot: gradients averaged per step, for models that answer at random.
 
     Cost: one forward and one backward row per step, class and restart while not fooled.
-    Source: Croce & Hein 2020 (arXiv 2003.01690), section 4.2. Differs: fooled pictures leave inside the run; fewer than
+    Source: Croce & Hein 2020 (arXiv 2003.01690), section 4.2. Differs: fooled images leave inside the run; fewer than
     four classes take the plain difference of the two logits.
     """
 
@@ -54,7 +54,7 @@ class APGDT(AutoPGD):
 
 
 def next_classes(search: Search, most: int) -> Tensor:
-    """Return the classes (n, T) to try for each picture: the one asked for, or those ranked next, most likely first."""
+    """Return the classes (n, T) to try for each image: the one asked for, or those ranked next, most likely first."""
     if search.wanted is not None:
         return search.wanted[:, None]
     every = torch.arange(len(search.clean), device=search.clean.device)

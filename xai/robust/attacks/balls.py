@@ -1,6 +1,6 @@
 """Balls of the three norms inside the box [0, 1], and random numbers by hashing.
 
-Every function takes pictures (N, C, H, W) and works row by row; `eps` is a number or one per row.
+Every function takes images (N, C, H, W) and works row by row; `eps` is a number or one per row.
 """
 
 import math
@@ -16,14 +16,14 @@ _MANTISSA = 1 << 53
 
 
 def seeds_of(seed: int, keys: Sequence[bytes], device: torch.device) -> Tensor:
-    """Return one int64 seed per picture (N,), from the seed of the run and the digest of each."""
+    """Return one int64 seed per image (N,), from the seed of the run and the digest of each."""
     numbers = [int.from_bytes(key[:8], "big", signed=True) for key in keys]
     start = _mixed(torch.tensor(numbers, dtype=torch.int64, device=device))
     return _mixed(start ^ _mixed(torch.tensor(seed, dtype=torch.int64, device=device)))
 
 
 def uniform(seeds: Tensor, draw: int, shape: Sequence[int]) -> Tensor:
-    """Return float64 uniform numbers (N, *shape) in [0, 1), draw number `draw` of each picture's stream.
+    """Return float64 uniform numbers (N, *shape) in [0, 1), draw number `draw` of each image's stream.
 
     Source: Steele et al. 2014 (splitmix64), used as a counter.
     """
@@ -105,7 +105,7 @@ def wide(values: Eps, like: Tensor) -> Tensor:
 
 
 def project(images: Tensor, clean: Tensor, eps: Eps, norm: str) -> Tensor:
-    """Return pictures inside ball and box: the nearest ones for linf and l1, scaled and then cut for l2."""
+    """Return images inside ball and box: the nearest ones for linf and l1, scaled and then cut for l2."""
     radius = wide(eps, images)
     if norm == "linf":
         return torch.minimum(torch.maximum(images, clean - radius), clean + radius).clamp(0, 1)

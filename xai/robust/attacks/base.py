@@ -15,19 +15,21 @@ from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed, gradients_on
 from xai.core.model.objective import Target, target_indices
+from xai.core.model.usage_checks import with_doubts
 from xai.core.registry import Registry
-from xai.core.results.serialization import plain, versions
+from xai.core.results.message import Message
+from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
 from xai.core.runtime.randomness import image_key
 from xai.core.validation import check_eps, check_seed, radius_doubts
 from xai.engine.prepare import prepare
-from xai.errors import ContractError, TargetError
+from xai.errors import ContractError, NameLookupError, TargetError
 from xai.robust.attacks import MODULES
 from xai.robust.attacks.balls import check_norm, distance, seeds_of
 from xai.robust.attacks.result import AttackResult
 from xai.robust.attacks.search import Search
 
-OUTSIDE = 1e-6  # relative: how far a float32 picture may leave its ball, measured in float64
+OUTSIDE = 1e-6  # relative: how far a float32 image may leave its ball, measured in float64
 _MOST = 256
 
 
@@ -55,7 +57,7 @@ class Attack(ABC):
     @property
     @abstractmethod
     def cost(self) -> AttackCost:
-        """Rows per picture at these settings."""
+        """Rows per image at these settings."""
 
     @abstractmethod
     def _attack(self, search: Search) -> None:
@@ -77,10 +79,10 @@ class Attack(ABC):
         keys: Sequence[bytes] | None = None,
         warm: Tensor | None = None,
     ) -> AttackResult:
-        """Attack pictures; see `xai.attack` for the arguments.
+        """Attack images; see `xai.attack` for the arguments.
 
         `keys`, one per image, stand for it in random draws. `warm` (N, C, h, w) are points, such as counterexamples of
-        a larger ball, where `pgd` takes a few steps before it begins at random; equal to the picture where there is
+        a larger ball, where `pgd` takes a few steps before it begins at random; equal to the image where there is
         none.
         """
         began = time.perf_counter()
@@ -168,13 +170,15 @@ class _AttackJob:
             )
 
     def _chunk(self, rows: Tensor) -> None:
-        """Attack some pictures; those whose claim fails with the model itself are attacked once more with it."""
+        """Attack some images; those whose claim fails with the model itself are attacked once more with it."""
         lost = self._searched(self.searcher, rows)
         if len(lost) and self.searcher is not self.classifier:
             lost = self._searched(self.classifier, lost)
         if len(lost):
             self.notes.append(
-                f"{len(lost)} picture(s) fooled the model once and not when asked again: counted as robust"
+                Message(
+                    "{count} image(s) fooled the model once and not when run again: counted as robust", count=len(lost)
+                )
             )
 
     def _searched(self, classifier: Classifier, rows: Tensor) -> Tensor:
@@ -222,8 +226,13 @@ class _AttackJob:
         predictions, clean = (_answers(v, self.truth) for v in (self.logits, self.clean_logits))
         attack, classifier = self.attack, self.classifier
         wrong = int((clean != self.truth).sum())
+        misclassified = Message(
+            "{count} of {total} images are misclassified before the attack and were left alone",
+            **{"count": wrong, "total": len(clean)},
+        )
         every = [*notes, *self.notes]
-        every += [f"{wrong} of {len(clean)} pictures are wrong before the attack and were left alone"] if wrong else []
+        every += [misclassified] if wrong else []
+        settings = {f.name: getattr(attack, f.name) for f in fields(attack)}  # type: ignore[arg-type]
         return AttackResult(
             adversarial=self.best.cpu(),
             clean=self.inputs.cpu(),
@@ -236,19 +245,12 @@ class _AttackJob:
             method=attack.name,
             eps=eps if attack.minimal or not attack.ball else self.eps,
             norm=self.norm,
-            settings={f.name: plain(getattr(attack, f.name)) for f in fields(attack)},  # type: ignore[arg-type]
             broken_by=tuple(self.by),
             targeted=None if self.wanted is None else tuple(self.wanted.tolist()),
-            seed=self.seed,
             forwards=self.forwards,
             backwards=self.backwards,
             seconds=seconds,
-            model={
-                "name": classifier.name,
-                "fingerprint": classifier.fingerprint,
-                "preprocessing": classifier.preprocessing,
-            },
-            versions=versions(),
+            provenance=Provenance.of(classifier, settings, self.seed),
             notes=tuple(dict.fromkeys(every)),
         )
 
@@ -264,3 +266,65 @@ def searcher(classifier: Classifier, images: Tensor) -> Classifier:
     prepared = prepare(classifier, images)
     copy = prepared.plain or prepared.classifier
     return copy if any("differs by" in note for note in prepared.notes) else classifier
+
+
+def attack(
+    model: Classifier | nn.Module,
+    images: ImageLike,
+    labels: Any = None,
+    method: str = "pgd",
+    eps: float | None = None,
+    norm: str = "linf",
+    steps: int | None = None,
+    targeted: Target = None,
+    seed: int = 0,
+    *,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+    **settings: Any,
+) -> AttackResult:
+    """Search for small changes that make a classifier answer wrongly.
+
+    Args:
+        model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
+        images: in any form that `xai.explain` takes, or a data set; what is changed are the model's inputs.
+        labels: the truth (N,), as indices or names; None takes those of a data set. Pictures that are wrong to begin
+            with are left alone.
+        method: fgsm, bim, pgd, mifgsm, apgd-ce, apgd-dlr, apgd-t, fab-t, square, autoattack, deepfool, cw, ddn, fmn,
+            spatial, noise.
+        eps: radius in the scale of pixels in [0, 1] (8/255, not 8). None takes 8/255 (linf), 0.5 (l2) or 12 (l1);
+            methods that look for the smallest change then take what they find.
+        norm: "linf", "l2" or "l1".
+        steps: of methods that have them; None takes the method's own.
+        targeted: class to reach, one for all or one per image; None takes any wrong one.
+        seed: fixes everything random, per image: neither batch size nor order matter.
+        progress: None, True for a bar, or a callable `(done, total)`.
+        should_stop: asked at every forward; True ends the work with `xai.errors.Stopped`.
+        settings: of the method; a wrong name suggests near ones.
+
+    Returns:
+        AttackResult; `.robust_accuracy` is an upper bound of the truth: no attack proves robustness, see `xai.certify`.
+
+    Raises:
+        InputError: an image, label or setting that cannot be used.
+        NameLookupError: no such method, norm or setting.
+        UnsupportedModelError: the model lets no gradient through and the method needs one.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(8)
+        >>> found = xai.attack(clf, data.images[:], data.labels, "pgd", eps=8 / 255, steps=5)
+        >>> bool((found.distance <= 8 / 255 + 1e-6).all())
+        True
+    """
+    attacker = ATTACKS[method]
+    settings |= {} if steps is None else {"steps": steps}
+    known = [f.name for f in fields(attacker)]  # type: ignore[arg-type]  # every attack is a dataclass
+    for name in settings:
+        if name not in known:
+            raise NameLookupError(f"setting of {method}", name, known)
+    classifier = as_classifier(model)
+    asked: dict[str, Any] = {"eps": eps, "norm": norm, "targeted": targeted, "seed": seed, "progress": progress}
+    found = attacker(**settings).run(classifier, images, labels, **asked, should_stop=should_stop)
+    return with_doubts(classifier, found.clean, found)

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.errors import RangeError
-from xai.robust.attacks._steps import BISECTIONS, Nearest, check_count
+from xai.core.validation import check_number, check_whole
+from xai.robust.attacks._steps import BISECTIONS, Nearest
 from xai.robust.attacks.balls import wide
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
@@ -31,13 +31,13 @@ class CarliniWagner(Attack):
         weight: of the margin at first.
         confidence: margin in logits that adversarials have to reach.
 
-    Cost: one forward and one backward row per step and weight, and 10 forwards to draw it nearer; pictures leave a
+    Cost: one forward and one backward row per step and weight, and 10 forwards to draw it nearer; images leave a
     weight that makes no progress.
     Source: Carlini & Wagner 2017 (arXiv 1608.04644), section V. Differs: pixels are optimised as they are and cut at
     the box, because the tangent of the original cannot move pixels that are exactly 0 or 1; near the border steps are
-    shorter than `rate`, because one that jumps over it says nothing about the weight; each picture ends its runs by
-    itself; what was found is drawn towards the clean picture by bisection, unless `confidence` is above 0; with
-    `eps`, fooled pictures leave at once.
+    shorter than `rate`, because one that jumps over it says nothing about the weight; each image ends its runs by
+    itself; what was found is drawn towards the clean image by bisection, unless `confidence` is above 0; with
+    `eps`, fooled images leave at once.
     """
 
     name: ClassVar[str] = "cw"
@@ -59,13 +59,11 @@ class CarliniWagner(Attack):
         Raises:
             RangeError: a count below 1, a rate or weight that is not above 0, or a negative confidence.
         """
-        check_count(self.steps, "steps")
-        check_count(self.searches, "searches")
+        check_whole("steps", self.steps)
+        check_whole("searches", self.searches)
         for name in ("rate", "weight"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise RangeError(f"Expected `{name}` above 0, but got {getattr(self, name)!r}.")
-        if not 0 <= self.confidence < float("inf"):
-            raise RangeError(f"Expected `confidence` of at least 0, but got {self.confidence!r}.")
+            check_number(name, getattr(self, name), "(0, inf)")
+        check_number("confidence", self.confidence, "[0, inf)")
 
     @property
     def cost(self) -> AttackCost:
@@ -90,7 +88,7 @@ class CarliniWagner(Attack):
             nearest.narrow()
 
     def _rates(self, search: Search) -> Tensor:
-        """Return the rate for each picture (N,)."""
+        """Return the rate for each image (N,)."""
         rows = torch.arange(len(search.clean), device=search.clean.device)
         _, gap, slope = search.gradient(search.clean, partial(self._short, search, rows=rows))
         slope = slope.flatten(1)
@@ -98,7 +96,7 @@ class CarliniWagner(Attack):
         return torch.where(way > 0, way, torch.inf).clamp_max(self.rate)
 
     def _descend(self, nearest: Nearest, rows: Tensor, weight: Tensor, rate: Tensor) -> Tensor:
-        """Run Adam at one weight for each picture; return which were fooled on the way, for all pictures (N,)."""
+        """Run Adam at one weight for each image; return which were fooled on the way, for all images (N,)."""
         search, found = nearest.search, torch.zeros_like(nearest.sizes, dtype=torch.bool)
         images = search.clean[rows]
         first, second = torch.zeros_like(images), torch.zeros_like(images)

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.errors import RangeError
-from xai.robust.attacks._steps import BISECTIONS, Nearest, check_count
+from xai.core.validation import check_number, check_whole
+from xai.robust.attacks._steps import BISECTIONS, Nearest
 from xai.robust.attacks.balls import length, normal, steepest, wide
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search, cross_entropy, margin
@@ -30,12 +30,12 @@ class DDN(Attack):
         steps: number of steps.
         gamma: share by which the radius changes at each step.
         radius: of the sphere at first, in the scale of pixels.
-        levels: rounds pictures to so many values per pixel, 256 for 8 bit; None leaves them as they are.
+        levels: rounds images to so many values per pixel, 256 for 8 bit; None leaves them as they are.
 
     Cost: one forward and one backward row per step, and 10 forwards to draw it nearer.
-    Source: Rony et al. 2019 (arXiv 1811.09600), algorithm 1. Differs: what was found is drawn towards the clean picture
+    Source: Rony et al. 2019 (arXiv 1811.09600), algorithm 1. Differs: what was found is drawn towards the clean image
     by bisection, unless rounded; where the cross-entropy is saturated the margin gives the direction; with `eps`,
-    fooled pictures leave at once.
+    fooled images leave at once.
     """
 
     name: ClassVar[str] = "ddn"
@@ -55,13 +55,10 @@ class DDN(Attack):
         Raises:
             RangeError: a count, share or radius outside what is possible.
         """
-        check_count(self.steps, "steps")
-        if not 0 < self.gamma < 1:
-            raise RangeError(f"Expected `gamma` above 0 and below 1, but got {self.gamma!r}.")
-        if not 0 < self.radius < float("inf"):
-            raise RangeError(f"Expected `radius` above 0, but got {self.radius!r}.")
-        if self.levels is not None and check_count(self.levels, "levels") < 2:
-            raise RangeError(f"Expected `levels` of at least 2, but got {self.levels!r}.")
+        check_whole("steps", self.steps)
+        check_number("gamma", self.gamma, "(0, 1)")
+        check_number("radius", self.radius, "(0, inf)")
+        check_whole("levels", self.levels, 2, optional=True)
 
     @property
     def cost(self) -> AttackCost:
@@ -88,7 +85,7 @@ class DDN(Attack):
     def _step(
         self, search: Search, rows: Tensor, images: Tensor, gradient: Tensor, radius: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
-        """Return the pictures on their new spheres, cut at the box, and the radii, none larger than the box."""
+        """Return the images on their new spheres, cut at the box, and the radii, none larger than the box."""
         clean = search.clean[rows]
         share = _LAST_STEP + (1 - _LAST_STEP) * (1 + math.cos(math.pi * k / self.steps)) / 2
         delta = images - clean + share * _direction(search, rows, gradient, k)

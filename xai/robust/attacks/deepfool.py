@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.errors import RangeError
-from xai.robust.attacks._steps import BISECTIONS, Nearest, check_count
+from xai.core.validation import check_number, check_whole
+from xai.robust.attacks._steps import BISECTIONS, Nearest
 from xai.robust.attacks.apgd_t import next_classes
 from xai.robust.attacks.balls import DUAL, length, steepest, wide
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
@@ -32,7 +32,7 @@ class DeepFool(Attack):
 
     Cost: one forward and one backward row per step and candidate until fooled, and 10 forwards to draw it nearer.
     Source: Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), algorithm 2. Differs: the overshoot applies to each
-    step and the box cuts after each; what was found is drawn towards the clean picture by bisection.
+    step and the box cuts after each; what was found is drawn towards the clean image by bisection.
     """
 
     name: ClassVar[str] = "deepfool"
@@ -52,10 +52,9 @@ class DeepFool(Attack):
         Raises:
             RangeError: counts below 1 or a negative overshoot.
         """
-        check_count(self.steps, "steps")
-        check_count(self.candidates, "candidates")
-        if not 0 <= self.overshoot < float("inf"):
-            raise RangeError(f"Expected `overshoot` of at least 0, but got {self.overshoot!r}.")
+        check_whole("steps", self.steps)
+        check_whole("candidates", self.candidates)
+        check_number("overshoot", self.overshoot, "[0, inf)")
 
     @property
     def cost(self) -> AttackCost:

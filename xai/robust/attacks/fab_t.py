@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.robust.attacks._steps import check_count
+from xai.core.validation import check_whole
 from xai.robust.attacks.apgd_t import next_classes
 from xai.robust.attacks.balls import length, random_start, wide
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
@@ -79,11 +79,11 @@ class FABT(Attack):
     Args:
         steps: number of steps per class.
         targets: classes tried, the most likely ones first.
-        restarts: the first starts at the clean picture, others inside the ball.
+        restarts: the first starts at the clean image, others inside the ball.
 
     Cost: two forwards and one backward row per step, class and restart.
     Source: Croce & Hein 2020 (arXiv 1907.02044), algorithm 1, targeted as in AutoAttack. Differs: the projection is
-    solved from its optimality conditions; with `eps`, fooled pictures leave at once.
+    solved from its optimality conditions; with `eps`, fooled images leave at once.
     """
 
     name: ClassVar[str] = "fab-t"
@@ -102,7 +102,7 @@ class FABT(Attack):
             RangeError: counts below 1.
         """
         for name in ("steps", "targets", "restarts"):
-            check_count(getattr(self, name), name)
+            check_whole(name, getattr(self, name))
 
     @property
     def cost(self) -> AttackCost:
@@ -164,7 +164,7 @@ def _difference(wanted: Tensor, truth: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _ahead(search: Search, rows: Tensor, images: Tensor, gap: Tensor, slope: Tensor) -> Tensor:
-    """Step to the linearised boundary, drawn towards the point of it that is nearest to the clean picture."""
+    """Step to the linearised boundary, drawn towards the point of it that is nearest to the clean image."""
     clean, norm = search.clean[rows], search.norm
     weights, points, origin = slope.flatten(1), images.flatten(1), clean.flatten(1)
     from_here = step_to_plane(points, weights, -gap, norm).view_as(images)

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.errors import RangeError
-from xai.robust.attacks._steps import BISECTIONS, Nearest, check_count
+from xai.core.validation import check_number, check_whole
+from xai.robust.attacks._steps import BISECTIONS, Nearest
 from xai.robust.attacks.balls import DUAL, length, project, steepest
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
@@ -31,7 +31,7 @@ class FMN(Attack):
     Cost: one forward and one backward row per step, and 10 forwards to draw it nearer.
     Source: Pintor et al. 2021 (arXiv 2102.12827), algorithm 1. Differs: the linearised distance is
     overshot by `gamma`, without which walks end just before the boundary; the l1 projection knows the box; what was
-    found is drawn towards the clean picture by bisection; with `eps`, fooled pictures leave at once.
+    found is drawn towards the clean image by bisection; with `eps`, fooled images leave at once.
     """
 
     name: ClassVar[str] = "fmn"
@@ -50,11 +50,9 @@ class FMN(Attack):
         Raises:
             RangeError: a count, length or share outside what is possible.
         """
-        check_count(self.steps, "steps")
-        if not 0 < self.step < float("inf"):
-            raise RangeError(f"Expected `step` above 0, but got {self.step!r}.")
-        if not 0 < self.gamma < 1:
-            raise RangeError(f"Expected `gamma` above 0 and below 1, but got {self.gamma!r}.")
+        check_whole("steps", self.steps)
+        check_number("step", self.step, "(0, inf)")
+        check_number("gamma", self.gamma, "(0, 1)")
 
     @property
     def cost(self) -> AttackCost:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xai.robust.attacks._steps import check_count
+from xai.core.validation import check_whole
 from xai.robust.attacks.balls import border_start
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
@@ -17,7 +17,7 @@ class Noise(Attack):
     An attack that does worse is broken or meets masked gradients. Draws alone say next to nothing about robustness.
 
     Args:
-        samples: draws per picture.
+        samples: draws per image.
 
     Cost: one forward row per draw while not fooled.
     """
@@ -35,7 +35,7 @@ class Noise(Attack):
         Raises:
             RangeError: `samples` below 1.
         """
-        check_count(self.samples, "samples")
+        check_whole("samples", self.samples)
 
     @property
     def cost(self) -> AttackCost:

@@ -20,11 +20,11 @@ class PGD(Stepper):
         loss: "ce", "margin" or "dlr".
         step_size: in the scale of pixels; None takes 2.5 radii over `steps`.
         restarts: random starts, for those not fooled before.
-        random_start: False starts at the clean picture.
+        random_start: False starts at the clean image.
         eot: forwards and gradients averaged per step, for models that answer at random.
 
     Cost: one forward and one backward row per step, restart and `eot` while not fooled.
-    Source: Madry et al. 2018 (arXiv 1706.06083). Differs: a picture leaves at its first adversarial iterate.
+    Source: Madry et al. 2018 (arXiv 1706.06083). Differs: an image leaves at its first adversarial iterate.
     """
 
     name: ClassVar[str] = "pgd"

@@ -1,6 +1,6 @@
 """The loop that all attacks share, and the losses they raise.
 
-Fooled pictures leave at once; only survivors go on to the next step, restart and attack. No parameter gradient is ever
+Fooled images leave at once; only survivors go on to the next step, restart and attack. No parameter gradient is ever
 computed, and every claim is judged again at the end by a fresh forward of the original model (`_base.py`).
 """
 
@@ -83,14 +83,14 @@ class Search:
         wanted: (n,) the class to reach, or None when any other will do.
         eps: radius, one for all or (n,).
         norm: "linf", "l2" or "l1".
-        seeds: (n,) int64, of the pictures.
+        seeds: (n,) int64, of the images.
         samples: forwards averaged per gradient and per judgement, for models that answer at random.
         warm: (n, C, h, w) points to begin at before anything random, projected; equal to `clean` where none is known.
         done: (n,) bool: fooled already; settled ones are not searched.
         best: (n, C, h, w) first adversarial of the fooled ones, last iterate of the others.
         forwards: rows sent through the model.
         backwards: rows sent back.
-        credits: which attack of a sequence fooled a picture.
+        credits: which attack of a sequence fooled an image.
     """
 
     classifier: Classifier
@@ -115,11 +115,11 @@ class Search:
         self.best = self.clean.clone()
 
     def credit(self, name: str, fooled: Tensor) -> None:
-        """Note which attack of a sequence fooled some pictures (n,) bool."""
+        """Note which attack of a sequence fooled some images (n,) bool."""
         self.credits |= dict.fromkeys(fooled.nonzero()[:, 0].tolist(), name)
 
     def alive(self) -> Tensor:
-        """Return the numbers of the pictures that are not fooled yet."""
+        """Return the numbers of the images that are not fooled yet."""
         return (~self.done).nonzero()[:, 0]
 
     def radius(self, rows: Tensor) -> Eps:
@@ -131,13 +131,13 @@ class Search:
         return random_start(self.clean[rows], self.radius(rows), self.norm, self.seeds[rows], draw)
 
     def hinted(self) -> Tensor:
-        """Return the numbers of the pictures for which `warm` knows a point."""
+        """Return the numbers of the images for which `warm` knows a point."""
         if self.warm is None:
             return torch.empty(0, dtype=torch.int64, device=self.clean.device)
         return (self.warm != self.clean).flatten(1).any(1).nonzero()[:, 0]
 
     def inside(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Return pictures projected into their balls and the box."""
+        """Return images projected into their balls and the box."""
         return project(images, self.clean[rows], self.radius(rows), self.norm)
 
     def scaled(self, values: Tensor, rows: Tensor, share: float) -> Tensor:
@@ -170,7 +170,7 @@ class Search:
         return found / self.samples
 
     def look(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Judge pictures; keep the fooled ones. Returns their logits and which they are."""
+        """Judge images; keep the fooled ones. Returns their logits and which they are."""
         logits = self.logits(images)
         return logits, self.keep(images, rows, logits)
 
@@ -183,10 +183,10 @@ class Search:
         return fooled
 
     def gradient(self, images: Tensor, score: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits, `score(logits)` (n,) and its gradient towards the pictures.
+        """Return logits, `score(logits)` (n,) and its gradient towards the images.
 
         Raises:
-            UnsupportedModelError: no gradient reaches the pictures.
+            UnsupportedModelError: no gradient reaches the images.
         """
         self._check_stop()
         total, values, logits = torch.zeros_like(images), None, None

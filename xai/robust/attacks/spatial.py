@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from xai.core.validation import check_number, check_whole
 from xai.errors import RangeError
-from xai.robust.attacks._steps import check_count
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
 
@@ -20,19 +20,19 @@ from xai.robust.attacks.search import Search
 class Spatial(Attack):
     """Tries rotations and shifts on a grid, mild ones first: the first that fools, or the worst by margin.
 
-    No ball: `eps` plays no part, and the distance of a shifted picture says little. What moves in from outside the
-    border has the value `fill`, which may matter where pictures have no border of that colour.
+    No ball: `eps` plays no part, and the distance of a shifted image says little. What moves in from outside the
+    border has the value `fill`, which may matter where images have no border of that colour.
 
     Args:
         rotation: largest angle in degrees, both ways.
         shift: largest shift as a share of the side, both ways and in both directions.
-        angles: rotations on the grid, an odd number: the clean picture is on it.
+        angles: rotations on the grid, an odd number: the clean image is on it.
         shifts: shifts on the grid in each direction, an odd number.
-        fill: value of pixels from outside the picture, in [0, 1]; bilinear in between.
+        fill: value of pixels from outside the image, in [0, 1]; bilinear in between.
 
     Cost: one forward row per point of the grid while not fooled.
     Source: Engstrom et al. 2019 (arXiv 1712.02779), worst of grid: 30 degrees and 3 of 32 pixels at 31 x 5 x 5 points.
-    Differs: a coarser grid by default; a picture leaves at its first adversarial point.
+    Differs: a coarser grid by default; an image leaves at its first adversarial point.
     """
 
     name: ClassVar[str] = "spatial"
@@ -55,11 +55,10 @@ class Spatial(Attack):
             RangeError: an even count, or an angle, a shift or a fill outside what is possible.
         """
         for name in ("angles", "shifts"):
-            if check_count(getattr(self, name), name) % 2 == 0:
+            if check_whole(name, getattr(self, name)) % 2 == 0:
                 raise RangeError(f"Expected `{name}` as an odd number, but got {getattr(self, name)}. Add one.")
         for name, most in (("rotation", 180), ("shift", 1), ("fill", 1)):
-            if not 0 <= getattr(self, name) <= most:
-                raise RangeError(f"Expected `{name}` from 0 to {most}, but got {getattr(self, name)!r}.")
+            check_number(name, getattr(self, name), f"[0, {most}]")
 
     @property
     def cost(self) -> AttackCost:
@@ -79,12 +78,12 @@ class Spatial(Attack):
             rows = search.alive()
             if not len(rows):
                 return
-            stop = start + max(1, len(search.clean) // len(rows))  # few pictures: more points at once
+            stop = start + max(1, len(search.clean) // len(rows))  # few images: more points at once
             self._try(search, rows, points[start:stop], worst)
             start = stop
 
     def _try(self, search: Search, rows: Tensor, points: list[tuple[float, float, float]], worst: Tensor) -> None:
-        """Look at some points of the grid for each picture."""
+        """Look at some points of the grid for each image."""
         images = torch.stack([warped(search.clean[rows], *point, self.fill) for point in points], 1)
         numbers = rows.repeat_interleave(len(points))
         logits = search.logits(images.flatten(0, 1))
@@ -101,14 +100,14 @@ class Spatial(Attack):
 
 
 def warped(images: Tensor, angle: float, down: float, across: float, fill: float) -> Tensor:
-    """Return pictures turned by degrees against the clock and shifted by shares of the side.
+    """Return images turned by degrees against the clock and shifted by shares of the side.
 
     Args:
         images: (N, C, H, W).
         angle: degrees.
         down: share of the height.
         across: share of the width.
-        fill: value of pixels from outside the picture.
+        fill: value of pixels from outside the image.
     """
     if not (angle or down or across):
         return images

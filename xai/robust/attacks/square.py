@@ -7,8 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xai.errors import RangeError
-from xai.robust.attacks._steps import check_count
+from xai.core.validation import check_number, check_whole
 from xai.robust.attacks.balls import length, many_uniform, signs, uniform, wide
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.search import Search
@@ -25,12 +24,12 @@ class Square(Attack):
     """Changes squares at random places and keeps what lowers the margin: sees through masked gradients.
 
     Args:
-        queries: forwards per picture.
+        queries: forwards per image.
         share: of the pixels in the first squares.
 
     Cost: one forward row per query while not fooled.
     Source: Andriushchenko et al. 2020 (arXiv 1912.00049), algorithms 1 to 3; the schedule does not shrink with
-    `queries`, as in AutoAttack. Differs: draws belong to the picture, not to the batch; l1 spends its budget like l2,
+    `queries`, as in AutoAttack. Differs: draws belong to the image, not to the batch; l1 spends its budget like l2,
     in its own norm.
     """
 
@@ -48,9 +47,8 @@ class Square(Attack):
         Raises:
             RangeError: `queries` below 1, or `share` outside (0, 1].
         """
-        check_count(self.queries, "queries")
-        if not 0 < self.share <= 1:
-            raise RangeError(f"Expected `share` above 0 and at most 1, but got {self.share!r}.")
+        check_whole("queries", self.queries)
+        check_number("share", self.share, "(0, 1]")
 
     @property
     def cost(self) -> AttackCost:

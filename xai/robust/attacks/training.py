@@ -27,7 +27,7 @@ class TrainingResult:
         classifier: the copy, in evaluation mode, with the weights of the epoch `best`.
         history: one record per epoch.
         best: number of the epoch with the best robust accuracy (then clean accuracy, then the earlier one), for "plain"
-            the best clean accuracy; the last epoch without validation pictures.
+            the best clean accuracy; the last epoch without validation images.
         settings: of the training, as used.
         seed: of the run.
         seconds: wall time.
@@ -60,9 +60,9 @@ class TrainingResult:
 class AdversarialTraining(Recipe):
     """Settings of a training on adversarial pictures, made anew in every step.
 
-    "pgd" minimises the cross-entropy at the pictures that PGD finds: CE(f(x'), y). "trades" minimises
-    CE(f(x), y) + beta * KL(f(x) || f(x')), where x' maximises the same divergence. "plain" trains on the pictures
-    themselves: what to compare with. The pictures x' are searched in evaluation mode and take all steps.
+    "pgd" minimises the cross-entropy at the images that PGD finds: CE(f(x'), y). "trades" minimises
+    CE(f(x), y) + beta * KL(f(x) || f(x')), where x' maximises the same divergence. "plain" trains on the images
+    themselves: what to compare with. The images x' are searched in evaluation mode and take all steps.
 
     Args:
         method: "pgd", "trades" or "plain".
@@ -71,21 +71,21 @@ class AdversarialTraining(Recipe):
         steps: of the search for x'.
         step_size: of the search, in the scale of pixels; None takes 2.5 radii over `steps`.
         beta: weight of the divergence in "trades": more is more robust and less accurate.
-        epochs: passes over the training pictures.
+        epochs: passes over the training images.
         batch_size: rows per step; what is left over of an epoch sits out.
         optimiser: "adamw", or "sgd" with momentum 0.9.
         learning_rate: the highest of the schedule.
         weight_decay: of the optimiser.
         schedule: "cycle" (up, then down to zero), "cosine", "steps" (a tenth from half and from three quarters on) or
             "constant".
-        validation_steps: steps of PGD on the validation pictures.
+        validation_steps: steps of PGD on the validation images.
 
     Raises:
         NameLookupError: unknown method, norm, optimiser or schedule.
         RangeError: a number outside its range.
 
-    Cost: `steps` + 1 rows forward and back per picture and epoch; "trades" 2 more forward and 1 more back; one copy of
-    the model, and one more of its weights with validation pictures.
+    Cost: `steps` + 1 rows forward and back per image and epoch; "trades" 2 more forward and 1 more back; one copy of
+    the model, and one more of its weights with validation images.
     Source: Madry et al. 2018 (arXiv 1706.06083); Zhang et al. 2019 (arXiv 1901.08573), eq. (5) and algorithm 1. Best
     epoch: Rice et al. 2020 (arXiv 2002.11569). Differs: the clean answers that the search of TRADES leads away from are
     computed once per batch, and not once more for the loss.
@@ -111,11 +111,11 @@ class AdversarialTraining(Recipe):
                 not trained; statistics of batch norms follow all the same.
             images: tensors and arrays are held in memory; anything else with a length, `data.images` for instance, is
                 read batch by batch.
-            labels: the truth (N,), as indices or names.
-            validation: pictures and labels for the curve and for the choice of the epoch; held in memory. The
+            labels: the ground truth (N,), as indices or names.
+            validation: images and labels for the curve and for the choice of the epoch; held in memory. The
                 accuracies of the chosen epoch are a little too good on them: report them on a third set.
             augment: `(images, rows, generator) -> images`, both in [0, 1], on the CPU unless `images` is elsewhere;
-                `rows` (B,) are the numbers of the pictures.
+                `rows` (B,) are the numbers of the images.
             seed: fixes order, starts, dropout and what `augment` draws from its generator; it does not fix the order
                 in which a GPU adds up.
             progress: None, True for a bar, or a callable `(done, total)` in steps.
@@ -123,7 +123,7 @@ class AdversarialTraining(Recipe):
             should_stop: asked between steps; True ends the work.
 
         Raises:
-            InputError: a picture, label or setting that cannot be used.
+            InputError: an image, label or setting that cannot be used.
             UnsupportedModelError: no parameter to train, or no gradient reaches the pixels.
             NonFiniteError: the training diverged.
             Stopped: `should_stop` said so.

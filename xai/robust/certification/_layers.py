@@ -21,7 +21,7 @@ class LinearRows:
 
     Attributes:
         values: (*window, S, R), the factors of the outputs in the window; the others are 0.
-        image: (R,) the picture of each row; None for row r of picture r.
+        image: (R,) the image of each row; None for row r of image r.
         corner: (2, R) top and left of the window, which may lie outside; None for the whole output.
     """
 

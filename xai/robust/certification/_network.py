@@ -37,7 +37,7 @@ class BoundNetwork:
 
     Attributes:
         layers: in the order of computation.
-        shape: of a picture (C, h, w).
+        shape: of an image (C, h, w).
         link: "softmax" or "sigmoid" when the model ends in one, which is left out here; "single" for the sigmoid of one
             output, "" for none.
         peaks: for each node how many numbers one of its rows needs on the way back, as found out by use.
@@ -64,7 +64,7 @@ class BoundNetwork:
 
     @cached_property
     def numbers(self) -> int:
-        """How many numbers all nodes hold for one picture."""
+        """How many numbers all nodes hold for one image."""
         return sum(self.shape_of(k).numel() for k in range(self.last + 1))
 
     @cached_property
@@ -99,7 +99,7 @@ class BoundNetwork:
         return node > 0 and isinstance(self.layers[node - 1].op, Bend)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return logits of pictures in float64: the box of a point."""
+        """Return logits of images in float64: the box of a point."""
         values = [(images.double(), images.double())]
         for layer in self.layers:
             values.append(layer.op.interval([values[k] for k in layer.inputs]))

@@ -24,9 +24,9 @@ class Call:
 
     Attributes:
         target: the function, or the name of the method.
-        args: values; `tracked` says which of them depend on the picture.
+        args: values; `tracked` says which of them depend on the image.
         kwargs: the same by name.
-        tracked: which positions of `args` depend on the picture.
+        tracked: which positions of `args` depend on the image.
         after: what came out.
     """
 
@@ -228,7 +228,7 @@ def _branches(call: Call) -> Op | None:
 
 
 def _constant(call: Call) -> Op | None:
-    """Return a sum or product with a number or a tensor that does not depend on the picture."""
+    """Return a sum or product with a number or a tensor that does not depend on the image."""
     value = call.args[0 if call.tracked[0] else 1]
     if call.kwargs or call.after.shape != value.shape:
         return None

@@ -1,8 +1,8 @@
-"""Proofs for pictures: margins that no change inside a ball can cross, and bounds of the logits over boxes."""
+"""Certificates and output bounds: the verbs and their results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +13,119 @@ from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed
 from xai.core.model.usage_checks import with_doubts
-from xai.core.results.serialization import versions
+from xai.core.results.message import Message
+from xai.core.results.result import Provenance, Result
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.runtime.randomness import image_key
 from xai.core.validation import check_eps, check_seed, radius_doubts
 from xai.errors import NameLookupError, RangeError, ShapeError, UnsupportedModelError
 from xai.robust.certification.linear import METHODS, NORMS
 from xai.robust.certification.prover import ROUNDING, Prover
-from xai.robust.certification.result import Certificate, OutputBounds
 from xai.robust.certification.smoothing import SmoothingNoise, smooth
+from xai.stats.intervals import wilson
+
+
+class OutputBounds(tuple[Tensor, Tensor]):
+    """Lower and upper bounds of logits, (N, K) each: a pair with notes.
+
+    Attributes:
+        notes: what is to be known of the model, and what was done to the images.
+
+    Example:
+        >>> import xai
+        >>> images = xai.load_data("example:fashion-test").subset(2).images[:]
+        >>> found = xai.output_bounds(xai.load("example:fashion"), images, images, method="ibp")
+        >>> low, high = found
+        >>> low is found.lower, tuple(high.shape)
+        (True, (2, 10))
+    """
+
+    notes: tuple[str, ...]
+
+    def __new__(cls, lower: Tensor, upper: Tensor, notes: Iterable[str] = ()) -> Self:
+        """Make the pair."""
+        found = super().__new__(cls, (lower, upper))
+        found.notes = tuple(notes)
+        return found
+
+    def __getnewargs__(self) -> Any:
+        """Return what a copy is made of."""
+        return self[0], self[1], self.notes
+
+    @property
+    def lower(self) -> Tensor:
+        """The lower bounds."""
+        return self[0]
+
+    @property
+    def upper(self) -> Tensor:
+        """The upper bounds."""
+        return self[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate(Result):
+    """For which pictures no change inside the ball can change the answer.
+
+    Attributes:
+        verified: (N,) bool: right, and proven to stay so.
+        margin: (N,) float64: proven least of true logit less the best other one; for smoothing the radius less eps.
+        margins: (N, K) the same per class, NaN for the true one and for smoothing.
+        labels: (N,) ground truth.
+        predictions: (N,) of the clean images; for smoothing of the smoothed model, -1 where it abstains.
+        eps: (N,) radius.
+        norm: "linf", "l2" or "l1".
+        method: as asked for.
+        decided_by: (N,) the method that verified each image, "" where none did.
+        provenance: model, further settings, seed of smoothing and versions.
+        notes: how to read it.
+
+    Example:
+        >>> import xai
+        >>> clf = xai.load("example:fashion")
+        >>> data = xai.load_data("example:fashion-test").subset(4)
+        >>> proof = xai.certify(clf, data.images[:], data.labels, eps=0.1 / 255, method="ibp")
+        >>> proof.verified.shape
+        torch.Size([4])
+    """
+
+    _kind: ClassVar[str] = "certificate"
+    _listed: ClassVar[tuple[str, ...]] = ("verified", "margin", "labels", "predictions", "eps")
+    _derived: ClassVar[tuple[str, ...]] = ("certified_accuracy", "interval")
+
+    verified: Tensor
+    margin: Tensor
+    margins: Tensor
+    labels: Tensor
+    predictions: Tensor
+    eps: Tensor
+    norm: str
+    method: str
+    decided_by: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.labels)
+
+    @property
+    def certified_accuracy(self) -> float:
+        """Share of all images that are verified: a lower bound of the robust accuracy."""
+        return float(self.verified.double().mean()) if len(self) else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of it, over the draw of pictures."""
+        low, high = wilson(int(self.verified.sum()), len(self))
+        return float(low), float(high)
+
 
 EVERY = (*METHODS, "auto", "smoothing")
-_NOT_THE_BOX = "; pixels in [0, 1] count where a pixel has no room at all and as a box, not along with the ball"
+_CUT = Message("balls are cut to pixels in [0, 1]")
+_CUT_APART = Message(
+    "balls are cut to pixels in [0, 1]; pixels in [0, 1] count where a pixel has no room at all and as a box, not "
+    "along with the ball"
+)
+_NOT_CUT = Message("balls are not cut")
 
 
 def output_bounds(
@@ -36,7 +137,7 @@ def output_bounds(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> OutputBounds:
-    """Return bounds of the logits for every picture between two.
+    """Return bounds of the logits for every image between two.
 
     Args:
         model: a classifier or a bare module.
@@ -57,7 +158,7 @@ def output_bounds(
         UnsupportedModelError: a layer that bounds do not know, or a softmax at the end.
 
     Cost: about two forwards for "ibp" and a backward per class more for "crown_ibp"; for "crown" also a backward per
-    inner number whose sign is not known, over the part of the picture that it sees.
+    inner number whose sign is not known, over the part of the image that it sees.
     Source: Gowal et al. 2018 (IBP, arXiv 1810.12715), Zhang et al. 2018 (CROWN, arXiv 1811.00866), Zhang et al. 2020
     (CROWN-IBP, arXiv 1906.06316); max pooling as in auto_LiRPA. Equal to auto_LiRPA's values to 1e-8 on the networks of
     the tests; inner signs that the box of a layer on the way settles are not asked further, which can only be tighter
@@ -110,16 +211,16 @@ def certify(
     Args:
         model: a classifier or a bare module.
         images: in any form that `xai.explain` takes, or a data set; balls are around the model's inputs.
-        labels: the truth, (N,) indices or names; None takes those of a data set. A picture whose answer is wrong is
+        labels: the truth, (N,) indices or names; None takes those of a data set. A image whose answer is wrong is
             never verified.
-        eps: radius in the scale of pixels in [0, 1]; one for all, or one per picture.
+        eps: radius in the scale of pixels in [0, 1]; one for all, or one per image.
         norm: "linf", "l2" or "l1".
         method: "ibp", "crown_ibp", "crown"; "auto" goes through the three, each on what is not proven yet;
             "smoothing" for any model (l2 only), a statement about the model under noise that holds with probability
-            1 - alpha per picture.
+            1 - alpha per image.
         clip: cut the balls to pixels in [0, 1], which proves more. For l2 and l1 the box and the ball are used one at a
             time, which is sound but not the best.
-        seed: of smoothing; the noise belongs to the picture, whatever stands beside it.
+        seed: of smoothing; the noise belongs to the image, whatever stands beside it.
         progress: None, True for a bar, or a callable `(done, total)`.
         should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
         settings: of smoothing: `sigma`, `samples`, `first`, `alpha`.
@@ -130,12 +231,12 @@ def certify(
     Raises:
         NameLookupError: no such norm, method or setting.
         RangeError: a radius below 0.
-        ShapeError: another number of labels than of pictures.
+        ShapeError: another number of labels than of images.
         TargetError: a label that is no class.
         UnsupportedModelError: a layer that bounds do not know; it is named.
         Stopped: `should_stop()` was true.
 
-    Cost: see `output_bounds`; for "smoothing" first + samples forwards per picture.
+    Cost: see `output_bounds`; for "smoothing" first + samples forwards per image.
     Source: see `output_bounds`; smoothing: Cohen et al. 2019 (arXiv 1902.02918).
 
     Example:
@@ -219,12 +320,13 @@ class _CertificationTask:
             proven[rows] = right[rows] & (least(found) > needed[rows])
             by[rows[proven[rows]]] = number
         decided = ["" if k < 0 else stages[k] for k in by.tolist()]
-        exceed = f"margins have to exceed {ROUNDING} of the largest logit and the bound of rounding"
-        note = f"proven in float64 for real numbers, not for each rounding of the model: {exceed}"
-        box = f"balls are cut to pixels in [0, 1]{_NOT_THE_BOX if self.norm != 'linf' else ''}"
-        return self._record(
-            least(margins), margins, predictions, decided, {"clip": clip}, [note, box if clip else "balls are not cut"]
+        rounding = Message(
+            "proven in float64 for real numbers, not for each rounding of the model: margins have to exceed {share} of "
+            "the largest logit and the bound of rounding",
+            share=ROUNDING,
         )
+        ball = _CUT if clip and self.norm == "linf" else _CUT_APART if clip else _NOT_CUT
+        return self._record(least(margins), margins, predictions, decided, {"clip": clip}, [rounding, ball])
 
     def smoothing(self, noise: SmoothingNoise, report: Progress | None, should_stop: ShouldStop | None) -> Certificate:
         """Sample noisy copies."""
@@ -237,9 +339,10 @@ class _CertificationTask:
         margin = torch.where(right, radius - self.eps.cpu(), torch.tensor(-torch.inf, dtype=torch.float64))
         by = ["smoothing" if good else "" for good in (margin >= 0).tolist()]
         nothing = torch.full((len(margin), self.classifier.num_classes), torch.nan, dtype=torch.float64)
-        chance = f"wrong with a chance of at most {noise.alpha} per picture"
-        note = (
-            f"about the model under noise of sigma {noise.sigma} on each pixel, {chance}; margins are radius less eps"
+        note = Message(
+            "about the model under noise of sigma {sigma} on each pixel, wrong with a chance of at most {alpha} per "
+            "image; margins are radius minus eps",
+            **{"sigma": noise.sigma, "alpha": noise.alpha},
         )
         kept = {f.name: getattr(noise, f.name) for f in fields(noise)}
         return self._record(margin, nothing, chosen, by, kept, [note])
@@ -253,7 +356,6 @@ class _CertificationTask:
         settings: dict[str, Any],
         notes: list[str],
     ) -> Certificate:
-        classifier = self.classifier
         return Certificate(
             verified=torch.tensor([bool(name) for name in by], dtype=torch.bool),
             margin=margin.cpu(),
@@ -263,15 +365,8 @@ class _CertificationTask:
             eps=self.eps.cpu().clone(),
             norm=self.norm,
             method=self.method,
-            settings=settings,
             decided_by=tuple(by),
-            model={
-                "name": classifier.name,
-                "fingerprint": classifier.fingerprint,
-                "preprocessing": classifier.preprocessing,
-            },
-            versions=versions(),
-            seed=self.seed,
+            provenance=Provenance.of(self.classifier, settings, self.seed),
             notes=(*self.notes, *notes),
         )
 
@@ -284,7 +379,7 @@ def least(margins: Tensor) -> Tensor:
 def _shown(
     report: Progress | None, stage: int, stages: int, count: int, rows: int
 ) -> Callable[[int, int], None] | None:
-    """Return a progress over the pictures of all stages; those that a stage need not look at count as done."""
+    """Return a progress over the images of all stages; those that a stage need not look at count as done."""
     if report is None:
         return None
     report(stage * count + count - rows, stages * count)

@@ -15,7 +15,7 @@ METHODS = ("ibp", "crown_ibp", "crown")
 NORMS = ("linf", "l2", "l1")
 _DUAL = {"l2": 2.0, "l1": torch.inf}
 _BLOCK = {"cpu": 1 << 19, "cuda": 1 << 27}  # numbers in one block of rows: on a CPU it has to fit into the cache
-_PICTURES = {"cpu": 1 << 21, "cuda": 1 << 27}  # numbers of all nodes of the pictures that go together
+_PICTURES = {"cpu": 1 << 21, "cuda": 1 << 27}  # numbers of all nodes of the images that go together
 _WORTH = 0.7  # share of rows left over below which it is worth to go on with them alone
 _FIRST = 64  # rows of the first block of a node, which shows how large one is
 
@@ -40,7 +40,7 @@ class Region:
 
     @classmethod
     def around(cls, images: Tensor, eps: Tensor, norm: str, *, clip: bool) -> "Region":
-        """Return the balls around pictures (n, C, h, w); `clip` cuts them to pixels in [0, 1]."""
+        """Return the balls around images (n, C, h, w); `clip` cuts them to pixels in [0, 1]."""
         images, radius = images.double(), eps.double()
         wide = radius.view(-1, 1, 1, 1)
         low, high = images - wide, images + wide
@@ -61,7 +61,7 @@ def bounds(
 
     Args:
         network: of `network_of`.
-        region: where the pictures may be.
+        region: where the images may be.
         method: "ibp", "crown_ibp" (boxes inside, linear functions for the last layers) or "crown".
         spec: (n, S, K); None takes the logits themselves.
         should_stop: asked every few milliseconds of the tight boxes of "crown".
@@ -94,7 +94,7 @@ def lower_bounds(
 
 
 def at_once(network: BoundNetwork) -> int:
-    """Return how many pictures to bound together."""
+    """Return how many images to bound together."""
     return max(1, _of(_PICTURES, network) // network.numbers)
 
 
@@ -149,7 +149,7 @@ class _Boxes:
         return low.view_as(box[0]), high.view_as(box[1])
 
     def _blocks(self, node: int, found: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield pictures and places of single outputs, as many at a time as are quick together.
+        """Yield images and places of single outputs, as many at a time as are quick together.
 
         Raises:
             Stopped: the caller asks for it.
@@ -183,7 +183,7 @@ class _Boxes:
         return walk.found
 
     def _go(self, node: int, walk: "_Walk", readers: Sequence[Op]) -> None:
-        """Send functions back to the picture; those of whose outputs `readers` know enough on the way stop there."""
+        """Send functions back to the image; those of whose outputs `readers` know enough on the way stop there."""
         walk.waiting = {node: walk.rows}
         for k in range(node, 0, -1):
             if k not in walk.waiting:
@@ -224,7 +224,7 @@ class _Boxes:
         return self.fields.get(node)
 
     def _least(self, rows: LinearRows) -> Tensor:
-        """Return the least value (S, R) of linear functions of the picture: over the box, over the ball if higher."""
+        """Return the least value (S, R) of linear functions of the image: over the box, over the ball if higher."""
         found = self._over_box(0, rows)
         if self.ball is None or self.region.eps is None:
             return found

@@ -36,7 +36,7 @@ class Prover:
         Raises:
             UnsupportedModelError: a layer that bounds do not know.
 
-        Cost: a copy of the weights in float64, one forward of at most three pictures.
+        Cost: a copy of the weights in float64, one forward of at most three images.
         """
         classifier = as_classifier(model)
         classifier.count_classes(images)
@@ -62,7 +62,7 @@ class Prover:
             eps: radius in the scale of pixels in [0, 1], one or (n,).
             norm: "linf", "l2" or "l1".
             method: "ibp", "crown_ibp" or "crown".
-            progress: called with (done, total) pictures.
+            progress: called with (done, total) images.
             should_stop: asked between chunks, and inside those of "crown".
 
         Returns:
@@ -72,8 +72,8 @@ class Prover:
             NameLookupError: no such norm or method.
             Stopped: `should_stop()` was true.
 
-        Cost: "ibp" two forwards per picture, "crown_ibp" one backward per class more, "crown" one backward for each
-            inner number whose sign is not known, over the part of the picture that it sees.
+        Cost: "ibp" two forwards per image, "crown_ibp" one backward per class more, "crown" one backward for each
+            inner number whose sign is not known, over the part of the image that it sees.
         """
         for value, known, kind in ((norm, NORMS, "norm"), (method, METHODS, "method of bounds")):
             if value not in known:
@@ -94,7 +94,7 @@ class Prover:
     def verify(
         self, images: Tensor, labels: Tensor, eps: Tensor | float, norm: str = "linf", method: str = "crown"
     ) -> tuple[Tensor, Tensor]:
-        """Return which pictures are verified (n,) bool, and their margins (n, K); see `margins` for the arguments."""
+        """Return which images are verified (n,) bool, and their margins (n, K); see `margins` for the arguments."""
         found = self.margins(images, labels, eps, norm, method)
         return self.verified(images, found, eps), found
 
@@ -126,7 +126,7 @@ class Prover:
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return bounds (n, K) of the logits of all pictures between two (n, C, h, w).
+        """Return bounds (n, K) of the logits of all images between two (n, C, h, w).
 
         Raises:
             NameLookupError: no such method.
@@ -146,7 +146,7 @@ class Prover:
         progress: Progress | None,
         should_stop: ShouldStop | None,
     ) -> list[Tensor]:
-        """Return what `work` finds, put together, as many pictures at a time as memory holds."""
+        """Return what `work` finds, put together, as many images at a time as memory holds."""
         found: list[tuple[Tensor, ...]] = []
         with torch.inference_mode(False), torch.no_grad():
             if count == 0:

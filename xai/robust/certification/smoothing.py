@@ -25,9 +25,9 @@ class SmoothingNoise:
 
     Args:
         sigma: standard deviation of the noise, in the scale of pixels in [0, 1].
-        samples: noisy copies per picture to estimate with.
+        samples: noisy copies per image to estimate with.
         first: noisy copies to choose the class with.
-        alpha: chance that a radius is wrong, per picture.
+        alpha: chance that a radius is wrong, per image.
 
     Raises:
         RangeError: a setting outside its range.
@@ -72,7 +72,7 @@ def smooth(
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the smoothed class (N,), -1 where it abstains, and the certified l2 radius (N,) of each picture.
+    """Return the smoothed class (N,), -1 where it abstains, and the certified l2 radius (N,) of each image.
 
     The class is chosen on `first` copies and its share estimated on `samples` other ones; only counts are kept. The
     module must be borrowed.

@@ -137,7 +137,7 @@ def _softening(radius: int, soften: float) -> tuple[float, ...]:
 def _mass(radius: int, soften: float) -> float:
     """Return what the reference's disk adds up to: a disk that touches its mask's border gains there, up to 1.3 %.
 
-    Softening mirrors the mask at its border. Pictures of ImageNet-C are brighter by that much, so ours are too.
+    Softening mirrors the mask at its border. Images of ImageNet-C are brighter by that much, so ours are too.
     """
     side = max(radius, _MASK)
     rows = torch.arange(-side, side + 1)
@@ -169,7 +169,7 @@ def narrow(images: Tensor, taps: Sequence[float]) -> Tensor:
 def motion(images: Tensor, radius: float, sigma: float, angles: Sequence[float]) -> Tensor:
     """Smear each of (N, C, H, W) along its own angle (degrees): half a Gaussian of 2 radius + 1 taps, borders repeated.
 
-    One slice per tap and picture; no kernel is ever made.
+    One slice per tap and image; no kernel is ever made.
     """
     height, width = images.shape[-2:]
     weights = _half_gaussian(radius, sigma)

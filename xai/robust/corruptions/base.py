@@ -1,18 +1,24 @@
-"""What all corruptions share: a name, five levels and what lies between them, draws that belong to the picture."""
+"""What all corruptions share: a name, five levels and what lies between them, draws that belong to the image."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import isfinite, prod
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from xai.core.images.border import all_images
+from xai.core.images.inputs import ImageLike, InputImage, read_pictures
 from xai.core.registry import Registry
-from xai.core.runtime.randomness import generator
-from xai.errors import RangeError
+from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
+from xai.core.runtime.randomness import generator, image_key
+from xai.core.validation import check_seed
+from xai.errors import RangeError, ShapeError
 from xai.robust.corruptions import MODULES
 
 Level = tuple[float, ...]
@@ -25,8 +31,8 @@ class Draws:
     """Random numbers, one stream per picture, drawn on the CPU and brought to the pictures' device and type.
 
     Args:
-        like: (N, C, H, W), the pictures.
-        streams: one generator per picture.
+        like: (N, C, H, W), the images.
+        streams: one generator per image.
     """
 
     def __init__(self, like: Tensor, streams: Sequence[torch.Generator]) -> None:
@@ -52,7 +58,7 @@ class Draws:
         return numbers.reshape(len(rows), *shape)
 
     def numbers(self, count: int) -> list[list[float]]:
-        """Return `count` plain numbers in [0, 1) for each picture, never on the device."""
+        """Return `count` plain numbers in [0, 1) for each image, never on the device."""
         return [torch.rand(count, generator=stream).tolist() for stream in self._streams]
 
 
@@ -74,9 +80,9 @@ class Corruption:
         summary: what it does, in one line.
         parameters: names of the numbers in a level, with their unit.
         levels: the numbers at severity 1 to 5, those of ImageNet-C where it has the corruption.
-        clean: the numbers that change nothing, severity 0; None: below severity 1 the picture at severity 1 is blended
+        clean: the numbers that change nothing, severity 0; None: below severity 1 the image at severity 1 is blended
             with the clean one.
-        stochastic: draws random numbers, of the picture and the seed alone.
+        stochastic: draws random numbers, of the image and the seed alone.
         imagenet_c: one of the nineteen of ImageNet-C.
     """
 
@@ -113,7 +119,7 @@ class Corruption:
             images: (N, C, H, W) float32 or float64 in [0, 1], any C; three channels are red, green, blue.
             severity: 0 to 5.
             seed: of everything random.
-            keys: one per picture, stands for it in everything random; needed by stochastic corruptions.
+            keys: one per image, stands for it in everything random; needed by stochastic corruptions.
             out: where to write the result, or None.
 
         Returns:
@@ -167,7 +173,7 @@ def check_severity(severity: Any) -> float:
 
 
 def pixels_of(images: Tensor) -> float:
-    """Return how many pixels of `images` stand for one of a 224-pixel picture: at most 1, less for small pictures."""
+    """Return how many pixels of `images` stand for one of a 224-pixel image: at most 1, less for small pictures."""
     return min(1.0, min(images.shape[-2:]) / REFERENCE_SIDE)
 
 
@@ -178,3 +184,181 @@ def is_colour(images: Tensor) -> bool:
 
 def _between(low: Level, high: Level, share: float) -> Level:
     return tuple(a + (b - a) * share for a, b in zip(low, high, strict=True))
+
+
+_ALPHA = 4  # channels of an image whose last one says how opaque it is
+
+
+def without_alpha(picture: InputImage) -> Tensor:
+    """Return the channels (C, H, W) that are light: all of a tensor, all but the alpha of an array."""
+    return picture.pixels[:3] if _has_alpha(picture) else picture.pixels
+
+
+def _has_alpha(picture: InputImage) -> bool:
+    return not picture.exact and len(picture.pixels) == _ALPHA
+
+
+def as_given(images: ImageLike, pictures: Sequence[InputImage], found: Sequence[Tensor], *, single: bool) -> Any:
+    """Return new pixels (C, H, W): as arrays for arrays, as PIL images for images and paths, else as tensors."""
+    whole = [_with_alpha(picture, pixels) for picture, pixels in zip(pictures, found, strict=True)]
+    if isinstance(images, np.ndarray):
+        rows = [_array(pixels, flat=images.ndim == 2) for pixels in whole]
+        return rows[0] if single else np.stack(rows)
+    if single:
+        return _one(images, pictures[0], whole[0])
+    items = images if isinstance(images, Sequence) else [None] * len(whole)
+    return [_one(item, picture, pixels) for item, picture, pixels in zip(items, pictures, whole, strict=True)]
+
+
+def _with_alpha(picture: InputImage, pixels: Tensor) -> Tensor:
+    return torch.cat([pixels, picture.pixels[3:]]) if _has_alpha(picture) else pixels
+
+
+def _one(item: Any, picture: InputImage, pixels: Tensor) -> Any:
+    if isinstance(item, np.ndarray):
+        return _array(pixels, flat=item.ndim == 2)
+    if picture.exact or item is None or isinstance(item, InputImage):
+        return pixels
+    values = (_array(pixels, flat=len(pixels) == 1) * 255).round().astype(np.uint8)
+    return Image.fromarray(values)
+
+
+def _array(pixels: Tensor, *, flat: bool) -> np.ndarray:
+    found: np.ndarray = pixels.cpu().numpy()
+    return found[0] if flat else np.ascontiguousarray(found.transpose(1, 2, 0))
+
+
+_CACHE = 4 << 20  # bytes of images worked on at once on a CPU: more at once is slower
+_DEVICE = 256 << 20  # on a device
+
+
+def corrupt(
+    images: ImageLike,
+    name: str,
+    severity: float = 3,
+    seed: int = 0,
+    *,
+    keys: Sequence[bytes] | None = None,
+    progress: bool | Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Any:
+    """Return corrupted copies of images; what they show stays what it was.
+
+    Args:
+        images: a tensor (C, H, W) or (N, C, H, W) in [0, 1]; an array (H, W), (H, W, C) or (N, H, W, C), uint8 or in
+            [0, 1]; a PIL image; a path; or a list of single ones, of any sizes.
+        name: of the corruption, see `CORRUPTIONS`: the nineteen of ImageNet-C, geometric ones and shifts of colour.
+        severity: 0 (clean) to 5; 1 to 5 as in ImageNet-C, between them its numbers are interpolated linearly.
+        seed: fixes everything random, per image: batch size, order and device change nothing beyond rounding.
+        keys: one per image, stand for the images in everything random; None takes the images' own digests.
+        progress: None, True for a bar, or a callable `(done, total)` in images.
+        should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
+
+    Returns:
+        Tensors for tensors, same shape, device and floating type (float32 for uint8); arrays for arrays, same shape,
+        float32 or float64 in [0, 1]; PIL images (8 bits) for PIL images and paths; a list for a list. Alpha stays.
+
+    Raises:
+        NameLookupError: no such corruption; near names are suggested.
+        RangeError: severity outside 0 to 5, pixels outside [0, 1].
+        ShapeError: no image, or another number of keys than of images.
+        ImageError: a file that cannot be read.
+
+    Three channels are red, green and blue; with any other number what concerns colour is left out, and each channel is
+    treated as grey. Numbers in pixels (radii, sigmas) are the reference's for images of 224 pixels (shorter side) and
+    more, and shrink in proportion for smaller ones, so that a digit of 8 x 8 is blurred as much as a photograph.
+
+    Source: Hendrycks and Dietterich 2019 (arXiv 1903.12261), as `imagecorruptions` 1.1.2 has it, without its roundings:
+    floats stay floats (it takes and returns 8 bits, and cuts where we round). Differs: frost is made, not photographed;
+    seeds are per image; sizes under 32 are allowed.
+
+    Example:
+        >>> import torch
+        >>> from xai.robust.corruptions import corrupt
+        >>> corrupt(torch.full((3, 32, 32), 0.5), "gaussian_noise", severity=2.5, seed=1).shape
+        torch.Size([3, 32, 32])
+    """
+    method, severity, seed = CORRUPTIONS[name], check_severity(severity), check_seed(seed)
+    images = all_images(images)
+    pictures, single = read_pictures(images)
+    if keys is not None and len(keys) != len(pictures):
+        raise ShapeError(f"Expected one key for each of {len(pictures)} pictures, but got {len(keys)}.")
+    found: dict[int, Tensor] = {}
+    with reporting(progress, name) as report:
+        for places, rows in _alike(images, pictures):
+            chosen = None if keys is None else [keys[k] for k in places]
+            tell = None if report is None else partial(_tell, report, len(found), len(pictures))
+            worse = corrupt_rows(method, rows, severity, seed, chosen, progress=tell, should_stop=should_stop)
+            if isinstance(images, Tensor):
+                return worse[0] if single else worse
+            found |= dict(zip(places, worse, strict=True))
+    return as_given(images, pictures, [found[k] for k in range(len(pictures))], single=single)
+
+
+def _alike(images: ImageLike, pictures: Sequence[InputImage]) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield the numbers and pixels (n, C, H, W) of images that can be worked on together."""
+    if isinstance(images, Tensor) and images.ndim == 4 and images.is_floating_point():
+        yield list(range(len(pictures))), images.detach()
+        return
+    groups: dict[Any, list[int]] = {}
+    for k, picture in enumerate(pictures):
+        pixels = picture.pixels
+        groups.setdefault((pixels.shape, pixels.dtype, pixels.device), []).append(k)
+    for places in groups.values():
+        yield places, torch.stack([without_alpha(pictures[k]) for k in places])
+
+
+def _tell(report: Progress, before: int, total: int, done: int, _group: int) -> None:
+    report(before + done, total)
+
+
+def corrupt_rows(
+    method: Corruption,
+    rows: Tensor,
+    severity: float,
+    seed: int,
+    keys: Sequence[bytes] | None = None,
+    *,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Tensor:
+    """Return corrupted copies of a batch (N, C, H, W) in [0, 1], checked already, in chunks that fit the cache.
+
+    Half precision is computed in float32.
+    """
+    if method.stochastic and severity > 0 and keys is None:
+        keys = image_keys(rows)
+    found = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    limit = (_CACHE if rows.device.type == "cpu" else _DEVICE) // max(1, rows[:1].numel() * 4)
+
+    def work(start: int, stop: int) -> None:
+        chunk = rows[start:stop]
+        own = None if keys is None else keys[start:stop]
+        if chunk.dtype in {torch.float32, torch.float64}:
+            method.apply(chunk, severity, seed=seed, keys=own, out=found[start:stop])
+        else:
+            found[start:stop] = method.apply(chunk.float(), severity, seed=seed, keys=own)
+
+    in_chunks(work, len(rows), limit=max(1, limit), progress=progress, should_stop=should_stop)
+    return found
+
+
+def image_keys(rows: Tensor) -> list[bytes]:
+    """Return the digest of each of (N, C, H, W)."""
+    return [image_key(row) for row in rows]
+
+
+def strip(image: ImageLike, name: str, severities: Sequence[float] = (0, 1, 2, 3, 4, 5), seed: int = 0) -> Tensor:
+    """Return one image at several severities (S, C, H, W), all from the same draws: what a strip of images shows.
+
+    Raises:
+        ShapeError: more than one image.
+        NameLookupError: no such corruption.
+        RangeError: a severity outside 0 to 5.
+    """
+    pictures, _ = read_pictures(image)
+    if len(pictures) != 1:
+        raise ShapeError(f"Expected one picture for a strip, but got {len(pictures)}. Give one at a time.")
+    pixels = pictures[0].pixels
+    keys = [image_key(pixels)]
+    return torch.cat([corrupt(pixels[None], name, severity, seed, keys=keys) for severity in severities])

@@ -11,7 +11,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def luma(images: Tensor) -> Tensor:
-    """Return the brightness (N, 1, H, W) of colour pictures (N, 3, H, W)."""
+    """Return the brightness (N, 1, H, W) of colour images (N, 3, H, W)."""
     red, green, blue = (images[:, k : k + 1] for k in range(3))
     return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 

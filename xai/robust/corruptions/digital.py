@@ -140,7 +140,7 @@ def _round_trip(picture: Image.Image, quality: int) -> Image.Image:
     stochastic=True,
 )
 def _elastic(images: Tensor, level: Level, draws: Draws) -> Tensor:
-    """As imagecorruptions; small pictures are bent as far, in shares of the side, as one of 224 pixels."""
+    """As imagecorruptions; small images are bent as far, in shares of the side, as one of 224 pixels."""
     height, width = images.shape[-2:]
     sigmas = (0.01 * height, 0.01 * width)
     strength = level[0] * 0.005 * height
@@ -153,7 +153,7 @@ def _elastic(images: Tensor, level: Level, draws: Draws) -> Tensor:
 
 
 def sampled(images: Tensor, shifts: Tensor) -> Tensor:
-    """Return pictures that show at each pixel what lies `shifts` (N, 2: across and down, H, W) pixels away."""
+    """Return images that show at each pixel what lies `shifts` (N, 2: across and down, H, W) pixels away."""
     height, width = images.shape[-2:]
     columns = torch.arange(width, device=images.device, dtype=images.dtype)
     rows = torch.arange(height, device=images.device, dtype=images.dtype)

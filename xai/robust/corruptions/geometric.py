@@ -1,4 +1,4 @@
-"""Geometric: the same things elsewhere, larger, turned. What enters from outside is the picture mirrored."""
+"""Geometric: the same things elsewhere, larger, turned. What enters from outside is the image mirrored."""
 
 from collections.abc import Callable
 from math import cos, pi, radians, sin
@@ -18,7 +18,7 @@ Recipe = Callable[[Level, float, list[float]], _Matrix]
 def _geometric(name: str, summary: str, parameters: str, steps: Level, clean: float) -> Callable[[Recipe], Recipe]:
     """Register a function (level, aspect, numbers) that gives the matrix from places in the result to the source's.
 
-    Places are (x, y, 1) with the picture from -1 to 1; `aspect` is width / height; three numbers in [0, 1) per picture.
+    Places are (x, y, 1) with the image from -1 to 1; `aspect` is width / height; three numbers in [0, 1) per image.
     """
 
     def enter(matrix: Recipe) -> Recipe:

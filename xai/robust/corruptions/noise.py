@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xai.robust.corruptions.base import Draws, Level, corruption
 
-_STEPS = 255  # rates that have a table: those of 8-bit pictures
+_STEPS = 255  # rates that have a table: those of 8-bit images
 _REST = 1e-4  # of a step; rates closer than this to one with a table need no remainder
 _REST_TERMS = 12
 
@@ -17,7 +17,7 @@ def poisson(images: Tensor, photons: float, draws: Draws) -> Tensor:
     """Return Poisson numbers (N, C, H, W) with means `images * photons`.
 
     A value k / 255 + rest gets a number from the table of k plus one of mean `rest * photons`, which adds up to the
-    right distribution. Values of 8-bit pictures have no rest.
+    right distribution. Values of 8-bit images have no rest.
 
     Numbers of nearby rates are not alike, even from the same draws.
 

@@ -1,30 +1,193 @@
-"""What a classifier answers under corruptions, with everything that follows from it."""
+"""Predictions under corruptions, their accuracies, and the mean corruption error."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from xai.core.results.serialization import read_record, restoring, write_record
-from xai.errors import NameLookupError
-from xai.robust.corruptions.mce import IMAGENET_C, CorruptionError, mce
+from xai.core.results.result import Result
+from xai.core.validation import check_seed
+from xai.errors import InputError, NameLookupError, RangeError, ShapeError
 from xai.stats.intervals import wilson
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_KIND = "corruption result"
+# mean error over the five severities, ImageNet-C validation (Hendrycks and Dietterich 2019)
+ALEXNET: Mapping[str, float] = {
+    "gaussian_noise": 0.886428,
+    "shot_noise": 0.894468,
+    "impulse_noise": 0.922640,
+    "defocus_blur": 0.819880,
+    "glass_blur": 0.826268,
+    "motion_blur": 0.785948,
+    "zoom_blur": 0.798360,
+    "snow": 0.866816,
+    "frost": 0.826572,
+    "fog": 0.819324,
+    "brightness": 0.564592,
+    "contrast": 0.853204,
+    "elastic_transform": 0.646056,
+    "pixelate": 0.717840,
+    "jpeg_compression": 0.606500,
+}
+ALEXNET_CLEAN = 0.43478  # torchvision's AlexNet, 56.522 % right
+IMAGENET_C = tuple(ALEXNET)  # the fifteen that count, in the paper's order
+IMAGENET_C_EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+_SEVERITIES = 5
+
+
+@dataclass(frozen=True)
+class CorruptionError:
+    """Errors under corruption as shares of AlexNet's; 1 is as bad as AlexNet, less is better.
+
+    Attributes:
+        ce: by corruption, its error over AlexNet's.
+        mce: mean of `ce`.
+        relative_ce: by corruption, what is lost from clean over what AlexNet loses; None without a clean error.
+        relative_mce: mean of `relative_ce`.
+        interval: 95 % bootstrap interval of `mce` over the images; None without the single answers.
+        relative_interval: the same of `relative_mce`.
+        names: the corruptions counted; all fifteen unless `partial` was given.
+    """
+
+    ce: Mapping[str, float]
+    mce: float
+    relative_ce: Mapping[str, float] | None
+    relative_mce: float | None
+    interval: tuple[float, float] | None
+    relative_interval: tuple[float, float] | None
+    names: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        return asdict(self)
+
+
+def mce(
+    errors: Mapping[str, float | Sequence[float]],
+    clean: float | None = None,
+    *,
+    partial: bool = False,
+    wrong: Mapping[str, np.ndarray] | None = None,
+    clean_wrong: np.ndarray | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> CorruptionError:
+    """Return the mean corruption error and its relative form.
+
+    CE_c = sum over severities of the error / sum of AlexNet's; mCE is its mean over the fifteen corruptions. In the
+    relative form the clean errors are subtracted above and below the line. Everything goes by name, never by position.
+
+    Args:
+        errors: by corruption, one error for each of the five severities, or their mean; shares in [0, 1].
+        clean: error on the clean images; needed for the relative form.
+        partial: allow fewer than the fifteen; the mean is then over those given, and no mCE in the paper's sense.
+        wrong: by corruption, whether each answer was wrong (S, N) bool: gives intervals by drawing images anew.
+        clean_wrong: the same on the clean images (N,), for the interval of the relative form.
+        draws: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        CorruptionError. AlexNet's own is 1.
+
+    Raises:
+        InputError: corruptions missing, and not `partial`.
+        NameLookupError: a corruption without an error of AlexNet's (the four extra ones of ImageNet-C have none).
+        RangeError: an error outside [0, 1].
+        ShapeError: neither one nor five errors.
+
+    Source: Hendrycks and Dietterich 2019, section 4.2. Meaningful for models of ImageNet's 1,000 classes alone.
+
+    Example:
+        >>> import xai
+        >>> found = xai.mce({"fog": [0.1, 0.2, 0.3, 0.4, 0.5]}, partial=True)
+        >>> found.names, 0 < found.mce < 1
+        (('fog',), True)
+    """
+    names = _checked_names(errors, partial=partial)
+    means = np.array([_mean(errors[name], name) for name in names])
+    alexnet = np.array([ALEXNET[name] for name in names])
+    lost = None if clean is None else _relative(means, _unit(clean, "clean"), alexnet)
+    spread = relative_spread = None
+    if wrong is not None:
+        spread, relative_spread = _bootstrap(names, wrong, clean_wrong, draws, check_seed(seed))
+    return CorruptionError(
+        ce=dict(zip(names, (means / alexnet).tolist(), strict=True)),
+        mce=float((means / alexnet).mean()),
+        relative_ce=None if lost is None else dict(zip(names, lost.tolist(), strict=True)),
+        relative_mce=None if lost is None else float(lost.mean()),
+        interval=spread,
+        relative_interval=relative_spread,
+        names=names,
+    )
+
+
+def _relative(means: np.ndarray, clean: Any, alexnet: np.ndarray) -> np.ndarray:
+    found: np.ndarray = (means - clean) / (alexnet - ALEXNET_CLEAN)
+    return found
+
+
+def _checked_names(errors: Mapping[str, Any], *, partial: bool) -> tuple[str, ...]:
+    for name in errors:
+        if name not in ALEXNET:
+            raise NameLookupError("corruption with an error of AlexNet's", name, list(ALEXNET))
+    missing = [name for name in ALEXNET if name not in errors]
+    if missing and not (partial and errors):
+        raise InputError(
+            f"Expected errors of all {len(ALEXNET)} corruptions, but without {', '.join(missing[:4])}"
+            f"{', ...' if len(missing) > 4 else ''}. Measure them, or pass partial=True for the mean over the rest."
+        )
+    return tuple(name for name in ALEXNET if name in errors)
+
+
+def _mean(given: float | Sequence[float], name: str) -> float:
+    values = np.atleast_1d(np.asarray(given, dtype=np.float64))
+    if values.shape not in {(1,), (_SEVERITIES,)}:
+        raise ShapeError(
+            f"Expected one error of {name} for each of {_SEVERITIES} severities, or their mean, but got "
+            f"{values.size} number(s)."
+        )
+    return float(np.mean([_unit(value, name) for value in values]))
+
+
+def _unit(value: Any, name: str) -> float:
+    found = float(value)
+    if not (isfinite(found) and 0 <= found <= 1):
+        raise RangeError(f"Expected the error of {name} as a share in [0, 1], but got {found:.3g}. 80 % is 0.8.")
+    return found
+
+
+def _bootstrap(
+    names: Sequence[str], wrong: Mapping[str, np.ndarray], clean_wrong: np.ndarray | None, draws: int, seed: int
+) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    """Draw images anew, all corruptions and severities of an image together."""
+    shares = np.stack([np.asarray(wrong[name], dtype=np.float64).mean(0) for name in names], 1)  # (N, corruptions)
+    count = len(shares)
+    times = np.random.default_rng(abs(seed)).multinomial(count, np.full(count, 1 / count), size=draws) / count
+    alexnet = np.array([ALEXNET[name] for name in names])
+    means = times @ shares
+    spread = _middle((means / alexnet).mean(1))
+    if clean_wrong is None:
+        return spread, None
+    clean = (times @ np.asarray(clean_wrong, dtype=np.float64))[:, None]
+    return spread, _middle(_relative(means, clean, alexnet).mean(1))
+
+
+def _middle(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
 _FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
 _CLASSES = 1000
-_ARRAYS = ("labels", "clean_predictions", "predictions")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CorruptionResult:
+class CorruptionResult(Result):
     """Answers under C corruptions at S severities, for N pictures.
 
     Attributes:
@@ -33,10 +196,9 @@ class CorruptionResult:
         labels: (N,) int64, the truth.
         clean_predictions: (N,) int64.
         predictions: (C, S, N) int64.
-        seed: fixes everything random.
-        model: name, fingerprint and number of classes of the classifier.
+        num_classes: of the model.
+        provenance: model, seed and versions.
         notes: what was done and what to beware of.
-        versions: of everything that matters.
 
     Example:
         >>> import xai
@@ -47,15 +209,20 @@ class CorruptionResult:
         torch.Size([1, 2, 20])
     """
 
+    _kind: ClassVar[str] = "corruption result"
+    _derived: ClassVar[tuple[str, ...]] = ("clean", "clean_interval", "accuracy", "intervals", "mce")
+
     names: tuple[str, ...]
     severities: tuple[float, ...]
     labels: Tensor = field(repr=False)
     clean_predictions: Tensor = field(repr=False)
     predictions: Tensor = field(repr=False)
-    seed: int
-    model: Mapping[str, Any]
-    notes: tuple[str, ...]
-    versions: Mapping[str, str]
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together, of a file for instance."""
+        if self.predictions.shape != (len(self.names), len(self.severities), len(self.labels)):
+            raise ValueError("Expected predictions by corruption, severity and image.")
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -76,7 +243,7 @@ class CorruptionResult:
 
     @property
     def clean_correct(self) -> np.ndarray:
-        """Whether each answer on the clean picture is right (N,) bool."""
+        """Whether each answer on the clean image is right (N,) bool."""
         found: np.ndarray = (self.clean_predictions == self.labels).numpy()
         return found
 
@@ -114,7 +281,7 @@ class CorruptionResult:
         None unless the model has 1,000 classes and the fifteen corruptions of ImageNet-C were measured at severities 1
         to 5: AlexNet's errors are those on ImageNet.
         """
-        if self.severities != _FIVE or self.model.get("classes") != _CLASSES or not set(IMAGENET_C) <= set(self.names):
+        if self.severities != _FIVE or self.num_classes != _CLASSES or not set(IMAGENET_C) <= set(self.names):
             return None
         wrong = {name: ~rows for name, rows in zip(self.names, self.correct, strict=True) if name in IMAGENET_C}
         errors = {name: values for name, values in self.errors.items() if name in IMAGENET_C}
@@ -122,10 +289,10 @@ class CorruptionResult:
 
     @property
     def critical_severity(self) -> np.ndarray:
-        """Smallest severity measured at which the answer is wrong, (C, N); 0 when it is wrong on the clean picture.
+        """Smallest severity measured at which the answer is wrong, (C, N); 0 when it is wrong on the clean image.
 
         nan when it never is. Monotone by definition: an answer that turns right again at a higher severity does not
-        count as robust, so the share of pictures with a critical severity of at most s never falls with s.
+        count as robust, so the share of images with a critical severity of at most s never falls with s.
         """
         steps = np.array([0.0, *self.severities, np.nan])
         clean = np.broadcast_to(~self.clean_correct, (len(self.names), 1, len(self)))
@@ -172,55 +339,5 @@ class CorruptionResult:
         return png(corruption_matrix)(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the single answers, JSON-ready."""
-        found = self.mce
-        return {
-            "names": list(self.names),
-            "severities": list(self.severities),
-            "pictures": len(self),
-            "clean": self.clean,
-            "clean_interval": list(self.clean_interval),
-            "accuracy": self.accuracy.tolist(),
-            "intervals": self.intervals.tolist(),
-            "mce": None if found is None else found.to_dict(),
-            "seed": self.seed,
-            "model": dict(self.model),
-            "notes": list(self.notes),
-            "versions": dict(self.versions),
-        }
-
-    def save(self, path: str | Path) -> Path:
-        """Write everything into a folder; `CorruptionResult.load` reads it back.
-
-        Raises:
-            RecordError: the place cannot be written.
-        """
-        arrays = {name: getattr(self, name).numpy() for name in _ARRAYS}
-        write_record(Path(path), _KIND, self.to_dict(), arrays, {})
-        return Path(path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "CorruptionResult":
-        """Read a saved result; nothing in the files is executed.
-
-        Raises:
-            RecordError: no such result, or a damaged one.
-        """
-        fields, arrays = read_record(Path(path), _KIND)
-        with restoring(path, _KIND):
-            return cls._restored(fields, arrays)
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "CorruptionResult":
-        count = len(arrays["labels"])
-        if arrays["predictions"].shape != (len(fields["names"]), len(fields["severities"]), count):
-            raise ValueError("shapes do not fit")
-        return cls(
-            names=tuple(map(str, fields["names"])),
-            severities=tuple(float(severity) for severity in fields["severities"]),
-            seed=int(fields["seed"]),
-            model=dict(fields["model"]),
-            notes=tuple(fields["notes"]),
-            versions=dict(fields["versions"]),
-            **{name: torch.from_numpy(arrays[name]) for name in _ARRAYS},
-        )
+        """Return everything but the single predictions, JSON-ready."""
+        return super().to_dict() | {"pictures": len(self)}

@@ -14,18 +14,17 @@ from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed
 from xai.core.model.objective import Target
-from xai.core.results.serialization import versions
+from xai.core.results.message import Message
+from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
-from xai.core.validation import check_seed
+from xai.core.validation import check_number, check_seed
 from xai.errors import InputError, RangeError, ShapeError, Stopped
-from xai.robust.corruptions.apply import corrupt_rows, image_keys
-from xai.robust.corruptions.base import CORRUPTIONS, MOST, check_severity
-from xai.robust.corruptions.mce import IMAGENET_C
-from xai.robust.corruptions.result import CorruptionResult
+from xai.robust.corruptions.base import CORRUPTIONS, MOST, check_severity, corrupt_rows, image_keys
+from xai.robust.corruptions.result import IMAGENET_C, CorruptionResult
 
-_READ = 256  # pictures read at a time: bounds the memory
+_READ = 256  # images read at a time: bounds the memory
 _CLEAN = ("", 0.0)
-_SIZE_NOTE = "pictures are corrupted at the model's input size"
+_SIZE_NOTE = Message("images are corrupted at the model's input size")
 Condition = tuple[str, float]
 
 
@@ -42,16 +41,16 @@ def corruption_robustness(
 ) -> CorruptionResult:
     """Measure the accuracy of a classifier under corruptions.
 
-    Pictures are brought to the model's input size first and corrupted there, as in ImageNet-C.
+    Images are brought to the model's input size first and corrupted there, as in ImageNet-C.
 
     Args:
         model: a classifier or a bare module.
-        images: N pictures in any form, or a data set of `xai.load_data`.
-        labels: the truth (N,), indices or names; None takes the data set's.
+        images: N images in any form, or a data set of `xai.load_data`.
+        labels: the ground truth (N,), indices or names; None takes the data set's.
         names: of corruptions; None takes the fifteen of ImageNet-C that count for mCE.
         severities: increasing, above 0 to 5; need not be whole.
-        seed: fixes everything random, per picture.
-        progress: None, True for a bar, or a callable `(done, total)` in pictures times conditions.
+        seed: fixes everything random, per image.
+        progress: None, True for a bar, or a callable `(done, total)` in images times conditions.
         should_stop: asked before each condition; True ends the work with `xai.errors.Stopped`.
 
     Returns:
@@ -59,13 +58,13 @@ def corruption_robustness(
 
     Raises:
         InputError: no labels.
-        TargetError: a label that is no class, or another number of labels than of pictures.
+        TargetError: a label that is no class, or another number of labels than of images.
         NameLookupError: no such corruption.
         RangeError: a severity outside 0 to 5.
         ShapeError: no severity, or in another order.
         Stopped: `should_stop()` was true.
 
-    Cost: N (1 + corruptions x severities) rows forward, and as many corrupted pictures.
+    Cost: N (1 + corruptions x severities) rows forward, and as many corrupted images.
 
     Example:
         >>> import xai
@@ -90,10 +89,9 @@ def corruption_robustness(
         labels=wanted,
         clean_predictions=answers[0],
         predictions=answers[1:].view(len(chosen), len(levels), -1),
-        seed=seed,
-        model={"name": classifier.name, "fingerprint": classifier.fingerprint, "classes": classifier.num_classes},
+        num_classes=classifier.num_classes,
+        provenance=Provenance.of(classifier, {}, seed),
         notes=tuple(dict.fromkeys(reader.notes)),
-        versions=versions(),
     )
 
 
@@ -103,7 +101,7 @@ class CorruptionReader:
     def __init__(self, classifier: Classifier, images: ImageLike) -> None:
         self._data = open_data(images)
         source = self._data.images
-        self.classifier, self.notes = classifier, [_SIZE_NOTE]
+        self.classifier, self.notes = classifier, list[str]([_SIZE_NOTE])
         self._lazy: Any = source if hasattr(source, "pictures") else None
         self._inputs = None if self._lazy is not None else self._prepared(source)
 
@@ -121,8 +119,8 @@ class CorruptionReader:
         """Return the true classes (N,) int64; those of the data set where none are given.
 
         Raises:
-            InputError: no picture.
-            TargetError: no such class, or another number of labels than of pictures.
+            InputError: no image.
+            TargetError: no such class, or another number of labels than of images.
         """
         if len(self) == 0:
             raise InputError("Expected at least one picture, but the data set is empty.")
@@ -202,19 +200,19 @@ def critical_severities(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Tensor:
-    """Return for each picture a severity (N,) at which the answer is wrong while just below it is right.
+    """Return for each image a severity (N,) at which the answer is wrong while just below it is right.
 
     Whole severities are tried from 1 upwards until the answer is wrong, then the step below it is halved. 0: wrong on
-    the clean picture; nan: right up to 5. Answers need not be monotone in severity; what is returned is the end of one
+    the clean image; nan: right up to 5. Answers need not be monotone in severity; what is returned is the end of one
     interval of length `tolerance` over which the answer turns wrong, the first such as far as whole severities tell.
 
     Args:
         model: a classifier or a bare module.
-        images: N pictures in any form.
-        labels: the truth (N,), indices or names.
+        images: N images in any form.
+        labels: the ground truth (N,), indices or names.
         name: of the corruption.
         tolerance: length of the last interval, above 0 to 1.
-        seed: fixes everything random, per picture.
+        seed: fixes everything random, per image.
         progress: None, True for a bar, or a callable `(done, total)` in rounds.
         should_stop: asked before each round; True ends the work with `xai.errors.Stopped`.
 
@@ -224,12 +222,11 @@ def critical_severities(
         TargetError: a label that is no class.
         Stopped: `should_stop()` was true.
 
-    Cost: at most 6 + log2(1 / tolerance) rows forward per picture.
+    Cost: at most 6 + log2(1 / tolerance) rows forward per image.
     """
     classifier, seed = as_classifier(model), check_seed(seed)
     CORRUPTIONS[name]
-    if not 0 < tolerance <= 1:
-        raise RangeError(f"Expected `tolerance` above 0 and at most 1, but got {tolerance!r}. 0.125 is usual.")
+    check_number("tolerance", tolerance, "(0, 1]", cure="0.125 is usual.")
     reader = CorruptionReader(classifier, images)
     truth, inputs = reader.targets(labels), reader.inputs(0, len(reader))
     keys, halvings = image_keys(inputs), ceil(log2(1 / tolerance))
@@ -261,7 +258,7 @@ def _wrong(
     keys: Sequence[bytes],
     limit: int,
 ) -> Tensor:
-    """Return which active pictures are answered wrongly, each at its own severity (N,) bool."""
+    """Return which active images are answered wrongly, each at its own severity (N,) bool."""
     found = torch.zeros_like(active)
     for severity in sorted(set(severities[active].tolist())):
         for places in (active & (severities == severity)).nonzero()[:, 0].split(limit):

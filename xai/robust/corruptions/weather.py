@@ -63,9 +63,9 @@ _TINTS = (
 
 
 def frost_layer(images: Tensor, draws: Draws) -> Tensor:
-    """Return ice (N, C, H, W) in [0, 1]: for each picture a random piece of a random one of the five."""
+    """Return ice (N, C, H, W) in [0, 1]: for each image a random piece of a random one of the five."""
     unit, (height, width) = pixels_of(images), images.shape[-2:]
-    large = max(1.0, max(height, width) / unit / _SIDE * 1.1)  # pictures larger than the ice get it enlarged
+    large = max(1.0, max(height, width) / unit / _SIDE * 1.1)  # images larger than the ice get it enlarged
     textures = _textures().to(images)
     found = images.new_empty(len(images), 3, height, width)
     piece = [max(1, min(_SIDE, round(side / unit / large))) for side in (height, width)]
@@ -86,7 +86,7 @@ def _resized(texture: Tensor, size: tuple[int, int]) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _textures() -> Tensor:
-    """Return the five pictures (5, 1, side, side), brightness relative to the tint's, mean 1."""
+    """Return the five images (5, 1, side, side), brightness relative to the tint's, mean 1."""
     streams = [torch.Generator().manual_seed(number) for number in range(len(_TINTS))]
     draws = Draws(torch.empty(len(_TINTS), 1, _SIDE, _SIDE), streams)
     thickness = plasma((_SIDE, _SIDE), 1.8, draws)
@@ -111,7 +111,7 @@ def _needles(cloud: Tensor, noise: Tensor) -> Tensor:
 
 
 def _unit(values: Tensor) -> Tensor:
-    """Return values with mean 0 and deviation 1 in each picture."""
+    """Return values with mean 0 and deviation 1 in each image."""
     mean, deviation = values.mean((1, 2, 3), keepdim=True), values.std((1, 2, 3), keepdim=True)
     return (values - mean) / deviation
 
@@ -169,7 +169,7 @@ def _watered(images: Tensor, noise: Tensor, level: Level) -> Tensor:
 
 
 def _muddied(images: Tensor, noise: Tensor, level: Level) -> Tensor:
-    """Cover the picture with brown where the drops, softened, are dense."""
+    """Cover the image with brown where the drops, softened, are dense."""
     unit = pixels_of(images)
     cover = gaussian((_liquid(noise, level, unit) > level[3]).to(images.dtype), level[4] * unit)
     cover *= (cover >= 0.8).to(cover.dtype)
@@ -177,7 +177,7 @@ def _muddied(images: Tensor, noise: Tensor, level: Level) -> Tensor:
 
 
 def _tint(images: Tensor, colour: tuple[float, ...]) -> Tensor:
-    """Return a colour for colour pictures, its grey for others."""
+    """Return a colour for colour images, its grey for others."""
     if is_colour(images):
         return images.new_tensor(colour).view(1, 3, 1, 1)
     return images.new_tensor(sum(weight * part for weight, part in zip(_GREY, colour, strict=True)))

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import copied
+from xai.core.results.message import Message
 from xai.core.runtime.randomness import noise_like
 from xai.robust.attacks.base import ATTACKS, Attack
 from xai.robust.attacks.search import cross_entropy, margin
 from xai.robust.curves.stages import CurveWork, Ledger
 
 PASSED, FIRED, EXPLAINED, NOT_CHECKED = "passed", "fired", "explained", "not checked"
-SAMPLE = 32  # pictures for what is asked of each
-SEARCHED = 64  # pictures for searches that are made for a check alone
+NONE_CORRECT = Message("no image is predicted correctly")
+SAMPLE = 32  # images for what is asked of each
+SEARCHED = 64  # images for searches that are made for a check alone
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class EvaluationCheck:
         status: "passed", "fired", "explained" (it would have fired, as a consequence of a flag) or "not checked".
         value: what was measured, None where nothing was.
         threshold: beyond which it fires, None where there is none.
-        reason: what was seen, in plain words.
+        reason: what was measured.
         next_step: what to do about it.
     """
 
@@ -45,15 +47,16 @@ class EvaluationCheck:
         """Return the check as a consequence of another one; only a fired one becomes one."""
         if self.status != FIRED:
             return self
-        return replace(self, status=EXPLAINED, reason=f"{self.reason} This follows from {cause}.")
+        reason = Message("{reason} This follows from {cause}.", reason=self.reason, cause=cause)
+        return replace(self, status=EXPLAINED, reason=reason)
 
 
-def judged(name: str, value: float, threshold: float, reason: str, next_step: str) -> EvaluationCheck:
+def judged(name: str, value: float, threshold: float, reason: Message, next_step: Message) -> EvaluationCheck:
     """Return a check that fires above its threshold."""
     return EvaluationCheck(name, FIRED if value > threshold else PASSED, float(value), threshold, reason, next_step)
 
 
-def not_checked(name: str, why: str) -> EvaluationCheck:
+def not_checked(name: str, why: Message) -> EvaluationCheck:
     """Return a check that could not be made."""
     return EvaluationCheck(name, NOT_CHECKED, None, None, why, "")
 
@@ -67,10 +70,10 @@ class Evaluation:
         ledger: what the attacks and proofs found.
         norm: "linf", "l2" or "l1".
         seed: of everything random.
-        keys: one per picture.
+        keys: one per image.
         work: the stages that were done.
         attacks: those that were asked for.
-        clean: (N,) classes of the clean pictures.
+        clean: (N,) classes of the clean images.
         training: whether a part of the module is in training mode when it is not borrowed.
     """
 
@@ -86,7 +89,7 @@ class Evaluation:
 
     @cached_property
     def rows(self) -> Tensor:
-        """Pictures that are right to begin with, the first few (n,)."""
+        """Images that are right to begin with, the first few (n,)."""
         return (self.clean == self.ledger.labels).nonzero()[:SAMPLE, 0]
 
     @cached_property
@@ -124,7 +127,7 @@ class Evaluation:
 
     @cached_property
     def found(self) -> Tensor:
-        """Pictures with a counterexample other than the picture itself (m,)."""
+        """Images with a counterexample other than the image itself (m,)."""
         distance = self.ledger.distance
         return (distance.isfinite() & (distance > 0)).nonzero()[:, 0]
 
@@ -148,11 +151,11 @@ class Evaluation:
         return self.slope(cross_entropy)
 
     def search(self, name: str, rows: Tensor, level: int, **settings: Any) -> Tensor:
-        """Attack some pictures at one radius; note what is found; return the numbers of those fooled."""
+        """Attack some images at one radius; note what is found; return the numbers of those fooled."""
         return self.attempt(name, rows, self.ledger.eps[level], **settings)
 
     def attempt(self, name: str, rows: Tensor, eps: float, norm: str | None = None, **settings: Any) -> Tensor:
-        """Attack some pictures in a ball; what lies in the curve's balls is noted."""
+        """Attack some images in a ball; what lies in the curve's balls is noted."""
         if not len(rows):
             return rows
         attack = ATTACKS[name](**settings)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import copied
+from xai.core.results.message import Message, joined
 from xai.core.validation import radius_doubts
 from xai.errors import NonFiniteError
 from xai.robust.attacks.balls import distance, project, steepest
@@ -22,7 +23,7 @@ _LEVELS = 255
 _DIE, _FLIP = 0.1, 0.05  # shares
 _PUSHES = 10
 _DARK = 2 / 255
-_NOTHING = "no counterexample was found"
+_NOTHING = Message("no counterexample was found")
 
 
 def train_mode(seen: Evaluation) -> EvaluationCheck:
@@ -31,8 +32,8 @@ def train_mode(seen: Evaluation) -> EvaluationCheck:
         "train_mode",
         float(_mode_matters(seen)),
         0.0,
-        "The model is in training mode, in which it answers otherwise; it was evaluated in evaluation mode.",
-        "Call model.eval() before you ship it or compare it.",
+        Message("The model is in training mode, where its outputs differ; it was evaluated in evaluation mode."),
+        Message("Call model.eval() before you ship it or compare it."),
     )
 
 
@@ -51,7 +52,7 @@ def _mode_matters(seen: Evaluation) -> bool:
 
 @torch.no_grad()
 def random_outputs(seen: Evaluation) -> EvaluationCheck:
-    """The same pictures get other answers when asked again."""
+    """The same images get other answers when asked again."""
     images = seen.ledger.images[:SEARCHED].to(seen.classifier.device)
     first = seen.classifier.raw_logits(images)
     scale = first.norm(dim=1).clamp_min(1e-12)
@@ -61,8 +62,8 @@ def random_outputs(seen: Evaluation) -> EvaluationCheck:
         "random_outputs",
         apart,
         _SAME,
-        f"Answers to the same picture differ by {apart:.1%} of the logits: the model draws random numbers.",
-        "Use attacks that average: pgd with eot=20, or autoattack with version='rand'.",
+        Message("Outputs for the same image differ by {share:.1%} of the logits: the model is random.", share=apart),
+        Message("Use attacks that average: pgd with eot=20, or autoattack with version='rand'."),
     )
 
 
@@ -72,14 +73,16 @@ def softmax_outputs(seen: Evaluation) -> EvaluationCheck:
     name = "softmax_outputs"
     logits = seen.classifier.raw_logits(seen.ledger.images[:SEARCHED].to(seen.classifier.device))
     if logits.shape[1] < 2:
-        return not_checked(name, "one output says nothing")
+        return not_checked(name, Message("the model has one output only"))
     inside = ((logits >= 0) & (logits <= 1)).all(1) & ((logits.sum(1) - 1).abs() < _SUMS)
     return judged(
         name,
         float(inside.double().mean()),
         0.99,
-        "Outputs lie in [0, 1] and sum to 1: they are probabilities, whose gradients vanish where the model is sure.",
-        "Leave out the softmax, or wrap the model as xai.Classifier(module, output='probabilities').",
+        Message(
+            "Outputs lie in [0, 1] and sum to 1: they are probabilities, and gradients vanish where confidence is high."
+        ),
+        Message("Leave out the softmax, or wrap the model as xai.Classifier(module, output='probabilities')."),
     )
 
 
@@ -97,8 +100,8 @@ def outside_ball(seen: Evaluation) -> EvaluationCheck:
         name,
         float(bad.sum()),
         0.0,
-        f"{int(bad.sum())} counterexample(s) lie outside their ball or outside [0, 1].",
-        "Look at the attack that was passed: its pictures do not count.",
+        Message("{count} counterexample(s) lie outside their ball or outside [0, 1].", count=int(bad.sum())),
+        Message("Look at the attack that was passed: its images do not count."),
     )
 
 
@@ -108,7 +111,7 @@ def dies_as_8_bit(seen: Evaluation) -> EvaluationCheck:
     rows = seen.found[:SEARCHED]
     rows = rows[ledger.broken[rows] < len(ledger.eps)]
     if not len(rows) or seen.norm != "linf":
-        return not_checked(name, _NOTHING if seen.norm == "linf" else "measured in linf only")
+        return not_checked(name, _NOTHING if seen.norm == "linf" else Message("measured in linf only"))
     images = _pushed(seen, rows)
     saved = (images * _LEVELS).round() / _LEVELS
     dead = answers_of(seen.classifier, saved, ledger.labels[rows]) == ledger.labels[rows]
@@ -117,8 +120,11 @@ def dies_as_8_bit(seen: Evaluation) -> EvaluationCheck:
         name,
         share,
         _DIE,
-        f"{share:.0%} of the counterexamples no longer fool the model once they are saved with 8 bits per pixel.",
-        "Report robustness for saved pictures too: the attack may be impossible in your pipeline.",
+        Message(
+            "{share:.0%} of the counterexamples no longer fool the model once they are saved with 8 bits per pixel.",
+            share=share,
+        ),
+        Message("Report robustness for saved images too: the attack may be impossible in your pipeline."),
     )
 
 
@@ -155,8 +161,8 @@ def flips_at_batch_1(seen: Evaluation) -> EvaluationCheck:
         name,
         share,
         _FLIP,
-        f"{share:.0%} of the counterexamples fool the model in a batch and not alone.",
-        "Look for parts that mix the pictures of a batch, such as batch norm in training mode.",
+        Message("{share:.0%} of the counterexamples fool the model in a batch and not alone.", share=share),
+        Message("Look for parts that mix the images of a batch, such as batch norm in training mode."),
     )
 
 
@@ -164,14 +170,16 @@ def flips_in_float64(seen: Evaluation) -> EvaluationCheck:
     """Counterexamples that fool in the model's precision and not in float64."""
     name, rows, exact = "flips_in_float64", seen.found[:SEARCHED], seen.exact
     if not len(rows) or exact is None:
-        return not_checked(name, "the model does not compute in float64" if exact is None else _NOTHING)
+        return not_checked(name, Message("the model does not compute in float64") if exact is None else _NOTHING)
     share = _flipped(seen, rows, _answers(seen, exact, rows))
     return judged(
         name,
         share,
         _FLIP,
-        f"{share:.0%} of the counterexamples fool the model in its own precision and not in float64.",
-        "They live on rounding alone: attack in float64, or demand a margin.",
+        Message(
+            "{share:.0%} of the counterexamples fool the model in its own precision and not in float64.", share=share
+        ),
+        Message("They rest on rounding alone: attack in float64, or require a margin."),
     )
 
 
@@ -186,14 +194,14 @@ def _flipped(seen: Evaluation, rows: Tensor, answers: Tensor) -> float:
 
 
 def too_few_pictures(seen: Evaluation) -> EvaluationCheck:
-    """So few pictures that the intervals say next to nothing."""
+    """So few images that the intervals say next to nothing."""
     count = len(seen.ledger.labels)
     return judged(
         "too_few_pictures",
         _FEW - count,
         0.0,
-        f"{count} picture(s): the 95 % intervals are wider than 35 points.",
-        "Use at least 100 pictures for 20 points and 1,000 for 6.",
+        Message("{count} image(s): the 95 % intervals are wider than 35 points.", count=count),
+        Message("Use at least 100 images for 20 points and 1,000 for 6."),
     )
 
 
@@ -202,11 +210,13 @@ def scale_mistaken(seen: Evaluation) -> EvaluationCheck:
     images = seen.ledger.images
     faults = [*radius_doubts(seen.ledger.eps, seen.norm, images[0].numel())]
     brightest = float(images.max())
-    faults += [f"no pixel is brighter than {brightest:.2g}"] if brightest < _DARK else []
+    faults += [Message("no pixel is brighter than {value:.2g}", value=brightest)] if brightest < _DARK else []
     return judged(
         "scale_mistaken",
         len(faults),
         0.0,
-        f"The scale looks mistaken: {'; '.join(faults)}." if faults else "Radii and pixels are in a usual scale.",
-        "Pixels lie in [0, 1] and radii in the same scale: 8/255, not 8; divide pictures by 255 once.",
+        Message("The scale looks mistaken: {faults}.", faults=joined(faults))
+        if faults
+        else Message("Radii and pixels are in a usual scale."),
+        Message("Pixels lie in [0, 1] and radii in the same scale: 8/255, not 8; divide images by 255 once."),
     )

@@ -1,14 +1,14 @@
 """The curve: verdicts, accuracies with intervals, counterexamples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xai.core.results.serialization import Saved, plain
+from xai.core.results.result import Result
 from xai.errors import RangeError
 from xai.robust.curves.trust import Trust
 from xai.stats.intervals import wilson
@@ -16,39 +16,33 @@ from xai.stats.intervals import wilson
 if TYPE_CHECKING:
     import pandas as pd
 
-_ARRAYS = (
-    *("labels", "clean_predictions", "proved", "broken", "distance", "answers", "rows", "adversarial"),
-    "originals",
-)
 VERIFIED, VIOLATED, UNPROVEN = "verified", "violated", "unproven"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RobustnessCurve(Saved):
+class RobustnessCurve(Result):
     """Verdicts for N pictures at E radii.
 
     Attributes:
         eps: (E) increasing radii in the scale of pixels in [0, 1].
         norm: "linf", "l2" or "l1".
-        labels: (N,) the truth.
-        clean_predictions: (N,) classes of the clean pictures.
+        labels: (N,) ground truth.
+        clean_predictions: (N,) classes of the clean images.
         proved: (N,) how many radii are proven, from the smallest on.
-        broken: (N,) number of the smallest radius with a counterexample; E where none is known; 0 also for pictures
-            that are wrong to begin with, whose counterexample is the picture itself.
+        broken: (N,) number of the smallest radius with a counterexample; E where none is known; 0 also for images
+            that are wrong to begin with, whose counterexample is the image itself.
         distance: (N,) float64 to the nearest counterexample; infinite where none is known.
-        answers: (N,) class of the nearest counterexample, else of the clean picture.
-        broken_by: (N,) attack that found it; "clean" for pictures wrong to begin with.
+        answers: (N,) class of the nearest counterexample, else of the clean image.
+        broken_by: (N,) attack that found it; "clean" for images wrong to begin with.
         proved_by: (N,) method of the last proof.
-        rows: (M,) numbers of the pictures with a counterexample.
+        rows: (M,) numbers of the images with a counterexample.
         adversarial: (M, C, h, w) the nearest counterexamples in [0, 1], in the model's input geometry.
-        originals: (M, C, h, w) the clean pictures of `rows`.
+        originals: (M, C, h, w) the clean images of `rows`.
         class_names: of the model.
-        stages: what each attack and proof did, in order: name, kind, pictures, cells decided, seconds, finished, note.
+        stages: what each attack and proof did, in order: name, kind, images, cells decided, seconds, finished, note.
         trust: whether the evaluation can be believed; None when it was not asked for.
         budget: seconds allowed, or None.
-        seed: of everything random.
-        model: name, fingerprint and preprocessing.
-        versions: of the packages.
+        provenance: model, seed and versions.
         notes: what happened and what to beware of.
 
     Example:
@@ -59,6 +53,9 @@ class RobustnessCurve(Saved):
         >>> curve.verdicts.shape
         (5, 2)
     """
+
+    _kind: ClassVar[str] = "robustness"
+    _derived: ClassVar[tuple[str, ...]] = ("clean", "certified", "attacked", "intervals", "verdicts", "broken_first_by")
 
     eps: tuple[float, ...]
     norm: str
@@ -77,10 +74,6 @@ class RobustnessCurve(Saved):
     stages: tuple[Mapping[str, Any], ...]
     trust: Trust | None
     budget: float | None
-    seed: int
-    model: Mapping[str, Any]
-    versions: Mapping[str, str]
-    notes: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -100,24 +93,24 @@ class RobustnessCurve(Saved):
 
     @property
     def certified(self) -> np.ndarray:
-        """Share of all pictures that is proven right, at each radius (E,): a lower bound of robust accuracy."""
+        """Share of all images that is proven right, at each radius (E,): a lower bound of robust accuracy."""
         return self._hits(self.proved > self._levels()) / len(self)
 
     @property
     def attacked(self) -> np.ndarray:
-        """Share of all pictures that no attack changed, at each radius (E,): an upper bound of robust accuracy."""
+        """Share of all images that no attack changed, at each radius (E,): an upper bound of robust accuracy."""
         return self._hits(self.broken > self._levels()) / len(self)
 
     @property
     def intervals(self) -> dict[str, np.ndarray]:
-        """95 % Wilson intervals over the draw of pictures: "clean" (2,), "certified" and "attacked" (E, 2)."""
+        """95 % Wilson intervals over the draw of images: "clean" (2,), "certified" and "attacked" (E, 2)."""
         clean = int((self.clean_predictions == self.labels).sum())
         proven, left = self._hits(self.proved > self._levels()), self._hits(self.broken > self._levels())
         return {name: wilson(hits, len(self)) for name, hits in self._pairs(clean, proven, left)}
 
     @property
     def verdicts(self) -> np.ndarray:
-        """Each picture at each radius (N, E): "verified", "violated" or "unproven"."""
+        """Each image at each radius (N, E): "verified", "violated" or "unproven"."""
         levels = self._levels()
         verified, violated = (self.proved > levels).T.numpy(), (self.broken <= levels).T.numpy()
         return np.where(verified, VERIFIED, np.where(violated, VIOLATED, UNPROVEN))
@@ -133,13 +126,13 @@ class RobustnessCurve(Saved):
 
     @property
     def smallest_eps(self) -> np.ndarray:
-        """Smallest radius at which each picture is violated (N,); infinite where none is."""
+        """Smallest radius at which each image is violated (N,); infinite where none is."""
         found: np.ndarray = np.array([*self.eps, np.inf])[self.broken.numpy()]
         return found
 
     @property
     def table(self) -> "pd.DataFrame":
-        """One row per radius: accuracies with intervals, and how many pictures are unproven."""
+        """One row per radius: accuracies with intervals, and how many images are unproven."""
         import pandas as pd
 
         spans = self.intervals
@@ -150,7 +143,7 @@ class RobustnessCurve(Saved):
 
     @property
     def per_class(self) -> "pd.DataFrame":
-        """One row per class and radius: pictures, clean, certified and attacked accuracy, 95 % interval of the last."""
+        """One row per class and radius: images, clean, certified and attacked accuracy, 95 % interval of the last."""
         import pandas as pd
 
         parts = []
@@ -195,23 +188,23 @@ class RobustnessCurve(Saved):
         return curve_figure(self)
 
     def strip(self, row: int | None = None) -> Any:
-        """Draw one picture along the radii: verdict, what was found, and the difference times ten.
+        """Draw one image along the radii: verdict, what was found, and the difference times ten.
 
         Args:
-            row: number of the picture; None takes the first one that an attack changed.
+            row: number of the image; None takes the first one that an attack changed.
 
         Raises:
-            RangeError: no counterexample of that picture is known, or it was wrong to begin with.
+            RangeError: no counterexample of that image is known, or it was wrong to begin with.
         """
         from xai.plots.robust import strip_figure
 
         return strip_figure(self, self._changed(row))
 
     def png(self, row: int | None = None, *, strip: bool = False) -> bytes:
-        """Return what `plot` draws, or `strip` of a picture, as the bytes of a PNG file.
+        """Return what `plot` draws, or `strip` of an image, as the bytes of a PNG file.
 
         Raises:
-            RangeError: no counterexample of that picture is known, or it was wrong to begin with.
+            RangeError: no counterexample of that image is known, or it was wrong to begin with.
         """
         from xai.plots.robust import curve_figure, png, strip_figure
 
@@ -219,7 +212,7 @@ class RobustnessCurve(Saved):
 
     @property
     def changed(self) -> list[int]:
-        """Numbers of the pictures that an attack changed, nearest counterexample first."""
+        """Numbers of the images that an attack changed, nearest counterexample first."""
         found = [k for k in self.rows.tolist() if float(self.distance[k]) > 0]
         return sorted(found, key=lambda k: float(self.distance[k]))
 
@@ -231,34 +224,12 @@ class RobustnessCurve(Saved):
         return int(chosen)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the pictures, JSON-ready."""
-        return self._fields() | {
-            "clean": self.clean,
-            "certified": self.certified.tolist(),
-            "attacked": self.attacked.tolist(),
-            "intervals": {name: span.tolist() for name, span in self.intervals.items()},
-            "verdicts": self.verdicts.tolist(),
-            "smallest_eps": [None if np.isinf(eps) else float(eps) for eps in self.smallest_eps],
-            "broken_first_by": self.broken_first_by,
-            "count": len(self),
+        """Return everything but the images, JSON-ready."""
+        radii = [None if np.isinf(eps) else float(eps) for eps in self.smallest_eps]
+        return super().to_dict() | {
+            "smallest_eps": radii,
+            "trust": None if self.trust is None else self.trust.to_dict(),
         }
-
-    _kind: ClassVar[str] = "robustness"
-
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        return {name: getattr(self, name).numpy() for name in _ARRAYS}
-
-    @classmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        result: dict[str, Any] = dict(fields)
-        tuples = ("eps", "broken_by", "proved_by", "class_names", "stages", "notes")
-        result |= {name: tuple(result[name]) for name in tuples}
-        result["trust"] = None if result["trust"] is None else Trust.from_dict(result["trust"])
-        return cls(**(result | {name: torch.from_numpy(np.array(arrays[name])) for name in _ARRAYS}))
-
-    def _fields(self) -> dict[str, Any]:
-        found = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in {*_ARRAYS, "trust"}}
-        return found | {"trust": None if self.trust is None else self.trust.to_dict()}
 
     def _levels(self) -> Tensor:
         return torch.arange(len(self.eps))[:, None]

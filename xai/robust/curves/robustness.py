@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from math import isfinite
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,17 +12,18 @@ from xai.core.images.inputs import ImageLike
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.usage_checks import reading_doubts
-from xai.core.results.serialization import versions
+from xai.core.results.message import Message
+from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.runtime.randomness import image_key, repeated
-from xai.core.validation import check_eps, check_seed, radius_doubts
-from xai.errors import InputError, NameLookupError, RangeError, ShapeError, UnsupportedModelError
+from xai.core.validation import check_choices, check_eps, check_number, check_seed, radius_doubts
+from xai.errors import InputError, RangeError, ShapeError, UnsupportedModelError
 from xai.robust.attacks.balls import check_norm
 from xai.robust.attacks.base import ATTACKS, Attack
 from xai.robust.certification.linear import METHODS
 from xai.robust.certification.prover import Prover
 from xai.robust.curves.result import RobustnessCurve
-from xai.robust.curves.stages import Clock, CurveWork, Ledger, answers_of
+from xai.robust.curves.stages import TIME_RAN_OUT, Clock, CurveWork, Ledger, answers_of
 from xai.robust.curves.trust import Evaluation, assess
 
 EPS = {
@@ -53,22 +53,22 @@ def robustness(
 ) -> RobustnessCurve:
     """Measure robust accuracy over radii: an upper bound by attacks and a lower bound by proofs.
 
-    Each picture is, at each radius, *verified* (proven), *violated* (here is the changed picture) or *unproven*. A
+    Each image is, at each radius, *verified* (proven), *violated* (here is the changed image) or *unproven*. A
     counterexample counts for all larger radii and a proof for all smaller ones: both bounds fall by construction.
 
     Args:
         model: a classifier or a bare module.
-        images: N pictures in any form, or a data set of `xai.load_data`.
-        labels: the truth (N,), indices or names; None takes the data set's.
+        images: N images in any form, or a data set of `xai.load_data`.
+        labels: the ground truth (N,), indices or names; None takes the data set's.
         eps: increasing radii in the scale of pixels in [0, 1] (8/255, not 8); None takes five usual ones of the norm.
         norm: "linf", "l2" or "l1".
         budget: seconds; what is not decided then stays unproven "for lack of time". None: no limit. One step of an
             attack or of a proof may go beyond it, and so may the checks of `trust`.
-        seed: fixes everything random, per picture.
+        seed: fixes everything random, per image.
         attacks: names or attacks with settings, cheapest first; None takes FGSM, PGD (10 steps), APGD-CE, APGD-T and
             Square (1,000 queries). Without "square" one check of `trust` cannot be made.
         proofs: "ibp", "crown_ibp", "crown", cheapest first; None takes all three; () none.
-        trust: check the evaluation itself, on part of the pictures.
+        trust: check the evaluation itself, on part of the images.
         progress: None, True for a bar, or a callable `(done, total)` in hundredths of a stage.
         should_stop: asked at every step; True ends the work with `xai.errors.Stopped`.
 
@@ -76,11 +76,11 @@ def robustness(
         RobustnessCurve.
 
     Raises:
-        InputError: a picture, label, radius or name that cannot be used; no labels.
+        InputError: an image, label, radius or name that cannot be used; no labels.
         ContractError: a proof and a counterexample contradict each other: an error in one of them, never averaged away.
         Stopped: `should_stop()` was true.
 
-    Cost: per picture and attack about one failing run (at its largest open radius) and a few rows for each radius at
+    Cost: per image and attack about one failing run (at its largest open radius) and a few rows for each radius at
         which it succeeds, whatever the number of radii, as `pgd` begins at the counterexample of the larger radius;
         proofs see only what no attack has broken.
     Source: escalation as in AutoAttack (Croce & Hein 2020) and CROWN-IBP (Zhang et al. 2020).
@@ -146,11 +146,11 @@ def _prover(work: CurveWork, methods: Sequence[str]) -> Prover | None:
 def _result(work: CurveWork, clean: Tensor, trust: Any, notes: Sequence[str], budget: float | None) -> RobustnessCurve:
     ledger, classifier = work.ledger, work.classifier
     rows = ledger.distance.isfinite().nonzero()[:, 0]
-    late = any(stage.note == "time ran out" for stage in work.stages) and len(ledger.open())
+    late = len(ledger.open()) if any(stage.note == TIME_RAN_OUT for stage in work.stages) else 0
     doubts = radius_doubts(ledger.eps, work.norm, ledger.images[0].numel())
     doubts += repeated(work.keys) + reading_doubts(classifier, ledger.images, clean, ledger.labels)
-    every = [*notes, *doubts, *(f"{s.name}: {s.note}" for s in work.stages if s.note)]
-    every += [f"{len(ledger.open())} picture(s) have radii that are unproven for lack of time"] if late else []
+    every = [*notes, *doubts, *(Message("{stage}: {note}", stage=s.name, note=s.note) for s in work.stages if s.note)]
+    every += [Message("{count} image(s) have radii that are unproven for lack of time", count=late)] if late else []
     return RobustnessCurve(
         eps=ledger.eps,
         norm=work.norm,
@@ -169,13 +169,7 @@ def _result(work: CurveWork, clean: Tensor, trust: Any, notes: Sequence[str], bu
         stages=tuple(asdict(stage) for stage in work.stages),
         trust=trust,
         budget=budget,
-        seed=work.seed,
-        model={
-            "name": classifier.name,
-            "fingerprint": classifier.fingerprint,
-            "preprocessing": classifier.preprocessing,
-        },
-        versions=versions(),
+        provenance=Provenance.of(classifier, {}, work.seed),
         notes=tuple(dict.fromkeys(every)),
     )
 
@@ -197,11 +191,7 @@ def _radii(eps: Sequence[float] | float | None, norm: str) -> tuple[float, ...]:
 
 
 def _budget(budget: float | None) -> float | None:
-    if budget is None:
-        return None
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or not isfinite(budget) or budget <= 0:
-        raise RangeError(f"Expected `budget` in seconds above 0, or None for no limit, but got {budget!r}.")
-    return float(budget)
+    return check_number("budget", budget, "(0, inf)", optional=True, cure="In seconds; None is no limit.")
 
 
 def _attacks(attacks: Sequence[str | Attack] | None, norm: str) -> list[Attack]:
@@ -223,7 +213,4 @@ def _attacks(attacks: Sequence[str | Attack] | None, norm: str) -> list[Attack]:
 
 def _methods(proofs: Sequence[str] | None) -> tuple[str, ...]:
     chosen = METHODS if proofs is None else tuple(proofs)
-    for method in chosen:
-        if method not in METHODS:
-            raise NameLookupError("method of bounds", method, METHODS)
-    return tuple(chosen)
+    return check_choices("method of bounds", chosen, METHODS)

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from xai.core.model.classifier import Classifier
+from xai.core.results.message import Message
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import ContractError, Stopped, UnsupportedModelError
 from xai.robust.attacks.balls import distance, project
 from xai.robust.attacks.base import Attack
 from xai.robust.certification.prover import Prover
 
-SLACK = 1e-6  # relative: how far a float32 picture may lie outside its ball, measured in float64
+TIME_RAN_OUT = Message("time ran out")
+SLACK = 1e-6  # relative: how far a float32 image may lie outside its ball, measured in float64
 
 
 @dataclass(eq=False)
@@ -23,12 +25,12 @@ class Ledger:
 
     Attributes:
         images: (N, C, h, w) clean model inputs.
-        labels: (N,) the truth.
+        labels: (N,) ground truth.
         eps: increasing radii (E).
-        answers: (N,) classes of the nearest counterexample, of the clean picture where none is known.
+        answers: (N,) classes of the nearest counterexample, of the clean image where none is known.
         proved: (N,) int64: how many radii are proven, from the smallest on.
         broken: (N,) int64: number of the smallest radius that is broken; E where none is.
-        nearest: (N, C, h, w) the nearest counterexample; the clean picture where none is known.
+        nearest: (N, C, h, w) the nearest counterexample; the clean image where none is known.
         distance: (N,) float64 to it; infinite where none is known.
         broken_by: (N,) name of the attack that found it, "" where none did; "clean" for wrong answers to begin with.
         proved_by: (N,) name of the method of the last proof.
@@ -56,28 +58,28 @@ class Ledger:
         self.proved_by = [""] * count
 
     def to_attack(self, level: int) -> Tensor:
-        """Return the pictures whose largest open radius is this one: an attack that fails here has done its work."""
+        """Return the images whose largest open radius is this one: an attack that fails here has done its work."""
         return ((self.broken == level + 1) & (self.proved <= level)).nonzero()[:, 0]
 
     def open(self) -> Tensor:
-        """Return the pictures with a radius that is neither proven nor broken."""
+        """Return the images with a radius that is neither proven nor broken."""
         return (self.proved < self.broken).nonzero()[:, 0]
 
     def take(
         self, rows: Tensor, images: Tensor, distance: Tensor, answers: Tensor, names: Sequence[str], real: Tensor
     ) -> Tensor:
-        """Note counterexamples (n, C, h, w) of some pictures that are nearer than the known ones.
+        """Note counterexamples (n, C, h, w) of some images that are nearer than the known ones.
 
         Args:
-            rows: (n,) numbers of the pictures.
+            rows: (n,) numbers of the images.
             images: the counterexamples.
-            distance: (n,) float64 from the clean pictures.
+            distance: (n,) float64 from the clean images.
             answers: (n,) their classes.
             names: n names of the attacks.
             real: (n,) bool: which are counterexamples at all.
 
         Returns:
-            The numbers of the pictures for which something new was noted.
+            The numbers of the images for which something new was noted.
         """
         new = (real & (distance < self.distance[rows])).nonzero()[:, 0]
         which = rows[new]
@@ -91,7 +93,7 @@ class Ledger:
         return which
 
     def take_proofs(self, rows: Tensor, verified: Tensor, levels: Tensor, method: str) -> None:
-        """Note for which of some pictures (n,) a radius was proven, each with the number of its own (n,)."""
+        """Note for which of some images (n,) a radius was proven, each with the number of its own (n,)."""
         which = rows[verified]
         self.proved[which] = torch.maximum(self.proved[which], levels[verified] + 1)
         for row in which.tolist():
@@ -102,7 +104,7 @@ class Ledger:
         """Hold proofs and counterexamples against each other.
 
         Raises:
-            ContractError: a picture is proven at a radius at which it is broken.
+            ContractError: an image is proven at a radius at which it is broken.
         """
         both = (self.proved > self.broken).nonzero()[:, 0]
         if len(both):
@@ -114,8 +116,8 @@ class Ledger:
             )
 
 
-_TO_PROVE = 32  # pictures for which proofs start from the same guess
-_AT_ONCE = 256  # pictures for one call: what is lost when time runs out in the midst of it
+_TO_PROVE = 32  # images for which proofs start from the same guess
+_AT_ONCE = 256  # images for one call: what is lost when time runs out in the midst of it
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class CurveStage:
         name: of the attack or of the method of bounds.
         kind: "attack" or "proof".
         pictures: how many it was tried on, each once.
-        cells: how many pairs of picture and radius it decided.
+        cells: how many pairs of image and radius it decided.
         seconds: wall time.
         finished: whether it came to its end within the budget.
         note: why it was left out, or "".
@@ -167,7 +169,7 @@ class CurveWork:
         ledger: what is known.
         norm: "linf", "l2" or "l1".
         seed: of everything random.
-        keys: one per picture, stands for it in everything random.
+        keys: one per image, stands for it in everything random.
         clock: budget and stop.
         stages: what was done.
     """
@@ -183,11 +185,11 @@ class CurveWork:
     total: int = 1
 
     def attack(self, attack: Attack) -> None:
-        """Attack at each picture's largest open radius, and on towards smaller ones while it succeeds."""
+        """Attack at each image's largest open radius, and on towards smaller ones while it succeeds."""
         self._stage(attack.name, "attack", lambda tried: self._attacked(attack, tried))
 
     def prove(self, prover: Prover, method: str) -> None:
-        """Prove each picture up to the largest radius that the method can."""
+        """Prove each image up to the largest radius that the method can."""
         self._stage(method, "proof", lambda tried: self._proved(prover, method, tried))
 
     def leave_out(self, name: str, kind: str, why: str) -> None:
@@ -230,7 +232,7 @@ class CurveWork:
             rows = ledger.take(rows, drawn, distance(drawn, clean, self.norm), answers, names, wrong)
 
     def _proved(self, prover: Prover, method: str, tried: set[int]) -> None:
-        """Ask for each picture where its proofs end, from where those of the pictures before mostly ended."""
+        """Ask for each image where its proofs end, from where those of the images before mostly ended."""
         reached: list[int] = []
         asked = self.ledger.open()
         for rows in _parts(asked, _TO_PROVE):
@@ -257,7 +259,7 @@ class CurveWork:
 
     def _stage(self, name: str, kind: str, work: Callable[[set[int]], None]) -> None:
         began, before, tried = time.monotonic(), self._cells(), set[int]()
-        note = "time ran out" if self.clock.late() and len(self.ledger.open()) else self._ended(work, tried)
+        note = TIME_RAN_OUT if self.clock.late() and len(self.ledger.open()) else self._ended(work, tried)
         seconds = time.monotonic() - began
         self.stages.append(CurveStage(name, kind, len(tried), self._cells() - before, seconds, not note, note))
         self._tell(0.0)
@@ -275,7 +277,7 @@ class CurveWork:
         except Stopped:
             if not self.clock.late():
                 raise
-            return "time ran out"
+            return TIME_RAN_OUT
         except UnsupportedModelError as error:
             return str(error)
         return ""

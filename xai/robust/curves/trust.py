@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xai.core.model.hooks import borrowed, gradients_on
-from xai.robust.curves import attack_checks, gradient_checks, model_checks
+from xai.core.results.message import Message, joined
+from xai.robust.curves import attack_checks, model_checks
 from xai.robust.curves.evaluation_check import EXPLAINED, FIRED, NOT_CHECKED, PASSED, Evaluation, EvaluationCheck
 
 __all__ = ["EXPLAINED", "FIRED", "NOT_CHECKED", "PASSED", "Evaluation", "EvaluationCheck", "Trust", "assess"]
@@ -36,11 +37,11 @@ CHECKS: tuple[Callable[[Evaluation], EvaluationCheck], ...] = (
     model_checks.train_mode,
     model_checks.random_outputs,
     model_checks.softmax_outputs,
-    gradient_checks.nan_gradients,
-    gradient_checks.masked_gradients,
-    gradient_checks.zero_gradients,
-    gradient_checks.scaled_logits,
-    gradient_checks.wrong_gradients,
+    attack_checks.nan_gradients,
+    attack_checks.masked_gradients,
+    attack_checks.zero_gradients,
+    attack_checks.scaled_logits,
+    attack_checks.wrong_gradients,
     attack_checks.black_box_beats_white_box,
     attack_checks.noise_beats_attack,
     attack_checks.one_step_beats_many,
@@ -75,7 +76,7 @@ class Trust:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Names of the checks that fired; empty: nothing speaks against the evaluation."""
+        """Names of the checks that fired; empty where no problem was found."""
         return tuple(check.name for check in self.checks if check.status == FIRED)
 
     @property
@@ -95,17 +96,18 @@ class Trust:
         """One line per flag: what was seen and what to do."""
         fired = [check for check in self.checks if check.status == FIRED]
         if not fired:
-            return f"None of {len(self.checks)} checks speaks against this evaluation."
-        return "\n".join(f"{check.name}: {check.reason} {check.next_step}" for check in fired)
+            return Message("Evaluation checks: no problem found.")
+        return joined(
+            [
+                Message("{name}: {reason} {step}", name=check.name, reason=check.reason, step=check.next_step)
+                for check in fired
+            ],
+            "\n",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""
         return {"flags": list(self.flags), "checks": [asdict(check) for check in self.checks]}
-
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> "Trust":
-        """Return what `to_dict` wrote."""
-        return cls(tuple(EvaluationCheck(**check) for check in found["checks"]))
 
 
 def assess(evaluation: Evaluation) -> Trust:

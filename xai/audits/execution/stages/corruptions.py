@@ -8,7 +8,7 @@ import numpy as np
 from xai.audits.context import Context
 from xai.audits.execution.stages.base import Stage, StageCost
 from xai.audits.execution.store import StoredResult
-from xai.robust.corruptions.mce import IMAGENET_C
+from xai.robust.corruptions.result import IMAGENET_C
 from xai.robust.corruptions.robustness import corruption_robustness
 
 _ROWS = 3.0  # a corrupted picture costs about this many rows of a small network, a guess
