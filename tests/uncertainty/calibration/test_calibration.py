@@ -49,13 +49,13 @@ def test_two_networks_against_scikit_learn(pair):
 def test_the_temperature_is_judged_on_other_pictures(pair):
     classifier, outputs = pair
     found = xai.calibration(classifier, outputs)
-    judged = torch.from_numpy(found.judged)
+    judged = torch.from_numpy(found.is_evaluation)
     assert int(judged.sum()) == 600
     assert found.temperature == fit_temperature(outputs.logits[~judged], outputs.labels[~judged])
     warm = (outputs.logits[judged].double() / found.temperature.value).softmax(1).numpy()
     assert found.after.nll == pytest.approx(log_loss(outputs.labels[judged], warm, labels=list(range(10))))
-    np.testing.assert_allclose(found.calibrated[found.judged], warm.max(1))
-    assert np.isnan(found.calibrated[~found.judged]).all()
+    np.testing.assert_allclose(found.calibrated[found.is_evaluation], warm.max(1))
+    assert np.isnan(found.calibrated[~found.is_evaluation]).all()
     assert found.before.count == found.after.count == int(judged.sum()) == found.data["judged"]
     assert found.data["fitted"] + found.data["judged"] == 1200
     assert found.before.accuracy == found.after.accuracy
@@ -115,21 +115,21 @@ def test_the_order_of_the_pictures_changes_nothing(robust, data):
     assert one.temperature.value == pytest.approx(two.temperature.value, rel=1e-5)
     assert one.ece_interval == pytest.approx(two.ece_interval, abs=1e-6)
     assert [c.p_value for c in one.comparisons] == pytest.approx([c.p_value for c in two.comparisons])
-    assert not np.array_equal(one.judged, two.judged)
-    assert one.judged.sum() == two.judged.sum()
+    assert not np.array_equal(one.is_evaluation, two.is_evaluation)
+    assert one.is_evaluation.sum() == two.is_evaluation.sum()
     assert xai.calibration(robust, few, seed=1).temperature.value != one.temperature.value
 
 
 def test_equal_pictures_are_on_one_side(robust, data):
     images = torch.cat([data.images[:40], data.images[:40]])
     found = xai.calibration(robust, images, labels=torch.cat([data.labels[:40]] * 2))
-    assert np.array_equal(found.judged[:40], found.judged[40:])
+    assert np.array_equal(found.is_evaluation[:40], found.is_evaluation[40:])
 
 
 def test_given_pictures_fit_the_temperature(robust, data):
     half, other = data.take(range(300)), data.take(range(300, 600))
     found = xai.calibration(robust, half, fit_data=other)
-    assert found.judged.all()
+    assert found.is_evaluation.all()
     assert found.before == found.measures
     outputs = robust.outputs(other)
     assert found.temperature.value == pytest.approx(fit_temperature(outputs.logits, outputs.labels).value)
@@ -203,7 +203,7 @@ def test_it_is_saved_and_read_back(robust, tmp_path):
     assert again.to_dict() == found.to_dict()
     assert again.measures == found.measures
     assert again.comparisons == found.comparisons
-    for name in ("labels", "predictions", "confidence", "calibrated", "judged"):
+    for name in ("labels", "predictions", "confidence", "calibrated", "is_evaluation"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
     assert again.model["fingerprint"] == robust.fingerprint
     (tmp_path / "kept" / "manifest.json").write_text(

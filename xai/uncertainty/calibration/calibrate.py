@@ -211,8 +211,8 @@ def _calibration(
     settings: Mapping[str, Any],
     seed: int,
 ) -> Calibration:
-    judged = np.ones(len(answers), dtype=bool) if fitted is not None else _half(answers, seed)
-    rows = torch.from_numpy(judged)
+    is_evaluation = np.ones(len(answers), dtype=bool) if fitted is not None else _half(answers, seed)
+    rows = torch.from_numpy(is_evaluation)
     temperature = _fit(answers, ~rows, settings) if fitted is None else _fit(fitted, None, settings)
 
     def scored(logits: Tensor, truth: Tensor, value: float = 1.0) -> tuple[Scores, Measures]:
@@ -224,14 +224,14 @@ def _calibration(
     cold, before = scored(answers.logits[rows], truth[rows])
     warm, after = scored(answers.logits[rows], truth[rows], temperature.value)
     calibrated = np.full(len(answers), np.nan)
-    calibrated[judged] = warm.confidence
-    order = [int(k) for k in np.argsort(np.argsort(answers.order(seed))[judged])]
+    calibrated[is_evaluation] = warm.confidence
+    order = [int(k) for k in np.argsort(np.argsort(answers.order(seed))[is_evaluation])]
     comparisons = compare(cold, warm, (before, after), order, settings, seed)
     verdict, reasons = judge(measures, settings)
     data = {
         "name": answers.name,
         "count": len(answers),
-        "judged": int(judged.sum()),
+        "judged": int(is_evaluation.sum()),
         "fitted_on": answers.name if fitted is None else fitted.name,
         "fitted": temperature.count,
     }
@@ -247,7 +247,7 @@ def _calibration(
         predictions=plain.predicted,
         confidence=plain.confidence,
         calibrated=calibrated,
-        judged=judged,
+        is_evaluation=is_evaluation,
         class_names=tuple(classifier.labels),
         provenance=Provenance.of(classifier, settings, seed, data),
         notes=answers.notes,

@@ -45,8 +45,8 @@ class Calibration(Result):
     Attributes:
         measures: of all pictures, as the model is.
         temperature: that divides the logits, fitted on other pictures than it is judged on.
-        before: measures of the judged pictures, as the model is.
-        after: measures of the judged pictures, with the temperature.
+        before: measures of the evaluation images, as the model is.
+        after: measures of the evaluation images, with the temperature.
         comparisons: both, by paired tests.
         verdict: "overconfident", "underconfident", "miscalibrated", "no evidence" or "too small to tell".
         reasons: why, in plain words.
@@ -54,7 +54,7 @@ class Calibration(Result):
         predictions: (N,) int64.
         confidence: (N,) probability of the prediction.
         calibrated: (N,) the same with the temperature.
-        judged: (N,) bool, the pictures that the temperature was not fitted on.
+        is_evaluation: (N,) bool, the images that the temperature was not fitted on.
         class_names: of the model.
         provenance: model, settings (bins, level, tolerance), seed of halves and draws, data and versions.
         notes: what was done and what to beware of.
@@ -83,7 +83,7 @@ class Calibration(Result):
     predictions: np.ndarray
     confidence: np.ndarray
     calibrated: np.ndarray
-    judged: np.ndarray
+    is_evaluation: np.ndarray
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:
