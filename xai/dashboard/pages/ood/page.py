@@ -41,7 +41,7 @@ def _show_calibration(model: SharedModel, sample: DataSample, result: xai.Calibr
         t(
             "On the {value} images not used to fit the temperature. On the dashed line, confidence "
             "equals accuracy. Bars: 95 % intervals.",
-            value=int(result.judged.sum()),
+            value=int(result.is_evaluation.sum()),
         )
     )
     st.markdown(bullets(result.reasons))
