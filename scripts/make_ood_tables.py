@@ -16,41 +16,42 @@ COUNT = 2000
 CORRUPTED = ("gaussian_noise", "defocus_blur", "contrast")
 ATTACKED = ("vim", "mahalanobis", "knn", "energy", "msp")
 
-HEAD = """# Out of distribution: the figures
+HEAD = """# Out-of-distribution detection: results
 
-Made by `python scripts/make_ood_tables.py`; versions: {versions}.
+This page is written by `python scripts/make_ood_tables.py`; versions: {versions}.
 
-`example:fashion` knows ten kinds of clothes. Detectors are fitted on {fit} of its training pictures and calibrated on
-{calibration} others; {inside} further test pictures are ordinary. Foreign are scikit-learn's digits, brought to 28 x
-28, uniform noise and negatives of clothes (far), and clothes corrupted at severity 3 (covariate: the same classes, seen
-otherwise; whether these should be rejected is for the user to say). Settings are the defaults. {features}
+`example:fashion` has ten classes of clothes. Detectors are fitted on {fit} of its training images and calibrated on
+{calibration} others; {inside} further test images are in-distribution. Out-of-distribution (OOD) are scikit-learn's
+digits, resized to 28 x 28, uniform noise and inverted clothes (far), and clothes corrupted at severity 3 (covariate
+shift: the same classes; whether they should be rejected depends on the use). Settings are the defaults. {features}
 
 ## AUROC, with 95 % intervals
 
 {areas}
 
-Bold: best of its column. (=) cannot be told from msp (paired DeLong test, Holm over the whole table).
+Bold: best of its column. (=): no significant difference from msp (paired DeLong test, Holm-corrected over the whole
+table).
 
-## Full spectrum: corrupted clothes count as ordinary
+## Full spectrum: corrupted clothes count as in-distribution
 
 {full}
 
 ## Both false-positive rates
 
-Share of foreign pictures accepted where 95 % of the ordinary ones are kept / share of ordinary ones rejected where 95 %
-of the foreign ones are caught. Elsewhere both are called FPR95.
+Share of OOD images accepted when 95 % of in-distribution images are accepted / share of in-distribution images rejected
+when 95 % of OOD images are rejected. Both are called FPR95 in the literature.
 
 {rates}
 
-## The calibrated decision at alpha 0.05
+## Calibrated decision at alpha 0.05
 
-{sentence} Realised on {inside} ordinary test pictures, and the share of each foreign set that is rejected:
+{sentence} The table gives the rejection rate on {inside} in-distribution test images and on each OOD set:
 
 {decisions}
 
 ## Attacks
 
-PGD (linf 8/255, 40 steps) on 200 ordinary pictures until the model errs, then on the score itself for 200 digits.
+PGD (linf 8/255, 40 steps) attacks the prediction for 200 in-distribution images, then the score for 200 digits.
 
 {attacks}
 """
@@ -80,7 +81,7 @@ def grid(found: xai.OODComparison, cell: object, sets: list[str]) -> str:
 
 def attacks(fitted: dict[str, xai.OODDetector], tests: Tensor, labels: Tensor, digits: Tensor) -> str:
     """Return what attacks find, in Markdown."""
-    lines = ["| method | adversarial pictures rejected | before the attack | AUROC | digits that evade |"]
+    lines = ["| method | adversarial images rejected | before the attack | AUROC | digits accepted after the attack |"]
     lines.append("|---|---|---|---|---|")
     for method, detector in fitted.items():
         found = detector.attack(tests[:200], labels[:200], digits[:200], eps=8 / 255)
@@ -133,7 +134,7 @@ def decisions(found: xai.OODComparison, sets: list[str]) -> str:
     rows = pd.DataFrame(list(found.rows))
     ordinary = rows.groupby("method")[["rejected_in", "rejected_in_low", "rejected_in_high"]].first()
     table = grid(found, lambda row: f"{row['rejected_out']:.1%}", sets).splitlines()
-    lines = [table[0].replace("| method |", "| method | ordinary |"), table[1] + "---|"]
+    lines = [table[0].replace("| method |", "| method | in-distribution |"), table[1] + "---|"]
     for line in table[2:]:
         method = line.split(" | ")[0].removeprefix("| ")
         share, low, high = ordinary.loc[method]

@@ -13,26 +13,27 @@ import xai
 COUNT = int(os.environ.get("PICTURES", "1000"))
 EPS = [k / 255 for k in (1, 2, 3, 4, 6, 8, 12, 16)]
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-TEXT = """# A complete curve: example:fashion-robust
+TEXT = """# Robustness curve: example:fashion-robust
 
-`python scripts/robust_curve.py` makes this page and its picture. {count} test pictures of Fashion-MNIST, l-inf, every
-attack and proof of `xai.robustness` with default settings and no limit of time ({minutes:.0f} minutes, {versions}).
+This page and its figure are made by `python scripts/robust_curve.py`: {count} test images of Fashion-MNIST, l-inf, all
+attacks and certification methods of `xai.robustness` with default settings and no time limit ({minutes:.0f} minutes,
+{versions}).
 
 ![Attacked and certified accuracy over the radius, the gap between them shaded](images/robustness.png)
 
-Accuracy on clean pictures: {clean} %. At each radius the true robust accuracy lies between *certified* (proven for
-every change of that size) and *attacked* (no change was found that fools): what lies between is *unproven*. Brackets
-are 95 % intervals for the population that the pictures were drawn from.
+Accuracy on clean images: {clean} %. At each radius the robust accuracy is between *certified* (proven for every
+perturbation of that size) and *attacked* (no attack found an adversarial example); images in between are *unproven*.
+Brackets are 95 % intervals for the population that the images were drawn from.
 
 | radius (of 255) | certified % | attacked % | verified | unproven | violated |
 |---|---|---|---|---|---|
 {rows}
 
-Checks of the evaluation that fired: {flags}. Smallest radius found, median over the correct pictures that were
-fooled: {median:.1f}/255.
+Evaluation checks with a flag: {flags}. Median of the smallest adversarial radius over the correctly predicted images
+for which an adversarial example was found: {median:.1f}/255.
 
-Where the certified line falls before the attacked one, either the proofs are loose or the attacks are weak: the checks
-of the evaluation look at the second.
+If the certified accuracy decreases at smaller radii than the attacked accuracy, either the bounds are loose or the
+attacks are weak. The evaluation checks test for weak attacks.
 """
 
 

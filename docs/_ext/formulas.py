@@ -1,4 +1,4 @@
-"""Formulas as drawings inside the page, so that they are there without a network: matplotlib sets them."""
+"""Formulas as SVG inside the page, drawn with matplotlib, so that no internet connection is needed."""
 
 import io
 import logging
@@ -10,7 +10,7 @@ import matplotlib as mpl
 from docutils import nodes
 from matplotlib.figure import Figure
 
-# What authors of TeX write, in what matplotlib knows.
+# TeX commands and their equivalents in matplotlib.
 _WORDS = [
     (r"\\[lr]Vert", r"\\Vert "),
     (r"\\[bB]ig[lr]?", ""),
@@ -25,7 +25,7 @@ def drawn(formula: str, size: float) -> str:
     """Return a formula as SVG in the colour of the text around it.
 
     Raises:
-        ValueError: matplotlib cannot set it.
+        ValueError: matplotlib cannot draw it.
     """
     for pattern, word in _WORDS:
         formula = re.sub(pattern, word, formula)
@@ -58,7 +58,7 @@ def _block(writer: Any, node: nodes.math_block) -> None:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Draw formulas instead of loading a script that does."""
-    logging.getLogger("matplotlib.mathtext").setLevel(logging.WARNING)  # it tells which fonts lack a sign
+    """Draw formulas without a script from the internet."""
+    logging.getLogger("matplotlib.mathtext").setLevel(logging.WARNING)  # it logs fonts without a sign
     app.add_html_math_renderer("drawn", (_inline, None), (_block, None))
     return {"parallel_read_safe": True}

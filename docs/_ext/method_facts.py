@@ -1,7 +1,7 @@
-"""What the registries know of methods, as directives.
+"""Directives that show what the registries hold of each method.
 
-`{method-facts} KIND NAME`: summary, facts, settings and picture; `{method-costs} KIND NAME`: cost and source, from its
-docstring; `{method-table} KIND`: a table of all; `{method-picture} KIND NAME`: the picture alone.
+`{method-facts} KIND NAME`: summary, facts, settings and image; `{method-costs} KIND NAME`: cost and source, from its
+docstring; `{method-table} KIND`: a table of all; `{method-picture} KIND NAME`: the image alone.
 """
 
 import inspect
@@ -28,24 +28,24 @@ def known(kind: str) -> dict[str, xai.MethodInfo]:
 
 
 def file_name(name: str) -> str:
-    """Return the name of a method as its page's: `gradcam++` is gradcam_plus_plus."""
+    """Return the file name of a method's page: `gradcam++` is gradcam_plus_plus."""
     return name.replace("++", "_plus_plus").replace("-", "_")
 
 
 def picture_of(kind: str, name: str) -> Path:
-    """Return where the picture of a method lies, below docs/."""
+    """Return the path of a method's image, below docs/."""
     return Path("images") / "methods" / f"{kind}-{file_name(name)}.png"
 
 
 def facts(method: xai.MethodInfo) -> list[str]:
-    """Return what the registry says, as a table in Markdown."""
+    """Return the facts of the registry as a Markdown table."""
     rows = [
         ("name", f"`{method.name}`"),
         ("family", method.family),
         ("unit of its values", method.unit),
-        ("needs", ", ".join(method.needs) or "nothing but answers"),
-        ("rows per picture", f"{method.forward:,} forward, {method.backward:,} backward"),
-        ("random", "yes, fixed by `seed` for each picture" if method.stochastic else "no"),
+        ("needs", ", ".join(method.needs) or "predictions only"),
+        ("rows per image", f"{method.forward:,} forward, {method.backward:,} backward"),
+        ("random", "yes, fixed by `seed` for each image" if method.stochastic else "no"),
         *([("norms", ", ".join(method.norms))] if method.norms else []),
     ]
     meanings = settings_of(method.kind, method.name)
@@ -58,7 +58,7 @@ def _cell(text: str) -> str:
 
 
 def settings_of(kind: str, name: str) -> dict[str, str]:
-    """Return what the docstring of a method says of each setting."""
+    """Return the meaning of each setting from the docstring of a method."""
     found: dict[str, str] = {}
     last = ""
     for line in _docstring(kind, name).partition("Args:\n")[2].splitlines():
@@ -74,7 +74,7 @@ def settings_of(kind: str, name: str) -> dict[str, str]:
 
 
 def paragraph(kind: str, name: str, title: str) -> str:
-    """Return the text behind `Cost:` or `Source:` in the docstring of a method, "" where there is none."""
+    """Return the text of `Cost:` or `Source:` in a method's docstring, "" if there is none."""
     found = re.search(rf"^{title}: (.*?)(?=^[A-Z]\w+:|^$|\Z)", _docstring(kind, name) + "\n", re.MULTILINE | re.DOTALL)
     return " ".join(found[1].split()) if found else ""
 
@@ -84,40 +84,40 @@ def _docstring(kind: str, name: str) -> str:
 
 
 class Method(SphinxDirective):
-    """What the registry knows of one method, and its picture."""
+    """Facts of one method, and its image."""
 
     required_arguments = 2
 
     def run(self) -> list[nodes.Node]:
-        """Return the table and the picture."""
+        """Return the table and the image."""
         kind, name = self.arguments
         return self.parse_text_to_nodes("\n".join([*facts(known(kind)[name]), *shown(kind, name)]))
 
 
 class Picture(SphinxDirective):
-    """The picture of a method."""
+    """The image of a method."""
 
     required_arguments = 2
 
     def run(self) -> list[nodes.Node]:
-        """Return the picture."""
+        """Return the image."""
         return self.parse_text_to_nodes("\n".join(shown(*self.arguments)))
 
 
 def shown(kind: str, name: str) -> list[str]:
-    """Return the lines that show the picture of a method; none where it has none."""
+    """Return the lines that show the image of a method, none if it has no image."""
     place = picture_of(kind, name)
     words = {
-        "explanation": f"The map of {name} for a photograph of a cup of coffee, beside the photograph",
-        "attack": f"Pictures of clothes, what {name} makes of them, and the difference",
-        "detector": f"Histograms of the score of {name} for ordinary pictures and for handwritten digits",
-        "bound": f"Share of pictures that {name} verifies, over the radius",
+        "explanation": f"Heatmap of {name} for a photograph of a cup of coffee, beside the photograph",
+        "attack": f"Images of clothes, adversarial examples of {name}, and the perturbation",
+        "detector": f"Histograms of the score of {name} for in-distribution images and for handwritten digits",
+        "bound": f"Share of images verified by {name}, over the radius",
     }
     return ["", f"![{words[kind]}](/{place.as_posix()})"] if (DOCS / place).is_file() else []
 
 
 class Costs(SphinxDirective):
-    """What a method costs and where it comes from."""
+    """Cost and source of a method."""
 
     required_arguments = 2
 
@@ -136,7 +136,7 @@ class Methods(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         (kind,) = self.arguments
-        lines = ["| method | rows per picture | what it does |", "|---|---|---|"]
+        lines = ["| method | rows per image | what it does |", "|---|---|---|"]
         for name, method in known(kind).items():
             title = f"[{method.title}]({kind}/{file_name(name)}.md)" if kind in CLASSES else f"`{name}`"
             lines.append(f"| {title} | {method.forward:,} + {method.backward:,} | {_cell(method.summary)} |")

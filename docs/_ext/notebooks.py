@@ -1,6 +1,6 @@
-"""An executed notebook of `notebooks/`, its title left out: text, code and what it showed.
+"""Directives that show an executed notebook of `notebooks/` without its title: text, code and outputs.
 
-`{notebook-beginning} NAME`: what stands before its first heading; `{notebook} NAME`: the rest.
+`{notebook-beginning} NAME`: the text before its first heading; `{notebook} NAME`: the rest.
 """
 
 import json
@@ -17,7 +17,7 @@ _CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Beginning(SphinxDirective):
-    """What stands before the first heading: MyST puts headings into the page by itself, before anything returned."""
+    """The text before the first heading: MyST adds headings to the page itself, before anything returned."""
 
     required_arguments = 1
 
@@ -46,7 +46,7 @@ def _halves(directive: SphinxDirective, name: str) -> tuple[str, str]:
 
 
 def _texts(cells: list[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the cells as Markdown; tables and pictures as raw HTML."""
+    """Yield the cells as Markdown; tables and images as raw HTML."""
     for cell in cells:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
@@ -60,7 +60,7 @@ def _shown(output: Mapping[str, Any]) -> str:
     data = output.get("data", {})
     if "image/png" in data:
         pixels = "".join(data["image/png"]).replace("\n", "")
-        return _fenced("{raw} html", f'<img alt="What the cell above drew" src="data:image/png;base64,{pixels}">')
+        return _fenced("{raw} html", f'<img alt="Output of the cell above" src="data:image/png;base64,{pixels}">')
     if "text/html" in data:
         return _fenced("{raw} html", f'<div class="table-wrapper">{_plain("".join(data["text/html"]))}</div>')
     text = "".join(output.get("text", data.get("text/plain", "")))

@@ -22,9 +22,9 @@ SCHEMA = Path(xai.__file__).parent / "audits" / "audit.schema.json"
 
 
 def intervals() -> list[str]:
-    """Return how wide the exact 95 % interval of a share is."""
+    """Return the exact 95 % interval of a share for several sample sizes."""
     rows = [[f"{size:,}"] + [_span(*_interval(round(share * size), size)) for share in SHARES] for size in SIZES]
-    return _table(["pictures", *(f"{share:.0%} right" for share in SHARES)], rows)
+    return _table(["images", *(f"accuracy {share:.0%}" for share in SHARES)], rows)
 
 
 def _interval(hits: int, total: int) -> tuple[float, float]:
@@ -37,9 +37,9 @@ def _span(low: float, high: float) -> str:
 
 
 def detectable() -> list[str]:
-    """Return how far below a threshold the truth must be for a gate to fail four times in five."""
+    """Return the drop below a threshold that a gate detects with 80 % power."""
     rows = [[f"{size:,}"] + [_points(detectable_drop(size, share)) for share in SHARES] for size in SIZES]
-    return _table(["pictures", *(f"at least {share:.0%}" for share in SHARES)], rows)
+    return _table(["images", *(f"at least {share:.0%}" for share in SHARES)], rows)
 
 
 def _points(drop: float | None) -> str:
@@ -47,13 +47,13 @@ def _points(drop: float | None) -> str:
 
 
 def needed() -> list[str]:
-    """Return how many pictures a gate needs to find a drop four times in five."""
+    """Return the number of images with which a gate detects a drop with 80 % power."""
     rows = [[f"at least {share:.0%}"] + [f"{_first(share, drop):,}" for drop in DROPS] for share in SHARES]
     return _table(["gate", *(f"{100 * drop:.0f} below" for drop in DROPS)], rows)
 
 
 def _first(share: float, drop: float) -> int:
-    """Return the smallest number of pictures, to three digits, at which `drop` is detectable."""
+    """Return the smallest number of images, to three digits, at which `drop` is detectable."""
     low, high = 1, 1 << 20
     while high - low > max(1, low // 500):
         middle = (low + high) // 2
@@ -69,11 +69,11 @@ def evidence() -> list[str]:
         [line.source, words(line.key), ", ".join(f"`{metric}`" for metric in line.metrics) or "the audit file itself"]
         for line in standards.REQUIREMENTS
     ]
-    return _table(["text", "what it asks, in our words", "checks that are evidence"], rows)
+    return _table(["text", "requirement, summarised", "checks that are evidence"], rows)
 
 
 def checks() -> list[str]:
-    """Return every check of audits with the first line of what it says of itself."""
+    """Return every check of audits with the first line of its docstring."""
     return _table(
         ["metric", "what it measures"],
         [[f"`{name}`", (CHECKS[name].__doc__ or "").splitlines()[0]] for name in CHECKS.names()],
@@ -83,7 +83,7 @@ def checks() -> list[str]:
 def schema() -> list[str]:
     """Return every field of audit.json with its type."""
     tree = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    return _table(["field", "type", "must be there", "meaning"], list(_fields(tree, tree, "")))
+    return _table(["field", "type", "required", "meaning"], list(_fields(tree, tree, "")))
 
 
 def _fields(tree: Mapping[str, Any], node: Mapping[str, Any], path: str) -> Iterator[list[str]]:
