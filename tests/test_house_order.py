@@ -12,6 +12,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from house_imports import circles, import_pairs, private_imports  # noqa: E402
 from house_source import files_out_of_bounds, full_folders, read_package, repeated_classes  # noqa: E402
 
+import xai  # noqa: E402
+
 MOST_PARAMETERS = 8  # beside the settings of a verb
 
 
@@ -59,10 +61,12 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def test_functions_take_few_positional_parameters(sources):
+    """Verbs and public classes may take more: their settings are the contract."""
     faults = [
         f"{source.name}.{node.name}: {_parameters(node)}"
         for source in sources
         for node in ast.walk(source.tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _parameters(node) > MOST_PARAMETERS
+        if node.name not in {*xai.__all__, "__init__"}
     ]
     assert faults == []
