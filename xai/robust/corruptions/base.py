@@ -274,7 +274,7 @@ def corrupt(
 
     Example:
         >>> import torch
-        >>> from xai.robust.corruptions import corrupt
+        >>> from xai import corrupt
         >>> corrupt(torch.full((3, 32, 32), 0.5), "gaussian_noise", severity=2.5, seed=1).shape
         torch.Size([3, 32, 32])
     """
