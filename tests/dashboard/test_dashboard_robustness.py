@@ -242,7 +242,7 @@ def test_the_real_evaluation_is_checked(monkeypatch):
     quick(monkeypatch, "robustness", attacks=("fgsm", "pgd"), proofs=("ibp",))
     app = measured(opened("robustness", **LINK | {"count": "10"}))
     assert [w.value.split(".")[0] for w in app.warning] == ["**Too few pictures"]
-    assert "**Next:** Use at least 100 pictures" in app.warning[0].value
+    assert "**Next:** Use at least 100 images" in app.warning[0].value
     assert len(app.table[0].value) == 19
 
 
