@@ -266,7 +266,7 @@ def test_a_handful_of_layers_has_every_size_of_map_first_to_last() -> None:
     assert xai.layers(classifier, (32, 32), most=2) == ["0.1", "0"]
     everything = xai.layers(classifier, (32, 32))
     assert [name for name in everything if name in xai.layers(classifier, (32, 32), most=99)] == everything
-    with pytest.raises(RangeError, match="`most` as a whole number from 1"):
+    with pytest.raises(RangeError, match="`most` as a whole number of at least 1"):
         xai.layers(classifier, most=0)
 
 

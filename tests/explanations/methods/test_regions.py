@@ -311,15 +311,15 @@ def test_finds_the_planted_square(method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "settings", "error", "says"),
     [
-        ("lime", {"samples": 1}, RangeError, "whole number from 2"),
+        ("lime", {"samples": 1}, RangeError, "whole number of at least 2"),
         ("lime", {"segments": "slick"}, NameLookupError, "slic"),
         ("lime", {"segments": np.zeros((3, 3))}, ShapeError, "one number per pixel"),
-        ("lime", {"regions": 0}, RangeError, "whole number from 1"),
+        ("lime", {"regions": 0}, RangeError, "whole number of at least 1"),
         ("lime", {"width": 0.0}, RangeError, "above 0"),
         ("lime", {"like": "captum"}, NameLookupError, "lime"),
-        ("kernelshap", {"samples": 10}, RangeError, "from 40"),
-        ("rise", {"probability": 1.0}, RangeError, "between 0 and 1"),
-        ("rise", {"grid": 0}, RangeError, "from 1"),
+        ("kernelshap", {"samples": 10}, RangeError, "of at least 40"),
+        ("rise", {"probability": 1.0}, RangeError, "above 0 and below 1"),
+        ("rise", {"grid": 0}, RangeError, "of at least 1"),
     ],
 )
 def test_wrong_settings(method: str, settings: dict[str, Any], error: type[Exception], says: str) -> None:
