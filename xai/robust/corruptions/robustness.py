@@ -239,7 +239,7 @@ def critical_severities(
             whole = number <= MOST
             tried = torch.full_like(right, float(number)) if whole else (right + wrong) / 2
             active = wrong.isinf() if whole else wrong.isfinite() & (wrong > 0)
-            failed = _wrong(classifier, inputs, truth, name, tried, active, seed, keys, limit)
+            failed = _wrong(classifier, inputs, truth, (name, tried), active, seed, keys, limit)
             wrong = torch.where(failed, tried, wrong)
             right = torch.where(active & ~failed, tried, right)
             if report is not None:
@@ -251,15 +251,15 @@ def _wrong(
     classifier: Classifier,
     inputs: Tensor,
     truth: Tensor,
-    name: str,
-    severities: Tensor,
+    corruption: tuple[str, Tensor],
     active: Tensor,
     seed: int,
     keys: Sequence[bytes],
     limit: int,
 ) -> Tensor:
-    """Return which active images are answered wrongly, each at its own severity (N,) bool."""
+    """Return which active images are classified wrongly, each at its own severity (N,) bool."""
     found = torch.zeros_like(active)
+    name, severities = corruption
     for severity in sorted(set(severities[active].tolist())):
         for places in (active & (severities == severity)).nonzero()[:, 0].split(limit):
             rows = inputs[places].to(classifier.device)
