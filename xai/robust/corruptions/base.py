@@ -274,8 +274,8 @@ def corrupt(
 
     Example:
         >>> import torch
-        >>> from xai import corrupt
-        >>> corrupt(torch.full((3, 32, 32), 0.5), "gaussian_noise", severity=2.5, seed=1).shape
+        >>> import xai
+        >>> xai.corrupt(torch.full((3, 32, 32), 0.5), "gaussian_noise", severity=2.5, seed=1).shape
         torch.Size([3, 32, 32])
     """
     method, severity, seed = CORRUPTIONS[name], check_severity(severity), check_seed(seed)
