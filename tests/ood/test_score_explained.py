@@ -89,7 +89,7 @@ def test_a_planted_stain_is_what_makes_it_foreign(wardrobe: Any, vim: xai.OODDet
     assert max(row, column) < 7
     assert made.labels == ("foreign",)
     assert made.predicted == ("foreign",)
-    assert "explained is the score of vim" in made.notes[0]
+    assert made.notes[0].startswith("the score of vim (logit) minus its threshold")
     lower = float((vim.calibration_scores < judged.score).double().mean())
     assert float(made.probabilities[0]) == pytest.approx(lower, abs=0.01)
 
@@ -123,7 +123,7 @@ def test_adversarial_pictures_and_attacks_on_the_score(wardrobe: Any, vim: xai.O
     torch.testing.assert_close(found.clean_scores, vim.score(images), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found.foreign_scores, vim.score(wardrobe.digits[:20]), rtol=1e-5, atol=1e-5)
     assert bool((found.evading_scores <= found.foreign_scores + 1e-6).all())
-    assert "foreign pictures rejected, the attack on the score makes" in found.sentence
+    assert "out-of-distribution images rejected, the attack on the score makes" in found.sentence
     json.dumps(found.to_dict())
     found.save(tmp_path)
     assert xai.OODAttack.load(tmp_path).to_dict() == found.to_dict()
@@ -139,7 +139,7 @@ def test_an_attack_without_foreign_pictures_or_without_success() -> None:
     report = found.attack(made, labels, eps=1e-6, steps=1)
     assert report.evaded == (0.0, 0.0, 1.0)
     assert report.auroc == (0.5, 0.0, 1.0)
-    assert "0 of 3 pictures" in report.sentence
+    assert "0 of 3 images" in report.sentence
     with pytest.raises(InputError, match=r"Nothing can be rejected at alpha 0\.01"):
         found.attack(made, labels, alpha=0.01)
     with pytest.raises(NameLookupError, match="Near: steps"):

@@ -75,7 +75,7 @@ def test_a_map_that_ignores_the_model_is_rejected(monkeypatch: pytest.MonkeyPatc
     image = planted(1)
     rating = xai.rate_explanation(PlantedCnn(), image, xai.explain(PlantedCnn(), image, target=1))
     assert by_name(rating, "sanity").verdict == "reject"
-    assert "it shows the picture, not the model" in rating.reasons[0]
+    assert "it shows the image, not the model" in rating.reasons[0]
 
 
 def test_random_weights_change_every_weight_and_leave_the_model_alone() -> None:

@@ -88,7 +88,7 @@ def test_a_model_that_is_less_sure_is_noticed(robust):
 def test_few_pictures_tell_nothing(robust, halves):
     found = xai.drift(robust, halves[0].take(range(30)), halves[1].take(range(30)), **QUICK)
     assert found.verdict == "too small to tell"
-    assert "with so few pictures" in found.reasons[0]
+    assert "with so few images" in found.reasons[0]
     assert found.findings == ()
     few = xai.drift(robust, halves[0].take(range(30)), halves[1].take(range(30)), relevant=50, **QUICK)
     assert few.verdict == "no evidence"

@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from string import Formatter
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Message(str):
@@ -187,3 +190,16 @@ def _decoded(text: str, record: Mapping[str, Any]) -> Message:
 
 def _decoded_value(value: Any) -> Any:
     return _decoded(str(value["text"]), value) if isinstance(value, Mapping) else value
+
+
+def frame_of(rows: Sequence[Any], columns: Sequence[str] | None = None) -> "pd.DataFrame":
+    """Return a table of dataclasses in which messages keep their templates; pandas would make plain text of them."""
+    import pandas as pd
+
+    records = [asdict(row) for row in rows]
+    frame = pd.DataFrame(records, columns=None if columns is None else list(columns))
+    for name in frame.columns:
+        values = [record[name] for record in records]
+        if any(isinstance(value, Message) for value in values):
+            frame[name] = pd.Series(values, index=frame.index, dtype=object)
+    return frame

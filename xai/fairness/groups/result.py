@@ -1,12 +1,13 @@
 """The bias report: gaps with verdicts, groups with intervals, parity measures, and the rows they come from."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from xai.core.extras import missing_extra
+from xai.core.results.message import frame_of
 from xai.core.results.result import Result
 from xai.errors import NameLookupError
 from xai.fairness.groups.cube import Amplification, Cube
@@ -164,7 +165,4 @@ class BiasResult(Result):
 
 
 def _frame(rows: Sequence[Any]) -> "pd.DataFrame":
-    import pandas as pd
-
-    kinds: Iterable[dict[str, Any]] = (asdict(row) for row in rows)
-    return pd.DataFrame(list(kinds))
+    return frame_of(rows)

@@ -1,10 +1,11 @@
 """The report on shortcuts: one line per cue, dose-responses, pictures."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from xai.core.results.message import frame_of
 from xai.core.results.result import Result
 from xai.stats.intervals import wilson
 from xai.stats.paired import Interval, mean
@@ -199,9 +200,7 @@ class ShortcutResult(Result):
     @property
     def table(self) -> "pd.DataFrame":
         """One row per cue, the suspicious ones first."""
-        import pandas as pd
-
-        rows = pd.DataFrame([asdict(response) for response in self.responses])
+        rows = frame_of(self.responses)
         order = {
             verdict: k
             for k, verdict in enumerate((SHORTCUT, WITHIN, UNCONFIRMED, SENSITIVITY, FRAGILE, TOO_SMALL, NONE))

@@ -1,10 +1,11 @@
 """The report on weak slices: each in words, with figures from pictures that it was not found on."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from xai.core.results.message import frame_of
 from xai.core.results.result import Result
 
 if TYPE_CHECKING:
@@ -123,10 +124,7 @@ class SliceResult(Result):
     @property
     def table(self) -> "pd.DataFrame":
         """One row per slice tested, the weak ones first."""
-        import pandas as pd
-
-        names = [f.name for f in fields(Slice)]
-        rows = pd.DataFrame([asdict(tested) for tested in self.slices], columns=names)
+        rows = frame_of(self.slices, [f.name for f in fields(Slice)])
         for name in ("accuracy_interval", "gap_interval"):
             ends = rows.pop(name).tolist()
             short = name.removesuffix("_interval")

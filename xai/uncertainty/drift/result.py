@@ -1,10 +1,11 @@
 """Whether two data sets look alike to a model, test by test and class by class."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from xai.core.results.message import frame_of
 from xai.core.results.result import Result
 
 if TYPE_CHECKING:
@@ -140,16 +141,12 @@ class Drift(Result):
     @property
     def table(self) -> "pd.DataFrame":
         """One row per test: effect, value, interval, value by chance, p and adjusted p."""
-        import pandas as pd
-
-        return pd.DataFrame([asdict(test) for test in self.tests])
+        return frame_of(self.tests)
 
     @property
     def per_class(self) -> "pd.DataFrame":
         """One row per class: shares of answers, difference with interval, adjusted p, label shift."""
-        import pandas as pd
-
-        return pd.DataFrame([asdict(one) for one in self.classes])
+        return frame_of(self.classes)
 
     def plot(self) -> Any:
         """Draw the scores that tell the data sets apart, the classes and the confidences; return the figure."""
