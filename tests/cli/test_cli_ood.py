@@ -41,7 +41,7 @@ def test_judges_pictures_and_keeps_the_detector(odd: str, tmp_path: Path, capsys
 def test_judges_a_data_set_and_chooses(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*START, "--data", "example:fashion-test@test"]) == 0
     text = capsys.readouterr().out
-    assert "on shifts of your own pictures" in text
+    assert "on shifts of your own images" in text
     assert "of 120 pictures are foreign at alpha 0.05" in text
 
 
