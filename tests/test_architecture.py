@@ -1,6 +1,5 @@
 """The architecture as a test: who may import whom, what is public, how long things may be, what is never called."""
 
-import ast
 import subprocess
 import sys
 from collections import Counter
@@ -12,10 +11,8 @@ from house_rules import (
     NO_METHODS,
     READS_WEIGHTS,
     banned_faults,
-    circles,
     dashboard_faults,
     import_faults,
-    imports_of,
     method_faults,
     outside_faults,
     public_names,
@@ -49,22 +46,6 @@ def test_everyone_imports_only_whom_they_may():
 
 def test_the_dashboard_is_in_layers_and_pages_never_import_pages():
     assert faults_of(dashboard_faults) == []
-
-
-def test_no_file_of_the_dashboard_is_in_a_circle():
-    texts = {_module(place): text for place, text in sources(PACKAGE) if place.startswith("dashboard/")}
-    found = {name: [one.name for one in imports_of(ast.parse(text))] for name, text in texts.items()}
-    imports = {name: {_known(one, texts) for one in names} for name, names in found.items()}
-    assert circles(imports) == []
-
-
-def _module(place):
-    return f"xai.{place.removesuffix('.py').replace('/', '.')}".removesuffix(".__init__")
-
-
-def _known(name, modules):
-    """Return the module that an imported name is, or is in."""
-    return name if name in modules else name.rpartition(".")[0]
 
 
 def test_other_packages_stay_in_their_rooms():

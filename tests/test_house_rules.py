@@ -7,7 +7,6 @@ from house_rules import (
     MOST_LINES,
     MOST_LINES_OF_FUNCTION,
     banned_faults,
-    circles,
     dashboard_faults,
     import_faults,
     method_faults,
@@ -52,11 +51,6 @@ def test_layers_of_the_dashboard_can_be_broken(place, text, fault):
 )
 def test_layers_of_the_dashboard_allow(place, text):
     assert dashboard_faults(f"dashboard/{place}", text) == []
-
-
-def test_circles_are_found():
-    assert circles({"a": ["b"], "b": ["c", "os"], "c": []}) == []
-    assert circles({"a": ["b"], "b": ["c"], "c": ["b"], "d": ["d"]}) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ A `place` is a path inside xai/ with slashes: "core/registry.py", "errors.py". A
 
 import ast
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,15 +202,6 @@ def _layer_fault(inside: Sequence[str], there: Sequence[str]) -> str:
     if here != layer and layer in BY_NAME and len(there) > 2:
         return f"import {layer!r}, not a file of it"
     return ""
-
-
-def circles(imports: Mapping[str, Collection[str]]) -> list[str]:
-    """Return the modules in circles of imports, and those that import such modules."""
-    left = dict(imports)
-    while free := [name for name, found in left.items() if not set(found) & left.keys() - {name}]:
-        for name in free:
-            del left[name]
-    return sorted(left)
 
 
 def outside_faults(place: str, text: str) -> list[str]:

@@ -6,14 +6,12 @@ import json
 import os
 import platform
 import secrets
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -116,57 +114,6 @@ def restoring(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         raise RecordError(f"{path}: the saved {kind} is damaged or incomplete. Make it again.") from error
 
 
-class Saved(ABC):
-    """A result that is written into a folder and read back: plain JSON and arrays, nothing that could run."""
-
-    _kind: ClassVar[str]  # what it is, in the words of errors
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write everything into a folder: manifest.json and values.npz; `load` reads it back.
-
-        Args:
-            path: of the folder; an older result in it is replaced.
-
-        Returns:
-            The folder.
-
-        Raises:
-            RecordError: the place cannot be written.
-        """
-        write_record(Path(path), self._kind, {"result": self._fields()}, self._arrays(), {})
-        return Path(path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a saved result; nothing in the files is executed.
-
-        Args:
-            path: of the folder.
-
-        Returns:
-            The result as it was.
-
-        Raises:
-            RecordError: none here, another kind, or a damaged one.
-        """
-        kept, arrays = read_record(Path(path), cls._kind)
-        with restoring(path, cls._kind):
-            return cls._restored(dict(kept["result"]), arrays)
-
-    @abstractmethod
-    def _fields(self) -> Mapping[str, Any]:
-        """Return what is no array, JSON-ready."""
-
-    @abstractmethod
-    def _arrays(self) -> Mapping[str, np.ndarray]:
-        """Return the arrays by name."""
-
-    @classmethod
-    @abstractmethod
-    def _restored(cls, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        """Return the result that has these fields and arrays; whatever they lack may raise as it likes."""
-
-
 def _make_folder(folder: Path) -> None:
     """Make the folder, without the manifest of an older result."""
     try:
@@ -231,23 +178,3 @@ def unpacked(content: bytes) -> dict[str, np.ndarray]:
     if not all(isinstance(array, np.ndarray) for array in found.values()):  # numpy gives other members as bytes
         raise ValueError("an archive with members that are no arrays")
     return found
-
-
-class Plain:
-    """A dataclass of plain values, tuples of them and such records."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields, JSON-ready."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
-
-    @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
-        """Return what `to_dict` wrote."""
-        known = {f.name: kept[f.name] for f in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Plain):
-        return value.to_dict()
-    return list(value) if isinstance(value, tuple) else value
