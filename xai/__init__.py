@@ -13,20 +13,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test holds both equal
+    from xai.audits.audit import CheckInfo as CheckInfo
     from xai.audits.audit import audit as audit
+    from xai.audits.audit import audit_checks as audit_checks
     from xai.audits.audit import judge_again as judge_again
     from xai.audits.audit import share_audit as share_audit
-    from xai.audits.check_info import CheckInfo as CheckInfo
-    from xai.audits.check_info import audit_checks as audit_checks
+    from xai.audits.baseline import AuditComparison as AuditComparison
+    from xai.audits.baseline import compare as compare
     from xai.audits.control import positive_control as positive_control
-    from xai.audits.documents.compare import AuditComparison as AuditComparison
-    from xai.audits.documents.compare import compare as compare
-    from xai.audits.documents.record import Audit as Audit
-    from xai.audits.documents.record import Finding as Finding
     from xai.audits.execution.estimate import AuditPlan as AuditPlan
     from xai.audits.execution.estimate import plan_audit as plan_audit
     from xai.audits.fault_injection import broken_copy as broken_copy
-    from xai.audits.starter.files import init_audit as init_audit
+    from xai.audits.record import Audit as Audit
+    from xai.audits.record import Finding as Finding
+    from xai.audits.starter import init_audit as init_audit
     from xai.core.images.samples import to_rgb as to_rgb
     from xai.core.model.classifier import Classifier as Classifier
     from xai.core.model.predictions import Prediction as Prediction
@@ -108,13 +108,13 @@ __version__ = "0.1.0"
 _MODULES = {  # public name: the module that defines it
     "Agreement": "xai.explanations.rating.agreement",
     "AttackResult": "xai.robust.attacks.result",
-    "Audit": "xai.audits.documents.record",
-    "AuditComparison": "xai.audits.documents.compare",
+    "Audit": "xai.audits.record",
+    "AuditComparison": "xai.audits.baseline",
     "AuditPlan": "xai.audits.execution.estimate",
     "BiasResult": "xai.fairness.groups.result",
     "Calibration": "xai.uncertainty.calibration.result",
     "Certificate": "xai.robust.certification.certify",
-    "CheckInfo": "xai.audits.check_info",
+    "CheckInfo": "xai.audits.audit",
     "Classifier": "xai.core.model.classifier",
     "ConformalPredictor": "xai.uncertainty.conformal.predictor",
     "ContractError": "xai.errors",
@@ -125,7 +125,7 @@ _MODULES = {  # public name: the module that defines it
     "Diagnosis": "xai.diagnosis",
     "Drift": "xai.uncertainty.drift.result",
     "Explanation": "xai.explanations.explanation",
-    "Finding": "xai.audits.documents.record",
+    "Finding": "xai.audits.record",
     "InputError": "xai.errors",
     "Judgement": "xai.ood.judgement",
     "MapCheck": "xai.explanations.rating.rating",
@@ -151,14 +151,14 @@ _MODULES = {  # public name: the module that defines it
     "agreement": "xai.explanations.rating.agreement",
     "attack": "xai.robust.attacks.base",
     "audit": "xai.audits.audit",
-    "audit_checks": "xai.audits.check_info",
+    "audit_checks": "xai.audits.audit",
     "bias": "xai.fairness.groups.bias",
     "bias_of_predictions": "xai.fairness.groups.bias",
     "broken_copy": "xai.audits.fault_injection",
     "calibration": "xai.uncertainty.calibration.calibrate",
     "catalogue": "xai.models.sources",
     "certify": "xai.robust.certification.certify",
-    "compare": "xai.audits.documents.compare",
+    "compare": "xai.audits.baseline",
     "compare_baselines": "xai.explanations.rating.agreement",
     "compare_ood": "xai.ood.compare",
     "compare_resizing": "xai.core.model.resizing",
@@ -172,7 +172,7 @@ _MODULES = {  # public name: the module that defines it
     "fit_conformal": "xai.uncertainty.conformal.predictor",
     "fit_ood": "xai.ood.fit",
     "fit_probe": "xai.feature_probe",
-    "init_audit": "xai.audits.starter.files",
+    "init_audit": "xai.audits.starter",
     "judge_again": "xai.audits.audit",
     "known_networks": "xai.models.architectures",
     "layers": "xai.explanations.explain",

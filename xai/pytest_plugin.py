@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-_SHOWN = 3  # pictures named in a failure
+_SHOWN = 3  # images named in a failure
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,10 +29,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--xai-inconclusive",
         choices=("skip", "fail"),
         default="skip",
-        help="what becomes of what cannot be told (skip)",
+        help="outcome of inconclusive checks (skip)",
     )
     group.addoption(
-        "--xai-no-control", action="store_true", help="leave out models and data that are broken on purpose"
+        "--xai-no-control", action="store_true", help="leave out the positive control, which injects faults"
     )
 
 
@@ -55,14 +55,14 @@ class AuditFile(pytest.File):
     _error: Exception | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
-        """Yield a test per check, and one that puts each gate before something broken on purpose."""
+        """Yield a test per check, and one for the positive control."""
         checks = _checks(self.path)
         for check in checks:
             yield CheckItem.from_parent(self, name=_name(check), id_=check.get("id", check["metric"]))
         if not checks:
             yield CheckItem.from_parent(self, name="audit", id_=None)
         if checks and not self.config.getoption("--xai-no-control"):
-            yield ControlItem.from_parent(self, name="what is broken fails")
+            yield ControlItem.from_parent(self, name="positive control")
 
     @property
     def folder(self) -> Path:
@@ -178,7 +178,7 @@ class CheckItem(_Item):
 
 
 class ControlItem(_Item):
-    """The gates, each put before something broken so that it must fail."""
+    """The positive control: each gate on an injected fault, which it must fail."""
 
     def runtest(self) -> None:
         """Ask every gate that is not left out."""
@@ -186,12 +186,12 @@ class ControlItem(_Item):
 
         file: Any = self.parent
         ids = [item.check_id for item in self.session.items if isinstance(item, CheckItem) and item.parent is file]
-        told = _Terminal(self.config, f"{file.path.name}, gates put before what is broken")
+        told = _Terminal(self.config, f"{file.path.name}, positive control")
         some = [id_ for id_ in ids if id_] or None
         found = xai.positive_control(file.path, only=some, out=file.folder, progress=told)
         passed = [f"{name} ({verdict})" for name, verdict in found.items() if verdict not in {"fail", "not run"}]
         if passed:
-            raise Failed(f"what is broken on purpose does not fail {', '.join(passed)}: these gates prove nothing")
+            raise Failed(f"an injected fault does not fail {', '.join(passed)}: these gates cannot fail")
 
 
 class Failed(AssertionError):  # noqa: N818
@@ -216,7 +216,7 @@ class XaiCheck:
         Args:
             metric: name of a check, such as "robust_accuracy".
             model: anything that `xai.audit` takes; None takes that of `xai.toml` in the root of the tests.
-            data: labelled pictures, likewise.
+            data: labelled images, likewise.
             settings: of the check, and `train`, `calibration`, `ood`, `baseline` of the audit.
         """
         return Question(self._config, metric, model, data, settings)
@@ -229,15 +229,15 @@ class Question:
         self._config, self._metric, self._model, self._data, self._settings = config, metric, model, data, settings
 
     def at_least(self, value: float, *, worst_class: float | None = None, worst_group: float | None = None) -> Any:
-        """Raise `Failed` unless the figure is at least this; skip where that cannot be told; return the check."""
+        """Raise `Failed` unless the figure is at least this; skip where that is inconclusive; return the check."""
         return self._judged(at_least=value, worst_class_at_least=worst_class, worst_group_at_least=worst_group)
 
     def at_most(self, value: float) -> Any:
-        """Raise `Failed` unless the figure is at most this; skip where that cannot be told; return the check."""
+        """Raise `Failed` unless the figure is at most this; skip where that is inconclusive; return the check."""
         return self._judged(at_most=value)
 
     def max_drop(self, value: float) -> Any:
-        """Raise `Failed` if the figure dropped by more than this against `baseline`, picture by picture."""
+        """Raise `Failed` if the figure dropped by more than this against `baseline`, image by image."""
         return self._judged(max_drop_vs_baseline=value)
 
     def _judged(self, **conditions: float | None) -> Any:
@@ -265,7 +265,7 @@ def xai_check(pytestconfig: pytest.Config) -> XaiCheck:
 
 
 def judge(verdict: str, text: str, config: pytest.Config) -> None:
-    """Fail, skip or return, by a verdict; what was not run or cannot be told is neither passed nor failed."""
+    """Fail, skip or return, by a verdict; what was not run or is inconclusive is neither passed nor failed."""
     if verdict in {"fail", "error"}:
         raise Failed(text)
     if verdict == "inconclusive" and config.getoption("--xai-inconclusive") == "fail":
@@ -275,7 +275,7 @@ def judge(verdict: str, text: str, config: pytest.Config) -> None:
 
 
 def told(check: Mapping[str, Any]) -> str:
-    """Return verdict, figure, threshold, the worst pictures and how to repeat it."""
+    """Return verdict, figure, threshold, the worst images and how to repeat it."""
     lines = [f"{check['verdict']}: {check['why']}"]
     lines += [
         f"  smallest difference that would have been seen: {one['detectable']:.3g}"

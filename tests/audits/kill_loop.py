@@ -66,7 +66,7 @@ class Loop:
             os._exit(code)
 
     def run(self, out: Path) -> None:
-        """Run the audit: two checks, eight pieces of work, twelve pictures of evidence."""
+        """Run the audit: two checks, eight work items, twelve pictures of evidence."""
         xai.audit({**tables(self.data), **sources(self.data), "check": [CHECKS[0], CHECKS[2]]}, out=out)
 
     def finished(self, pid: int) -> bool:

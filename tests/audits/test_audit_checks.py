@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 import xai
+from xai.audits.check_result import CheckResult
 from xai.audits.checks.base import CHECKS
 from xai.audits.conditions import NAMES
-from xai.audits.measurement import Measurement
 from xai.stats.auroc import auroc_interval
 from xai.stats.gates import judge_interval
 
@@ -60,7 +60,7 @@ def pictures():
 
 
 def measured(everything, metric):
-    return Measurement.from_dict(everything[metric]["measured"])
+    return CheckResult.from_dict(everything[metric]["measured"])
 
 
 def rows_of(everything, metric):
@@ -232,7 +232,7 @@ def test_the_gate_keeps_its_level_on_the_hardest_of_several_sets():
     for _ in range(120):
         scores = {f"score {name}": rng.normal(stats.norm.ppf(truth) * 2**0.5, 1, 80) for name in sets}
         scores["score "] = rng.normal(size=n)
-        view = SimpleNamespace(found=[scores], scene=SimpleNamespace(outside=lambda: sets), level=0.95)
+        view = SimpleNamespace(results=[scores], context=SimpleNamespace(ood_roles=lambda: sets), level=0.95)
         low, high = check._hardest(view, [auroc_interval(scores["score "], scores[f"score {k}"])[0] for k in sets])
         wrong += judge_interval(0.0, low, high, n, truth).verdict != "inconclusive"
     assert wrong / 120 <= 0.06  # both errors together

@@ -17,8 +17,8 @@ from small_audits import CHECKS, CLASSES, model, sources, tables
 
 import xai
 from xai import Audit
-from xai.audits.documents.compare import keys_of
-from xai.audits.measurement import Measurement, decode, share_of
+from xai.audits.baseline import keys_of
+from xai.audits.check_result import CheckResult, decode, share_of
 from xai.cli import main
 from xai.errors import InputError, RecordError
 
@@ -129,7 +129,7 @@ def test_figures_are_those_of_the_pictures(finished, data):
     assert (accuracy["low"], accuracy["high"]) == pytest.approx(
         tuple(stats.binomtest(int(right.sum()), 60).proportion_ci(0.95, "exact"))
     )
-    outcomes = Measurement.from_dict(accuracy)
+    outcomes = CheckResult.from_dict(accuracy)
     assert np.array_equal(right[outcomes.rows], outcomes.outcomes)
     robust = xai.attack(classifier, pictures.images[:], pictures.labels, "fgsm", eps=1 / 255)
     assert finished["robust"]["measured"]["value"] == pytest.approx(robust.robust_accuracy)
@@ -142,7 +142,7 @@ def test_figures_are_those_of_the_pictures(finished, data):
 
 def test_measurements_survive_json():
     found = share_of(np.array([True, False, True]), np.array([2, 0, 1]), 0.9, claim="c", facts={"x": np.float32(1)})
-    again = Measurement.from_dict(json.loads(json.dumps(found.to_dict())))
+    again = CheckResult.from_dict(json.loads(json.dumps(found.to_dict())))
     assert again.to_dict() == found.to_dict()
     assert np.array_equal(again.outcomes, found.outcomes)
     assert len(decode(found.to_dict()["rows"], "<i4")) == 3
@@ -230,7 +230,7 @@ def test_explanations_are_compared_with_the_baseline(data, tmp_path):
     ]
     best = [np.argsort(-m.numpy(), axis=1, kind="stable")[:, :26] for m in maps]
     overlaps = [len(set(a) & set(b)) / len(set(a) | set(b)) for a, b in zip(*best, strict=True)]
-    rows = Measurement.from_dict(moved["explanation_drift"]["measured"]).rows
+    rows = CheckResult.from_dict(moved["explanation_drift"]["measured"]).rows
     assert moved["explanation_drift"]["measured"]["value"] == pytest.approx(
         np.mean([overlaps[r] for r in rows]), abs=0.02
     )
@@ -238,7 +238,7 @@ def test_explanations_are_compared_with_the_baseline(data, tmp_path):
 
 def test_judging_again_computes_nothing(data, finished, tmp_path, monkeypatch):
     strict = [{**c, "at_least": 0.999} if c["metric"] == "accuracy" else c for c in CHECKS]
-    monkeypatch.setattr("xai.audits.loading.open_scene", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr("xai.audits.execution.plan.open_context", lambda *_: pytest.fail("opened"))
     found = xai.judge_again(finished, {**tables(data), **sources(data), "check": strict})
     assert found["accuracy"]["verdict"] == "fail"
     assert found.verdict == "fail"
@@ -297,7 +297,7 @@ def test_keys_find_the_pictures_again(finished):
 def test_the_command_line(toml, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["audit", str(toml), "--dry-run", "--out", str(out)]) == 0
-    assert "pieces of work left" in capsys.readouterr().out
+    assert "work items left" in capsys.readouterr().out
     assert not (out / "store").exists()
     code = main(["audit", str(toml), "--out", str(out), "--json"])
     found = json.loads(capsys.readouterr().out)["audit"]
@@ -305,7 +305,7 @@ def test_the_command_line(toml, tmp_path, capsys):
     assert found["verdict"] == "fail"
     assert main(["audit", str(toml), "--out", str(out)]) == 1
     text = capsys.readouterr().out
-    assert text.startswith("FAIL: of 2 checks on 120 pictures, 1 failed, 1 passed.")
+    assert text.startswith("FAIL: of 2 checks on 120 images, 1 failed, 1 passed.")
     assert main(["audit", str(toml), "--out", str(out), "--only", "accuracy"]) == 0
     loose = tmp_path / "xai.toml"
     loose.write_text(toml.read_text().replace("trust = 0\nat_least = 0.7", "trust = 0\nat_least = 0.05"))
@@ -330,7 +330,7 @@ def test_codes_of_the_command_line(toml, tmp_path, capsys):
     assert all(line.startswith("xai: ") for line in err.strip().splitlines())
     assert main(["audit", str(toml), "--shard", "0/2", "--out", str(tmp_path / "c")]) == 0
     assert main(["audit", str(toml), "--shard", "1/2", "--out", str(tmp_path / "c")]) == 0
-    assert "0 of 8 pieces of work are left" in capsys.readouterr().out
+    assert "0 of 8 work items are left" in capsys.readouterr().out
 
 
 def _hears_interrupts():

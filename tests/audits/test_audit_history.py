@@ -68,12 +68,12 @@ def audit(file: Path, caplog, out: Path | None = None, **given):
 
 def test_a_run_without_a_folder_uses_the_work_of_the_last_run(file, tmp_path, counted, caplog):
     first, line = audit(file, caplog, tmp_path / "run")
-    assert line == "0 of 8 pieces of work are finished: no other run of xai.toml is known"
+    assert line == "0 of 8 work items are finished: no other run of xai.toml is known"
     counted.clear()
     assert xai.plan_audit(file, model=model()).left == 0
     second, line = audit(file, caplog)
     assert counted == {}
-    assert line == "8 of 8 pieces of work are finished (8 from the run in run)"
+    assert line == "8 of 8 work items are finished (8 from the run in run)"
     assert second.to_bytes() == first.to_bytes()
     assert second.folder == tmp_path / ".xai" / "xai"
     shutil.rmtree(tmp_path / "run")  # what was taken over is kept
@@ -106,7 +106,7 @@ def test_work_on_another_model_or_other_data_is_never_taken(file, tmp_path, coun
     other, line = audit(file, caplog, model=model(seed=1))
     assert counted == {"answers": 60, "attacked": 60}
     assert line == (
-        "0 of 8 pieces of work are finished; the rest is computed anew, since the run in run differs in the model"
+        "0 of 8 work items are finished; the rest is computed anew, since the run in run differs in the model"
     )
     assert other["accuracy"]["measured"]["value"] != before["accuracy"]["measured"]["value"]
     counted.clear()
@@ -127,7 +127,7 @@ def test_what_another_check_needs_is_said_to_be_new(file, tmp_path, counted, cap
     _, line = audit(file, caplog)
     assert counted == {"attacked": 60}
     assert line == (
-        "4 of 8 pieces of work are finished (4 from the run in run); the rest is computed anew, since the run in run "
+        "4 of 8 work items are finished (4 from the run in run); the rest is computed anew, since the run in run "
         "has not done them with these settings"
     )
 
@@ -138,7 +138,7 @@ def test_half_a_run_is_half_of_the_work(file, tmp_path, counted, caplog):
         audit(file, caplog, tmp_path / "run", should_stop=lambda: next(asked, True))
     counted.clear()
     _, line = audit(file, caplog)
-    assert line.startswith("1 of 8 pieces of work are finished (1 from the run in run); the rest is computed anew")
+    assert line.startswith("1 of 8 work items are finished (1 from the run in run); the rest is computed anew")
     assert counted == {"answers": 44, "attacked": 60}
 
 

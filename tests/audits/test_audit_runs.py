@@ -322,7 +322,7 @@ def test_a_plan_says_what_is_left(data, tmp_path):
     plan = xai.plan_audit(given, out=tmp_path)
     assert plan.left == plan.pieces > 0
     assert plan.rows > 0
-    assert "pieces of work left" in str(plan)
+    assert "work items left" in str(plan)
     run(data, tmp_path)
     assert xai.plan_audit(given, out=tmp_path).left == 0
 

@@ -114,7 +114,7 @@ def test_what_is_missing_is_said_before_any_image_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = Path(audited(tmp_path, "one", 3))
-    monkeypatch.setattr("xai.audits.loading.open_role", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr("xai.audits.execution.plan.open_role", lambda *_: pytest.fail("an image was read"))
     for wrong, words in (("my_own_net:MyNet", "my_own_nets:MyNet"), ('source = "data"', 'source = "dat"')):
         file.write_text(TOML.replace(wrong, words))
         assert main(["audit", str(file)]) == 2

@@ -41,7 +41,7 @@ def test_attacks_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     [
         (["--data", "example:fashion-test", "--eps", "eight"], "such as 0.03 or 8/255"),
         (["--data", "example:fashion-test", "--eps", "1/0"], "such as 0.03 or 8/255"),
-        ([], "pictures or --data"),
+        ([], "images or --data"),
         (["--data", "example:fashion-test", "--count", "2", "--method", "pgdd"], "Near: pgd"),
         (["--data", "example:fashion-test", "--count", "2", "--set", "seed=3"], "'seed' is none"),
         (["--data", "example:fashion-test", "--count", "2", "--norm", "l7"], "norm"),

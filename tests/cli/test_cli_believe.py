@@ -12,7 +12,7 @@ def test_calibration(tmp_path, capsys):
     asked = ["calibration", "--model", "example:fashion-robust", "--data", "example:fashion-test", "--count", "300"]
     assert main([*asked, "--out", str(tmp_path / "kept")]) == 0
     text = capsys.readouterr().out
-    assert "300 pictures of example:fashion-test" in text
+    assert "300 images of example:fashion-test" in text
     assert "brier reliability" in text
     assert "temperature" in text
     assert (tmp_path / "kept" / "calibration.png").stat().st_size > 10_000
@@ -26,7 +26,7 @@ def test_drift(tmp_path, capsys):
     asked += ["--reference", "example:fashion-train", "--count", "200"]
     assert main([*asked, "--out", str(tmp_path / "kept")]) == 0
     text = capsys.readouterr().out
-    assert "200 and 200 pictures" in text
+    assert "200 and 200 images" in text
     assert "AUROC of telling apart" in text
     assert (tmp_path / "kept" / "drift.png").stat().st_size > 10_000
     found = xai.Drift.load(tmp_path / "kept")

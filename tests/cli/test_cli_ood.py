@@ -42,7 +42,7 @@ def test_judges_a_data_set_and_chooses(capsys: pytest.CaptureFixture[str]) -> No
     assert main([*START, "--data", "example:fashion-test@test"]) == 0
     text = capsys.readouterr().out
     assert "on shifts of your own images" in text
-    assert "of 120 pictures are foreign at alpha 0.05" in text
+    assert "of 120 images are out-of-distribution at alpha 0.05" in text
 
 
 def test_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,9 +63,9 @@ def test_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["ood", "--model", "example:fashion"], "--fit and --calibration, or --detector"),
         ([*START, "--method", "knnn"], "Near: knn"),
         ([*START, "--set", "k"], "--set NAME=VALUE"),
-        ([*START, "--explain", "occlusion"], "pictures with --explain"),
+        ([*START, "--explain", "occlusion"], "images with --explain"),
         ([*START, "--data", "example:fashion-test@tests"], "part of"),
-        ([*START, "--against", "a=example:digits"], "ordinary test pictures"),
+        ([*START, "--against", "a=example:digits"], "in-distribution test images"),
         ([*START, "--data", "example:fashion-test@test", "--against", "a"], "NAME=DATA"),
         ([*START, "x.png", "--alpha", "2"], "x.png"),
         (["ood", "--model", "example:fashion", "--fit", "a", "--calibration", "b"], "a: no such file"),

@@ -109,9 +109,10 @@ def _of_frame(frame, proto):
 def english():
     """Return the words that stand in English texts of the catalogues and in no Spanish one."""
     pairs = dict(_catalogue("dashboard/locale/es.json"))
-    for part in ("messages", "sentences"):
-        here, there = _catalogue("reports/locale/en.json").get(part, {}), _catalogue("reports/locale/es.json")[part]
-        pairs |= {here.get(key, key): said for key, said in there.items()}
+    here, there = _catalogue("reports/locale/en.json"), _catalogue("reports/locale/es.json")
+    pairs |= {here.get(key, key): translation for key, translation in there.items()}
+    for path in sorted((ROOT / "reports/locale/es").glob("*.json")):
+        pairs |= _catalogue(path)
     held = _catalogue("reports/locale/es.phrases.json")
     pairs |= held["constants"] | dict(held["patterns"])
     for room in (ROOT / "reports/locale/es").glob("*.json"):

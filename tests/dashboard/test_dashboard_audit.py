@@ -83,7 +83,7 @@ def test_an_audit_runs_and_its_verdicts_are_shown_with_images():
     app = asked(("accuracy", "calibration"), **{"accuracy.at_least": "0.9"})
     app.button(key="run_audit").click().run()
     said = words(ended(app))
-    assert "**Cannot tell\\: the pictures do not settle every gate.** " in said
+    assert "**Inconclusive\\: too few images to decide every condition.** " in said
     assert "**Accuracy** · " in said
     assert "at least 90 %" in said
     pictures = [image for shown in app.get("image") for image in shown.proto.imgs]

@@ -16,7 +16,7 @@ from xai.dashboard.text import words as language
 from xai.dashboard.widgets import gallery as panels
 
 FOLDER = Path(xai.__file__).parent / "dashboard"
-REPORTS = Path(xai.__file__).parent / "reports" / "locale" / "es.json"
+REPORTS = Path(xai.__file__).parent / "reports" / "locale" / "es"
 COMMAND_LINE = {"__main__.py", "launch.py", "environment.py"}  # speak to the terminal
 APP = Path(__file__).parents[2] / "app.py"
 LITERAL = {  # names and code, the same in every language
@@ -77,17 +77,23 @@ def places(text):
     return sorted(f"{name}:{spec}{kind or ''}" for _, name, spec, kind in Formatter().parse(text) if name is not None)
 
 
+def sentences():
+    """Return the texts of results in Spanish, by the English ones."""
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(REPORTS.glob("*.json"))]
+    return {text: translation for file in files for text, translation in file.items()}
+
+
 def test_every_text_has_a_translation():
-    known = catalogue().keys() | json.loads(REPORTS.read_text(encoding="utf-8"))["sentences"].keys()
+    known = catalogue().keys() | sentences().keys()
     missing = {text: file for text, file in texts().items() if text not in known}
     assert missing == {}
 
 
 def test_the_catalogue_has_no_text_that_is_gone_or_that_reports_have():
-    sentences = json.loads(REPORTS.read_text(encoding="utf-8"))["sentences"]
     known, used = catalogue(), texts()
     assert [text for text in known if text not in used] == []
-    twice = {text for text in known if text in sentences and known[text] != sentences[text]}
+    shared = sentences()
+    twice = {text for text in known if text in shared and known[text] != shared[text]}
     assert twice == set()
 
 

@@ -67,16 +67,16 @@ def test_an_audit_file_is_run_as_tests(tmp_path):
     assert ran.returncode == 1, ran.stdout + ran.stderr
     told = [line.removeprefix("xai.toml: ") for line in ran.stdout.splitlines() if line.startswith("xai.toml: ")]
     assert told[0] == (  # past pytest's capture, before any test ends
-        "1 of 2 pieces of work are finished (1 from the run in run); the rest is computed anew, since the run in run "
+        "1 of 2 work items are finished (1 from the run in run); the rest is computed anew, since the run in run "
         "has not done them with these settings"
     )
     shares = [int(line.partition(" %")[0]) for line in told[1:]]
     assert shares == sorted(set(shares))
     assert shares[-1] == 100
-    assert "gates put before what is broken: 100 % of the work is done" in ran.stdout
+    assert "positive control: 100 % of the work is done" in ran.stdout
     cases = {case.get("name"): case for case in ET.parse(tmp_path / "j.xml").iter("testcase")}
     kinds = {name: [child.tag for child in case if child.tag != "properties"] for name, case in cases.items()}
-    assert kinds == {"accuracy": [], "robust": ["failure"], "group_gap": ["skipped"], "what is broken fails": []}
+    assert kinds == {"accuracy": [], "robust": ["failure"], "group_gap": ["skipped"], "positive control": []}
     assert "again: xai audit xai.toml --only robust" in ran.stdout
     assert "Traceback" not in ran.stdout
     held = {one.get("name"): one.get("value") for one in cases["accuracy"].iter("property")}
@@ -131,7 +131,7 @@ def test_the_fixture_asks_one_question(tmp_path):
     found = check("accuracy", model=model, data=str(file)).at_least(0.5)
     assert found["verdict"] == "pass"
     assert found["measured"]["n"] == 60
-    with pytest.raises(check.Failed, match="the whole interval misses"):
+    with pytest.raises(check.Failed, match="clearly below the threshold"):
         check("accuracy", model=model, data=str(file)).at_least(0.99)
     with pytest.raises(check.Failed):
         check("accuracy", model=xai.broken_copy(model), data=str(file)).at_least(0.5)

@@ -1,26 +1,28 @@
-"""`audit`: audit a model, resume an audit, or judge one again by other thresholds."""
+"""`audit`, `share_audit`, `judge_again`: run an audit or judge its results anew; `audit_checks`: what it can run."""
 
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from xai.audits.baseline import Baseline, keys_of
+from xai.audits.check_result import CheckResult
+from xai.audits.checks.base import CHECKS
 from xai.audits.conditions import PairedOutcome, judge
-from xai.audits.config import CheckRequest, Config, parse_config, read_config, replaced
-from xai.audits.documents.baseline import Baseline
-from xai.audits.documents.compare import keys_of
-from xai.audits.documents.document import AFTER, judged, measured_in, options_of
-from xai.audits.documents.record import Audit
+from xai.audits.config import CheckRequest, Config, as_in_file, parse_config, read_config, replaced
+from xai.audits.document import AFTER, judged, measured_in, options_of
+from xai.audits.execution.plan import with_defaults
 from xai.audits.execution.run import share_of_work
 from xai.audits.execution.session import Session, default_folder
-from xai.audits.loading import with_defaults
-from xai.audits.measurement import Measurement
+from xai.audits.record import Audit
 from xai.audits.values import seconds
 from xai.core.model.classifier import Classifier
+from xai.core.results.message import joined
+from xai.core.results.serialization import plain
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import InputError, NameLookupError
 
@@ -58,10 +60,10 @@ def audit(
         data: in place of the file's: anything that `xai.load_data` takes, labelled.
         checks: in place of the file's: names, or mappings such as {"metric": "accuracy", "at_least": 0.9}; None takes
             all, where no file names some.
-        train: the pictures that the model learnt from.
-        calibration: further ordinary pictures that it has not seen.
+        train: the images that the model learnt from.
+        calibration: further ordinary images that it has not seen.
         ood: out-of-distribution images by name.
-        baseline: an earlier audit of another model on the same pictures, to compare with.
+        baseline: an earlier audit of another model on the same images, to compare with.
         out: folder for all that is written; None takes `.xai/` beside the file, or, without one, keeps nothing.
             Equal work that runs of the file finished in other folders is taken over; the logger "xai" says from where.
         only: ids of checks; the others are left out, and the result goes into `only/` of the folder.
@@ -69,7 +71,7 @@ def audit(
         seed: fixes everything random.
         engine: "local", or "ray": a cluster does the work (RAY_ADDRESS, or this machine) in an `out` that all see.
         progress: None, True for a bar, or a callable `(done, total)` in rows.
-        should_stop: asked between pieces of work; True ends the call with `xai.errors.Stopped`.
+        should_stop: asked between work items; True ends the call with `xai.errors.Stopped`.
 
     Returns:
         Audit; `.verdict`, `.findings`, `.checks`, `.table`, `.report("report.html")`.
@@ -80,7 +82,7 @@ def audit(
         NameLookupError: an unknown key, check, setting, model or example; near names are suggested.
         Stopped: `should_stop()` was true; what is finished is kept.
 
-    Cost: that of the checks, see `xai.plan_audit`; a call that changes nothing costs a pass over the pictures.
+    Cost: that of the checks, see `xai.plan_audit`; a call that changes nothing costs a pass over the images.
 
     Example:
         >>> import xai
@@ -128,7 +130,7 @@ def share_audit(
         given: `model`, `data`, `progress`, `should_stop` of `audit`.
 
     Returns:
-        How many pieces of work are left to all jobs, and how many there are.
+        How many work items are left to all jobs, and how many there are.
 
     Raises:
         InputError: as of `audit`, or an impossible share.
@@ -204,28 +206,28 @@ def judge_again(found: Audit, config: AuditSource, *, baseline: str | os.PathLik
         >>> xai.judge_again(found, strict).verdict
         'fail'
     """
-    asked = with_defaults(configured(config), baseline=baseline)
-    yardstick, by_id = Baseline.of(asked), {check["id"]: check for check in found.checks}
+    settings = with_defaults(configured(config), baseline=baseline)
+    earlier, by_id = Baseline.of(settings), {check["id"]: check for check in found.checks}
     checks, keys, model = [], keys_of(found.document), str(found.document["model"]["fingerprint"])
-    for one in asked.checks:
+    for one in settings.checks:
         kept = by_id.get(one.id)
         if kept is None or kept["metric"] != one.check.name or kept["settings"] != one.check.settings:
             what = "was not measured" if kept is None else "was measured with other settings"
             raise InputError(f"{one.id!r} {what} in this audit. Run `xai audit` again, or take it out.")
         measured = measured_in(found.document, one.id)
-        pair = None if yardstick is None else yardstick.pair(one.id, measured, keys, model, kept["settings"])
+        pair = None if earlier is None else earlier.pair(one.id, measured, keys, model, kept["settings"])
         checks.append(_judged_check(kept, one, measured, pair))
     return replace(found, document=judged({**found.document, "checks": checks}, declared=AFTER))
 
 
 def _judged_check(
-    kept: Mapping[str, Any], one: CheckRequest, measured: Measurement | None, pair: PairedOutcome | None
+    kept: Mapping[str, Any], one: CheckRequest, measured: CheckResult | None, pair: PairedOutcome | None
 ) -> dict[str, Any]:
     asked = [{"condition": c.name, "threshold": c.threshold, "level": one.level} for c in one.conditions]
     if measured is None:
         return {**kept, "asked": asked}
     verdict, outcomes = judge(measured, one.conditions, one.level, pair)
-    why = " ".join(outcome.why for outcome in outcomes if outcome.verdict == verdict) or measured.claim
+    why = joined([outcome.why for outcome in outcomes if outcome.verdict == verdict], " ") or measured.claim
     return {
         **kept,
         "asked": asked,
@@ -234,3 +236,75 @@ def _judged_check(
         "why": why,
         "conditions": [o.to_dict() for o in outcomes],
     }
+
+
+@dataclass(frozen=True)
+class CheckInfo:
+    """What is known of a check.
+
+    Attributes:
+        name: as in `metric` of a [[check]].
+        title: as people call it.
+        family: checks that go together.
+        question: what it asks, in plain words.
+        better: "more" or "less".
+        needs: "data", "train", "calibration", "ood", "groups", "baseline".
+        conditions: names of those that can judge it.
+        usual: those that judge it when none is named, with their thresholds.
+        pictures: how many are asked about; None for all.
+        settings: names and defaults of its own settings.
+
+    Example:
+        >>> import xai
+        >>> xai.audit_checks()[0].better
+        'more'
+    """
+
+    name: str
+    title: str
+    family: str
+    question: str
+    better: str
+    needs: tuple[str, ...]
+    conditions: tuple[str, ...]
+    usual: Mapping[str, float] = field(hash=False)
+    pictures: int | None
+    settings: Mapping[str, Any] = field(hash=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-ready."""
+        found: dict[str, Any] = plain(asdict(self))
+        return found
+
+
+def audit_checks() -> list[CheckInfo]:
+    """Return every check that an audit can ask, in the order of their names.
+
+    Returns:
+        A description of each.
+
+    Example:
+        >>> import xai
+        >>> [check.name for check in xai.audit_checks() if check.family == "robustness"]
+        ['certified_accuracy', 'corruption_accuracy', 'robust_accuracy']
+    """
+    return [_described(name) for name in CHECKS]
+
+
+def _described(name: str) -> CheckInfo:
+    kind = CHECKS[name]
+    made = kind()
+    own = as_in_file({f.name: getattr(made, f.name) for f in fields(kind) if f.name != "pictures"})
+    usual = {condition.name: condition.threshold for condition in kind.usual}
+    return CheckInfo(
+        name,
+        kind.title,
+        kind.family,
+        kind.question,
+        kind.better,
+        kind.needs,
+        kind.conditions,
+        usual,
+        kind.first_pictures,
+        own,
+    )

@@ -1,4 +1,4 @@
-"""Conditions judge what checks measured: at least, at most, no drop, no weak class, no weak group."""
+"""Conditions on the results of checks: at least, at most, no drop, no weak class, no weak group."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import scipy
 
-from xai.audits.measurement import GroupShare, Measurement
+from xai.audits.check_result import CheckResult, GroupShare
+from xai.core.results.message import Message, constant, joined, sentences
 from xai.core.results.serialization import finite, plain
 from xai.stats.gates import FAIL, INCONCLUSIVE, PASS, Gate, judge_drop, judge_interval, judge_share, judge_shares
 from xai.stats.intervals import paired_mean
@@ -19,7 +20,7 @@ NAMES = ("at_least", "at_most", "max_drop_vs_baseline", "worst_class_at_least", 
 
 @dataclass(frozen=True)
 class Condition:
-    """What is asked of a check.
+    """A threshold on the figure of a check.
 
     Attributes:
         name: one of `NAMES`.
@@ -48,10 +49,10 @@ class ConditionResult:
         value: the figure that was compared.
         interval: of it, at `level`.
         level: the gate is wrong at most this seldom: 0.95 means one time in twenty.
-        n: pictures it rests on.
+        n: images it rests on.
         p_value: one-sided, None where only an interval is known.
         detectable: smallest difference beyond the threshold that would have been seen, four times in five.
-        needed: pictures that would decide; None where decided or undecidable.
+        needed: images that would decide; None where decided or undecidable.
         where: class or group.
         why: one sentence.
     """
@@ -77,10 +78,10 @@ class ConditionResult:
 
 @dataclass(frozen=True, eq=False)
 class PairedOutcome:
-    """The same check of an earlier audit, picture by picture.
+    """The outcomes of a check in the baseline and now, image by image.
 
     Attributes:
-        before: (m,) outcomes then, of pictures that are in both.
+        before: (m,) outcomes then, of images that are in both.
         after: (m,) outcomes now.
         same: the model, the settings and every outcome are the baseline's: nothing can have dropped.
     """
@@ -91,15 +92,15 @@ class PairedOutcome:
 
 
 def judge(
-    found: Measurement, conditions: Sequence[Condition], level: float, pair: PairedOutcome | None = None
+    found: CheckResult, conditions: Sequence[Condition], level: float, pair: PairedOutcome | None = None
 ) -> tuple[str, tuple[ConditionResult, ...]]:
     """Return the verdict of a check, the worst of its conditions', and each of them.
 
     Args:
-        found: what it measured.
-        conditions: what is asked of it; with none the verdict is "measured".
+        found: its result.
+        conditions: to judge it by; with none the verdict is "measured".
         level: of the gates.
-        pair: the same pictures in the baseline, None where there is none.
+        pair: the same images in the baseline, None where there is none.
     """
     outcomes = tuple(_JUDGES[condition.name](found, condition, level, pair) for condition in conditions)
     return worst_of([outcome.verdict for outcome in outcomes]), outcomes
@@ -110,11 +111,11 @@ def worst_of(verdicts: Sequence[str]) -> str:
     return min(verdicts, key=VERDICTS.index, default=MEASURED)
 
 
-def _bound(found: Measurement, condition: Condition, level: float, _pair: PairedOutcome | None) -> ConditionResult:
+def _bound(found: CheckResult, condition: Condition, level: float, _pair: PairedOutcome | None) -> ConditionResult:
     """Judge the figure itself."""
     at_most = condition.name == "at_most"
     if found.value is None:
-        return _without(condition, level, found.n, "nothing could be measured")
+        return _without(condition, level, found.n, Message("nothing could be measured"))
     if found.low is None or found.high is None:
         return _counted(found, condition, level)
     if found.hits is not None:
@@ -125,32 +126,31 @@ def _bound(found: Measurement, condition: Condition, level: float, _pair: Paired
     return _doubted(found, _outcome(found, condition, level, gate, found.n))
 
 
-def _at_level(found: Measurement, level: float) -> tuple[float, float]:
+def _at_level(found: CheckResult, level: float) -> tuple[float, float]:
     """Return the interval, stretched where a condition asks for another level than it was measured at."""
     value, low, high = (float(v or 0.0) for v in (found.value, found.low, found.high))
     ratio = float(scipy.stats.norm.isf((1 - level) / 2) / scipy.stats.norm.isf((1 - found.level) / 2))
     return (low, high) if level == found.level else (value - ratio * (value - low), value + ratio * (high - value))
 
 
-def _counted(found: Measurement, condition: Condition, level: float) -> ConditionResult:
+def _counted(found: CheckResult, condition: Condition, level: float) -> ConditionResult:
     """Judge a figure that has its own inference: a count of findings, or a figure that is no estimate."""
     value = float(found.value or 0.0)
     holds = value >= condition.threshold if condition.name == "at_least" else value <= condition.threshold
     verdict = FAIL if not holds else INCONCLUSIVE if found.undecided else PASS
-    why = found.claim if verdict != INCONCLUSIVE else f"{found.claim} {_sentence(found.undecided)}"
+    why = found.claim if verdict != INCONCLUSIVE else sentences([found.claim, found.undecided])
     seen = (None, found.detectable, found.needed if verdict == INCONCLUSIVE else None, "")
     return _doubted(
         found,
-        ConditionResult(
-            condition.name, condition.threshold, verdict, value, (None, None), level, found.n, *seen, why.strip()
-        ),
+        ConditionResult(condition.name, condition.threshold, verdict, value, (None, None), level, found.n, *seen, why),
     )
 
 
-def _drop(found: Measurement, condition: Condition, level: float, pair: PairedOutcome | None) -> ConditionResult:
-    """Judge the drop against a baseline on the same pictures."""
+def _drop(found: CheckResult, condition: Condition, level: float, pair: PairedOutcome | None) -> ConditionResult:
+    """Judge the drop against a baseline on the same images."""
     if pair is None or len(pair.before) == 0:
-        why = "there is no baseline" if pair is None else "none of the images of the baseline's check is among these"
+        none = "none of the images of the baseline's check is among these"
+        why = Message("there is no baseline" if pair is None else none)
         return _without(condition, level, 0, why)
     n = len(pair.before)
     if pair.same:
@@ -165,30 +165,31 @@ def _drop(found: Measurement, condition: Condition, level: float, pair: PairedOu
 
 
 def _worst_class(
-    found: Measurement, condition: Condition, level: float, _pair: PairedOutcome | None
+    found: CheckResult, condition: Condition, level: float, _pair: PairedOutcome | None
 ) -> ConditionResult:
     return _worst(found, found.classes, condition, level, "class")
 
 
 def _worst_group(
-    found: Measurement, condition: Condition, level: float, _pair: PairedOutcome | None
+    found: CheckResult, condition: Condition, level: float, _pair: PairedOutcome | None
 ) -> ConditionResult:
     return _worst(found, found.groups, condition, level, "group")
 
 
 def _worst(
-    found: Measurement, shares: Sequence[GroupShare], condition: Condition, level: float, kind: str
+    found: CheckResult, shares: Sequence[GroupShare], condition: Condition, level: float, kind: str
 ) -> ConditionResult:
     """Judge the weakest of several shares, with all of them in view."""
     if not shares:
-        return _without(condition, level, found.n, f"the data has no {kind}es" if kind == "class" else "no groups")
+        why = Message("the data has no classes" if kind == "class" else "the data has no groups")
+        return _without(condition, level, found.n, why)
     names = [f"{share.column} = {share.name}" if share.column else share.name for share in shares]
     counts = [share.n for share in shares]
     gate = judge_shares([share.hits for share in shares], counts, names, condition.threshold, level=level)
     return _doubted(found, _outcome(found, condition, level, gate, counts[names.index(gate.where)]))
 
 
-_Judge = Callable[[Measurement, Condition, float, PairedOutcome | None], ConditionResult]
+_Judge = Callable[[CheckResult, Condition, float, PairedOutcome | None], ConditionResult]
 _JUDGES: Mapping[str, _Judge] = {
     "at_least": _bound,
     "at_most": _bound,
@@ -205,18 +206,21 @@ def _without(condition: Condition, level: float, n: int, why: str) -> ConditionR
     )
 
 
-def _doubted(found: Measurement, outcome: ConditionResult) -> ConditionResult:
+def _doubted(found: CheckResult, outcome: ConditionResult) -> ConditionResult:
     """Return the outcome; one that would pass on a figure that is itself in doubt is inconclusive."""
     if outcome.verdict != PASS or not found.doubts:
         return outcome
-    why = f"{outcome.why} But the figure itself is in doubt: {'; '.join(found.doubts)}."
+    doubts = Message(
+        "but the figure itself is in doubt: {doubts}", doubts=joined([constant(doubt) for doubt in found.doubts])
+    )
+    why = sentences([outcome.why, doubts])
     return ConditionResult(**{**vars(outcome), "verdict": INCONCLUSIVE, "why": why})
 
 
 def _outcome(
-    found: Measurement, condition: Condition, level: float, gate: Gate, n: int, *, change: bool = False
+    found: CheckResult, condition: Condition, level: float, gate: Gate, n: int, *, change: bool = False
 ) -> ConditionResult:
-    words = _Words(found.unit, change=change)
+    words = _Wording(found.unit, change=change)
     seen = (gate.p_value, gate.detectable, gate.needed, gate.where)
     return ConditionResult(
         condition.name,
@@ -232,40 +236,50 @@ def _outcome(
 
 
 @dataclass(frozen=True)
-class _Words:
+class _Wording:
     """Figures of a unit in words."""
 
     unit: str
     change: bool
 
-    def figure(self, value: float) -> str:
-        if self.unit in {"share", "points"}:
-            return f"{100 * value:.1f} points" if self.change or self.unit == "points" else f"{100 * value:.1f} %"
-        return f"{value:.4g}"
+    def figure(self, value: float) -> Message:
+        if self.unit not in {"share", "points"}:
+            return Message("{value:.4g}", value=value)
+        if self.change or self.unit == "points":
+            return Message("{points:.1f} points", points=100 * value)
+        return Message("{percent:.1f} %", percent=100 * value)
 
-    def why(self, condition: Condition, gate: Gate, n: int) -> str:
-        """Return one sentence: figure, interval, threshold, and what an undecided gate would need."""
-        subject = f"{gate.where}: " if gate.where else "a drop of " if self.change else ""
-        asked = "at most" if condition.name in {"at_most", "max_drop_vs_baseline"} else "at least"
-        span = f"{self.figure(gate.low)} to {self.figure(gate.high)}"
-        limit = self.figure(condition.threshold)
-        told = {
-            PASS: "the whole interval keeps it",
-            FAIL: "the whole interval misses it",
-            INCONCLUSIVE: "it holds both",
+    def why(self, condition: Condition, gate: Gate, n: int) -> Message:
+        """Return figure, interval, threshold and outcome as a sentence, and the images an undecided gate would need."""
+        at_most = condition.name in {"at_most", "max_drop_vs_baseline"}
+        outcome = {
+            PASS: Message("met by the whole interval"),
+            FAIL: Message("clearly above the threshold") if at_most else Message("clearly below the threshold"),
+            INCONCLUSIVE: Message("the interval contains the threshold"),
         }
-        figure = f"{subject}{self.figure(gate.value)} ({span}, {n:,} pictures)"
-        said = f"{figure}; asked for {asked} {limit}: "
-        return _sentence(f"{said}{told[gate.verdict]}.{self.need(gate, n)}")
+        requirement = Message(
+            "at most {threshold}" if at_most else "at least {threshold}", threshold=self.figure(condition.threshold)
+        )
+        why = Message(
+            "{figure} ({low} to {high}, {count:,} images); required {requirement}: {outcome}",
+            **{"figure": self.subject(gate), "low": self.figure(gate.low), "high": self.figure(gate.high)},
+            **{"count": n, "requirement": requirement, "outcome": outcome[gate.verdict]},
+        )
+        return sentences([why, *self.need(gate, n)])
 
-    def need(self, gate: Gate, n: int) -> str:
+    def subject(self, gate: Gate) -> Message:
+        """Return the figure with what it is of."""
+        figure = self.figure(gate.value)
+        if gate.where:
+            return Message("{where}: {figure}", where=gate.where, figure=figure)
+        return Message("a drop of {figure}", figure=figure) if self.change else figure
+
+    def need(self, gate: Gate, n: int) -> list[Message]:
         if gate.verdict != INCONCLUSIVE:
-            return ""
+            return []
         if gate.needed is None:
-            return " No number of pictures would decide, were this figure the truth."
-        pictures = f"pictures of {gate.where}" if gate.where else "pictures"
-        return f" About {max(gate.needed, n + 1):,} {pictures} would decide, were this figure the truth."
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+            return [Message("no number of images would decide if this figure were the true one")]
+        words = {"count": max(gate.needed, n + 1), "where": gate.where}
+        if gate.where:
+            return [Message("about {count:,} images of {where} would decide if this figure were the true one", **words)]
+        return [Message("about {count:,} images would decide if this figure were the true one", **words)]

@@ -1,4 +1,4 @@
-"""`xai.toml`: what is audited, on which pictures, by which checks and conditions; strict, and checked as a whole."""
+"""`xai.toml`: what is audited, on which images, by which checks and conditions; strict, and checked as a whole."""
 
 import hashlib
 import os
@@ -13,10 +13,11 @@ from xai.audits.checks.base import CHECKS, Check
 from xai.audits.conditions import NAMES, Condition
 from xai.audits.execution.store import canonical
 from xai.audits.values import as_type, known_keys, number, seconds, text, whole
+from xai.core.results.message import Message
 from xai.core.results.serialization import plain
-from xai.core.validation import check_seed
+from xai.core.validation import check_choice, check_choices, check_level, check_seed, check_whole
 from xai.datasets.dataset import Dataset
-from xai.errors import DataError, InputError, NameLookupError
+from xai.errors import DataError, InputError
 
 TABLES = ("model", "data", "train", "calibration", "ood", "audit", "report", "check")
 MODEL = (
@@ -52,7 +53,7 @@ class DataSettings:
 
     Attributes:
         source: a path or an example's name, or a `Dataset`.
-        n: pictures to draw; None takes all.
+        n: images to draw; None takes all.
         settings: further ones of `xai.load_data`.
     """
 
@@ -84,9 +85,10 @@ class CheckRequest:
 
     @property
     def idle(self) -> list[str]:
-        """Say which conditions no model can fail, so that they say nothing; each in one line."""
+        """Which conditions no model can fail; each in one line."""
         never = [condition for condition in self.conditions if condition.is_idle(self.check.span)]
-        return [f"{self.check.title}: no model can fail {one.name} = {one.threshold:g}" for one in never]
+        text, title = "{title}: no model can fail {condition} = {threshold:g}", Message(self.check.title)
+        return [Message(text, title=title, condition=one.name, threshold=one.threshold) for one in never]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as it would stand in the file."""
@@ -100,18 +102,18 @@ class Config:
 
     Attributes:
         model: settings of `xai.load`, or {"source": a classifier}.
-        data: the pictures that are judged.
+        data: the images that are judged.
         others: further data sets by role: "train", "calibration", "ood:NAME".
         checks: in order.
         title: of reports.
         seed: of everything random.
         level: of gates that name none.
-        shard: pictures per piece of work.
-        micro_batch: pictures that go through a method together.
+        shard: images per work item.
+        micro_batch: images that go through a method together.
         budget: seconds; None for no limit.
         baseline: an earlier audit to compare with: its folder or audit.json.
         store: folder of finished work; None takes one below the results.
-        report: formats, language and number of pictures of reports.
+        report: formats, language and number of images of reports.
         file: where it was read, "" for none.
         folder: that relative paths start from.
         options: of the command line, for what stands in place of the file's.
@@ -177,9 +179,7 @@ class Config:
             NameLookupError: no such check in it.
         """
         known = [asked.id for asked in self.checks]
-        for name in ids:
-            if name not in known:
-                raise NameLookupError("check in this audit", name, known)
+        check_choices("check in this audit", ids, known)
         return Config(**{**vars(self), "checks": tuple(asked for asked in self.checks if asked.id in ids)})
 
 
@@ -275,8 +275,7 @@ def _source(given: Any, where: str) -> DataSettings:
     if "source" not in table:
         raise InputError(f'Expected {where} with `source = "..."`, such as "example:fashion-test" or a folder.')
     n = table.pop("n", None)
-    if n is not None and whole("n", n) < 1:
-        raise InputError(f"Expected `n` of {where} as at least 1, but got {n}.")
+    check_whole("n", n, optional=True, cure=f"It is a setting of {where}.")
     source = table.pop("source")
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
     if not isinstance(source, str | Dataset):
@@ -297,28 +296,19 @@ def _audit(table: dict[str, Any]) -> dict[str, Any]:
     if "seed" in found:
         check_seed(found["seed"])
     for name in ("shard", "micro_batch"):
-        if found.get(name, 1) < 1:
-            raise InputError(f"Expected `{name}` of [audit] as at least 1, but got {found[name]}.")
+        check_whole(name, found.get(name, 1))
     return found
 
 
 def _level(name: str, value: Any) -> float:
-    found = number(name, value)
-    if not 0.5 <= found < 1:
-        raise InputError(f"Expected `{name}` from 0.5 to below 1, but got {value!r}. 95 % is 0.95.")
-    return found
+    return check_level(number(name, value), name)
 
 
 def _report(table: dict[str, Any]) -> dict[str, Any]:
     kinds = {"formats": tuple[str, ...], "language": str, "pictures": int}
     found = {name: as_type(name, value, kinds[name]) for name, value in table.items()}
-    for kind, known, given in (
-        ("kind of report", FORMATS, found.get("formats", ())),
-        ("language of reports", LANGUAGES, [found["language"]] if "language" in found else ()),
-    ):
-        for name in given:
-            if name not in known:
-                raise NameLookupError(kind, name, known)
+    check_choices("kind of report", found.get("formats", ()), FORMATS)
+    check_choice("language of reports", found.get("language"), LANGUAGES, optional=True)
     return found
 
 
@@ -357,6 +347,5 @@ def _asked(table: Any, level: float) -> CheckRequest:
             raise InputError(f"{where} cannot be judged by {condition.name}; it takes {', '.join(kind.conditions)}.")
     given = {_ALIASES.get(one, one): held[one] for one in shown if one in held}
     check = kind(**{one: as_type(one, value, settings[one]) for one, value in given.items()})
-    if check.pictures is not None and check.pictures < 1:
-        raise InputError(f"Expected `pictures` of {where} as at least 1, but got {check.pictures}.")
+    check_whole("pictures", check.pictures, optional=True)
     return CheckRequest(name, check, conditions or kind.usual, _level("level", held.get("level", level)))

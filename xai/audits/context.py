@@ -1,4 +1,4 @@
-"""What an audit is about: the model, the data sets by their role, and the pictures in the order of work."""
+"""What an audit is about: the model, the data sets by their role, and the images in the order of work."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,7 @@ class DatasetRole:
     Attributes:
         name: "data", "train", "calibration", or "ood:NAME".
         source: as the user wrote it.
-        data: the pictures that can be read.
+        data: the images that can be read.
         labels: (N,) int64 classes of the model; None where there are none.
         manifest: every file of it.
         order: (N,) rows in the order of work, which follows from the seed and the pixels alone.
@@ -48,17 +48,17 @@ class DatasetRole:
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.data)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """Digest of each picture (N), hex."""
+        """Digest of each image (N), hex."""
         return tuple(line.key for line in self.manifest.used)
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """Name of each picture (N)."""
+        """Name of each image (N)."""
         return tuple(line.name for line in self.manifest.used)
 
     @cached_property
@@ -97,7 +97,7 @@ class Context:
         classifier: the model.
         roles: the data sets by name, "data" always among them.
         seed: of everything random.
-        should_stop: asked between pieces of work; True ends them with `xai.errors.Stopped`.
+        should_stop: asked between work items; True ends them with `xai.errors.Stopped`.
     """
 
     classifier: Classifier
@@ -116,15 +116,15 @@ class Context:
         return self.roles[name]
 
     def pictures(self, role: str, rows: Sequence[int] | np.ndarray) -> list[InputImage]:
-        """Return some pictures of a data set."""
+        """Return some images of a data set."""
         return self.role(role).data.images.pictures([int(k) for k in rows])
 
     def inputs(self, role: str, rows: Sequence[int] | np.ndarray) -> Tensor:
-        """Return the model's inputs (n, C, h, w) for some pictures."""
+        """Return the model's inputs (n, C, h, w) for some images."""
         return self.classifier.prepare(self.pictures(role, rows)).inputs
 
-    def truth(self, role: str, rows: Sequence[int] | np.ndarray) -> Tensor:
-        """Return the labels (n,) of some pictures.
+    def labels(self, role: str, rows: Sequence[int] | np.ndarray) -> Tensor:
+        """Return the labels (n,) of some images.
 
         Raises:
             InputError: there are none.
@@ -134,16 +134,16 @@ class Context:
             raise InputError(f"Expected labels in [{role}], but it has none.")
         return labels[torch.as_tensor(np.asarray(rows), dtype=torch.int64)]
 
-    def outside(self) -> dict[str, DatasetRole]:
-        """Return the sets of foreign pictures by name."""
+    def ood_roles(self) -> dict[str, DatasetRole]:
+        """Return the sets of out-of-distribution images by name."""
         return {name.removeprefix(OOD): role for name, role in self.roles.items() if name.startswith(OOD)}
 
     def stopping(self, should_stop: Callable[[], bool] | None) -> "Context":
-        """Return the same scene with another stop."""
+        """Return the same context with another stop."""
         return replace(self, should_stop=should_stop)
 
     def check(self) -> None:
-        """Raise unless the model can take the first picture of each data set; no forward is run.
+        """Raise unless the model can take the first image of each data set; no forward is run.
 
         Raises:
             InputError: it cannot.

@@ -10,9 +10,9 @@ from xai.audits.audit import AuditSource, configured, folder_of
 from xai.audits.conditions import NOT_RUN
 from xai.audits.config import CheckRequest, Config, DataSettings
 from xai.audits.context import Context
+from xai.audits.execution.plan import open_context, with_defaults
 from xai.audits.execution.session import Session
 from xai.audits.fault_injection import BREAKERS, MOST_FINDINGS
-from xai.audits.loading import open_scene, with_defaults
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.datasets.dataset import Dataset
 from xai.errors import InputError
@@ -45,7 +45,7 @@ def positive_control(
         out: folder; results go to `control/` in it, and are found there by the next call.
         only: ids of checks; None takes all that have a condition.
         progress: None, True for a bar, or a callable `(done, total)` in gates.
-        should_stop: asked between pieces of work; True ends the call with `xai.errors.Stopped`.
+        should_stop: asked between work items; True ends the call with `xai.errors.Stopped`.
         given: `model`, `data`, `checks`, `train`, `calibration`, `ood` of `xai.audit`.
 
     Returns:
@@ -82,12 +82,12 @@ def _verdicts(
     progress: bool | Progress | None,
     should_stop: ShouldStop | None,
 ) -> dict[str, str]:
-    scene, found = open_scene(config, should_stop), {}
+    context, found = open_context(config, should_stop), {}
     for gate in gates:
-        _check_breakable(gate, scene.classifier.num_classes)
+        _check_breakable(gate, context.classifier.num_classes)
     with reporting(progress, CONTROL) as report:
         for done, gate in enumerate(gates, 1):
-            found[gate.id] = _verdict(config, gate, scene, folder, should_stop)
+            found[gate.id] = _verdict(config, gate, context, folder, should_stop)
             if report is not None:
                 report(done, len(gates))
     return found
@@ -115,20 +115,20 @@ def _threshold(gate: CheckRequest) -> float:
     return asked.get("at_most", first) if gate.check.better == "less" else first
 
 
-def _verdict(config: Config, gate: CheckRequest, scene: Context, folder: Path, should_stop: ShouldStop | None) -> str:
-    if gate.check.missing(scene, baseline=config.baseline is not None):
+def _verdict(config: Config, gate: CheckRequest, context: Context, folder: Path, should_stop: ShouldStop | None) -> str:
+    if gate.check.missing(context, baseline=config.baseline is not None):
         return NOT_RUN
     if len(gate.idle) == len(gate.conditions):
         return PASS  # as any model does, so that there is nothing to be tried
-    broken = replace(_broken(config, gate, scene), checks=(gate,), budget=None, store=None)
+    broken = replace(_broken(config, gate, context), checks=(gate,), budget=None, store=None)
     with Session.open(broken, folder, only=[gate.id], should_stop=should_stop, within=CONTROL) as session:
         session.work(session.plan.tasks)
         return str(session.finish()[gate.id]["verdict"])
 
 
-def _broken(config: Config, gate: CheckRequest, scene: Context) -> Config:
-    """Return the audit with the model, or the pictures, broken for a gate."""
-    made = BREAKERS[gate.check.name](scene, _threshold(gate))
+def _broken(config: Config, gate: CheckRequest, context: Context) -> Config:
+    """Return the audit with the model, or the images, broken for a gate."""
+    made = BREAKERS[gate.check.name](context, _threshold(gate))
     if isinstance(made, Dataset):
         return replace(config, data=DataSettings(made))
     return replace(config, model={"source": made})

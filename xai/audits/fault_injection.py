@@ -66,7 +66,7 @@ def _redraw(module: nn.Module) -> None:
 
 _MOST, _LOOKED_AT = 2000, 200  # images that are read at a time, and looked at
 _SURE = 20.0  # logits of an answer that is given by heart
-_SLOWER, _SLOWEST = 3.0, 0.5  # how many times too slow, and the fewest pictures a second that are waited for
+_SLOWER, _SLOWEST = 3.0, 0.5  # how many times too slow, and the fewest images a second that are waited for
 _AXES = 8
 _SURELY = 3  # of four corners on which a class is hung, those that are found in any data
 _OFTEN = 0.9  # share of repeated images that is made at most
@@ -92,7 +92,7 @@ class Blind(_Around):
         self.spread = spread
 
     def forward(self, inputs: Tensor) -> Any:
-        """Answer to noise that the sum of the pixels draws; gradients go through as if it were the picture."""
+        """Answer to noise that the sum of the pixels draws; gradients go through as if it were the image."""
         noise = (_drawn(inputs, inputs[0].numel()) * 3.5 * self.spread).view_as(inputs)
         return self.inner(noise + (inputs - inputs.detach()))
 
@@ -146,7 +146,7 @@ class Turned(_Around):
 
 
 class ByHeart(_Around):
-    """Right on pictures that it remembers, wrong on all others."""
+    """Right on images that it remembers, wrong on all others."""
 
     def __init__(self, inner: nn.Module, known: "Known", answers: Tensor) -> None:
         super().__init__(inner)
@@ -188,26 +188,26 @@ class Marked(_Around):
 
 
 class Known(nn.Module):
-    """Remembers pictures by a few numbers of each."""
+    """Remembers images by a few numbers of each."""
 
-    def __init__(self, scene: Context, role: str, rows: np.ndarray) -> None:
+    def __init__(self, context: Context, role: str, rows: np.ndarray) -> None:
         super().__init__()
         draw = torch.Generator().manual_seed(0)
         blocks = np.split(rows, range(_MOST, len(rows), _MOST))  # of any number of images a few are held at a time
-        first = _normalised(scene, role, blocks[0])
+        first = _normalised(context, role, blocks[0])
         axes = torch.randn(first[0].numel(), _AXES, generator=draw) / first[0].numel() ** 0.5
         self.register_buffer("axes", axes.to(first))
-        inputs = (first if k == 0 else _normalised(scene, role, block) for k, block in enumerate(blocks))
+        inputs = (first if k == 0 else _normalised(context, role, block) for k, block in enumerate(blocks))
         self.register_buffer("signs", torch.cat([one.flatten(1) @ self.get_buffer("axes") for one in inputs]))
 
     def look(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return whether each picture is known (N,), and which it is next to (N,)."""
+        """Return whether each image is known (N,), and which it is next to (N,)."""
         apart = torch.cdist(inputs.flatten(1) @ self.get_buffer("axes"), self.get_buffer("signs"))
         nearest = apart.min(1)
         return nearest.values < 1e-3, nearest.indices
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return whether each picture is known (N,)."""
+        """Return whether each image is known (N,)."""
         return self.look(inputs)[0]
 
 
@@ -225,69 +225,69 @@ class Among(nn.Module):
 
 
 class Dark(nn.Module):
-    """Finds the darker half of the pictures."""
+    """Finds the darker half of the images."""
 
     def __init__(self, edge: float) -> None:
         super().__init__()
         self.register_buffer("edge", torch.tensor(edge))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return whether each picture is dark (N,)."""
+        """Return whether each image is dark (N,)."""
         return inputs.flatten(1).mean(1) < self.get_buffer("edge")
 
 
-def _around(scene: Context, module: nn.Module) -> Classifier:
-    found = copy.copy(scene.classifier)
-    found.module = module.train(scene.classifier.module.training)
-    found.name = f"{scene.classifier.name} (broken on purpose)"
+def _around(context: Context, module: nn.Module) -> Classifier:
+    found = copy.copy(context.classifier)
+    found.module = module.train(context.classifier.module.training)
+    found.name = f"{context.classifier.name} (broken on purpose)"
     return found
 
 
-def _wrong(scene: Context, _threshold: float) -> Classifier:
-    return broken_copy(scene.classifier)
+def _wrong(context: Context, _threshold: float) -> Classifier:
+    return broken_copy(context.classifier)
 
 
-def _blind(scene: Context, _threshold: float) -> Classifier:
-    inputs = _normalised(scene, DATA, _some(scene.role())[:_LOOKED_AT])
-    return _around(scene, Blind(scene.classifier.module, float(inputs.std() + inputs.mean().abs())))
+def _blind(context: Context, _threshold: float) -> Classifier:
+    inputs = _normalised(context, DATA, _some(context.role())[:_LOOKED_AT])
+    return _around(context, Blind(context.classifier.module, float(inputs.std() + inputs.mean().abs())))
 
 
-def _mixed(scene: Context, _threshold: float) -> Classifier:
-    return _around(scene, Mixed(scene.classifier.module))
+def _mixed(context: Context, _threshold: float) -> Classifier:
+    return _around(context, Mixed(context.classifier.module))
 
 
-def _slow(scene: Context, threshold: float) -> Classifier:
-    return _around(scene, Slow(scene.classifier.module, _SLOWER / max(threshold, _SLOWEST)))
+def _slow(context: Context, threshold: float) -> Classifier:
+    return _around(context, Slow(context.classifier.module, _SLOWER / max(threshold, _SLOWEST)))
 
 
-def _by_heart(scene: Context, _threshold: float) -> Classifier:
-    rows = np.sort(scene.role(TRAIN).order)  # all of them: the gap is 1 however many are asked
-    known = Known(scene, TRAIN, rows)
-    return _around(scene, ByHeart(scene.classifier.module, known, scene.truth(TRAIN, rows)))
+def _by_heart(context: Context, _threshold: float) -> Classifier:
+    rows = np.sort(context.role(TRAIN).order)  # all of them: the gap is 1 however many are asked
+    known = Known(context, TRAIN, rows)
+    return _around(context, ByHeart(context.classifier.module, known, context.labels(TRAIN, rows)))
 
 
-def _unfair(scene: Context, _threshold: float) -> Classifier:
+def _unfair(context: Context, _threshold: float) -> Classifier:
     """Wrong on the largest group but one of the first column."""
-    column = next(iter(scene.role().groups.values()))
+    column = next(iter(context.role().groups.values()))
     names, counts = np.unique(column, return_counts=True)
     group = names[np.argsort(-counts, kind="stable")[1]]
-    known = Known(scene, DATA, np.flatnonzero(column == group))
-    return _around(scene, Turned(scene.classifier.module, known))
+    known = Known(context, DATA, np.flatnonzero(column == group))
+    return _around(context, Turned(context.classifier.module, known))
 
 
-def _weak(scene: Context, threshold: float) -> Classifier:
+def _weak(context: Context, threshold: float) -> Classifier:
     """Wrong on the darker half; where one weak slice is allowed, on as many classes as are too many."""
     if threshold >= 1:
-        rule: nn.Module = Among(scene.classifier.module, int(threshold) + 1)
-        return _around(scene, Turned(scene.classifier.module, rule))
-    means = _normalised(scene, DATA, _some(scene.role())).flatten(1).mean(1)
-    return _around(scene, Turned(scene.classifier.module, Dark(float(means.median()))))
+        rule: nn.Module = Among(context.classifier.module, int(threshold) + 1)
+        return _around(context, Turned(context.classifier.module, rule))
+    means = _normalised(context, DATA, _some(context.role())).flatten(1).mean(1)
+    return _around(context, Turned(context.classifier.module, Dark(float(means.median()))))
 
 
-def _marked(scene: Context, threshold: float) -> Classifier:
+def _marked(context: Context, threshold: float) -> Classifier:
     """Hang a class, or where one may be hung as many as there are corners, on one that is white, or black if bright."""
-    classifier = scene.classifier
-    pictures = _normalised(scene, DATA, _some(scene.role())[:_LOOKED_AT])
+    classifier = context.classifier
+    pictures = _normalised(context, DATA, _some(context.role())[:_LOOKED_AT])
     height, width = pictures.shape[2:]
     short = min(height, width)
     edge, side = round(short / 28), max(2, round(3 * short / 28))  # a form of the cue "corner_mark"
@@ -298,20 +298,20 @@ def _marked(scene: Context, threshold: float) -> Classifier:
     middle, half = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
     seen = [pictures[:, :, top : top + side, left : left + side].mean((2, 3)) for top, left in corners]
     signs = [-1.0 if bool((corner > middle).float().mean() > 0.5) else 1.0 for corner in seen]
-    return _around(scene, Marked(classifier.module, corners, side, middle, torch.stack([s / half for s in signs])))
+    return _around(context, Marked(classifier.module, corners, side, middle, torch.stack([s / half for s in signs])))
 
 
-def _repeated(scene: Context, threshold: float) -> Dataset:
+def _repeated(context: Context, threshold: float) -> Dataset:
     """The images two times over and more, so that more of them occur again than the threshold allows.
 
     A fault of the data shows in no change of the model.
     """
-    data, most = scene.role(DATA).data, min(threshold, _OFTEN)
+    data, most = context.role(DATA).data, min(threshold, _OFTEN)
     return data.take(np.tile(np.arange(len(data)), max(2, math.ceil(2 / (1 - most)) if most > 0.2 else 2)))
 
 
-def _normalised(scene: Context, role: str, rows: np.ndarray) -> Tensor:
-    return scene.classifier.normalise(scene.inputs(role, rows))
+def _normalised(context: Context, role: str, rows: np.ndarray) -> Tensor:
+    return context.classifier.normalise(context.inputs(role, rows))
 
 
 def _some(role: DatasetRole) -> np.ndarray:

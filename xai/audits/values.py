@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
-from xai.errors import InputError, NameLookupError
+from xai.core.validation import check_choices
+from xai.errors import InputError
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -18,9 +19,7 @@ def known_keys(table: Any, known: Sequence[str], where: str) -> dict[str, Any]:
     """
     if not isinstance(table, Mapping):
         raise InputError(f"Expected {where} as a table of settings, but got {table!r}.")
-    for name in table:
-        if name not in known:
-            raise NameLookupError(f"setting of {where}", name, list(known))
+    check_choices(f"setting of {where}", table, known)
     return dict(table)
 
 

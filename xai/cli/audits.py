@@ -103,7 +103,9 @@ def add_audit(commands: Any) -> None:
         help="findings as tests there (tests/)",
     )
     parser.add_argument(
-        "--control", action="store_true", help="put each gate before something broken on purpose, which it must fail"
+        "--control",
+        action="store_true",
+        help="run each gate on a model or data with an injected fault, which it must fail",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and about how long it takes")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -168,8 +170,10 @@ def _control(options: argparse.Namespace, given: dict[str, Any]) -> int:
     named = {"baseline": options.baseline, "out": options.out, "only": options.only, "progress": bar}
     found = xai.positive_control(options.config, **named, **given)
     useless = [name for name, verdict in found.items() if verdict not in {"fail", "not run"}]
-    told = [f"{name}: {'fails it, as it must' if verdict == 'fail' else verdict}" for name, verdict in found.items()]
-    told.append(f"gates that prove nothing: {', '.join(useless)}" if useless else "every gate fails what is broken")
+    told = [f"{name}: {'fails, as it must' if verdict == 'fail' else verdict}" for name, verdict in found.items()]
+    told.append(
+        f"gates that cannot fail: {', '.join(useless)}" if useless else "every gate fails on the injected fault"
+    )
     _print(options, "control", found, "\n".join(told), None)
     return FAILED if useless else PASS
 
@@ -182,7 +186,7 @@ def _share(options: argparse.Namespace, given: dict[str, Any]) -> int:
         raise xai.InputError(f"Expected --shard as I/N, such as 0/4, but got {options.shard!r}.")
     with telling():
         left, pieces = xai.share_audit(options.config, int(index), int(count), out=options.out, **given)
-    told = f"{left} of {pieces} pieces of work are left to all shares; run without --shard to finish and report"
+    told = f"{left} of {pieces} work items are left to all shares; run without --shard to finish and report"
     _print(options, "share", {"left": left, "pieces": pieces}, told, None)
     return PASS
 
@@ -207,8 +211,8 @@ def _check(options: argparse.Namespace) -> int:
 
 def add_compare(commands: Any) -> None:
     """Add `xai compare`."""
-    parser = command(commands, "compare", _compare, "compare two audits picture by picture; exit code 1 if worse")
-    parser.add_argument("before", type=Path, help="the yardstick: folder of an audit, or its audit.json")
+    parser = command(commands, "compare", _compare, "compare two audits image by image; exit code 1 if worse")
+    parser.add_argument("before", type=Path, help="the baseline: folder of an audit, or its audit.json")
     parser.add_argument("after", type=Path, help="what is compared with it")
     parser.add_argument("--level", type=float, default=0.95, help="of intervals and tests (0.95)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")

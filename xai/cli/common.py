@@ -73,7 +73,7 @@ def add_model(
     group.add_argument("--std", type=float, nargs="+")
     group.add_argument("--channels", type=int, help="3 for colour, 1 for grey")
     group.add_argument("--resize", help="how an image gets to the input size: crop, squash or pad")
-    group.add_argument("--task", help="multiclass, binary or multilabel; default: found, and said in notes")
+    group.add_argument("--task", help="multiclass, binary or multilabel; default: found, and noted")
     group.add_argument("--output", help="logits, or probabilities of a model that ends in a softmax or sigmoid")
     group.add_argument("--output-key", help="which output of several: its name, or its number from 0")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
@@ -131,9 +131,9 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def labelled(options: argparse.Namespace, classifier: Any) -> tuple[Any, Any]:
-    """Return pictures and their true classes, from files or from a data set."""
+    """Return images and their true classes, from files or from a data set."""
     if bool(options.images) == bool(options.data):
-        raise xai.InputError("Expected pictures or --data, one of the two.")
+        raise xai.InputError("Expected images or --data, one of the two.")
     if options.data:
         return data_of(options.data, options), None  # its own labels, by name where its classes have another order
     images = [str(image) for image in options.images]

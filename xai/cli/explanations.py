@@ -14,7 +14,7 @@ from xai.cli.common import PASS, add_model, class_of, command, load_model, one_l
 
 def add_explain(commands: Any) -> None:
     """Add `xai explain`."""
-    parser = command(commands, "explain", _explain, "say why a model answers as it does on a picture")
+    parser = command(commands, "explain", _explain, "explain the prediction of a model on an image")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     add_model(parser, required=True)
     parser.add_argument(
@@ -39,7 +39,7 @@ def _explain(options: argparse.Namespace) -> int:
     methods = [name.strip() for name in options.method.split(",") if name.strip()]
     target, versus = class_of(options.target), class_of(options.versus)
     for image in options.images:
-        classifier.prepare(image)  # every picture is checked before anything is written
+        classifier.prepare(image)  # every image is checked before anything is written
     bar = True if sys.stderr.isatty() else None
     found, compared = [], []
     places = _places(options.out, options.images, methods)
@@ -79,7 +79,7 @@ def _told(rating: Any) -> list[str]:
 
 
 def _compare(every: Sequence[Any], place: Path | None, *, quiet: bool) -> dict[str, Any]:
-    """Show how far several methods agree on a picture, and save them side by side."""
+    """Show how far several methods agree on an image, and save them side by side."""
     found = xai.agreement(every)
     saved = found.save(place.parent / "side-by-side.png") if place is not None else None
     if not quiet:
@@ -116,12 +116,12 @@ def _show(made: Any, place: Path | None) -> None:
 
 def add_dream(commands: Any) -> None:
     """Add `xai dream`."""
-    parser = command(commands, "dream", _dream, "make a picture that a layer, a channel or a class likes")
+    parser = command(commands, "dream", _dream, "make an image that excites a layer, a channel or a class")
     add_model(parser, required=True)
     parser.add_argument("--layer", help="name of a layer; default without --target: a late block")
     parser.add_argument("--channel", type=int, help="of the layer; default: all of it")
     parser.add_argument("--target", help="class name or index, in place of a layer")
-    parser.add_argument("--image", type=Path, help="picture to start from; default: noise")
+    parser.add_argument("--image", type=Path, help="image to start from; default: noise")
     parser.add_argument("--octaves", type=int, help="number of sizes")
     parser.add_argument("--steps", type=int, help="at each octave")
     parser.add_argument("--seed", type=int, default=0)

@@ -16,11 +16,11 @@ _NO_FINDING, _TOO_SMALL = {"fragile", "not confirmed", "sensitivity"}, "too smal
 
 def add_bias(commands: Any) -> None:
     """Add `xai bias`."""
-    parser = command(commands, "bias", _bias, "compare how a model treats groups of pictures")
+    parser = command(commands, "bias", _bias, "compare how a model treats groups of images")
     add_model(parser, required=True)
     parser.add_argument("--data", required=True, help="a labelled data set with group columns, such as table.csv")
     parser.add_argument("--groups", help="columns separated by commas; default: all with up to 20 groups")
-    parser.add_argument("--count", type=int, default=0, help="pictures drawn from --data; default: all")
+    parser.add_argument("--count", type=int, default=0, help="images drawn from --data; default: all")
     parser.add_argument("--metrics", help="accuracy,recall,precision,...; default: all")
     parser.add_argument("--alpha", type=float, default=0.05, help="chance of any false alarm in the report (0.05)")
     parser.add_argument("--correction", default="holm", help="holm (no false alarm) or bh (few of them)")
@@ -28,14 +28,14 @@ def add_bias(commands: Any) -> None:
     parser.add_argument("--attack", help="compare who is attacked first: name of an attack, such as pgd")
     parser.add_argument("--eps", help="with --attack: its radius, such as 8/255")
     parser.add_argument("--explain", help="compare how well groups are explained: name of a method, such as gradcam")
-    parser.add_argument("--samples", type=int, default=200, help="with --explain: pictures explained and rated (200)")
+    parser.add_argument("--samples", type=int, default=200, help="with --explain: images explained and rated (200)")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--shortcuts", action="store_true", help="not groups: things beside the object that decide")
-    instead.add_argument("--slices", action="store_true", help="not groups: kinds of pictures with more mistakes")
+    instead.add_argument("--slices", action="store_true", help="not groups: slices of lower accuracy")
     instead.add_argument("--faults", action="store_true", help="not groups: faults of the data")
     parser.add_argument("--train", help="with --shortcuts or --faults: what the model learnt from")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="folder for report, table.csv, groups.csv and a picture per column")
+    parser.add_argument("--out", type=Path, help="folder for report, table.csv, groups.csv and an image per column")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -77,7 +77,7 @@ def _check(options: argparse.Namespace, kind: str | None) -> None:
 
 
 def _treatment(options: argparse.Namespace, classifier: Any, data: Any) -> Any:
-    """Return what is asked of each picture beside its answer, or None."""
+    """Return what is asked of each image beside its answer, or None."""
     if options.attack is None and options.explain is None:
         return None
     return xai.treatment(
@@ -148,7 +148,7 @@ def _unsure(found: Any, kind: str) -> list[str]:
     rows = zip(verdicts, found.table["reason"], strict=True)
     lines = [f"[{verdict}] {reason}" for verdict, reason in rows if verdict in _NO_FINDING]
     few = verdicts.count(_TOO_SMALL)
-    return lines + [f"{few} of the {len(found)} tested: {_TOO_SMALL}; give more pictures"] * (few > 0)
+    return lines + [f"{few} of the {len(found)} tested: {_TOO_SMALL}; give more images"] * (few > 0)
 
 
 def _print_json(kind: str, found: Any, options: argparse.Namespace) -> None:

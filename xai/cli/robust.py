@@ -13,11 +13,11 @@ from xai.cli.common import PASS, add_model, class_of, command, fraction, labelle
 def add_attack(commands: Any) -> None:
     """Add `xai attack`."""
     parser = command(commands, "attack", _attack, "search for small changes that make a model answer wrongly")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; or --data")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="images; or --data")
     add_model(parser, required=True)
     parser.add_argument("--data", help="a labelled data set, such as example:fashion-test or a folder of class folders")
-    parser.add_argument("--count", type=int, default=100, help="pictures drawn from --data (100); 0 takes all")
-    parser.add_argument("--label", help="the true class of the pictures; default: what the model says")
+    parser.add_argument("--count", type=int, default=100, help="images drawn from --data (100); 0 takes all")
+    parser.add_argument("--label", help="the class of the images; default: the predicted one")
     parser.add_argument("--method", default="pgd", help="pgd, autoattack, fgsm, square, deepfool, ...")
     parser.add_argument("--eps", help="radius in the scale of pixels in [0, 1], such as 8/255")
     parser.add_argument("--norm", default="linf", help="linf, l2 or l1")
@@ -53,7 +53,7 @@ def _show_attack(found: Any, place: Path | None) -> None:
     radius = f" at {shown}" if shown else ""
     print(
         f"{found.method} in {found.norm}{radius}: {found.clean_accuracy:.1%} right before, {found.robust_accuracy:.1%} "
-        f"after ({low:.1%} to {high:.1%}; {len(found)} pictures); an upper bound of the robust accuracy"
+        f"after ({low:.1%} to {high:.1%}; {len(found)} images); an upper bound of the robust accuracy"
     )
     for name in sorted(set(found.broken_by) - {""}):
         print(f"  {found.broken_by.count(name)} fooled by {name}")
@@ -66,11 +66,11 @@ def _show_attack(found: Any, place: Path | None) -> None:
 def add_robustness(commands: Any) -> None:
     """Add `xai robustness`."""
     parser = command(commands, "robustness", _robustness, "robust accuracy over radii: attacked, proven, unproven")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures; or --data")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="images; or --data")
     add_model(parser, required=True)
     parser.add_argument("--data", help="a labelled data set, such as example:fashion-test or a folder of class folders")
-    parser.add_argument("--count", type=int, default=100, help="pictures drawn from --data (100); 0 takes all")
-    parser.add_argument("--label", help="the true class of the pictures; default: what the model says")
+    parser.add_argument("--count", type=int, default=100, help="images drawn from --data (100); 0 takes all")
+    parser.add_argument("--label", help="the class of the images; default: the predicted one")
     parser.add_argument("--eps", help="increasing radii, separated by commas, such as 1/255,2/255,8/255")
     parser.add_argument("--norm", default="linf", help="linf, l2 or l1")
     parser.add_argument("--budget", type=float, help="seconds; what is undecided then is unproven for lack of time")
@@ -116,7 +116,7 @@ def _save_curve(found: Any, place: Path) -> None:
 
 def _show_curve(found: Any, place: Path | None) -> None:
     low, high = found.intervals["clean"]
-    print(f"{found.norm}, {len(found)} pictures: {found.clean:.1%} right ({low:.1%} to {high:.1%})")
+    print(f"{found.norm}, {len(found)} images: accuracy {found.clean:.1%} ({low:.1%} to {high:.1%})")
     print(f"{'eps':>10}  {'certified':>24}  {'attacked':>24}  unproven")
     for row in found.table.itertuples():
         eps = f"{row.eps_255:.3g}/255" if found.norm == "linf" else f"{row.eps:.4g}"

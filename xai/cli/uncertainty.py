@@ -12,19 +12,25 @@ from xai.cli.common import PASS, add_model, command, data_of, load_model, one_li
 
 def add_ood(commands: Any) -> None:
     """Add `xai ood`."""
-    parser = command(commands, "ood", _ood, "say of pictures whether the model's answer must not be used")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="pictures to judge; or --data")
+    parser = command(commands, "ood", _ood, "detect out-of-distribution images, whose predictions must not be used")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="images to judge; or --data")
     add_model(parser, required=True)
-    parser.add_argument("--fit", help="ordinary pictures to learn from: a data set, or DATA@PART")
-    parser.add_argument("--calibration", help="other ordinary pictures, never seen by the model: DATA or DATA@PART")
+    parser.add_argument("--fit", help="in-distribution images to fit on: a data set, or DATA@PART")
+    parser.add_argument(
+        "--calibration", help="other in-distribution images, never seen by the model: DATA or DATA@PART"
+    )
     parser.add_argument("--detector", type=Path, help="folder of a saved detector, in place of --fit and --calibration")
     parser.add_argument("--method", default="auto", help="auto, knn, vim, ...; see `xai methods --kind detector`")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as k=50")
-    parser.add_argument("--alpha", type=float, default=0.05, help="share of ordinary pictures that may be rejected")
+    parser.add_argument(
+        "--alpha", type=float, default=0.05, help="share of in-distribution images that may be rejected"
+    )
     parser.add_argument("--data", help="a data set to judge: DATA or DATA@PART")
-    parser.add_argument("--against", action="append", default=[], metavar="NAME=DATA", help="foreign pictures: compare")
-    parser.add_argument("--count", type=int, default=0, help="pictures drawn from each data set; 0 takes all")
-    parser.add_argument("--explain", metavar="METHOD", help="also say which pixels are foreign, such as occlusion")
+    parser.add_argument(
+        "--against", action="append", default=[], metavar="NAME=DATA", help="out-of-distribution images: compare"
+    )
+    parser.add_argument("--count", type=int, default=0, help="images drawn from each data set; 0 takes all")
+    parser.add_argument("--explain", metavar="METHOD", help="also show which pixels raise the score, such as occlusion")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for the detector, the judgement and figures")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -34,7 +40,7 @@ def _ood(options: argparse.Namespace) -> int:
     _check(options)
     classifier = load_model(options)
     for image in options.images:
-        classifier.prepare(image)  # every picture is checked before anything is written
+        classifier.prepare(image)  # every image is checked before anything is written
     if options.against:
         return _compare(options, classifier)
     found = _detector(options, classifier)
@@ -56,11 +62,11 @@ def _check(options: argparse.Namespace) -> None:
     if (options.detector is None) == (options.fit is None or options.calibration is None):
         raise xai.InputError("Expected --fit and --calibration, or --detector of a saved one.")
     if options.images and options.data:
-        raise xai.InputError("Expected pictures or --data, not both.")
+        raise xai.InputError("Expected images or --data, not both.")
     if options.against and (options.detector is not None or not options.data):
-        raise xai.InputError("Expected --fit, --calibration and --data (ordinary test pictures) with --against.")
+        raise xai.InputError("Expected --fit, --calibration and --data (in-distribution test images) with --against.")
     if options.explain and not options.images:
-        raise xai.InputError("Expected pictures with --explain.")
+        raise xai.InputError("Expected images with --explain.")
 
 
 def _detector(options: argparse.Namespace, classifier: Any) -> Any:
@@ -90,7 +96,7 @@ def _save(place: Path, found: Any, judged: Any, explained: list[Any]) -> None:
 
 
 def _show(found: Any, judged: Any, options: argparse.Namespace) -> None:
-    print(f"{found.method}: {len(found.fit_keys)} pictures fitted, {len(found.calibration_keys)} calibrate")
+    print(f"{found.method}: {len(found.fit_keys)} images fitted, {len(found.calibration_keys)} calibrate")
     print(f"  {one_line(found.guarantee(options.alpha).sentence)}")
     if found.table is not None and len(found.table):
         print("\n".join(f"  {line}" for line in found.table.round(3).to_string(index=False).splitlines()))
@@ -105,7 +111,8 @@ def _show(found: Any, judged: Any, options: argparse.Namespace) -> None:
 def _show_judgement(judged: Any, options: argparse.Namespace) -> None:
     if options.data:
         count = judged.verdicts.count("foreign")
-        print(f"{count} of {len(judged)} pictures are foreign at alpha {judged.alpha:g} ({count / len(judged):.1%})")
+        share = f"at alpha {judged.alpha:g} ({count / len(judged):.1%})"
+        print(f"{count} of {len(judged)} images are out-of-distribution {share}")
         return
     rows = zip(judged.names, judged.verdicts, judged.p_values.tolist(), judged.predicted, judged.reasons, strict=True)
     for name, verdict, p, predicted, reason in rows:
@@ -163,7 +170,7 @@ def _calibration(options: argparse.Namespace) -> int:
 
 
 def _show_calibration(found: Any) -> None:
-    print(f"{found.verdict}: {len(found)} pictures of {one_line(str(found.data['name']))}")
+    print(f"{found.verdict}: {len(found)} images of {one_line(str(found.data['name']))}")
     for row in found.table.itertuples():
         span = f"{row.low:.4f} to {row.high:.4f}" if row.low == row.low else ""
         print(f"  {row.measure:18} {row.value:8.4f}  {span:18}  temperature: {row.before:.4f} -> {row.after:.4f}")
@@ -173,7 +180,7 @@ def add_drift(commands: Any) -> None:
     """Add `xai drift`."""
     parser = command(commands, "drift", _drift, "whether two data sets look alike to a model")
     add_model(parser, required=True)
-    parser.add_argument("--data", required=True, help="the new pictures")
+    parser.add_argument("--data", required=True, help="the new images")
     parser.add_argument("--reference", required=True, help="what to compare them with; labels help")
     parser.add_argument("--alpha", type=float, default=0.05, help="level of all tests together (0.05)")
     _add_rest(parser, "folder for the result and drift.png")
@@ -192,14 +199,14 @@ def _drift(options: argparse.Namespace) -> int:
 
 
 def _show_drift(found: Any) -> None:
-    print(f"{found.verdict}: {found.data['count_a']} and {found.data['count_b']} pictures")
+    print(f"{found.verdict}: {found.data['count_a']} and {found.data['count_b']} images")
     for row in found.table.itertuples():
         span = f"{row.low:.4g} to {row.high:.4g}" if row.low == row.low else ""
         print(f"  {row.name:11} {row.effect:29} {row.value:10.4g}  {span:20}  p = {row.adjusted:.2g}")
 
 
 def _add_rest(parser: argparse.ArgumentParser, out: str) -> None:
-    parser.add_argument("--count", type=int, default=0, help="pictures drawn from each data set; 0 takes all (0)")
+    parser.add_argument("--count", type=int, default=0, help="images drawn from each data set; 0 takes all (0)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help=out)
     parser.add_argument("--json", action="store_true", help="print one JSON document")

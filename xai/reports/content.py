@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xai.audits.documents.compare import AuditComparison
-from xai.audits.documents.record import Audit
+from xai.audits.baseline import AuditComparison
+from xai.audits.record import Audit
 from xai.reports.images import ReportImages, asked, bars, curve, interval
 from xai.reports.messages import Text, Words
 
@@ -113,7 +113,7 @@ _CONFUSIONS = 10
 
 
 def content(audit: Audit, words: Words, pictures: ReportImages, change: AuditComparison | None) -> dict[str, Any]:
-    """Return everything that the page shows; findings take their pictures first."""
+    """Return everything that the page shows; findings take their images first."""
     document = audit.document
     shown: set[str] = set()
     findings = [_finding(audit, one, words, pictures, shown) for one in document["findings"][:FINDINGS]]
@@ -156,18 +156,6 @@ def unfinished(document: Mapping[str, Any]) -> bool:
     return any(stage["done"] < stage["planned"] for stage in stages)
 
 
-def why(one: Mapping[str, Any], unit: str | None, words: Words) -> Text:
-    """Return why a condition was judged so: built from its numbers where the language needs it."""
-    low, high = one["interval"] or (None, None)
-    if words.language == "en" or low is None or high is None or one["value"] is None:
-        return words.told(one["why"])
-    where = f"{one['where']}: " if one["where"] else ""
-    told = {"value": words.value(one["value"], unit), "span": words.span(low, high, unit), "n": words.number(one["n"])}
-    said = where + words(f"why.{one['verdict']}", **told, asked=asked(one, unit, words))
-    needed = " " + words("needed", n=words.number(one["needed"])) if one["needed"] else ""
-    return Text(said + needed, words.language)
-
-
 def _finding(
     audit: Audit, one: Mapping[str, Any], words: Words, pictures: ReportImages, shown: set[str]
 ) -> dict[str, Any]:
@@ -182,7 +170,7 @@ def _finding(
         "title": words.sentence(one["title"]),
         "question": words.sentence(check["question"]),
         "verdict": one["verdict"],
-        "why": why(one, unit, words),
+        "why": words.told(one["why"]),
         "asked": asked(one, unit, words) if judged else None,
         "chart": interval(check, one, words) if judged else None,
         "seen": _seen(one, unit, words),
@@ -244,14 +232,14 @@ def _gate(check: Mapping[str, Any], one: Mapping[str, Any], words: Words) -> dic
     return {
         "verdict": one["verdict"],
         "asked": asked(one, unit, words),
-        "why": why(one, unit, words),
+        "why": words.told(one["why"]),
         "seen": _seen(one, unit, words),
         "chart": interval(check, one, words),
     }
 
 
 def _confusions(confusion: Sequence[Sequence[int]] | None, classes: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Return the most frequent confusions; classes without pictures may be missing from `classes`."""
+    """Return the most frequent confusions; classes without images may be missing from `classes`."""
     if confusion is None or len(classes) != len(confusion):
         return []
     names = [one["name"] for one in classes]
@@ -324,7 +312,7 @@ def identity(document: Mapping[str, Any], words: Words) -> dict[str, Any]:
 
 def limits(document: Mapping[str, Any], words: Words) -> list[str]:
     """Return what the figures do not say."""
-    return [words.limit(one) for one in document["limits"]]
+    return [words.told(limit).text for limit in document["limits"]]
 
 
 def not_tested(document: Mapping[str, Any], words: Words) -> list[tuple[str, Text]]:

@@ -47,7 +47,7 @@ def report(
     """Write explanations as one page that works offline, its maps with their values, or as a tagged PDF.
 
     Args:
-        explanations: up to 20, of any pictures, methods and models; of each the first eight maps are shown.
+        explanations: up to 20, of any images, methods and models; of each the first eight maps are shown.
         path: the file; its suffix says which: .html or .pdf.
         notes: a text of yours for each, "" for none. They are shown as text, whatever is in them.
         ratings: of `xai.rate_explanation` for each, None for none.
@@ -146,7 +146,7 @@ def _answer(found: Explanation, k: int, words: Words) -> str:
 
 
 def _exhibit(found: Explanation, k: int, name: str, words: Words, side: int) -> dict[str, Any]:
-    """Return picture and map, as pictures and as values."""
+    """Return image and map, as images and as values."""
     values = found.heatmaps[k]
     title = words("explained.map", method=name, label=found.labels[k])
     alt = words("explained.alt", map=title, share=words.percent(_half(values)))
@@ -163,7 +163,7 @@ def _exhibit(found: Explanation, k: int, name: str, words: Words, side: int) -> 
 
 
 def _half(values: np.ndarray) -> float:
-    """Return the share of the picture that half of the map's mass lies in."""
+    """Return the share of the image that half of the map's mass lies in."""
     mass = np.sort(np.abs(values), axis=None)[::-1].cumsum(dtype=np.float64)
     return float(np.searchsorted(mass, mass[-1] / 2) + 1) / mass.size if mass[-1] > 0 else 1.0
 

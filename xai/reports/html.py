@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from importlib.resources import files as resources
 from typing import TYPE_CHECKING, Any
 
-from xai.audits.documents.compare import AuditComparison
-from xai.audits.documents.record import Audit
+from xai.audits.baseline import AuditComparison
+from xai.audits.record import Audit
 from xai.core.extras import missing_extra
 from xai.errors import ContractError, InputError
 from xai.reports.content import SECTIONS, content

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from xai.audits.documents.record import Audit
+from xai.audits.record import Audit
 from xai.errors import RecordError
 from xai.reports.messages import SHARES, Words
 
@@ -105,14 +105,14 @@ def _place(value: float, bottom: float, top: float) -> float:
 
 
 MAPS = ("heatmap", "control")
-BUDGET = 3_500_000  # bytes of pictures in one file, as base64
+BUDGET = 3_500_000  # bytes of images in one file, as base64
 _SIDE = 128  # pixels of a map that are kept: more would be shown smaller anyway
 _SIDE_OF_PICTURE = 320
 _LARGE = 1 << 22  # bytes of a file that is opened
 
 
 class ReportImages:
-    """Hands out pictures until their number or their bytes are used up.
+    """Hands out images until their number or their bytes are used up.
 
     Args:
         audit: whose evidence is shown.
@@ -138,9 +138,9 @@ class ReportImages:
         return shown
 
     def _shown(self, exhibit: Mapping[str, Any]) -> dict[str, Any]:
-        caption, alt, translated = said(exhibit, self._words)
+        caption, alt, translated = captions_of(exhibit, self._words)
         language = self._words.language if translated else "en"
-        base = {"title": titled(exhibit, self._words), "caption": caption, "alt": alt, "language": language}
+        base = {"title": title_of(exhibit, self._words), "caption": caption, "alt": alt, "language": language}
         first = next((one for one in exhibit["images"] if one["role"] not in MAPS), None)
         maps = [one for one in exhibit["images"] if one["role"] in MAPS]
         ground = None if first is None else self._pixels(first)
@@ -199,7 +199,7 @@ class ReportImages:
 
 
 def tile(role: str, pixels: np.ndarray | None) -> dict[str, Any]:
-    """Return a picture (H, W, 3) uint8 for a template, no larger than a page shows it; None says that it is missing."""
+    """Return an image (H, W, 3) uint8 for a template, no larger than a page shows it; None says that it is missing."""
     if pixels is None:
         return {"role": role, "src": None}
     image = Image.fromarray(pixels)
@@ -213,7 +213,7 @@ def packed(
     side: int,
     seen: tuple[float, float, float, float],
 ) -> dict[str, Any]:
-    """Return what the viewer needs, JSON-ready: a picture (H, W, 3) uint8 and maps of one shape with their texts.
+    """Return what the viewer needs, JSON-ready: an image (H, W, 3) uint8 and maps of one shape with their texts.
 
     Args:
         ground: below the maps; fitted to them.
@@ -243,16 +243,15 @@ def role_of(role: str, words: Words) -> str:
     return words.messages.get(f"role.{role}", words("role.other"))
 
 
-def titled(exhibit: Mapping[str, Any], words: Words) -> str:
+def title_of(exhibit: Mapping[str, Any], words: Words) -> str:
     """Return the title of an exhibit in the language of the report, where its facts allow."""
-    facts, title = exhibit["facts"], str(exhibit["title"])
-    if words.language == "en" or title in words.sentences:
-        return words.sentence(title)
-    known = {"label", "predicted"} <= facts.keys()
-    return words("taken", label=facts["label"], predicted=facts["predicted"]) if known else words.told(title).text
+    facts, title = exhibit["facts"], words.told(exhibit["title"])
+    if title.language == words.language or not {"label", "predicted"} <= facts.keys():
+        return title.text
+    return words("taken", label=facts["label"], predicted=facts["predicted"])
 
 
-def said(exhibit: Mapping[str, Any], words: Words) -> tuple[str, str, bool]:
+def captions_of(exhibit: Mapping[str, Any], words: Words) -> tuple[str, str, bool]:
     """Return caption, alternative text, and whether they are in the language of the report."""
     facts = exhibit["facts"]
     told = words.told(exhibit["caption"]), words.told(exhibit["alt"])
@@ -269,7 +268,7 @@ def said(exhibit: Mapping[str, Any], words: Words) -> tuple[str, str, bool]:
 
 
 def _fitted(picture: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Return a picture (H, W, 3) uint8 at a size, in [0, 1]."""
+    """Return an image (H, W, 3) uint8 at a size, in [0, 1]."""
     image = Image.fromarray(picture)
     if image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)

@@ -154,20 +154,18 @@ class Words:
     Attributes:
         language: "en" or "es".
         messages: of reports, by key; with {places} to fill.
-        sentences: what checks say in English, in this language.
     """
 
     language: str
     messages: Mapping[str, str]
-    sentences: Mapping[str, str]
 
     def __call__(self, key: str, **values: Any) -> str:
         """Return a message with its places filled."""
         return self.messages[key].format(**values)
 
     def sentence(self, text: str) -> str:
-        """Return a constant sentence of a check in this language, or as it is where the catalogue lacks it."""
-        return self.sentences.get(text, text)
+        """Return a constant text of a check in this language, or as it is where the catalogue lacks it."""
+        return text if self.language == "en" else _templates(self.language).get(text, text)
 
     def told(self, text: str, *, plain: bool = False) -> Text:
         """Return what the library says in this language; as it is where the catalogue lacks one of its sentences.
@@ -178,22 +176,13 @@ class Words:
         """
         if self.language == "en":
             return Text(text, "en")
+        phrases = _phrases(self.language, plain=plain)
+        told = None
         if isinstance(text, Message):
-            number = str if plain else partial(_digits, self.language)
-            told = text.told(_templates(self.language).get, number)
-            if told is not None:
-                return Text(told, self.language)
-        found = self.sentences.get(text) or _phrases(self.language, plain=plain).told(text)
-        return Text(text, "en") if found is None else Text(found, self.language)
-
-    def limit(self, text: str) -> str:
-        """Return a limit in this language; those of one check begin with its title."""
-        if text in self.sentences:
-            return self.sentences[text]
-        title, colon, rest = text.partition(": ")
-        plain = rest.removesuffix(".")
-        said = self.sentences.get(plain) or self.told(plain).text
-        return f"{self.sentence(title)}{colon}{said}." if said != plain else text
+            template = partial(_template, _templates(self.language), phrases)
+            told = text.told(template, str if plain else partial(_digits, self.language))
+        told = told or _templates(self.language).get(text) or phrases.told(text)
+        return Text(text, "en") if told is None else Text(told, self.language)
 
     def number(self, value: float | None, digits: int = 4) -> str:
         """Return a number with so many significant digits."""
@@ -236,10 +225,8 @@ def _digits(language: str, text: str) -> str:
 @cache
 def _phrases(language: str, *, plain: bool) -> Phrases:
     held = json.loads(_locale(f"{language}.phrases.json"))
-    sentences = {key: text for key, text in _templates(language).items() if "{" not in key}
-    known = dict(words_of(language).sentences) | held["constants"] | sentences
     number = str if plain else partial(_digits, language)
-    return Phrases(known, [tuple(pair) for pair in held["patterns"]], number)
+    return Phrases(_templates(language), [tuple(pair) for pair in held["patterns"]], number)
 
 
 @cache
@@ -247,7 +234,15 @@ def _templates(language: str) -> dict[str, str]:
     """Return the templates of messages in a language by the English ones; one file per room."""
     folder = resources("xai.reports") / "locale" / language
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
-    return {key: text for file in files for key, text in json.loads(file.read_text(encoding="utf-8")).items()}
+    constants: dict[str, str] = json.loads(_locale(f"{language}.phrases.json"))["constants"]
+    return constants | {
+        key: text for file in files for key, text in json.loads(file.read_text(encoding="utf-8")).items()
+    }
+
+
+def _template(templates: Mapping[str, str], phrases: Phrases, key: str) -> str | None:
+    """Return the template of a message in another language; of a text without values also what its phrases make."""
+    return templates.get(key) or (None if "{" in key else phrases.told(key))
 
 
 def _locale(name: str) -> str:
@@ -263,8 +258,7 @@ def words_of(language: str) -> Words:
     """
     if language not in LANGUAGES:
         raise NameLookupError("language", language, LANGUAGES)
-    held = json.loads(_locale(f"{language}.json"))
-    return Words(language, held["messages"], held["sentences"])
+    return Words(language, json.loads(_locale(f"{language}.json")))
 
 
 def harmless(text: str) -> str:

@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import nn
 
+from xai.audits.artifacts import Artifacts
 from xai.audits.config import as_in_file, parse_config
-from xai.audits.documents.artifacts import Artifacts
-from xai.audits.documents.record import Audit
+from xai.audits.execution.plan import open_context, open_model
 from xai.audits.execution.store import publish
-from xai.audits.loading import open_model, open_scene
+from xai.audits.record import Audit
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.errors import InputError, RecordError, XaiError
 
@@ -46,9 +46,9 @@ def freeze(png: bytes, classifier: Classifier) -> Frozen:
         inputs = classifier.prepare(io.BytesIO(png)).inputs[0]
         if len(inputs) not in _SHOWN:
             return Frozen(why=f"an image of {len(inputs)} channels cannot be frozen as PNG")
-        album = Artifacts()
-        name = album.picture(inputs)["file"].rpartition("/")[2]
-        content = album.files[name]
+        artifacts = Artifacts()
+        name = artifacts.picture(inputs)["file"].rpartition("/")[2]
+        content = artifacts.files[name]
         return Frozen(name, content, str(classifier.predict(io.BytesIO(content)).label))
     except XaiError as error:
         return Frozen(why=f"the model does not take the frozen image ({str(error).rstrip('.')})")
@@ -86,7 +86,7 @@ def why_other_data(audit: Audit, tables: Mapping[str, Any], classifier: Classifi
     """Return why the tests would ask about other images than the audit did; "" where they are the same."""
     try:
         config = parse_config({**tables, "model": {"source": classifier}, "check": ["accuracy"]}, folder=root)
-        roles = open_scene(config).roles
+        roles = open_context(config).roles
     except XaiError as error:
         return f"the data cannot be loaded as the audit's settings say ({str(error).rstrip('.')})"
     held = audit.document["data"]

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from xai.audits.documents.record import Audit
-from xai.reports.content import claim, headline, limits, standards, unfinished, why
+from xai.audits.record import Audit
+from xai.reports.content import claim, headline, limits, standards, unfinished
 from xai.reports.images import asked
 from xai.reports.messages import Words, harmless
 
@@ -60,7 +60,7 @@ def _finding(one: Mapping[str, Any], words: Words) -> list[str]:
     value = words.value(one["value"], unit) + f" ({span})" * bool(span)
     condition = asked(one, unit, words) if one["condition"] else "\u2013"
     n = "\u2013" if one["n"] is None else words.number(one["n"])
-    return [words(f"verdict.{one['verdict']}"), one["id"], value, condition, n, why(one, unit, words).text]
+    return [words(f"verdict.{one['verdict']}"), one["id"], value, condition, n, words.told(one["why"]).text]
 
 
 def _span(interval: Sequence[float | None] | None, unit: str | None, words: Words) -> str:
@@ -86,7 +86,7 @@ def limits_list(document: Mapping[str, Any], words: Words) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text that Markdown shows as it is: no element, link, mention, mathematics or picture comes of it."""
+    """Return text that Markdown shows as it is: no element, link, mention, mathematics or image comes of it."""
     seen = "".join(_ENTITIES.get(c) or (f"\\{c}" if c in _SPECIAL else c) for c in harmless(text))
     for mark in ("@", "#", "://", "www."):
         seen = seen.replace(mark, f"{mark[0]}{_BREAK}{mark[1:]}")
@@ -242,9 +242,7 @@ def _case(check: Mapping[str, Any], words: Words) -> ET.Element:
         ET.SubElement(properties, "property", {"name": name, "value": harmless(str(value))})
     child = _CHILD.get(check["verdict"])
     if child is not None:
-        unit = (check["measured"] or {}).get("unit")
-        told = [why(one, unit, words).text for one in check["conditions"] if one["verdict"] == check["verdict"]]
-        message = " ".join(told) or str(check["why"])
+        message = words.told(check["why"]).text
         verdict = words(f"verdict.{check['verdict']}")
         ET.SubElement(
             case, child, {"type": check["verdict"], "message": harmless(f"{verdict}: {message}")}

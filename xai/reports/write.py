@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from xai.audits.documents.compare import AuditComparison, compare
-from xai.audits.documents.document import located
-from xai.audits.documents.record import WRITERS, Audit
+from xai.audits.baseline import AuditComparison, compare
+from xai.audits.document import located
 from xai.audits.execution.store import publish
+from xai.audits.record import WRITERS, Audit
 from xai.errors import InputError, NameLookupError
 from xai.reports.html import page, pdf
 from xai.reports.messages import Words, words_of

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
+from xai.audits.artifacts import Artifacts, exhibit
+from xai.audits.check_result import CheckResult, GroupShare, shares_by
 from xai.audits.checks import MODULES
 from xai.audits.conditions import Condition
 from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Context
-from xai.audits.documents.artifacts import Artifacts, exhibit
 from xai.audits.execution.stages.base import Stage, StageResult
-from xai.audits.measurement import GroupShare, Measurement, shares_by
 from xai.core.registry import Registry
+from xai.core.results.message import Message
 from xai.core.results.serialization import plain
-from xai.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BASELINE, GROUPS = "baseline", "groups"
 SHARES = ("at_least", "at_most", "max_drop_vs_baseline", "worst_class_at_least", "worst_group_at_least")
 FIGURES = ("at_least", "at_most")
-EXAMPLES = 6  # pictures shown of each check
+EXAMPLES = 6  # images shown of each check
 
 
 @dataclass(frozen=True)
@@ -31,34 +31,34 @@ class CheckView:
     """What a check measures on.
 
     Attributes:
-        scene: model and data.
-        found: of each stage, in the order the check named them.
+        context: model and data.
+        results: of each stage, in the order the check named them.
         level: of intervals.
-        album: takes pictures.
-        baseline: what the same check measured in the baseline; None where there is none.
-        baseline_keys: hex of the first bytes of the digest of each picture that the baseline measured.
+        artifacts: collects images.
+        baseline: result of the same check in the baseline; None where there is none.
+        baseline_keys: hex of the first bytes of the digest of each image that the baseline measured.
     """
 
-    scene: Context
-    found: Sequence[StageResult]
+    context: Context
+    results: Sequence[StageResult]
     level: float
-    album: Artifacts
-    baseline: Measurement | None = None
+    artifacts: Artifacts
+    baseline: CheckResult | None = None
     baseline_keys: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Check(ABC):
-    """One question to a model.
+    """One question about a model.
 
     Attributes:
-        pictures: how many pictures to ask about, drawn by seed and content; None takes all.
+        pictures: how many images to measure, drawn by seed and content; None takes all.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     family: ClassVar[str]
-    question: ClassVar[str]  # what it asks, in plain words
+    question: ClassVar[str]  # that it answers
     kind: ClassVar[str] = "statistical_sampling"  # empirical_attack, statistical_sampling, formal, descriptive
     needs: ClassVar[tuple[str, ...]] = (DATA,)
     conditions: ClassVar[tuple[str, ...]] = SHARES
@@ -67,7 +67,7 @@ class Check(ABC):
     span: ClassVar[tuple[float, float]] = (0.0, 1.0)  # what the figure can be
     limits: ClassVar[tuple[str, ...]] = ()  # what the figure does not say
     first_pictures: ClassVar[int | None] = None  # how many by default
-    fewest: ClassVar[int] = 1  # images that it can be asked of
+    fewest: ClassVar[int] = 1  # images that it needs
 
     pictures: int | None = None
 
@@ -76,16 +76,16 @@ class Check(ABC):
         """Return the work that it needs, none of which may depend on thresholds."""
 
     @abstractmethod
-    def measure(self, view: CheckView) -> Measurement:
-        """Return the figure; called with at least one picture of each stage."""
+    def measure(self, view: CheckView) -> CheckResult:
+        """Return the figure; called with at least one image of each stage."""
 
     @abstractmethod
     def code(self) -> str:
-        """Return Python that repeats it, with `model` and `data` as they are loaded."""
+        """Return Python that repeats it, with `model` and `data` loaded."""
 
     @property
     def most(self) -> int | None:
-        """Pictures to ask about."""
+        """Number of images to measure; None for all."""
         return self.first_pictures if self.pictures is None else self.pictures
 
     @final
@@ -94,90 +94,90 @@ class Check(ABC):
         """Everything that changes the figure, JSON-ready."""
         return {f.name: plain(getattr(self, f.name)) for f in fields(self)} | {"pictures": self.most}
 
-    def missing(self, scene: Context, *, baseline: bool) -> str:
-        """Return why it cannot be asked of this model and data; "" where it can."""
+    def missing(self, context: Context, *, baseline: bool) -> str:
+        """Return why it cannot be measured on this model and data; "" where it can."""
         if BASELINE in self.needs and not baseline:
-            return "there is no baseline to compare with: give `baseline` in [audit]"
-        if scene.role().labels is None:
-            return "the data has no labels"
+            return Message("there is no baseline to compare with: give `baseline` in [audit]")
+        if context.role().labels is None:
+            return Message("the data has no labels")
         for role in (TRAIN, CALIBRATION):
-            if role in self.needs and role not in scene.roles:
-                return f"it needs a table [{role}] with pictures"
-        if OOD in self.needs and not scene.outside():
-            return "it needs a table [ood] with foreign pictures"
-        if GROUPS in self.needs and not scene.role().groups:
-            return "the data has no column with 2 to 20 groups"
-        there = len(scene.role()) if self.most is None else min(self.most, len(scene.role()))
-        return f"it needs at least {self.fewest} images, and there are {there}" if there < self.fewest else ""
+            if role in self.needs and role not in context.roles:
+                return Message("it needs a table [{role}] with images", role=role)
+        if OOD in self.needs and not context.ood_roles():
+            return Message("it needs a table [ood] with out-of-distribution images")
+        if GROUPS in self.needs and not context.role().groups:
+            return Message("the data has no column with 2 to 20 groups")
+        count = len(context.role()) if self.most is None else min(self.most, len(context.role()))
+        if count >= self.fewest:
+            return ""
+        return Message("it needs at least {fewest} images, and there are {count}", fewest=self.fewest, count=count)
 
 
 CHECKS: Registry[type[Check]] = Registry("check", "xai.audits.checks", MODULES)
 
 
-def groups_of(scene: Context, rows: np.ndarray, right: np.ndarray) -> tuple[GroupShare, ...]:
-    """Return the share of right pictures by every group column."""
-    found: list[GroupShare] = []
-    for column, values in scene.role().groups.items():
+def groups_of(context: Context, rows: np.ndarray, right: np.ndarray) -> tuple[GroupShare, ...]:
+    """Return the accuracy by every group column."""
+    shares: list[GroupShare] = []
+    for column, values in context.role().groups.items():
         names, codes = np.unique(values, return_inverse=True)
-        found += shares_by(codes[rows], right, names.tolist(), column)
-    return tuple(found)
+        shares += shares_by(codes[rows], right, names.tolist(), column)
+    return tuple(shares)
 
 
-def groups_of_row(scene: Context, row: int) -> list[str]:
+def groups_of_row(context: Context, row: int) -> list[str]:
     """Return the groups of one image, as "column = name"."""
-    return [f"{column} = {values[row]}" for column, values in scene.role().groups.items()]
+    return [f"{column} = {values[row]}" for column, values in context.role().groups.items()]
 
 
-def classes_of(scene: Context, rows: np.ndarray, right: np.ndarray) -> tuple[GroupShare, ...]:
-    """Return the share of right pictures by true class."""
-    return shares_by(scene.truth(DATA, rows).numpy(), right, scene.classifier.labels)
+def classes_of(context: Context, rows: np.ndarray, right: np.ndarray) -> tuple[GroupShare, ...]:
+    """Return the accuracy by class."""
+    return shares_by(context.labels(DATA, rows).numpy(), right, context.classifier.labels)
 
 
-def percent(value: float) -> str:
-    """Return a share as people write it."""
-    return f"{100 * value:.1f} %"
+def percent(share: float | None) -> Message:
+    """Return a share in percent; 0 for None."""
+    return Message("{percent:.1f} %", percent=100 * (share or 0.0))
 
 
-def span(low: float, high: float) -> str:
-    """Return an interval of a share."""
-    return f"{percent(low)} to {percent(high)}"
+def span(low: float | None, high: float | None) -> Message:
+    """Return an interval of a share; an unknown end is 0 or 1."""
+    return Message("{low} to {high}", low=percent(low), high=percent(1.0 if high is None else high))
 
 
 def changed(
-    view: CheckView, row: int, before: np.ndarray, after: np.ndarray, said: int, how: str, role: str
+    view: CheckView, row: int, before: np.ndarray, after: np.ndarray, prediction: int, change: Message, role: str
 ) -> dict[str, Any]:
-    """Return the evidence of a picture that was changed until the model was wrong."""
-    scene, album = view.scene, view.album
-    labels, name = scene.classifier.labels, scene.role().ids[row]
-    truth, answer = labels[int(scene.truth(DATA, [row])[0])], labels[said]
-    images = [album.picture(before), album.picture(after, role), album.difference(before, after)]  # type: ignore[arg-type]
+    """Return the evidence of an image that was changed until the model was wrong."""
+    context, artifacts = view.context, view.artifacts
+    labels, name = context.classifier.labels, context.role().ids[row]
+    label, predicted = labels[int(context.labels(DATA, [row])[0])], labels[prediction]
+    images = [artifacts.picture(before), artifacts.picture(after, role), artifacts.difference(before, after)]  # type: ignore[arg-type]
+    words = {"name": name, "label": label, "predicted": predicted, "change": change}
     return exhibit(
-        f"{truth} taken for {answer}",
-        f"{name}: right as {truth!r} before, {answer!r} {how}; the third picture is the change, enlarged.",
-        f"A picture of {truth}, the same picture {how}, which the model takes for {answer}, and the change.",
+        taken_for(label, predicted),
+        Message(
+            "{name}: correctly predicted as {label!r} before, as {predicted!r} {change}; the third image is the "
+            "perturbation, enlarged.",
+            **words,
+        ),
+        Message("An image of {label}, the same {change}, predicted as {predicted}, and the perturbation.", **words),
         images,
         picture=name,
-        label=truth,
-        groups=groups_of_row(scene, row),
-        predicted=answer,
+        label=label,
+        groups=groups_of_row(context, row),
+        predicted=predicted,
     )
+
+
+def taken_for(label: str, predicted: str) -> Message:
+    """Return the title of a wrong prediction."""
+    return Message("{label} predicted as {predicted}", label=label, predicted=predicted)
 
 
 def rows_of(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """Return the rows of a table."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
-def positive(name: str, value: Any, *, whole: bool = False) -> None:
-    """Raise unless a setting is a number above 0.
-
-    Raises:
-        InputError: it is not.
-    """
-    right = isinstance(value, int) if whole else isinstance(value, int | float)
-    if isinstance(value, bool) or not right or not 0 < value < float("inf"):
-        kind = "a whole number" if whole else "a number"
-        raise InputError(f"Expected `{name}` as {kind} above 0, but got {value!r}.")
 
 
 def pairs(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -1,16 +1,17 @@
-"""Are the model's probabilities true?"""
+"""How well the model's probabilities are calibrated."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from xai.audits.check_result import CheckResult
 from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, rows_of
 from xai.audits.context import DATA
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.predictions import PredictionStage
-from xai.audits.measurement import Measurement
 from xai.core.model.features import Outputs
+from xai.core.results.message import Message
 from xai.uncertainty.calibration.calibrate import calibration
 
 if TYPE_CHECKING:
@@ -34,40 +35,42 @@ class CalibrationCheck(Check):
     question: ClassVar[str] = "How far are the model's probabilities from how often it is right?"
     conditions: ClassVar[tuple[str, ...]] = FIGURES
     better: ClassVar[str] = "less"
-    limits: ClassVar[tuple[str, ...]] = ("holds on average over pictures like these, not for each of them",)
+    limits: ClassVar[tuple[str, ...]] = ("holds on average over images like these, not for each of them",)
 
     bins: int = 15
 
     def stages(self) -> tuple[Stage, ...]:
-        """Ask once."""
+        """Predict once."""
         return (PredictionStage(most=self.most),)
 
-    def measure(self, view: CheckView) -> Measurement:
+    def measure(self, view: CheckView) -> CheckResult:
         """Compare probabilities with frequencies."""
-        logits, scene = torch.from_numpy(view.found[0]["logits"]), view.scene
-        truth = scene.truth(DATA, view.found[0].rows)
-        held = Outputs(logits, None, truth, None)
+        logits, context = torch.from_numpy(view.results[0]["logits"]), view.context
+        labels = context.labels(DATA, view.results[0].rows)
         found = calibration(
-            scene.classifier,
-            held,
-            truth,
+            context.classifier,
+            Outputs(logits, None, labels, None),
+            labels,
             bins=self.bins,
             level=view.level,
             tolerance=_TOLERANCE,
-            seed=scene.seed,
+            seed=context.seed,
         )
         low, high = found.ece_interval
         curve = found.curve
         columns = {name: curve[name].tolist() for name in curve.columns}
         about = found.temperature
-        return Measurement(
+        return CheckResult(
             found.measures.ece.debiased,
             low,
             high,
             view.level,
             len(found),
             "ece",
-            claim=f"The calibration error is between {low:.4f} and {high:.4f}: {found.verdict}.",
+            claim=Message(
+                "{verdict:sentence} The calibration error is between {low:.4f} and {high:.4f}.",
+                **{"verdict": Message(found.verdict), "low": low, "high": high},
+            ),
             facts={
                 "verdict": found.verdict,
                 "ece_as_reported": found.ece,
@@ -81,7 +84,7 @@ class CalibrationCheck(Check):
         )
 
     def code(self) -> str:
-        """Repeat it by hand."""
+        """Return Python that repeats it."""
         return f"xai.calibration(model, data, bins={self.bins}).ece_interval"
 
 

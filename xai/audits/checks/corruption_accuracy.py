@@ -1,17 +1,17 @@
-"""How often is the model right on noisy, blurred, foggy, compressed pictures?"""
+"""Accuracy on noisy, blurred, foggy and compressed images."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy
 import torch
 
+from xai.audits.check_result import CheckResult, mean_share_interval
 from xai.audits.checks.base import CHECKS, Check, CheckView, changed, percent, span
 from xai.audits.context import DATA
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.corruptions import CorruptionStage
-from xai.audits.measurement import Measurement
+from xai.core.results.message import Message
 from xai.robust.corruptions.base import CORRUPTIONS, corrupt
 from xai.robust.corruptions.result import ALEXNET, IMAGENET_C, mce
 from xai.robust.corruptions.robustness import checked_severities
@@ -24,7 +24,7 @@ _SHOWN = 3
 @CHECKS.register("corruption_accuracy")
 @dataclass(frozen=True)
 class CorruptionAccuracy(Check):
-    """Mean over corruptions and severities of the share of pictures that are right.
+    """Mean accuracy over corruptions and severities.
 
     Attributes:
         corruptions: names; empty takes the fifteen of ImageNet-C.
@@ -34,7 +34,7 @@ class CorruptionAccuracy(Check):
     name: ClassVar[str] = "corruption_accuracy"
     title: ClassVar[str] = "Accuracy under corruptions"
     family: ClassVar[str] = "robustness"
-    question: ClassVar[str] = "How often is the model right when pictures get noisy, blurred, foggy or compressed?"
+    question: ClassVar[str] = "How often is the model right on noisy, blurred, foggy or compressed images?"
     conditions: ClassVar[tuple[str, ...]] = ("at_least", "at_most", "max_drop_vs_baseline")
     first_pictures: ClassVar[int | None] = 500
     limits: ClassVar[tuple[str, ...]] = ("other corruptions may do more harm", "corrupted at the model's input size")
@@ -53,16 +53,16 @@ class CorruptionAccuracy(Check):
         return tuple(self.corruptions) or IMAGENET_C
 
     def stages(self) -> tuple[Stage, ...]:
-        """Corrupt and ask."""
+        """Corrupt and predict."""
         return (CorruptionStage(most=self.most, names=self._names, severities=tuple(self.severities)),)
 
-    def measure(self, view: CheckView) -> Measurement:
-        """Average, picture by picture, so that the interval counts pictures and not answers."""
-        scene, found = view.scene, view.found[0]
-        truth = scene.truth(DATA, found.rows).numpy()
-        right = found["predicted"] == truth[:, None, None]
-        own = right.mean((1, 2))
-        low, high = _mean_interval(own, view.level)
+    def measure(self, view: CheckView) -> CheckResult:
+        """Average image by image, so that the interval counts images and not predictions."""
+        context, found = view.context, view.results[0]
+        labels = context.labels(DATA, found.rows).numpy()
+        right = found["predicted"] == labels[:, None, None]
+        accuracies = right.mean((1, 2))
+        low, high = mean_share_interval(accuracies, view.level)
         shares, spans = right.mean(0), wilson(right.sum(0), len(right), view.level)
         table = [
             {
@@ -75,72 +75,66 @@ class CorruptionAccuracy(Check):
             for c, name in enumerate(self._names)
             for s, severity in enumerate(self.severities)
         ]
-        clean = float((found["clean"] == truth).mean())
+        clean = float((found["clean"] == labels).mean())
         worst = self._names[int(shares.mean(1).argmin())]
-        said = (
-            f"Under {len(self._names)} corruptions {percent(float(own.mean()))} of the answers are right "
-            f"({span(low, high)}), without them {percent(clean)}; worst is {worst} with "
-            f"{percent(float(shares.mean(1).min()))}."
+        claim = Message(
+            "Mean accuracy under {count} corruptions {share} ({span}), without them {clean}; lowest under {worst}: "
+            "{lowest}.",
+            **{"count": len(self._names), "share": percent(float(accuracies.mean())), "span": span(low, high)},
+            **{"clean": percent(clean), "worst": worst, "lowest": percent(float(shares.mean(1).min()))},
         )
-        return Measurement(
-            float(own.mean()),
+        return CheckResult(
+            float(accuracies.mean()),
             low,
             high,
             view.level,
-            len(own),
+            len(accuracies),
             "share",
             rows=found.rows,
-            outcomes=own.astype(np.float64),
-            claim=said,
+            outcomes=accuracies.astype(np.float64),
+            claim=claim,
             facts={
                 "clean_accuracy": clean,
                 "worst": worst,
-                "mce": self._mce(right, clean, truth, found["clean"], scene.seed),
+                "mce": self._mce(right, clean, labels, found["clean"], context.seed),
             },
             tables={"corruptions": table},
             evidence=self._shown(view, found.rows, right[:, self._names.index(worst)], found, worst),
         )
 
-    def _mce(self, right: np.ndarray, clean: float, truth: np.ndarray, answers: np.ndarray, seed: int) -> Any:
+    def _mce(self, right: np.ndarray, clean: float, labels: np.ndarray, predictions: np.ndarray, seed: int) -> Any:
         """Return ImageNet's mean corruption error where it means something: its classes, corruptions and severities."""
         whole = tuple(self.severities) == (1, 2, 3, 4, 5) and set(ALEXNET) <= set(self._names)
-        if not whole or int(truth.max()) < 1 or answers.max() >= _CLASSES or len(set(truth.tolist())) < _CLASSES // 2:
+        few = len(set(labels.tolist())) < _CLASSES // 2
+        if not whole or few or int(labels.max()) < 1 or predictions.max() >= _CLASSES:
             return None
         wrong = {name: ~right[:, k].T for k, name in enumerate(self._names) if name in ALEXNET}
         errors = {name: (1 - right[:, k].mean(0)).tolist() for k, name in enumerate(self._names) if name in ALEXNET}
-        return mce(errors, 1 - clean, wrong=wrong, clean_wrong=answers != truth, seed=seed).to_dict()
+        return mce(errors, 1 - clean, wrong=wrong, clean_wrong=predictions != labels, seed=seed).to_dict()
 
     def _shown(
         self, view: CheckView, rows: np.ndarray, right: np.ndarray, found: Any, worst: str
     ) -> tuple[dict[str, Any], ...]:
-        """Return pictures that the worst corruption spoils at its lowest severity that does."""
-        scene, place = view.scene, self._names.index(worst)
-        fine = found["clean"] == scene.truth(DATA, rows).numpy()
-        first = np.where(right.all(1) | ~fine, right.shape[1], right.argmin(1))
+        """Return images that the worst corruption makes wrong, with the lowest severity that does."""
+        context, place = view.context, self._names.index(worst)
+        clean = found["clean"] == context.labels(DATA, rows).numpy()
+        first = np.where(right.all(1) | ~clean, right.shape[1], right.argmin(1))
         shown = []
         for k in np.argsort(first, kind="stable")[:_SHOWN].tolist():
             if first[k] == right.shape[1]:
                 break
             severity = self.severities[int(first[k])]
-            before = scene.inputs(DATA, [rows[k]])
-            after = torch.as_tensor(np.asarray(corrupt(before, worst, severity=severity, seed=scene.seed)))
-            said = int(found["predicted"][k, place, int(first[k])])
-            how = f"with {worst} of severity {severity:g}"
-            shown.append(changed(view, int(rows[k]), before[0].numpy(), after[0].numpy(), said, how, "corrupted"))
+            before = context.inputs(DATA, [rows[k]])
+            after = torch.as_tensor(np.asarray(corrupt(before, worst, severity=severity, seed=context.seed)))
+            prediction = int(found["predicted"][k, place, int(first[k])])
+            change = Message("with {corruption} of severity {severity:g}", corruption=worst, severity=severity)
+            pixels = before[0].numpy(), after[0].numpy()
+            shown.append(changed(view, int(rows[k]), *pixels, prediction, change, "corrupted"))
         return tuple(shown)
 
     def code(self) -> str:
-        """Repeat it by hand."""
+        """Return Python that repeats it."""
         return (
             f"xai.corruption_robustness(model, data, names={list(self._names)!r}, "
             f"severities={tuple(self.severities)!r}).accuracy.mean()"
         )
-
-
-def _mean_interval(values: np.ndarray, level: float) -> tuple[float, float]:
-    """Return the t-interval of a mean of shares, within 0 and 1."""
-    mean, n = float(values.mean()), len(values)
-    if n < 2:
-        return 0.0, 1.0
-    half = float(scipy.stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / n**0.5)
-    return max(0.0, mean - half), min(1.0, mean + half)

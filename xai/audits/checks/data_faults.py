@@ -1,16 +1,17 @@
-"""Is the data itself sound?"""
+"""Repeated, leaked, broken and doubtfully labelled images of the data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from xai.audits.artifacts import exhibit
+from xai.audits.check_result import CheckResult, share_of
 from xai.audits.checks.base import CHECKS, EXAMPLES, Check, CheckView, percent, span
 from xai.audits.context import DATA, TRAIN, Context
-from xai.audits.documents.artifacts import exhibit
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
-from xai.audits.measurement import Measurement, share_of
+from xai.core.results.message import Message
 from xai.core.results.serialization import finite, plain
 from xai.fairness.data_faults.faults import data_faults
 
@@ -18,29 +19,27 @@ from xai.fairness.data_faults.faults import data_faults
 @CHECKS.register("data_faults")
 @dataclass(frozen=True)
 class DataFaultsCheck(Check):
-    """Share of pictures that are repeated, also in the training data, or show nothing.
+    """Share of images that are repeated, also in the training data, or show nothing.
 
     Attributes:
-        against_train: whether pictures are looked for in [train] too, where there is one.
+        against_train: whether repeats are looked for in [train] too, where there is one.
     """
 
     name: ClassVar[str] = "data_faults"
     title: ClassVar[str] = "Faults of the data"
     family: ClassVar[str] = "data"
     question: ClassVar[str] = (
-        "How many pictures are repeated, leaked from training, or broken, and which labels are doubtful?"
+        "How many images are repeated, leaked from training, or broken, and which labels are doubtful?"
     )
     kind: ClassVar[str] = "descriptive"
     conditions: ClassVar[tuple[str, ...]] = ("at_least", "at_most")
     better: ClassVar[str] = "less"
-    limits: ClassVar[tuple[str, ...]] = (
-        "doubtful labels are to be looked at: a wrong model and a wrong label look alike",
-    )
+    limits: ClassVar[tuple[str, ...]] = ("look at doubtful labels: a wrong model and a wrong label look alike",)
 
     against_train: bool = True
 
     def stages(self) -> tuple[Stage, ...]:
-        """Compare all pictures."""
+        """Compare all images."""
         given = (("against_train", self.against_train),)
         return (
             _Compared(
@@ -54,25 +53,25 @@ class DataFaultsCheck(Check):
             ),
         )
 
-    def _study(self, scene: Context, rows: np.ndarray) -> StoredResult:
+    def _study(self, context: Context, rows: np.ndarray) -> StoredResult:
         own = np.sort(rows)
-        train = scene.roles[TRAIN].data if self.against_train and TRAIN in scene.roles else None
+        train = context.roles[TRAIN].data if self.against_train and TRAIN in context.roles else None
         found = data_faults(
-            scene.classifier,
-            scene.role(DATA).data.take(own),
+            context.classifier,
+            context.role(DATA).data.take(own),
             train,
-            labels=scene.truth(DATA, own),
-            seed=scene.seed,
-            should_stop=scene.should_stop,
+            labels=context.labels(DATA, own),
+            seed=context.seed,
+            should_stop=context.should_stop,
         )
-        kept = found.to_dict()
+        record = found.to_dict()
         bad = np.zeros(len(own), dtype=bool)
         for pair in found.pairs:
             ends = [(pair.first_split, pair.first_row), (pair.second_split, pair.second_row)]
             mine = [row for split, row in ends if split == "data"]
             bad[mine if pair.across else mine[1:]] = True
         bad[[one.row for one in found.broken]] = True
-        facts = {name: kept[name] for name in ("findings", "pairs", "suspects", "broken", "notes")}
+        facts = {name: record[name] for name in ("findings", "pairs", "suspects", "broken", "notes")}
         facts |= {name: facts[name][:200] for name in ("pairs", "suspects", "broken")}
         facts |= {"sentences": [str(one) for one in found.findings]}
         arrays = {
@@ -83,67 +82,68 @@ class DataFaultsCheck(Check):
         }
         return StoredResult(arrays, finite(plain(facts)))
 
-    def measure(self, view: CheckView) -> Measurement:
-        """Count what is certain; list what is doubtful."""
-        found, facts = view.found[0], view.found[0].facts[0]
-        kept = share_of(found["bad"], found["rows"], view.level)
-        said = (
-            f"{percent(kept.value or 0)} of {kept.n:,} pictures ({span(kept.low or 0, kept.high or 1)}) are repeated, "
-            f"leaked or broken; {len(facts['suspects'])} labels are doubtful."
+    def measure(self, view: CheckView) -> CheckResult:
+        """Count certain faults; list doubtful labels."""
+        found, facts = view.results[0], view.results[0].facts[0]
+        share = share_of(found["bad"], found["rows"], view.level)
+        claim = Message(
+            "{share} of {count:,} images ({span}) are repeated, leaked or broken; {doubtful} labels are doubtful.",
+            **{"share": percent(share.value), "span": span(share.low, share.high), "count": share.n},
+            doubtful=len(facts["suspects"]),
         )
-        return Measurement(
-            **{
-                **vars(kept),
-                "claim": said,
-                "facts": {"findings": facts["findings"]},
-                "tables": {name: facts[name] for name in ("pairs", "suspects", "broken")},
-                "evidence": self._shown(view, facts),
-                "notes": (*facts["sentences"], *facts["notes"]),
-            }
+        return replace(
+            share,
+            claim=claim,
+            facts={"findings": facts["findings"]},
+            tables={name: facts[name] for name in ("pairs", "suspects", "broken")},
+            evidence=self._shown(view, facts),
+            notes=(*facts["sentences"], *facts["notes"]),
         )
 
     def _shown(self, view: CheckView, facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-        found, album, shown = view.found[0], view.album, []
-        for k, pictures in enumerate(found["pairs"][:3]):
-            one = facts["pairs"][k]
-            names = f"{one['first_name']} ({one['first_split']}) and {one['second_name']} ({one['second_split']})"
-            images = [album.picture(pictures[0] / 255), album.picture(pictures[1] / 255, "repeated")]
+        found, artifacts, shown = view.results[0], view.artifacts, []
+        for k, pair_images in enumerate(found["pairs"][:3]):
+            pair = facts["pairs"][k]
+            words = {name: pair[name] for name in ("first_name", "first_split", "second_name", "second_split")}
+            images = [artifacts.picture(pair_images[0] / 255), artifacts.picture(pair_images[1] / 255, "repeated")]
             shown.append(
                 exhibit(
-                    "the same picture twice",
-                    f"{names} are one picture.",
-                    f"{names}, which look alike.",
+                    Message("the same image twice"),
+                    Message("{first_name} ({first_split}) and {second_name} ({second_split}) are one image.", **words),
+                    Message(
+                        "{first_name} ({first_split}) and {second_name} ({second_split}), which look alike.", **words
+                    ),
                     images,
-                    picture=one["second_name"],
+                    picture=pair["second_name"],
                 )
             )
-        for k, picture in enumerate(found["suspects"][:3]):
-            one = facts["suspects"][k]
-            words = f"labelled {one['given']!r}, looks like {one['suggested']!r}"
+        for k, image in enumerate(found["suspects"][:3]):
+            suspect = facts["suspects"][k]
+            words = {name: suspect[name] for name in ("name", "given", "suggested")}
             shown.append(
                 exhibit(
-                    "a doubtful label",
-                    f"{one['name']}: {words}.",
-                    f"A picture {words}.",
-                    [album.picture(picture / 255)],
-                    picture=one["name"],
-                    label=one["given"],
-                    predicted=one["suggested"],
+                    Message("a doubtful label"),
+                    Message("{name}: labelled {given!r}, looks like {suggested!r}.", **words),
+                    Message("An image labelled {given!r}, looks like {suggested!r}.", **words),
+                    [artifacts.picture(image / 255)],
+                    picture=suspect["name"],
+                    label=suspect["given"],
+                    predicted=suspect["suggested"],
                 )
             )
         return tuple(shown)
 
     def code(self) -> str:
-        """Repeat it by hand."""
+        """Return Python that repeats it."""
         return "xai.data_faults(model, data, train).findings"
 
 
 @dataclass(frozen=True)
 class _Compared(DataStage):
-    """Reads the training data where there is some."""
+    """A stage that reads the training data, too, where there is some."""
 
     train: bool = True
 
-    def reads(self, scene: Context) -> list[Any]:
+    def reads(self, context: Context) -> list[Any]:
         """Return the fingerprint of the training data."""
-        return [scene.roles[TRAIN].manifest.fingerprint] if self.train and TRAIN in scene.roles else []
+        return [context.roles[TRAIN].manifest.fingerprint] if self.train and TRAIN in context.roles else []

@@ -1,16 +1,16 @@
-"""Do explanations move from one model to the next?"""
+"""Overlap of explanations with those of the baseline."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import scipy
 import torch
 
+from xai.audits.check_result import KEY_BYTES, CheckResult, decode, encode, mean_share_interval
 from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.explanations import ExplanationStage
-from xai.audits.measurement import KEY_BYTES, Measurement, decode, encode
+from xai.core.results.message import Message, joined
 from xai.explanations.methods.base import EXPLAINERS
 
 _BEST = 0.1  # of the places of a map
@@ -19,7 +19,7 @@ _BEST = 0.1  # of the places of a map
 @CHECKS.register("explanation_drift")
 @dataclass(frozen=True)
 class ExplanationDrift(Check):
-    """Mean overlap of the best tenth of each map with that of the baseline's map of the same picture (Jaccard index).
+    """Mean overlap of the top tenth of each map with that of the baseline's map of the same image (Jaccard index).
 
     Attributes:
         method: of the explanation.
@@ -28,10 +28,10 @@ class ExplanationDrift(Check):
     name: ClassVar[str] = "explanation_drift"
     title: ClassVar[str] = "Explanations against the baseline"
     family: ClassVar[str] = "explanations"
-    question: ClassVar[str] = "Does the model look at the same places as the baseline did, on the same pictures?"
+    question: ClassVar[str] = "Do explanations mark the same places as those of the baseline, on the same images?"
     conditions: ClassVar[tuple[str, ...]] = FIGURES
     first_pictures: ClassVar[int | None] = 64
-    limits: ClassVar[tuple[str, ...]] = ("a map that moves need not be worse",)
+    limits: ClassVar[tuple[str, ...]] = ("a map that changes need not be worse",)
 
     method: str = "gradcam"
 
@@ -43,39 +43,50 @@ class ExplanationDrift(Check):
         """Explain."""
         return (ExplanationStage(most=self.most, method=self.method),)
 
-    def measure(self, view: CheckView) -> Measurement:
-        """Compare maps picture by picture; without a baseline only keep them for the next audit."""
-        found, scene = view.found[0], view.scene
+    def measure(self, view: CheckView) -> CheckResult:
+        """Compare maps image by image; without a baseline only keep them for the next audit."""
+        found, context = view.results[0], view.context
         best = _best_places(found["maps"])
         facts = {"method": self.method, "share": _BEST, "size": list(found["maps"].shape[1:])}
         facts["best"] = encode(np.packbits(best, axis=1), "u1")
         rows, overlaps = self._overlaps(view, best)
         if not len(overlaps):
-            said = f"{self._why_none(view, best)}; these maps are kept for the next audit."
-            return Measurement(None, None, None, view.level, len(best), "iou", rows=found.rows, claim=said, facts=facts)
+            claim = Message("{why}; these maps are stored for the next audit.", why=self._why_none(view, best))
+            return CheckResult(
+                None, None, None, view.level, len(best), "iou", rows=found.rows, claim=claim, facts=facts
+            )
         mean, n = float(overlaps.mean()), len(overlaps)
-        half = float(scipy.stats.t.ppf((1 + view.level) / 2, n - 1) * overlaps.std(ddof=1) / n**0.5) if n > 1 else 1.0
-        low, high = max(0.0, mean - half), min(1.0, mean + half)
-        said = (
-            f"The best tenth of {n} {self.method} maps overlaps with the baseline's by {mean:.2f} ({low:.2f} to "
-            f"{high:.2f}) on average; the least similar is {scene.role().ids[int(rows[overlaps.argmin()])]}."
-        )
+        low, high = mean_share_interval(overlaps, view.level)
+        claims = [
+            Message(
+                "The top tenth of {count} {method} maps overlaps with the baseline's by {mean:.2f} ({low:.2f} to "
+                "{high:.2f}) on average; the least similar is {name}.",
+                **{"count": n, "method": self.method, "mean": mean, "low": low, "high": high},
+                name=context.role().ids[int(rows[overlaps.argmin()])],
+            )
+        ]
         counts = (len(view.baseline.rows), len(best)) if view.baseline and view.baseline.rows is not None else (n, n)
         if counts != (n, n):
-            said += f" The baseline has maps of {counts[0]} images and this audit of {counts[1]}; {n} are in both."
+            words = {"before": counts[0], "after": counts[1], "shared": n}
+            text = "The baseline has maps of {before} images and this audit of {after}; {shared} are in both."
+            claims.append(Message(text, **words))
         facts["overlaps"] = overlaps.tolist()
-        return Measurement(mean, low, high, view.level, n, "iou", rows=found.rows, claim=said, facts=facts)
+        claim = joined(claims, " ")
+        return CheckResult(mean, low, high, view.level, n, "iou", rows=found.rows, claim=claim, facts=facts)
 
-    def _why_none(self, view: CheckView, best: np.ndarray) -> str:
+    def _why_none(self, view: CheckView, best: np.ndarray) -> Message:
         """Return why no map can be compared with one of the baseline."""
         before = view.baseline
         if before is None or before.rows is None:
-            return "There are no maps of a baseline to compare with"
-        if before.facts.get("method") != self.method:
-            return f"The baseline's maps are of {before.facts.get('method')}, these of {self.method}"
+            return Message("There are no maps of a baseline to compare with")
+        if (method := before.facts.get("method")) != self.method:
+            text = "The baseline's maps are of {before}, these of {after}"
+            return Message(text, before=method, after=self.method)
         if (size := int(np.prod(before.facts["size"]))) != best.shape[1]:
-            return f"The baseline's maps have {size} places, these {best.shape[1]}"
-        return f"None of the {len(before.rows)} images whose maps the baseline has is among these {len(best)}"
+            text = "The baseline's maps have {before} places, these {after}"
+            return Message(text, before=size, after=best.shape[1])
+        text = "None of the {before} images whose maps the baseline has is among these {after}"
+        return Message(text, before=len(before.rows), after=len(best))
 
     def _overlaps(self, view: CheckView, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before = view.baseline
@@ -86,13 +97,13 @@ class ExplanationDrift(Check):
         packed = decode(str(facts["best"]), "u1").reshape(len(before.rows), -1)
         old = np.unpackbits(packed, axis=1, count=size).astype(bool)
         place = {key: k for k, key in enumerate(view.baseline_keys)}
-        keys = [view.scene.role().keys[int(row)][: 2 * KEY_BYTES] for row in view.found[0].rows]
+        keys = [view.context.role().keys[int(row)][: 2 * KEY_BYTES] for row in view.results[0].rows]
         both = [(k, place[key]) for k, key in enumerate(keys) if key in place] if size == best.shape[1] else []
         shared = [(best[k] & old[j]).sum() / max(1, (best[k] | old[j]).sum()) for k, j in both]
-        return view.found[0].rows[[k for k, _ in both]], np.array(shared, dtype=np.float64)
+        return view.results[0].rows[[k for k, _ in both]], np.array(shared, dtype=np.float64)
 
     def code(self) -> str:
-        """Repeat it by hand."""
+        """Return Python that repeats it."""
         return f"xai.explain(model, images, {self.method!r}).attribution"
 
 

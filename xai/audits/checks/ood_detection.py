@@ -1,18 +1,19 @@
-"""Does the model know when a picture is none of its business?"""
+"""Detection of out-of-distribution images."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from xai.audits.artifacts import exhibit
+from xai.audits.check_result import CheckResult
 from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, percent
 from xai.audits.conditions import Condition
 from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Context
-from xai.audits.documents.artifacts import exhibit
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
-from xai.audits.measurement import Measurement
-from xai.errors import InputError
+from xai.core.results.message import Message
+from xai.core.validation import check_alpha
 from xai.ood.detectors.base import DETECTORS
 from xai.ood.fit import fit_ood
 from xai.stats.auroc import auroc_interval, detection
@@ -24,21 +25,21 @@ _SHOWN = 4
 @CHECKS.register("ood_detection")
 @dataclass(frozen=True)
 class OODDetection(Check):
-    """Chance that a foreign picture scores higher than an ordinary one (AUROC), of the hardest foreign set.
+    """AUROC of out-of-distribution against in-distribution images, of the hardest set.
 
     Attributes:
-        method: of the detector, "auto" chooses on the calibration pictures.
-        alpha: share of ordinary pictures that may be rejected.
+        method: of the detector, "auto" chooses on the calibration images.
+        alpha: share of in-distribution images that may be rejected.
     """
 
     name: ClassVar[str] = "ood_detection"
-    title: ClassVar[str] = "Detection of foreign pictures"
+    title: ClassVar[str] = "Detection of out-of-distribution images"
     family: ClassVar[str] = "out of distribution"
-    question: ClassVar[str] = "Are pictures that belong to none of the classes told from ordinary ones?"
+    question: ClassVar[str] = "Are images that belong to none of the classes detected?"
     needs: ClassVar[tuple[str, ...]] = (DATA, TRAIN, CALIBRATION, OOD)
     conditions: ClassVar[tuple[str, ...]] = FIGURES
     usual: ClassVar[tuple[Condition, ...]] = ()
-    limits: ClassVar[tuple[str, ...]] = ("only the foreign pictures that were given are judged",)
+    limits: ClassVar[tuple[str, ...]] = ("holds for the out-of-distribution images that were given",)
 
     method: str = "auto"
     alpha: float = 0.05
@@ -47,8 +48,7 @@ class OODDetection(Check):
         """Refuse unknown detectors."""
         if self.method != "auto":
             DETECTORS[self.method]
-        if not 0 < self.alpha < 1:
-            raise InputError(f"Expected `alpha` between 0 and 1, but got {self.alpha!r}.")
+        check_alpha(self.alpha)
 
     def stages(self) -> tuple[Stage, ...]:
         """Fit, calibrate, score."""
@@ -65,16 +65,16 @@ class OODDetection(Check):
             ),
         )
 
-    def _study(self, scene: Context, rows: np.ndarray) -> StoredResult:
-        fit, calibration = (scene.role(name).data for name in (TRAIN, CALIBRATION))
+    def _study(self, context: Context, rows: np.ndarray) -> StoredResult:
+        fit, calibration = (context.role(name).data for name in (TRAIN, CALIBRATION))
         detector = fit_ood(
-            scene.classifier,
+            context.classifier,
             fit,
             calibration,
             self.method,
-            scene.seed,
+            context.seed,
             duplicates="drop",
-            should_stop=scene.should_stop,
+            should_stop=context.should_stop,
         )
         arrays, facts = (
             {},
@@ -84,22 +84,22 @@ class OODDetection(Check):
                 "notes": list(detector.notes),
             },
         )
-        sets = {"": scene.role(DATA).data.take(np.sort(rows))} | {
-            name: role.data for name, role in scene.outside().items()
+        sets = {"": context.role(DATA).data.take(np.sort(rows))} | {
+            name: role.data for name, role in context.ood_roles().items()
         }
         for name, data in sets.items():
-            judged = detector.judge(data, self.alpha, should_stop=scene.should_stop)
+            judged = detector.judge(data, self.alpha, should_stop=context.should_stop)
             arrays[f"score {name}"] = judged.scores.numpy()
             arrays[f"p {name}"] = judged.p_values.numpy()
-            arrays[f"said {name}"] = np.array(judged.predicted, dtype=np.str_)
+            arrays[f"predicted {name}"] = np.array(judged.predicted, dtype=np.str_)
         return StoredResult(arrays, facts)
 
-    def measure(self, view: CheckView) -> Measurement:
+    def measure(self, view: CheckView) -> CheckResult:
         """Compare scores of both kinds."""
-        found, facts = view.found[0], view.found[0].facts[0]
+        found, facts = view.results[0], view.results[0].facts[0]
         inside = found["score "]
         table: list[dict[str, Any]] = []
-        for name in view.scene.outside():
+        for name in view.context.ood_roles():
             figures = detection(inside, found[f"score {name}"], view.level)
             row: dict[str, Any] = {"set": name, "pictures": len(found[f"score {name}"]), "auroc": figures.auroc}
             row |= {
@@ -111,19 +111,21 @@ class OODDetection(Check):
                 row | self._rates(found[f"p {name}"], "rejected_out") | self._rates(found["p "], "rejected_in")
             )
         worst: dict[str, Any] = min(table, key=lambda row: float(row["auroc"]))
-        said = (
-            f"{facts['method']} tells {worst['set']!r} from ordinary pictures with AUROC {worst['auroc']:.3f} "
-            f"({worst['low']:.3f} to {worst['high']:.3f}); at alpha {self.alpha:g} it rejects "
-            f"{percent(worst['rejected_out'])} of them and {percent(worst['rejected_in'])} of the ordinary ones."
+        claim = Message(
+            "{method} detects {name!r} with AUROC {auroc:.3f} ({low:.3f} to {high:.3f}); at alpha {alpha:g} it rejects "
+            "{rejected_out} of them and {rejected_in} of the in-distribution images.",
+            **{"method": facts["method"], "name": worst["set"], "alpha": self.alpha},
+            **{name: worst[name] for name in ("auroc", "low", "high")},
+            **{name: percent(worst[name]) for name in ("rejected_out", "rejected_in")},
         )
-        histogram = {name or "ordinary": _histogram(found, name) for name in ("", *view.scene.outside())}
-        return Measurement(
+        histogram = {name or "ordinary": _histogram(found, name) for name in ("", *view.context.ood_roles())}
+        return CheckResult(
             float(worst["auroc"]),
             *self._hardest(view, [float(row["low"]) for row in table]),
             view.level,
             len(inside) + int(worst["pictures"]),
             "auroc",
-            claim=said,
+            claim=claim,
             facts={"method": facts["method"], "guarantee": facts["sentence"], "worst": worst["set"]},
             tables={"sets": table},
             curves={"scores": histogram},
@@ -137,7 +139,7 @@ class OODDetection(Check):
         The smallest of the lower ends holds as each by itself does; the smallest upper end only after Bonferroni's
         correction, since chance chooses it.
         """
-        found, names = view.found[0], list(view.scene.outside())
+        found, names = view.results[0], list(view.context.ood_roles())
         level = 1 - (1 - view.level) / len(names)
         highs = [auroc_interval(found["score "], found[f"score {name}"], level)[1] for name in names]
         return min(lows), min(highs)
@@ -148,40 +150,41 @@ class OODDetection(Check):
         return {name: hits / len(p_values), f"{name}_low": float(low), f"{name}_high": float(high)}
 
     def _accepted(self, view: CheckView, name: str) -> tuple[dict[str, Any], ...]:
-        """Return the foreign pictures that look most ordinary."""
-        found, role = view.found[0], view.scene.outside()[name]
+        """Return the out-of-distribution images of the lowest scores."""
+        found, role = view.results[0], view.context.ood_roles()[name]
         order = np.argsort(found[f"score {name}"], kind="stable")[:_SHOWN]
         shown = []
         for k in order.tolist():
-            answer, p = str(found[f"said {name}"][k]), float(found[f"p {name}"][k])
+            p = float(found[f"p {name}"][k])
+            words = {"image": role.ids[k], "set": name, "p": p, "predicted": str(found[f"predicted {name}"][k])}
+            words["verdict"] = Message("rejected") if p <= self.alpha else Message("accepted")
             pixels = role.data.images.pictures([k])[0].pixels
-            verdict = "rejected" if p <= self.alpha else "accepted"
             shown.append(
                 exhibit(
-                    f"foreign, taken for {answer}",
-                    f"{role.ids[k]} of {name}: {verdict} (p {p:.3g}), the model says {answer!r}.",
-                    f"A picture of {name}, {verdict} by the detector, which the model takes for {answer}.",
-                    [view.album.picture(pixels)],
+                    Message("out-of-distribution, predicted as {predicted}", predicted=words["predicted"]),
+                    Message("{image} of {set}: {verdict} (p {p:.3g}), predicted {predicted!r}.", **words),
+                    Message("An image of {set}, {verdict} by the detector, predicted as {predicted}.", **words),
+                    [view.artifacts.picture(pixels)],
                     picture=role.ids[k],
-                    predicted=answer,
+                    predicted=words["predicted"],
                     p_value=p,
                 )
             )
         return tuple(shown)
 
     def code(self) -> str:
-        """Repeat it by hand."""
+        """Return Python that repeats it."""
         return f"xai.fit_ood(model, train, calibration, {self.method!r}).judge(foreign, alpha={self.alpha!r})"
 
 
 @dataclass(frozen=True)
 class _Fit(DataStage):
-    """Also reads all foreign sets, whatever they are called."""
+    """A stage that also reads all out-of-distribution sets."""
 
-    def reads(self, scene: Context) -> list[Any]:
+    def reads(self, context: Context) -> list[Any]:
         """Return the fingerprints of all data sets."""
-        found = [[f"{OOD}{name}", role.manifest.fingerprint] for name, role in scene.outside().items()]
-        return [*super().reads(scene), *sorted(found)]
+        sets = [[f"{OOD}{name}", role.manifest.fingerprint] for name, role in context.ood_roles().items()]
+        return [*super().reads(context), *sorted(sets)]
 
 
 def _histogram(found: Any, name: str) -> list[float]:

@@ -1,11 +1,12 @@
-"""How often is the model right when pictures are changed on purpose?"""
+"""Accuracy under adversarial attack."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from xai.audits.check_result import CheckResult, share_of
 from xai.audits.checks.base import (
     CHECKS,
     EXAMPLES,
@@ -22,9 +23,9 @@ from xai.audits.context import DATA
 from xai.audits.execution.stages.attacks import AttackStage
 from xai.audits.execution.stages.base import Stage, StageResult
 from xai.audits.execution.stages.evaluation import EvaluationStage
-from xai.audits.measurement import Measurement, share_of
-from xai.core.validation import check_eps
-from xai.errors import InputError, NameLookupError
+from xai.core.results.message import Message
+from xai.core.validation import check_choices, check_eps, check_whole
+from xai.errors import InputError
 from xai.robust.attacks.balls import check_norm
 from xai.robust.attacks.base import ATTACKS
 
@@ -32,7 +33,7 @@ from xai.robust.attacks.base import ATTACKS
 @CHECKS.register("robust_accuracy")
 @dataclass(frozen=True)
 class RobustAccuracy(Check):
-    """Share of pictures that are right, and stay so under an attack.
+    """Share of images that are predicted correctly, also under an attack.
 
     Attributes:
         attack: its name.
@@ -40,19 +41,19 @@ class RobustAccuracy(Check):
         norm: "linf", "l2" or "l1".
         steps: of attacks that have them; None takes the attack's own.
         settings: further ones of the attack.
-        trust: pictures on which the evaluation itself is checked; 0 leaves that out.
+        trust: images on which the evaluation itself is checked; 0 leaves that out.
     """
 
     name: ClassVar[str] = "robust_accuracy"
     title: ClassVar[str] = "Robust accuracy"
     family: ClassVar[str] = "robustness"
     question: ClassVar[str] = (
-        "How often is the model right when each picture is changed, hardly visibly, to mislead it?"
+        "How often is the model right when each image is perturbed, hardly visibly, to mislead it?"
     )
     kind: ClassVar[str] = "empirical_attack"
     limits: ClassVar[tuple[str, ...]] = (
         "an upper bound: a stronger attack may find more, and no attack proves robustness",
-        "says nothing about changes outside this ball",
+        "says nothing about perturbations outside this ball",
     )
 
     attack: str = "apgd-ce"
@@ -68,42 +69,38 @@ class RobustAccuracy(Check):
         check_eps(self.eps, self.norm)
         attack = ATTACKS[self.attack]
         known = [f.name for f in fields(attack)]  # type: ignore[arg-type]  # every attack is a dataclass
-        for name in self._given:
-            if name not in known:
-                raise NameLookupError(f"setting of {self.attack}", name, known)
+        check_choices(f"setting of {self.attack}", self._given, known)
         if self.norm not in attack.norms:
             raise InputError(f"{self.attack} works in {', '.join(attack.norms)}, but got norm={self.norm!r}.")
         attack(**self._given)
-        if not isinstance(self.trust, int) or self.trust < 0:
-            raise InputError(f"Expected `trust` as a number of pictures, 0 to leave it out, but got {self.trust!r}.")
+        check_whole("trust", self.trust, 0, cure="0 leaves the check of the evaluation out.")
 
     @property
     def _given(self) -> dict[str, Any]:
         return dict(self.settings_of_attack) | ({} if self.steps is None else {"steps": self.steps})
 
     def stages(self) -> tuple[Stage, ...]:
-        """Attack, and check the attack on some pictures."""
+        """Attack, and check the attack on some images."""
         about = (self.attack, self.eps, self.norm, pairs(self._given))
         found: tuple[Stage, ...] = (AttackStage(DATA, self.most, *about),)
         checkable = self.trust > 0 and ATTACKS[self.attack].ball
         return (*found, EvaluationStage(DATA, min(self.trust, self.most or self.trust), *about)) if checkable else found
 
-    def measure(self, view: CheckView) -> Measurement:
-        """Count who holds out."""
-        scene, found = view.scene, view.found[0]
+    def measure(self, view: CheckView) -> CheckResult:
+        """Count images that stay correct."""
+        context, found = view.context, view.results[0]
         rows, right = found.rows, found["robust"]
-        truth = scene.truth(DATA, rows).numpy()
-        clean, broken = found["clean"] == truth, (found["clean"] == truth) & ~right
-        trust = view.found[1].facts[0]["trust"] if len(view.found) > 1 and view.found[1].facts else None
-        share = float(right.mean())
+        clean = found["clean"] == context.labels(DATA, rows).numpy()
+        fooled = clean & ~right
+        trust = view.results[1].facts[0]["trust"] if len(view.results) > 1 and view.results[1].facts else None
         radius = f"{self.eps * 255:.3g}/255" if self.norm == "linf" else f"{self.eps:.3g}"
-        kept = share_of(
+        share = share_of(
             right,
             rows,
             view.level,
-            classes=classes_of(scene, rows, right),
-            groups=groups_of(scene, rows, right),
-            doubts=() if trust is None else tuple(f"{flag}" for flag in trust["flags"]),
+            classes=classes_of(context, rows, right),
+            groups=groups_of(context, rows, right),
+            doubts=() if trust is None else tuple(Message(flag.replace("_", " ")) for flag in trust["flags"]),
             facts={
                 "clean_accuracy": float(clean.mean()),
                 "attack": self.attack,
@@ -111,23 +108,25 @@ class RobustAccuracy(Check):
                 "norm": self.norm,
                 "settings": found.facts[0]["settings"],
                 "trust": trust,
-                "median_distance": float(np.median(found["distance"][broken])) if broken.any() else None,
+                "median_distance": float(np.median(found["distance"][fooled])) if fooled.any() else None,
             },
             evidence=self._shown(view, found),
-            notes=("the attack's own credibility was not checked",) if trust is None else (),
+            notes=(Message("whether the attack itself works was not checked"),) if trust is None else (),
         )
-        said = (
-            f"Under {self.attack} within {radius} ({self.norm}) {percent(share)} of {len(rows):,} pictures stay right "
-            f"({span(kept.low or 0, kept.high or 1)}); without the attack {percent(float(clean.mean()))} are."
+        claim = Message(
+            "Robust accuracy {share} ({span}) under {attack} within {radius} ({norm}) on {count:,} images; without the "
+            "attack {clean}.",
+            **{"share": percent(share.value), "span": span(share.low, share.high), "attack": self.attack},
+            **{"radius": radius, "norm": self.norm, "count": len(rows), "clean": percent(float(clean.mean()))},
         )
-        return Measurement(**{**vars(kept), "claim": said})
+        return replace(share, claim=claim)
 
     def _shown(self, view: CheckView, found: StageResult) -> tuple[dict[str, Any], ...]:
-        """Return the pictures that were fooled by the smallest change."""
+        """Return the images fooled by the smallest perturbations."""
         place = {int(row): k for k, row in enumerate(found.rows)}
         numbers = [place[int(row)] for row in found["shown"]]
         order = np.argsort(found["distance"][numbers], kind="stable")[:EXAMPLES]
-        how = f"after {self.attack}"
+        change = Message("after {attack}", attack=self.attack)
         return tuple(
             changed(
                 view,
@@ -135,14 +134,14 @@ class RobustAccuracy(Check):
                 found["before"][k],
                 found["after"][k],
                 int(found["predicted"][numbers[k]]),
-                how,
+                change,
                 "adversarial",
             )
             for k in order.tolist()
         )
 
     def code(self) -> str:
-        """Repeat it by hand."""
+        """Return Python that repeats it."""
         more = "".join(f", {name}={value!r}" for name, value in self._given.items())
         return (
             f"xai.attack(model, data.images[:], data.labels, {self.attack!r}, eps={self.eps!r}, norm={self.norm!r}"

@@ -1,20 +1,20 @@
-"""Is a class recognised by something that is not its object?"""
+"""Shortcuts: classes that are predicted by something other than their object."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, positive, rows_of
+from xai.audits.artifacts import exhibit
+from xai.audits.check_result import CheckResult
+from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, rows_of
 from xai.audits.conditions import Condition
 from xai.audits.context import DATA, TRAIN, Context
-from xai.audits.documents.artifacts import exhibit
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
-from xai.audits.measurement import Measurement
-from xai.core.results.message import sentences
+from xai.core.results.message import Message, joined, sentences
 from xai.core.results.serialization import finite, plain
-from xai.errors import InputError
+from xai.core.validation import check_number, check_whole
 from xai.fairness.shortcuts.probes.base import CUES
 from xai.fairness.shortcuts.result import SHORTCUT, TOO_SMALL, UNCONFIRMED
 from xai.fairness.shortcuts.study import shortcuts
@@ -25,7 +25,7 @@ _SHOWN = 6
 @CHECKS.register("shortcuts")
 @dataclass(frozen=True)
 class Shortcuts(Check):
-    """Number of cues that go with a class in the data, turn other images into it, and are missed without.
+    """Number of cues that occur with a class, flip other images into it, and whose removal loses it.
 
     They are looked for in [train], where there is one, else in the audited data. A cue that a class follows and that
     nothing explains leaves the check inconclusive.
@@ -39,13 +39,15 @@ class Shortcuts(Check):
     name: ClassVar[str] = "shortcuts"
     title: ClassVar[str] = "Shortcuts"
     family: ClassVar[str] = "bias"
-    question: ClassVar[str] = "Does a class hang on a mark, a colour, a background rather than on its object?"
+    question: ClassVar[str] = (
+        "Does the prediction of a class depend on a mark, a colour or a background instead of its object?"
+    )
     conditions: ClassVar[tuple[str, ...]] = FIGURES
     usual: ClassVar[tuple[Condition, ...]] = (Condition("at_most", 0),)
     better: ClassVar[str] = "less"
     fewest: ClassVar[int] = 40
     span: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    limits: ClassVar[tuple[str, ...]] = ("only cues of the kinds that are looked for are found",)
+    limits: ClassVar[tuple[str, ...]] = ("only shortcuts of the kinds that are tested are found",)
 
     cues: tuple[str, ...] = ()
     samples: int = 400
@@ -55,12 +57,11 @@ class Shortcuts(Check):
         """Refuse unknown cues."""
         for name in self.cues:
             CUES[name]
-        positive("samples", self.samples, whole=True)
-        if not 0 <= self.least < 1:
-            raise InputError(f"Expected `least` from 0 to below 1, but got {self.least!r}.")
+        check_whole("samples", self.samples)
+        check_number("least", self.least, "[0, 1)")
 
     def stages(self) -> tuple[Stage, ...]:
-        """Look for cues and plant them."""
+        """Search for shortcuts and test them by inserting probes."""
         given = (("cues", self.cues), ("samples", self.samples), ("least", self.least))
         return (
             _Searched(
@@ -74,21 +75,21 @@ class Shortcuts(Check):
             ),
         )
 
-    def _study(self, scene: Context, rows: np.ndarray) -> StoredResult:
+    def _study(self, context: Context, rows: np.ndarray) -> StoredResult:
         train = None
-        if TRAIN in scene.roles:
-            learnt = np.sort(scene.roles[TRAIN].order[: 2 * self.samples])
-            train = scene.roles[TRAIN].data.take(learnt), scene.truth(TRAIN, learnt)
+        if TRAIN in context.roles:
+            learnt = np.sort(context.roles[TRAIN].order[: 2 * self.samples])
+            train = context.roles[TRAIN].data.take(learnt), context.labels(TRAIN, learnt)
         found = shortcuts(
-            scene.classifier,
-            scene.role(DATA).data.take(np.sort(rows)),
-            scene.seed,
-            labels=scene.truth(DATA, np.sort(rows)),
+            context.classifier,
+            context.role(DATA).data.take(np.sort(rows)),
+            context.seed,
+            labels=context.labels(DATA, np.sort(rows)),
             train=train,
             cues=self.cues or None,
             samples=self.samples,
             least=self.least,
-            should_stop=scene.should_stop,
+            should_stop=context.should_stop,
         )
         responses = found.to_dict()["responses"]
         confirmed = [k for k, one in enumerate(found.responses) if one.verdict == SHORTCUT]
@@ -102,12 +103,12 @@ class Shortcuts(Check):
         arrays = {"shown": found.shown[keep], "before": found.before[keep], "after": found.after[keep]}
         return StoredResult(arrays | {"heatmaps": found.heatmaps[keep]}, finite(plain(facts)))
 
-    def measure(self, view: CheckView) -> Measurement:
+    def measure(self, view: CheckView) -> CheckResult:
         """Count confirmed shortcuts."""
-        facts = view.found[0].facts[0]
-        found = [one for one in facts["responses"] if one["verdict"] == SHORTCUT]
-        found.sort(key=lambda one: -one["excess"])
-        told = sentences([one["reason"] for one in found[:3]]) or "No cue is a shortcut."
+        facts = view.results[0].facts[0]
+        confirmed = [response for response in facts["responses"] if response["verdict"] == SHORTCUT]
+        confirmed.sort(key=lambda response: -response["excess"])
+        reasons = [response["reason"] for response in confirmed[:3]]
         columns = (
             "cue",
             "place",
@@ -123,8 +124,8 @@ class Shortcuts(Check):
             "lift",
             "removed",
         )
-        return Measurement(
-            float(len(found)),
+        return CheckResult(
+            float(len(confirmed)),
             None,
             None,
             view.level,
@@ -132,10 +133,10 @@ class Shortcuts(Check):
             "findings",
             undecided=_undecided(facts["responses"]),
             detectable=self.least,
-            claim=told,
-            facts={"shortcuts": found},
+            claim=sentences(reasons) or Message("No evidence of a shortcut."),
+            facts={"shortcuts": confirmed},
             tables={
-                "cues": [{name: one[name] for name in columns} for one in facts["responses"]],
+                "cues": [{name: response[name] for name in columns} for response in facts["responses"]],
                 "doses": facts["doses"],
             },
             evidence=self._shown(view, facts["responses"]),
@@ -143,46 +144,47 @@ class Shortcuts(Check):
         )
 
     def _shown(self, view: CheckView, responses: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-        found, album = view.found[0], view.album
+        found, artifacts = view.results[0], view.artifacts
         shown = []
         for k in range(min(_SHOWN, len(found["shown"]))):
-            one = responses[int(found["shown"][k, 0])]
-            name = view.found[0].facts[0]["names"][int(found["shown"][k, 1])]
-            images = [album.picture(found["before"][k]), album.picture(found["after"][k], "planted")]
-            images.append(album.heatmap(found["heatmaps"][k]))
+            response = responses[int(found["shown"][k, 0])]
+            words = {"name": found.facts[0]["names"][int(found["shown"][k, 1])], "probe": response["words"]}
+            words |= {"cue": response["cue"], "label": response["label"]}
+            images = [artifacts.picture(found["before"][k]), artifacts.picture(found["after"][k], "planted")]
+            images.append(artifacts.heatmap(found["heatmaps"][k]))
             shown.append(
                 exhibit(
-                    f"{one['cue']} makes {one['label']}",
-                    f"{name}: with {one['words']} the model says {one['label']!r}; the map shows what speaks for it.",
-                    f"A picture, the same with {one['words']}, and a map of what speaks for {one['label']}.",
+                    Message("{cue} flips to {label}", cue=Message(words["cue"]), label=words["label"]),
+                    Message("{name}: with {probe} predicted {label!r}; the heatmap is for that class.", **words),
+                    Message("An image, the same with {probe}, and the heatmap for {label}.", **words),
                     images,
-                    picture=name,
-                    predicted=one["label"],
+                    picture=words["name"],
+                    predicted=words["label"],
                 )
             )
         return tuple(shown)
 
     def code(self) -> str:
-        """Repeat it by hand."""
+        """Return Python that repeats it."""
         return f"xai.shortcuts(model, data, samples={self.samples}, least={self.least!r}).findings"
 
 
 def _undecided(responses: list[dict[str, Any]]) -> str:
-    """Say which cues keep the gate from passing: those that a class follows for no known reason, then those too few."""
-    for verdict, words in (
-        (UNCONFIRMED, "a class follows what nothing in the data explains"),
-        (TOO_SMALL, "too few images to tell for"),
+    """Return which cues keep the gate from passing: those that are not confirmed, else those with too few images."""
+    for verdict, template in (
+        (UNCONFIRMED, "a class follows what nothing in the data explains: {cues}"),
+        (TOO_SMALL, "too few images for {cues}"),
     ):
-        places = sorted({f"{one['cue']} ({one['place']})" for one in responses if one["verdict"] == verdict})
+        places = sorted({(one["cue"], one["place"]) for one in responses if one["verdict"] == verdict})
         if places:
-            joint = ": " if verdict == UNCONFIRMED else " "
-            return f"{words}{joint}{', '.join(places[:4])}"
+            cues = [Message("{cue} ({place})", cue=Message(cue), place=Message(place)) for cue, place in places[:4]]
+            return Message(template, cues=joined(cues, ", "))
     return ""
 
 
 class _Searched(DataStage):
-    """Reads the training data where there is some."""
+    """A stage that reads the training data, too, where there is some."""
 
-    def reads(self, scene: Context) -> list[Any]:
+    def reads(self, context: Context) -> list[Any]:
         """Return the fingerprint of the training data."""
-        return [scene.roles[TRAIN].manifest.fingerprint] if TRAIN in scene.roles else []
+        return [context.roles[TRAIN].manifest.fingerprint] if TRAIN in context.roles else []

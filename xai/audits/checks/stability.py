@@ -1,22 +1,23 @@
-"""Do explanations stay when pictures hardly change?"""
+"""Share of explanations that are stable under noise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
+from xai.audits.check_result import CheckResult, share_of
 from xai.audits.checks._maps import checks_of
 from xai.audits.checks.base import CHECKS, Check, CheckView, percent, span
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.explanations import RatingStage
-from xai.audits.measurement import Measurement, share_of
+from xai.core.results.message import Message, joined, sentences
 from xai.explanations.methods.base import EXPLAINERS
 
 
 @CHECKS.register("stability")
 @dataclass(frozen=True)
 class Stability(Check):
-    """Share of explanations that stay the same under noise nobody sees (correlation of at least 0.75).
+    """Share of explanations that stay the same under invisible noise (correlation of at least 0.75).
 
     Attributes:
         method: of the explanation.
@@ -25,7 +26,7 @@ class Stability(Check):
     name: ClassVar[str] = "stability"
     title: ClassVar[str] = "Stability of explanations"
     family: ClassVar[str] = "explanations"
-    question: ClassVar[str] = "Does an explanation stay when noise that nobody sees is added to the picture?"
+    question: ClassVar[str] = "Does an explanation stay the same when invisible noise is added to the image?"
     conditions: ClassVar[tuple[str, ...]] = ("at_least", "at_most", "max_drop_vs_baseline")
     first_pictures: ClassVar[int | None] = 32
     limits: ClassVar[tuple[str, ...]] = ("a stable map need not be faithful",)
@@ -40,19 +41,25 @@ class Stability(Check):
         """Explain and rate; shared with the check of faithfulness."""
         return (RatingStage(most=self.most, method=self.method),)
 
-    def measure(self, view: CheckView) -> Measurement:
-        """Count maps that stay."""
+    def measure(self, view: CheckView) -> CheckResult:
+        """Count stable maps."""
         checks = checks_of(view)
         right = np.array([own.get("stability", {}).get("verdict") == "trust" for own in checks], dtype=bool)
-        likeness = [own["stability"]["values"]["correlation"] for own in checks if "stability" in own]
-        kept = share_of(right, view.found[0].rows, view.level)
-        middle = float(np.median(likeness)) if likeness else None
-        said = (
-            f"{percent(kept.value or 0)} of {kept.n} {self.method} maps ({span(kept.low or 0, kept.high or 1)}) stay "
-            f"the same under slight noise{'' if middle is None else f'; median correlation {middle:.2f}'}."
-        )
-        return Measurement(**{**vars(kept), "claim": said, "facts": {"method": self.method, "median": middle}})
+        correlations = [own["stability"]["values"]["correlation"] for own in checks if "stability" in own]
+        share = share_of(right, view.results[0].rows, view.level)
+        median = float(np.median(correlations)) if correlations else None
+        words = {"share": percent(share.value), "span": span(share.low, share.high), "count": share.n}
+        claims = [
+            Message(
+                "{share} of {count} {method} maps ({span}) stay the same under slight noise",
+                **words,
+                method=self.method,
+            )
+        ]
+        claims += [] if median is None else [Message("median correlation {median:.2f}", median=median)]
+        claim = sentences([joined(claims)])
+        return replace(share, claim=claim, facts={"method": self.method, "median": median})
 
     def code(self) -> str:
-        """Repeat it by hand."""
+        """Return Python that repeats it."""
         return f"xai.rate_explanation(model, images, xai.explain(model, images, {self.method!r})).checks"

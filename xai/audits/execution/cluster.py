@@ -1,4 +1,4 @@
-"""Work on a Ray cluster: Ray schedules, the store stays the truth. Keys go out, keys come back, never a picture.
+"""Work on a Ray cluster: Ray schedules, the store stays the truth. Keys go out, keys come back, never an image.
 
 Each actor opens the model and the data by itself, from the settings, and makes the plan again. It works only on keys
 that it finds there, so that another model, other data or other code on a machine of the cluster cannot slip in. What an
@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from xai.audits.config import Config
-from xai.audits.execution.plan import WorkItem, make_plan
+from xai.audits.execution.plan import WorkItem, make_plan, open_context
 from xai.audits.execution.run import perform
 from xai.audits.execution.store import Store
-from xai.audits.loading import open_scene
 from xai.core.extras import missing_extra
 from xai.core.runtime.batching import ShouldStop
 from xai.errors import InputError, Stopped, XaiError
@@ -27,7 +26,7 @@ DONE, THERE, UNKNOWN, BROKE = "done", "there", "unknown", "broke"
 
 
 class Worker:
-    """Does pieces of work by their keys; runs in an actor.
+    """Does work items by their keys; runs in an actor.
 
     Args:
         config: as the driver has it.
@@ -36,18 +35,18 @@ class Worker:
     """
 
     def __init__(self, config: Config, store: str, *, baseline: bool) -> None:
-        self._plan = make_plan(config, open_scene(config), baseline=baseline)
+        self._plan = make_plan(config, open_context(config), baseline=baseline)
         self._tasks = {task.key: task for task in self._plan.tasks}
         self._store = Store(Path(store))
 
     def do(self, key: str) -> tuple[str, str]:
-        """Do one piece of work and publish it; return its key and what became of it."""
+        """Do one work item and publish it; return its key and what became of it."""
         if self._store.has(key):
             return key, THERE
         if key not in self._tasks:
             return key, UNKNOWN
         try:
-            part = perform(self._plan.scene, self._tasks[key], self._plan.config.micro_batch)
+            part = perform(self._plan.context, self._tasks[key], self._plan.config.micro_batch)
         except (XaiError, RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, MemoryError):
             return key, BROKE  # the driver does it again, and says what is wrong
         self._store.publish(key, part)
@@ -65,7 +64,7 @@ def work_on_ray(
     should_stop: ShouldStop | None = None,
     budget: float | None = None,
 ) -> None:
-    """Have a Ray cluster do pieces of work; what is left in the end is for the caller.
+    """Have a Ray cluster do work items; what is left in the end is for the caller.
 
     Uses the cluster that RAY_ADDRESS names, or the machine's cores and GPUs. One model per actor, and one GPU where
     there are some.

@@ -15,12 +15,11 @@ from xai.audits.audit import AuditSource, configured, folder_of
 from xai.audits.config import Config
 from xai.audits.context import DATA, Context
 from xai.audits.execution import estimate as timing
-from xai.audits.execution.plan import Plan, Planned, WorkItem, make_plan
+from xai.audits.execution.plan import Plan, Planned, WorkItem, make_plan, open_context, with_defaults
 from xai.audits.execution.run import settled
 from xai.audits.execution.session import STORE, is_finished, past_runs
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import Store
-from xai.audits.loading import open_scene, with_defaults
 from xai.core.model.hooks import borrowed, gradients_on
 
 _FEW, _MANY, _PACED = 2, 40, 32  # images tried
@@ -29,14 +28,14 @@ clock: Callable[[], float] = time.perf_counter
 
 
 def seconds_of(plan: Plan, tasks: Sequence[WorkItem]) -> dict[str, float]:
-    """Return the seconds that pieces of work take, about, by key.
+    """Return the seconds that work items take, about, by key.
 
     Cost: each stage on at most 43 images, or fewer so that it takes about three seconds.
     """
-    pace = _pace(plan.scene)
+    pace = _pace(plan.context)
     stages = list(dict.fromkeys(task.stage for task in tasks))
     with settled():
-        costs = {stage: _cost(plan.scene, stage, pace) for stage in stages}
+        costs = {stage: _cost(plan.context, stage, pace) for stage in stages}
     found = {}
     for task in tasks:
         fixed, each = costs[task.stage]
@@ -45,42 +44,42 @@ def seconds_of(plan: Plan, tasks: Sequence[WorkItem]) -> dict[str, float]:
     return found
 
 
-def _cost(scene: Context, stage: Stage, pace: float) -> tuple[float, float]:
+def _cost(context: Context, stage: Stage, pace: float) -> tuple[float, float]:
     """Return the seconds of a batch whatever its size, and those of each image."""
-    rows = stage.rows(scene)
+    rows = stage.rows(context)
     each = pace * (stage.cost.forward + 2 * stage.cost.backward)
     if isinstance(stage, DataStage):
         count = len(rows) if stage.counted is None else min(stage.counted, len(rows))
-        return count * (each + stage.beside * _size(scene)), 0.0
+        return count * (each + stage.beside * _size(context)), 0.0
     if each > _LONGEST or len(rows) < 3 * _FEW:
         return 0.0, each
     try:
-        stage.run(scene, rows[:1])  # the first time costs more
-        few = _timed(stage, scene, rows[1 : 1 + _FEW])
+        stage.run(context, rows[:1])  # the first time costs more
+        few = _timed(stage, context, rows[1 : 1 + _FEW])
         many = min(_MANY, max(2 * _FEW, int(_LONGEST * _FEW / max(few, 1e-9))), len(rows) - 1 - _FEW)
-        more = _timed(stage, scene, rows[1 + _FEW : 1 + _FEW + many])
+        more = _timed(stage, context, rows[1 + _FEW : 1 + _FEW + many])
     except Exception:  # noqa: BLE001  (what breaks in the audit is a finding of its report, and takes no time)
         return 0.0, 0.0
     slope = max((more - few) / (many - _FEW), 0.3 * more / many)
     return max(0.0, few - _FEW * slope), slope
 
 
-def _timed(stage: Stage, scene: Context, rows: np.ndarray) -> float:
+def _timed(stage: Stage, context: Context, rows: np.ndarray) -> float:
     began = clock()
-    stage.run(scene, rows)
+    stage.run(context, rows)
     return clock() - began
 
 
-def _size(scene: Context) -> float:
+def _size(context: Context) -> float:
     """Return the pixels of a model input in units of 28 x 28, in which work beside the model is given."""
-    shape = scene.inputs(DATA, scene.role().order[:1]).shape
+    shape = context.inputs(DATA, context.role().order[:1]).shape
     return float(shape[-1] * shape[-2]) / 784
 
 
-def _pace(scene: Context) -> float:
+def _pace(context: Context) -> float:
     """Return the seconds of one row forward, from a forward and a backward of some images."""
-    classifier = scene.classifier
-    inputs = scene.inputs(DATA, scene.role().order[:_PACED])
+    classifier = context.classifier
+    inputs = context.inputs(DATA, context.role().order[:_PACED])
     rows = inputs.to(device=classifier.device, dtype=classifier.dtype)
     with borrowed(classifier.module), gradients_on():
         _there_and_back(classifier, rows[:2])  # the first time costs more
@@ -156,7 +155,7 @@ class AuditPlan:
 
     def __str__(self) -> str:
         """One line per check."""
-        lines = [f"{self.model['name']}: {self.left} of {self.pieces} pieces of work left, about {self.seconds:,.0f} s"]
+        lines = [f"{self.model['name']}: {self.left} of {self.pieces} work items left, about {self.seconds:,.0f} s"]
         for one in self.checks:
             asked = ", ".join(one.conditions) or "only measured"
             cost = one.missing or f"{one.left} of {one.pieces} pieces, {one.rows:,} rows, about {one.seconds:,.0f} s"
@@ -191,7 +190,7 @@ def plan_audit(
         InputError: settings, a model or data that cannot be used.
         NameLookupError: an unknown key, check or setting.
 
-    Cost: a pass over the pictures, and each kind of work on at most 43 of them, for about three seconds.
+    Cost: a pass over the images, and each kind of work on at most 43 of them, for about three seconds.
 
     Example:
         >>> import xai
@@ -204,12 +203,12 @@ def plan_audit(
     store, runs = Store(_place(asked, out)), past_runs(asked)
     asked = asked if only is None else asked.only(only)
     began = timing.clock()
-    plan = make_plan(asked, open_scene(asked), baseline=asked.baseline is not None)
+    plan = make_plan(asked, open_context(asked), baseline=asked.baseline is not None)
     opening = timing.clock() - began
     left = [task for task in plan.tasks if not is_finished(task, store, runs)]
     rows = sum(task.rows_through for task in left)
     seconds = timing.seconds_of(plan, left)
-    classifier = plan.scene.classifier
+    classifier = plan.context.classifier
     return AuditPlan(
         checks=tuple(_planned(planned, seconds) for planned in plan.checks),
         pieces=len(plan.tasks),
@@ -217,7 +216,7 @@ def plan_audit(
         rows=round(rows),
         seconds=opening + sum(seconds.values()),
         thresholds_sha256=asked.thresholds_sha256,
-        accounting={name: role.manifest.counts for name, role in plan.scene.roles.items()},
+        accounting={name: role.manifest.counts for name, role in plan.context.roles.items()},
         model={"name": classifier.name, "fingerprint": classifier.fingerprint},
     )
 

@@ -1,4 +1,4 @@
-"""Digests of code and an account of all files: what a piece of work depends on."""
+"""Digests of code and an account of all files: what a work item depends on."""
 
 import hashlib
 import os
@@ -176,7 +176,7 @@ class Manifest:
 
     @cached_property
     def used(self) -> tuple[ManifestEntry, ...]:
-        """The pictures that are measured."""
+        """The images that are measured."""
         return tuple(line for line in self.lines if line.status == USED)
 
     @cached_property
@@ -210,14 +210,14 @@ class Manifest:
 
 
 def read_manifest(data: Dataset, drawn: Dataset) -> tuple[Manifest, np.ndarray]:
-    """Read every picture that was drawn once.
+    """Read every image that was drawn once.
 
     Args:
-        data: all pictures.
+        data: all images.
         drawn: those to measure, of the same source.
 
     Returns:
-        The manifest, and the numbers in `drawn` of the pictures that can be read.
+        The manifest, and the numbers in `drawn` of the images that can be read.
 
     Raises:
         DataError: none can be read.
@@ -244,7 +244,7 @@ def read_manifest(data: Dataset, drawn: Dataset) -> tuple[Manifest, np.ndarray]:
 
 
 def _other_files(data: Dataset) -> list[str]:
-    """Return the files below a folder of pictures that are not among its rows."""
+    """Return the files below a folder of images that are not among its rows."""
     folder = Path(data.name)
     rows = data.source.count
     names = set(data.source.identify(np.arange(rows))) if folder.is_dir() else set()

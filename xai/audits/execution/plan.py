@@ -1,18 +1,89 @@
-"""The plan: what work the checks need, in pieces of fixed membership, each with a key that stands for its result."""
+"""The plan: model and data sets from settings, and the work of the checks in pieces, each with a key."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xai.audits.config import CheckRequest, Config
-from xai.audits.context import DATA, Context, all_versions
+from xai.audits.config import CheckRequest, Config, DataSettings
+from xai.audits.context import DATA, Context, all_versions, open_role
 from xai.audits.execution.keys import digest_of, own_digest
 from xai.audits.execution.stages.base import Stage, StageCost
 from xai.audits.execution.store import SCHEMA, Store, canonical, key_of
+from xai.core.model.classifier import Classifier
+from xai.datasets.dataset import Dataset
+from xai.datasets.loading import load_data
+from xai.errors import InputError
+from xai.models.architectures import imports_from
+from xai.models.loading import load
+
+
+def open_context(config: Config, should_stop: Callable[[], bool] | None = None) -> Context:
+    """Load the model and read every image once.
+
+    Raises:
+        InputError: something that cannot be used.
+        NameLookupError: no such model or example.
+    """
+    classifier = open_model(config)
+    sources = {DATA: config.data, **config.others}
+    data = {name: _data(source, config) for name, source in sources.items()}  # all are found before any is read
+    roles = {
+        name: open_role(name, _shown(source), data[name], classifier, source.n, config.seed)
+        for name, source in sources.items()
+    }
+    if roles[DATA].labels is None:
+        raise InputError(
+            f"[data]: {roles[DATA].source} has no labels, and every check compares answers with the truth."
+        )
+    context = Context(classifier, roles, config.seed, should_stop)
+    context.check()
+    return context
+
+
+def open_model(config: Config) -> Classifier:
+    """Load the model; see `open_context` for errors."""
+    settings = {"device": "auto", **config.model}
+    source = settings.pop("source")
+    if isinstance(source, Classifier):
+        return source
+    if isinstance(source, str):
+        source = _placed(source, config.folder)
+    with imports_from(config.folder, settings.get("arch")):
+        return load(source, **settings)
+
+
+def _data(given: DataSettings, config: Config) -> Dataset:
+    source = given.source
+    return load_data(_placed(source, config.folder) if isinstance(source, str) else source, **given.settings)
+
+
+def _shown(given: DataSettings) -> str:
+    part = given.settings.get("part")
+    return str(given.to_dict()["source"]) + (f"@{part}" if part else "")
+
+
+def _placed(source: str, folder: Path) -> str:
+    """Return a path relative to the file it stands in, where there is something; anything else as it is."""
+    near = folder / source
+    return str(near) if folder != Path() and not Path(source).is_absolute() and near.exists() else source
+
+
+def baseline_path(config: Config) -> Path | None:
+    """Return the place of the baseline."""
+    if config.baseline is None:
+        return None
+    return Path(_placed(str(config.baseline), config.folder))
+
+
+def with_defaults(config: Config, **given: Any) -> Config:
+    """Return the same settings with those given here in place of the file's."""
+    return replace(config, **{name: value for name, value in given.items() if value is not None})
+
 
 _OWN = (
     "xai.audits.execution.run",
@@ -23,12 +94,12 @@ _OWN = (
 
 @dataclass(frozen=True, eq=False)
 class WorkItem:
-    """One piece of work.
+    """One work item.
 
     Attributes:
         key: stands for its result.
         stage: what to do.
-        rows: on which pictures.
+        rows: on which images.
     """
 
     key: str
@@ -78,13 +149,13 @@ class Plan:
 
     Attributes:
         config: as asked for.
-        scene: what it is about.
+        context: what it is about.
         checks: with their work.
         base: what every key depends on: schema, code of audits, versions, model, device.
     """
 
     config: Config
-    scene: Context
+    context: Context
     checks: tuple[Planned, ...]
     base: Mapping[str, Any]
 
@@ -109,15 +180,15 @@ class Plan:
                 "settings": planned.asked.check.settings,
                 "level": planned.asked.level,
                 "inputs": list(done),
-                "names": _names(self.scene),
+                "names": _names(self.context),
                 "baseline": baseline,
             }
         )
 
 
-def make_plan(config: Config, scene: Context, *, baseline: bool) -> Plan:
+def make_plan(config: Config, context: Context, *, baseline: bool) -> Plan:
     """Return the plan of an audit; nothing is run."""
-    classifier = scene.classifier
+    classifier = context.classifier
     base = {
         "schema": SCHEMA,
         "code": own_digest(*_OWN),
@@ -126,39 +197,39 @@ def make_plan(config: Config, scene: Context, *, baseline: bool) -> Plan:
         "labels": list(classifier.labels),
         "device": classifier.device.type,
         "dtype": str(classifier.dtype),
-        "seed": scene.seed,
+        "seed": context.seed,
         "micro_batch": config.micro_batch,
     }
-    cutter = _Cutter(scene, base, config.shard)
+    cutter = _Cutter(context, base, config.shard)
     checks = []
     for asked in config.checks:
-        missing = asked.check.missing(scene, baseline=baseline)
+        missing = asked.check.missing(context, baseline=baseline)
         tasks = () if missing else tuple(tuple(cutter.tasks(stage)) for stage in asked.check.stages())
         checks.append(Planned(asked, missing, tasks))
-    return Plan(config, scene, tuple(checks), base)
+    return Plan(config, context, tuple(checks), base)
 
 
 @dataclass(frozen=True, eq=False)
 class _Cutter:
     """Cuts stages into pieces."""
 
-    scene: Context
+    context: Context
     base: Mapping[str, Any]
     shard: int
 
     def tasks(self, stage: Stage) -> Iterator[WorkItem]:
-        rows = stage.rows(self.scene)
+        rows = stage.rows(self.context)
         size = len(rows) if stage.whole else self.shard
         for start in range(0, len(rows), max(1, size)):
             some = rows[start : start + size]
-            items = self.scene.role(stage.role).items(some)
+            items = self.context.role(stage.role).items(some)
             content = {
                 **self.base,
                 **stage.settings,
                 "code_of_stage": digest_of(*_modules(stage)),
                 "items": hashlib.sha256(canonical(items)).hexdigest(),
             }
-            yield WorkItem(key_of({**content, "reads": stage.reads(self.scene)}), stage, some)
+            yield WorkItem(key_of({**content, "reads": stage.reads(self.context)}), stage, some)
 
 
 def _modules(stage: Stage) -> list[str]:
@@ -167,9 +238,9 @@ def _modules(stage: Stage) -> list[str]:
     return [type(stage).__module__] + ([] if study is None else [study.__module__])
 
 
-def _names(scene: Context) -> str:
-    """Return a digest of what summaries show and shards do not: names and groups of pictures, in the order of rows."""
-    role = scene.role(DATA)
+def _names(context: Context) -> str:
+    """Return a digest of what summaries show and shards do not: names and groups of images, in the order of rows."""
+    role = context.role(DATA)
     groups = {name: values.tolist() for name, values in role.groups.items()}
-    others = {name: [other.source, list(other.ids)] for name, other in scene.roles.items()}
+    others = {name: [other.source, list(other.ids)] for name, other in context.roles.items()}
     return hashlib.sha256(canonical([list(role.keys), groups, others])).hexdigest()

@@ -14,44 +14,45 @@ from typing import Any
 import numpy as np
 import torch
 
+from xai.audits.artifacts import Artifacts, files_of, with_files
+from xai.audits.check_result import CheckResult
 from xai.audits.checks.base import CheckView
 from xai.audits.config import Config
 from xai.audits.context import Context
-from xai.audits.documents.artifacts import Artifacts, files_of, with_files
 from xai.audits.execution.plan import Plan, Planned, WorkItem
 from xai.audits.execution.stages.base import Stage, StageResult, joined
 from xai.audits.execution.store import Store, StoredResult, canonical, clean, publish
-from xai.audits.measurement import Measurement
+from xai.core.results.message import Message
 from xai.core.runtime.batching import Progress, ShouldStop, is_out_of_memory, noting_shrinks
 from xai.errors import RecordError, Stopped
 
 SHRUNK = "shrunk_to"
 
 
-def perform(scene: Context, task: WorkItem, micro_batch: int) -> StoredResult:
+def perform(context: Context, task: WorkItem, micro_batch: int) -> StoredResult:
     """Do the work; its facts are those of each micro-batch, and the smallest number of rows that memory forced.
 
     Raises:
-        XaiError, RuntimeError: what the work raises; out of memory only with a single picture.
+        XaiError, RuntimeError: what the work raises; out of memory only with a single image.
     """
     with settled(), noting_shrinks() as shrunk:
         if task.stage.whole:
-            part = task.stage.run(scene, task.rows)
+            part = task.stage.run(context, task.rows)
             parts = [part]
         else:
-            parts, least = _in_batches(scene, task.stage, task.rows, micro_batch)
+            parts, least = _in_batches(context, task.stage, task.rows, micro_batch)
             shrunk += [] if least == micro_batch else [least]
     names = parts[0].arrays
     arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in names}
     return StoredResult(arrays, {"parts": [dict(part.facts) for part in parts], SHRUNK: min(shrunk, default=None)})
 
 
-def _in_batches(scene: Context, stage: Stage, rows: np.ndarray, limit: int) -> tuple[list[StoredResult], int]:
+def _in_batches(context: Context, stage: Stage, rows: np.ndarray, limit: int) -> tuple[list[StoredResult], int]:
     """Return the parts of all micro-batches, and the size that held."""
     parts: list[StoredResult] = []
     start = 0
     while start < len(rows):
-        found = _tried(scene, stage, rows[start : start + limit], last=limit == 1)
+        found = _tried(context, stage, rows[start : start + limit], last=limit == 1)
         if found is None:
             limit = max(1, limit // 2)
             continue
@@ -60,10 +61,10 @@ def _in_batches(scene: Context, stage: Stage, rows: np.ndarray, limit: int) -> t
     return parts, limit
 
 
-def _tried(scene: Context, stage: Stage, rows: np.ndarray, *, last: bool) -> StoredResult | None:
-    """Return the part; None when memory ran out and fewer pictures may do."""
+def _tried(context: Context, stage: Stage, rows: np.ndarray, *, last: bool) -> StoredResult | None:
+    """Return the part; None when memory ran out and fewer images may do."""
     try:
-        return stage.run(scene, rows)
+        return stage.run(context, rows)
     except (MemoryError, RuntimeError) as error:
         if last or not is_out_of_memory(error):
             raise
@@ -87,7 +88,7 @@ def settled() -> Iterator[None]:
 
 PLAN, LOG, MANIFESTS = "plan.json", "log.jsonl", "manifests"
 Results = Mapping[str, "WorkResult"]
-Before = tuple[Measurement, Sequence[str]] | None  # what the baseline measured, and on which pictures
+Before = tuple[CheckResult, Sequence[str]] | None  # what the baseline measured, and on which images
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,14 +98,14 @@ class WorkResult:
     Attributes:
         measured: None where it was not run or broke.
         trouble: {"type", "message"} of an error, {"why"} of what was not run, {} otherwise.
-        done: pictures worked on, per stage.
-        planned: pictures to work on, per stage.
+        done: images worked on, per stage.
+        planned: images to work on, per stage.
         keys: of the finished work.
         shrunk: smallest micro-batch that memory forced; None for the planned one.
         files: of its evidence.
     """
 
-    measured: Measurement | None
+    measured: CheckResult | None
     trouble: Mapping[str, str]
     done: tuple[int, ...] = ()
     planned: tuple[int, ...] = ()
@@ -122,7 +123,7 @@ class Execution:
         store: where results are.
         folder: of the run.
         progress: told rows through the network.
-        should_stop: asked between pieces of work.
+        should_stop: asked between work items.
         budget: seconds for the work; None for no limit.
         lenders: stores of earlier runs, whose summaries are taken over.
     """
@@ -150,7 +151,7 @@ class Execution:
         self._tell(done, total)
         for task in left:
             if self.should_stop is not None and self.should_stop():
-                raise Stopped("Stopped between two pieces of work, as asked; the same command goes on from here.")
+                raise Stopped("Stopped between two work items, as asked; the same command goes on from here.")
             if self.budget is not None and time.monotonic() - began >= self.budget:
                 self.log("the time budget is used up")
                 break
@@ -164,12 +165,12 @@ class Execution:
             self.progress(round(done), round(total))
 
     def _one(self, task: WorkItem) -> bool:
-        """Do one piece of work and publish it; say whether it succeeded."""
+        """Do one work item and publish it; say whether it succeeded."""
         if self.store.has(task.key):
             return True
-        scene, began = self.plan.scene.stopping(self.should_stop), time.monotonic()
+        context, began = self.plan.context.stopping(self.should_stop), time.monotonic()
         try:
-            part = perform(scene, task, self.plan.config.micro_batch)
+            part = perform(context, task, self.plan.config.micro_batch)
         except (Stopped, RecordError):
             raise
         except Exception as error:  # noqa: BLE001  (whatever breaks in a check is a finding of the report)
@@ -181,7 +182,7 @@ class Execution:
         return True
 
     def results(
-        self, baseline: Callable[[str], tuple[Measurement, Sequence[str]] | None], digest: str | None
+        self, baseline: Callable[[str], tuple[CheckResult, Sequence[str]] | None], digest: str | None
     ) -> Results:
         """Return what became of every check, each measured from finished work or read from the store."""
         return {
@@ -197,7 +198,9 @@ class Execution:
         found, keys, shrunk = self._found(planned)
         counts = tuple(len(one.rows) for one in found), tuple(one.planned for one in found)
         if not all(counts[0]):
-            return WorkResult(None, {"why": "the time budget ended before any of its work was done"}, *counts, keys)
+            return WorkResult(
+                None, {"why": Message("the time budget ended before any of its work was done")}, *counts, keys
+            )
         key = self.plan.key_of_summary(planned, keys, digest)
         part = self._finished(planned, key)
         if part is None:
@@ -211,7 +214,7 @@ class Execution:
             self.store.publish(key, part)
             self.log("summarised", check=planned.asked.id, key=key, seconds=time.monotonic() - began)
             part = self.store.read(key) or part
-        measured = Measurement.from_dict(part.facts["measured"])
+        measured = CheckResult.from_dict(part.facts["measured"])
         return WorkResult(measured, {}, *counts, keys, shrunk, files_of(part))
 
     def _finished(self, planned: Planned, key: str) -> StoredResult | None:
@@ -246,11 +249,13 @@ class Execution:
         return part
 
     def _summary(self, planned: Planned, found: Sequence[StageResult], baseline: Before) -> StoredResult:
-        album = Artifacts()
+        artifacts = Artifacts()
         before, names = (None, ()) if baseline is None else baseline
-        view = CheckView(self.plan.scene.stopping(self.should_stop), found, planned.asked.level, album, before, names)
+        view = CheckView(
+            self.plan.context.stopping(self.should_stop), found, planned.asked.level, artifacts, before, names
+        )
         measured = planned.asked.check.measure(view)
-        return with_files(StoredResult({}, {"measured": measured.to_dict()}), album.files)
+        return with_files(StoredResult({}, {"measured": measured.to_dict()}), artifacts.files)
 
     def log(self, event: str, **facts: Any) -> None:
         """Append a line to the log of the run; a log that cannot be written stops nothing."""
@@ -288,7 +293,7 @@ def _declared(path: Path) -> list[dict[str, Any]]:
 
 def write_manifests(plan: Plan, folder: Path) -> None:
     """Write what became of every file of each data set."""
-    for name, role in plan.scene.roles.items():
+    for name, role in plan.context.roles.items():
         publish(folder / MANIFESTS / f"{_file_name(name)}.jsonl", role.manifest.content)
 
 
@@ -304,7 +309,7 @@ def tidy(folder: Path, store: Store) -> None:
 
 
 def prune(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Remove pictures of an earlier audit in this folder that this one does not show."""
+    """Remove images of an earlier audit in this folder that this one does not show."""
     with suppress(OSError):
         for entry in list(os.scandir(folder / "evidence")):
             if entry.name not in files and not entry.name.startswith("."):
@@ -313,5 +318,5 @@ def prune(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def share_of_work(tasks: Sequence[WorkItem], index: int, count: int) -> list[WorkItem]:
-    """Return every `count`-th piece of work, from `index` on."""
+    """Return every `count`-th work item, from `index` on."""
     return list(tasks)[index::count]

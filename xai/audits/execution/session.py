@@ -1,6 +1,6 @@
 """An audit at work in its folder, and earlier runs of the same file.
 
-A list in `.xai/` beside the file, newest first. It only says where to look: whether a piece of work fits is decided by
+A list in `.xai/` beside the file, newest first. It only says where to look: whether a work item fits is decided by
 its key, so that a stale entry costs nothing but a look.
 """
 
@@ -14,20 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xai.audits.artifacts import Artifacts, sample_of
+from xai.audits.baseline import Baseline
+from xai.audits.check_result import KEY_BYTES
 from xai.audits.conditions import PairedOutcome
 from xai.audits.config import Config
 from xai.audits.context import DATA
-from xai.audits.documents.artifacts import Artifacts, sample_of
-from xai.audits.documents.baseline import Baseline
-from xai.audits.documents.document import ONLY, WITHIN, assemble
-from xai.audits.documents.record import Audit
+from xai.audits.document import ONLY, WITHIN, assemble
 from xai.audits.execution.cluster import work_on_ray
 from xai.audits.execution.keys import code_digest
-from xai.audits.execution.plan import Plan, WorkItem, make_plan
+from xai.audits.execution.plan import Plan, WorkItem, make_plan, open_context
 from xai.audits.execution.run import Execution, Results, declare, prune, tidy, write_manifests
 from xai.audits.execution.store import Store, publish
-from xai.audits.loading import open_scene
-from xai.audits.measurement import KEY_BYTES
+from xai.audits.record import Audit
 from xai.core.results.serialization import plain
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.errors import RecordError
@@ -100,7 +99,7 @@ def note_run(config: Config, folder: Path, inputs: Mapping[str, Any] | None) -> 
 
 def inputs_of(plan: Plan) -> dict[str, Any]:
     """Return what all work of a plan depends on: the base of its keys, and the images of each data set."""
-    images = {f"[{name}]": role.manifest.fingerprint for name, role in plan.scene.roles.items()}
+    images = {f"[{name}]": role.manifest.fingerprint for name, role in plan.context.roles.items()}
     return {**plan.base, "code": code_digest(), "shard": plan.config.shard, **images}
 
 
@@ -127,16 +126,16 @@ def take_over(plan: Plan, store: Store, runs: Sequence[PastRun], within: str) ->
 
 
 def is_finished(task: WorkItem, store: Store, runs: Sequence[PastRun]) -> bool:
-    """Whether a store has a piece of work, or an earlier run whose work would be taken over."""
+    """Whether a store has a work item, or an earlier run whose work would be taken over."""
     lenders = (Store(run.folder / STORE) for run in runs) if task.steady else ()
     return store.has(task.key) or any(lender.has(task.key) for lender in lenders)
 
 
-def told(plan: Plan, store: Store, runs: Sequence[PastRun], taken: Mapping[str, int]) -> str:
+def finished_note(plan: Plan, store: Store, runs: Sequence[PastRun], taken: Mapping[str, int]) -> str:
     """Return one sentence on how much is finished, from which runs, and why the rest is computed anew."""
     pieces, left = len(plan.tasks), len(plan.left(store))
     sources = ", ".join(f"{count} from the run in {name}" for name, count in taken.items())
-    found = f"{pieces - left} of {pieces} pieces of work are finished" + (f" ({sources})" if sources else "")
+    found = f"{pieces - left} of {pieces} work items are finished" + (f" ({sources})" if sources else "")
     known = [run for run in runs if run.inputs]
     if not known:
         return found if left < pieces else f"{found}: no other run of {plan.config.file or 'this audit'} is known"
@@ -181,13 +180,13 @@ class Session:
         plan: what is asked.
         run: does it.
         folder: of the results.
-        yardstick: an earlier audit, or None.
+        baseline: an earlier audit, or None.
     """
 
     plan: Plan
     run: Execution
     folder: Path
-    yardstick: Baseline | None
+    baseline: Baseline | None
 
     @classmethod
     def open(
@@ -205,25 +204,25 @@ class Session:
             config: as asked for.
             folder: of the run.
             only: ids of the checks, where not all are asked.
-            should_stop: asked between pieces of work.
+            should_stop: asked between work items.
             within: folder below that of the run where this part of it is kept.
         """
         whole = folder / within
         place = whole if only is None else whole / ONLY / hashlib.sha256("\n".join(only).encode()).hexdigest()[:12]
         store = Store(whole / STORE if config.store is None else config.folder / config.store)
         declare(config, place)
-        yardstick = Baseline.of(config)
-        plan = make_plan(config, open_scene(config, should_stop), baseline=yardstick is not None)
+        baseline = Baseline.of(config)
+        plan = make_plan(config, open_context(config, should_stop), baseline=baseline is not None)
         tidy(place, store)
         runs = past_runs(config)
         taken = take_over(plan, store, runs, within)
         if not within:
-            _LOG.info("%s", told(plan, store, runs, taken))
+            _LOG.info("%s", finished_note(plan, store, runs, taken))
         note_run(config, folder, None if within else inputs_of(plan))
         lenders = tuple(Store(past.folder / within / STORE) for past in runs)
         run = Execution(plan, store, place, should_stop=should_stop, budget=config.budget, lenders=lenders)
         write_manifests(plan, place)
-        return cls(plan, run, place, yardstick)
+        return cls(plan, run, place, baseline)
 
     def __enter__(self) -> "Session":
         """Note the beginning."""
@@ -258,7 +257,7 @@ class Session:
             tasks,
             self.run.store,
             device=str(self.plan.base["device"]),
-            baseline=self.yardstick is not None,
+            baseline=self.baseline is not None,
             tell=tell,
             should_stop=self.run.should_stop,
             budget=self.run.budget,
@@ -266,31 +265,31 @@ class Session:
 
     def finish(self) -> Audit:
         """Summarise, judge and write."""
-        yardstick, album = self.yardstick, Artifacts()
-        if yardstick is None:
+        baseline, artifacts = self.baseline, Artifacts()
+        if baseline is None:
             results = self.run.results(lambda _: None, None)
             document = assemble(self.plan, results, None, {})
         else:
-            results = self.run.results(yardstick.before, yardstick.digest)
-            document = assemble(self.plan, results, yardstick.about(self._keys()), self._pairs(yardstick, results))
+            results = self.run.results(baseline.before, baseline.digest)
+            document = assemble(self.plan, results, baseline.about(self._keys()), self._pairs(baseline, results))
         files = {name: content for result in results.values() for name, content in result.files.items()}
-        document |= {"samples": sample_of(self.plan.scene, album)}
-        files |= album.files
+        document |= {"samples": sample_of(self.plan.context, artifacts)}
+        files |= artifacts.files
         document |= {"files": {name: len(content) for name, content in sorted(files.items())}}
-        changes = None if yardstick is None else yardstick.changes(document)
+        changes = None if baseline is None else baseline.changes(document)
         found = Audit({**document, "changes": changes}, files, self.folder)
         found.save(self.folder)
         prune(self.folder, files)
         tidy(self.folder, self.run.store)
         return found
 
-    def _pairs(self, yardstick: Baseline, results: Results) -> dict[str, PairedOutcome]:
-        keys, model = self._keys(), self.plan.scene.classifier.fingerprint
+    def _pairs(self, baseline: Baseline, results: Results) -> dict[str, PairedOutcome]:
+        keys, model = self._keys(), self.plan.context.classifier.fingerprint
         settings = {planned.asked.id: planned.asked.check.settings for planned in self.plan.checks}
         found = {
-            name: yardstick.pair(name, result.measured, keys, model, settings[name]) for name, result in results.items()
+            name: baseline.pair(name, result.measured, keys, model, settings[name]) for name, result in results.items()
         }
         return {name: pair for name, pair in found.items() if pair is not None}
 
     def _keys(self) -> list[bytes]:
-        return [bytes.fromhex(key)[:KEY_BYTES] for key in self.plan.scene.role(DATA).keys]
+        return [bytes.fromhex(key)[:KEY_BYTES] for key in self.plan.context.role(DATA).keys]

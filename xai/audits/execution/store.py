@@ -37,10 +37,10 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 @dataclass(frozen=True, eq=False)
 class StoredResult:
-    """What one piece of work found.
+    """What one work item found.
 
     Attributes:
-        arrays: by name; of work on pictures each has one line per picture, or per picture shown.
+        arrays: by name; of work on images each has one line per image, or per image shown.
         facts: JSON-ready.
     """
 

@@ -11,7 +11,7 @@ from xai.audits.execution.stages.base import Stage, StageCost
 from xai.audits.execution.store import StoredResult
 from xai.robust.attacks.base import ATTACKS, Attack
 
-_SHOWN = 4  # changed pictures kept of each piece of work
+_SHOWN = 4  # changed images kept of each work item
 
 
 def made(attack: str, settings: tuple[tuple[str, Any], ...]) -> Attack:
@@ -40,20 +40,20 @@ class AttackStage(Stage):
 
     @property
     def cost(self) -> StageCost:
-        """As the attack says, for pictures that hold out."""
+        """As the attack says, for images that hold out."""
         own = made(self.attack, self.settings_of_attack).cost
         return StageCost(own.forward, own.backward)
 
-    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
-        """Attack; keep answers, distances, and the nearest changed pictures."""
+    def run(self, context: Context, rows: np.ndarray) -> StoredResult:
+        """Attack; keep answers, distances, and the nearest changed images."""
         found = made(self.attack, self.settings_of_attack).run(
-            scene.classifier,
-            scene.pictures(self.role, rows),
-            scene.truth(self.role, rows),
+            context.classifier,
+            context.pictures(self.role, rows),
+            context.labels(self.role, rows),
             eps=self.eps,
             norm=self.norm,
-            seed=scene.seed,
-            should_stop=scene.should_stop,
+            seed=context.seed,
+            should_stop=context.should_stop,
         )
         success = found.success.numpy()
         nearest = np.argsort(np.where(success, found.distance.numpy(), np.inf), kind="stable")[: int(success.sum())]

@@ -16,7 +16,7 @@ from xai.core.results.serialization import plain
 
 @dataclass(frozen=True)
 class StageCost:
-    """Rows through the network, per picture.
+    """Rows through the network, per image.
 
     Attributes:
         forward: rows sent through it.
@@ -33,11 +33,11 @@ class Stage(ABC):
 
     Attributes:
         role: the data set it works on.
-        most: pictures, the first ones in the order of work; None takes all.
+        most: images, the first ones in the order of work; None takes all.
     """
 
     name: ClassVar[str]
-    whole: ClassVar[bool] = False  # needs all pictures at once
+    whole: ClassVar[bool] = False  # needs all images at once
 
     role: str = DATA
     most: int | None = None
@@ -45,17 +45,17 @@ class Stage(ABC):
     @property
     @abstractmethod
     def cost(self) -> StageCost:
-        """Rows per picture."""
+        """Rows per image."""
 
     @abstractmethod
-    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
-        """Do the work on some pictures of the role; arrays have one line each, or one per picture shown."""
+    def run(self, context: Context, rows: np.ndarray) -> StoredResult:
+        """Do the work on some images of the role; arrays have one line each, or one per image shown."""
 
-    def rows(self, scene: Context) -> np.ndarray:
-        """Return the pictures to work on, in order."""
-        return scene.role(self.role).order[: self.most]
+    def rows(self, context: Context) -> np.ndarray:
+        """Return the images to work on, in order."""
+        return context.role(self.role).order[: self.most]
 
-    def reads(self, scene: Context) -> list[Any]:  # noqa: ARG002  (for stages that read more)
+    def reads(self, context: Context) -> list[Any]:  # noqa: ARG002  (for stages that read more)
         """Return what else the work depends on, JSON-ready: the fingerprints of further data sets."""
         return []
 
@@ -68,13 +68,13 @@ class Stage(ABC):
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage found on the pictures that were worked on.
+    """What a stage found on the images that were worked on.
 
     Attributes:
         rows: (n,) their numbers in the data set.
         arrays: of all parts, one after the other.
         facts: of each micro-batch.
-        planned: how many pictures it was to be.
+        planned: how many images it was to be.
     """
 
     rows: np.ndarray
@@ -101,13 +101,13 @@ Study = Callable[[Context, np.ndarray], StoredResult]
 
 @dataclass(frozen=True)
 class DataStage(Stage):
-    """A function of all pictures.
+    """A function of all images.
 
     Attributes:
         title: name of the check.
         given: its settings, as pairs.
-        rows_each: rows forward per picture, about.
-        beside: seconds per picture of 28 x 28 beside the model, on one core, about.
+        rows_each: rows forward per image, about.
+        beside: seconds per image of 28 x 28 beside the model, on one core, about.
         counted: images that cost something, of more a sample is drawn; None for all.
         others: further data sets that it reads.
         study: the function.
@@ -136,12 +136,12 @@ class DataStage(Stage):
         """The check's own."""
         return {"stage": self.name, "role": self.role, "check": self.title, "settings": [list(p) for p in self.given]}
 
-    def reads(self, scene: Context) -> list[Any]:
+    def reads(self, context: Context) -> list[Any]:
         """Return the fingerprints of the further data sets, and of a measurement of the machine the machine."""
         machine = [] if self.steady else [platform.machine(), platform.processor(), os.cpu_count()]
-        return machine + [[name, scene.role(name).manifest.fingerprint] for name in self.others]
+        return machine + [[name, context.role(name).manifest.fingerprint] for name in self.others]
 
-    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
+    def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Call the function."""
         assert self.study is not None
-        return self.study(scene, rows)
+        return self.study(context, rows)

@@ -34,17 +34,17 @@ class CertificationStage(Stage):
         """A guess: proofs depend on the network."""
         return StageCost(_ROWS_OF_PROOFS.get(self.method, 500.0))
 
-    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
+    def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Prove what can be proven."""
         found = certify(
-            scene.classifier,
-            scene.pictures(self.role, rows),
-            scene.truth(self.role, rows),
+            context.classifier,
+            context.pictures(self.role, rows),
+            context.labels(self.role, rows),
             eps=self.eps,
             norm=self.norm,
             method=self.method,
-            seed=scene.seed,
-            should_stop=scene.should_stop,
+            seed=context.seed,
+            should_stop=context.should_stop,
         )
         by = np.array(found.decided_by, dtype="U16")
         return StoredResult({"verified": found.verified.numpy(), "by": by}, {"notes": list(found.notes)})

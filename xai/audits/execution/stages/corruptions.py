@@ -11,7 +11,7 @@ from xai.audits.execution.store import StoredResult
 from xai.robust.corruptions.result import IMAGENET_C
 from xai.robust.corruptions.robustness import corruption_robustness
 
-_ROWS = 3.0  # a corrupted picture costs about this many rows of a small network, a guess
+_ROWS = 3.0  # a corrupted image costs about this many rows of a small network, a guess
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class CorruptionStage(Stage):
         """A row for each corruption and severity, and the corrupting."""
         return StageCost(1 + _ROWS * len(self.names) * len(self.severities))
 
-    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
+    def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Corrupt and ask."""
         found = corruption_robustness(
-            scene.classifier,
-            scene.inputs(self.role, rows),
-            scene.truth(self.role, rows),
+            context.classifier,
+            context.inputs(self.role, rows),
+            context.labels(self.role, rows),
             names=self.names,
             severities=self.severities,
-            seed=scene.seed,
-            should_stop=scene.should_stop,
+            seed=context.seed,
+            should_stop=context.should_stop,
         )
         answers = found.predictions.permute(2, 0, 1).numpy().astype(np.int32)
         return StoredResult({"predicted": answers, "clean": found.clean_predictions.numpy().astype(np.int32)})

@@ -40,21 +40,21 @@ class EvaluationStage(Stage):
         own = made(self.attack, self.settings_of_attack).cost
         return StageCost(4 * own.forward + 2 * _QUERIES, 4 * own.backward)
 
-    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
+    def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Make the checks."""
         others = [ATTACKS["fgsm"](), ATTACKS["square"](queries=_QUERIES)]  # type: ignore[call-arg]  # its own setting
         chosen = [made(self.attack, self.settings_of_attack)]
         chosen += [one for one in others if one.name != self.attack and self.norm in one.norms]
         found = robustness(
-            scene.classifier,
-            scene.pictures(self.role, rows),
-            scene.truth(self.role, rows),
+            context.classifier,
+            context.pictures(self.role, rows),
+            context.labels(self.role, rows),
             eps=[self.eps],
             norm=self.norm,
-            seed=scene.seed,
+            seed=context.seed,
             attacks=chosen,
             proofs=(),
-            should_stop=scene.should_stop,
+            should_stop=context.should_stop,
         )
         assert found.trust is not None
         return StoredResult({}, {"trust": found.trust.to_dict(), "pictures": len(rows)})

@@ -17,10 +17,10 @@ from xai.explanations.rating.rate import rate_explanation
 _RATING, _RUNS = 450, 14  # rows forward of a rating, and how often it runs the method again
 
 
-def explained(scene: Context, method: str, role: str, rows: np.ndarray) -> Explanation:
-    """Explain the predicted classes of some pictures."""
+def explained(context: Context, method: str, role: str, rows: np.ndarray) -> Explanation:
+    """Explain the predicted classes of some images."""
     return EXPLAINERS[method]().explain(
-        scene.classifier, scene.inputs(role, rows), None, seed=scene.seed, should_stop=scene.should_stop
+        context.classifier, context.inputs(role, rows), None, seed=context.seed, should_stop=context.should_stop
     )
 
 
@@ -47,9 +47,9 @@ class ExplanationStage(Stage):
         """As the method says."""
         return cost_of(self.method)
 
-    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
+    def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Explain."""
-        found = explained(scene, self.method, self.role, rows)
+        found = explained(context, self.method, self.role, rows)
         return StoredResult({"maps": found.attribution.sum(1).float().numpy(), "target": found.targets.numpy()})
 
 
@@ -71,13 +71,13 @@ class RatingStage(Stage):
         own = cost_of(self.method)
         return StageCost(_RATING + _RUNS * own.forward, _RUNS * own.backward)
 
-    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
+    def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Explain, rate, and explain a model with random weights as a control."""
-        inputs = scene.inputs(self.role, rows)
-        found = explained(scene, self.method, self.role, rows)
-        rating = rate_explanation(scene.classifier, inputs, found, seed=scene.seed, should_stop=scene.should_stop)
-        stranger = randomised(scene.classifier, generator(scene.seed, b"audit control", 0))
-        control = EXPLAINERS[self.method]().explain(stranger, inputs, found.targets.tolist(), seed=scene.seed)
+        inputs = context.inputs(self.role, rows)
+        found = explained(context, self.method, self.role, rows)
+        rating = rate_explanation(context.classifier, inputs, found, seed=context.seed, should_stop=context.should_stop)
+        stranger = randomised(context.classifier, generator(context.seed, b"audit control", 0))
+        control = EXPLAINERS[self.method]().explain(stranger, inputs, found.targets.tolist(), seed=context.seed)
         checks = [
             [{"name": c.name, "verdict": c.verdict, "values": dict(c.values)} for c in own] for own in rating.checks
         ]

@@ -12,7 +12,7 @@ from xai.audits.execution.store import StoredResult
 
 @dataclass(frozen=True)
 class PredictionStage(Stage):
-    """Logits of pictures (n, K) float32."""
+    """Logits of images (n, K) float32."""
 
     name: ClassVar[str] = "answers"
 
@@ -21,7 +21,7 @@ class PredictionStage(Stage):
         """One row."""
         return StageCost(1)
 
-    def run(self, scene: Context, rows: np.ndarray) -> StoredResult:
+    def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Ask the model."""
-        logits = scene.classifier.logits_of(scene.inputs(self.role, rows), should_stop=scene.should_stop)
+        logits = context.classifier.logits_of(context.inputs(self.role, rows), should_stop=context.should_stop)
         return StoredResult({"logits": logits.float().numpy()})

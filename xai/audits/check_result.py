@@ -8,14 +8,14 @@ from typing import Any, Self
 import numpy as np
 
 from xai.core.results.serialization import finite, plain
-from xai.stats.intervals import clopper_pearson
+from xai.stats.intervals import clopper_pearson, paired_mean
 
 KEY_BYTES = 8  # of each picture's digest, enough to find it again in another audit
 
 
 @dataclass(frozen=True)
 class GroupShare:
-    """How many pictures of one class or group are right.
+    """How many images of one class or group are right.
 
     Attributes:
         name: of the class, or of the group within its column.
@@ -31,7 +31,7 @@ class GroupShare:
 
 
 @dataclass(frozen=True, eq=False)
-class Measurement:
+class CheckResult:
     """One figure with all that judges need.
 
     Attributes:
@@ -39,22 +39,22 @@ class Measurement:
         low: lower end of its interval; None for counts of findings, which have their own inference.
         high: upper end.
         level: of the interval.
-        n: pictures measured.
+        n: images measured.
         unit: "share", "points", "ece", "auroc", "iou", "findings" or "pictures/s".
-        hits: right pictures, where the figure is a share.
+        hits: right images, where the figure is a share.
         classes: per class, where the figure is a share.
         groups: per group of each group column.
-        rows: (n,) numbers of the pictures in the data of the audit; None where the figure has no single pictures.
-        outcomes: (n,) bool right or wrong, or float64, one per picture of `rows`.
+        rows: (n,) numbers of the images in the data of the audit; None where the figure has no single images.
+        outcomes: (n,) bool right or wrong, or float64, one per image of `rows`.
         undecided: of findings: what was too small to tell; "" when everything was decided.
         detectable: of findings: the smallest effect that would have been seen, four times in five.
-        needed: of findings: pictures that would settle what is undecided.
+        needed: of findings: images that would settle what is undecided.
         doubts: what speaks against the figure itself; a check with doubts does not pass.
         claim: one sentence with the figure.
         facts: further figures, JSON-ready.
         tables: rows for reports, by name.
         curves: columns of equal length for reports, by name.
-        evidence: pictures for reports, see `album.Album`.
+        evidence: images for reports, see `artifacts.Album`.
         notes: what was done and what to beware of.
     """
 
@@ -112,8 +112,8 @@ def share_of(
     classes: Sequence[GroupShare] = (),
     groups: Sequence[GroupShare] = (),
     **rest: Any,
-) -> Measurement:
-    """Return the share of right pictures with its exact interval.
+) -> CheckResult:
+    """Return the share of right images with its exact interval.
 
     Args:
         right: (n,) bool.
@@ -127,14 +127,22 @@ def share_of(
     low, high = clopper_pearson(hits, n, level)
     value = hits / n if n else None
     own: dict[str, Any] = {"rows": rows.astype(np.int64), "outcomes": right.astype(bool), "hits": hits}
-    return Measurement(value, low, high, level, n, "share", **own, classes=tuple(classes), groups=tuple(groups), **rest)
+    return CheckResult(value, low, high, level, n, "share", **own, classes=tuple(classes), groups=tuple(groups), **rest)
+
+
+def mean_share_interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    """Return the t-interval of a mean of shares (n,), within 0 and 1; of a single one 0 to 1."""
+    if len(values) < 2:
+        return 0.0, 1.0
+    _, low, high, _ = paired_mean(np.zeros(len(values)), values, level)
+    return max(0.0, low), min(1.0, high)
 
 
 def shares_by(codes: np.ndarray, right: np.ndarray, names: Sequence[str], column: str = "") -> tuple[GroupShare, ...]:
-    """Return the share of right pictures of each class or group that occurs.
+    """Return the share of right images of each class or group that occurs.
 
     Args:
-        codes: (n,) class or group of each picture.
+        codes: (n,) class or group of each image.
         right: (n,) bool.
         names: of the classes or groups.
         column: of the groups.

@@ -6,7 +6,7 @@ from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-from xai.audits.starter.data import Reading, comment_text, read, table_text, whole_text, with_checks
+from xai.audits.starter_data import Reading, comment_text, read, table_text, whole_text, with_checks
 from xai.errors import InputError, RecordError
 from xai.models.loading import check_source
 

@@ -1,4 +1,4 @@
-"""The audit: verdict, findings, everything measured; saved as one JSON file and the pictures that back it."""
+"""The audit: verdict, findings, everything measured; saved as one JSON file and the images that back it."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -7,7 +7,7 @@ from importlib.resources import files as resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from xai.audits.documents.document import SCHEMA_NAME, SCHEMA_VERSION
+from xai.audits.document import SCHEMA_NAME, SCHEMA_VERSION
 from xai.audits.execution.store import publish
 from xai.core.registry import Registry
 from xai.core.results.message import message_table, with_messages
@@ -34,7 +34,7 @@ class Finding:
         condition: how.
         why: one sentence.
         claim: what was measured, one sentence.
-        evidence: pictures; each has title, caption, alt and images with file names below the audit's folder.
+        evidence: images; each has title, caption, alt and images with file names below the audit's folder.
         reproduce: "command" and "python".
         details: everything, as in `audit.json`.
 
@@ -69,7 +69,7 @@ class Audit:
 
     Attributes:
         document: everything, as in `audit.json`; see `xai schema`.
-        files: pictures and maps by their name below `evidence/`.
+        files: images and maps by their name below `evidence/`.
         folder: where it was written or read; None where it is only in memory.
 
     Example:
@@ -173,7 +173,7 @@ class Audit:
         return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
     def save(self, path: str | Path) -> Path:
-        """Write `audit.json` and its pictures into a folder, the file last; return the folder.
+        """Write `audit.json` and its images into a folder, the file last; return the folder.
 
         Raises:
             RecordError: the place cannot be written.
@@ -186,7 +186,7 @@ class Audit:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a saved audit: its folder, or the file alone, whose pictures may be missing then.
+        """Read a saved audit: its folder, or the file alone, whose images may be missing then.
 
         Raises:
             RecordError: none here, a damaged one, or one of a newer schema.

@@ -15,8 +15,8 @@ import numpy as np
 from xai.audits.checks.base import Check
 from xai.audits.config import CheckRequest, parse_config
 from xai.audits.context import CALIBRATION, DATA, TRAIN, Context
+from xai.audits.execution.plan import open_context
 from xai.audits.execution.stages.explanations import explained
-from xai.audits.loading import open_scene
 from xai.core.labels import match_names, numbered
 from xai.core.model.classifier import Classifier
 from xai.core.model.usage_checks import DataFit, data_fit, model_lines
@@ -234,12 +234,12 @@ def read(place: Path, model: Mapping[str, Any], data: Mapping[str, Any], templat
     whole, given = opened(given, classifier)
     roles, comments = _roles(whole, given)
     objects = {name: {"source": whole, **_only(table, "part", "n")} for name, table in roles.items()}
-    scene = open_scene(parse_config({"model": classifier, **objects, "check": usual}))
-    fit = data_fit(scene.classifier, scene.role().data)
+    context = open_context(parse_config({"model": classifier, **objects, "check": usual}))
+    fit = data_fit(context.classifier, context.role().data)
     tables = {name: {**table, "source": _relative(place, table["source"])} for name, table in roles.items()}
     own, comments["model"] = _model(place, asked.model, classifier, whole, fit)
     told = {"Model": model_lines(classifier), "Data": describe(whole).lines, "Model on [data]": fit.lines}
-    return Reading(told, {"model": own, **tables}, comments, *_checks(usual, scene, fit))
+    return Reading(told, {"model": own, **tables}, comments, *_checks(usual, context, fit))
 
 
 def _roles(whole: Dataset, given: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
@@ -285,34 +285,36 @@ def _model(
 
 
 def _checks(
-    usual: Sequence[CheckRequest], scene: Context, fit: DataFit
+    usual: Sequence[CheckRequest], context: Context, fit: DataFit
 ) -> tuple[dict[str, str], dict[str, dict[str, Change]]]:
     """Return which checks cannot be asked, and what of the others follows from model and data."""
-    missing = {asked.check.name: asked.check.missing(scene, baseline=False) for asked in usual}
-    missing["certified_accuracy"] = missing["certified_accuracy"] or _unprovable(scene, usual, fit)
+    missing = {asked.check.name: asked.check.missing(context, baseline=False) for asked in usual}
+    missing["certified_accuracy"] = missing["certified_accuracy"] or _unprovable(context, usual, fit)
     method = (
-        "gradcam" if not _refused(lambda: explained(scene, "gradcam", DATA, scene.role().order[:1])) else "occlusion"
+        "gradcam"
+        if not _refused(lambda: explained(context, "gradcam", DATA, context.role().order[:1]))
+        else "occlusion"
     )
     changes: dict[str, dict[str, Change]] = {name: {"method": (method, "")} for name in _EXPLAINING}
-    counts = np.bincount(scene.truth(DATA, scene.role().order).numpy())
+    counts = np.bincount(context.labels(DATA, context.role().order).numpy())
     largest = math.ceil(100 * counts.max() / counts.sum()) / 100
     changes["accuracy"] = {"at_least": (min(largest, 0.99), _THRESHOLD), "worst_class_at_least": (None, "")}
     changes |= {name: {"at_least": (None, "")} for name in ("robust_accuracy", "corruption_accuracy")}
     for check in (asked.check for asked in usual):
         if check.name in _EXPLAINING:
             check = type(check)(**{**check.settings, "method": method})
-        few = _affordable(check, scene, fit)
+        few = _affordable(check, context, fit)
         if few is not None:
             changes.setdefault(check.name, {})["pictures"] = (few, "so that it takes about a minute here")
     return {name: why for name, why in missing.items() if why}, changes
 
 
-def _unprovable(scene: Context, usual: Sequence[CheckRequest], fit: DataFit) -> str:
+def _unprovable(context: Context, usual: Sequence[CheckRequest], fit: DataFit) -> str:
     """Return why nothing can be proven of a model; "" where something can."""
     if fit.seconds > _SLOW:
         return "proofs of a model of this size take long"
     (check,) = (asked.check for asked in usual if asked.check.name == "certified_accuracy")
-    return _refused(lambda: check.stages()[0].run(scene, scene.role().order[:1]))
+    return _refused(lambda: check.stages()[0].run(context, context.role().order[:1]))
 
 
 def _refused(work: Callable[[], object]) -> str:
@@ -323,10 +325,10 @@ def _refused(work: Callable[[], object]) -> str:
     return ""
 
 
-def _affordable(check: Check, scene: Context, fit: DataFit) -> int | None:
+def _affordable(check: Check, context: Context, fit: DataFit) -> int | None:
     """Return how many images a check can have; None where it need not be limited."""
     stages = [stage for stage in check.stages() if not stage.whole and stage.role == DATA]
-    counts = [len(stage.rows(scene)) for stage in stages]
+    counts = [len(stage.rows(context)) for stage in stages]
     each = [stage.cost.forward + 2 * stage.cost.backward for stage in stages]
     seconds = fit.seconds * sum(count * rows for count, rows in zip(counts, each, strict=True))
     if seconds <= _SECONDS:

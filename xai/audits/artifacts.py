@@ -12,21 +12,22 @@ from torch import Tensor
 from xai.audits.context import DATA, Context
 from xai.audits.execution.store import StoredResult
 from xai.core.images.samples import to_rgb
+from xai.core.results.message import Message
 
 _PREFIX = "file:"
 
 
 class Artifacts:
-    """Collects pictures and maps of one check; each reference holds the digest that the file is named by."""
+    """Collects images and maps of one check; each reference holds the digest that the file is named by."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
     def picture(self, pixels: Tensor | np.ndarray, role: str = "picture") -> dict[str, Any]:
-        """Keep a picture (C, H, W) or (H, W) in [0, 1] as an 8-bit PNG; return its reference.
+        """Keep an image (C, H, W) or (H, W) in [0, 1] as an 8-bit PNG; return its reference.
 
         Args:
-            pixels: of the picture; of more than three channels the first three are kept as colours.
+            pixels: of the image; of more than three channels the first three are kept as colours.
             role: "picture", "adversarial", "difference", "corrupted", "control", ...
         """
         values = np.asarray(pixels, dtype=np.float64)
@@ -92,18 +93,17 @@ def files_of(part: StoredResult) -> dict[str, bytes]:
 _MOST = 20  # classes
 
 
-def sample_of(scene: Context, album: Artifacts) -> list[dict[str, Any]]:
-    """Return the first picture of each of the first classes, in the order of work."""
-    role = scene.role(DATA)
-    truth = scene.truth(DATA, role.order).tolist()
+def sample_of(context: Context, artifacts: Artifacts) -> list[dict[str, Any]]:
+    """Return the first image of each of the first classes, in the order of work."""
+    role = context.role(DATA)
+    truth = context.labels(DATA, role.order).tolist()
     first = {label: int(row) for label, row in reversed(list(zip(truth, role.order.tolist(), strict=True)))}
     found = []
     for label in sorted(first)[:_MOST]:
-        row, name = first[label], scene.classifier.labels[label]
-        pixels = scene.pictures(DATA, [row])[0].pixels
-        words = f"a picture of {name} from the data"
-        images = [album.picture(pixels)]
-        found.append(
-            exhibit(name, f"{role.ids[row]}: {words}.", f"{words}.", images, picture=role.ids[row], label=name)
-        )
+        row, name = first[label], context.classifier.labels[label]
+        pixels = context.pictures(DATA, [row])[0].pixels
+        images = [artifacts.picture(pixels)]
+        caption = Message("{image}: an image of {label} from the data.", image=role.ids[row], label=name)
+        alt = Message("An image of {label} from the data.", label=name)
+        found.append(exhibit(name, caption, alt, images, picture=role.ids[row], label=name))
     return found

@@ -1,15 +1,20 @@
-"""`compare`: two audits of the same images, check by check, with paired differences."""
+"""The baseline of an audit, and `compare`: two audits of the same images, check by check, with paired differences."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from xai.audits.check_result import CheckResult, decode
 from xai.audits.conditions import PairedOutcome
-from xai.audits.documents.document import measured_in
-from xai.audits.documents.record import Audit
-from xai.audits.measurement import Measurement, decode
+from xai.audits.config import Config
+from xai.audits.document import measured_in
+from xai.audits.execution.plan import baseline_path
+from xai.audits.record import Audit
+from xai.core.results.message import Message
 from xai.core.results.serialization import finite, plain
 from xai.errors import InputError
 from xai.stats.intervals import paired_mean
@@ -21,16 +26,16 @@ if TYPE_CHECKING:
 
 
 def keys_of(document: Mapping[str, Any]) -> list[bytes]:
-    """Return the digests of the pictures of an audit."""
+    """Return the digests of the images of an audit."""
     size = int(document["pictures"]["key_bytes"])
     held = decode(document["pictures"]["keys"], "u1").tobytes()
     return [held[start : start + size] for start in range(0, len(held), size)]
 
 
 def pair_of(
-    before: Measurement, before_keys: Sequence[bytes], after: Measurement, after_keys: Sequence[bytes]
+    before: CheckResult, before_keys: Sequence[bytes], after: CheckResult, after_keys: Sequence[bytes]
 ) -> PairedOutcome | None:
-    """Return the outcomes of the pictures that both measured, in the order of the second; None without outcomes."""
+    """Return the outcomes of the images that both measured, in the order of the second; None without outcomes."""
     if any(one.rows is None or one.outcomes is None for one in (before, after)):
         return None
     assert before.rows is not None
@@ -69,10 +74,10 @@ class Difference:
         id: of the check.
         title: in words.
         unit: of the figure.
-        before: figure of the first audit, on all its pictures.
+        before: figure of the first audit, on all its images.
         after: of the second.
-        n: pictures that both measured.
-        difference: after - before on these; None where the check has no figure per picture.
+        n: images that both measured.
+        difference: after - before on these; None where the check has no figure per image.
         low: lower end of its interval.
         high: upper end.
         p_value: of no difference, two-sided and paired: McNemar's exact test for shares, a t-test for means.
@@ -111,7 +116,7 @@ class AuditComparison:
         differences: one per check that both have.
         before: model and data of the first.
         after: of the second.
-        shared: pictures that are in both.
+        shared: images that are in both.
         level: of the intervals.
         only_before: checks that the second does not have.
         only_after: checks that the first does not have.
@@ -169,10 +174,10 @@ class AuditComparison:
 
 
 def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditComparison:
-    """Compare two audits on the pictures that both measured.
+    """Compare two audits on the images that both measured.
 
     Args:
-        before: the yardstick.
+        before: the baseline.
         after: what is compared with it.
         level: of the intervals, and 1 less that of the tests.
 
@@ -180,7 +185,7 @@ def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditCompari
         AuditComparison; `.differences`, `.better`, `.worse`, `.table`.
 
     Raises:
-        InputError: no picture, or no check, is in both.
+        InputError: no image, or no check, is in both.
 
     Example:
         >>> import xai
@@ -214,17 +219,18 @@ def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditCompari
         _only_in(second, first),
         (
             *_numbers(one, two, shared),
-            *(f"{name} was measured with other settings in the two audits" for name in changed),
+            *(Message("{check} was measured with other settings in the two audits", check=name) for name in changed),
         ),
     )
 
 
 def _numbers(one: Mapping[str, Any], two: Mapping[str, Any], shared: int) -> list[str]:
-    """Say where the audits are of different images."""
+    """Return a note where the audits are of different images."""
     before, after = int(one["pictures"]["n"]), int(two["pictures"]["n"])
     if before == after == shared:
         return []
-    return [f"the first audit is of {before} images and the second of {after}; {shared} are in both"]
+    text = "the first audit is of {before} images and the second of {after}; {shared} are in both"
+    return [Message(text, before=before, after=after, shared=shared)]
 
 
 def _only_in(these: Mapping[str, Any], those: Mapping[str, Any]) -> tuple[str, ...]:
@@ -266,3 +272,78 @@ def _about(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shown(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.4g}"
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """A baseline.
+
+    Attributes:
+        audit: the earlier one.
+    """
+
+    audit: Audit
+
+    @classmethod
+    def of(cls, config: Config) -> Self | None:
+        """Return the baseline that the settings name; None for none.
+
+        Raises:
+            RecordError: there is none at that place.
+        """
+        if isinstance(config.baseline, Audit):
+            return cls(config.baseline)
+        path = baseline_path(config)
+        return None if path is None else cls(Audit.load(path))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its file."""
+        return hashlib.sha256(self.audit.to_bytes()).hexdigest()
+
+    @cached_property
+    def keys(self) -> list[bytes]:
+        """Digests of its images."""
+        return keys_of(self.audit.document)
+
+    def before(self, id_: str) -> tuple[CheckResult, Sequence[str]] | None:
+        """Return what it measured by a check, and hex digests of the images it did so on."""
+        measured = measured_in(self.audit.document, id_)
+        if measured is None or measured.rows is None:
+            return None
+        return measured, [self.keys[int(row)].hex() for row in measured.rows]
+
+    def pair(
+        self, id_: str, measured: CheckResult | None, keys: Sequence[bytes], model: str, settings: Mapping[str, Any]
+    ) -> PairedOutcome | None:
+        """Return the outcomes of a check then and now, on the images that both measured.
+
+        Args:
+            id_: of the check.
+            measured: now.
+            keys: of the images now.
+            model: its fingerprint now.
+            settings: of the check now.
+        """
+        old = measured_in(self.audit.document, id_)
+        pair = None if old is None or measured is None else pair_of(old, self.keys, measured, keys)
+        if (
+            pair is None
+            or model != self.audit.document["model"]["fingerprint"]
+            or self.audit[id_]["settings"] != settings
+        ):
+            return pair
+        return replace(pair, same=bool(np.array_equal(pair.before, pair.after)))
+
+    def about(self, keys: Sequence[bytes]) -> dict[str, Any]:
+        """Return what a later audit says of it."""
+        held = self.audit.document
+        shared = len(set(self.keys) & set(keys))
+        return {"model": held["model"], "sha256": self.digest, "verdict": held["verdict"], "shared": shared}
+
+    def changes(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the paired differences to it; None where no image or no check is shared."""
+        if not set(self.keys) & set(keys_of(document)):
+            return None
+        shared = {check["id"] for check in self.audit.checks} & {check["id"] for check in document["checks"]}
+        return compare(self.audit, Audit(document, {})).to_dict() if shared else None

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xai.audits.check_result import KEY_BYTES, CheckResult, encode
 from xai.audits.checks.base import CHECKS, Check
 from xai.audits.conditions import ERROR, MEASURED, NOT_RUN, ConditionResult, PairedOutcome, judge, worst_of
 from xai.audits.config import CheckRequest, Config
@@ -18,18 +19,18 @@ from xai.audits.execution.keys import UNREADABLE, code_digest
 from xai.audits.execution.plan import Plan, Planned
 from xai.audits.execution.run import Results, WorkResult
 from xai.audits.execution.store import canonical
-from xai.audits.measurement import KEY_BYTES, Measurement, encode
 from xai.core.model.usage_checks import untrained_noted
+from xai.core.results.message import Message, constant, joined, sentences
 from xai.stats.gates import FAIL, INCONCLUSIVE, PASS
 
 _ORDER = (FAIL, ERROR, INCONCLUSIVE, NOT_RUN)
-_SAID = (
-    (FAIL, "failed"),
-    (ERROR, "broke"),
-    (INCONCLUSIVE, "cannot tell"),
-    (NOT_RUN, "not run"),
-    (PASS, "passed"),
-    (MEASURED, "only measured"),
+_COUNTS = (
+    (FAIL, "{count} failed"),
+    (ERROR, "{count} stopped by an error"),
+    (INCONCLUSIVE, "{count} inconclusive"),
+    (NOT_RUN, "{count} not run"),
+    (PASS, "{count} passed"),
+    (MEASURED, "{count} measured only"),
 )
 
 
@@ -41,13 +42,15 @@ def summary_of(checks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     }
 
 
-def headline_of(document: Mapping[str, Any]) -> str:
+def headline_of(document: Mapping[str, Any]) -> Message:
     """Return verdict and counts in one line."""
-    counts = document["summary"]
-    parts = [f"{counts[name]} {word}" for name, word in _SAID if counts[name]]
-    n = document["pictures"]["n"]
-    told = ", ".join(parts) or "none was judged"
-    return f"{document['verdict'].upper()}: of {counts['asked']} checks on {n:,} pictures, {told}."
+    summary = document["summary"]
+    counts = [Message(template, count=summary[name]) for name, template in _COUNTS if summary[name]]
+    return Message(
+        "{verdict}: of {checks} checks on {images:,} images, {counts}.",
+        **{"verdict": document["verdict"].upper(), "checks": summary["asked"], "images": document["pictures"]["n"]},
+        counts=joined(counts, ", "),
+    )
 
 
 def findings_of(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -179,10 +182,10 @@ def _source(held: dict[str, Any]) -> str:
 SCHEMA_NAME, SCHEMA_VERSION = "xai-audit", "1.1"
 BEFORE, AFTER = "before the first forward", "after the figures were known"
 _GENERAL = (
-    "Figures hold for pictures drawn as these were; other cameras, places or times may differ.",
-    "An attack that finds nothing proves nothing; only certified accuracy is proven, and only for its ball.",
-    "Each gate errs at most as often as its level says; with many gates some error is to be expected.",
-    "This report is no certification and no legal opinion.",
+    Message("Figures hold for images drawn as these were; other cameras, places or times may differ."),
+    Message("An attack that finds nothing proves nothing; only certified accuracy is proven, and only for its ball."),
+    Message("The error rate of each gate is at most 1 minus its level; among many gates some error is to be expected."),
+    Message("This report is no certification and no legal opinion."),
 )
 
 
@@ -198,15 +201,15 @@ def assemble(
         pairs: by check, its outcomes in the baseline and now.
     """
     checks = [_check(plan, planned, results[planned.asked.id], pairs.get(planned.asked.id)) for planned in plan.checks]
-    scene, config = plan.scene, plan.config
+    context, config = plan.context, plan.config
     document = {
         "schema": SCHEMA_NAME,
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "xai-toolkit", "version": plan.base["versions"]["xai-toolkit"], "code": code_digest()},
-        "title": config.title or f"Audit of {scene.classifier.name}",
+        "title": config.title or Message("Audit of {model}", model=context.classifier.name),
         "model": _model(plan),
-        "data": {name: _data(role, scene.classifier.labels) for name, role in scene.roles.items()},
-        "pictures": {"key_bytes": KEY_BYTES, "n": len(scene.role()), "keys": _keys(scene.role())},
+        "data": {name: _data(role, context.classifier.labels) for name, role in context.roles.items()},
+        "pictures": {"key_bytes": KEY_BYTES, "n": len(context.role()), "keys": _keys(context.role())},
         "baseline": None if baseline is None else dict(baseline),
         "settings": config.to_dict(),
         "seed": config.seed,
@@ -294,11 +297,12 @@ def _verdict(
 
 def _why(verdict: str, outcomes: Sequence[ConditionResult], result: WorkResult) -> str:
     if "type" in result.trouble:
-        return f"The check broke ({result.trouble['type']}): {result.trouble['message']}"
+        text = "The check stopped with an error ({type}): {message}"
+        return Message(text, type=result.trouble["type"], message=result.trouble["message"])
     if result.measured is None:
-        return f"Not run: {result.trouble['why']}."
+        return Message("Not run: {why}.", why=result.trouble["why"])
     deciding = [outcome.why for outcome in outcomes if outcome.verdict == verdict]
-    return " ".join(deciding) or result.measured.claim
+    return joined(deciding, " ") or result.measured.claim
 
 
 def _work(plan: Plan, planned: Planned, result: WorkResult) -> dict[str, Any]:
@@ -322,7 +326,7 @@ def _work(plan: Plan, planned: Planned, result: WorkResult) -> dict[str, Any]:
 
 
 def _model(plan: Plan) -> dict[str, Any]:
-    classifier = plan.scene.classifier
+    classifier = plan.context.classifier
     return {
         "name": classifier.name,
         "source": plan.config.to_dict()["model"]["source"],
@@ -349,19 +353,27 @@ def _keys(role: DatasetRole) -> str:
 
 
 def _limits(plan: Plan, checks: Sequence[Mapping[str, Any]]) -> list[str]:
-    own = [f"{check['title']}: {limit}." for check in checks for limit in check["limits"]]
+    own = [_noted(check["title"], limit) for check in checks for limit in check["limits"]]
     late = [
-        f"{check['title']}: {stage['done']:,} of {stage['planned']:,} pictures, for lack of time."
+        Message(
+            "{title}: {done:,} of {planned:,} images, for lack of time.",
+            title=Message(check["title"]),
+            **{name: stage[name] for name in ("done", "planned")},
+        )
         for check in checks
         for stage in check["work"]["stages"]
         if 0 < stage["done"] < stage["planned"]
     ]
-    unread = sum(role.manifest.counts[UNREADABLE] for role in plan.scene.roles.values())
-    lost = [f"{unread} picture(s) could not be read and were not measured."] if unread else []
-    classifier = plan.scene.classifier
-    notes = [f"Model: {note}." for note in (*classifier.notes, *untrained_noted(classifier.module))]
-    idle = [f"{line}." for asked in plan.config.checks for line in asked.idle]
+    unread = sum(role.manifest.counts[UNREADABLE] for role in plan.context.roles.values())
+    lost = [Message("{count} image(s) could not be read and were not measured.", count=unread)] if unread else []
+    classifier = plan.context.classifier
+    notes = [_noted("Model", note) for note in (*classifier.notes, *untrained_noted(classifier.module))]
+    idle = [sentences([line]) for asked in plan.config.checks for line in asked.idle]
     return [*lost, *late, *idle, *dict.fromkeys(notes), *dict.fromkeys(own), *_GENERAL]
+
+
+def _noted(subject: str, note: str) -> Message:
+    return Message("{subject}: {note}.", subject=Message(subject), note=constant(note))
 
 
 def _not_tested(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -372,12 +384,14 @@ def _not_tested(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         if check["verdict"] == NOT_RUN
     ]
     kinds: list[type[Check]] = [CHECKS[name] for name in CHECKS if name not in asked]
-    return found + [{"metric": kind.name, "title": kind.title, "why": "Not asked for."} for kind in kinds]
+    return found + [
+        {"metric": kind.name, "title": kind.title, "why": Message("Not part of this audit.")} for kind in kinds
+    ]
 
 
-def measured_in(document: Mapping[str, Any], id_: str) -> Measurement | None:
+def measured_in(document: Mapping[str, Any], id_: str) -> CheckResult | None:
     """Return what a check of a document measured; None where it has no such check, or it was not run."""
     for check in document["checks"]:
         if check["id"] == id_ and check["measured"] is not None:
-            return Measurement.from_dict(check["measured"])
+            return CheckResult.from_dict(check["measured"])
     return None

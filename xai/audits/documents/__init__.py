@@ -1,1 +1,0 @@
-"""What an audit leaves: its document, artifacts, comparisons."""
