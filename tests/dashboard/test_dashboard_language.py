@@ -16,7 +16,7 @@ from xai.dashboard.text import words as language
 from xai.dashboard.widgets import gallery as panels
 
 FOLDER = Path(xai.__file__).parent / "dashboard"
-REPORTS = Path(xai.__file__).parent / "reports" / "locale" / "es"
+REPORTS = Path(xai.__file__).parent / "reports" / "locale" / "es" / "audits.json"
 COMMAND_LINE = {"__main__.py", "launch.py", "environment.py"}  # speak to the terminal
 APP = Path(__file__).parents[2] / "app.py"
 LITERAL = {  # names and code, the same in every language
@@ -78,9 +78,8 @@ def places(text):
 
 
 def sentences():
-    """Return the texts of results in Spanish, by the English ones."""
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(REPORTS.glob("*.json"))]
-    return {text: translation for file in files for text, translation in file.items()}
+    """Return the texts of audits in Spanish, by the English ones."""
+    return json.loads(REPORTS.read_text(encoding="utf-8"))
 
 
 def test_every_text_has_a_translation():
