@@ -46,7 +46,7 @@ def test_a_page_has_maps_notes_and_ratings(explained, tmp_path, language):
     said = " ".join(" ".join(page.text).split())
     assert "The sole. Not the lace." in said
     assert {"en": "doubt", "es": "dudoso"}[language] in said
-    assert said.count({"en": "Can it be believed", "es": "¿Es creíble"}[language]) == 1
+    assert said.count({"en": "Check of the map", "es": "Comprobación del mapa"}[language]) == 1
     overlay = {"en": "Overlay", "es": "Superposición"}  # of the viewer
     assert {name: f">{word}<" in path.read_text() for name, word in overlay.items()} == {
         name: name == language for name in overlay
