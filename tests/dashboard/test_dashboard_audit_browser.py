@@ -42,7 +42,7 @@ def test_an_audit_from_thresholds_to_report(page, browser, address, tmp_path):
     page.get_by_text(re.compile(r"^example:fashion · example:fashion-test · \d")).wait_for()
     page.get_by_text("Download", exact=True).wait_for()
     settle(page)
-    page.get_by_text("Failed: at least one gate does not hold.").wait_for()
+    page.get_by_text("Failed: at least one condition is not met.").wait_for()
     assert page.locator("[data-testid=stImage] img").count() > 3
     assert all(page.locator("img").evaluate_all("all => all.map(one => one.alt)"))
     with page.expect_download() as waiting:

@@ -70,7 +70,7 @@ def test_a_rating_that_comes_later_goes_along():
     app.run()
     assert not app.exception
     assert entries(app)[0].rating.labels == ("T-shirt/top",)
-    assert "Can it be believed (T-shirt/top)?" in written(app).decode()
+    assert "Check of the map (T-shirt/top)" in written(app).decode()
 
 
 def test_only_so_many_fit(monkeypatch):

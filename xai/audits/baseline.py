@@ -14,7 +14,7 @@ from xai.audits.config import Config
 from xai.audits.document import measured_in
 from xai.audits.execution.plan import baseline_path
 from xai.audits.record import Audit
-from xai.core.results.message import Message
+from xai.core.results.message import Message, frame_of
 from xai.core.results.serialization import finite, plain
 from xai.errors import InputError
 from xai.stats.intervals import paired_mean
@@ -163,9 +163,7 @@ class AuditComparison:
     @property
     def table(self) -> "pd.DataFrame":
         """One row per check."""
-        import pandas as pd
-
-        return pd.DataFrame([asdict(one) for one in self.differences])
+        return frame_of(self.differences)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""

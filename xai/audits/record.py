@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from xai.audits.document import SCHEMA_NAME, SCHEMA_VERSION
 from xai.audits.execution.store import publish
 from xai.core.registry import Registry
-from xai.core.results.message import message_table, with_messages
+from xai.core.results.message import frame_of, message_table, with_messages
 from xai.core.results.serialization import restoring
 from xai.errors import RecordError
 
@@ -130,8 +130,6 @@ class Audit:
     @property
     def table(self) -> "pd.DataFrame":
         """One row per condition of each check."""
-        import pandas as pd
-
         rows = []
         for check in self.checks:
             measured = check["measured"] or {}
@@ -150,7 +148,7 @@ class Audit:
                     **{k: one.get(k) for k in ("n", "verdict", "detectable", "needed", "why")},
                 }
                 rows.append(row)
-        return pd.DataFrame(rows)
+        return frame_of(rows)
 
     @property
     def log(self) -> tuple[Mapping[str, Any], ...]:

@@ -193,10 +193,10 @@ def _decoded_value(value: Any) -> Any:
 
 
 def frame_of(rows: Sequence[Any], columns: Sequence[str] | None = None) -> "pd.DataFrame":
-    """Return a table of dataclasses in which messages keep their templates; pandas would make plain text of them."""
+    """Return a table of records or mappings whose messages keep their templates; pandas would make text of them."""
     import pandas as pd
 
-    records = [asdict(row) for row in rows]
+    records = [dict(row) if isinstance(row, Mapping) else asdict(row) for row in rows]
     frame = pd.DataFrame(records, columns=None if columns is None else list(columns))
     for name in frame.columns:
         values = [record[name] for record in records]

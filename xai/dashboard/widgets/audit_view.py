@@ -230,7 +230,7 @@ def _show_exhibits(audit: xai.Audit, evidence: Sequence[Mapping[str, Any]]) -> N
                         for shot in shots:
                             with st.container(width=_THUMB):
                                 show_image(shot)
-                    st.caption(safe(told(str(exhibit["caption"])), 200))
+                    st.caption(safe(told(exhibit["caption"]), 200))
     if len(evidence) > _SHOWN:
         st.caption(t("The first {shown} of {all}; the HTML report shows more.", shown=_SHOWN, all=len(evidence)))
 
@@ -244,7 +244,7 @@ def shots_of(audit: xai.Audit, exhibit: Mapping[str, Any]) -> list[GalleryImage]
             pixels = _pixels(audit.files[str(image["file"]).rpartition("/")[2]], str(image["file"]))
         except (xai.XaiError, KeyError):
             continue  # the folder was copied without it, which the report says, too
-        result.append(GalleryImage(pixels, safe(role), f"{told(str(exhibit['alt']))} ({role})"))
+        result.append(GalleryImage(pixels, safe(role), f"{told(exhibit['alt'])} ({role})"))
     return result
 
 
@@ -269,7 +269,7 @@ def _show_rest(audit: xai.Audit) -> None:
                 title = safe(t(check["title"]))
                 st.markdown(f"{_ICONS[check['verdict']]} **{title}** · {text}. {safe(sentence(check['why']))}")
     show_table(t("All conditions"), audit.table, t("Every condition with value, interval and verdict"))
-    limits = [str(limit["text"] if isinstance(limit, Mapping) else limit) for limit in audit.document["limits"]]
+    limits = [limit["text"] if isinstance(limit, Mapping) else limit for limit in audit.document["limits"]]
     with st.expander(t("Limitations"), icon=":material/info:"):
         st.markdown(bullets(limits))
 
