@@ -100,7 +100,7 @@ print(f"validation accuracy at {history['val_accuracy'][-1]:.1%}.")
 
 # %%
 keras.Sequential([keras.layers.Input(pictures.shape[1:]), *network.layers]).save("tutorial.keras")
-clf = xai.load("tutorial.keras", labels=CLASSES)
+clf = xai.load("tutorial.keras", class_names=CLASSES)
 print(clf)
 print(*clf.notes, sep="\n")
 

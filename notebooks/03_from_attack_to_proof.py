@@ -29,7 +29,7 @@ images, labels = data.images[:], data.labels
 # %%
 attacked = xai.attack(plain, images[:20], labels[:20], "pgd", eps=8 / 255)
 k = int(attacked.success.nonzero()[0])
-names = plain.labels
+names = plain.class_names
 before, after = attacked.clean_predictions[k], attacked.predictions[k]
 print(f"{names[before]} before, {names[after]} after; largest change {attacked.distance[k] * 255:.1f} of 255")
 pair = [attacked.clean[k], attacked.adversarial[k]]

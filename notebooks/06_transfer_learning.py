@@ -71,7 +71,7 @@ known = features(train)
 machine = make_pipeline(StandardScaler(), SVC(kernel="linear", C=0.01)).fit(known, [KINDS[k] for k in truth])
 svm = xai.load(extractor, estimator=machine, name="features + SVM", **SCALE)
 print(*svm.notes, sep="\n")
-order = [svm.labels.index(kind) for kind in KINDS]  # scikit-learn sorts the names
+order = [svm.class_names.index(kind) for kind in KINDS]  # scikit-learn sorts the names
 
 # %% [markdown]
 # ## Fine-tuned head
@@ -88,7 +88,7 @@ for _ in range(150):
     optimiser.step()
 whole = copy.deepcopy(base.module)
 whole._fc = head
-tuned = xai.Classifier(whole.eval(), labels=KINDS, name="fine-tuned head", **SCALE)
+tuned = xai.Classifier(whole.eval(), class_names=KINDS, name="fine-tuned head", **SCALE)
 
 # %% [markdown]
 # ## The same audit for both

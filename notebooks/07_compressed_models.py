@@ -34,7 +34,7 @@ def renamed(module, name):
     """Return a classifier like the original, with another network."""
     return xai.load(
         module.eval(),
-        labels=original.labels,
+        class_names=original.class_names,
         mean=original.mean,
         std=original.std,
         input_size=original.input_size,

@@ -187,7 +187,7 @@ for finding in audit.findings:
 clf = xai.load(
     "weights.safetensors",
     arch=network,
-    labels=["good", "scratched"],
+    class_names=["good", "scratched"],
     input_size=(32, 32),
     channels=1,
     mean=[0.3],

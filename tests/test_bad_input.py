@@ -109,7 +109,7 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], type[xai.XaiError], str]] = {
 @pytest.mark.parametrize("case", BAD_REQUESTS)
 def test_requests(case: str) -> None:
     settings, kind, words = BAD_REQUESTS[case]
-    classifier = xai.Classifier(GapCnn(), labels=LABELS)
+    classifier = xai.Classifier(GapCnn(), class_names=LABELS)
     before = snapshot(classifier.module)
     refused(kind, words, lambda: xai.explain(classifier, pictures(2), **settings))
     assert_same(before, snapshot(classifier.module))
@@ -125,14 +125,14 @@ BAD_MODELS: dict[str, tuple[Callable[[], Any], type[xai.XaiError], str]] = {
     "a name": (lambda: "example:fashion", UnsupportedModelError, r"torch\.nn\.Module, but got str\. .*`xai\.load"),
     "a function": (lambda: torch.relu, UnsupportedModelError, r"torch\.nn\.Module, but got .* in a module"),
     "too few labels": (
-        lambda: xai.Classifier(GapCnn(), labels=LABELS[:3]),
+        lambda: xai.Classifier(GapCnn(), class_names=LABELS[:3]),
         UnsupportedModelError,
-        "has 3 labels, but the model answers 4 classes. Give one label for each output",
+        "has 3 class names, but the model answers 4 classes. Give one name for each output",
     ),
     "too many labels": (
-        lambda: xai.Classifier(GapCnn(), labels=[*LABELS, "dog"]),
+        lambda: xai.Classifier(GapCnn(), class_names=[*LABELS, "dog"]),
         UnsupportedModelError,
-        "has 5 labels, but the model answers 4 classes. Give one label for each output",
+        "has 5 class names, but the model answers 4 classes. Give one name for each output",
     ),
     "no classifier": (lambda: nn.Conv2d(3, 2, 3), UnsupportedModelError, "one row of class scores per image, .* Only"),
     "no gradient": (
@@ -310,8 +310,11 @@ BAD_OPTIONS: dict[str, tuple[tuple[object, ...], str]] = {
     "std": (("--std", 0), r"`std` above 0, but got \(0\.0,\)\. Give"),
     "input size": (("--input-size", 0, 28), r"`input_size` as \(height, width\) .* \(0, 28\)\. Write input_size="),
     "device": (("--device", "tpu"), "`device` as .* but got 'tpu'"),
-    "labels": (("--class-names", "labels.txt"), "has 1 labels, but the model answers 10 .* one label for each output"),
-    "no labels": (("--class-names", "empty.txt"), r"`labels` as a list of class names .* but got \[\]\. Write labels="),
+    "labels": (
+        ("--class-names", "labels.txt"),
+        "has 1 class names, but the model answers 10 ",
+    ),
+    "no labels": (("--class-names", "empty.txt"), r"`class_names` as a list .* but got \[\]\. Write class_names="),
     "missing labels": (
         ("--class-names", "missing.txt"),
         r"missing\.txt: cannot be read as a list of class names.* Check",
@@ -336,5 +339,5 @@ def test_options_of_the_command_line(
 
 def test_settings_of_load_are_checked_too() -> None:
     refused(ShapeError, r"got 28\. Write input_size=\(28, 28\)", lambda: xai.load("example:fashion", input_size=28))
-    refused(InputError, "class names .* got 'abc'", lambda: xai.load("example:fashion", labels="abc"))
+    refused(InputError, "class names .* got 'abc'", lambda: xai.load("example:fashion", class_names="abc"))
     refused(NameLookupError, "no model 'example:fashoin'. Near: example:fashion", lambda: xai.load("example:fashoin"))

@@ -167,7 +167,7 @@ def test_every_public_function_is_here() -> None:
 
 
 def classifier(net: nn.Module, name: str = "small") -> xai.Classifier:
-    return xai.Classifier(net, labels=list("abcd"), input_size=(16, 16), name=name)
+    return xai.Classifier(net, class_names=list("abcd"), input_size=(16, 16), name=name)
 
 
 @pytest.mark.parametrize(

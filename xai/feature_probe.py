@@ -75,7 +75,7 @@ def fit_probe(
         >>> import xai
         >>> train = xai.load_data("example:fashion-train").subset(300)
         >>> probe = xai.fit_probe("example:fashion", train)
-        >>> len(probe.labels)
+        >>> len(probe.class_names)
         10
     """
     check_choice("head", head, HEADS)
@@ -123,7 +123,7 @@ def _probe(classifier: Classifier, net: ProbeNet, names: list[str], head: str, n
     net.to(classifier.device)
     return Probe(
         net,
-        labels=names,
+        class_names=names,
         input_size=tuple(size) if size else None,
         name=f"{head} on {classifier.name}",
         notes=notes,

@@ -20,7 +20,7 @@ CHECKS: list[Any] = [
 
 
 def model(seed: int = 0, name: str = "small") -> Classifier:
-    return Classifier(LinearModel(seed=seed), labels=CLASSES, input_size=(16, 16), name=name)
+    return Classifier(LinearModel(seed=seed), class_names=CLASSES, input_size=(16, 16), name=name)
 
 
 def write_data(folder: Path, count: int = 60, seed: int = 0) -> Path:

@@ -197,7 +197,7 @@ def test_a_doubtful_attack_does_not_pass(monkeypatch, tmp_path):
             return self.inner((images * 8).round() / 8)
 
     clf = xai.load("example:fashion")
-    masked = Classifier(Masked(), labels=clf.labels, **clf.preprocessing)
+    masked = Classifier(Masked(), class_names=clf.class_names, **clf.preprocessing)
     asked = [{"metric": "robust_accuracy", "attack": "pgd", "steps": 5, "eps": "8/255", "trust": 16, "at_least": 0.5}]
     data = {"source": "example:fashion-test", "part": "test", "n": 60}
     found = xai.audit(model=masked, data=data, checks=asked)

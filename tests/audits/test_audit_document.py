@@ -272,7 +272,7 @@ def test_hostile_names_stay_text(tmp_path):
     arrays["classes"] = np.array(HOSTILE[:3])
     arrays["site"] = np.array(HOSTILE)[np.arange(60) % 3 + 3]
     np.savez(path, **arrays)
-    classifier = xai.Classifier(LinearModel(seed=0), labels=HOSTILE[:3], input_size=(16, 16), name=HOSTILE[0])
+    classifier = xai.Classifier(LinearModel(seed=0), class_names=HOSTILE[:3], input_size=(16, 16), name=HOSTILE[0])
     found = xai.audit({**tables(path), "model": {"source": classifier}}, out=tmp_path / HOSTILE[3])
     document = json.loads(found.to_bytes())
     assert document["model"]["classes"] == list(HOSTILE[:3])

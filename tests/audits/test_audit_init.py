@@ -42,7 +42,7 @@ def test_a_folder_with_parts_is_read_and_the_file_runs(model, tmp_path, capsys):
         "arch": "ownnet:network",
         "channels": 1,
         "input_size": [12, 18],
-        "labels": list(NAMES),
+        "class_names": list(NAMES),
         "resize": "squash",  # the right one, by construction
     }
     assert tables["data"] == {"source": "../pictures", "part": "test"}
@@ -87,7 +87,7 @@ def test_arrays_without_names_take_numbers(model, tmp_path, capsys):
     assert main(["init", *model, "--resize", "pad", "--data", "set.npz"]) == 0
     text = (tmp_path / "xai.toml").read_text()
     assert tomllib.loads(text)["model"]["resize"] == "pad"  # as was asked for
-    assert "labels" not in tomllib.loads(text)["model"]
+    assert "class_names" not in tomllib.loads(text)["model"]
     assert "resize='pad' is the most accurate: 100.0% of 60 images" in text
     assert "train" not in tomllib.loads(text)
 
@@ -151,7 +151,7 @@ def test_strange_names_stay_names(model, tmp_path, capsys):
     np.savez(tmp_path / "set.npz", images=pixels, labels=labels, classes=np.array(strange))
     assert main(["init", *model, "--data", "set.npz"]) == 0
     tables = tomllib.loads((tmp_path / "xai.toml").read_text())
-    assert tables["model"]["labels"] == list(strange)
+    assert tables["model"]["class_names"] == list(strange)
     assert set(tables) == {"model", "data", "audit", "check"}
 
 

@@ -126,7 +126,7 @@ def test_a_check_of_too_few_images_is_not_run_and_no_error():
         ("slices", 80, xai.slices),
     ):
         few = data(fewest - 1)
-        classifier = xai.Classifier(GapCnn(), labels=list("abcd"), input_size=(16, 16))
+        classifier = xai.Classifier(GapCnn(), class_names=list("abcd"), input_size=(16, 16))
         check = xai.audit(model=classifier, data=few, checks=[metric]).checks[0]
         assert (check["verdict"], check["error"]) == ("not run", None)
         assert check["why"] == f"Not run: it needs at least {fewest} images, and there are {fewest - 1}."

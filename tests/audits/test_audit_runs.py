@@ -192,7 +192,7 @@ def test_memory_that_runs_out_inside_is_recorded_too(data, tmp_path, monkeypatch
         small, "forward", lambda x: real(x) if len(x) <= 4 else (_ for _ in ()).throw(RuntimeError(MESSAGES[0]))
     )
     found = run(
-        data, tmp_path, tables={"model": {"source": xai.Classifier(small, labels=CLASSES, input_size=(16, 16))}}
+        data, tmp_path, tables={"model": {"source": xai.Classifier(small, class_names=CLASSES, input_size=(16, 16))}}
     )
     assert found["accuracy"]["work"]["shrunk_to"] == 4
 

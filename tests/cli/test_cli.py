@@ -53,7 +53,7 @@ def test_explain_writes_picture_values_and_manifest(
 def test_json_is_one_document(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("explain", photo, "--model", "example:fashion", "--target", "Bag", "--json") == 0
     found = json.loads(capsys.readouterr().out)["explanations"]
-    assert found[0]["labels"] == ["Bag"]
+    assert found[0]["target_names"] == ["Bag"]
     assert found[0]["model"]["fingerprint"]
 
 
@@ -212,8 +212,10 @@ def test_preprocessing_of_the_command_line_is_that_of_the_classifier(
     given = ("--arch", "xai.models.networks:SmallNet", "--channels", 1, "--input-size", 28, 28, "--resize", resize)
     given += ("--mean", 0.3, "--std", 0.2, "--class-names", ",".join(names))
     save_file(SmallNet().state_dict(), weights)
-    clf = xai.load(weights, ARCH, labels=names, channels=1, input_size=(28, 28), resize=resize, mean=[0.3], std=[0.2])
+    clf = xai.load(
+        weights, ARCH, class_names=names, channels=1, input_size=(28, 28), resize=resize, mean=[0.3], std=[0.2]
+    )
     assert run("explain", photo, "--model", weights, *given, "--method", "saliency", "--json") == 0
     found = json.loads(capsys.readouterr().out)["explanations"][0]
     assert found["model"]["fingerprint"] == clf.fingerprint
-    assert found["labels"] == [clf.predict(photo).label]
+    assert found["target_names"] == [clf.predict(photo).label]

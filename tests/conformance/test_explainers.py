@@ -392,13 +392,13 @@ def test_finite_on_constant_pictures(method: str, case: str) -> None:
 def test_target_by_name_index_and_list(method: str) -> None:
     classifier = Classifier(home_of(method), input_size=(16, 16))  # where a network takes one size only
     labels = [f"class {k}" for k in range(classifier.num_classes)]
-    classifier = Classifier(home_of(method), labels=labels)
+    classifier = Classifier(home_of(method), class_names=labels)
     by_name, by_index = (run(classifier, pictures(2), method, target=target) for target in ("class 1", 1))
     assert torch.equal(by_name.attribution, by_index.attribution)
     assert by_name.targets.tolist() == [1, 1]
     mixed = run(classifier, pictures(2), method, target=["class 1", 0])
     assert mixed.targets.tolist() == [1, 0]
-    assert mixed.labels == ("class 1", "class 0")
+    assert mixed.target_names == ("class 1", "class 0")
     assert_close(mixed.attribution[:1], by_name.attribution[:1])
     predicted = run(classifier, pictures(2), method)
     assert predicted.targets.tolist() == predicted.logits.argmax(1).tolist()

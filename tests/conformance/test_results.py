@@ -21,7 +21,7 @@ class Things:
     """A small network, its pictures and a data set of them."""
 
     def __init__(self, folder: Path) -> None:
-        self.model = xai.Classifier(GapCnn(classes=3).eval(), labels=CLASSES, input_size=SIZE)
+        self.model = xai.Classifier(GapCnn(classes=3).eval(), class_names=CLASSES, input_size=SIZE)
         self.images = pictures(COUNT, size=SIZE)
         self.labels = self.model.logits(self.images).argmax(1).detach()
         self.labels[::4] = (self.labels[::4] + 1) % 3

@@ -18,7 +18,7 @@ def test_it_answers_the_next_class_as_surely(source):
     assert torch.allclose(broken.logits(images), model.logits(images).roll(1, 1), atol=1e-6)
     assert model.fingerprint == before != broken.fingerprint
     assert broken.preprocessing == model.preprocessing
-    assert broken.labels == model.labels
+    assert broken.class_names == model.class_names
 
 
 def test_one_output_is_turned_around():

@@ -51,11 +51,19 @@ WRONG_SETTINGS: list[tuple[dict[str, Any], type[XaiError], str]] = [
     ({"std": "123"}, ShapeError, r"one per channel, but got '123'\. Write std="),
     ({"std": [0.2, 0.0, 0.2]}, RangeError, r"`std` above 0, but got \(0\.2, 0\.0, 0\.2\)\. Give what"),
     ({"std": [0.2, INFINITY, 0.2]}, RangeError, "`std` above 0, but got .*inf.* Give what"),
-    ({"labels": "abc"}, InputError, r"a list of class names .* got 'abc'\. Write labels="),
-    ({"labels": 4}, InputError, r"a list of class names .* got 4\. Write labels="),
-    ({"labels": []}, InputError, r"a list of class names .* got \[\]\. Write labels="),
-    ({"labels": {0: "cat", 1: "dog"}}, InputError, "in the order of the outputs, but got {0: 'cat'.* Write labels="),
-    ({"labels": {"cat"}}, InputError, "in the order of the outputs, but got {'cat'}. Write labels="),
+    ({"class_names": "abc"}, InputError, r"a list in the order of the outputs, but got 'abc'\. Write class_names="),
+    ({"class_names": 4}, InputError, r"a list in the order of the outputs, but got 4\. Write class_names="),
+    ({"class_names": []}, InputError, r"a list in the order of the outputs, but got \[\]\. Write class_names="),
+    (
+        {"class_names": {0: "cat", 1: "dog"}},
+        InputError,
+        "a list in the order of the outputs, but got {0: .* Write class_names=",
+    ),
+    (
+        {"class_names": {"cat"}},
+        InputError,
+        "`class_names` as a list in .* but got {'cat'}. Write class_names=",
+    ),
     ({"crop_ratio": 0}, RangeError, r"above 0 and at most 1, but got 0\. 0\.875"),
     ({"crop_ratio": "a"}, RangeError, r"above 0 and at most 1, but got 'a'\. 0\.875"),
     ({"device": "auto"}, InputError, r"such as 'cpu', but got 'auto' .*`xai\.load\(module, device=\"auto\"\)`"),
@@ -75,17 +83,19 @@ def test_a_wrong_setting_is_one_line_with_a_cure(settings: dict[str, Any], kind:
 
 
 def test_settings_may_be_any_numbers() -> None:
-    wanted = Classifier(GapCnn(), mean=MEAN, std=STD, input_size=(16, 12), labels=["1", "2", "3", "4"]).preprocessing
+    wanted = Classifier(
+        GapCnn(), mean=MEAN, std=STD, input_size=(16, 12), class_names=["1", "2", "3", "4"]
+    ).preprocessing
     arrays = Classifier(
         GapCnn(),
         mean=np.array(MEAN),
         std=list(STD),
         input_size=torch.Size([16, 12]),
-        labels=np.arange(1, 5),
+        class_names=np.arange(1, 5),
         channels=np.int64(3),
     )
     assert json.loads(json.dumps(arrays.preprocessing)) == wanted
-    assert arrays.labels == ("1", "2", "3", "4")
+    assert arrays.class_names == ("1", "2", "3", "4")
     assert Classifier(GapCnn(), mean=torch.tensor(MEAN)).mean == pytest.approx(MEAN)
 
 
@@ -93,7 +103,7 @@ def test_defaults_leave_pictures_alone() -> None:
     net, images = GapCnn(), pictures(3)
     classifier = Classifier(net)
     torch.testing.assert_close(classifier.logits(images), net(images), rtol=0, atol=0)
-    assert classifier.labels == ("0", "1", "2", "3")
+    assert classifier.class_names == ("0", "1", "2", "3")
     assert (classifier.name, classifier.channels, classifier.input_size) == ("GapCnn", 3, None)
     assert repr(classifier) == "Classifier('GapCnn', input_size=None, channels=3)"
 
@@ -168,17 +178,17 @@ def test_a_network_in_training_mode_is_given_back_in_it() -> None:
 
 def test_predictions_of_one_and_of_many() -> None:
     net, images = GapCnn(), pictures(5)
-    classifier = Classifier(net, labels=["ant", "bee", "cat", "dog"])
+    classifier = Classifier(net, class_names=["ant", "bee", "cat", "dog"])
     chances = net(images).softmax(1).detach()
     many = classifier.predict(images)
     assert len(many) == 5
     torch.testing.assert_close(many.probabilities, chances)
-    assert many.label == [classifier.labels[k] for k in chances.argmax(1).tolist()]
+    assert many.label == [classifier.class_names[k] for k in chances.argmax(1).tolist()]
     one = classifier.predict(images[3])
     assert one.label == many.label[3]
     assert one.probability == pytest.approx(float(chances[3].amax()), abs=1e-6)
     order = chances[3].argsort(descending=True).tolist()
-    assert [name for name, _ in one.top(3)] == [classifier.labels[k] for k in order[:3]]
+    assert [name for name, _ in one.top(3)] == [classifier.class_names[k] for k in order[:3]]
     assert [chance for _, chance in one.top(3)] == pytest.approx(chances[3][order[:3]].tolist(), abs=1e-6)
 
 
@@ -266,7 +276,7 @@ def test_every_form_of_a_picture_gets_the_same_answer(tmp_path: Any) -> None:
 
 
 def test_classes_by_index_and_by_name() -> None:
-    classifier = Classifier(GapCnn(), labels=["Cat", "cat", "Dog", "bee"])
+    classifier = Classifier(GapCnn(), class_names=["Cat", "cat", "Dog", "bee"])
     assert [classifier.find_target(t) for t in (2, np.int64(2), torch.tensor(2), "Dog", "dog", "cat")] == [
         2,
         2,
@@ -286,20 +296,20 @@ def test_classes_by_index_and_by_name() -> None:
 
 def test_labels_are_held_against_the_network() -> None:
     for count in (3, 5):
-        classifier = Classifier(GapCnn(), labels=[str(k) for k in range(count)])
+        classifier = Classifier(GapCnn(), class_names=[str(k) for k in range(count)])
         with pytest.raises(
-            UnsupportedModelError, match=f"has {count} labels, but the model answers 4 .* one label for"
+            UnsupportedModelError, match=f"has {count} class names, but the model answers 4 .* one name for"
         ):
             classifier.predict(pictures(1))
-    assert Classifier(OneLogit(), labels=["no", "yes"]).predict(pictures(1)).labels == ("no", "yes")
+    assert Classifier(OneLogit(), class_names=["no", "yes"]).predict(pictures(1)).class_names == ("no", "yes")
     with pytest.raises(UnsupportedModelError, match="one number per image and has one class name"):
-        Classifier(OneLogit(), labels=["yes"]).predict(pictures(1))
+        Classifier(OneLogit(), class_names=["yes"]).predict(pictures(1))
 
 
 def test_classes_are_counted_by_one_forward() -> None:
     assert Classifier(GapCnn(classes=7)).num_classes == 7
     assert Classifier(LinearModel(), input_size=(16, 16)).num_classes == 3
-    assert Classifier(OneLogit()).labels == ("0", "1")
+    assert Classifier(OneLogit()).class_names == ("0", "1")
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_images_of_the_whole_are_read_in_other_ways_and_not_the_first(sorted_by_
     images = 0.2 * torch.rand(120, 3, 9, 13, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([1] * 60 + [0] * 60)
     labels = labels if sorted_by_class else labels.roll(30)
-    classifier = xai.Classifier(Bright(), labels=["dark", "bright"], input_size=(9, 13), task="multiclass")
+    classifier = xai.Classifier(Bright(), class_names=["dark", "bright"], input_size=(9, 13), task="multiclass")
     predictions = torch.zeros(120, dtype=torch.int64)
     assert (classifier.logits_of(images).argmax(1) == predictions).all()
     for noted in (

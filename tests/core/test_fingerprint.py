@@ -137,7 +137,7 @@ def test_other_wiring_with_the_same_weights_is_another_model() -> None:
 
 def test_preprocessing_counts_and_names_do_not() -> None:
     net = GapCnn()
-    base = {"labels": list("abcd"), "input_size": (16, 16)}
+    base = {"class_names": list("abcd"), "input_size": (16, 16)}
     same = Classifier(net, **base).fingerprint
     assert Classifier(net, **base, name="other").fingerprint == same
     others = [

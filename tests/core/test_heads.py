@@ -130,7 +130,7 @@ def test_wrapped_networks_answer_as_the_bare_one(shape: Any) -> None:
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
 def test_a_network_with_one_logit(flat: bool, task: str) -> None:
-    classifier = Classifier(OneLogit(flat=flat), labels=["cat", "dog"], task=task)
+    classifier = Classifier(OneLogit(flat=flat), class_names=["cat", "dog"], task=task)
     found = classifier.predict(pictures(4))
     chance = OneLogit(flat=True).eval()(pictures(4)).sigmoid()
     torch.testing.assert_close(found.probabilities[:, 1], chance.detach())

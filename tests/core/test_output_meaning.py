@@ -216,8 +216,8 @@ def test_a_configuration_decides() -> None:
     for classes, problem in ((4, "regression"), (1, "regression"), (1, None)):
         with pytest.raises(UnsupportedModelError, match=r'predicts .* pass task="'):
             xai.explain(NetForImageClassification(classes, problem_type=problem), IMAGES)
-    names = xai.Classifier(NetForImageClassification(1, problem_type=None), labels=["tumour"], task="binary")
-    assert names.predict(IMAGES[0]).labels == ("not tumour", "tumour")
+    names = xai.Classifier(NetForImageClassification(1, problem_type=None), class_names=["tumour"], task="binary")
+    assert names.predict(IMAGES[0]).class_names == ("not tumour", "tumour")
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_an_output_that_is_guessed_is_said_and_class_names_choose() -> None:
     guessed = xai.Classifier(Several(pack))
     assert guessed.logits(IMAGES).shape == (6, 128)
     assert any("the first is read as the class scores; or choose by output_key" in note for note in guessed.notes)
-    named = xai.Classifier(Several(pack), labels=list("abcd"))
+    named = xai.Classifier(Several(pack), class_names=list("abcd"))
     assert named.logits(IMAGES).shape == (6, 4)
     assert any("the second is read as the class scores, as it has one column" in note for note in named.notes)
     maps = Several(lambda f, z: (f[..., None, None].expand(-1, -1, 2, 2), z))

@@ -93,7 +93,7 @@ def test_two_classes_as_said_do_not_silence_the_doubt() -> None:
         assert any(f"comes out of {word}, which is no logit" in note for note in notes)
         assert xai.Classifier(Ends(conv(1), end), output="logits", task="binary").predict(IMAGES).notes == ()
     percent = Ends(conv(1), lambda z: (z * 30).sigmoid().clamp(0, 1) * 100)
-    for said in ({"task": "binary"}, {"labels": ["ok", "bad"]}):
+    for said in ({"task": "binary"}, {"class_names": ["ok", "bad"]}):
         assert "divide them by 100" in " ".join(xai.Classifier(percent, **said).predict(IMAGES).notes)
 
 
@@ -236,7 +236,7 @@ def test_a_mean_and_a_variance_are_no_two_classes_unsaid(net: Any) -> None:
         (lambda z: z + torch.tensor([64.0, 60.0]), None, False),
         (lambda z: 4 * z, None, False),
     ]:
-        for found in ways(Ends(net(2), end), labels=names):
+        for found in ways(Ends(net(2), end), class_names=names):
             notes = found.predict(IMAGES).notes
             assert any("are they class scores, or a regression?" in note for note in notes) == doubted, notes
 

@@ -190,7 +190,7 @@ def saved(tmp_path: Path) -> Path:
         {"geometries": []},
         {"geometries": [{}, {}]},
         {"geometries": [{"original": [1]}] * 2},
-        {"labels": "ab"},
+        {"target_names": "ab"},
         {"names": ["a"]},
         {"notes": 3},
         {"predicted": None},

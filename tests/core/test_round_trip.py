@@ -39,7 +39,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "several classes": (lambda: dense(4, nn.Sigmoid()), SIZED),
     "several classes, as said": (conv, {"task": "multilabel", **SIZED}),
     "one class of sigmoids": (lambda: conv(4, nn.Sigmoid()), {"task": "multiclass", **SIZED}),
-    "a tuple, by class names": (lambda: Several(lambda f, z: (f, z)), {"labels": list("abcd"), **SIZED}),
+    "a tuple, by class names": (lambda: Several(lambda f, z: (f, z)), {"class_names": list("abcd"), **SIZED}),
     "a dict, by its key": (lambda: Several(lambda f, z: {"a": f, "b": z}), {"output_key": "b", **SIZED}),
     "one by one": (less_mean, {"one_by_one": True, **SIZED}),
 }

@@ -138,7 +138,7 @@ def test_the_class_can_be_chosen_by_name():
 def test_the_example_model_has_its_own_samples():
     app = opened(model=FASHION)
     names = app.pills(key="garment").options
-    assert names == list(xai.load(FASHION).labels)
+    assert names == list(xai.load(FASHION).class_names)
     app.pills(key="garment").select("Ankle boot").run()
     assert not app.exception
     assert bars(app)[0].startswith("Ankle boot")

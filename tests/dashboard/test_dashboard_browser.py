@@ -46,7 +46,7 @@ def test_upload_explain_hover_looks_and_downloads(page, address, photo, wanted, 
     canvas = upload(page, photo)
     assert (
         page.locator(".viewer .title").first.inner_text()
-        == f"Grad-CAM for {wanted.labels[0]}"
+        == f"Grad-CAM for {wanted.target_names[0]}"
         == "Grad-CAM for espresso"
     )
     hover_reads_the_values(page, canvas, wanted)
@@ -105,7 +105,7 @@ def downloads_open(page, wanted, folder):
     with zipfile.ZipFile(folder / "got.zip") as archive:
         archive.extractall(folder / "whole")
     loaded = xai.Explanation.load(folder / "whole")
-    assert loaded.labels == wanted.labels
+    assert loaded.target_names == wanted.target_names
     np.testing.assert_allclose(loaded.heatmap, wanted.heatmap, atol=1e-5)
     np.testing.assert_allclose(np.load(folder / "got.npy", allow_pickle=False), wanted.heatmap, atol=1e-5)
 

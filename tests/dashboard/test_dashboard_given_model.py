@@ -61,6 +61,6 @@ def test_settings_of_the_command_line_reach_the_model(tmp_path: Path, monkeypatc
             monkeypatch.setenv(variable, value)
     assert json.loads(os.environ[SETTINGS_VARIABLE]).get("arch") == arch
     found = open_model(name)
-    assert (found.resize, found.input_size, found.labels) == ("pad", (28, 28), tuple("abcdefghij"))
+    assert (found.resize, found.input_size, found.class_names) == ("pad", (28, 28), tuple("abcdefghij"))
     assert found.mean == pytest.approx((0.4,))
-    assert open_model("example:fashion-robust").labels[0] == "T-shirt/top"  # settings are of the model named alone
+    assert open_model("example:fashion-robust").class_names[0] == "T-shirt/top"  # settings are of the model named alone

@@ -75,7 +75,7 @@ class Session:
 
     def check(self, wanted):
         """Wait until the map is that of the picture: its title, and the exact largest value of its scale."""
-        self.page.locator(".viewer .title", has_text=f"Grad-CAM for {wanted.labels[0]}").first.wait_for()
+        self.page.locator(".viewer .title", has_text=f"Grad-CAM for {wanted.target_names[0]}").first.wait_for()
         end, high = time.monotonic() + WAIT / 1000, float(wanted.heatmap.max()) or 1.0  # an empty map has a scale to 1
         while abs(self._high() - high) > NEAR * abs(high):
             assert time.monotonic() < end, (self._high(), high)

@@ -373,8 +373,8 @@ def test_the_data_set_given_at_the_start_comes_first(monkeypatch, tmp_path):
 
 
 def test_labels_go_by_name_where_the_model_counts_otherwise(data):
-    same = SimpleNamespace(classifier=SimpleNamespace(labels=data.classes))
-    other = SimpleNamespace(classifier=SimpleNamespace(labels=data.classes[::-1]))
+    same = SimpleNamespace(classifier=SimpleNamespace(class_names=data.classes))
+    other = SimpleNamespace(classifier=SimpleNamespace(class_names=data.classes[::-1]))
     sample = DataSample("s", COUNT, 0, data)
     assert sample.truth(same) == [int(k) for k in data.labels]
     assert sample.code_of_truth(same) == ""

@@ -137,7 +137,7 @@ def test_weights_and_images_are_brought_and_used(tmp_path):
 
 
 def test_the_same_answers_come_from_the_brought_weights():
-    found = add_model("w.safetensors", WEIGHTS.read_bytes(), "example:fashion", {**SETTINGS, "labels": LABELS})
+    found = add_model("w.safetensors", WEIGHTS.read_bytes(), "example:fashion", {**SETTINGS, "class_names": LABELS})
     image = xai.load_data("example:fashion-test").images[0]
     mine, known = found.load().predict(image), xai.load("example:fashion").predict(image)
     assert mine.probability == pytest.approx(known.probability, abs=1e-6)
@@ -152,9 +152,9 @@ def test_onnx_brings_its_own_model(tmp_path):
     path = tmp_path / "small.onnx"
     torch.onnx.export(network.eval(), (torch.zeros(1, 1, 8, 8),), path, dynamo=False)
     assert onnx.load(path).graph.node
-    settings = {"input_size": (8, 8), "channels": 1, "labels": ["a", "b", "c"]}
+    settings = {"input_size": (8, 8), "channels": 1, "class_names": ["a", "b", "c"]}
     found = add_model("small.onnx", path.read_bytes(), None, settings)
-    assert found.load().labels == ("a", "b", "c")
+    assert found.load().class_names == ("a", "b", "c")
 
 
 def hostile_networks():

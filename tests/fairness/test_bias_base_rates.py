@@ -32,7 +32,7 @@ def drawn(rates, count, seed, errors=0.1, hard=1.0):
 def judged(rates, count, seed, **more):
     labels, predictions, groups, sure = drawn(rates, count, seed, **more)
     names = [str(k) for k in range(len(rates[0]))]
-    return xai.bias_of_predictions(labels, predictions, {"site": groups}, sure, classes=names, replicates=1000)
+    return xai.bias_of_predictions(labels, predictions, {"site": groups}, sure, class_names=names, replicates=1000)
 
 
 def test_equal_errors_and_other_base_rates_are_not_unfair():

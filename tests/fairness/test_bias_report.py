@@ -31,7 +31,7 @@ def planted(gap=0.2, size=400, classes=3, seed=0):
 
 def test_a_planted_gap_is_found_and_told():
     labels, predictions, groups, confidence = planted()
-    found = bias_of_predictions(labels, predictions, groups, confidence, classes=["cat", "dog", "cow"])
+    found = bias_of_predictions(labels, predictions, groups, confidence, class_names=["cat", "dog", "cow"])
     first = found.findings[0]
     assert (first.metric, first.lowest, first.verdict, found.verdict) == ("accuracy", "b", "unfair", "unfair")
     assert first.gap == pytest.approx(
@@ -148,7 +148,7 @@ def test_a_model_is_run_once_and_given_back(make, tmp_path):
         classifier.predict(images).index,
         {"side": side},
         classifier.predict(images).probability.double(),
-        classes=classifier.labels,
+        class_names=classifier.class_names,
         **FAST,
     )
     pd.testing.assert_frame_equal(found.table, stored.table, atol=1e-6)
@@ -161,7 +161,7 @@ def test_a_model_is_run_once_and_given_back(make, tmp_path):
 
 
 def test_labels_are_matched_by_name(tmp_path):
-    classifier, images = Classifier(GapCnn(), labels=list("abcd"), input_size=(16, 16)), pictures(40)
+    classifier, images = Classifier(GapCnn(), class_names=list("abcd"), input_size=(16, 16)), pictures(40)
     said = classifier.predict(images).index.numpy()
     values = (images.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
     np.savez(tmp_path / "a.npz", images=values, labels=3 - said, classes=np.array(list("dcba")), side=np.arange(40) % 2)
@@ -229,7 +229,7 @@ def test_progress_and_stop():
         ({"groups": ["side"]}, InputError, "mapping from names"),
         ({"predictions": [0, 1]}, ShapeError, "`predictions` for 800"),
         ({"labels": [-1] * 800}, DataError, "whole numbers from 0"),
-        ({"labels": ["cat"] * 800, "classes": ["dog"]}, DataError, "among 1 classes, but got .'cat'"),
+        ({"labels": ["cat"] * 800, "class_names": ["dog"]}, DataError, "among 1 classes, but got .'cat'"),
         ({"confidence": [2.0] * 800}, RangeError, "`confidence` in"),
         ({"metrics": ["acuracy"]}, NameLookupError, "accuracy"),
         ({"metrics": ["calibration"]}, InputError, "Expected `confidence`"),

@@ -77,8 +77,8 @@ def test_scores_are_those_of_scikit_learn(name, labels):
     same = np.isclose(scores, wanted, rtol=0, atol=2e-3 * np.abs(wanted).max()).reshape(len(scores), -1).all(1)
     last = getattr(estimator, "steps", [("", estimator)])[-1][1]
     assert same.mean() >= (0.95 if hasattr(last, "support_vectors_") else 1.0)
-    assert found.labels == tuple(estimator.classes_)
-    agreed = np.mean(np.array(found.labels)[found.logits_of(IMAGES).argmax(1)] == estimator.predict(FEATURES))
+    assert found.class_names == tuple(estimator.classes_)
+    agreed = np.mean(np.array(found.class_names)[found.logits_of(IMAGES).argmax(1)] == estimator.predict(FEATURES))
     assert agreed >= 0.95  # votes between two machines within rounding of 0 may change sides
     assert "of scikit-learn" in " ".join(found.notes)
 

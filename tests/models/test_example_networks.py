@@ -84,7 +84,7 @@ def test_the_mark_turns_other_classes_into_shirts(script, pictures):
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_and_preprocessing_come_from_the_file(name):
     classifier, settings = load(f"example:{name}"), settings_of(name)
-    assert list(classifier.labels) == settings["labels"]
+    assert list(classifier.class_names) == settings["class_names"]
     assert classifier.find_target("Ankle boot") == 9
     assert (list(classifier.mean), list(classifier.std)) == (settings["mean"], settings["std"])
     assert (classifier.resize, classifier.name) == ("squash", f"example:{name}")

@@ -115,7 +115,7 @@ def test_scores_are_those_of_scikit_learn_over_a_temperature(
     )
     assert f"accuracy {probe.accuracy:.1%}" in words
     assert probe.interval[0] < probe.accuracy < probe.interval[1]
-    assert probe.labels == ("red", "green", "blue")
+    assert probe.class_names == ("red", "green", "blue")
     assert isinstance(module, nn.Module)
 
 
@@ -160,7 +160,11 @@ def test_saved_and_loaded_it_is_the_same(probes: dict, head: str, tmp_path: Path
     path = probe.save(tmp_path / "probe.safetensors")
     again = xai.load(path, arch=NETS["wide"])
     assert torch.equal(again.logits_of(TEST.images), probe.logits_of(TEST.images))
-    assert (again.fingerprint, again.labels, again.accuracy) == (probe.fingerprint, probe.labels, probe.accuracy)
+    assert (again.fingerprint, again.class_names, again.accuracy) == (
+        probe.fingerprint,
+        probe.class_names,
+        probe.accuracy,
+    )
     assert set(probe.notes) <= set(again.notes)
     with pytest.raises(InputError, match="on features of a model of yours: arch="):
         xai.load(path)
@@ -173,7 +177,7 @@ def test_two_classes_and_a_model_with_a_name(tmp_path: Path) -> None:
     rows = [k for k in range(400) if int(data.labels[k]) in {1, 8}]
     images, labels = torch.stack([data.images[k] for k in rows]), data.labels[rows]
     probe = xai.fit_probe("example:fashion", SimpleNamespace(images=images, labels=labels, classes=data.classes))
-    assert probe.labels == (data.classes[1], data.classes[8])
+    assert probe.class_names == (data.classes[1], data.classes[8])
     assert probe.accuracy > 0.8
     path = probe.save(tmp_path / "p.safetensors")
     assert path.stat().st_size < 200_000  # no weights of the model

@@ -52,8 +52,8 @@ def test_torchvision(monkeypatch, tmp_path, legacy):
     found = load("torchvision:squeezenet1_1")
     assert found.name == "torchvision:squeezenet1_1"
     assert (found.input_size, found.channels, found.num_classes) == ((224, 224), 3, 1000)
-    assert found.labels[:2] == tuple(weights.meta["categories"][:2])
-    assert len(set(found.labels)) == 1000
+    assert found.class_names[:2] == tuple(weights.meta["categories"][:2])
+    assert len(set(found.class_names)) == 1000
     assert any("1000 labels" in note and "from torchvision" in note for note in found.notes)
     own = weights.transforms()(SMOOTH)[None]
     ours = found.normalise(found.prepare(SMOOTH).inputs)
@@ -126,8 +126,8 @@ def test_timm(monkeypatch, tmp_path):
     found = load("timm:resnet10t.c3_in1k")
     config = net.pretrained_cfg
     assert (found.input_size, list(found.mean)) == (tuple(config["input_size"][1:]), list(config["mean"]))
-    assert (found.num_classes, len(set(found.labels))) == (1000, 1000)
-    assert found.labels[0].startswith("tench")
+    assert (found.num_classes, len(set(found.class_names))) == (1000, 1000)
+    assert found.class_names[0].startswith("tench")
     own = timm.data.create_transform(**timm.data.resolve_data_config({}, model=net))(SMOOTH)[None]
     ours = found.normalise(found.prepare(SMOOTH).inputs)
     assert float((own - ours).abs().max()) < 0.25  # timm resizes bicubic here, and that is in the notes
@@ -177,9 +177,9 @@ def vit(tmp_path):
 def test_huggingface(vit):
     net, folder = vit
     found = load(f"hf:{folder}")
-    assert found.labels == ("ant", "bee", "cat")
+    assert found.class_names == ("ant", "bee", "cat")
     assert (found.input_size, found.resize, found.mean) == ((32, 32), "squash", (0.4, 0.5, 0.6))
-    assert any("3 labels from id2label" in note for note in found.notes)
+    assert any("3 class names from id2label" in note for note in found.notes)
     import transformers
 
     own = transformers.ViTImageProcessor.from_pretrained(folder)(SMOOTH, return_tensors="pt")["pixel_values"]

@@ -44,9 +44,9 @@ def test_the_pretrained_network_preprocesses_as_it_was_trained(lite):
 
 
 def test_the_thousand_class_names_differ_and_stand_in_order(lite):
-    assert len(set(lite.labels)) == 1000
+    assert len(set(lite.class_names)) == 1000
     known = {0: "tench", 281: "tabby cat", 657: "missile", 744: "projectile", 836: "sunglass", 837: "sunglasses"}
-    assert {k: lite.labels[k] for k in known} == known
+    assert {k: lite.class_names[k] for k in known} == known
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_catalogue_tells_the_truth_of_the_networks(lite):
         classifier = lite if entry.name == "efficientnet_lite0" else load(entry.name)
         assert classifier.name == entry.name
         assert classifier.input_size == entry.input_size
-        assert (classifier.channels, len(classifier.labels)) == (entry.channels, entry.classes)
+        assert (classifier.channels, len(classifier.class_names)) == (entry.channels, entry.classes)
         assert entry.available
 
 
@@ -132,9 +132,9 @@ def test_something_else_than_a_name_or_module_is_refused():
 
 def test_a_module_gets_the_given_settings():
     classifier = load(
-        SmallNet(3), labels=["a", "b", "c"], channels=1, input_size=(28, 28), mean=[0.5], std=[0.2], resize="pad"
+        SmallNet(3), class_names=["a", "b", "c"], channels=1, input_size=(28, 28), mean=[0.5], std=[0.2], resize="pad"
     )
-    assert classifier.labels == ("a", "b", "c")
+    assert classifier.class_names == ("a", "b", "c")
     assert classifier.preprocessing["mean"] == [0.5]
     assert (classifier.name, classifier.resize, classifier.crop_ratio) == ("SmallNet", "pad", 0.875)
 
@@ -145,8 +145,8 @@ def test_head_and_output_reach_the_classifier():
 
 
 def test_what_the_caller_says_comes_before_what_the_source_says():
-    classifier = load("example:fashion", name="mine", labels=[f"class {k}" for k in range(10)], resize="pad")
-    assert (classifier.name, classifier.labels[3], classifier.resize) == ("mine", "class 3", "pad")
+    classifier = load("example:fashion", name="mine", class_names=[f"class {k}" for k in range(10)], resize="pad")
+    assert (classifier.name, classifier.class_names[3], classifier.resize) == ("mine", "class 3", "pad")
     assert classifier.input_size == (28, 28)
 
 
@@ -157,8 +157,10 @@ def test_a_classifier_comes_back_itself():
 
 
 def test_a_classifier_keeps_its_settings():
-    with pytest.raises(InputError, match=r"has its settings already: load its `.module` to give it labels, resize"):
-        load(Classifier(SmallNet(), channels=1), labels=["a"] * 10, resize="pad")
+    with pytest.raises(
+        InputError, match=r"has its settings already: load its `.module` to give it class_names, resize"
+    ):
+        load(Classifier(SmallNet(), channels=1), class_names=["a"] * 10, resize="pad")
 
 
 @pytest.mark.parametrize("source", ["example:fashion", SmallNet(), Classifier(SmallNet())])

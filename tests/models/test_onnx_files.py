@@ -153,8 +153,8 @@ def test_labels_come_from_the_metadata(tmp_path, names):
     entry = model.metadata_props.add()
     entry.key, entry.value = "labels", json.dumps(names)
     found = load(written(tmp_path, model.SerializeToString()))
-    assert found.labels == ("ant", "bee", "cat", "dog")
-    assert "4 labels from the file's metadata" in found.notes
+    assert found.class_names == ("ant", "bee", "cat", "dog")
+    assert "4 class names from the file's metadata" in found.notes
 
 
 def node_model(*nodes, inputs=None, outputs=("y",), initializers=(), opset=17, domain="", functions=()):

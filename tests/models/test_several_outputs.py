@@ -114,7 +114,7 @@ def test_an_output_of_an_onnx_file_is_chosen_by_name_and_by_place(tmp_path: Path
 
 def test_what_nobody_chose_is_said_for_an_onnx_file(tmp_path: Path) -> None:
     path = exported(tmp_path, Conv(), CONV)
-    found, wide = load(path), load(path, labels=list("abcde"))
+    found, wide = load(path), load(path, class_names=list("abcde"))
     many = "the model returns 'embedding', 'aux_logits', 'probabilities'"
     assert choices(found) == [f"{many}: 'probabilities' {CHOOSE}"]
     assert choices(xai.explain(found, IMAGES[0], "saliency")) == choices(found)
@@ -169,7 +169,7 @@ def test_class_numbers_and_what_has_no_torch_form_are_no_class_scores(tmp_path: 
 
 def test_without_onnxruntime_the_choice_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = exported(tmp_path, Conv(), CONV)
-    wanted = [load(path), load(path, labels=list("abcde"))]
+    wanted = [load(path), load(path, class_names=list("abcde"))]
 
     def missing() -> None:
         raise ImportError("onnxruntime")
@@ -177,7 +177,7 @@ def test_without_onnxruntime_the_choice_is_the_same(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("xai.models.onnx.files.can_limit", lambda: False)
     monkeypatch.setattr("xai.models.onnx.trial.import_onnxruntime", missing)
     for old, labels in zip(wanted, (None, list("abcde")), strict=True):
-        found = load(path, labels=labels)
+        found = load(path, class_names=labels)
         assert choices(found) == choices(old)
         assert found.fingerprint == old.fingerprint
 
@@ -223,7 +223,7 @@ def test_a_keras_archive(tmp_path: Path, form: str, names: list[str]) -> None:
         made = load(tmp_path / "m.keras", output_key=key)
         close(made.predict(IMAGES).probabilities, wanted)
         assert choices(made) == []
-    close(load(tmp_path / "m.keras", labels=["a", "b"]).logits_of(IMAGES), late)
+    close(load(tmp_path / "m.keras", class_names=["a", "b"]).logits_of(IMAGES), late)
     with pytest.raises(UnsupportedModelError, match=f"output_key='nothing'.*{names[2]}"):
         load(tmp_path / "m.keras", output_key="nothing")
 
@@ -261,7 +261,7 @@ def test_programs(tmp_path: Path, kind: str, form: str) -> None:
         close(made.logits_of(IMAGES), wanted)
         assert choices(made) == []
         assert xai.explain(made, IMAGES[0], "saliency").attribution.abs().max() > 0
-    made = load(path, trust=True, input_size=(11, 14), labels=list("abc"))
+    made = load(path, trust=True, input_size=(11, 14), class_names=list("abc"))
     close(made.logits_of(IMAGES), wanted)
     assert choices(made)[0].endswith(FITS)
     if form != "tuple":
@@ -273,7 +273,7 @@ def test_programs(tmp_path: Path, kind: str, form: str) -> None:
 @pytest.mark.parametrize("form", PROGRAMS)
 def test_a_choice_by_name_or_by_class_names_is_the_same_for_a_module(form: str) -> None:
     net = PROGRAMS[form]().eval()
-    for made in (xai.Classifier(net, labels=list("abc")), xai.Classifier(net, output_key=1)):
+    for made in (xai.Classifier(net, class_names=list("abc")), xai.Classifier(net, output_key=1)):
         close(made.logits(IMAGES), Dense()(IMAGES)[1])
     if form != "tuple":
         made = xai.Classifier(net)
@@ -291,7 +291,7 @@ def test_a_dict_says_nothing_by_its_order() -> None:
 
     with pytest.raises(UnsupportedModelError, match=r"dict with \['a', 'b'\]. Choose one by `output_key=`"):
         xai.Classifier(Blind()).logits(IMAGES)
-    close(xai.Classifier(Blind(), labels=list("abc")).logits(IMAGES), net(IMAGES)[1])
+    close(xai.Classifier(Blind(), class_names=list("abc")).logits(IMAGES), net(IMAGES)[1])
 
 
 class Pair(nn.Module):
@@ -303,7 +303,7 @@ class Pair(nn.Module):
 
 
 def test_a_row_of_numbers_has_one_column_however_many_images_there_are() -> None:
-    made = xai.Classifier(Pair(), labels=["a", "b"])
+    made = xai.Classifier(Pair(), class_names=["a", "b"])
     close(made.logits(IMAGES[:2]), IMAGES[:2].mean((2, 3))[:, 1:] - 0.5)  # two images and two names
 
 

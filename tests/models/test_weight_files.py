@@ -63,14 +63,14 @@ def test_settings_reach_the_classifier(tmp_path):
     classifier = load(
         tmp_path / "shoes.safetensors",
         ARCH,
-        labels=labels,
+        class_names=labels,
         mean=[0.3],
         std=[0.2],
         input_size=(28, 28),
         channels=1,
         resize="pad",
     )
-    assert classifier.labels == tuple(labels)
+    assert classifier.class_names == tuple(labels)
     assert classifier.preprocessing == {
         "input_size": [28, 28], "channels": 1, "mean": [0.3], "std": [0.2], "resize": "pad", "crop_ratio": 0.875,
         "task": "multiclass", "output": "logits", "output_key": None, "one_by_one": False,
@@ -82,7 +82,7 @@ def test_without_labels_the_classes_are_numbered_and_pictures_are_in_colour(tmp_
     save_file(make_net(channels=3, num_classes=4).state_dict(), tmp_path / "w.safetensors")
     classifier = load(tmp_path / "w.safetensors", lambda: SmallNet(channels=3, num_classes=4), input_size=(28, 28))
     assert classifier.channels == 3
-    assert classifier.labels == ("0", "1", "2", "3")
+    assert classifier.class_names == ("0", "1", "2", "3")
 
 
 def test_half_precision_weights_are_taken_into_a_full_network(tmp_path):

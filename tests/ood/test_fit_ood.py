@@ -237,7 +237,7 @@ def test_two_classes_of_one_logit_have_a_head() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.last(self.body(images))
 
-    for said in ({"task": "binary"}, {"labels": ["no", "yes"]}):
+    for said in ({"task": "binary"}, {"class_names": ["no", "yes"]}):
         classifier = xai.Classifier(One().eval(), input_size=(16, 16), **said)
         found = fit_ood(classifier, *parts(), "react", percentile=100.0)
         layer = found.fitted.view.head

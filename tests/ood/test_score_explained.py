@@ -48,7 +48,7 @@ def test_the_logit_of_foreign_is_the_score_less_the_limit(method: str) -> None:
     wanted = found.score(fresh) - 0.25
     torch.testing.assert_close(logits[:, 1], wanted, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(logits[:, 0], -wanted, rtol=1e-4, atol=1e-4)
-    assert asked.labels == ("ordinary", "foreign")
+    assert asked.class_names == ("ordinary", "foreign")
 
 
 @pytest.mark.parametrize("method", sorted(set(DETECTORS) - {"hbos", "odin"}))
@@ -87,7 +87,7 @@ def test_a_planted_stain_is_what_makes_it_foreign(wardrobe: Any, vim: xai.OODDet
     heat = torch.from_numpy(made.heatmap)
     row, column = divmod(int(heat.argmax()), 28)
     assert max(row, column) < 7
-    assert made.labels == ("foreign",)
+    assert made.target_names == ("foreign",)
     assert made.predicted == ("foreign",)
     assert made.notes[0].startswith("the score of vim (logit) minus its threshold")
     lower = float((vim.calibration_scores < judged.score).double().mean())

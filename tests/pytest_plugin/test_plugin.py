@@ -117,7 +117,7 @@ def test_a_run_that_does_not_use_it_pays_little():
 
 def small(labels=("red", "green", "blue")):
     images = pictures(60, seed=0)
-    model = xai.Classifier(LinearModel(seed=0), labels=labels, input_size=(16, 16))
+    model = xai.Classifier(LinearModel(seed=0), class_names=labels, input_size=(16, 16))
     labels = model.predict(images).index.numpy()
     labels[::5] = (labels[::5] + 1) % 3
     return model, images, labels

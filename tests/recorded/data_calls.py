@@ -142,7 +142,7 @@ def _load_weights(ending: str) -> Call:
                 from safetensors.torch import save_file
 
                 save_file(module.state_dict(), path)
-            clf = xai.load(path, arch=lambda: type(module)(4).double(), labels=labels, input_size=SIZE)
+            clf = xai.load(path, arch=lambda: type(module)(4).double(), class_names=labels, input_size=SIZE)
         return {"logits": clf.logits(images(3, seed=2)), "classes": names_of(clf)}
 
     return call

@@ -132,7 +132,7 @@ def fashion(name: str = "example:fashion") -> xai.Classifier:
 
 def names_of(clf: xai.Classifier) -> tuple[str, ...]:
     """Return the names of the classes of a classifier."""
-    return clf.labels
+    return clf.class_names
 
 
 def answers(clf: xai.Classifier, rows: Tensor) -> Tensor:

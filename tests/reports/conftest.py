@@ -23,7 +23,7 @@ def audited(tmp_path_factory) -> Audit:
     drawn = xai.load_data("example:fashion-test").subset(120, seed=0)
     images = np.stack([np.asarray(drawn.images[k]).squeeze() for k in range(len(drawn))])
     site = np.array(["north", "south"])[np.arange(len(images)) % 2]
-    classes = np.array(xai.load("example:fashion").labels)
+    classes = np.array(xai.load("example:fashion").class_names)
     np.savez(place / "data.npz", images=images, labels=drawn.labels.numpy(), classes=classes, site=site)
     tables = {"model": {"source": "example:fashion"}, "data": str(place / "data.npz"), "check": CHECKS}
     return xai.audit(tables, out=place / "run")

@@ -37,7 +37,7 @@ input_size = [10, 14]
 mean = [0.4, 0.4, 0.4]
 std = [0.3, 0.3, 0.3]
 resize = "{resize}"
-labels = ["a", "b", "c"]
+class_names = ["a", "b", "c"]
 [data]
 source = "images"
 [[check]]
@@ -105,7 +105,7 @@ def right():
         for case in json.loads(Path({str(written / "audit_findings" / "cases.json")!r}).read_text())["pictures"]:
             file = Path({str(written / "audit_findings")!r}) / case["file"]
             rows.append((clf.normalise(clf.prepare(file).inputs)[0], "abc".index(case["label"])))
-        return xai.Classifier(Oracle(clf.module, rows), clf.labels, clf.input_size, mean=clf.mean, std=clf.std,
+        return xai.Classifier(Oracle(clf.module, rows), clf.class_names, clf.input_size, mean=clf.mean, std=clf.std,
                               resize=clf.resize)
     xai.load = load
     yield

@@ -27,7 +27,9 @@ def explained():
 
 def rated(one, name, verdict, reason):
     check = xai.MapCheck(name, verdict, reason, {"correlation": 0.4})
-    return xai.Rating(((check,),), (verdict,), one.method, one.labels, one.names, ({},), provenance=one.provenance)
+    return xai.Rating(
+        ((check,),), (verdict,), one.method, one.target_names, one.names, ({},), provenance=one.provenance
+    )
 
 
 def written(explained, path, **settings):
@@ -68,7 +70,7 @@ def renamed(explained, name):
     """Return the explanations with a name wherever a text can come from a file, a network or a user."""
     every = []
     for one in explained[0]:
-        named = {key: (name,) * len(one) for key in ("labels", "predicted", "names")}
+        named = {key: (name,) * len(one) for key in ("target_names", "predicted", "names")}
         model = {**one.model, "name": name, "preprocessing": {**one.model["preprocessing"], name: name}}
         texts = {"notes": (name, *one.notes), "layer": name, "unit": name}
         versions, settings = {**one.versions, name: name}, {**one.settings, name: name}

@@ -45,7 +45,7 @@ def test_names_come_by_likelihood(robust, halves):
     fit, new = halves
     sets = xai.fit_conformal(robust, fit, alpha=0.02).sets(new.take(range(50)))
     for k, names in enumerate(sets.names):
-        chances = [sets.probabilities[k, robust.labels.index(name)] for name in names]
+        chances = [sets.probabilities[k, robust.class_names.index(name)] for name in names]
         assert chances == sorted(chances, reverse=True)
     assert sets[0] == sets.names[0]
 
@@ -56,7 +56,7 @@ def test_by_class_the_promise_holds_for_each(robust):
     new = planted(6000, seed=1)
     new.logits[:, 3] -= 1.5
     plain, each = (xai.fit_conformal(robust, logits, by_class=by_class).sets(new) for by_class in (False, True))
-    worst = robust.labels[3]
+    worst = robust.class_names[3]
     assert plain.table.set_index("class").loc[worst, "coverage"] < 0.8
     assert each.table.set_index("class").loc[worst, "coverage"] > 0.87
     assert each.p_value > 0.001
@@ -101,7 +101,7 @@ def test_too_small_classes_are_named(robust, halves):
     kept = [k for k in range(700) if int(fit.labels[k]) != 4] + np.flatnonzero(fit.labels.numpy() == 4)[:5].tolist()
     made = xai.fit_conformal(robust, fit.take(kept), by_class=True)
     assert made.too_small
-    assert f"{robust.labels[4]} (5)" in made.notes[0]
+    assert f"{robust.class_names[4]} (5)" in made.notes[0]
     assert made.sets(halves[1].take(range(20))).members[:, 4].all()
 
 

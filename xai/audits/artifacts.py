@@ -100,7 +100,7 @@ def sample_of(context: Context, artifacts: Artifacts) -> list[dict[str, Any]]:
     first = {label: int(row) for label, row in reversed(list(zip(truth, role.order.tolist(), strict=True)))}
     found = []
     for label in sorted(first)[:_MOST]:
-        row, name = first[label], context.classifier.labels[label]
+        row, name = first[label], context.classifier.class_names[label]
         pixels = context.pictures(DATA, [row])[0].pixels
         images = [artifacts.picture(pixels)]
         caption = Message("{image}: an image of {label} from the data.", image=role.ids[row], label=name)

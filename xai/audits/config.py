@@ -24,7 +24,7 @@ MODEL = (
     "source",
     "arch",
     "weights",
-    "labels",
+    "class_names",
     "mean",
     "std",
     "input_size",

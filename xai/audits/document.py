@@ -114,7 +114,7 @@ def _severity(outcome: Mapping[str, Any]) -> float:
 
 
 ONLY, WITHIN = "only", ".xai"
-_OPTIONS = {"source": "model", "labels": "class_names"}
+_OPTIONS = {"source": "model"}
 
 
 def reproduce(config: Config, id_: str, check: Check) -> dict[str, str]:
@@ -147,7 +147,7 @@ def options_of(model: Any, data: Any, seed: int | None) -> tuple[str, ...]:
         table = dict(model) if isinstance(model, Mapping) else {"source": os.fspath(model)}
         for name, value in table.items():
             option = f"--{_OPTIONS.get(name, name).replace('_', '-')}"
-            if name == "labels":
+            if name == "class_names":
                 found += [option, ",".join(value)]
             elif isinstance(value, list | tuple):
                 found += [option, *map(str, value)]
@@ -208,7 +208,7 @@ def assemble(
         "tool": {"name": "xai-toolkit", "version": plan.base["versions"]["xai-toolkit"], "code": code_digest()},
         "title": config.title or Message("Audit of {model}", model=context.classifier.name),
         "model": _model(plan),
-        "data": {name: _data(role, context.classifier.labels) for name, role in context.roles.items()},
+        "data": {name: _data(role, context.classifier.class_names) for name, role in context.roles.items()},
         "pictures": {"key_bytes": KEY_BYTES, "n": len(context.role()), "keys": _keys(context.role())},
         "baseline": None if baseline is None else dict(baseline),
         "settings": config.to_dict(),
@@ -334,7 +334,7 @@ def _model(plan: Plan) -> dict[str, Any]:
         "preprocessing": classifier.preprocessing,
         "parameters": sum(p.numel() for p in classifier.module.parameters()),
         "architecture": type(classifier.module).__name__,
-        "classes": list(classifier.labels),
+        "classes": list(classifier.class_names),
     }
 
 

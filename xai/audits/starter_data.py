@@ -132,7 +132,7 @@ def opened(given: Mapping[str, Any], classifier: Classifier) -> tuple[Dataset, d
         raise InputError(
             f"{data.name}: it has no labels, and every check compares predictions with them. Add a column."
         )
-    known, own = classifier.labels, data.classes
+    known, own = classifier.class_names, data.classes
     if (
         set(own) < set(known) and own != known[: len(own)]
     ):  # the data lacks some classes: theirs are the model's numbers
@@ -164,7 +164,7 @@ def _columns(path: Path, table: Mapping[str, Any], classifier: Classifier) -> di
         return {}
     if {"path_column", "label_column"} <= table.keys():
         return {}
-    named = () if classifier.labels == numbered(classifier.num_classes) else classifier.labels
+    named = () if classifier.class_names == numbered(classifier.num_classes) else classifier.class_names
     given = {name: table.get(f"{name}_column") for name in ("path", "label")}
     found = find_columns(path, named, classifier.num_classes, **given)
     columns = {"path_column": found.path, "label_column": found.label}
@@ -268,9 +268,9 @@ def _model(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the table of the model, with what follows from the data, and comments behind its keys."""
     table, comments = {"source": _relative(place, asked["source"]), **_only(asked, *asked.keys() - {"source"})}, {}
-    if classifier.labels == numbered(classifier.num_classes) != whole.classes and len(whole.classes) > 0:
-        table["labels"] = list(whole.classes)
-        comments["labels"] = "of the data; their order must be that of the model's outputs"
+    if classifier.class_names == numbered(classifier.num_classes) != whole.classes and len(whole.classes) > 0:
+        table["class_names"] = list(whole.classes)
+        comments["class_names"] = "of the data; their order must be that of the model's outputs"
     found = fit.resizing
     if (
         found is not None

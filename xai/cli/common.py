@@ -90,7 +90,7 @@ def model_settings(options: argparse.Namespace) -> dict[str, Any]:
     settings = {name: getattr(options, name) for name in _SETTINGS}
     settings["input_size"] = tuple(options.input_size) if options.input_size else None
     settings["output_key"] = class_of(options.output_key)
-    settings["labels"] = None if options.class_names is None else _class_names(options.class_names)
+    settings["class_names"] = None if options.class_names is None else _class_names(options.class_names)
     return {name: value for name, value in settings.items() if value is not None}
 
 

@@ -107,7 +107,10 @@ def _places(out: Path | None, images: Sequence[Path], methods: Sequence[str]) ->
 
 def _show(made: Any, place: Path | None) -> None:
     share = float(made.probabilities[0])
-    print(f"{made.names[0]}: {one_line(made.predicted[0])}; {made.method} for {one_line(made.labels[0])} ({share:.1%})")
+    print(
+        f"{made.names[0]}: {one_line(made.predicted[0])}; {made.method} for "
+        f"{one_line(made.target_names[0])} ({share:.1%})"
+    )
     for note in made.notes:
         print(f"  {one_line(note)}")
     if place is not None:

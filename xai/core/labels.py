@@ -112,7 +112,7 @@ def _places(
     classifier: Classifier, data: Any, own: Any, classes: tuple[str, ...]
 ) -> tuple[dict[int, int] | None, tuple[str, ...]]:
     """Return the model's class of each class of the data, None where they have the same numbers, and notes."""
-    known = classifier.labels
+    known = classifier.class_names
     if not classes or classes == known:
         return None, ()
     used = _used(data, own, len(classes))

@@ -274,21 +274,21 @@ def checked_size(size: Any) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
-def checked_labels(labels: Any) -> tuple[str, ...] | None:
+def checked_class_names(class_names: Any) -> tuple[str, ...] | None:
     """Return the class names, or None for None.
 
     Raises:
         InputError: a single string, something without order, or no name at all.
     """
-    if labels is None:
+    if class_names is None:
         return None
-    found = () if isinstance(labels, Mapping | Set) else tuple(str(label) for label in _items(labels))
-    if not found:
+    names = () if isinstance(class_names, Mapping | Set) else tuple(map(str, _items(class_names)))
+    if not names:
         raise InputError(
-            f"Expected `labels` as a list of class names in the order of the outputs, but got {_shown(labels)}. "
-            'Write labels=["cat", "dog"], for instance, or leave it out.'
+            f"Expected `class_names` as a list in the order of the outputs, but got {_shown(class_names)}. "
+            'Write class_names=["cat", "dog"], for instance, or leave it out.'
         )
-    return found
+    return names
 
 
 def checked_crop_ratio(ratio: Any) -> float:

@@ -30,7 +30,7 @@ class Explanation(Result):
         method: registered name.
         unit: what the values are measured in.
         layer: name of the layer looked at, or None.
-        labels: names of the explained classes (N).
+        target_names: of the explained classes (N).
         probabilities: (N,) of the explained classes.
         predicted: names of the predicted classes (N).
         names: names of the images (N).
@@ -60,7 +60,7 @@ class Explanation(Result):
     method: str
     unit: str
     layer: str | None
-    labels: tuple[str, ...]
+    target_names: tuple[str, ...]
     probabilities: Tensor
     predicted: tuple[str, ...]
     names: tuple[str, ...]
@@ -72,7 +72,7 @@ class Explanation(Result):
 
     def __post_init__(self) -> None:
         """Refuse parts of different numbers of images, of a file for instance."""
-        parts = (self.targets, self.geometries, self.labels, self.predicted, self.names, self.pictures)
+        parts = (self.targets, self.geometries, self.target_names, self.predicted, self.names, self.pictures)
         if any(len(part) != len(self.attribution) for part in parts):
             raise ValueError(f"Expected {len(self.attribution)} of each.")
 
@@ -82,7 +82,7 @@ class Explanation(Result):
 
     def __repr__(self) -> str:
         """Method, classes and model."""
-        shown = ", ".join(self.labels[:3]) + (", ..." if len(self) > 3 else "")
+        shown = ", ".join(self.target_names[:3]) + (", ..." if len(self) > 3 else "")
         return f"Explanation({self.method!r}, {len(self)} image(s), target: {shown}, model: {self.model.get('name')})"
 
     @property

@@ -28,7 +28,7 @@ def attach(extractor: nn.Module, estimator: Any, key: Key | None = None) -> tupl
             that the estimator was fitted on.
 
     Returns:
-        The network, and labels and notes for its classifier.
+        The network, and class names and notes for its classifier.
 
     Raises:
         UnsupportedModelError: another kind of estimator, or one that is not fitted.
@@ -41,13 +41,17 @@ def attach(extractor: nn.Module, estimator: Any, key: Key | None = None) -> tupl
     parts = [_scaler(step) for step in before if step not in {None, "passthrough"}]
     head = _kernel_head(last) if hasattr(last, "support_vectors_") else _linear_head(last)
     width = int(getattr(estimator, "n_features_in_", 0) or last.n_features_in_)
-    labels = [str(label) for label in last.classes_]
+    class_names = [str(label) for label in last.classes_]
     notes = [
-        f"features go into {type(last).__name__} of scikit-learn: {len(labels)} classes, scores as decision_function"
+        f"features go into {type(last).__name__} of scikit-learn: {len(class_names)} classes, "
+        "scores as decision_function"
     ]
     if not _softmax_is_its_probability(estimator, width):
         notes.append("its scores are margins: their softmax is no probability")
-    return _Joined(extractor, nn.Sequential(*parts, head), width, key).eval(), {"labels": labels, "notes": notes}
+    return _Joined(extractor, nn.Sequential(*parts, head), width, key).eval(), {
+        "class_names": class_names,
+        "notes": notes,
+    }
 
 
 def _softmax_is_its_probability(estimator: Any, width: int) -> bool:

@@ -100,7 +100,7 @@ _TASKS = {"softmax": "multiclass", "sigmoid": "multilabel"}
 
 
 def chosen_output(
-    outputs: Sequence[Mapping[str, Any]], asked: DeclaredTask, labels: Sequence[str] | None, rows: int
+    outputs: Sequence[Mapping[str, Any]], asked: DeclaredTask, class_names: Sequence[str] | None, rows: int
 ) -> tuple[int, list[str]]:
     """Return the place of the class scores among the outputs of a file, and notes.
 
@@ -110,7 +110,7 @@ def chosen_output(
     Args:
         outputs: of each the "name", the "shape" for `rows` images (0 where unknown), and whether it is "floating".
         asked: what the caller says: `key` chooses, the number of class names comes before that of the file.
-        labels: class names in the file.
+        class_names: in the file.
         rows: number of images in the shapes.
 
     Raises:
@@ -119,7 +119,7 @@ def chosen_output(
     standing = _standing_in(outputs, rows)
     if len(outputs) == 1 and asked.key is None:
         return 0, []
-    names = asked.names if asked.names is not None else len(labels) if labels else None
+    names = asked.names if asked.names is not None else len(class_names) if class_names else None
     key, notes = (asked.key, []) if asked.key is not None else choose(standing, rows, names, ordered=True)
     found = output_tensor(standing, key)
     return next(k for k, item in enumerate(standing.values()) if item is found), notes

@@ -82,7 +82,7 @@ def load(
     source: str | os.PathLike[str] | nn.Module | Classifier,
     arch: Architecture | None = None,
     *,
-    labels: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     input_size: tuple[int, int] | None = None,
@@ -107,7 +107,7 @@ def load(
         source: a name of `xai.catalogue()`; "torchvision:NAME", "timm:NAME" or "hf:ORG/NAME"; the path of an ONNX or
             Keras model, of weights or of a probe; a module; or a classifier, which comes back as it is.
         arch: the network of a weight file: "package.module:factory" or another callable without arguments, or a module.
-        labels: class names in the order of the outputs; None takes the source's own, or names them "0", "1", ...
+        class_names: in the order of the outputs; None takes the source's own, or names them "0", "1", ...
         mean: per channel, subtracted from pixels in [0, 1].
         std: per channel, divides afterwards.
         input_size: (height, width) of the network's input.
@@ -136,7 +136,13 @@ def load(
         >>> xai.load("example:fashion").input_size
         (28, 28)
     """
-    given = {"labels": labels, "mean": mean, "std": std, "input_size": checked_size(input_size), "channels": channels}
+    given = {
+        "class_names": class_names,
+        "mean": mean,
+        "std": std,
+        "input_size": checked_size(input_size),
+        "channels": channels,
+    }
     given |= {"resize": resize, "name": name, "task": task, "output": output, "output_key": output_key}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     place = pick_device(device)
@@ -151,8 +157,8 @@ def load(
 
 
 def _asked(settings: dict[str, Any]) -> DeclaredTask:
-    task, output, key, labels = (settings.get(name) for name in ("task", "output", "output_key", "labels"))
-    return DeclaredTask(task, output, key, None if labels is None else len(labels), settings.get("input_size"))
+    task, output, key, names = (settings.get(name) for name in ("task", "output", "output_key", "class_names"))
+    return DeclaredTask(task, output, key, None if names is None else len(names), settings.get("input_size"))
 
 
 def _together(own: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -165,7 +165,7 @@ class Probe(Classifier):
         if net.record["base"] is None:
             state = net.extractor.net.state_dict()
             tensors |= {f"extractor.{name}": value.clone().contiguous() for name, value in state.items()}
-        settings = {**kept_settings(self), "labels": list(self.labels), "name": self.name}
+        settings = {**kept_settings(self), "class_names": list(self.class_names), "name": self.name}
         record = {**net.record, "settings": settings}
         save_file(tensors, place, {_KEY: json.dumps({"form": _FORM, **record}, sort_keys=True)})
         return place

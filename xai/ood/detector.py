@@ -158,7 +158,7 @@ class OODDetector:
         promise = self.guarantee(alpha)
         many = open_data(images)
         found = self._scored(many, keyed=True, progress=progress, should_stop=should_stop)
-        labels = self._ready().labels
+        labels = self._ready().class_names
         return Judgement(
             scores=found.scores[0],
             p_values=p_values(found.scores[0], self.calibration_scores),

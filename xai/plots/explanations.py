@@ -74,7 +74,7 @@ def _draw_row(canvas: Figure, axes: Any, explanation: Any, k: int, opacity: floa
     titles = [
         f"{explanation.names[k]}: {explanation.predicted[k]}",
         f"{explanation.method}, raw values",
-        f"why {explanation.labels[k]} ({float(explanation.probabilities[k]):.0%})?",
+        f"why {explanation.target_names[k]} ({float(explanation.probabilities[k]):.0%})?",
     ]
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(plain(title), fontsize=10, parse_math=False)
@@ -170,7 +170,9 @@ def _fill(
     _show_titled(axes[0], picture, f"{first.names[k]}: {first.predicted[k]}")
     for axis, (name, explanation) in zip(axes[1:], named, strict=False):
         heatmap = explanation.heatmaps[k]
-        _show_titled(axis, overlay(picture, heatmap, *scale(heatmap), opacity), f"{name}: {explanation.labels[k]}")
+        _show_titled(
+            axis, overlay(picture, heatmap, *scale(heatmap), opacity), f"{name}: {explanation.target_names[k]}"
+        )
     if last is not None:
         _show_titled(axes[count - 1], last[1], last[0], cmap="viridis", vmin=0, vmax=1)
     for axis in axes:
@@ -222,7 +224,10 @@ def _write_checks(axis: Any, rating: Any, k: int) -> None:
     axis.set_axis_off()
     verdict = rating.verdicts[k]
     axis.set_title(
-        f"{rating.method} for {rating.labels[k]}: {verdict}", fontsize=11, color=COLOURS[verdict], parse_math=False
+        f"{rating.method} for {rating.target_names[k]}: {verdict}",
+        fontsize=11,
+        color=COLOURS[verdict],
+        parse_math=False,
     )
     height = 0.97
     for check in rating.checks[k]:

@@ -96,10 +96,10 @@ def _entries(explanations: Any, notes: Any, ratings: Any) -> list[_ReportEntry]:
         if len(values) != len(every):
             raise InputError(f"Expected `{name}` as one for each of {len(every)} explanations, but got {len(values)}.")
     for explanation, rating in zip(every, rated, strict=True):
-        if rating is not None and rating.labels != explanation.labels:
+        if rating is not None and rating.target_names != explanation.target_names:
             raise InputError(
-                f"Expected `ratings` in the order of the explanations, but one of {rating.labels} meets "
-                f"{explanation.labels}. Give None where there is no rating."
+                f"Expected `ratings` in the order of the explanations, but one of {rating.target_names} meets "
+                f"{explanation.target_names}. Give None where there is no rating."
             )
     return [_ReportEntry(*one) for one in zip(every, texts, rated, strict=True)]
 
@@ -139,7 +139,7 @@ def _answer(found: Explanation, k: int, words: Words) -> str:
     return words(
         "explained.answer",
         picture=found.names[k],
-        label=found.labels[k],
+        label=found.target_names[k],
         share=words.percent(float(found.probabilities[k])),
         predicted=found.predicted[k],
     )
@@ -148,7 +148,7 @@ def _answer(found: Explanation, k: int, words: Words) -> str:
 def _exhibit(found: Explanation, k: int, name: str, words: Words, side: int) -> dict[str, Any]:
     """Return image and map, as images and as values."""
     values = found.heatmaps[k]
-    title = words("explained.map", method=name, label=found.labels[k])
+    title = words("explained.map", method=name, label=found.target_names[k])
     alt = words("explained.alt", map=title, share=words.percent(_half(values)))
     ground = to_rgb(found.pictures[k])
     panel = {"title": title, "unit": found.unit, "alt": alt}
@@ -172,7 +172,7 @@ def _rated(rating: Rating, k: int, words: Words) -> Mapping[str, Any]:
     verdict = rating.verdicts[k]
     reasons: list[Text] = [words.told(check.reason) for check in rating.checks[k] if check.verdict in _TAGS]
     return {
-        "label": rating.labels[k],
+        "label": rating.target_names[k],
         "tag": _TAGS.get(verdict, "measured"),
         "verdict": words(f"rating.{verdict}") if verdict in _TAGS else verdict,
         "meaning": words.told(MEANINGS[verdict]) if verdict in MEANINGS else None,

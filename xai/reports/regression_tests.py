@@ -170,7 +170,7 @@ def _pictures(audit: Audit, classifier: Classifier) -> tuple[list[dict[str, str]
         if png is None:
             continue
         frozen = freeze(png, classifier)
-        why = frozen.why or why_useless(case, frozen.predicted, classifier.labels)
+        why = frozen.why or why_useless(case, frozen.predicted, classifier.class_names)
         if not why and sum(map(len, content.values())) + len(frozen.png) > MOST_BYTES:
             why = f"the frozen images would take more than {MOST_BYTES:,} bytes"
         if why:

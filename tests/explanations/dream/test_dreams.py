@@ -165,7 +165,7 @@ def test_the_pretrained_network_dreams_upwards() -> None:
 @pytest.mark.parametrize("model", ["example:fashion", "example:fashion-robust"])
 def test_class_pictures_are_of_their_class(model: str, tmp_path: Path) -> None:
     classifier = xai.load(model)
-    for target, label in enumerate(classifier.labels):
+    for target, label in enumerate(classifier.class_names):
         found = xai.deep_dream(classifier, target=target)
         with Image.open(found.save(tmp_path / "dream.png")) as saved:
             seen = classifier.predict(saved)

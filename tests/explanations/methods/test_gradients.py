@@ -390,7 +390,7 @@ def test_an_unknown_baseline_suggests_the_known(method: str) -> None:
 def test_costs_are_what_is_sent() -> None:
     for method in (*FAST, "saliency", "input_x_gradient", "guided_backprop", "deeplift"):
         model = Counting(GapCnn()).eval()
-        classifier = Classifier(model, labels=list("abcd"))
+        classifier = Classifier(model, class_names=list("abcd"))
         classifier.predict(pictures(1))  # what the outputs mean is seen once a model
         model.rows.clear()
         explain(classifier, pictures(1), method)

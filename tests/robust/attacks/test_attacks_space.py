@@ -135,7 +135,7 @@ def test_samples_are_checked() -> None:
 def test_labels_and_targets_by_name() -> None:
     names = ["cat", "dog", "bird"]
     net, images = LinearModel().eval(), pictures(3)
-    classifier = xai.Classifier(net, labels=names)
+    classifier = xai.Classifier(net, class_names=names)
     truth = net(images).argmax(1)
     by_name = xai.attack(classifier, images, [names[k] for k in truth], eps=0.3)
     assert torch.equal(by_name.adversarial, xai.attack(net, images, truth, eps=0.3).adversarial)

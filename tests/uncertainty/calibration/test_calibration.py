@@ -140,11 +140,11 @@ def test_given_pictures_fit_the_temperature(robust, data):
 def test_labels_follow_their_names(robust, data):
     """A folder counts its classes in the order of their names, the network in another."""
     few = data.take(range(150))
-    names = sorted(robust.labels)
+    names = sorted(robust.class_names)
 
     class Folder:
         images, classes, name = few.images, tuple(names), "a folder"
-        labels = torch.tensor([names.index(robust.labels[int(label)]) for label in few.labels])
+        labels = torch.tensor([names.index(robust.class_names[int(label)]) for label in few.labels])
 
     found = xai.calibration(robust, Folder())
     assert np.array_equal(found.labels, few.labels.numpy())
@@ -162,7 +162,7 @@ def test_stored_outputs_say_how_many_classes_there_are():
 
 def test_labels_may_be_names(robust, data):
     few = data.take(range(60))
-    named = [robust.labels[int(label)] for label in few.labels]
+    named = [robust.class_names[int(label)] for label in few.labels]
     assert xai.calibration(robust, few, named).ece == pytest.approx(xai.calibration(robust, few).ece)
 
 

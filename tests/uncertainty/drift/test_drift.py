@@ -63,15 +63,15 @@ def test_worse_pictures_are_found(model, halves):
 def test_a_missing_class_is_named(robust, halves):
     rows = [k for k in range(700) if int(halves[1].labels[k]) != 7]
     found = xai.drift(robust, halves[0], halves[1].take(rows), **QUICK)
-    assert {"classes", f"class: {robust.labels[7]}"} <= names_of(found)
+    assert {"classes", f"class: {robust.class_names[7]}"} <= names_of(found)
     gone = found.classes[7]
     assert gone.share_b < 0.03 < gone.share_a
     assert gone.difference < 0
     assert gone.high < 0
     assert gone.estimated_b == pytest.approx(0, abs=0.02)
     assert gone.true_a == pytest.approx(float((halves[0].labels == 7).double().mean()))
-    said = {one.id: one.sentence for one in found.findings}[f"class: {robust.labels[7]}"]
-    assert f"{robust.labels[7]!r} is predicted for" in said
+    said = {one.id: one.sentence for one in found.findings}[f"class: {robust.class_names[7]}"]
+    assert f"{robust.class_names[7]!r} is predicted for" in said
 
 
 def test_a_model_that_is_less_sure_is_noticed(robust):

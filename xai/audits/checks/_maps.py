@@ -41,7 +41,7 @@ def shown_maps(view: CheckView, checks: list[_CHECKS], method: str) -> tuple[dic
 def _exhibit(view: CheckView, k: int, title: Message, method: str) -> dict[str, Any]:
     context, artifacts, found = view.context, view.artifacts, view.results[0]
     row = int(found.rows[k])
-    labels, name = context.classifier.labels, context.role().ids[row]
+    labels, name = context.classifier.class_names, context.role().ids[row]
     label, predicted = labels[int(context.labels(DATA, [row])[0])], labels[int(found["target"][k])]
     images = [artifacts.picture(context.inputs(DATA, [row])[0]), artifacts.heatmap(found["maps"][k])]
     images.append(artifacts.heatmap(found["control"][k], "control"))

@@ -57,13 +57,13 @@ class Accuracy(Check):
         accuracy = share_of(
             right, rows, view.level, classes=classes_of(context, rows, right), groups=groups_of(context, rows, right)
         )
-        facts = _confused(labels, predictions, context.classifier.labels)
+        facts = _confused(labels, predictions, context.classifier.class_names)
         notes = resizing_note(
             context.classifier, context.role().data, context.labels(DATA, np.arange(len(context.role().data)))
         )
         notes += reading_doubts(context.classifier, None, torch.from_numpy(predictions), torch.from_numpy(labels))
         worst = min(accuracy.classes, key=lambda share: share.hits / max(1, share.n), default=None)
-        of_worst = labels == (-1 if worst is None else list(context.classifier.labels).index(worst.name))
+        of_worst = labels == (-1 if worst is None else list(context.classifier.class_names).index(worst.name))
         shown = _confident_errors(view, rows, predictions, confidence, ~right, EXAMPLES)
         more = _confident_errors(view, rows, predictions, confidence, ~right & of_worst, _OF_THE_WORST)  # for its gate
         claim = Message(
@@ -94,7 +94,7 @@ def _confident_errors(
 ) -> tuple[dict[str, Any], ...]:
     """Return the wrong predictions of highest confidence."""
     order = np.flatnonzero(wrong)[np.argsort(-confidence[wrong], kind="stable")][:most]
-    labels, shown = view.context.classifier.labels, []
+    labels, shown = view.context.classifier.class_names, []
     for k in order.tolist():
         row = int(rows[k])
         pixels = view.context.pictures(DATA, [row])[0].pixels

@@ -132,7 +132,7 @@ def groups_of_row(context: Context, row: int) -> list[str]:
 
 def classes_of(context: Context, rows: np.ndarray, right: np.ndarray) -> tuple[GroupShare, ...]:
     """Return the accuracy by class."""
-    return shares_by(context.labels(DATA, rows).numpy(), right, context.classifier.labels)
+    return shares_by(context.labels(DATA, rows).numpy(), right, context.classifier.class_names)
 
 
 def percent(share: float | None) -> Message:
@@ -150,7 +150,7 @@ def changed(
 ) -> dict[str, Any]:
     """Return the evidence of an image that was changed until the model was wrong."""
     context, artifacts = view.context, view.artifacts
-    labels, name = context.classifier.labels, context.role().ids[row]
+    labels, name = context.classifier.class_names, context.role().ids[row]
     label, predicted = labels[int(context.labels(DATA, [row])[0])], labels[prediction]
     images = [artifacts.picture(before), artifacts.picture(after, role), artifacts.difference(before, after)]  # type: ignore[arg-type]
     words = {"name": name, "label": label, "predicted": predicted, "change": change}

@@ -59,7 +59,7 @@ class GroupGap(Check):
             logits.argmax(1),
             groups,
             confidence.numpy(),
-            classes=context.classifier.labels,
+            class_names=context.classifier.class_names,
             seed=context.seed,
             alpha=1 - view.level,
             depth=self.depth,

@@ -194,7 +194,7 @@ def make_plan(config: Config, context: Context, *, baseline: bool) -> Plan:
         "code": own_digest(*_OWN),
         "versions": all_versions(),
         "model": classifier.fingerprint,
-        "labels": list(classifier.labels),
+        "class_names": list(classifier.class_names),
         "device": classifier.device.type,
         "dtype": str(classifier.dtype),
         "seed": context.seed,

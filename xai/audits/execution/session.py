@@ -37,7 +37,7 @@ _MOST = 5
 _BYTES = 1 << 20
 _INPUTS = {
     "model": "the model",
-    "labels": "the class names",
+    "class_names": "the class names",
     "versions": "a version of a package",
     "device": "the device",
     "dtype": "the precision of the model",

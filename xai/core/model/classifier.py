@@ -23,8 +23,8 @@ from xai.core.task.outputs import ReadsOutputs
 from xai.core.validation import (
     check_choice,
     checked_channels,
+    checked_class_names,
     checked_crop_ratio,
-    checked_labels,
     checked_per_channel,
     checked_size,
 )
@@ -41,7 +41,7 @@ class Classifier(RunsModule, ReadsOutputs):
     Args:
         module: any `nn.Module` from normalised images (N, C, H, W) to class scores: a tensor, a tuple or dict with
             one, or an object with `.logits`. One output means two classes.
-        labels: class names in the order of the outputs; None names them "0", "1", ...
+        class_names: in the order of the outputs; None names them "0", "1", ...
         input_size: (height, width) of the network's input; None takes pictures as they are.
         channels: 3 for colour, 1 for grey.
         mean: per channel, subtracted from pixels in [0, 1]; None subtracts nothing.
@@ -67,13 +67,13 @@ class Classifier(RunsModule, ReadsOutputs):
             changes the module.
         ShapeError: `channels`, `mean`, `std` or `input_size` of another form.
         RangeError: `mean`, `std` or `crop_ratio` outside what is possible.
-        InputError: `labels` that are no list of names, or no such `device`.
+        InputError: `class_names` that are no list of names, or no such `device`.
         NameLookupError: unknown `resize`, `task` or `output`.
 
     Example:
         >>> import torch, xai
         >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
-        >>> clf = xai.Classifier(net, labels=["cat", "dog"], input_size=(8, 8), mean=[0.5] * 3, std=[0.25] * 3)
+        >>> clf = xai.Classifier(net, class_names=["cat", "dog"], input_size=(8, 8), mean=[0.5] * 3, std=[0.25] * 3)
         >>> clf.logits(torch.rand(4, 3, 8, 8)).shape
         torch.Size([4, 2])
     """
@@ -81,7 +81,7 @@ class Classifier(RunsModule, ReadsOutputs):
     def __init__(
         self,
         module: nn.Module,
-        labels: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
         input_size: tuple[int, int] | None = None,
         channels: int = 3,
         mean: Sequence[float] | None = None,
@@ -110,8 +110,8 @@ class Classifier(RunsModule, ReadsOutputs):
         quantised = scales_by_batch(self.module)
         self._alone = one_by_one or quantised
         self._notes = (*notes, *([_ALONE] if quantised and _ALONE not in notes else []))
-        self._labels = checked_labels(labels)
-        self._num_classes = None if self._labels is None else len(self._labels)
+        self._class_names = checked_class_names(class_names)
+        self._num_classes = None if self._class_names is None else len(self._class_names)
         self._asked, self._meaning = DeclaredTask(task, output, output_key, self._num_classes), None
         move(self.module, device)
         self._checked_width = False
@@ -137,7 +137,7 @@ class Classifier(RunsModule, ReadsOutputs):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes; found by one forward when no labels were given."""
+        """Number of classes; found by one forward when no names of classes were given."""
         if self._num_classes is None:
             size = self.input_size or _PROBE_SIZE
             self.count_classes(torch.rand(1, self.channels, *size, generator=torch.Generator().manual_seed(0)))
@@ -150,9 +150,9 @@ class Classifier(RunsModule, ReadsOutputs):
                 self.logits(images[:1])
 
     @property
-    def labels(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the outputs."""
-        return self._labels or tuple(str(k) for k in range(self.num_classes))
+        return self._class_names or tuple(str(k) for k in range(self.num_classes))
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -265,7 +265,7 @@ class Classifier(RunsModule, ReadsOutputs):
         batch = self.prepare(images)
         logits = self.logits_of(batch.inputs, progress=progress)
         chances = to_probabilities(logits, self.head)
-        return Prediction(self.labels, logits, chances, single=batch.single, notes=batch.notes)
+        return Prediction(self.class_names, logits, chances, single=batch.single, notes=batch.notes)
 
     def logits_of(
         self, inputs: Tensor, *, progress: bool | Progress | None = None, should_stop: ShouldStop | None = None
@@ -330,13 +330,13 @@ class Classifier(RunsModule, ReadsOutputs):
             TargetError: no such class, or a name that several classes share.
         """
         if isinstance(target, str):
-            matches = [k for k, label in enumerate(self.labels) if label == target]
-            matches = matches or [k for k, label in enumerate(self.labels) if label.lower() == target.lower()]
+            matches = [k for k, label in enumerate(self.class_names) if label == target]
+            matches = matches or [k for k, label in enumerate(self.class_names) if label.lower() == target.lower()]
             if len(matches) == 1:
                 return matches[0]
             if matches:
                 raise TargetError(f"{len(matches)} classes are called {target!r}: {matches}. Give the index.")
-            raise TargetError(str(NameLookupError("class", target, self.labels)))
+            raise TargetError(str(NameLookupError("class", target, self.class_names)))
         if isinstance(target, bool) or not hasattr(target, "__index__") or not 0 <= index(target) < self.num_classes:
             raise TargetError(
                 f"Expected a class index from 0 to {self.num_classes - 1}, or a class name, but got {target!r}."
@@ -347,14 +347,14 @@ class Classifier(RunsModule, ReadsOutputs):
         """Remember the number of classes, or compare it with the one that is known.
 
         Raises:
-            UnsupportedModelError: another number of logits than of labels.
+            UnsupportedModelError: another number of logits than of class names.
         """
         if self._num_classes is None:
             self._num_classes = int(logits.shape[1])
         elif not self._checked_width and logits.shape[1] != self._num_classes:
             raise UnsupportedModelError(
-                f"The classifier has {self._num_classes} labels, but the model answers {logits.shape[1]} classes. "
-                "Give one label for each output."
+                f"The classifier has {self._num_classes} class names, but the model answers {logits.shape[1]} classes. "
+                "Give one name for each output."
             )
         self._checked_width = True
 

@@ -157,7 +157,7 @@ class Outputs:
         layer: name of the last linear layer, or None.
         notes: of the model, and where the features come from, or why there are none; and what was done to the images.
         image_notes: the latter alone, and which images repeat.
-        classes: class names of the data in the order of its labels; empty where it has none.
+        class_names: of the data in the order of its labels; empty where it has none.
     """
 
     logits: Tensor = field(repr=False)
@@ -166,7 +166,7 @@ class Outputs:
     layer: str | None
     notes: tuple[str, ...] = ()
     image_notes: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -221,8 +221,8 @@ def collect_outputs(
     layer = tap.head.layer if together is not None and tap.head is not None else None
     image_notes = (*tap.image_notes, *repeated(keys))
     notes = (*classifier.notes, tap.note, *image_notes)
-    classes = tuple(getattr(dataset, "classes", None) or ())
-    return Outputs(torch.cat(logits).clone(), together, labels, layer, notes, image_notes, classes)
+    class_names = tuple(getattr(dataset, "classes", None) or ())
+    return Outputs(torch.cat(logits).clone(), together, labels, layer, notes, image_notes, class_names)
 
 
 def run_outputs(

@@ -153,7 +153,7 @@ class Prediction:
     """Answers for one image, or for N.
 
     Attributes:
-        labels: names of all classes.
+        class_names: of all classes.
         logits: (N, K) on the CPU.
         probabilities: (N, K) on the CPU.
         single: one image was given, so that `label`, `index` and `probability` are plain values.
@@ -164,11 +164,11 @@ class Prediction:
         >>> clf = xai.load("example:fashion")
         >>> data = xai.load_data("example:fashion-test").subset(1)
         >>> answer = clf.predict(data.images[0])
-        >>> answer.label in clf.labels, len(answer.top(3))
+        >>> answer.label in clf.class_names, len(answer.top(3))
         (True, 3)
     """
 
-    labels: tuple[str, ...]
+    class_names: tuple[str, ...]
     logits: Tensor = field(repr=False)
     probabilities: Tensor = field(repr=False)
     single: bool
@@ -183,7 +183,7 @@ class Prediction:
         row = slice(k, k + 1) if k >= 0 else slice(len(self) + k, len(self) + k + 1)
         if not 0 <= row.start < len(self):
             raise IndexError(f"Expected an image number below {len(self)}, but got {k}.")
-        return Prediction(self.labels, self.logits[row], self.probabilities[row], single=True, notes=self.notes)
+        return Prediction(self.class_names, self.logits[row], self.probabilities[row], single=True, notes=self.notes)
 
     def __iter__(self) -> Iterator["Prediction"]:
         """Iterate over the images."""
@@ -198,7 +198,7 @@ class Prediction:
     @property
     def label(self) -> Any:
         """Name of the most probable class: a string, or a list of N."""
-        names = [self.labels[int(k)] for k in self.probabilities.argmax(1)]
+        names = [self.class_names[int(k)] for k in self.probabilities.argmax(1)]
         return names[0] if self.single else names
 
     @property
@@ -211,7 +211,7 @@ class Prediction:
         """Return the `k` most probable classes as (label, probability), best first; N such lists for N images."""
         values, places = self.probabilities.topk(min(k, self.probabilities.shape[1]), dim=1)
         rows = [
-            [(self.labels[int(place)], float(value)) for value, place in zip(row, where, strict=True)]
+            [(self.class_names[int(place)], float(value)) for value, place in zip(row, where, strict=True)]
             for row, where in zip(values, places, strict=True)
         ]
         return rows[0] if self.single else rows

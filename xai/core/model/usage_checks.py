@@ -50,11 +50,11 @@ def reading_doubts(
     if len(labels) < _FEWEST or bool((labels < 0).any()):
         return ()
     if int(labels.min()) == int(labels.max()):
-        return (f"all {len(labels)} labels are of one class, {classifier.labels[int(labels[0])]!r}",)
+        return (f"all {len(labels)} labels are of one class, {classifier.class_names[int(labels[0])]!r}",)
     hits = int((predictions == labels).sum())
     if hits >= _GOOD * len(labels):
         return ()
-    found = _order(predictions, labels, classifier.labels)
+    found = _order(predictions, labels, classifier.class_names)
     found += _other_ways(classifier, inputs, predictions, labels) if inputs is not None else []
     best = max((share for share, _ in found), default=0.0)
     return tuple(words for share, words in found if share == best) or _chance(predictions, labels, hits)
@@ -345,7 +345,7 @@ def data_fit(
 def model_lines(classifier: Classifier) -> tuple[str, ...]:
     """Return what a model takes and predicts, in lines of text."""
     size = classifier.input_size
-    names = ", ".join(classifier.labels[:_SHOWN])
+    names = ", ".join(classifier.class_names[:_SHOWN])
     more = f" and {classifier.num_classes - _SHOWN} more" if classifier.num_classes > _SHOWN else ""
     kind = {1: "grey (1 channel)", 3: "colour (3 channels)"}.get(classifier.channels, f"{classifier.channels} channels")
     takes = "any size" if size is None else f"{size[0]} x {size[1]}, resized by {classifier.resize!r}"

@@ -180,7 +180,7 @@ class ReadsOutputs(ABC):
     _notes: tuple[str, ...]
     _unsure: tuple[str, ...] = ()
     _depends_on_batch: bool = False
-    _labels: tuple[str, ...] | None
+    _class_names: tuple[str, ...] | None
     _num_classes: int | None
 
     @abstractmethod
@@ -298,9 +298,9 @@ class ReadsOutputs(ABC):
     def settle(self, meaning: OutputMeaning) -> None:
         """Take over how the outputs are read."""
         self._meaning = meaning
-        if self._labels is not None:
-            self._labels = names_of(self._labels, meaning)
-            self._num_classes = len(self._labels)
+        if self._class_names is not None:
+            self._class_names = names_of(self._class_names, meaning)
+            self._num_classes = len(self._class_names)
 
     def take_notes(self, notes: Sequence[str], unsure: Sequence[str] = ()) -> None:
         """Take over what is to be known of the model, and what the first images that are given may refute."""

@@ -142,7 +142,7 @@ def choose_other(model: SharedModel) -> SharedModel:
 
 def compare_models(model: SharedModel, other: SharedModel, sample: DataSample) -> list[Job]:
     """Show which of two models is better, and where they disagree; return what is still to be done."""
-    if set(sample.data.classes) - set(other.classifier.labels):
+    if set(sample.data.classes) - set(other.classifier.class_names):
         st.info(t("The second model does not know the classes of these images."), icon=":material/info:")
         return []
 
@@ -166,7 +166,7 @@ def ask_both(model: SharedModel, other: SharedModel, sample: DataSample, report:
         with candidate.borrowed() as classifier:
             outputs = classifier.outputs(sample.data, **ask)
             audits.append(xai.audit(model=classifier, data=sample.data, checks=CHECKS, **ask))
-        names = np.array(candidate.classifier.labels, dtype=object)
+        names = np.array(candidate.classifier.class_names, dtype=object)
         answers.append(names[outputs.logits.argmax(1).cpu().numpy()])
     return ModelComparison(xai.compare(*audits), np.stack(answers))
 

@@ -60,7 +60,7 @@ def choose_dream(model: SharedModel) -> DreamRequest:
 
 
 def _class(model: SharedModel) -> dict[str, Hashable]:
-    names = ui.class_names(model.classifier.labels)
+    names = ui.class_names(model.classifier.class_names)
     k: int = st.selectbox(
         t("Class"), list(names), format_func=names.__getitem__, key="dream_class", bind="query-params"
     )

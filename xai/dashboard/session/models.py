@@ -98,7 +98,7 @@ class SharedModel:
 
     def class_name(self, k: int) -> str | int:
         """Return a class by name where the name is its own, else by number."""
-        labels = self.classifier.labels
+        labels = self.classifier.class_names
         return labels[k] if labels.count(labels[k]) == 1 else k
 
     def borrowed(self) -> AbstractContextManager[xai.Classifier]:

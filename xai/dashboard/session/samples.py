@@ -78,7 +78,7 @@ class DataSample:
 
     def same_classes(self, model: SharedModel) -> bool:
         """Say whether the model counts its classes as the data does."""
-        return tuple(self.data.classes) == tuple(model.classifier.labels)
+        return tuple(self.data.classes) == tuple(model.classifier.class_names)
 
     def truth(self, model: SharedModel) -> list[Any]:
         """Return the true classes: by number where the model counts as the data does, else by name."""
@@ -118,7 +118,7 @@ def suitable_data(model: SharedModel) -> list[str]:
     Raises:
         DataError: the one named at the start cannot be read.
     """
-    labels = set(model.classifier.labels)
+    labels = set(model.classifier.class_names)
     return [name for name in data_names() if labels.issuperset(classes_of(name) or [None])]
 
 

@@ -155,7 +155,7 @@ class UploadedModel:
         return xai.load(self.path, arch=arch, name=self.file, device="auto", **self.settings)
 
     def _network(self) -> Any:
-        labels = self.settings.get("labels")
+        labels = self.settings.get("class_names")
         if self.architecture in operators():
             return self.architecture
         classes = None if labels is None else len(labels)
@@ -171,7 +171,7 @@ class UploadedModel:
     def _arch_code(self) -> str:
         if self.architecture in operators():
             return repr(self.architecture)
-        labels, channels = self.settings.get("labels"), self.settings.get("channels", 3)
+        labels, channels = self.settings.get("class_names"), self.settings.get("channels", 3)
         classes = "" if labels is None else f", {len(labels)}"
         return f"xai.untrained({self.architecture!r}{classes}{'' if channels == 3 else f', channels={channels}'})"
 

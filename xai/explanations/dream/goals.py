@@ -60,7 +60,7 @@ class ClassGoal(Goal):
     @property
     def title(self) -> str:  # type: ignore[override]  # read-only here
         """Name of the class."""
-        return Message("class {name}", name=self.classifier.labels[self.index])
+        return Message("class {name}", name=self.classifier.class_names[self.index])
 
     def value(self, pictures: Tensor) -> Tensor:
         """Return the mean logit."""

@@ -260,9 +260,9 @@ class Explainer(ABC):
             unit=self.unit,
             layer=parts[0].layer,
             notes=tuple(dict.fromkeys(every)),
-            labels=tuple(classifier.labels[int(k)] for k in targets),
+            target_names=tuple(classifier.class_names[int(k)] for k in targets),
             probabilities=probabilities,
-            predicted=tuple(classifier.labels[int(k)] for k in logits.argmax(1)),
+            predicted=tuple(classifier.class_names[int(k)] for k in logits.argmax(1)),
             names=tuple(picture.name for picture in pictures),
             pictures=tuple(_original(picture) for picture in batch.pictures) * count,
             geometries=batch.geometries * count,
@@ -277,7 +277,7 @@ class Explainer(ABC):
         if task.objective.score != "logit":
             found["score"] = task.objective.score
         if task.versus is not None:
-            found["versus"] = [task.classifier.labels[int(k)] for k in task.versus]
+            found["versus"] = [task.classifier.class_names[int(k)] for k in task.versus]
         return found
 
 

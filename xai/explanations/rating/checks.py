@@ -170,7 +170,7 @@ def reproduction(subject: Subject) -> MapCheck:
     again = subject.again()[0]
     likeness, rest = pearson(again, subject.heatmap), _difference(again, subject.heatmap)
     values = {"correlation": likeness, "difference": rest}
-    label = subject.explanation.labels[subject.k]
+    label = subject.explanation.target_names[subject.k]
     if rest <= EXACT:
         return MapCheck("reproduction", "trust", Message("{method} run again gives the same map", method=name), values)
     if likeness >= CLOSE:

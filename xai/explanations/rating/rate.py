@@ -189,7 +189,7 @@ def rate_explanation(
         checks=tuple(rated),
         verdicts=tuple(_worst(answers) for answers in rated),
         method=explanation.method,
-        labels=explanation.labels,
+        target_names=explanation.target_names,
         names=explanation.names,
         curves=tuple(curves),
         provenance=Provenance.of(classifier, {}, seed),

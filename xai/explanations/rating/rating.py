@@ -51,7 +51,7 @@ class Rating(Result):
         checks: per image, what was asked and found.
         verdicts: per image: the worst verdict of its checks.
         method: of the explanations.
-        labels: the explained classes.
+        target_names: names of the explained classes.
         names: of the images.
         curves: per image: shares of pixels removed, and the fall of the score with the most and the least relevant
             first, as lists.
@@ -73,7 +73,7 @@ class Rating(Result):
     checks: tuple[tuple[MapCheck, ...], ...]
     verdicts: tuple[str, ...]
     method: str
-    labels: tuple[str, ...]
+    target_names: tuple[str, ...]
     names: tuple[str, ...]
     curves: tuple[Mapping[str, list[float]], ...]
 

@@ -86,7 +86,7 @@ class DataFaults(Result):
         suspects: labels to check, most suspicious first.
         broken: pictures that show nothing.
         counts: pictures per class of the data; empty without labels.
-        classes: names.
+        class_names: of all classes.
         size: pictures of the data.
         train_size: of train; 0 without it.
         pair_pictures: (P, 2, s, s) uint8, of the first pairs, the second turned back.
@@ -110,7 +110,7 @@ class DataFaults(Result):
     suspects: tuple[SuspectLabel, ...]
     broken: tuple[Broken, ...]
     counts: tuple[int, ...]
-    classes: tuple[str, ...]
+    class_names: tuple[str, ...]
     size: int
     train_size: int
     pair_pictures: np.ndarray = field(repr=False)

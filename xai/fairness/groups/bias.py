@@ -84,7 +84,7 @@ def bias(
     notes = (*notes, *outputs.image_notes, *resizing_note(classifier, data, torch.as_tensor(truth)))
     notes += data_doubts(classifier, data, outputs.logits.argmax(1), truth)
     sure = to_probabilities(outputs.logits, classifier.head).double().amax(1)
-    rows = ImageTable.of(truth, outputs.logits.argmax(1), sure, extra, classifier.labels, METRICS)
+    rows = ImageTable.of(truth, outputs.logits.argmax(1), sure, extra, classifier.class_names, METRICS)
     name = str(getattr(data, "name", "images"))
     provenance = Provenance.of(classifier, asdict(chosen), seed, {"name": name})
     return _report(rows, columns, chosen, provenance, (*classifier.notes, *notes), progress, should_stop)
@@ -97,7 +97,7 @@ def bias_of_predictions(
     confidence: Any = None,
     *,
     extra: Mapping[str, Any] | None = None,
-    classes: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     seed: int = 0,
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
@@ -111,7 +111,7 @@ def bias_of_predictions(
         groups: from names to (N,) values: a mapping or a table.
         confidence: (N,) probability of each answer, in [0, 1]; None leaves calibration and confidence out.
         extra: as in `bias`.
-        classes: names in the order of the numbers; None takes those that occur.
+        class_names: in the order of the numbers; None takes those that occur.
         seed: of the permutations.
         progress: as in `bias`, in questions.
         should_stop: as in `bias`.
@@ -132,7 +132,7 @@ def bias_of_predictions(
         >>> found.findings
         ()
     """
-    chosen, rows = _settings(settings), ImageTable.of(labels, predictions, confidence, extra, classes, METRICS)
+    chosen, rows = _settings(settings), ImageTable.of(labels, predictions, confidence, extra, class_names, METRICS)
     provenance = Provenance.of(None, asdict(chosen), check_seed(seed), {"name": "stored predictions"})
     return _report(rows, _mapping(groups), chosen, provenance, (), progress, should_stop)
 
@@ -170,7 +170,7 @@ def _report(
         labels=rows.labels,
         predictions=rows.predictions,
         codes=np.stack([division.codes for division in divisions]),
-        classes=rows.classes,
+        class_names=rows.classes,
         provenance=provenance,
         notes=tuple(dict.fromkeys([*notes, *(division.note for division in divisions if division.note)])),
     )

@@ -32,7 +32,7 @@ class BiasResult(Result):
         labels: (N,) int64, the truth.
         predictions: (N,) int64.
         codes: (D, N) int64, the group of each picture.
-        classes: names.
+        class_names: of all classes.
         provenance: model (empty for stored predictions), settings of the tests, seed of the permutations, data.
         notes: what was done and what to beware of.
 
@@ -58,7 +58,7 @@ class BiasResult(Result):
     labels: np.ndarray = field(repr=False)
     predictions: np.ndarray = field(repr=False)
     codes: np.ndarray = field(repr=False)
-    classes: tuple[str, ...]
+    class_names: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -118,7 +118,7 @@ class BiasResult(Result):
         """
         k = self._place(column)
         size = len(self.group_names[k])
-        return Cube.of(self.codes[k], self.labels, self.predictions, size, len(self.classes)).dense()
+        return Cube.of(self.codes[k], self.labels, self.predictions, size, len(self.class_names)).dense()
 
     def to_metricframe(self, metrics: Any = None, column: str | None = None) -> Any:
         """Return the same pictures as a `fairlearn.metrics.MetricFrame`.

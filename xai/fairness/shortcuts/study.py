@@ -115,7 +115,7 @@ class Study:
         standard = holm([evidence.p for evidence in figures[cut:]], questions=len(usual) * classes)
         adjusted = np.concatenate([searched, standard]).tolist()
         cases = [self._case(*each) for each in zip(trials, figures, adjusted, strict=True)]
-        least, names = self.plan.least, self.classifier.labels
+        least, names = self.plan.least, self.classifier.class_names
         responses = [respond(case, verdict_of(case, least), self.plan.strengths, names) for case in cases]
         self.probe.finish()
         return self._result(merged(responses), trials, [case.confirmation for case in cases])
@@ -123,7 +123,7 @@ class Study:
     def _forms(self) -> tuple[list[FoundForm], list[Form]]:
         """Return what was found in the data, and what is tried on every model."""
         searched, self.held = self.sample.searched()
-        scene = ProbeContext(self.chosen, self.classifier.labels, searched, self.held)
+        scene = ProbeContext(self.chosen, self.classifier.class_names, searched, self.held)
         self._note_searched(scene)
         made: list[Form] = []
         for kind in self.plan.kinds:
@@ -218,7 +218,7 @@ class Study:
             responses=tuple(responses),
             strengths=self.plan.strengths,
             names=self.sample.names[half:],
-            class_names=self.classifier.labels,
+            class_names=self.classifier.class_names,
             provenance=Provenance.of(self.classifier, self._settings(), self.judged.seed, {"name": self.sample.data}),
             notes=tuple(dict.fromkeys([*self.notes, *self.explaining.notes])),
             **_answered(self.judged, trials, len(self.plan.strengths)),

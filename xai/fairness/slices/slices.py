@@ -85,7 +85,7 @@ def slices(
         *(truth.numpy(), said.numpy()),
         None if outputs.features is None else outputs.features.numpy(),
         properties,
-        classes=classifier.labels,
+        class_names=classifier.class_names,
         seed=seed,
         alpha=alpha,
         should_stop=should_stop,
@@ -105,7 +105,7 @@ def slices_of_predictions(
     features: Any = None,
     properties: Mapping[str, Any] | None = None,
     *,
-    classes: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     seed: int = 0,
     alpha: float = 0.05,
     should_stop: ShouldStop | None = None,
@@ -117,7 +117,7 @@ def slices_of_predictions(
         predictions: (N,) likewise.
         features: (N, D) embeddings; None leaves clusters out.
         properties: from names to numbers (N,), such as `xai.fairness.properties.measure` returns; None leaves them out.
-        classes: names in the order of the numbers; None takes the numbers.
+        class_names: in the order of the numbers; None takes the numbers.
         seed: as in `slices`.
         alpha: as in `slices`.
         should_stop: asked for each kind of pictures that is tried; True ends the work with `xai.errors.Stopped`.
@@ -133,7 +133,7 @@ def slices_of_predictions(
     Cost: about 5 s on two cores for 10,000 pictures with 512 features.
     """
     check_alpha(alpha)
-    facts, embedded = _facts(labels, predictions, features, properties, classes)
+    facts, embedded = _facts(labels, predictions, features, properties, class_names)
     said = np.asarray(predictions, dtype=np.int64)
     first, second = _halves(facts.labels, check_seed(seed))
     if embedded is not None:

@@ -47,9 +47,9 @@ def open_huggingface(name: str) -> Built:
             f"hf:{name}: {len(lacking)} weights are not in its file ({', '.join(lacking[:3])}), so they would be "
             f"random: it is a {kind}. Take a fine-tuned model, ...ForImageClassification."
         )
-    settings = {**taken_over(processor, name), "labels": _labels(network.config), "name": f"hf:{name}"}
+    settings = {**taken_over(processor, name), "class_names": _class_names(network.config), "name": f"hf:{name}"}
     settings["channels"] = int(getattr(network.config, "num_channels", 3))
-    settings["notes"].append(f"{len(settings['labels'])} labels from id2label")
+    settings["notes"].append(f"{len(settings['class_names'])} class names from id2label")
     return network.eval(), settings
 
 
@@ -103,7 +103,7 @@ def _sides(size: Any) -> tuple[int, int] | None:
     return None
 
 
-def _labels(config: Any) -> list[str]:
+def _class_names(config: Any) -> list[str]:
     """Return the class names in order; a number behind those that come twice."""
     names = [str(config.id2label.get(k, k)) for k in range(config.num_labels)]
     return [name if names.index(name) == k else f"{name} ({k})" for k, name in enumerate(names)]

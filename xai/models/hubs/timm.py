@@ -76,16 +76,16 @@ def taken_over(network: Any) -> dict[str, Any]:
     settings = {"input_size": (height, width), "channels": channels, "mean": mean, "std": std, "resize": resize}
     settings["crop_ratio"] = float(config.get("crop_pct") or 0.875)
     notes = [f"input {height} x {width}, mean, std and crop {settings['crop_ratio']:.3g} from timm's configuration"]
-    labels = _labels(network)
-    if labels:
-        settings["labels"] = labels
-        notes.append(f"{len(labels)} labels of ImageNet from timm")
+    class_names = _class_names(network)
+    if class_names:
+        settings["class_names"] = class_names
+        notes.append(f"{len(class_names)} class names of ImageNet from timm")
     if config.get("interpolation", "bilinear") != "bilinear":
         notes.append(f"timm resizes this network's pictures {config['interpolation']}, xai does so bilinear")
     return {**settings, "notes": notes}
 
 
-def _labels(network: Any) -> list[str] | None:
+def _class_names(network: Any) -> list[str] | None:
     from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
     named = network.pretrained_cfg.get("label_names")

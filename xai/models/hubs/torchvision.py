@@ -64,15 +64,15 @@ def taken_over(weights: Any) -> dict[str, Any]:
     if not all(hasattr(preset, part) for part in ("crop_size", "resize_size", "mean", "std")):
         raise InputError(f"{weights}: not the weights of an image classifier.")
     crop, resized = int(preset.crop_size[0]), int(preset.resize_size[0])
-    labels = _different(weights.meta["categories"])
+    class_names = _different(weights.meta["categories"])
     way = str(getattr(preset.interpolation, "value", preset.interpolation))
     notes = [
-        f"weights {weights}: {len(labels)} labels, resize {resized}, crop {crop}, mean {_short(preset.mean)}, std "
-        f"{_short(preset.std)} from torchvision"
+        f"weights {weights}: {len(class_names)} class names, resize {resized}, crop {crop}, "
+        f"mean {_short(preset.mean)}, std {_short(preset.std)} from torchvision"
     ]
     if way != "bilinear":
         notes.append(f"torchvision resizes this network's pictures {way}, xai does so bilinear")
-    settings = {"labels": labels, "input_size": (crop, crop), "resize": "crop", "crop_ratio": crop / resized}
+    settings = {"class_names": class_names, "input_size": (crop, crop), "resize": "crop", "crop_ratio": crop / resized}
     return {**settings, "channels": 3, "mean": preset.mean, "std": preset.std, "notes": notes}
 
 

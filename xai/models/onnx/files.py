@@ -24,7 +24,7 @@ from xai.models.sources import Built
 _CLOSE = 1e-3  # of the largest answer
 _ROOM = 3 << 30
 _ROWS = 2
-_LABEL_KEYS = ("labels", "names", "classes", "id2label")
+_NAME_KEYS = ("labels", "names", "classes", "id2label")
 _PASSING = {"Identity", "Flatten", "Reshape", "Squeeze", "Cast", "Dropout"}
 
 
@@ -54,8 +54,8 @@ def open_onnx(path: Path, asked: DeclaredTask) -> Built:
         content = file.read()
     model = _parsed(content)
     notes = [f"ONNX, opset {facts['opset']}"]
-    labels = _labels(facts["metadata"])
-    place, said = chosen_output(facts["outputs"], asked, labels, facts["standing"][0])
+    class_names = _class_names(facts["metadata"])
+    place, said = chosen_output(facts["outputs"], asked, class_names, facts["standing"][0])
     notes += said
     _cut_to(model, place)
     settings = _head_off(model, asked, notes)
@@ -71,9 +71,9 @@ def open_onnx(path: Path, asked: DeclaredTask) -> Built:
         settings["channels"] = channels
     if all(size):
         settings["input_size"] = tuple(size)
-    if labels:
-        settings["labels"] = labels
-        notes.append(f"{len(labels)} labels from the file's metadata")
+    if class_names:
+        settings["class_names"] = class_names
+        notes.append(f"{len(class_names)} class names from the file's metadata")
     sides = [facts["standing"][k] for k in ((3, 1, 2) if last else (1, 2, 3))]
     settings |= scale_settings(network.eval(), (facts["standing"][0], *sides), notes)
     return network, {**settings, "name": path.stem, "notes": notes}
@@ -239,9 +239,9 @@ def _with_open_shapes(model: Any, rows: int) -> Any:
     return copy
 
 
-def _labels(metadata: dict[str, str]) -> list[str] | None:
+def _class_names(metadata: dict[str, str]) -> list[str] | None:
     """Return class names that the exporter wrote into the file as JSON: a list, or a table by number."""
-    for key in _LABEL_KEYS:
+    for key in _NAME_KEYS:
         try:
             found = json.loads(metadata.get(key, ""))
         except ValueError:

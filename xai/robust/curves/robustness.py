@@ -165,7 +165,7 @@ def _result(work: CurveWork, clean: Tensor, trust: Any, notes: Sequence[str], bu
         rows=rows,
         adversarial=ledger.nearest[rows],
         originals=ledger.images[rows],
-        class_names=tuple(classifier.labels),
+        class_names=tuple(classifier.class_names),
         stages=tuple(asdict(stage) for stage in work.stages),
         trust=trust,
         budget=budget,

@@ -217,7 +217,7 @@ def _calibration(
 
     def scored(logits: Tensor, truth: Tensor, value: float = 1.0) -> tuple[Scores, Measures]:
         found = score(logits, truth, temperature=value, bins=settings["bins"])
-        return found, measure(found, classifier.labels, settings["bins"], settings["level"], seed)
+        return found, measure(found, classifier.class_names, settings["bins"], settings["level"], seed)
 
     truth = answers.truth
     plain, measures = scored(answers.logits, truth)
@@ -248,7 +248,7 @@ def _calibration(
         confidence=plain.confidence,
         calibrated=calibrated,
         is_evaluation=is_evaluation,
-        class_names=tuple(classifier.labels),
+        class_names=tuple(classifier.class_names),
         provenance=Provenance.of(classifier, settings, seed, data),
         notes=answers.notes,
     )

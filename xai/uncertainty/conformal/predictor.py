@@ -239,9 +239,9 @@ def _fitted(
         by_class=by_class,
         promises=promises,
         keys=keys_of(answers),
-        class_names=tuple(classifier.labels),
+        class_names=tuple(classifier.class_names),
         provenance=Provenance.of(classifier, settings, seed, {"name": answers.name, "count": len(answers)}),
-        notes=(*_warnings(promises, classifier.labels, alpha, by_class), *answers.notes),
+        notes=(*_warnings(promises, classifier.class_names, alpha, by_class), *answers.notes),
         classifier=classifier,
     )
 

@@ -197,7 +197,7 @@ def _drift(
     tick: Callable[[], None],
 ) -> Drift:
     told, kernel, size, notes = _feature_tests(first, second, settings, seed, tick)
-    sides = Sides.of(first, second, classifier.labels)
+    sides = Sides.of(first, second, classifier.class_names)
     shares = class_shares(sides, settings["alpha"], seed)
     tests = ask(told, kernel, sides, settings["draws"], seed)
     tick()

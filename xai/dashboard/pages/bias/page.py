@@ -116,7 +116,7 @@ def _show_mistakes(model: SharedModel, sample: DataSample, result: xai.BiasResul
 
 def _shot(model: SharedModel, sample: DataSample, result: xai.BiasResult, k: int) -> ui.GalleryImage:
     """Return an image as the model sees it."""
-    truth, answer = (result.classes[int(part[k])] for part in (result.labels, result.predictions))
+    truth, answer = (result.class_names[int(part[k])] for part in (result.labels, result.predictions))
     text = t("{k}: {truth}, predicted as {answer}", k=k, truth=truth, answer=answer)
     return ui.GalleryImage.of(model.classifier.prepare(sample.data.images[k]).inputs, text)
 

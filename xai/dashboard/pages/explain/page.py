@@ -35,7 +35,7 @@ _ACROSS = 3
 
 def choose_classes(prediction: xai.Prediction) -> tuple[int, ...]:
     """Let the user choose classes to explain, one map each; none stands for the predicted one."""
-    names = ui.class_names(prediction.labels)
+    names = ui.class_names(prediction.class_names)
     chosen: list[int] = st.multiselect(
         t("Why this class?"),
         list(names),
@@ -67,7 +67,7 @@ def choose_score() -> str:
 
 def choose_versus(prediction: xai.Prediction, targets: Sequence[int], score: str) -> int | None:
     """Let the user choose a class to explain against; None for no other."""
-    names, asked, nothing = ui.class_names(prediction.labels), set(targets or [prediction.index]), t("none")
+    names, asked, nothing = ui.class_names(prediction.class_names), set(targets or [prediction.index]), t("none")
     chosen: int | None = st.selectbox(
         t("Compared with class"),
         [None, *(k for k in names if k not in asked)],
@@ -181,7 +181,7 @@ if __name__ == "__main__":  # Streamlit runs it as a script
             if explanation is not None
         ]
         if answers:
-            comparison = compare(answers, None if versus is None else prediction.labels[versus])
+            comparison = compare(answers, None if versus is None else prediction.class_names[versus])
             ui.show_maps(comparison.packed, key="viewer")
             if comparison.agreement is not None:
                 show_agreement(comparison.agreement)

@@ -70,7 +70,7 @@ class ReportBasket:
         result = answer.explanation
         small = Image.fromarray(result.overlay())
         small.thumbnail((_SIDE, _SIDE))
-        title = t("{title} for {label}", title=told(answer.question.method.title), label=", ".join(result.labels))
+        title = t("{title} for {label}", title=told(answer.question.method.title), label=", ".join(result.target_names))
         entry = ReportEntry(self.numbers, answer.key, title, result, _rating_of(answer), "", np.asarray(small))
         self.entries.append(entry)
         self.numbers += 1
@@ -223,7 +223,7 @@ def _reasons(rating: xai.Rating) -> list[str]:
         return [bullets(rating.reasons)]
     worst_first = list(_WORDS)[::-1]
     result = []
-    for label, checks in zip(rating.labels, rating.checks, strict=True):
+    for label, checks in zip(rating.target_names, rating.checks, strict=True):
         text = sorted((c for c in checks if c.verdict in _WORDS), key=lambda c: worst_first.index(c.verdict))
         result.append(f"**{safe(label)}**\n\n{bullets(check.reason for check in text)}")
     return result
@@ -235,7 +235,7 @@ def _each(rating: xai.Rating) -> str:
         return ""
     return " · " + ", ".join(
         f"{safe(label)}\\: {t(_WORDS[verdict][0]).lower()}"
-        for label, verdict in zip(rating.labels, rating.verdicts, strict=True)
+        for label, verdict in zip(rating.target_names, rating.verdicts, strict=True)
     )
 
 
@@ -253,7 +253,7 @@ def _lines(rating: xai.Rating) -> Sequence[dict[str, str]]:
             t("Verdict"): _sign(check.verdict),
             t("Values"): safe(number_list(check.values)),
         }
-        for label, checks in zip(rating.labels, rating.checks, strict=True)
+        for label, checks in zip(rating.target_names, rating.checks, strict=True)
         for check in checks
     ]
 
@@ -294,7 +294,7 @@ def _row(
     answers: Sequence[PageExplanation], agreement: xai.Agreement | None, k: int, versus: str | None
 ) -> list[ui.MapPanel]:
     """Return the maps of the class with number `k`."""
-    label = answers[0].explanation.labels[k] + (t(" compared with {versus}", versus=versus) if versus else "")
+    label = answers[0].explanation.target_names[k] + (t(" compared with {versus}", versus=versus) if versus else "")
     if agreement is not None:
         return ui.panels_of(agreement, k, label)
     return [ui.panel_of(a.question.method.title, label, a.explanation.heatmaps[k], a.explanation.unit) for a in answers]
@@ -368,7 +368,7 @@ def show_together(agreement: xai.Agreement) -> None:
 
 
 def _stem(explanation: xai.Explanation, last: str) -> str:
-    return file_stem(explanation.names[0].rsplit(".", 1)[0], *explanation.labels, last)
+    return file_stem(explanation.names[0].rsplit(".", 1)[0], *explanation.target_names, last)
 
 
 def show_model(explanation: xai.Explanation) -> None:

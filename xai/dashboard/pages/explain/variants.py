@@ -90,7 +90,7 @@ def fills_job(
 
 def _show_fills(agreement: xai.Agreement, question: ExplanationRequest) -> None:
     first = agreement.explanations[0]
-    panels = [panel for k in range(len(first)) for panel in ui.panels_of(agreement, k, first.labels[k])]
+    panels = [panel for k in range(len(first)) for panel in ui.panels_of(agreement, k, first.target_names[k])]
     st.markdown(t("**The same map with other replacement values**"))
     packed = ui.pack(first.pictures[0], panels, first.geometries[0].seen)
     ui.show_maps(packed, key=f"fills {question.method.name}")
@@ -186,7 +186,7 @@ def _at_layer(
     small = Image.fromarray(result.overlay()[top:bottom, left:right])
     small.thumbnail((_SIDE, _SIDE))
     size = "" if result.coarse is None else " x ".join(str(side) for side in result.coarse.shape[1:])
-    text = describe_map(question.method.title, result.labels[0], result.heatmaps[0])
+    text = describe_map(question.method.title, result.target_names[0], result.heatmaps[0])
     return LayerMap(layer, np.asarray(small), text, size)
 
 

@@ -123,7 +123,7 @@ def _show_images(model: SharedModel, sample: DataSample, result: xai.CorruptionR
 def _shot(model: SharedModel, sample: DataSample, k: int, name: str, severity: float, answer: int) -> ui.GalleryImage:
     """Return an image as the model saw it when it was measured."""
     clean = model.classifier.prepare(sample.data.images[k]).inputs
-    text = t("{k}: {k_2}, predicted as {labels}", k=k, k_2=sample.label(k), labels=model.classifier.labels[answer])
+    text = t("{k}: {k_2}, predicted as {labels}", k=k, k_2=sample.label(k), labels=model.classifier.class_names[answer])
     return ui.GalleryImage.of(xai.corrupt(clean, name, severity), text)
 
 

@@ -73,8 +73,8 @@ def _networks() -> list[str]:
 
 def _settings() -> dict[str, Any]:
     """Let the user say what the file does not."""
-    names = st.text_area(t("Class names, one a line"), key="class_names", height=100).splitlines()
-    labels = [name.strip() for name in names if name.strip()]
+    lines = st.text_area(t("Class names, one a line"), key="class_names", height=100).splitlines()
+    names = [name.strip() for name in lines if name.strip()]
     first, second, third = st.columns(3)
     side = int(first.number_input(t("Side of the input (pixels)"), 8, 2048, 224, key="side"))
     channels = second.segmented_control(
@@ -87,7 +87,7 @@ def _settings() -> dict[str, Any]:
     )
     resize = third.selectbox(t("Images are"), list(_RESIZES), format_func=lambda name: t(_RESIZES[name]), key="resize")
     return {
-        **({"labels": labels} if labels else {}),
+        **({"class_names": names} if names else {}),
         "input_size": (side, side),
         "channels": channels,
         "resize": resize,
@@ -193,7 +193,7 @@ def show_model_summary(model: SharedModel) -> None:
             device=safe(result.device),
         )
     )
-    st.caption(safe(_listed(result.labels)))
+    st.caption(safe(_listed(result.class_names)))
     st.markdown(safe(describe_preprocessing(result.preprocessing)))
     ui.show_notes(result.notes)
     st.caption(t("Fingerprint (SHA-256 of weights, architecture and preprocessing)"))
@@ -256,7 +256,7 @@ def _shots(name: str) -> list[ui.GalleryImage]:
 
 def _say_match(data: xai.Dataset, model: SharedModel) -> None:
     """Say whether the model can be judged on these images."""
-    labels = set(model.classifier.labels)
+    labels = set(model.classifier.class_names)
     known = [name for name in data.classes if name in labels]
     if known and len(known) == len(data.classes):
         st.success(t("The model knows all of these classes."), icon=":material/check_circle:")

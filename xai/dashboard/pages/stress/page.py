@@ -166,7 +166,7 @@ def _choose_attack(infos: Mapping[str, xai.MethodInfo], prediction: xai.Predicti
     norm = ui.choose_norm("norm", second)
     able = {name: info for name, info in infos.items() if norm in info.norms or not info.norms}
     info = ui.choose_method(t("Attack"), able, _USUAL, "attack", first)
-    names = ui.class_names(prediction.labels)
+    names = ui.class_names(prediction.class_names)
     targeted = third.selectbox(
         t("Target class"),
         [k for k in names if k != prediction.index],
@@ -218,7 +218,7 @@ def _what(attacked: AttackedImage) -> str:
     """Say in a sentence what an attack did."""
     result, before, after = attacked.results[0], attacked.prediction[0].label, attacked.prediction[1].label
     if not bool(result.success[0]):
-        target = "" if result.targeted is None else attacked.prediction.labels[result.targeted[0]]
+        target = "" if result.targeted is None else attacked.prediction.class_names[result.targeted[0]]
         return t(
             "The attack could not change the prediction{aim}: it is **{after}**. This does not "
             "certify robustness; another attack may succeed.",

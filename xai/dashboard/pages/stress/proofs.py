@@ -99,7 +99,7 @@ def _smooth() -> None:
 
 def _show_verdict(result: xai.Certificate, proof: ProofRequest, prediction: xai.Prediction) -> None:
     """Say whether the prediction is proven, and by how much."""
-    names, margins = prediction.labels, result.margins[0].nan_to_num(nan=np.inf)
+    names, margins = prediction.class_names, result.margins[0].nan_to_num(nan=np.inf)
     words = {
         "label": safe(names[prediction.index]),
         "other": safe(names[int(margins.argmin())]),
@@ -136,7 +136,7 @@ def _show_smoothed(result: xai.Certificate, proof: ProofRequest, prediction: xai
     elif answer != prediction.index:
         text = t(
             "**Not certified**: for most noisy copies the model predicts **{other}**, not **{label}**.",
-            other=safe(prediction.labels[answer]),
+            other=safe(prediction.class_names[answer]),
             label=label,
         )
     else:
@@ -181,7 +181,7 @@ def _show_logits(bounded: LogitBounds, prediction: xai.Prediction, *, verified: 
     others = [k for k in np.argsort(-bounded.high) if k != answer]
     words = {
         "label": safe(prediction.label),
-        "other": safe(prediction.labels[others[0]]),
+        "other": safe(prediction.class_names[others[0]]),
         "low": number_text(float(bounded.low[answer])),
         "high": number_text(float(bounded.high[others[0]])),
     }
@@ -214,7 +214,7 @@ def _show_logits(bounded: LogitBounds, prediction: xai.Prediction, *, verified: 
 
 def _span(prediction: xai.Prediction, k: int, low: float, high: float, clean: float) -> dict[str, Any]:
     own = k == prediction.index
-    name = t("{label} (predicted)", label=prediction.labels[k]) if own else prediction.labels[k]
+    name = t("{label} (predicted)", label=prediction.class_names[k]) if own else prediction.class_names[k]
     return {"class": name, "low": float(low), "high": float(high), "clean": float(clean), "own": own}
 
 
@@ -276,7 +276,7 @@ def _show_table(
     model: SharedModel, result: xai.Certificate, bounded: LogitBounds | None, prediction: xai.Prediction
 ) -> None:
     """Show the figures of all classes, and offer them."""
-    rows = {"class": list(prediction.labels), "clean_logit": prediction.logits[0].double().numpy()}
+    rows = {"class": list(prediction.class_names), "clean_logit": prediction.logits[0].double().numpy()}
     if bounded is not None:
         rows |= {"lower_bound": bounded.low, "upper_bound": bounded.high}
     table = pd.DataFrame(rows | {"clean_margin": _margins(prediction), "proven_margin": result.margins[0].numpy()})
