@@ -339,5 +339,5 @@ def test_options_of_the_command_line(
 
 def test_settings_of_load_are_checked_too() -> None:
     refused(ShapeError, r"got 28\. Write input_size=\(28, 28\)", lambda: xai.load("example:fashion", input_size=28))
-    refused(InputError, "class names .* got 'abc'", lambda: xai.load("example:fashion", class_names="abc"))
+    refused(InputError, "class_names` .* got 'abc'", lambda: xai.load("example:fashion", class_names="abc"))
     refused(NameLookupError, "no model 'example:fashoin'. Near: example:fashion", lambda: xai.load("example:fashoin"))

@@ -51,7 +51,7 @@ def test_a_proof_says_what_the_library_proves(fashion, tmp_path):
     assert verdict.startswith(
         "**Certified** by CROWN: as long as no pixel changes by more than 1/255, the prediction stays **T-shirt/top**."
     )
-    assert f"The closest other class is {fashion.labels[int(margins.argmin())]};" in verdict
+    assert f"The closest other class is {fashion.class_names[int(margins.argmin())]};" in verdict
     assert f"the lower bound of the margin is {number_text(float(found.margin[0]))}." in verdict
     clean = fashion.prepare(shirt()).inputs
     low, high = xai.output_bounds(fashion, (clean - ONE).clamp(0, 1), (clean + ONE).clamp(0, 1), "crown")
@@ -116,7 +116,7 @@ def test_smoothing_that_answers_something_else(fashion):
     app = proofs(proof_norm="l2", proof="Smoothing")
     other = int(certified(fashion, 0.25, norm="l2", method="smoothing").predictions[0])
     assert other > 0  # 0 is the answer to the clean picture
-    assert f"predicts **{fashion.labels[other]}**, not **T-shirt/top**" in app.warning[0].value
+    assert f"predicts **{fashion.class_names[other]}**, not **T-shirt/top**" in app.warning[0].value
 
 
 def test_smoothing_that_abstains():

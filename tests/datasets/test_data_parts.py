@@ -116,6 +116,6 @@ def test_the_command_line_takes_a_part(tmp_path: Path, capsys: pytest.CaptureFix
     path = table(tmp_path, "split", PARTS)
     path.write_text(path.read_text().replace(",a,", ",Bag,").replace(",b,", ",Coat,"))
     assert main(["attack", "--data", f"{path}@test", "--model", "example:fashion", "--method", "fgsm"]) in {0, 2}
-    assert "3 pictures" in capsys.readouterr().out
+    assert "3 images" in capsys.readouterr().out
     with pytest.raises(InputError):
         xai.attack(xai.load("example:fashion"), xai.load_data(path).images[:])

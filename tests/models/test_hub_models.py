@@ -54,7 +54,7 @@ def test_torchvision(monkeypatch, tmp_path, legacy):
     assert (found.input_size, found.channels, found.num_classes) == ((224, 224), 3, 1000)
     assert found.class_names[:2] == tuple(weights.meta["categories"][:2])
     assert len(set(found.class_names)) == 1000
-    assert any("1000 labels" in note and "from torchvision" in note for note in found.notes)
+    assert any("1000 class names" in note and "from torchvision" in note for note in found.notes)
     own = weights.transforms()(SMOOTH)[None]
     ours = found.normalise(found.prepare(SMOOTH).inputs)
     assert float((own - ours).abs().max()) < 0.05  # of pixels with deviation 1: both resize bilinear, with antialias

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai.core.images.border import open_data
+from xai.core.images.border import classes_of, open_data
 from xai.core.model.classifier import Classifier
 from xai.core.model.objective import refuse_table
 from xai.errors import InputError, ShapeError, TargetError, near_names
@@ -60,7 +60,7 @@ def labels_of(classifier: Classifier, data: Any, labels: Any, count: int) -> tup
     if labels is not None:
         return check_labels(classifier, labels, count), ()
     data = data if hasattr(data, "labels") else open_data(data)
-    own, classes = getattr(data, "labels", None), tuple(map(str, getattr(data, "classes", None) or ()))
+    own, classes = getattr(data, "labels", None), classes_of(data)
     if own is None:
         column = "; of a table their column: load_data(..., label_column=NAME)" if hasattr(data, "source") else ""
         raise InputError(

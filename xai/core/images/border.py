@@ -92,12 +92,17 @@ def _loaded(source: Any) -> Any:
     return load_data(source)
 
 
+def classes_of(data: Any) -> tuple[str, ...]:
+    """Return the names of the classes that labels of data count; of a data set or of stored outputs, () for none."""
+    return tuple(map(str, getattr(data, "classes", None) or getattr(data, "class_names", None) or ()))
+
+
 def _wrapped(data: Any) -> Any:
     """Return images with labels of anybody's making, such as a named tuple; a single image becomes several."""
-    own, classes = open_data(data.images), getattr(data, "classes", None) or ()
+    own = open_data(data.images)
     if own.images is data.images:
         return data
-    return Given(own.images, single=own.single, labels=getattr(data, "labels", None), classes=tuple(classes))
+    return Given(own.images, single=own.single, labels=getattr(data, "labels", None), classes=classes_of(data))
 
 
 def _is_single(data: Any) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from xai.core.images.border import open_data
+from xai.core.images.border import classes_of, open_data
 from xai.core.model.hooks import borrowed, hooked
 from xai.core.runtime.batching import Progress, ShouldStop, is_out_of_memory, note_shrink, reporting
 from xai.core.runtime.fixed_batch import batch_size
@@ -221,8 +221,7 @@ def collect_outputs(
     layer = tap.head.layer if together is not None and tap.head is not None else None
     image_notes = (*tap.image_notes, *repeated(keys))
     notes = (*classifier.notes, tap.note, *image_notes)
-    class_names = tuple(getattr(dataset, "classes", None) or ())
-    return Outputs(torch.cat(logits).clone(), together, labels, layer, notes, image_notes, class_names)
+    return Outputs(torch.cat(logits).clone(), together, labels, layer, notes, image_notes, classes_of(dataset))
 
 
 def run_outputs(

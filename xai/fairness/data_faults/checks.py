@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import scipy
 
+from xai.core.images.border import classes_of
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import Outputs
@@ -93,7 +94,7 @@ class Findings:
             features = (outputs.logits if outputs.features is None else outputs.features).numpy()
             notes = [*notes, *outputs.notes]
         trained = None if getattr(train, "labels", None) is None else _labels(classifier, train, None, len(train))[0]
-        names = tuple(getattr(data, "classes", ()))
+        names = classes_of(data)
         return cls(
             own=own,
             other=other,
