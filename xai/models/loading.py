@@ -136,9 +136,10 @@ def load(
         >>> xai.load("example:fashion").input_size
         (28, 28)
     """
-    given = {"class_names": class_names, "mean": mean, "std": std, "input_size": checked_size(input_size), "name": name}
-    given |= {"channels": channels, "resize": resize, "task": task, "output": output, "output_key": output_key}
-    settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    given: dict[str, Any] = {"class_names": class_names, "mean": mean, "std": std, "channels": channels, "name": name}
+    given |= {"input_size": checked_size(input_size), "resize": resize, "task": task}
+    given |= {"output": output, "output_key": output_key}
+    settings = {key: value for key, value in given.items() if value is not None}
     place = pick_device(device)
     if isinstance(source, Classifier):
         return _placed(source, settings | ({} if estimator is None else {"estimator": estimator}), arch, place)
