@@ -147,8 +147,7 @@ def load(
         module, own = _find(source, arch, weights, _asked(settings), trust=trust)
         module, own = _completed(module, own, inputs, estimator, output_key)
         move(module, place)
-        known = isinstance(module, ProbeNet) or (isinstance(source, str) and source in MODELS and estimator is None)
-        return (_known if known else examine)(module, _together(own, settings))
+        return _examined(module, _together(own, settings), known=estimator is None and source in MODELS.names())
 
 
 def _asked(settings: dict[str, Any]) -> DeclaredTask:
@@ -172,6 +171,11 @@ def _completed(
         module, more = attach(module, estimator, None if "output_key" in own else key)
         own = {**own, **more, "output_key": None, "notes": [*own.get("notes", ()), *more["notes"]]}
     return module, own
+
+
+def _examined(module: nn.Module, settings: dict[str, Any], *, known: bool) -> Classifier:
+    """Return the classifier; a shipped model or a probe needs no examination."""
+    return (_known if known or isinstance(module, ProbeNet) else examine)(module, settings)
 
 
 def _known(module: nn.Module, settings: dict[str, Any]) -> Classifier:
