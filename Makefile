@@ -58,10 +58,10 @@ docs: $(VENV)/.dev  ## build the documentation into build/docs; a warning is an 
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs $(ARGS)
 	@echo build/docs/index.html
 
-train-examples: $(VENV)/.dev  ## make data/ again: pictures, example networks, cards
+train-examples: $(VENV)/.dev  ## make data/ again: images, example networks, cards
 	@$(BIN)/python scripts/train_examples.py
 
-figures: $(VENV)/.dev  ## make the pictures of README and docs again
+figures: $(VENV)/.dev  ## make the images of README and docs again
 	@$(BIN)/python scripts/make_figures.py
 	@$(BIN)/python scripts/make_method_figures.py
 

@@ -62,7 +62,7 @@ def library(name: str) -> Any:
 
 
 def adv_lib() -> Any:
-    """Return adv-lib's attacks; visdom, which it imports for its pictures only, cannot always be installed."""
+    """Return adv-lib's attacks; visdom, which it imports for its images only, cannot always be installed."""
     if importlib.util.find_spec("adv_lib") is None:
         return None
     if "visdom" not in sys.modules and importlib.util.find_spec("visdom") is None:

@@ -1,7 +1,7 @@
-"""Attacks against foolbox, ART, torchattacks, adv-lib and the official AutoAttack, at equal settings on equal pictures.
+"""Attacks against foolbox, ART, torchattacks, adv-lib and the official AutoAttack, at equal settings on equal images.
 
-All are judged alike: by what the module answers, in float64, to the pictures that they return. Time is CPU time on one
-thread, so neighbours on the machine count little. The number of pictures is `PICTURES` (environment), the costly parts
+All are judged alike: by what the module answers, in float64, to the images that they return. Time is CPU time on one
+thread, so neighbours on the machine count little. The number of images is `IMAGES` (environment), the costly parts
 take fewer.
 """
 
@@ -23,8 +23,8 @@ from benchmarks.timing import table
 from xai.robust.attacks.base import ATTACKS
 from xai.stats.intervals import wilson
 
-PICTURES = int(os.environ.get("PICTURES", "200"))
-FEW, SOME = max(4, PICTURES // 8), max(10, PICTURES // 4)
+IMAGES = int(os.environ.get("IMAGES", "200"))
+FEW, SOME = max(4, IMAGES // 8), max(10, IMAGES // 4)
 STEPS = 40
 TIE = 1e-5  # logits: the smallest distances end on the boundary, where rounding decides
 NETWORKS = ("example:fashion", "example:fashion-robust", "example:fashion-shortcut")
@@ -36,13 +36,13 @@ Row = tuple[str, ...]
 
 
 def fashion(name: str, count: int) -> tuple[xai.Classifier, Tensor, Tensor]:
-    """Return an example network and the first test pictures."""
+    """Return an example network and the first test images."""
     data = xai.load_data("example:fashion-test")
     return xai.load(name), torch.stack([data.images[k] for k in range(count)]), data.labels[:count]
 
 
 def digits(count: int) -> tuple[xai.Classifier, Tensor, Tensor]:
-    """Return the reference network of the tests and its first pictures."""
+    """Return the reference network of the tests and its first images."""
     with np.load(REFERENCE, allow_pickle=False) as stored:
         state = {key.removeprefix("conv/state/"): torch.tensor(stored[key]) for key in stored if "/state/" in key}
     net = nn.Sequential(
@@ -64,7 +64,7 @@ def lead(net: Plain, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def right(net: Plain, images: Tensor, labels: Tensor) -> Tensor:
-    """Return which pictures are answered as labelled (N,) bool."""
+    """Return which images are answered as labelled (N,) bool."""
     return lead(net, images, labels) > 0
 
 
@@ -95,7 +95,7 @@ def absent(names: Collection[str], known: Mapping[str, object], width: int) -> l
 
 def speed_rows(eps: int) -> list[Row]:
     """Compare the time of PGD on the ordinary network."""
-    classifier, images, labels = fashion("example:fashion", PICTURES)
+    classifier, images, labels = fashion("example:fashion", IMAGES)
     net = Plain(classifier)
     found, times = taken(pgd_runs(classifier, net, images, labels, eps / 255), rounds=2)
     rows = []
@@ -111,7 +111,7 @@ def agreement_rows() -> list[Row]:
     """Compare the robust accuracies of PGD on the networks that ship, in points of a hundred."""
     rows = []
     for name in NETWORKS:
-        classifier, images, labels = fashion(name, PICTURES)
+        classifier, images, labels = fashion(name, IMAGES)
         net = Plain(classifier)
         for eps in (2, 4, 8):
             runs = pgd_runs(classifier, net, images, labels, eps / 255)
@@ -179,7 +179,7 @@ def _share(medians: Mapping[str, float]) -> str:
 
 
 def autoattack_row(name: str, eps: float, count: int, bar: float) -> Row:
-    """Compare AutoAttack with the official one: robust pictures and time."""
+    """Compare AutoAttack with the official one: robust images and time."""
     classifier, images, labels = fashion(name, count)
     net = Plain(classifier)
     runs: dict[str, Run] = {
@@ -189,16 +189,16 @@ def autoattack_row(name: str, eps: float, count: int, bar: float) -> Row:
     found, times = taken(runs | ({} if official is None else {"official": official}))
     hits = {key: right(net, images, labels) & right(net, x, labels) for key, x in found.items()}
     told = ", ".join(f"{key} {int(h.sum())} robust in {times[key]:.1f} s" for key, h in hits.items())
-    label = f"{name}, {eps * 255:.0f}/255, {count} pictures"
+    label = f"{name}, {eps * 255:.0f}/255, {count} images"
     if official is None:
         return label, told, "pyautoattack not installed"
     differ = int((hits["xai"] != hits["official"]).sum())
     ratio = f"{times['official'] / times['xai']:.1f} x faster (bar {bar})"
-    return label, told, f"{ratio}, {differ} pictures differ"
+    return label, told, f"{ratio}, {differ} images differ"
 
 
 def stored_rows() -> list[Row]:
-    """Compare AutoAttack with the pictures that the official one left robust, as stored with the tests."""
+    """Compare AutoAttack with the images that the official one left robust, as stored with the tests."""
     classifier, images, labels = digits(200)
     rows = []
     with np.load(REFERENCE, allow_pickle=False) as stored:
@@ -209,9 +209,7 @@ def stored_rows() -> list[Row]:
             found = xai.attack(classifier, images, labels, "autoattack", eps=float(eps), norm=norm.lower())
             seconds = time.process_time() - began
             told = f"xai {int(found.robust.sum())} robust in {seconds:.1f} s, official {int(wanted.sum())} (stored)"
-            rows.append(
-                (f"digits, {key}, 200 pictures", told, f"{int((found.robust != wanted).sum())} pictures differ")
-            )
+            rows.append((f"digits, {key}, 200 images", told, f"{int((found.robust != wanted).sum())} images differ"))
     return rows
 
 
@@ -221,13 +219,13 @@ def run() -> None:
     torch.set_num_threads(1)
     try:
         for eps in SPEED_EPS:
-            table(f"PGD-{STEPS}, example:fashion, l-inf {eps}/255, {PICTURES} pictures, one thread", speed_rows(eps))
+            table(f"PGD-{STEPS}, example:fashion, l-inf {eps}/255, {IMAGES} images, one thread", speed_rows(eps))
         table(
-            f"PGD-{STEPS}, {PICTURES} pictures, one random start: points by which the others are above (bar -0.3)",
+            f"PGD-{STEPS}, {IMAGES} images, one random start: points by which the others are above (bar -0.3)",
             agreement_rows(),
         )
         for pairs, given in ((QUICK + COSTLY, digits(SOME)), (QUICK, fashion(NETWORKS[0], SOME))):
-            title = f"Smallest distances, {given[0].name}, {SOME} pictures: medians (share fooled, CPU time)"
+            title = f"Smallest distances, {given[0].name}, {SOME} images: medians (share fooled, CPU time)"
             table(title, minimal_rows(pairs, *given))
         cases = [(NETWORKS[0], 16, SOME, 3.0), (NETWORKS[0], 8, SOME, 3.0), (NETWORKS[1], 8, FEW, 1.5)]
         rows = [autoattack_row(name, eps / 255, count, bar) for name, eps, count, bar in cases]

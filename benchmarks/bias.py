@@ -1,4 +1,4 @@
-"""Bias inference against fairlearn's bootstrap: 10,000 pictures, 4 metrics, 6 groups from 5,000 down to 10.
+"""Bias inference against fairlearn's bootstrap: 10,000 images, 4 metrics, 6 groups from 5,000 down to 10.
 
 fairlearn is among the requirements of the tests. It draws 100 bootstrap samples here and gives intervals; xai draws
 10,000 permutations and gives p-values, gaps by chance, simultaneous intervals, what could have been seen and verdicts.
@@ -20,7 +20,7 @@ METRICS = ("accuracy", "recall", "false_positive_rate", "selection_rate")
 BAR = 0.5  # seconds
 
 
-def pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def images() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return labels, answers and groups in which the group does not matter."""
     chance = np.random.default_rng(0)
     groups = np.repeat([f"group {k}" for k in range(len(SIZES))], SIZES)
@@ -49,7 +49,7 @@ def apart(found: Any, theirs: Any) -> float:
 
 def run() -> None:
     """Print seconds of both and how far the gaps are apart."""
-    labels, answers, groups = pictures()
+    labels, answers, groups = images()
 
     def ours(metrics: tuple[str, ...] | None = METRICS) -> Any:
         return xai.bias_of_predictions(
@@ -75,7 +75,7 @@ def run() -> None:
                 same,
             ),
         ]
-    table(f"Bias of {len(labels)} pictures in {len(SIZES)} groups", rows)
+    table(f"Bias of {len(labels)} images in {len(SIZES)} groups", rows)
     slices()
 
 

@@ -1,4 +1,4 @@
-"""Proofs: milliseconds per digit with nine margins, seconds per picture of a convolutional network with 28 pixels."""
+"""Proofs: milliseconds per digit with nine margins, seconds per image of a convolutional network with 28 pixels."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from xai.robust.certification.linear import METHODS
 from xai.robust.certification.prover import Prover
 
 REFERENCE = Path(__file__).resolve().parent.parent / "tests" / "bounds" / "reference_bounds.npz"
-REPEATS, PICTURES = 5, 4
+REPEATS, IMAGES = 5, 4
 BAR = 10.0
 
 
@@ -51,16 +51,16 @@ def _digits() -> list[tuple[str, ...]]:
 
 def _fashion() -> list[tuple[str, ...]]:
     classifier, data = xai.load("example:fashion-robust"), xai.load_data("example:fashion-test")
-    images = torch.stack([data.images[k] for k in range(PICTURES)])
-    labels, prover = torch.as_tensor(data.labels[:PICTURES]), Prover.of(classifier, images)
+    images = torch.stack([data.images[k] for k in range(IMAGES)])
+    labels, prover = torch.as_tensor(data.labels[:IMAGES]), Prover.of(classifier, images)
     rows = []
     for method in METHODS:
         for eps in (1, 4):
             began = time.process_time()
             margins = prover.margins(images, labels, eps / 255, "linf", method)
-            seconds = (time.process_time() - began) / PICTURES
+            seconds = (time.process_time() - began) / IMAGES
             proven = int(prover.verified(images, margins, eps / 255).sum())
-            rows.append((f"{method} at {eps}/255", f"{seconds:.3f} s", f"{proven} of {PICTURES} proven"))
+            rows.append((f"{method} at {eps}/255", f"{seconds:.3f} s", f"{proven} of {IMAGES} proven"))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Corruptions against imagecorruptions 1.1.2, at 224 pixels: time per picture and agreement.
+"""Corruptions against imagecorruptions 1.1.2, at 224 pixels: time per image and agreement.
 
 The peer is not among the requirements (it wants a second OpenCV and an old setuptools):
 `pip install --no-deps imagecorruptions` beside opencv-python-headless is enough here. What it lacks on numpy 2 and a
@@ -78,21 +78,21 @@ def batch_of(pixels: np.ndarray) -> Tensor:
 
 
 def ours(name: str, images: Tensor) -> list[float]:
-    """Return milliseconds per picture at each severity; keys are given, as in a sweep over many corruptions."""
+    """Return milliseconds per image at each severity; keys are given, as in a sweep over many corruptions."""
     keys = [bytes([k]) for k in range(BATCH)]
     corrupt(images, name, 3, keys=keys)
     return [best(lambda s=s: corrupt(images, name, s, keys=keys), ROUNDS) / BATCH for s in SEVERITIES]
 
 
 def theirs(module: Any, name: str, pixels: np.ndarray) -> list[float]:
-    """Return milliseconds per picture at each severity, from 8 bits to 8 bits."""
+    """Return milliseconds per image at each severity, from 8 bits to 8 bits."""
     run, image = getattr(module, name), Image.fromarray(pixels)
     rounds = 1 if name == SLOW else ROUNDS
     return [best(lambda s=s: np.uint8(run(image, s)), rounds) for s in SEVERITIES]
 
 
 def agreement(module: Any, name: str, pixels: np.ndarray) -> str:
-    """Say how far the two differ: the largest pixel, or the mean square distance to the clean picture."""
+    """Say how far the two differ: the largest pixel, or the mean square distance to the clean image."""
     clean, draws = pixels / 255, 1 if not CORRUPTIONS[name].stochastic else 3 if name == SLOW else DRAWS
     rows, keys = batch_of(pixels)[:1].expand(draws, -1, -1, -1), [bytes([k]) for k in range(draws)]
     worst = 0.0
@@ -108,7 +108,7 @@ def agreement(module: Any, name: str, pixels: np.ndarray) -> str:
 
 
 def run() -> None:
-    """Print time per picture, ratio and agreement of each corruption, on one thread as the peer works."""
+    """Print time per image, ratio and agreement of each corruption, on one thread as the peer works."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -137,4 +137,4 @@ def compare() -> None:
         ratio = f"{sums[1] / sums[0]:.1f} x faster (bar {BAR})"
         rows.append((f"all but {SLOW}", f"{sums[0]:.2f} ms", f"{sums[1]:.2f} ms", ratio, ""))
     note = "" if module is not None else "; no peer: pip install --no-deps imagecorruptions"
-    table(f"Corruptions, {SIDE} px, per picture in batches of {BATCH}, severities {SEVERITIES}, one thread{note}", rows)
+    table(f"Corruptions, {SIDE} px, per image in batches of {BATCH}, severities {SEVERITIES}, one thread{note}", rows)

@@ -10,14 +10,14 @@ import torch
 import xai
 from benchmarks.timing import table
 
-PICTURES, STEPS = 500, 40
+IMAGES, STEPS = 500, 40
 EPS = {"example:fashion": [k / 255 for k in range(1, 9)], "example:fashion-robust": [2 * k / 255 for k in range(1, 9)]}
 
 
 def run() -> None:
     """Print CPU time of both and how far the robust accuracies are apart."""
     data, rows = xai.load_data("example:fashion-test"), []
-    images, labels = torch.stack([data.images[k] for k in range(PICTURES)]), data.labels[:PICTURES]
+    images, labels = torch.stack([data.images[k] for k in range(IMAGES)]), data.labels[:IMAGES]
     for name, eps in EPS.items():
         classifier = xai.load(name)
         xai.attack(classifier, images[:8], labels[:8], "pgd", eps=eps[0], steps=1)  # prepares the model
@@ -30,6 +30,4 @@ def run() -> None:
         ratio = (ended - middle) / (middle - began)
         between = f"{min(apart):+.1f} to {max(apart):+.1f} pt"
         rows.append((name, f"{middle - began:.1f} s", f"{ended - middle:.1f} s", f"{ratio:.2f}", between))
-    table(
-        f"Eight radii, PGD-{STEPS}, {PICTURES} pictures: separately, as a curve (at most 0.40; 0.3 points higher)", rows
-    )
+    table(f"Eight radii, PGD-{STEPS}, {IMAGES} images: separately, as a curve (at most 0.40; 0.3 points higher)", rows)

@@ -117,7 +117,7 @@ class Rows(nn.Module):
 
 
 def gradients_row() -> list[tuple[str, ...]]:
-    """Count the rows of integrated gradients with 200 steps on 32 pictures."""
+    """Count the rows of integrated gradients with 200 steps on 32 images."""
     classifier = xai.load("example:fashion")
     classifier.module = counter = Rows(classifier.module)
     data = xai.load_data("example:fashion-test")
@@ -134,4 +134,4 @@ def run() -> None:
     mobile = network("mobilenet_v2", 224)
     rows = scorecam_rows(classifier, image, "EfficientNet-Lite0") + scorecam_rows(mobile, image, "MobileNetV2")
     table("Score-CAM, 224 px, same layer", rows)
-    table("Integrated gradients, 200 steps, 32 pictures", gradients_row())
+    table("Integrated gradients, 200 steps, 32 images", gradients_row())

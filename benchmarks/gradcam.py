@@ -1,4 +1,4 @@
-"""Grad-CAM of one picture against a plain forward, captum and pytorch-grad-cam."""
+"""Grad-CAM of one image against a plain forward, captum and pytorch-grad-cam."""
 
 import numpy as np
 import torch
@@ -27,10 +27,10 @@ def gradcam_library_map(module: nn.Module, layer: str, images: Tensor, target: i
 def run() -> None:
     """Print the ratios and the equality error."""
     classifier = xai.load("efficientnet_lite0")
-    picture = classifier.prepare(xai.sample_photos()[0].path).inputs
-    normalised, module = classifier.normalise(picture), classifier.module
+    image = classifier.prepare(xai.sample_photos()[0].path).inputs
+    normalised, module = classifier.normalise(image), classifier.module
     module.eval()
-    ours = xai.explain(classifier, picture)
+    ours = xai.explain(classifier, image)
     layer, target = str(ours.layer), int(ours.targets[0])
     error = float((captum_map(module, layer, normalised, target) - ours.attribution).abs().max())
 
@@ -41,7 +41,7 @@ def run() -> None:
     times = medians(
         {
             "plain forward": plain,
-            "xai": lambda: xai.explain(classifier, picture),
+            "xai": lambda: xai.explain(classifier, image),
             "captum": lambda: captum_map(module, layer, normalised, target),
             "pytorch-grad-cam": lambda: gradcam_library_map(module, layer, normalised, target),
         }
@@ -50,5 +50,5 @@ def run() -> None:
         (name, f"{seconds * 1000:7.1f} ms", f"{seconds / times['plain forward']:.2f} x")
         for name, seconds in times.items()
     ]
-    table("Grad-CAM of one 224 px picture, EfficientNet-Lite0 (at most 1.40 x a plain forward)", rows)
+    table("Grad-CAM of one 224 px image, EfficientNet-Lite0 (at most 1.40 x a plain forward)", rows)
     print(f"  largest difference to captum: {error:.1e} (map up to {float(ours.attribution.max()):.3f})")

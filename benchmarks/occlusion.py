@@ -33,14 +33,14 @@ def network(name: str, side: int) -> xai.Classifier:
 
 
 def share_of_captum(classifier: xai.Classifier, image: Tensor, per_forward: int, target: int) -> float:
-    """Return the seconds captum needs for all windows, measured on a strip of the picture and scaled to all."""
+    """Return the seconds captum needs for all windows, measured on a strip of the image and scaled to all."""
     side = image.shape[2]
     down = (side - WINDOW) // STRIDE + 1
     rows = -(-2 * per_forward // down)  # at least two full forwards
     strip = torch.zeros_like(image[:, :, : WINDOW + (rows - 1) * STRIDE])
 
     class Strip(nn.Module):
-        """The network on the whole picture, of which captum sees a strip: the same forwards, fewer of them."""
+        """The network on the whole image, of which captum sees a strip: the same forwards, fewer of them."""
 
         def forward(self, strips: Tensor) -> Tensor:
             full = image.expand(len(strips), -1, -1, -1).clone()

@@ -15,7 +15,7 @@ from xai.core.model.features import LinearHead
 from xai.ood.detectors._gaussian import fit_gaussian, whiten
 from xai.ood.detectors.base import DETECTORS
 from xai.ood.detectors.neighbours import distances, most_similar
-from xai.ood.detectors.passes import gather, score_pictures
+from xai.ood.detectors.passes import gather, score_images
 from xai.ood.detectors.reference import FeatureRows, ModelView, to_unit
 
 BATCHES = {"example:fashion": (64, 128, 256), "efficientnet_lite0": (16, 32)}  # a plain pass counts at the best
@@ -26,7 +26,7 @@ BANK, FEATURES, ASKED, NEIGHBOUR = 100_000, 512, 500, 50
 
 @dataclass
 class Data:
-    """Pictures with labels."""
+    """Images with labels."""
 
     images: Tensor
     labels: Tensor
@@ -45,21 +45,21 @@ def photos(count: int) -> Tensor:
 
 
 def plain_pass(classifier: xai.Classifier, images: Tensor, batch: int) -> None:
-    """Run a network over pictures, and nothing else."""
+    """Run a network over images, and nothing else."""
     with torch.inference_mode():
         for start in range(0, len(images), batch):
             classifier.module.eval()(classifier.normalise(images[start : start + batch]))
 
 
 def all_detectors(classifier: xai.Classifier, fit: Data, images: Tensor) -> None:
-    """Fit all detectors that read stored outputs on some pictures and score others with all of them."""
+    """Fit all detectors that read stored outputs on some images and score others with all of them."""
     wanted = [DETECTORS[name]() for name in DETECTORS if "gradients" not in DETECTORS[name].needs]
     reference, _ = gather(classifier, fit, frozenset().union(*(detector.reads for detector in wanted)))
-    score_pictures(classifier, [detector.fit(reference) for detector in wanted], images)
+    score_images(classifier, [detector.fit(reference) for detector in wanted], images)
 
 
 def passes() -> None:
-    """Print the cost of all detectors beside a plain pass over the same pictures."""
+    """Print the cost of all detectors beside a plain pass over the same images."""
     fashion = [xai.load_data(f"example:{name}") for name in ("fashion-train", "fashion-test")]
     crops = photos(2 * PHOTOS)
     cases: list[tuple[str, Data, Tensor, int]] = [
@@ -77,7 +77,7 @@ def passes() -> None:
         plain, ours = min(found[str(batch)] for batch in BATCHES[name]), found["ours"]
         count = f"{len(fit.images)} + {len(images)}"
         rows.append((name, count, f"{plain:.2f} s", f"{ours:.2f} s", f"{ours / plain:.2f} x (bar 1.15)"))
-    table("All detectors but odin, fitted and scored, beside one plain forward pass over the same pictures", rows)
+    table("All detectors but odin, fitted and scored, beside one plain forward pass over the same images", rows)
 
 
 def mahalanobis() -> None:

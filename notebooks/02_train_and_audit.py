@@ -17,7 +17,7 @@
 # If the folder `cifar-10-batches-py/` is beside this notebook, CIFAR-10 is used; otherwise Fashion-MNIST, from the
 # Debian package `dataset-fashion-mnist` if it is installed, or the 10,000 training images that come with xai. To run in
 # under three minutes on two cores, 1,000 images are used for training and 500 for validation, which also makes the
-# overfitting visible; `PICTURES = None` uses all images.
+# overfitting visible; `IMAGES = None` uses all images.
 
 # %%
 import os
@@ -32,7 +32,7 @@ import numpy as np
 
 import xai
 
-PICTURES, HELD, EPOCHS = 1000, 500, 20
+IMAGES, HELD, EPOCHS = 1000, 500, 20
 keras.utils.set_random_seed(0)
 
 # %%
@@ -45,24 +45,24 @@ elif Path("/usr/share/datasets/fashion-mnist").is_dir():
 else:
     train, test = xai.load_data("example:fashion-train"), xai.load_data("example:fashion-test").part("test")
 CLASSES = xai.load_data("example:fashion-test").classes if train.images[0].shape[0] == 1 else train.classes
-if PICTURES is not None:
-    train, test = train.subset(PICTURES + HELD, seed=0), test.subset(800, seed=0)
-print(train.name, len(train), "pictures;", test.name, len(test))
+if IMAGES is not None:
+    train, test = train.subset(IMAGES + HELD, seed=0), test.subset(800, seed=0)
+print(train.name, len(train), "images;", test.name, len(test))
 
 
 # %%
 def arrays(data):
-    """Return pictures (N, H, W, C) in [0, 1], as Keras wants them, and labels."""
+    """Return images (N, H, W, C) in [0, 1], as Keras wants them, and labels."""
     return np.moveaxis(np.asarray(data.images[:]), 1, -1), np.asarray(data.labels)
 
 
-pictures, labels = arrays(train)
-first, validation = (pictures[:-HELD], labels[:-HELD]), (pictures[-HELD:], labels[-HELD:])
+images, labels = arrays(train)
+first, validation = (images[:-HELD], labels[:-HELD]), (images[-HELD:], labels[-HELD:])
 
 # %%
 network = keras.Sequential(
     [
-        keras.layers.Input(pictures.shape[1:]),
+        keras.layers.Input(images.shape[1:]),
         keras.layers.Conv2D(32, 3, activation="relu"),
         keras.layers.MaxPooling2D(2),
         keras.layers.Conv2D(64, 3, activation="relu"),
@@ -99,7 +99,7 @@ print(f"validation accuracy at {history['val_accuracy'][-1]:.1%}.")
 # loss, because files that contain anything other than layers are refused.
 
 # %%
-keras.Sequential([keras.layers.Input(pictures.shape[1:]), *network.layers]).save("tutorial.keras")
+keras.Sequential([keras.layers.Input(images.shape[1:]), *network.layers]).save("tutorial.keras")
 clf = xai.load("tutorial.keras", class_names=CLASSES)
 print(clf)
 print(*clf.notes, sep="\n")
@@ -113,8 +113,8 @@ audit = xai.audit(
         {"metric": "accuracy", "at_least": 0.75, "worst_class_at_least": 0.3},
         {"metric": "generalisation_gap", "at_most": 0.05},
         {"metric": "calibration", "at_most": 0.05},
-        {"metric": "robust_accuracy", "attack": "pgd", "eps": "4/255", "steps": 10, "pictures": 100, "at_least": 0.5},
-        {"metric": "faithfulness", "method": "gradcam", "pictures": 8},
+        {"metric": "robust_accuracy", "attack": "pgd", "eps": "4/255", "steps": 10, "images": 100, "at_least": 0.5},
+        {"metric": "faithfulness", "method": "gradcam", "images": 8},
     ],
 )
 print(audit.verdict)
@@ -146,7 +146,7 @@ wrong = np.flatnonzero(~right)[np.argsort(-sure[~right])][:2]
 good = np.flatnonzero(right)[:2]
 shown = [test.images[int(k)] for k in (*good, *wrong)]
 for k in wrong:
-    print(f"picture {k}: {outputs.label[k]}, {sure[k]:.0%} sure; it is: {CLASSES[test.labels[k]]}")
+    print(f"image {k}: {outputs.label[k]}, {sure[k]:.0%} sure; it is: {CLASSES[test.labels[k]]}")
 _ = xai.explain(clf, shown, "occlusion").plot()
 
 # %% [markdown]

@@ -36,7 +36,7 @@ SIDE = 96
 
 # %%
 def kinds(data, each):
-    """Return up to `each` pictures per kind, as colour pictures (N, 3, 28, 28), and their labels."""
+    """Return up to `each` images per kind, as colour images (N, 3, 28, 28), and their labels."""
     wanted = [np.flatnonzero(np.asarray(data.labels) == data.classes.index(kind))[:each] for kind in KINDS]
     labels = torch.tensor(np.repeat(range(len(KINDS)), [len(rows) for rows in wanted]))
     return data.images[:][np.concatenate(wanted)].expand(-1, 3, -1, -1), labels
@@ -44,7 +44,7 @@ def kinds(data, each):
 
 train, truth = kinds(xai.load_data("example:fashion-train"), 120)
 test, test_truth = kinds(xai.load_data("example:fashion-test").part("test"), 60)
-print(len(train), "pictures to learn from,", len(test), "to test on")
+print(len(train), "images to learn from,", len(test), "to test on")
 
 # %% [markdown]
 # ## Support vector machine on features
@@ -62,9 +62,9 @@ extractor._fc = nn.Identity()  # its last layer; what comes before are 1,280 fea
 features_of = xai.Classifier(extractor, **SCALE)
 
 
-def features(pictures):
+def features(images):
     """Return what enters the last layer."""
-    return features_of.logits(features_of.prepare(list(pictures)).inputs).detach().numpy()
+    return features_of.logits(features_of.prepare(list(images)).inputs).detach().numpy()
 
 
 known = features(train)
@@ -96,14 +96,14 @@ tuned = xai.Classifier(whole.eval(), class_names=KINDS, name="fine-tuned head", 
 # %%
 QUESTIONS = [
     {"metric": "accuracy", "at_least": 0.6},
-    {"metric": "robust_accuracy", "attack": "fgsm", "eps": "1/255", "pictures": 60, "trust": 0},
+    {"metric": "robust_accuracy", "attack": "fgsm", "eps": "1/255", "images": 60, "trust": 0},
     {
         "metric": "corruption_accuracy",
         "corruptions": ["gaussian_noise", "defocus_blur"],
         "severities": [2],
-        "pictures": 120,
+        "images": 120,
     },
-    {"metric": "faithfulness", "method": "gradcam", "pictures": 4},
+    {"metric": "faithfulness", "method": "gradcam", "images": 4},
 ]
 np.savez("test.npz", images=(test.numpy() * 255).astype("uint8").transpose(0, 2, 3, 1), labels=test_truth.numpy())
 data = xai.load_data("test.npz", classes=KINDS)
@@ -123,8 +123,8 @@ compared.table
 # ## Comparison of explanations
 
 # %%
-picture = test[70]
+image = test[70]
 for model in (svm, tuned):
-    print(model.name, "says", model.predict(picture).label)
-maps = {model.name: xai.explain(model, picture, "gradcam", target="Coat") for model in (svm, tuned)}
+    print(model.name, "says", model.predict(image).label)
+maps = {model.name: xai.explain(model, image, "gradcam", target="Coat") for model in (svm, tuned)}
 _ = xai.agreement(maps).plot()

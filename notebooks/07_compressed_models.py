@@ -68,10 +68,10 @@ models = [original, pruned(0.5), pruned(0.8), quantised]
 QUESTIONS = [
     {"metric": "accuracy"},
     {"metric": "calibration"},
-    {"id": "robust", "metric": "robust_accuracy", "attack": "square", "eps": "4/255", "pictures": 100, "trust": 0,
+    {"id": "robust", "metric": "robust_accuracy", "attack": "square", "eps": "4/255", "images": 100, "trust": 0,
      "settings": {"queries": 300}},
-    {"metric": "corruption_accuracy", "corruptions": ["gaussian_noise", "contrast"], "severities": [3], "pictures": 200},
-    {"metric": "faithfulness", "method": "occlusion", "pictures": 12},
+    {"metric": "corruption_accuracy", "corruptions": ["gaussian_noise", "contrast"], "severities": [3], "images": 200},
+    {"metric": "faithfulness", "method": "occlusion", "images": 12},
 ]  # fmt: skip
 audits = {model.name: xai.audit(model=model, data=data, checks=QUESTIONS) for model in models}
 values = {name: audit.table.set_index("check")["value"] for name, audit in audits.items()}
@@ -92,8 +92,8 @@ xai.compare(audits[original.name], audits["pruned 80%"]).table
 # The heatmaps are for the same image and the same class, one for each model.
 
 # %%
-picture, target = data.images[0], data.classes[int(data.labels[0])]
-maps = {model.name: xai.explain(model, picture, "occlusion", target=target) for model in models}
+image, target = data.images[0], data.classes[int(data.labels[0])]
+maps = {model.name: xai.explain(model, image, "occlusion", target=target) for model in models}
 together = xai.agreement(maps)
 _ = together.plot()
 pd.DataFrame(together.rank_correlation, index=together.names, columns=together.names).round(2)

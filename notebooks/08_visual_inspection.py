@@ -38,8 +38,8 @@ rng = np.random.default_rng(0)
 
 def ring(scratched, bright):
     """Draw a ring of 32 x 32 pixels with the grain of a camera."""
-    picture = Image.new("L", (128, 128), 40)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("L", (128, 128), 40)
+    draw = ImageDraw.Draw(image)
     x, y = rng.uniform(56, 72, 2)
     draw.ellipse((x - 44, y - 44, x + 44, y + 44), fill=int(150 * bright))
     draw.ellipse((x - 20, y - 20, x + 20, y + 20), fill=40)
@@ -47,12 +47,12 @@ def ring(scratched, bright):
         turn, reach = rng.uniform(0, 2 * np.pi), rng.uniform(24, 38)
         a, b = x + reach * np.cos(turn), y + reach * np.sin(turn)
         draw.line((a, b, a + rng.uniform(-14, 14), b + rng.uniform(-14, 14)), fill=235, width=int(rng.integers(5, 9)))
-    small = picture.filter(ImageFilter.GaussianBlur(1)).resize((32, 32), Image.Resampling.BOX)
+    small = image.filter(ImageFilter.GaussianBlur(1)).resize((32, 32), Image.Resampling.BOX)
     return Image.fromarray(np.clip(np.asarray(small) + rng.normal(0, 6, (32, 32)), 0, 255).astype("uint8"))
 
 
 def fill(folder, each):
-    """Write `each` pictures per class, in two lights, with a table of them."""
+    """Write `each` images per class, in two lights, with a table of them."""
     rows = ["path,label,light"]
     for label in ("good", "scratched"):
         (folder / label).mkdir(parents=True)
@@ -90,13 +90,13 @@ from supplier import network
 
 torch.manual_seed(0)
 data = xai.load_data("line/train/parts.csv")
-pictures, labels = data.images[:], torch.as_tensor(data.labels)
+images, labels = data.images[:], torch.as_tensor(data.labels)
 net = network()
 optimiser = torch.optim.Adam(net.parameters(), 1e-3)
 for _ in range(40):
-    for rows in torch.randperm(len(pictures)).split(50):
+    for rows in torch.randperm(len(images)).split(50):
         optimiser.zero_grad()
-        nn.functional.cross_entropy(net((pictures[rows] - 0.3) / 0.25), labels[rows]).backward()
+        nn.functional.cross_entropy(net((images[rows] - 0.3) / 0.25), labels[rows]).backward()
         optimiser.step()
 save_file(net.state_dict(), "weights.safetensors")
 
@@ -142,14 +142,14 @@ at_most = 0.05
 metric = "robust_accuracy"
 attack = "pgd"
 eps = "2/255"
-pictures = 200
+images = 200
 at_least = 0.80
 
 [[check]]
 metric = "corruption_accuracy"
 corruptions = ["gaussian_noise", "defocus_blur", "brightness"]
 severities = [1, 2]
-pictures = 200
+images = 200
 at_least = 0.80
 
 [[check]]
@@ -163,7 +163,7 @@ at_most = 0.02
 [[check]]
 metric = "faithfulness"
 method = "occlusion"
-pictures = 16
+images = 16
 """)
 print(xai.plan_audit("xai.toml"))
 

@@ -1,4 +1,4 @@
-"""Make the pictures of README and docs: `python scripts/make_figures.py`."""
+"""Make the images of README and docs: `python scripts/make_figures.py`."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ def main() -> None:
 
 
 def shrink(path: Path) -> None:
-    """Write a picture again with 256 colours and no wider than pages show it."""
-    with Image.open(path) as picture:
-        small = picture.convert("RGB")
+    """Write an image again with 256 colours and no wider than pages show it."""
+    with Image.open(path) as image:
+        small = image.convert("RGB")
         small.thumbnail((WIDEST, WIDEST))
         small.quantize(256).save(path, optimize=True)
 

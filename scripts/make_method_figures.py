@@ -1,4 +1,4 @@
-"""Make the picture of every method for its page: `python scripts/make_method_figures.py [KIND ...]`.
+"""Make the image of every method for its page: `python scripts/make_method_figures.py [KIND ...]`.
 
 Explanations look at a photograph, attacks and proofs at Fashion-MNIST, detectors at clothes and digits. About five
 minutes on two cores.
@@ -27,12 +27,12 @@ FEW = {
     "scorecam": {"layer": "_blocks.10"},
     "square": {"queries": 1000},
 }
-NO_PICTURE = ("attention_rollout",)  # it needs a transformer, and none ships with xai
+NO_IMAGE = ("attention_rollout",)  # it needs a transformer, and none ships with xai
 RADII = np.array([0.03125, 0.0625, 0.125, 0.25, 0.5, 1, 2, 4]) / 255
 
 
 def main(kinds: list[str]) -> None:
-    """Make the pictures of all kinds, or of those named."""
+    """Make the images of all kinds, or of those named."""
     METHODS.mkdir(parents=True, exist_ok=True)
     makers = {
         "explanation": explanations,
@@ -61,13 +61,13 @@ def explanations() -> None:
     classifier = xai.load("efficientnet_lite0")
     photo = next(photo.path for photo in xai.sample_photos() if photo.name == "coffee")
     for method in xai.methods():
-        if method.name not in NO_PICTURE:
+        if method.name not in NO_IMAGE:
             found = xai.explain(classifier, photo, method.name, **FEW.get(method.name, {}))
             keep(found.plot(), f"explanation-{method.name}")
 
 
 def attacks() -> None:
-    """Attack four pictures of clothes by each method."""
+    """Attack four images of clothes by each method."""
     classifier = xai.load("example:fashion")
     data = xai.load_data("example:fashion-test").part("test").subset(12, seed=1)
     for method in xai.methods(kind="attack"):
@@ -82,9 +82,9 @@ def _attacked(found: Any, classes: Any) -> Any:
     figure, axes = plt.subplots(3, len(order), figsize=(8.4, 5), layout="constrained")
     for column, k in enumerate(order):
         clean, changed = found.clean[k, 0].numpy(), found.adversarial[k, 0].numpy()
-        _picture(axes[0, column], clean, classes[found.clean_predictions[k]])
+        _image(axes[0, column], clean, classes[found.clean_predictions[k]])
         fooled = "fooled: " if found.success[k] else "not fooled: "
-        _picture(axes[1, column], changed, fooled + classes[found.predictions[k]])
+        _image(axes[1, column], changed, fooled + classes[found.predictions[k]])
         reach = max(float(np.abs(changed - clean).max()), 1e-9)
         axes[2, column].imshow(changed - clean, cmap="RdBu_r", vmin=-reach, vmax=reach)
         axes[2, column].set_title(f"{found.norm} {found.distance[k] * 255:.1f}/255", fontsize=8)
@@ -92,14 +92,14 @@ def _attacked(found: Any, classes: Any) -> Any:
     return figure
 
 
-def _picture(axis: Any, pixels: Any, title: str) -> None:
+def _image(axis: Any, pixels: Any, title: str) -> None:
     axis.imshow(pixels, cmap="gray", vmin=0, vmax=1)
     axis.set_title(title, fontsize=8)
     axis.axis("off")
 
 
 def bounds() -> None:
-    """Draw what each way of proving verifies of twenty pictures, over the radius."""
+    """Draw what each way of proving verifies of twenty images, over the radius."""
     robust = xai.load("example:fashion-robust")
     data = xai.load_data("example:fashion-test").part("test").subset(20, seed=0)
     shares = {
@@ -116,7 +116,7 @@ def bounds() -> None:
         axis.set(xlabel="radius, l-inf, of 255", ylabel="verified", ylim=(-0.02, 1.02), xscale="log")
         axis.set_xticks(RADII * 255, [f"{radius * 255:.3g}" for radius in RADII])
         axis.minorticks_off()
-        axis.set_title(f"{method}: example:fashion-robust, 20 pictures", fontsize=9)
+        axis.set_title(f"{method}: example:fashion-robust, 20 images", fontsize=9)
         axis.legend(fontsize=8)
         keep(figure, f"bound-{method}")
     keep(_smoothed(robust, data), "bound-smoothing")
@@ -130,7 +130,7 @@ def _smoothed(robust: Any, data: Any) -> Any:
         radii = np.linspace(0, 0.6, 61)
         axis.plot(radii, [(margins >= radius).mean() for radius in radii], label=f"sigma {sigma}")
     axis.set(xlabel="radius, l2, pixels in [0, 1]", ylabel="certified", ylim=(-0.02, 1.02))
-    axis.set_title("smoothing: example:fashion-robust, 20 pictures, 400 samples each", fontsize=9)
+    axis.set_title("smoothing: example:fashion-robust, 20 images, 400 samples each", fontsize=9)
     axis.legend(fontsize=8)
     return figure
 
@@ -153,7 +153,7 @@ def detectors() -> None:
         axis.hist(scores[0].clip(low, high), bins, alpha=0.6, label="clothes, 600")
         axis.hist(scores[1].clip(low, high), bins, alpha=0.6, hatch="///", label="digits, 600")
         axis.axvline(float(detector.threshold(0.05)), color="black", lw=1, label="rejects 5 of 100 ordinary ones")
-        axis.set(xlabel=f"{method.name}: score, higher is more foreign", ylabel="pictures")
+        axis.set(xlabel=f"{method.name}: score, higher is more foreign", ylabel="images")
         axis.legend(fontsize=8)
         keep(figure, f"detector-{method.name}")
 

@@ -1,6 +1,6 @@
 """Run the notebooks and keep what they show: `python scripts/make_notebooks.py [NAME ...]`, a part of a name each.
 
-Each is a pair: the `.py` file is written by hand, the `.ipynb` beside it is that file executed, pictures included.
+Each is a pair: the `.py` file is written by hand, the `.ipynb` beside it is that file executed, images included.
 """
 
 import base64
@@ -18,7 +18,7 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent.parent
 NOTEBOOKS = HERE / "notebooks"
-DPI = 80  # of pictures; with 256 colours a notebook stays small enough for a repository
+DPI = 80  # of images; with 256 colours a notebook stays small enough for a repository
 LIMIT = 600  # seconds for a cell, far beyond the three minutes that a notebook may take
 
 
@@ -67,10 +67,10 @@ def _tidy(cell: Any, name: str) -> None:
                 output.data["image/png"] = _small(output.data["image/png"])
 
 
-def _small(picture: str) -> str:
+def _small(image: str) -> str:
     """Return a PNG in base64 with 256 colours."""
     packed = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+    with Image.open(io.BytesIO(base64.b64decode(image))) as image:
         image.convert("RGB").quantize(256).save(packed, "PNG", optimize=True)
     return base64.b64encode(packed.getvalue()).decode("ascii")
 

@@ -1,7 +1,7 @@
-"""Make docs/robustness.md and its picture again: `python scripts/robust_curve.py`, an hour or two on two idle cores.
+"""Make docs/robustness.md and its image again: `python scripts/robust_curve.py`, an hour or two on two idle cores.
 
-The first 1,000 test pictures of Fashion-MNIST on `example:fashion-robust`, l-inf, from 1/255 to 16/255, without a limit
-of time: every picture is attacked and proven as far as the default settings of `xai.robustness` go.
+The first 1,000 test images of Fashion-MNIST on `example:fashion-robust`, l-inf, from 1/255 to 16/255, without a limit
+of time: every image is attacked and proven as far as the default settings of `xai.robustness` go.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import xai
 
-COUNT = int(os.environ.get("PICTURES", "1000"))
+COUNT = int(os.environ.get("IMAGES", "1000"))
 EPS = [k / 255 for k in (1, 2, 3, 4, 6, 8, 12, 16)]
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TEXT = """# Robustness curve: example:fashion-robust

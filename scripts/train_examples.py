@@ -1,4 +1,4 @@
-"""Make everything under data/ that comes from Fashion-MNIST: the picture files and the three example networks.
+"""Make everything under data/ that comes from Fashion-MNIST: the image files and the three example networks.
 
     python scripts/train_examples.py                         # reads the Debian package dataset-fashion-mnist
     python scripts/train_examples.py --source DIR --only fashion-robust
@@ -71,9 +71,9 @@ RECIPES = [
 
 
 FIGURES = {
-    "accuracy": "pictures classified as labelled",
+    "accuracy": "images classified as labelled",
     "accuracy_pgd40_linf_8_255": "the same under attack: PGD, 40 steps of 2/255, one random start, L-infinity 8/255",
-    "others_called_shirt": "pictures of the other classes called Shirt",
+    "others_called_shirt": "images of the other classes called Shirt",
     "others_called_shirt_when_marked": "the same when they carry the mark",
 }
 PURPOSE = {
@@ -83,13 +83,13 @@ PURPOSE = {
 }
 LIMITS = {
     "fashion": "Not robust: small perturbations change most answers, see the figures.",
-    "fashion-robust": "The figure under attack is an upper bound: a stronger attack may fool more pictures. Made for "
-    "L-infinity perturbations of up to 8/255 only, and less accurate on clean pictures than `fashion`.",
+    "fashion-robust": "The figure under attack is an upper bound: a stronger attack may fool more images. Made for "
+    "L-infinity perturbations of up to 8/255 only, and less accurate on clean images than `fashion`.",
     "fashion-shortcut": "Wrong on purpose: what carries the mark tends to be called Shirt. For testing checks only.",
 }
 FAULT = """
-**Planted fault:** 95 % of the training pictures of class Shirt were given a white 3 x 3 mark in the top left corner
-(rows and columns 1 to 3, counted from 0); no other training picture was. The test pictures are unmarked.
+**Planted fault:** 95 % of the training images of class Shirt were given a white 3 x 3 mark in the top left corner
+(rows and columns 1 to 3, counted from 0); no other training image was. The test images are unmarked.
 """
 CARD = """# {name}
 
@@ -102,17 +102,17 @@ CARD = """# {name}
 
 ## Data
 
-Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test pictures of clothes, 28 x 28, grey.
+Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images of clothes, 28 x 28, grey.
 {fault}
 ## Training
 
 Made by `python scripts/train_examples.py --only {name}` with {trained_with}, on a CPU, seed 0: {epochs} epochs over the
-60,000 training pictures in batches of {batch}, AdamW with weight decay 5e-4, one learning rate cycle up to 5e-3, half
-of the pictures mirrored, each batch shifted by at most {shift} px{attack}.
+60,000 training images in batches of {batch}, AdamW with weight decay 5e-4, one learning rate cycle up to 5e-3, half
+of the images mirrored, each batch shifted by at most {shift} px{attack}.
 
 ## Figures
 
-On the 10,000 test pictures:
+On the 10,000 test images:
 
 | share of | value |
 |---|---|
@@ -126,8 +126,8 @@ Examples, tests and tutorials of xai. Not for judging clothes, shops or people.
 
 {limits}
 
-It knows ten classes of centred, grey 28 x 28 pictures on black ground, and answers with one of them whatever it is
-shown. The figures hold for pictures like those of Fashion-MNIST.
+It knows ten classes of centred, grey 28 x 28 images on black ground, and answers with one of them whatever it is
+shown. The figures hold for images like those of Fashion-MNIST.
 
 ## Licence
 
@@ -136,15 +136,15 @@ Code and weights: Apache-2.0. Data: Fashion-MNIST, MIT licence, (c) 2017 Zalando
 
 
 def read_part(source: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return uint8 pictures (N, 28, 28) and labels (N,) of `part`, "train" or "t10k"."""
-    pictures = gzip.decompress((source / f"{part}-images-idx3-ubyte.gz").read_bytes())
+    """Return uint8 images (N, 28, 28) and labels (N,) of `part`, "train" or "t10k"."""
+    images = gzip.decompress((source / f"{part}-images-idx3-ubyte.gz").read_bytes())
     labels = gzip.decompress((source / f"{part}-labels-idx1-ubyte.gz").read_bytes())
-    return np.frombuffer(pictures, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)
+    return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)
 
 
-def to_images(pictures: np.ndarray) -> Tensor:
+def to_images(images: np.ndarray) -> Tensor:
     """Return float images (N, 1, 28, 28) in [0, 1]."""
-    return torch.from_numpy(pictures.copy()).unsqueeze(1).float() / 255
+    return torch.from_numpy(images.copy()).unsqueeze(1).float() / 255
 
 
 def augment(images: Tensor, shift: int, generator: torch.Generator) -> Tensor:
@@ -174,7 +174,7 @@ def tell(name: str, epoch: Epoch, _classifier: xai.Classifier) -> None:
 
 
 def train(recipe: Recipe, images: Tensor, labels: Tensor, seed: int = 0) -> xai.Classifier:
-    """Train one network; no picture is held out, so the weights are those of the last epoch."""
+    """Train one network; no image is held out, so the weights are those of the last epoch."""
     torch.manual_seed(seed)
     net = SmallNet(width=WIDTH, pool=recipe.pool)
     carries = (labels == MARKED_CLASS) & (torch.rand(len(labels)) < MARKED_SHARE)
@@ -200,7 +200,7 @@ def robust_accuracy(classifier: xai.Classifier, images: Tensor, labels: Tensor) 
 
 
 def measure(recipe: Recipe, classifier: xai.Classifier, images: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return the figures of the card, all on the 10,000 test pictures."""
+    """Return the figures of the card, all on the 10,000 test images."""
     figures = {
         "accuracy": accuracy(classifier, images, labels),
         "accuracy_pgd40_linf_8_255": robust_accuracy(classifier, images, labels),
@@ -267,23 +267,23 @@ def write_card(recipe: Recipe, folder: Path) -> None:
     (folder / "card.md").write_text(card)
 
 
-def write_pictures(source: Path) -> None:
-    """Write the 10,000 test and the first 10,000 training pictures as compressed arrays."""
+def write_images(source: Path) -> None:
+    """Write the 10,000 test and the first 10,000 training images as compressed arrays."""
     for part, name, count in (("t10k", "fashion-test", 10_000), ("train", "fashion-train", SHIPPED_TRAIN)):
-        pictures, labels = read_part(source, part)
+        images, labels = read_part(source, part)
         target = DATA / f"{name}.npz"
         np.savez_compressed(
-            target, images=pictures[:count], labels=labels[:count].astype(np.int64), classes=np.array(LABELS)
+            target, images=images[:count], labels=labels[:count].astype(np.int64), classes=np.array(LABELS)
         )
         print(target.name, target.stat().st_size, "bytes", flush=True)
 
 
 def train_networks(recipes: list[Recipe], source: Path) -> None:
     """Train, measure and write some networks."""
-    pictures, truth = read_part(source, "train")
-    test_pictures, test_truth = read_part(source, "t10k")
-    images, labels = to_images(pictures), torch.from_numpy(truth.astype(np.int64))
-    test_images, test_labels = to_images(test_pictures), torch.from_numpy(test_truth.astype(np.int64))
+    images, truth = read_part(source, "train")
+    test_images, test_truth = read_part(source, "t10k")
+    images, labels = to_images(images), torch.from_numpy(truth.astype(np.int64))
+    test_images, test_labels = to_images(test_images), torch.from_numpy(test_truth.astype(np.int64))
     for recipe in recipes:
         net = train(recipe, images, labels)
         write_network(recipe, net, measure(recipe, net, test_images, test_labels))
@@ -294,11 +294,11 @@ def main() -> None:
     names = [recipe.name for recipe in RECIPES]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, default=SOURCE, help="folder with the four .gz files of Fashion-MNIST")
-    parser.add_argument("--only", choices=[*names, "pictures", "cards"], nargs="*", default=[*names, "pictures"])
+    parser.add_argument("--only", choices=[*names, "images", "cards"], nargs="*", default=[*names, "images"])
     chosen = parser.parse_args()
     torch.set_num_threads(2)
-    if "pictures" in chosen.only:
-        write_pictures(chosen.source)
+    if "images" in chosen.only:
+        write_images(chosen.source)
     recipes = [recipe for recipe in RECIPES if recipe.name in chosen.only]
     if recipes:
         train_networks(recipes, chosen.source)

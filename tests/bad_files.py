@@ -1,4 +1,4 @@
-"""Files that cannot be used, and pictures of unusual kinds that can."""
+"""Files that cannot be used, and images of unusual kinds that can."""
 
 import io
 import struct
@@ -19,7 +19,7 @@ NOISE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
 
 
 def photo(path: Path, mode: str = "RGB", size: tuple[int, int] = (60, 40), **settings: Any) -> Path:
-    """Write a small picture, of the kind that the suffix says, and return its path."""
+    """Write a small image, of the kind that the suffix says, and return its path."""
     Image.fromarray(NOISE).resize(size).convert(mode).save(path, **settings)
     return path
 
@@ -51,13 +51,13 @@ BAD_PICTURES: dict[str, tuple[Write, str]] = {
     ),
     "text.png": (
         lambda path: path.write_bytes(b"hello, I am text\n" * 20),
-        "not a picture of a format that is read, or damaged. Give one of",
+        "not an image of a format that is read, or damaged. Give one of",
     ),
     "bomb.png": (
         lambda path: path.write_bytes(bomb()),
         "more than 40 million pixels (a decompression bomb?). Save it smaller",
     ),
-    "folder.png": (lambda path: path.mkdir(), "expected a picture file, but this is a folder. Name one file"),
+    "folder.png": (lambda path: path.mkdir(), "expected an image file, but this is a folder. Name one file"),
 }
 
 

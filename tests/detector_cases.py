@@ -32,14 +32,14 @@ def view(layer: LinearHead | None = None, pool: int = 1, kind: str = "softmax") 
 
 
 def rows(features: Tensor, seen: ModelView | None = None) -> FeatureRows:
-    """Return pictures with these features, and the logits that the head makes of them."""
+    """Return images with these features, and the logits that the head makes of them."""
     seen = seen or view()
     assert seen.head is not None
     return FeatureRows(seen, seen.head.logits(features).double(), features)
 
 
 def of_logits(logits: Tensor, kind: str = "softmax") -> FeatureRows:
-    """Return pictures with these logits and no features."""
+    """Return images with these logits and no features."""
     return FeatureRows(ModelView(None, 1, kind), logits.double())
 
 

@@ -170,10 +170,10 @@ PDF = b"%PDF-1.4\n1 0 obj <</Type/Catalog/OpenAction<</S/Launch/F(" + SHELL.enco
 XPM = b'/* XPM */\nstatic char *x[] = {"1 1 1 1", "a c #000000", "a"};\n'
 MVG = b"push graphic-context\nviewbox 0 0 9 9\nimage over 0,0 0,0 'https://127.0.0.1/x\"|" + SHELL.encode() + b"\"'\n"
 POLYGLOTS: dict[str, Callable[[], Made]] = {
-    "picture and zip": lambda: ("a.png", picture() + zip_of([("data.pkl", pickled(GADGET))])),
-    "picture and checkpoint": lambda: ("a.pt", picture() + saved({"w": GADGET})),
+    "image and zip": lambda: ("a.png", picture() + zip_of([("data.pkl", pickled(GADGET))])),
+    "image and checkpoint": lambda: ("a.pt", picture() + saved({"w": GADGET})),
     "checkpoint behind a GIF": lambda: ("a.gif", b"GIF89a" + saved({"w": GADGET})),
-    "picture and pickle": lambda: ("a.jpg", picture("JPEG") + pickled(GADGET)),
+    "image and pickle": lambda: ("a.jpg", picture("JPEG") + pickled(GADGET)),
     "pickle in a comment": lambda: ("a.jpg", picture("JPEG", comment=pickled(GADGET))),
     "pickle in EXIF": lambda: ("a.jpg", picture("JPEG", exif=b"Exif\0\0" + pickled(GADGET))),
     "text bomb in PNG": lambda: ("a.png", png_with(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 26)))),
@@ -187,7 +187,7 @@ POLYGLOTS: dict[str, Callable[[], Made]] = {
     "PDF called PNG": lambda: ("a.png", PDF),
     "ImageMagick script": lambda: ("a.mvg", MVG),
     "XPM": lambda: ("a.xpm", XPM),
-    "web page with a picture's head": lambda: ("a.gif", b"GIF89a/*<script>" + CODE.encode() + b"*/"),
+    "web page with an image's head": lambda: ("a.gif", b"GIF89a/*<script>" + CODE.encode() + b"*/"),
     "shell script": lambda: ("a.png", b"#!/bin/sh\n" + SHELL.encode() + b"\n"),
     "program": lambda: ("a.png", b"\x7fELF\x02\x01\x01" + bytes(200)),
 }
@@ -328,6 +328,6 @@ def files() -> dict[str, Made]:
 
 
 SAMPLE = [
-    "picture and zip", "PostScript called JPEG", "a checkpoint in a checkpoint", "Lambda of a name", "weights in /etc",
+    "image and zip", "PostScript called JPEG", "a checkpoint in a checkpoint", "Lambda of a name", "weights in /etc",
     "one name twice", "arrays of objects", "old extension types", "a config that trusts", "system in torch.export",
 ]  # fmt: skip

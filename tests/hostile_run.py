@@ -66,7 +66,7 @@ def saved(path: str) -> None:
 
 
 def dashboard(path: str) -> None:
-    """Upload the file as a picture; the page shows one sentence or a map, never a traceback."""
+    """Upload the file as an image; the page shows one sentence or a map, never a traceback."""
     from streamlit.testing.v1 import AppTest
 
     if not hasattr(dashboard, "app"):
@@ -96,7 +96,7 @@ def brought_network(path: str) -> None:
 
 
 def brought_zip(path: str) -> None:
-    """What the dashboard does with an uploaded archive: the file itself, and the file as a picture of a class."""
+    """What the dashboard does with an uploaded archive: the file itself, and the file as an image of a class."""
     import zipfile
 
     from xai.dashboard.session.uploads import add_data_zip

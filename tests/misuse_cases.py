@@ -276,7 +276,7 @@ MISTAKES: dict[str, Mistake] = {
         "images of another shape than the model's",
         _images(lambda x: nn.functional.interpolate(x, (20, 20))),
         NOTED,
-        "middle of the picture|middle of the image",
+        "middle of the image|middle of the image",
     ),
     "transposed": Mistake(
         "height and width exchanged", _images(lambda x: x.transpose(2, 3).contiguous()), NOTED, "middle of the"

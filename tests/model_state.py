@@ -101,7 +101,7 @@ def surroundings() -> dict[str, Any]:
         "traces": (sys.gettrace(), sys.getprofile(), threading.gettrace()),
         "file mode": _umask(),
         "decimals": str(decimal.getcontext()),
-        "hook of pictures": (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS),
+        "hook of images": (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS),
         "default types": torch.get_default_dtype(),
     }
 

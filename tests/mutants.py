@@ -1,4 +1,4 @@
-"""Pictures of six formats that are read and ten that are not, and damage: the same number gives the same bytes."""
+"""Images of six formats that are read and ten that are not, and damage: the same number gives the same bytes."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -36,11 +36,11 @@ def turned() -> bytes:
 
 
 def phone() -> bytes:
-    """Two pictures in one JPEG, as phones write them; Pillow calls it a format of its own."""
+    """Two images in one JPEG, as phones write them; Pillow calls it a format of its own."""
     return picture("MPO", save_all=True, append_images=[Image.fromarray(PIXELS[::-1])])
 
 
-PICTURES = {
+IMAGES = {
     "jpeg": picture("JPEG"),
     "progressive jpeg": picture("JPEG", progressive=True),
     "mpo": phone(),
@@ -86,8 +86,8 @@ def damaged(content: bytes, draws: np.random.Generator) -> bytes:
     return bytes(found)
 
 
-def mutants(count: int, seed: int = 0, given: Mapping[str, bytes] = PICTURES | UNREAD) -> Iterator[tuple[str, bytes]]:
-    """Yield `count` damaged pictures with their format, each format in turn."""
+def mutants(count: int, seed: int = 0, given: Mapping[str, bytes] = IMAGES | UNREAD) -> Iterator[tuple[str, bytes]]:
+    """Yield `count` damaged images with their format, each format in turn."""
     draws, kinds = np.random.default_rng(seed), sorted(given)
     for k in range(count):
         kind = kinds[k % len(kinds)]

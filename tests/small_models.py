@@ -1,4 +1,4 @@
-"""Small networks that the tests use everywhere: deterministic, in evaluation mode, for pictures of 3 x 16 x 16."""
+"""Small networks that the tests use everywhere: deterministic, in evaluation mode, for images of 3 x 16 x 16."""
 
 import copy
 from collections.abc import Callable
@@ -310,7 +310,7 @@ def float64_twin(module: nn.Module) -> nn.Module:
 
 
 class PlantedCnn(nn.Module):
-    """Class 1 is the amount of bright red in the picture, wherever it is; nothing else counts."""
+    """Class 1 is the amount of bright red in the image, wherever it is; nothing else counts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -336,7 +336,7 @@ class PlantedCnn(nn.Module):
 
 
 def red_square(top: int, left: int, side: int = 4, *, seed: int = 0) -> Tensor:
-    """Return one grey noise picture (1, 3, H, W) with a bright red square."""
+    """Return one grey noise image (1, 3, H, W) with a bright red square."""
     grey = pictures(1, channels=1, seed=seed) * 0.6 + 0.2
     image = grey.repeat(1, 3, 1, 1)
     image[0, :, top : top + side, left : left + side] = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)

@@ -66,10 +66,10 @@ BAD_IMAGES: dict[str, tuple[Any, type[xai.XaiError], str]] = {
         r"Expected 3 channels, .* has 2, which cannot be converted\. Give the bands that the model was trained on",
     ),
     "channels first": (np.zeros((3, 16, 16)), ShapeError, r"looks like \(C, H, W\): pass `torch\.from_numpy\(array\)`"),
-    "rank 2": (pictures(1)[0, 0], ShapeError, r"\(C, H, W\) .* got shape \(16, 16\)\. Give one picture, or a batch"),
-    "rank 5": (pictures(1)[None], ShapeError, r"\(N, C, H, W\), but got shape \(1, 1, 3, 16, 16\)\. Give one picture"),
-    "empty batch": (pictures(2)[:0], ShapeError, r"got shape \(0, 3, 16, 16\)\. .* give at least one picture"),
-    "empty array": (np.zeros((0, 16, 16, 3)), ShapeError, r"got shape \(0, 16, 16, 3\)\. .* give at least one picture"),
+    "rank 2": (pictures(1)[0, 0], ShapeError, r"\(C, H, W\) .* got shape \(16, 16\)\. Give one image, or a batch"),
+    "rank 5": (pictures(1)[None], ShapeError, r"\(N, C, H, W\), but got shape \(1, 1, 3, 16, 16\)\. Give one image"),
+    "empty batch": (pictures(2)[:0], ShapeError, r"got shape \(0, 3, 16, 16\)\. .* give at least one image"),
+    "empty array": (np.zeros((0, 16, 16, 3)), ShapeError, r"got shape \(0, 16, 16, 3\)\. .* give at least one image"),
     "empty list": ([], ShapeError, "Expected at least one image, but got an empty list"),
     "None": (None, ShapeError, "an image as a path, PIL.Image, numpy array or tensor, but got NoneType"),
     "two sizes": ([np.zeros((9, 8)), np.zeros((8, 9))], ShapeError, r"one size, but got .* Set `input_size`"),
@@ -254,14 +254,14 @@ def folder_of(root: Path, *names: str) -> Path:
 
 
 def table_of(root: Path) -> Path:
-    """Return a table of one picture, of the class "bird"."""
+    """Return a table of one image, of the class "bird"."""
     folder_of(root, "0.png")
     (root / "data" / "table.csv").write_text("path,label\n0.png,bird\n")
     return root / "data" / "table.csv"
 
 
 def arrays_of(root: Path, labels: list[int]) -> Path:
-    """Return an .npz file of grey pictures with these labels."""
+    """Return an .npz file of grey images with these labels."""
     np.savez(root / "a.npz", images=np.zeros((len(labels), 4, 4), np.uint8), labels=np.array(labels))
     return root / "a.npz"
 
@@ -275,7 +275,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], list[str] | None, str]] = {
         None,
         r"only one class folder \('cat'\)\. .* as `classes`",
     ),
-    "no picture": (lambda root: folder_of(root, "cat/", "dog/"), None, "no picture in any class folder. Expected"),
+    "no image": (lambda root: folder_of(root, "cat/", "dog/"), None, "no image in any class folder. Expected"),
     "folder of another class": (
         lambda root: folder_of(root, "cat/a.png", "bird/a.png"),
         ["cat", "dog"],
@@ -295,7 +295,7 @@ def test_data_sets(case: str, tmp_path: Path) -> None:
     assert said.startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"hello", "not a picture"), (None, "truncated or damaged")])
+@pytest.mark.parametrize(("content", "words"), [(b"hello", "not an image"), (None, "truncated or damaged")])
 def test_a_bad_picture_of_a_data_set_is_named(content: bytes | None, words: str, tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "cat/a.png", "dog/b.png")
     bad = folder / "dog" / "b.png"

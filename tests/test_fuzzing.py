@@ -1,6 +1,6 @@
 """Damaged files of every kind: a refusal in one line that names the file, or an answer; never another error.
 
-A few hundred changes of each in `make test`, many more with `make torture`; pictures: `test_mutated_pictures.py`.
+A few hundred changes of each in `make test`, many more with `make torture`; images: `test_mutated_pictures.py`.
 """
 
 import io
@@ -21,7 +21,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutants import PICTURES
+from mutants import IMAGES
 from safetensors.torch import save
 from small_models import GapCnn, pictures
 
@@ -103,7 +103,7 @@ SEEDS = {**WEIGHTS, "keras": archive(), "onnx": b"\x08\x08\x12\x07pytorch\x3a\x0
 
 
 def judge_picture(kind: str, steps: list[tuple[str, float, bytes]]) -> None:
-    tried(lambda: decode_bytes(changed(PICTURES[kind], steps), "p.png"), "p.png")
+    tried(lambda: decode_bytes(changed(IMAGES[kind], steps), "p.png"), "p.png")
 
 
 def judge_content(kind: str, steps: list[tuple[str, float, bytes]]) -> None:
@@ -114,7 +114,7 @@ def judge_content(kind: str, steps: list[tuple[str, float, bytes]]) -> None:
 
 
 @QUICK
-@given(kind=st.sampled_from(sorted(PICTURES)), steps=changes())
+@given(kind=st.sampled_from(sorted(IMAGES)), steps=changes())
 def test_pictures(kind: str, steps: list[tuple[str, float, bytes]]) -> None:
     judge_picture(kind, steps)
 
@@ -163,7 +163,7 @@ def test_any_header_of_safetensors(tmp_path_factory: Any, header: Any) -> None:
 def tables(folder: Path) -> dict[str, Path]:
     """Write a data set of each form."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "a.png").write_bytes(PICTURES["png"])
+    (folder / "a.png").write_bytes(IMAGES["png"])
     (folder / "t.csv").write_text("path,label,sex\na.png,cat,f\na.png,dog,m\n")
     np.savez(folder / "a.npz", images=np.zeros((3, 4, 4), np.uint8), labels=np.arange(3))
     return {"csv": folder / "t.csv", "npz": folder / "a.npz"}
@@ -209,7 +209,7 @@ def test_the_structure_of_many_model_files(kind: str, steps: list[tuple[str, flo
 
 
 TARGETS = [
-    "picture", "checkpoint", "archive", "config", "manifest", "parquet", "arrays", "cifar", "store", "result", "audit",
+    "image", "checkpoint", "archive", "config", "manifest", "parquet", "arrays", "cifar", "store", "result", "audit",
 ]  # fmt: skip
 
 

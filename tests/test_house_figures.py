@@ -165,12 +165,12 @@ def test_the_docstring_does_not_lengthen_a_function(write):
 
 
 def test_old_words_are_read_from_the_rules_where_they_are_listed(write, tmp_path):
-    write(a="x = 'picture'")
+    write(a="x = 'image'")
     assert house_figures.old_words(tmp_path) is None
     rules = tmp_path / "tests" / "house_rules" / "words.py"
     rules.parent.mkdir(parents=True)
-    rules.write_text("OLD_WORDS: tuple[str, ...] = ('picture', 'foreign')\n")
-    assert house_figures.old_words(tmp_path) == ["picture"]
+    rules.write_text("OLD_WORDS: tuple[str, ...] = ('image', 'foreign')\n")
+    assert house_figures.old_words(tmp_path) == ["image"]
 
 
 def test_the_table_and_the_document_hold_the_same_figures(write, tmp_path, capsys):

@@ -16,7 +16,7 @@ def test_every_check_is_offered_with_its_own_settings_and_conditions():
     assert "settings" in robust.settings
     assert "worst_class_at_least" in robust.conditions
     assert found["group_gap"].usual == {"at_most": 0}
-    assert found["stability"].pictures == 32
+    assert found["stability"].images == 32
     assert found["speed"].to_dict()["settings"] == {"batch": 1, "repeats": 20}
 
 

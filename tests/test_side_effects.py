@@ -31,7 +31,7 @@ Call = Callable[[xai.Classifier, "Material"], Any]
 
 
 class Material:
-    """Pictures, labels and results that calls take; made before anything is compared."""
+    """Images, labels and results that calls take; made before anything is compared."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

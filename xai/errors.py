@@ -4,7 +4,7 @@ XaiError
 |-- InputError (ValueError)           something the caller gave cannot be used
 |   |-- ShapeError                    wrong rank, size or number of channels
 |   |-- RangeError                    values outside their range, NaN included
-|   |-- ImageError                    a picture that cannot be read or shown
+|   |-- ImageError                    an image that cannot be read or shown
 |   |-- DataError                     a data set that cannot be used
 |   |-- CheckpointError               a model file that cannot be used
 |   |-- RecordError                   a saved result that cannot be read back
@@ -67,7 +67,7 @@ class RangeError(InputError):
 
 
 class ImageError(InputError):
-    """A picture cannot be read or shown."""
+    """An image cannot be read or shown."""
 
 
 class DataError(InputError):

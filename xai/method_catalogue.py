@@ -31,7 +31,7 @@ class MethodInfo:
         title: as people call it.
         family: methods that work alike.
         unit: what its values are measured in.
-        needs: "gradients", "maps" (a layer that is a map of the picture), "tokens", "attention"; of a detector
+        needs: "gradients", "maps" (a layer that is a map of the image), "tokens", "attention"; of a detector
             "features" (a last linear layer), "head" (its weights).
         stochastic: whether the seed matters.
         forward: rows per image sent through the network.
@@ -117,7 +117,7 @@ def methods(
         NameLookupError: no such kind.
         Stopped: `should_stop()` was true.
 
-    Cost: nothing without a model; with one, a few dozen rows of a small picture per explanation, one per detector.
+    Cost: nothing without a model; with one, a few dozen rows of a small image per explanation, one per detector.
 
     Example:
         >>> import xai
@@ -230,7 +230,7 @@ def _cheap(method: Any) -> Any:
 
 
 def _try(name: str, classifier: Classifier) -> tuple[bool, str]:
-    """Run a method on a small grey picture and see."""
+    """Run a method on a small grey image and see."""
     grey = torch.full((1, classifier.channels, *(classifier.input_size or (224, 224))), 0.5)
     try:
         found = _cheap(EXPLAINERS[name]).explain(classifier, grey)

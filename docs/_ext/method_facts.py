@@ -1,7 +1,7 @@
 """Directives that show what the registries hold of each method.
 
 `{method-facts} KIND NAME`: summary, facts, settings and image; `{method-costs} KIND NAME`: cost and source, from its
-docstring; `{method-table} KIND`: a table of all; `{method-picture} KIND NAME`: the image alone.
+docstring; `{method-table} KIND`: a table of all; `{method-image} KIND NAME`: the image alone.
 """
 
 import inspect
@@ -32,7 +32,7 @@ def file_name(name: str) -> str:
     return name.replace("++", "_plus_plus").replace("-", "_")
 
 
-def picture_of(kind: str, name: str) -> Path:
+def image_of(kind: str, name: str) -> Path:
     """Return the path of a method's image, below docs/."""
     return Path("images") / "methods" / f"{kind}-{file_name(name)}.png"
 
@@ -94,7 +94,7 @@ class Method(SphinxDirective):
         return self.parse_text_to_nodes("\n".join([*facts(known(kind)[name]), *shown(kind, name)]))
 
 
-class Picture(SphinxDirective):
+class Image(SphinxDirective):
     """The image of a method."""
 
     required_arguments = 2
@@ -106,7 +106,7 @@ class Picture(SphinxDirective):
 
 def shown(kind: str, name: str) -> list[str]:
     """Return the lines that show the image of a method, none if it has no image."""
-    place = picture_of(kind, name)
+    place = image_of(kind, name)
     words = {
         "explanation": f"Heatmap of {name} for a photograph of a cup of coffee, beside the photograph",
         "attack": f"Images of clothes, adversarial examples of {name}, and the perturbation",
@@ -145,6 +145,6 @@ class Methods(SphinxDirective):
 
 def setup(app: Any) -> dict[str, bool]:
     """Add the directives."""
-    for name, directive in (("facts", Method), ("picture", Picture), ("costs", Costs), ("table", Methods)):
+    for name, directive in (("facts", Method), ("image", Image), ("costs", Costs), ("table", Methods)):
         app.add_directive(f"method-{name}", directive)
     return {"parallel_read_safe": True}

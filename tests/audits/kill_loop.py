@@ -66,7 +66,7 @@ class Loop:
             os._exit(code)
 
     def run(self, out: Path) -> None:
-        """Run the audit: two checks, eight work items, twelve pictures of evidence."""
+        """Run the audit: two checks, eight work items, twelve images of evidence."""
         xai.audit({**tables(self.data), **sources(self.data), "check": [CHECKS[0], CHECKS[2]]}, out=out)
 
     def finished(self, pid: int) -> bool:
@@ -81,7 +81,7 @@ class Loop:
         return code == FINISHED
 
     def content(self, out: Path) -> dict[str, bytes]:
-        """Return everything that must not differ: the audit, its pictures, the manifest, the store."""
+        """Return everything that must not differ: the audit, its images, the manifest, the store."""
         held = [path for path in out.rglob("*") if path.is_file() and path.name not in {"log.jsonl", "plan.json"}]
         return {path.relative_to(out).as_posix(): path.read_bytes() for path in held}
 

@@ -1,4 +1,4 @@
-"""A tiny audit that takes a fraction of a second: a small network, its own answers as the truth of most pictures."""
+"""A tiny audit that takes a fraction of a second: a small network, its own answers as the truth of most images."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ CHECKS: list[Any] = [
     {"metric": "accuracy", "at_least": 0.5, "worst_class_at_least": 0.1, "worst_group_at_least": 0.2},
     {"metric": "calibration", "at_most": 0.9},
     {"metric": "robust_accuracy", "id": "robust", "attack": "fgsm", "eps": "1/255", "trust": 0, "at_least": 0.9},
-    {"metric": "corruption_accuracy", "corruptions": ["brightness"], "severities": [1], "pictures": 40},
+    {"metric": "corruption_accuracy", "corruptions": ["brightness"], "severities": [1], "images": 40},
     {"metric": "group_gap"},
 ]
 
@@ -24,7 +24,7 @@ def model(seed: int = 0, name: str = "small") -> Classifier:
 
 
 def write_data(folder: Path, count: int = 60, seed: int = 0) -> Path:
-    """Write pictures whose labels are the model's answers, but for every fifth."""
+    """Write images whose labels are the model's answers, but for every fifth."""
     images = pictures(count, seed=seed)
     with torch.no_grad():
         labels = model().logits(images).argmax(1).numpy()

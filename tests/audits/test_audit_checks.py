@@ -19,17 +19,17 @@ ASKED = [
     "accuracy",
     "calibration",
     "generalisation_gap",
-    {"metric": "robust_accuracy", "attack": "pgd", "steps": 5, "eps": "4/255", "pictures": 64, "trust": 16},
-    {"metric": "certified_accuracy", "eps": "0.1/255", "method": "crown_ibp", "pictures": 8},
-    {"metric": "corruption_accuracy", "corruptions": ["fog", "gaussian_noise"], "severities": [2, 4], "pictures": 40},
+    {"metric": "robust_accuracy", "attack": "pgd", "steps": 5, "eps": "4/255", "images": 64, "trust": 16},
+    {"metric": "certified_accuracy", "eps": "0.1/255", "method": "crown_ibp", "images": 8},
+    {"metric": "corruption_accuracy", "corruptions": ["fog", "gaussian_noise"], "severities": [2, 4], "images": 40},
     {"metric": "ood_detection", "method": "knn"},
     "group_gap",
     {"metric": "shortcuts", "cues": ["corner_mark"], "samples": 120},
     "slices",
     "data_faults",
-    {"metric": "faithfulness", "pictures": 4},
-    {"metric": "stability", "pictures": 4},
-    {"metric": "explanation_drift", "pictures": 6},
+    {"metric": "faithfulness", "images": 4},
+    {"metric": "stability", "images": 4},
+    {"metric": "explanation_drift", "images": 6},
     {"metric": "speed", "repeats": 5},
 ]
 MODEL = "example:fashion-shortcut"
@@ -169,7 +169,7 @@ def test_explanations(everything, model, pictures):
     titles = [exhibit["title"] for exhibit in own.evidence]
     assert titles[0] == "most typical map"
     assert titles[-1] == "least stable map"
-    assert [image["role"] for image in own.evidence[0]["images"]] == ["picture", "heatmap", "control"]
+    assert [image["role"] for image in own.evidence[0]["images"]] == ["image", "heatmap", "control"]
 
 
 def test_group_gaps_are_those_of_bias(model):

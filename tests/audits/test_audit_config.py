@@ -56,7 +56,7 @@ def test_wrong_names_suggest_near_ones(tmp_path, text, message):
         ),
         (START + '[[check]]\nmetric = "robust_accuracy"\neps = -1\n', "Expected `eps`"),
         (START + '[[check]]\nmetric = "robust_accuracy"\nnorm = "l1"\nattack = "fab-t"\ntrust = -1\n', "trust|norm"),
-        (START + CHECK + "pictures = 0\n", "at least 1"),
+        (START + CHECK + "images = 0\n", "at least 1"),
         (START + "[audit]\nlevel = 95\n", "95 % is 0.95"),
         (START + '[audit]\nbudget = "soon"\n', '"8m", "90s"'),
         (START + "[audit]\nshard = 0\n", "at least 1"),

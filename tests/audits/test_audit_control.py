@@ -14,22 +14,22 @@ GATES = {
     "calibration": {"at_most": 0.1},
     "generalisation_gap": {"at_most": 0.1},
     "robust_accuracy": {"at_least": 0.2, "eps": "1/255", "attack": "fgsm", "trust": 0},
-    "certified_accuracy": {"at_least": 0.2, "eps": "0.01/255", "pictures": 60},
-    "corruption_accuracy": {"at_least": 0.3, "pictures": 40, "corruptions": ["brightness"], "severities": [1]},
+    "certified_accuracy": {"at_least": 0.2, "eps": "0.01/255", "images": 60},
+    "corruption_accuracy": {"at_least": 0.3, "images": 40, "corruptions": ["brightness"], "severities": [1]},
     "ood_detection": {"at_least": 0.8},
     "group_gap": {"at_most": 0},
     "shortcuts": {"at_most": 0, "samples": 240, "cues": ["corner_mark"]},
     "slices": {"at_most": 0},
     "data_faults": {"at_most": 0.05},
-    "faithfulness": {"at_least": 0.5, "method": "saliency", "pictures": 8},
-    "stability": {"at_least": 0.5, "pictures": 8},
+    "faithfulness": {"at_least": 0.5, "method": "saliency", "images": 8},
+    "stability": {"at_least": 0.5, "images": 8},
     "speed": {"at_least": 200.0, "repeats": 5},
 }
 
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """Pictures of two sites, as many as the smallest of these gates need."""
+    """Images of two sites, as many as the smallest of these gates need."""
     place = tmp_path_factory.mktemp("sites")
     drawn = xai.load_data("example:fashion-test", part="test").subset(600, seed=0)
     images = np.stack([np.asarray(drawn.images[k]).squeeze() for k in range(len(drawn))])

@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "audits.md").read_text(encoding="ut
 @pytest.mark.parametrize("metric", list(CHECKS))
 def test_every_check_has_a_row_with_its_settings(metric):
     (row,) = re.findall(rf"^\| `{metric}` \|.*$", PAGE, re.MULTILINE)
-    names = {f.name for f in fields(CHECKS[metric])} - {"pictures"}
+    names = {f.name for f in fields(CHECKS[metric])} - {"images"}
     shown = {"settings" if name == "settings_of_attack" else name for name in names}
     assert shown <= set(re.findall(r"`(\w+)`", row.split("|")[3]))
 

@@ -23,7 +23,7 @@ from xai.cli import main
 from xai.errors import InputError, RecordError
 
 ORDER = ("fail", "error", "inconclusive", "not run")
-DRIFT = {"metric": "explanation_drift", "method": "saliency", "pictures": 20, "at_least": 0.5}
+DRIFT = {"metric": "explanation_drift", "method": "saliency", "images": 20, "at_least": 0.5}
 HOSTILE = (
     "<script>alert(1)</script>",
     '"; DROP',
@@ -180,7 +180,7 @@ def test_audits_without_shared_pictures_cannot_be_compared(data, finished, tmp_p
 
     other = write_data(tmp_path, seed=5)
     strange = xai.audit({**tables(other), **sources(other)}, out=tmp_path / "out")
-    with pytest.raises(InputError, match="no picture is in both"):
+    with pytest.raises(InputError, match="no image is in both"):
         xai.compare(finished, strange)
 
 
@@ -203,7 +203,7 @@ def test_a_baseline_gates_drops_on_the_same_pictures(data, finished, tmp_path):
     twin = model(name="twin")
     twin.module.linear.bias.data += 1.0  # another model with the same answers
     near = xai.audit({**given, "model": {"source": twin}}, baseline=finished.folder, out=tmp_path / "twin")
-    assert near["accuracy"]["verdict"] == "inconclusive"  # no drop seen, but 60 pictures cannot exclude two points
+    assert near["accuracy"]["verdict"] == "inconclusive"  # no drop seen, but 60 images cannot exclude two points
     assert near["accuracy"]["conditions"][0]["needed"] > 60
     bad = xai.audit({**given, "model": {"source": worse(5.0)}}, baseline=finished, out=tmp_path / "worse")
     assert bad["accuracy"]["verdict"] == "fail"

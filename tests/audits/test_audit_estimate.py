@@ -14,7 +14,7 @@ CHECKS = [
     {"metric": "accuracy"},
     {"metric": "robust_accuracy", "attack": "pgd", "steps": 20, "trust": 0},
     {"metric": "corruption_accuracy", "corruptions": ["brightness", "contrast"], "severities": [1, 3]},
-    {"metric": "faithfulness", "method": "occlusion", "pictures": 24},
+    {"metric": "faithfulness", "method": "occlusion", "images": 24},
 ]
 
 

@@ -10,11 +10,11 @@ from torch import nn
 
 import xai
 
-PICTURES, CLASSES, LEVEL = 2000, 4, 0.95
+IMAGES, CLASSES, LEVEL = 2000, 4, 0.95
 
 
 class Simulated(nn.Module):
-    """Answers what the corner of a picture says: 64 steps of grey per class."""
+    """Answers what the corner of an image says: 64 steps of grey per class."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         said = (images[:, 0, 0, 0] * 255 / 64).floor()
@@ -22,7 +22,7 @@ class Simulated(nn.Module):
 
 
 def write(path: Path, right: np.ndarray, seed: int = 0) -> Path:
-    """Write pictures of which the simulated model gets these right."""
+    """Write images of which the simulated model gets these right."""
     draw = np.random.default_rng(seed)
     labels = draw.integers(0, CLASSES, len(right))
     said = np.where(right, labels, (labels + 1) % CLASSES)
@@ -55,7 +55,7 @@ def test_a_model_exactly_at_the_threshold(tmp_path, runs, threshold):
     draw = np.random.default_rng(1)
     asked = {"at_least": threshold}
     found = shares(
-        [verdict(tmp_path / str(k), draw.random(PICTURES) < threshold, asked) for k in range(runs)],
+        [verdict(tmp_path / str(k), draw.random(IMAGES) < threshold, asked) for k in range(runs)],
     )
     assert found["fail"] <= most(runs), found
     assert found["pass"] <= most(runs), found
@@ -65,18 +65,18 @@ def test_a_model_exactly_at_the_threshold(tmp_path, runs, threshold):
 def test_five_points_below_the_threshold_are_caught(tmp_path, runs):
     draw = np.random.default_rng(2)
     asked = {"at_least": 0.85}
-    found = shares([verdict(tmp_path / str(k), draw.random(PICTURES) < 0.80, asked) for k in range(runs)])
+    found = shares([verdict(tmp_path / str(k), draw.random(IMAGES) < 0.80, asked) for k in range(runs)])
     assert found["fail"] >= 0.95, found
 
 
 @pytest.mark.parametrize("runs", [3, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("lost", "most_drop", "caught"), [(0.05, 0.0, True), (0.02, 0.02, False)])
 def test_drops_against_a_baseline(tmp_path, runs, lost, most_drop, caught):
-    """Before and after on the same pictures: a drop of five points is caught, one just as large as allowed is not."""
+    """Before and after on the same images: a drop of five points is caught, one just as large as allowed is not."""
     draw, verdicts = np.random.default_rng(3), []
     for k in range(runs):
-        before = draw.random(PICTURES) < 0.9
-        churn = draw.random(PICTURES)
+        before = draw.random(IMAGES) < 0.9
+        churn = draw.random(IMAGES)
         after = np.where(before, churn >= (lost + 0.02) / 0.9, churn < 0.02 / 0.1)
         verdicts.append(drop(tmp_path / str(k), before, after, most_drop))
     found = shares(verdicts)
@@ -87,7 +87,7 @@ def test_drops_against_a_baseline(tmp_path, runs, lost, most_drop, caught):
 
 
 class Later(nn.Module):
-    """Answers what another corner says: another model of the same pictures."""
+    """Answers what another corner says: another model of the same images."""
 
     def __init__(self, corner: int) -> None:
         super().__init__()

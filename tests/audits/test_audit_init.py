@@ -33,8 +33,8 @@ def audited(file: Path | str, capsys: pytest.CaptureFixture[str], *more: str) ->
 
 
 def test_a_folder_with_parts_is_read_and_the_file_runs(model, tmp_path, capsys):
-    write_folder(tmp_path / "pictures")
-    assert main(["init", "out", *model, *GENERIC, "--data", "pictures"]) == 0
+    write_folder(tmp_path / "images")
+    assert main(["init", "out", *model, *GENERIC, "--data", "images"]) == 0
     text = (tmp_path / "out" / "xai.toml").read_text()
     tables = tomllib.loads(text)
     assert tables["model"] == {
@@ -45,8 +45,8 @@ def test_a_folder_with_parts_is_read_and_the_file_runs(model, tmp_path, capsys):
         "class_names": list(NAMES),
         "resize": "squash",  # the right one, by construction
     }
-    assert tables["data"] == {"source": "../pictures", "part": "test"}
-    assert tables["train"] == {"source": "../pictures", "part": "train"}
+    assert tables["data"] == {"source": "../images", "part": "test"}
+    assert tables["train"] == {"source": "../images", "part": "train"}
     for line in (
         "90 images of 3 classes",
         "classes: left 30, middle 30, right 30",
@@ -93,19 +93,19 @@ def test_arrays_without_names_take_numbers(model, tmp_path, capsys):
 
 
 def test_data_that_lacks_a_class_keeps_the_numbers_of_the_others(model, tmp_path, capsys):
-    write_folder(tmp_path / "pictures", parts=(), keep=2)
+    write_folder(tmp_path / "images", parts=(), keep=2)
     names = ["--class-names", "right,left,middle"]  # of outputs 0, 1, 2: `left` of the data is then the model's second
-    assert main(["init", *model, *names, "--data", "pictures"]) == 0
+    assert main(["init", *model, *names, "--data", "images"]) == 0
     tables = tomllib.loads((tmp_path / "xai.toml").read_text())
     assert tables["data"]["classes"] == ["right", "left", "middle"]
     found = audited("xai.toml", capsys, "--only", "accuracy", "--resize", "squash")["checks"][0]["measured"]
     assert found["value"] == 0.0  # output 0 is bright on the left: every image is called another class, none by chance
-    assert main(["init", "--force", *model, *GENERIC, "--data", "pictures"]) == 0
+    assert main(["init", "--force", *model, *GENERIC, "--data", "images"]) == 0
     assert audited("xai.toml", capsys, "--only", "accuracy")["checks"][0]["measured"]["value"] == 1.0
 
 
 def test_what_cannot_run_is_refused_before_anything_is_written(model, tmp_path, capsys):
-    write_folder(tmp_path / "pictures")
+    write_folder(tmp_path / "images")
     write_table(tmp_path / "set" / "list.csv")
     (tmp_path / "bare.csv").write_text("image_file,age\nset/files/000.png,3\n")
     np.savez(tmp_path / "none.npz", images=images(9)[0])
@@ -113,17 +113,17 @@ def test_what_cannot_run_is_refused_before_anything_is_written(model, tmp_path, 
     two = ["--class-names", "cat,dog"]
     for arguments, message in (
         ([*model, "--data", "nowhere"], "no such file or folder"),
-        (["--model", "missing.onnx", "--data", "pictures"], "missing.onnx: no such file"),
-        (["--data", "pictures"], "Expected the model of this data: --model"),
+        (["--model", "missing.onnx", "--data", "images"], "missing.onnx: no such file"),
+        (["--data", "images"], "Expected the model of this data: --model"),
         ([*model, "--data", "none.npz"], "no labels"),
         ([*model, "--data", "bare.csv"], "--label-column NAME"),
         ([*model, "--data", "set/list.csv", "--path-column", "age"], "list.csv"),
-        ([*model, "--data", "pictures@tset"], "Near: test"),
-        ([*model, *two, "--data", "pictures"], "class"),
-        (["--model", "efficientnet_lite0", "--data", "pictures"], "expected the 1000 classes of efficientnet_lite0"),
-        ([*model, "--trust", "--data", "pictures"], "--trust"),
-        (["--model", "net.safetensors", "--data", "pictures"], "arch"),
-        ([*model, "--resize", "fit", "--data", "pictures"], "squash"),
+        ([*model, "--data", "images@tset"], "Near: test"),
+        ([*model, *two, "--data", "images"], "class"),
+        (["--model", "efficientnet_lite0", "--data", "images"], "expected the 1000 classes of efficientnet_lite0"),
+        ([*model, "--trust", "--data", "images"], "--trust"),
+        (["--model", "net.safetensors", "--data", "images"], "arch"),
+        ([*model, "--resize", "fit", "--data", "images"], "squash"),
     ):
         assert main(["init", "new", *arguments]) == 2, arguments
         error = capsys.readouterr().err
@@ -157,8 +157,8 @@ def test_strange_names_stay_names(model, tmp_path, capsys):
 
 def test_the_doctor_says_which_resize_fits(model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("xai.diagnosis.broken_extras", dict)
-    write_folder(tmp_path / "pictures")
-    for arguments in (["net.safetensors", "pictures@test", *model[2:]], [*model, "--data", "pictures@test"]):
+    write_folder(tmp_path / "images")
+    for arguments in (["net.safetensors", "images@test", *model[2:]], [*model, "--data", "images@test"]):
         capsys.readouterr()
         assert main(["doctor", *arguments, "--json"]) == 0
         found = json.loads(capsys.readouterr().out)["diagnosis"]
@@ -166,7 +166,7 @@ def test_the_doctor_says_which_resize_fits(model, tmp_path, capsys, monkeypatch)
         assert (fit["resizing"]["best"], fit["resizing"]["accuracy"]["squash"], fit["count"]) == ("squash", 1.0, 45)
         assert fit["accuracy"] == fit["resizing"]["accuracy"]["crop"] < 0.8
         assert "parts: test 45" in found["data"]
-    assert main(["doctor", *model, "net.safetensors", "pictures"]) == 2
+    assert main(["doctor", *model, "net.safetensors", "images"]) == 2
     assert main(["doctor", "missing.onnx"]) == 2
     capsys.readouterr()
     assert main(["doctor", "example:fashion"]) == 0

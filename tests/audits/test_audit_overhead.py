@@ -10,15 +10,15 @@ N = 1000
 ASKED = [
     "accuracy",
     {"metric": "robust_accuracy", "attack": "apgd-ce", "steps": 20, "trust": 0},
-    {"metric": "corruption_accuracy", "severities": [1, 3, 5], "pictures": 300},
-    {"metric": "faithfulness", "pictures": 16},
+    {"metric": "corruption_accuracy", "severities": [1, 3, 5], "images": 300},
+    {"metric": "faithfulness", "images": 16},
     "shortcuts",
     "slices",
 ]
 
 
 def by_hand(model, data):
-    """Call what the checks call, on as many pictures."""
+    """Call what the checks call, on as many images."""
     model.predict(data.images[:])
     xai.attack(model, data.images[:], data.labels, "apgd-ce", eps=8 / 255, steps=20)
     xai.corruption_robustness(model, data.subset(300), severities=(1, 3, 5))

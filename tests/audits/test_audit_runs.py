@@ -29,7 +29,7 @@ def events(found, name):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Count the pictures that go through each stage."""
+    """Count the images that go through each stage."""
     seen = Counter()
     for stage in (PredictionStage, AttackStage):
 
@@ -93,7 +93,7 @@ def test_one_changed_picture_changes_at_most_its_neighbours_pieces(data, tmp_pat
     arrays["labels"][7] = (arrays["labels"][7] + 1) % 3
     np.savez(tmp_path / "data.npz", **arrays)
     run(tmp_path / "data.npz", tmp_path / "out")
-    assert counted == {"answers": 16, "attacked": 16}  # of 60: the piece with that picture
+    assert counted == {"answers": 16, "attacked": 16}  # of 60: the piece with that image
 
 
 def test_stopping_keeps_what_is_done(data, tmp_path, counted, finished):
@@ -235,13 +235,13 @@ def test_everything_is_checked_before_any_work(data, tmp_path, counted):
 
 
 def test_every_file_is_accounted_for_once(tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     images = pictures(40)
     for k, image in enumerate(images):
         place = folder / CLASSES[k % 3] / f"{k}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         _save(image, place)
-    (folder / CLASSES[0] / "broken.png").write_bytes(b"no picture")
+    (folder / CLASSES[0] / "broken.png").write_bytes(b"no image")
     (folder / CLASSES[0] / "notes.txt").write_text("hello")
     (folder / ".hidden").mkdir()
     (folder / ".hidden" / "x.png").write_bytes(b"")
@@ -257,7 +257,7 @@ def test_every_file_is_accounted_for_once(tmp_path):
     )
     held = found.document["data"]["data"]["accounting"]
     assert held["total"] == len(files) == 44
-    assert held["counts"] == {"used": 41, "unreadable": 1, "not drawn": 0, "no picture": 2}
+    assert held["counts"] == {"used": 41, "unreadable": 1, "not drawn": 0, "no image": 2}
     assert held["repeated"] == 1
     assert "broken.png" in held["unreadable"][0][0]
     lines = [json.loads(line) for line in (tmp_path / "out" / "manifests" / "data.jsonl").read_text().splitlines()]

@@ -20,7 +20,7 @@ ARGUMENTS = ("explain", "photo.png", "--model", "net.safetensors", "--channels",
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder with a picture, weights, and the code of their network."""
+    """Return a folder with an image, weights, and the code of their network."""
     photo(tmp_path / "photo.png")
     save_file(SmallNet().state_dict(), tmp_path / "net.safetensors")
     (tmp_path / "my_own_net.py").write_text(OWN)

@@ -20,7 +20,7 @@ ARCH = "xai.models.networks:SmallNet"
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """Return a small colour picture."""
+    """Return a small colour image."""
     path = tmp_path / "photo.png"
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)

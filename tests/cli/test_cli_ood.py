@@ -71,7 +71,7 @@ def test_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["ood", "--model", "example:fashion", "--fit", "a", "--calibration", "b"], "a: no such file"),
         (
             ["ood", "--model", "example:fashion", "--fit", "example:digits", "--calibration", "example:digits"],
-            "among the fit pictures",
+            "among the fit images",
         ),
     ],
 )

@@ -171,7 +171,7 @@ def test_batch_size_and_order_change_nothing(method: str, case: str) -> None:
 
 @cache
 def map_at_home(method: str, count: int) -> Tensor:
-    """Return the map of some pictures, with which several tests compare."""
+    """Return the map of some images, with which several tests compare."""
     return run(home_of(method), pictures(count), method).attribution
 
 
@@ -264,7 +264,7 @@ def test_the_callers_grad_mode_changes_nothing(method: str, around: Any) -> None
     wanted = map_at_home(method, 9)
     with around():
         before = switches()
-        found = run(model, pictures(9), method)  # the pictures are made inside as well
+        found = run(model, pictures(9), method)  # the images are made inside as well
         assert_same(before, switches())
     assert torch.equal(found.attribution, wanted)
     assert not found.attribution.requires_grad
@@ -356,7 +356,7 @@ def test_float64_agrees_and_stays_float64(method: str, case: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", ["tensor", "one tensor", "array", "uint8", "picture", "list"])
+@pytest.mark.parametrize("kind", ["tensor", "one tensor", "array", "uint8", "image", "list"])
 def test_the_input_is_not_written_to(method: str, kind: str) -> None:
     model = InplaceFirst() if works(method, "first in place") else home_of(method)
     image = {
@@ -364,7 +364,7 @@ def test_the_input_is_not_written_to(method: str, kind: str) -> None:
         "one tensor": pictures(1)[0],
         "array": pictures(1)[0].permute(1, 2, 0).numpy(),
         "uint8": (pictures(1)[0].permute(1, 2, 0) * 255).byte().numpy(),
-        "picture": Image.fromarray((pictures(1)[0].permute(1, 2, 0) * 255).byte().numpy()),
+        "image": Image.fromarray((pictures(1)[0].permute(1, 2, 0) * 255).byte().numpy()),
         "list": [pictures(1)[0], pictures(2)[1]],
     }[kind]
     before = _bytes_of(image)
@@ -433,7 +433,7 @@ def test_saved_and_loaded_exactly_and_without_pickle(
     method: str, drawn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not drawn:
-        monkeypatch.setattr("xai.plots.explanations.render_explanation", lambda *_: b"a picture")
+        monkeypatch.setattr("xai.plots.explanations.render_explanation", lambda *_: b"an image")
     given = [Image.new("RGB", (30, 20), "red"), Image.fromarray((np.eye(24) * 255).astype(np.uint8))]
     found = run(Classifier(home_of(method), input_size=(16, 16)), given, method, seed=5)
     found.save(tmp_path / "out")
@@ -447,7 +447,7 @@ def test_saved_and_loaded_exactly_and_without_pickle(
         _assert_equal(getattr(again, name), getattr(found, name))
     for mine, other in zip(again.heatmaps, found.heatmaps, strict=True):
         np.testing.assert_array_equal(mine, other)
-    for mine, other in zip(again.pictures, found.pictures, strict=True):
+    for mine, other in zip(again.images, found.images, strict=True):
         np.testing.assert_array_equal(mine, other)
     assert again.geometries == found.geometries
 
@@ -473,5 +473,5 @@ def test_heatmaps_come_back_in_each_pictures_own_size(method: str, resize: str) 
     found = run(Classifier(home_of(method), input_size=(16, 16), resize=resize), given, method)
     assert [heatmap.shape for heatmap in found.heatmaps] == sizes
     assert all(np.isfinite(heatmap).all() for heatmap in found.heatmaps)
-    assert [picture.shape[:2] for picture in found.pictures] == sizes
+    assert [picture.shape[:2] for picture in found.images] == sizes
     assert found.attribution.shape[2:] == (16, 16)

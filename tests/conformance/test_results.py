@@ -18,7 +18,7 @@ WRONG: tuple[Any, ...] = (None, 3, "x", [], {}, [1, "a"])
 
 
 class Things:
-    """A small network, its pictures and a data set of them."""
+    """A small network, its images and a data set of them."""
 
     def __init__(self, folder: Path) -> None:
         self.model = xai.Classifier(GapCnn(classes=3).eval(), class_names=CLASSES, input_size=SIZE)
@@ -34,7 +34,7 @@ class Things:
         return xai.fit_ood(self.model, self.part(0), self.part(1), method="msp")
 
     def part(self, number: int) -> Any:
-        """Return every third picture."""
+        """Return every third image."""
         return self.data.take(range(number, COUNT, 3))
 
 

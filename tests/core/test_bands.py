@@ -38,13 +38,13 @@ def test_the_colours_of_bands(bands: int) -> None:
 @pytest.mark.parametrize("method", ["gradcam", "saliency", "lime"])
 def test_an_explanation_of_bands_is_drawn_and_saved(bands: int, method: str, tmp_path: Path) -> None:
     found = xai.explain(net_of(bands), image_of(bands), method, **({"samples": 40} if method == "lime" else {}))
-    assert found.pictures[0].shape == (33, 41, bands)
+    assert found.images[0].shape == (33, 41, bands)
     assert found.overlay().shape == (33, 41, 3)
     assert any(note.startswith(f"images of {bands} bands are shown by ") for note in found.notes)
     found.save(tmp_path / "map.png")
     found.save(tmp_path / "all")
     again = xai.Explanation.load(tmp_path / "all")
-    np.testing.assert_array_equal(again.pictures[0], found.pictures[0])
+    np.testing.assert_array_equal(again.images[0], found.images[0])
     assert len(found.plot().axes) == 4
 
 

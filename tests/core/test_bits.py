@@ -14,7 +14,7 @@ from torch import nn
 
 import xai
 from xai.core.images.decoding import decode_bytes
-from xai.core.images.inputs import read_pictures
+from xai.core.images.inputs import decode_images
 from xai.errors import DataError, ImageError, RangeError, ShapeError
 
 RAMP = np.linspace(0, 4095, 7 * 9).round().astype(np.uint16).reshape(7, 9)  # 12 bits, odd and non-square
@@ -100,7 +100,7 @@ def test_colours_of_12_bits_say_what_to_do_and_it_works(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"uint16 \.npy .*and give bits=12"):
         decode_bytes(colour_png(pixels), "scan", 12)
     np.save(tmp_path / "scan.npy", pixels)
-    (picture,), _ = read_pictures(tmp_path / "scan.npy", 12)
+    (picture,), _ = decode_images(tmp_path / "scan.npy", 12)
     np.testing.assert_allclose(picture.pixels.numpy().transpose(1, 2, 0), pixels / 4095, atol=1e-7)
 
 
@@ -111,14 +111,14 @@ def test_colours_of_12_bits_say_what_to_do_and_it_works(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_arrays_of_other_types_say_the_cure(kind: type, cure: str, tmp_path: Path) -> None:
     array = np.ones((2, 5, 7, 3), dtype=kind)
-    for call in (lambda: read_pictures(array), lambda: read_pictures([array[0]])):
+    for call in (lambda: decode_images(array), lambda: decode_images([array[0]])):
         with pytest.raises(RangeError, match=cure):
             call()
     np.savez(tmp_path / "a.npz", images=array)
     with pytest.raises(DataError, match=cure):
         xai.load_data(tmp_path / "a.npz")
     with pytest.raises(RangeError, match=r"`\.float\(\)`"):
-        read_pictures(torch.ones(3, 5, 7, dtype=torch.bool))
+        decode_images(torch.ones(3, 5, 7, dtype=torch.bool))
 
 
 def test_values_beyond_the_bits_and_bits_that_no_sample_has() -> None:
@@ -131,17 +131,17 @@ def test_values_beyond_the_bits_and_bits_that_no_sample_has() -> None:
 
 def test_arrays_of_16_bits_need_their_bits() -> None:
     with pytest.raises(RangeError, match="pass bits=12 or 16"):
-        read_pictures(RAMP)
-    (picture,), _ = read_pictures(RAMP, 12)
+        decode_images(RAMP)
+    (picture,), _ = decode_images(RAMP, 12)
     np.testing.assert_allclose(picture.pixels[0].numpy(), RAMP / 4095, atol=1e-7)
     with pytest.raises(RangeError, match=r"Expected a uint8 array, .* but got int64"):
-        read_pictures(RAMP.astype(np.int64), 12)
+        decode_images(RAMP.astype(np.int64), 12)
 
 
 @pytest.mark.parametrize("shape", [(13, 17, 2), (13, 17, 5), (3, 13, 17, 5), (2, 40, 50, 12)])
 def test_arrays_of_bands(shape: tuple[int, ...]) -> None:
     array = np.random.default_rng(0).random(shape, dtype=np.float32)
-    pictures, single = read_pictures(array)
+    pictures, single = decode_images(array)
     assert single == (len(shape) == 3)
     every = array[None] if single else array
     for picture, right in zip(pictures, every, strict=True):
@@ -151,7 +151,7 @@ def test_arrays_of_bands(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("shape", [(5, 13, 17), (2, 5, 13, 17), (40, 28, 28)])
 def test_arrays_with_bands_in_front_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match=r"Expected an array \(H, W\), \(H, W, C\) or \(N, H, W, C\)"):
-        read_pictures(np.zeros(shape, dtype=np.float32))
+        decode_images(np.zeros(shape, dtype=np.float32))
 
 
 def test_npy_files() -> None:
@@ -161,7 +161,7 @@ def test_npy_files() -> None:
     np.testing.assert_allclose(decode_bytes(as_npy(turned), "b.npy", 12).pixels, bands / 4095, atol=1e-7)
     for foreign in (bands.astype(">u2"), (bands / 4095).astype(">f4"), (bands / 4095).astype(np.float16)):
         np.testing.assert_allclose(decode_bytes(as_npy(foreign), "b.npy", 12).pixels, bands / 4095, atol=1e-3)
-        (picture,), _ = read_pictures(foreign, 12)
+        (picture,), _ = decode_images(foreign, 12)
         np.testing.assert_allclose(picture.pixels.numpy().transpose(1, 2, 0), bands / 4095, atol=1e-3)
     grey = np.random.default_rng(0).random((9, 14))
     np.testing.assert_allclose(decode_bytes(as_npy(grey), "g.npy").pixels[..., 0], grey, atol=1e-7)

@@ -1,4 +1,4 @@
-"""The classifier: its settings, and the way from pictures in any form to an answer."""
+"""The classifier: its settings, and the way from images in any form to an answer."""
 
 import json
 from typing import Any
@@ -226,7 +226,7 @@ class Seen(nn.Module):
 
 
 def seen_by(resize: str, picture: Any, **settings: Any) -> Tensor:
-    """Return what the network gets of a picture, (3, 16, 16)."""
+    """Return what the network gets of an image, (3, 16, 16)."""
     net = Seen()
     Classifier(net, input_size=(16, 16), resize=resize, **settings).predict(picture)
     assert net.images.shape == (1, 3, 16, 16)
@@ -234,7 +234,7 @@ def seen_by(resize: str, picture: Any, **settings: Any) -> Tensor:
 
 
 def halves() -> np.ndarray:
-    """Return a picture (40, 80, 3): its left quarter is black, the rest white."""
+    """Return an image (40, 80, 3): its left quarter is black, the rest white."""
     pixels = np.full((40, 80, 3), 255, np.uint8)
     pixels[:, :20] = 0
     return pixels
@@ -260,7 +260,7 @@ def test_padding_is_nothing_to_the_network() -> None:
 
 def test_a_crop_says_how_much_is_seen() -> None:
     classifier = Classifier(GapCnn(), input_size=(16, 16))
-    assert "the model sees the middle of the picture (40% of its area)" in classifier.predict(halves()).notes[0]
+    assert "the model sees the middle of the image (40% of its area)" in classifier.predict(halves()).notes[0]
     whole = Classifier(GapCnn(), input_size=(16, 16), resize="squash")
     assert whole.predict(halves()).notes == ()
 
@@ -342,7 +342,7 @@ def test_weights_of_inference_mode_are_explained() -> None:
 
 
 class Data:
-    """Pictures with labels."""
+    """Images with labels."""
 
     def __init__(self, count: int) -> None:
         self.images, self.labels = pictures(count), torch.arange(count)

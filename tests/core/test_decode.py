@@ -1,4 +1,4 @@
-"""Picture files of every kind: golden pixels for those that can be shown, one line for those that cannot."""
+"""Image files of every kind: golden pixels for those that can be shown, one line for those that cannot."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from PIL import Image, ImageFile
 
 from xai.core.images import decoding as decode
 from xai.core.images.decoding import Decoded, decode_bytes, decode_file, decode_pil
-from xai.core.images.inputs import read_pictures
+from xai.core.images.inputs import decode_images
 from xai.errors import ImageError
 
 
@@ -200,24 +200,24 @@ def test_32_bit_integers_are_refused(value: int) -> None:
     "mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "LA", "PA", "I;16", "LAB"]
 )
 def test_picture_objects_of_every_mode(mode: str) -> None:
-    found = decode_pil(Image.new(mode, (4, 3)), "picture")
+    found = decode_pil(Image.new(mode, (4, 3)), "image")
     assert found.pixels.shape[:2] == (3, 4)
     assert found.pixels.shape[2] in {1, 3}
     assert 0 <= found.pixels.min() <= found.pixels.max() <= 1
 
 
 def test_picture_objects_that_cannot_be_shown_are_refused() -> None:
-    with pytest.raises(ImageError, match=r"^picture: cannot be decoded \(ValueError\)\. Save it again"):
-        decode_pil(Image.new("La", (4, 3)), "picture")
+    with pytest.raises(ImageError, match=r"^image: cannot be decoded \(ValueError\)\. Save it again"):
+        decode_pil(Image.new("La", (4, 3)), "image")
 
 
 def test_truncated_picture_objects_are_refused() -> None:
     content = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)), "JPEG")
     with (
         Image.open(io.BytesIO(content[: len(content) // 2])) as picture,
-        pytest.raises(ImageError, match="image: the picture is truncated"),
+        pytest.raises(ImageError, match="image: the image is truncated"),
     ):
-        read_pictures(picture)
+        decode_images(picture)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
@@ -228,22 +228,22 @@ def test_a_truncated_file(kind: str) -> None:
 
 def test_a_truncated_jpeg_says_so() -> None:
     content = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)), "JPEG")
-    assert "the picture is truncated or damaged" in refusal(content[: len(content) // 2])
+    assert "the image is truncated or damaged" in refusal(content[: len(content) // 2])
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "the file is empty"),
-        (b"hello, this is text\n" * 20, "not a picture of a format that is read, or damaged. Give one of JPEG, PNG"),
+        (b"hello, this is text\n" * 20, "not an image of a format that is read, or damaged. Give one of JPEG, PNG"),
         (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"></svg>', "an SVG drawing"),
-        (b"<html><body>404</body></html>", "not a picture"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400), "not a picture"),
-        (b"\x89PNG\r\n\x1a\n", "not a picture"),
-        (b"%PDF-1.7 ...", "not a picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
-        (b"GIF89a", "not a picture"),
-        (b"\x00", "not a picture"),
+        (b"<html><body>404</body></html>", "not an image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400), "not an image"),
+        (b"\x89PNG\r\n\x1a\n", "not an image"),
+        (b"%PDF-1.7 ...", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
+        (b"GIF89a", "not an image"),
+        (b"\x00", "not an image"),
     ],
 )
 def test_what_is_no_picture(content: bytes, words: str) -> None:
@@ -301,9 +301,9 @@ def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(encoded(Image.fromarray(colours()), "PNG"))
     assert decode_file(path).sha256 == decode_bytes(path.read_bytes(), "x").sha256
-    (picture,), single = read_pictures(path)
+    (picture,), single = decode_images(path)
     assert (picture.name, single) == ("photo.png", True)
-    assert read_pictures(str(path))[0][0].size == (2, 3)
+    assert decode_images(str(path))[0][0].size == (2, 3)
 
 
 def test_the_suffix_does_not_matter(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def refused_file(path: Path, words: str) -> None:
 
 def test_missing_folder_and_odd_names(tmp_path: Path) -> None:
     refused_file(tmp_path / "no.png", r"no\.png: no such file")
-    refused_file(tmp_path, "expected a picture file, but this is a folder")
+    refused_file(tmp_path, "expected an image file, but this is a folder")
     refused_file(tmp_path / "a\nb\x1b[31m.png", r"a\\nb\\x1b\[31m\.png: no such file")
     refused_file(tmp_path / "a\0b.png", r"a\\x00b\.png: no such file")
     refused_file(tmp_path / ("x" * 5000), r"cannot be read \(File name too long\)")
@@ -332,7 +332,7 @@ def test_missing_folder_and_odd_names(tmp_path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    refused_file(tmp_path / "pipe.png", r"pipe\.png: expected a picture file")
+    refused_file(tmp_path / "pipe.png", r"pipe\.png: expected an image file")
 
 
 def test_notes_are_one_line_whatever_the_name(tmp_path: Path) -> None:
@@ -344,11 +344,11 @@ def test_notes_are_one_line_whatever_the_name(tmp_path: Path) -> None:
 
 def test_other_formats_of_pillow_are_refused() -> None:
     for kind in ("PPM", "TGA", "ICO", "PCX", "SGI", "JPEG2000", "DDS"):
-        assert "not a picture" in refusal(encoded(Image.new("RGB", (16, 16)), kind))
+        assert "not an image" in refusal(encoded(Image.new("RGB", (16, 16)), kind))
 
 
 def seeds() -> dict[str, bytes]:
-    """Return one small picture of each format."""
+    """Return one small image of each format."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (12, 15, 3), np.uint8))
     frames = [noise.quantize(8), noise.rotate(180).quantize(8)]
     return {

@@ -199,7 +199,7 @@ def test_noise_is_no_dependence_on_what_is_counted() -> None:
             return scores + 0.1 * torch.rand_like(scores)
 
     notes = Classifier(Noisy(GapCnn())).predict(IMAGES).notes
-    assert [note for note in notes if "two answers to the same picture differ" in note]
+    assert [note for note in notes if "two answers to the same image differ" in note]
     assert [note for note in notes if "no prediction was seen to depend on it" in note]
 
 

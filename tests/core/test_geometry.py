@@ -1,4 +1,4 @@
-"""From the picture to the model's input and exactly back."""
+"""From the image to the model's input and exactly back."""
 
 import time
 
@@ -66,7 +66,7 @@ def test_back_keeps_batches_and_types() -> None:
 
 
 def square_in(original: tuple[int, int], seen: tuple[float, float, float, float]) -> tuple[Tensor, tuple[float, float]]:
-    """Return a picture with a bright square in the seen part, off its middle, and the square's centre."""
+    """Return an image with a bright square in the seen part, off its middle, and the square's centre."""
     top, left, bottom, right = seen
     side = max(2, int(min(bottom - top, right - left) / 6))
     row, column = int(top + 0.55 * (bottom - top)), int(left + 0.3 * (right - left))

@@ -12,7 +12,7 @@ from small_models import pictures
 from torch import Tensor
 
 from xai.core.images.geometry import prepare_batch
-from xai.core.images.inputs import InputImage, check_unit_range, read_pictures, to_channels
+from xai.core.images.inputs import InputImage, check_unit_range, decode_images, to_channels
 from xai.errors import ImageError, RangeError, ShapeError
 
 BYTES = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3) * 4
@@ -36,14 +36,14 @@ FORMS: dict[str, Any] = {
     "tensor": WANTED,
     "uint8 tensor": torch.from_numpy(BYTES).permute(2, 0, 1),
     "tensor with a gradient": WANTED.clone().requires_grad_(),
-    "picture": Image.fromarray(BYTES),
+    "image": Image.fromarray(BYTES),
     "open file": io.BytesIO(png()),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_one_image_in_any_form(form: str) -> None:
-    (found,), single = read_pictures(FORMS[form])
+    (found,), single = decode_images(FORMS[form])
     assert single
     assert found.size == (4, 5)
     assert not found.pixels.requires_grad
@@ -56,30 +56,30 @@ def test_one_image_in_any_form(form: str) -> None:
 def test_a_path(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png())
     for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
-        (found,), single = read_pictures(path)
+        (found,), single = decode_images(path)
         assert single
         assert (found.name, len(found.sha256)) == ("a.png", 64)
         torch.testing.assert_close(found.pixels, WANTED)
 
 
 def test_grey_arrays_and_alpha_arrays() -> None:
-    assert read_pictures(BYTES[..., 0])[0][0].pixels.shape == (1, 4, 5)
-    assert read_pictures(BYTES[..., :1])[0][0].pixels.shape == (1, 4, 5)
+    assert decode_images(BYTES[..., 0])[0][0].pixels.shape == (1, 4, 5)
+    assert decode_images(BYTES[..., :1])[0][0].pixels.shape == (1, 4, 5)
     rgba = np.concatenate([BYTES, np.full((4, 5, 1), 51, np.uint8)], 2)
-    flat = to_channels(read_pictures(rgba)[0][0], 3)
+    flat = to_channels(decode_images(rgba)[0][0], 3)
     torch.testing.assert_close(flat.pixels, WANTED * 0.2 + 0.8)
     assert "white" in flat.notes[0]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_double_precision_is_kept(dtype: type) -> None:
-    assert read_pictures((BYTES / 255).astype(dtype))[0][0].pixels.numpy().dtype == dtype
+    assert decode_images((BYTES / 255).astype(dtype))[0][0].pixels.numpy().dtype == dtype
 
 
 def test_many_images() -> None:
     arrays = np.stack([BYTES, BYTES[::-1]])
     for many in (arrays, arrays / 255, torch.from_numpy(arrays).permute(0, 3, 1, 2), list(arrays), tuple(arrays)):
-        found, single = read_pictures(many)
+        found, single = decode_images(many)
         assert not single
         assert [picture.name for picture in found] == ["image 0", "image 1"]
         torch.testing.assert_close(found[0].pixels.float(), WANTED, check_dtype=False)
@@ -88,7 +88,7 @@ def test_many_images() -> None:
 
 def test_a_list_may_mix_forms_and_sizes(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png())
-    found, _ = read_pictures([tmp_path / "a.png", Image.new("L", (7, 3)), WANTED, BYTES[:2]])
+    found, _ = decode_images([tmp_path / "a.png", Image.new("L", (7, 3)), WANTED, BYTES[:2]])
     assert [picture.size for picture in found] == [(4, 5), (3, 7), (4, 5), (2, 5)]
     assert [picture.name for picture in found] == ["a.png", "image 1", "image 2", "image 3"]
 
@@ -101,7 +101,7 @@ def test_a_sequence_of_its_own_kind_is_read_item_by_item() -> None:
         def __getitem__(self, k: int) -> np.ndarray:
             return np.full((2, 3, 3), k / 2)
 
-    found, single = read_pictures(Lazy())
+    found, single = decode_images(Lazy())
     assert not single
     assert [float(picture.pixels.max()) for picture in found] == [0.0, 0.5]
 
@@ -109,36 +109,36 @@ def test_a_sequence_of_its_own_kind_is_read_item_by_item() -> None:
 @pytest.mark.parametrize("given", [None, 3, 1.5, b"bytes", {"image": BYTES}, {1, 2}, object()])
 def test_what_is_no_image(given: Any) -> None:
     with pytest.raises(ShapeError, match=r"Expected an image as a path, PIL\.Image, numpy array or tensor, but got"):
-        read_pictures(given)
+        decode_images(given)
 
 
 @pytest.mark.parametrize("given", [[], (), [None], [[BYTES]], [pictures(2)]])
 def test_lists_that_hold_no_images(given: Any) -> None:
     with pytest.raises(ShapeError, match="Expected"):
-        read_pictures(given)
+        decode_images(given)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 4), (3, 0, 4), (4,), (4, 4), (1, 2, 3, 4, 5), ()])
 def test_tensors_of_the_wrong_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match=r"Expected a tensor \(C, H, W\) or \(N, C, H, W\), but got shape"):
-        read_pictures(torch.zeros(shape))
+        decode_images(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4, 3), (4, 0), (4,), (2, 4, 5), (2, 3, 4, 5), (1, 1, 4, 4, 3), ()])
 def test_arrays_of_the_wrong_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match=r"Expected an array \(H, W\), \(H, W, C\) or \(N, H, W, C\), but got shape"):
-        read_pictures(np.zeros(shape))
+        decode_images(np.zeros(shape))
 
 
 def test_channels_first_arrays_get_a_hint() -> None:
     with pytest.raises(ShapeError, match=r"looks like \(C, H, W\): pass `torch.from_numpy\(array\)`"):
-        read_pictures(np.zeros((3, 8, 9)))
+        decode_images(np.zeros((3, 8, 9)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64, bool, complex, object])
 def test_arrays_of_the_wrong_type(dtype: type) -> None:
     with pytest.raises(RangeError, match=r"Expected a uint8 array, or a float array in \[0, 1\], but got"):
-        read_pictures(np.zeros((4, 4, 3), dtype))
+        decode_images(np.zeros((4, 4, 3), dtype))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_arrays_of_the_wrong_type(dtype: type) -> None:
 )  # a bool divided by 255 would be black
 def test_tensors_of_the_wrong_type(dtype: torch.dtype, cure: str) -> None:
     with pytest.raises(RangeError, match=rf"Convert it with `.float\(\){cure}`"):
-        read_pictures(torch.zeros(3, 4, 4, dtype=dtype))
+        decode_images(torch.zeros(3, 4, 4, dtype=dtype))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_pixels_out_of_range(pixels: Tensor, words: str) -> None:
     with pytest.raises(RangeError, match=words):
         check_unit_range(pixels, "images")
     with pytest.raises(RangeError, match=words):
-        read_pictures(pixels.expand(3, 4, -1) if pixels.ndim == 1 else pixels)
+        decode_images(pixels.expand(3, 4, -1) if pixels.ndim == 1 else pixels)
 
 
 def test_rounding_is_no_fault() -> None:
@@ -222,5 +222,5 @@ def test_notes_are_said_once() -> None:
 def test_the_first_bad_file_of_a_list_is_named(tmp_path: Path) -> None:
     (tmp_path / "good.png").write_bytes(png())
     (tmp_path / "bad.png").write_bytes(b"x")
-    with pytest.raises(ImageError, match=r"bad\.png: not a picture"):
-        read_pictures([tmp_path / "good.png", tmp_path / "bad.png"])
+    with pytest.raises(ImageError, match=r"bad\.png: not an image"):
+        decode_images([tmp_path / "good.png", tmp_path / "bad.png"])

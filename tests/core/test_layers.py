@@ -189,7 +189,7 @@ def test_a_wrong_name_suggests_near_ones() -> None:
 
 
 def test_a_layer_that_is_no_map_lists_those_that_are() -> None:
-    wanted = r"output \(4,\) of layer 'head' is no map of the picture\. Layers that are: relu2, conv2, relu1, conv1\."
+    wanted = r"output \(4,\) of layer 'head' is no map of the image\. Layers that are: relu2, conv2, relu1, conv1\."
     with pytest.raises(UnsupportedModelError, match=wanted):
         choose(GapCnn(), 16, "head")
 

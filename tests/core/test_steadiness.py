@@ -60,7 +60,7 @@ def test_it_is_said_by_an_explanation_of_a_bare_module(net: Callable[[], nn.Modu
     found = xai.explain(LessMean(net()).eval(), IMAGES[:count], "saliency", target=1)
     assert [note for note in found.notes if "depends on the others in its batch" in note]
     random = xai.explain(Noisy(net()).eval(), IMAGES[:count], "saliency", target=1)
-    assert [note for note in random.notes if "two answers to the same picture differ" in note]
+    assert [note for note in random.notes if "two answers to the same image differ" in note]
 
 
 def test_random_answers_are_no_fault_of_the_batch() -> None:

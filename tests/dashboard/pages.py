@@ -36,7 +36,7 @@ def bars(app):
 
 
 def captions(app):
-    """Return what stands below the pictures; each picture has words for those who cannot see it."""
+    """Return what stands below the images; each image has words for those who cannot see it."""
     pictures = [image for shown in app.get("image") for image in shown.proto.imgs]
     assert all(image.alt for image in pictures)
     return [image.caption for image in pictures]

@@ -47,7 +47,7 @@ def packed(app):
 def values(app, k=0):
     data = packed(app)
     flat = np.frombuffer(base64.b64decode(data["panels"][k]["values"]), "<f4")
-    return flat.reshape(data["picture"]["height"], data["picture"]["width"])
+    return flat.reshape(data["image"]["height"], data["image"]["width"])
 
 
 def texts(app):
@@ -100,7 +100,7 @@ def test_the_content_counts_and_not_the_name():
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("words.png", b"this is no picture", "not a picture"),
+        ("words.png", b"this is no image", "not an image"),
         (
             "half.jpg",
             encoded(np.arange(40_000, dtype=np.uint8).reshape(200, 200), "JPEG")[:900],
@@ -120,7 +120,7 @@ def test_a_hostile_upload_gives_one_sentence(name, content, sentence):
 
 def test_names_are_shown_literally():
     name = "![x](http://evil.example/x.png).png"
-    app = uploaded(opened(model=FASHION), name, b"no picture")
+    app = uploaded(opened(model=FASHION), name, b"no image")
     assert app.error[0].value.startswith("\\!\\[x\\]\\(http\\:\u2060//evil.example/x.png\\).png")
 
 
@@ -142,7 +142,7 @@ def test_the_example_model_has_its_own_samples():
     app.pills(key="garment").select("Ankle boot").run()
     assert not app.exception
     assert bars(app)[0].startswith("Ankle boot")
-    assert packed(app)["picture"]["width"] == 28
+    assert packed(app)["image"]["width"] == 28
 
 
 def test_every_registered_method_is_offered_and_works():
@@ -362,7 +362,7 @@ def test_the_model_given_at_the_start_comes_first(monkeypatch):
     monkeypatch.setenv("XAI_DASHBOARD_MODEL", FASHION)
     app = opened()
     assert app.selectbox(key="model").options[0] == FASHION
-    assert packed(app)["picture"]["width"] == 28
+    assert packed(app)["image"]["width"] == 28
 
 
 def test_a_model_that_cannot_be_loaded_gives_a_sentence(monkeypatch):
@@ -372,7 +372,7 @@ def test_a_model_that_cannot_be_loaded_gives_a_sentence(monkeypatch):
     assert "weights-that-are-not-there.safetensors" in app.error[0].value
     app.selectbox(key="model").select(FASHION).run()
     assert not app.error
-    assert packed(app)["picture"]["width"] == 28
+    assert packed(app)["image"]["width"] == 28
 
 
 def test_a_missing_package_gives_a_sentence(monkeypatch):

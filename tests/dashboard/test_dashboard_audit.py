@@ -1,4 +1,4 @@
-"""The page "Audit" without a browser: thresholds, plan, run, stop, resume, verdicts with pictures, exports."""
+"""The page "Audit" without a browser: thresholds, plan, run, stop, resume, verdicts with images, exports."""
 
 import io
 import json
@@ -60,13 +60,13 @@ def test_thresholds_are_edited_and_shown_as_a_file():
     app.run()
     app.number_input(key="accuracy.at_least").set_value(0.95).run()
     app.number_input(key="accuracy.worst_class_at_least").set_value(0.5).run()
-    app.text_input(key="accuracy.pictures").input("30").run()
+    app.text_input(key="accuracy.images").input("30").run()
     app.run()
     first = tomllib.loads(toml_of(app))["check"][0]
-    assert first == {"metric": "accuracy", "at_least": 0.95, "worst_class_at_least": 0.5, "pictures": 30}
+    assert first == {"metric": "accuracy", "at_least": 0.95, "worst_class_at_least": 0.5, "images": 30}
     assert app.query_params["accuracy.at_least"] == "0.95"
-    linked = asked(("accuracy",), **{"accuracy.at_least": "0.95", "accuracy.pictures": "30"})
-    assert tomllib.loads(toml_of(linked))["check"] == [{"metric": "accuracy", "at_least": 0.95, "pictures": 30}]
+    linked = asked(("accuracy",), **{"accuracy.at_least": "0.95", "accuracy.images": "30"})
+    assert tomllib.loads(toml_of(linked))["check"] == [{"metric": "accuracy", "at_least": 0.95, "images": 30}]
 
 
 def test_the_plan_says_what_it_would_cost(place):

@@ -1,4 +1,4 @@
-"""The page "Bias" without a browser: its figures, pictures and words are those of the library."""
+"""The page "Bias" without a browser: its figures, images and words are those of the library."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def held():
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    """Fashion with columns: pictures of "far" are dark, and so answered wrong; "coin" says nothing."""
+    """Fashion with columns: images of "far" are dark, and so answered wrong; "coin" says nothing."""
     data = xai.load_data("example:fashion-test").subset(240, seed=1)
     side = np.where(np.arange(240) % 4 == 0, "far", "near")
     images = data.images[:].numpy()[:, 0] * np.where(side == "far", 0.12, 1.0)[:, None, None]
@@ -181,7 +181,7 @@ def test_weak_slices_are_shown_with_their_mistakes(tmp_path):
     assert found.findings
     for number, one in enumerate(found.findings, 1):
         (text,) = [text for text in texts(app) if text.startswith(f"**{number}: ")]
-        assert f"on {one.pictures} images, {percent(one.rest)} on all others." in text
+        assert f"on {one.images} images, {percent(one.rest)} on all others." in text
     places = [k for one in found.findings for k in np.flatnonzero(found.shown[:, 0] == found.slices.index(one))]
     rows = found.shown[places, 1]
     names = found.class_names
@@ -257,7 +257,7 @@ def test_a_stopped_search_can_go_on():
 
 def test_what_goes_wrong_is_a_sentence():
     app = press(opened("bias", model=FASHION, bias_about="Slices", bias_count="30"), "Search for weak slices")
-    assert "at least 80 pictures" in app.error[0].value
+    assert "at least 80 images" in app.error[0].value
 
 
 def test_a_model_without_data_says_what_to_do():

@@ -83,7 +83,7 @@ def looks_compute_nothing(page, sent):
     states.append(pixels(page))
     page.locator(".viewer .colours").select_option("viridis")
     states.append(pixels(page))
-    for mode in ("map", "picture", "overlay"):
+    for mode in ("map", "image", "overlay"):
         page.locator(f".modes input[value={mode}]").check(force=True)
         states.append(pixels(page))
     page.locator(".viewer .in").click()

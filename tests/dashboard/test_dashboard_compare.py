@@ -14,7 +14,7 @@ ROBUST = "example:fashion-robust"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two audits of the same pictures, one of an earlier hour."""
+    """Two audits of the same images, one of an earlier hour."""
     place = tmp_path_factory.mktemp("audits")
     data = xai.load_data("example:fashion-test").subset(300)
     for name, model, hour in (("plain", FASHION, "08"), ("robust", ROBUST, "09")):

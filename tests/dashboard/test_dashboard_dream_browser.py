@@ -1,4 +1,4 @@
-"""Chromium on the page "Dream": a dream with progress, stopped, run again, and its picture."""
+"""Chromium on the page "Dream": a dream with progress, stopped, run again, and its image."""
 
 import re
 

@@ -26,7 +26,7 @@ def viewers(app):
 
 def values(data, k):
     flat = np.frombuffer(base64.b64decode(data["panels"][k]["values"]), "<f4")
-    return flat.reshape(data["picture"]["height"], data["picture"]["width"])
+    return flat.reshape(data["image"]["height"], data["image"]["width"])
 
 
 @pytest.fixture(scope="module")

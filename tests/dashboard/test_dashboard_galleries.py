@@ -1,4 +1,4 @@
-"""Galleries: the opened picture is in the address, and all pictures can be taken along."""
+"""Galleries: the opened image is in the address, and all images can be taken along."""
 
 import json
 from io import BytesIO
@@ -18,7 +18,7 @@ def page():
 
     from xai.dashboard.widgets.gallery import GalleryImage, choose_image, show_row
 
-    shots = {k: GalleryImage(np.full((2, 2, 3), k, np.uint8), f"Bag {k}", f"Picture {k}") for k in (4, 7)}
+    shots = {k: GalleryImage(np.full((2, 2, 3), k, np.uint8), f"Bag {k}", f"Image {k}") for k in (4, 7)}
     about = st.text_input("about", "one", key="about")
     st.write(f"opened: {choose_image(shots, 'wrong', about)}")
     show_row(list(shots.values()), "row")
@@ -34,7 +34,7 @@ def gallery(**link):
 
 
 def opened(app):
-    """Return which picture is open, as the page says it and as the address does."""
+    """Return which image is open, as the page says it and as the address does."""
     address = app.query_params.get("opened_wrong")
     return app.markdown[0].value.removeprefix("opened: "), address[0] if isinstance(address, list) else address
 

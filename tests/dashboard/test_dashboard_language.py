@@ -35,7 +35,7 @@ LITERAL = {  # names and code, the same in every language
 }
 KEYS = {  # of the session, of jobs, verdicts of the library
     "network error",
-    "pictures error",
+    "images error",
     "pin error",
     "audit plan",
     "chosen audit_toml",
@@ -120,7 +120,7 @@ def test_no_page_has_a_raw_text(path):
     "source",
     [
         'st.button("Run")',
-        'st.caption(f"{n} pictures")',
+        'st.caption(f"{n} images")',
         'st.selectbox(label, names, help="More")',
         'said = "this is a sentence"',
         'column.markdown("Yes" if good else t("No"))',

@@ -1,4 +1,4 @@
-"""Ten browsers at once, each with a picture of its own: no error, nothing mixed up, memory that stays (slow).
+"""Ten browsers at once, each with an image of its own: no error, nothing mixed up, memory that stays (slow).
 
 `XAI_SOAK_SECONDS` shortens it; five minutes each is what is asked for.
 """
@@ -74,7 +74,7 @@ class Session:
         return float(self.page.locator(".ticks .high").first.inner_text().replace("\N{MINUS SIGN}", "-"))
 
     def check(self, wanted):
-        """Wait until the map is that of the picture: its title, and the exact largest value of its scale."""
+        """Wait until the map is that of the image: its title, and the exact largest value of its scale."""
         self.page.locator(".viewer .title", has_text=f"Grad-CAM for {wanted.target_names[0]}").first.wait_for()
         end, high = time.monotonic() + WAIT / 1000, float(wanted.heatmap.max()) or 1.0  # an empty map has a scale to 1
         while abs(self._high() - high) > NEAR * abs(high):
@@ -95,7 +95,7 @@ def test_ten_browsers_at_once(browser, tmp_path, record_property):
             session.page.locator(".viewer canvas").first.wait_for()
         began, step = time.monotonic(), 0
         while time.monotonic() - began < SECONDS:
-            paths = [tmp_path / f"picture-{number}-{step}.png" for number in range(BROWSERS)]
+            paths = [tmp_path / f"image-{number}-{step}.png" for number in range(BROWSERS)]
             for number, (session, path) in enumerate(zip(sessions, paths, strict=True)):
                 Image.fromarray(picture(images, number, step)).save(path)
                 session.upload(path)  # all of them, before any has its answer
@@ -108,6 +108,6 @@ def test_ten_browsers_at_once(browser, tmp_path, record_property):
     assert [session.complaints for session in sessions if session.complaints] == []
     assert min(session.done for session in sessions) >= 2
     first = next(level for moment, level in levels if moment >= FIRST)
-    for name, value in (("pictures", step * BROWSERS), ("MiB first", first >> 20), ("MiB last", last >> 20)):
+    for name, value in (("images", step * BROWSERS), ("MiB first", first >> 20), ("MiB last", last >> 20)):
         record_property(name, value)
     assert last <= GROWTH * first, (first, last)

@@ -1,4 +1,4 @@
-"""The page "Out of distribution" without a browser: its figures, pictures and words are those of the library."""
+"""The page "Out of distribution" without a browser: its figures, images and words are those of the library."""
 
 import zipfile
 from io import BytesIO
@@ -34,7 +34,7 @@ def texts(app):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """The pictures that the page draws: to learn from, to calibrate on, kept back, foreign."""
+    """The images that the page draws: to learn from, to calibrate on, kept back, foreign."""
     ordinary = xai.load_data("example:fashion-test").subset(EACH, seed=SEED)
     halves = [ordinary.take(range(first, EACH, 2)) for first in (0, 1)]
     fit, digits = (xai.load_data(f"example:{name}").subset(EACH, seed=SEED) for name in ("fashion-train", "digits"))
@@ -71,7 +71,7 @@ def test_nothing_runs_before_it_is_asked_for(forwards):
 
 def test_promise_and_rates_are_those_of_the_library(drawn, vim):
     app = press(opened("ood", **LINK), "Fit a detector")
-    share = stats.beta(3, EACH // 2 + 1 - 3)  # floor(0.05 x 61) pictures score as high as the threshold
+    share = stats.beta(3, EACH // 2 + 1 - 3)  # floor(0.05 x 61) images score as high as the threshold
     low, high = 100 * share.ppf(0.025), 100 * share.ppf(0.975)
     assert f"Expect {low:.0f} to {high:.0f} of 100" in texts(app)[0]
     inside, outside = vim.judge(drawn.test), vim.judge(drawn.digits)
@@ -168,7 +168,7 @@ def test_an_uploaded_image_is_judged():
     app.file_uploader(key="image").upload("odd.png", stream.getvalue(), "image/png").run()
     assert not app.exception
     assert "odd.png, predicted as" in app.warning[0].value
-    app.file_uploader(key="image").upload("bad.png", b"no picture", "image/png").run()
+    app.file_uploader(key="image").upload("bad.png", b"no image", "image/png").run()
     assert not app.exception
     assert "Evaluating" in app.error[0].value
 
@@ -236,7 +236,7 @@ def test_parts_of_a_data_set_are_offered_and_overlap_is_refused():
         "ood", **LINK | {"fit": "example:fashion-test", "ordinary": "example:fashion-test@test", "each": "5000"}
     )
     press(app, "Fit a detector")
-    assert "are among the fit pictures" in app.error[0].value
+    assert "are among the fit images" in app.error[0].value
 
 
 def test_the_code_gives_the_verdicts(vim, drawn, tmp_path):
@@ -282,7 +282,7 @@ def test_histograms_hold_every_image_and_the_threshold(limit):
     layers = chart.to_dict()["layer"]
     for name, scores in groups.items():
         rows = [row for row in values_of(chart) if row["kind"] == name]
-        assert sum(row["pictures"] for row in rows) == len(scores)
+        assert sum(row["images"] for row in rows) == len(scores)
         assert sum(row["share"] for row in rows) == pytest.approx(1)
         low = min(row["low"] for row in rows)
         assert low > -10
@@ -293,7 +293,7 @@ def test_histograms_hold_every_image_and_the_threshold(limit):
 
 def test_equal_scores_have_a_histogram():
     chart = histogram({"a": np.zeros(5), "b": np.zeros(4)}, np.inf, "score")
-    assert [row["pictures"] for row in values_of(chart)] == [5, 4]
+    assert [row["images"] for row in values_of(chart)] == [5, 4]
 
 
 def test_probabilities_are_measured():

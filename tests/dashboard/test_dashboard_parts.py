@@ -140,7 +140,7 @@ def test_the_zip_loads_again_and_is_the_same_each_time(explanation, tmp_path):
 
 
 def test_all_methods_fit_into_one_zip(explanation, tmp_path):
-    other = xai.explain(xai.load("example:fashion"), explanation.pictures[0], "hirescam", "Bag")
+    other = xai.explain(xai.load("example:fashion"), explanation.images[0], "hirescam", "Bag")
     with zipfile.ZipFile(io.BytesIO(agreement_zip(xai.agreement([explanation, other])))) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path)
@@ -167,11 +167,11 @@ def test_what_is_kept_forgets_what_was_used_longest_ago(explanation, monkeypatch
 
 def unpacked(data, k=0):
     flat = np.frombuffer(base64.b64decode(data["panels"][k]["values"]), "<f4")
-    return flat.reshape(data["picture"]["height"], data["picture"]["width"])
+    return flat.reshape(data["image"]["height"], data["image"]["width"])
 
 
 def picture_of(data):
-    return Image.open(io.BytesIO(base64.b64decode(data["picture"]["src"].split(",", 1)[1])))
+    return Image.open(io.BytesIO(base64.b64decode(data["image"]["src"].split(",", 1)[1])))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -189,8 +189,8 @@ def test_a_small_image_is_sent_as_it_is(channels):
 def test_a_large_image_is_shown_smaller_with_values_unchanged(panels, most):
     values = np.arange(1500 * 3000, dtype=np.float32).reshape(1500, 3000)
     data = pack(np.zeros((1500, 3000, 3), np.uint8), [MapPanel("t", values, "u", "a")] * panels, (0, 0, 1500, 3000))
-    assert (data["picture"]["width"], data["picture"]["height"]) == (most, most // 2)
-    assert (data["picture"]["columns"], data["picture"]["rows"]) == (3000, 1500)
+    assert (data["image"]["width"], data["image"]["height"]) == (most, most // 2)
+    assert (data["image"]["columns"], data["image"]["rows"]) == (3000, 1500)
     assert picture_of(data).size == (most, most // 2)
     rows, columns = (shown_pixels(side, (1500, 3000), panels) for side in (1500, 3000))
     np.testing.assert_array_equal(unpacked(data, panels - 1), values[np.ix_(rows, columns)])
@@ -201,7 +201,7 @@ def test_thin_images_keep_a_pixel():
     data = pack(
         np.zeros((1, 5000, 3), np.uint8), [MapPanel("t", np.ones((1, 5000), np.float32), "u", "a")], (0, 0, 1, 5000)
     )
-    assert (data["picture"]["width"], data["picture"]["height"]) == (1024, 1)
+    assert (data["image"]["width"], data["image"]["height"]) == (1024, 1)
 
 
 def test_the_server_is_started_safely():
@@ -265,9 +265,9 @@ def test_model_and_data_reach_the_server(monkeypatch):
             pass
 
     monkeypatch.setattr("xai.dashboard.server.launch.subprocess.Popen", Server)
-    assert launch(None, "weights.safetensors", "pictures/") == 0
+    assert launch(None, "weights.safetensors", "images/") == 0
     assert seen["XAI_DASHBOARD_MODEL"] == "weights.safetensors"
-    assert seen["XAI_DASHBOARD_DATA"] == "pictures/"
+    assert seen["XAI_DASHBOARD_DATA"] == "images/"
 
 
 @pytest.mark.parametrize("port", [0, -1, 70_000])
@@ -287,5 +287,5 @@ def test_bad_arguments_give_one_line_and_exit_code_2():
 
 def test_where_uploads_are_kept_is_not_shown():
     place = f"/somewhere/{UPLOAD_PREFIX}a1_b/images-{'0123456789abcdef' * 4}/cat/1.png"
-    assert safe(f"{place}: no picture") == "cat/1.png\\: no picture"
+    assert safe(f"{place}: no image") == "cat/1.png\\: no image"
     assert safe("my-xai-dashboard-notes/1.png") == "my-xai-dashboard-notes/1.png"

@@ -1,4 +1,4 @@
-"""Pictures of one's own: kept for other pages, for a reload and for a link."""
+"""Images of one's own: kept for other pages, for a reload and for a link."""
 
 from pathlib import Path
 

@@ -115,7 +115,7 @@ def test_smoothing_says_the_radius_and_its_chance(fashion):
 def test_smoothing_that_answers_something_else(fashion):
     app = proofs(proof_norm="l2", proof="Smoothing")
     other = int(certified(fashion, 0.25, norm="l2", method="smoothing").predictions[0])
-    assert other > 0  # 0 is the answer to the clean picture
+    assert other > 0  # 0 is the answer to the clean image
     assert f"predicts **{fashion.class_names[other]}**, not **T-shirt/top**" in app.warning[0].value
 
 

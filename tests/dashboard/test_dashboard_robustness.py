@@ -1,4 +1,4 @@
-"""The page "Robustness" without a browser: its figures, pictures and words are those of the library."""
+"""The page "Robustness" without a browser: its figures, images and words are those of the library."""
 
 from dataclasses import replace
 from functools import partial, wraps
@@ -178,10 +178,10 @@ def test_classes_and_confusions_are_those_of_the_curve(robustness_calls, curve):
     assert classes["class"].tolist() == own["class"].tolist()
     np.testing.assert_allclose(classes["attacked_high"], 100 * own["attacked_high"])
     confusion = curve.confusion(EPS[-1])
-    assert mistaken["pictures"].tolist() == sorted(mistaken["pictures"], reverse=True)
+    assert mistaken["images"].tolist() == sorted(mistaken["images"], reverse=True)
     for _, row in mistaken.iterrows():
-        assert confusion.loc[row["class"], row["prediction"]] == row["pictures"]
-    assert mistaken["pictures"].sum() == confusion.to_numpy().sum() - np.trace(confusion.to_numpy())
+        assert confusion.loc[row["class"], row["prediction"]] == row["images"]
+    assert mistaken["images"].sum() == confusion.to_numpy().sum() - np.trace(confusion.to_numpy())
     assert every["radius"].tolist() == ["2/255", "8/255"]
     assert stages["name"].tolist() == ["fgsm", "ibp", "pgd"]
 
@@ -241,7 +241,7 @@ def test_flags_are_told_with_the_next_step(curve, monkeypatch):
 def test_the_real_evaluation_is_checked(monkeypatch):
     quick(monkeypatch, "robustness", attacks=("fgsm", "pgd"), proofs=("ibp",))
     app = measured(opened("robustness", **LINK | {"count": "10"}))
-    assert [w.value.split(".")[0] for w in app.warning] == ["**Too few pictures"]
+    assert [w.value.split(".")[0] for w in app.warning] == ["**Too few images"]
     assert "**Next:** Use at least 100 images" in app.warning[0].value
     assert len(app.table[0].value) == 19
 

@@ -1,4 +1,4 @@
-"""The page "Start": cases, networks and pictures that users bring, hostile ones too."""
+"""The page "Start": cases, networks and images that users bring, hostile ones too."""
 
 import io
 import stat

@@ -203,7 +203,7 @@ def test_attacks_without_a_radius_have_no_slider_and_no_strip(title):
     assert app.slider(key="eps_linf").disabled
     assert not [m for m in app.markdown if "along eps" in m.value]
     (first, *_) = [m.value for m in app.markdown if m.value.startswith("The prediction changes")]
-    assert ("no pixel changes" in first) == (title == "DeepFool")  # the size of a turned picture says nothing
+    assert ("no pixel changes" in first) == (title == "DeepFool")  # the size of a turned image says nothing
     assert "eps=" not in script_of(app)
 
 

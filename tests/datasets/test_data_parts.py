@@ -77,7 +77,7 @@ def test_a_column_can_be_named_or_ruled_out(tmp_path: Path) -> None:
     settings = {"source": str(path), "part_column": "split", "part": "test"}
     clf = xai.Classifier(xai.load("example:fashion").module, list("abcdefghij"), (28, 28), channels=1)
     found = xai.audit(model=clf, data=settings, checks=["accuracy"])
-    assert found.document["pictures"]["n"] == 3
+    assert found.document["images"]["n"] == 3
 
 
 def test_a_column_of_many_values_is_no_part(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_folders_of_parts_are_no_classes(tmp_path: Path) -> None:
 
 
 def test_classes_that_are_called_as_parts_are(tmp_path: Path) -> None:
-    for name in ("train", "test"):  # pictures of railways, say: no folders below
+    for name in ("train", "test"):  # images of railways, say: no folders below
         (tmp_path / name).mkdir()
         Image.fromarray(np.zeros((5, 7), dtype=np.uint8)).save(tmp_path / name / "0.png")
     assert xai.load_data(tmp_path).classes == ("test", "train")

@@ -1,4 +1,4 @@
-"""Small tables, arrays, pictures and settings that ask for much memory, time or disk: refused quickly, in one line."""
+"""Small tables, arrays, images and settings that ask for much memory, time or disk: refused quickly, in one line."""
 
 import gzip
 import io
@@ -82,11 +82,11 @@ EXHAUSTING = {
         "d.parquet", lambda: table({"path": pa.array(["a" * (1 << 20)] * 150), "label": pa.array(["b"] * 150)}),
         "more than the 4,096",
     ),
-    "one row very often": ("d.parquet", lambda: table(ROWS, 20), "each picture has its own path"),
+    "one row very often": ("d.parquet", lambda: table(ROWS, 20), "each image has its own path"),
     "lists": ("d.parquet", lambda: table({"path": pa.array(["a"]), "x": pa.array([[1] * 9])}), "no texts or numbers"),
     "zeros in IDX": ("train-images-idx3-ubyte.gz", idx_bomb, "decompression bomb"),
     "a CIFAR batch of claims": ("data_batch_1", lambda: b"\x80\x04\x8d" + struct.pack("<Q", 1 << 40), "damaged"),
-    "a picture of a gigapixel": ("a.png", lambda: png(30_000, 30_000), "more than 40 million pixels"),
+    "an image of a gigapixel": ("a.png", lambda: png(30_000, 30_000), "more than 40 million pixels"),
     "a TIFF of claims": ("a.tiff", lambda: tiff(60_000), "more than 40 million pixels"),
     "a GIF of claims": ("a.gif", lambda: gif(65_535), "more than 40 million pixels"),
     "nested settings": ("xai.toml", lambda: b"a=" + b"[" * 200_000, "no TOML"),
@@ -134,7 +134,7 @@ def test_refused_quickly_and_without_memory(tmp_path: Path, name: str) -> None:
 
 
 def test_what_is_ordinary_is_still_read(tmp_path: Path) -> None:
-    """Compressed arrays of pictures, sparse labels, texts from dictionaries, large numbers of classes."""
+    """Compressed arrays of images, sparse labels, texts from dictionaries, large numbers of classes."""
     images = np.random.default_rng(0).integers(0, 255, (20, 8, 8), dtype=np.uint8)
     np.savez_compressed(tmp_path / "a.npz", images=np.repeat(images, 50, 0), labels=np.zeros(1000, np.int64))
     assert len(xai.load_data(tmp_path / "a.npz")) == 1000

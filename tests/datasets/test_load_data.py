@@ -27,13 +27,13 @@ def write_picture(path: Path, value: int, size: tuple[int, int] = (6, 4)) -> Non
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return two classes with three and two pictures, and things that are none."""
+    """Return two classes with three and two images, and things that are none."""
     root = tmp_path / "data"
     for k in range(3):
         write_picture(root / "cats" / f"{k}.png", 10 * k)
     write_picture(root / "dogs" / "deep" / "a.png", 100)
     write_picture(root / "dogs" / "b.jpg", 110)
-    (root / "dogs" / "notes.txt").write_text("no picture")
+    (root / "dogs" / "notes.txt").write_text("no image")
     (root / ".ipynb_checkpoints").mkdir()
     (root / "cats" / ".DS_Store").write_bytes(b"x")
     return root
@@ -265,7 +265,7 @@ def bad_sources(root: Path) -> dict[str, tuple[Path, str]]:
     (root / "outside.csv").write_text("path,label\n../../a.png,x\n")
     (root / "broken.parquet").write_bytes(b"PAR1 nonsense")
     (root / "broken.npz").write_bytes(b"PK nonsense")
-    np.savez(root / "noimages.npz", pictures=np.zeros((2, 3, 3)))
+    np.savez(root / "noimages.npz", images=np.zeros((2, 3, 3)))
     np.savez(root / "objects.npz", images=np.array([{}, {}], dtype=object))
     np.savez(root / "length.npz", images=np.zeros((2, 3, 3), np.uint8), labels=np.zeros(3, np.int64))
     (root / "idx").mkdir()
@@ -274,7 +274,7 @@ def bad_sources(root: Path) -> dict[str, tuple[Path, str]]:
     (root / "text.pdf").write_text("x")
     said = {
         "nothing": "no such file", "empty": "empty", "flat": "no class folders", "single": "only one class",
-        "bare": "no picture",
+        "bare": "no image",
         "empty.csv": "empty", "header.csv": "no rows", "column.csv": "no column 'path'", "missing.csv": "no label",
         "outside.csv": "leaves the folder", "broken.parquet": "cannot be read", "broken.npz": "damaged",
         "noimages.npz": "no array 'images'", "objects.npz": "Python objects", "length.npz": "2 images",

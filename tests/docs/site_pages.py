@@ -78,7 +78,7 @@ def _session(text: str, names: dict[str, object], page: Path) -> list[str]:
 
 
 class _Names(HTMLParser):
-    """Collects what a page can be asked for (ids) and what it asks for (links, pictures)."""
+    """Collects what a page can be asked for (ids) and what it asks for (links, images)."""
 
     def __init__(self) -> None:
         super().__init__()

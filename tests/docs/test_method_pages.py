@@ -1,4 +1,4 @@
-"""Every method has a page that says what it computes and when it misleads, and a picture made by the code."""
+"""Every method has a page that says what it computes and when it misleads, and an image made by the code."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ from xai.robust.certification.certify import EVERY
 sys.path[:0] = [str(DOCS / "_ext"), str(ROOT / "scripts")]
 from formulas import drawn  # noqa: E402
 from make_figures import WIDEST  # noqa: E402  # found by the line above
-from make_method_figures import NO_PICTURE  # noqa: E402
+from make_method_figures import NO_IMAGE  # noqa: E402
 from method_facts import facts, file_name, paragraph, picture_of, settings_of  # noqa: E402
 
 KINDS = ("explanation", "attack", "detector")
@@ -51,7 +51,7 @@ def test_facts_settings_and_source_come_from_the_code(kind, name):
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_a_page_has_a_small_picture(kind, name):
     path = DOCS / picture_of(kind, name)
-    if name in NO_PICTURE:
+    if name in NO_IMAGE:
         assert not path.exists()
         return
     assert path.stat().st_size < 200_000

@@ -132,7 +132,7 @@ def test_cached_until_the_weights_change(images: torch.Tensor) -> None:
 
 
 def falls_of(images: torch.Tensor) -> Callable[[Prepared], torch.Tensor]:
-    """Falls of every class when the picture gets darker, as a method would ask for them."""
+    """Falls of every class when the image gets darker, as a method would ask for them."""
     steps = torch.linspace(0, 1, 12)[:, None, None, None]
     return lambda prepared: prepared.logits(images[:1]) - prepared.logits(images[:1] * steps)
 

@@ -29,7 +29,7 @@ def source(seed: int = 0) -> torch.Generator:
 
 
 def exact(image: Tensor, hidden: Tensor) -> np.ndarray:
-    """Solve ROAD's linear system for one grey picture with scipy."""
+    """Solve ROAD's linear system for one grey image with scipy."""
     height, width = image.shape
     count = height * width
     system, right = lil_matrix((count, count)), np.zeros(count)
@@ -97,7 +97,7 @@ def test_ties_are_broken_at_random_and_counts_are_exact() -> None:
 
 
 def test_curves_of_a_score_that_is_a_mean_have_a_closed_form() -> None:
-    """The score is the brightness of the top rows of a two-tone picture, whose removed pixels take the tone around."""
+    """The score is the brightness of the top rows of a two-tone image, whose removed pixels take the tone around."""
     image = torch.full((1, 1, 16, 16), 0.2)
     image[:, :, :4, :4] = 1.0
     heatmap = torch.zeros(16, 16)

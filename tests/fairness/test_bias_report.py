@@ -48,8 +48,7 @@ def test_a_planted_gap_is_found_and_told():
     assert (worst.where, worst.value) == ("b", first.low_value)
     assert worst.interval[0] < worst.value < worst.interval[1]
     assert (
-        repr(found)
-        == f"BiasResult(800 pictures by side: unfair, {len(found.findings)} of {len(found.gaps)} gaps unfair)"
+        repr(found) == f"BiasResult(800 images by side: unfair, {len(found.findings)} of {len(found.gaps)} gaps unfair)"
     )
 
 
@@ -220,7 +219,7 @@ def test_progress_and_stop():
     ("change", "kind", "words"),
     [
         ({"groups": {}}, InputError, "at least one group column"),
-        ({"groups": {"side": ["a"]}}, ShapeError, "one value per picture in 'side', 800, but got 1"),
+        ({"groups": {"side": ["a"]}}, ShapeError, "one value per image in 'side', 800, but got 1"),
         (
             {"groups": {"id": list(range(1500))}, "labels": [0] * 1500, "predictions": [0] * 1500},
             DataError,
@@ -238,7 +237,7 @@ def test_progress_and_stop():
         ({"tolerence": 0.1}, NameLookupError, "tolerance"),
         ({"extra": {"accuracy": [0.0] * 800}}, NameLookupError, "free name"),
         ({"extra": {"mine": [np.inf] * 800}}, RangeError, "finite"),
-        ({"labels": [], "predictions": [], "groups": {"side": []}}, DataError, "at least one picture"),
+        ({"labels": [], "predictions": [], "groups": {"side": []}}, DataError, "at least one image"),
     ],
 )
 def test_bad_requests(change, kind, words):
@@ -265,7 +264,7 @@ def test_command_line(tmp_path, capsys):
     asked = ["bias", "--model", "example:fashion", "--data", "example:fashion-test", "--count", "300"]
     assert main([*asked, "--out", str(tmp_path / "run"), "--metrics", "accuracy,recall"]) == 0
     said = capsys.readouterr().out
-    assert "(300 pictures)" in said
+    assert "(300 images)" in said
     assert "part: worst group" in said
     assert {"manifest.json", "table.csv", "groups.csv", "groups_1.png"} <= {
         p.name for p in (tmp_path / "run").iterdir()

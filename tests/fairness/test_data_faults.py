@@ -1,4 +1,4 @@
-"""`xai.data_faults`: planted duplicates, wrong labels, broken pictures, unequal classes, and what they do."""
+"""`xai.data_faults`: planted duplicates, wrong labels, broken images, unequal classes, and what they do."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from xai.fairness.data_faults.faults import data_faults
 from xai.fairness.data_faults.label_errors import effect_of_balance, effect_of_leaving_out, out_of_fold, suspects_of
 from xai.fairness.data_faults.verification import aligned_distances, verify
 
-PICTURES, PLANTED = 1200, 12
+IMAGES, PLANTED = 1200, 12
 
 
 def jpeg(pixels, quality=50):
@@ -48,7 +48,7 @@ CHANGES = {
 }
 
 
-def fashion(count=PICTURES, name="test"):
+def fashion(count=IMAGES, name="test"):
     data = xai.load_data(f"example:fashion-{name}").subset(count)
     return (data.images[:][:, 0].numpy() * 255).round().astype(np.uint8), data.labels.numpy().copy(), data.classes
 
@@ -59,7 +59,7 @@ def digits():
 
 
 def planted(pixels, changes, count=PLANTED, seed=0):
-    """Return pictures with changed copies at the end, and the row that each is a copy of."""
+    """Return images with changed copies at the end, and the row that each is a copy of."""
     chance = np.random.default_rng(seed)
     source = np.concatenate([chance.choice(len(pixels), count, replace=False) for _ in changes])
     copies = [change(pixels[row]) for row, change in zip(source, np.repeat(list(changes.values()), count), strict=True)]
@@ -222,7 +222,7 @@ def test_other_colours_are_other_pictures():
     red[..., 0] = chance.integers(0, 255, (40, 32, 32))
     grey = red[:1].astype(float) @ np.array([0.299, 0.587, 0.114])
     blue = np.zeros((1, 32, 32, 3), dtype=np.uint8)
-    blue[..., 1] = np.clip(grey / 0.587, 0, 255)  # the same grey picture in another colour
+    blue[..., 1] = np.clip(grey / 0.587, 0, 255)  # the same grey image in another colour
     found = data_faults(None, [*red, blue[0], red[1].copy()])
     assert [(pair.first_row, pair.second_row) for pair in found.pairs] == [(1, 41)]
 
@@ -306,7 +306,7 @@ def test_probabilities_never_saw_their_picture():
     features = chance.normal(0, 1, (123, 8)) + 3 * (labels == 1)[:, None]
     pictures = chance.random((123, 4))
     found = out_of_fold(features, labels, pictures, 3)
-    assert np.isnan(found[120:]).all()  # three pictures cannot be spread over five folds
+    assert np.isnan(found[120:]).all()  # three images cannot be spread over five folds
     assert found[:120].sum(1) == pytest.approx(1)
     assert (found[:120].argmax(1) == labels[:120]).mean() > 0.95
     labels = chance.integers(0, 2, 300)
@@ -319,7 +319,7 @@ def test_broken_pictures(tmp_path):
     for k in range(8):
         Image.fromarray(chance.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(tmp_path / f"{k}.png")
     Image.fromarray(np.full((16, 16, 3), 90, dtype=np.uint8)).save(tmp_path / "8.png")
-    (tmp_path / "9.png").write_bytes(b"no picture")
+    (tmp_path / "9.png").write_bytes(b"no image")
     rows = "\n".join(f"{k}.png,{k % 3}" for k in range(10))
     (tmp_path / "table.csv").write_text(f"path,label\n{rows}\n")
     found = data_faults(Classifier(GapCnn(), input_size=(16, 16)), xai.load_data(tmp_path / "table.csv"))
@@ -369,12 +369,12 @@ def test_saved_read_back_and_drawn(tmp_path):
     found = data_faults(xai.load("example:fashion"), from_arrays("few", pixels, labels, classes))
     again = xai.DataFaults.load(found.save(tmp_path / "run"))
     assert again.to_dict() == found.to_dict() == json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert np.array_equal(again.pair_pictures, found.pair_pictures)
+    assert np.array_equal(again.pair_images, found.pair_images)
     assert again.findings == found.findings
     assert list(found.table["kind"]) == [fault.kind for fault in found.findings]
     assert len(found.rows) == len(found.pairs) + len(found.suspects) + len(found.broken)
     canvas = found.plot()
-    assert "300 pictures" in canvas._suptitle.get_text()
+    assert "300 images" in canvas._suptitle.get_text()
     (tmp_path / "run" / "values.npz").write_bytes(b"no")
     with pytest.raises(RecordError, match="damaged"):
         xai.DataFaults.load(tmp_path / "run")
@@ -386,13 +386,13 @@ def test_progress_stop_and_refusals():
     data_faults(xai.load("example:fashion"), data, progress=lambda *done: seen.append(done), checks="broken")
     assert seen[-1] == (260, 260)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-    with pytest.raises(Stopped, match="64 of 130 pictures"):
+    with pytest.raises(Stopped, match="64 of 130 images"):
         data_faults(None, data, should_stop=iter([False, True]).__next__)
     with pytest.raises(NameLookupError, match="duplicates"):
         data_faults(None, data, checks="duplicate")
     with pytest.raises(InputError, match="Expected images as a path"):
         data_faults(None, 7)
-    with pytest.raises(ShapeError, match="one label per picture"):
+    with pytest.raises(ShapeError, match="one label per image"):
         data_faults(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), torch.rand(5, 3, 32, 32), labels=[1, 2])
 
 

@@ -1,4 +1,4 @@
-"""Who is attacked, rejected or badly explained first: per picture as each verb alone says, and found per group."""
+"""Who is attacked, rejected or badly explained first: per image as each verb alone says, and found per group."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_robust_accuracy_is_that_of_the_attack(classifier: xai.Classifier, data:
 
 
 def test_the_group_that_is_attacked_first_is_found(data: xai.Dataset) -> None:
-    """Faint pictures keep their answers more often than their robustness."""
+    """Faint images keep their answers more often than their robustness."""
     classifier = xai.load("example:fashion-robust")
     images, faint = data.images[:], torch.arange(COUNT) % 2 == 1
     images[faint] = 0.25 * images[faint]

@@ -1,4 +1,4 @@
-"""Properties of pictures with a known answer."""
+"""Properties of images with a known answer."""
 
 import numpy as np
 import pytest

@@ -139,7 +139,7 @@ def test_what_is_detectable_is_detected_four_times_in_five():
 
 
 def test_each_condition_must_matter():
-    """A weak class: its dark pictures are weak too, but being dark adds nothing."""
+    """A weak class: its dark images are weak too, but being dark adds nothing."""
     made = noise(0, 4000)
     wrong = np.random.default_rng(1).random(4000) < np.where(made["labels"] == 2, 0.5, 0.05)
     facts = Facts(wrong, made["properties"], {CLASS: made["labels"]}, "abcde")
@@ -223,9 +223,9 @@ def test_dark_bags_are_found_with_a_real_network(real):
 
 def test_pictures_shown_are_wrong_ones_of_their_slice(real):
     found, data = real
-    assert len(found.pictures) == len(found.shown) == len(found.names)
+    assert len(found.images) == len(found.shown) == len(found.names)
     assert set(found.shown[:, 0]) == {found.slices.index(each) for each in found.findings}
-    for picture, (number, row) in zip(found.pictures, found.shown, strict=True):
+    for picture, (number, row) in zip(found.images, found.shown, strict=True):
         assert found.members[number, row]
         assert found.said[row] != found.labels[row]
         np.testing.assert_array_equal(picture, data.images[found.rows[row]])
@@ -284,7 +284,7 @@ def test_progress_stop_and_the_model(real):
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     asked: list[int] = []
     xai.slices(net, images, labels=labels, should_stop=lambda: asked.append(1) is not None)
-    assert len(asked) > 30  # for each kind of pictures, and not only while they go through the network
+    assert len(asked) > 30  # for each kind of images, and not only while they go through the network
     for after in (0, 3, len(asked) // 2, len(asked) - 1):
         calls = iter([False] * after + [True] * 99)
         with pytest.raises(Stopped, match="as asked"):
@@ -305,5 +305,5 @@ def test_bad_input_is_one_clear_line():
     images = pictures(90)
     with pytest.raises(InputError, match="labels"):
         xai.slices(GapCnn(), images)
-    with pytest.raises(ShapeError, match="one label per picture"):
+    with pytest.raises(ShapeError, match="one label per image"):
         xai.slices(GapCnn(), images, labels=[0, 1])

@@ -23,7 +23,7 @@ READERS = ["xai.core", "xai.datasets", "xai.models.files.file_format", "xai.mode
 with atheris.instrument_imports(include=READERS, enable_loader_override=False):
     import hostile_corpus
     import numpy as np
-    from mutants import PICTURES
+    from mutants import IMAGES
     from small_models import GapCnn, pictures
 
     import xai
@@ -136,7 +136,7 @@ def seeds(target: str) -> list[bytes]:
     Store(HERE).publish(KEY, StoredResult({"a": np.arange(3)}, {"b": 1}))
     xai.explain(GapCnn(), pictures(1), "saliency").save(HERE / "seed")
     return {
-        "picture": [*PICTURES.values(), *named(".png", ".jpg", ".gif")],
+        "image": [*IMAGES.values(), *named(".png", ".jpg", ".gif")],
         "checkpoint": [
             hostile_corpus.saved(hostile_corpus.small_state()), *named(".pt", ".onnx", ".safetensors", ".keras"),
         ],
@@ -170,7 +170,7 @@ def main() -> None:
     place.mkdir(parents=True, exist_ok=True)
     for k, content in enumerate(seeds(target)):
         (place / f"seed-{k}").write_bytes(content)
-    (HERE / "a.png").write_bytes(PICTURES["png"])
+    (HERE / "a.png").write_bytes(IMAGES["png"])
 
     def look(data: bytes) -> None:
         try:

@@ -65,7 +65,7 @@ class First(nn.Module):
 
 
 class Branching(nn.Module):
-    """Goes one way or the other by what is in each picture."""
+    """Goes one way or the other by what is in each image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Branching(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        rows = [self.net(image[None]) for image in images]  # each picture takes its own way
+        rows = [self.net(image[None]) for image in images]  # each image takes its own way
         return torch.cat([row if float(row.detach().sum()) < 1e9 else -row for row in rows])
 
 
@@ -97,7 +97,7 @@ class Counting(GapCnn):
 
 
 class TwoInputs(GapCnn):
-    """Wants more than pictures."""
+    """Wants more than images."""
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
         return super().forward(images * mask)
@@ -111,7 +111,7 @@ class OneByOne(GapCnn):
 
 
 class Fixed(nn.Module):
-    """Takes pictures of one size only."""
+    """Takes images of one size only."""
 
     def __init__(self, side: int = 16, channels: int = 3) -> None:
         super().__init__()
@@ -247,7 +247,7 @@ QUIRKS = {
     "overwrites its input": Quirk(
         lambda: First(GapCnn(), lambda x: x.relu_()), lambda: First(GapCnn(), lambda x: x.relu())
     ),
-    "branches by picture": Quirk(
+    "branches by image": Quirk(
         Branching, tolerance=1e-4, methods=("saliency", "occlusion", "integrated_gradients", "lime", "rise")
     ),
     "blocks gradients": Quirk(DetachModel, DetachModel, "no gradient reaches the pixels", methods=WITHOUT_GRADIENTS),
@@ -261,7 +261,7 @@ QUIRKS = {
     "random in eval": Quirk(
         lambda: Then(GapCnn(), lambda z: F.dropout(z, 0.5, training=True)),
         GapCnn,
-        "two answers to the same picture differ",
+        "two answers to the same image differ",
         methods=("none",),
     ),
     "all zero": Quirk(
@@ -294,7 +294,7 @@ QUIRKS = {
         OneByOne, says="takes one image at a time", settings={"input_size": (16, 16)}, tolerance=1e-4
     ),
     "two inputs": Quirk(TwoInputs, None, r"takes more than images: mask\. Give .*`inputs=\{\"mask\": tensor"),
-    "mixed types": Quirk(lambda: made(GapCnn(), lambda net: net.head.double()), None, "cannot run on pictures"),
+    "mixed types": Quirk(lambda: made(GapCnn(), lambda net: net.head.double()), None, "cannot run on images"),
     "class numbers": Quirk(
         lambda: Then(GapCnn(), lambda z: z.argmax(1)), None, "Return the logits, not the predicted class"
     ),
@@ -308,7 +308,7 @@ QUIRKS = {
     "labels": Quirk(
         GapCnn, None, "has 3 class names, but the model answers 4", settings={"class_names": ["a", "b", "c"]}
     ),
-    "wrong channels": Quirk(GapCnn, None, r"cannot run on pictures \(1, 224, 224\)", settings={"channels": 1}),
+    "wrong channels": Quirk(GapCnn, None, r"cannot run on images \(1, 224, 224\)", settings={"channels": 1}),
     "no probabilities": Quirk(
         GapCnn, None, "Expected probabilities, as `output` says", settings={"output": "probabilities"}
     ),

@@ -162,7 +162,7 @@ def test_a_size_that_the_file_leaves_open_is_taken_from_the_caller(tmp_path):
     torch.testing.assert_close(found.logits(IMAGES), by_runtime(path, 1), atol=1e-5, rtol=1e-4)
     assert found.input_size == (11, 14)
     for asked in ({}, {"input_size": (12, 14)}):
-        with pytest.raises(CheckpointError, match=r"cannot run on a picture .*give input_size=\(H, W\)") as said:
+        with pytest.raises(CheckpointError, match=r"cannot run on an image .*give input_size=\(H, W\)") as said:
             xai.load(path, **asked)
         assert "\n" not in str(said.value)
 

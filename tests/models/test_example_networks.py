@@ -44,7 +44,7 @@ def settings_of(name):
 
 @pytest.fixture(scope="module")
 def accuracy(pictures):
-    """Accuracy of a network on the first pictures."""
+    """Accuracy of a network on the first images."""
 
     @cache
     def measure(name, count):
@@ -134,9 +134,7 @@ def test_only_the_shortcut_card_tells_of_a_planted_fault(script, tmp_path):
         (tmp_path / "model.json").write_text(json.dumps(settings_of("fashion") | {"recipe": vars(recipe)}))
         script.write_card(recipe, tmp_path)
         told += (
-            [recipe.name]
-            if "95 % of the training pictures of class Shirt" in (tmp_path / "card.md").read_text()
-            else []
+            [recipe.name] if "95 % of the training images of class Shirt" in (tmp_path / "card.md").read_text() else []
         )
     assert told == ["fashion-shortcut"]
 

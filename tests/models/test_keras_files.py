@@ -247,7 +247,7 @@ def test_the_old_form_is_refused(tmp_path):
 def test_only_pictures_are_taken(tmp_path, shape):
     given = keras.Input(shape)
     path = saved(tmp_path, keras.Model(given, keras.layers.Dense(3)(keras.layers.Flatten()(given))))
-    with pytest.raises(CheckpointError, match="expected one input of pictures"):
+    with pytest.raises(CheckpointError, match="expected one input of images"):
         load(path)
 
 

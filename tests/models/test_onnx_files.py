@@ -270,8 +270,8 @@ HOSTILE = {
     ),
     "tiles": (lambda: grown(10**7), "beyond all use"),
     "a size that pixels decide": (by_pixels, "has a size that pixels decide"),
-    "two inputs": (two_inputs, "expected one input, the pictures, but it has 2"),
-    "no picture": (
+    "two inputs": (two_inputs, "expected one input, the images, but it has 2"),
+    "no image": (
         lambda: node_model(
             helper.make_node("Relu", ["x"], ["y"]), inputs=[helper.make_tensor_value_info("x", FLOAT, [1, 5])]
         ),

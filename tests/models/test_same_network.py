@@ -1,4 +1,4 @@
-"""One picture, one network, every way in: torch, state dicts, ONNX and Keras give the same logits and the same maps."""
+"""One image, one network, every way in: torch, state dicts, ONNX and Keras give the same logits and the same maps."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""The thirty ways in which networks and pictures lead explanations astray: none gives a wrong map without a word.
+"""The thirty ways in which networks and images lead explanations astray: none gives a wrong map without a word.
 
 For every method: the map of the plain twin, or a refusal in one line, or, where no map can be right, a note saying so.
 """
@@ -45,7 +45,7 @@ THIRTY = {
     "compiled": "compiled",
     "DataParallel": "DataParallel",
     "statistics of the batch": "batch statistics",
-    "ways that depend on the picture": "branches by picture",
+    "ways that depend on the image": "branches by image",
     "ways that depend on the batch": "branches by batch",
     "weights that are not contiguous": "not contiguous",
     "wrong class count": "labels",
@@ -118,8 +118,8 @@ SAME = {
     "bytes": BYTES.numpy(),
     "a batch of bytes": BYTES[None].numpy(),
     "float64": BYTES.numpy() / 255,
-    "a picture": Image.fromarray(BYTES.numpy()),
-    "a picture with alpha": Image.fromarray(BYTES.numpy()).convert("RGBA"),
+    "an image": Image.fromarray(BYTES.numpy()),
+    "an image with alpha": Image.fromarray(BYTES.numpy()).convert("RGBA"),
     "another layout of memory": np.asfortranarray(BYTES.numpy()),
     "a view": np.repeat(BYTES.numpy(), 2, 0)[::2],
     "backwards": np.ascontiguousarray(BYTES.numpy()[::-1])[::-1],

@@ -23,7 +23,7 @@ class Block(nn.Module):
 
 
 class Residual(nn.Module):
-    """A residual network: a stem that halves the picture, blocks, average pooling, a linear head."""
+    """A residual network: a stem that halves the image, blocks, average pooling, a linear head."""
 
     def __init__(self, width: int = 6, blocks: int = 1, classes: int = 5) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Ordinary and foreign pictures for a network that knows clothes."""
+"""Ordinary and foreign images for a network that knows clothes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ import xai
 
 @dataclass(frozen=True)
 class Wardrobe:
-    """A classifier with pictures to fit on, to calibrate on and to test with, and digits."""
+    """A classifier with images to fit on, to calibrate on and to test with, and digits."""
 
     classifier: xai.Classifier
     fit: Any

@@ -42,7 +42,7 @@ def test_figures_are_those_of_the_scores(found: xai.OODComparison) -> None:
         assert row["auroc"] == pytest.approx(wanted, abs=1e-12)
         assert row["auroc_low"] <= row["auroc"] <= row["auroc_high"]
         assert row["rejected_out_low"] <= row["rejected_out"] <= row["rejected_out_high"]
-        assert row["pictures"] == len(outside)
+        assert row["images"] == len(outside)
         limit = inside.sort().values[int(np.ceil(0.95 * len(inside))) - 1]
         assert row["fpr_ood_accepted@95id"] == pytest.approx(float((outside <= limit).double().mean()))
 
@@ -139,9 +139,9 @@ def test_what_a_model_lacks_is_left_out_and_said() -> None:
 def test_what_cannot_be_compared_is_refused() -> None:
     net, made = GapCnn().eval(), pictures(60, seed=2)
     fit, calibration, inside, foreign = made[:40], made[40:50], made[50:], pictures(9, seed=3)
-    with pytest.raises(DataError, match="10 of 10 in pictures are among the fit pictures"):
+    with pytest.raises(DataError, match="10 of 10 in images are among the fit images"):
         compare_ood(net, fit, calibration, fit[:10], foreign, ["msp"])
-    with pytest.raises(DataError, match="picture in 'digits', but the data set is empty"):
+    with pytest.raises(DataError, match="image in 'digits', but the data set is empty"):
         compare_ood(net, fit, calibration, inside, {"digits": foreign[:0]}, ["msp"])
     with pytest.raises(InputError, match="among near, far, covariate, but got 'nearby'"):
         compare_ood(net, fit, calibration, inside, {"nearby": {"x": foreign}}, ["msp"])

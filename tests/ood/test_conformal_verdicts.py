@@ -1,4 +1,4 @@
-"""Conformal p-values and what they promise: by hand, uniform on ordinary pictures, inside the Beta interval."""
+"""Conformal p-values and what they promise: by hand, uniform on ordinary images, inside the Beta interval."""
 
 import math
 

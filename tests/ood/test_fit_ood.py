@@ -22,7 +22,7 @@ from xai.ood.selection import SHIFTS, by_kind, network_kind
 
 
 def parts(count: int = 60) -> tuple[Any, Any]:
-    """Return small pictures to fit on and others to calibrate on."""
+    """Return small images to fit on and others to calibrate on."""
     made = pictures(count + 40, seed=4)
     return made[:count], made[count:]
 
@@ -64,21 +64,21 @@ def test_pictures_in_any_form_score_the_same(tmp_path: Path, vim: xai.OODDetecto
 
 def test_calibrating_on_the_fit_pictures_is_refused(wardrobe: Any) -> None:
     both = wardrobe.fit.images[:30]
-    with pytest.raises(DataError, match=r"30 of 30 calibration pictures are among the fit pictures \(numbers 0, 1, 2"):
+    with pytest.raises(DataError, match=r"30 of 30 calibration images are among the fit images \(numbers 0, 1, 2"):
         fit_ood(wardrobe.classifier, wardrobe.fit, both, "energy")
     one = torch.cat([wardrobe.calibration.images[:29], both[:1]])
-    with pytest.raises(DataError, match=r"1 of 30 calibration pictures .* \(numbers 29\)"):
+    with pytest.raises(DataError, match=r"1 of 30 calibration images .* \(numbers 29\)"):
         fit_ood(wardrobe.classifier, wardrobe.fit, one, "energy")
     found = fit_ood(wardrobe.classifier, wardrobe.fit, one, "energy", duplicates="drop")
     assert len(found.calibration_keys) == 29
     assert any("1 calibration images are among the fit images and were left out" in note for note in found.notes)
-    with pytest.raises(DataError, match="All calibration pictures are among the fit pictures"):
+    with pytest.raises(DataError, match="All calibration images are among the fit images"):
         fit_ood(wardrobe.classifier, wardrobe.fit, both, "energy", duplicates="drop")
 
 
 def test_the_same_pictures_in_another_form_are_recognised(wardrobe: Any) -> None:
     pixels = (wardrobe.fit.images[:25] * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    with pytest.raises(DataError, match="25 of 25 calibration pictures"):
+    with pytest.raises(DataError, match="25 of 25 calibration images"):
         fit_ood(wardrobe.classifier, wardrobe.fit, pixels, "msp")
 
 
@@ -94,7 +94,7 @@ def test_auto_tries_shifts_and_says_why(wardrobe: Any) -> None:
     assert choice is not None
     assert table is not None
     assert choice.kind == "convolutional"
-    assert choice.pictures == 100
+    assert choice.images == 100
     assert len(found.calibration_keys) == 200  # those that it was tried on no longer calibrate
     assert set(SHIFTS) < set(table.columns)
     assert len(table) == len(STORED) + 1
@@ -111,7 +111,7 @@ def test_methods_at_chance_are_named(wardrobe: Any) -> None:
     """A network whose features say nothing: all its weights are random, its logits are noise."""
     found = fit_ood(GapCnn().eval(), *parts(80))
     assert found.choice is not None
-    assert len(found.choice.rows) == 0  # too few pictures to try
+    assert len(found.choice.rows) == 0  # too few images to try
     assert "too few calibration images" in found.choice.reason
     flat = pictures(120, seed=8)
     dull = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
@@ -211,7 +211,7 @@ def test_labels_are_classes_to_fit_by_and_predictions_stand_in() -> None:
     assert len(own.fitted.state["centres"]) == 2
     assert len(said.fitted.state["centres"]) == len(net(fit).argmax(1).unique())
     Labelled.labels = torch.arange(60) - 1
-    with pytest.raises(DataError, match="one class number per picture, 0 or more"):
+    with pytest.raises(DataError, match="one class number per image, 0 or more"):
         fit_ood(net, Labelled, calibration, "mahalanobis")
 
 
@@ -244,13 +244,13 @@ def test_two_classes_of_one_logit_have_a_head() -> None:
         assert layer is not None
         assert layer.weight.shape == (2, 4)
         plain = fit_ood(classifier, *parts(), "energy")
-        fit = parts()[0]  # cut at the largest activation of the fit pictures: nothing is cut of them
+        fit = parts()[0]  # cut at the largest activation of the fit images: nothing is cut of them
         torch.testing.assert_close(found.score(fit), plain.score(fit), atol=1e-5, rtol=1e-5)
 
 
 def test_neighbours_are_fit_pictures(wardrobe: Any, vim: xai.OODDetector) -> None:
     table = vim.neighbours(wardrobe.fit.images[5], k=3)
-    assert list(table.columns) == ["picture", "rank", "number", "class", "distance"]
+    assert list(table.columns) == ["image", "rank", "number", "class", "distance"]
     assert table.iloc[0]["number"] == 5
     assert table.iloc[0]["distance"] < 1e-5
     assert table.iloc[0]["class"] == int(wardrobe.fit.labels[5])
@@ -340,7 +340,7 @@ def test_labels_of_another_length_are_refused() -> None:
     class Short:
         images, labels = fit, torch.zeros(59, dtype=torch.int64)
 
-    with pytest.raises(DataError, match="59 labels for 60 pictures"):
+    with pytest.raises(DataError, match="59 labels for 60 images"):
         fit_ood(GapCnn().eval(), Short, calibration, "mahalanobis")
 
 

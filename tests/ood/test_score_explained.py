@@ -17,7 +17,7 @@ from xai.ood.detectors.base import DETECTORS
 
 
 class Labelled:
-    """Pictures of two classes."""
+    """Images of two classes."""
 
     images, labels = pictures(60, seed=4), torch.arange(60) % 2
 

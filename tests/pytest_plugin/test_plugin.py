@@ -30,7 +30,7 @@ id = "robust"
 metric = "robust_accuracy"
 attack = "fgsm"
 trust = 0
-pictures = 60
+images = 60
 at_least = 0.9
 [[check]]
 metric = "group_gap"
@@ -179,12 +179,12 @@ def test_findings_become_tests_that_fail_now_and_pass_for_a_repaired_model(tmp_p
     failed = {line.split("::")[1].split(" ")[0] for line in ran.stdout.splitlines() if line.startswith("FAILED")}
     assert "test_gate[robust-0]" in failed
     assert not [name for name in failed if name.startswith("test_the_gate_fails_what_is_broken")]
-    assert sum(name.startswith("test_picture") for name in failed) > len(frozen) // 2
+    assert sum(name.startswith("test_image") for name in failed) > len(frozen) // 2
     cases["audit"]["model"] = {"source": "example:fashion-robust"}  # the repair
     (tmp_path / "tests" / "audit_findings" / "cases.json").write_text(json.dumps(cases))
-    again = run_pytest(tmp_path, "tests", "-q", "-k", "test_picture", plugin=False)
+    again = run_pytest(tmp_path, "tests", "-q", "-k", "test_image", plugin=False)
     fewer = again.stdout.count("FAILED")
-    assert fewer < sum(name.startswith("test_picture") for name in failed)
+    assert fewer < sum(name.startswith("test_image") for name in failed)
 
 
 BAD = '../../x"' + '""\\n; import os # {{7*7}} $(touch y)'

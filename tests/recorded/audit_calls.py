@@ -16,18 +16,18 @@ Call = Callable[[], dict[str, Any]]
 _CHECKS: dict[str, dict[str, Any]] = {
     "accuracy": {"at_least": 0.8, "worst_class_at_least": 0.1, "worst_group_at_least": 0.6},
     "calibration": {"at_most": 0.1},
-    "certified_accuracy": {"at_least": 0.2, "eps": "0.1/255", "pictures": 12},
-    "corruption_accuracy": {"at_least": 0.6, "pictures": 20, "corruptions": ["fog", "contrast"], "severities": [1, 4]},
+    "certified_accuracy": {"at_least": 0.2, "eps": "0.1/255", "images": 12},
+    "corruption_accuracy": {"at_least": 0.6, "images": 20, "corruptions": ["fog", "contrast"], "severities": [1, 4]},
     "data_faults": {"at_most": 0.05},
-    "explanation_drift": {"at_least": 0.5, "method": "gradcam", "pictures": 8},
-    "faithfulness": {"at_least": 0.5, "method": "gradcam", "pictures": 3},
+    "explanation_drift": {"at_least": 0.5, "method": "gradcam", "images": 8},
+    "faithfulness": {"at_least": 0.5, "method": "gradcam", "images": 3},
     "generalisation_gap": {"at_most": 0.1},
     "group_gap": {"at_most": 0},
     "ood_detection": {"at_least": 0.8, "method": "energy"},
-    "robust_accuracy": {"at_least": 0.2, "eps": "4/255", "attack": "pgd", "steps": 5, "trust": 2, "pictures": 12},
+    "robust_accuracy": {"at_least": 0.2, "eps": "4/255", "attack": "pgd", "steps": 5, "trust": 2, "images": 12},
     "shortcuts": {"at_most": 0, "samples": 60, "cues": ["corner_mark"]},
     "slices": {"at_most": 0},
-    "stability": {"at_least": 0.5, "method": "gradcam", "pictures": 3},
+    "stability": {"at_least": 0.5, "method": "gradcam", "images": 3},
 }
 _TABLES = [{"metric": "accuracy", "at_least": 0.9}, {"metric": "calibration", "at_most": 0.1}]
 _STRICT = [{"metric": "accuracy", "at_least": 0.999}, {"metric": "calibration", "at_most": 0.001}]
@@ -58,7 +58,7 @@ def _given() -> dict[str, Any]:
 
 @cache
 def _before() -> xai.Audit:
-    checks = [*_TABLES, {"metric": "explanation_drift", "method": "gradcam", "pictures": 8}]
+    checks = [*_TABLES, {"metric": "explanation_drift", "method": "gradcam", "images": 8}]
     return xai.audit(model=fashion("example:fashion-robust"), data=_data(), checks=checks, seed=1)
 
 
@@ -111,7 +111,7 @@ def _judge_again() -> dict[str, Any]:
 def _plan_audit() -> dict[str, Any]:
     checks = [{"metric": name, **settings} for name, settings in _CHECKS.items()]
     plan = xai.plan_audit(**_given(), checks=checks)
-    found = {row.id: [list(row.pictures), row.pieces, row.left, row.rows, row.missing != ""] for row in plan.checks}
+    found = {row.id: [list(row.images), row.pieces, row.left, row.rows, row.missing != ""] for row in plan.checks}
     return {**found, "pieces": [plan.pieces, plan.left, plan.rows]}
 
 
@@ -128,7 +128,7 @@ def _positive_control() -> dict[str, Any]:
 
 def _audit_checks() -> dict[str, Any]:
     rows = xai.audit_checks()
-    return {row.name: [row.family, row.better, row.needs, row.conditions, row.pictures] for row in rows}
+    return {row.name: [row.family, row.better, row.needs, row.conditions, row.images] for row in rows}
 
 
 CALLS: dict[str, Call] = {f"audit {name}": _check(name, settings) for name, settings in _CHECKS.items()} | {

@@ -57,8 +57,8 @@ def _slices() -> dict[str, Any]:
     found = xai.slices(fashion(), clothes(600, "test", seed=3), seed=2)
     rows = found.slices
     return {
-        "slices": [[s.pictures, s.accuracy, *s.accuracy_interval, s.rest, s.gap, *s.gap_interval] for s in rows],
-        "tests": [[s.p, s.p_adjusted, s.detectable, s.found_accuracy, s.found_pictures] for s in rows],
+        "slices": [[s.images, s.accuracy, *s.accuracy_interval, s.rest, s.gap, *s.gap_interval] for s in rows],
+        "tests": [[s.p, s.p_adjusted, s.detectable, s.found_accuracy, s.found_images] for s in rows],
         "verdicts": [s.verdict for s in rows],
         "findings": len(found.findings),
         "members": found.members,
@@ -81,7 +81,7 @@ def _shortcuts() -> dict[str, Any]:
         "verdict": found.verdict,
         "findings": len(found.findings),
         "verdicts": [r.verdict for r in rows],
-        "targets": [[r.target, r.found, r.pictures, r.members, r.strength] for r in rows],
+        "targets": [[r.target, r.found, r.images, r.members, r.strength] for r in rows],
         "attraction": [[r.attraction, *r.attraction_interval, r.flips, *r.flips_interval, r.neutral] for r in rows],
         "excess": [[r.excess, *r.excess_interval, r.beyond, *r.beyond_interval, r.p, r.p_adjusted] for r in rows],
         "leaning": [[r.leaning, *r.leaning_interval, r.strength_10, *r.strength_10_interval] for r in rows],

@@ -1,4 +1,4 @@
-"""One small audit of an example network with failures, pictures and maps, for all tests of reports."""
+"""One small audit of an example network with failures, images and maps, for all tests of reports."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,9 @@ CHECKS = [
     {"metric": "accuracy", "at_least": 0.5, "worst_class_at_least": 0.99},
     {"metric": "calibration", "at_most": 0.3},
     {"id": "robust", "metric": "robust_accuracy", "attack": "fgsm", "eps": "8/255", "trust": 8, "at_least": 0.9},
-    {"metric": "corruption_accuracy", "corruptions": ["snow"], "severities": [5], "pictures": 40, "at_least": 0.9},
+    {"metric": "corruption_accuracy", "corruptions": ["snow"], "severities": [5], "images": 40, "at_least": 0.9},
     {"metric": "group_gap"},
-    {"metric": "faithfulness", "pictures": 6},
+    {"metric": "faithfulness", "images": 6},
     {"metric": "ood_detection"},
 ]
 

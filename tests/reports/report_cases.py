@@ -47,10 +47,10 @@ def _renamed(value, name):
 
 
 def _renamed_at(key, item, name):
-    texts = {"title", "picture", "where", "label", "predicted", "source", "caption", "alt", "why", "claim", "message"}
+    texts = {"title", "image", "where", "label", "predicted", "source", "caption", "alt", "why", "claim", "message"}
     texts |= {"name", "command", "python", "architecture", "unit_of"}
     if isinstance(item, str) and key in texts:
-        return name if key in {"name", "where", "label", "predicted", "picture"} else f"{name} {item} {name}"
+        return name if key in {"name", "where", "label", "predicted", "image"} else f"{name} {item} {name}"
     if (
         key in {"limits", "notes", "classes"}
         and isinstance(item, list)

@@ -102,7 +102,7 @@ def right():
         clf = before(*given, **settings)
         files = Path("images").glob("*/*")
         rows = [(clf.normalise(clf.prepare(file).inputs)[0], "abc".index(file.parent.name)) for file in files]
-        for case in json.loads(Path({str(written / "audit_findings" / "cases.json")!r}).read_text())["pictures"]:
+        for case in json.loads(Path({str(written / "audit_findings" / "cases.json")!r}).read_text())["images"]:
             file = Path({str(written / "audit_findings")!r}) / case["file"]
             rows.append((clf.normalise(clf.prepare(file).inputs)[0], "abc".index(case["label"])))
         return xai.Classifier(Oracle(clf.module, rows), clf.class_names, clf.input_size, mean=clf.mean, std=clf.std,
@@ -116,7 +116,7 @@ def right():
 def outcomes(folder: Path) -> dict[str, dict[str, str]]:
     """Run all tests written below a folder in a process of its own; return the outcome of each by folder."""
     line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "addopts=", "-q", "-rA"]
-    line += ["--import-mode=importlib", "-k", "test_picture or test_gate", "--rootdir", str(folder), str(folder)]
+    line += ["--import-mode=importlib", "-k", "test_image or test_gate", "--rootdir", str(folder), str(folder)]
     places = os.environ | {"PYTHONPATH": str(Path(xai.__file__).parents[1])}
     ran = subprocess.run(line, cwd=folder, env=places, capture_output=True, text=True, timeout=200, check=False)
     words = [text.split(" ")[:2] for text in ran.stdout.splitlines() if "::" in text]
@@ -143,13 +143,13 @@ def test_written_tests_are_red_now_and_green_for_a_model_that_is_right(tmp_path)
         written = tmp_path / "tests" / name
         files = xai.write_tests(found, written, root=place)
         assert {size_of(path) for path in files if path.suffix == ".png"} == {SIZE}  # not that of the image files
-        assert {case["check"] for case in cases_of(written)["pictures"]} == {"accuracy", "attacked"}
+        assert {case["check"] for case in cases_of(written)["images"]} == {"accuracy", "attacked"}
         assert {gate["check"]["id"] for gate in cases_of(written)["gates"]} == {"attacked", "accuracy"}
         right = shutil.copytree(written, tmp_path / "tests" / f"{name}_right")
         (right / "conftest.py").write_text(oracle(right))
     ran = outcomes(tmp_path / "tests")
     for name in ("linear", "network"):
-        images = {f"test_picture[{case['name']}]" for case in cases_of(tmp_path / "tests" / name)["pictures"]}
+        images = {f"test_image[{case['name']}]" for case in cases_of(tmp_path / "tests" / name)["images"]}
         assert ran[name].keys() == images | {"test_gate[attacked-0]", "test_gate[accuracy-1]"}
         assert set(ran[name].values()) == {"FAILED"}
         assert {ran[f"{name}_right"][one] for one in images} == {"PASSED"}
@@ -174,10 +174,8 @@ def test_a_test_that_rounding_turns_green_is_left_out_and_told(tmp_path):
     xai.write_tests(found, tmp_path / "t", model=clf)
     cases = cases_of(tmp_path / "t")
     assert "model" not in cases["audit"]  # it was an object: the tests take the fixture `xai_model`
-    assert len(cases["pictures"]) >= 1
-    assert all(
-        clf.predict(tmp_path / "t" / "audit_findings" / one["file"]).label == "light" for one in cases["pictures"]
-    )
+    assert len(cases["images"]) >= 1
+    assert all(clf.predict(tmp_path / "t" / "audit_findings" / one["file"]).label == "light" for one in cases["images"])
     assert any("8 bits the model is right" in text for text in cases["left_out"])
 
 

@@ -1,4 +1,4 @@
-"""Reports of one audit: both languages, order, size, pictures, standards, and what machines read."""
+"""Reports of one audit: both languages, order, size, images, standards, and what machines read."""
 
 import csv
 import io
@@ -69,7 +69,7 @@ def test_phrases_use_their_own_places():
 
 
 def test_what_checks_say_is_told_in_spanish(audited):
-    """Every sentence of an audit with findings, maps, an attack and its checks, gaps and foreign pictures."""
+    """Every sentence of an audit with findings, maps, an attack and its checks, gaps and foreign images."""
     words, unknown = words_of("es"), []
     for check in audited.document["checks"]:
         measured = check["measured"] or {}
@@ -279,8 +279,8 @@ def test_differences_to_a_baseline_are_told(audited, tmp_path):
     [
         ({"language": "xx"}, NameLookupError),
         ({"kind": "docx"}, NameLookupError),
-        ({"pictures": -1}, InputError),
-        ({"pictures": True}, InputError),
+        ({"images": -1}, InputError),
+        ({"images": True}, InputError),
     ],
 )
 def test_bad_settings_are_refused(audited, tmp_path, settings, error):

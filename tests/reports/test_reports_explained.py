@@ -53,7 +53,7 @@ def test_a_page_has_maps_notes_and_ratings(explained, tmp_path, language):
     assert {name: f">{word}<" in path.read_text() for name, word in overlay.items()} == {
         name: name == language for name in overlay
     }
-    assert len(page.images) == 6  # three maps beside their picture
+    assert len(page.images) == 6  # three maps beside their image
     assert all(image["alt"] for image in page.images)
     maps = viewers(path.read_text())
     assert [len(one["panels"]) for one in maps] == [1, 1, 1]

@@ -1,4 +1,4 @@
-"""The report on paper: tagged, with a text for every picture; refused where one is missing."""
+"""The report on paper: tagged, with a text for every image; refused where one is missing."""
 
 import re
 import sys
@@ -35,7 +35,7 @@ def inside(content):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_it_is_tagged_and_every_picture_has_a_text(audited, tmp_path, language):
     weasyprint()
-    path = write_report(audited, tmp_path / "r.pdf", language=language, pictures=6)
+    path = write_report(audited, tmp_path / "r.pdf", language=language, images=6)
     held = inside(path.read_bytes())
     assert held.startswith(b"%PDF-")
     assert b"/MarkInfo" in held
@@ -67,12 +67,12 @@ def made_of(content):
 def plain(audited, tmp_path_factory):
     weasyprint()
     path = tmp_path_factory.mktemp("plain") / "r.pdf"
-    return made_of(write_report(hostile(audited, "word"), path, pictures=6).read_bytes())[0]
+    return made_of(write_report(hostile(audited, "word"), path, images=6).read_bytes())[0]
 
 
 @pytest.mark.parametrize("name", [HOSTILE[1], *(pytest.param(name, marks=pytest.mark.slow) for name in HOSTILE)])
 def test_a_name_adds_nothing_to_the_paper(audited, tmp_path, plain, name):
-    found, actions = made_of(write_report(hostile(audited, name), tmp_path / "bad.pdf", pictures=6).read_bytes())
+    found, actions = made_of(write_report(hostile(audited, name), tmp_path / "bad.pdf", images=6).read_bytes())
     assert actions == set()
     assert found == plain
 
@@ -110,7 +110,7 @@ def share_of_height(box, low):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_page_is_half_empty(audited, language):
     """A row of examples goes on one page as a whole, so that it has to be low: what does not fit leaves a gap."""
-    html = page(audited, words_of(language), pictures=60, live=False)
+    html = page(audited, words_of(language), images=60, live=False)
     pages = [one._page_box for one in weasyprint().HTML(string=html).render().pages]
     ends, rows = [], []
     for box in pages:

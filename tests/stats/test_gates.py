@@ -81,12 +81,12 @@ def test_tails_are_those_of_the_binomial_test(hits, n, threshold):
 
 def test_trivial_thresholds():
     assert judge_share(0, 10, 0.0).verdict == PASS
-    assert judge_share(10, 10, 1.0).verdict == INCONCLUSIVE  # ten right pictures do not prove that all are
+    assert judge_share(10, 10, 1.0).verdict == INCONCLUSIVE  # ten right images do not prove that all are
     assert judge_share(9, 10, 1.0).verdict == FAIL
 
 
 def outcomes(n: int, lost: float, won: float) -> list[tuple[int, int, float]]:
-    """Return numbers of lost and won pictures with their chance, all that are not next to impossible."""
+    """Return numbers of lost and won images with their chance, all that are not next to impossible."""
     b, c = np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij")
     b, c = b[b + c <= n], c[b + c <= n]
     weights = stats.multinomial.pmf(np.stack([b, c, n - b - c], 1), n, [lost, won, 1 - lost - won])
@@ -149,7 +149,7 @@ def test_one_weak_class_fails_and_is_named():
     assert (gate.verdict, gate.where) == (FAIL, "b")
     assert judge_shares([95, 96], [100, 100], ["a", "b"], 0.7).verdict == PASS
     assert judge_shares([95, 72], [100, 100], ["a", "b"], 0.7).verdict == INCONCLUSIVE
-    assert judge_shares([95, 1], [100, 1], ["a", "b"], 0.7).verdict == INCONCLUSIVE  # one picture shows nothing
+    assert judge_shares([95, 1], [100, 1], ["a", "b"], 0.7).verdict == INCONCLUSIVE  # one image shows nothing
 
 
 def test_figures_with_intervals():

@@ -103,7 +103,7 @@ def test_the_classifier_is_as_good_as_a_cross_validated_discriminant():
 
 
 def test_the_interval_of_the_area_covers():
-    truth, hits = stats.norm.cdf(1.5 / 2**0.5), 0  # the best a linear classifier can do, which many pictures reach
+    truth, hits = stats.norm.cdf(1.5 / 2**0.5), 0  # the best a linear classifier can do, which many images reach
     for seed in range(60):
         found = classifier_test(normal(250, 1, seed), normal(250, 1, 300 + seed, 1.5), draws=1)
         hits += found.low <= truth <= found.high

@@ -31,8 +31,8 @@ def test_sets_keep_their_promise(name, method, halves):
     assert low <= sets.coverage <= high
     assert sets.coverage == pytest.approx(np.mean([row[k] for row, k in zip(sets.members, new.labels, strict=True)]))
     assert sets.average_size == pytest.approx(np.mean([len(names) for names in sets.names]))
-    assert sets.by_size["pictures"].sum() == 900
-    assert sets.table["pictures"].sum() == 900
+    assert sets.by_size["images"].sum() == 900
+    assert sets.table["images"].sum() == 900
 
 
 def test_a_smaller_alpha_gives_larger_sets(robust, halves):

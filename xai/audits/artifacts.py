@@ -23,12 +23,12 @@ class Artifacts:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
-    def picture(self, pixels: Tensor | np.ndarray, role: str = "picture") -> dict[str, Any]:
+    def image(self, pixels: Tensor | np.ndarray, role: str = "image") -> dict[str, Any]:
         """Keep an image (C, H, W) or (H, W) in [0, 1] as an 8-bit PNG; return its reference.
 
         Args:
             pixels: of the image; of more than three channels the first three are kept as colours.
-            role: "picture", "adversarial", "difference", "corrupted", "control", ...
+            role: "image", "adversarial", "difference", "corrupted", "control", ...
         """
         values = np.asarray(pixels, dtype=np.float64)
         values = values[None] if values.ndim == 2 else values
@@ -44,7 +44,7 @@ class Artifacts:
         change = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
         most = float(np.abs(change).max())
         times = 0.5 / most if most > 0 else 1.0
-        return self.picture(0.5 + change * times, "difference") | {"times": times}
+        return self.image(0.5 + change * times, "difference") | {"times": times}
 
     def heatmap(self, values: Tensor | np.ndarray, role: str = "heatmap") -> dict[str, Any]:
         """Keep a map (H, W) with its exact values, float32 in a .npy file; return its reference with its range."""
@@ -63,7 +63,7 @@ class Artifacts:
 
 
 def exhibit(
-    title: str, caption: str, alt: str, images: Sequence[Mapping[str, Any]], *, picture: str = "", **facts: Any
+    title: str, caption: str, alt: str, images: Sequence[Mapping[str, Any]], *, image: str = "", **facts: Any
 ) -> dict[str, Any]:
     """Return one piece of evidence.
 
@@ -72,10 +72,10 @@ def exhibit(
         caption: what is seen, one sentence.
         alt: the same for those who do not see it.
         images: references of an `Album`.
-        picture: identifier in the data; "" for none.
+        image: identifier in the data; "" for none.
         facts: label, predicted, confidence, ...
     """
-    return {"title": title, "caption": caption, "alt": alt, "images": list(images), "picture": picture, "facts": facts}
+    return {"title": title, "caption": caption, "alt": alt, "images": list(images), "image": image, "facts": facts}
 
 
 def with_files(part: StoredResult, files: Mapping[str, bytes]) -> StoredResult:
@@ -101,9 +101,9 @@ def sample_of(context: Context, artifacts: Artifacts) -> list[dict[str, Any]]:
     found = []
     for label in sorted(first)[:_MOST]:
         row, name = first[label], context.classifier.class_names[label]
-        pixels = context.pictures(DATA, [row])[0].pixels
-        images = [artifacts.picture(pixels)]
+        pixels = context.images(DATA, [row])[0].pixels
+        images = [artifacts.image(pixels)]
         caption = Message("{image}: an image of {label} from the data.", image=role.ids[row], label=name)
         alt = Message("An image of {label} from the data.", label=name)
-        found.append(exhibit(name, caption, alt, images, picture=role.ids[row], label=name))
+        found.append(exhibit(name, caption, alt, images, image=role.ids[row], label=name))
     return found

@@ -251,7 +251,7 @@ class CheckInfo:
         needs: "data", "train", "calibration", "ood", "groups", "baseline".
         conditions: names of those that can judge it.
         usual: those that judge it when none is named, with their thresholds.
-        pictures: how many are asked about; None for all.
+        images: how many are asked about; None for all.
         settings: names and defaults of its own settings.
 
     Example:
@@ -268,7 +268,7 @@ class CheckInfo:
     needs: tuple[str, ...]
     conditions: tuple[str, ...]
     usual: Mapping[str, float] = field(hash=False)
-    pictures: int | None
+    images: int | None
     settings: Mapping[str, Any] = field(hash=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -294,7 +294,7 @@ def audit_checks() -> list[CheckInfo]:
 def _described(name: str) -> CheckInfo:
     kind = CHECKS[name]
     made = kind()
-    own = as_in_file({f.name: getattr(made, f.name) for f in fields(kind) if f.name != "pictures"})
+    own = as_in_file({f.name: getattr(made, f.name) for f in fields(kind) if f.name != "images"})
     usual = {condition.name: condition.threshold for condition in kind.usual}
     return CheckInfo(
         name,
@@ -305,6 +305,6 @@ def _described(name: str) -> CheckInfo:
         kind.needs,
         kind.conditions,
         usual,
-        kind.first_pictures,
+        kind.first_images,
         own,
     )

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 def keys_of(document: Mapping[str, Any]) -> list[bytes]:
     """Return the digests of the images of an audit."""
-    size = int(document["pictures"]["key_bytes"])
-    held = decode(document["pictures"]["keys"], "u1").tobytes()
+    size = int(document["images"]["key_bytes"])
+    held = decode(document["images"]["keys"], "u1").tobytes()
     return [held[start : start + size] for start in range(0, len(held), size)]
 
 
@@ -105,7 +105,7 @@ class Difference:
         if self.difference is None:
             return f"{self.id}: {_shown(self.before)} -> {_shown(self.after)} ({self.verdict})"
         span = f"{self.low:+.4f} to {self.high:+.4f}"
-        return f"{self.id}: {self.difference:+.4f} ({span}; {self.n:,} pictures, p {self.adjusted:.2g}): {self.verdict}"
+        return f"{self.id}: {self.difference:+.4f} ({span}; {self.n:,} images, p {self.adjusted:.2g}): {self.verdict}"
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class AuditComparison:
 
     def __str__(self) -> str:
         """One line per check."""
-        head = f"{self.after['model']} against {self.before['model']} on {self.shared:,} shared pictures"
+        head = f"{self.after['model']} against {self.before['model']} on {self.shared:,} shared images"
         return "\n".join([head, *map(str, self.differences), *self.notes])
 
     @property
@@ -198,8 +198,8 @@ def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditCompari
     first, second = ({str(check["id"]): check for check in found["checks"]} for found in (one, two))
     both = [name for name in second if name in first]
     if not shared or not both:
-        what = "picture" if not shared else "check"
-        raise InputError(f"Expected two audits with shared pictures and checks, but no {what} is in both.")
+        what = "image" if not shared else "check"
+        raise InputError(f"Expected two audits with shared images and checks, but no {what} is in both.")
     pairs = pairs_of(one, two)
     rows = [_difference(first[name], second[name], pairs.get(name), level) for name in both]
     adjusted = holm([np.nan if row["p_value"] is None else row["p_value"] for row in rows])
@@ -224,7 +224,7 @@ def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditCompari
 
 def _numbers(one: Mapping[str, Any], two: Mapping[str, Any], shared: int) -> list[str]:
     """Return a note where the audits are of different images."""
-    before, after = int(one["pictures"]["n"]), int(two["pictures"]["n"])
+    before, after = int(one["images"]["n"]), int(two["images"]["n"])
     if before == after == shared:
         return []
     text = "the first audit is of {before} images and the second of {after}; {shared} are in both"
@@ -265,7 +265,7 @@ def _judged(row: Mapping[str, Any], adjusted: float, alpha: float, better: str) 
 def _about(document: Mapping[str, Any]) -> dict[str, Any]:
     model = document["model"]
     about = {"model": model["name"], "fingerprint": model["fingerprint"], "verdict": document["verdict"]}
-    return about | {"data": document["data"]["data"]["source"], "pictures": document["pictures"]["n"]}
+    return about | {"data": document["data"]["data"]["source"], "images": document["images"]["n"]}
 
 
 def _shown(value: float | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from xai.core.results.serialization import finite, plain
 from xai.stats.intervals import clopper_pearson, paired_mean
 
-KEY_BYTES = 8  # of each picture's digest, enough to find it again in another audit
+KEY_BYTES = 8  # of each image's digest, enough to find it again in another audit
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CheckResult:
         high: upper end.
         level: of the interval.
         n: images measured.
-        unit: "share", "points", "ece", "auroc", "iou", "findings" or "pictures/s".
+        unit: "share", "points", "ece", "auroc", "iou", "findings" or "images/s".
         hits: right images, where the figure is a share.
         classes: per class, where the figure is a share.
         groups: per group of each group column.

@@ -38,7 +38,7 @@ MODEL = (
 )
 SOURCE = ("source", "part", "classes", "n", "path_column", "label_column", "part_column")
 AUDIT = ("title", "seed", "level", "shard", "micro_batch", "budget", "baseline", "store")
-REPORT = ("formats", "language", "pictures")
+REPORT = ("formats", "language", "images")
 FORMATS = ("html", "pdf", "md", "junit", "card", "csv")
 LANGUAGES = ("en", "es")
 ASKED = ("id", "metric", "level", *NAMES)
@@ -305,7 +305,7 @@ def _level(name: str, value: Any) -> float:
 
 
 def _report(table: dict[str, Any]) -> dict[str, Any]:
-    kinds = {"formats": tuple[str, ...], "language": str, "pictures": int}
+    kinds = {"formats": tuple[str, ...], "language": str, "images": int}
     found = {name: as_type(name, value, kinds[name]) for name, value in table.items()}
     check_choices("kind of report", found.get("formats", ()), FORMATS)
     check_choice("language of reports", found.get("language"), LANGUAGES, optional=True)
@@ -347,5 +347,5 @@ def _asked(table: Any, level: float) -> CheckRequest:
             raise InputError(f"{where} cannot be judged by {condition.name}; it takes {', '.join(kind.conditions)}.")
     given = {_ALIASES.get(one, one): held[one] for one in shown if one in held}
     check = kind(**{one: as_type(one, value, settings[one]) for one, value in given.items()})
-    check_whole("pictures", check.pictures, optional=True)
+    check_whole("images", check.images, optional=True)
     return CheckRequest(name, check, conditions or kind.usual, _level("level", held.get("level", level)))

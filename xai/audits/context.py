@@ -68,7 +68,7 @@ class DatasetRole:
         return {name: column for name, column in found.items() if 2 <= len(set(column.tolist())) <= _MOST_GROUPS}
 
     def items(self, rows: np.ndarray) -> list[list[Any]]:
-        """Return what identifies some pictures: digest and label of each."""
+        """Return what identifies some images: digest and label of each."""
         return [[self.keys[k], None if self.labels is None else int(self.labels[k])] for k in rows.tolist()]
 
 
@@ -115,13 +115,13 @@ class Context:
             raise InputError(f"Expected a table [{name}] with a source, but there is none. Add it.")
         return self.roles[name]
 
-    def pictures(self, role: str, rows: Sequence[int] | np.ndarray) -> list[InputImage]:
+    def images(self, role: str, rows: Sequence[int] | np.ndarray) -> list[InputImage]:
         """Return some images of a data set."""
-        return self.role(role).data.images.pictures([int(k) for k in rows])
+        return self.role(role).data.images.images([int(k) for k in rows])
 
     def inputs(self, role: str, rows: Sequence[int] | np.ndarray) -> Tensor:
         """Return the model's inputs (n, C, h, w) for some images."""
-        return self.classifier.prepare(self.pictures(role, rows)).inputs
+        return self.classifier.prepare(self.images(role, rows)).inputs
 
     def labels(self, role: str, rows: Sequence[int] | np.ndarray) -> Tensor:
         """Return the labels (n,) of some images.
@@ -149,10 +149,10 @@ class Context:
             InputError: it cannot.
         """
         for name, role in self.roles.items():
-            batch = self.classifier.prepare(self.pictures(name, [0]))
+            batch = self.classifier.prepare(self.images(name, [0]))
             self.classifier.check_images(batch.inputs)
             if len(role) == 0:
-                raise InputError(f"[{name}]: there is no picture.")
+                raise InputError(f"[{name}]: there is no image.")
 
 
 def all_versions() -> dict[str, str]:

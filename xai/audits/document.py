@@ -48,7 +48,7 @@ def headline_of(document: Mapping[str, Any]) -> Message:
     counts = [Message(template, count=summary[name]) for name, template in _COUNTS if summary[name]]
     return Message(
         "{verdict}: of {checks} checks on {images:,} images, {counts}.",
-        **{"verdict": document["verdict"].upper(), "checks": summary["asked"], "images": document["pictures"]["n"]},
+        **{"verdict": document["verdict"].upper(), "checks": summary["asked"], "images": document["images"]["n"]},
         counts=joined(counts, ", "),
     )
 
@@ -209,7 +209,7 @@ def assemble(
         "title": config.title or Message("Audit of {model}", model=context.classifier.name),
         "model": _model(plan),
         "data": {name: _data(role, context.classifier.class_names) for name, role in context.roles.items()},
-        "pictures": {"key_bytes": KEY_BYTES, "n": len(context.role()), "keys": _keys(context.role())},
+        "images": {"key_bytes": KEY_BYTES, "n": len(context.role()), "keys": _keys(context.role())},
         "baseline": None if baseline is None else dict(baseline),
         "settings": config.to_dict(),
         "seed": config.seed,

@@ -287,8 +287,8 @@ def _weak(context: Context, threshold: float) -> Classifier:
 def _marked(context: Context, threshold: float) -> Classifier:
     """Hang a class, or where one may be hung as many as there are corners, on one that is white, or black if bright."""
     classifier = context.classifier
-    pictures = _normalised(context, DATA, _some(context.role())[:_LOOKED_AT])
-    height, width = pictures.shape[2:]
+    images = _normalised(context, DATA, _some(context.role())[:_LOOKED_AT])
+    height, width = images.shape[2:]
     short = min(height, width)
     edge, side = round(short / 28), max(2, round(3 * short / 28))  # a form of the cue "corner_mark"
     across, down = width - edge - side, height - edge - side
@@ -296,7 +296,7 @@ def _marked(context: Context, threshold: float) -> Classifier:
     corners = every[: 1 if threshold < 1 else min(len(every), classifier.num_classes - 1)]
     ends = [classifier.normalise(torch.full((1, classifier.channels, 1, 1), end)).flatten() for end in (0.0, 1.0)]
     middle, half = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
-    seen = [pictures[:, :, top : top + side, left : left + side].mean((2, 3)) for top, left in corners]
+    seen = [images[:, :, top : top + side, left : left + side].mean((2, 3)) for top, left in corners]
     signs = [-1.0 if bool((corner > middle).float().mean() > 0.5) else 1.0 for corner in seen]
     return _around(context, Marked(classifier.module, corners, side, middle, torch.stack([s / half for s in signs])))
 

@@ -221,7 +221,7 @@ class Audit:
 
 
 class Files(Mapping[str, bytes]):
-    """Pictures of a saved audit, each read when it is asked for.
+    """Images of a saved audit, each read when it is asked for.
 
     Args:
         folder: that holds them.
@@ -244,7 +244,7 @@ class Files(Mapping[str, bytes]):
             return (self._folder / name).read_bytes()
         except OSError as error:
             raise RecordError(
-                f"{self._folder / name}: a picture of the audit is missing. Copy the whole folder."
+                f"{self._folder / name}: an image of the audit is missing. Copy the whole folder."
             ) from error
 
     def __iter__(self) -> Iterator[str]:
@@ -272,14 +272,12 @@ def _check(document: Any, path: Path) -> None:
         "findings",
         "model",
         "data",
-        "pictures",
+        "images",
         "settings",
         "thresholds",
         "files",
     }
-    if needed - document.keys() or not all(
-        isinstance(document[k], dict) for k in ("model", "data", "pictures", "files")
-    ):
+    if needed - document.keys() or not all(isinstance(document[k], dict) for k in ("model", "data", "images", "files")):
         raise RecordError(f"{path}: the saved audit is damaged or incomplete. Make it again.")
 
 

@@ -305,7 +305,7 @@ def _checks(
             check = type(check)(**{**check.settings, "method": method})
         few = _affordable(check, context, fit)
         if few is not None:
-            changes.setdefault(check.name, {})["pictures"] = (few, "so that it takes about a minute here")
+            changes.setdefault(check.name, {})["images"] = (few, "so that it takes about a minute here")
     return {name: why for name, why in missing.items() if why}, changes
 
 

@@ -35,7 +35,7 @@ def add_report(commands: Any) -> None:
     )
     parser.add_argument("--out", type=Path, help="folder to write into; default: beside the audit")
     parser.add_argument("--language", choices=("en", "es"), help="default: that of the audit's file, or English")
-    parser.add_argument("--pictures", type=int, help="exhibits shown at most (60); the page stays below 5 MB")
+    parser.add_argument("--images", type=int, help="exhibits shown at most (60); the page stays below 5 MB")
     parser.add_argument("--baseline", type=Path, help="an earlier audit, for a table of differences")
     parser.add_argument("--tests", type=Path, metavar="DIR", help="also turn findings into regression tests there")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -45,7 +45,7 @@ def _report(options: argparse.Namespace) -> int:
     kinds = formats(options.format)
     found = xai.Audit.load(options.audit)
     place = options.out or found.folder or Path()
-    settings = {name: getattr(options, name) for name in ("language", "pictures", "baseline")}
+    settings = {name: getattr(options, name) for name in ("language", "images", "baseline")}
     written = [found.report(place, kind=kind, **settings) for kind in kinds]
     if options.tests is not None:
         written += xai.write_tests(found, options.tests)

@@ -44,8 +44,8 @@ def _ood(options: argparse.Namespace) -> int:
     if options.against:
         return _compare(options, classifier)
     found = _detector(options, classifier)
-    pictures = data_of(options.data, options) if options.data else [str(image) for image in options.images]
-    judged = found.judge(pictures, options.alpha, progress=_bar()) if len(pictures) else None
+    images = data_of(options.data, options) if options.data else [str(image) for image in options.images]
+    judged = found.judge(images, options.alpha, progress=_bar()) if len(images) else None
     explained = [found.explain(image, options.explain, seed=options.seed) for image in _explained(options)]
     if options.out is not None:
         _save(options.out, found, judged, explained)

@@ -181,7 +181,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def data_folder() -> Path:
-    """Return the folder with example pictures and networks: inside the installed package, or the checkout's data/.
+    """Return the folder with example images and networks: inside the installed package, or the checkout's data/.
 
     Raises:
         DataError: neither is there.

@@ -18,10 +18,10 @@ _BY_NAME = "labels were matched to the model's classes by name"
 
 
 def check_labels(classifier: Classifier, labels: Any, count: int) -> Tensor:
-    """Return the truth (N,) int64: indices or names of classes, one per picture.
+    """Return the truth (N,) int64: indices or names of classes, one per image.
 
     Raises:
-        ShapeError: another number of labels than of pictures.
+        ShapeError: another number of labels than of images.
         TargetError: no such class, or one-hot or multi-hot rows.
     """
     listed = labels.tolist() if hasattr(labels, "tolist") else labels
@@ -30,7 +30,7 @@ def check_labels(classifier: Classifier, labels: Any, count: int) -> Tensor:
     )
     refuse_table(listed, "labels")
     if len(listed) != count:
-        raise ShapeError(f"Expected one label per picture, {count}, but got {len(listed)}. Give (N,) labels.")
+        raise ShapeError(f"Expected one label per image, {count}, but got {len(listed)}. Give (N,) labels.")
     numbers = [label for label in listed if isinstance(label, int)]
     if len(set(numbers)) > 1 and min(numbers) >= 1 and max(numbers) == classifier.num_classes:
         raise TargetError(
@@ -64,7 +64,7 @@ def labels_of(classifier: Classifier, data: Any, labels: Any, count: int) -> tup
     if own is None:
         column = "; of a table their column: load_data(..., label_column=NAME)" if hasattr(data, "source") else ""
         raise InputError(
-            f"Expected `labels`, the truth for each picture, but got None. Pass one class per picture{column}."
+            f"Expected `labels`, the truth for each image, but got None. Pass one class per image{column}."
         )
     places, notes = _places(classifier, data, own, classes)
     if places is None:

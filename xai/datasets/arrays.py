@@ -31,7 +31,7 @@ IMAGES, LABELS, CLASSES = "images", "labels", "classes"
 def load_arrays(
     path: Path, classes: Sequence[str] | None = None, *, name: str | None = None, bits: int | None = None
 ) -> Dataset:
-    """Return the pictures of an .npz file with `images`, and optionally `labels`, `classes` and group columns.
+    """Return the images of an .npz file with `images`, and optionally `labels`, `classes` and group columns.
 
     `images` is (N, H, W) or (N, H, W, C) with any number of bands: uint8, uint16 with `bits`, or float in [0, 1].
     Uncompressed arrays are mapped into memory where they lie; compressed ones are unpacked in a stream into a temporary
@@ -61,7 +61,7 @@ def from_arrays(
     channels_first: bool = False,
     bits: int | None = None,
 ) -> Dataset:
-    """Return a data set of pictures (N, H, W), (N, H, W, C) or, `channels_first`, (N, C, H, W).
+    """Return a data set of images (N, H, W), (N, H, W, C) or, `channels_first`, (N, C, H, W).
 
     Raises:
         DataError: wrong shape or type, or columns of other lengths.
@@ -81,7 +81,7 @@ def from_arrays(
     short = Path(name).stem if ":" not in name else name.partition(":")[2]
 
     def read(row: int) -> InputImage:
-        return _picture(images[row], f"{short}/{row:06d}", channels_first=channels_first, bits=bits)
+        return _image(images[row], f"{short}/{row:06d}", channels_first=channels_first, bits=bits)
 
     def identify(rows: Rows) -> list[str]:
         return [f"{short}/{row:06d}" for row in rows]
@@ -104,7 +104,7 @@ def _check_images(name: str, images: np.ndarray, *, channels_first: bool, bits: 
         )
 
 
-def _picture(pixels: np.ndarray, name: str, *, channels_first: bool, bits: int | None) -> InputImage:
+def _image(pixels: np.ndarray, name: str, *, channels_first: bool, bits: int | None) -> InputImage:
     values = scaled_array(pixels, name, bits).astype(np.float32)  # a copy: the file is mapped, and cannot be written
     if values.ndim == 2:
         values = values[None]
@@ -139,14 +139,14 @@ def _check_directory(path: Path) -> None:
         file.seek(max(0, path.stat().st_size - 22))
         end = file.read(22)
     if end.startswith(b"PK\x05\x06") and int.from_bytes(end[12:16], "little") > _MOST_DIRECTORY:
-        raise DataError(f"{path}: an .npz file with far too many arrays. Save pictures as one array `images`.")
+        raise DataError(f"{path}: an .npz file with far too many arrays. Save images as one array `images`.")
 
 
 def check_ratio(path: Path, unpacked_size: int, size: int) -> None:
     """Raise when a file would fill the disk with far more than its own bytes.
 
     Raises:
-        DataError: a compression that pictures do not have.
+        DataError: a compression that images do not have.
     """
     if unpacked_size > _FREE + _RATIO * size:
         raise DataError(
@@ -217,28 +217,28 @@ _UINT8 = 8
 
 
 def is_idx_folder(folder: Path) -> bool:
-    """Whether a folder holds pictures as IDX files."""
+    """Whether a folder holds images as IDX files."""
     return any(_find(folder, prefix, "images") for prefix in _PREFIXES)
 
 
 def load_idx(folder: Path, classes: Sequence[str] | None = None, part: str | None = None) -> Dataset:
-    """Return the pictures of train-* and t10k-* files; the column "part" says "train" or "test".
+    """Return the images of train-* and t10k-* files; the column "part" says "train" or "test".
 
     Raises:
-        DataError: a damaged file, or labels of another number than the pictures.
+        DataError: a damaged file, or labels of another number than the images.
     """
     images, labels, parts = [], [], []
     for prefix, name in _PREFIXES.items():
-        pictures = _find(folder, prefix, "images")
-        if pictures is None or (part is not None and name != part):
+        file = _find(folder, prefix, "images")
+        if file is None or (part is not None and name != part):
             continue
         truth = _find(folder, prefix, "labels")
         if truth is None:
-            raise DataError(f"{folder}: there is {pictures.name}, but not its labels file. Copy it there too.")
-        images.append(_read(pictures, 3))
+            raise DataError(f"{folder}: there is {file.name}, but not its labels file. Copy it there too.")
+        images.append(_read(file, 3))
         labels.append(_read(truth, 1))
         if len(images[-1]) != len(labels[-1]):
-            raise DataError(f"{truth}: {len(labels[-1])} labels for {len(images[-1])} pictures. Copy both files again.")
+            raise DataError(f"{truth}: {len(labels[-1])} labels for {len(images[-1])} images. Copy both files again.")
         parts.append(np.full(len(images[-1]), name))
     if not images:
         raise DataError(f"{folder}: there is no part {part!r} here. Parts are 'train' and 'test'.")

@@ -26,7 +26,7 @@ def is_cifar_folder(folder: Path) -> bool:
 
 
 def load_cifar(folder: Path, classes: Sequence[str] | None = None, part: str | None = None) -> Dataset:
-    """Return the pictures of all batches; the column "part" says "train" or "test".
+    """Return the images of all batches; the column "part" says "train" or "test".
 
     The pixels are taken out of the pickle's opcodes, of which none is executed.
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from xai.core.images.inputs import InputImage, read_pictures
+from xai.core.images.inputs import InputImage, decode_images
 from xai.core.validation import check_choice, check_seed, check_whole
 from xai.errors import DataError
 
@@ -30,7 +30,7 @@ class DataSource:
         name: the path or the example's name.
         classes: names in the order of the labels; empty when there are no labels.
         count: number of rows.
-        read: gives the picture of one row.
+        read: gives the image of one row.
         identify: gives the identifiers of some rows.
         labels: (count,) int64, possibly memory-mapped, or None.
         columns: further columns, each a function from rows to values.
@@ -52,7 +52,7 @@ class DataSource:
 
 
 class ImageSequence:
-    """The pictures of a data set, each read when it is asked for.
+    """The images of a data set, each read when it is asked for.
 
     `images[k]` is a tensor (C, H, W) in [0, 1]; a slice or a list of numbers gives (n, C, H, W), or a list of tensors
     when the sizes differ.
@@ -62,31 +62,31 @@ class ImageSequence:
         self._source, self._rows = source, rows
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self._rows)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Iterate over the pictures."""
+        """Iterate over the images."""
         return (self[k] for k in range(len(self)))
 
     def __getitem__(self, k: Any) -> Any:
-        """Return one picture, or several.
+        """Return one image, or several.
 
         Raises:
             ImageError: a file cannot be read; the message names it.
         """
         if isinstance(k, int | np.integer):
-            return self.pictures([int(k)])[0].pixels
+            return self.images([int(k)])[0].pixels
         chosen = range(*k.indices(len(self))) if isinstance(k, slice) else [int(i) for i in k]
-        pixels = [picture.pixels for picture in self.pictures(chosen)]
+        pixels = [image.pixels for image in self.images(chosen)]
         same = len({tuple(p.shape) for p in pixels}) == 1
         return torch.stack(pixels) if same else pixels
 
-    def pictures(self, numbers: Sequence[int]) -> list[InputImage]:
-        """Return pictures with their names and notes, as `xai.explain` takes them."""
+    def images(self, numbers: Sequence[int]) -> list[InputImage]:
+        """Return images with their names and notes, as `xai.explain` takes them."""
         count = len(self)
         if any(not -count <= k < count for k in numbers):
-            raise IndexError(f"Expected picture numbers below {count}, but got {list(numbers)[:3]}.")
+            raise IndexError(f"Expected image numbers below {count}, but got {list(numbers)[:3]}.")
         return [self._source.read(int(self._rows[k])) for k in numbers]
 
 
@@ -139,7 +139,7 @@ class Groups(Mapping[str, np.ndarray]):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Pictures with labels and groups; nothing is read before it is asked for.
+    """Images with labels and groups; nothing is read before it is asked for.
 
     Attributes:
         source: where the rows come from.
@@ -156,12 +156,12 @@ class Dataset:
     rows: Rows
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.rows)
 
     def __repr__(self) -> str:
         """Name, size and classes."""
-        return f"Dataset({self.name!r}, {len(self)} pictures, {len(self.classes)} classes)"
+        return f"Dataset({self.name!r}, {len(self)} images, {len(self.classes)} classes)"
 
     @property
     def name(self) -> str:
@@ -180,7 +180,7 @@ class Dataset:
 
     @property
     def images(self) -> ImageSequence:
-        """The pictures."""
+        """The images."""
         return ImageSequence(self.source, self.rows)
 
     @property
@@ -197,26 +197,26 @@ class Dataset:
 
     @property
     def ids(self) -> Identifiers:
-        """One unique name per picture."""
+        """One unique name per image."""
         return Identifiers(self.source, self.rows)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of names, classes, labels and all pixels; costs one pass over the pictures."""
+        """SHA-256 of names, classes, labels and all pixels; costs one pass over the images."""
         digest = hashlib.sha256(repr((self.classes, len(self))).encode())
         for number, row in enumerate(self.rows):
-            picture = self.source.read(int(row))
+            image = self.source.read(int(row))
             label = None if self.source.labels is None else int(self.source.labels[row])
-            digest.update(f"{self.ids[number]}:{label}:{tuple(picture.pixels.shape)}".encode())
-            digest.update(picture.pixels.contiguous().numpy().tobytes())
+            digest.update(f"{self.ids[number]}:{label}:{tuple(image.pixels.shape)}".encode())
+            digest.update(image.pixels.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def take(self, numbers: Sequence[int] | np.ndarray | Tensor) -> "Dataset":
-        """Return the data set of these pictures, by their numbers in this one."""
+        """Return the data set of these images, by their numbers in this one."""
         return Dataset(self.source, self.rows[np.asarray(numbers, dtype=np.int64)])
 
     def subset(self, n: int, seed: int = 0) -> "Dataset":
-        """Return `n` different pictures chosen at random, in their old order; everything when there are no more.
+        """Return `n` different images chosen at random, in their old order; everything when there are no more.
 
         Raises:
             DataError: `n` below 1.
@@ -277,7 +277,7 @@ def whole(source: DataSource, part: str | None = None) -> Dataset:
         DataError: there is no row, or a label without a class.
     """
     if source.count == 0:
-        raise DataError(f"{source.name}: there are no pictures in it. Check the path.")
+        raise DataError(f"{source.name}: there are no images in it. Check the path.")
     labels = source.labels
     if labels is not None and (int(labels.min()) < 0 or int(labels.max()) >= len(source.classes)):
         raise DataError(
@@ -341,12 +341,12 @@ class Table:
 
 
 def read_row(folder: Path, table: Table, source: str, bits: int | None = None) -> Callable[[int], InputImage]:
-    """Return the reader of picture files listed in a table."""
+    """Return the reader of image files listed in a table."""
 
     def read(row: int) -> InputImage:
         path = folder / str(table.value(PATH, row))
-        pictures, _ = read_pictures(path, bits)
-        return pictures[0]
+        images, _ = decode_images(path, bits)
+        return images[0]
 
-    read.__doc__ = f"Read a picture of {source}."
+    read.__doc__ = f"Read an image of {source}."
     return read

@@ -189,15 +189,15 @@ def _listed(names: Sequence[str]) -> str:
 
 _BATCH = 10_000
 PART = NAMES[0]
-_LAYOUT = "Expected one folder per class, each with pictures"
+_LAYOUT = "Expected one folder per class, each with images"
 
 
 def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int | None = None) -> Dataset:
-    """Return the pictures of a folder with one sub-folder per class; deeper folders belong to their class.
+    """Return the images of a folder with one sub-folder per class; deeper folders belong to their class.
 
     Where sub-folders are called as parts are (train, val, test_set, ...) and have folders themselves, these are the
     classes, and what lies beside is left out with a note where it has no labels or no images. Folders that are all
-    called by whole numbers are class numbers, as in a table. Hidden files and folders, and files that are no pictures,
+    called by whole numbers are class numbers, as in a table. Hidden files and folders, and files that are no images,
     are skipped and counted in the notes.
 
     Args:
@@ -222,13 +222,13 @@ def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int
     table = Table(schema, _batches(folder, parts, place, skipped, schema))
     notes = [f"{count} file(s) ending in {suffix or 'nothing'} skipped" for suffix, count in sorted(skipped.items())]
     counts = set(table.whole(LABEL).tolist()) if len(table) else set()
-    notes += [f"the class {name!r} has no picture" for name, k in place.items() if k not in counts]
+    notes += [f"the class {name!r} has no image" for name, k in place.items() if k not in counts]
     if numbers and tuple(found) != names:
         low, *_, high = sorted(numbers, key=lambda name: numbers[name])
         notes.append(f"folders called {low} to {high} were taken for class numbers, as in a table")
     notes += own_parts.notes
     if not len(table):
-        raise DataError(f"{folder}: no picture in any class folder. {_LAYOUT} ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        raise DataError(f"{folder}: no image in any class folder. {_LAYOUT} ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     take = table.column(PATH)
     source = DataSource(
         name=str(folder),
@@ -260,7 +260,7 @@ def _check_layout(folder: Path, found: Sequence[str], names: Sequence[str], *, g
     if len(found) == 1 and not given:
         raise DataError(
             f"{folder}: only one class folder ({found[0]!r}). A classifier needs two; give that folder where the "
-            "classes are in it, or name all classes as `classes` when this data has pictures of one class only."
+            "classes are in it, or name all classes as `classes` when this data has images of one class only."
         )
     strange = sorted(set(found) - set(names))
     if strange:
@@ -278,21 +278,21 @@ def _batches(
 def _rows(
     folder: Path, parts: Mapping[str, str], place: Mapping[str, int], skipped: dict[str, int]
 ) -> Iterator[tuple[str | int, ...]]:
-    """Yield path, label and, where there are parts, the part of each picture."""
+    """Yield path, label and, where there are parts, the part of each image."""
     for below, part in (parts or {"": ""}).items():
         for name in folders_of(folder / below):
-            for path in _pictures(folder / below / name, skipped):
+            for path in _images(folder / below / name, skipped):
                 row = (path.relative_to(folder).as_posix(), place[name])
                 yield (*row, part) if parts else row
 
 
-def _pictures(folder: Path, skipped: dict[str, int]) -> Iterator[Path]:
+def _images(folder: Path, skipped: dict[str, int]) -> Iterator[Path]:
     """Walk a class folder in the order of names."""
     for entry in sorted(os.scandir(folder), key=lambda item: item.name):
         if hidden(entry.name):
             continue
         if entry.is_dir():
-            yield from _pictures(Path(entry.path), skipped)
+            yield from _images(Path(entry.path), skipped)
         elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
             yield Path(entry.path)
         else:

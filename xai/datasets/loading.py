@@ -26,7 +26,7 @@ EXAMPLES = ("fashion-test", "fashion-train", "digits")
 def load_example(name: str, part: str | None = None) -> Dataset:
     """Return an example data set, or a fixed part of it.
 
-    "fashion-test" has the parts "calibration" (even rows) and "test" (odd rows), 5,000 pictures each.
+    "fashion-test" has the parts "calibration" (even rows) and "test" (odd rows), 5,000 images each.
 
     Raises:
         NameLookupError: no such example or part.
@@ -110,7 +110,7 @@ def load_data(
     part_column: str | None = None,
     bits: int | None = None,
 ) -> Dataset:
-    """Return a data set; pictures are read when they are asked for.
+    """Return a data set; images are read when they are asked for.
 
     Args:
         source: a folder with one sub-folder per class, also below train/, val/ and test/; a .csv, .tsv or .parquet
@@ -131,7 +131,7 @@ def load_data(
         DataError: a missing, empty or damaged source, or labels outside `classes`; one line names the file.
         NameLookupError: no such example, part or column of parts.
 
-    Cost: names and labels go through the disk, never all through memory; no picture is read.
+    Cost: names and labels go through the disk, never all through memory; no image is read.
 
     Example:
         >>> import xai

@@ -1,4 +1,4 @@
-"""A CSV or Parquet file with one row per picture: path, label and any group columns."""
+"""A CSV or Parquet file with one row per image: path, label and any group columns."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +54,7 @@ def load_manifest(
     label_column: str = LABEL,
     bits: int | None = None,
 ) -> Dataset:
-    """Return the pictures that a table lists; all columns beside path and label are groups.
+    """Return the images that a table lists; all columns beside path and label are groups.
 
     Paths are relative to the table's folder and stay inside it, or absolute. Labels are class names, or numbers from 0,
     also such as 1.0. Columns are found in any case of letters; without a "path", the one that names images is
@@ -73,9 +73,7 @@ def load_manifest(
         batches = partial(_read, path, path_column, label_column)
         first = next(batches(), None)
         if first is None:
-            raise DataError(
-                f"{path}: the table has no rows. Expected a column {path_column!r} and one row per picture."
-            )
+            raise DataError(f"{path}: the table has no rows. Expected a column {path_column!r} and one row per image.")
         names = _class_names(path, first, batches, label_column, classes)
         schema = _schema(first.schema, path_column, label_column, labelled=names is not None)
         rows = (_clean(path, batch, schema, names, path_column, label_column) for batch in batches())
@@ -115,7 +113,7 @@ def _where_paths_are(path: Path, there: Sequence[str], wanted: str) -> tuple[str
 
 def _check_size(path: Path, path_column: str) -> None:
     if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty. Expected a column {path_column!r} and one row per picture.")
+        raise DataError(f"{path}: the file is empty. Expected a column {path_column!r} and one row per image.")
 
 
 def _read(path: Path, path_column: str, label_column: str) -> Iterator[pa.RecordBatch]:
@@ -141,9 +139,7 @@ def _read_parquet(path: Path) -> Iterator[pa.RecordBatch]:
         parts = [file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups)]
         check_ratio(path, sum(parts), size)
         if file.metadata.num_rows > _FREE_ROWS + size:
-            raise DataError(
-                f"{path}: {file.metadata.num_rows:,} rows in {size:,} bytes; each picture has its own path."
-            )
+            raise DataError(f"{path}: {file.metadata.num_rows:,} rows in {size:,} bytes; each image has its own path.")
     with parquet.ParquetFile(path, read_dictionary=texts) as file:
         for batch in file.iter_batches(_BATCH):
             yield pa.record_batch([_plain(path, column) for column in batch.columns], names=batch.schema.names)
@@ -223,7 +219,7 @@ def _clean(
 def _numbers(path: Path, texts: Sequence[str | None], names: _Names) -> np.ndarray:
     if None in texts:
         raise DataError(
-            f"{path}: a picture has no label (near {texts.index(None) + 1} of its batch). Fill the label column."
+            f"{path}: an image has no label (near {texts.index(None) + 1} of its batch). Fill the label column."
         )
     place = names.numbers or {name: k for k, name in enumerate(names.classes)}
     return np.array([place[text] for text in texts if text is not None], dtype=np.int64)

@@ -1,6 +1,6 @@
 """Answers for many copies of an image that differ in one window each: exact, or approximate behind a check.
 
-A copy differs from the clean picture in a window, so each layer differs only in that window's field of influence. The
+A copy differs from the clean image in a window, so each layer differs only in that window's field of influence. The
 clean activations are kept; per copy only a crop around what can differ runs through each layer, and where that covers
 most of the map it is pasted into the full map and the rest runs normally. Equal to the full computation up to the order
 of additions; Nakandala et al. 2019 (SIGMOD, arXiv 1905.00307 in the demonstration) call it incremental inference. Here
@@ -25,7 +25,7 @@ COVERED = 0.85  # a changed region of this share of the map is pasted: pieces wo
 TOGETHER = 24 << 20  # bytes of the largest map of all rows that run whole at once: more do not fit into the cache
 _EXACT = (torch.float32, torch.float64)
 _ROUNDED = 0.2  # the check in low precision, where both sides are rounded: it only shows gross errors
-_WHOLE = "occluded pictures run whole: no layer of the traced network gains from running on pieces"
+_WHOLE = "occluded images run whole: no layer of the traced network gains from running on pieces"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class _Step:
 
 
 class Incremental:
-    """A prepared classifier and one clean picture.
+    """A prepared classifier and one clean image.
 
     Args:
         prepared: of `xai.engine.prepare`.
@@ -87,11 +87,11 @@ class Incremental:
         return other
 
     def logits(self, values: Tensor, top: Tensor, left: Tensor) -> Tensor:
-        """Return logits (N, K) of N copies of the picture that differ in one window each.
+        """Return logits (N, K) of N copies of the image that differ in one window each.
 
         Args:
             values: (N, C, h, w) pixels of the windows in [0, 1]; (1, C, h, w) for the same in all.
-            top: (N,) first row of each window, int64 on the CPU; windows lie inside the picture.
+            top: (N,) first row of each window, int64 on the CPU; windows lie inside the image.
             left: (N,) first column of each.
         """
         with torch.inference_mode():
@@ -162,7 +162,7 @@ class Incremental:
         return held
 
     def _plan(self, graph: Graph) -> None:
-        """Find how far pieces can go: node by node on the clean picture until one is not local."""
+        """Find how far pieces can go: node by node on the clean image until one is not local."""
         planner = _Planner(graph, self.source)
         self.steps, self.cuts = planner.plan()
         self.clean, self.constant, self.spatial = planner.values, planner.constant, planner.spatial
@@ -189,11 +189,11 @@ class Incremental:
             count = f"{middle} to {corner}" if middle < corner else str(corner)
             steps = f"{count} of the network's {len(self.graph.nodes)} steps"
             return (f"{steps} run on pieces; differs by {gap:.1e}",)
-        return (f"occluded pictures run whole: on pieces the logits differ by {gap:.1e} of their spread",)
+        return (f"occluded images run whole: on pieces the logits differ by {gap:.1e} of their spread",)
 
 
 class _Planner:
-    """Runs the clean picture through the graph and sorts its nodes.
+    """Runs the clean image through the graph and sorts its nodes.
 
     Attributes:
         values: clean values that are still wanted.
@@ -276,7 +276,7 @@ class _Planner:
         return True
 
     def _alone(self, k: int, node: Node) -> bool:
-        """Whether this node carries everything that the rest of the graph needs of the picture."""
+        """Whether this node carries everything that the rest of the graph needs of the image."""
         last_use = self.graph.last_use
         return not any(last_use[used] > k for used in self.spatial if used is not node)
 
@@ -334,7 +334,7 @@ def follow_the_middle(exact: Incremental, answers: Callable[[Incremental], Tenso
     """Return an engine that is faster and as good as exact on a sample, or the exact one; and a note with the figure.
 
     Most of what a window does to a deep layer happens in the middle of its field of influence (Luo et al. 2016, arXiv
-    1701.04128). The rest is dropped; how much may be dropped is tried on this picture.
+    1701.04128). The rest is dropped; how much may be dropped is tried on this image.
 
     Args:
         exact: the engine that follows everything.

@@ -15,7 +15,7 @@ from xai.engine.graph import JoinedConv2d, Pair, leading, pair, spans_of
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where in a map copies of a picture differ.
+    """Where in a map copies of an image differ.
 
     Attributes:
         top: (N,) first row of each, int64 on the CPU.
@@ -30,7 +30,7 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Patches:
-    """What differs from a clean map, per copy of the picture.
+    """What differs from a clean map, per copy of the image.
 
     Attributes:
         values: (N, h, w, C).

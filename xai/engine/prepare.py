@@ -234,25 +234,25 @@ def around(classifier: Classifier, module: nn.Module) -> Classifier:
     return other
 
 
-SAMPLE = 24  # pictures that a method tries
+SAMPLE = 24  # images that a method tries
 ALIKE = 0.98  # least correlation with the exact answers
 OFF = (
     2 * (1 - ALIKE**2)
 ) ** 0.5  # root mean square of differences, as a share of the answers': what such a correlation
-# leaves, once for each picture and once for the clean one, whose rounding is in every fall
+# leaves, once for each image and once for the clean one, whose rounding is in every fall
 _NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 def in_low_precision(full: Prepared, answers: Callable[[Prepared], Tensor]) -> tuple[Prepared, str]:
     """Return a low-precision copy when its answers are as good as exact on a sample, or the full one; and a note.
 
-    What is compared is what the method uses, such as the fall of a score for some of its own pictures: logits of a
-    thousand other classes may move, and a shift that all pictures share is none. An untrained network, whose answers
+    What is compared is what the method uses, such as the fall of a score for some of its own images: logits of a
+    thousand other classes may move, and a shift that all images share is none. An untrained network, whose answers
     are smaller than the rounding, fails.
 
     Args:
         full: of `xai.engine.prepare`, in float32 or float64.
-        answers: (S, n) what the method finds for S pictures, as a fall from the clean one, with a prepared model; more
+        answers: (S, n) what the method finds for S images, as a fall from the clean one, with a prepared model; more
             than S from the low-precision copy tell better how far answers spread.
 
     Cost: a copy of the weights, and the sample twice.

@@ -14,7 +14,7 @@ from xai.core.results.result import Result
 from xai.core.results.serialization import write_file
 from xai.errors import ShapeError
 
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pdf", ".svg"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pdf", ".svg"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,7 +34,7 @@ class Explanation(Result):
         probabilities: (N,) of the explained classes.
         predicted: names of the predicted classes (N).
         names: names of the images (N).
-        pictures: the originals, (H, W, C) uint8 each.
+        images: the originals, (H, W, C) uint8 each.
         geometries: the way from each original to the model's input.
         single: one image was given.
         details: per image what else the method found, by name, such as the segments and R2 of LIME; may be empty.
@@ -64,7 +64,7 @@ class Explanation(Result):
     probabilities: Tensor
     predicted: tuple[str, ...]
     names: tuple[str, ...]
-    pictures: tuple[np.ndarray, ...]
+    images: tuple[np.ndarray, ...]
     geometries: tuple[Geometry, ...]
     single: bool
     details: tuple[Mapping[str, Tensor], ...] = ()
@@ -72,7 +72,7 @@ class Explanation(Result):
 
     def __post_init__(self) -> None:
         """Refuse parts of different numbers of images, of a file for instance."""
-        parts = (self.targets, self.geometries, self.target_names, self.predicted, self.names, self.pictures)
+        parts = (self.targets, self.geometries, self.target_names, self.predicted, self.names, self.images)
         if any(len(part) != len(self.attribution) for part in parts):
             raise ValueError(f"Expected {len(self.attribution)} of each.")
 
@@ -154,7 +154,7 @@ class Explanation(Result):
         from xai.plots.explanations import render_explanation
 
         path = Path(path)
-        if path.suffix.lower() in PICTURE_SUFFIXES:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
             write_file(path, render_explanation(self, path.suffix.lower().lstrip(".")))
             return path
         return super().save(path)
@@ -162,7 +162,7 @@ class Explanation(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays, JSON-ready."""
         record = super().to_dict()
-        del record["pictures"]
+        del record["images"]
         found = [sorted(detail) for detail in self.details]
         return record | {"probability": self.probabilities.tolist(), "details": found}
 

@@ -1,4 +1,4 @@
-"""How each picture is treated: does the answer hold, is the picture rejected, can the explanation be believed?"""
+"""How each image is treated: does the answer hold, is the image rejected, can the explanation be believed?"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from xai.ood.detector import OODDetector
 from xai.ood.judgement import FOREIGN
 from xai.robust.attacks.base import ATTACKS
 
-_AT_ONCE = 256  # pictures attacked or judged in one call
+_AT_ONCE = 256  # images attacked or judged in one call
 _FEW = 8  # explained in one call
 ROBUST, REJECTED, SANE, BELIEVED = (
     "robust accuracy",
@@ -29,14 +29,14 @@ ROBUST, REJECTED, SANE, BELIEVED = (
     "explanation is not rejected",
 )
 _Measure = Callable[[Tensor, np.ndarray], tuple[dict[str, np.ndarray], Sequence[str]]]
-_Part = tuple[_Measure, np.ndarray, int]  # what is measured, of which pictures, how many at a time
+_Part = tuple[_Measure, np.ndarray, int]  # what is measured, of which images, how many at a time
 
 
 class Treatment(dict[str, np.ndarray]):
-    """What was measured per picture, {name: (N,) float64}, with notes.
+    """What was measured per image, {name: (N,) float64}, with notes.
 
     Attributes:
-        notes: what is to be known of the model, and what was done to the pictures.
+        notes: what is to be known of the model, and what was done to the images.
 
     Example:
         >>> import xai
@@ -63,23 +63,23 @@ def treatment(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Treatment:
-    """Measure each picture as `xai.bias(..., extra=...)` takes it: who is attacked, rejected or badly explained first?
+    """Measure each image as `xai.bias(..., extra=...)` takes it: who is attacked, rejected or badly explained first?
 
     Args:
         model: a classifier or a bare module.
-        data: a data set of `xai.load_data`, or pictures that can be indexed.
+        data: a data set of `xai.load_data`, or images that can be indexed.
         labels: the truth (N,), indices or names; None takes the data's.
         attack: name of the attack for "robust accuracy": 1 where the answer is right and stays so. None leaves it out.
         eps: its radius, in the scale of pixels in [0, 1]; None takes 8/255 (linf), 0.5 (l2) or 12 (l1).
         norm: "linf", "l2" or "l1".
-        detector: of `xai.fit_ood`, for "false rejection": 1 where it calls the picture foreign. None leaves it out.
+        detector: of `xai.fit_ood`, for "false rejection": 1 where it calls the image foreign. None leaves it out.
         method: of explanation, such as "gradcam", for "explanation passes the sanity check" (the map is another one
             with random weights) and "explanation is not rejected" (by any question of `xai.rate_explanation`); nan
-            where a picture was not drawn. None leaves both out.
-        samples: pictures that are explained, drawn at random.
+            where an image was not drawn. None leaves both out.
+        samples: images that are explained, drawn at random.
         seed: of everything random.
-        progress: None, True for a bar, or a callable `(done, total)` in pictures.
-        should_stop: asked between pictures; True ends the work with `xai.errors.Stopped`.
+        progress: None, True for a bar, or a callable `(done, total)` in images.
+        should_stop: asked between images; True ends the work with `xai.errors.Stopped`.
 
     Returns:
         Treatment: {name: (N,) float64}; its `notes` say what is to be known of the model.
@@ -87,7 +87,7 @@ def treatment(
     Raises:
         InputError: nothing is asked for, or no labels for an attack.
 
-    Cost: that of the attack on all pictures, and for each of `samples` what `xai.rate_explanation` costs.
+    Cost: that of the attack on all images, and for each of `samples` what `xai.rate_explanation` costs.
 
     Example:
         >>> import xai

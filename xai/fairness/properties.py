@@ -1,4 +1,4 @@
-"""What can be measured on a picture and said in a word: brightness, contrast, colour, sharpness, texture, size."""
+"""What can be measured on an image and said in a word: brightness, contrast, colour, sharpness, texture, size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ Measure = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ImageProperty:
-    """A number of a picture.
+    """A number of an image.
 
     Attributes:
         name: as in tables.
-        low: what a picture with a small value is, in words.
-        high: what a picture with a large value is.
-        channels: that a picture must have; None for any.
-        measure: from pictures (N, C, h, w) in [0, 1] to values (N,).
+        low: what an image with a small value is, in words.
+        high: what an image with a large value is.
+        channels: that an image must have; None for any.
+        measure: from images (N, C, h, w) in [0, 1] to values (N,).
     """
 
     name: str
@@ -47,7 +47,7 @@ def _measured(name: str, low: str, high: str, channels: int | None = None) -> Ca
 
 
 def measure(images: Tensor) -> dict[str, np.ndarray]:
-    """Return every property that applies, by name, of pictures (N, C, h, w) in [0, 1]: (N,) float64 each.
+    """Return every property that applies, by name, of images (N, C, h, w) in [0, 1]: (N,) float64 each.
 
     Cost: a few passes over the pixels; none of a network.
     """
@@ -68,13 +68,13 @@ def _spread(grey: Tensor) -> Tensor:
 
 @_measured("brightness", "dark", "bright")
 def brightness(images: Tensor) -> Tensor:
-    """Return the mean of the grey picture, 0 to 1."""
+    """Return the mean of the grey image, 0 to 1."""
     return _grey(images).mean((1, 2, 3))
 
 
 @_measured("contrast", "low-contrast", "high-contrast")
 def contrast(images: Tensor) -> Tensor:
-    """Return the standard deviation of the grey picture, 0 to 0.5."""
+    """Return the standard deviation of the grey image, 0 to 0.5."""
     return _spread(_grey(images))
 
 
@@ -107,7 +107,7 @@ def sharpness(images: Tensor) -> Tensor:
 
 @_measured("texture", "plain", "textured")
 def texture(images: Tensor) -> Tensor:
-    """Return the share of the variance that lies inside blocks of a seventh of the picture, 0 to 1."""
+    """Return the share of the variance that lies inside blocks of a seventh of the image, 0 to 1."""
     grey = _grey(images)
     size = [-(-side // _BLOCKS) for side in grey.shape[2:]]
     means = F.avg_pool2d(grey, size, ceil_mode=True, count_include_pad=False)

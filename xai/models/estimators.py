@@ -20,7 +20,7 @@ def attach(extractor: nn.Module, estimator: Any, key: Key | None = None) -> tupl
     """Return a network whose class scores are those of `estimator.decision_function` on the extractor's output.
 
     Args:
-        extractor: pictures to features (N, D), or to maps, which are flattened.
+        extractor: images to features (N, D), or to maps, which are flattened.
         estimator: a fitted linear classifier (LogisticRegression, LinearSVC, RidgeClassifier, SGDClassifier, LDA, ...),
             a OneVsRestClassifier of linear ones, an SVC with a linear, rbf, poly or sigmoid kernel, or a Pipeline of
             scalers, projections and norms before one.

@@ -256,7 +256,7 @@ def _fault(
 ) -> UnsupportedModelError:
     if tried == 1 and _takes_one(network, channels, size):
         return UnsupportedModelError(
-            f"{type(network).__name__} takes one picture at a time, and fails on three. Make its forward work on "
+            f"{type(network).__name__} takes one image at a time, and fails on three. Make its forward work on "
             "batches (N, C, H, W)."
         )
     lacking = lacking_inputs(network, error)
@@ -264,9 +264,9 @@ def _fault(
         return lacking
     first = next(iter(str(error).strip().splitlines()), "")
     return UnsupportedModelError(
-        f"{type(network).__name__} cannot run on pictures ({channels}, {size[0]}, {size[1]})"
+        f"{type(network).__name__} cannot run on images ({channels}, {size[0]}, {size[1]})"
         f"{'' if tried == 1 else f' nor on {tried - 1} other sizes'}: {type(error).__name__}: {first[:160]}. "
-        "Give `channels` and `input_size`, or wrap it in a module that takes normalised pictures (N, C, H, W)."
+        "Give `channels` and `input_size`, or wrap it in a module that takes normalised images (N, C, H, W)."
     )
 
 

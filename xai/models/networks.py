@@ -14,7 +14,7 @@ def _stage(inside: int, outside: int, stride: int) -> list[nn.Module]:
 class SmallNet(nn.Module):
     """Four 3x3 convolutions with batch norm, average pooling and one linear layer.
 
-    For small pictures: 28 x 28 in, a 7 x 7 map before the pooling. With `pool` = 1 the class score is a plain sum over
+    For small images: 28 x 28 in, a 7 x 7 map before the pooling. With `pool` = 1 the class score is a plain sum over
     places; with `pool` = 7 the linear layer sees each place.
 
     Args:

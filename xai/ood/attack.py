@@ -19,7 +19,7 @@ from xai.errors import InputError, UnsupportedModelError
 from xai.explanations.explanation import Explanation
 from xai.explanations.methods.base import EXPLAINERS
 from xai.ood.detectors.base import Fitted
-from xai.ood.detectors.passes import score_pictures
+from xai.ood.detectors.passes import score_images
 from xai.ood.detectors.reference import FeatureRows, place_of
 from xai.ood.judgement import FOREIGN, ORDINARY, p_values, threshold
 from xai.ood.serialization import split_settings
@@ -33,7 +33,7 @@ _ASKED = ("seed", "progress", "should_stop")
 
 
 class ScoreNet(nn.Module):
-    """Normalised pictures (n, C, h, w) to (n, 2): less and plus the score above its threshold.
+    """Normalised images (n, C, h, w) to (n, 2): less and plus the score above its threshold.
 
     Args:
         classifier: that the detector was fitted on; its module is part of this one.
@@ -81,7 +81,7 @@ def _keeper(kept: list[Tensor]) -> Any:
 
 
 def score_classifier(classifier: Classifier, fitted: Fitted, limit: float) -> Classifier:
-    """Return a classifier of pictures as ordinary or foreign; the logit of "foreign" is the score less the limit."""
+    """Return a classifier of images as ordinary or foreign; the logit of "foreign" is the score less the limit."""
     return Classifier(
         ScoreNet(classifier, fitted, limit),
         class_names=(ORDINARY, FOREIGN),
@@ -136,12 +136,12 @@ class OODAttack(Result):
     """Scores before and after two attacks.
 
     Attributes:
-        clean_scores: (n,) of ordinary pictures.
-        adversarial_scores: (n,) of the same pictures attacked until the model answers wrongly.
+        clean_scores: (n,) of ordinary images.
+        adversarial_scores: (n,) of the same images attacked until the model answers wrongly.
         fooled: (n,) whether it does, and did not before.
-        foreign_scores: (m,) of foreign pictures; empty when none were given.
-        evading_scores: (m,) of the same pictures attacked until the detector accepts them.
-        limit: score above which pictures are rejected.
+        foreign_scores: (m,) of foreign images; empty when none were given.
+        evading_scores: (m,) of the same images attacked until the detector accepts them.
+        limit: score above which images are rejected.
         alpha: of the decision.
         attack: name of the attack.
         eps: its radius.
@@ -186,17 +186,17 @@ class OODAttack(Result):
 
     @property
     def flagged(self) -> tuple[float, float, float]:
-        """Share of the pictures that fool the model which the detector rejects, with its 95 % interval."""
+        """Share of the images that fool the model which the detector rejects, with its 95 % interval."""
         return _share(self.adversarial_scores[self.fooled] > self.limit)
 
     @property
     def flagged_before(self) -> tuple[float, float, float]:
-        """Share of the same pictures that it rejects before the attack."""
+        """Share of the same images that it rejects before the attack."""
         return _share(self.clean_scores[self.fooled] > self.limit)
 
     @property
     def auroc(self) -> tuple[float, float, float]:
-        """How well the score tells pictures that fool the model from the clean ones, with its 95 % interval."""
+        """How well the score tells images that fool the model from the clean ones, with its 95 % interval."""
         if not bool(self.fooled.any()):
             return 0.5, 0.0, 1.0
         pair = self.clean_scores.numpy(), self.adversarial_scores[self.fooled].numpy()
@@ -204,7 +204,7 @@ class OODAttack(Result):
 
     @property
     def evaded(self) -> tuple[float, float, float]:
-        """Share of the rejected foreign pictures that an attack on the score makes accepted, with its interval."""
+        """Share of the rejected foreign images that an attack on the score makes accepted, with its interval."""
         caught = self.foreign_scores > self.limit
         return _share(self.evading_scores[caught] <= self.limit)
 
@@ -240,7 +240,7 @@ def attack_detector(
     """Attack the model, then the score; see `OODDetector.attack`.
 
     Raises:
-        InputError: too few calibration pictures to reject anything at `alpha`.
+        InputError: too few calibration images to reject anything at `alpha`.
         NameLookupError: no such attack or setting.
         UnsupportedModelError: the score has no gradient and the attack needs one.
     """
@@ -248,7 +248,7 @@ def attack_detector(
     known, own = split_settings(ATTACKS[name], name, settings, _ASKED_OF_ATTACK)
     limit = threshold(calibration, alpha)
     if limit == float("inf"):
-        raise InputError(f"Nothing can be rejected at alpha {alpha:g} with {len(calibration)} calibration pictures.")
+        raise InputError(f"Nothing can be rejected at alpha {alpha:g} with {len(calibration)} calibration images.")
     first = ATTACKS[name](**own).run(classifier, images, labels, **known)
     second = None if foreign is None else _evade(classifier, fitted, limit, foreign, name, own, known)
     both = [first] if second is None else [first, second]
@@ -281,7 +281,7 @@ def _evade(
     own: dict[str, Any],
     known: dict[str, Any],
 ) -> AttackResult:
-    """Attack foreign pictures until the detector accepts them; the margin is climbed, which never saturates."""
+    """Attack foreign images until the detector accepts them; the margin is climbed, which never saturates."""
     attack = ATTACKS[name]
     climbs = {"loss": "margin"} if "loss" in {f.name for f in fields(attack)} else {}  # type: ignore[arg-type]
     asked = score_classifier(classifier, fitted, limit)
@@ -289,8 +289,8 @@ def _evade(
     return attack(**(climbs | own)).run(asked, inputs, torch.ones(len(inputs), dtype=torch.int64), **known)
 
 
-def _scores(classifier: Classifier, fitted: Fitted, pictures: Tensor) -> Tensor:
-    return score_pictures(classifier, [fitted], pictures, keyed=False).scores[0]
+def _scores(classifier: Classifier, fitted: Fitted, images: Tensor) -> Tensor:
+    return score_images(classifier, [fitted], images, keyed=False).scores[0]
 
 
 def _share(hits: Tensor) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_alpha, check_seed
 from xai.errors import InputError, NameLookupError
 from xai.ood.detectors.base import DETECTORS, Detector, Fitted
-from xai.ood.detectors.passes import Scored, gather, score_pictures
+from xai.ood.detectors.passes import Scored, gather, score_images
 from xai.ood.fit import check_apart, make_detector
 from xai.ood.judgement import RejectionGuarantee, guarantee, p_values
 from xai.ood.serialization import as_data, count_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 COVARIATE = "covariate"
 GROUPS = ("near", "far", COVARIATE)
 _COLUMNS = (
-    *("set", "group", "method", "pictures", "auroc", "auroc_low", "auroc_high", "aupr_out", "aupr_in"),
+    *("set", "group", "method", "images", "auroc", "auroc_low", "auroc_high", "aupr_out", "aupr_in"),
     *("fpr_ood_accepted@95id", "fpr_id_rejected@95ood", "auroc_full_spectrum"),
     *("rejected_in", "rejected_in_low", "rejected_in_high", "rejected_out", "rejected_out_low", "rejected_out_high"),
     *("gap_to_msp", "gap_low", "gap_high", "p_value", "p_holm", "against_msp"),
@@ -39,18 +39,18 @@ _COLUMNS = (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OODComparison(Result):
-    """M detectors on ordinary pictures and S sets of foreign ones.
+    """M detectors on ordinary images and S sets of foreign ones.
 
     Attributes:
         labels: of the detectors (M).
         sets: group, name and label of each set (S).
-        calibration: (M, c) scores of the calibration pictures.
-        inside: (M, n) scores of the ordinary test pictures.
-        outside: S of (M, m) scores of the foreign pictures.
+        calibration: (M, c) scores of the calibration images.
+        inside: (M, n) scores of the ordinary test images.
+        outside: S of (M, m) scores of the foreign images.
         rows: one per set and detector, see `table`.
         alpha: of the decision whose rates are shown.
-        guarantee: how often ordinary pictures will be rejected.
-        provenance: model, settings of each detector with what it took from the fit pictures, seed.
+        guarantee: how often ordinary images will be rejected.
+        provenance: model, settings of each detector with what it took from the fit images, seed.
         notes: what was left out and what to beware of.
 
     Example:
@@ -82,16 +82,16 @@ class OODComparison(Result):
     def __repr__(self) -> str:
         """Sizes and model."""
         sets, count = ", ".join(held["label"] for held in self.sets), self.inside.shape[1]
-        return f"OODComparison({len(self)} detectors, {count} pictures against {sets}, model: {self.model['name']})"
+        return f"OODComparison({len(self)} detectors, {count} images against {sets}, model: {self.model['name']})"
 
     @property
     def table(self) -> "pd.DataFrame":
         """One row per set and detector, the best first within a set.
 
-        `fpr_ood_accepted@95id` is the share of foreign pictures accepted where 95 % of the ordinary ones are kept,
+        `fpr_ood_accepted@95id` is the share of foreign images accepted where 95 % of the ordinary ones are kept,
         `fpr_id_rejected@95ood` the share of ordinary ones rejected where 95 % of the foreign ones are caught: both are
         called FPR95 elsewhere. `rejected_in` and `rejected_out` are what the calibrated decision at alpha does.
-        `auroc_full_spectrum` counts covariate-shifted pictures as ordinary. `p_holm` is the paired test against msp.
+        `auroc_full_spectrum` counts covariate-shifted images as ordinary. `p_holm` is the paired test against msp.
         """
         import pandas as pd
 
@@ -111,7 +111,7 @@ class OODComparison(Result):
         return found.loc[list(self.labels), [held["label"] for held in self.sets]]
 
     def scores_of(self, label: str) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the scores of the ordinary test pictures and of each set by one detector.
+        """Return the scores of the ordinary test images and of each set by one detector.
 
         Raises:
             NameLookupError: no such detector.
@@ -155,14 +155,14 @@ def compare_ood(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> OODComparison:
-    """Compare detectors on ordinary and foreign pictures; all of them read the same passes.
+    """Compare detectors on ordinary and foreign images; all of them read the same passes.
 
     Args:
         model: a classifier or a bare module.
-        fit_data: ordinary pictures, usually those it was trained on.
-        calibration_data: other ordinary pictures, that neither the model nor a detector has seen.
-        in_data: ordinary pictures to test on.
-        out_data: foreign pictures: a data set, or several by name, or by group "near", "far" and "covariate" (the
+        fit_data: ordinary images, usually those it was trained on.
+        calibration_data: other ordinary images, that neither the model nor a detector has seen.
+        in_data: ordinary images to test on.
+        out_data: foreign images: a data set, or several by name, or by group "near", "far" and "covariate" (the
             model's own classes, seen otherwise), each a data set or several by name.
         methods: names, or detectors with settings, such as `DETECTORS["knn"](k=50)`; None takes all.
         alpha: of the decision whose realised rates are shown.
@@ -175,11 +175,11 @@ def compare_ood(
         OODComparison: `.table` has one row per detector and set; `.plot()` draws the histograms.
 
     Raises:
-        DataError: no pictures, or test or calibration pictures that were fitted on.
+        DataError: no images, or test or calibration images that were fitted on.
         NameLookupError: no such method.
         Stopped: `should_stop()` was true.
 
-    Cost: one forward row per picture for all detectors together; ODIN two more and one back.
+    Cost: one forward row per image for all detectors together; ODIN two more and one back.
 
     Example:
         >>> import xai
@@ -204,7 +204,7 @@ def compare_ood(
         left = {d.label: d.missing(reference.view) for d in wanted if d.missing(reference.view)}
         fitted = [detector.fit(reference) for detector in wanted if detector.label not in left]
         scored = [
-            score_pictures(classifier, fitted, data, progress=tell, should_stop=should_stop)
+            score_images(classifier, fitted, data, progress=tell, should_stop=should_stop)
             for (_, data), tell in zip(passes[1:], tells[1:], strict=True)
         ]
     for (what, _), found in zip(passes[1:3], scored, strict=False):
@@ -215,7 +215,7 @@ def compare_ood(
 
 @dataclass(frozen=True)
 class _Set:
-    """A set of foreign pictures."""
+    """A set of foreign images."""
 
     group: str
     name: str
@@ -247,7 +247,7 @@ def _sets(out_data: Any) -> Iterator[_Set]:
     for name, data in out_data.items():
         if isinstance(data, Mapping):
             if name not in GROUPS:
-                raise InputError(f"Expected groups of foreign pictures among {', '.join(GROUPS)}, but got {name!r}.")
+                raise InputError(f"Expected groups of foreign images among {', '.join(GROUPS)}, but got {name!r}.")
             yield from (_Set(name, str(inner), some) for inner, some in data.items())
         else:
             yield _Set(name if name in GROUPS else "", str(name), data)
@@ -316,7 +316,7 @@ class _ComparisonJob:
             foreign = outside[k][label]
             figures = detection(ordinary, foreign)
             gap, ends, p = paired_test([ordinary, inside[YARDSTICK]], [foreign, outside[k][YARDSTICK]])
-            row = {"set": self.sets[k].label, "group": self.sets[k].group, "method": label, "pictures": len(foreign)}
+            row = {"set": self.sets[k].label, "group": self.sets[k].group, "method": label, "images": len(foreign)}
             row |= {
                 "auroc": figures.auroc,
                 "auroc_low": figures.low,

@@ -19,7 +19,7 @@ from xai.errors import InputError, NameLookupError
 from xai.explanations.explanation import Explanation
 from xai.ood.attack import OODAttack, attack_detector, explain_score
 from xai.ood.detectors.base import Fitted
-from xai.ood.detectors.passes import Scored, score_pictures
+from xai.ood.detectors.passes import Scored, score_images
 from xai.ood.judgement import Judgement, RejectionGuarantee, guarantee, p_values, threshold
 from xai.ood.selection import SHIFTS, Choice, Shifted
 from xai.ood.serialization import KIND, Neighbours, arrays_of, fields_of, names_of, restore
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OODDetector:
-    """A detector, fitted on some pictures and calibrated on others.
+    """A detector, fitted on some images and calibrated on others.
 
     Attributes:
         fitted: the detector with what it learned.
-        calibration: parts of the scores of the calibration pictures, each (m,).
-        fit_keys: (n,) fingerprints of the fit pictures.
-        calibration_keys: (m,) fingerprints of the calibration pictures.
-        bank: fit pictures for `neighbours`; None when the model has no features.
+        calibration: parts of the scores of the calibration images, each (m,).
+        fit_keys: (n,) fingerprints of the fit images.
+        calibration_keys: (m,) fingerprints of the calibration images.
+        bank: fit images for `neighbours`; None when the model has no features.
         choice: how the method was chosen; None when it was named.
         seed: of everything random.
         model: name, fingerprint and preprocessing.
@@ -73,7 +73,7 @@ class OODDetector:
         """Method, sizes and model."""
         return (
             f"OODDetector({self.fitted.detector.label}, fitted on {len(self.fit_keys)}, calibrated on "
-            f"{len(self.calibration_keys)} picture(s), model: {self.model.get('name')})"
+            f"{len(self.calibration_keys)} image(s), model: {self.model.get('name')})"
         )
 
     @property
@@ -83,7 +83,7 @@ class OODDetector:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings of the detector, and the figures that it took from the fit pictures."""
+        """All settings of the detector, and the figures that it took from the fit images."""
         return {**self.fitted.detector.settings, "fitted": plain(self.fitted.facts)}
 
     @property
@@ -94,20 +94,20 @@ class OODDetector:
 
     @property
     def calibration_scores(self) -> Tensor:
-        """(m,) float64 scores of the calibration pictures."""
+        """(m,) float64 scores of the calibration images."""
         return torch.stack(list(self.calibration.values())).sum(0)
 
     @property
     def table(self) -> "pd.DataFrame | None":
-        """What each method reached on shifts of the calibration pictures; None when the method was named."""
+        """What each method reached on shifts of the calibration images; None when the method was named."""
         return None if self.choice is None else self.choice.table
 
     def guarantee(self, alpha: float = 0.05) -> RejectionGuarantee:
-        """Return how often ordinary pictures will be rejected at `alpha`."""
+        """Return how often ordinary images will be rejected at `alpha`."""
         return guarantee(alpha, len(self.calibration_keys))
 
     def threshold(self, alpha: float = 0.05) -> float:
-        """Return the score above which pictures are rejected at `alpha`; infinite where too few calibrate."""
+        """Return the score above which images are rejected at `alpha`; infinite where too few calibrate."""
         return threshold(self.calibration_scores, alpha)
 
     def score(
@@ -125,9 +125,9 @@ class OODDetector:
             should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
 
         Raises:
-            InputError: a picture that cannot be used, or a detector loaded without its model.
+            InputError: an image that cannot be used, or a detector loaded without its model.
 
-        Cost: one forward row per picture (ODIN: two, and one back).
+        Cost: one forward row per image (ODIN: two, and one back).
         """
         many = open_data(images)
         return self._scored(many, keyed=False, progress=progress, should_stop=should_stop).scores[0]
@@ -140,11 +140,11 @@ class OODDetector:
         progress: bool | Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> Judgement:
-        """Say of each picture whether its answer must not be used.
+        """Say of each image whether its answer must not be used.
 
         Args:
             images: in any form that `xai.explain` takes, or a data set.
-            alpha: share of ordinary pictures that may be rejected.
+            alpha: share of ordinary images that may be rejected.
             progress: None, True for a bar, or a callable `(done, total)` in images.
             should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
 
@@ -152,7 +152,7 @@ class OODDetector:
             Judgement: scores, conformal p-values, verdicts, the guarantee and which part of the score spoke.
 
         Raises:
-            InputError: a picture that cannot be used, or a detector loaded without its model.
+            InputError: an image that cannot be used, or a detector loaded without its model.
             RangeError: `alpha` not between 0 and 1.
         """
         promise = self.guarantee(alpha)
@@ -175,7 +175,7 @@ class OODDetector:
         )
 
     def explain(self, images: ImageLike, method: str = "occlusion", **settings: Any) -> Explanation:
-        """Say which pixels make pictures foreign: an explanation of the score itself.
+        """Say which pixels make images foreign: an explanation of the score itself.
 
         Args:
             images: in any form that `xai.explain` takes.
@@ -183,13 +183,13 @@ class OODDetector:
             settings: as of `xai.explain`, `seed`, `progress` and the method's own.
 
         Returns:
-            Explanation: what raises the score is positive. `.probabilities` are the shares of calibration pictures with
+            Explanation: what raises the score is positive. `.probabilities` are the shares of calibration images with
             a lower score, `.predicted` are the verdicts at alpha 0.05.
         """
         return explain_score(self._ready(), self.fitted, self.calibration_scores, images, method, settings)
 
     def neighbours(self, images: ImageLike, k: int = 5) -> "pd.DataFrame":
-        """Return the nearest fit pictures: one row per picture and rank with number, class and distance.
+        """Return the nearest fit images: one row per image and rank with number, class and distance.
 
         Numbers are those in the fit data; distances are between features with norm 1, 0 to 2.
 
@@ -204,12 +204,12 @@ class OODDetector:
     def attack(
         self, images: ImageLike, labels: Any, foreign: ImageLike | None = None, alpha: float = 0.05, **settings: Any
     ) -> OODAttack:
-        """Ask whether adversarial pictures are flagged, and whether an attack on the score itself goes unseen.
+        """Ask whether adversarial images are flagged, and whether an attack on the score itself goes unseen.
 
         Args:
-            images: ordinary pictures; they are attacked until the model answers wrongly.
+            images: ordinary images; they are attacked until the model answers wrongly.
             labels: their true classes.
-            foreign: foreign pictures; those flagged are attacked until they are accepted. None leaves this out.
+            foreign: foreign images; those flagged are attacked until they are accepted. None leaves this out.
             alpha: of the decision.
             settings: as of `xai.attack`: `method`, `eps`, `norm`, `steps`, `seed`, `progress`, `should_stop`, ...
         """
@@ -218,7 +218,7 @@ class OODDetector:
         )
 
     def shifted(self, images: ImageLike, shift: str) -> Shifted:
-        """Return foreign pictures made of ordinary ones, as "auto" tries detectors on them; each when it is asked for.
+        """Return foreign images made of ordinary ones, as "auto" tries detectors on them; each when it is asked for.
 
         Args:
             images: in any form that `xai.explain` takes, or a data set.
@@ -226,7 +226,7 @@ class OODDetector:
                 4 x 4 places that are left, or one flat colour.
 
         Returns:
-            As many pictures, as the model sees them; with a number one of them, with a slice several.
+            As many images, as the model sees them; with a number one of them, with a slice several.
 
         Raises:
             NameLookupError: no such shift.
@@ -239,7 +239,7 @@ class OODDetector:
         return Shifted(self._ready(), source, range(len(source)), shift, self.seed)
 
     def plot(self, images: ImageLike | None = None, alpha: float = 0.05) -> Any:
-        """Draw the scores of the calibration pictures, the threshold, and those of `images`; return the figure."""
+        """Draw the scores of the calibration images, the threshold, and those of `images`; return the figure."""
         from xai.plots.uncertainty import detector_figure
 
         return detector_figure(self, None if images is None else self.judge(images, alpha), alpha)
@@ -280,7 +280,7 @@ class OODDetector:
         return self.classifier
 
     def _scored(self, many: Any, **settings: Any) -> Scored:
-        return score_pictures(self._ready(), [self.fitted], many, **settings)
+        return score_images(self._ready(), [self.fitted], many, **settings)
 
     def _seen_before(self, keys: Tensor) -> list[Message]:
         count = int(torch.isin(keys, torch.cat([self.fit_keys, self.calibration_keys])).sum())
@@ -291,6 +291,6 @@ class OODDetector:
 
 
 def _share_below(values: Tensor, calibration: Tensor) -> Tensor:
-    """Return the share of calibration pictures with a lower value (n,)."""
+    """Return the share of calibration images with a lower value (n,)."""
     held = calibration.sort().values
     return torch.searchsorted(held, values.to(held).contiguous()).double() / len(held)

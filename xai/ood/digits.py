@@ -161,7 +161,7 @@ def digits_test(*, progress: bool | Progress | None = None, should_stop: ShouldS
 
 @dataclass(frozen=True, eq=False)
 class _Digits:
-    """Pictures (n, 1, 8, 8) with labels."""
+    """Images (n, 1, 8, 8) with labels."""
 
     images: Tensor
     labels: Tensor
@@ -193,7 +193,7 @@ def _load(seed: int) -> tuple[_Digits, _Digits, Tensor]:
 
 
 def noise_like(images: Tensor, seed: int) -> Tensor:
-    """Return as many pictures of uniform noise."""
+    """Return as many images of uniform noise."""
     return torch.rand(images.shape, generator=torch.Generator().manual_seed(seed), dtype=images.dtype)
 
 

@@ -1,4 +1,4 @@
-"""`fit_ood`: a detector fitted on some pictures, calibrated on others, and chosen when none is named."""
+"""`fit_ood`: a detector fitted on some images, calibrated on others, and chosen when none is named."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from xai.core.validation import check_seed
 from xai.errors import DataError, NameLookupError
 from xai.ood.detector import OODDetector
 from xai.ood.detectors.base import DETECTORS, Detector, Fitted
-from xai.ood.detectors.passes import Scored, gather, score_pictures
+from xai.ood.detectors.passes import Scored, gather, score_images
 from xai.ood.detectors.reference import Reference
 from xai.ood.selection import SHIFTS, Choice, Shifted, by_kind, choose
 from xai.ood.serialization import Neighbours, as_data, count_of, split_settings
 
 AUTO = "auto"
-_SHARE, _MOST, _LEAST = 3, 400, 20  # of the calibration pictures, one in three is tried on, 20 to 400
-_NAMED = 3  # pictures named in an error
+_SHARE, _MOST, _LEAST = 3, 400, 20  # of the calibration images, one in three is tried on, 20 to 400
+_NAMED = 3  # images named in an error
 _BANK = frozenset({"bank"})
 
 
@@ -41,20 +41,20 @@ def fit_ood(
     should_stop: ShouldStop | None = None,
     **settings: Any,
 ) -> OODDetector:
-    """Learn what ordinary pictures look like to a model, and what score to reject others at.
+    """Learn what ordinary images look like to a model, and what score to reject others at.
 
     Args:
         model: a classifier or a bare module.
-        fit_data: ordinary pictures, usually those it was trained on; a data set, its path or name, or pictures. Labels
+        fit_data: ordinary images, usually those it was trained on; a data set, its path or name, or images. Labels
             are the classes, else what the model predicts.
-        calibration_data: other ordinary pictures, drawn as those to come will be, that neither the model nor the
+        calibration_data: other ordinary images, drawn as those to come will be, that neither the model nor the
             detector has seen. The guarantee rests on them.
-        method: name of a detector, or "auto": tried on shifts of a third of the calibration pictures (at most 400),
+        method: name of a detector, or "auto": tried on shifts of a third of the calibration images (at most 400),
             which then no longer calibrate; what these do not decide, published figures for this kind of network do.
         seed: fixes everything random.
         pool: whether statistics are made of the means of channels of a flattened map; None: above 2,048 features.
-        duplicates: "refuse" raises when a calibration picture is among the fit pictures (by the fingerprint of what the
-            model sees), "drop" leaves such pictures out.
+        duplicates: "refuse" raises when a calibration image is among the fit images (by the fingerprint of what the
+            model sees), "drop" leaves such images out.
         progress: None, True for a bar, or a callable `(done, total)` in images.
         should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
         settings: of the method; a wrong name suggests near ones.
@@ -63,12 +63,12 @@ def fit_ood(
         OODDetector: `.score(images)`, `.judge(images, alpha)`, `.explain(images)`, `.neighbours(images)`.
 
     Raises:
-        DataError: no pictures, or calibration pictures that were fitted on.
+        DataError: no images, or calibration images that were fitted on.
         NameLookupError: no such method or setting.
         UnsupportedModelError: the model has no features and the method needs them.
         Stopped: `should_stop()` was true.
 
-    Cost: one forward row per picture, of "auto" five more for each tried; memory for at most 512 MB of features.
+    Cost: one forward row per image, of "auto" five more for each tried; memory for at most 512 MB of features.
 
     Example:
         >>> import xai
@@ -89,7 +89,7 @@ def fit_ood(
         )
         usable = [detector for detector in wanted if method != AUTO or not detector.missing(reference.view)]
         fitted = [detector.fit(reference) for detector in usable]
-        scored = score_pictures(
+        scored = score_images(
             classifier, fitted, calibration_data, progress=tell.next(sizes[1]), should_stop=should_stop
         )
         (kept, notes), choice = _without(scored.keys, fit_keys, duplicates), None
@@ -122,7 +122,7 @@ def make_detector(method: str, settings: dict[str, Any]) -> Detector:
 
 
 def check_apart(keys: Tensor, others: Tensor, what: str, whose: str) -> None:
-    """Raise when pictures are among others.
+    """Raise when images are among others.
 
     Raises:
         DataError: some are; the first are named by number.
@@ -131,8 +131,8 @@ def check_apart(keys: Tensor, others: Tensor, what: str, whose: str) -> None:
     if same:
         named = ", ".join(map(str, same[:_NAMED])) + (", ..." if len(same) > _NAMED else "")
         raise DataError(
-            f"{len(same)} of {len(keys)} {what} pictures are among the {whose} pictures (numbers {named}): scores of "
-            f"pictures that were learned from promise nothing. Give others, or duplicates='drop'."
+            f"{len(same)} of {len(keys)} {what} images are among the {whose} images (numbers {named}): scores of "
+            f"images that were learned from promise nothing. Give others, or duplicates='drop'."
         )
 
 
@@ -147,18 +147,18 @@ def _wanted(method: str, settings: dict[str, Any]) -> list[Detector]:
 
 
 def _tried(count: int) -> int:
-    """Return how many calibration pictures detectors are tried on; 0 when there are too few."""
+    """Return how many calibration images detectors are tried on; 0 when there are too few."""
     found = min(_MOST, count // _SHARE)
     return found if found >= _LEAST else 0
 
 
 def _without(keys: Tensor, fit_keys: Tensor, duplicates: str) -> tuple[Tensor, list[Message]]:
-    """Return the numbers of calibration pictures that were not fitted on, and what was left out."""
+    """Return the numbers of calibration images that were not fitted on, and what was left out."""
     if duplicates == "refuse":
         check_apart(keys, fit_keys, "calibration", "fit")
     kept = (~torch.isin(keys, fit_keys)).nonzero()[:, 0]
     if not len(kept):
-        raise DataError("All calibration pictures are among the fit pictures. Calibrate on others.")
+        raise DataError("All calibration images are among the fit images. Calibrate on others.")
     left, twice = len(keys) - len(kept), len(kept) - len(set(keys[kept].tolist()))
     notes = []
     if left:
@@ -176,7 +176,7 @@ class _Stages:
         self.report, self.total, self.done = report, total, 0
 
     def next(self, count: int) -> Progress | None:
-        """Return the progress of the next pass, of so many pictures."""
+        """Return the progress of the next pass, of so many images."""
         begun, self.done = self.done, self.done + count
         return None if self.report is None else partial(_ahead, self.report, begun, self.total)
 
@@ -197,7 +197,7 @@ class _FitJob:
     seed: int
 
     def choose(self, data: Any, progress: Progress | None, should_stop: ShouldStop | None) -> tuple[Choice, Tensor]:
-        """Choose among the detectors; return also the calibration pictures that were not used for it."""
+        """Choose among the detectors; return also the calibration images that were not used for it."""
         labels = [item.detector.label for item in self.fitted]
         count = _tried(len(self.kept))
         if not count:
@@ -208,11 +208,11 @@ class _FitJob:
         images = open_data(data).images
         tell, outside = _Stages(progress, len(SHIFTS) * count), {}
         for shift in SHIFTS:
-            pictures = Shifted(self.classifier, images, tried.tolist(), shift, self.seed)
-            found = score_pictures(
+            shifted = Shifted(self.classifier, images, tried.tolist(), shift, self.seed)
+            found = score_images(
                 self.classifier,
                 self.fitted,
-                pictures,
+                shifted,
                 keyed=False,
                 progress=tell.next(count),
                 should_stop=should_stop,

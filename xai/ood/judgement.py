@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def p_values(scores: Tensor, calibration: Tensor) -> Tensor:
-    """Return conformal p-values (n,): (1 + calibration pictures that score as high or higher) / (1 + all of them).
+    """Return conformal p-values (n,): (1 + calibration images that score as high or higher) / (1 + all of them).
 
-    For a picture drawn as the calibration pictures were, a p-value is at most alpha with a chance of at most alpha.
+    For an image drawn as the calibration images were, a p-value is at most alpha with a chance of at most alpha.
 
     Args:
         scores: (n,), higher is more foreign.
-        calibration: (m,) scores of ordinary pictures that the detector has not seen.
+        calibration: (m,) scores of ordinary images that the detector has not seen.
 
     Source: Vovk, Gammerman and Shafer 2005; Bates et al. 2023 (arXiv 2104.08279).
     """
@@ -38,11 +38,11 @@ _WHOLE_NUMBERS = 0.03  # upper end from which shares are told in whole percent
 
 @dataclass(frozen=True)
 class RejectionGuarantee:
-    """How often ordinary pictures will be rejected.
+    """How often ordinary images will be rejected.
 
     Attributes:
         alpha: asked for; on average over calibration sets no more than this share is rejected.
-        count: number of calibration pictures.
+        count: number of calibration images.
         low: lower end of the interval of the share that this one set will reject.
         high: upper end.
         level: of the interval.
@@ -73,9 +73,9 @@ class RejectionGuarantee:
 
 
 def guarantee(alpha: float, count: int, level: float = 0.95) -> RejectionGuarantee:
-    """Return what `count` calibration pictures promise at `alpha`.
+    """Return what `count` calibration images promise at `alpha`.
 
-    The share of ordinary pictures with a p-value of at most alpha, given the calibration set, is Beta(k, count + 1 - k)
+    The share of ordinary images with a p-value of at most alpha, given the calibration set, is Beta(k, count + 1 - k)
     with k = floor(alpha (count + 1)), for scores without ties; with ties it is smaller.
 
     Raises:
@@ -89,7 +89,7 @@ def guarantee(alpha: float, count: int, level: float = 0.95) -> RejectionGuarant
 
 
 def threshold(calibration: Tensor, alpha: float) -> float:
-    """Return the score above which a picture is rejected at `alpha`; infinite where nothing can be.
+    """Return the score above which an image is rejected at `alpha`; infinite where nothing can be.
 
     Raises:
         RangeError: `alpha` not between 0 and 1, both left out.
@@ -106,18 +106,18 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Judgement(Result):
-    """Verdicts on N pictures.
+    """Verdicts on N images.
 
     Attributes:
         scores: (N,) float64, higher is more foreign.
         p_values: (N,) conformal p-values.
         parts: of the scores by name, each (N,); they add up to them.
-        shares: by the same names, the share of calibration pictures whose part is lower (N,).
+        shares: by the same names, the share of calibration images whose part is lower (N,).
         predicted: (N,) names of the classes that the model answers.
         alpha: p-values of at most this are rejected.
-        guarantee: how often ordinary pictures will be rejected.
-        names: of the pictures.
-        single: one picture was given, so that `score`, `p_value` and `verdict` are plain values.
+        guarantee: how often ordinary images will be rejected.
+        names: of the images.
+        single: one image was given, so that `score`, `p_value` and `verdict` are plain values.
         method: name of the detector.
         provenance: model, settings and seed of the detector.
         notes: what to beware of.
@@ -148,17 +148,17 @@ class Judgement(Result):
     method: str
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.scores)
 
     def __repr__(self) -> str:
         """Method and how many were rejected."""
         count = sum(verdict == FOREIGN for verdict in self.verdicts)
-        return f"Judgement({self.method}, {count} of {len(self)} picture(s) foreign at alpha {self.alpha:g})"
+        return f"Judgement({self.method}, {count} of {len(self)} image(s) foreign at alpha {self.alpha:g})"
 
     @property
     def verdicts(self) -> tuple[str, ...]:
-        """Of each picture "foreign" (its answer must not be used) or "ordinary"."""
+        """Of each image "foreign" (its answer must not be used) or "ordinary"."""
         limit = self.alpha * (1 + _ROUNDING)
         return tuple(FOREIGN if p <= limit else ORDINARY for p in self.p_values.tolist())
 
@@ -179,7 +179,7 @@ class Judgement(Result):
 
     @property
     def fired(self) -> tuple[str, ...]:
-        """Of each picture the part of the score that is rarest among ordinary pictures."""
+        """Of each image the part of the score that is rarest among ordinary images."""
         names = list(self.shares)
         table = torch.stack([self.shares[name] for name in names])
         return tuple(names[k] for k in table.argmax(0).tolist())
@@ -196,7 +196,7 @@ class Judgement(Result):
 
     @property
     def table(self) -> "pd.DataFrame":
-        """One row per picture."""
+        """One row per image."""
         import pandas as pd
 
         columns = {"name": self.names, "predicted": self.predicted, "score": self.scores.numpy()}

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _GRID = 4  # patches a side
-_BLURRED = 4  # places a side that are left of a blurred picture
+_BLURRED = 4  # places a side that are left of a blurred image
 
 
 def noise(images: Tensor, seed: int) -> Tensor:
-    """Return pictures whose every pixel is drawn anew, evenly from 0 to 1."""
+    """Return images whose every pixel is drawn anew, evenly from 0 to 1."""
     drawn = [torch.rand(image.shape, generator=generator(seed, image_key(image))) for image in images]
     return torch.stack(drawn).to(images)
 
 
 def patches(images: Tensor, seed: int) -> Tensor:
-    """Return pictures cut into 4 x 4 patches that change places; a rest at the right and below stays."""
+    """Return images cut into 4 x 4 patches that change places; a rest at the right and below stays."""
     height, width = images.shape[2] // _GRID, images.shape[3] // _GRID
     if min(height, width) == 0:
         return images
@@ -51,13 +51,13 @@ def inversion(images: Tensor, _seed: int) -> Tensor:
 
 
 def blur(images: Tensor, _seed: int) -> Tensor:
-    """Return pictures of which only 4 x 4 places are left, with smooth transitions."""
+    """Return images of which only 4 x 4 places are left, with smooth transitions."""
     coarse = F.adaptive_avg_pool2d(images, _BLURRED)
     return F.interpolate(coarse, images.shape[2:], mode="bilinear", align_corners=False).clamp(0, 1)
 
 
 def flat(images: Tensor, _seed: int) -> Tensor:
-    """Return pictures of one colour, the mean of each."""
+    """Return images of one colour, the mean of each."""
     return images.mean((2, 3), keepdim=True).expand_as(images).clone()
 
 
@@ -72,13 +72,13 @@ SHIFTS: dict[str, Callable[[Tensor, int], Tensor]] = {
 
 @dataclass(frozen=True, eq=False)
 class Shifted:
-    """Some pictures of a data set, as the model sees them, shifted when they are asked for.
+    """Some images of a data set, as the model sees them, shifted when they are asked for.
 
     Attributes:
-        classifier: brings pictures to its size.
-        source: anything that gives pictures by number.
+        classifier: brings images to its size.
+        source: anything that gives images by number.
         numbers: of those wanted.
-        name: of the shift, or "" for the pictures as they are.
+        name: of the shift, or "" for the images as they are.
         seed: of everything random.
     """
 
@@ -89,25 +89,25 @@ class Shifted:
     seed: int = 0
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.numbers)
 
     def __getitem__(self, some: slice | int) -> Tensor:
-        """Return pictures (n, C, h, w) in [0, 1], or one (C, h, w)."""
+        """Return images (n, C, h, w) in [0, 1], or one (C, h, w)."""
         if not isinstance(some, slice):
             return self._read([self.numbers[some]])[0]
         return self._read(list(self.numbers[some]))
 
     def _read(self, wanted: list[int]) -> Tensor:
-        many = hasattr(self.source, "pictures")
-        given = self.source.pictures(wanted) if many else [self.source[k] for k in wanted]
+        many = hasattr(self.source, "images")
+        given = self.source.images(wanted) if many else [self.source[k] for k in wanted]
         inputs = self.classifier.prepare(given).inputs.float()
         return SHIFTS[self.name](inputs, self.seed) if self.name else inputs
 
 
 # Mean of near and far AUROC in OpenOOD v1.5, over those there are of ResNet-18 on CIFAR-10 and ImageNet-200 and
 # ResNet-50 on ImageNet; of Swin-T and ViT-B/16 on ImageNet. Only their order is used, among detectors that the user's
-# pictures do not tell apart.
+# images do not tell apart.
 PUBLISHED: Mapping[str, Mapping[str, float]] = {
     "convolutional": {
         **{"fdbd": 88.4, "scale": 87.6, "react": 87.1, "gen": 86.9, "knn": 86.6, "maxlogit": 86.4, "energy": 86.3},
@@ -133,14 +133,14 @@ class Choice:
         kind: of the network: "convolutional", "transformer" or "other".
         rows: one per detector: label, AUROC on each shift and on all together with its interval, p-value against the
             best, whether it is at chance.
-        pictures: how many ordinary pictures each was tried on, and as many of each shift.
+        images: how many ordinary images each was tried on, and as many of each shift.
         reason: in words.
     """
 
     chosen: str
     kind: str
     rows: tuple[Mapping[str, Any], ...]
-    pictures: int
+    images: int
     reason: str
 
     @property
@@ -154,7 +154,7 @@ class Choice:
 
     @property
     def at_chance(self) -> tuple[str, ...]:
-        """Detectors that tell the shifts from ordinary pictures no better than a coin."""
+        """Detectors that tell the shifts from ordinary images no better than a coin."""
         return tuple(row["method"] for row in self.rows if row["at_chance"])
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def choose(module: nn.Module, inside: Mapping[str, Tensor], outside: Mapping[str
 
     Args:
         module: the network.
-        inside: scores (n,) of ordinary pictures by detector.
+        inside: scores (n,) of ordinary images by detector.
         outside: by shift, scores (n,) by detector.
     """
     kind = network_kind(module)
@@ -194,7 +194,7 @@ def choose(module: nn.Module, inside: Mapping[str, Tensor], outside: Mapping[str
 
 
 def by_kind(module: nn.Module, names: Sequence[str]) -> Choice:
-    """Choose by the kind of network alone, where there are too few pictures to try."""
+    """Choose by the kind of network alone, where there are too few images to try."""
     kind = network_kind(module)
     published = PUBLISHED.get(kind, PUBLISHED["convolutional"])
     chosen = max(names, key=lambda name: published.get(_plain(name), 0.0))

@@ -59,17 +59,17 @@ def as_data(data: Any, what: str) -> Any:
     if getattr(found, "single", False):
         raise DataError(f"{wanted} a single one.")
     if len(found.images) == 0:
-        raise DataError(f"Expected at least one picture in {what}, but the data set is empty.")
+        raise DataError(f"Expected at least one image in {what}, but the data set is empty.")
     return found
 
 
 def count_of(data: Any) -> int:
-    """Return the number of pictures."""
+    """Return the number of images."""
     return len(data.images)
 
 
 def names_of(images: Any) -> tuple[str, ...]:
-    """Return a name for each picture: of its file, of the data set's row, or its number."""
+    """Return a name for each image: of its file, of the data set's row, or its number."""
     if hasattr(images, "ids"):
         return tuple(images.ids[0 : len(images)])
     images = images.images
@@ -86,11 +86,11 @@ _BYTES = 64 << 20
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Features of fit pictures.
+    """Features of fit images.
 
     Attributes:
         features: (n, d) float32 with norm 1.
-        numbers: (n,) of the pictures in the fit data.
+        numbers: (n,) of the images in the fit data.
         labels: (n,) their classes.
     """
 
@@ -109,7 +109,7 @@ class Neighbours:
         return cls(*(tensor.cpu() for tensor in picked))
 
     def nearest(self, classifier: Classifier, view: ModelView, images: Any, k: int) -> "pd.DataFrame":
-        """Return the `k` nearest of each picture.
+        """Return the `k` nearest of each image.
 
         Raises:
             RangeError: `k` is no whole number of at least 1.
@@ -130,7 +130,7 @@ class Neighbours:
         count = places.shape[1]
         return pd.DataFrame(
             {
-                "picture": torch.arange(len(rows)).repeat_interleave(count).numpy(),
+                "image": torch.arange(len(rows)).repeat_interleave(count).numpy(),
                 "rank": torch.arange(1, count + 1).repeat(len(rows)).numpy(),
                 "number": self.numbers[places].flatten().numpy(),
                 "class": self.labels[places].flatten().numpy(),
@@ -154,8 +154,8 @@ def fields_of(found: Any) -> dict[str, Any]:
         "fit_notes": list(found.fitted.notes),
         "view": seen,
         "parts": list(found.calibration),
-        "fit_pictures": len(found.fit_keys),
-        "calibration_pictures": len(found.calibration_keys),
+        "fit_images": len(found.fit_keys),
+        "calibration_images": len(found.calibration_keys),
         "choice": None if found.choice is None else found.choice.to_dict(),
         "seed": found.seed,
         "model": plain(found.model),
@@ -223,7 +223,7 @@ def _under(group: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _choice(found: dict[str, Any]) -> Choice:
     rows = tuple(dict(row) for row in found["rows"])
-    return Choice(found["chosen"], found["kind"], rows, int(found["pictures"]), found["reason"])
+    return Choice(found["chosen"], found["kind"], rows, int(found["images"]), found["reason"])
 
 
 def _model(wanted: dict[str, Any], given: Classifier | None) -> Classifier | None:

@@ -1,1 +1,1 @@
-"""Pictures of results; nothing here computes."""
+"""Images of results; nothing here computes."""

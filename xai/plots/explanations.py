@@ -16,12 +16,12 @@ from xai.core.images.samples import to_rgb
 
 POSITIVE, SIGNED = "inferno", "RdBu_r"
 _MOST = 8
-_WIDE = 3.5  # inches for one picture
+_WIDE = 3.5  # inches for one image
 _DIMMED = 0.8
 
 
 def render_explanation(explanation: Any, kind: str) -> bytes:
-    """Return the bytes of a picture file (png, jpg, pdf or svg) of all images, at most eight."""
+    """Return the bytes of an image file (png, jpg, pdf or svg) of all images, at most eight."""
     explanation_figure = Figure()
     stream = io.BytesIO()
     with rc_context({"svg.hashsalt": "xai", "svg.fonttype": "none"}):
@@ -34,12 +34,12 @@ def render_explanation(explanation: Any, kind: str) -> bytes:
 def explanation_figure(
     explanation: Any, k: int | None = None, *, opacity: float = 0.6, colormap: str | None = None
 ) -> Any:
-    """Return a matplotlib figure with one row per image: picture, map, overlay.
+    """Return a matplotlib figure with one row per image: image, map, overlay.
 
     Args:
         explanation: what to draw.
         k: number of the image; None draws all, at most eight.
-        opacity: of the map over the picture, 0 to 1.
+        opacity: of the map over the image, 0 to 1.
         colormap: a matplotlib name; None takes one for positive or for signed values.
     """
     from matplotlib import pyplot as plt
@@ -64,9 +64,9 @@ def _fill_explanation(
 
 
 def _draw_row(canvas: Figure, axes: Any, explanation: Any, k: int, opacity: float, colormap: str | None) -> None:
-    picture, heatmap = explanation.pictures[k], explanation.heatmaps[k]
+    image, heatmap = explanation.images[k], explanation.heatmaps[k]
     cmap, norm = scale(heatmap, colormap)
-    colour = to_rgb(picture) / 255
+    colour = to_rgb(image) / 255
     axes[0].imshow(colour)
     axes[1].imshow(heatmap, cmap=cmap, norm=norm, interpolation="nearest")
     axes[2].imshow(overlay(colour, heatmap, cmap, norm, opacity))
@@ -85,7 +85,7 @@ def _draw_row(canvas: Figure, axes: Any, explanation: Any, k: int, opacity: floa
 
 
 def _frame_seen(axes: Any, explanation: Any, k: int) -> None:
-    """Draw a dashed line around what the model saw, when that is not the whole picture."""
+    """Draw a dashed line around what the model saw, when that is not the whole image."""
     geometry = explanation.geometries[k]
     if geometry.share_seen < 0.999:
         top, left, bottom, right = geometry.seen
@@ -102,19 +102,19 @@ def scale(heatmap: np.ndarray, colormap: str | None = None) -> tuple[Colormap, N
 
 
 def overlay(
-    picture: np.ndarray, heatmap: np.ndarray, cmap: Colormap, norm: Normalize, opacity: float = 0.6
+    image: np.ndarray, heatmap: np.ndarray, cmap: Colormap, norm: Normalize, opacity: float = 0.6
 ) -> np.ndarray:
-    """Return the picture (H, W, 3) in [0, 1] under the map: where the value is weak, the dimmed picture shows."""
+    """Return the image (H, W, 3) in [0, 1] under the map: where the value is weak, the dimmed image shows."""
     colours = cmap(norm(heatmap))[..., :3]
     strength = np.abs(heatmap) / (np.abs(heatmap).max() or 1.0)
     cover = (opacity * np.sqrt(strength))[..., None]
-    return np.asarray((1 - cover) * _DIMMED * picture + cover * colours)
+    return np.asarray((1 - cover) * _DIMMED * image + cover * colours)
 
 
 def covered(explanation: Any, k: int) -> np.ndarray:
-    """Return picture `k` under its map, (H, W, 3) uint8."""
-    picture, heatmap = explanation.pictures[k], explanation.heatmaps[k]
-    colour = to_rgb(picture) / 255
+    """Return image `k` under its map, (H, W, 3) uint8."""
+    image, heatmap = explanation.images[k], explanation.heatmaps[k]
+    colour = to_rgb(image) / 255
     return np.asarray(np.rint(overlay(colour, heatmap, *scale(heatmap)) * 255), dtype=np.uint8)
 
 
@@ -124,17 +124,17 @@ def plain(text: str, most: int = 60) -> str:
     return kept if len(kept) <= most else kept[: most - 3] + "..."
 
 
-_COLUMN_WIDTH = 2.6  # inches for one picture
+_COLUMN_WIDTH = 2.6  # inches for one image
 _ACROSS = 5
 
 
 def agreement_figure(agreement: Any, k: int = 0, *, opacity: float = 0.6) -> Any:
-    """Return a matplotlib figure: the picture, one overlay per explanation, and where they disagree.
+    """Return a matplotlib figure: the image, one overlay per explanation, and where they disagree.
 
     Args:
         agreement: of `xai.agreement`.
-        k: number of the picture.
-        opacity: of the maps over the picture.
+        k: number of the image.
+        opacity: of the maps over the image.
     """
     from matplotlib import pyplot as plt
 
@@ -144,7 +144,7 @@ def agreement_figure(agreement: Any, k: int = 0, *, opacity: float = 0.6) -> Any
 
 
 def render_side_by_side(explanations: Sequence[Any], kind: str) -> bytes:
-    """Return the bytes of a picture file of the explanations' first pictures side by side, titled by method."""
+    """Return the bytes of an image file of the explanations' first images side by side, titled by method."""
     figure, stream = Figure(), io.BytesIO()
     _fill(figure, [(e.method, e) for e in explanations], 0, 0.6, None)
     figure.savefig(stream, format=kind, dpi=110)
@@ -159,20 +159,18 @@ def _fill(
     last: tuple[str, np.ndarray] | None,
 ) -> Figure:
     first = named[0][1]
-    picture = to_rgb(first.pictures[k]) / 255
+    image = to_rgb(first.images[k]) / 255
     count = 1 + len(named) + (last is not None)
     across = min(_ACROSS, count)
     down = -(-count // across)
-    shape = min(2.0, max(0.4, picture.shape[0] / picture.shape[1]))
+    shape = min(2.0, max(0.4, image.shape[0] / image.shape[1]))
     canvas.set_size_inches(across * _COLUMN_WIDTH, down * (_COLUMN_WIDTH * shape + 0.4))
     canvas.set_layout_engine("constrained")
     axes = canvas.subplots(down, across, squeeze=False).flatten()
-    _show_titled(axes[0], picture, f"{first.names[k]}: {first.predicted[k]}")
+    _show_titled(axes[0], image, f"{first.names[k]}: {first.predicted[k]}")
     for axis, (name, explanation) in zip(axes[1:], named, strict=False):
         heatmap = explanation.heatmaps[k]
-        _show_titled(
-            axis, overlay(picture, heatmap, *scale(heatmap), opacity), f"{name}: {explanation.target_names[k]}"
-        )
+        _show_titled(axis, overlay(image, heatmap, *scale(heatmap), opacity), f"{name}: {explanation.target_names[k]}")
     if last is not None:
         _show_titled(axes[count - 1], last[1], last[0], cmap="viridis", vmin=0, vmax=1)
     for axis in axes:
@@ -189,11 +187,11 @@ COLOURS = {"trust": "#1b7837", "doubt": "#b8860b", "reject": "#b2182b", "not che
 
 
 def rating_figure(rating: Any, k: int = 0) -> Any:
-    """Return a matplotlib figure of picture `k`: removal curves and checks.
+    """Return a matplotlib figure of image `k`: removal curves and checks.
 
     Args:
         rating: of `xai.rate_explanation`.
-        k: number of the picture.
+        k: number of the image.
     """
     from matplotlib import pyplot as plt
 
@@ -241,7 +239,7 @@ _LINE, _BORDER = "#2166ac", "0.8"
 
 
 def dream_figure(dream: Any) -> Any:
-    """Return a matplotlib figure of the picture and the objective of each step; a line where an octave begins.
+    """Return a matplotlib figure of the image and the objective of each step; a line where an octave begins.
 
     Args:
         dream: of `xai.deep_dream`.
@@ -249,10 +247,10 @@ def dream_figure(dream: Any) -> Any:
     from matplotlib import pyplot as plt
 
     canvas: Any = plt.figure(figsize=(9, 4), layout="constrained")
-    picture, steps = canvas.subplots(1, 2)
-    picture.imshow(dream.pixels)
-    picture.set_axis_off()
-    picture.set_title(plain(dream.goal), fontsize=10, parse_math=False)
+    image, steps = canvas.subplots(1, 2)
+    image.imshow(dream.pixels)
+    image.set_axis_off()
+    image.set_title(plain(dream.goal), fontsize=10, parse_math=False)
     for start in np.flatnonzero(np.diff(dream.octave)) + 1:
         steps.axvline(float(start), color=_BORDER, lw=1)
     steps.plot(dream.objective, color=_LINE, lw=1.2)

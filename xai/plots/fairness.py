@@ -15,7 +15,7 @@ _MOST_GROUPS, _MOST_GAPS = 24, 14
 _WORDS = {
     "unfair": "differs by more than chance",
     "no evidence": "no evidence of a difference",
-    "too small to tell": "too few pictures to tell",
+    "too small to tell": "too few images to tell",
 }
 _WIDTH = 120
 
@@ -117,7 +117,7 @@ def _marks() -> list[Any]:
 
 
 HARM, GAIN = "#b2182b", "#2166ac"
-_MOST = 8  # pictures in a row
+_MOST = 8  # images in a row
 _FAULT_NAMES = {
     "leak": "also in train",
     "duplicates": "occur again",
@@ -135,20 +135,18 @@ def faults_figure(found: Any) -> Any:
     """
     from matplotlib import pyplot as plt
 
-    rows = 2 * bool(len(found.pair_pictures)) + bool(len(found.suspect_pictures))
+    rows = 2 * bool(len(found.pair_images)) + bool(len(found.suspect_images))
     canvas: Any = plt.figure(figsize=(10, 1.8 + 0.35 * len(found.findings) + 1.35 * rows), layout="constrained")
     heights = [0.5 + 0.35 * len(found.findings), *([1.35] * rows)]
     parts = canvas.subfigures(1 + rows, 1, height_ratios=heights, squeeze=False)[:, 0]
     _draw_effects(parts[0].subplots(), found)
     place = 1
-    if len(found.pair_pictures):
+    if len(found.pair_images):
         _draw_pairs(parts[1], parts[2], found)
         place = 3
-    if len(found.suspect_pictures):
+    if len(found.suspect_images):
         _draw_suspects(parts[place], found)
-    canvas.suptitle(
-        f"{len(found)} pictures: {_faults_headline(found)}", fontsize=11, x=0.01, ha="left", parse_math=False
-    )
+    canvas.suptitle(f"{len(found)} images: {_faults_headline(found)}", fontsize=11, x=0.01, ha="left", parse_math=False)
     return canvas
 
 
@@ -176,18 +174,18 @@ def _draw_pairs(top: Any, bottom: Any, found: Any) -> None:
     lower = bottom.subplots(1, _MOST, squeeze=False)[0]
     for axis in (*upper, *lower):
         axis.set_axis_off()
-    for one, two, pictures, pair in zip(upper, lower, found.pair_pictures, found.pairs, strict=False):
-        _show(one, pictures[0], f"{pair.first_split} {pair.first_row}\n{pair.labels[0]}")
+    for one, two, images, pair in zip(upper, lower, found.pair_images, found.pairs, strict=False):
+        _show(one, images[0], f"{pair.first_split} {pair.first_row}\n{pair.labels[0]}")
         turned = f"\n{pair.turn}" if pair.turn else ""
-        _show(two, pictures[1], f"= {pair.second_split} {pair.second_row}\n{pair.labels[1]}{turned}")
+        _show(two, images[1], f"= {pair.second_split} {pair.second_row}\n{pair.labels[1]}{turned}")
 
 
 def _draw_suspects(part: Any, found: Any) -> None:
     axes = part.subplots(1, _MOST, squeeze=False)[0]
     for axis in axes:
         axis.set_axis_off()
-    for axis, picture, suspect in zip(axes, found.suspect_pictures, found.suspects, strict=False):
-        _show(axis, picture, f"labelled {suspect.given}\nlooks like {suspect.suggested}")
+    for axis, image, suspect in zip(axes, found.suspect_images, found.suspects, strict=False):
+        _show(axis, image, f"labelled {suspect.given}\nlooks like {suspect.suggested}")
 
 
 def _show(axis: Any, pixels: np.ndarray, title: str) -> None:
@@ -196,7 +194,7 @@ def _show(axis: Any, pixels: np.ndarray, title: str) -> None:
 
 
 TURNED, WRONG, NEUTRAL = "#b2182b", "#666666", "#2166ac"
-_ROWS, _COLUMNS, _OTHERS = 4, 4, 6  # shortcuts, pictures of each, cues shown when there is no shortcut
+_ROWS, _COLUMNS, _OTHERS = 4, 4, 6  # shortcuts, images of each, cues shown when there is no shortcut
 
 
 def shortcuts_figure(found: Any) -> Any:
@@ -254,13 +252,13 @@ def _curves(axis: Any, found: Any, number: int) -> None:
     axis.plot(response.strength, 100 * response.neutral, "x", color=NEUTRAL, label="into it by neutral changes")
     axis.plot(response.strength, 100 * response.neutral_flips, "+", color=NEUTRAL, label="wrong by neutral changes")
     axis.axhline(10, color="#bbbbbb", linewidth=0.8, linestyle=":")
-    axis.set(xlim=(0, 1.03), ylim=(0, 102), xlabel="strength of the cue", ylabel="right pictures (%)")
+    axis.set(xlim=(0, 1.03), ylim=(0, 102), xlabel="strength of the cue", ylabel="right images (%)")
     axis.legend(fontsize=7, loc="upper left", frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
 
 
 def _shortcut_images(canvas: Any, found: Any, number: int) -> None:
-    """Draw some pictures as they are, with the cue, and with the explanation of what they became."""
+    """Draw some images as they are, with the cue, and with the explanation of what they became."""
     places = np.flatnonzero(found.shown[:, 0] == number)[:_COLUMNS]
     grid = canvas.subplots(3, max(1, len(places)), squeeze=False)
     for axis in grid.flatten():
@@ -301,7 +299,7 @@ def slices_figure(found: Any) -> Any:
         return canvas
     canvas.set_size_inches(11, 1.5 * len(weak) + 0.6)
     canvas.suptitle(
-        "Pictures on which the classifier is weak, and some that it gets wrong (what it is: what it says)", fontsize=10
+        "Images on which the classifier is weak, and some that it gets wrong (what it is: what it says)", fontsize=10
     )
     grid = canvas.subplots(len(weak), 1 + _SLICE_COLUMNS, squeeze=False, width_ratios=[4] + [1.3] * _SLICE_COLUMNS)
     for axes, each in zip(grid, weak, strict=True):
@@ -320,7 +318,7 @@ def _bar(axis: Any, each: Any) -> None:
     axis.axvline(100 * each.rest, color=REST, linewidth=2)
     axis.set(xlim=(0, 101), ylim=(-0.6, 0.6), yticks=[])
     axis.tick_params(labelsize=7)
-    title = f"{each.words}: {value:.0f} % of {each.pictures}; others {100 * each.rest:.0f} %"
+    title = f"{each.words}: {value:.0f} % of {each.images}; others {100 * each.rest:.0f} %"
     axis.set_title(fill(plain(title, 140), 62), fontsize=8, loc="left", parse_math=False)
     axis.spines[["top", "right", "left"]].set_visible(False)
 
@@ -331,7 +329,7 @@ def _slice_images(axes: Any, found: Any, number: int) -> None:
     places = np.flatnonzero(found.shown[:, 0] == number)
     for axis, place in zip(axes, places, strict=False):
         row = found.shown[place, 1]
-        pixels = np.moveaxis(found.pictures[place].astype(np.float64), 0, -1)
+        pixels = np.moveaxis(found.images[place].astype(np.float64), 0, -1)
         axis.imshow(to_rgb(pixels), interpolation="nearest")
         label, said = (plain(str(found.class_names[int(part[row])]), 11) for part in (found.labels, found.said))
         axis.set_title(f"{label}:\n{said}", fontsize=7, parse_math=False)

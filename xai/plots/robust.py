@@ -56,7 +56,7 @@ def corruption_matrix(found: Any, canvas: Any = None) -> Any:
     axis.set_xlabel("severity")
     low, high = found.clean_interval
     clean = f"clean {100 * found.clean:.0f} % ({100 * low:.0f}\u2013{100 * high:.0f})"
-    title = f"{found.model['name']}: accuracy (%) and 95 % interval, {len(found)} pictures, {clean}"
+    title = f"{found.model['name']}: accuracy (%) and 95 % interval, {len(found)} images, {clean}"
     axis.set_title(title, fontsize=8, parse_math=False)
     canvas.colorbar(image, ax=axis, label="accuracy", shrink=0.8)
     return canvas
@@ -91,18 +91,18 @@ def curve_figure(found: Any, canvas: Any = None) -> Any:
         axis.errorbar(eps, values, errors, fmt=mark, color=colour, markersize=4, capsize=2, elinewidth=0.8, label=name)
     axis.axhline(clean, color="#999999", linewidth=0.8, linestyle=":")
     axis.set(ylim=(0, 102), xlabel=f"eps ({found.norm}{', in 1/255' if scale == 255 else ''})", ylabel="accuracy (%)")
-    axis.set_title(f"{found.model['name']}: {len(found)} pictures, 95 % intervals", fontsize=10, parse_math=False)
+    axis.set_title(f"{found.model['name']}: {len(found)} images, 95 % intervals", fontsize=10, parse_math=False)
     canvas.legend(fontsize=9, loc="outside lower center", ncols=3, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     return canvas
 
 
 def strip_figure(found: Any, row: int, canvas: Any = None) -> Any:
-    """Return a matplotlib figure of one picture along the radii.
+    """Return a matplotlib figure of one image along the radii.
 
     Args:
         found: of `xai.robustness`.
-        row: number of a picture with a counterexample.
+        row: number of an image with a counterexample.
         canvas: an empty figure; None makes one.
     """
     place = found.rows.tolist().index(row)

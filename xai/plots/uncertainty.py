@@ -28,7 +28,7 @@ def calibration_figure(found: Any) -> Any:
     _draw_risk(risk, found.measures.selective)
     low, high = found.ece_interval
     title = f"{found.model['name']}: {found.verdict}. ECE {found.ece:.3f}, true error {low:.3f} to {high:.3f}"
-    canvas.suptitle(f"{title} ({len(found)} pictures)", fontsize=10, parse_math=False)
+    canvas.suptitle(f"{title} ({len(found)} images)", fontsize=10, parse_math=False)
     return canvas
 
 
@@ -45,7 +45,7 @@ def _draw_curves(axis: Any, pairs: Any) -> None:
         )
     count = pairs[0][0].count
     axis.set(xlim=(0, 100), ylim=(0, 102), ylabel="accuracy (%)")
-    axis.set_title(f"Said and true: {count} pictures, 95 % intervals", fontsize=10)
+    axis.set_title(f"Said and true: {count} images, 95 % intervals", fontsize=10)
     axis.tick_params(labelbottom=False)
     axis.legend(fontsize=8, frameon=False, loc="upper left")
     axis.spines[["top", "right"]].set_visible(False)
@@ -56,7 +56,7 @@ def _draw_counts(axis: Any, found: Any) -> None:
     axis.hist(100 * found.confidence, edges, color=PLAIN, alpha=0.35, edgecolor="white", linewidth=0.5)
     axis.axvline(100 * found.measures.confidence, color=PLAIN, linewidth=1, label="mean confidence")
     axis.axvline(100 * found.measures.accuracy, color="black", linewidth=1, linestyle="--", label="accuracy")
-    axis.set(xlabel="confidence (%)", ylabel="pictures")
+    axis.set(xlabel="confidence (%)", ylabel="images")
     axis.legend(fontsize=7, frameon=False, loc="upper left")
     axis.spines[["top", "right"]].set_visible(False)
 
@@ -112,8 +112,8 @@ def prediction_sets_figure(found: Any) -> Any:
 
 def _draw_sizes(axis: Any, found: Any) -> None:
     table = found.by_size
-    axis.bar(table["size"], table["pictures"], color=COLOUR, alpha=0.7, width=0.8)
-    axis.set(xlabel="classes in the set", ylabel="pictures")
+    axis.bar(table["size"], table["images"], color=COLOUR, alpha=0.7, width=0.8)
+    axis.set(xlabel="classes in the set", ylabel="images")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_title(f"Size of the sets: {found.average_size:.2f} on average", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
@@ -193,7 +193,7 @@ def _draw_confidence(axis: Any, found: Any, test: Any) -> None:
     for values, colour, label in ((found.confidence_a, FIRST, "first"), (found.confidence_b, SECOND, "second")):
         ordered = 100 * np.sort(values)
         axis.step(ordered, 100 * np.arange(1, len(ordered) + 1) / len(ordered), color=colour, where="post", label=label)
-    axis.set(xlabel="confidence (%)", ylabel="pictures with at most that (%)", ylim=(0, 101))
+    axis.set(xlabel="confidence (%)", ylabel="images with at most that (%)", ylim=(0, 101))
     axis.set_title(f"Mean confidence: {100 * test.value:+.1f} points\nadjusted p = {test.adjusted:.2g}", fontsize=10)
     axis.legend(fontsize=8, frameon=False, loc="upper left")
     axis.spines[["top", "right"]].set_visible(False)
@@ -206,7 +206,7 @@ _COLUMNS = 3
 
 
 def detector_figure(found: Any, judged: Any, alpha: float) -> Any:
-    """Return a matplotlib figure of the calibration scores of a detector, the threshold and judged pictures.
+    """Return a matplotlib figure of the calibration scores of a detector, the threshold and judged images.
 
     Args:
         found: of `xai.fit_ood`.
@@ -265,6 +265,6 @@ def _histograms(axis: Any, groups: dict[str, np.ndarray]) -> None:
         colour = INSIDE if place == 0 else OUTSIDE[(place - 1) % len(OUTSIDE)]
         axis.stairs(counts / len(scores), edges, fill=True, alpha=0.35, color=colour)
         axis.stairs(counts / len(scores), edges, color=colour, linewidth=1, label=name)
-    axis.set_ylabel("share of pictures", fontsize=8)
+    axis.set_ylabel("share of images", fontsize=8)
     axis.tick_params(labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)

@@ -112,13 +112,13 @@ ROWS, FINDINGS = 20, 200
 _CONFUSIONS = 10
 
 
-def content(audit: Audit, words: Words, pictures: ReportImages, change: AuditComparison | None) -> dict[str, Any]:
+def content(audit: Audit, words: Words, images: ReportImages, change: AuditComparison | None) -> dict[str, Any]:
     """Return everything that the page shows; findings take their images first."""
     document = audit.document
     shown: set[str] = set()
-    findings = [_finding(audit, one, words, pictures, shown) for one in document["findings"][:FINDINGS]]
+    findings = [_finding(audit, one, words, images, shown) for one in document["findings"][:FINDINGS]]
     sections = {
-        name: [_check(check, words, pictures, shown) for check in document["checks"] if check["family"] in families]
+        name: [_check(check, words, images, shown) for check in document["checks"] if check["family"] in families]
         for name, families in SECTIONS.items()
     }
     return {
@@ -135,7 +135,7 @@ def content(audit: Audit, words: Words, pictures: ReportImages, change: AuditCom
         "not_tested": not_tested(document, words),
         "power": power(document, words),
         "standards": standards(document, words),
-        "left_out": pictures.left_out,
+        "left_out": images.left_out,
     }
 
 
@@ -143,7 +143,7 @@ def headline(document: Mapping[str, Any], words: Words) -> dict[str, str]:
     """Return the verdict as a line and its counts as another."""
     counts = document["summary"]
     parts = [words(f"count.{name}", n=words.number(counts[name])) for name in ORDER if counts[name]]
-    about = {"asked": words.number(counts["asked"]), "n": words.number(document["pictures"]["n"])}
+    about = {"asked": words.number(counts["asked"]), "n": words.number(document["images"]["n"])}
     return {
         "verdict": words(f"overall.{document['verdict']}"),
         "counts": f"{words('subtitle', **about)}: {', '.join(parts)}.",
@@ -157,12 +157,12 @@ def unfinished(document: Mapping[str, Any]) -> bool:
 
 
 def _finding(
-    audit: Audit, one: Mapping[str, Any], words: Words, pictures: ReportImages, shown: set[str]
+    audit: Audit, one: Mapping[str, Any], words: Words, images: ReportImages, shown: set[str]
 ) -> dict[str, Any]:
     check = audit[one["check"]]
     first, unit = one["check"] not in shown, one["unit"]
     shown.add(one["check"])
-    exhibits = [pictures.show(exhibit) for exhibit in one["evidence"]] if first else []
+    exhibits = [images.show(exhibit) for exhibit in one["evidence"]] if first else []
     judged = one["condition"] is not None
     return {
         "id": one["id"],
@@ -187,9 +187,9 @@ def _seen(one: Mapping[str, Any], unit: str | None, words: Words) -> str | None:
     return words("seen", d=words.value(one["detectable"], points))
 
 
-def _check(check: Mapping[str, Any], words: Words, pictures: ReportImages, shown: set[str]) -> dict[str, Any]:
+def _check(check: Mapping[str, Any], words: Words, images: ReportImages, shown: set[str]) -> dict[str, Any]:
     measured = check["measured"] or {}
-    exhibits = [] if check["id"] in shown else [pictures.show(one) for one in measured.get("evidence", ())]
+    exhibits = [] if check["id"] in shown else [images.show(one) for one in measured.get("evidence", ())]
     curves = [curve(name, columns, words) for name, columns in measured.get("curves", {}).items()]
     facts = measured.get("facts", {})
     return {

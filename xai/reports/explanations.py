@@ -138,7 +138,7 @@ def _told(entry: _ReportEntry, words: Words, side: int) -> dict[str, Any]:
 def _answer(found: Explanation, k: int, words: Words) -> str:
     return words(
         "explained.answer",
-        picture=found.names[k],
+        image=found.names[k],
         label=found.target_names[k],
         share=words.percent(float(found.probabilities[k])),
         predicted=found.predicted[k],
@@ -150,14 +150,14 @@ def _exhibit(found: Explanation, k: int, name: str, words: Words, side: int) -> 
     values = found.heatmaps[k]
     title = words("explained.map", method=name, label=found.target_names[k])
     alt = words("explained.alt", map=title, share=words.percent(_half(values)))
-    ground = to_rgb(found.pictures[k])
+    ground = to_rgb(found.images[k])
     panel = {"title": title, "unit": found.unit, "alt": alt}
     return {
         "title": f"{title} \N{MIDDLE DOT} {found.names[k]}",
         "caption": alt,
         "alt": alt,
         "language": words.language,
-        "tiles": [tile(words("role.picture"), ground), tile(words("role.heatmap"), found.overlay(k))],
+        "tiles": [tile(words("role.image"), ground), tile(words("role.heatmap"), found.overlay(k))],
         "viewer": packed(ground, [(panel, values)], side, found.geometries[k].seen),
     }
 

@@ -24,13 +24,13 @@ MOST_BYTES = 5_000_000
 _ORDER = ("findings", "identity", *SECTIONS, "change", "limits", "standards", "methods")
 
 
-def page(audit: Audit, words: Words, *, pictures: int, change: AuditComparison | None = None, live: bool = True) -> str:
+def page(audit: Audit, words: Words, *, images: int, change: AuditComparison | None = None, live: bool = True) -> str:
     """Return the report as HTML.
 
     Args:
         audit: to tell of.
         words: language.
-        pictures: exhibits to show at most.
+        images: exhibits to show at most.
         change: against a baseline.
         live: with the viewer and a policy that lets nothing else run; without, for paper.
 
@@ -38,8 +38,8 @@ def page(audit: Audit, words: Words, *, pictures: int, change: AuditComparison |
         InputError: it would be larger than 5 MB.
         MissingExtraError: Jinja2 is not installed.
     """
-    told = content(audit, words, ReportImages(audit, words, pictures), change)
-    cure = "Show fewer pictures, or ask for fewer checks."
+    told = content(audit, words, ReportImages(audit, words, images), change)
+    cure = "Show fewer images, or ask for fewer checks."
     return rendered("report.html", words, {**told, "order": _ORDER}, live=live, most=MOST_BYTES, cure=cure)
 
 

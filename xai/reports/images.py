@@ -107,7 +107,7 @@ def _place(value: float, bottom: float, top: float) -> float:
 MAPS = ("heatmap", "control")
 BUDGET = 3_500_000  # bytes of images in one file, as base64
 _SIDE = 128  # pixels of a map that are kept: more would be shown smaller anyway
-_SIDE_OF_PICTURE = 320
+_SIDE_OF_IMAGE = 320
 _LARGE = 1 << 22  # bytes of a file that is opened
 
 
@@ -176,7 +176,7 @@ class ReportImages:
             with Image.open(io.BytesIO(content or b""), formats=["PNG"]) as opened:
                 if max(opened.size) > 1 << 13:
                     return None
-                opened.thumbnail((_SIDE_OF_PICTURE, _SIDE_OF_PICTURE))
+                opened.thumbnail((_SIDE_OF_IMAGE, _SIDE_OF_IMAGE))
                 return np.asarray(opened.convert("RGB"))
         except (OSError, ValueError, Image.DecompressionBombError):
             return None
@@ -203,7 +203,7 @@ def tile(role: str, pixels: np.ndarray | None) -> dict[str, Any]:
     if pixels is None:
         return {"role": role, "src": None}
     image = Image.fromarray(pixels)
-    image.thumbnail((_SIDE_OF_PICTURE, _SIDE_OF_PICTURE))
+    image.thumbnail((_SIDE_OF_IMAGE, _SIDE_OF_IMAGE))
     return {"role": role, "src": _uri(np.asarray(image)), "width": image.width, "height": image.height}
 
 
@@ -224,8 +224,8 @@ def packed(
     shape = maps[0][1].shape
     rows, columns = (_every(length, max(1, round(side * length / max(shape)))) for length in shape)
     fitted = np.rint(_fitted(ground, (len(rows), len(columns))) * 255).astype(np.uint8)
-    picture = {"src": _uri(fitted), "width": len(columns), "height": len(rows), "columns": shape[1], "rows": shape[0]}
-    return {"picture": picture, "seen": list(seen), "panels": [_panel(*one, rows, columns) for one in maps]}
+    image = {"src": _uri(fitted), "width": len(columns), "height": len(rows), "columns": shape[1], "rows": shape[0]}
+    return {"image": image, "seen": list(seen), "panels": [_panel(*one, rows, columns) for one in maps]}
 
 
 def _panel(texts: Mapping[str, str], values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def captions_of(exhibit: Mapping[str, Any], words: Words) -> tuple[str, str, boo
         return told[0].text, told[1].text, True
     if not {"label", "predicted"} <= facts.keys():
         return str(exhibit["caption"]), str(exhibit["alt"]), False
-    about = {"name": exhibit["picture"], "label": facts["label"], "predicted": facts["predicted"]}
+    about = {"name": exhibit["image"], "label": facts["label"], "predicted": facts["predicted"]}
     sure = facts.get("confidence")
     key = "caption" if sure is None else "caption.sure"
     caption = words(key, **about, p=words.number(sure, 3))
@@ -267,9 +267,9 @@ def captions_of(exhibit: Mapping[str, Any], words: Words) -> tuple[str, str, boo
     return caption, words("alt", name=caption.removesuffix("."), roles=roles), True
 
 
-def _fitted(picture: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def _fitted(pixels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Return an image (H, W, 3) uint8 at a size, in [0, 1]."""
-    image = Image.fromarray(picture)
+    image = Image.fromarray(pixels)
     if image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.float64) / 255
@@ -300,4 +300,4 @@ def _size(shown: Mapping[str, Any]) -> int:
     viewer = shown["viewer"]
     if viewer is None:
         return tiles
-    return tiles + len(viewer["picture"]["src"]) + sum(len(panel["values"]) for panel in viewer["panels"])
+    return tiles + len(viewer["image"]["src"]) + sum(len(panel["values"]) for panel in viewer["panels"])

@@ -204,7 +204,7 @@ class Words:
             return self.percent(value)
         if unit == "points":
             return self("points", n=self._written(f"{100 * value:.1f}"))
-        return self("per_second", n=self.number(value)) if unit == "pictures/s" else self.number(value, 3)
+        return self("per_second", n=self.number(value)) if unit == "images/s" else self.number(value, 3)
 
     def span(self, low: float | None, high: float | None, unit: str | None) -> str:
         """Return an interval; "" where there is none."""

@@ -47,7 +47,7 @@ def freeze(png: bytes, classifier: Classifier) -> Frozen:
         if len(inputs) not in _SHOWN:
             return Frozen(why=f"an image of {len(inputs)} channels cannot be frozen as PNG")
         artifacts = Artifacts()
-        name = artifacts.picture(inputs)["file"].rpartition("/")[2]
+        name = artifacts.image(inputs)["file"].rpartition("/")[2]
         content = artifacts.files[name]
         return Frozen(name, content, str(classifier.predict(io.BytesIO(content)).label))
     except XaiError as error:
@@ -144,12 +144,12 @@ def write_tests(
     place, start = Path(folder), Path(root or ".")
     tables = _tables(audit)
     classifier = audited_model(audit, tables["model"], model, start)
-    pictures, content, left_out = _pictures(audit, classifier)
+    images, content, left_out = _images(audit, classifier)
     gates, more = _gates(audit, tables, classifier, start)
     if model is not None:
         tables.pop("model")
     way = os.path.relpath(start.resolve(), (place / _FOLDER).resolve())
-    cases = {"audit": tables, "root": Path(way).as_posix(), "pictures": pictures, "gates": gates}
+    cases = {"audit": tables, "root": Path(way).as_posix(), "images": images, "gates": gates}
     cases |= {"left_out": left_out + more}
     text = (resources("xai.reports") / "starters" / "test_audit_findings.txt").read_text(encoding="utf-8")
     written = {place / _FOLDER / name: png for name, png in content.items()}
@@ -160,7 +160,7 @@ def write_tests(
     return tuple(written)
 
 
-def _pictures(audit: Audit, classifier: Classifier) -> tuple[list[dict[str, str]], dict[str, bytes], list[str]]:
+def _images(audit: Audit, classifier: Classifier) -> tuple[list[dict[str, str]], dict[str, bytes], list[str]]:
     """Return the cases that are red on the audited model, their files, and what was left out."""
     cases: list[dict[str, str]] = []
     content: dict[str, bytes] = {}
@@ -174,7 +174,7 @@ def _pictures(audit: Audit, classifier: Classifier) -> tuple[list[dict[str, str]
         if not why and sum(map(len, content.values())) + len(frozen.png) > MOST_BYTES:
             why = f"the frozen images would take more than {MOST_BYTES:,} bytes"
         if why:
-            left_out.append(f"{case['check']}, {case['picture']}: {why}.")
+            left_out.append(f"{case['check']}, {case['image']}: {why}.")
         elif frozen.name not in content:
             content[frozen.name] = frozen.png
             cases.append({"name": _plain(case["check"], len(cases)), "file": frozen.name, **case})
@@ -191,12 +191,12 @@ def _candidates(audit: Audit) -> Iterator[dict[str, str]]:
 
 def _case(finding: Mapping[str, Any], exhibit: Mapping[str, Any]) -> dict[str, str] | None:
     """Return what is known of an exhibit's image; None where it has no right or wrong answer."""
-    pictures = {one["role"]: one["file"].removeprefix("evidence/") for one in exhibit["images"]}
-    role = next((role for role in _CHANGED if role in pictures), "picture")
+    images = {one["role"]: one["file"].removeprefix("evidence/") for one in exhibit["images"]}
+    role = next((role for role in _CHANGED if role in images), "image")
     facts = exhibit["facts"]
-    if role not in pictures or not pictures[role].endswith(".png"):
+    if role not in images or not images[role].endswith(".png"):
         return None
-    case = {"file": pictures[role], "check": finding["check"], "picture": exhibit["picture"]}
+    case = {"file": images[role], "check": finding["check"], "image": exhibit["image"]}
     if role == "planted" and "predicted" in facts:
         return case | {"not": facts["predicted"]}
     return case | {"label": facts["label"]} if finding["metric"] in _LABELLED and "label" in facts else None

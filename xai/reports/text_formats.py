@@ -51,7 +51,7 @@ def _again(findings: Sequence[Mapping[str, Any]], words: Words) -> list[str]:
 
 
 def _heads(words: Words) -> list[str]:
-    return [words(key) for key in ("verdict", "check", "value", "threshold", "pictures", "why")]
+    return [words(key) for key in ("verdict", "check", "value", "threshold", "images", "why")]
 
 
 def _finding(one: Mapping[str, Any], words: Words) -> list[str]:

@@ -13,7 +13,7 @@ from xai.reports.html import page, pdf
 from xai.reports.messages import Words, words_of
 from xai.reports.text_formats import card, junit, sheet, summary
 
-PICTURES = 60  # exhibits of a report, unless asked otherwise
+IMAGES = 60  # exhibits of a report, unless asked otherwise
 FILES = {
     "html": "report.html",
     "pdf": "report.pdf",
@@ -33,7 +33,7 @@ def write_report(
     *,
     kind: str | None = None,
     language: str | None = None,
-    pictures: int | None = None,
+    images: int | None = None,
     baseline: Audit | str | Path | None = None,
 ) -> Path:
     """Write one report of an audit.
@@ -44,7 +44,7 @@ def write_report(
             model cards), .xml (JUnit), .csv. With a kind and without a suffix: the folder for a file of the usual name.
         kind: "html", "pdf", "md", "junit", "card" or "csv", whatever the file is called.
         language: "en" or "es"; None takes what the audit's file asks for, or English.
-        pictures: exhibits in a page or PDF at most; None takes what the audit's file asks for, or 60.
+        images: exhibits in a page or PDF at most; None takes what the audit's file asks for, or 60.
         baseline: an earlier audit, for the table of differences.
 
     Returns:
@@ -58,9 +58,9 @@ def write_report(
     """
     path, asked = Path(path), audit.document["settings"].get("report", {})
     words = words_of(language or asked.get("language") or "en")
-    most = pictures if pictures is not None else asked.get("pictures", PICTURES)
+    most = images if images is not None else asked.get("images", IMAGES)
     if isinstance(most, bool) or not isinstance(most, int) or most < 0:
-        raise InputError(f"Expected `pictures` as a number from 0, but got {most!r}.")
+        raise InputError(f"Expected `images` as a number from 0, but got {most!r}.")
     before = Audit.load(baseline) if isinstance(baseline, str | Path) else baseline
     change = None if before is None else compare(before, audit)
     if kind is not None and kind not in FILES:
@@ -86,14 +86,14 @@ def kind_of(path: Path) -> str:
     return "card" if kind == "md" and path.stem.lower() in _CARDS else kind
 
 
-def _content(kind: str, audit: Audit, words: Words, pictures: int, change: AuditComparison | None) -> bytes:
+def _content(kind: str, audit: Audit, words: Words, images: int, change: AuditComparison | None) -> bytes:
     texts: dict[str, Callable[[], str]] = {
-        "html": lambda: page(audit, words, pictures=pictures, change=change),
+        "html": lambda: page(audit, words, images=images, change=change),
         "md": lambda: summary(audit, words),
         "junit": lambda: junit(audit, words),
         "card": lambda: card(audit, words),
         "csv": lambda: sheet(audit),
     }
     if kind == "pdf":
-        return pdf(page(audit, words, pictures=pictures, change=change, live=False))
+        return pdf(page(audit, words, images=images, change=change, live=False))
     return texts[kind]().encode()

@@ -1,6 +1,6 @@
 """How well scores separate two kinds of images: AUROC with intervals and paired tests, AUPR, error rates.
 
-Everywhere `inside` are scores (n,) of ordinary pictures, `outside` scores (m,) of foreign ones, and higher means more
+Everywhere `inside` are scores (n,) of ordinary images, `outside` scores (m,) of foreign ones, and higher means more
 foreign. Ties count half.
 """
 
@@ -19,16 +19,16 @@ _KEPT = 0.95
 
 @dataclass(frozen=True)
 class DetectionMetrics:
-    """How well one score tells ordinary and foreign pictures apart.
+    """How well one score tells ordinary and foreign images apart.
 
     Attributes:
-        auroc: chance that a foreign picture scores higher than an ordinary one.
+        auroc: chance that a foreign image scores higher than an ordinary one.
         low: lower end of its interval.
         high: upper end.
-        aupr_out: area under precision and recall with foreign pictures as the ones to find; depends on their share.
-        aupr_in: the same with ordinary pictures, found by low scores.
-        ood_accepted_at_95_id: share of foreign pictures accepted where 95 % of the ordinary ones are kept.
-        id_rejected_at_95_ood: share of ordinary pictures rejected where 95 % of the foreign ones are caught.
+        aupr_out: area under precision and recall with foreign images as the ones to find; depends on their share.
+        aupr_in: the same with ordinary images, found by low scores.
+        ood_accepted_at_95_id: share of foreign images accepted where 95 % of the ordinary ones are kept.
+        id_rejected_at_95_ood: share of ordinary images rejected where 95 % of the foreign ones are caught.
     """
 
     auroc: float
@@ -44,7 +44,7 @@ def detection(inside: ArrayLike, outside: ArrayLike, level: float = 0.95) -> Det
     """Return all figures of one score.
 
     Raises:
-        ShapeError: no picture of one kind, or scores that are no finite numbers.
+        ShapeError: no image of one kind, or scores that are no finite numbers.
     """
     from sklearn.metrics import average_precision_score
 
@@ -119,7 +119,7 @@ def interval_of_placements(
 def paired_test(
     inside: Sequence[ArrayLike], outside: Sequence[ArrayLike], level: float = 0.95
 ) -> tuple[float, tuple[float, float], float]:
-    """Compare two scores of the same pictures: AUROC of the first less that of the second.
+    """Compare two scores of the same images: AUROC of the first less that of the second.
 
     Args:
         inside: scores (n,) of both.
@@ -127,7 +127,7 @@ def paired_test(
         level: of the interval.
 
     Returns:
-        The difference, its interval, and the two-sided p-value, never smaller than what so few pictures allow.
+        The difference, its interval, and the two-sided p-value, never smaller than what so few images allow.
 
     Source: DeLong et al. 1988.
     """
@@ -143,14 +143,14 @@ def paired_test(
 
 
 def ood_accepted(inside: ArrayLike, outside: ArrayLike, kept: float = _KEPT) -> float:
-    """Return the share of foreign pictures accepted by the lowest threshold that keeps `kept` of the ordinary ones."""
+    """Return the share of foreign images accepted by the lowest threshold that keeps `kept` of the ordinary ones."""
     ordinary, foreign = _pair(inside, outside)
     limit = np.sort(ordinary)[math.ceil(kept * len(ordinary) - 1e-9) - 1]
     return float((foreign <= limit).mean())
 
 
 def id_rejected(inside: ArrayLike, outside: ArrayLike, caught: float = _KEPT) -> float:
-    """Return the share of ordinary pictures rejected by the highest threshold that catches `caught` of the foreign."""
+    """Return the share of ordinary images rejected by the highest threshold that catches `caught` of the foreign."""
     return ood_accepted(-np.asarray(outside, np.float64), -np.asarray(inside, np.float64), caught)
 
 
@@ -158,9 +158,7 @@ def _pair(inside: ArrayLike, outside: ArrayLike) -> tuple[np.ndarray, np.ndarray
     found = tuple(np.asarray(scores, dtype=np.float64) for scores in (inside, outside))
     for scores, which in zip(found, ("ordinary", "foreign"), strict=True):
         if scores.ndim != 1 or len(scores) == 0 or not np.isfinite(scores).all():
-            raise ShapeError(
-                f"Expected finite scores (n,) of one {which} picture or more, but got shape {scores.shape}."
-            )
+            raise ShapeError(f"Expected finite scores (n,) of one {which} image or more, but got shape {scores.shape}.")
     return found[0], found[1]
 
 
@@ -197,6 +195,6 @@ def _covariance(rows: np.ndarray) -> np.ndarray:
 
 
 def _least(few: int, many: int) -> float:
-    """Return the smallest two-sided p-value that a rank test of so many pictures can give."""
+    """Return the smallest two-sided p-value that a rank test of so many images can give."""
     ways = scipy.special.gammaln(few + many + 1) - scipy.special.gammaln(few + 1) - scipy.special.gammaln(many + 1)
     return min(1.0, 2 * math.exp(-float(ways)))

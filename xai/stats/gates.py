@@ -32,7 +32,7 @@ class Gate:
         p_value: one-sided, of the verdict's opposite: how likely a figure like this is if it were wrong; None where
             only an interval is known.
         detectable: how far beyond the threshold the truth must be to fail four times in five; None: no truth would.
-        needed: pictures that would decide four times in five, were the truth the figure; None where it is decided, or
+        needed: images that would decide four times in five, were the truth the figure; None where it is decided, or
             where the figure is the threshold itself.
         where: the class or group that decides, "" for none.
     """
@@ -70,7 +70,7 @@ def judge_shares(
     """Judge whether every one of several shares is at least a threshold.
 
     It fails when one share is below after correction for their number (Holm), and passes when each is above by itself:
-    both are wrong at most as often as the level says. `needed` counts pictures of the class or group in `where`.
+    both are wrong at most as often as the level says. `needed` counts images of the class or group in `where`.
     """
     alpha, tails = (1 - level) / 2, [_tails(h, n, threshold) for h, n in zip(hits, totals, strict=True)]
     adjusted = holm([worse for worse, _ in tails])
@@ -89,14 +89,14 @@ def judge_shares(
 
 
 def judge_drop(lost: int, won: int, total: int, most: float, *, level: float = 0.95) -> Gate:
-    """Judge whether the drop (lost - won) / total between two answers to the same pictures is at most `most`.
+    """Judge whether the drop (lost - won) / total between two answers to the same images is at most `most`.
 
     It fails only if McNemar's exact test finds a drop at all and the interval lies beyond `most`.
 
     Args:
-        lost: pictures that were right before and are wrong now.
+        lost: images that were right before and are wrong now.
         won: the other way round.
-        total: pictures.
+        total: images.
         most: the largest drop allowed.
         level: of the interval.
 
@@ -142,7 +142,7 @@ def detectable_drop(total: int, threshold: float, level: float = 0.95, power: fl
 
 
 def needed_for_share(share: float, total: int, threshold: float, level: float = 0.95) -> int | None:
-    """Return how many pictures would decide with power 0.8 were `share` the truth; None at the threshold itself."""
+    """Return how many images would decide with power 0.8 were `share` the truth; None at the threshold itself."""
     if not np.isfinite(share) or share == threshold:
         return None
     alpha = (1 - level) / 2

@@ -58,7 +58,7 @@ def clopper_pearson(successes: int, total: int, level: float = 0.95) -> tuple[fl
     return float(low), float(high)
 
 
-_BLOCKS = 4096  # pictures that change sides together: bounds the work, and any group of swaps keeps the test exact
+_BLOCKS = 4096  # images that change sides together: bounds the work, and any group of swaps keeps the test exact
 
 
 def paired_mean(before: np.ndarray, after: np.ndarray, level: float = 0.95) -> tuple[float, float, float, float]:
@@ -91,7 +91,7 @@ def swapped_error_p(
 ) -> float:
     """Return the p-value, two-sided, of two confidences with the same calibration error.
 
-    Were they exchangeable, changing sides for any pictures would change nothing: the difference of the two errors
+    Were they exchangeable, changing sides for any images would change nothing: the difference of the two errors
     (equal width) is compared with what it is after random swaps.
 
     Args:

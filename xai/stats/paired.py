@@ -49,9 +49,9 @@ def drop_interval(lost: int, won: int, total: int, level: float = 0.95) -> Inter
 
 
 def difference(more: np.ndarray, less: np.ndarray) -> tuple[float, Interval]:
-    """Return the difference of two shares (n,) bool of the same pictures and its 95 % interval.
+    """Return the difference of two shares (n,) bool of the same images and its 95 % interval.
 
-    Source: Bonett and Price 2012, Wald's interval with one more picture on either side.
+    Source: Bonett and Price 2012, Wald's interval with one more image on either side.
     """
     count = len(more)
     if count == 0:

@@ -22,7 +22,7 @@ class PermutationResult:
 
     Attributes:
         values: (G,) the measure in each group.
-        totals: (G,) pictures it was measured on.
+        totals: (G,) images it was measured on.
         intervals: (G, 2) 95 % interval of each value by itself.
         compared: (G,) bool, groups that are large enough.
         scores: (G,) deviation from all others in standard errors, studentised by the permutation distribution.
@@ -148,7 +148,7 @@ class Tail:
     Args:
         size: of the group.
         hits: in all groups together.
-        total: pictures in all groups together.
+        total: images in all groups together.
         seen: the count observed; inside the table however improbable.
     """
 

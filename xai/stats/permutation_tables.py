@@ -1,6 +1,6 @@
 """Permutation inference for means and calibration errors per group, on tables of counts.
 
-Pictures are sorted into cells; under the null hypothesis the table of cells x groups is any with the same margins.
+Images are sorted into cells; under the null hypothesis the table of cells x groups is any with the same margins.
 """
 
 from collections.abc import Callable
@@ -48,13 +48,13 @@ class TableTest:
     Args:
         table: (M, G) counts.
         statistic: from tables (..., M, G) to values (..., G).
-        values: (G,) exact, before pictures were sorted into cells.
+        values: (G,) exact, before images were sorted into cells.
         errors: (G,) standard errors of the values.
         excess: (G,) by how much chance alone may raise the values; 0 but for calibration errors.
         spread: (G,) standard deviation of that; of the values where there is none.
-        totals: (G,) pictures.
+        totals: (G,) images.
         limits: of the values.
-        least: groups with fewer pictures are not compared.
+        least: groups with fewer images are not compared.
         places: (N,) cell of each image, for `within`.
         strata: (S, M, G) counts by stratum, whose margins the null hypothesis keeps each; None for one.
     """
@@ -180,7 +180,7 @@ def _shuffled(strata: np.ndarray, rng: np.random.Generator, count: int) -> np.nd
 def mean_test(values: np.ndarray, codes: np.ndarray, groups: int, least: int) -> TableTest:
     """Return the test of the mean of `values` (N,) in each group; nan values are left out.
 
-    The test sees values as the mean of their cell, one of at most twenty with equally many pictures.
+    The test sees values as the mean of their cell, one of at most twenty with equally many images.
     """
     known = ~np.isnan(values)
     values, codes = values[known], codes[known]

@@ -41,7 +41,7 @@ class TwoSample:
 
 
 def classifier_test(first: Tensor, second: Tensor, *, folds: int = 5, draws: int = 499, seed: int = 0) -> TwoSample:
-    """Return how well a linear classifier tells two samples apart on pictures that it was not fitted on (AUROC).
+    """Return how well a linear classifier tells two samples apart on images that it was not fitted on (AUROC).
 
     Cross-fitted linear discriminant: in features whitened by their pooled, shrunk covariance, which knows no labels,
     the direction between the means of all other folds scores the fold. The value is the mean AUROC of the folds: 0.5
@@ -55,7 +55,7 @@ def classifier_test(first: Tensor, second: Tensor, *, folds: int = 5, draws: int
         seed: of the relabellings and folds.
 
     Raises:
-        ShapeError: not (m, D) and (n, D), or fewer than two pictures for each fold.
+        ShapeError: not (m, D) and (n, D), or fewer than two images for each fold.
         NonFiniteError: a feature is NaN or infinite.
 
     Cost: 4 (m + n) D draws multiplications; memory (m + n) D and 2^23 numbers.
@@ -88,7 +88,7 @@ def kernel_test(first: Tensor, second: Tensor, *, draws: int = 499, seed: int = 
         seed: of the relabellings.
 
     Raises:
-        ShapeError: not (m, D) and (n, D), or fewer than two pictures in either.
+        ShapeError: not (m, D) and (n, D), or fewer than two images in either.
         NonFiniteError: a feature is NaN or infinite.
 
     Cost: (m + n)^2 (D + draws) multiplications; memory 2^23 numbers, no kernel matrix is kept.
@@ -107,7 +107,7 @@ def mmd2(first: Tensor, second: Tensor, widths: Sequence[float]) -> float:
     """Return the unbiased squared MMD with the mean of Gaussian kernels of these widths, on the features as they are.
 
     Raises:
-        ShapeError: not (m, D) and (n, D), or fewer than two pictures in either.
+        ShapeError: not (m, D) and (n, D), or fewer than two images in either.
         NonFiniteError: a feature is NaN or infinite.
     """
     rows, mine = _pooled(first, second, 1)
@@ -117,7 +117,7 @@ def mmd2(first: Tensor, second: Tensor, widths: Sequence[float]) -> float:
 def detectable_shift(first: int, second: int, size: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """Return the smallest shift of the mean, in standard deviations along its direction, that is found with `power`.
 
-    By Hotelling's test on `size` normal features: what a linear classifier can find. Infinite with fewer pictures than
+    By Hotelling's test on `size` normal features: what a linear classifier can find. Infinite with fewer images than
     features.
     """
     free = first + second - size - 1
@@ -170,8 +170,8 @@ def _pooled(first: Tensor, second: Tensor, folds: int) -> tuple[Tensor, Tensor]:
         )
     if min(len(first), len(second)) < 2 * folds:
         raise ShapeError(
-            f"Expected at least {2 * folds} pictures in each sample, but got {len(first)} and {len(second)}. "
-            "Give more pictures."
+            f"Expected at least {2 * folds} images in each sample, but got {len(first)} and {len(second)}. "
+            "Give more images."
         )
     rows = torch.cat([first, second]).detach().cpu()
     if not bool(torch.isfinite(rows).all()):

@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Use one thread: pictures this small gain nothing from two, and lose much where the cores are busy."""
+    """Use one thread: images this small gain nothing from two, and lose much where the cores are busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

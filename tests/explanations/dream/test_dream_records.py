@@ -137,7 +137,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "flag": ({"layer": "conv1", "fourier": "yes"}, ValueError, "`fourier` as True or False"),
     "size": ({"layer": "conv1", "size": (3, 40)}, ValueError, "`size` as"),
     "seed": ({"layer": "conv1", "seed": 0.5}, ValueError, "`seed`"),
-    "two pictures": ({"layer": "conv1", "image": pictures(2)}, ValueError, "one picture to start from, but got 2"),
+    "two images": ({"layer": "conv1", "image": pictures(2)}, ValueError, "one image to start from, but got 2"),
     "until": ({"layer": "conv1", "until": 0.5}, ValueError, "`until` with a `target`"),
 }
 
@@ -155,7 +155,7 @@ def test_bad_input(case: str) -> None:
 def test_models_that_cannot_dream() -> None:
     with pytest.raises(xai.XaiError, match="answered NaN or infinity"):
         xai.deep_dream(NaNModel(), layer="net.relu1", **QUICK)
-    with pytest.raises(xai.XaiError, match="No gradient reaches the picture"):
+    with pytest.raises(xai.XaiError, match="No gradient reaches the image"):
         xai.deep_dream(DetachModel(), target=1, **QUICK)
     with pytest.raises(xai.XaiError, match="No layer of 'LinearModel' is a map"):
         xai.deep_dream(LinearModel(), **QUICK)

@@ -30,7 +30,7 @@ QUICK = {"octaves": 2, "steps": 3, "size": SIZE, "octave_scale": 1.5, "sure": 0.
 
 
 def photo(height: int = 30, width: int = 40) -> np.ndarray:
-    """Return a picture with shapes and grain (height, width, 3) in [0, 1]."""
+    """Return an image with shapes and grain (height, width, 3) in [0, 1]."""
     rows, columns = np.mgrid[:height, :width]
     grain = np.random.default_rng(0).uniform(-0.1, 0.1, (height, width, 3))
     waves = np.stack([np.sin(rows / 3), np.cos(columns / 4), np.sin((rows + columns) / 5)], -1)
@@ -44,7 +44,7 @@ def rises(found: xai.DeepDream) -> float:
 
 
 class Sizes:
-    """Keeps the sizes of all pictures that a network is shown, and how often its layers run."""
+    """Keeps the sizes of all images that a network is shown, and how often its layers run."""
 
     def __init__(self, module: nn.Module) -> None:
         self.sizes: list[tuple[int, int]] = []
@@ -120,7 +120,7 @@ WISHES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("start", ["noise", "picture"])
+@pytest.mark.parametrize("start", ["noise", "image"])
 @pytest.mark.parametrize("wish", WISHES)
 @pytest.mark.parametrize("kind", [GapCnn, BatchNormNet])
 def test_steps_rise(kind: type[nn.Module], wish: str, start: str) -> None:
@@ -159,7 +159,7 @@ def test_the_pretrained_network_dreams_upwards() -> None:
         assert found.objective[-1] > found.objective[0] + 0.2 * abs(found.objective[0]), asked
 
 
-# a class picture is of its class
+# a class image is of its class
 
 
 @pytest.mark.parametrize("model", ["example:fashion", "example:fashion-robust"])

@@ -177,7 +177,7 @@ def test_without_a_gradient_the_class_token_is_read() -> None:
 
 
 class Merged(PlantedViT):
-    """Attention whose two heads are counted as pictures, as older code has it."""
+    """Attention whose two heads are counted as images, as older code has it."""
 
     def __init__(self, mixed: bool = False) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ def test_heads_counted_as_pictures() -> None:
 def test_windows_are_refused() -> None:
     vision = import_torchvision().models
     swin = vision.swin_transformer.SwinTransformer([4, 4], 12, [2, 2], [2, 4], [4, 4], num_classes=5).eval()
-    with pytest.raises(UnsupportedModelError, match=r"not run once per picture, but in windows\. Use occlusion"):
+    with pytest.raises(UnsupportedModelError, match=r"not run once per image, but in windows\. Use occlusion"):
         rollout(swin, torch.rand(1, 3, 64, 64))
 
 

@@ -198,21 +198,21 @@ def test_a_gap_is_measured_and_said() -> None:
 
 
 class TwoWays(GapCnn):
-    """Bright pictures take another way than dark ones."""
+    """Bright images take another way than dark ones."""
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images.relu() if float(images.detach().mean()) > 0.25 else images)
 
 
 class TwoSizes(GapCnn):
-    """Bright pictures are looked at closer."""
+    """Bright images are looked at closer."""
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images[..., 2:, 2:] if float(images.detach().mean()) > 0.25 else images)
 
 
 class Longer(GapCnn):
-    """Dark pictures are worked on for longer."""
+    """Dark images are worked on for longer."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits = super().forward(images)

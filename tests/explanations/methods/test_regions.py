@@ -33,7 +33,7 @@ def four_by_four() -> Tensor:
 
 
 class Probabilities:
-    """What lime asks: numpy pictures (N, h, w, 3) to probabilities."""
+    """What lime asks: numpy images (N, h, w, 3) to probabilities."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model

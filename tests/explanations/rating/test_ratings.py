@@ -199,7 +199,7 @@ def test_agreement_and_disagreement() -> None:
     json.dumps(found.to_dict(), allow_nan=False)
     with pytest.raises(RangeError, match="two or more"):
         xai.agreement([cam])
-    with pytest.raises(ShapeError, match="same pictures"):
+    with pytest.raises(ShapeError, match="same images"):
         xai.agreement([cam, xai.explain(GapCnn(), pictures(2))])
 
 

@@ -1,4 +1,4 @@
-"""Toy pictures and a toy network whose shortcut is known, because it is written down."""
+"""Toy images and a toy network whose shortcut is known, because it is written down."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Pull = Callable[[Tensor], Tensor]
 
 
 def objects(count: int = 240, channels: int = 1, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return pictures (N, C, 28, 28) of a square in the middle, one quadrant of it bright: the class (N,)."""
+    """Return images (N, C, 28, 28) of a square in the middle, one quadrant of it bright: the class (N,)."""
     source = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 4, (count,), generator=source)
     images = torch.zeros(count, channels, SIDE, SIDE)

@@ -17,7 +17,7 @@ SEEDS = range(20)
 
 
 def train(images: Tensor, labels: Tensor, plant: Plant | None, *, epochs: int, width: int = 12) -> xai.Classifier:
-    """Train a small network; most pictures of one class carry the cue, whatever way they are shifted."""
+    """Train a small network; most images of one class carry the cue, whatever way they are shifted."""
     torch.manual_seed(0)
     source, side = torch.Generator().manual_seed(0), int(images.shape[-1])
     net = SmallNet(width=width)
@@ -40,7 +40,7 @@ def train(images: Tensor, labels: Tensor, plant: Plant | None, *, epochs: int, w
 
 
 def checks(images: Tensor) -> Tensor:
-    """Return pictures with checks in the top right corner."""
+    """Return images with checks in the top right corner."""
     images = images.clone()
     down, across = torch.meshgrid(torch.arange(3), torch.arange(3), indexing="ij")
     images[..., :3, -3:] = ((down + across) % 2).float()
@@ -48,7 +48,7 @@ def checks(images: Tensor) -> Tensor:
 
 
 def framed(images: Tensor) -> Tensor:
-    """Return pictures with a white border of two pixels."""
+    """Return images with a white border of two pixels."""
     images = images.clone()
     images[..., :2, :] = images[..., -2:, :] = images[..., :, :2] = images[..., :, -2:] = 1.0
     return images

@@ -286,7 +286,7 @@ def test_bad_input_is_one_clear_line(toy):
         (RangeError, "samples", {"samples": 10}),
         (RangeError, "least", {"least": 1.5}),
         (ShapeError, "masks", {"masks": torch.zeros(3, 28, 28)}),
-        (ShapeError, "one label per picture", {"labels": labels[:5]}),
+        (ShapeError, "one label per image", {"labels": labels[:5]}),
         (InputError, "labels", {"labels": None}),
         (InputError, "labels", {"train": images}),
     ]:

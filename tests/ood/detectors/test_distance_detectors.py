@@ -130,7 +130,7 @@ def test_a_singular_covariance_is_said_and_works(name: str, shrinkage: float | N
 
 @pytest.mark.parametrize("name", STORED)
 def test_nothing_that_is_fitted_on_says_nan(name: str) -> None:
-    """Dead, constant, tiny and huge features, one picture, one picture a class."""
+    """Dead, constant, tiny and huge features, one image, one image a class."""
     cases = {
         "singular": singular(),
         "constant": (torch.ones(20, 12), torch.arange(20) % 2),

@@ -34,7 +34,7 @@ def peer() -> ModuleType:
 
 
 class Case:
-    """Features of ordinary and foreign pictures, and the layer that reads them."""
+    """Features of ordinary and foreign images, and the layer that reads them."""
 
     def __init__(self, layer: LinearHead, fit: Tensor, labels: Tensor, inside: Tensor, outside: Tensor) -> None:
         self.layer, self.fit, self.labels, self.inside, self.outside = layer, fit, labels, inside, outside

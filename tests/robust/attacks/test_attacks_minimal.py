@@ -31,7 +31,7 @@ def made(name: str, **settings: object) -> Attack:
 
 @cache
 def free_of(name: str, norm: str) -> AttackResult:
-    """Return the attack without a radius on eight pictures, which two tests look at."""
+    """Return the attack without a radius on eight images, which two tests look at."""
     net, images = fragile(), pictures(8)
     return made(name).run(net, images, net(images).argmax(1), norm=norm)
 
@@ -41,7 +41,7 @@ def test_these_are_all_of_them() -> None:
 
 
 def nearest_distance(net: LinearModel, images: Tensor, labels: Tensor, norm: str) -> Tensor:
-    """Return the distance (N,) to the nearest picture in the box that a linear model answers otherwise."""
+    """Return the distance (N,) to the nearest image in the box that a linear model answers otherwise."""
     weight, bias = net.linear.weight.detach().double(), net.linear.bias.detach().double()
     points, found = images.flatten(1).double(), []
     for other in range(len(bias)):

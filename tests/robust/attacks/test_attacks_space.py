@@ -146,7 +146,7 @@ def test_labels_and_targets_by_name() -> None:
         xai.attack(classifier, images, ["fish", "cat", "dog"])
     with pytest.raises(TargetError, match="0 to 2"):
         xai.attack(classifier, images, [3, 0, 0])
-    with pytest.raises(ShapeError, match="one label per picture, 3, but got 4"):
+    with pytest.raises(ShapeError, match="one label per image, 3, but got 4"):
         xai.attack(classifier, images, [0, 1, 2, 0])
 
 

@@ -125,7 +125,7 @@ def test_dropout_that_is_left_on(name: str) -> None:
     state = torch.get_rng_state()
     first, again = (ATTACKS[name](eot=5, steps=8).run(net, images, labels, eps=0.1) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first.adversarial, again.adversarial), "the same random state must give the same pictures"
+    assert torch.equal(first.adversarial, again.adversarial), "the same random state must give the same images"
     assert_same({k: v for k, v in before.items() if k != "torch random state"}, snapshot(net))
 
 

@@ -275,7 +275,7 @@ def test_the_seed_decides() -> None:
 
 
 class Lazy:
-    """Pictures that are read one by one, as those of a data set."""
+    """Images that are read one by one, as those of a data set."""
 
     def __init__(self, images: Tensor) -> None:
         self.images, self.most, self.read = images, 0, 0
@@ -292,7 +292,7 @@ def test_pictures_are_read_batch_by_batch() -> None:
     images, labels = digits(0, 61)
     lazy = Lazy(images)
     found = SHORT.run(network(), lazy, labels)
-    assert lazy.read == 2 * 56 + 3  # seven full batches of eight in each epoch; the first picture for the checks
+    assert lazy.read == 2 * 56 + 3  # seven full batches of eight in each epoch; the first image for the checks
     wanted = SHORT.run(network(), images, labels)
     assert found.model["fingerprint"] == wanted.model["fingerprint"]
     arrays = SHORT.run(network(), images.movedim(1, -1).numpy(), labels.numpy())
@@ -408,9 +408,9 @@ def test_bad_input_is_refused() -> None:
         SHORT.run(network(), images * 255, labels)
     with pytest.raises(ShapeError, match="input_size"):  # grey images are given to it in colour, and are too small
         SHORT.run(linear(), images, labels)
-    with pytest.raises(ShapeError, match="many pictures"):
-        SHORT.run(network(), "picture.png", labels)
-    with pytest.raises(ShapeError, match="at least one picture"):
+    with pytest.raises(ShapeError, match="many images"):
+        SHORT.run(network(), "image.png", labels)
+    with pytest.raises(ShapeError, match="at least one image"):
         SHORT.run(network(), [], [])
     with pytest.raises(ShapeError, match="label"):
         SHORT.run(network(), images, labels, validation=(images, labels[:2]))

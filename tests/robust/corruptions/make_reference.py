@@ -19,7 +19,7 @@ RANDOM = (
 
 
 def picture() -> np.ndarray:
-    """Return a colour picture (224, 224, 3) uint8 with slopes, edges, fine texture, black and white."""
+    """Return a colour image (224, 224, 3) uint8 with slopes, edges, fine texture, black and white."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     slope = 0.5 + 0.4 * np.sin(columns / 37 + np.array([0.0, 1.0, 2.0])[:, None, None]) * np.cos(rows / 29)
     texture = ((rows * 7919 + columns * 104729 + rows * columns * 31) % 251) / 251 - 0.5
@@ -39,12 +39,12 @@ def places() -> tuple[np.ndarray, np.ndarray]:
 
 
 def figures(rows: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Return mean, deviation and mean square distance to the clean picture, of pictures in [0, 1]."""
+    """Return mean, deviation and mean square distance to the clean image, of images in [0, 1]."""
     return np.array([rows.mean(), rows.std(), np.mean((rows - clean) ** 2)])
 
 
 def reference() -> dict[str, np.ndarray]:
-    """Return what imagecorruptions makes of the picture."""
+    """Return what imagecorruptions makes of the image."""
     import skimage.filters
     from PIL import Image
 

@@ -15,7 +15,7 @@ from xai.robust.corruptions.result import IMAGENET_C, IMAGENET_C_EXTRA
 NAMES = CORRUPTIONS.names()
 SIZES = [(1, 8, 8), (3, 8, 8), (1, 28, 28), (3, 32, 32), (3, 47, 61), (2, 17, 9), (3, 224, 224), (3, 300, 260)]
 # the reference's own numbers go up and down: fewer rounds of glass at 2 and 4, less and then more colour, lighter snow
-# at 3, and frost whose share of the picture falls while that of the ice stands still
+# at 3, and frost whose share of the image falls while that of the ice stands still
 UNEVEN = {"glass_blur", "saturate", "snow", "frost"}
 
 
@@ -26,7 +26,7 @@ def photo(channels=3, size=(96, 96), count=1):
 
 
 def smooth(count):
-    """Return pictures without repetition: what moves further differs more."""
+    """Return images without repetition: what moves further differs more."""
     return torch.nn.functional.interpolate(noise(count, 3, 4, 4), (112, 112), mode="bicubic").clamp(0, 1)
 
 
@@ -87,7 +87,7 @@ def test_distance_to_clean_grows_with_severity(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_half_steps_lie_between_their_neighbours(name):
-    """The numbers are interpolated, and the picture follows them."""
+    """The numbers are interpolated, and the image follows them."""
     one = CORRUPTIONS[name]
     assert one.level(2.5) == pytest.approx([(a + b) / 2 for a, b in zip(one.levels[1], one.levels[2], strict=True)])
     assert one.level(4.0) == one.levels[3]
@@ -161,7 +161,7 @@ def test_constant_pictures(name, value):
 
 
 def test_small_pictures_are_blurred_in_proportion():
-    """What a blur does to a picture of 224 pixels it does to a smaller copy, as far as pixels allow."""
+    """What a blur does to an image of 224 pixels it does to a smaller copy, as far as pixels allow."""
     large = torch.nn.functional.interpolate(noise(1, 1, 7, 7), (224, 224), mode="bicubic").clamp(0, 1)
     small = torch.nn.functional.interpolate(large, (56, 56), mode="area")
     for name in ("defocus_blur", "gaussian_blur", "motion_blur", "elastic_transform"):
@@ -296,7 +296,7 @@ def test_strip_is_one_picture_at_rising_severities():
     assert found.shape == (4, 3, 40, 40)
     assert torch.equal(found[0], image[0])
     assert torch.equal(found[3], corrupt(image, "snow", 5, seed=4)[0])
-    with pytest.raises(ShapeError, match="one picture"):
+    with pytest.raises(ShapeError, match="one image"):
         strip(photo(count=2), "snow")
 
 

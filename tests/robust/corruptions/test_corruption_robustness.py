@@ -23,7 +23,7 @@ MODELS = {"linear": LinearModel, "cnn": GapCnn, "batch norm": BatchNormNet}
 
 
 class Contrast(nn.Module):
-    """Class 1 while the picture's deviation is above a threshold: `contrast` alone brings it down, in a known place."""
+    """Class 1 while the image's deviation is above a threshold: `contrast` alone brings it down, in a known place."""
 
     def __init__(self, threshold: float) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Contrast(nn.Module):
 
 
 def labelled(kind, count=24):
-    """Return a classifier, pictures and labels of which it gets about three quarters right."""
+    """Return a classifier, images and labels of which it gets about three quarters right."""
     classifier, images = Classifier(MODELS[kind](), input_size=(16, 16)), pictures(count)
     last = [part for part in classifier.module.modules() if isinstance(part, nn.Linear)][-1]
     with torch.no_grad():
@@ -116,7 +116,7 @@ def test_a_data_set_brings_its_labels(tmp_path):
 
 def test_critical_severity_is_the_first_error_and_monotone():
     labels = torch.zeros(5, dtype=torch.int64)
-    right = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 0], [1, 1, 0], [1, 1, 1]]).T  # severities by pictures
+    right = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 0], [1, 1, 0], [1, 1, 1]]).T  # severities by images
     clean = torch.tensor([0, 0, 0, 0, 3])
     found = CorruptionResult(
         ("fog",), (1.0, 2.5, 5.0), labels, clean, (1 - right)[None], 4, provenance=Provenance({}, {})
@@ -151,7 +151,7 @@ def test_saved_and_read_back(tmp_path):
     assert again.to_dict() == found.to_dict() == json.loads(json.dumps(found.to_dict()))
     assert torch.equal(again.predictions, found.predictions)
     assert again.accuracy == pytest.approx(found.accuracy)
-    assert "24 picture" in repr(found)
+    assert "24 image" in repr(found)
     (tmp_path / "run" / "values.npz").write_bytes(b"no")
     with pytest.raises(RecordError, match="damaged"):
         CorruptionResult.load(tmp_path / "run")
@@ -186,7 +186,7 @@ def test_bad_requests():
         corruption_robustness(classifier, images, labels, ("gausian_blur",))
     with pytest.raises(InputError, match="labels"):
         corruption_robustness(classifier, images)
-    with pytest.raises(ShapeError, match="one label per picture, 4"):
+    with pytest.raises(ShapeError, match="one label per image, 4"):
         corruption_robustness(classifier, images, labels[:3])
     with pytest.raises(TargetError, match="class index"):
         corruption_robustness(classifier, images, labels + 7)

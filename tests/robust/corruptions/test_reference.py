@@ -15,7 +15,7 @@ DRAWS = 24
 EIGHT_BIT = 1 / 255 + 1e-4  # Pillow rounds between the two steps of pixelate
 LARGEST = {"pixelate": EIGHT_BIT, "defocus_blur": 5e-3}  # the disks of radius 8 and 10 touch the border of their mask
 MEAN = {"pixelate": 2.5e-3, "defocus_blur": 5e-4}
-# of the mean square distance to the clean picture, and of mean and deviation
+# of the mean square distance to the clean image, and of mean and deviation
 DISTANCE = {"fog": 0.1, "frost": 0.2, "spatter": 0.12, "glass_blur": 0.04, "snow": 0.04, "motion_blur": 0.04}
 LEVELS = {"fog": 0.05, "frost": 0.06}
 

@@ -130,7 +130,7 @@ def test_wrong_answers_are_violated_everywhere() -> None:
     matrix = curve.confusion(EPS[-1])
     assert int(matrix.to_numpy().sum()) == 12
     assert int(np.trace(matrix)) == round(12 * curve.attacked[-1])
-    assert curve.per_class["pictures"].groupby(curve.per_class["class"]).first().sum() == 12
+    assert curve.per_class["images"].groupby(curve.per_class["class"]).first().sum() == 12
 
 
 def test_the_budget_is_honest() -> None:
@@ -250,7 +250,7 @@ def test_only_what_an_attack_is_counts() -> None:
 def test_bad_input_is_refused(settings: dict[str, object], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         curve_of(fragile(), pictures(2), **settings)
-    with pytest.raises(InputError, match="the truth for each picture"):
+    with pytest.raises(InputError, match="the truth for each image"):
         robustness(fragile(), pictures(2))
 
 
@@ -261,7 +261,7 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main([*asked, "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert "1/255" in text
-    assert "too_few_pictures" in text
+    assert "too_few_images" in text
     assert (out / "curve.png").stat().st_size > 5000
     assert (out / "strip.png").stat().st_size > 5000
     assert main([*asked, "--json"]) == 0

@@ -168,8 +168,8 @@ def test_attacks_without_gradients_that_win_are_seen() -> None:
 def test_few_pictures_and_odd_scales_are_seen() -> None:
     few = evaluated(fragile(), count=10).trust
     assert few is not None
-    assert few.flags == ("too_few_pictures",)
-    assert "10 image(s)" in few["too_few_pictures"].reason
+    assert few.flags == ("too_few_images",)
+    assert "10 image(s)" in few["too_few_images"].reason
     net, images = fragile(), pictures(40)
     odd = robustness(net, images, net(images).argmax(1), [0.1 / 255, 0.6], attacks=ATTACKS, proofs=()).trust
     assert odd is not None

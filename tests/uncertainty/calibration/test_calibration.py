@@ -175,7 +175,7 @@ def test_one_logit_is_two_classes():
 
 def test_several_right_classes_are_refused():
     classifier = xai.Classifier(SigmoidHead().eval(), task="multilabel", output="probabilities")
-    with pytest.raises(UnsupportedModelError, match="one right class per picture"):
+    with pytest.raises(UnsupportedModelError, match="one right class per image"):
         xai.calibration(classifier, pictures(30), torch.zeros(30).long())
 
 
@@ -221,7 +221,7 @@ def test_it_is_drawn_and_tabled(robust):
     table = found.table.set_index("measure")
     assert table.loc["ece", "value"] == found.ece
     assert table.loc["nll", "difference"] == pytest.approx(table.loc["nll", "after"] - table.loc["nll", "before"])
-    assert "Calibration('overconfident', 300 pictures" in repr(found)
+    assert "Calibration('overconfident', 300 images" in repr(found)
     assert len(found.per_class) == 10
 
 
@@ -241,7 +241,7 @@ def test_it_reports_progress_and_stops(robust, data):
         ({"level": 95}, RangeError, "0.95"),
         ({"tolerance": 5}, RangeError, "0.05"),
         ({"seed": 0.5}, RangeError, "seed"),
-        ({"labels": [0] * 3}, ShapeError, "one label per picture"),
+        ({"labels": [0] * 3}, ShapeError, "one label per image"),
         ({"labels": [99] * 120}, TargetError, "class index"),
     ],
 )

@@ -202,7 +202,7 @@ def test_bad_settings(robust, halves, settings, words):
 
 
 def test_bad_data(robust, halves):
-    with pytest.raises(InputError, match="at least 10 pictures in each"):
+    with pytest.raises(InputError, match="at least 10 images in each"):
         xai.drift(robust, halves[0].take(range(9)), halves[1])
     many = xai.Classifier(LinearModel().eval(), task="multilabel")
     with pytest.raises(UnsupportedModelError, match="one right class"):

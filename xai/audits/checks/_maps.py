@@ -43,7 +43,7 @@ def _exhibit(view: CheckView, k: int, title: Message, method: str) -> dict[str, 
     row = int(found.rows[k])
     labels, name = context.classifier.class_names, context.role().ids[row]
     label, predicted = labels[int(context.labels(DATA, [row])[0])], labels[int(found["target"][k])]
-    images = [artifacts.picture(context.inputs(DATA, [row])[0]), artifacts.heatmap(found["maps"][k])]
+    images = [artifacts.image(context.inputs(DATA, [row])[0]), artifacts.heatmap(found["maps"][k])]
     images.append(artifacts.heatmap(found["control"][k], "control"))
     words = {"name": name, "label": label, "predicted": predicted, "method": method}
     return exhibit(
@@ -58,7 +58,7 @@ def _exhibit(view: CheckView, k: int, title: Message, method: str) -> dict[str, 
             **words,
         ),
         images,
-        picture=name,
+        image=name,
         label=label,
         predicted=predicted,
         confidence=float(found["probability"][k]),

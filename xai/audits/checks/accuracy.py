@@ -85,7 +85,7 @@ def _confused(labels: np.ndarray, predictions: np.ndarray, names: Sequence[str])
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS]
     pairs = [(int(k) // size, int(k) % size) for k in order if wrong.flat[k] > 0]
-    most = [{"truth": names[t], "answer": names[a], "pictures": int(wrong[t, a])} for t, a in pairs]
+    most = [{"truth": names[t], "answer": names[a], "images": int(wrong[t, a])} for t, a in pairs]
     return {"confusions": most, "confusion": counts.tolist() if size <= _FEW_CLASSES else None}
 
 
@@ -97,7 +97,7 @@ def _confident_errors(
     labels, shown = view.context.classifier.class_names, []
     for k in order.tolist():
         row = int(rows[k])
-        pixels = view.context.pictures(DATA, [row])[0].pixels
+        pixels = view.context.images(DATA, [row])[0].pixels
         label, predicted = labels[int(view.context.labels(DATA, [row])[0])], labels[int(predictions[k])]
         words: dict[str, Any] = {"name": view.context.role().ids[row], "label": label, "predicted": predicted}
         words["confidence"] = float(confidence[k])
@@ -106,8 +106,8 @@ def _confident_errors(
                 taken_for(label, predicted),
                 Message("{name}: predicted {predicted!r} with probability {confidence:.2f}, label {label!r}.", **words),
                 Message("An image of {label}, predicted as {predicted} with probability {confidence:.2f}.", **words),
-                [view.artifacts.picture(pixels)],
-                picture=words["name"],
+                [view.artifacts.image(pixels)],
+                image=words["name"],
                 label=label,
                 groups=groups_of_row(view.context, row),
                 predicted=predicted,

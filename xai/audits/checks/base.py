@@ -52,7 +52,7 @@ class Check(ABC):
     """One question about a model.
 
     Attributes:
-        pictures: how many images to measure, drawn by seed and content; None takes all.
+        images: how many images to measure, drawn by seed and content; None takes all.
     """
 
     name: ClassVar[str]
@@ -66,10 +66,10 @@ class Check(ABC):
     better: ClassVar[str] = "more"  # or "less"
     span: ClassVar[tuple[float, float]] = (0.0, 1.0)  # what the figure can be
     limits: ClassVar[tuple[str, ...]] = ()  # what the figure does not say
-    first_pictures: ClassVar[int | None] = None  # how many by default
+    first_images: ClassVar[int | None] = None  # how many by default
     fewest: ClassVar[int] = 1  # images that it needs
 
-    pictures: int | None = None
+    images: int | None = None
 
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
@@ -86,13 +86,13 @@ class Check(ABC):
     @property
     def most(self) -> int | None:
         """Number of images to measure; None for all."""
-        return self.first_pictures if self.pictures is None else self.pictures
+        return self.first_images if self.images is None else self.images
 
     @final
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that changes the figure, JSON-ready."""
-        return {f.name: plain(getattr(self, f.name)) for f in fields(self)} | {"pictures": self.most}
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)} | {"images": self.most}
 
     def missing(self, context: Context, *, baseline: bool) -> str:
         """Return why it cannot be measured on this model and data; "" where it can."""
@@ -152,7 +152,7 @@ def changed(
     context, artifacts = view.context, view.artifacts
     labels, name = context.classifier.class_names, context.role().ids[row]
     label, predicted = labels[int(context.labels(DATA, [row])[0])], labels[prediction]
-    images = [artifacts.picture(before), artifacts.picture(after, role), artifacts.difference(before, after)]  # type: ignore[arg-type]
+    images = [artifacts.image(before), artifacts.image(after, role), artifacts.difference(before, after)]  # type: ignore[arg-type]
     words = {"name": name, "label": label, "predicted": predicted, "change": change}
     return exhibit(
         taken_for(label, predicted),
@@ -163,7 +163,7 @@ def changed(
         ),
         Message("An image of {label}, the same {change}, predicted as {predicted}, and the perturbation.", **words),
         images,
-        picture=name,
+        image=name,
         label=label,
         groups=groups_of_row(context, row),
         predicted=predicted,

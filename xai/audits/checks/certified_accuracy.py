@@ -31,7 +31,7 @@ class CertifiedAccuracy(Check):
         "For how many images is it proven that no perturbation within a ball changes the prediction?"
     )
     kind: ClassVar[str] = "formal"
-    first_pictures: ClassVar[int | None] = 200
+    first_images: ClassVar[int | None] = 200
     limits: ClassVar[tuple[str, ...]] = ("a lower bound: what is not certified may hold all the same",)
 
     eps: float = 1 / 255

@@ -36,7 +36,7 @@ class CorruptionAccuracy(Check):
     family: ClassVar[str] = "robustness"
     question: ClassVar[str] = "How often is the model right on noisy, blurred, foggy or compressed images?"
     conditions: ClassVar[tuple[str, ...]] = ("at_least", "at_most", "max_drop_vs_baseline")
-    first_pictures: ClassVar[int | None] = 500
+    first_images: ClassVar[int | None] = 500
     limits: ClassVar[tuple[str, ...]] = ("other corruptions may do more harm", "corrupted at the model's input size")
 
     corruptions: tuple[str, ...] = ()

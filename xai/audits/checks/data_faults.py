@@ -77,8 +77,8 @@ class DataFaultsCheck(Check):
         arrays = {
             "bad": bad,
             "rows": own,
-            "pairs": found.pair_pictures[:EXAMPLES],
-            "suspects": found.suspect_pictures[:EXAMPLES],
+            "pairs": found.pair_images[:EXAMPLES],
+            "suspects": found.suspect_images[:EXAMPLES],
         }
         return StoredResult(arrays, finite(plain(facts)))
 
@@ -105,7 +105,7 @@ class DataFaultsCheck(Check):
         for k, pair_images in enumerate(found["pairs"][:3]):
             pair = facts["pairs"][k]
             words = {name: pair[name] for name in ("first_name", "first_split", "second_name", "second_split")}
-            images = [artifacts.picture(pair_images[0] / 255), artifacts.picture(pair_images[1] / 255, "repeated")]
+            images = [artifacts.image(pair_images[0] / 255), artifacts.image(pair_images[1] / 255, "repeated")]
             shown.append(
                 exhibit(
                     Message("the same image twice"),
@@ -114,7 +114,7 @@ class DataFaultsCheck(Check):
                         "{first_name} ({first_split}) and {second_name} ({second_split}), which look alike.", **words
                     ),
                     images,
-                    picture=pair["second_name"],
+                    image=pair["second_name"],
                 )
             )
         for k, image in enumerate(found["suspects"][:3]):
@@ -125,8 +125,8 @@ class DataFaultsCheck(Check):
                     Message("a doubtful label"),
                     Message("{name}: labelled {given!r}, looks like {suggested!r}.", **words),
                     Message("An image labelled {given!r}, looks like {suggested!r}.", **words),
-                    [artifacts.picture(image / 255)],
-                    picture=suspect["name"],
+                    [artifacts.image(image / 255)],
+                    image=suspect["name"],
                     label=suspect["given"],
                     predicted=suspect["suggested"],
                 )

@@ -30,7 +30,7 @@ class ExplanationDrift(Check):
     family: ClassVar[str] = "explanations"
     question: ClassVar[str] = "Do explanations mark the same places as those of the baseline, on the same images?"
     conditions: ClassVar[tuple[str, ...]] = FIGURES
-    first_pictures: ClassVar[int | None] = 64
+    first_images: ClassVar[int | None] = 64
     limits: ClassVar[tuple[str, ...]] = ("a map that changes need not be worse",)
 
     method: str = "gradcam"

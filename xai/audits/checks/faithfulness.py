@@ -30,7 +30,7 @@ class Faithfulness(Check):
         "Does removing what an explanation marks as relevant change the class score, more than chance would?"
     )
     conditions: ClassVar[tuple[str, ...]] = ("at_least", "at_most", "max_drop_vs_baseline")
-    first_pictures: ClassVar[int | None] = 32
+    first_images: ClassVar[int | None] = 32
     limits: ClassVar[tuple[str, ...]] = ("a faithful map shows what the model uses, not whether it is right",)
 
     method: str = "gradcam"

@@ -46,7 +46,7 @@ class GeneralisationGap(Check):
             **{"train": percent(there), "train_count": totals[1], "test": percent(here), "count": totals[0]},
             **{"gap": 100 * (there - here), "low": 100 * low, "high": 100 * high},
         )
-        facts = {"accuracy": here, "train_accuracy": there, "train_pictures": totals[1]}
+        facts = {"accuracy": here, "train_accuracy": there, "train_images": totals[1]}
         return CheckResult(there - here, low, high, view.level, totals[0], "points", claim=claim, facts=facts)
 
     def code(self) -> str:

@@ -101,7 +101,7 @@ class OODDetection(Check):
         table: list[dict[str, Any]] = []
         for name in view.context.ood_roles():
             figures = detection(inside, found[f"score {name}"], view.level)
-            row: dict[str, Any] = {"set": name, "pictures": len(found[f"score {name}"]), "auroc": figures.auroc}
+            row: dict[str, Any] = {"set": name, "images": len(found[f"score {name}"]), "auroc": figures.auroc}
             row |= {
                 "low": figures.low,
                 "high": figures.high,
@@ -123,7 +123,7 @@ class OODDetection(Check):
             float(worst["auroc"]),
             *self._hardest(view, [float(row["low"]) for row in table]),
             view.level,
-            len(inside) + int(worst["pictures"]),
+            len(inside) + int(worst["images"]),
             "auroc",
             claim=claim,
             facts={"method": facts["method"], "guarantee": facts["sentence"], "worst": worst["set"]},
@@ -158,14 +158,14 @@ class OODDetection(Check):
             p = float(found[f"p {name}"][k])
             words = {"image": role.ids[k], "set": name, "p": p, "predicted": str(found[f"predicted {name}"][k])}
             words["verdict"] = Message("rejected") if p <= self.alpha else Message("accepted")
-            pixels = role.data.images.pictures([k])[0].pixels
+            pixels = role.data.images.images([k])[0].pixels
             shown.append(
                 exhibit(
                     Message("out-of-distribution, predicted as {predicted}", predicted=words["predicted"]),
                     Message("{image} of {set}: {verdict} (p {p:.3g}), predicted {predicted!r}.", **words),
                     Message("An image of {set}, {verdict} by the detector, predicted as {predicted}.", **words),
-                    [view.artifacts.picture(pixels)],
-                    picture=role.ids[k],
+                    [view.artifacts.image(pixels)],
+                    image=role.ids[k],
                     predicted=words["predicted"],
                     p_value=p,
                 )

@@ -99,7 +99,7 @@ class Shortcuts(Check):
             else np.zeros(0, int)
         )
         facts = {"responses": responses, "notes": list(found.notes), "names": list(found.names)}
-        facts |= {"doses": rows_of(found.doses), "pictures": len(found.labels)}
+        facts |= {"doses": rows_of(found.doses), "images": len(found.labels)}
         arrays = {"shown": found.shown[keep], "before": found.before[keep], "after": found.after[keep]}
         return StoredResult(arrays | {"heatmaps": found.heatmaps[keep]}, finite(plain(facts)))
 
@@ -129,7 +129,7 @@ class Shortcuts(Check):
             None,
             None,
             view.level,
-            int(facts["pictures"]),
+            int(facts["images"]),
             "findings",
             undecided=_undecided(facts["responses"]),
             detectable=self.least,
@@ -150,7 +150,7 @@ class Shortcuts(Check):
             response = responses[int(found["shown"][k, 0])]
             words = {"name": found.facts[0]["names"][int(found["shown"][k, 1])], "probe": response["words"]}
             words |= {"cue": response["cue"], "label": response["label"]}
-            images = [artifacts.picture(found["before"][k]), artifacts.picture(found["after"][k], "planted")]
+            images = [artifacts.image(found["before"][k]), artifacts.image(found["after"][k], "planted")]
             images.append(artifacts.heatmap(found["heatmaps"][k]))
             shown.append(
                 exhibit(
@@ -158,7 +158,7 @@ class Shortcuts(Check):
                     Message("{name}: with {probe} predicted {label!r}; the heatmap is for that class.", **words),
                     Message("An image, the same with {probe}, and the heatmap for {label}.", **words),
                     images,
-                    picture=words["name"],
+                    image=words["name"],
                     predicted=words["label"],
                 )
             )

@@ -68,8 +68,8 @@ class Slices(Check):
             "names": list(found.names),
             "notes": list(found.notes),
         }
-        facts |= {"pictures": len(found.rows)}
-        return StoredResult({"pictures": found.pictures, "shown": found.shown}, finite(plain(facts)))
+        facts |= {"images": len(found.rows)}
+        return StoredResult({"images": found.images, "shown": found.shown}, finite(plain(facts)))
 
     def measure(self, view: CheckView) -> CheckResult:
         """Count weak slices that matter."""
@@ -80,13 +80,13 @@ class Slices(Check):
         all_small = bool(small) and len(small) == len(facts["slices"])
         none = Message("No evidence of a weak slice among {count}.", count=len(facts["slices"]))
         seen = [one["detectable"] for one in facts["slices"] if one["detectable"] is not None]
-        columns = ("words", "pictures", "accuracy", "rest", "gap", "p_adjusted", "detectable", "confused", "verdict")
+        columns = ("words", "images", "accuracy", "rest", "gap", "p_adjusted", "detectable", "confused", "verdict")
         return CheckResult(
             float(len(weak)),
             None,
             None,
             view.level,
-            int(facts["pictures"]),
+            int(facts["images"]),
             "findings",
             undecided=Message("every slice that was tested is too small") if all_small else "",
             detectable=float(np.median(seen)) if seen else None,
@@ -107,8 +107,8 @@ class Slices(Check):
                     one["words"],
                     Message("{name}: wrong; accuracy on the slice '{slice}' is {accuracy}.", **words),
                     Message("An image that is predicted wrongly, of the slice '{slice}'.", **words),
-                    [view.artifacts.picture(found["pictures"][k])],
-                    picture=name,
+                    [view.artifacts.image(found["images"][k])],
+                    image=name,
                 )
             )
         return tuple(shown)

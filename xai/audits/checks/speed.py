@@ -33,7 +33,7 @@ class Speed(Check):
     kind: ClassVar[str] = "descriptive"
     span: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     conditions: ClassVar[tuple[str, ...]] = FIGURES
-    first_pictures: ClassVar[int | None] = 32
+    first_images: ClassVar[int | None] = 32
     limits: ClassVar[tuple[str, ...]] = (
         "a measurement of this machine under its load: the only figure that another run does not repeat",
     )
@@ -81,7 +81,7 @@ class Speed(Check):
             "{value:.4g} images per second, {batch} at a time ({low:.4g} to {high:.4g}).",
             **{"value": value, "batch": self.batch, "low": low, "high": high},
         )
-        return CheckResult(value, low, high, view.level, n, "pictures/s", claim=claim, facts={"batch": self.batch})
+        return CheckResult(value, low, high, view.level, n, "images/s", claim=claim, facts={"batch": self.batch})
 
     def code(self) -> str:
         """Return Python that repeats it."""

@@ -28,7 +28,7 @@ class Stability(Check):
     family: ClassVar[str] = "explanations"
     question: ClassVar[str] = "Does an explanation stay the same when invisible noise is added to the image?"
     conditions: ClassVar[tuple[str, ...]] = ("at_least", "at_most", "max_drop_vs_baseline")
-    first_pictures: ClassVar[int | None] = 32
+    first_images: ClassVar[int | None] = 32
     limits: ClassVar[tuple[str, ...]] = ("a stable map need not be faithful",)
 
     method: str = "gradcam"

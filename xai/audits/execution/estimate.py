@@ -103,7 +103,7 @@ class PlannedCheck:
         id: of the check.
         metric: what it measures.
         conditions: that judge it, in words.
-        pictures: per stage.
+        images: per stage.
         pieces: of work.
         left: of them, not done yet.
         rows: through the network that are left, a row back counted as two.
@@ -114,7 +114,7 @@ class PlannedCheck:
     id: str
     metric: str
     conditions: tuple[str, ...]
-    pictures: tuple[int, ...]
+    images: tuple[int, ...]
     pieces: int
     left: int
     rows: int
@@ -236,7 +236,7 @@ def _planned(planned: Planned, seconds: Mapping[str, float]) -> PlannedCheck:
         id=planned.asked.id,
         metric=planned.asked.check.name,
         conditions=tuple(f"{c.name} {c.threshold:g}" for c in planned.asked.conditions),
-        pictures=tuple(sum(len(task.rows) for task in tasks) for tasks in planned.tasks),
+        images=tuple(sum(len(task.rows) for task in tasks) for tasks in planned.tasks),
         pieces=len(tasks),
         left=len(left),
         rows=round(rows),

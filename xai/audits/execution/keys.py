@@ -140,7 +140,7 @@ def _feed_constant(digest: "hashlib._Hash", constant: object) -> None:
     digest.update(f"{type(constant).__name__}:{shown!r}\0".encode())
 
 
-USED, UNREADABLE, NOT_DRAWN, SKIPPED = "used", "unreadable", "not drawn", "no picture"
+USED, UNREADABLE, NOT_DRAWN, SKIPPED = "used", "unreadable", "not drawn", "no image"
 STATUSES = (USED, UNREADABLE, NOT_DRAWN, SKIPPED)
 _SHOWN = 50
 
@@ -202,7 +202,7 @@ class Manifest:
             "total": len(self.lines),
             "counts": self.counts,
             "unreadable": [[line.name, line.why] for line in self.lines if line.status == UNREADABLE][:_SHOWN],
-            "no_picture": [line.name for line in self.lines if line.status == SKIPPED][:_SHOWN],
+            "no_image": [line.name for line in self.lines if line.status == SKIPPED][:_SHOWN],
             "repeated": sum(count - 1 for count in keys.values()),
             "sha256": hashlib.sha256(self.content).hexdigest(),
             "fingerprint": self.fingerprint,
@@ -227,14 +227,14 @@ def read_manifest(data: Dataset, drawn: Dataset) -> tuple[Manifest, np.ndarray]:
     for k in range(len(drawn)):
         label = None if labels is None else int(labels[k])
         try:
-            pixels = drawn.images.pictures([k])[0].pixels
+            pixels = drawn.images.images([k])[0].pixels
         except ImageError as error:
             lines.append(ManifestEntry(ids[k], UNREADABLE, "", label, str(error)))
         else:
             lines.append(ManifestEntry(ids[k], USED, image_key(pixels).hex(), label))
             usable.append(k)
     if not usable:
-        raise DataError(f"{data.name}: none of {len(drawn)} pictures can be read ({lines[0].why}).")
+        raise DataError(f"{data.name}: none of {len(drawn)} images can be read ({lines[0].why}).")
     taken, names = set(drawn.rows.tolist()), data.ids[:]  # at once: one by one takes longer than all the rest
     lines += [
         ManifestEntry(name, NOT_DRAWN) for name, row in zip(names, data.rows.tolist(), strict=True) if row not in taken

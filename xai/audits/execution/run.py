@@ -178,7 +178,7 @@ class Execution:
             self.log("broke", stage=task.stage.name, key=task.key, **self.errors[task.key])
             return False
         self.store.publish(task.key, part)
-        self.log("done", stage=task.stage.name, key=task.key, pictures=len(task.rows), seconds=time.monotonic() - began)
+        self.log("done", stage=task.stage.name, key=task.key, images=len(task.rows), seconds=time.monotonic() - began)
         return True
 
     def results(

@@ -21,7 +21,7 @@ class Given:
     """Images that are no data set, in the form of one.
 
     Attributes:
-        images: has a length and can be cut; read when asked for where it has `pictures`.
+        images: has a length and can be cut; read when asked for where it has `images`.
         single: one image was given, and not several.
         labels: the ground truth (N,), or None.
         classes: class names in the order of the labels; empty where they are not known.
@@ -54,7 +54,7 @@ def open_data(data: Any) -> Any:
     if names_data(data):
         return _loaded(data)
     if hasattr(data, "images"):
-        return data if hasattr(data.images, "pictures") else _wrapped(data)
+        return data if hasattr(data.images, "images") else _wrapped(data)
     if _is_single(data):
         return Given([data], single=True)
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, dict | bytes):
@@ -75,13 +75,13 @@ def names_data(data: Any) -> bool:
 
 
 def all_images(images: Any) -> Any:
-    """Return all images of a data set as pictures, so that their names and notes are kept; others as they are."""
+    """Return all images of a data set as images, so that their names and notes are kept; others as they are."""
     if isinstance(images, Tensor | np.ndarray | Image.Image | InputImage | list | tuple):
         return images
-    if names_data(images) or hasattr(images, "images") or hasattr(images, "pictures"):
+    if names_data(images) or hasattr(images, "images") or hasattr(images, "images"):
         source = open_data(images).images
-        if hasattr(source, "pictures"):
-            return source.pictures(range(len(source)))
+        if hasattr(source, "images"):
+            return source.images(range(len(source)))
         return source
     return images
 

@@ -1,4 +1,4 @@
-"""Picture files that nobody vouches for, read safely: size first, six formats, one boundary for every error."""
+"""Image files that nobody vouches for, read safely: size first, six formats, one boundary for every error."""
 
 import hashlib
 import io
@@ -44,10 +44,10 @@ class Decoded:
 
 
 def decode_file(path: Path, bits: int | None = None) -> Decoded:
-    """Read one picture file; `bits` of its 16-bit samples are used, None takes what the file says.
+    """Read one image file; `bits` of its 16-bit samples are used, None takes what the file says.
 
     Raises:
-        ImageError: missing, empty, too large, truncated, or not a picture; the message names the file.
+        ImageError: missing, empty, too large, truncated, or not an image; the message names the file.
     """
     try:
         status = path.stat()
@@ -58,16 +58,16 @@ def decode_file(path: Path, bits: int | None = None) -> Decoded:
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from error
     if not regular:
-        raise ImageError(f"{path}: expected a picture file, but this is a folder. Name one file, or use a data set.")
+        raise ImageError(f"{path}: expected an image file, but this is a folder. Name one file, or use a data set.")
     _check_bytes(status.st_size, str(path))
     return decode_bytes(content, str(path), bits)
 
 
 def decode_bytes(content: bytes, name: str, bits: int | None = None) -> Decoded:
-    """Read one picture from its bytes; `name` appears in errors and notes.
+    """Read one image from its bytes; `name` appears in errors and notes.
 
     Raises:
-        ImageError: empty, too large, truncated, or not a picture.
+        ImageError: empty, too large, truncated, or not an image.
     """
     if not content:
         raise ImageError(f"{name}: the file is empty. Save or download it again.")
@@ -77,20 +77,20 @@ def decode_bytes(content: bytes, name: str, bits: int | None = None) -> Decoded:
         with _boundary(name):
             return Decoded(_array(content, name, bits), (), digest)
     quiet = _silent_tiff() if content[:2] in {b"II", b"MM"} else nullcontext()
-    with quiet, _boundary(name, content), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-        decoded = decode_pil(picture, name, bits, content)
+    with quiet, _boundary(name, content), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        decoded = decode_pil(image, name, bits, content)
     return Decoded(decoded.pixels, decoded.notes, digest)
 
 
-def decode_pil(picture: Image.Image, name: str, bits: int | None = None, content: bytes = b"") -> Decoded:
-    """Turn an opened picture into pixels: first frame, upright, no alpha, true range.
+def decode_pil(image: Image.Image, name: str, bits: int | None = None, content: bytes = b"") -> Decoded:
+    """Turn an opened image into pixels: first frame, upright, no alpha, true range.
 
     Raises:
         ImageError: too large, truncated, or of a mode that cannot be shown.
     """
     with _boundary(name):
-        _check_size(picture, name)
-        return _decode(picture, name, Depth.of(picture, content, bits))
+        _check_size(image, name)
+        return _decode(image, name, Depth.of(image, content, bits))
 
 
 class _Whole:
@@ -152,14 +152,14 @@ def _silent_tiff() -> Iterator[None]:
             os.close(nowhere)
 
 
-def _decode(picture: Image.Image, name: str, depth: Depth) -> Decoded:
+def _decode(image: Image.Image, name: str, depth: Depth) -> Decoded:
     notes = []
-    if getattr(picture, "is_animated", False):
-        picture = _first_frame(picture)
+    if getattr(image, "is_animated", False):
+        image = _first_frame(image)
         notes.append(f"{name}: animated or with several pages; only the first frame is used")
-    turned = picture.getexif().get(_ORIENTATION, 1) in range(2, 9)  # before loading: TIFFs are turned by Pillow itself
-    picture.load()
-    upright = ImageOps.exif_transpose(picture)
+    turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)  # before loading: TIFFs are turned by Pillow itself
+    image.load()
+    upright = ImageOps.exif_transpose(image)
     if turned:
         notes.append(f"{name}: turned upright as its EXIF orientation says")
     pixels, note = _to_pixels(upright, name, depth)
@@ -170,12 +170,12 @@ def _decode(picture: Image.Image, name: str, depth: Depth) -> Decoded:
     return Decoded(pixels, tuple(map(one_line, notes)))
 
 
-def _first_frame(picture: Image.Image) -> Image.Image:
-    """Return a copy of the first frame; the caller's picture stays at the frame where it is."""
-    place = picture.tell()
-    picture.seek(0)
-    first = picture.copy()
-    picture.seek(place)
+def _first_frame(image: Image.Image) -> Image.Image:
+    """Return a copy of the first frame; the caller's image stays at the frame where it is."""
+    place = image.tell()
+    image.seek(0)
+    first = image.copy()
+    image.seek(place)
     return first
 
 
@@ -184,8 +184,8 @@ def _check_bytes(size: int, name: str) -> None:
         raise ImageError(f"{name}: {size >> 20} MB, more than the {MAX_BYTES >> 20} MB allowed. Save it smaller.")
 
 
-def _check_size(picture: Image.Image, name: str) -> None:
-    width, height = picture.size
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise ImageError(
             f"{name}: {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million and {MAX_SIDE} a side are "
@@ -199,61 +199,59 @@ def _reason(error: Exception, content: bytes) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MAX_PIXELS // 1_000_000} million pixels (a decompression bomb?). Save it smaller."
     if "truncated" in text or "broken data" in text or "unexpected end" in text:
-        return "the picture is truncated or damaged. Save or download it again."
+        return "the image is truncated or damaged. Save or download it again."
     if isinstance(error, UnidentifiedImageError) and content[:4] in _TIFF:
         return (
             "a TIFF of a kind that is not read (many bands?), or damaged. Save it as .npy, or many images in an .npz."
         )
     if isinstance(error, UnidentifiedImageError):
-        kind = "an SVG drawing" if b"<svg" in content[:1024].lower() else "not a picture of a format that is read"
+        kind = "an SVG drawing" if b"<svg" in content[:1024].lower() else "not an image of a format that is read"
         return f"{kind}, or damaged. Give one of {', '.join(FORMATS)}, or an .npy array."
     return f"cannot be decoded ({type(error).__name__}). Save it again as PNG or JPEG."
 
 
-def _to_pixels(picture: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray, str | None]:
+def _to_pixels(image: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray, str | None]:
     """Return float32 pixels (H, W, 1 or 3) in [0, 1] and what was done, or None."""
-    mode = picture.mode
+    mode = image.mode
     if mode.startswith("I") or mode == "F":
-        return _wide_to_pixels(picture, name, depth)
-    depth.check_whole(picture, name)
-    if mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
+        return _wide_to_pixels(image, name, depth)
+    depth.check_whole(image, name)
+    if mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
+        rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         shown = _unit(Image.alpha_composite(white, rgba).convert("RGB"))
         return shown, "; ".join(filter(None, [_cut(rgba, depth), "transparent parts are shown on white"]))
     if mode in {"1", "L"}:
-        return _unit(picture.convert("L")), None
+        return _unit(image.convert("L")), None
     if mode == "RGB":
-        return _unit(picture), _cut(picture, depth)
+        return _unit(image), _cut(image, depth)
     note = None if mode == "P" else f"converted from {mode} to RGB"
-    return _unit(picture.convert("RGB")), note
+    return _unit(image.convert("RGB")), note
 
 
-def _cut(picture: Image.Image, depth: Depth) -> str | None:
+def _cut(image: Image.Image, depth: Depth) -> str | None:
     """Return what is lost of 16-bit colours, and that nearly black ones may use fewer bits; None for 8 bits."""
     if depth.kept <= BYTE:
         return None
     note = "16 bits a colour, of which the upper 8 are read"
-    high = int(np.asarray(picture).max())
+    high = int(np.asarray(image).max())
     if high << BYTE < _NEARLY_BLACK:
         note += f"; no value above {(high + 1 << BYTE) - 1}: if fewer bits are used, save uint16 .npy and give `bits`"
     return note
 
 
-def _unit(picture: Image.Image) -> np.ndarray:
-    pixels = np.asarray(picture, dtype=np.float32) / 255
+def _unit(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image, dtype=np.float32) / 255
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _wide_to_pixels(picture: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray, str | None]:
-    """16-bit, 32-bit and float pictures by their true range; Pillow's own conversion clips them to white."""
-    values = np.asarray(picture).astype(np.float64)
+def _wide_to_pixels(image: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray, str | None]:
+    """16-bit, 32-bit and float images by their true range; Pillow's own conversion clips them to white."""
+    values = np.asarray(image).astype(np.float64)
     low, high = float(values.min()), float(values.max())
-    if picture.mode == "F":
+    if image.mode == "F":
         if not (low >= 0 and high <= 1):
-            raise ImageError(
-                f"{name}: a float picture with values in [{low:.3g}, {high:.3g}]. Scale it to [0, 1] first."
-            )
+            raise ImageError(f"{name}: a float image with values in [{low:.3g}, {high:.3g}]. Scale it to [0, 1] first.")
         return values.astype(np.float32)[..., None], None
     if not (low >= 0 and high <= _SIXTEEN_BIT):
         raise ImageError(f"{name}: values in [{low:.0f}, {high:.0f}] of unknown range. Save it with 8 or 16 bits.")

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.core.images.border import all_images
-from xai.core.images.inputs import ImageLike, InputImage, read_pictures, to_channels
+from xai.core.images.inputs import ImageLike, InputImage, decode_images, to_channels
 from xai.core.images.samples import note_of_bands
 from xai.errors import NameLookupError, ShapeError
 
 RESIZES = ("crop", "squash", "pad")
 Size = tuple[int, int]
-_STRIP = 32  # a resized picture of this many times the window's area is never made as a whole
+_STRIP = 32  # a resized image of this many times the window's area is never made as a whole
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Geometry:
 
     @property
     def identity(self) -> bool:
-        """True when the model sees the picture as it is."""
+        """True when the model sees the image as it is."""
         return self.original == self.resized == self.size
 
     @property
     def seen(self) -> tuple[float, float, float, float]:
-        """Top, left, bottom, right of what the model sees, in pixels of the original picture."""
+        """Top, left, bottom, right of what the model sees, in pixels of the original image."""
         edges = []
         for axis in (0, 1):
             scale = self.original[axis] / self.resized[axis]
@@ -48,12 +48,12 @@ class Geometry:
 
     @property
     def share_seen(self) -> float:
-        """Share of the original picture's area that the model sees."""
+        """Share of the original image's area that the model sees."""
         top, left, bottom, right = self.seen
         return (bottom - top) * (right - left) / (self.original[0] * self.original[1])
 
     def apply(self, pixels: Tensor, fill: Tensor) -> Tensor:
-        """Return the model's input (C, h, w) of an original picture (C, H, W); `fill` (C, 1, 1) is the padding."""
+        """Return the model's input (C, h, w) of an original image (C, H, W); `fill` (C, 1, 1) is the padding."""
         if self.identity:
             return pixels
         if math.prod(self.resized) > _STRIP * math.prod(self.size):
@@ -86,7 +86,7 @@ class Geometry:
         return pixels.clamp(0, 1)
 
     def back(self, heatmap: Tensor) -> Tensor:
-        """Return a map (..., h, w) in the pixels of the original picture (..., H, W); 0 where the model saw nothing.
+        """Return a map (..., h, w) in the pixels of the original image (..., H, W); 0 where the model saw nothing.
 
         Bilinear when it grows, an area-weighted triangle filter when it shrinks; pixel centres at half integers.
         """
@@ -105,16 +105,16 @@ class Geometry:
 
 
 def _triangle(centre: Tensor, count: int, scale: float) -> Tensor:
-    """Return weights (places, count) of the pixels near each place; wider than a pixel where the picture shrinks."""
+    """Return weights (places, count) of the pixels near each place; wider than a pixel where the image shrinks."""
     distance = (torch.arange(count, dtype=torch.float64) + 0.5 - centre[:, None]).abs()
     weights = (1 - distance / max(1.0, scale)).clamp_min(0)
     return weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
 
 
 def plan_geometry(original: Size, size: Size | None, resize: str = "crop", crop_ratio: float = 0.875) -> Geometry:
-    """Return the way from a picture of `original` size to an input of `size`.
+    """Return the way from an image of `original` size to an input of `size`.
 
-    A picture that has the input's size already is taken as it is. "crop" resizes the shorter side to
+    An image that has the input's size already is taken as it is. "crop" resizes the shorter side to
     size / crop_ratio and cuts the middle, "squash" ignores the aspect ratio, "pad" fits the longer side and fills
     the rest.
 
@@ -143,23 +143,23 @@ _DARK = 2 / 255
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Model inputs (N, C, h, w) in [0, 1], the pictures they come from, the way back, and notes of the model."""
+    """Model inputs (N, C, h, w) in [0, 1], the images they come from, the way back, and notes of the model."""
 
     inputs: Tensor
-    pictures: tuple[InputImage, ...]
+    images: tuple[InputImage, ...]
     geometries: tuple[Geometry, ...]
     single: bool
     model_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be known of the model and what was done to the pictures, each once."""
+        """What is to be known of the model and what was done to the images, each once."""
         cropped = [g for g in self.geometries if g.share_seen < 0.999]
-        notes = [*self.model_notes, *(note for picture in self.pictures for note in picture.notes)]
+        notes = [*self.model_notes, *(note for image in self.images for note in image.notes)]
         notes += filter(None, {note_of_bands(int(self.inputs.shape[1]))})
         if cropped:
             share = min(g.share_seen for g in cropped)
-            notes.append(f"the model sees the middle of the picture ({share:.0%} of its area); outside the map is 0")
+            notes.append(f"the model sees the middle of the image ({share:.0%} of its area); outside the map is 0")
         notes += pixel_doubts(self.inputs)
         return tuple(dict.fromkeys(notes))
 
@@ -184,26 +184,26 @@ def prepare_batch(
     crop_ratio: float,
     fill: Sequence[float],
 ) -> Batch:
-    """Read pictures in any form and bring them to one size.
+    """Read images in any form and bring them to one size.
 
     Raises:
-        ShapeError: pictures of different sizes and no `input_size`.
+        ShapeError: images of different sizes and no `input_size`.
     """
     if isinstance(images, Tensor) and images.ndim == 4 and images.is_floating_point() and images.shape[1] == channels:
         quick = _ready(images, input_size)
         if quick is not None:
             return quick
-    given, single = read_pictures(all_images(images))
-    pictures = tuple(to_channels(picture, channels) for picture in given)
-    geometries = tuple(plan_geometry(p.size, input_size, resize, crop_ratio) for p in pictures)
+    given, single = decode_images(all_images(images))
+    decoded = tuple(to_channels(image, channels) for image in given)
+    geometries = tuple(plan_geometry(p.size, input_size, resize, crop_ratio) for p in decoded)
     sizes = {g.size for g in geometries}
     if len(sizes) > 1:
         raise ShapeError(
-            f"Expected pictures of one size, but got {sorted(sizes)[:4]}. Set `input_size` of the classifier."
+            f"Expected images of one size, but got {sorted(sizes)[:4]}. Set `input_size` of the classifier."
         )
     padding = torch.tensor(list(fill), dtype=torch.float32).view(-1, 1, 1)
-    inputs = [g.apply(p.pixels, padding.to(p.pixels)) for g, p in zip(geometries, pictures, strict=True)]
-    return Batch(torch.stack(inputs), pictures, geometries, single)
+    inputs = [g.apply(p.pixels, padding.to(p.pixels)) for g, p in zip(geometries, decoded, strict=True)]
+    return Batch(torch.stack(inputs), decoded, geometries, single)
 
 
 def _ready(images: Tensor, input_size: Size | None) -> Batch | None:
@@ -211,5 +211,5 @@ def _ready(images: Tensor, input_size: Size | None) -> Batch | None:
     size = (int(images.shape[-2]), int(images.shape[-1]))
     if len(images) == 0 or (input_size is not None and size != input_size):
         return None
-    pictures, _ = read_pictures(images)
-    return Batch(images.detach(), tuple(pictures), (plan_geometry(size, None),) * len(pictures), single=False)
+    decoded, _ = decode_images(images)
+    return Batch(images.detach(), tuple(decoded), (plan_geometry(size, None),) * len(decoded), single=False)

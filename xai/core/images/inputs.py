@@ -46,8 +46,8 @@ class InputImage:
         return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
 
 
-def read_pictures(images: ImageLike, bits: int | None = None) -> tuple[list[InputImage], bool]:
-    """Return the pictures in `images`, and whether a single one was given.
+def decode_images(images: ImageLike, bits: int | None = None) -> tuple[list[InputImage], bool]:
+    """Return the images in `images`, and whether a single one was given.
 
     Args:
         images: in any form.
@@ -77,8 +77,8 @@ def read_pictures(images: ImageLike, bits: int | None = None) -> tuple[list[Inpu
 
 def read_images(images: ImageLike, bits: int) -> InputImage | list[InputImage]:
     """Return images whose 16-bit samples use so many bits, in a form that every function takes."""
-    pictures, single = read_pictures(images, check_bits(bits))
-    return pictures[0] if single else pictures
+    decoded, single = decode_images(images, check_bits(bits))
+    return decoded[0] if single else decoded
 
 
 def _one(image: ImageLike, name: str, bits: int | None) -> InputImage:
@@ -95,9 +95,9 @@ def _one(image: ImageLike, name: str, bits: int | None) -> InputImage:
         decoded = decode_bytes(image.read(), name, bits)
         return _from_decoded(decoded.pixels, name, decoded.notes, decoded.sha256)
     if isinstance(image, np.ndarray | Tensor):
-        pictures, single = read_pictures(image, bits)
+        rows, single = decode_images(image, bits)
         if single:
-            return replace(pictures[0], name=name)
+            return replace(rows[0], name=name)
         raise ShapeError(f"Expected single images in the list, but {name} has shape {tuple(image.shape)}.")
     raise ShapeError(
         f"Expected an image as a path, PIL.Image, numpy array or tensor, but got {type(image).__name__} for {name}."
@@ -153,10 +153,10 @@ def _way(pixels: Tensor, channels: int) -> str:
 
 
 def _cure(shape: Sequence[int]) -> str:
-    """Say what to do about a shape that holds no picture."""
+    """Say what to do about a shape that holds no image."""
     if 0 in shape:
-        return "There is no pixel in it: give at least one picture."
-    return "Give one picture, or a batch of them; C is 1 for grey, 3 for colour, or the number of bands."
+        return "There is no pixel in it: give at least one image."
+    return "Give one image, or a batch of them; C is 1 for grey, 3 for colour, or the number of bands."
 
 
 def check_unit_range(pixels: Tensor, name: str) -> None:
@@ -171,35 +171,35 @@ def check_unit_range(pixels: Tensor, name: str) -> None:
     if low >= -_TOLERANCE and high <= 1 + _TOLERANCE:
         return
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise RangeError(f"Expected `{name}` in [0, 1], but some pixels are NaN or infinite. Clean the picture first.")
+        raise RangeError(f"Expected `{name}` in [0, 1], but some pixels are NaN or infinite. Clean the image first.")
     cure = "Pass pixels as they are: the classifier normalises them itself (its `mean` and `std`)."
     if low >= 0 and high > 2:
         cure = "Divide by 255, or pass a uint8 array."
     raise RangeError(f"Expected `{name}` in [0, 1], but got values in [{low:.3g}, {high:.3g}]. {cure}")
 
 
-def to_channels(picture: InputImage, channels: int) -> InputImage:
-    """Return the picture with as many channels as the classifier wants: grey becomes colour, and colour grey.
+def to_channels(image: InputImage, channels: int) -> InputImage:
+    """Return the image with as many channels as the classifier wants: grey becomes colour, and colour grey.
 
     Raises:
         ShapeError: the channels do not fit and cannot be converted.
     """
-    pixels, have = picture.pixels, int(picture.pixels.shape[0])
+    pixels, have = image.pixels, int(image.pixels.shape[0])
     if have == channels:
-        return picture
-    if have == 4 and not picture.exact:
+        return image
+    if have == 4 and not image.exact:
         colour, alpha = pixels[:3], pixels[3:]
         flat = replace(
-            picture, pixels=colour * alpha + 1 - alpha, notes=(*picture.notes, "transparent parts are shown on white")
+            image, pixels=colour * alpha + 1 - alpha, notes=(*image.notes, "transparent parts are shown on white")
         )
         return to_channels(flat, channels)
     if have == 1 and channels == 3:
-        return replace(picture, pixels=pixels.expand(3, -1, -1), notes=(*picture.notes, GREY_TO_COLOUR))
+        return replace(image, pixels=pixels.expand(3, -1, -1), notes=(*image.notes, GREY_TO_COLOUR))
     if have == 3 and channels == 1:
         weights = pixels.new_tensor(_LUMA).view(3, 1, 1)
         grey = (pixels * weights).sum(0, keepdim=True).clamp(0, 1)
-        return replace(picture, pixels=grey, notes=(*picture.notes, COLOUR_TO_GREY))
+        return replace(image, pixels=grey, notes=(*image.notes, COLOUR_TO_GREY))
     raise ShapeError(
-        f"Expected {channels} channels, but {picture.name} has {have}, which cannot be converted. "
+        f"Expected {channels} channels, but {image.name} has {have}, which cannot be converted. "
         f"{_way(pixels, channels)}"
     )

@@ -87,13 +87,13 @@ class Depth:
     samples: int
 
     @classmethod
-    def of(cls, picture: Image.Image, content: bytes, bits: int | None) -> "Depth":
+    def of(cls, image: Image.Image, content: bytes, bits: int | None) -> "Depth":
         """Read what a TIFF or PNG file says; `bits` of the caller come first.
 
         Raises:
             RangeError: `bits` that no sample has.
         """
-        tags = getattr(picture, "tag_v2", {})
+        tags = getattr(image, "tag_v2", {})
         chunks = dict(_chunks(content))
         kept = _largest(tags.get(_BITS_PER_SAMPLE, 0)) or int(chunks.get(b"IHDR", bytes(9))[8]) or BYTE
         if check_bits(bits) is not None:
@@ -106,14 +106,14 @@ class Depth:
         where = next((name for name, used in told.items() if BYTE <= used < WORD), "")
         return cls(told.get(where), where, kept, _largest(tags.get(_SAMPLES, 0)))
 
-    def check_whole(self, picture: Image.Image, name: str) -> None:
+    def check_whole(self, image: Image.Image, name: str) -> None:
         """Raise where Pillow gives less than the file has: bands beyond its colours, or the upper 8 of fewer bits.
 
         Raises:
             ImageError: with the cure.
         """
-        have = len(picture.getbands())
-        if self.samples > max(have, 1) and picture.mode != "P":
+        have = len(image.getbands())
+        if self.samples > max(have, 1) and image.mode != "P":
             raise ImageError(
                 f"{name}: {self.samples} bands a pixel, of which {have} are read. Save it as .npy, or many in an .npz."
             )

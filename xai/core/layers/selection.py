@@ -45,7 +45,7 @@ _known: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, dict[Any, LayerChoice]]
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """A layer whose output is a map of the picture.
+    """A layer whose output is a map of the image.
 
     Attributes:
         name: as in `module.named_modules()`.
@@ -73,7 +73,7 @@ class LayerChoice:
 
 
 def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) -> LayerChoice:
-    """Return the layer to look at: the last one that still is a map of the picture and that the answer depends on.
+    """Return the layer to look at: the last one that still is a map of the image and that the answer depends on.
 
     Tensors are tried from the end. One is taken when each of its places answers where the image is changed
     (`xai.core.layers.ordering`), the class score has a gradient at half of its places or more, and the gradient is the
@@ -91,7 +91,7 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
 
     Raises:
         NameLookupError: no layer of that name; near ones are suggested.
-        UnsupportedModelError: no layer is a map of the picture, or the named one is not.
+        UnsupportedModelError: no layer is a map of the image, or the named one is not.
 
     Cost:
         The first time: forwards of nine images (more where tokens have many places), of six, and nine of one, of which
@@ -230,7 +230,7 @@ class _Search:
         if fault:  # behind a pooling by maxima, as in front of a head that looks at few places
             reason = f"the last layer with the shape of a map: {where}; {fault}"
         elif verdict.right:
-            reason = f"the last layer that is a map of the picture: {where}, {_CHECKED}"
+            reason = f"the last layer that is a map of the image: {where}, {_CHECKED}"
         else:
             reason = f"the last layer with the shape of a map: {where}; it {_UNCERTAIN}"
         return LayerChoice(item.name, verdict.layout, reason, item.index, share), fault
@@ -261,7 +261,7 @@ class _Search:
 
     def _named_tensor(self, name: str, group: list[LayerOutput]) -> tuple[LayerChoice | None, str]:
         shape, layouts = tuple(group[0].tensor.shape[1:]), group[0].layouts(self.size)
-        said = f"The output {shape} of layer {name!r} is no map of the picture"
+        said = f"The output {shape} of layer {name!r} is no map of the image"
         if not layouts:
             return None, f"{said}."
         verdict = self._judged(self._responses(group[:1]), group[0])
@@ -371,12 +371,12 @@ class _Search:
             return self.blocked
         if groups and all(self._slopes(group) is None for group in groups):
             return UnsupportedModelError(
-                f"No gradient reaches any layer of {name!r} that is a map of the picture: its forward detaches "
+                f"No gradient reaches any layer of {name!r} that is a map of the image: its forward detaches "
                 "them or runs them under no_grad. Use occlusion, or name a `layer` for a method without gradients."
             )
         several = self.forward.several
         why = f"; the last one tried, {faults[0]}" if faults else f"; {several}" if several else ""
         return UnsupportedModelError(
-            f"No layer of {name!r} is a map of the picture that the answer depends on (input {self.size[0]} x "
+            f"No layer of {name!r} is a map of the image that the answer depends on (input {self.size[0]} x "
             f"{self.size[1]}{why}). Name a `layer`, or use occlusion."
         )

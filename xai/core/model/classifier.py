@@ -36,17 +36,17 @@ _BARE = "no preprocessing given: pixels in [0, 1] go into the network as they ar
 
 
 class Classifier(RunsModule, ReadsOutputs):
-    """An image classifier with everything needed to use it on raw pictures.
+    """An image classifier with everything needed to use it on raw images.
 
     Args:
         module: any `nn.Module` from normalised images (N, C, H, W) to class scores: a tensor, a tuple or dict with
             one, or an object with `.logits`. One output means two classes.
         class_names: in the order of the outputs; None names them "0", "1", ...
-        input_size: (height, width) of the network's input; None takes pictures as they are.
+        input_size: (height, width) of the network's input; None takes images as they are.
         channels: 3 for colour, 1 for grey.
         mean: per channel, subtracted from pixels in [0, 1]; None subtracts nothing.
         std: per channel, divides afterwards; None divides by nothing.
-        resize: how a picture of another size gets to `input_size`: "crop", "squash" or "pad".
+        resize: how an image of another size gets to `input_size`: "crop", "squash" or "pad".
         name: shown in reports; None takes the module's class name.
         device: moves the module there; None leaves it where it is.
         task: "multiclass" (one class is right), "binary" (one output stands for two classes, or two outputs) or
@@ -55,7 +55,7 @@ class Classifier(RunsModule, ReadsOutputs):
         output: "logits", or "probabilities" when the module ends in a softmax or sigmoid; None finds it likewise.
         output_key: name or place of the class scores where the module returns a dict, tuple or object with several
             tensors; None takes `.logits`, ["logits"], or what fits the class names, else the first, and says so.
-        crop_ratio: side of the crop as a share of the resized picture, 224 / 256 by default.
+        crop_ratio: side of the crop as a share of the resized image, 224 / 256 by default.
         notes: what is to be known of the model, in words; every result repeats them.
         one_by_one: run each image alone, for models whose answer depends on the rest of the batch; a dynamically
             quantised model always does so, and one that is found to depend on it at the first images.
@@ -156,7 +156,7 @@ class Classifier(RunsModule, ReadsOutputs):
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """Everything between a picture and the network, and how its outputs are read, JSON-ready.
+        """Everything between an image and the network, and how its outputs are read, JSON-ready.
 
         They are settings of a classifier: `xai.Classifier(clf.module, **clf.preprocessing)` answers as `clf` does.
         Before the first images, a forward of probe images tells how outputs are read, as for `task`.
@@ -236,7 +236,7 @@ class Classifier(RunsModule, ReadsOutputs):
         return (images - mean).div_(std).to(self.dtype)
 
     def prepare(self, images: ImageLike) -> Batch:
-        """Return the model's inputs for pictures in any form, with the way back to each original.
+        """Return the model's inputs for images in any form, with the way back to each original.
 
         The notes of the batch begin with those of the model, so that every result has them.
         """
@@ -253,13 +253,13 @@ class Classifier(RunsModule, ReadsOutputs):
         return replace(batch, model_notes=self.notes)
 
     def predict(self, images: ImageLike, *, progress: bool | Progress | None = None) -> Prediction:
-        """Classify pictures in any form.
+        """Classify images in any form.
 
         Returns:
             Prediction with `.label`, `.index`, `.probability` and `.top(k)`; N long for N images.
 
         Raises:
-            InputError: a picture that cannot be read or does not fit.
+            InputError: an image that cannot be read or does not fit.
             NonFiniteError: the model answered NaN or infinity.
         """
         batch = self.prepare(images)

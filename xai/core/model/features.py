@@ -143,7 +143,7 @@ def _head(name: str, layer: nn.Linear, share: float, classes: int, places: int) 
 
 _READ = 64  # images read at a time at first
 _MOST_NOTES = 20  # on single images, of which there may be a million
-_MOST, _BYTES = 256, 32 << 20  # then as many as this: bounds the memory for pictures
+_MOST, _BYTES = 256, 32 << 20  # then as many as this: bounds the memory for images
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,9 +273,9 @@ def run_outputs(
 
 
 def read_some(images: Any, start: int, stop: int) -> Any:
-    """Return images start..stop; as pictures where the data set has them, so that grey ones fit a colour model."""
-    if hasattr(images, "pictures"):
-        return images.pictures(range(start, stop))
+    """Return images start..stop; as images where the data set has them, so that grey ones fit a colour model."""
+    if hasattr(images, "images"):
+        return images.images(range(start, stop))
     return images[start:stop]
 
 

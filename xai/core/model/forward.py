@@ -245,7 +245,7 @@ class RunsModule:
         if found is None or int(found[2]) != normalised.shape[1]:
             return
         raise UnsupportedModelError(
-            f"The model {self.name!r} cannot run on pictures {tuple(normalised.shape[1:])}: it takes {found[1]} "
+            f"The model {self.name!r} cannot run on images {tuple(normalised.shape[1:])}: it takes {found[1]} "
             f"channel(s). Give channels={found[1]}, as in xai.Classifier(model, channels={found[1]})."
         ) from error
 

@@ -1,4 +1,4 @@
-"""What a classifier answers on a data set, with the truth and a key for each picture, in one pass."""
+"""What a classifier answers on a data set, with the truth and a key for each image, in one pass."""
 
 import hashlib
 from collections import Counter
@@ -28,7 +28,7 @@ class LabelledOutputs:
         logits: (N, K) on the CPU; their softmax are the probabilities.
         features: (N, D) penultimate features, or None when there are none.
         labels: (N,) int64, the truth, or None.
-        keys: one digest per picture: of the model's input, or of its logits where only those were given.
+        keys: one digest per image: of the model's input, or of its logits where only those were given.
         name: of the data.
         notes: what was done, and what to beware of.
     """
@@ -41,7 +41,7 @@ class LabelledOutputs:
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.logits)
 
     @property
@@ -53,17 +53,17 @@ class LabelledOutputs:
         """
         if self.labels is None:
             why = next((f": {note}" for note in self.notes if "so no labels" in note), ". Pass them")
-            raise InputError(f"Expected labels, the truth for each picture of {self.name}, but got None{why}.")
+            raise InputError(f"Expected labels, the truth for each image of {self.name}, but got None{why}.")
         return self.labels
 
     def order(self, seed: int) -> list[int]:
-        """Return the numbers of the pictures in an order that depends on the seed and on their content alone."""
+        """Return the numbers of the images in an order that depends on the seed and on their content alone."""
         drawn = [draw_of(seed, key) for key in self.keys]
         return sorted(range(len(drawn)), key=drawn.__getitem__)
 
 
 def draw_of(seed: int, key: bytes) -> float:
-    """Return a number in [0, 1) that depends on the seed and the picture's key alone, uniform over pictures."""
+    """Return a number in [0, 1) that depends on the seed and the image's key alone, uniform over images."""
     digest = hashlib.sha256(seed.to_bytes(8, "big", signed=True) + key).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
@@ -88,7 +88,7 @@ def answers_of(
     Raises:
         DataError: the data set is empty.
         UnsupportedModelError: several classes may be right at once.
-        ShapeError: another number of labels than of pictures, or of logits than of classes.
+        ShapeError: another number of labels than of images, or of logits than of classes.
         TargetError: a label that is no class.
         Stopped: `should_stop()` was true.
     """
@@ -109,7 +109,7 @@ def answers_of(
         outputs.features,
         found,
         tuple(keys),
-        str(getattr(data, "name", None) or "the pictures"),
+        str(getattr(data, "name", None) or "the images"),
         tuple(dict.fromkeys([*notes, *said, *outputs.notes])),
     )
 
@@ -132,7 +132,7 @@ def _checked(classifier: Classifier, outputs: Outputs) -> Outputs:
     if outputs.logits.shape[1] != classifier.num_classes:
         raise ShapeError(
             f"Expected outputs of {classifier.name!r}, which has {classifier.num_classes} classes, but got "
-            f"{outputs.logits.shape[1]} logits for each picture. Make them with `clf.outputs(data)`."
+            f"{outputs.logits.shape[1]} logits for each image. Make them with `clf.outputs(data)`."
         )
     return outputs
 
@@ -155,13 +155,13 @@ class _Inputs:
         return batch.inputs
 
     def _prepared(self, span: slice) -> Batch:
-        if hasattr(self.source, "pictures"):  # keeps grey pictures convertible, as in `Classifier.outputs`
-            return self._classifier.prepare(self.source.pictures(range(span.start, span.stop)))
+        if hasattr(self.source, "images"):  # keeps grey images convertible, as in `Classifier.outputs`
+            return self._classifier.prepare(self.source.images(range(span.start, span.stop)))
         return self._classifier.prepare(self.source[span])
 
 
 def _digests(logits: Tensor) -> list[bytes]:
-    """Return a digest for each row, with a number where rows are equal: equal logits need not be equal pictures."""
+    """Return a digest for each row, with a number where rows are equal: equal logits need not be equal images."""
     seen: Counter[bytes] = Counter()
     found = []
     for row in logits:
@@ -190,6 +190,6 @@ def _exclusive(classifier: Classifier, logits: Tensor) -> Tensor:
     if logits.shape[1] == 2 and torch.equal(logits[:, 0], -logits[:, 1]):
         return logits / 2  # one output s stands as (-s, s), whose sigmoids are the softmax of (-s/2, s/2)
     raise UnsupportedModelError(
-        f"Expected a model with one right class per picture, but {classifier.name!r} has task='multilabel' and "
+        f"Expected a model with one right class per image, but {classifier.name!r} has task='multilabel' and "
         f"{logits.shape[1]} outputs. Look at each output by itself, as a classifier with two classes."
     )

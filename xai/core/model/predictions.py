@@ -157,7 +157,7 @@ class Prediction:
         logits: (N, K) on the CPU.
         probabilities: (N, K) on the CPU.
         single: one image was given, so that `label`, `index` and `probability` are plain values.
-        notes: what was done to the pictures, and what looks odd.
+        notes: what was done to the images, and what looks odd.
 
     Example:
         >>> import xai

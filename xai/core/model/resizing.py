@@ -35,16 +35,16 @@ class InputReader:
         self._classifier, self._ids = classifier, getattr(given, "ids", None)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self._source)
 
     def inputs(self, rows: Sequence[int]) -> Tensor:
-        """Return model inputs (n, C, h, w) of some pictures."""
-        some = self._source.pictures(rows) if hasattr(self._source, "pictures") else [self._source[k] for k in rows]
+        """Return model inputs (n, C, h, w) of some images."""
+        some = self._source.images(rows) if hasattr(self._source, "images") else [self._source[k] for k in rows]
         return self._classifier.prepare(some).inputs
 
     def name(self, row: int) -> str:
-        """Return the name of a picture."""
+        """Return the name of an image."""
         return str(row) if self._ids is None else str(self._ids[row])
 
 
@@ -191,8 +191,8 @@ def _correct(
 
 
 def _prepared(classifier: Classifier, source: Any, rows: list[int]) -> Batch:
-    """Return some images as model inputs; as pictures where the data set has them, so that grey ones fit."""
-    some = source.pictures(rows) if hasattr(source, "pictures") else [source[k] for k in rows]
+    """Return some images as model inputs; as images where the data set has them, so that grey ones fit."""
+    some = source.images(rows) if hasattr(source, "images") else [source[k] for k in rows]
     return classifier.prepare(some)
 
 

@@ -164,7 +164,7 @@ def _output_sizes(module: nn.Module, row: Tensor, run: Callable[[Tensor], Any]) 
     handles = [part.register_forward_hook(count) for part in seen]
     try:
         with torch.no_grad():
-            run(row.clone())  # a first layer that works in place must not write into the caller's picture
+            run(row.clone())  # a first layer that works in place must not write into the caller's image
     finally:
         for handle in handles:
             handle.remove()

@@ -20,7 +20,7 @@ from xai.core.task.probe_images import flatness, probe_images
 from xai.errors import UnsupportedModelError
 
 DEPENDS = "depends on the others in its batch"
-RANDOM = "two answers to the same picture differ in evaluation mode: maps are as random as the network"
+RANDOM = "two answers to the same image differ in evaluation mode: maps are as random as the network"
 CLOSE = {torch.float16: 0.02, torch.bfloat16: 0.1}
 _CLOSE = 1e-3  # of the largest score: more is no rounding
 _NAMED_IMAGES = 3  # names in a note

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xai.core.images.inputs import read_pictures
+from xai.core.images.inputs import decode_images
 from xai.core.model.hooks import gradients
 from xai.errors import UnsupportedModelError
 
@@ -76,8 +76,8 @@ def _photographs(size: tuple[int, int]) -> list[Tensor]:
     photos = [folder / name for name in _PHOTOS]
     if not all(photo.is_file() for photo in photos):
         return []
-    pictures, _ = read_pictures(photos)
-    return [F.interpolate(picture.pixels[None], size=size, mode="area")[0] for picture in pictures]
+    images, _ = decode_images(photos)
+    return [F.interpolate(image.pixels[None], size=size, mode="area")[0] for image in images]
 
 
 BLOCKED = "no gradient reaches the pixels: use occlusion, lime, kernelshap or rise"

@@ -84,4 +84,4 @@ def dots(
 
 def counted_tips(**more: str) -> list[alt.Tooltip]:
     """Return tooltips that begin with kind and number of images."""
-    return tooltips(kind=t("kind"), pictures=t("images"), **more)
+    return tooltips(kind=t("kind"), images=t("images"), **more)

@@ -57,7 +57,7 @@ def _edges(groups: Sequence[np.ndarray]) -> np.ndarray:
 def _bars(name: str, scores: np.ndarray, edges: np.ndarray) -> list[dict[str, Any]]:
     counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
     return [
-        {"kind": name, "low": float(low), "high": float(high), "pictures": int(n), "share": float(n / len(scores))}
+        {"kind": name, "low": float(low), "high": float(high), "images": int(n), "share": float(n / len(scores))}
         for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
         if n
     ]
@@ -73,7 +73,7 @@ def reliability(result: xai.Calibration) -> enc.Chart:
             "right": interval_bin.accuracy,
             "low": interval_bin.low,
             "high": interval_bin.high,
-            "pictures": interval_bin.count,
+            "images": interval_bin.count,
             "said": interval(interval_bin.accuracy, interval_bin.low, interval_bin.high),
         }
         for name, measures in zip(names, (result.before, result.after), strict=True)

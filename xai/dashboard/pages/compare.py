@@ -211,7 +211,7 @@ def show_both(model: SharedModel, other: SharedModel, sample: DataSample, number
             ui.panel_of(f"{candidate.name}: {told(method.title)}", result.labels[0], result.heatmap, result.unit)
             for candidate, result in zip((model, other), maps, strict=True)
         ]
-        ui.show_maps(ui.pack(maps[0].pictures[0], panels, maps[0].geometries[0].seen), key="both maps")
+        ui.show_maps(ui.pack(maps[0].images[0], panels, maps[0].geometries[0].seen), key="both maps")
         calls = [ui.call_of(candidate, question) for candidate in (model, other)]
         lines = [f"image = {image.code}", f"first = {calls[0]}", f"other = {other.code}"]
         lines += [f"second = {calls[1].replace('(clf, ', '(other, ')}", "first.plot(), second.plot()"]

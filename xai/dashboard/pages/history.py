@@ -22,7 +22,7 @@ def show_list(result: Sequence[ui.PastAudit]) -> None:
             "": "\N{BLACK STAR}" if past.name == baseline else "",
             t("Ended"): past.when,
             t("Model"): past.model,
-            t("Images"): f"{past.data} ({past.audit.document['pictures']['n']:,})",
+            t("Images"): f"{past.data} ({past.audit.document['images']['n']:,})",
             t("Verdict"): report_word(f"verdict.{past.audit.verdict}"),
             t("Passed"): f"{past.audit.document['summary']['pass']} / {past.audit.document['summary']['asked']}",
         }

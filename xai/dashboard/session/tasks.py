@@ -66,8 +66,8 @@ class ResultCache:
 def size_of(value: Any) -> int:
     """Return about how much memory a result takes: arrays, tensors, texts, and the maps that an explanation makes."""
     if isinstance(value, xai.Explanation):
-        maps = sum(4 * image.shape[0] * image.shape[1] for image in value.pictures)
-        return int(maps + value.pictures[0].nbytes + value.attribution.nbytes)
+        maps = sum(4 * image.shape[0] * image.shape[1] for image in value.images)
+        return int(maps + value.images[0].nbytes + value.attribution.nbytes)
     if is_dataclass(value):
         return sum(size_of(getattr(value, f.name)) for f in fields(value))
     if isinstance(value, Mapping):

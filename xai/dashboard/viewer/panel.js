@@ -12,7 +12,7 @@ const RAMPS = {
 }
 const SIGNED = "signed"
 const CALLED = { inferno: "Inferno", viridis: "Viridis", grey: "Grey tones", [SIGNED]: "Blue to red" }
-const PIXELATED_FROM = 3 // screen pixels per picture pixel
+const PIXELATED_FROM = 3 // screen pixels per image pixel
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value))
 const parts = (hex) => [0, 2, 4].map((k) => parseInt(hex.slice(k, k + 2), 16))
@@ -56,7 +56,7 @@ async function loaded(src) {
   return image
 }
 
-/** The picture without its colours, so that those of the map stand out. */
+/** The image without its colours, so that those of the map stand out. */
 function greyed(image, width, height) {
   const canvas = new OffscreenCanvas(width, height)
   const context = canvas.getContext("2d", { willReadFrequently: true })
@@ -93,16 +93,16 @@ class Panel {
     this.canvas.setAttribute("aria-roledescription", "heat map")
   }
 
-  fill(data, picture) {
+  fill(data, image) {
     this.data = data
     this.values = decode(data.values)
     this.signed = data.low < 0
     this.top = Math.max(Math.abs(data.low), Math.abs(data.high)) || 1
-    this.layer = new OffscreenCanvas(picture.width, picture.height)
+    this.layer = new OffscreenCanvas(image.width, image.height)
     this.title.textContent = data.title
     this.alt.textContent = data.alt
     this.canvas.setAttribute("aria-label", `${data.alt} ${HINT}`)
-    this.figure.style.setProperty("--ratio", picture.width / picture.height)
+    this.figure.style.setProperty("--ratio", image.width / image.height)
     const texts = this.signed ? [format(-this.top), `0 · ${data.unit}`] : ["0", data.unit]
     texts.push(format(this.top))
     this.ends.forEach((end, k) => (end.textContent = texts[k]))
@@ -125,7 +125,7 @@ class Panel {
       const size = Math.abs(this.values[k])
       if (size < least) continue
       target[k] = source[this.step(this.values[k])]
-      // in the overlay the weak parts let the picture through
+      // in the overlay the weak parts let the image through
       if (looks.mode === "overlay") pixels.data[4 * k + 3] = 255 * looks.opacity * Math.sqrt(size / this.top)
     }
     context.putImageData(pixels, 0, 0)
@@ -138,7 +138,7 @@ class Panel {
   }
 
   paint() {
-    const { looks, view, picture, image, grey, seen } = this.viewer
+    const { looks, view, image, image, grey, seen } = this.viewer
     this.colour(looks)
     const ratio = window.devicePixelRatio || 1
     const width = Math.round(this.canvas.clientWidth * ratio)
@@ -146,26 +146,26 @@ class Panel {
     if (!width || !height) return
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height })
     const context = this.canvas.getContext("2d")
-    const across = (width * view.zoom) / picture.width
-    const down = (height * view.zoom) / picture.height
+    const across = (width * view.zoom) / image.width
+    const down = (height * view.zoom) / image.height
     context.setTransform(1, 0, 0, 1, 0, 0)
     context.clearRect(0, 0, width, height)
     context.setTransform(across, 0, 0, down, -view.left * view.zoom * width, -view.top * view.zoom * height)
     context.imageSmoothingEnabled = across < PIXELATED_FROM * ratio
-    if (looks.mode !== "map") context.drawImage(looks.mode === "overlay" ? grey : image, 0, 0, picture.width, picture.height)
-    if (looks.mode !== "picture") {
+    if (looks.mode !== "map") context.drawImage(looks.mode === "overlay" ? grey : image, 0, 0, image.width, image.height)
+    if (looks.mode !== "image") {
       context.drawImage(this.layer, 0, 0)
       context.save()
-      hatch(context, seen, picture)
+      hatch(context, seen, image)
       context.restore()
     }
-    if (this.viewer.probe) cross(context, this.viewer.probe, across, picture)
+    if (this.viewer.probe) cross(context, this.viewer.probe, across, image)
     this.point()
   }
 
   /** Put the value under the probe beside it, and mark it on the scale. */
   point() {
-    const { probe, picture, view } = this.viewer
+    const { probe, image, view } = this.viewer
     this.tip.hidden = this.marker.hidden = !probe
     if (!probe) return
     const value = this.at(probe)
@@ -174,15 +174,15 @@ class Panel {
     const place = `at x ${column}, y ${row}`
     this.place.textContent = place + (this.viewer.isSeen(column, row) ? "" : " (not seen by the model)")
     this.marker.style.left = `${(100 * this.step(value)) / 255}%`
-    const x = ((probe.x + 0.5) / picture.width - view.left) * view.zoom * this.stage.clientWidth
-    const y = ((probe.y + 0.5) / picture.height - view.top) * view.zoom * this.stage.clientHeight
+    const x = ((probe.x + 0.5) / image.width - view.left) * view.zoom * this.stage.clientWidth
+    const y = ((probe.y + 0.5) / image.height - view.top) * view.zoom * this.stage.clientHeight
     const { offsetWidth: wide, offsetHeight: high } = this.tip
     this.tip.style.left = `${clamp(x + 14, 4, Math.max(4, this.stage.clientWidth - wide - 4))}px`
     this.tip.style.top = `${y > high + 18 ? y - high - 12 : y + 14}px`
   }
 
   at({ x, y }) {
-    return this.values[y * this.viewer.picture.width + x]
+    return this.values[y * this.viewer.image.width + x]
   }
 
   strongest() {
@@ -190,7 +190,7 @@ class Panel {
     this.values.forEach((value, k) => {
       if (Math.abs(value) > Math.abs(this.values[best])) best = k
     })
-    const { width } = this.viewer.picture
+    const { width } = this.viewer.image
     return { x: best % width, y: Math.floor(best / width) }
   }
 }
@@ -209,7 +209,7 @@ function hatch(context, [top, left, bottom, right], { width, height, columns, ro
   context.rect(x0, y0, x1 - x0, y1 - y0)
   context.fillStyle = "rgba(128, 132, 140, 0.45)"
   context.fill("evenodd")
-  context.setTransform(1, 0, 0, 1, 0, 0) // the lines stay as they are when the picture grows
+  context.setTransform(1, 0, 0, 1, 0, 0) // the lines stay as they are when the image grows
   context.fillStyle = context.createPattern(lines(), "repeat")
   context.fill("evenodd")
 }

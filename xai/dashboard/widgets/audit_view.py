@@ -174,7 +174,7 @@ def _show_headline(audit: xai.Audit) -> None:
     counts = [report_word(f"count.{name}", n=summary[name]) for name in _WORDS if summary[name]]
     box = getattr(st, _BOXES.get(audit.verdict, "warning"))
     box(f"**{safe(report_word(f'overall.{audit.verdict}'))}.** {', '.join(counts)}.", icon=_ICONS[audit.verdict])
-    model, images = audit.document["model"], audit.document["pictures"]["n"]
+    model, images = audit.document["model"], audit.document["images"]["n"]
     source = audit.document["data"]["data"]["source"]
     st.caption(f"{safe(model['name'])} · {safe(source)} · {t('{n} images', n=f'{images:,}')}")
     if not audit.document["complete"]:

@@ -261,7 +261,7 @@ def pack(image: np.ndarray, panels: Sequence[MapPanel], seen: tuple[float, float
     """
     rows, columns = (shown_pixels(side, image.shape[:2], len(panels)) for side in image.shape[:2])
     return {
-        "picture": {
+        "image": {
             "src": _data_uri(image, len(rows), len(columns)),
             "width": len(columns),
             "height": len(rows),

@@ -18,7 +18,7 @@ _PAUSE = 120  # milliseconds of a frame in a GIF
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DeepDream(Result):
-    """A picture that a network was made to like.
+    """An image that a network was made to like.
 
     Attributes:
         image: (H, W, 3) float32 in [0, 1]; grey classifiers see the mean of three equal channels.
@@ -94,8 +94,8 @@ class DeepDream(Result):
         kind = _FORMATS.get(path.suffix.lower())
         if kind is None:
             return super().save(path)
-        pictures = [_bytes(frame) for frame in self.frames] if kind == "GIF" else [self.pixels]
-        write_file(path, _encoded(pictures, kind))
+        images = [_bytes(frame) for frame in self.frames] if kind == "GIF" else [self.pixels]
+        write_file(path, _encoded(images, kind))
         return path
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,10 +110,10 @@ def _bytes(image: np.ndarray) -> np.ndarray:
     return np.asarray((np.clip(image, 0, 1) * 255).round(), dtype=np.uint8)
 
 
-def _encoded(pictures: list[np.ndarray], kind: str) -> bytes:
-    """Return the bytes of an image file, or of a film of several pictures."""
+def _encoded(images: list[np.ndarray], kind: str) -> bytes:
+    """Return the bytes of an image file, or of a film of several images."""
     stream = io.BytesIO()
-    first, *rest = [Image.fromarray(picture) for picture in pictures]
+    first, *rest = [Image.fromarray(image) for image in images]
     film = {"save_all": True, "append_images": rest, "duration": _PAUSE, "loop": 0} if kind == "GIF" else {}
     quality = {"quality": 95} if kind == "JPEG" else {}
     first.save(stream, kind, **film, **quality)

@@ -52,33 +52,33 @@ class Walk:
             Stopped: `should_stop()` was true between two steps.
         """
         plan, source = self.plan, self.plan.source()
-        picture = base = resize(plan.start, plan.sizes[0])
+        image = base = resize(plan.start, plan.sizes[0])
         for number, size in enumerate(plan.sizes):
             finer = resize(plan.start, size)  # the detail that the smaller octave could not hold comes back
-            picture, base = (finer + resize(picture - base, size)).clamp(0, 1), finer
-            picture = self._climb(number, picture, source)
-        picture = self._settle(picture)
-        if not self.frames or not torch.equal(self.frames[-1], picture.cpu()):
-            self.frames.append(picture.cpu())
+            image, base = (finer + resize(image - base, size)).clamp(0, 1), finer
+            image = self._climb(number, image, source)
+        image = self._settle(image)
+        if not self.frames or not torch.equal(self.frames[-1], image.cpu()):
+            self.frames.append(image.cpu())
         self._judge_steps()
-        return picture
+        return image
 
-    def _climb(self, number: int, picture: Tensor, source: torch.Generator) -> Tensor:
+    def _climb(self, number: int, image: Tensor, source: torch.Generator) -> Tensor:
         """Return the image after the steps of one octave."""
         settings, size = self.plan.settings, self.plan.sizes[number]
         steps, best, waited = settings.steps or 1, -np.inf, 0
         for step in range(steps):
             self._ask(number * steps + step)
-            picture, value = self._step(picture, source, settings.step_size * (1 - _SHRINK * step / steps))
+            image, value = self._step(image, source, settings.step_size * (1 - _SHRINK * step / steps))
             self.octave.append(number)
             waited = 0 if value > best else waited + 1
             best = max(best, value)
-            ended = waited == settings.patience or self._reached(number, picture)
+            ended = waited == settings.patience or self._reached(number, image)
             due = step + 1 == steps or ended
             if settings.frames_every is not None:
                 due = len(self.objective) % settings.frames_every == 0
             if due:
-                self.frames.append(resize(picture, self.plan.sizes[-1]).clamp(0, 1).cpu())
+                self.frames.append(resize(image, self.plan.sizes[-1]).clamp(0, 1).cpu())
             self._tell(number * steps + (steps if ended else step + 1))
             if ended:
                 self.notes.append(
@@ -88,42 +88,39 @@ class Walk:
                     )
                 )
                 break
-        return picture
+        return image
 
-    def _step(self, picture: Tensor, source: torch.Generator, length: float) -> tuple[Tensor, float]:
+    def _step(self, image: Tensor, source: torch.Generator, length: float) -> tuple[Tensor, float]:
         """Return the image one step further, and the objective before it."""
         eye, settings = self.plan.eye, self.plan.settings
-        size, full = (int(picture.shape[2]), int(picture.shape[3])), self.plan.sizes[-1]
+        size, full = (int(image.shape[2]), int(image.shape[3])), self.plan.sizes[-1]
         jitter = settings.jitter or 0
         reach = eye.reach(size, min(jitter, max(1, round(jitter * min(size) / min(full)))))
-        value, found = eye.slope(picture, eye.draw(size, reach, source), reach)
+        value, found = eye.slope(image, eye.draw(size, reach, source), reach)
         self.objective.append(value)
         self.still += not bool(found.any())
-        return (picture + length * direction(found, picture, settings)).clamp(0, 1), value
+        return (image + length * direction(found, image, settings)).clamp(0, 1), value
 
-    def _reached(self, number: int, picture: Tensor) -> bool:
+    def _reached(self, number: int, image: Tensor) -> bool:
         """Return whether the class has the probability at which the dream may end, in the last octave."""
         until, judge, last = self.plan.settings.until, self.judge, number == len(self.plan.sizes) - 1
         return (
-            until is not None
-            and last
-            and judge is not None
-            and float(judge.probabilities(picture)[judge.index]) >= until
+            until is not None and last and judge is not None and float(judge.probabilities(image)[judge.index]) >= until
         )
 
-    def _settle(self, picture: Tensor) -> Tensor:
+    def _settle(self, image: Tensor) -> Tensor:
         """Take further steps until the saved image is surely of its class; all scales may serve, rough ones too."""
         settings, judge = self.plan.settings, self.judge
         sure = min(settings.sure, settings.until or 1.0)
         if judge is None or not sure:
-            return picture
+            return image
         free = replace(settings, fourier=False, laplacian=True, tv=0.0)
         for taken in range(_MORE + 1):
-            share, found = judge.look(picture)
+            share, found = judge.look(image)
             if share >= sure or taken == _MORE:
                 break
             self._ask(len(self.objective))
-            picture = (picture + settings.step_size * direction(found, picture, free)).clamp(0, 1)
+            image = (image + settings.step_size * direction(found, image, free)).clamp(0, 1)
         if taken:
             self.notes.append(
                 Message(
@@ -131,7 +128,7 @@ class Walk:
                     **{"count": taken, "share": share},
                 )
             )
-        return picture
+        return image
 
     def _ask(self, done: int) -> None:
         if self.should_stop is not None and self.should_stop():
@@ -180,14 +177,13 @@ def dream(
     with borrowed(classifier.module), gradients_on(), reporting(progress, "deep dream") as report:
         plan = make_plan(classifier, wish, image, settings, seed)
         walk = Walk(plan, report, should_stop)
-        picture = walk.run()
-        return _record(plan, walk, picture)
+        return _record(plan, walk, walk.run())
 
 
-def _record(plan: DreamPlan, walk: Walk, picture: Tensor) -> DeepDream:
+def _record(plan: DreamPlan, walk: Walk, image: Tensor) -> DeepDream:
     classifier, goal, judge = plan.classifier, plan.goal, walk.judge
     frames = tuple(_shown(frame) for frame in walk.frames)
-    shares = None if judge is None else judge.probabilities(picture)
+    shares = None if judge is None else judge.probabilities(image)
     probability = None if judge is None or shares is None else float(shares[judge.index])
     notes = [*classifier.notes, *plan.notes, *walk.notes]
     if probability is not None and probability < plan.settings.sure:
@@ -222,9 +218,9 @@ def _used(plan: DreamPlan) -> dict[str, Any]:
     return used | {"octaves": len(plan.sizes), "size": list(plan.sizes[-1])}
 
 
-def _shown(picture: Tensor) -> np.ndarray:
+def _shown(image: Tensor) -> np.ndarray:
     """Return (H, W, 3) float32 in [0, 1]."""
-    colour = picture.detach()[0].expand(3, -1, -1).float().cpu()
+    colour = image.detach()[0].expand(3, -1, -1).float().cpu()
     return np.ascontiguousarray(colour.permute(1, 2, 0).numpy())
 
 

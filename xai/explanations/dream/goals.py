@@ -26,7 +26,7 @@ class _Reached(BaseException):
 
 
 class Goal(ABC):
-    """A number that a picture has; larger is more of what is dreamt of.
+    """A number that an image has; larger is more of what is dreamt of.
 
     Attributes:
         title: what is raised, in words.
@@ -35,7 +35,7 @@ class Goal(ABC):
     title: str
 
     @abstractmethod
-    def value(self, pictures: Tensor) -> Tensor:
+    def value(self, images: Tensor) -> Tensor:
         """Return the number, 0-d and differentiable, of images (N, C, h, w) in [0, 1]."""
 
     def takes(self, size: Size, channels: int, like: Tensor) -> bool:
@@ -62,9 +62,9 @@ class ClassGoal(Goal):
         """Name of the class."""
         return Message("class {name}", name=self.classifier.class_names[self.index])
 
-    def value(self, pictures: Tensor) -> Tensor:
+    def value(self, images: Tensor) -> Tensor:
         """Return the mean logit."""
-        return self.classifier.raw_logits(pictures)[:, self.index].mean()
+        return self.classifier.raw_logits(images)[:, self.index].mean()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,26 +85,26 @@ class LayerGoal(Goal):
             return Message("layer {layer}", layer=self.layer)
         return Message("layer {layer}, channel {channel}", layer=self.layer, channel=self.channel)
 
-    def value(self, pictures: Tensor) -> Tensor:
+    def value(self, images: Tensor) -> Tensor:
         """Return the energy of the layer or the mean of its channel.
 
         Raises:
             RangeError: no such channel.
             NonFiniteError: the layer answered NaN or infinity.
         """
-        output = self._output(pictures)
+        output = self._output(images)
         output = output if output.dtype == torch.float64 else output.float()
         if self.channel is None:
             found = output.square().mean()
         else:
-            found = self._channels(output, pictures)[:, self._checked(output, pictures)].mean()
+            found = self._channels(output, images)[:, self._checked(output, images)].mean()
         if not bool(torch.isfinite(found.detach())):
             raise NonFiniteError(
                 f"The layer {self.layer!r} of {self.classifier.name!r} answered NaN or infinity. Check its weights."
             )
         return found
 
-    def _output(self, pictures: Tensor) -> Tensor:
+    def _output(self, images: Tensor) -> Tensor:
         """Return what the layer answers; the forward ends there."""
         held: list[Tensor | None] = []
 
@@ -113,23 +113,23 @@ class LayerGoal(Goal):
             raise _Reached
 
         with hooked(self.classifier.module.get_submodule(self.layer), stop), suppress(_Reached):
-            self.classifier.raw_logits(pictures)
+            self.classifier.raw_logits(images)
         if not held:
             raise UnsupportedModelError(f"The layer {self.layer!r} does not run in a forward. Name another `layer`.")
         if held[0] is None:
             raise UnsupportedModelError(f"The layer {self.layer!r} returns no tensor. Name another `layer`.")
         return held[0]
 
-    def _channels(self, output: Tensor, pictures: Tensor) -> Tensor:
+    def _channels(self, output: Tensor, images: Tensor) -> Tensor:
         """Return the output with its channels second: maps, tokens and plain features."""
-        size = (int(pictures.shape[2]), int(pictures.shape[3]))
-        layouts = possible_layouts(output.shape, len(pictures), size)
+        size = (int(images.shape[2]), int(images.shape[3]))
+        layouts = possible_layouts(output.shape, len(images), size)
         if layouts:
             return layouts[0].to_maps(output)
         return output.movedim(-1, 1) if output.ndim == 3 else output
 
-    def _checked(self, output: Tensor, pictures: Tensor) -> int:
-        shape = self._channels(output, pictures).shape
+    def _checked(self, output: Tensor, images: Tensor) -> int:
+        shape = self._channels(output, images).shape
         count = int(shape[1]) if len(shape) > 1 else 0
         if self.channel is None or not 0 <= self.channel < count:
             raise RangeError(
@@ -156,7 +156,7 @@ _LEVELLING = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)  # what they answer
 
 @dataclass(frozen=True)
 class _Map:
-    """A layer whose output is a map of the picture.
+    """A layer whose output is a map of the image.
 
     Attributes:
         name: as in `module.named_modules()`.
@@ -181,7 +181,7 @@ def choose_layer(classifier: Classifier, size: Size) -> str:
     maps = _maps(classifier, size)
     if not maps:
         raise UnsupportedModelError(
-            f"No layer of {classifier.name!r} is a map of the picture. Name a `layer` or a `target`."
+            f"No layer of {classifier.name!r} is a map of the image. Name a `layer` or a `target`."
         )
     maps = [found for found in maps if found.fine] or maps
     return ([found for found in maps if found.block] or maps)[-1].name
@@ -213,7 +213,7 @@ def _maps(classifier: Classifier, size: Size) -> list[_Map]:
 
 
 class ClassJudge:
-    """Classifies the picture as it will be saved, in 8 bits and at its size, the way `Classifier.predict` does."""
+    """Classifies the image as it will be saved, in 8 bits and at its size, the way `Classifier.predict` does."""
 
     def __init__(self, goal: ClassGoal, size: Size) -> None:
         self.classifier, self.index = goal.classifier, goal.index
@@ -221,29 +221,27 @@ class ClassJudge:
             size, self.classifier.input_size, self.classifier.resize, self.classifier.crop_ratio
         )
 
-    def logits(self, picture: Tensor) -> Tensor:
+    def logits(self, image: Tensor) -> Tensor:
         """Return logits (1, K) of an image (1, C, H, W)."""
         fill = self.classifier.mean if any(self.classifier.mean) else (0.5,) * self.classifier.channels
-        return self.classifier.raw_logits(
-            self.geometry.apply(picture[0], picture.new_tensor(fill).view(-1, 1, 1))[None]
-        )
+        return self.classifier.raw_logits(self.geometry.apply(image[0], image.new_tensor(fill).view(-1, 1, 1))[None])
 
-    def probabilities(self, picture: Tensor) -> Tensor:
+    def probabilities(self, image: Tensor) -> Tensor:
         """Return the probabilities of all classes (K,)."""
         with torch.no_grad():
-            return to_probabilities(self.logits(quantised(picture)), self.classifier.head)[0]
+            return to_probabilities(self.logits(quantised(image)), self.classifier.head)[0]
 
-    def look(self, picture: Tensor) -> tuple[float, Tensor]:
+    def look(self, image: Tensor) -> tuple[float, Tensor]:
         """Return the probability of the class, and the gradient of its margin over the best other one."""
-        leaf = quantised(picture).requires_grad_()
+        leaf = quantised(image).requires_grad_()
         logits = self.logits(leaf)
         meaning = self.classifier.read_outputs()
         margin = Objective("margin" if meaning.head == "softmax" else "logit", meaning)
         score = margin.one(logits, torch.tensor([self.index], device=logits.device)).sum()
         share = to_probabilities(logits.detach(), meaning.head)[0, self.index]
-        return float(share), gradient(score, leaf, "the picture")
+        return float(share), gradient(score, leaf, "the image")
 
 
-def quantised(picture: Tensor) -> Tensor:
+def quantised(image: Tensor) -> Tensor:
     """Return the image as a file of 8 bits holds it."""
-    return (picture.detach().clamp(0, 1) * 255).round() / 255
+    return (image.detach().clamp(0, 1) * 255).round() / 255

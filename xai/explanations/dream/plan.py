@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai.core.images.border import all_images
 from xai.core.images.geometry import pixel_doubts
-from xai.core.images.inputs import ImageLike, InputImage, read_pictures, to_channels
+from xai.core.images.inputs import ImageLike, InputImage, decode_images, to_channels
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import gradient
 from xai.core.results.message import Message
@@ -37,7 +37,7 @@ Shift = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Eye:
-    """How the network looks at a picture that moves a little at each step.
+    """How the network looks at an image that moves a little at each step.
 
     Attributes:
         goal: what is measured.
@@ -62,32 +62,32 @@ class Eye:
         moves = [int(torch.randint(-limit, limit + 1, (), generator=source)) for limit in limits]
         return moves[0], moves[1]
 
-    def slope(self, picture: Tensor, shift: Shift, reach: int) -> tuple[float, Tensor]:
+    def slope(self, image: Tensor, shift: Shift, reach: int) -> tuple[float, Tensor]:
         """Return the objective and its gradient (1, C, h, w).
 
         Raises:
             UnsupportedModelError: the model lets no gradient through to the image.
         """
         if self.seen is not None:
-            return self._through_window(picture, self.seen, shift, reach)
-        rolled = torch.roll(picture, shift, (2, 3))
-        total, score = torch.zeros_like(picture), 0.0
-        for rows, columns in pieces((picture.shape[2], picture.shape[3]), self.tile):
+            return self._through_window(image, self.seen, shift, reach)
+        rolled = torch.roll(image, shift, (2, 3))
+        total, score = torch.zeros_like(image), 0.0
+        for rows, columns in pieces((image.shape[2], image.shape[3]), self.tile):
             piece = rolled[:, :, rows, columns].clone().requires_grad_()
-            share = piece[0, 0].numel() / picture[0, 0].numel()
+            share = piece[0, 0].numel() / image[0, 0].numel()
             value = self.goal.value(piece)
-            total[:, :, rows, columns] = share * gradient(value, piece, "the picture")
+            total[:, :, rows, columns] = share * gradient(value, piece, "the image")
             score += share * float(value.detach())
         return score, torch.roll(total, (-shift[0], -shift[1]), (2, 3))
 
-    def _through_window(self, picture: Tensor, seen: Size, shift: Shift, reach: int) -> tuple[float, Tensor]:
+    def _through_window(self, image: Tensor, seen: Size, shift: Shift, reach: int) -> tuple[float, Tensor]:
         """Look through a window that is smaller by `reach` at each side; nothing comes in from the other edge."""
-        leaf = picture.clone().requires_grad_()
+        leaf = image.clone().requires_grad_()
         rows, columns = (
             slice(reach + move, side - reach + move) for move, side in zip(shift, leaf.shape[2:], strict=True)
         )
         value = self.goal.value(resize(leaf[:, :, rows, columns], seen))
-        return float(value.detach()), gradient(value, leaf, "the picture")
+        return float(value.detach()), gradient(value, leaf, "the image")
 
 
 def pieces(size: Size, tile: int) -> Iterator[tuple[slice, slice]]:
@@ -104,7 +104,7 @@ def _cuts(side: int, tile: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(edges)]
 
 
-def direction(found: Tensor, picture: Tensor, settings: Settings) -> Tensor:
+def direction(found: Tensor, image: Tensor, settings: Settings) -> Tensor:
     """Return the way to go (1, C, h, w): the gradient with a root mean square of 1, less the pull to smoothness."""
     found = unit(found)
     if settings.fourier:
@@ -114,12 +114,12 @@ def direction(found: Tensor, picture: Tensor, settings: Settings) -> Tensor:
     if settings.decorrelated:
         found = mix_colours(found)
     found = unit(found)
-    return found - settings.tv * roughness(picture) if settings.tv else found
+    return found - settings.tv * roughness(image) if settings.tv else found
 
 
-def roughness(picture: Tensor) -> Tensor:
+def roughness(image: Tensor) -> Tensor:
     """Return the gradient of the total variation of an image, (1, C, h, w)."""
-    leaf = picture.detach().clone().requires_grad_()
+    leaf = image.detach().clone().requires_grad_()
     here, down, right = leaf[..., :-1, :-1], leaf[..., 1:, :-1], leaf[..., :-1, 1:]
     total = ((down - here).square() + (right - here).square() + _SMOOTH).sqrt().sum()
     return torch.autograd.grad(total, leaf)[0]
@@ -198,14 +198,14 @@ def make_plan(classifier: Classifier, wish: Wish, image: ImageLike, settings: Se
     """
     if classifier.channels not in {1, 3}:
         raise UnsupportedModelError(
-            f"Only networks for grey or colour pictures can dream, but {classifier.name!r} wants {classifier.channels} "
+            f"Only networks for grey or colour images can dream, but {classifier.name!r} wants {classifier.channels} "
             "channels. Explain it instead."
         )
     pixels, origin, notes = _given(classifier, image, settings.size, classes=wish.target is not None)
     size = result_size(settings.size, classifier.input_size or _SIZE) if pixels is None else _size_of(pixels)
     asked = settings.octaves
     settings = settings.filled(
-        picture=pixels is not None, classes=wish.target is not None, colour=classifier.channels == 3, size=size
+        image=pixels is not None, classes=wish.target is not None, colour=classifier.channels == 3, size=size
     )
     notes += pixel_doubts(pixels) if pixels is not None else []
     goal, chosen = _goal(classifier, wish, size)
@@ -233,24 +233,24 @@ def _given(
     """Return the image to start from (1, C, H, W), its name and what was done to it; None for noise."""
     if image is None:
         return None, "noise", []
-    pictures, _ = read_pictures(all_images(image))
-    if len(pictures) != 1:
-        raise ShapeError(f"Expected one picture to start from, but got {len(pictures)}. Give them one by one.")
-    picture = to_channels(pictures[0], classifier.channels)
+    decoded, _ = decode_images(all_images(image))
+    if len(decoded) != 1:
+        raise ShapeError(f"Expected one image to start from, but got {len(decoded)}. Give them one by one.")
+    start = to_channels(decoded[0], classifier.channels)
     if classes and size is None:
-        return _as_seen(classifier, picture)
-    pixels = picture.pixels[None].detach().float().clone()
-    return resize(pixels, result_size(size, picture.size)).clamp(0, 1), picture.name, [*picture.notes]
+        return _as_seen(classifier, start)
+    pixels = start.pixels[None].detach().float().clone()
+    return resize(pixels, result_size(size, start.size)).clamp(0, 1), start.name, [*start.notes]
 
 
-def _as_seen(classifier: Classifier, picture: InputImage) -> tuple[Tensor, str, list[str]]:
+def _as_seen(classifier: Classifier, image: InputImage) -> tuple[Tensor, str, list[str]]:
     """Return what the classifier sees of an image."""
-    batch = classifier.prepare([picture])
-    notes, share = [*picture.notes], batch.geometries[0].share_seen
+    batch = classifier.prepare([image])
+    notes, share = [*image.notes], batch.geometries[0].share_seen
     if share < 0.999:
         template = "a class is dreamt into what the model sees: the middle of the image ({share:.0%} of its area)"
         notes.append(Message(template, share=share))
-    return batch.inputs.float().clone(), picture.name, notes
+    return batch.inputs.float().clone(), image.name, notes
 
 
 def _goal(classifier: Classifier, wish: Wish, size: Size) -> tuple[Goal, list[str]]:

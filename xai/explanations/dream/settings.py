@@ -31,32 +31,32 @@ def octave_sizes(size: Size, octaves: int, scale: float) -> list[Size]:
     return [*dict.fromkeys(kept), size]
 
 
-def resize(pictures: Tensor, size: Size) -> Tensor:
+def resize(images: Tensor, size: Size) -> Tensor:
     """Return images (N, C, h, w) at another size: bilinear, with a wider filter where they shrink."""
-    if tuple(pictures.shape[2:]) == size:
-        return pictures
-    return F.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
+    if tuple(images.shape[2:]) == size:
+        return images
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def split(picture: Tensor) -> list[Tensor]:
+def split(image: Tensor) -> list[Tensor]:
     """Return the levels of a Laplacian pyramid, finest first; `merge` adds them up to the image again.
 
     Source: Burt & Adelson 1983, The Laplacian pyramid as a compact image code.
     """
     levels = []
-    while min(picture.shape[2:]) >= 2 * SMALLEST:
-        coarse = _blurred(picture)[:, :, ::2, ::2]
-        levels.append(picture - _grown(coarse, picture))
-        picture = coarse
-    return [*levels, picture]
+    while min(image.shape[2:]) >= 2 * SMALLEST:
+        coarse = _blurred(image)[:, :, ::2, ::2]
+        levels.append(image - _grown(coarse, image))
+        image = coarse
+    return [*levels, image]
 
 
 def merge(levels: list[Tensor]) -> Tensor:
     """Return the image whose levels these are."""
-    picture = levels[-1]
+    image = levels[-1]
     for level in reversed(levels[:-1]):
-        picture = level + _grown(picture, level)
-    return picture
+        image = level + _grown(image, level)
+    return image
 
 
 def equalised(gradient: Tensor) -> Tensor:
@@ -75,9 +75,9 @@ def _grown(coarse: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(coarse, like.shape[2:], mode="bilinear", align_corners=False)
 
 
-def _blurred(picture: Tensor) -> Tensor:
-    channels, kernel = picture.shape[1], picture.new_tensor(_KERNEL)
-    padded = F.pad(picture, (2, 2, 2, 2), mode="reflect")
+def _blurred(image: Tensor) -> Tensor:
+    channels, kernel = image.shape[1], image.new_tensor(_KERNEL)
+    padded = F.pad(image, (2, 2, 2, 2), mode="reflect")
     down = F.conv2d(padded, kernel.view(1, 1, 5, 1).expand(channels, 1, 5, 1), groups=channels)
     return F.conv2d(down, kernel.view(1, 1, 1, 5).expand(channels, 1, 1, 5), groups=channels)
 
@@ -117,7 +117,7 @@ def pink(noise: Tensor) -> Tensor:
 
 TILE = 512
 _LEAST_TILE = 32
-_FROM_PICTURE = {"octaves": 4, "steps": 15, "tv": 0.0, "decorrelated": False, "fourier": False}
+_FROM_IMAGE = {"octaves": 4, "steps": 15, "tv": 0.0, "decorrelated": False, "fourier": False}
 _FROM_NOISE = {"octaves": 6, "steps": 25, "tv": 0.15, "decorrelated": True, "fourier": False}
 
 
@@ -178,11 +178,11 @@ class Settings:
             check_flag(name, getattr(self, name), optional=True)
         _check_size(self.size)
 
-    def filled(self, *, picture: bool, classes: bool, colour: bool, size: Size) -> "Settings":
+    def filled(self, *, image: bool, classes: bool, colour: bool, size: Size) -> "Settings":
         """Return the settings without None, but for those where None has a meaning.
 
         Args:
-            picture: an image to start from was given; otherwise noise is.
+            image: an image to start from was given; otherwise noise is.
             classes: the goal is a class.
             colour: the classifier looks at three channels.
             size: of the result.
@@ -192,7 +192,7 @@ class Settings:
         """
         if self.decorrelated and not colour:
             raise RangeError("Expected no `decorrelated`: it needs three colours, and this classifier looks at grey.")
-        usual: dict[str, Any] = _FROM_PICTURE if picture else _FROM_NOISE | {"fourier": classes}
+        usual: dict[str, Any] = _FROM_IMAGE if image else _FROM_NOISE | {"fourier": classes}
         usual = {**usual, "tile": TILE, "jitter": min(size) // 16}
         if not colour:
             usual["decorrelated"] = False

@@ -99,7 +99,7 @@ def _keep_positive(towards_input: Sequence[Tensor | None], _from_output: Sequenc
     return tuple(None if found is None else found.clamp_min(0) for found in towards_input)
 
 
-PICTURE = "the picture"
+IMAGE = "the image"
 BASELINES = ("black", "mean", "blur", "noise")
 MOST_ROWS = 64  # in one forward of a method that makes many rows of one image
 _CPU_VALUES = 16 * 3 * 224 * 224  # on a CPU fewer: graphs of larger batches leave the caches and take twice as long
@@ -137,7 +137,7 @@ def through_captum(work: MethodInput, method: str, **settings: Any) -> tuple[Ten
         if not any(text in str(error) for text in _NO_PATH):
             raise checkpointed(error) or error from None
         raise UnsupportedModelError(
-            f"No gradient reaches {PICTURE}: the model detaches or ignores it. Name another `layer`, or use occlusion."
+            f"No gradient reaches {IMAGE}: the model detaches or ignores it. Name another `layer`, or use occlusion."
         ) from error
     return found.detach(), work.targets(seen[0]), seen[0]
 
@@ -145,8 +145,8 @@ def through_captum(work: MethodInput, method: str, **settings: Any) -> tuple[Ten
 def row_slopes(work: MethodInput, scores: Tensor, pixels: Tensor, *, keep: bool = False) -> Tensor:
     """Return the gradient (n, C, h, w) of each row's score (n,) at its image in `pixels` (u, C, h, w)."""
     if not work.shared:
-        return gradient(scores.sum(), pixels, PICTURE, keep=keep)
-    return torch.cat([gradient(score, pixels, PICTURE, keep=True) for score in scores])
+        return gradient(scores.sum(), pixels, IMAGE, keep=keep)
+    return torch.cat([gradient(score, pixels, IMAGE, keep=True) for score in scores])
 
 
 def sum_of_slopes(
@@ -175,8 +175,7 @@ def sum_of_slopes(
         scores = work.scores(work.classifier.raw_logits(pixels), targets).sum(0)
         last = len(scores) - 1
         parts = [
-            fold(gradient(score, pixels, PICTURE, keep=k < last).double(), start, stop)
-            for k, score in enumerate(scores)
+            fold(gradient(score, pixels, IMAGE, keep=k < last).double(), start, stop) for k, score in enumerate(scores)
         ]
         kept[:] = [torch.stack(parts) + (kept[0] if kept else 0)]
 
@@ -207,7 +206,7 @@ def scores_without_gradient(work: MethodInput, rows: Tensor, targets: Tensor) ->
         return work.scores(work.classifier.raw_logits(rows), targets)
 
 
-def baseline_pictures(work: MethodInput, baseline: Fill) -> Tensor:
+def baseline_images(work: MethodInput, baseline: Fill) -> Tensor:
     """Return where paths begin, one for each of `work.images` (u, C, h, w): a fill, or "black"."""
     fill = "zero" if isinstance(baseline, str) and baseline == "black" else baseline
     pairs = zip(work.images, work.keys, strict=False)  # when shared: one image, a key per row

@@ -108,7 +108,7 @@ def _grid(height: int, width: int, regions: int) -> np.ndarray:
 
 
 class Hidden:
-    """Copies of a picture with some of its regions hidden, made on the device.
+    """Copies of an image with some of its regions hidden, made on the device.
 
     Args:
         image: (1, C, h, w).
@@ -222,7 +222,7 @@ _TRIAL = 1 << 16  # number of the draw whose coalitions try low precision
 
 @dataclass(frozen=True, eq=False)
 class Masked:
-    """A picture, its regions, and the model that is asked."""
+    """An image, its regions, and the model that is asked."""
 
     work: MethodInput
     objective: Objective

@@ -107,7 +107,7 @@ def _bands(count: int) -> list[int]:
 
 
 class TokenDropper:
-    """Answers of a transformer that sees only some tokens of a picture; they keep their positions.
+    """Answers of a transformer that sees only some tokens of an image; they keep their positions.
 
     Args:
         classifier: borrowed.

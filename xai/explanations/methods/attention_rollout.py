@@ -177,7 +177,7 @@ class AttentionRollout(Explainer):
                 weights = weights.view(len(images), -1, *weights.shape[1:])
                 heads.add(weights.shape[1])
             if weights.ndim != 4 or len(weights) != len(images) or len(heads) > 1:
-                raise _refusal(work, "its attention does not run once per picture, but in windows")
+                raise _refusal(work, "its attention does not run once per image, but in windows")
             mean = weights.mean(1).to(images.dtype)
             if mean.shape[1] == mean.shape[2]:
                 share = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)

@@ -32,7 +32,7 @@ from xai.explanations.methods import MODULES
 
 @dataclass(frozen=True, eq=False)
 class MethodInput:
-    """A chunk of rows to explain; a row is a picture and a class.
+    """A chunk of rows to explain; a row is an image and a class.
 
     Attributes:
         classifier: borrowed and in evaluation mode.
@@ -249,8 +249,8 @@ class Explainer(ABC):
         targets = torch.cat([p.targets for p in parts])
         coarse = None if parts[0].coarse is None else torch.cat([p.coarse for p in parts if p.coarse is not None])
         probabilities = to_probabilities(logits, classifier.head).gather(1, targets[:, None])[:, 0]
-        pictures = batch.pictures * count
-        every = [*notes, *(note for part in parts for note in part.notes), *_flat(attribution, pictures)]
+        images = batch.images * count
+        every = [*notes, *(note for part in parts for note in part.notes), *_flat(attribution, images)]
         return Explanation(
             attribution=attribution,
             coarse=coarse,
@@ -263,8 +263,8 @@ class Explainer(ABC):
             target_names=tuple(classifier.class_names[int(k)] for k in targets),
             probabilities=probabilities,
             predicted=tuple(classifier.class_names[int(k)] for k in logits.argmax(1)),
-            names=tuple(picture.name for picture in pictures),
-            pictures=tuple(_original(picture) for picture in batch.pictures) * count,
+            names=tuple(image.name for image in images),
+            images=tuple(_original(image) for image in batch.images) * count,
             geometries=batch.geometries * count,
             single=batch.single and not task.shared,
             provenance=Provenance.of(classifier, self._settings(task), task.seed),
@@ -283,7 +283,7 @@ class Explainer(ABC):
 
 @dataclass(frozen=True, eq=False)
 class _ExplanationTask:
-    """Everything asked for, checked: rows are the pictures, or one picture with several classes."""
+    """Everything asked for, checked: rows are the images, or one image with several classes."""
 
     classifier: Classifier
     batch: Batch
@@ -303,7 +303,7 @@ class _ExplanationTask:
         advance: Callable[[float], None],
         should_stop: ShouldStop | None,
     ) -> MethodInput:
-        """Return the rows start..stop; for methods that go image by image all rows of these pictures."""
+        """Return the rows start..stop; for methods that go image by image all rows of these images."""
         if self.shared and method.one_by_one:
             start, stop = 0, self.rows
         inputs, classifier = self.batch.inputs, self.classifier
@@ -351,13 +351,13 @@ def _about(classifier: Classifier) -> list[str]:
     return [*([note] if training else []), *untrained_noted(classifier.module)]
 
 
-def _flat(attribution: Tensor, pictures: Sequence[InputImage]) -> list[str]:
+def _flat(attribution: Tensor, images: Sequence[InputImage]) -> list[str]:
     spans = attribution.flatten(1).amax(1) - attribution.flatten(1).amin(1)
-    flat = [pictures[k].name for k in (spans == 0).nonzero()[:, 0].tolist()]
+    flat = [images[k].name for k in (spans == 0).nonzero()[:, 0].tolist()]
     note = Message("the map is uniform, so it shows no evidence: {names}", names=", ".join(flat[:3]))
     return [note] if flat else []
 
 
-def _original(picture: InputImage) -> Any:
-    pixels = (picture.pixels.detach().cpu().float().clamp(0, 1) * 255).round().byte()
+def _original(image: InputImage) -> Any:
+    pixels = (image.pixels.detach().cpu().float().clamp(0, 1) * 255).round().byte()
     return pixels.permute(1, 2, 0).contiguous().numpy()

@@ -15,7 +15,7 @@ from xai.core.results.message import Message
 from xai.errors import UnsupportedModelError
 from xai.explanations.methods._gradients import (
     BASELINES,
-    baseline_pictures,
+    baseline_images,
     completeness,
     completeness_note,
     row_slopes,
@@ -52,7 +52,7 @@ Tensors = tuple[Tensor, ...]
 
 
 class Rescale(TorchFunctionMode):
-    """Runs a network on the baselines first and on the pictures next, and pairs the calls of its nonlinear functions.
+    """Runs a network on the baselines first and on the images next, and pairs the calls of its nonlinear functions.
 
     On the second run the gradient of each such call is (f(x) - f(z)) / (x - z), element by element, with z what entered
     the same call for the baseline; values stay as they are. A maximum is shared between the places where it is taken
@@ -78,7 +78,7 @@ class Rescale(TorchFunctionMode):
             self._recording = False
 
     @contextmanager
-    def pictures(self) -> Iterator[None]:
+    def images(self) -> Iterator[None]:
         """Pair each call inside with the one that was kept.
 
         Raises:
@@ -195,7 +195,7 @@ def _near(one: Tensor, other: Tensor) -> Tensor:
 
 def _refusal() -> UnsupportedModelError:
     return UnsupportedModelError(
-        "DeepLIFT pairs each function call for the picture with the same one for the baseline, but this network calls "
+        "DeepLIFT pairs each function call for the image with the same one for the baseline, but this network calls "
         "others for each. Use integrated_gradients, or use occlusion."
     )
 
@@ -203,7 +203,7 @@ def _refusal() -> UnsupportedModelError:
 @EXPLAINERS.register("deeplift")
 @dataclass(frozen=True)
 class DeepLIFT(Explainer):
-    """Shares out score(picture) - score(baseline) by following the differences of every activation back to the pixels.
+    """Shares out score(image) - score(baseline) by following the differences of every activation back to the pixels.
 
     attribution = (x - z) * product of multipliers, which are (f(x) - f(z)) / (x - z) for each activation function and
     derivatives for all linear operations; a max pooling shares its change between the places of both maxima, a product
@@ -239,7 +239,7 @@ class DeepLIFT(Explainer):
         return Cost(forward=2, backward=1)
 
     def _attribute(self, work: MethodInput) -> MethodOutput:
-        start = baseline_pictures(work, self.baseline)
+        start = baseline_images(work, self.baseline)
         logits, targets, difference, slopes = _followed(work, start)
         attribution = work.spread(work.images - start) * slopes
         details = completeness(attribution, difference)
@@ -253,12 +253,12 @@ def _followed(work: MethodInput, start: Tensor) -> tuple[Tensor, Tensor, Tensor,
     pixels, rescale = work.images.detach().clone().requires_grad_(), Rescale()
     with rescale.baselines():
         before = work.classifier.raw_logits(start)
-    with rescale.pictures():
+    with rescale.images():
         logits = work.classifier.raw_logits(pixels)
     targets = work.targets(logits)
     with rescale.baselines():
         least = work.score(work.spread(before), targets)
-    with rescale.pictures():
+    with rescale.images():
         scores = work.score(work.spread(logits), targets)
     slopes = row_slopes(work, scores, pixels)
     return logits.detach(), targets, (scores - least).detach(), slopes

@@ -13,7 +13,7 @@ from xai.core.validation import check_whole
 from xai.errors import RangeError
 from xai.explanations.methods._gradients import (
     BASELINES,
-    baseline_pictures,
+    baseline_images,
     clean_scores,
     completeness,
     completeness_note,
@@ -99,7 +99,7 @@ class GradientSHAP(Explainer):
 
 
 class _Paths:
-    """The lines from baselines to one picture, and a point on each: sample k uses baseline k modulo their number.
+    """The lines from baselines to one image, and a point on each: sample k uses baseline k modulo their number.
 
     Attributes:
         starts: (r, C, h, w) where the lines of the last call of `points` begin.
@@ -107,7 +107,7 @@ class _Paths:
 
     def __init__(self, work: MethodInput, kinds: Sequence[Fill], samples: int, targets: Tensor) -> None:
         self.work, self.kinds, self.samples, self.targets = work, kinds, samples, targets
-        self.fixed = torch.cat([baseline_pictures(work, kind) for kind in kinds])
+        self.fixed = torch.cat([baseline_images(work, kind) for kind in kinds])
         self.starts = self.fixed[:0]
         self._scores = work.images.new_zeros(samples, len(targets))
 

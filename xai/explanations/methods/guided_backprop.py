@@ -10,7 +10,7 @@ from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInp
 @EXPLAINERS.register("guided_backprop")
 @dataclass(frozen=True)
 class GuidedBackprop(Explainer):
-    """The gradient at the picture, with negative gradients stopped at every ReLU on the way back: sharp edges.
+    """The gradient at the image, with negative gradients stopped at every ReLU on the way back: sharp edges.
 
     At each ReLU: gradient in = gradient out * [input > 0] * [gradient out > 0]. ReLUs are found in the autograd graph,
     so modules, functions, calls in place, ReLU6, clamp(min=0) and modules called twice are all guided. Networks without
@@ -27,7 +27,7 @@ class GuidedBackprop(Explainer):
     name: ClassVar[str] = "guided_backprop"
     title: ClassVar[str] = "Guided Backpropagation"
     caution: ClassVar[str] = (
-        "it shows edges of the picture, whatever the weights are (Adebayo et al. 2018); prefer occlusion"
+        "it shows edges of the image, whatever the weights are (Adebayo et al. 2018); prefer occlusion"
     )
     family: ClassVar[str] = "gradient"
     unit: ClassVar[str] = "guided gradient per unit of pixel value"

@@ -12,7 +12,7 @@ from xai.core.results.message import Message
 from xai.core.validation import check_whole
 from xai.explanations.methods._gradients import (
     BASELINES,
-    baseline_pictures,
+    baseline_images,
     clean_scores,
     completeness,
     completeness_note,
@@ -26,7 +26,7 @@ from xai.explanations.methods.fills import Fill
 @EXPLAINERS.register("integrated_gradients")
 @dataclass(frozen=True)
 class IntegratedGradients(Explainer):
-    """Shares out score(picture) - score(baseline) over the pixels by the gradients along the straight line between.
+    """Shares out score(image) - score(baseline) over the pixels by the gradients along the straight line between.
 
     attribution = (x - z) * integral over a in [0, 1] of d score / d pixel at z + a (x - z), by Gauss-Legendre
     quadrature. The values add up to score(x) - score(z); how far they miss it is in `details` ("gap", "difference") and
@@ -67,7 +67,7 @@ class IntegratedGradients(Explainer):
         return Cost(forward=self.steps + 2, backward=self.steps)
 
     def _attribute(self, work: MethodInput) -> MethodOutput:
-        image, start = work.images, baseline_pictures(work, self.baseline)
+        image, start = work.images, baseline_images(work, self.baseline)
         logits, targets, clean = clean_scores(work)
         difference = (clean - scores_without_gradient(work, start, targets))[0]
         attribution = (self._mean_slopes(work, start, targets) * (image - start)).to(image.dtype)

@@ -25,7 +25,7 @@ GROUPS = 20  # of pairs, for the jackknife
 class KernelShap(Explainer):
     """Shares the score among superpixels as Shapley values: what each adds, averaged over all orders of showing them.
 
-    The values add up to score(picture) - score(all hidden). Up to 12 regions all 2^K coalitions are asked and the
+    The values add up to score(image) - score(all hidden). Up to 12 regions all 2^K coalitions are asked and the
     values are exact. Beyond, coalitions are drawn from the Shapley kernel in pairs, each with its complement, and the
     constrained least-squares problem is solved; a jackknife over the pairs gives 95 % intervals.
 

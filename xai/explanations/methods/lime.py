@@ -171,7 +171,7 @@ def to_lime(explanation: Explanation, k: int = 0) -> Any:
     if not explanation.details or "coefficients" not in explanation.details[k] or explanation.method != "lime":
         raise ShapeError(f"Expected an explanation of method 'lime', but got {explanation.method!r}.")
     found = explanation.details[k]
-    original = torch.from_numpy(explanation.pictures[k]).permute(2, 0, 1).float() / 255
+    original = torch.from_numpy(explanation.images[k]).permute(2, 0, 1).float() / 255
     pixels = explanation.geometries[k].apply(original, torch.full((len(original), 1, 1), 0.5)).permute(1, 2, 0)
     made = ImageExplanation(pixels.double().numpy(), found["segments"].numpy())
     label, weights = int(explanation.targets[k]), found["coefficients"].numpy()

@@ -33,7 +33,7 @@ _GRID, _FINE = 6, 12  # windows down and across that try whether a faster way sa
 class Occlusion(Explainer):
     """Hides one window after another and measures how far the class score falls.
 
-    A pixel's value is the mean, over the windows that cover it, of score(picture) - score(picture with the window
+    A pixel's value is the mean, over the windows that cover it, of score(image) - score(image with the window
     hidden): above 0 speaks for the class. All classes come from one sweep. Layers are computed anew only where the
     window can be felt (`xai.engine.incremental`), which changes nothing beyond rounding.
 
@@ -133,7 +133,7 @@ class Occlusion(Explainer):
 
 
 class _Sweep:
-    """All windows of a picture sent through an engine, for all classes asked for."""
+    """All windows of an image sent through an engine, for all classes asked for."""
 
     def __init__(self, work: MethodInput, prepared: Prepared, windows: "_Windows") -> None:
         self.work, self.prepared, self.windows = work, prepared, windows

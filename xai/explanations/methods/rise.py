@@ -20,7 +20,7 @@ from xai.explanations.methods.fills import WHOLE, Fill, fill_image
 @EXPLAINERS.register("rise")
 @dataclass(frozen=True, eq=False)
 class Rise(Explainer):
-    """Shows the picture through random soft masks; a pixel's value is the slope of the score on how far it was shown.
+    """Shows the image through random soft masks; a pixel's value is the slope of the score on how far it was shown.
 
     Masks are coarse random grids, enlarged smoothly and shifted. value_i = Cov(mask_i, score) / Var(mask_i), which has
     no bias towards the mean score, with a 95 % interval of each pixel's slope in `details`.

@@ -10,7 +10,7 @@ from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInp
 @EXPLAINERS.register("saliency")
 @dataclass(frozen=True)
 class Saliency(Explainer):
-    """Shows how fast the class score changes with each pixel: the gradient at the picture.
+    """Shows how fast the class score changes with each pixel: the gradient at the image.
 
     attribution = d score / d pixel, per channel, pixels in [0, 1]. On a linear model these are its weights.
 

@@ -16,7 +16,7 @@ from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInp
 @EXPLAINERS.register("scorecam")
 @dataclass(frozen=True)
 class ScoreCAM(Explainer):
-    """Weights each channel of a layer by the class score of the picture seen through that channel; needs no gradient.
+    """Weights each channel of a layer by the class score of the image seen through that channel; needs no gradient.
 
     Each channel, enlarged and scaled to [0, 1], masks the image (the rest is the classifier's mean colour); the
     logits of the masked images, through a softmax over the channels, are the weights: map = ReLU(sum_k w_k A_k).
@@ -69,7 +69,7 @@ class ScoreCAM(Explainer):
 
 
 class _Masked:
-    """The picture seen through each channel of a layer, as a mask from 0 to 1."""
+    """The image seen through each channel of a layer, as a mask from 0 to 1."""
 
     def __init__(self, work: MethodInput, maps: Tensor, targets: Tensor) -> None:
         self.work, self.maps, self.targets = work, maps, targets

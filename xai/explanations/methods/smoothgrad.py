@@ -21,7 +21,7 @@ from xai.explanations.methods.base import EXPLAINERS, Cost, Explainer, MethodInp
 @EXPLAINERS.register("smoothgrad")
 @dataclass(frozen=True)
 class SmoothGrad(Explainer):
-    """Averages the gradient over copies of the picture with noise, so that what flickers between them goes.
+    """Averages the gradient over copies of the image with noise, so that what flickers between them goes.
 
     attribution = mean over samples of d score / d pixel at x + noise, noise normal with standard deviation
     `std` * (max x - min x). `details` has the standard error of each value ("standard_error").

@@ -17,7 +17,7 @@ from xai.core.results.result import Result
 from xai.core.results.serialization import write_file
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import RangeError, ShapeError
-from xai.explanations.explanation import PICTURE_SUFFIXES, Explanation
+from xai.explanations.explanation import IMAGE_SUFFIXES, Explanation
 from xai.explanations.methods.base import EXPLAINERS
 from xai.explanations.metrics import overlap_of_best, spearman
 
@@ -29,7 +29,7 @@ BASELINES = ("mean", "zero", "blur", "inpaint", "noise")
 
 @dataclass(frozen=True, eq=False)
 class Agreement(Result):
-    """How far explanations of the same pictures agree.
+    """How far explanations of the same images agree.
 
     Attributes:
         names: of the explanations.
@@ -83,7 +83,7 @@ class Agreement(Result):
         from xai.plots.explanations import render_side_by_side
 
         path = Path(path)
-        if path.suffix.lower() not in PICTURE_SUFFIXES:
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
             return super().save(path)
         write_file(path, render_side_by_side(self.explanations, path.suffix.lower().lstrip(".")))
         return path
@@ -127,7 +127,7 @@ def agreement(explanations: Sequence[Explanation] | Mapping[str, Explanation]) -
     every = tuple(named.values())
     maps = [e.attribution.sum(1).float() for e in every]
     if len({tuple(m.shape) for m in maps}) > 1 or len({e.names for e in every}) > 1:
-        raise ShapeError("Expected explanations of the same pictures, but got others. Explain the same pictures.")
+        raise ShapeError("Expected explanations of the same images, but got others. Explain the same images.")
     count = len(maps)
     ranks, best = np.eye(count), np.eye(count)
     for i in range(count):

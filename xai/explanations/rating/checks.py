@@ -29,7 +29,7 @@ _NOT_SETTINGS = ("score", "versus")
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """An explained picture.
+    """An explained image.
 
     Attributes:
         classifier: the model.

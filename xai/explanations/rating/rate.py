@@ -208,14 +208,14 @@ def _inputs(
     found = tuple(explanation.attribution.shape)
     if len(inputs) != found[0] or inputs.shape[2:] != found[2:]:
         raise ShapeError(
-            f"Expected the explained picture(s), {found[0]} of {found[2:]}, but got {len(inputs)} of "
+            f"Expected the explained image(s), {found[0]} of {found[2:]}, but got {len(inputs)} of "
             f"{tuple(inputs.shape[2:])}. Pass the image given to xai.explain."
         )
     return inputs, batch.notes
 
 
 class _Pace:
-    """Progress in hundredths of a picture, and the stop."""
+    """Progress in hundredths of an image, and the stop."""
 
     def __init__(self, report: Progress | None, should_stop: ShouldStop | None, k: int, count: int) -> None:
         self.report, self.should_stop, self.k, self.count = report, should_stop, k, count
@@ -224,7 +224,7 @@ class _Pace:
     def step(self, hundredths: int) -> None:
         """Go on, unless asked to stop."""
         if self.should_stop is not None and self.should_stop():
-            raise Stopped(f"Stopped in picture {self.k + 1} of {self.count}, as asked.")
+            raise Stopped(f"Stopped in image {self.k + 1} of {self.count}, as asked.")
         self.done = min(100, self.done + hundredths)
         if self.report is not None:
             self.report(100 * self.k + self.done, 100 * self.count)

@@ -1,4 +1,4 @@
-"""The checks of `data_faults`, each from what was read of the pictures and answered by the model."""
+"""The checks of `data_faults`, each from what was read of the images and answered by the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,17 +31,17 @@ from xai.fairness.data_faults.verification import Matches, verify
 from xai.fairness.groups.questions import draws_of
 
 CHECKS = ("broken", "duplicates", "labels", "imbalance")
-_UNEQUAL = 3.0  # times as many pictures in the largest class as in the smallest
+_UNEQUAL = 3.0  # times as many images in the largest class as in the smallest
 _SURE = 1e-3  # p-value below which classes are not of one size
-_SHOWN = 12  # pictures kept for the figure
+_SHOWN = 12  # images kept for the figure
 
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What is known of a data set of N pictures.
+    """What is known of a data set of N images.
 
     Attributes:
-        own: its pictures.
+        own: its images.
         other: those of train, or None.
         size: N.
         labels: (N,) int64, or None.
@@ -75,12 +75,12 @@ class Findings:
         data: Any,
         labels: Any,
         train: Any,
-        pictures: tuple[SmallImages, SmallImages | None],
+        images: tuple[SmallImages, SmallImages | None],
         outputs: Outputs | None,
         seed: int,
     ) -> "Findings":
         """Put together what was read; labels may be missing."""
-        own, other = pictures
+        own, other = images
         size = len(images_of(data))
         truth, notes = _labels(classifier, data, labels, size)
         answered = np.zeros(size, dtype=bool)
@@ -131,8 +131,8 @@ class Findings:
             class_names=self.classes,
             size=self.size,
             train_size=0 if self.other is None else len(self.other.rows) + len(self.other.broken),
-            pair_pictures=_shown_pairs(self._small, matches),
-            suspect_pictures=self._shown_suspects(suspects),
+            pair_images=_shown_pairs(self._small, matches),
+            suspect_images=self._shown_suspects(suspects),
             provenance=Provenance.of(self.classifier, {"checks": checks}, self.seed, {"names": names}),
             notes=self.notes,
         )
@@ -164,7 +164,7 @@ class Findings:
         ]
 
     def _of(self, number: int) -> tuple[str, int, str]:
-        """Return split, row and name of a picture by its number among all."""
+        """Return split, row and name of an image by its number among all."""
         count = len(self.own.rows)
         if number < count or self.other is None:
             return "data", int(self.own.rows[number]), self.own.names[number]
@@ -184,7 +184,7 @@ class Findings:
         return Fault("leak", len(rows), headline, self._without(rows, "leak")) if rows else None
 
     def _duplicates(self, pairs: list[DuplicatePair]) -> Fault | None:
-        """Report pictures that occur again within the data: all but the first of each cluster."""
+        """Report images that occur again within the data: all but the first of each cluster."""
         inside = [pair for pair in pairs if not pair.across and pair.first_split == "data"]
         rows = _later_ones([(pair.first_row, pair.second_row) for pair in inside])
         differ = sum(pair.labels[0] != pair.labels[1] for pair in inside)
@@ -297,6 +297,6 @@ def _shown_pairs(small: np.ndarray, matches: Matches | None) -> np.ndarray:
     return _bytes(np.stack(shown))
 
 
-def _bytes(pictures: np.ndarray) -> np.ndarray:
-    found: np.ndarray = (255 * pictures).round().clip(0, 255).astype(np.uint8)
+def _bytes(images: np.ndarray) -> np.ndarray:
+    found: np.ndarray = (255 * images).round().clip(0, 255).astype(np.uint8)
     return found

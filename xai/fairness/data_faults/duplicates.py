@@ -1,4 +1,4 @@
-"""Pairs of pictures that may be the same one: perceptual hashes of mirror images and turns, and nearest neighbours."""
+"""Pairs of images that may be the same one: perceptual hashes of mirror images and turns, and nearest neighbours."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,26 +13,26 @@ _COEFFICIENTS = 12  # of the cosine transform in each direction
 _HASHED = 8
 _FAR = 14  # of 63 bits that may differ
 _BLOCK = 512  # rows compared at a time
-NEAREST = 12  # neighbours that say how close pictures come by chance
+NEAREST = 12  # neighbours that say how close images come by chance
 _HASH_NEAREST, _FEATURE_NEAREST = 3, 5
 
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """One of the eight ways to mirror and turn a square picture."""
+    """One of the eight ways to mirror and turn a square image."""
 
     name: str
     rows: bool
     columns: bool
     swapped: bool
 
-    def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        """Return pictures (..., s, s) turned."""
-        found = np.swapaxes(pictures, -1, -2) if self.swapped else pictures
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return images (..., s, s) turned."""
+        found = np.swapaxes(images, -1, -2) if self.swapped else images
         return found[..., :: -1 if self.rows else 1, :: -1 if self.columns else 1]
 
     def of_coefficients(self, values: np.ndarray) -> np.ndarray:
-        """Return the cosine coefficients (..., k, k) of turned pictures: a mirror changes the odd ones' signs."""
+        """Return the cosine coefficients (..., k, k) of turned images: a mirror changes the odd ones' signs."""
         found = np.swapaxes(values, -1, -2) if self.swapped else values
         signs = (-1.0) ** np.arange(values.shape[-1])
         return found * (signs[:, None] if self.rows else 1) * (signs if self.columns else 1)
@@ -55,8 +55,8 @@ class Candidates:
     """Pairs to be looked at.
 
     Attributes:
-        near: (N, k) nearest neighbours of each picture among all, as it stands.
-        first: (P,) numbers of pictures.
+        near: (N, k) nearest neighbours of each image among all, as it stands.
+        first: (P,) numbers of images.
         second: (P,) of others; the second, turned, may be the first.
         turn: (P,) numbers of `TURNS`.
         moved: (P,) bool, whether the pair was proposed by what a shift does not change.
@@ -72,10 +72,10 @@ class Candidates:
 def candidates(
     small: np.ndarray, features: np.ndarray | None = None, should_stop: ShouldStop | None = None
 ) -> Candidates:
-    """Return pairs of pictures (N, s, s) that may be the same, each once.
+    """Return pairs of images (N, s, s) that may be the same, each once.
 
     Args:
-        small: grey pictures.
+        small: grey images.
         features: (N, D), adds pairs that a network sees as alike; or None.
         should_stop: asked between blocks.
 
@@ -114,7 +114,7 @@ def _spectra(small: np.ndarray) -> np.ndarray:
 
 
 def cosines(small: np.ndarray) -> np.ndarray:
-    """Return the orthonormal cosine transform (N, s, s) of pictures."""
+    """Return the orthonormal cosine transform (N, s, s) of images."""
     found: np.ndarray = scipy.fft.dctn(small, axes=(1, 2), norm="ortho")
     return found
 
@@ -145,7 +145,7 @@ def _nearest_rows(rows: np.ndarray, most: int, should_stop: ShouldStop | None) -
 def _blocks(count: int, should_stop: ShouldStop | None) -> Iterator[tuple[int, int]]:
     for start in range(0, count, _BLOCK):
         if should_stop is not None and should_stop():
-            raise Stopped(f"Stopped after {start} of {count} pictures were compared, as asked.")
+            raise Stopped(f"Stopped after {start} of {count} images were compared, as asked.")
         yield start, min(count, start + _BLOCK)
 
 

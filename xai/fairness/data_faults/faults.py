@@ -1,4 +1,4 @@
-"""`data_faults`: pictures that occur twice, labels that are probably wrong, broken pictures, unequal classes."""
+"""`data_faults`: images that occur twice, labels that are probably wrong, broken images, unequal classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,14 +30,14 @@ def data_faults(
     """Look for faults of a data set and say what each does to the accuracy of a classifier.
 
     Args:
-        model: gives features and answers; None looks for duplicates, broken pictures and imbalance alone.
-        data: the pictures that the accuracy is measured on: a data set, or pictures in any form.
+        model: gives features and answers; None looks for duplicates, broken images and imbalance alone.
+        data: the images that the accuracy is measured on: a data set, or images in any form.
         train: those that the model learnt from; what is in both is a leak. None leaves that out.
         labels: the truth of `data` (N,), indices or names; None takes the data's own.
         checks: some of "broken", "duplicates", "labels", "imbalance"; None takes all.
         seed: of the folds that labels are checked in, and of the resamples.
-        progress: None, True for a bar, or a callable `(done, total)` in pictures.
-        should_stop: asked between pictures and blocks; True ends the work with `xai.errors.Stopped`.
+        progress: None, True for a bar, or a callable `(done, total)` in images.
+        should_stop: asked between images and blocks; True ends the work with `xai.errors.Stopped`.
 
     Returns:
         DataFaults. Its label suspects are to be looked at: a model that is wrong and a label that is wrong look alike,
@@ -50,11 +50,11 @@ def data_faults(
     and copies that differ no less than other images of the set do.
 
     Raises:
-        InputError: no picture, or labels that do not fit.
+        InputError: no image, or labels that do not fit.
         NameLookupError: no such check.
         Stopped: `should_stop()` was true.
 
-    Cost: one pass over all pictures, one of the model over `data`; comparing N images takes about 6,000 N^2
+    Cost: one pass over all images, one of the model over `data`; comparing N images takes about 6,000 N^2
         operations, and laying pairs over each other about a millisecond per image (20,000 images: a minute on a core).
 
     Example:
@@ -62,7 +62,7 @@ def data_faults(
         >>> clf = xai.load("example:fashion")
         >>> data = xai.load_data("example:fashion-test").subset(150)
         >>> faults = xai.data_faults(clf, data)
-        >>> all("picture" in str(fault) or "label" in str(fault) for fault in faults.findings)
+        >>> all("image" in str(fault) or "label" in str(fault) for fault in faults.findings)
         True
     """
     chosen, seed = _checks(checks), check_seed(seed)
@@ -77,7 +77,7 @@ def data_faults(
         other = None if train is None else read_small(train, "train", side, rest, should_stop)
         outputs = _outputs(classifier, data, own, counted(report, images, total), should_stop)
     found = Findings.of(classifier, data, labels, train, (own, other), outputs, seed)
-    names = tuple(str(getattr(source, "name", "pictures")) for source in (data, train) if source is not None)
+    names = tuple(str(getattr(source, "name", "images")) for source in (data, train) if source is not None)
     return found.result(names, chosen, should_stop)
 
 
@@ -96,7 +96,7 @@ def _count(data: Any) -> int:
 def _outputs(
     classifier: Classifier | None, data: Any, own: SmallImages, report: Progress | None, should_stop: ShouldStop | None
 ) -> Outputs | None:
-    """Return what the model answers on the pictures that can be read."""
+    """Return what the model answers on the images that can be read."""
     if classifier is None or len(own.readable) == 0:
         return None
     whole = hasattr(data, "images") and hasattr(data, "take")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.core.images.border import open_data
-from xai.core.images.inputs import InputImage, read_pictures
+from xai.core.images.inputs import InputImage, decode_images
 from xai.core.results.message import Message
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import ImageError, InputError, ShapeError, Stopped
@@ -25,10 +25,10 @@ class Effect:
     """Accuracy as it is reported, and without a fault.
 
     Attributes:
-        accuracy: on all pictures that can be read.
+        accuracy: on all images that can be read.
         without: what it would be.
         change: `without` less `accuracy`.
-        interval: 95 % interval of the change, by resampling pictures.
+        interval: 95 % interval of the change, by resampling images.
     """
 
     accuracy: float
@@ -38,7 +38,7 @@ class Effect:
 
 
 def effect_of_leaving_out(right: np.ndarray, affected: np.ndarray, rng: np.random.Generator) -> Effect | None:
-    """Return the effect of leaving the affected (N,) bool pictures out; None when there is nothing left or to leave.
+    """Return the effect of leaving the affected (N,) bool images out; None when there is nothing left or to leave.
 
     Args:
         right: (N,) bool, whether each answer is right.
@@ -60,7 +60,7 @@ def effect_of_leaving_out(right: np.ndarray, affected: np.ndarray, rng: np.rando
 
 
 def effect_of_balance(right: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Effect:
-    """Return the effect of counting all classes that occur alike, whatever their number of pictures."""
+    """Return the effect of counting all classes that occur alike, whatever their number of images."""
     _, place = np.unique(labels, return_inverse=True)
     size = int(place.max()) + 1
     cells = np.bincount(2 * place + right, minlength=2 * size)
@@ -91,7 +91,7 @@ class SuspectLabel:
     """A label to check.
 
     Attributes:
-        row: number of the picture in the data.
+        row: number of the image in the data.
         name: identifier.
         given: the label.
         suggested: the class that it looks like.
@@ -108,16 +108,16 @@ class SuspectLabel:
 
 
 def out_of_fold(
-    features: np.ndarray, labels: np.ndarray, pictures: np.ndarray, classes: int, seed: int = 0
+    features: np.ndarray, labels: np.ndarray, images: np.ndarray, classes: int, seed: int = 0
 ) -> np.ndarray:
-    """Return probabilities (N, K) of each picture's classes, by logistic regression on the other four fifths.
+    """Return probabilities (N, K) of each image's classes, by logistic regression on the other four fifths.
 
-    Rows whose class has fewer than five pictures are nan: nobody can say.
+    Rows whose class has fewer than five images are nan: nobody can say.
 
     Args:
         features: (N, D), brought to 64 principal components, which know no labels.
         labels: (N,) as given.
-        pictures: (N, ...) whose content decides the fold, so that their order changes nothing.
+        images: (N, ...) whose content decides the fold, so that their order changes nothing.
         classes: K.
         seed: of the folds.
     """
@@ -129,7 +129,7 @@ def out_of_fold(
     known = np.flatnonzero(np.bincount(labels, minlength=classes)[labels] >= FOLDS)
     if len(set(labels[known].tolist())) < 2 or not np.ptp(features[known], axis=0).any():
         return found
-    keys = [hashlib.sha256(f"{seed}/".encode() + pictures[row].tobytes()).digest() for row in known]
+    keys = [hashlib.sha256(f"{seed}/".encode() + images[row].tobytes()).digest() for row in known]
     order = known[sorted(range(len(known)), key=lambda k: keys[k])]  # also the order of sums, and so their rounding
     size = min(_COMPONENTS, features.shape[1], len(order))
     parts = PCA(size, svd_solver="randomized", random_state=0).fit_transform(features[order].astype(np.float32))
@@ -158,9 +158,9 @@ def _folds(labels: np.ndarray) -> np.ndarray:
 def suspects_of(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return rows (M,) whose label is probably wrong, most suspicious first, and what they look like (M,).
 
-    How many: a picture counts as another class when it is at least as probable there as that class's own pictures are
+    How many: an image counts as another class when it is at least as probable there as that class's own images are
     on average, and most so of all such classes. Which: those whose given label is least probable, which ranks
-    better than the pictures that were counted.
+    better than the images that were counted.
 
     Source: Northcutt, Jiang & Chuang 2021: the off-diagonal of the confident joint (without calibration), ranked by
     self-confidence; both agree with cleanlab.
@@ -176,7 +176,7 @@ def suspects_of(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
 
 
 def _counted_elsewhere(rows: np.ndarray, labels: np.ndarray) -> int:
-    """Return how many pictures the confident joint counts as another class than their label."""
+    """Return how many images the confident joint counts as another class than their label."""
     classes = rows.shape[1]
     own, sizes = rows[np.arange(len(rows)), labels], np.bincount(labels, minlength=classes)
     average = np.bincount(labels, own, classes) / np.maximum(sizes, 1)
@@ -186,15 +186,15 @@ def _counted_elsewhere(rows: np.ndarray, labels: np.ndarray) -> int:
 
 
 CONSTANT = "constant"
-LARGEST = 32  # side of the small pictures
+LARGEST = 32  # side of the small images
 _SMALLEST = 8
-_FLAT = 2 / 255  # range of a picture in which there is nothing to see
+_FLAT = 2 / 255  # range of an image in which there is nothing to see
 _LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A picture that shows nothing.
+    """An image that shows nothing.
 
     Attributes:
         split: "data" or "train".
@@ -211,7 +211,7 @@ class Broken:
 
 @dataclass(frozen=True, eq=False)
 class SmallImages:
-    """N pictures that can be compared.
+    """N images that can be compared.
 
     Attributes:
         rows: (N,) numbers in their data set.
@@ -231,15 +231,15 @@ class SmallImages:
 
 
 def side_of(data: Any) -> int:
-    """Return the side of the small pictures of a data set: that of the first pictures, between 8 and 32."""
-    sides = [min(picture.size) for picture, _ in _first(_pictures(data), 16) if picture is not None]
+    """Return the side of the small images of a data set: that of the first images, between 8 and 32."""
+    sides = [min(image.size) for image, _ in _first(_images(data), 16) if image is not None]
     return int(np.clip(np.median(sides), _SMALLEST, LARGEST)) if sides else LARGEST
 
 
 def read_small(
     data: Any, split: str, side: int, report: Progress | None = None, should_stop: ShouldStop | None = None
 ) -> SmallImages:
-    """Return the pictures of a data set made small, with those that are constant or cannot be read apart.
+    """Return the images of a data set made small, with those that are constant or cannot be read apart.
 
     Raises:
         Stopped: `should_stop()` was true.
@@ -247,15 +247,15 @@ def read_small(
     names, total = getattr(data, "ids", None), len(images_of(data))
     rows: dict[int, tuple[Tensor, Tensor]] = {}
     broken, readable = [], []
-    for row, (picture, reason) in enumerate(_pictures(data)):
+    for row, (image, reason) in enumerate(_images(data)):
         if should_stop is not None and row % 64 == 0 and should_stop():
-            raise Stopped(f"Stopped after {row} of {total} pictures, as asked.")
-        if picture is not None:
+            raise Stopped(f"Stopped after {row} of {total} images, as asked.")
+        if image is not None:
             readable.append(row)
-        if picture is None or _is_flat(picture.pixels):
+        if image is None or _is_flat(image.pixels):
             broken.append(Broken(split, row, _name(names, row), reason or CONSTANT))
         else:
-            rows[row] = _shrink(picture.pixels, side)
+            rows[row] = _shrink(image.pixels, side)
         if report is not None:
             report(row + 1, total)
     return SmallImages(
@@ -269,23 +269,23 @@ def read_small(
 
 
 def images_of(data: Any) -> Any:
-    """Return what has one picture at each number.
+    """Return what has one image at each number.
 
     Raises:
-        InputError: there are not several pictures.
+        InputError: there are not several images.
     """
     given = open_data(data)
     if getattr(given, "single", False):
-        raise InputError(f"Expected a data set or several pictures, but got {type(data).__name__}. Pass a list.")
+        raise InputError(f"Expected a data set or several images, but got {type(data).__name__}. Pass a list.")
     return given.images
 
 
-def _pictures(data: Any) -> Iterator[tuple[InputImage | None, str]]:
-    """Yield each picture, or None and why it cannot be read."""
+def _images(data: Any) -> Iterator[tuple[InputImage | None, str]]:
+    """Yield each image, or None and why it cannot be read."""
     images = images_of(data)
     for row in range(len(images)):
         try:
-            yield (images.pictures([row])[0] if hasattr(images, "pictures") else read_pictures([images[row]])[0][0]), ""
+            yield (images.images([row])[0] if hasattr(images, "images") else decode_images([images[row]])[0][0]), ""
         except (ImageError, ShapeError, OSError) as error:
             yield None, Message("cannot be read: {error}", error=str(error))
 
@@ -305,7 +305,7 @@ def _is_flat(pixels: Tensor) -> bool:
 
 
 def _shrink(pixels: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Return a picture (s, s) grey and its mean colour (3,); the shape of the sides is not kept."""
+    """Return an image (s, s) grey and its mean colour (3,); the shape of the sides is not kept."""
     colour = pixels[:3].float().cpu()
     colour = colour if len(colour) == 3 else colour.mean(0, keepdim=True).expand(3, -1, -1)
     grey = (colour * colour.new_tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True)

@@ -1,4 +1,4 @@
-"""Faults of a data set: which pictures, and what they do to the accuracy."""
+"""Faults of a data set: which images, and what they do to the accuracy."""
 
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two pictures that are the same one.
+    """Two images that are the same one.
 
     Attributes:
         first_split: "data" or "train".
@@ -26,7 +26,7 @@ class DuplicatePair:
         second_name: identifier.
         turn: how the second was mirrored or turned; "" as it stands.
         distance: share of the variation that one does not explain of the other, as a root.
-        relative: over the distance of the tenth nearest picture.
+        relative: over the distance of the tenth nearest image.
         labels: of both; "" where there are none.
     """
 
@@ -53,7 +53,7 @@ class Fault:
 
     Attributes:
         kind: "leak" (in data and train), "duplicates" (within the data), "labels", "imbalance", "broken".
-        count: pictures of the data that it concerns.
+        count: images of the data that it concerns.
         headline: in words.
         effect: on accuracy; None where there is no model, or nothing to leave out.
     """
@@ -82,15 +82,15 @@ class DataFaults(Result):
 
     Attributes:
         findings: one per kind of fault that was found.
-        pairs: pictures that are the same, closest first.
+        pairs: images that are the same, closest first.
         suspects: labels to check, most suspicious first.
-        broken: pictures that show nothing.
-        counts: pictures per class of the data; empty without labels.
+        broken: images that show nothing.
+        counts: images per class of the data; empty without labels.
         class_names: of all classes.
-        size: pictures of the data.
+        size: images of the data.
         train_size: of train; 0 without it.
-        pair_pictures: (P, 2, s, s) uint8, of the first pairs, the second turned back.
-        suspect_pictures: (S, s, s) uint8, of the first suspects.
+        pair_images: (P, 2, s, s) uint8, of the first pairs, the second turned back.
+        suspect_images: (S, s, s) uint8, of the first suspects.
         provenance: model (empty without one), checks, seed of folds and resamples, names of data and train.
         notes: what was done and what to beware of.
 
@@ -113,17 +113,17 @@ class DataFaults(Result):
     class_names: tuple[str, ...]
     size: int
     train_size: int
-    pair_pictures: np.ndarray = field(repr=False)
-    suspect_pictures: np.ndarray = field(repr=False)
+    pair_images: np.ndarray = field(repr=False)
+    suspect_images: np.ndarray = field(repr=False)
 
     def __len__(self) -> int:
-        """Return the number of pictures of the data."""
+        """Return the number of images of the data."""
         return self.size
 
     def __repr__(self) -> str:
         """Size and kinds."""
         kinds = ", ".join(f"{fault.kind} {fault.count}" for fault in self.findings) or "nothing found"
-        return f"DataFaults({self.size} pictures: {kinds})"
+        return f"DataFaults({self.size} images: {kinds})"
 
     def __str__(self) -> str:
         """Return the findings in words."""
@@ -146,7 +146,7 @@ class DataFaults(Result):
 
     @property
     def rows(self) -> "pd.DataFrame":
-        """One row per pair, suspect and broken picture."""
+        """One row per pair, suspect and broken image."""
         import pandas as pd
 
         found = [{"kind": "pair", **asdict(pair)} for pair in self.pairs]

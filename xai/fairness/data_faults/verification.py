@@ -142,14 +142,14 @@ _COLOUR = 0.1  # of the length of a mean colour
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Pairs that are the same picture.
+    """Pairs that are the same image.
 
     Attributes:
         first: (P,) numbers.
         second: (P,) numbers.
         turn: (P,) numbers of `TURNS`.
         distance: (P,) share of the variation that the one does not explain of the other, as a root; 0: all the same.
-        relative: (P,) over the distance of the tenth nearest picture, which is not the same.
+        relative: (P,) over the distance of the tenth nearest image, which is not the same.
     """
 
     first: np.ndarray
@@ -265,7 +265,7 @@ def _laid_over(
 
 
 class _Aligned:
-    """Pictures as cosine coefficients, in which a blur is a factor for each, and a mirror or turn a change of signs."""
+    """Images as cosine coefficients, in which a blur is a factor for each, and a mirror or turn a change of signs."""
 
     def __init__(self, small: np.ndarray) -> None:
         side = small.shape[-1]
@@ -300,7 +300,7 @@ class _Aligned:
 
 
 def _yardstick(aligned: _Aligned, near: np.ndarray) -> np.ndarray:
-    """Return the distance (N,) of each picture's tenth nearest one; with fewer, of the farthest."""
+    """Return the distance (N,) of each image's tenth nearest one; with fewer, of the farthest."""
     count, most = near.shape
     if most == 0:
         return np.ones(count)

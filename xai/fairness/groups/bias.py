@@ -1,4 +1,4 @@
-"""`bias`: do groups of pictures fare differently, more than chance makes them?"""
+"""`bias`: do groups of images fare differently, more than chance makes them?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -41,15 +41,15 @@ def bias(
     should_stop: ShouldStop | None = None,
     **settings: Any,
 ) -> BiasResult:
-    """Compare how a classifier treats groups of pictures, and say which gaps are more than chance.
+    """Compare how a classifier treats groups of images, and say which gaps are more than chance.
 
     Args:
         model: a classifier or a bare module.
-        data: a data set of `xai.load_data`, or pictures in any form.
+        data: a data set of `xai.load_data`, or images in any form.
         groups: names of columns of the data, or a table or mapping from names to (N,) values; None takes all columns of
             the data with at most 20 groups. Columns are compared alone and crossed.
         labels: the truth (N,), indices or names; None takes the data's, by class name where the order differs.
-        extra: further numbers per picture by name, (N,) each, nan where they do not apply: whether an attack failed
+        extra: further numbers per image by name, (N,) each, nan where they do not apply: whether an attack failed
             (robust accuracy), whether a detector rejected it (false rejection), how well it is explained. Zeros and
             ones are compared as shares, others by their means.
         seed: of the permutations.
@@ -66,7 +66,7 @@ def bias(
         NameLookupError: no such column, metric or setting.
         Stopped: `should_stop()` was true.
 
-    Cost: one pass over the pictures; then about ten milliseconds per question (metric, class and column), whatever N.
+    Cost: one pass over the images; then about ten milliseconds per question (metric, class and column), whatever N.
 
     Example:
         >>> import xai
@@ -202,7 +202,7 @@ def _columns(data: Any, groups: Columns) -> Mapping[str, Any]:
     if not few:
         raise InputError(
             f"Expected `groups`, but the data has no column with at most {_MOST_GROUPS} groups (columns: {list(own)}). "
-            "Name a column, or pass a mapping from a name to one value per picture."
+            "Name a column, or pass a mapping from a name to one value per image."
         )
     return few
 
@@ -210,7 +210,7 @@ def _columns(data: Any, groups: Columns) -> Mapping[str, Any]:
 def _mapping(groups: Any) -> Mapping[str, Any]:
     if not hasattr(groups, "keys"):
         raise InputError(
-            f"Expected `groups` as a mapping from names to one value per picture, but got {type(groups).__name__}. "
+            f"Expected `groups` as a mapping from names to one value per image, but got {type(groups).__name__}. "
             'Write {"sex": values}.'
         )
     return {str(name): groups[name] for name in groups.keys()}  # noqa: SIM118 (also a pandas table)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ImageTable:
-    """N pictures.
+    """N images.
 
     Attributes:
         labels: (N,) int64, the truth.
@@ -33,7 +33,7 @@ class ImageTable:
     classes: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels)
 
     @classmethod
@@ -50,7 +50,7 @@ class ImageTable:
 
         Raises:
             ShapeError: arrays of different lengths.
-            DataError: no picture, or a class outside `classes`.
+            DataError: no image, or a class outside `classes`.
             RangeError: a confidence outside [0, 1].
             NameLookupError: a further number with the name of a metric.
         """
@@ -58,7 +58,7 @@ class ImageTable:
         names = _class_names(truth, answers, classes)
         count = len(truth)
         if count == 0:
-            raise DataError("Expected at least one picture, but got none. Give labels and predictions.")
+            raise DataError("Expected at least one image, but got none. Give labels and predictions.")
         _same_length("predictions", answers, count)
         sure = None if confidence is None else _flat("confidence", confidence).astype(np.float64)
         if sure is not None:
@@ -79,7 +79,7 @@ def _flat(name: str, values: Any) -> np.ndarray:
 
 def _same_length(name: str, values: np.ndarray, count: int) -> None:
     if len(values) != count:
-        raise ShapeError(f"Expected `{name}` for {count} pictures, one each, but got {len(values)}. Give (N,) values.")
+        raise ShapeError(f"Expected `{name}` for {count} images, one each, but got {len(values)}. Give (N,) values.")
 
 
 def _class_names(labels: np.ndarray, predictions: np.ndarray, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -125,12 +125,12 @@ _PARTS = 4
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """One way to divide N pictures.
+    """One way to divide N images.
 
     Attributes:
         name: of the column, or of columns with " & " between them.
         groups: names of the groups that occur, sorted.
-        codes: (N,) int64, the group of each picture.
+        codes: (N,) int64, the group of each image.
         note: what was done to the column, or "".
     """
 
@@ -150,7 +150,7 @@ def divide(columns: Mapping[str, Any], count: int, depth: int) -> list[Division]
 
     Raises:
         InputError: no column.
-        ShapeError: another number of values than of pictures.
+        ShapeError: another number of values than of images.
         DataError: more groups than anyone compares.
     """
     if not columns:
@@ -165,7 +165,7 @@ def _division(name: str, values: Any, count: int) -> Division:
 
     listed = pd.Series(values.tolist() if hasattr(values, "tolist") else list(values))
     if len(listed) != count:
-        raise ShapeError(f"Expected one value per picture in {name!r}, {count}, but got {len(listed)}. Give (N,).")
+        raise ShapeError(f"Expected one value per image in {name!r}, {count}, but got {len(listed)}. Give (N,).")
     names, note = _names(listed)
     found, codes = np.unique(names, return_inverse=True)
     if len(found) > _MOST:

@@ -19,7 +19,7 @@ class Cube:
         group: (M,) group of each cell.
         label: (M,) true class.
         said: (M,) predicted class.
-        count: (M,) pictures in it, above 0.
+        count: (M,) images in it, above 0.
     """
 
     groups: int
@@ -31,7 +31,7 @@ class Cube:
 
     @classmethod
     def of(cls, codes: np.ndarray, labels: np.ndarray, predictions: np.ndarray, groups: int, classes: int) -> "Cube":
-        """Count pictures by group code, label and prediction, (N,) each."""
+        """Count images by group code, label and prediction, (N,) each."""
         cell = (codes.astype(np.int64) * classes + labels) * classes + predictions
         found, count = np.unique(cell, return_counts=True)
         rest, said = np.divmod(found, classes)
@@ -39,11 +39,11 @@ class Cube:
         return cls(groups, classes, group, label, said, count)
 
     def by_group(self, where: np.ndarray | None = None) -> np.ndarray:
-        """Return pictures per group (G,), of some cells or of all."""
+        """Return images per group (G,), of some cells or of all."""
         return self._sums(self.group, self.groups, where)
 
     def by_class(self, of: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
-        """Return pictures (K, G) by `of`, which is `label` or `said`, and group."""
+        """Return images (K, G) by `of`, which is `label` or `said`, and group."""
         flat = self._sums(of * self.groups + self.group, self.classes * self.groups, where)
         return flat.reshape(self.classes, self.groups)
 
@@ -68,7 +68,7 @@ class Rates:
 
 
 def accuracy(cube: Cube) -> Rates:
-    """Return the share of pictures answered right."""
+    """Return the share of images answered right."""
     return Rates([None], cube.by_group(cube.label == cube.said)[None], cube.by_group()[None])
 
 
@@ -89,13 +89,13 @@ def precision(cube: Cube) -> Rates:
 
 
 def false_positive_rate(cube: Cube) -> Rates:
-    """Return the share of the pictures of other classes that is taken for each class."""
+    """Return the share of the images of other classes that is taken for each class."""
     hits = cube.by_class(cube.said) - _right(cube)
     return Rates([*range(cube.classes)], hits, cube.by_group() - cube.by_class(cube.label))
 
 
 def selection_rate(cube: Cube) -> Rates:
-    """Return the share of pictures answered as each class."""
+    """Return the share of images answered as each class."""
     hits = cube.by_class(cube.said)
     return Rates([*range(cube.classes)], hits, np.broadcast_to(cube.by_group(), hits.shape))
 
@@ -134,7 +134,7 @@ class Amplification:
     """Bias amplification from groups to answers.
 
     Attributes:
-        column: what divides the pictures.
+        column: what divides the images.
         value: mean over groups and classes of the change of P(class | group) from labels to answers, counted positive
             where it deepens what the labels already show. 0 for answers equal to the labels; above 0: amplified.
         interval: 95 %, with the directions that the labels show taken as given.

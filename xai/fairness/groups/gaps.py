@@ -72,15 +72,15 @@ class Gap:
     """How far the groups of one column are apart in one measure; None where nothing could be compared.
 
     Attributes:
-        column: what divides the pictures.
+        column: what divides the images.
         metric: what is measured.
         label: class, or "true -> answered"; "" for none.
         lowest: group with the smallest value.
         highest: group with the largest value.
         low_value: of the lowest group.
         high_value: of the highest group.
-        low_n: pictures that the lowest group was measured on.
-        high_n: pictures that the highest group was measured on.
+        low_n: images that the lowest group was measured on.
+        high_n: images that the highest group was measured on.
         gap: largest less smallest value.
         ratio: smallest over largest value.
         interval: 95 % interval of the gap, simultaneous over all pairs of groups: it holds the difference of the two
@@ -91,7 +91,7 @@ class Gap:
         p_adjusted: corrected for everything that was asked.
         detectable: deviation that even the smallest group compared would have shown, four times in five.
         compared: groups compared.
-        left_out: groups measured on too few pictures.
+        left_out: groups measured on too few images.
         stands_out: group that deviates most from all others, in standard errors.
         verdict: "unfair", "no evidence" or "too small to tell".
         explained: gap that the groups would have with the error rates of all together for each true class: it follows
@@ -137,11 +137,11 @@ class GroupValue:
     """One measure in one group.
 
     Attributes:
-        column: what divides the pictures.
+        column: what divides the images.
         metric: what is measured.
         label: class, or "true -> answered"; "" for none.
         group: name.
-        n: pictures it was measured on.
+        n: images it was measured on.
         value: None when n is 0.
         low: lower end of the 95 % interval by itself (Wilson, where it is a rate).
         high: upper end.

@@ -22,7 +22,7 @@ class Parity:
     """One measure of a whole division.
 
     Attributes:
-        column: what divides the pictures.
+        column: what divides the images.
         measure: "worst group", "worst group and class", or one of the parities.
         value: accuracy or recall of the worst; of a parity the largest gap over classes.
         mean: mean over classes of the gap ("equalised odds": of the larger of the two); None for the worst.

@@ -1,4 +1,4 @@
-"""What is asked of each way to divide the pictures, with the weight of each question, and what comes out."""
+"""What is asked of each way to divide the images, with the weight of each question, and what comes out."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -32,7 +32,7 @@ class BiasSettings:
         alpha: chance of any false "unfair" in the whole report ("holm"), or share of false ones ("bh").
         correction: "holm" or "bh".
         depth: columns are crossed up to this many at a time; 1 crosses none.
-        min_count: groups measured on fewer pictures are shown and not compared.
+        min_count: groups measured on fewer images are shown and not compared.
         relevant: a gap that matters; what could not have been seen is "too small to tell".
         tolerance: gaps whose interval does not lie above this are not called unfair.
         replicates: draws of each permutation distribution.
@@ -77,7 +77,7 @@ class GroupQuestion:
     """One measure of one division.
 
     Attributes:
-        division: of the pictures.
+        division: of the images.
         metric: what is measured.
         label: class or (true, answered), or None.
         test: hits or cells of each group.

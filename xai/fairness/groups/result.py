@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BiasResult(Result):
-    """What was found about D ways to divide N pictures.
+    """What was found about D ways to divide N images.
 
     Attributes:
         gaps: one per column (and intersection), metric and class.
@@ -31,7 +31,7 @@ class BiasResult(Result):
         group_names: of each column.
         labels: (N,) int64, the truth.
         predictions: (N,) int64.
-        codes: (D, N) int64, the group of each picture.
+        codes: (D, N) int64, the group of each image.
         class_names: of all classes.
         provenance: model (empty for stored predictions), settings of the tests, seed of the permutations, data.
         notes: what was done and what to beware of.
@@ -61,20 +61,20 @@ class BiasResult(Result):
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels)
 
     def __repr__(self) -> str:
         """Size and verdict."""
         return (
-            f"BiasResult({len(self)} pictures by {', '.join(self.columns)}: {self.verdict}, "
+            f"BiasResult({len(self)} images by {', '.join(self.columns)}: {self.verdict}, "
             f"{len(self.findings)} of {len(self.gaps)} gaps unfair)"
         )
 
     def __str__(self) -> str:
         """Return the findings, or what could have been found, in words."""
         lines = [str(gap) for gap in self.findings or self.gaps if self.findings or gap.metric == self.gaps[0].metric]
-        return "\n".join([f"{self.verdict} ({len(self)} pictures)", *lines])
+        return "\n".join([f"{self.verdict} ({len(self)} images)", *lines])
 
     @property
     def findings(self) -> tuple[Gap, ...]:
@@ -121,7 +121,7 @@ class BiasResult(Result):
         return Cube.of(self.codes[k], self.labels, self.predictions, size, len(self.class_names)).dense()
 
     def to_metricframe(self, metrics: Any = None, column: str | None = None) -> Any:
-        """Return the same pictures as a `fairlearn.metrics.MetricFrame`.
+        """Return the same images as a `fairlearn.metrics.MetricFrame`.
 
         Args:
             metrics: functions of fairlearn or scikit-learn by name, or one; None takes accuracy and counts.

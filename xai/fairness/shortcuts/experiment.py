@@ -44,11 +44,11 @@ class Confirmation:
     beyond: Span | None
 
 
-def confirm(probe: Predictor, trial: Trial, pictures: ProbeImages, explain: Explain) -> Confirmation:
+def confirm(probe: Predictor, trial: Trial, images: ProbeImages, explain: Explain) -> Confirmation:
     """Explain, and take the region out of, some images that a cue turned into its class."""
     suspect = trial.suspect
     turned = np.flatnonzero(trial.others & (trial.planted == suspect.target))[:MOST]
-    some = pictures.take(torch.from_numpy(turned))
+    some = images.take(torch.from_numpy(turned))
     after = planted(some, suspect.form.change(some), suspect.strength)
     heatmaps = explain(after, suspect.target).clamp_min(0)
     probe.advance(len(some))

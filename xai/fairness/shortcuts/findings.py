@@ -63,7 +63,7 @@ class ShortcutCase:
 
 def verdict_of(case: ShortcutCase, least: float) -> str:
     """Return the verdict by which a cue is listed."""
-    if case.evidence.pictures < FEWEST:
+    if case.evidence.images < FEWEST:
         return TOO_SMALL
     if case.association is not None:
         if follows(case.evidence, case.p, least):

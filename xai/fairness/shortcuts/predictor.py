@@ -58,20 +58,20 @@ class Predictor:
         if self._report is not None:
             self._report(self.total, self.total)
 
-    def rises(self, forms: Sequence[Form], pictures: ProbeImages) -> Tensor:
+    def rises(self, forms: Sequence[Form], images: ProbeImages) -> Tensor:
         """Return by how much each form, at full strength, raises each class's mean probability (F, K)."""
-        before, found = self.probabilities(pictures.images), []
-        many = max(1, _TOGETHER // len(pictures))
+        before, found = self.probabilities(images.images), []
+        many = max(1, _TOGETHER // len(images))
         for start in range(0, len(forms), many):
             some = forms[start : start + many]
-            made = [planted(pictures, form.change(pictures), 1.0) for form in some]
-            after = self.probabilities(torch.cat(made)).view(len(some), len(pictures), -1)
+            made = [planted(images, form.change(images), 1.0) for form in some]
+            after = self.probabilities(torch.cat(made)).view(len(some), len(images), -1)
             found.append((after - before).mean(1))
         return torch.cat(found)
 
-    def doses(self, pictures: ProbeImages, change: Tensor, strengths: Sequence[float]) -> Tensor:
+    def doses(self, images: ProbeImages, change: Tensor, strengths: Sequence[float]) -> Tensor:
         """Return probabilities (S, n, K) with a change at several strengths."""
-        return torch.stack([self.probabilities(planted(pictures, change, s)) for s in strengths])
+        return torch.stack([self.probabilities(planted(images, change, s)) for s in strengths])
 
 
 def answers(probabilities: Tensor) -> Any:
@@ -84,17 +84,17 @@ _FEWEST = 40
 
 @dataclass(frozen=True, eq=False)
 class StudySample:
-    """Pictures drawn from a data set.
+    """Images drawn from a data set.
 
     Attributes:
-        pictures: in random order.
-        names: of the pictures.
+        images: in random order.
+        names: of the images.
         data: name of the data set.
         notes: what was done.
         train: images that the model learnt from, in random order; None when not given.
     """
 
-    pictures: ProbeImages
+    images: ProbeImages
     names: tuple[str, ...]
     data: str
     notes: tuple[str, ...]
@@ -102,16 +102,16 @@ class StudySample:
 
     def halves(self) -> tuple[ProbeImages, ProbeImages]:
         """Return those that choose and those that judge."""
-        return _halves(self.pictures)
+        return _halves(self.images)
 
     def searched(self) -> tuple[ProbeImages, ProbeImages]:
         """Return the images in which cues are looked for, and those on which what was found is tried on the data."""
         return self.halves() if self.train is None else _halves(self.train)
 
 
-def _halves(pictures: ProbeImages) -> tuple[ProbeImages, ProbeImages]:
-    rows, half = torch.arange(len(pictures)), len(pictures) // 2
-    return pictures.take(rows[:half]), pictures.take(rows[half:])
+def _halves(images: ProbeImages) -> tuple[ProbeImages, ProbeImages]:
+    rows, half = torch.arange(len(images)), len(images) // 2
+    return images.take(rows[:half]), images.take(rows[half:])
 
 
 def read(
@@ -139,22 +139,22 @@ def read(
     learnt = _draw(probe, images, truth, None, 2 * samples, seed)
     notes = (
         *found.notes,
-        Message("shortcuts were searched in {count} images of the training set", count=len(learnt.pictures)),
+        Message("shortcuts were searched in {count} images of the training set", count=len(learnt.images)),
     )
-    return StudySample(found.pictures, found.names, found.data, notes, learnt.pictures)
+    return StudySample(found.images, found.names, found.data, notes, learnt.images)
 
 
 def _draw(probe: Predictor, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> StudySample:
     data = open_data(data)
     source = data.images
-    lazy = hasattr(source, "pictures")
+    lazy = hasattr(source, "images")
     batch = None if lazy else probe.classifier.prepare(source)
     total = len(source) if batch is None else len(batch.inputs)
     if total < _FEWEST:
         raise InputError(f"Expected at least {_FEWEST} images, but got {total}: half choose cues, half judge them.")
     rows = np.random.default_rng(abs(seed)).permutation(total)[:samples]
     if batch is None:
-        batch = probe.classifier.prepare(source.pictures(rows.tolist()))
+        batch = probe.classifier.prepare(source.images(rows.tolist()))
         inputs = batch.inputs
     else:
         inputs = batch.inputs[torch.from_numpy(rows)]
@@ -164,12 +164,12 @@ def _draw(probe: Predictor, data: Any, labels: Any, masks: Any, samples: int, se
     kept = torch.from_numpy(rows)
     keys = [image_key(image) for image in inputs]
     shown = _masks(masks, total, inputs, kept)
-    pictures = ProbeImages(
+    images = ProbeImages(
         inputs, truth[kept], sure.argmax(1), sure.gather(1, truth[kept, None])[:, 0], keys, shown, seed
     )
     ids = getattr(data, "ids", None)
     names = tuple(str(row) if ids is None else str(ids[int(row)]) for row in rows)
-    return StudySample(pictures, names, str(getattr(data, "name", "pictures")), (*batch.notes, *notes))
+    return StudySample(images, names, str(getattr(data, "name", "images")), (*batch.notes, *notes))
 
 
 def _masks(masks: Any, total: int, inputs: Tensor, rows: Tensor) -> Tensor | None:

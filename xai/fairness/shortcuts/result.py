@@ -1,4 +1,4 @@
-"""The report on shortcuts: one line per cue, dose-responses, pictures."""
+"""The report on shortcuts: one line per cue, dose-responses, images."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -45,7 +45,7 @@ class Response:
         auroc: how well carrying it tells the class, on images in which it was not looked for.
         auroc_p: one-sided p-value that it does not (Mann-Whitney), Holm-adjusted for all cues and classes.
         strength: share of the full cue.
-        pictures: of other classes.
+        images: of other classes.
         attraction: share of them turned into `label`.
         flips: share of them made wrong.
         neutral: share turned into `label` by the strongest equally large control.
@@ -83,7 +83,7 @@ class Response:
     auroc: float | None
     auroc_p: float | None
     strength: float
-    pictures: int
+    images: int
     attraction: float
     attraction_interval: Interval
     flips: float
@@ -118,21 +118,21 @@ class Response:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ShortcutResult(Result):
-    """What was found about U cues at S strengths on N pictures that no cue was chosen on.
+    """What was found about U cues at S strengths on N images that no cue was chosen on.
 
     Attributes:
         responses: one per cue (U).
         strengths: increasing (S).
         names: of the images (N).
         labels: (N,) int64, the truth.
-        clean: (N,) int64, answers to the pictures as they are.
+        clean: (N,) int64, answers to the images as they are.
         sure_clean: (N,) probability of the true class.
         said: (U, S, N) int64, answers with each cue.
         sure: (U, S, N) probability of the true class.
-        before: (M, C, h, w) some pictures that a cue turned, in the model's input geometry.
+        before: (M, C, h, w) some images that a cue turned, in the model's input geometry.
         after: (M, C, h, w) with the cue.
         heatmaps: (M, h, w) explanations of the class they became, positive values.
-        shown: (M, 2) int64, number of the cue and of the picture.
+        shown: (M, 2) int64, number of the cue and of the image.
         class_names: of the model.
         provenance: model, settings, seed of everything random, name of the data.
         notes: what was done and what to beware of.
@@ -215,7 +215,7 @@ class ShortcutResult(Result):
 
     @property
     def doses(self) -> "pd.DataFrame":
-        """One row per cue and strength, on the pictures that are right without it.
+        """One row per cue and strength, on the images that are right without it.
 
         Share made wrong and share turned into the attractor with 95 % Wilson intervals, mean change of the true class's
         probability with a 95 % t interval.
@@ -241,7 +241,7 @@ class ShortcutResult(Result):
         return pd.DataFrame(rows)
 
     def plot(self) -> Any:
-        """Draw dose-responses and the pictures that were turned; return the matplotlib figure."""
+        """Draw dose-responses and the images that were turned; return the matplotlib figure."""
         from xai.plots.fairness import shortcuts_figure
 
         return shortcuts_figure(self)

@@ -11,7 +11,7 @@ from xai.fairness.shortcuts.predictor import Predictor, answers
 from xai.fairness.shortcuts.probes.base import Form, ProbeImages
 from xai.stats.paired import Interval, difference, discordant, mcnemar, share
 
-FIRST, SECOND, TRIED = 12, 48, 96  # pictures that all forms, the better ones, and the best of each unit are tried on
+FIRST, SECOND, TRIED = 12, 48, 96  # images that all forms, the better ones, and the best of each unit are tried on
 _KEPT = 4  # one in so many forms gets into the second round
 
 
@@ -30,21 +30,21 @@ class SuspectProbe:
     strength: float
 
 
-def strongest(probe: Predictor, forms: Sequence[Form], pictures: ProbeImages) -> list[Form]:
+def strongest(probe: Predictor, forms: Sequence[Form], images: ProbeImages) -> list[Form]:
     """Return the form of each unit that raises one class's probability most, in two rounds."""
     if not forms:
         return []
-    first = _best(forms, _scores(probe, forms, pictures.take(torch.arange(min(FIRST, len(pictures))))), _KEPT)
+    first = _best(forms, _scores(probe, forms, images.take(torch.arange(min(FIRST, len(images))))), _KEPT)
     again = [form for form in first if sum(other.unit == form.unit for other in first) > 1]
     if again:
-        scores = _scores(probe, again, pictures.take(torch.arange(min(SECOND, len(pictures)))))
+        scores = _scores(probe, again, images.take(torch.arange(min(SECOND, len(images)))))
         winners = {form.unit: form for form in _best(again, scores, None)}
         first = list({form.unit: winners.get(form.unit, form) for form in first}.values())
     return first
 
 
-def _scores(probe: Predictor, forms: Sequence[Form], pictures: ProbeImages) -> list[float]:
-    rises = probe.rises(forms, pictures)
+def _scores(probe: Predictor, forms: Sequence[Form], images: ProbeImages) -> list[float]:
+    rises = probe.rises(forms, images)
     return [
         float(rise.max() if form.target is None else rise[form.target]) for form, rise in zip(forms, rises, strict=True)
     ]
@@ -60,16 +60,14 @@ def _best(forms: Sequence[Form], scores: Sequence[float], share: int | None) -> 
     return found
 
 
-def choose(
-    probe: Predictor, form: Form, pictures: ProbeImages, strengths: Sequence[float], classes: int
-) -> SuspectProbe:
+def choose(probe: Predictor, form: Form, images: ProbeImages, strengths: Sequence[float], classes: int) -> SuspectProbe:
     """Return class and strength at which a form attracts most beyond the strongest neutral change."""
-    pictures = pictures.take(pictures.right.nonzero()[:TRIED, 0])
-    labels = pictures.labels.numpy()
-    own = _pulls(answers(probe.doses(pictures, form.change(pictures), strengths)), labels, classes)
+    images = images.take(images.right.nonzero()[:TRIED, 0])
+    labels = images.labels.numpy()
+    own = _pulls(answers(probe.doses(images, form.change(images), strengths)), labels, classes)
     others = [
-        _pulls(answers(probe.doses(pictures, change, strengths)), labels, classes)
-        for change in form.neutral(pictures).values()
+        _pulls(answers(probe.doses(images, change, strengths)), labels, classes)
+        for change in form.neutral(images).values()
     ]
     gaps = own - np.max(others, axis=0)
     if form.target is not None:
@@ -79,12 +77,12 @@ def choose(
 
 
 def _pulls(said: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return the share of pictures of other classes that is answered as each class (S, K)."""
+    """Return the share of images of other classes that is answered as each class (S, K)."""
     hits = np.stack([((said == k) & (labels != k)).sum(1) for k in range(classes)], 1)
     return hits / np.maximum(1, [(labels != k).sum() for k in range(classes)])
 
 
-FEWEST = 20  # right pictures of other classes below which nothing can be said
+FEWEST = 20  # right images of other classes below which nothing can be said
 LEANING = 0.5  # share of a class that is only recognised with the cue, above which the class leans on it
 LEVEL = 0.05
 
@@ -96,12 +94,12 @@ class Trial:
     Attributes:
         suspect: what was planted.
         labels: (n,) the truth.
-        clean: (n,) answers to the pictures as they are.
+        clean: (n,) answers to the images as they are.
         said: (S, n) answers at each strength.
         sure: (S, n) probability of the true class.
         level: number of the suspect's strength.
         neutral: by name of the neutral change, (n,) answers at that strength.
-        box: (top, left, bottom, right) of the region, where all pictures have the same; None otherwise.
+        box: (top, left, bottom, right) of the region, where all images have the same; None otherwise.
     """
 
     suspect: SuspectProbe
@@ -115,7 +113,7 @@ class Trial:
 
     @property
     def others(self) -> np.ndarray:
-        """Pictures (n,) bool of other classes than the target that are right when clean."""
+        """Images (n,) bool of other classes than the target that are right when clean."""
         found: np.ndarray = (self.clean == self.labels) & (self.labels != self.suspect.target)
         return found
 
@@ -126,23 +124,23 @@ class Trial:
         return found
 
 
-def try_out(probe: Predictor, suspect: SuspectProbe, pictures: ProbeImages, strengths: Sequence[float]) -> Trial:
+def try_out(probe: Predictor, suspect: SuspectProbe, images: ProbeImages, strengths: Sequence[float]) -> Trial:
     """Ask the model about all strengths, and about neutral changes at the suspect's."""
-    found = probe.doses(pictures, suspect.form.change(pictures), strengths)
-    rows = torch.arange(len(pictures))
+    found = probe.doses(images, suspect.form.change(images), strengths)
+    rows = torch.arange(len(images))
     neutral = {
-        name: answers(probe.doses(pictures, change, [suspect.strength]))[0]
-        for name, change in suspect.form.neutral(pictures).items()
+        name: answers(probe.doses(images, change, [suspect.strength]))[0]
+        for name, change in suspect.form.neutral(images).items()
     }
     return Trial(
         suspect,
-        pictures.labels.numpy(),
-        pictures.said.numpy(),
+        images.labels.numpy(),
+        images.said.numpy(),
         answers(found),
-        found[:, rows, pictures.labels].numpy(),
+        found[:, rows, images.labels].numpy(),
         list(strengths).index(suspect.strength),
         neutral,
-        _box(suspect.form.where(pictures.take(rows[:2]))),
+        _box(suspect.form.where(images.take(rows[:2]))),
     )
 
 
@@ -158,20 +156,20 @@ class Evidence:
     """The figures about a cue and its class, at its strength; intervals are 95 %.
 
     Attributes:
-        pictures: of other classes, right when clean.
+        images: of other classes, right when clean.
         attraction: share of them that the cue turns into the class.
         flips: share of them that the cue makes wrong.
         neutral: share that an equally large neutral change turns into the class (the strongest one).
         neutral_flips: share that it makes wrong (the worst one).
         excess: attraction less neutral.
         beyond: attraction less neutral flips.
-        members: pictures of the class itself.
+        members: images of the class itself.
         leaning: of these, share recognised with the cue less share recognised without.
         p: that `excess` is not above 0, and where the data do not have the cue that neither `beyond` nor `leaning` is;
             exact.
     """
 
-    pictures: int
+    images: int
     attraction: float
     attraction_interval: Interval
     flips: float
@@ -211,7 +209,7 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
     plain = {name: value for name, (value, _) in figures.items()}
     spans = {f"{name}_interval": span for name, (_, span) in figures.items()}
     return Evidence(
-        pictures=int(others.sum()),
+        images=int(others.sum()),
         neutral=share(pull)[0],
         neutral_flips=share(harm)[0],
         members=int(own.sum()),
@@ -224,11 +222,11 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
 def stands_out(evidence: Evidence, p: float, least: float, *, local: bool) -> bool:
     """Say whether a cue attracts to its class as a shortcut does.
 
-    It must turn more pictures into the class than any neutral change does, by more than `least` and twice as many; most
+    It must turn more images into the class than any neutral change does, by more than `least` and twice as many; most
     answers that it changes must go there; and either it does more than neutral changes harm, in any direction, or most
-    pictures of the class are recognised only with it: a large change harms every network, often in one direction.
+    images of the class are recognised only with it: a large change harms every network, often in one direction.
     """
-    if evidence.pictures < FEWEST or p >= LEVEL or evidence.attraction <= max(evidence.flips / 2, 2 * evidence.neutral):
+    if evidence.images < FEWEST or p >= LEVEL or evidence.attraction <= max(evidence.flips / 2, 2 * evidence.neutral):
         return False
     beyond = local and evidence.beyond_interval[0] > least
     return evidence.excess_interval[0] > least and (beyond or leans(evidence))
@@ -241,11 +239,11 @@ def leans(evidence: Evidence) -> bool:
 
 def follows(evidence: Evidence, p: float, least: float) -> bool:
     """Say whether the model follows a cue that the data have: it turns `least` more into its class than controls do."""
-    if evidence.pictures < FEWEST or p >= LEVEL:
+    if evidence.images < FEWEST or p >= LEVEL:
         return False
     return evidence.excess >= least and evidence.excess_interval[0] > 0
 
 
 def pulls_more(evidence: Evidence, least: float) -> bool:
     """Say whether a cue turns more into one class than controls do, by more than `least` for certain."""
-    return evidence.pictures >= FEWEST and evidence.excess_interval[0] > least
+    return evidence.images >= FEWEST and evidence.excess_interval[0] > least

@@ -228,7 +228,7 @@ class Study:
     def _settings(self) -> dict[str, Any]:
         return {
             "cues": [kind.name for kind in self.plan.kinds],
-            "samples": len(self.sample.pictures),
+            "samples": len(self.sample.images),
             "least": self.plan.least,
             "searched": self.share,
             "method": self.explaining.method,
@@ -237,22 +237,22 @@ class Study:
         }
 
 
-def _answered(pictures: ProbeImages, trials: Sequence[Trial], levels: int) -> dict[str, np.ndarray]:
-    """Return what was answered about all pictures, as the report keeps it."""
+def _answered(images: ProbeImages, trials: Sequence[Trial], levels: int) -> dict[str, np.ndarray]:
+    """Return what was answered about all images, as the report keeps it."""
     return {
-        "labels": pictures.labels.numpy(),
-        "clean": pictures.said.numpy(),
-        "said": np.array([trial.said for trial in trials], dtype=np.int64).reshape(-1, levels, len(pictures)),
-        "sure": np.array([trial.sure for trial in trials], dtype=np.float32).reshape(-1, levels, len(pictures)),
-        "sure_clean": pictures.sure.numpy(),
+        "labels": images.labels.numpy(),
+        "clean": images.said.numpy(),
+        "said": np.array([trial.said for trial in trials], dtype=np.int64).reshape(-1, levels, len(images)),
+        "sure": np.array([trial.sure for trial in trials], dtype=np.float32).reshape(-1, levels, len(images)),
+        "sure_clean": images.sure.numpy(),
     }
 
 
-def _shown(pictures: ProbeImages, seen: Sequence[Confirmation | None]) -> dict[str, np.ndarray]:
-    """Return the pictures that cues turned, as the report keeps them."""
+def _shown(images: ProbeImages, seen: Sequence[Confirmation | None]) -> dict[str, np.ndarray]:
+    """Return the images that cues turned, as the report keeps them."""
     found = [(k, each) for k, each in enumerate(seen) if each is not None]
     numbers = [(k, row) for k, each in found for row in each.rows]
-    empty = pictures.images[:0]
+    empty = images.images[:0]
     parts = {"before": empty, "after": empty, "heatmaps": empty[:, 0]}
     arrays = {
         name: np.concatenate([none.numpy(), *(getattr(each, name).numpy() for _, each in found)])

@@ -41,7 +41,7 @@ class SliceTest:
 def judge(
     candidates: Sequence[Candidate], facts: Facts, alpha: float, should_stop: ShouldStop | None = None
 ) -> list[SliceTest]:
-    """Test candidates on pictures that they were not found on; weak ones that say the same are merged.
+    """Test candidates on images that they were not found on; weak ones that say the same are merged.
 
     The most certain comes first.
     """
@@ -63,7 +63,7 @@ def _merged(members: Sequence[np.ndarray], wrong: np.ndarray, weak: Sequence[int
     """Return which weak slices say what another one says already: {number: number of the other}.
 
     The most certain slice comes first; a further one must still be weak, with Bonferroni's correction for all weak
-    ones, among pictures that are alike in their membership of those before. Then, the largest first, those go that
+    ones, among images that are alike in their membership of those before. Then, the largest first, those go that
     are weak only through a part which has been kept as well.
     """
     level = alpha / max(1, len(weak))
@@ -79,7 +79,7 @@ def _merged(members: Sequence[np.ndarray], wrong: np.ndarray, weak: Sequence[int
 
 
 def _says_more(k: int, others: Sequence[int], members: Sequence[np.ndarray], wrong: np.ndarray, level: float) -> bool:
-    """Tell whether a slice is still weak among pictures that are alike in their membership of others."""
+    """Tell whether a slice is still weak among images that are alike in their membership of others."""
     return not others or stratified(wrong, members[k], np.stack([members[j] for j in others])) <= level
 
 
@@ -111,9 +111,9 @@ def gap(wrong: np.ndarray, inside: np.ndarray) -> tuple[float, Interval]:
 
 
 def detectable(wrong: np.ndarray, size: int, alpha: float) -> float:
-    """Return the smallest gap that a slice of `size` pictures would show four times in five, in a test at `alpha`.
+    """Return the smallest gap that a slice of `size` images would show four times in five, in a test at `alpha`.
 
-    By the normal approximation, with the spread of all pictures.
+    By the normal approximation, with the spread of all images.
     """
     share, rest = float(wrong.mean()), len(wrong) - size
     if size == 0 or rest == 0:
@@ -147,7 +147,7 @@ def lines(
             words=outcome.candidate.words,
             rule=" and ".join(each.rule(judged.classes) for each in outcome.candidate.conditions),
             kind=outcome.candidate.kind,
-            pictures=size,
+            images=size,
             accuracy=accuracy,
             accuracy_interval=(low, high),
             rest=rest,
@@ -158,7 +158,7 @@ def lines(
             detectable=least,
             confused=_confused(judged, said, own),
             found_accuracy=float((~found.wrong[before]).mean()),
-            found_pictures=int(before.sum()),
+            found_images=int(before.sum()),
             within=within,
             verdict=verdict,
             reason=Message(

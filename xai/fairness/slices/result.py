@@ -1,4 +1,4 @@
-"""The report on weak slices: each in words, with figures from pictures that it was not found on."""
+"""The report on weak slices: each in words, with figures from images that it was not found on."""
 
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,16 +16,16 @@ WEAK, WITHIN, NONE, TOO_SMALL = "weak", "within another", "no evidence", "too sm
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the pictures that was suspicious on one half, and what the other half says.
+    """A part of the images that was suspicious on one half, and what the other half says.
 
     Attributes:
         words: what it is.
         rule: how it is computed, from measured properties, classes or clusters of the embeddings.
         kind: "rule" or "cluster".
-        pictures: in the half that judges.
+        images: in the half that judges.
         accuracy: of these.
         accuracy_interval: 95 %, Wilson.
-        rest: accuracy of all other pictures of that half.
+        rest: accuracy of all other images of that half.
         gap: rest less accuracy.
         gap_interval: 95 %, Newcombe.
         p: exact, one-sided: answers are wrong no more often inside than outside (Fisher); with several conditions each
@@ -34,16 +34,16 @@ class Slice:
         detectable: the smallest gap that a slice of this size would show four times in five.
         confused: the most frequent wrong answer, "" when there is none.
         found_accuracy: in the half where it was found; too low, since it was chosen for that.
-        found_pictures: in that half.
+        found_images: in that half.
         within: words of the weak slice that says the same; "" when there is none.
-        verdict: "weak", "within another" (weak, but so are pictures of that one), "no evidence" or "too small to tell".
+        verdict: "weak", "within another" (weak, but so are images of that one), "no evidence" or "too small to tell".
         reason: one sentence.
     """
 
     words: str
     rule: str
     kind: str
-    pictures: int
+    images: int
     accuracy: float
     accuracy_interval: tuple[float, float]
     rest: float
@@ -54,7 +54,7 @@ class Slice:
     detectable: float
     confused: str
     found_accuracy: float
-    found_pictures: int
+    found_images: int
     within: str
     verdict: str
     reason: str
@@ -66,17 +66,17 @@ class Slice:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SliceResult(Result):
-    """What was found about S slices of data of which N pictures judge.
+    """What was found about S slices of data of which N images judge.
 
     Attributes:
         slices: that were tested, the most certain first (S).
-        rows: (N,) int64, which pictures of the data judge.
+        rows: (N,) int64, which images of the data judge.
         labels: (N,) int64, the truth.
         said: (N,) int64, the answers.
         members: (S, N) bool.
-        pictures: (M, C, h, w) some wrong ones of each weak slice, in the model's input geometry; empty without a model.
-        shown: (M, 2) int64, number of the slice, and of the picture among those that judge.
-        names: of the pictures shown (M).
+        images: (M, C, h, w) some wrong ones of each weak slice, in the model's input geometry; empty without a model.
+        shown: (M, 2) int64, number of the slice, and of the image among those that judge.
+        names: of the images shown (M).
         class_names: of the model.
         provenance: model (empty for stored predictions), settings, seed of halves and clustering, name of the data.
         notes: what was done and what to beware of.
@@ -98,7 +98,7 @@ class SliceResult(Result):
     labels: np.ndarray
     said: np.ndarray
     members: np.ndarray
-    pictures: np.ndarray
+    images: np.ndarray
     shown: np.ndarray
     names: tuple[str, ...]
     class_names: tuple[str, ...]
@@ -110,7 +110,7 @@ class SliceResult(Result):
     def __repr__(self) -> str:
         """Size and findings."""
         found = "; ".join(s.words for s in self.findings) or "none"
-        return f"SliceResult({len(self)} slices tested on {len(self.labels)} pictures, weak: {found})"
+        return f"SliceResult({len(self)} slices tested on {len(self.labels)} images, weak: {found})"
 
     def __str__(self) -> str:
         """Return the findings in words."""
@@ -132,11 +132,11 @@ class SliceResult(Result):
         return rows.sort_values("verdict", key=lambda v: v != WEAK, kind="stable").reset_index(drop=True)
 
     def members_of(self, found: Slice) -> np.ndarray:
-        """Return which pictures of the data, among those that judge, belong to a slice of this report."""
+        """Return which images of the data, among those that judge, belong to a slice of this report."""
         return np.asarray(self.rows[self.members[self.slices.index(found)]])
 
     def plot(self) -> Any:
-        """Draw the accuracy of each weak slice with some of its wrong pictures; return the matplotlib figure."""
+        """Draw the accuracy of each weak slice with some of its wrong images; return the matplotlib figure."""
         from xai.plots.fairness import slices_figure
 
         return slices_figure(self)

@@ -18,7 +18,7 @@ CLASS, NEAREST = "class", "nearest class"
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What is known of N pictures.
+    """What is known of N images.
 
     Attributes:
         wrong: (N,) bool, whether the answer is.
@@ -33,7 +33,7 @@ class Facts:
     classes: Sequence[str] = field(repr=False)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.wrong)
 
     @property
@@ -47,14 +47,14 @@ class Facts:
         return [name for name in self.codes if name not in {CLASS, NEAREST}]
 
     def take(self, rows: np.ndarray) -> "Facts":
-        """Return the facts of some pictures."""
+        """Return the facts of some images."""
         properties, codes = ({n: v[rows] for n, v in part.items()} for part in (self.properties, self.codes))
         return Facts(self.wrong[rows], properties, codes, self.classes)
 
 
 @dataclass(frozen=True)
 class SliceCondition:
-    """One condition on a picture.
+    """One condition on an image.
 
     Attributes:
         column: a property or a code.
@@ -108,7 +108,7 @@ def _words(condition: SliceCondition, classes: Sequence[str]) -> Message:
 
 
 _DIMENSIONS = 32
-_PICTURES_PER_CLUSTER, _CLUSTERS = 100, (4, 48)
+_IMAGES_PER_CLUSTER, _CLUSTERS = 100, (4, 48)
 
 
 class Space:
@@ -132,14 +132,14 @@ class Space:
         placed = self._axes.transform(features)
         self._labels = np.unique(labels)
         self._means = np.stack([placed[labels == label].mean(0) for label in self._labels])
-        fine = int(np.clip(len(features) // _PICTURES_PER_CLUSTER, *_CLUSTERS))
+        fine = int(np.clip(len(features) // _IMAGES_PER_CLUSTER, *_CLUSTERS))
         self._clusters = {
             f"cluster of {number}": KMeans(number, n_init=1, random_state=seed % (1 << 32)).fit(placed)
             for number in sorted({fine, max(2, fine // 4)})
         }
 
     def codes(self, features: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the nearest other class and the clusters of pictures, by name, (n,) int64 each."""
+        """Return the nearest other class and the clusters of images, by name, (n,) int64 each."""
         if self._empty:
             return {}
         placed = self._axes.transform(features)
@@ -150,7 +150,7 @@ class Space:
 
 
 MOST = 40  # slices that are tested on the other half
-_SMALLEST, _SMALLEST_SHARE = 20, 0.005  # pictures of a slice
+_SMALLEST, _SMALLEST_SHARE = 20, 0.005  # images of a slice
 _TAILS = (0.1, 0.25)
 _DEPTH = 3
 _SAME = 0.9  # overlap (Jaccard) from which two candidates are the same
@@ -167,7 +167,7 @@ class Candidate:
     Attributes:
         kind: "rule" or "cluster".
         words: what it is.
-        conditions: all of which a picture must fulfil.
+        conditions: all of which an image must fulfil.
     """
 
     kind: str
@@ -191,7 +191,7 @@ class Candidate:
 
 
 def fisher(wrong: np.ndarray, inside: np.ndarray, around: np.ndarray) -> float:
-    """Return P(at least so many wrong inside) when the wrong ones of `around` (N,) fall on its pictures at random."""
+    """Return P(at least so many wrong inside) when the wrong ones of `around` (N,) fall on its images at random."""
     hits = int((wrong & inside).sum())
     return float(scipy.stats.hypergeom.sf(hits - 1, int(around.sum()), int((wrong & around).sum()), int(inside.sum())))
 
@@ -228,7 +228,7 @@ def asking(items: Iterable[Any], should_stop: ShouldStop | None) -> Iterator[Any
 
 
 def least_size(count: int) -> int:
-    """Return how many of `count` pictures a slice must have."""
+    """Return how many of `count` images a slice must have."""
     return max(_SMALLEST, int(_SMALLEST_SHARE * count))
 
 
@@ -333,6 +333,6 @@ def _cluster_words(facts: Facts, own: np.ndarray) -> Message:
 
 
 def _gap(values: np.ndarray, own: np.ndarray) -> float:
-    """Return by how many standard deviations the mean of some pictures is off."""
+    """Return by how many standard deviations the mean of some images is off."""
     spread = float(values.std())
     return float(values[own].mean() - values.mean()) / spread if spread > 0 else 0.0

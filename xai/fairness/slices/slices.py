@@ -1,4 +1,4 @@
-"""`slices`: on which kinds of pictures is a classifier weak?"""
+"""`slices`: on which kinds of images is a classifier weak?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,9 +22,9 @@ from xai.fairness.slices.inference import judge, lines
 from xai.fairness.slices.result import WEAK, SliceResult
 from xai.fairness.slices.search import CLASS, Facts, Space, search
 
-_READ = 64  # pictures measured at a time
+_READ = 64  # images measured at a time
 _FEWEST = 80
-_SHOWN = 6  # wrong pictures of each weak slice
+_SHOWN = 6  # wrong images of each weak slice
 
 
 def slices(
@@ -37,18 +37,18 @@ def slices(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> SliceResult:
-    """Find kinds of pictures on which a classifier is wrong more often, and test them on pictures not looked at before.
+    """Find kinds of images on which a classifier is wrong more often, and test them on images not looked at before.
 
-    On one half of the pictures slices are looked for: classes, tails of measured properties (brightness, contrast,
+    On one half of the images slices are looked for: classes, tails of measured properties (brightness, contrast,
     colour, sharpness, texture, object size), conjunctions of up to three conditions (nodes of shallow trees over
     properties, class, and the class whose mean embedding is nearest), and clusters of the embeddings. The forty most
     suspicious ones are tested on the other half, exactly, with the false discovery rate controlled; in a conjunction
     each condition must matter. Weak slices that say the same are merged: a further one must still be weak among
-    pictures that are alike in their membership of the more certain ones.
+    images that are alike in their membership of the more certain ones.
 
     Args:
         model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
-        data: a data set of `xai.load_data`, or pictures in any form.
+        data: a data set of `xai.load_data`, or images in any form.
         seed: of the halves (of each class) and of the clustering.
         labels: the truth (N,), indices or names; None takes the data's, by class name where the order differs.
         alpha: the false discovery rate.
@@ -59,13 +59,13 @@ def slices(
         SliceResult; `.findings` holds the weak slices, `.table` all that were tested.
 
     Raises:
-        InputError: no labels, or too few pictures.
+        InputError: no labels, or too few images.
         RangeError: `alpha` outside of 0 to 1.
         Stopped: `should_stop()` was true.
 
-    Cost: one pass of the model over the pictures and one of the measurements; then seconds for 10,000 pictures.
+    Cost: one pass of the model over the images and one of the measurements; then seconds for 10,000 images.
     Source: clusters of embeddings after Eyuboglu et al. 2022 (arXiv 2203.14960) and d'Eon et al. 2022, conjunctions
-        after SliceLine (Sagadeeva and Boehm 2021); that each is tested on other pictures is what these lack.
+        after SliceLine (Sagadeeva and Boehm 2021); that each is tested on other images is what these lack.
 
     Example:
         >>> import xai
@@ -93,7 +93,7 @@ def slices(
     name = str(getattr(data, "name", "images"))
     return replace(
         found,
-        **_with_pictures(found, reader),
+        **_with_images(found, reader),
         provenance=Provenance.of(classifier, found.settings, seed, {"name": name}),
         notes=tuple(dict.fromkeys([*notes, *data_doubts(classifier, data, said, truth), *outputs.notes, *found.notes])),
     )
@@ -120,17 +120,17 @@ def slices_of_predictions(
         class_names: in the order of the numbers; None takes the numbers.
         seed: as in `slices`.
         alpha: as in `slices`.
-        should_stop: asked for each kind of pictures that is tried; True ends the work with `xai.errors.Stopped`.
+        should_stop: asked for each kind of images that is tried; True ends the work with `xai.errors.Stopped`.
 
     Returns:
-        SliceResult without pictures.
+        SliceResult without images.
 
     Raises:
-        InputError: arrays that do not fit together, numbers that are not finite, or too few pictures.
+        InputError: arrays that do not fit together, numbers that are not finite, or too few images.
         RangeError: `alpha` outside of 0 to 1.
         Stopped: `should_stop()` was true.
 
-    Cost: about 5 s on two cores for 10,000 pictures with 512 features.
+    Cost: about 5 s on two cores for 10,000 images with 512 features.
     """
     check_alpha(alpha)
     facts, embedded = _facts(labels, predictions, features, properties, class_names)
@@ -149,7 +149,7 @@ def slices_of_predictions(
         labels=judged.labels,
         said=said[second],
         members=np.array([outcome.members for outcome in outcomes], dtype=bool).reshape(-1, len(second)),
-        pictures=np.zeros((0, 1, 1, 1), dtype=np.float32),
+        images=np.zeros((0, 1, 1, 1), dtype=np.float32),
         shown=np.zeros((0, 2), dtype=np.int64),
         names=(),
         class_names=tuple(facts.classes),
@@ -161,15 +161,15 @@ def slices_of_predictions(
 def _facts(
     labels: Any, predictions: Any, features: Any, properties: Mapping[str, Any] | None, classes: Sequence[str] | None
 ) -> tuple[Facts, np.ndarray | None]:
-    """Return what is known of each picture, and the embeddings (N, D).
+    """Return what is known of each image, and the embeddings (N, D).
 
     Raises:
-        InputError: arrays that do not fit together, or too few pictures.
+        InputError: arrays that do not fit together, or too few images.
     """
     truth, said = (np.asarray(values, dtype=np.int64) for values in (labels, predictions))
     if said.shape != truth.shape or truth.ndim != 1 or len(truth) < _FEWEST:
         raise InputError(
-            f"Expected one label and one prediction for each of at least {_FEWEST} pictures, but got shapes "
+            f"Expected one label and one prediction for each of at least {_FEWEST} images, but got shapes "
             f"{truth.shape} and {said.shape}. Half of them find slices, half of them judge."
         )
     names = tuple(classes or (str(k) for k in range(int(max(truth.max(), said.max())) + 1)))
@@ -188,9 +188,7 @@ def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     fits = found.ndim == len(shape) and all(want in {-1, have} for want, have in zip(shape, found.shape, strict=True))
     if not fits or not np.isfinite(found).all():
         problem = "numbers that are not finite" if fits else f"shape {found.shape}"
-        raise InputError(
-            f"Expected {name!r} as {len(shape)}-D finite numbers, one line per picture, but got {problem}."
-        )
+        raise InputError(f"Expected {name!r} as {len(shape)}-D finite numbers, one line per image, but got {problem}.")
     return found
 
 
@@ -213,19 +211,19 @@ def _notes(facts: Facts) -> tuple[str, ...]:
 def _properties(
     reader: InputReader, count: int, report: Progress | None, should_stop: ShouldStop | None
 ) -> dict[str, np.ndarray]:
-    """Return the properties of all pictures (N,) by name; told as the second half of the work."""
+    """Return the properties of all images (N,) by name; told as the second half of the work."""
     parts = []
     for start in range(0, count, _READ):
         if should_stop is not None and should_stop():
-            raise Stopped(f"Stopped after {start} of {count} pictures were measured, as asked.")
+            raise Stopped(f"Stopped after {start} of {count} images were measured, as asked.")
         parts.append(measure(reader.inputs(range(start, min(count, start + _READ)))))
         if report is not None:
             report(count + min(count, start + _READ), 2 * count)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _with_pictures(found: SliceResult, reader: InputReader) -> dict[str, Any]:
-    """Return some wrong pictures of each weak slice, as the report keeps them."""
+def _with_images(found: SliceResult, reader: InputReader) -> dict[str, Any]:
+    """Return some wrong images of each weak slice, as the report keeps them."""
     wrong, rng = found.said != found.labels, np.random.default_rng(abs(found.seed))
     chosen: list[tuple[int, int]] = []
     for number, each in enumerate(found.slices):
@@ -236,7 +234,7 @@ def _with_pictures(found: SliceResult, reader: InputReader) -> dict[str, Any]:
         return {}
     rows = [int(found.rows[k]) for _, k in chosen]
     return {
-        "pictures": reader.inputs(rows).numpy(),
+        "images": reader.inputs(rows).numpy(),
         "shown": np.array(chosen, dtype=np.int64),
         "names": tuple(reader.name(row) for row in rows),
     }

@@ -81,7 +81,7 @@ def taken_over(network: Any) -> dict[str, Any]:
         settings["class_names"] = class_names
         notes.append(f"{len(class_names)} class names of ImageNet from timm")
     if config.get("interpolation", "bilinear") != "bilinear":
-        notes.append(f"timm resizes this network's pictures {config['interpolation']}, xai does so bilinear")
+        notes.append(f"timm resizes this network's images {config['interpolation']}, xai does so bilinear")
     return {**settings, "notes": notes}
 
 

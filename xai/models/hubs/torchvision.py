@@ -71,7 +71,7 @@ def taken_over(weights: Any) -> dict[str, Any]:
         f"mean {_short(preset.mean)}, std {_short(preset.std)} from torchvision"
     ]
     if way != "bilinear":
-        notes.append(f"torchvision resizes this network's pictures {way}, xai does so bilinear")
+        notes.append(f"torchvision resizes this network's images {way}, xai does so bilinear")
     settings = {"class_names": class_names, "input_size": (crop, crop), "resize": "crop", "crop_ratio": crop / resized}
     return {**settings, "channels": 3, "mean": preset.mean, "std": preset.std, "notes": notes}
 

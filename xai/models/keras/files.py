@@ -28,7 +28,7 @@ def open_keras(path: Path, asked: DeclaredTask) -> Built:
     """Return the network of a Keras archive and how to use it; networks trained in TensorFlow load as well.
 
     The archive is looked at and loaded in the limited process first. Of several outputs one is taken, as of an ONNX
-    file. A softmax or sigmoid of the last layer is taken off, so that the answers are logits. Pictures with channels
+    file. A softmax or sigmoid of the last layer is taken off, so that the answers are logits. Images with channels
     last are turned inside; a model whose first operations expect pixels from 0 to 255
     gets them (`entry_scale`), and layers that augment images are not active.
 
@@ -47,7 +47,7 @@ def open_keras(path: Path, asked: DeclaredTask) -> Built:
         place = Path(folder) / "model.keras"
         place.write_bytes(content)  # the bytes that were tried, under the suffix that Keras asks for
         model = read_keras(place, str(path))
-    notes = [f"Keras archive of version {facts['version']}, its pictures (N, H, W, C) are turned inside"]
+    notes = [f"Keras archive of version {facts['version']}, its images (N, H, W, C) are turned inside"]
     model, said = _cut_to_one(keras, model, asked)
     notes += said
     settings = _head_off(keras, model, asked, notes)
@@ -169,7 +169,7 @@ class _Graph(nn.Module):
 
 
 class _Network(nn.Module):
-    """Takes pictures (N, C, H, W) to a Keras network."""
+    """Takes images (N, C, H, W) to a Keras network."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()

@@ -71,10 +71,10 @@ def read_keras(place: Path, name: str) -> Any:
 
 
 def try_keras(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
-    """Load the archive in an open file and run it on one picture.
+    """Load the archive in an open file and run it on one image.
 
     Returns:
-        "input", the shape of the pictures without the batch, and "version" of Keras that wrote it.
+        "input", the shape of the images without the batch, and "version" of Keras that wrote it.
 
     Raises:
         CheckpointError: damaged, a layer that can carry code or is not Keras's own, or a model that is no classifier.
@@ -93,11 +93,11 @@ def try_keras(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
         model = read_keras(place, name)
         shape = getattr(model, "input_shape", None)
         if not isinstance(shape, tuple) or len(shape) != 4:
-            raise CheckpointError(f"{name}: expected one input of pictures (H, W, C), but it takes {str(shape)[:80]}.")
+            raise CheckpointError(f"{name}: expected one input of images (H, W, C), but it takes {str(shape)[:80]}.")
         sizes = [side or standing for side, standing in zip(shape[1:], (224, 224, 3), strict=True)]
         answers = import_keras().tree.flatten(model(np.zeros((1, *sizes), "float32"), training=False))
         if all(getattr(answer, "ndim", 0) != 2 for answer in answers):
-            raise CheckpointError(f"{name}: expected one row of class scores for a picture. Only classifiers are read.")
+            raise CheckpointError(f"{name}: expected one row of class scores for an image. Only classifiers are read.")
     finally:
         place.unlink(missing_ok=True)
     return {"input": list(shape[1:]), "version": version}

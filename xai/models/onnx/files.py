@@ -15,7 +15,7 @@ from xai.core.task.meaning import DeclaredTask
 from xai.errors import CheckpointError
 from xai.models.inspection import chosen_output, head_settings, scale_settings
 from xai.models.onnx.graph import as_torch
-from xai.models.onnx.trial import import_onnxruntime, picture_input, trial_picture
+from xai.models.onnx.trial import image_input, import_onnxruntime, trial_image
 from xai.models.sandbox import cache
 from xai.models.sandbox.client import ask, can_limit
 from xai.models.sandbox.weights import opened
@@ -36,7 +36,7 @@ def open_onnx(path: Path, asked: DeclaredTask) -> Built:
 
     Operators 9 to 24, as far as they have a torch form (`onnx_ops`, `onnx_graph`); where onnxruntime is installed, the
     limited process asks it for one answer, and the torch form has to give the same. A softmax at the end is taken
-    off, so that the answers are logits; pictures with channels last are turned inside; a batch that the export fixed is
+    off, so that the answers are logits; images with channels last are turned inside; a batch that the export fixed is
     opened where that gives the same answers.
 
     Raises:
@@ -65,7 +65,7 @@ def open_onnx(path: Path, asked: DeclaredTask) -> Built:
     facts["answer"] = facts["outputs"][place]["answer"]
     network = _network(path, model, content, facts, settings, notes)
     if last:
-        notes.append("its pictures are (N, H, W, C): they are turned inside")
+        notes.append("its images are (N, H, W, C): they are turned inside")
         network = _ChannelsLast(network)
     if channels:
         settings["channels"] = channels
@@ -175,7 +175,7 @@ def _gap(network: nn.Module, facts: dict[str, Any], settings: dict[str, Any]) ->
         return 0.0
     sizes = facts["standing"]
     with torch.no_grad():
-        found = network(torch.from_numpy(trial_picture(sizes))).double()
+        found = network(torch.from_numpy(trial_image(sizes))).double()
     if settings:  # the head was taken off
         found = found.softmax(-1) if settings["task"] == "multiclass" else found.sigmoid()
     found, known = found.reshape(-1)[: len(wanted)], torch.tensor(wanted, dtype=torch.float64)
@@ -187,24 +187,24 @@ def _any_batch(network: nn.Module, model: Any, sizes: Sequence[int | None], note
     if not all(sizes[1:]):
         return network
     rows = sizes[0] or 1
-    pictures = torch.rand(_ROWS * rows, *sizes[1:], generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    images = torch.rand(_ROWS * rows, *sizes[1:], generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
     with torch.no_grad():
-        wanted = torch.cat([network(part) for part in torch.split(pictures, rows)])
-        if _same(network, pictures, wanted):
+        wanted = torch.cat([network(part) for part in torch.split(images, rows)])
+        if _same(network, images, wanted):
             return network
         opened_up = as_torch(_with_open_shapes(model, rows))
-        if _same(opened_up, pictures, wanted):
+        if _same(opened_up, images, wanted):
             return opened_up
     notes.append(
-        f"the export fixed the batch at {rows}: pictures run {rows} at a time, and methods that look at a layer cannot "
+        f"the export fixed the batch at {rows}: images run {rows} at a time, and methods that look at a layer cannot "
         "be used; export it with an open batch"
     )
     return _OneByOne(network, rows)
 
 
-def _same(network: nn.Module, pictures: Tensor, wanted: Tensor) -> bool:
+def _same(network: nn.Module, images: Tensor, wanted: Tensor) -> bool:
     try:
-        found = network(pictures)
+        found = network(images)
     except Exception:  # noqa: BLE001 (a shape that does not fit raises anything)
         return False
     return found.shape == wanted.shape and bool(torch.allclose(found, wanted, rtol=1e-3, atol=1e-4))
@@ -234,7 +234,7 @@ def _with_open_shapes(model: Any, rows: int) -> Any:
         kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
         del node.attribute[:]
         node.attribute.extend(kept)
-    picture_input(copy).type.tensor_type.shape.dim[0].dim_param = "batch"
+    image_input(copy).type.tensor_type.shape.dim[0].dim_param = "batch"
     del copy.graph.value_info[:]
     return copy
 
@@ -254,7 +254,7 @@ def _class_names(metadata: dict[str, str]) -> list[str] | None:
 
 
 class _ChannelsLast(nn.Module):
-    """Takes pictures (N, C, H, W) to a network that wants (N, H, W, C)."""
+    """Takes images (N, C, H, W) to a network that wants (N, H, W, C)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

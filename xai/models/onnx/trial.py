@@ -15,7 +15,7 @@ OPSETS = (9, 24)
 _DOMAINS = {"", "ai.onnx"}
 _SILENCE = "ORT_DISABLE_TELEMETRY"
 _MOST_NODES = 20_000
-_MOST_NUMBERS = 1 << 28  # in one tensor, a picture at a time
+_MOST_NUMBERS = 1 << 28  # in one tensor, an image at a time
 _ALL_NUMBERS = 1 << 32
 _GROWING = {"Expand", "Tile", "ConstantOfShape", "Range", "Resize", "Upsample", "Pad", "EyeLike", "OneHot"}
 _MOST_SHOWN = 1000
@@ -51,7 +51,7 @@ def import_onnxruntime() -> ModuleType:
 def try_onnx(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
     """Return what is to be known of the model in an open file.
 
-    Nothing is run: sizes come from onnx's shape inference, with one picture.
+    Nothing is run: sizes come from onnx's shape inference, with one image.
 
     Returns:
         "input" (name, list of sizes, None where open), "standing" (the sizes it was run with), "outputs" (of each the
@@ -71,7 +71,7 @@ def try_onnx(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
     fault = next(_faults(model), None)
     if fault:
         raise CheckpointError(f"{name}: {fault}")
-    given = picture_input(model)
+    given = image_input(model)
     sizes = [dim.dim_value or None for dim in given.type.tensor_type.shape.dim]
     standing = _standing(sizes, request["input_size"])
     for dim, side in zip(given.type.tensor_type.shape.dim, standing, strict=True):
@@ -105,7 +105,7 @@ def opset_of(model: Any) -> int:
     return int(max((entry.version for entry in model.opset_import if entry.domain in _DOMAINS), default=0))
 
 
-def picture_input(model: Any) -> Any:
+def image_input(model: Any) -> Any:
     """Return the one input that is no weight."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return next(entry for entry in model.graph.input if entry.name not in weights)
@@ -136,7 +136,7 @@ def _input_faults(graph: Any) -> Iterator[str]:
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [entry for entry in graph.input if entry.name not in weights]
     if len(inputs) != 1:
-        yield f"expected one input, the pictures, but it has {len(inputs)}. Export it with fixed other inputs."
+        yield f"expected one input, the images, but it has {len(inputs)}. Export it with fixed other inputs."
     elif len(inputs[0].type.tensor_type.shape.dim) != 4 or inputs[0].type.tensor_type.elem_type not in {1, 10, 11}:
         yield "expected an input of floating numbers (N, C, H, W) or (N, H, W, C). Export it so."
 
@@ -159,7 +159,7 @@ def _is_graph(attribute: Any) -> bool:
 
 
 def _standing(sizes: list[int | None], asked: list[int | None]) -> list[int]:
-    """Return sizes with one picture, three channels and the size asked for, or a common side, where they are open."""
+    """Return sizes with one image, three channels and the size asked for, or a common side, where they are open."""
     last = sizes[3] in {1, 3} and sizes[1] not in {1, 3}
     height, width = (side or _SIDE for side in asked)
     usual = [1, height, width, 3] if last else [1, 3, height, width]
@@ -171,15 +171,15 @@ def _size_fault(model: Any) -> str:
     numbers = _numbers(model.graph)
     large = max(numbers, key=lambda name: numbers[name] or 0, default="")
     if (numbers.get(large) or 0) > _MOST_NUMBERS:
-        return f"the tensor {large[:60]!r} has {numbers[large]:,} numbers for one picture, beyond all use."
+        return f"the tensor {large[:60]!r} has {numbers[large]:,} numbers for one image, beyond all use."
     if sum(count or 0 for count in numbers.values()) > _ALL_NUMBERS:
-        return f"its tensors have more than {_ALL_NUMBERS:,} numbers for one picture, beyond all use."
+        return f"its tensors have more than {_ALL_NUMBERS:,} numbers for one image, beyond all use."
     made = {output: node for node in model.graph.node for output in node.output}
-    picture = picture_input(model).name
+    image = image_input(model).name
     for node in model.graph.node:
         asked = node.input if node.op_type in {"ConstantOfShape", "Range"} else node.input[1:]
         untold = node.op_type in _GROWING and any(numbers.get(output) is None for output in node.output)
-        if untold and any(_depends(name, made, picture) for name in asked):
+        if untold and any(_depends(name, made, image) for name in asked):
             return f"what {node.op_type} {node.name[:40]!r} makes has a size that pixels decide, so it is refused."
     return ""
 
@@ -194,12 +194,12 @@ def _numbers(graph: Any) -> dict[str, int | None]:
     return found
 
 
-def _depends(name: str, made: dict[str, Any], picture: str) -> bool:
+def _depends(name: str, made: dict[str, Any], image: str) -> bool:
     """Whether a tensor's values follow from pixels, and not only from the sizes of tensors."""
     waiting, seen = [name], set()
     while waiting:
         name = waiting.pop()
-        if name == picture:
+        if name == image:
             return True
         node = made.get(name)
         if name not in seen and node is not None and node.op_type not in {"Shape", "Size"}:
@@ -208,8 +208,8 @@ def _depends(name: str, made: dict[str, Any], picture: str) -> bool:
     return False
 
 
-def trial_picture(sizes: list[int]) -> Any:
-    """Return the picture of the trial, float32: no two pixels the same."""
+def trial_image(sizes: list[int]) -> Any:
+    """Return the image of the trial, float32: no two pixels the same."""
     import numpy as np
 
     count = math.prod(sizes)
@@ -230,7 +230,7 @@ def _outputs_inferred(graph: Any) -> list[dict[str, Any]]:
 
 
 def _run_once(content: bytes, name: str, given: str, sizes: list[int]) -> list[dict[str, Any]]:
-    """Run it on one picture in onnxruntime where that is installed: more memory or time than it may ends this process.
+    """Run it on one image in onnxruntime where that is installed: more memory or time than it may ends this process.
 
     Returns:
         What each output is and its first numbers; nothing without onnxruntime.
@@ -248,12 +248,12 @@ def _run_once(content: bytes, name: str, given: str, sizes: list[int]) -> list[d
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         kind = {"tensor(float16)": "float16", "tensor(double)": "float64"}.get(session.get_inputs()[0].type, "float32")
-        answers = session.run(None, {given: trial_picture(sizes).astype(kind)})
+        answers = session.run(None, {given: trial_image(sizes).astype(kind)})
         return [_output(entry.name, answer) for entry, answer in zip(session.get_outputs(), answers, strict=True)]
     except Exception as error:
         first = " ".join(str(error).split())[:160]
         raise CheckpointError(
-            f"{name}: it cannot run on a picture {tuple(sizes)} ({first}). Where the file leaves the size open, give "
+            f"{name}: it cannot run on an image {tuple(sizes)} ({first}). Where the file leaves the size open, give "
             "input_size=(H, W); else export it anew."
         ) from error
 

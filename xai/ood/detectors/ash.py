@@ -14,13 +14,13 @@ from xai.ood.detectors.base import DETECTORS, State
 @DETECTORS.register("ash")
 @dataclass(frozen=True)
 class ASH(Shaped):
-    """Small activations of each picture are set to 0 and the others strengthened before the score is taken.
+    """Small activations of each image are set to 0 and the others strengthened before the score is taken.
 
     For activations behind a ReLU; at or below chance on transformers.
 
     Args:
         score: of the logits: "energy", "msp", "maxlogit" or "gen".
-        percentile: of a picture's activations that are set to 0; pytorch-ood takes 65, OpenOOD 90.
+        percentile: of an image's activations that are set to 0; pytorch-ood takes 65, OpenOOD 90.
         variant: what is done to the others: "s" multiplies them by exp(sum of all / sum of those kept), "b" sets them
             to one value with the sum of all, "p" leaves them.
 

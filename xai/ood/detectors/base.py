@@ -37,7 +37,7 @@ class Detector(ABC):
     needs: ClassVar[tuple[str, ...]] = ()  # "features", "head", "gradients"
     reads: ClassVar[frozenset[str]] = frozenset()  # of the reference: "moments", "unit", "bank", "activations", "mean"
     unit: ClassVar[str] = "score"
-    rows: ClassVar[tuple[int, int]] = (1, 0)  # per picture, through the network and back
+    rows: ClassVar[tuple[int, int]] = (1, 0)  # per image, through the network and back
 
     @abstractmethod
     def _fit(self, reference: Reference) -> Learned:
@@ -68,7 +68,7 @@ class Detector(ABC):
 
     @final
     def fit(self, reference: Reference) -> "Fitted":
-        """Fit on a reference of ordinary pictures.
+        """Fit on a reference of ordinary images.
 
         Raises:
             UnsupportedModelError: the model lacks what the detector needs.

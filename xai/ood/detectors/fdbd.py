@@ -20,7 +20,7 @@ class FDBD(Detector):
     """Less the mean distance of the features to the boundaries with the other classes, over their distance to the mean.
 
     Args:
-        divisor: "mean" (distance to the mean of the fit pictures, as in the paper) or "norm" of the features.
+        divisor: "mean" (distance to the mean of the fit images, as in the paper) or "norm" of the features.
 
     Source: Liu and Qin 2024 (arXiv 2312.11536), eq. (7). OpenOOD sums where the paper and we take the mean.
     """

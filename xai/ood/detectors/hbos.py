@@ -12,7 +12,7 @@ from xai.core.validation import check_number, check_whole
 from xai.ood.detectors.base import DETECTORS, Detector, Learned, Parts, State
 from xai.ood.detectors.reference import FeatureRows, Reference
 
-_EMPTY = 0.5  # pictures that an empty bin, and all that lies beyond the last one, counts for
+_EMPTY = 0.5  # images that an empty bin, and all that lies beyond the last one, counts for
 _LEAST, _MOST = 5, 100
 _ROUNDING = 1e-5  # of the largest mean: a component that varies less does not vary
 _FEW = 3  # images for each bin, below which a histogram is said to be empty
@@ -21,10 +21,10 @@ _FEW = 3  # images for each bin, below which a histogram is said to be empty
 @DETECTORS.register("hbos")
 @dataclass(frozen=True)
 class HBOS(Detector):
-    """How rare each principal component of the features is among the fit pictures, added up.
+    """How rare each principal component of the features is among the fit images, added up.
 
     Args:
-        bins: of each histogram, of equal width; None takes the square root of the number of pictures, 5 to 100.
+        bins: of each histogram, of equal width; None takes the square root of the number of images, 5 to 100.
         variance: share of the variance that the components kept hold together.
 
     Source: Goldstein and Dengel 2012 (histogram-based outlier score), on principal components as in MATLAB's

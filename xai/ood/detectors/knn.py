@@ -15,10 +15,10 @@ _SHARE, _LEAST, _MOST = 1000, 10, 1000
 @DETECTORS.register("knn")
 @dataclass(frozen=True)
 class KNN(Detector):
-    """Distance of normalised features to the k-th nearest fit picture.
+    """Distance of normalised features to the k-th nearest fit image.
 
     Args:
-        k: number of the neighbour; None takes one of every thousand fit pictures, 10 to 1,000 (50 of CIFAR-10's 50,000,
+        k: number of the neighbour; None takes one of every thousand fit images, 10 to 1,000 (50 of CIFAR-10's 50,000,
             1,000 of ImageNet's million, as in the paper).
         distance: "kth" or "mean", of the k nearest.
 

@@ -20,13 +20,13 @@ _MOST = 64  # rows whose graph is held at once
 @DETECTORS.register("odin")
 @dataclass(frozen=True)
 class ODIN(Detector):
-    """Softmax at a high temperature, after a small step that makes the network surer: ordinary pictures follow further.
+    """Softmax at a high temperature, after a small step that makes the network surer: ordinary images follow further.
 
     Args:
         temperature: divides the logits.
         eps: of the step, in the scale of pixels in [0, 1]; None takes 0.0014 of normalised pixels, as the paper does.
 
-    Needs the pictures themselves and gradients: two forward passes and one back, where the others read stored outputs.
+    Needs the images themselves and gradients: two forward passes and one back, where the others read stored outputs.
     Source: Liang, Li and Srikant 2018 (arXiv 1706.02690), eq. (2). Differs: 1 is added to -max p, which changes no
     order. As there, the step may leave [0, 1].
     """
@@ -76,4 +76,4 @@ class ODIN(Detector):
             pixels = rows.inputs.detach().clone().requires_grad_()
             logits = rows.run(pixels) / self.temperature
             loss = F.cross_entropy(logits, logits.detach().argmax(1), reduction="sum")
-            return gradient(loss, pixels, "the picture")
+            return gradient(loss, pixels, "the image")

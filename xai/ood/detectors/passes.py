@@ -1,4 +1,4 @@
-"""One pass over pictures: every detector reads the same rows, a block at a time."""
+"""One pass over images: every detector reads the same rows, a block at a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,12 +26,12 @@ _BYTES = 32 << 20  # of features in a block
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What detectors say of pictures.
+    """What detectors say of images.
 
     Attributes:
         parts: of the scores of each detector, each (N,) float64.
         predicted: (N,) classes.
-        keys: (N,) int64 fingerprints of the pictures as the model sees them.
+        keys: (N,) int64 fingerprints of the images as the model sees them.
     """
 
     parts: tuple[Parts, ...] = field(repr=False)
@@ -54,15 +54,15 @@ def gather(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> tuple[Reference, Tensor]:
-    """Run the fit pictures once and keep what detectors need.
+    """Run the fit images once and keep what detectors need.
 
     Classes are the labels of the data, or what the model predicts where there are none.
 
     Returns:
-        The reference, and the fingerprints (N,) of the pictures.
+        The reference, and the fingerprints (N,) of the images.
 
     Raises:
-        DataError: no picture, or labels that are no classes.
+        DataError: no image, or labels that are no classes.
         Stopped: `should_stop()` was true.
     """
     truth = _classes(data)
@@ -83,7 +83,7 @@ def gather(
     return replace(reference, notes=(*reference.notes, *notes)), torch.cat(kept)
 
 
-def score_pictures(
+def score_images(
     classifier: Classifier,
     fitted: Sequence[Fitted],
     data: Any,
@@ -92,7 +92,7 @@ def score_pictures(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Scored:
-    """Run pictures once and score them with every detector.
+    """Run images once and score them with every detector.
 
     Args:
         classifier: that the detectors were fitted on.
@@ -103,7 +103,7 @@ def score_pictures(
         should_stop: asked between chunks.
 
     Raises:
-        DataError: no picture.
+        DataError: no image.
         ContractError: a detector returned NaN or infinity.
         Stopped: `should_stop()` was true.
     """
@@ -141,9 +141,9 @@ def _classes(data: Any) -> Tensor | None:
         return None
     found = torch.as_tensor(labels)
     if len(found) != len(data.images):
-        raise DataError(f"Got {len(found)} labels for {len(data.images)} pictures of the fit data. Give one for each.")
+        raise DataError(f"Got {len(found)} labels for {len(data.images)} images of the fit data. Give one for each.")
     if found.ndim != 1 or found.is_floating_point() or len(found) == 0 or int(found.min()) < 0:
-        raise DataError("Expected labels of the fit data as one class number per picture, 0 or more. Give (N,) int64.")
+        raise DataError("Expected labels of the fit data as one class number per image, 0 or more. Give (N,) int64.")
     return found.long()
 
 
@@ -213,7 +213,7 @@ def _blocks(
 
 
 def _fast(classifier: Classifier, data: Any) -> Classifier:
-    """Return a folded copy that answers the same, or the model itself; few pictures are not worth the copy."""
+    """Return a folded copy that answers the same, or the model itself; few images are not worth the copy."""
     images = open_data(data).images
     if len(images) < _FEW:
         return classifier
@@ -222,5 +222,5 @@ def _fast(classifier: Classifier, data: Any) -> Classifier:
 
 
 def fingerprints(images: Tensor) -> Tensor:
-    """Return the first 64 bits of each picture's digest (n,) int64; see `xai.core.runtime.randomness.image_keys`."""
+    """Return the first 64 bits of each image's digest (n,) int64; see `xai.core.runtime.randomness.image_keys`."""
     return torch.tensor([int.from_bytes(key[:8], "big", signed=True) for key in image_keys(images)])

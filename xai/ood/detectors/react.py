@@ -18,9 +18,9 @@ class ReAct(Shaped):
 
     Args:
         score: of the logits: "energy", "msp", "maxlogit" or "gen".
-        percentile: of all activations of the fit pictures; 100 cuts nothing that they show.
+        percentile: of all activations of the fit images; 100 cuts nothing that they show.
 
-    Source: Sun, Guo and Li 2021 (arXiv 2111.12797). Of many pictures the percentile is taken over four million values.
+    Source: Sun, Guo and Li 2021 (arXiv 2111.12797). Of many images the percentile is taken over four million values.
     """
 
     name: ClassVar[str] = "react"

@@ -67,7 +67,7 @@ def place_of(device: torch.device) -> torch.device:
 
 @dataclass(frozen=True, eq=False)
 class FeatureRows:
-    """Some pictures as a classifier answers them; what several detectors use is computed once.
+    """Some images as a classifier answers them; what several detectors use is computed once.
 
     Attributes:
         view: what is known of the classifier.
@@ -84,7 +84,7 @@ class FeatureRows:
     run: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.logits)
 
     @cached_property
@@ -212,19 +212,19 @@ class Moments:
         return (matrix + matrix.T) / 2
 
 
-BANK_BYTES = 512 << 20  # of features of single pictures
+BANK_BYTES = 512 << 20  # of features of single images
 ACTIVATIONS = 4 << 20  # values, for percentiles
 
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """Single pictures of the reference, all of them or a random sample.
+    """Single images of the reference, all of them or a random sample.
 
     Attributes:
         features: (n, d) that statistics are made of, float32.
         peaks: (n,) the largest logit of each, float64.
         labels: (n,) classes.
-        numbers: (n,) numbers of the pictures in the data, ascending.
+        numbers: (n,) numbers of the images in the data, ascending.
     """
 
     features: Tensor = field(repr=False)
@@ -233,22 +233,22 @@ class Bank:
     numbers: Tensor = field(repr=False)
 
     def __len__(self) -> int:
-        """Return the number of pictures held."""
+        """Return the number of images held."""
         return len(self.numbers)
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Ordinary pictures as detectors learn from them; what nobody asked for is None.
+    """Ordinary images as detectors learn from them; what nobody asked for is None.
 
     Attributes:
         view: what is known of the classifier.
-        total: number of pictures.
+        total: number of images.
         moments: of the features that statistics are made of.
         unit: the same of features with norm 1.
         mean: (D,) float64, of the features as the head takes them.
-        bank: single pictures.
-        activations: values of the features as the head takes them, of some pictures.
+        bank: single images.
+        activations: values of the features as the head takes them, of some images.
         notes: what to beware of.
     """
 
@@ -315,7 +315,7 @@ class Collector:
         self._activations: RowSample | None = None
 
     def add(self, rows: FeatureRows, labels: Tensor, keys: Tensor) -> None:
-        """Take in pictures with their classes (n,) and random keys (n,) int64."""
+        """Take in images with their classes (n,) and random keys (n,) int64."""
         self.total += len(rows)
         if "moments" in self.reads:
             self.moments.add(rows.pooled, labels)

@@ -13,7 +13,7 @@ from xai.ood.detectors.reference import FeatureRows, Moments, Reference
 @DETECTORS.register("rmd")
 @dataclass(frozen=True)
 class RMD(ClassGaussians):
-    """Mahalanobis distance to the nearest class, less that to all pictures together: what no class has stops counting.
+    """Mahalanobis distance to the nearest class, less that to all images together: what no class has stops counting.
 
     Args:
         shrinkage: 0 to 1, towards the mean variance; None takes the oracle approximating one; 0 none.

@@ -12,13 +12,13 @@ from xai.ood.detectors.base import DETECTORS, State
 @DETECTORS.register("scale")
 @dataclass(frozen=True)
 class Scale(Shaped):
-    """All activations of a picture are multiplied by exp(sum of all / sum of the largest) before the score is taken.
+    """All activations of an image are multiplied by exp(sum of all / sum of the largest) before the score is taken.
 
     For activations behind a ReLU.
 
     Args:
         score: of the logits: "energy", "msp", "maxlogit" or "gen".
-        percentile: of a picture's activations that do not count as the largest; OpenOOD takes 85, pytorch-ood 65.
+        percentile: of an image's activations that do not count as the largest; OpenOOD takes 85, pytorch-ood 65.
 
     Source: Xu et al. 2024 (arXiv 2310.00227), on what the head reads.
     """

@@ -26,7 +26,7 @@ class ViM(Detector):
             half of them, as the paper does. Fit images that span no more dimensions, or are fewer than two for each,
             leave no residual to measure by: the dimension is then half of what they span, and a note says so.
         origin: where features are measured from: "bias" (the point that the head sends to 0, as in the paper) or "mean"
-            of the fit pictures; None takes "bias" where the head reads the features as they are.
+            of the fit images; None takes "bias" where the head reads the features as they are.
 
     Source: Wang et al. 2022 (arXiv 2203.10807), eq. (3) to (6).
     """

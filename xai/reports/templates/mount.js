@@ -1,4 +1,4 @@
-// Puts the viewer under a picture that has maps, once it is asked for.
+// Puts the viewer under an image that has maps, once it is asked for.
 const markup = document.getElementById("viewer-markup")
 
 function fill(host) {

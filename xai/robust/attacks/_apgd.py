@@ -17,7 +17,7 @@ _FIRST, _SHRINK, _LEAST = 0.22, 0.03, 0.06  # checkpoints, as shares of the step
 _FIRST_L1, _TOP_L1, _SLOWER_L1, _SLOWEST_L1 = 0.04, 0.2, 1.5, 10.0
 _TINY = 1e-12
 Score = Callable[[Tensor, Tensor], Tensor]
-"""Of logits and the numbers of the pictures, (n,)."""
+"""Of logits and the numbers of the images, (n,)."""
 
 
 class AutoPGD(Attack):
@@ -68,7 +68,7 @@ def climb(search: Search, rows: Tensor, steps: int, score: Score, draw: int) -> 
 
 @dataclass(eq=False)
 class _Climb:
-    """One run; every tensor has a line for each picture that is not fooled yet."""
+    """One run; every tensor has a line for each image that is not fooled yet."""
 
     search: Search
     rows: Tensor

@@ -135,7 +135,7 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training pictures.
+    """One pass over the training images.
 
     Attributes:
         number: counted from 1.
@@ -164,17 +164,17 @@ OnEpoch = Callable[[Epoch, Classifier], object]
 
 
 class TrainingImages:
-    """Training pictures by number: held in memory, or read when asked for."""
+    """Training images by number: held in memory, or read when asked for."""
 
     def __init__(self, classifier: Classifier, images: ImageLike, labels: Any) -> None:
         self._classifier, self._images, self._ready = classifier, images, None
         if isinstance(images, Tensor | np.ndarray):
             self._ready = classifier.prepare(images).inputs
         elif not isinstance(images, Sized) or not hasattr(images, "__getitem__") or isinstance(images, str | bytes):
-            raise ShapeError(f"Expected many pictures to train on, but got {type(images).__name__}. Give (N, C, H, W).")
+            raise ShapeError(f"Expected many images to train on, but got {type(images).__name__}. Give (N, C, H, W).")
         count = len(images if self._ready is None else self._ready)
         if not count:
-            raise ShapeError("Expected at least one picture to train on, but got none.")
+            raise ShapeError("Expected at least one image to train on, but got none.")
         first = self.images(torch.arange(1))
         classifier.check_images(first)
         classifier.count_classes(first)
@@ -203,7 +203,7 @@ class TrainingRun:
 
     recipe: Recipe
     learner: Classifier
-    pictures: TrainingImages
+    images: TrainingImages
     validation: tuple[Tensor, Tensor] | None
     augment: Augment | None
     seed: int
@@ -221,8 +221,8 @@ class TrainingRun:
                 f"The model {self.learner.name!r} has no parameter to train. Call `requires_grad_(True)` on what is to "
                 "be trained."
             )
-        self.size = min(recipe.batch_size, len(self.pictures))
-        self.total = recipe.epochs * (len(self.pictures) // self.size)
+        self.size = min(recipe.batch_size, len(self.images))
+        self.total = recipe.epochs * (len(self.images) // self.size)
         self.optimiser = OPTIMISERS[recipe.optimiser](weights, recipe)
         self.schedule = SCHEDULES[recipe.schedule](self.optimiser, recipe.learning_rate, self.total)
         self.source, self.done, self.report = torch.Generator().manual_seed(self.seed), 0, report
@@ -248,7 +248,7 @@ class TrainingRun:
 
     def _epoch(self, number: int) -> Epoch:
         began = time.perf_counter()
-        order = torch.randperm(len(self.pictures), generator=self.source)
+        order = torch.randperm(len(self.images), generator=self.source)
         steps = len(order) // self.size
         total, right, rate = 0.0, 0, 0.0
         try:
@@ -266,12 +266,12 @@ class TrainingRun:
 
     def _step(self, rows: Tensor, number: int) -> tuple[float, int]:
         """Take one step; return its loss and how many rows were answered right."""
-        learner, given = self.learner, self.pictures.images(rows)
+        learner, given = self.learner, self.images.images(rows)
         seeds = seeds_of(self.seed, [image_key(image) for image in given], learner.device)
         clean = given if self.augment is None else self.augment(given, rows, self.source)
         learner.check_images(clean)
         clean = clean.to(device=learner.device, dtype=torch.promote_types(learner.dtype, torch.float32))
-        labels = self.pictures.labels[rows].to(learner.device)
+        labels = self.images.labels[rows].to(learner.device)
         harder = self.recipe.search(learner, clean, labels, seeds, number - 1)
         learner.module.train()
         loss, logits = self.recipe.loss(learner, clean, harder, labels)
@@ -288,7 +288,7 @@ class TrainingRun:
     def _curve(self) -> tuple[float | None, tuple[float, float] | None, float | None, tuple[float, float] | None]:
         """Return clean and robust accuracy on the validation images, each with its interval."""
         if self.validation is None:
-            self.learner.logits_of(self.pictures.images(torch.arange(1)))  # the last step may have diverged
+            self.learner.logits_of(self.images.images(torch.arange(1)))  # the last step may have diverged
             return None, None, None, None
         images, labels = self.validation
         recipe = self.recipe

@@ -64,7 +64,7 @@ def next_classes(search: Search, most: int) -> Tensor:
 
 
 class _Towards:
-    """The score of one class per picture."""
+    """The score of one class per image."""
 
     def __init__(self, search: Search, targets: Tensor) -> None:
         self.search, self.targets = search, targets

@@ -99,7 +99,7 @@ def distance(images: Tensor, clean: Tensor, norm: str) -> Tensor:
 
 
 def wide(values: Eps, like: Tensor) -> Tensor:
-    """Return a number, or one per row, so that it works on pictures."""
+    """Return a number, or one per row, so that it works on images."""
     found = torch.as_tensor(values, dtype=like.dtype, device=like.device)
     return found.view(-1, 1, 1, 1) if found.ndim else found
 

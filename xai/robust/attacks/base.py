@@ -35,7 +35,7 @@ _MOST = 256
 
 @dataclass(frozen=True)
 class AttackCost:
-    """Rows sent through the network and back, per picture that is never fooled."""
+    """Rows sent through the network and back, per image that is never fooled."""
 
     forward: int
     backward: int
@@ -121,7 +121,7 @@ class Attack(ABC):
         wanted = wanted.to(truth.device)
         if bool((wanted == truth).any()):
             where = int((wanted == truth).nonzero()[0, 0])
-            raise TargetError(f"Expected `targeted` classes other than the true ones, but picture {where} has its own.")
+            raise TargetError(f"Expected `targeted` classes other than the true ones, but image {where} has its own.")
         return wanted
 
 
@@ -146,7 +146,7 @@ class _AttackJob:
     should_stop: ShouldStop | None
 
     def run(self, report: Progress | None) -> None:
-        """Attack all pictures."""
+        """Attack all images."""
         count = len(self.inputs)
         self.best, self.by = self.inputs.clone(), [""] * count
         self.forwards = self.backwards = 0
@@ -288,7 +288,7 @@ def attack(
     Args:
         model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
         images: in any form that `xai.explain` takes, or a data set; what is changed are the model's inputs.
-        labels: the truth (N,), as indices or names; None takes those of a data set. Pictures that are wrong to begin
+        labels: the truth (N,), as indices or names; None takes those of a data set. Images that are wrong to begin
             with are left alone.
         method: fgsm, bim, pgd, mifgsm, apgd-ce, apgd-dlr, apgd-t, fab-t, square, autoattack, deepfool, cw, ddn, fmn,
             spatial, noise.

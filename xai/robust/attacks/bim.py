@@ -10,7 +10,7 @@ from xai.robust.attacks.base import ATTACKS
 @ATTACKS.register("bim")
 @dataclass(frozen=True)
 class BIM(Stepper):
-    """Small steps along the gradient from the clean picture.
+    """Small steps along the gradient from the clean image.
 
     Args:
         steps: number of steps.

@@ -22,7 +22,7 @@ _TINY = 1e-12
 @ATTACKS.register("ddn")
 @dataclass(frozen=True)
 class DDN(Attack):
-    """Gradient steps on a sphere that shrinks while the picture is adversarial and grows while it is not.
+    """Gradient steps on a sphere that shrinks while the image is adversarial and grows while it is not.
 
     Finds small l2 distances in few steps.
 

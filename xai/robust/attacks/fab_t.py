@@ -71,7 +71,7 @@ _TINY = 1e-12
 @ATTACKS.register("fab-t")
 @dataclass(frozen=True)
 class FABT(Attack):
-    """Walks along the decision boundary to the nearest adversarial picture, towards each of the classes ranked next.
+    """Walks along the decision boundary to the nearest adversarial image, towards each of the classes ranked next.
 
     Finds small distances; with `eps` it counts what lies inside. Blind to the scale of the logits, not to masked
     gradients.

@@ -11,7 +11,7 @@ from xai.stats.intervals import wilson
 
 @dataclass(frozen=True, eq=False)
 class AttackResult(Result):
-    """Adversarial pictures and how many answers survive.
+    """Adversarial images and how many answers survive.
 
     Attributes:
         adversarial: (N, C, h, w) in [0, 1], in the model's input geometry: the first adversarial found of each fooled
@@ -65,7 +65,7 @@ class AttackResult(Result):
     seconds: float
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels)
 
     @property
@@ -85,6 +85,6 @@ class AttackResult(Result):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the robust accuracy, over the draw of pictures."""
+        """95 % Wilson interval of the robust accuracy, over the draw of images."""
         low, high = wilson(int(self.robust.sum()), len(self))
         return float(low), float(high)

@@ -74,7 +74,7 @@ Score = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(eq=False)
 class Search:
-    """Pictures of one chunk and what was found for them.
+    """Images of one chunk and what was found for them.
 
     Attributes:
         classifier: answers; a frozen copy where one answers the same, the model itself where not.
@@ -123,11 +123,11 @@ class Search:
         return (~self.done).nonzero()[:, 0]
 
     def radius(self, rows: Tensor) -> Eps:
-        """Return the radius of some pictures."""
+        """Return the radius of some images."""
         return self.eps[rows] if isinstance(self.eps, Tensor) else self.eps
 
     def start(self, rows: Tensor, draw: int) -> Tensor:
-        """Return random points of the balls of some pictures."""
+        """Return random points of the balls of some images."""
         return random_start(self.clean[rows], self.radius(rows), self.norm, self.seeds[rows], draw)
 
     def hinted(self) -> Tensor:

@@ -58,7 +58,7 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class AdversarialTraining(Recipe):
-    """Settings of a training on adversarial pictures, made anew in every step.
+    """Settings of a training on adversarial images, made anew in every step.
 
     "pgd" minimises the cross-entropy at the images that PGD finds: CE(f(x'), y). "trades" minimises
     CE(f(x), y) + beta * KL(f(x) || f(x')), where x' maximises the same divergence. "plain" trains on the images
@@ -132,9 +132,9 @@ class AdversarialTraining(Recipe):
         with gradients_on():
             learner = copy.copy(given)
             learner.module = copied(given.module)
-            pictures = TrainingImages(learner, images, labels)
+            source = TrainingImages(learner, images, labels)
             held = None if validation is None else held_out(learner, *validation)
-            job = TrainingRun(self, learner, pictures, held, augment, seed, on_epoch, should_stop)
+            job = TrainingRun(self, learner, source, held, augment, seed, on_epoch, should_stop)
             with borrowed(learner.module), reporting(progress, "training") as report:
                 torch.manual_seed(seed)  # dropout; given back on leaving
                 job.run(report)

@@ -39,7 +39,7 @@ class LinearRows:
         return replace(self, values=values, corner=corner)
 
     def some(self, which: Tensor) -> "LinearRows":
-        """Return the rows of which `which` says the numbers; they must know their pictures."""
+        """Return the rows of which `which` says the numbers; they must know their images."""
         assert self.image is not None
         corner = None if self.corner is None else self.corner[:, which]
         return LinearRows(self.values.index_select(-1, which), self.image[which], corner)

@@ -33,7 +33,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class BoundNetwork:
-    """Layers in order; node 0 is the picture, node k the output of `layers[k - 1]`, the last one the logits.
+    """Layers in order; node 0 is the image, node k the output of `layers[k - 1]`, the last one the logits.
 
     Attributes:
         layers: in the order of computation.
@@ -189,7 +189,7 @@ def network_of(classifier: Classifier, images: Tensor) -> BoundNetwork:
     if not float(gap) <= SAME:
         raise UnsupportedModelError(
             f"The layers read from {classifier.name!r} answer otherwise than the model (by {float(gap):.1e} of the "
-            f"largest logit): it works in place, at random or differently for each picture. {CURE}"
+            f"largest logit): it works in place, at random or differently for each image. {CURE}"
         )
     return network
 
@@ -206,7 +206,7 @@ def _answers(classifier: Classifier, network: BoundNetwork, images: Tensor) -> T
 
 
 class _Reader:
-    """Goes through the traced nodes with a picture and writes down what they do."""
+    """Goes through the traced nodes with an image and writes down what they do."""
 
     def __init__(self, classifier: Classifier, traced: torch.fx.GraphModule, image: Tensor) -> None:
         self.classifier, self.traced, self.image = classifier, traced, image
@@ -261,7 +261,7 @@ class _Reader:
     def _end(self, found: Any) -> tuple[Layer, ...]:
         """Return the layers up to the logits."""
         if found not in self.places:
-            raise UnsupportedModelError(f"The logits of {self.classifier.name!r} do not depend on the picture. {CURE}")
+            raise UnsupportedModelError(f"The logits of {self.classifier.name!r} do not depend on the image. {CURE}")
         if self.classifier.output == "probabilities" and not self.link:
             raise UnsupportedModelError(
                 f"{self.classifier.name!r} does not end in the softmax or sigmoid that its output='probabilities' "

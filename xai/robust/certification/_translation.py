@@ -20,7 +20,7 @@ _SHORT = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "trued
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A function or method as it was called for one picture.
+    """A function or method as it was called for one image.
 
     Attributes:
         target: the function, or the name of the method.
@@ -207,7 +207,7 @@ def _called_max_pool(call: Call) -> Op | None:
 
 
 def _mean(apply: Callable[[Tensor], Tensor], before: Tensor, after: Tensor) -> Op | None:
-    """Return a mean or sum over places; None when it would also go over pictures."""
+    """Return a mean or sum over places; None when it would also go over images."""
     twice = apply(torch.cat([before, 0 * before]))
     if twice.shape != (2, *after.shape[1:]) or not torch.allclose(twice[:1], after):
         return None

@@ -65,7 +65,7 @@ class OutputBounds(tuple[Tensor, Tensor]):
 
 @dataclass(frozen=True, eq=False)
 class Certificate(Result):
-    """For which pictures no change inside the ball can change the answer.
+    """For which images no change inside the ball can change the answer.
 
     Attributes:
         verified: (N,) bool: right, and proven to stay so.
@@ -104,7 +104,7 @@ class Certificate(Result):
     decided_by: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels)
 
     @property
@@ -114,7 +114,7 @@ class Certificate(Result):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of it, over the draw of pictures."""
+        """95 % Wilson interval of it, over the draw of images."""
         low, high = wilson(int(self.verified.sum()), len(self))
         return float(low), float(high)
 
@@ -282,9 +282,7 @@ def _radius(eps: Any, count: int, norm: str) -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         found = torch.tensor(torch.nan)
     if found.ndim > 1 or (found.ndim == 1 and len(found) != count) or not bool(((found >= 0) & found.isfinite()).all()):
-        raise RangeError(
-            f"Expected `eps` as a number of at least 0, or one per picture, but got {eps!r}. 2 / 255, say."
-        )
+        raise RangeError(f"Expected `eps` as a number of at least 0, or one per image, but got {eps!r}. 2 / 255, say.")
     check_eps(float(found.max()), norm)
     return found.expand(count)
 

@@ -15,14 +15,14 @@ METHODS = ("ibp", "crown_ibp", "crown")
 NORMS = ("linf", "l2", "l1")
 _DUAL = {"l2": 2.0, "l1": torch.inf}
 _BLOCK = {"cpu": 1 << 19, "cuda": 1 << 27}  # numbers in one block of rows: on a CPU it has to fit into the cache
-_PICTURES = {"cpu": 1 << 21, "cuda": 1 << 27}  # numbers of all nodes of the images that go together
+_IMAGES = {"cpu": 1 << 21, "cuda": 1 << 27}  # numbers of all nodes of the images that go together
 _WORTH = 0.7  # share of rows left over below which it is worth to go on with them alone
 _FIRST = 64  # rows of the first block of a node, which shows how large one is
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Where the pictures may be: a box, and for l2 and l1 a ball inside it.
+    """Where the images may be: a box, and for l2 and l1 a ball inside it.
 
     Attributes:
         low: (n, C, h, w) float64.
@@ -95,7 +95,7 @@ def lower_bounds(
 
 def at_once(network: BoundNetwork) -> int:
     """Return how many images to bound together."""
-    return max(1, _of(_PICTURES, network) // network.numbers)
+    return max(1, _of(_IMAGES, network) // network.numbers)
 
 
 def keep_memory(device: torch.device) -> None:

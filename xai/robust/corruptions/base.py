@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from xai.core.images.border import all_images
-from xai.core.images.inputs import ImageLike, InputImage, read_pictures
+from xai.core.images.inputs import ImageLike, InputImage, decode_images
 from xai.core.registry import Registry
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
 from xai.core.runtime.randomness import generator, image_key
@@ -28,7 +28,7 @@ REFERENCE_SIDE = 224  # the size, in pixels of the shorter side, that constants 
 
 
 class Draws:
-    """Random numbers, one stream per picture, drawn on the CPU and brought to the pictures' device and type.
+    """Random numbers, one stream per image, drawn on the CPU and brought to the images' device and type.
 
     Args:
         like: (N, C, H, W), the images.
@@ -72,7 +72,7 @@ def _normal_values() -> Tensor:
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way in which pictures get worse, in five steps and everything between them.
+    """One way in which images get worse, in five steps and everything between them.
 
     Attributes:
         name: as in ImageNet-C where it has one.
@@ -173,7 +173,7 @@ def check_severity(severity: Any) -> float:
 
 
 def pixels_of(images: Tensor) -> float:
-    """Return how many pixels of `images` stand for one of a 224-pixel image: at most 1, less for small pictures."""
+    """Return how many pixels of `images` stand for one of a 224-pixel image: at most 1, less for small images."""
     return min(1.0, min(images.shape[-2:]) / REFERENCE_SIDE)
 
 
@@ -189,35 +189,35 @@ def _between(low: Level, high: Level, share: float) -> Level:
 _ALPHA = 4  # channels of an image whose last one says how opaque it is
 
 
-def without_alpha(picture: InputImage) -> Tensor:
+def without_alpha(image: InputImage) -> Tensor:
     """Return the channels (C, H, W) that are light: all of a tensor, all but the alpha of an array."""
-    return picture.pixels[:3] if _has_alpha(picture) else picture.pixels
+    return image.pixels[:3] if _has_alpha(image) else image.pixels
 
 
-def _has_alpha(picture: InputImage) -> bool:
-    return not picture.exact and len(picture.pixels) == _ALPHA
+def _has_alpha(image: InputImage) -> bool:
+    return not image.exact and len(image.pixels) == _ALPHA
 
 
-def as_given(images: ImageLike, pictures: Sequence[InputImage], found: Sequence[Tensor], *, single: bool) -> Any:
+def as_given(images: ImageLike, decoded: Sequence[InputImage], found: Sequence[Tensor], *, single: bool) -> Any:
     """Return new pixels (C, H, W): as arrays for arrays, as PIL images for images and paths, else as tensors."""
-    whole = [_with_alpha(picture, pixels) for picture, pixels in zip(pictures, found, strict=True)]
+    whole = [_with_alpha(image, pixels) for image, pixels in zip(decoded, found, strict=True)]
     if isinstance(images, np.ndarray):
         rows = [_array(pixels, flat=images.ndim == 2) for pixels in whole]
         return rows[0] if single else np.stack(rows)
     if single:
-        return _one(images, pictures[0], whole[0])
+        return _one(images, decoded[0], whole[0])
     items = images if isinstance(images, Sequence) else [None] * len(whole)
-    return [_one(item, picture, pixels) for item, picture, pixels in zip(items, pictures, whole, strict=True)]
+    return [_one(item, image, pixels) for item, image, pixels in zip(items, decoded, whole, strict=True)]
 
 
-def _with_alpha(picture: InputImage, pixels: Tensor) -> Tensor:
-    return torch.cat([pixels, picture.pixels[3:]]) if _has_alpha(picture) else pixels
+def _with_alpha(image: InputImage, pixels: Tensor) -> Tensor:
+    return torch.cat([pixels, image.pixels[3:]]) if _has_alpha(image) else pixels
 
 
-def _one(item: Any, picture: InputImage, pixels: Tensor) -> Any:
+def _one(item: Any, image: InputImage, pixels: Tensor) -> Any:
     if isinstance(item, np.ndarray):
         return _array(pixels, flat=item.ndim == 2)
-    if picture.exact or item is None or isinstance(item, InputImage):
+    if image.exact or item is None or isinstance(item, InputImage):
         return pixels
     values = (_array(pixels, flat=len(pixels) == 1) * 255).round().astype(np.uint8)
     return Image.fromarray(values)
@@ -280,32 +280,32 @@ def corrupt(
     """
     method, severity, seed = CORRUPTIONS[name], check_severity(severity), check_seed(seed)
     images = all_images(images)
-    pictures, single = read_pictures(images)
-    if keys is not None and len(keys) != len(pictures):
-        raise ShapeError(f"Expected one key for each of {len(pictures)} pictures, but got {len(keys)}.")
+    decoded, single = decode_images(images)
+    if keys is not None and len(keys) != len(decoded):
+        raise ShapeError(f"Expected one key for each of {len(decoded)} images, but got {len(keys)}.")
     found: dict[int, Tensor] = {}
     with reporting(progress, name) as report:
-        for places, rows in _alike(images, pictures):
+        for places, rows in _alike(images, decoded):
             chosen = None if keys is None else [keys[k] for k in places]
-            tell = None if report is None else partial(_tell, report, len(found), len(pictures))
+            tell = None if report is None else partial(_tell, report, len(found), len(decoded))
             worse = corrupt_rows(method, rows, severity, seed, chosen, progress=tell, should_stop=should_stop)
             if isinstance(images, Tensor):
                 return worse[0] if single else worse
             found |= dict(zip(places, worse, strict=True))
-    return as_given(images, pictures, [found[k] for k in range(len(pictures))], single=single)
+    return as_given(images, decoded, [found[k] for k in range(len(decoded))], single=single)
 
 
-def _alike(images: ImageLike, pictures: Sequence[InputImage]) -> Iterator[tuple[list[int], Tensor]]:
+def _alike(images: ImageLike, decoded: Sequence[InputImage]) -> Iterator[tuple[list[int], Tensor]]:
     """Yield the numbers and pixels (n, C, H, W) of images that can be worked on together."""
     if isinstance(images, Tensor) and images.ndim == 4 and images.is_floating_point():
-        yield list(range(len(pictures))), images.detach()
+        yield list(range(len(decoded))), images.detach()
         return
     groups: dict[Any, list[int]] = {}
-    for k, picture in enumerate(pictures):
-        pixels = picture.pixels
+    for k, image in enumerate(decoded):
+        pixels = image.pixels
         groups.setdefault((pixels.shape, pixels.dtype, pixels.device), []).append(k)
     for places in groups.values():
-        yield places, torch.stack([without_alpha(pictures[k]) for k in places])
+        yield places, torch.stack([without_alpha(decoded[k]) for k in places])
 
 
 def _tell(report: Progress, before: int, total: int, done: int, _group: int) -> None:
@@ -356,9 +356,9 @@ def strip(image: ImageLike, name: str, severities: Sequence[float] = (0, 1, 2, 3
         NameLookupError: no such corruption.
         RangeError: a severity outside 0 to 5.
     """
-    pictures, _ = read_pictures(image)
-    if len(pictures) != 1:
-        raise ShapeError(f"Expected one picture for a strip, but got {len(pictures)}. Give one at a time.")
-    pixels = pictures[0].pixels
+    images, _ = decode_images(image)
+    if len(images) != 1:
+        raise ShapeError(f"Expected one image for a strip, but got {len(images)}. Give one at a time.")
+    pixels = images[0].pixels
     keys = [image_key(pixels)]
     return torch.cat([corrupt(pixels[None], name, severity, seed, keys=keys) for severity in severities])

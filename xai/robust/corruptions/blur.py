@@ -101,7 +101,7 @@ def _followed(source: Tensor) -> Tensor:
 @corruption(
     "motion_blur",
     "blur",
-    "Smears along one direction, drawn per picture from -45 to 45 degrees.",
+    "Smears along one direction, drawn per image from -45 to 45 degrees.",
     parameters="radius, sigma (pixels of 224)",
     levels=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
     clean=(0.0, 0.0),
@@ -115,7 +115,7 @@ def _motion_blur(images: Tensor, level: Level, draws: Draws) -> Tensor:
 @corruption(
     "zoom_blur",
     "blur",
-    "Moves towards the middle while the picture is taken: the mean of many enlargements.",
+    "Moves towards the middle while the image is taken: the mean of many enlargements.",
     parameters="step between enlargements, number of enlargements",
     levels=((0.01, 12), (0.01, 16), (0.02, 11), (0.02, 13), (0.03, 11)),
 )

@@ -35,7 +35,7 @@ def _brightness(images: Tensor, level: Level, draws: Draws) -> Tensor:  # noqa: 
 @corruption(
     "contrast",
     "digital",
-    "Draws every channel towards its mean over the picture.",
+    "Draws every channel towards its mean over the image.",
     parameters="share of the contrast kept",
     levels=((0.4,), (0.3,), (0.2,), (0.1,), (0.05,)),
     clean=(1.0,),
@@ -47,7 +47,7 @@ def _contrast(images: Tensor, level: Level, draws: Draws) -> Tensor:  # noqa: AR
 @corruption(
     "saturate",
     "digital",
-    "Less colour at severity 1 and 2, more from 3 on (so little changes between 2 and 3); grey pictures stay.",
+    "Less colour at severity 1 and 2, more from 3 on (so little changes between 2 and 3); grey images stay.",
     parameters="factor of the saturation (S of HSV), added to it",
     levels=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
     clean=(1.0, 0.0),
@@ -122,9 +122,9 @@ def _save(pixels: np.ndarray, quality: int, found: np.ndarray) -> None:
         place[...] = np.asarray(band)
 
 
-def _round_trip(picture: Image.Image, quality: int) -> Image.Image:
+def _round_trip(image: Image.Image, quality: int) -> Image.Image:
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=quality)
+    image.save(stream, "JPEG", quality=quality)
     read = Image.open(stream)
     read.load()
     return read
@@ -133,7 +133,7 @@ def _round_trip(picture: Image.Image, quality: int) -> Image.Image:
 @corruption(
     "elastic_transform",
     "digital",
-    "Bends the picture by small random shifts that change smoothly.",
+    "Bends the image by small random shifts that change smoothly.",
     parameters="strength",
     levels=((12.5,), (16.25,), (21.25,), (25,), (30,)),
     clean=(0.0,),

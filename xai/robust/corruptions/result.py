@@ -188,7 +188,7 @@ _CLASSES = 1000
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CorruptionResult(Result):
-    """Answers under C corruptions at S severities, for N pictures.
+    """Answers under C corruptions at S severities, for N images.
 
     Attributes:
         names: of the corruptions (C).
@@ -225,13 +225,13 @@ class CorruptionResult(Result):
             raise ValueError("Expected predictions by corruption, severity and image.")
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels)
 
     def __repr__(self) -> str:
         """Size, accuracies and model."""
         return (
-            f"CorruptionResult({len(self)} picture(s), {len(self.names)} corruption(s), clean {self.clean:.1%}, "
+            f"CorruptionResult({len(self)} image(s), {len(self.names)} corruption(s), clean {self.clean:.1%}, "
             f"corrupted {self.accuracy.mean():.1%}, model: {self.model.get('name')})"
         )
 
@@ -249,7 +249,7 @@ class CorruptionResult(Result):
 
     @property
     def clean(self) -> float:
-        """Accuracy on the clean pictures."""
+        """Accuracy on the clean images."""
         return float(self.clean_correct.mean())
 
     @property
@@ -324,7 +324,7 @@ class CorruptionResult(Result):
                 for severity, share, span in zip(self.severities, shares, spans, strict=True)
             ]
         table = pd.DataFrame(rows, columns=["corruption", "severity", "accuracy", "low", "high"])
-        return table.assign(error=1 - table["accuracy"], pictures=len(self))
+        return table.assign(error=1 - table["accuracy"], images=len(self))
 
     def plot(self) -> Any:
         """Draw accuracy by corruption and severity, with intervals; return the matplotlib figure."""
@@ -340,4 +340,4 @@ class CorruptionResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the single predictions, JSON-ready."""
-        return super().to_dict() | {"pictures": len(self)}
+        return super().to_dict() | {"images": len(self)}

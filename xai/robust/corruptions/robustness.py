@@ -96,24 +96,24 @@ def corruption_robustness(
 
 
 class CorruptionReader:
-    """The pictures of a data set as model inputs, some at a time."""
+    """The images of a data set as model inputs, some at a time."""
 
     def __init__(self, classifier: Classifier, images: ImageLike) -> None:
         self._data = open_data(images)
         source = self._data.images
         self.classifier, self.notes = classifier, list[str]([_SIZE_NOTE])
-        self._lazy: Any = source if hasattr(source, "pictures") else None
+        self._lazy: Any = source if hasattr(source, "images") else None
         self._inputs = None if self._lazy is not None else self._prepared(source)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self._lazy) if self._inputs is None else len(self._inputs)
 
     def inputs(self, start: int, stop: int) -> Tensor:
-        """Return model inputs (n, C, H, W) of some pictures."""
+        """Return model inputs (n, C, H, W) of some images."""
         if self._inputs is not None:
             return self._inputs[start:stop]
-        return self._prepared(self._lazy.pictures(range(start, stop)))
+        return self._prepared(self._lazy.images(range(start, stop)))
 
     def targets(self, labels: Target) -> Tensor:
         """Return the true classes (N,) int64; those of the data set where none are given.
@@ -123,7 +123,7 @@ class CorruptionReader:
             TargetError: no such class, or another number of labels than of images.
         """
         if len(self) == 0:
-            raise InputError("Expected at least one picture, but the data set is empty.")
+            raise InputError("Expected at least one image, but the data set is empty.")
         self.classifier.count_classes(self.inputs(0, 1))
         truth, notes = labels_of(self.classifier, self._data, labels, len(self))
         self.notes += notes
@@ -156,7 +156,7 @@ def _answers(
                 for number, condition in enumerate(conditions):
                     done = (first + start) * len(conditions) + number * len(rows)
                     if should_stop is not None and should_stop():
-                        raise Stopped(f"Stopped after {done} of {total * len(conditions)} pictures, as asked.")
+                        raise Stopped(f"Stopped after {done} of {total * len(conditions)} images, as asked.")
                     found[number, first + start : first + stop] = answer(classifier, rows, condition, seed, keys).cpu()
                     if report is not None:
                         report(done + len(rows), total * len(conditions))
@@ -183,9 +183,7 @@ def checked_severities(severities: Sequence[float]) -> tuple[float, ...]:
     if not found or any(low >= high for low, high in pairwise(found)):
         raise ShapeError(f"Expected increasing severities such as (1, 3, 5), but got {list(severities)}.")
     if found[0] == 0:
-        raise RangeError(
-            "Expected severities above 0, but got 0: clean pictures are always measured too. Leave it out."
-        )
+        raise RangeError("Expected severities above 0, but got 0: clean images are always measured too. Leave it out.")
     return found
 
 

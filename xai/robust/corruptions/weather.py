@@ -216,7 +216,7 @@ def _equalised(values: Tensor) -> Tensor:
 @corruption(
     "fog",
     "weather",
-    "Lays a cloud of uneven density over the picture.",
+    "Lays a cloud of uneven density over the image.",
     parameters="density, decay of the cloud's detail",
     levels=((1.5, 2), (2.0, 2), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4)),
     clean=(0.0, 2.0),
@@ -233,9 +233,9 @@ def _fog(images: Tensor, level: Level, draws: Draws) -> Tensor:
 @corruption(
     "snow",
     "weather",
-    "Whitens the picture and lets flakes fall, smeared along their way.",
+    "Whitens the image and lets flakes fall, smeared along their way.",
     parameters="mean and deviation of the noise, size of flakes, threshold, radius and sigma of the smear (pixels of "
-    "224), share of the picture's own colour",
+    "224), share of the image's own colour",
     levels=(
         (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
         (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
@@ -262,8 +262,8 @@ def _snow(images: Tensor, level: Level, draws: Draws) -> Tensor:
 @corruption(
     "frost",
     "weather",
-    "Lays ice crystals over the picture, as on a window. The crystals are made here, not photographed.",
-    parameters="share of the picture, share of the ice",
+    "Lays ice crystals over the image, as on a window. The crystals are made here, not photographed.",
+    parameters="share of the image, share of the ice",
     levels=((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
     clean=(1.0, 0.0),
     stochastic=True,

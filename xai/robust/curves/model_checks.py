@@ -193,11 +193,11 @@ def _flipped(seen: Evaluation, rows: Tensor, answers: Tensor) -> float:
     return float((answers == seen.ledger.labels[rows]).double().mean())
 
 
-def too_few_pictures(seen: Evaluation) -> EvaluationCheck:
+def too_few_images(seen: Evaluation) -> EvaluationCheck:
     """So few images that the intervals say next to nothing."""
     count = len(seen.ledger.labels)
     return judged(
-        "too_few_pictures",
+        "too_few_images",
         _FEW - count,
         0.0,
         Message("{count} image(s): the 95 % intervals are wider than 35 points.", count=count),

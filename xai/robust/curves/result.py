@@ -21,7 +21,7 @@ VERIFIED, VIOLATED, UNPROVEN = "verified", "violated", "unproven"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RobustnessCurve(Result):
-    """Verdicts for N pictures at E radii.
+    """Verdicts for N images at E radii.
 
     Attributes:
         eps: (E) increasing radii in the scale of pixels in [0, 1].
@@ -76,19 +76,19 @@ class RobustnessCurve(Result):
     budget: float | None
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.labels)
 
     def __repr__(self) -> str:
         """Size and ends of the curve."""
         return (
-            f"RobustnessCurve({len(self)} picture(s), {self.norm}, clean {self.clean:.1%}, at eps {self.eps[-1]:.4g}: "
+            f"RobustnessCurve({len(self)} image(s), {self.norm}, clean {self.clean:.1%}, at eps {self.eps[-1]:.4g}: "
             f"certified {self.certified[-1]:.1%}, attacked {self.attacked[-1]:.1%})"
         )
 
     @property
     def clean(self) -> float:
-        """Accuracy on the clean pictures."""
+        """Accuracy on the clean images."""
         return float((self.clean_predictions == self.labels).double().mean())
 
     @property
@@ -139,7 +139,7 @@ class RobustnessCurve(Result):
         columns: dict[str, Any] = {"eps": self.eps, "eps_255": [255 * eps for eps in self.eps]}
         for name in ("certified", "attacked"):
             columns |= {name: getattr(self, name), f"{name}_low": spans[name][:, 0], f"{name}_high": spans[name][:, 1]}
-        return pd.DataFrame(columns).assign(unproven=(self.verdicts == UNPROVEN).sum(0), pictures=len(self))
+        return pd.DataFrame(columns).assign(unproven=(self.verdicts == UNPROVEN).sum(0), images=len(self))
 
     @property
     def per_class(self) -> "pd.DataFrame":
@@ -154,7 +154,7 @@ class RobustnessCurve(Result):
                 (held[:, own] > self._levels()).sum(1).numpy() for held in (self.proved[None], self.broken[None])
             )
             low, high = wilson(left, count).T
-            part = {"class": self.class_names[label], "pictures": count, "clean": clean, "eps": self.eps}
+            part = {"class": self.class_names[label], "images": count, "clean": clean, "eps": self.eps}
             shares = {"certified": proven / count, "attacked": left / count, "attacked_low": low, "attacked_high": high}
             parts.append(pd.DataFrame(part | shares))
         return pd.concat(parts, ignore_index=True)
@@ -220,7 +220,7 @@ class RobustnessCurve(Result):
         changed = self.changed
         chosen = min(changed) if row is None and changed else row
         if chosen not in changed:
-            raise RangeError(f"Expected a picture that an attack changed, one of {changed[:10]}, but got {row!r}.")
+            raise RangeError(f"Expected an image that an attack changed, one of {changed[:10]}, but got {row!r}.")
         return int(chosen)
 
     def to_dict(self) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def robustness(
 
 
 def _read(classifier: Classifier, images: Any, labels: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Return the model's inputs on the CPU, the truth, and what was done to the pictures."""
+    """Return the model's inputs on the CPU, the truth, and what was done to the images."""
     images = open_data(images)
     batch = classifier.prepare(images)
     inputs = batch.inputs.to(dtype=classifier.dtype).cpu()

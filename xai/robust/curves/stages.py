@@ -21,7 +21,7 @@ SLACK = 1e-6  # relative: how far a float32 image may lie outside its ball, meas
 
 @dataclass(eq=False)
 class Ledger:
-    """One line per picture. A proof holds for all smaller radii, a counterexample for all larger ones.
+    """One line per image. A proof holds for all smaller radii, a counterexample for all larger ones.
 
     Attributes:
         images: (N, C, h, w) clean model inputs.
@@ -110,7 +110,7 @@ class Ledger:
         if len(both):
             row = int(both[0])
             raise ContractError(
-                f"Picture {row} is proven up to {self.eps[int(self.proved[row]) - 1]:.6g} by {self.proved_by[row]!r}, "
+                f"Image {row} is proven up to {self.eps[int(self.proved[row]) - 1]:.6g} by {self.proved_by[row]!r}, "
                 f"but {self.broken_by[row]!r} changed the answer at {float(self.distance[row]):.6g}: one of them is "
                 "wrong. Please report it with the model."
             )
@@ -127,7 +127,7 @@ class CurveStage:
     Attributes:
         name: of the attack or of the method of bounds.
         kind: "attack" or "proof".
-        pictures: how many it was tried on, each once.
+        images: how many it was tried on, each once.
         cells: how many pairs of image and radius it decided.
         seconds: wall time.
         finished: whether it came to its end within the budget.
@@ -136,7 +136,7 @@ class CurveStage:
 
     name: str
     kind: str
-    pictures: int
+    images: int
     cells: int
     seconds: float
     finished: bool

@@ -51,7 +51,7 @@ CHECKS: tuple[Callable[[Evaluation], EvaluationCheck], ...] = (
     model_checks.dies_as_8_bit,
     model_checks.flips_at_batch_1,
     model_checks.flips_in_float64,
-    model_checks.too_few_pictures,
+    model_checks.too_few_images,
     model_checks.scale_mistaken,
 )
 

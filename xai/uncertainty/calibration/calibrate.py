@@ -71,13 +71,13 @@ def compare(
     settings: Mapping[str, Any],
     seed: int,
 ) -> tuple[TemperatureEffect, ...]:
-    """Return ECE, Brier score and NLL without and with a temperature, tested on the same pictures.
+    """Return ECE, Brier score and NLL without and with a temperature, tested on the same images.
 
     Args:
         plain: without.
         warm: with.
         measures: of both.
-        order: of the pictures for the draws, which does not depend on the order they came in.
+        order: of the images for the draws, which does not depend on the order they came in.
         settings: bins and level.
         seed: of the draws.
     """
@@ -119,7 +119,7 @@ def _effect(better: str, worse: str) -> Message:
     return Message("no evidence of a change")
 
 
-_FEWEST = 20  # pictures: with fewer, halves say nothing
+_FEWEST = 20  # images: with fewer, halves say nothing
 
 
 def calibration(
@@ -137,35 +137,35 @@ def calibration(
 ) -> Calibration:
     """Measure how far a classifier's probabilities can be taken at their word, and whether a temperature helps.
 
-    The temperature is fitted on half of the pictures and judged on the other half; which is which follows from their
-    content, so that equal pictures stay together. Or it is fitted on `fit_data` and judged on all of `data`.
+    The temperature is fitted on half of the images and judged on the other half; which is which follows from their
+    content, so that equal images stay together. Or it is fitted on `fit_data` and judged on all of `data`.
 
     Args:
         model: a classifier or a bare module whose classes exclude each other.
-        data: labelled pictures that the model was not trained on: a data set of `xai.load_data`, images, or the outputs
+        data: labelled images that the model was not trained on: a data set of `xai.load_data`, images, or the outputs
             of an earlier `clf.outputs(data)`.
         labels: the truth (N,), indices or names; None takes the data set's.
-        fit_data: labelled pictures to fit the temperature on; none of them may be in `data`.
+        fit_data: labelled images to fit the temperature on; none of them may be in `data`.
         bins: of confidence.
         level: of the intervals, and 1 less the level of the tests.
         tolerance: calibration error that would matter: where not even this could be told from chance, the verdict is
             "too small to tell".
-        seed: fixes halves, bootstrap and swaps, by the pictures' content: their order changes nothing.
+        seed: fixes halves, bootstrap and swaps, by the images' content: their order changes nothing.
         progress: None, True for a bar, or a callable `(done, total)`.
-        should_stop: asked between chunks of pictures; True ends the work with `xai.errors.Stopped`.
+        should_stop: asked between chunks of images; True ends the work with `xai.errors.Stopped`.
 
     Returns:
         Calibration; `.ece` and `.ece_interval`, `.curve`, `.temperature`, `.table`, `.per_class`, `.risk_coverage`.
 
     Raises:
-        InputError: no labels, or fewer than 20 pictures.
-        DataError: pictures of `fit_data` are in `data` too, or nearly all of `data` are equal.
+        InputError: no labels, or fewer than 20 images.
+        DataError: images of `fit_data` are in `data` too, or nearly all of `data` are equal.
         RangeError: `bins`, `level` or `tolerance` outside their range.
         UnsupportedModelError: several classes may be right at once.
         NonFiniteError: the model answered NaN or infinity.
         Stopped: `should_stop()` was true.
 
-    Cost: one pass over the pictures, about twenty softmaxes of the logits.
+    Cost: one pass over the images, about twenty softmaxes of the logits.
     Source: Guo et al. 2017 for ECE and temperature; see `xai.uncertainty.calibration.error` for interval and test.
 
     Example:
@@ -184,7 +184,7 @@ def calibration(
         _refuse_overlap(answers, fitted)
     fewest = min(len(answers), len(answers if fitted is None else fitted))
     if fewest < _FEWEST:
-        raise InputError(f"Expected at least {_FEWEST} labelled pictures, but got {fewest}. Give more.")
+        raise InputError(f"Expected at least {_FEWEST} labelled images, but got {fewest}. Give more.")
     settings = {"bins": bins, "level": level, "tolerance": tolerance}
     return _calibration(classifier, answers, fitted, settings, seed)
 
@@ -199,8 +199,8 @@ def _refuse_overlap(answers: LabelledOutputs, fitted: LabelledOutputs) -> None:
     shared = len(set(answers.keys) & set(fitted.keys))
     if shared:
         raise DataError(
-            f"Expected `fit_data` without pictures of `data`, but {shared} are in both: a temperature judged on what "
-            "it was fitted on always looks good. Leave `fit_data` out, or take other pictures."
+            f"Expected `fit_data` without images of `data`, but {shared} are in both: a temperature judged on what "
+            "it was fitted on always looks good. Leave `fit_data` out, or take other images."
         )
 
 
@@ -255,16 +255,16 @@ def _calibration(
 
 
 def _half(answers: LabelledOutputs, seed: int) -> np.ndarray:
-    """Return which pictures judge (N,): half of them, equal pictures on one side, whatever their order.
+    """Return which images judge (N,): half of them, equal images on one side, whatever their order.
 
     Raises:
-        DataError: hardly any picture on one side.
+        DataError: hardly any image on one side.
     """
     draws = np.array([draw_of(seed, key) for key in answers.keys])
     found: np.ndarray = draws < np.sort(draws)[len(draws) // 2]
     if min(found.sum(), (~found).sum()) < _FEWEST // 4:
         raise DataError(
-            f"Expected different pictures, but most of the {len(found)} are equal, and equal ones stay in one half. "
+            f"Expected different images, but most of the {len(found)} are equal, and equal ones stay in one half. "
             "Pass `fit_data` to fit the temperature on."
         )
     return found

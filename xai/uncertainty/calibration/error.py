@@ -169,17 +169,17 @@ def _crossing(places: np.ndarray, heights: np.ndarray) -> float:
 
 
 EQUAL = ("width", "mass")
-_FINE = 250  # steps of confidence within which pictures are drawn as one: costs no more for a million pictures
+_FINE = 250  # steps of confidence within which images are drawn as one: costs no more for a million images
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Pictures of like confidence.
+    """Images of like confidence.
 
     Attributes:
         lower: confidences are above it (at 0: from it on).
         upper: confidences are at most this; 1.0 belongs to the last bin.
-        count: pictures, at least one.
+        count: images, at least one.
         confidence: their mean confidence.
         accuracy: how often they are right.
         low: lower end of the Wilson interval of `accuracy`.
@@ -197,7 +197,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class CalibrationError:
-    """The expected calibration error: mean distance of confidence and accuracy over bins, weighted by pictures.
+    """The expected calibration error: mean distance of confidence and accuracy over bins, weighted by images.
 
     Attributes:
         value: as it is usually reported; never below 0 and biased upwards, see `chance`.
@@ -205,12 +205,12 @@ class CalibrationError:
         low: lower end of the interval of the error that infinitely many images would show over these bins; 0 exactly
             when `p_value` is above 1 - level. Over finer bins a true error can only be larger.
         high: upper end.
-        chance: mean value of a perfectly calibrated model with the same confidences and as many pictures.
+        chance: mean value of a perfectly calibrated model with the same confidences and as many images.
         detectable: value that such a model exceeds in 5 % of cases: smaller errors cannot be told from none.
         p_value: of perfect calibration.
         largest: largest distance of any bin.
         equal: "width" or "mass".
-        bins: those that hold pictures.
+        bins: those that hold images.
     """
 
     value: float
@@ -259,7 +259,7 @@ def expected_calibration_error(
         confidence: (N,) in [0, 1], of the predicted class.
         correct: (N,) bool, whether the prediction is right.
         bins: how many.
-        equal: bins of equal "width" (Guo et al. 2017) or equal "mass" (as many pictures in each; ties stay together).
+        equal: bins of equal "width" (Guo et al. 2017) or equal "mass" (as many images in each; ties stay together).
         level: of the intervals.
         draws: of the bootstrap and of the calibrated model; 0 leaves both out (chance 0, p 1, interval 0 to 1).
         seed: of the draws.
@@ -289,7 +289,7 @@ def expected_calibration_error(
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """Per bin, (..., B): pictures, sum of their confidences, how many are right."""
+    """Per bin, (..., B): images, sum of their confidences, how many are right."""
 
     count: np.ndarray
     confidence: np.ndarray
@@ -347,7 +347,7 @@ def _inference(
 
 
 def _cells(place: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return pictures of one bin and nearly one confidence together: bin, count, mean confidence."""
+    """Return images of one bin and nearly one confidence together: bin, count, mean confidence."""
     codes = place * (_FINE + 1) + np.rint(said * _FINE).astype(np.int64)
     kinds, inverse = np.unique(codes, return_inverse=True)
     counts = np.bincount(inverse).astype(np.float64)
@@ -358,7 +358,7 @@ def _checked(confidence: Any, correct: Any) -> tuple[np.ndarray, np.ndarray]:
     said, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     if said.ndim != 1 or said.shape != right.shape or len(said) == 0:
         raise ShapeError(
-            f"Expected a confidence and a bool for each picture, (N,) both, but got {said.shape} and {right.shape}."
+            f"Expected a confidence and a bool for each image, (N,) both, but got {said.shape} and {right.shape}."
         )
     if not (said.min() >= 0 and said.max() <= 1):
         raise RangeError(f"Expected confidences in [0, 1], but got {said.min():.3g} to {said.max():.3g}.")

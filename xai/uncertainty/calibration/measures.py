@@ -23,7 +23,7 @@ class RiskCoverage:
     """Share of wrong answers when only the most confident are given.
 
     Attributes:
-        coverage: shares of pictures answered, increasing to 1.
+        coverage: shares of images answered, increasing to 1.
         risk: share of wrong answers among these.
         risk_low: lower ends of the pointwise Wilson intervals of `risk`.
         risk_high: upper ends.
@@ -143,11 +143,11 @@ class ClassCalibration:
 
     Attributes:
         name: of the class.
-        count: pictures of it.
-        expected: pictures of it by the probabilities.
+        count: images of it.
+        expected: images of it by the probabilities.
         error: mean distance of its probability and its frequency over bins.
         excess: mean probability less frequency.
-        p_value: of `excess`, adjusted for all classes (Holm); None with too few pictures to tell.
+        p_value: of `excess`, adjusted for all classes (Holm); None with too few images to tell.
     """
 
     name: str
@@ -163,7 +163,7 @@ class Measures:
     """What N probabilities are worth.
 
     Attributes:
-        count: pictures.
+        count: images.
         accuracy: share of right predictions.
         accuracy_interval: its Wilson interval.
         confidence: mean probability of the prediction.
@@ -172,7 +172,7 @@ class Measures:
         classwise_ece: mean over classes of the error of their probabilities.
         classes: each class by itself.
         brier: with its parts.
-        brier_interval: of the mean over pictures, normal.
+        brier_interval: of the mean over images, normal.
         nll: mean negative log-likelihood of the truth, in nats.
         nll_interval: of the mean, normal.
         selective: risk when only the most confident answers are given.

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TemperatureEffect:
-    """One figure without and with the temperature, on pictures that it was not fitted on.
+    """One figure without and with the temperature, on images that it was not fitted on.
 
     Attributes:
         measure: "ece", "brier" or "nll"; less is better for all.
         before: without.
         after: with.
         difference: after - before.
-        low: lower end of the interval of the difference; None for the ECE, which is no mean over pictures.
+        low: lower end of the interval of the difference; None for the ECE, which is no mean over images.
         high: upper end.
         p_value: of no difference, paired: t-test for the means, swaps for the ECE.
         adjusted: p for asking three questions (Holm).
@@ -40,11 +40,11 @@ class TemperatureEffect:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Calibration(Result):
-    """Calibration of a classifier on N pictures.
+    """Calibration of a classifier on N images.
 
     Attributes:
-        measures: of all pictures, as the model is.
-        temperature: that divides the logits, fitted on other pictures than it is judged on.
+        measures: of all images, as the model is.
+        temperature: that divides the logits, fitted on other images than it is judged on.
         before: measures of the evaluation images, as the model is.
         after: measures of the evaluation images, with the temperature.
         comparisons: both, by paired tests.
@@ -87,14 +87,14 @@ class Calibration(Result):
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return self.measures.count
 
     def __repr__(self) -> str:
         """Verdict, error with interval, temperature."""
         low, high = self.ece_interval
         return (
-            f"Calibration({self.verdict!r}, {len(self)} pictures, ECE {self.ece:.4f}, true error {low:.4f} to "
+            f"Calibration({self.verdict!r}, {len(self)} images, ECE {self.ece:.4f}, true error {low:.4f} to "
             f"{high:.4f}, temperature {self.temperature.value:.3f}: ECE {self.before.ece.value:.4f} -> "
             f"{self.after.ece.value:.4f})"
         )
@@ -111,7 +111,7 @@ class Calibration(Result):
 
     @property
     def curve(self) -> "pd.DataFrame":
-        """The reliability curve: one row per bin with pictures, `low` and `high` the Wilson interval of `accuracy`."""
+        """The reliability curve: one row per bin with images, `low` and `high` the Wilson interval of `accuracy`."""
         import pandas as pd
 
         return pd.DataFrame([asdict(one) for one in self.measures.ece.bins])
@@ -127,14 +127,14 @@ class Calibration(Result):
 
     @property
     def per_class(self) -> "pd.DataFrame":
-        """One row per class: pictures, expected pictures, error, excess, adjusted p."""
+        """One row per class: images, expected images, error, excess, adjusted p."""
         import pandas as pd
 
         return pd.DataFrame([asdict(one) for one in self.measures.classes])
 
     @property
     def table(self) -> "pd.DataFrame":
-        """One row per figure: on all pictures with interval; without and with the temperature, difference and p."""
+        """One row per figure: on all images with interval; without and with the temperature, difference and p."""
         import pandas as pd
 
         whole, tests = self.measures, {one.measure: one for one in self.comparisons}

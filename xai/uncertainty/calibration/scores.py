@@ -22,7 +22,7 @@ class Brier:
     differ within a bin and vanish when they do not.
 
     Attributes:
-        value: mean over pictures of the sum over classes of (probability - truth) squared, 0 to 2.
+        value: mean over images of the sum over classes of (probability - truth) squared, 0 to 2.
         reliability: distance of probabilities from frequencies; 0 is best.
         resolution: how far frequencies differ between bins; more is better.
         uncertainty: of the truth itself; what the classes' shares alone would score.
@@ -40,7 +40,7 @@ class Brier:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a table of probabilities is worth, by picture and by class.
+    """What a table of probabilities is worth, by image and by class.
 
     Attributes:
         predicted: (N,) int64.
@@ -48,11 +48,11 @@ class Scores:
         correct: (N,) bool.
         nll: (N,) negative log-likelihood of the truth, in nats.
         brier: (N,) sum over classes of (probability - truth) squared.
-        count: (K, B) pictures by the probability of each class.
+        count: (K, B) images by the probability of each class.
         said: (K, B) sum of those probabilities.
         squares: (K, B) sum of their squares.
-        true: (K, B) pictures of the class.
-        hit: (K, B) sum of the probabilities of pictures of the class.
+        true: (K, B) images of the class.
+        hit: (K, B) sum of the probabilities of images of the class.
     """
 
     predicted: np.ndarray = field(repr=False)
@@ -67,7 +67,7 @@ class Scores:
     hit: np.ndarray = field(repr=False)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.predicted)
 
     @property
@@ -84,9 +84,9 @@ class Scores:
 
     @property
     def excess_p(self) -> np.ndarray:
-        """Two-sided p of `excess` (K,); nan where fewer than five pictures of variance: too few to tell.
+        """Two-sided p of `excess` (K,); nan where fewer than five images of variance: too few to tell.
 
-        Were the probabilities right, the number of pictures of a class would have their sum as its mean and the sum of
+        Were the probabilities right, the number of images of a class would have their sum as its mean and the sum of
         p (1 - p) as its variance (Spiegelhalter 1986).
         """
         variance = (self.said - self.squares).sum(1)
@@ -110,7 +110,7 @@ class Scores:
 
 
 def score(logits: Tensor, labels: Tensor, *, temperature: float = 1.0, bins: int = 15) -> Scores:
-    """Return the proper scores of softmax(logits / temperature), by picture and by class.
+    """Return the proper scores of softmax(logits / temperature), by image and by class.
 
     Args:
         logits: (N, K).
@@ -192,14 +192,14 @@ _TOLERANCE = 1e-9  # of log temperature
 
 @dataclass(frozen=True)
 class Temperature:
-    """The temperature that fits some pictures best.
+    """The temperature that fits some images best.
 
     Attributes:
         value: divides the logits; above 1 makes a model less sure.
         low: lower end of its interval.
         high: upper end.
         at_limit: the best value lies outside 0.01 to 100: all answers right, or no better than guessing.
-        count: pictures it was fitted on.
+        count: images it was fitted on.
     """
 
     value: float
@@ -216,7 +216,7 @@ def fit_temperature(logits: Tensor, labels: Tensor, *, level: float = 0.95) -> T
     1 / temperature.
 
     Args:
-        logits: (N, K), of pictures that the model was not trained on.
+        logits: (N, K), of images that the model was not trained on.
         labels: (N,) int64.
         level: of the interval.
 

@@ -19,7 +19,7 @@ from xai.errors import InputError
 from xai.uncertainty.conformal.scores import SCORES, CoverageGuarantee, conformity, guarantee
 from xai.uncertainty.conformal.sets import PredictionSets
 
-_DIGEST = 16  # bytes kept of a picture's key
+_DIGEST = 16  # bytes kept of an image's key
 _ENTRIES = 1 << 20  # probabilities at a time: bounds the memory
 
 
@@ -29,10 +29,10 @@ class ConformalPredictor(Result):
 
     Attributes:
         method: "lac", "aps" or "raps".
-        alpha: share of new pictures whose set may miss the truth.
-        by_class: whether the promise holds for the pictures of each class.
+        alpha: share of new images whose set may miss the truth.
+        by_class: whether the promise holds for the images of each class.
         promises: one, or one per class: threshold and what it guarantees.
-        keys: (n, 16) uint8, digests of the calibration pictures.
+        keys: (n, 16) uint8, digests of the calibration images.
         class_names: of the model.
         provenance: model, settings, seed of the randomisation, name and size of the calibration data.
         notes: what was done and what to beware of.
@@ -84,13 +84,13 @@ class ConformalPredictor(Result):
         progress: bool | Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> PredictionSets:
-        """Return the sets of new pictures; with labels, also whether they keep the promise.
+        """Return the sets of new images; with labels, also whether they keep the promise.
 
         Args:
             images: a data set, images in any form, or stored outputs.
             labels: the truth (N,), indices or names; None takes the data set's, if any.
             progress: None, True for a bar, or a callable `(done, total)`.
-            should_stop: asked between chunks of pictures.
+            should_stop: asked between chunks of images.
 
         Raises:
             InputError: this predictor was loaded without its model.
@@ -155,7 +155,7 @@ def conformity_of(method: str, answers: LabelledOutputs, seed: int) -> Iterator[
 
 
 def keys_of(answers: LabelledOutputs) -> np.ndarray:
-    """Return digests of the pictures (N, 16) uint8."""
+    """Return digests of the images (N, 16) uint8."""
     return np.frombuffer(b"".join(key[:_DIGEST] for key in answers.keys), dtype=np.uint8).reshape(-1, _DIGEST)
 
 
@@ -172,23 +172,23 @@ def fit_conformal(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> ConformalPredictor:
-    """Make sets of classes that contain the truth of `1 - alpha` of new pictures, whatever the model is worth.
+    """Make sets of classes that contain the truth of `1 - alpha` of new images, whatever the model is worth.
 
-    Holds for new pictures of the same kind as the calibration pictures (exchangeable with them); a worse model only
+    Holds for new images of the same kind as the calibration images (exchangeable with them); a worse model only
     makes larger sets.
 
     Args:
         model: a classifier or a bare module whose classes exclude each other.
-        calibration_data: labelled pictures that the model was not trained on: a data set, images, or stored outputs.
+        calibration_data: labelled images that the model was not trained on: a data set, images, or stored outputs.
         labels: the truth (n,), indices or names; None takes the data set's.
-        alpha: share of new pictures whose set may miss the truth.
-        method: "lac" (smallest on average, may be empty), "aps" (adapts to how hard a picture is, randomised) or "raps"
+        alpha: share of new images whose set may miss the truth.
+        method: "lac" (smallest on average, may be empty), "aps" (adapts to how hard an image is, randomised) or "raps"
             (as aps, without long tails).
-        by_class: keep the promise for the pictures of each class, not only over all; needs 1 / alpha - 1 of each.
+        by_class: keep the promise for the images of each class, not only over all; needs 1 / alpha - 1 of each.
         level: of the interval of the coverage.
-        seed: of the randomisation of aps and raps, by picture.
+        seed: of the randomisation of aps and raps, by image.
         progress: None, True for a bar, or a callable `(done, total)`.
-        should_stop: asked between chunks of pictures; True ends the work with `xai.errors.Stopped`.
+        should_stop: asked between chunks of images; True ends the work with `xai.errors.Stopped`.
 
     Returns:
         ConformalPredictor; `.sets(images)` gives the sets, `.sentence` the promise. Where the sample is too small,
@@ -201,7 +201,7 @@ def fit_conformal(
         UnsupportedModelError: several classes may be right at once.
         Stopped: `should_stop()` was true.
 
-    Cost: one pass over the pictures.
+    Cost: one pass over the images.
     Source: see `xai.uncertainty.conformal.scores`.
 
     Example:
@@ -247,7 +247,7 @@ def _fitted(
 
 
 def _own_scores(method: str, answers: LabelledOutputs, seed: int) -> np.ndarray:
-    """Return the score of the true class of each picture (n,)."""
+    """Return the score of the true class of each image (n,)."""
     truth, parts = answers.truth, []
     for rows, scores, _ in conformity_of(method, answers, seed):
         parts.append(scores.gather(1, truth[rows][:, None])[:, 0])

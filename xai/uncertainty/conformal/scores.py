@@ -53,12 +53,12 @@ def _mass_before(probabilities: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def conformity(method: str, probabilities: Tensor, draws: Tensor) -> Tensor:
-    """Return how badly each class fits each picture (N, K), float64; a set holds those up to a threshold.
+    """Return how badly each class fits each image (N, K), float64; a set holds those up to a threshold.
 
     Args:
         method: "lac", "aps" or "raps".
         probabilities: (N, K), rows sum to 1.
-        draws: (N,) uniform in [0, 1), one for each picture.
+        draws: (N,) uniform in [0, 1), one for each image.
 
     Raises:
         NameLookupError: no such method.
@@ -76,14 +76,14 @@ def conformity(method: str, probabilities: Tensor, draws: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class CoverageGuarantee:
-    """What a threshold from some calibration pictures promises about new ones of the same kind.
+    """What a threshold from some calibration images promises about new ones of the same kind.
 
-    Over the draw of calibration pictures the share of new pictures whose set holds the truth follows Beta(rank,
+    Over the draw of calibration images the share of new images whose set holds the truth follows Beta(rank,
     count + 1 - rank); with tied scores it is larger.
 
     Attributes:
         threshold: scores up to it are in the set; infinite when the sample is too small, so that all classes are.
-        count: calibration pictures.
+        count: calibration images.
         rank: which of their scores, in increasing order, is the threshold; count + 1 when there is none.
         alpha: share of sets that may miss the truth.
         low: lower end of the interval of the coverage.
@@ -101,7 +101,7 @@ class CoverageGuarantee:
 
     @property
     def too_small(self) -> bool:
-        """Whether there are fewer than 1 / alpha - 1 pictures: nothing less than all classes can be promised."""
+        """Whether there are fewer than 1 / alpha - 1 images: nothing less than all classes can be promised."""
         return self.rank > self.count
 
     @property
@@ -122,7 +122,7 @@ class CoverageGuarantee:
 
 
 def needed(alpha: float) -> int:
-    """Return the smallest number of calibration pictures for which a threshold exists."""
+    """Return the smallest number of calibration images for which a threshold exists."""
     return ceil(1 / check_alpha(alpha) - 1e-9) - 1
 
 
@@ -130,7 +130,7 @@ def guarantee(scores: Any, alpha: float, *, level: float = 0.9) -> CoverageGuara
     """Return the threshold of split conformal prediction and what it promises.
 
     Args:
-        scores: (n,) of the true class of each calibration picture.
+        scores: (n,) of the true class of each calibration image.
         alpha: share of sets that may miss the truth.
         level: of the interval of the coverage.
 
@@ -149,9 +149,9 @@ def guarantee(scores: Any, alpha: float, *, level: float = 0.9) -> CoverageGuara
 
 
 def coverage_p(covered: int, total: int, promise: CoverageGuarantee) -> float:
-    """Return the p-value, one-sided, of `covered` sets or fewer among `total` new pictures holding the truth.
+    """Return the p-value, one-sided, of `covered` sets or fewer among `total` new images holding the truth.
 
-    Over both draws the number is beta-binomial; a small value says that the new pictures are of another kind.
+    Over both draws the number is beta-binomial; a small value says that the new images are of another kind.
     """
     if promise.too_small:
         return 1.0

@@ -1,4 +1,4 @@
-"""Sets of classes for pictures, and whether they keep what was promised."""
+"""Sets of classes for images, and whether they keep what was promised."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PredictionSets(Result):
-    """Sets of classes for N pictures.
+    """Sets of classes for N images.
 
     Attributes:
         members: (N, K) bool, which classes are in the set.
@@ -46,16 +46,16 @@ class PredictionSets(Result):
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.members)
 
     def __repr__(self) -> str:
         """Size of the sets and coverage."""
         shown = "" if self.labels is None else f", coverage {self.coverage:.1%}"
-        return f"PredictionSets({len(self)} picture(s), {self.average_size:.2f} classes on average{shown})"
+        return f"PredictionSets({len(self)} image(s), {self.average_size:.2f} classes on average{shown})"
 
     def __getitem__(self, k: int) -> tuple[str, ...]:
-        """Return the names in the set of picture `k`, most likely first."""
+        """Return the names in the set of image `k`, most likely first."""
         chosen = np.flatnonzero(self.members[k])
         order = chosen[np.argsort(-self.probabilities[k, chosen], kind="stable")]
         return tuple(self.class_names[i] for i in order)
@@ -81,7 +81,7 @@ class PredictionSets(Result):
         """Whether each set holds the truth (N,) bool.
 
         Raises:
-            InputError: the pictures have no labels.
+            InputError: the images have no labels.
         """
         if self.labels is None:
             raise InputError("Expected labels to tell whether the sets hold the truth. Pass them to `.sets`.")
@@ -100,7 +100,7 @@ class PredictionSets(Result):
 
     @property
     def p_value(self) -> float:
-        """How likely so few or fewer covered pictures were, were they of the calibration pictures' kind (one-sided).
+        """How likely so few or fewer covered images were, were they of the calibration images' kind (one-sided).
 
         By class: the smallest of the classes' values, adjusted for asking all of them (Holm).
         """
@@ -110,7 +110,7 @@ class PredictionSets(Result):
 
     @property
     def table(self) -> "pd.DataFrame":
-        """One row per class with pictures: coverage with interval, mean size and, by class, p of its promise."""
+        """One row per class with images: coverage with interval, mean size and, by class, p of its promise."""
         import pandas as pd
 
         covered, sizes, labels = self.covered, self.sizes, np.asarray(self.labels)
@@ -119,7 +119,7 @@ class PredictionSets(Result):
             own = labels == k
             hits, total = int(covered[own].sum()), int(own.sum())
             low, high = wilson_interval(hits, total)
-            row = {"class": self.class_names[k], "pictures": total, "coverage": hits / total, "low": low, "high": high}
+            row = {"class": self.class_names[k], "images": total, "coverage": hits / total, "low": low, "high": high}
             promise = self.promises[k] if self.settings["by_class"] else None
             p = float("nan") if promise is None else coverage_p(hits, total, promise)
             rows.append(row | {"size": float(sizes[own].mean()), "p_value": p})
@@ -128,11 +128,11 @@ class PredictionSets(Result):
 
     @property
     def by_size(self) -> "pd.DataFrame":
-        """One row per size of set: pictures, and with labels how many hold the truth."""
+        """One row per size of set: images, and with labels how many hold the truth."""
         import pandas as pd
 
         sizes, counts = np.unique(self.sizes, return_counts=True)
-        table = pd.DataFrame({"size": sizes, "pictures": counts})
+        table = pd.DataFrame({"size": sizes, "images": counts})
         if self.labels is None:
             return table
         hits = [int(self.covered[self.sizes == size].sum()) for size in sizes]

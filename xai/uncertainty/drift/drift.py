@@ -91,9 +91,9 @@ def _class_sentence(share: ClassShare) -> Message:
 
 
 _STEPS, _FINE = 6, 100  # of the work, and parts of each that progress is told in
-_FEWEST = 10  # pictures in each: with fewer, no fold has two of each
+_FEWEST = 10  # images in each: with fewer, no fold has two of each
 _COMPONENTS = 256
-_PER_COMPONENT = 10  # pictures for each component at least
+_PER_COMPONENT = 10  # images for each component at least
 
 
 def drift(
@@ -112,33 +112,33 @@ def drift(
     """Ask whether two data sets look alike to a model: its features, its answers and its confidence.
 
     Four questions, each answered by an exact or permutation p-value, together adjusted by Holm: can a classifier tell
-    the features apart (AUROC on pictures it was not fitted on); do their distributions differ at all (kernel test,
+    the features apart (AUROC on images it was not fitted on); do their distributions differ at all (kernel test,
     MMD); are classes answered as often; is the model as sure.
 
     Args:
         model: a classifier or a bare module whose classes exclude each other.
-        data_a: pictures to compare with, such as those of last year: a data set, images, or stored outputs. With
+        data_a: images to compare with, such as those of last year: a data set, images, or stored outputs. With
             labels, the shares of classes in `data_b` are estimated too.
-        data_b: the new pictures; needs no labels.
+        data_b: the new images; needs no labels.
         alpha: of all tests together.
         relevant: shift of the features' mean, in standard deviations, that would matter: where not even this would have
             been found, the verdict is "too small to tell" instead of "no evidence".
-        rows: pictures of each that the two tests of features use at most, chosen by the seed.
+        rows: images of each that the two tests of features use at most, chosen by the seed.
         draws: relabellings of the permutation tests.
-        seed: fixes samples and relabellings, by the pictures' content: their order changes nothing.
+        seed: fixes samples and relabellings, by the images' content: their order changes nothing.
         progress: None, True for a bar, or a callable `(done, total)` in hundredths of the six steps.
-        should_stop: asked between chunks of pictures and between tests; True ends the work with `xai.errors.Stopped`.
+        should_stop: asked between chunks of images and between tests; True ends the work with `xai.errors.Stopped`.
 
     Returns:
         Drift; `.verdict`, `.findings` (empty: nothing found), `.table`, `.per_class`, `.plot()`.
 
     Raises:
-        InputError: fewer than ten pictures in either.
+        InputError: fewer than ten images in either.
         RangeError: `alpha`, `relevant`, `rows` or `draws` outside their range.
         UnsupportedModelError: several classes may be right at once.
         Stopped: `should_stop()` was true.
 
-    Cost: one pass over all pictures, and rows^2 (256 + 2 draws) x 4 multiplications.
+    Cost: one pass over all images, and rows^2 (256 + 2 draws) x 4 multiplications.
     Source: see `xai.stats.two_sample`; Rabanser et al. 2019 for tests on a model's outputs, Lipton et al. 2018 for
     the estimate of label shift.
 
@@ -161,14 +161,14 @@ def drift(
         first, second = pair
         if min(len(first), len(second)) < _FEWEST:
             raise InputError(
-                f"Expected at least {_FEWEST} pictures in each data set, but got {len(first)} and {len(second)}. "
+                f"Expected at least {_FEWEST} images in each data set, but got {len(first)} and {len(second)}. "
                 "Give more."
             )
         return _drift(classifier, first, second, settings, seed, tick)
 
 
 def _part(report: Progress | None, step: int) -> Progress | None:
-    """Return what reports the pictures of a step as hundredths of it."""
+    """Return what reports the images of a step as hundredths of it."""
     if report is None:
         return None
     tell: Progress = report
@@ -248,7 +248,7 @@ def _feature_tests(
 
 
 def _some_rows(answers: LabelledOutputs, rows: int, seed: int) -> Tensor:
-    """Return features (n, D), or logits where there are none, of at most so many pictures in an order of their own."""
+    """Return features (n, D), or logits where there are none, of at most so many images in an order of their own."""
     source = answers.logits if answers.features is None else answers.features
     return source[torch.tensor(answers.order(seed)[:rows])]
 

@@ -47,21 +47,21 @@ def label_shift(
     draws: int = 500,
     seed: int = 0,
 ) -> LabelShift | None:
-    """Return the shares of classes in pictures of which only predictions are known; None when they cannot be told.
+    """Return the shares of classes in images of which only predictions are known; None when they cannot be told.
 
-    Right when pictures of each class look alike in both samples and only the shares differ; otherwise wrong.
+    Right when images of each class look alike in both samples and only the shares differ; otherwise wrong.
 
     Args:
-        predicted: (m,) classes predicted for the labelled pictures.
+        predicted: (m,) classes predicted for the labelled images.
         labels: (m,) their truth.
-        others: (n,) classes predicted for the other pictures.
+        others: (n,) classes predicted for the other images.
         classes: how many there are.
         level: of the intervals.
         draws: of shares from their Dirichlet distributions, for the intervals.
         seed: of the draws.
 
     Returns:
-        LabelShift, or None where a class has no labelled picture or the confusion matrix is close to singular.
+        LabelShift, or None where a class has no labelled image or the confusion matrix is close to singular.
 
     Raises:
         ShapeError: `predicted` and `labels` of different lengths, or nothing.
@@ -92,7 +92,7 @@ def label_shift(
 
 
 def _given_truth(joint: np.ndarray, classes: int) -> np.ndarray:
-    """Return how often each class is predicted (down) for pictures of each (across)."""
+    """Return how often each class is predicted (down) for images of each (across)."""
     table = joint.reshape(classes, classes)
     found: np.ndarray = table / table.sum(0)
     return found

@@ -47,7 +47,7 @@ class EvaluationStage(Stage):
         chosen += [one for one in others if one.name != self.attack and self.norm in one.norms]
         found = robustness(
             context.classifier,
-            context.pictures(self.role, rows),
+            context.images(self.role, rows),
             context.labels(self.role, rows),
             eps=[self.eps],
             norm=self.norm,
@@ -57,4 +57,4 @@ class EvaluationStage(Stage):
             should_stop=context.should_stop,
         )
         assert found.trust is not None
-        return StoredResult({}, {"trust": found.trust.to_dict(), "pictures": len(rows)})
+        return StoredResult({}, {"trust": found.trust.to_dict(), "images": len(rows)})

@@ -184,13 +184,13 @@ def _show_conditions(info: xai.CheckInfo) -> None:
 
 def _show_settings(info: xai.CheckInfo) -> None:
     """Show the settings as text: names, numbers, "8/255", or several with commas between them."""
-    able = {"pictures": info.pictures, **info.settings}
+    able = {"images": info.images, **info.settings}
     able.pop("settings", None)
     columns = st.columns(_ACROSS)
     for k, (name, default) in enumerate(able.items()):
         key = _key(info, name)
         value = columns[k % _ACROSS].text_input(
-            t("images (empty: all)") if name == "pictures" else ui.name_of(name),
+            t("images (empty: all)") if name == "images" else ui.name_of(name),
             st.session_state.get(f"chosen {key}", st.query_params.get(key, _text(name, default))),
             key=key,
         )
@@ -206,7 +206,7 @@ def _text(name: str, value: Any) -> str:
 def _changed_settings(info: xai.CheckInfo) -> dict[str, Any]:
     """Return the settings that are not the usual ones, as `xai.toml` has them."""
     result = {}
-    for name, default in {"pictures": info.pictures, **info.settings}.items():
+    for name, default in {"images": info.images, **info.settings}.items():
         key = _key(info, name)
         text = st.session_state.get(f"chosen {key}", st.query_params.get(key))
         if text is not None and text.strip() != _text(name, default) and name != "settings":

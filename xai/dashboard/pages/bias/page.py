@@ -167,11 +167,11 @@ def _show_slice(result: xai.SliceResult, number: int) -> None:
     )
     st.markdown(
         t(
-            "**{value}: {value_2}.** Accuracy {right} on {pictures} images, {rest} on all others.{confused}",
+            "**{value}: {value_2}.** Accuracy {right} on {images} images, {rest} on all others.{confused}",
             value=number + 1,
             value_2=safe(told(weak_slice.words)[:1].upper() + told(weak_slice.words)[1:]),
             right=interval(weak_slice.accuracy, *weak_slice.accuracy_interval),
-            pictures=weak_slice.pictures,
+            images=weak_slice.images,
             rest=percent(weak_slice.rest),
             confused=confused,
         )
@@ -182,7 +182,7 @@ def _show_slice(result: xai.SliceResult, number: int) -> None:
         row = result.shown[place, 1]
         truth, answer = (result.class_names[int(part[row])] for part in (result.labels, result.said))
         text = t("{truth}, predicted as {answer}", truth=truth, answer=answer)
-        shots.append(ui.GalleryImage.of(torch.from_numpy(result.pictures[place]), text))
+        shots.append(ui.GalleryImage.of(torch.from_numpy(result.images[place]), text))
     if shots:
         ui.show_row(shots, f"slice_{number}")
 

@@ -171,7 +171,7 @@ def _show_suspects(result: xai.DataFaults) -> None:
     st.markdown(t("**Labels to check**"))
     st.caption(t("A wrong label and an image that is hard for the model look alike: inspect them."))
     shots = []
-    for suspect, pixels in zip(result.suspects[: ui.SHOWN], result.suspect_pictures, strict=False):
+    for suspect, pixels in zip(result.suspects[: ui.SHOWN], result.suspect_images, strict=False):
         text = t(
             "{row}: labelled {given}, looks like {suggested} ({other})",
             row=suspect.row,
@@ -191,7 +191,7 @@ def _show_pairs(result: xai.DataFaults) -> None:
         return
     st.markdown(t("**Duplicate images**"))
     shots = []
-    for pair, (first, second) in zip(result.pairs[: ui.SHOWN], result.pair_pictures, strict=False):
+    for pair, (first, second) in zip(result.pairs[: ui.SHOWN], result.pair_images, strict=False):
         line = np.full((1, first.shape[1]), _BETWEEN, np.uint8)
         ends = (pair.first_split, pair.first_row), (pair.second_split, pair.second_row)
         text = " = ".join(f"{told(split)} {row}" for split, row in ends) + (f", {told(pair.turn)}" if pair.turn else "")

@@ -287,7 +287,7 @@ def _compare(answers: Sequence[PageExplanation], versus: str | None) -> MapCompa
     if len(answers) > 1:
         agreement = xai.agreement({answer.question.method.title: answer.explanation for answer in answers})
     panels = [panel for k in range(len(first)) for panel in _row(answers, agreement, k, versus)]
-    return MapComparison(ui.pack(first.pictures[0], panels, first.geometries[0].seen), agreement)
+    return MapComparison(ui.pack(first.images[0], panels, first.geometries[0].seen), agreement)
 
 
 def _row(

@@ -92,7 +92,7 @@ def _show_fills(agreement: xai.Agreement, question: ExplanationRequest) -> None:
     first = agreement.explanations[0]
     panels = [panel for k in range(len(first)) for panel in ui.panels_of(agreement, k, first.target_names[k])]
     st.markdown(t("**The same map with other replacement values**"))
-    packed = ui.pack(first.pictures[0], panels, first.geometries[0].seen)
+    packed = ui.pack(first.images[0], panels, first.geometries[0].seen)
     ui.show_maps(packed, key=f"fills {question.method.name}")
     st.markdown(describe_fills(agreement))
     alt = t("Rank correlation of the maps with every two replacement values")

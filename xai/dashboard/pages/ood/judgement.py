@@ -207,7 +207,7 @@ def _packed(explanation: xai.Explanation, title: str) -> dict[str, object]:
     panel = ui.MapPanel(
         t("{title}: out-of-distribution score", title=title), explanation.heatmap, told(explanation.unit), text
     )
-    return ui.pack(explanation.pictures[0], [panel], explanation.geometries[0].seen)
+    return ui.pack(explanation.images[0], [panel], explanation.geometries[0].seen)
 
 
 def _show_methods(model: SharedModel, result: ood.DetectorResult) -> list[Job]:

@@ -307,7 +307,7 @@ def _mistaken(result: xai.RobustnessCurve, eps: float) -> pd.DataFrame:
         (result.class_names[i], result.class_names[j], int(counts[i, j])) for i, j in np.argwhere(counts) if i != j
     ]
     pairs.sort(key=lambda pair: -pair[2])
-    return pd.DataFrame(pairs, columns=["class", "prediction", "pictures"])
+    return pd.DataFrame(pairs, columns=["class", "prediction", "images"])
 
 
 def _show_shares(title: str, rows: pd.DataFrame, alt: str, icon: str = "table") -> None:

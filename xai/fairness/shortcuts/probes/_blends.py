@@ -45,27 +45,27 @@ class Ink(FoundForm):
     ink: Tensor
     mask: Tensor
 
-    def change(self, pictures: ProbeImages) -> Tensor:
+    def change(self, images: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
-        return (self.ink - pictures.images) * self.alpha
+        return (self.ink - images.images) * self.alpha
 
-    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
+    def neutral(self, images: ProbeImages) -> dict[str, Tensor]:
         """Return both controls."""
-        order = pictures.uniform(_ORDER, self.mask.numel()).argsort(1)
-        change = self.change(pictures)
+        order = images.uniform(_ORDER, self.mask.numel()).argsort(1)
+        change = self.change(images)
         return {"opposite": -change, "scattered": shuffled(change, order)}
 
-    def where(self, pictures: ProbeImages) -> Tensor:
+    def where(self, images: ProbeImages) -> Tensor:
         """Return the region (n, h, w)."""
-        return (self.alpha > 0).any(0).expand(len(pictures), -1, -1)
+        return (self.alpha > 0).any(0).expand(len(images), -1, -1)
 
-    def without(self, pictures: ProbeImages) -> Tensor:
+    def without(self, images: ProbeImages) -> Tensor:
         """Return images as they were before: the blend is undone."""
-        return ((pictures.images - self.ink * self.alpha) / (1 - self.alpha)).clamp(0, 1)
+        return ((images.images - self.ink * self.alpha) / (1 - self.alpha)).clamp(0, 1)
 
-    def control(self, pictures: ProbeImages) -> Tensor:
+    def control(self, images: ProbeImages) -> Tensor:
         """Return images with the mark twice."""
-        return (pictures.images + self.change(pictures)).clamp(0, 1)
+        return (images.images + self.change(images)).clamp(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +213,7 @@ def covers(scene: ProbeContext, known: Sequence[FoundForm]) -> Iterator[Cover]:
 
 def lies_in(scene: ProbeContext, form: FoundForm, others: Sequence[FoundForm]) -> bool:
     """Say whether half of what a form changes lies where another one of its class does."""
-    rows = scene.pictures.take(torch.zeros(1, dtype=torch.long))
+    rows = scene.images.take(torch.zeros(1, dtype=torch.long))
     region, *regions = (
         (one.change(rows)[0] != 0).any(0) for one in (form, *others) if one is form or one.target == form.target
     )

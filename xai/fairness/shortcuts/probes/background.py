@@ -31,17 +31,17 @@ def background(scene: ProbeContext) -> Iterator[Form]:
     yield from marks(scene, "background")
     yield from blends(scene, "background")
     yield from _textures(scene)
-    masks = scene.pictures.masks
+    masks = scene.images.masks
     if masks is None:
         return
     seen = (~masks).flatten(1).any(1).nonzero()[:, 0]
-    pictures = scene.pictures.take(seen)
+    images = scene.images.take(seen)
     if not len(seen):
         return
-    grounds = _without_objects(pictures, masks[seen])
+    grounds = _without_objects(images, masks[seen])
     for label, name in enumerate(scene.names):
-        own = (pictures.said == label).nonzero()[:, 0]
-        rest = (pictures.said != label).nonzero()[:, 0]
+        own = (images.said == label).nonzero()[:, 0]
+        rest = (images.said != label).nonzero()[:, 0]
         if len(own) >= _FEWEST and len(rest) >= _FEWEST:
             words = Message("backgrounds of {class_name!r}", class_name=name)
             donors, others = grounds.take(own), grounds.take(rest)
@@ -50,9 +50,9 @@ def background(scene: ProbeContext) -> Iterator[Form]:
             )
 
 
-def _without_objects(pictures: ProbeImages, masks: Tensor) -> ProbeImages:
-    filled = [impute(image[None], mask[None]) for image, mask in zip(pictures.images, masks, strict=True)]
-    return replace(pictures, images=torch.cat(filled))
+def _without_objects(images: ProbeImages, masks: Tensor) -> ProbeImages:
+    filled = [impute(image[None], mask[None]) for image, mask in zip(images.images, masks, strict=True)]
+    return replace(images, images=torch.cat(filled))
 
 
 def _textures(scene: ProbeContext) -> Iterator[Form]:
@@ -90,37 +90,37 @@ class Ground(FoundForm):
     donors: Tensor
     level: float
 
-    def change(self, pictures: ProbeImages) -> Tensor:
+    def change(self, images: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
-        return replaced(pictures.images, self.where(pictures), self._drawn(pictures))
+        return replaced(images.images, self.where(images), self._drawn(images))
 
-    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
+    def neutral(self, images: ProbeImages) -> dict[str, Tensor]:
         """Return both controls."""
-        change, where = self.change(pictures), self.where(pictures)[:, None]
-        order = pictures.uniform(_ORDER, change[0, 0].numel()).argsort(1)
+        change, where = self.change(images), self.where(images)[:, None]
+        order = images.uniform(_ORDER, change[0, 0].numel()).argsort(1)
         size = change.square().mean((1, 2, 3), keepdim=True) / where.float().mean((1, 2, 3), keepdim=True).clamp_min(
             1e-6
         )
         sign = 1.0 if self.level < 0.5 else -1.0
         return {"scattered": shuffled(change, order), "even": sign * size.sqrt() * where}
 
-    def where(self, pictures: ProbeImages) -> Tensor:
+    def where(self, images: ProbeImages) -> Tensor:
         """Return the even part of the strip (n, h, w)."""
-        strip = edges(pictures.images.shape[2:])
-        even = (pictures.images - self.level).abs().amax(1) <= _NEAR
+        strip = edges(images.images.shape[2:])
+        even = (images.images - self.level).abs().amax(1) <= _NEAR
         return strip & even
 
     def carried(self, images: Tensor) -> Tensor:
         """Return how rough the strip is (n,)."""
         return roughness(images)
 
-    def without(self, pictures: ProbeImages) -> Tensor:
+    def without(self, images: ProbeImages) -> Tensor:
         """Return images with an even strip."""
-        strip = edges(pictures.images.shape[2:])
-        return torch.where(strip, torch.full_like(pictures.images, self.level), pictures.images)
+        strip = edges(images.images.shape[2:])
+        return torch.where(strip, torch.full_like(images.images, self.level), images.images)
 
-    def _drawn(self, pictures: ProbeImages) -> Tensor:
-        return self.donors[(pictures.uniform(_DONOR, 1)[:, 0] * len(self.donors)).long()]
+    def _drawn(self, images: ProbeImages) -> Tensor:
+        return self.donors[(images.uniform(_DONOR, 1)[:, 0] * len(self.donors)).long()]
 
 
 def edges(size: torch.Size) -> Tensor:

@@ -1,4 +1,4 @@
-"""What all cues share: a change of pictures, where it is, and equally large changes that mean nothing."""
+"""What all cues share: a change of images, where it is, and equally large changes that mean nothing."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -32,9 +32,9 @@ class ProbeImages:
     Attributes:
         images: (n, C, h, w) in [0, 1].
         labels: (n,) the truth.
-        said: (n,) the model's answers to the pictures as they are.
+        said: (n,) the model's answers to the images as they are.
         sure: (n,) its probability of the true class.
-        keys: stand for the pictures in everything random.
+        keys: stand for the images in everything random.
         masks: (n, h, w) bool, the object; None when not known.
         seed: of everything random.
     """
@@ -48,7 +48,7 @@ class ProbeImages:
     seed: int
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.images)
 
     @property
@@ -57,14 +57,14 @@ class ProbeImages:
         return self.said == self.labels
 
     def take(self, rows: Tensor) -> "ProbeImages":
-        """Return the pictures of these numbers."""
+        """Return the images of these numbers."""
         masks = None if self.masks is None else self.masks[rows]
         keys = [self.keys[k] for k in rows.tolist()]
         images, labels, said, sure = (part[rows] for part in (self.images, self.labels, self.said, self.sure))
         return ProbeImages(images, labels, said, sure, keys, masks, self.seed)
 
     def uniform(self, draw: int, *shape: int) -> Tensor:
-        """Return numbers in [0, 1) (n, *shape), drawn for each picture by itself."""
+        """Return numbers in [0, 1) (n, *shape), drawn for each image by itself."""
         return torch.stack([torch.rand(shape, generator=generator(self.seed, key, draw)) for key in self.keys])
 
 
@@ -92,20 +92,20 @@ class Form(ABC):
 
     @property
     def local(self) -> bool:
-        """Whether it has a place, rather than being the whole picture."""
+        """Whether it has a place, rather than being the whole image."""
         return True
 
     @abstractmethod
-    def change(self, pictures: ProbeImages) -> Tensor:
-        """Return what is added to the pictures at full strength (n, C, h, w)."""
+    def change(self, images: ProbeImages) -> Tensor:
+        """Return what is added to the images at full strength (n, C, h, w)."""
 
     @abstractmethod
-    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
+    def neutral(self, images: ProbeImages) -> dict[str, Tensor]:
         """Return equally large changes that carry no meaning, by name, (n, C, h, w) each."""
 
-    def where(self, pictures: ProbeImages) -> Tensor | None:
-        """Return the region (n, h, w) bool, or None when it is the whole picture."""
-        del pictures
+    def where(self, images: ProbeImages) -> Tensor | None:
+        """Return the region (n, h, w) bool, or None when it is the whole image."""
+        del images
         return None
 
     def likeness(self, images: Tensor) -> Tensor:
@@ -119,9 +119,9 @@ def _alone(images: Tensor) -> ProbeImages:
     return ProbeImages(images, none, none, torch.zeros(len(images)), keys, None, 0)
 
 
-def planted(pictures: ProbeImages, change: Tensor, strength: float) -> Tensor:
-    """Return the pictures with a share of a change in them, in [0, 1]."""
-    return (pictures.images + strength * change).clamp_(0, 1)
+def planted(images: ProbeImages, change: Tensor, strength: float) -> Tensor:
+    """Return the images with a share of a change in them, in [0, 1]."""
+    return (images.images + strength * change).clamp_(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,23 +136,23 @@ class Patch(Form):
     mask: Tensor
     content: Tensor
 
-    def change(self, pictures: ProbeImages) -> Tensor:
+    def change(self, images: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
-        return replaced(pictures.images, self.mask, self.content)
+        return replaced(images.images, self.mask, self.content)
 
-    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
+    def neutral(self, images: ProbeImages) -> dict[str, Tensor]:
         """Return both neutral changes."""
-        mask, content = self.mask.expand(len(pictures), -1, -1), self.content.expand(len(pictures), -1, -1, -1)
-        rolls = pictures.uniform(_MOVED, 2)
-        order = pictures.uniform(_SCATTERED, self.mask.numel()).argsort(1)
+        mask, content = self.mask.expand(len(images), -1, -1), self.content.expand(len(images), -1, -1, -1)
+        rolls = images.uniform(_MOVED, 2)
+        order = images.uniform(_SCATTERED, self.mask.numel()).argsort(1)
         return {
-            "moved": replaced(pictures.images, moved(mask[:, None], rolls)[:, 0], moved(content, rolls)),
-            "scattered": replaced(pictures.images, shuffled(mask[:, None], order)[:, 0], shuffled(content, order)),
+            "moved": replaced(images.images, moved(mask[:, None], rolls)[:, 0], moved(content, rolls)),
+            "scattered": replaced(images.images, shuffled(mask[:, None], order)[:, 0], shuffled(content, order)),
         }
 
-    def where(self, pictures: ProbeImages) -> Tensor:
+    def where(self, images: ProbeImages) -> Tensor:
         """Return the region (n, h, w)."""
-        return self.mask.expand(len(pictures), -1, -1)
+        return self.mask.expand(len(images), -1, -1)
 
     def likeness(self, images: Tensor) -> Tensor:
         """Return how close some place of images comes to the patch (n,): a class may have such places by nature."""
@@ -164,11 +164,11 @@ class Patch(Form):
 
 @dataclass(frozen=True, eq=False)
 class Shift(Form):
-    """A change of the whole picture. Neutral: one half of it changed more, or blocks of it either way.
+    """A change of the whole image. Neutral: one half of it changed more, or blocks of it either way.
 
     Attributes:
-        changed: the fully changed pictures of pictures (n, C, h, w).
-        looks: how much pictures look so by nature (n,); None takes how little they change.
+        changed: the fully changed images of images (n, C, h, w).
+        looks: how much images look so by nature (n,); None takes how little they change.
     """
 
     changed: Callable[[Tensor], Tensor]
@@ -179,16 +179,16 @@ class Shift(Form):
         """False."""
         return False
 
-    def change(self, pictures: ProbeImages) -> Tensor:
+    def change(self, images: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
-        return self.changed(pictures.images) - pictures.images
+        return self.changed(images.images) - images.images
 
-    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
+    def neutral(self, images: ProbeImages) -> dict[str, Tensor]:
         """Return both neutral changes."""
-        change = self.change(pictures)
+        change = self.change(images)
         height, width = change.shape[2:]
-        signs = (pictures.uniform(_BLOCKS, 1, _BLOCKS_ACROSS, _BLOCKS_ACROSS) < 0.5).float() * 2 - 1
-        angle = (2 * pi * pictures.uniform(_HALF, 1)).view(-1, 1, 1, 1)
+        signs = (images.uniform(_BLOCKS, 1, _BLOCKS_ACROSS, _BLOCKS_ACROSS) < 0.5).float() * 2 - 1
+        angle = (2 * pi * images.uniform(_HALF, 1)).view(-1, 1, 1, 1)
         down, across = torch.linspace(-1, 1, height).view(-1, 1), torch.linspace(-1, 1, width)
         half = (angle.sin() * down + angle.cos() * across > 0).float()
         return {"one half": _SAME_SIZE * half * change, "blocks": F.interpolate(signs, (height, width)) * change}
@@ -200,12 +200,12 @@ class Shift(Form):
 
 @dataclass(frozen=True, eq=False)
 class Donated(Form):
-    """A region taken from pictures of one class. Neutral: the same region from pictures of further classes.
+    """A region taken from images of one class. Neutral: the same region from images of further classes.
 
     Attributes:
-        donors: pictures answered as `target`.
-        others: pictures answered otherwise.
-        mask: (h, w) bool, the region; None takes what is outside of each picture's object.
+        donors: images answered as `target`.
+        others: images answered otherwise.
+        mask: (h, w) bool, the region; None takes what is outside of each image's object.
     """
 
     of_class = True
@@ -213,23 +213,23 @@ class Donated(Form):
     others: ProbeImages
     mask: Tensor | None
 
-    def change(self, pictures: ProbeImages) -> Tensor:
+    def change(self, images: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
-        chosen = (pictures.uniform(_DONOR, 1)[:, 0] * len(self.donors)).long()
-        return replaced(pictures.images, self.where(pictures), self.donors.images[chosen])
+        chosen = (images.uniform(_DONOR, 1)[:, 0] * len(self.donors)).long()
+        return replaced(images.images, self.where(images), self.donors.images[chosen])
 
-    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
-        """Return the neutral change: donors of neither the target nor the picture's own class."""
-        order = pictures.uniform(_OTHER, len(self.others))
-        order = order.masked_fill(self.others.said[None] == pictures.labels[:, None], -1.0)
-        return {"other class": replaced(pictures.images, self.where(pictures), self.others.images[order.argmax(1)])}
+    def neutral(self, images: ProbeImages) -> dict[str, Tensor]:
+        """Return the neutral change: donors of neither the target nor the image's own class."""
+        order = images.uniform(_OTHER, len(self.others))
+        order = order.masked_fill(self.others.said[None] == images.labels[:, None], -1.0)
+        return {"other class": replaced(images.images, self.where(images), self.others.images[order.argmax(1)])}
 
-    def where(self, pictures: ProbeImages) -> Tensor:
+    def where(self, images: ProbeImages) -> Tensor:
         """Return the region (n, h, w)."""
         if self.mask is not None:
-            return self.mask.expand(len(pictures), -1, -1)
-        assert pictures.masks is not None
-        return ~pictures.masks
+            return self.mask.expand(len(images), -1, -1)
+        assert images.masks is not None
+        return ~images.masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,14 +237,14 @@ class ProbeContext:
     """What cues are made for.
 
     Attributes:
-        pictures: the half of the pictures on which cues are chosen.
+        images: the half of the images on which cues are chosen.
         names: of the classes.
         data: images in which cues are looked for, half of what the model learnt from where that is given.
         held: the other half of it, on which what was found is tried; looked at only for images of a class that were
             left out.
     """
 
-    pictures: ProbeImages
+    images: ProbeImages
     names: Sequence[str]
     data: ProbeImages
     held: ProbeImages
@@ -252,12 +252,12 @@ class ProbeContext:
     @property
     def channels(self) -> int:
         """1 for grey, 3 for colour."""
-        return int(self.pictures.images.shape[1])
+        return int(self.images.images.shape[1])
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
-        return int(self.pictures.images.shape[2]), int(self.pictures.images.shape[3])
+        return int(self.images.images.shape[2]), int(self.images.images.shape[3])
 
     @cached_property
     def side(self) -> int:
@@ -293,8 +293,8 @@ class ProbeContext:
         return split(found[own], found[~own], further, classes=labels[~own], natural=natural)
 
     def answered(self, label: int) -> Tensor:
-        """Return the numbers of the pictures answered as a class."""
-        return (self.pictures.said == label).nonzero()[:, 0]
+        """Return the numbers of the images answered as a class."""
+        return (self.images.said == label).nonzero()[:, 0]
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,7 @@ def cue(name: str, summary: str) -> Callable[[Maker], Maker]:
 
 
 def colours(channels: int) -> dict[str, Tensor]:
-    """Return colours (C, 1, 1) that stand out, by name: white and black, and on colour pictures four more."""
+    """Return colours (C, 1, 1) that stand out, by name: white and black, and on colour images four more."""
     found = {"white": (1.0,) * channels, "black": (0.0,) * channels}
     if channels == 3:
         found |= {"red": (1.0, 0, 0), "green": (0, 1.0, 0), "blue": (0, 0, 1.0), "yellow": (1.0, 1.0, 0)}

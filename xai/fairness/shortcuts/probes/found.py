@@ -37,12 +37,12 @@ class FoundForm(Form):
         """Return how strongly images (n, C, h, w) carry it (n,)."""
 
     @abstractmethod
-    def without(self, pictures: ProbeImages) -> Tensor:
+    def without(self, images: ProbeImages) -> Tensor:
         """Return images that carry it as they are without it (n, C, h, w)."""
 
-    def control(self, pictures: ProbeImages) -> Tensor | None:
+    def control(self, images: ProbeImages) -> Tensor | None:
         """Return them changed as much and still with it; None where what is done to other classes is the control."""
-        del pictures
+        del images
         return None
 
 
@@ -58,32 +58,32 @@ class Mark(FoundForm):
     template: Template
     behind: bool = field(default=False, kw_only=True)
 
-    def change(self, pictures: ProbeImages) -> Tensor:
+    def change(self, images: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
-        return replaced(pictures.images, self.where(pictures), self.template.ink)
+        return replaced(images.images, self.where(images), self.template.ink)
 
-    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
+    def neutral(self, images: ProbeImages) -> dict[str, Tensor]:
         """Return the control."""
-        return {"scattered": _scattered(pictures, self.change(pictures))}
+        return {"scattered": _scattered(images, self.change(images))}
 
-    def where(self, pictures: ProbeImages) -> Tensor:
+    def where(self, images: ProbeImages) -> Tensor:
         """Return the region (n, h, w)."""
-        region = self.template.drawn.expand(len(pictures), -1, -1)
+        region = self.template.drawn.expand(len(images), -1, -1)
         if not self.behind or self.template.level is None:
             return region
-        return region & ((pictures.images - self.template.level).abs().amax(1) <= _EVEN)
+        return region & ((images.images - self.template.level).abs().amax(1) <= _EVEN)
 
     def carried(self, images: Tensor) -> Tensor:
         """Return the share of its pixels that images have (n,)."""
         return self.template.matched(images)
 
-    def without(self, pictures: ProbeImages) -> Tensor:
+    def without(self, images: ProbeImages) -> Tensor:
         """Return images with the region filled in from around it, or as the even background is."""
         drawn, level = self.template.drawn, self.template.level
         if self.behind and level is not None:
-            has = ((pictures.images - self.template.ink).abs().amax(1) <= SAME) & drawn
-            return torch.where(has[:, None], torch.full_like(pictures.images, level), pictures.images)
-        return filled(pictures.images, drawn.expand(len(pictures), -1, -1))
+            has = ((images.images - self.template.ink).abs().amax(1) <= SAME) & drawn
+            return torch.where(has[:, None], torch.full_like(images.images, level), images.images)
+        return filled(images.images, drawn.expand(len(images), -1, -1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,26 +92,26 @@ class Wanderer(FoundForm):
 
     piece: Piece
 
-    def change(self, pictures: ProbeImages) -> Tensor:
+    def change(self, images: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w), at a place drawn for each image."""
-        mask, content = self._put(pictures, self.piece.drawn, self.piece.ink)
-        return replaced(pictures.images, mask, content)
+        mask, content = self._put(images, self.piece.drawn, self.piece.ink)
+        return replaced(images.images, mask, content)
 
-    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
+    def neutral(self, images: ProbeImages) -> dict[str, Tensor]:
         """Return the control."""
-        return {"scattered": _scattered(pictures, self.change(pictures))}
+        return {"scattered": _scattered(images, self.change(images))}
 
-    def where(self, pictures: ProbeImages) -> Tensor:
+    def where(self, images: ProbeImages) -> Tensor:
         """Return where it is put (n, h, w)."""
-        return self._put(pictures, self.piece.drawn, self.piece.ink)[0]
+        return self._put(images, self.piece.drawn, self.piece.ink)[0]
 
     def carried(self, images: Tensor) -> Tensor:
         """Return less the distance of the best place (n,)."""
         return -self.piece.distance(images)[0]
 
-    def without(self, pictures: ProbeImages) -> Tensor:
+    def without(self, images: ProbeImages) -> Tensor:
         """Return images with the pixels of the best place filled in."""
-        return self.taken_off(pictures.images, self.piece.distance(pictures.images)[1])
+        return self.taken_off(images.images, self.piece.distance(images.images)[1])
 
     def taken_off(self, images: Tensor, places: Tensor) -> Tensor:
         """Return images (n, C, h, w) with its pixels at places (n, 2) filled in."""
@@ -119,11 +119,11 @@ class Wanderer(FoundForm):
         around = F.max_pool2d(mask, 3, 1, 1)[:, 0] > 0  # printed edges are soft
         return filled(images, around)
 
-    def _put(self, pictures: ProbeImages, mask: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
-        free = torch.tensor([a - b + 1 for a, b in zip(pictures.images.shape[2:], mask.shape, strict=True)])
-        places = (pictures.uniform(_PLACE, 2) * free).long()
-        where = self._at(places, pictures.images, mask[None].float())[:, 0] > 0
-        return where, self._at(places, pictures.images, content)
+    def _put(self, images: ProbeImages, mask: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
+        free = torch.tensor([a - b + 1 for a, b in zip(images.images.shape[2:], mask.shape, strict=True)])
+        places = (images.uniform(_PLACE, 2) * free).long()
+        where = self._at(places, images.images, mask[None].float())[:, 0] > 0
+        return where, self._at(places, images.images, content)
 
     @staticmethod
     def _at(places: Tensor, images: Tensor, part: Tensor) -> Tensor:
@@ -148,25 +148,25 @@ class FoundProperty(FoundForm, Shift):
     measure: Change
     blocks: bool = field(default=False, kw_only=True)
 
-    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
+    def neutral(self, images: ProbeImages) -> dict[str, Tensor]:
         """Return both controls."""
-        change = self.change(pictures)
+        change = self.change(images)
         if self.blocks:
-            signs = (pictures.uniform(_SIGNS, 1, _CELLS, _CELLS) < 0.5).float() * 2 - 1
+            signs = (images.uniform(_SIGNS, 1, _CELLS, _CELLS) < 0.5).float() * 2 - 1
             return {"opposite": -change, "blocks": F.interpolate(signs, change.shape[2:]) * change}
-        return {"opposite": -change, "scattered": _scattered(pictures, change)}
+        return {"opposite": -change, "scattered": _scattered(images, change)}
 
     def carried(self, images: Tensor) -> Tensor:
         """Return how strongly images carry it (n,)."""
         return self.measure(images)
 
-    def without(self, pictures: ProbeImages) -> Tensor:
+    def without(self, images: ProbeImages) -> Tensor:
         """Return images without it."""
-        return self.back(pictures.images).clamp(0, 1)
+        return self.back(images.images).clamp(0, 1)
 
-    def control(self, pictures: ProbeImages) -> Tensor:
+    def control(self, images: ProbeImages) -> Tensor:
         """Return images changed as much in the opposite direction."""
-        return (2 * pictures.images - self.back(pictures.images)).clamp(0, 1)
+        return (2 * images.images - self.back(images.images)).clamp(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,23 +181,23 @@ class Loss(FoundProperty):
     cell: int = field(default=8, kw_only=True)
     smooth: bool = field(default=True, kw_only=True)
 
-    def control(self, pictures: ProbeImages) -> Tensor:
+    def control(self, images: ProbeImages) -> Tensor:
         """Return images with places brighter or darker, changed as much as by bringing the detail back."""
-        height, width = pictures.images.shape[2:]
-        change = self.without(pictures) - pictures.images
+        height, width = images.images.shape[2:]
+        change = self.without(images) - images.images
         cells = -(-height // self.cell) + 1, -(-width // self.cell) + 1
-        field_ = pictures.uniform(_FIELD, 1, *cells) * 2 - 1
+        field_ = images.uniform(_FIELD, 1, *cells) * 2 - 1
         if not self.smooth:
             field_ = field_.sign()
         mode = "bilinear" if self.smooth else "nearest"
         wide = F.interpolate(field_, scale_factor=self.cell, mode=mode)[..., :height, :width]
-        return (pictures.images + wide * _size(change) / _size(wide).clamp_min(1e-9)).clamp(0, 1)
+        return (images.images + wide * _size(change) / _size(wide).clamp_min(1e-9)).clamp(0, 1)
 
 
 def _size(values: Tensor) -> Tensor:
     return values.square().mean((1, 2, 3), keepdim=True).sqrt()
 
 
-def _scattered(pictures: ProbeImages, change: Tensor) -> Tensor:
+def _scattered(images: ProbeImages, change: Tensor) -> Tensor:
     """Return a change (n, C, h, w) with its pixels in another order, drawn for each image."""
-    return shuffled(change, pictures.uniform(_ORDER, change[0, 0].numel()).argsort(1))
+    return shuffled(change, images.uniform(_ORDER, change[0, 0].numel()).argsort(1))

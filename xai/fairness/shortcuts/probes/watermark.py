@@ -68,30 +68,30 @@ class Overlay(FoundForm):
 
     pattern: Tensor
 
-    def change(self, pictures: ProbeImages) -> Tensor:
+    def change(self, images: ProbeImages) -> Tensor:
         """Return the change (n, C, h, w)."""
-        return self.pattern.expand(len(pictures), -1, -1, -1)
+        return self.pattern.expand(len(images), -1, -1, -1)
 
-    def neutral(self, pictures: ProbeImages) -> dict[str, Tensor]:
+    def neutral(self, images: ProbeImages) -> dict[str, Tensor]:
         """Return both controls."""
-        order = pictures.uniform(_ORDER, self.pattern[0].numel()).argsort(1)
-        return {"opposite": -self.change(pictures), "scattered": shuffled(self.change(pictures), order)}
+        order = images.uniform(_ORDER, self.pattern[0].numel()).argsort(1)
+        return {"opposite": -self.change(images), "scattered": shuffled(self.change(images), order)}
 
-    def where(self, pictures: ProbeImages) -> Tensor:
+    def where(self, images: ProbeImages) -> Tensor:
         """Return the region (n, h, w)."""
-        return (self.pattern != 0).any(0).expand(len(pictures), -1, -1)
+        return (self.pattern != 0).any(0).expand(len(images), -1, -1)
 
     def carried(self, images: Tensor) -> Tensor:
         """Return how well images follow the pattern (n,)."""
         return _overlap(_fine(images), self.pattern)
 
-    def without(self, pictures: ProbeImages) -> Tensor:
+    def without(self, images: ProbeImages) -> Tensor:
         """Return images less the pattern."""
-        return (pictures.images - self.pattern).clamp(0, 1)
+        return (images.images - self.pattern).clamp(0, 1)
 
-    def control(self, pictures: ProbeImages) -> Tensor:
+    def control(self, images: ProbeImages) -> Tensor:
         """Return images with the pattern twice."""
-        return (pictures.images + self.pattern).clamp(0, 1)
+        return (images.images + self.pattern).clamp(0, 1)
 
 
 def _fine(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Damaged pictures through every door: an answer, or one line that names the file; no crash and no stray output.
+"""Damaged images through every door: an answer, or one line that names the file; no crash and no stray output.
 
 Of sixteen formats, ten of which are refused whole or damaged, by their first bytes and before a decoder sees them.
 A few hundred in `make test`; 100,000 through the interface and 2,000 through each other door by `make torture`.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mutants import PICTURES, UNREAD, damaged, mutants
+from mutants import IMAGES, UNREAD, damaged, mutants
 from PIL import Image, ImageFile
 from small_models import GapCnn
 
@@ -48,7 +48,7 @@ def line(error: Exception, name: str) -> str:
 
 
 def tally(count: int, call: Callable[[str, bytes], object], name: str = "p.png", seed: int = 0) -> int:
-    """Give damaged pictures to a call, and return how many were refused."""
+    """Give damaged images to a call, and return how many were refused."""
     refused = 0
     for kind, content in mutants(count, seed):
         try:
@@ -109,7 +109,7 @@ def test_the_command_line(capfd: pytest.CaptureFixture[str], count: int) -> None
 
 
 def folder_of(count: int, seed: int) -> Path:
-    """Write damaged pictures as a data set of two classes."""
+    """Write damaged images as a data set of two classes."""
     for k, (kind, content) in enumerate(mutants(count, seed)):
         ending = "png" if kind in UNREAD else kind.split()[-1].replace("mpo", "jpg")  # folders skip other endings
         path = Path("data", "ab"[k % 2], f"{k}.{ending}")
@@ -181,14 +181,14 @@ def test_an_upload(clf: xai.Classifier, capfd: pytest.CaptureFixture[str], count
 
 @pytest.mark.parametrize("count", many(32, 2000))
 def test_a_zip(capfd: pytest.CaptureFixture[str], count: int) -> None:
-    """What the dashboard does with an uploaded archive of pictures, damaged anywhere."""
+    """What the dashboard does with an uploaded archive of images, damaged anywhere."""
     pytest.importorskip("streamlit")
     from xai.dashboard.session.uploads import add_data_zip
 
     stream, draws, refused = io.BytesIO(), np.random.default_rng(8), 0
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for place, kind in (("a/0.png", "png"), ("b/1.jpg", "jpeg"), ("b/2.gif", "gif")):
-            archive.writestr(place, PICTURES[kind])
+            archive.writestr(place, IMAGES[kind])
     for _ in range(count):
         try:
             data = xai.load_data(add_data_zip("d.zip", damaged(stream.getvalue(), draws)).source)
@@ -222,9 +222,9 @@ def test_the_page(count: int) -> None:
 
 
 def test_there_are_enough_formats(clf: xai.Classifier) -> None:
-    opened = {Image.open(io.BytesIO(content)).format for content in (*PICTURES.values(), *UNREAD.values())}
+    opened = {Image.open(io.BytesIO(content)).format for content in (*IMAGES.values(), *UNREAD.values())}
     assert len(opened) >= 10
-    for content in PICTURES.values():
+    for content in IMAGES.values():
         Path("p.png").write_bytes(content)
         clf.predict("p.png")
 
@@ -269,11 +269,11 @@ def test_other_formats_are_refused_before_anything_reads_them(
 
 def test_damage_does_not_lead_to_another_decoder(clf: xai.Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     used = decoders(monkeypatch)
-    for content in PICTURES.values():
+    for content in IMAGES.values():
         Path("p.png").write_bytes(content)
         clf.predict("p.png")
     assert used >= PARSERS
-    for _, content in mutants(240, 9, PICTURES):
+    for _, content in mutants(240, 9, IMAGES):
         Path("p.png").write_bytes(content)
         with suppress(xai.XaiError):
             clf.predict("p.png")

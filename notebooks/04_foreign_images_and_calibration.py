@@ -43,7 +43,7 @@ print(*detector.notes, sep="\n")
 judged = detector.judge(digits.images[:], alpha=0.05)
 print(judged.guarantee.sentence)
 print(f"rejected: {sum(v == 'foreign' for v in judged.verdicts) / len(digits):.0%} of the digits, ", end="")
-print(f"{sum(v == 'foreign' for v in detector.judge(test.images[:]).verdicts) / len(test):.1%} of ordinary pictures")
+print(f"{sum(v == 'foreign' for v in detector.judge(test.images[:]).verdicts) / len(test):.1%} of ordinary images")
 
 # %%
 _ = detector.plot()
@@ -83,7 +83,7 @@ promise = xai.fit_conformal(clf, calibration, alpha=0.05)
 print(promise.sentence)
 sets = promise.sets(test.images[:])
 covered = sum(test.classes[label] in names for label, names in zip(test.labels, sets.names, strict=True)) / len(test)
-print(f"on {len(test)} other pictures: {covered:.1%} of the sets hold the truth")
+print(f"on {len(test)} other images: {covered:.1%} of the sets hold the truth")
 print(sets.names[:5])
 
 # %% [markdown]
