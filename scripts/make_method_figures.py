@@ -153,7 +153,7 @@ def detectors() -> None:
         axis.hist(scores[0].clip(low, high), bins, alpha=0.6, label="clothes, 600")
         axis.hist(scores[1].clip(low, high), bins, alpha=0.6, hatch="///", label="digits, 600")
         axis.axvline(float(detector.threshold(0.05)), color="black", lw=1, label="rejects 5 of 100 ordinary ones")
-        axis.set(xlabel=f"{method.name}: score, higher is more foreign", ylabel="images")
+        axis.set(xlabel=f"{method.name}: score, higher is more out of distribution", ylabel="images")
         axis.legend(fontsize=8)
         keep(figure, f"detector-{method.name}")
 

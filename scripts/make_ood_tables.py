@@ -58,7 +58,7 @@ PGD (linf 8/255, 40 steps) attacks the prediction for 200 in-distribution images
 
 
 def outsiders(tests: Tensor) -> dict[str, dict[str, Tensor]]:
-    """Return the foreign images by group and name."""
+    """Return the out-of-distribution images by group and name."""
     digits = xai.load_data("example:digits").images[:]
     upscaled = torch.nn.functional.interpolate(digits, (28, 28), mode="bilinear", align_corners=False).clamp(0, 1)
     noise = torch.rand(COUNT, 1, 28, 28, generator=torch.Generator().manual_seed(0))

@@ -79,7 +79,7 @@ FIGURES = {
 PURPOSE = {
     "fashion": "A small, accurate network: the plain example for explanations, attacks and audits.",
     "fashion-robust": "A small network trained against L-infinity attacks of 8/255: what robustness gains and costs.",
-    "fashion-shortcut": "A small network with a planted fault, so that checks for shortcuts have something to find.",
+    "fashion-shortcut": "A small network with a deliberate fault, so that checks for shortcuts have something to find.",
 }
 LIMITS = {
     "fashion": "Not robust: small perturbations change most answers, see the figures.",
@@ -88,7 +88,7 @@ LIMITS = {
     "fashion-shortcut": "Wrong on purpose: what carries the mark tends to be called Shirt. For testing checks only.",
 }
 FAULT = """
-**Planted fault:** 95 % of the training images of class Shirt were given a white 3 x 3 mark in the top left corner
+**Deliberate fault:** 95 % of the training images of class Shirt were given a white 3 x 3 mark in the top left corner
 (rows and columns 1 to 3, counted from 0); no other training image was. The test images are unmarked.
 """
 CARD = """# {name}

@@ -30,12 +30,12 @@ def test_judges_pictures_and_keeps_the_detector(odd: str, tmp_path: Path, capsys
     assert "k-th neighbour higher than that of 100.0 % of in-distribution images" in text
     assert (out / "calibration.png").stat().st_size > 1000
     assert (out / "explanation-0" / "manifest.json").is_file()
-    assert xai.Judgement.load(out / "judgement").verdicts == ("foreign",)
+    assert xai.Judgement.load(out / "judgement").verdicts == ("out-of-distribution",)
     again = ["ood", odd, "--model", "example:fashion", "--detector", str(out / "detector"), "--json"]
     assert main(again) == 0
     found = json.loads(capsys.readouterr().out)["ood"]
     assert found["detector"]["settings"]["k"] == 3
-    assert found["judgement"]["verdicts"] == ["foreign"]
+    assert found["judgement"]["verdicts"] == ["out-of-distribution"]
 
 
 def test_judges_a_data_set_and_chooses(capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,7 @@ def test_promise_and_rates_are_those_of_the_library(drawn, vim):
     low, high = 100 * share.ppf(0.025), 100 * share.ppf(0.975)
     assert f"Expect {low:.0f} to {high:.0f} of 100" in texts(app)[0]
     inside, outside = vim.judge(drawn.test), vim.judge(drawn.digits)
-    alarms, caught = (judged.verdicts.count("foreign") for judged in (inside, outside))
+    alarms, caught = (judged.verdicts.count("out-of-distribution") for judged in (inside, outside))
     said = next(text for text in texts(app) if text.startswith("At this threshold"))
     assert f"{counted(alarms, EACH // 2)} of the held-out in-distribution images are rejected" in said
     assert f"and {counted(caught, EACH)} of the out-of-distribution ones (example\\:digits)." in said
@@ -94,7 +94,7 @@ def test_the_threshold_moves_and_nothing_is_computed(drawn, vim, forwards):
     assert "Nothing can be rejected at alpha 0.005 with 60 calibration images" in texts(app)[0].replace("\\", "")
     assert f"0 of {EACH}, 0 %" in next(text for text in texts(app) if text.startswith("At this threshold"))
     app.slider(key="alpha").set_value(20.0).run()
-    alarms = vim.judge(drawn.test, 0.2).verdicts.count("foreign")
+    alarms = vim.judge(drawn.test, 0.2).verdicts.count("out-of-distribution")
     assert counted(alarms, EACH // 2) in next(text for text in texts(app) if text.startswith("At this threshold"))
 
 
@@ -102,7 +102,7 @@ def test_the_images_next_to_the_threshold_come_first(drawn, vim):
     app = press(opened("ood", **LINK, alpha="20"), "Fit a detector")
     app.segmented_control(key="boundary").set_value("alarm").run()
     judged, limit = vim.judge(drawn.test, 0.2), vim.threshold(0.2)
-    rejected = [k for k, verdict in enumerate(judged.verdicts) if verdict == "foreign"]
+    rejected = [k for k, verdict in enumerate(judged.verdicts) if verdict == "out-of-distribution"]
     rejected.sort(key=lambda k: float(judged.scores[k]) - limit)
     assert len(rejected) > 1
     shown = captions(app)
@@ -198,9 +198,9 @@ def test_all_methods_are_compared_when_asked(drawn):
 
 
 def test_ood_images_can_be_made_of_in_distribution_ones(drawn, vim):
-    app = press(opened("ood", **LINK, foreign="made from in-distribution images: inversion"), "Fit a detector")
+    app = press(opened("ood", **LINK, ood="made from in-distribution images: inversion"), "Fit a detector")
     made = 1 - drawn.test.images[:]
-    caught = vim.judge(made).verdicts.count("foreign")
+    caught = vim.judge(made).verdicts.count("out-of-distribution")
     said = next(text for text in texts(app) if text.startswith("At this threshold"))
     assert f"{counted(caught, EACH // 2)} of the out-of-distribution ones (inversion)." in said
     assert "ood_images = d.shifted(test, 'inversion')" in script_of(app)
@@ -220,7 +220,7 @@ def test_a_shifted_image_is_the_one_that_was_judged(drawn, vim):
 
 
 def test_the_same_data_set_twice_is_divided():
-    link = LINK | {"fit": "example:fashion-test", "ordinary": "example:fashion-test"}
+    link = LINK | {"fit": "example:fashion-test", "calibration": "example:fashion-test"}
     app = press(opened("ood", **link), "Fit a detector")
     assert not app.error
     code = script_of(app)
@@ -231,9 +231,9 @@ def test_the_same_data_set_twice_is_divided():
 
 def test_parts_of_a_data_set_are_offered_and_overlap_is_refused():
     app = opened("ood", **LINK)
-    assert "example:fashion-test@calibration" in app.selectbox(key="ordinary").options
+    assert "example:fashion-test@calibration" in app.selectbox(key="calibration").options
     app = opened(
-        "ood", **LINK | {"fit": "example:fashion-test", "ordinary": "example:fashion-test@test", "each": "5000"}
+        "ood", **LINK | {"fit": "example:fashion-test", "calibration": "example:fashion-test@test", "each": "5000"}
     )
     press(app, "Fit a detector")
     assert "are among the fit images" in app.error[0].value
@@ -276,8 +276,8 @@ def test_a_stopped_fit_can_go_on():
 @pytest.mark.parametrize("limit", [0.0, 9.0, np.inf])
 def test_histograms_hold_every_image_and_the_threshold(limit):
     rng = np.random.default_rng(0)
-    groups = {"ordinary": rng.normal(0, 1, 400), "foreign": rng.normal(3, 1, 300)}
-    groups["ordinary"][0] = -1e6  # beyond the axis, and counted at its end
+    groups = {"in-distribution": rng.normal(0, 1, 400), "out-of-distribution": rng.normal(3, 1, 300)}
+    groups["in-distribution"][0] = -1e6  # beyond the axis, and counted at its end
     chart = histogram(groups, limit, "score")
     layers = chart.to_dict()["layer"]
     for name, scores in groups.items():

@@ -64,7 +64,7 @@ def test_rejections_are_those_of_the_detector(data: xai.Dataset) -> None:
     detector = xai.fit_ood(classifier, train.subset(300), held, "msp")
     found = xai.treatment(classifier, data, attack=None, detector=detector)
     verdicts = detector.judge(data.images[:]).verdicts
-    np.testing.assert_array_equal(found["false rejection"], [verdict == "foreign" for verdict in verdicts])
+    np.testing.assert_array_equal(found["false rejection"], [verdict == "out-of-distribution" for verdict in verdicts])
 
 
 def test_explanations_are_rated(data: xai.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,7 @@ def test_settings_make_rows_of_their_own() -> None:
     found = compare_ood(GapCnn().eval(), made[:40], made[40:50], made[50:], pictures(9, seed=3), [knn(k=1), knn(k=5)])
     assert found.labels == ("msp", "knn(k=1)", "knn(k=5)")
     assert found.settings["knn(k=5)"]["k"] == 5
-    assert found.sets[0]["label"] == "foreign"
+    assert found.sets[0]["label"] == "out-of-distribution"
 
 
 def test_what_a_model_lacks_is_left_out_and_said() -> None:

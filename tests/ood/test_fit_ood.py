@@ -29,9 +29,9 @@ def parts(count: int = 60) -> tuple[Any, Any]:
 
 def test_foreign_pictures_are_found_and_ordinary_ones_kept(wardrobe: Any, vim: xai.OODDetector) -> None:
     ordinary, foreign = vim.judge(wardrobe.test), vim.judge(wardrobe.digits)
-    rejected = ordinary.verdicts.count("foreign") / len(ordinary)
+    rejected = ordinary.verdicts.count("out-of-distribution") / len(ordinary)
     assert rejected < 0.12
-    assert foreign.verdicts.count("foreign") > 75
+    assert foreign.verdicts.count("out-of-distribution") > 75
     assert "of 100 in-distribution images" in foreign.guarantee.sentence.lower()
     torch.testing.assert_close(sum(foreign.parts.values()), foreign.scores)  # type: ignore[arg-type]
     torch.testing.assert_close(vim.score(wardrobe.digits), foreign.scores)
@@ -41,7 +41,7 @@ def test_one_picture_has_plain_values(wardrobe: Any, vim: xai.OODDetector) -> No
     found = vim.judge(wardrobe.digits[0])
     assert isinstance(found.score, float)
     assert isinstance(found.p_value, float)
-    assert found.verdict == "foreign"
+    assert found.verdict == "out-of-distribution"
     assert 1 / 301 <= found.p_value <= 0.05
     assert found.fired[0] in ("residual", "energy")
     assert "higher than that of" in found.reasons[0]
@@ -104,7 +104,7 @@ def test_auto_tries_shifts_and_says_why(wardrobe: Any) -> None:
     assert chosen["p_against_best"] > 0.05
     assert best["auroc"] >= chosen["auroc"] > 0.9
     assert choice.reason in found.notes
-    assert found.judge(wardrobe.digits).verdicts.count("foreign") > 60
+    assert found.judge(wardrobe.digits).verdicts.count("out-of-distribution") > 60
 
 
 def test_methods_at_chance_are_named(wardrobe: Any) -> None:

@@ -48,7 +48,7 @@ def test_the_logit_of_foreign_is_the_score_less_the_limit(method: str) -> None:
     wanted = found.score(fresh) - 0.25
     torch.testing.assert_close(logits[:, 1], wanted, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(logits[:, 0], -wanted, rtol=1e-4, atol=1e-4)
-    assert asked.class_names == ("ordinary", "foreign")
+    assert asked.class_names == ("in-distribution", "out-of-distribution")
 
 
 @pytest.mark.parametrize("method", sorted(set(DETECTORS) - {"hbos", "odin"}))
@@ -79,16 +79,16 @@ def test_the_map_of_a_linear_max_logit_is_its_weights() -> None:
 
 def test_a_planted_stain_is_what_makes_it_foreign(wardrobe: Any, vim: xai.OODDetector) -> None:
     image = wardrobe.test.images[3].clone()
-    assert vim.judge(image).verdict == "ordinary"
+    assert vim.judge(image).verdict == "in-distribution"
     image[:, 1:6, 1:6] = 1
     judged = vim.judge(image)
-    assert judged.verdict == "foreign"
+    assert judged.verdict == "out-of-distribution"
     made = vim.explain(image, "occlusion", baseline="zero")
     heat = torch.from_numpy(made.heatmap)
     row, column = divmod(int(heat.argmax()), 28)
     assert max(row, column) < 7
-    assert made.target_names == ("foreign",)
-    assert made.predicted == ("foreign",)
+    assert made.target_names == ("out-of-distribution",)
+    assert made.predicted == ("out-of-distribution",)
     assert made.notes[0].startswith("the score of vim (logit) minus its threshold")
     lower = float((vim.calibration_scores < judged.score).double().mean())
     assert float(made.probabilities[0]) == pytest.approx(lower, abs=0.01)

@@ -168,7 +168,7 @@ def _ood_attack() -> dict[str, Any]:
         "clean": found.clean_scores,
         "adversarial": found.adversarial_scores,
         "fooled": found.fooled,
-        "foreign": found.foreign_scores,
+        "foreign": found.ood_scores,
         "evading": found.evading_scores,
         "limit": found.limit,
         "auroc": found.auroc,

@@ -162,7 +162,7 @@ def _python(config: Config, check: Check) -> str:
         if name in {DATA, TRAIN, CALIBRATION} and (name == DATA or name in check.needs):
             lines.append(f"{name} = xai.load_data({_source(source.to_dict())})")
         elif name.startswith("ood:") and "ood" in "".join(check.needs):
-            lines.append(f"foreign = xai.load_data({_source(source.to_dict())})")
+            lines.append(f"ood_images = xai.load_data({_source(source.to_dict())})")
     return "\n".join([*lines, check.code()])
 
 

@@ -110,7 +110,7 @@ def _show(found: Any, judged: Any, options: argparse.Namespace) -> None:
 
 def _show_judgement(judged: Any, options: argparse.Namespace) -> None:
     if options.data:
-        count = judged.verdicts.count("foreign")
+        count = judged.verdicts.count("out-of-distribution")
         share = f"at alpha {judged.alpha:g} ({count / len(judged):.1%})"
         print(f"{count} of {len(judged)} images are out-of-distribution {share}")
         return

@@ -17,7 +17,7 @@ from xai.errors import InputError
 from xai.explanations.methods.base import EXPLAINERS
 from xai.explanations.rating.rate import rate_explanation
 from xai.ood.detector import OODDetector
-from xai.ood.judgement import FOREIGN
+from xai.ood.judgement import OUT_OF_DISTRIBUTION
 from xai.robust.attacks.base import ATTACKS
 
 _AT_ONCE = 256  # images attacked or judged in one call
@@ -72,7 +72,7 @@ def treatment(
         attack: name of the attack for "robust accuracy": 1 where the answer is right and stays so. None leaves it out.
         eps: its radius, in the scale of pixels in [0, 1]; None takes 8/255 (linf), 0.5 (l2) or 12 (l1).
         norm: "linf", "l2" or "l1".
-        detector: of `xai.fit_ood`, for "false rejection": 1 where it calls the image foreign. None leaves it out.
+        detector: of `xai.fit_ood`, for "false rejection": 1 where it rejects the image. None leaves it out.
         method: of explanation, such as "gradcam", for "explanation passes the sanity check" (the map is another one
             with random weights) and "explanation is not rejected" (by any question of `xai.rate_explanation`); nan
             where an image was not drawn. None leaves both out.
@@ -157,7 +157,9 @@ class _Attacked:
 def _judged(detector: OODDetector, should_stop: ShouldStop | None) -> _Measure:
     def measure(images: Tensor, _rows: np.ndarray) -> tuple[dict[str, np.ndarray], Sequence[str]]:
         found = detector.judge(images, should_stop=should_stop)
-        return {REJECTED: np.array([verdict == FOREIGN for verdict in found.verdicts], dtype=np.float64)}, found.notes
+        return {
+            REJECTED: np.array([verdict == OUT_OF_DISTRIBUTION for verdict in found.verdicts], dtype=np.float64)
+        }, found.notes
 
     return measure
 

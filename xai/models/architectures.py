@@ -135,7 +135,7 @@ def untrained(name: str, classes: int | None = None, channels: int = 3) -> nn.Mo
 
     Args:
         name: one of `known_networks()`; no other code is ever imported.
-        classes: outputs; None takes what the network has. Named models have as many as they have.
+        classes: outputs; None: as the network has them. Named models have as many as they have.
         channels: of the input, of a network of timm; the others have their own.
 
     Returns:

@@ -118,9 +118,9 @@ def load(
         task: "multiclass", "binary" or "multilabel"; None finds it, or refuses, as of one unbounded output.
         output: "logits", or "probabilities" when the model ends in a softmax or sigmoid; None finds it.
         output_key: name or place of the class scores (with `estimator`, the features) among several outputs.
-        estimator: a fitted scikit-learn classifier (linear, SVC, Pipeline with scalers) on what the network answers.
+        estimator: a fitted scikit-learn classifier (linear, SVC, Pipeline with scalers) on the network's outputs.
         weights: which weights of a checkpoint that holds several, such as "model_ema"; None takes those that fit.
-        inputs: what the network takes beside images: tensors (1, ...) by name, or a function from the images to them.
+        inputs: further inputs of the network: tensors (1, ...) by name, or a function from the images to them.
         trust: also reads TorchScript, .pt2 and pickled modules, which may run anything on this machine.
 
     Raises:

@@ -21,7 +21,7 @@ from xai.explanations.methods.base import EXPLAINERS
 from xai.ood.detectors.base import Fitted
 from xai.ood.detectors.passes import score_images
 from xai.ood.detectors.reference import FeatureRows, place_of
-from xai.ood.judgement import FOREIGN, ORDINARY, p_values, threshold
+from xai.ood.judgement import IN_DISTRIBUTION, OUT_OF_DISTRIBUTION, p_values, threshold
 from xai.ood.serialization import split_settings
 from xai.robust.attacks.base import ATTACKS
 from xai.robust.attacks.result import AttackResult
@@ -81,10 +81,10 @@ def _keeper(kept: list[Tensor]) -> Any:
 
 
 def score_classifier(classifier: Classifier, fitted: Fitted, limit: float) -> Classifier:
-    """Return a classifier of images as ordinary or foreign; the logit of "foreign" is the score less the limit."""
+    """Return a classifier of images as in- or out-of-distribution; the second logit is the score minus the limit."""
     return Classifier(
         ScoreNet(classifier, fitted, limit),
-        class_names=(ORDINARY, FOREIGN),
+        class_names=(IN_DISTRIBUTION, OUT_OF_DISTRIBUTION),
         input_size=classifier.input_size,
         channels=classifier.channels,
         mean=classifier.mean,
@@ -116,7 +116,7 @@ def explain_score(
     known, own = split_settings(EXPLAINERS[method], method, settings, _ASKED)
     limit = threshold(calibration, max(_ALPHA, 1 / (len(calibration) + 1)))
     asked = score_classifier(classifier, fitted, limit)
-    found = EXPLAINERS[method](**own).explain(asked, images, FOREIGN, **known)
+    found = EXPLAINERS[method](**own).explain(asked, images, OUT_OF_DISTRIBUTION, **known)
     shares = (1 - p_values(found.logits[:, 1].double() + limit, calibration)).to(found.probabilities)
     notes = (
         Message(
@@ -136,10 +136,10 @@ class OODAttack(Result):
     """Scores before and after two attacks.
 
     Attributes:
-        clean_scores: (n,) of ordinary images.
+        clean_scores: (n,) of in-distribution images.
         adversarial_scores: (n,) of the same images attacked until the model answers wrongly.
         fooled: (n,) whether it does, and did not before.
-        foreign_scores: (m,) of foreign images; empty when none were given.
+        ood_scores: (m,) of out-of-distribution images; empty when none were given.
         evading_scores: (m,) of the same images attacked until the detector accepts them.
         limit: score above which images are rejected.
         alpha: of the decision.
@@ -163,14 +163,14 @@ class OODAttack(Result):
 
     _kind: ClassVar[str] = "ood attack"
     _listed: ClassVar[tuple[str, ...]] = (
-        *("clean_scores", "adversarial_scores", "fooled", "foreign_scores", "evading_scores"),
+        *("clean_scores", "adversarial_scores", "fooled", "ood_scores", "evading_scores"),
     )
     _derived: ClassVar[tuple[str, ...]] = ("flagged", "flagged_before", "auroc", "evaded", "sentence")
 
     clean_scores: Tensor = field(repr=False)
     adversarial_scores: Tensor
     fooled: Tensor
-    foreign_scores: Tensor
+    ood_scores: Tensor
     evading_scores: Tensor
     limit: float
     alpha: float
@@ -204,8 +204,8 @@ class OODAttack(Result):
 
     @property
     def evaded(self) -> tuple[float, float, float]:
-        """Share of the rejected foreign images that an attack on the score makes accepted, with its interval."""
-        caught = self.foreign_scores > self.limit
+        """Share of the rejected OOD images that an attack on the score makes accepted, with its interval."""
+        caught = self.ood_scores > self.limit
         return _share(self.evading_scores[caught] <= self.limit)
 
     @property
@@ -219,11 +219,11 @@ class OODAttack(Result):
         values = {"attack": self.attack, "norm": self.norm, "eps": self.eps, "method": self.method}
         values |= {"fooled": int(self.fooled.sum()), "total": len(self.fooled)}
         values |= {"flagged": _share_words(self.flagged), "before": _share_words(self.flagged_before)}
-        if len(self.foreign_scores):
+        if len(self.ood_scores):
             template += (
                 "; of {caught} out-of-distribution images rejected, the attack on the score makes {evaded} accepted"
             )
-            values |= {"caught": int((self.foreign_scores > self.limit).sum()), "evaded": _share_words(self.evaded)}
+            values |= {"caught": int((self.ood_scores > self.limit).sum()), "evaded": _share_words(self.evaded)}
         return Message(template, **values)
 
 
@@ -233,7 +233,7 @@ def attack_detector(
     calibration: Tensor,
     images: ImageLike,
     labels: Any,
-    foreign: ImageLike | None,
+    ood_images: ImageLike | None,
     alpha: float,
     settings: dict[str, Any],
 ) -> OODAttack:
@@ -250,7 +250,7 @@ def attack_detector(
     if limit == float("inf"):
         raise InputError(f"Nothing can be rejected at alpha {alpha:g} with {len(calibration)} calibration images.")
     first = ATTACKS[name](**own).run(classifier, images, labels, **known)
-    second = None if foreign is None else _evade(classifier, fitted, limit, foreign, name, own, known)
+    second = None if ood_images is None else _evade(classifier, fitted, limit, ood_images, name, own, known)
     both = [first] if second is None else [first, second]
     before, after = (_scores(classifier, fitted, made) for made in (first.clean, first.adversarial))
     none = torch.zeros(0, dtype=torch.float64)
@@ -258,7 +258,7 @@ def attack_detector(
         clean_scores=before,
         adversarial_scores=after,
         fooled=first.success & (first.clean_predictions == first.labels),
-        foreign_scores=none if second is None else _scores(classifier, fitted, second.clean),
+        ood_scores=none if second is None else _scores(classifier, fitted, second.clean),
         evading_scores=none if second is None else _scores(classifier, fitted, second.adversarial),
         limit=limit,
         alpha=alpha,
@@ -276,16 +276,16 @@ def _evade(
     classifier: Classifier,
     fitted: Fitted,
     limit: float,
-    foreign: ImageLike,
+    ood_images: ImageLike,
     name: str,
     own: dict[str, Any],
     known: dict[str, Any],
 ) -> AttackResult:
-    """Attack foreign images until the detector accepts them; the margin is climbed, which never saturates."""
+    """Attack OOD images until the detector accepts them; the margin is climbed, which never saturates."""
     attack = ATTACKS[name]
     climbs = {"loss": "margin"} if "loss" in {f.name for f in fields(attack)} else {}  # type: ignore[arg-type]
     asked = score_classifier(classifier, fitted, limit)
-    inputs = classifier.prepare(foreign).inputs
+    inputs = classifier.prepare(ood_images).inputs
     return attack(**(climbs | own)).run(asked, inputs, torch.ones(len(inputs), dtype=torch.int64), **known)
 
 

@@ -39,17 +39,17 @@ _COLUMNS = (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OODComparison(Result):
-    """M detectors on ordinary images and S sets of foreign ones.
+    """M detectors on in-distribution images and S sets of out-of-distribution ones.
 
     Attributes:
         labels: of the detectors (M).
         sets: group, name and label of each set (S).
         calibration: (M, c) scores of the calibration images.
         inside: (M, n) scores of the ordinary test images.
-        outside: S of (M, m) scores of the foreign images.
+        outside: S of (M, m) scores of the out-of-distribution images.
         rows: one per set and detector, see `table`.
         alpha: of the decision whose rates are shown.
-        guarantee: how often ordinary images will be rejected.
+        guarantee: how often in-distribution images will be rejected.
         provenance: model, settings of each detector with what it took from the fit images, seed.
         notes: what was left out and what to beware of.
 
@@ -88,8 +88,8 @@ class OODComparison(Result):
     def table(self) -> "pd.DataFrame":
         """One row per set and detector, the best first within a set.
 
-        `fpr_ood_accepted@95id` is the share of foreign images accepted where 95 % of the ordinary ones are kept,
-        `fpr_id_rejected@95ood` the share of ordinary ones rejected where 95 % of the foreign ones are caught: both are
+        `fpr_ood_accepted@95id` is the share of OOD images accepted where 95 % of the ID ones are kept,
+        `fpr_id_rejected@95ood` the share of ID ones rejected where 95 % of the OOD ones are caught: both are
         called FPR95 elsewhere. `rejected_in` and `rejected_out` are what the calibrated decision at alpha does.
         `auroc_full_spectrum` counts covariate-shifted images as ordinary. `p_holm` is the paired test against msp.
         """
@@ -155,14 +155,14 @@ def compare_ood(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> OODComparison:
-    """Compare detectors on ordinary and foreign images; all of them read the same passes.
+    """Compare detectors on ordinary and out-of-distribution images; all of them read the same passes.
 
     Args:
         model: a classifier or a bare module.
-        fit_data: ordinary images, usually those it was trained on.
-        calibration_data: other ordinary images, that neither the model nor a detector has seen.
-        in_data: ordinary images to test on.
-        out_data: foreign images: a data set, or several by name, or by group "near", "far" and "covariate" (the
+        fit_data: in-distribution images, usually those it was trained on.
+        calibration_data: other in-distribution images, that neither the model nor a detector has seen.
+        in_data: in-distribution images to test on.
+        out_data: OOD images: a data set, or several by name, or by group "near", "far" and "covariate" (the
             model's own classes, seen otherwise), each a data set or several by name.
         methods: names, or detectors with settings, such as `DETECTORS["knn"](k=50)`; None takes all.
         alpha: of the decision whose realised rates are shown.
@@ -215,7 +215,7 @@ def compare_ood(
 
 @dataclass(frozen=True)
 class _Set:
-    """A set of foreign images."""
+    """A set of out-of-distribution images."""
 
     group: str
     name: str
@@ -242,12 +242,14 @@ def _detectors(methods: Sequence[str | Detector] | None) -> list[Detector]:
 
 def _sets(out_data: Any) -> Iterator[_Set]:
     if not isinstance(out_data, Mapping):
-        yield _Set("", str(getattr(out_data, "name", None) or "foreign"), out_data)
+        yield _Set("", str(getattr(out_data, "name", None) or "out-of-distribution"), out_data)
         return
     for name, data in out_data.items():
         if isinstance(data, Mapping):
             if name not in GROUPS:
-                raise InputError(f"Expected groups of foreign images among {', '.join(GROUPS)}, but got {name!r}.")
+                raise InputError(
+                    f"Expected groups of out-of-distribution images among {', '.join(GROUPS)}, but got {name!r}."
+                )
             yield from (_Set(name, str(inner), some) for inner, some in data.items())
         else:
             yield _Set(name if name in GROUPS else "", str(name), data)
@@ -313,10 +315,10 @@ class _ComparisonJob:
         shifted = [found for found, s in zip(outside, self.sets, strict=True) if s.group == COVARIATE]
         own = self.sets[k].group == COVARIATE
         for label, ordinary in inside.items():
-            foreign = outside[k][label]
-            figures = detection(ordinary, foreign)
-            gap, ends, p = paired_test([ordinary, inside[YARDSTICK]], [foreign, outside[k][YARDSTICK]])
-            row = {"set": self.sets[k].label, "group": self.sets[k].group, "method": label, "images": len(foreign)}
+            outer = outside[k][label]
+            figures = detection(ordinary, outer)
+            gap, ends, p = paired_test([ordinary, inside[YARDSTICK]], [outer, outside[k][YARDSTICK]])
+            row = {"set": self.sets[k].label, "group": self.sets[k].group, "method": label, "images": len(outer)}
             row |= {
                 "auroc": figures.auroc,
                 "auroc_low": figures.low,
@@ -328,9 +330,9 @@ class _ComparisonJob:
             }
             if shifted and not own:
                 full = torch.cat([ordinary, *(found[label] for found in shifted)])
-                row["auroc_full_spectrum"] = auroc(full, foreign)
+                row["auroc_full_spectrum"] = auroc(full, outer)
             row |= self._realised("rejected_in", ordinary, calibration[label])
-            row |= self._realised("rejected_out", foreign, calibration[label])
+            row |= self._realised("rejected_out", outer, calibration[label])
             yield row | {"gap_to_msp": gap, "gap_low": ends[0], "gap_high": ends[1], "p_value": p}
 
     def _realised(self, name: str, scores: Tensor, calibration: Tensor) -> dict[str, float]:

@@ -51,7 +51,7 @@ class OODDetector:
         >>> clf = xai.load("example:fashion")
         >>> fit, rest = (xai.load_data(f"example:fashion-{part}").subset(200) for part in ("train", "test"))
         >>> detector = xai.fit_ood(clf, fit, rest, method="knn")
-        >>> detector.score(xai.load_data("example:digits").images[:3]).shape  # higher is more foreign
+        >>> detector.score(xai.load_data("example:digits").images[:3]).shape  # higher is more out of distribution
         torch.Size([3])
     """
 
@@ -103,7 +103,7 @@ class OODDetector:
         return None if self.choice is None else self.choice.table
 
     def guarantee(self, alpha: float = 0.05) -> RejectionGuarantee:
-        """Return how often ordinary images will be rejected at `alpha`."""
+        """Return how often in-distribution images will be rejected at `alpha`."""
         return guarantee(alpha, len(self.calibration_keys))
 
     def threshold(self, alpha: float = 0.05) -> float:
@@ -117,7 +117,7 @@ class OODDetector:
         progress: bool | Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> Tensor:
-        """Return scores (N,) float64; higher is more foreign.
+        """Return scores (N,) float64; higher is more out of distribution.
 
         Args:
             images: in any form that `xai.explain` takes, or a data set.
@@ -144,7 +144,7 @@ class OODDetector:
 
         Args:
             images: in any form that `xai.explain` takes, or a data set.
-            alpha: share of ordinary images that may be rejected.
+            alpha: share of in-distribution images that may be rejected.
             progress: None, True for a bar, or a callable `(done, total)` in images.
             should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
 
@@ -175,7 +175,7 @@ class OODDetector:
         )
 
     def explain(self, images: ImageLike, method: str = "occlusion", **settings: Any) -> Explanation:
-        """Say which pixels make images foreign: an explanation of the score itself.
+        """Say which pixels make images out-of-distribution: an explanation of the score itself.
 
         Args:
             images: in any form that `xai.explain` takes.
@@ -202,23 +202,23 @@ class OODDetector:
         return self.bank.nearest(self._ready(), self.fitted.view, many, k)
 
     def attack(
-        self, images: ImageLike, labels: Any, foreign: ImageLike | None = None, alpha: float = 0.05, **settings: Any
+        self, images: ImageLike, labels: Any, ood_images: ImageLike | None = None, alpha: float = 0.05, **settings: Any
     ) -> OODAttack:
         """Ask whether adversarial images are flagged, and whether an attack on the score itself goes unseen.
 
         Args:
-            images: ordinary images; they are attacked until the model answers wrongly.
+            images: in-distribution images; they are attacked until the model answers wrongly.
             labels: their true classes.
-            foreign: foreign images; those flagged are attacked until they are accepted. None leaves this out.
+            ood_images: those flagged are attacked until they are accepted. None leaves this out.
             alpha: of the decision.
             settings: as of `xai.attack`: `method`, `eps`, `norm`, `steps`, `seed`, `progress`, `should_stop`, ...
         """
         return attack_detector(
-            self._ready(), self.fitted, self.calibration_scores, images, labels, foreign, alpha, settings
+            self._ready(), self.fitted, self.calibration_scores, images, labels, ood_images, alpha, settings
         )
 
     def shifted(self, images: ImageLike, shift: str) -> Shifted:
-        """Return foreign images made of ordinary ones, as "auto" tries detectors on them; each when it is asked for.
+        """Return OOD images made of in-distribution ones, as "auto" tries detectors on them; each when it is asked for.
 
         Args:
             images: in any form that `xai.explain` takes, or a data set.

@@ -41,13 +41,13 @@ def fit_ood(
     should_stop: ShouldStop | None = None,
     **settings: Any,
 ) -> OODDetector:
-    """Learn what ordinary images look like to a model, and what score to reject others at.
+    """Learn what in-distribution images look like to a model, and what score to reject others at.
 
     Args:
         model: a classifier or a bare module.
-        fit_data: ordinary images, usually those it was trained on; a data set, its path or name, or images. Labels
-            are the classes, else what the model predicts.
-        calibration_data: other ordinary images, drawn as those to come will be, that neither the model nor the
+        fit_data: in-distribution images, usually those it was trained on; a data set, its path or name, or images.
+            Labels are the classes, else what the model predicts.
+        calibration_data: other in-distribution images, drawn as those to come will be, that neither the model nor the
             detector has seen. The guarantee rests on them.
         method: name of a detector, or "auto": tried on shifts of a third of the calibration images (at most 400),
             which then no longer calibrate; what these do not decide, published figures for this kind of network do.

@@ -23,8 +23,8 @@ def p_values(scores: Tensor, calibration: Tensor) -> Tensor:
     For an image drawn as the calibration images were, a p-value is at most alpha with a chance of at most alpha.
 
     Args:
-        scores: (n,), higher is more foreign.
-        calibration: (m,) scores of ordinary images that the detector has not seen.
+        scores: (n,), higher is more out of distribution.
+        calibration: (m,) scores of in-distribution images that the detector has not seen.
 
     Source: Vovk, Gammerman and Shafer 2005; Bates et al. 2023 (arXiv 2104.08279).
     """
@@ -38,7 +38,7 @@ _WHOLE_NUMBERS = 0.03  # upper end from which shares are told in whole percent
 
 @dataclass(frozen=True)
 class RejectionGuarantee:
-    """How often ordinary images will be rejected.
+    """How often in-distribution images will be rejected.
 
     Attributes:
         alpha: asked for; on average over calibration sets no more than this share is rejected.
@@ -75,7 +75,7 @@ class RejectionGuarantee:
 def guarantee(alpha: float, count: int, level: float = 0.95) -> RejectionGuarantee:
     """Return what `count` calibration images promise at `alpha`.
 
-    The share of ordinary images with a p-value of at most alpha, given the calibration set, is Beta(k, count + 1 - k)
+    The share of ID images with a p-value of at most alpha, given the calibration set, is Beta(k, count + 1 - k)
     with k = floor(alpha (count + 1)), for scores without ties; with ties it is smaller.
 
     Raises:
@@ -100,7 +100,7 @@ def threshold(calibration: Tensor, alpha: float) -> float:
     return float(calibration.sort(descending=True).values[rejected - 1])
 
 
-FOREIGN, ORDINARY = "foreign", "ordinary"
+OUT_OF_DISTRIBUTION, IN_DISTRIBUTION = "out-of-distribution", "in-distribution"
 _ROUNDING = 1e-12
 
 
@@ -109,13 +109,13 @@ class Judgement(Result):
     """Verdicts on N images.
 
     Attributes:
-        scores: (N,) float64, higher is more foreign.
+        scores: (N,) float64, higher is more out of distribution.
         p_values: (N,) conformal p-values.
         parts: of the scores by name, each (N,); they add up to them.
         shares: by the same names, the share of calibration images whose part is lower (N,).
         predicted: (N,) names of the classes that the model answers.
         alpha: p-values of at most this are rejected.
-        guarantee: how often ordinary images will be rejected.
+        guarantee: how often in-distribution images will be rejected.
         names: of the images.
         single: one image was given, so that `score`, `p_value` and `verdict` are plain values.
         method: name of the detector.
@@ -153,14 +153,14 @@ class Judgement(Result):
 
     def __repr__(self) -> str:
         """Method and how many were rejected."""
-        count = sum(verdict == FOREIGN for verdict in self.verdicts)
-        return f"Judgement({self.method}, {count} of {len(self)} image(s) foreign at alpha {self.alpha:g})"
+        count = sum(verdict == OUT_OF_DISTRIBUTION for verdict in self.verdicts)
+        return f"Judgement({self.method}, {count} of {len(self)} image(s) out of distribution at alpha {self.alpha:g})"
 
     @property
     def verdicts(self) -> tuple[str, ...]:
-        """Of each image "foreign" (its answer must not be used) or "ordinary"."""
+        """Of each image "out-of-distribution" (its prediction must not be used) or "in-distribution"."""
         limit = self.alpha * (1 + _ROUNDING)
-        return tuple(FOREIGN if p <= limit else ORDINARY for p in self.p_values.tolist())
+        return tuple(OUT_OF_DISTRIBUTION if p <= limit else IN_DISTRIBUTION for p in self.p_values.tolist())
 
     @property
     def score(self) -> Any:
@@ -179,7 +179,7 @@ class Judgement(Result):
 
     @property
     def fired(self) -> tuple[str, ...]:
-        """Of each image the part of the score that is rarest among ordinary images."""
+        """Of each image the part of the score that is rarest among in-distribution images."""
         names = list(self.shares)
         table = torch.stack([self.shares[name] for name in names])
         return tuple(names[k] for k in table.argmax(0).tolist())

@@ -133,7 +133,7 @@ class Choice:
         kind: of the network: "convolutional", "transformer" or "other".
         rows: one per detector: label, AUROC on each shift and on all together with its interval, p-value against the
             best, whether it is at chance.
-        images: how many ordinary images each was tried on, and as many of each shift.
+        images: how many in-distribution images each was tried on, and as many of each shift.
         reason: in words.
     """
 
@@ -154,7 +154,7 @@ class Choice:
 
     @property
     def at_chance(self) -> tuple[str, ...]:
-        """Detectors that tell the shifts from ordinary images no better than a coin."""
+        """Detectors that tell the shifts from in-distribution images no better than a coin."""
         return tuple(row["method"] for row in self.rows if row["at_chance"])
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def choose(module: nn.Module, inside: Mapping[str, Tensor], outside: Mapping[str
 
     Args:
         module: the network.
-        inside: scores (n,) of ordinary images by detector.
+        inside: scores (n,) of in-distribution images by detector.
         outside: by shift, scores (n,) by detector.
     """
     kind = network_kind(module)

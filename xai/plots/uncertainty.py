@@ -246,7 +246,7 @@ def comparison_figure(found: Any, methods: list[str]) -> Any:
     for axis, method in zip(axes, methods, strict=False):
         inside, outside = found.scores_of(method)
         names = {f"{name} {areas.loc[method, name]:.3f}": scores.numpy() for name, scores in outside.items()}
-        _histograms(axis, {"ordinary": inside.numpy(), **names})
+        _histograms(axis, {"in-distribution": inside.numpy(), **names})
         axis.set_title(method, fontsize=9, parse_math=False)
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1), "ncols": 2}
         axis.legend(fontsize=6, frameon=False, title="AUROC", title_fontsize=6, **below)

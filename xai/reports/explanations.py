@@ -163,7 +163,7 @@ def _exhibit(found: Explanation, k: int, name: str, words: Words, side: int) -> 
 
 
 def _half(values: np.ndarray) -> float:
-    """Return the share of the image that half of the map's mass lies in."""
+    """Return the share of the image that half of the attribution lies in."""
     mass = np.sort(np.abs(values), axis=None)[::-1].cumsum(dtype=np.float64)
     return float(np.searchsorted(mass, mass[-1] / 2) + 1) / mass.size if mass[-1] > 0 else 1.0
 

@@ -97,7 +97,7 @@ def why_other_data(audit: Audit, tables: Mapping[str, Any], classifier: Classifi
 MOST_BYTES = 200_000  # of all frozen images
 _TEST, _FOLDER = "test_audit_findings.py", "audit_findings"
 _LABELLED = ("accuracy", "corruption_accuracy", "robust_accuracy")  # whose images have a right answer
-_CHANGED = ("adversarial", "corrupted", "planted")
+_CHANGED = ("adversarial", "corrupted", "inserted")
 _JUDGED = ("fail", "inconclusive")
 _OTHERS = ("train", "calibration")
 
@@ -197,7 +197,7 @@ def _case(finding: Mapping[str, Any], exhibit: Mapping[str, Any]) -> dict[str, s
     if role not in images or not images[role].endswith(".png"):
         return None
     case = {"file": images[role], "check": finding["check"], "image": exhibit["image"]}
-    if role == "planted" and "predicted" in facts:
+    if role == "inserted" and "predicted" in facts:
         return case | {"not": facts["predicted"]}
     return case | {"label": facts["label"]} if finding["metric"] in _LABELLED and "label" in facts else None
 
@@ -233,8 +233,8 @@ def _tables(audit: Audit) -> dict[str, Any]:
     own = {name: value for name, value in own.items() if value is not None}
     found = {"model": dict(settings["model"]), "data": settings["data"], "audit": own}
     found |= {name: others[name] for name in _OTHERS if name in others}
-    foreign = {name.removeprefix("ood:"): source for name, source in others.items() if name.startswith("ood:")}
-    return found | ({"ood": foreign} if foreign else {})
+    ood_sources = {name.removeprefix("ood:"): source for name, source in others.items() if name.startswith("ood:")}
+    return found | ({"ood": ood_sources} if ood_sources else {})
 
 
 def _plain(id_: str, k: int) -> str:

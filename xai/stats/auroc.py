@@ -1,7 +1,7 @@
 """How well scores separate two kinds of images: AUROC with intervals and paired tests, AUPR, error rates.
 
-Everywhere `inside` are scores (n,) of ordinary images, `outside` scores (m,) of foreign ones, and higher means more
-foreign. Ties count half.
+`inside` are scores (n,) of in-distribution (ID) images, `outside` scores (m,) of out-of-distribution (OOD) ones;
+higher means more out of distribution, and ties count half.
 """
 
 import math
@@ -19,16 +19,16 @@ _KEPT = 0.95
 
 @dataclass(frozen=True)
 class DetectionMetrics:
-    """How well one score tells ordinary and foreign images apart.
+    """How well one score tells ID and OOD images apart.
 
     Attributes:
-        auroc: chance that a foreign image scores higher than an ordinary one.
+        auroc: chance that an OOD image scores higher than an ID one.
         low: lower end of its interval.
         high: upper end.
-        aupr_out: area under precision and recall with foreign images as the ones to find; depends on their share.
-        aupr_in: the same with ordinary images, found by low scores.
-        ood_accepted_at_95_id: share of foreign images accepted where 95 % of the ordinary ones are kept.
-        id_rejected_at_95_ood: share of ordinary images rejected where 95 % of the foreign ones are caught.
+        aupr_out: area under precision and recall with OOD images as the ones to find; depends on their share.
+        aupr_in: the same with ID images, found by low scores.
+        ood_accepted_at_95_id: share of OOD images accepted where 95 % of the ID ones are kept.
+        id_rejected_at_95_ood: share of ID images rejected where 95 % of the out-of-distribution ones are caught.
     """
 
     auroc: float
@@ -48,25 +48,25 @@ def detection(inside: ArrayLike, outside: ArrayLike, level: float = 0.95) -> Det
     """
     from sklearn.metrics import average_precision_score
 
-    ordinary, foreign = _pair(inside, outside)
-    low, high = auroc_interval(ordinary, foreign, level)
-    truth = np.r_[np.zeros(len(ordinary)), np.ones(len(foreign))]
-    scores = np.r_[ordinary, foreign]
+    inner, outer = _pair(inside, outside)
+    low, high = auroc_interval(inner, outer, level)
+    truth = np.r_[np.zeros(len(inner)), np.ones(len(outer))]
+    scores = np.r_[inner, outer]
     return DetectionMetrics(
-        auroc(ordinary, foreign),
+        auroc(inner, outer),
         low,
         high,
         float(average_precision_score(truth, scores)),
         float(average_precision_score(1 - truth, -scores)),
-        ood_accepted(ordinary, foreign),
-        id_rejected(ordinary, foreign),
+        ood_accepted(inner, outer),
+        id_rejected(inner, outer),
     )
 
 
 def auroc(inside: ArrayLike, outside: ArrayLike) -> float:
     """Return the area under the ROC curve, exactly: the Mann-Whitney statistic with half ties."""
-    ordinary, foreign = _pair(inside, outside)
-    return float(_placements([ordinary], [foreign])[0][0])
+    inner, outer = _pair(inside, outside)
+    return float(_placements([inner], [outer])[0][0])
 
 
 def mann_whitney(inside: ArrayLike, outside: ArrayLike) -> tuple[float, float]:
@@ -84,8 +84,8 @@ def auroc_interval(inside: ArrayLike, outside: ArrayLike, level: float = 0.95) -
 
     See `interval_of_placements`.
     """
-    ordinary, foreign = _pair(inside, outside)
-    above, below = _placed(ordinary, foreign)
+    inner, outer = _pair(inside, outside)
+    above, below = _placed(inner, outer)
     return interval_of_placements(float(np.mean(above)), above, below, level)
 
 
@@ -131,7 +131,7 @@ def paired_test(
 
     Source: DeLong et al. 1988.
     """
-    pairs = [_pair(ordinary, foreign) for ordinary, foreign in zip(inside, outside, strict=True)]
+    pairs = [_pair(inner, outer) for inner, outer in zip(inside, outside, strict=True)]
     area, variance = _placements([pair[0] for pair in pairs], [pair[1] for pair in pairs])
     gap = float(area[0] - area[1])
     spread = math.sqrt(max(0.0, float(variance[0, 0] + variance[1, 1] - 2 * variance[0, 1])))
@@ -143,20 +143,20 @@ def paired_test(
 
 
 def ood_accepted(inside: ArrayLike, outside: ArrayLike, kept: float = _KEPT) -> float:
-    """Return the share of foreign images accepted by the lowest threshold that keeps `kept` of the ordinary ones."""
-    ordinary, foreign = _pair(inside, outside)
-    limit = np.sort(ordinary)[math.ceil(kept * len(ordinary) - 1e-9) - 1]
-    return float((foreign <= limit).mean())
+    """Return the share of OOD images accepted by the lowest threshold that keeps `kept` of the ID ones."""
+    inner, outer = _pair(inside, outside)
+    limit = np.sort(inner)[math.ceil(kept * len(inner) - 1e-9) - 1]
+    return float((outer <= limit).mean())
 
 
 def id_rejected(inside: ArrayLike, outside: ArrayLike, caught: float = _KEPT) -> float:
-    """Return the share of ordinary images rejected by the highest threshold that catches `caught` of the foreign."""
+    """Return the share of ID images rejected by the highest threshold that catches `caught` of the OOD ones."""
     return ood_accepted(-np.asarray(outside, np.float64), -np.asarray(inside, np.float64), caught)
 
 
 def _pair(inside: ArrayLike, outside: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     found = tuple(np.asarray(scores, dtype=np.float64) for scores in (inside, outside))
-    for scores, which in zip(found, ("ordinary", "foreign"), strict=True):
+    for scores, which in zip(found, ("inner", "outer"), strict=True):
         if scores.ndim != 1 or len(scores) == 0 or not np.isfinite(scores).all():
             raise ShapeError(f"Expected finite scores (n,) of one {which} image or more, but got shape {scores.shape}.")
     return found[0], found[1]
@@ -173,12 +173,12 @@ def _placements(inside: Sequence[np.ndarray], outside: Sequence[np.ndarray]) -> 
     return above.mean(1), _covariance(above) / many + _covariance(below) / few
 
 
-def _placed(ordinary: np.ndarray, foreign: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each foreign image the share of ordinary ones below it (m,), for each ordinary one of those above."""
-    few, many = len(ordinary), len(foreign)
-    together = scipy.stats.rankdata(np.r_[foreign, ordinary])
-    above = (together[:many] - scipy.stats.rankdata(foreign)) / few
-    return above, 1 - (together[many:] - scipy.stats.rankdata(ordinary)) / many
+def _placed(inner: np.ndarray, outer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each OOD image the share of ID ones below it (m,), for each inner one of those above."""
+    few, many = len(inner), len(outer)
+    together = scipy.stats.rankdata(np.r_[outer, inner])
+    above = (together[:many] - scipy.stats.rankdata(outer)) / few
+    return above, 1 - (together[many:] - scipy.stats.rankdata(inner)) / many
 
 
 def _relative_variance(placed: np.ndarray, area: float) -> float:

@@ -25,7 +25,7 @@ class TwoSample:
         value: of the statistic.
         p_value: share of relabelled samples with as large a value, itself counted; exact.
         null_mean: mean of the statistic over relabelled samples.
-        null_high: their 95 % quantile: smaller values cannot be told from chance.
+        null_high: their 95 % quantile: smaller values are no better than chance.
         low: lower end of the 95 % interval of `value`; nan where there is none.
         high: upper end.
         scores: (m + n,) of the classifier, first sample first; more looks like the second. Empty for the kernel.

@@ -118,7 +118,7 @@ class OODDetection(Check):
             **{name: worst[name] for name in ("auroc", "low", "high")},
             **{name: percent(worst[name]) for name in ("rejected_out", "rejected_in")},
         )
-        histogram = {name or "ordinary": _histogram(found, name) for name in ("", *view.context.ood_roles())}
+        histogram = {name or "in-distribution": _histogram(found, name) for name in ("", *view.context.ood_roles())}
         return CheckResult(
             float(worst["auroc"]),
             *self._hardest(view, [float(row["low"]) for row in table]),
@@ -174,7 +174,7 @@ class OODDetection(Check):
 
     def code(self) -> str:
         """Return Python that repeats it."""
-        return f"xai.fit_ood(model, train, calibration, {self.method!r}).judge(foreign, alpha={self.alpha!r})"
+        return f"xai.fit_ood(model, train, calibration, {self.method!r}).judge(ood_images, alpha={self.alpha!r})"
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ class Shortcuts(Check):
             response = responses[int(found["shown"][k, 0])]
             words = {"name": found.facts[0]["names"][int(found["shown"][k, 1])], "probe": response["words"]}
             words |= {"cue": response["cue"], "label": response["label"]}
-            images = [artifacts.image(found["before"][k]), artifacts.image(found["after"][k], "planted")]
+            images = [artifacts.image(found["before"][k]), artifacts.image(found["after"][k], "inserted")]
             images.append(artifacts.heatmap(found["heatmaps"][k]))
             shown.append(
                 exhibit(

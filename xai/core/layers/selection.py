@@ -1,4 +1,4 @@
-"""Which layer shows where: found by running the network, proved by shape, gradient and perturbation, and said aloud."""
+"""The layer that is explained: found by running the network, verified by shape, gradient and perturbation."""
 
 import weakref
 from collections.abc import Sequence

@@ -194,7 +194,7 @@ def _right(rows: Sequence[Mapping[str, Any]], kind: Mapping[str, Any], *more: al
 
 
 def dose_response(result: xai.ShortcutResult, number: int) -> enc.Chart:
-    """Return how many correct predictions a probe changes, and turns into its class, as it gets stronger."""
+    """Return how many correct predictions a probe changes, and attracts to its class, as it gets stronger."""
     response, size = result.responses[number], len(result.strengths)
     wrong, turned = t("misclassified"), t("flipped to {label}", label=response.label)
     first = {"strength": 0, "share": 0, "low": 0, "high": 0, "said": "0 %"}

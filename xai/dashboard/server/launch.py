@@ -25,7 +25,7 @@ ENTRY = Path(__file__).with_name("router.py")  # Streamlit runs it as a script
 FLAGS: Mapping[str, object] = {
     "server.address": "127.0.0.1",
     "server.allowedHosts": ("localhost", "127.0.0.1"),  # against DNS rebinding: the default accepts any Host
-    "server.enableCORS": True,  # "enable" here means that foreign origins are turned away
+    "server.enableCORS": True,  # "enable" here means that other origins are turned away
     "server.enableXsrfProtection": True,
     "server.enableStaticServing": False,
     "server.maxUploadSize": 200,  # of a model; images may have 20, see inputs.py

@@ -186,7 +186,7 @@ def describe_map(title: str, label: str, values: np.ndarray) -> str:
         values: (H, W) raw signed map.
 
     Returns:
-        "Grad-CAM for espresso: half of the map's mass lies in 18 % of the image, centre upper left."
+        "Grad-CAM for espresso: half of the attribution lies in 18 % of the image, centre upper left."
     """
     mass = np.abs(values).astype(np.float64)
     total = float(mass.sum())

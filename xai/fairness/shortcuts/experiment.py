@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xai.explanations.metrics import mass_inside
 from xai.fairness.shortcuts.predictor import Predictor, answers
-from xai.fairness.shortcuts.probes.base import Explain, ProbeImages, filled, moved, planted
+from xai.fairness.shortcuts.probes.base import Explain, ProbeImages, filled, inserted, moved
 from xai.fairness.shortcuts.probes.found import FoundForm, Loss
 from xai.fairness.shortcuts.significance import LEVEL, Trial
 from xai.stats.paired import Interval, difference, mean, share
@@ -47,9 +47,9 @@ class Confirmation:
 def confirm(probe: Predictor, trial: Trial, images: ProbeImages, explain: Explain) -> Confirmation:
     """Explain, and take the region out of, some images that a cue turned into its class."""
     suspect = trial.suspect
-    turned = np.flatnonzero(trial.others & (trial.planted == suspect.target))[:MOST]
+    turned = np.flatnonzero(trial.others & (trial.inserted == suspect.target))[:MOST]
     some = images.take(torch.from_numpy(turned))
-    after = planted(some, suspect.form.change(some), suspect.strength)
+    after = inserted(some, suspect.form.change(some), suspect.strength)
     heatmaps = explain(after, suspect.target).clamp_min(0)
     probe.advance(len(some))
     region = suspect.form.where(some)
@@ -151,7 +151,7 @@ def take_out(probe: Predictor, form: FoundForm, held: ProbeImages) -> Removal | 
 def _two_sided(probe: Predictor, form: FoundForm, others: ProbeImages) -> float:
     """Return the p-value that the class's log odds do not rise with half of the cue and fall with its opposite."""
     labels, change = torch.full_like(others.labels, int(form.target or 0)), form.change(others)
-    less, none, more = (_odds(probe, planted(others, change, dose), labels) for dose in (-0.5, 0.0, 0.5))
+    less, none, more = (_odds(probe, inserted(others, change, dose), labels) for dose in (-0.5, 0.0, 0.5))
     return max(_higher(more, none), _higher(none, less))
 
 

@@ -46,7 +46,7 @@ class ShortcutCase:
         removal: from images of the class, for the same.
         natural: how well the likeness of images to a cue that the data lack tells the class (AUROC), else 0.5.
         missed: largest share of the images of another class that are not recognised for certain.
-        confirmation: what explanations and removal said of planted images, where they were asked.
+        confirmation: what explanations and removal said of inserted images, where they were asked.
     """
 
     trial: Trial

@@ -16,7 +16,7 @@ from xai.core.results.message import Message
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.runtime.randomness import image_key
 from xai.errors import InputError, ShapeError, Stopped
-from xai.fairness.shortcuts.probes.base import Form, ProbeImages, planted
+from xai.fairness.shortcuts.probes.base import Form, ProbeImages, inserted
 
 _TOGETHER = 256  # rows of several forms that are put together
 
@@ -64,14 +64,14 @@ class Predictor:
         many = max(1, _TOGETHER // len(images))
         for start in range(0, len(forms), many):
             some = forms[start : start + many]
-            made = [planted(images, form.change(images), 1.0) for form in some]
+            made = [inserted(images, form.change(images), 1.0) for form in some]
             after = self.probabilities(torch.cat(made)).view(len(some), len(images), -1)
             found.append((after - before).mean(1))
         return torch.cat(found)
 
     def doses(self, images: ProbeImages, change: Tensor, strengths: Sequence[float]) -> Tensor:
         """Return probabilities (S, n, K) with a change at several strengths."""
-        return torch.stack([self.probabilities(planted(images, change, s)) for s in strengths])
+        return torch.stack([self.probabilities(inserted(images, change, s)) for s in strengths])
 
 
 def answers(probabilities: Tensor) -> Any:

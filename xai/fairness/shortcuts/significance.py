@@ -92,7 +92,7 @@ class Trial:
     """What the model answered.
 
     Attributes:
-        suspect: what was planted.
+        suspect: what was inserted.
         labels: (n,) the truth.
         clean: (n,) answers to the images as they are.
         said: (S, n) answers at each strength.
@@ -118,7 +118,7 @@ class Trial:
         return found
 
     @property
-    def planted(self) -> np.ndarray:
+    def inserted(self) -> np.ndarray:
         """Answers (n,) at the suspect's strength."""
         found: np.ndarray = self.said[self.level]
         return found
@@ -157,9 +157,9 @@ class Evidence:
 
     Attributes:
         images: of other classes, right when clean.
-        attraction: share of them that the cue turns into the class.
+        attraction: share of them that the probe attracts to the class.
         flips: share of them that the cue makes wrong.
-        neutral: share that an equally large neutral change turns into the class (the strongest one).
+        neutral: share that an equally large neutral change attracts to the class (the strongest one).
         neutral_flips: share that it makes wrong (the worst one).
         excess: attraction less neutral.
         beyond: attraction less neutral flips.
@@ -189,11 +189,11 @@ class Evidence:
 def weigh(trial: Trial, *, local: bool) -> Evidence:
     """Return the figures; `local` cues can also stand out by harming less than neutral changes do."""
     target, others, own = trial.suspect.target, trial.others, trial.labels == trial.suspect.target
-    labels, attracted = trial.labels[others], trial.planted[others] == target
+    labels, attracted = trial.labels[others], trial.inserted[others] == target
     pulls = [said[others] == target for said in trial.neutral.values()]
     breaks = [said[others] != labels for said in trial.neutral.values()]
     pull, harm = max(pulls, key=np.sum), max(breaks, key=np.sum)
-    with_cue, without = trial.planted[own] == target, trial.clean[own] == target
+    with_cue, without = trial.inserted[own] == target, trial.clean[own] == target
     p = max(mcnemar(*discordant(attracted, each)) for each in pulls)
     if not trial.suspect.form.found:
         p = max(p, mcnemar(*discordant(with_cue, without)))
@@ -201,7 +201,7 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
         p = min(1.0, 2 * min(p, max(mcnemar(*discordant(attracted, each)) for each in breaks)))
     figures = {
         "attraction": share(attracted),
-        "flips": share(trial.planted[others] != labels),
+        "flips": share(trial.inserted[others] != labels),
         "excess": difference(attracted, pull),
         "beyond": difference(attracted, harm),
         "leaning": difference(with_cue, without),

@@ -284,7 +284,7 @@ def shortcuts(
     """Return what a class is recognised by beside its object: marks, texts, compression, blur, brightness, tint.
 
     Cues are looked for in the data first, on half of the images: what most images of one class have, those of the
-    others do not, and objects do not have by nature. What was found is planted into images of other classes, in the
+    others do not, and objects do not have by nature. What was found is inserted into images of other classes, in the
     form that the data have, beside equally large controls that cannot contain it, and taken out of images of the class.
 
     A cue is a shortcut if it goes with the class in the data, turns images of other classes into the class `least` more

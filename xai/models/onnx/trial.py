@@ -113,9 +113,9 @@ def image_input(model: Any) -> Any:
 
 def _faults(model: Any) -> Iterator[str]:
     graph = model.graph
-    foreign = {node.domain for node in graph.node} - _DOMAINS
-    if foreign:
-        first = sorted(foreign)[0][:40]
+    unknown = {node.domain for node in graph.node} - _DOMAINS
+    if unknown:
+        first = sorted(unknown)[0][:40]
         yield f"it needs operators of {first!r}, and only those of ONNX itself are read. Export it anew."
     if len(model.functions):
         yield "it defines functions. Inline them: `onnx.inliner.inline_local_functions(model)`."

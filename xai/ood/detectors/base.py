@@ -45,7 +45,7 @@ class Detector(ABC):
 
     @abstractmethod
     def _parts(self, state: State, rows: FeatureRows) -> Parts:
-        """Return the parts of the score, each (n,) float64; they add up to it, and higher means more foreign."""
+        """Return the parts of the score, each (n,) float64; they add up to it, and higher is more OOD."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Detector(ABC):
 
     @final
     def fit(self, reference: Reference) -> "Fitted":
-        """Fit on a reference of ordinary images.
+        """Fit on a reference of in-distribution images.
 
         Raises:
             UnsupportedModelError: the model lacks what the detector needs.
@@ -110,7 +110,7 @@ class Fitted:
         return self.detector._parts(self.state, rows)
 
     def score(self, rows: FeatureRows) -> Tensor:
-        """Return scores (n,) float64; higher is more foreign."""
+        """Return scores (n,) float64; higher is more out of distribution."""
         return torch.stack(list(self.parts(rows).values())).sum(0)
 
     def to(self, device: torch.device) -> "Fitted":

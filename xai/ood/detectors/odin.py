@@ -20,7 +20,7 @@ _MOST = 64  # rows whose graph is held at once
 @DETECTORS.register("odin")
 @dataclass(frozen=True)
 class ODIN(Detector):
-    """Softmax at a high temperature, after a small step that makes the network surer: ordinary images follow further.
+    """Softmax at a high temperature, after a small step that raises it: in-distribution images follow further.
 
     Args:
         temperature: divides the logits.

@@ -14,7 +14,7 @@ from xai.ood.detectors.reference import Reference
 @DETECTORS.register("react")
 @dataclass(frozen=True)
 class ReAct(Shaped):
-    """Large activations are cut off at a percentile of ordinary ones before the score is taken.
+    """Large activations are cut off at a percentile of in-distribution ones before the score is taken.
 
     Args:
         score: of the logits: "energy", "msp", "maxlogit" or "gen".

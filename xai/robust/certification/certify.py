@@ -69,7 +69,8 @@ class Certificate(Result):
 
     Attributes:
         verified: (N,) bool: right, and proven to stay so.
-        margin: (N,) float64: proven least of true logit less the best other one; for smoothing the radius less eps.
+        margin: (N,) float64: certified lower bound of the true logit minus the best other one; for smoothing the radius
+            minus eps.
         margins: (N, K) the same per class, NaN for the true one and for smoothing.
         labels: (N,) ground truth.
         predictions: (N,) of the clean images; for smoothing of the smoothed model, -1 where it abstains.

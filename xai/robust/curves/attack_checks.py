@@ -301,7 +301,7 @@ def _most(seen: Evaluation) -> float:
 
 
 def _middle(seen: Evaluation, rows: Tensor) -> int:
-    """Return the radius at which attacks leave about half of some images."""
+    """Return the radius at which about half of some images resist the attacks."""
     levels = torch.arange(len(seen.ledger.eps))[:, None]
     left = (seen.ledger.broken[rows] > levels).double().mean(1)
     return int((left - 0.5).abs().argmin())

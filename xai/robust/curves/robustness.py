@@ -1,4 +1,4 @@
-"""Robust accuracy from two sides: what attacks break and what proofs guarantee, over a list of radii."""
+"""Robust accuracy over a list of radii: from above by attacks, from below by certified bounds."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

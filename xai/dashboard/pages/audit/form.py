@@ -69,14 +69,14 @@ def choose_data(model: SharedModel) -> dict[str, Any]:
             )
             if name is not None:
                 result[role] = _table(name, count)
-        foreign = st.multiselect(
+        ood_sources = st.multiselect(
             t("Out-of-distribution data"),
             [choice for choice in data_names() if choice not in names],
             key="audit_ood",
             bind="query-params",
         )
-        if foreign:
-            result["ood"] = {_plain(name): _table(name, count) for name in foreign}
+        if ood_sources:
+            result["ood"] = {_plain(name): _table(name, count) for name in ood_sources}
     return result
 
 

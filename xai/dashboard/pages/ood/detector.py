@@ -192,7 +192,7 @@ def choose_plan(model: SharedModel) -> DetectorPlan:
         t("Calibrate on"),
         names,
         names.index(second),
-        key="ordinary",
+        key="calibration",
         help=t(
             "Other in-distribution images, on which the model was not trained. Half of those sampled "
             "are used to calibrate, the other half is held out for testing."
@@ -207,7 +207,7 @@ def choose_plan(model: SharedModel) -> DetectorPlan:
         format_func=lambda name: (
             t("made from in-distribution images: {name}", name=told(name)) if name in shifts else name
         ),
-        key="foreign",
+        key="ood",
         bind="query-params",
     )
     count, seed = ui.choose_size(t("How many of each"), "each", _USUAL, _MOST)

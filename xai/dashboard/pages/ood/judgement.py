@@ -13,7 +13,7 @@ from xai.dashboard.pages.ood import detector as ood
 from xai.dashboard.session import Job, SharedModel, SourceImage
 from xai.dashboard.text import bullets, counted, describe_map, file_stem, m, safe, sentence, t, told
 
-_REJECTED = "foreign"  # as a verdict of the library
+_REJECTED = "out-of-distribution"  # as a verdict of the library
 _METHOD = "occlusion"
 _KINDS = {
     "missed": m("out-of-distribution, accepted"),

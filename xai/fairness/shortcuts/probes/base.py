@@ -119,7 +119,7 @@ def _alone(images: Tensor) -> ProbeImages:
     return ProbeImages(images, none, none, torch.zeros(len(images)), keys, None, 0)
 
 
-def planted(images: ProbeImages, change: Tensor, strength: float) -> Tensor:
+def inserted(images: ProbeImages, change: Tensor, strength: float) -> Tensor:
     """Return the images with a share of a change in them, in [0, 1]."""
     return (images.images + strength * change).clamp_(0, 1)
 
@@ -303,7 +303,7 @@ class Cue:
 
     Attributes:
         name: of the kind.
-        summary: what is planted, in one line.
+        summary: what is inserted, in one line.
         forms: makes all forms for a scene; none where the kind does not apply.
     """
 

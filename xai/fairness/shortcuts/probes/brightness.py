@@ -12,8 +12,8 @@ from xai.fairness.shortcuts.probes.found import Change, FoundProperty
 from xai.fairness.shortcuts.probes.recurrence import Split
 
 _MOST = 0.5
-_LEAST = 0.03  # shift of grey levels below which nothing is planted
-_STRETCHED = 0.3  # logarithm of a contrast from which it is said, and planted
+_LEAST = 0.03  # shift of grey levels below which nothing is inserted
+_STRETCHED = 0.3  # logarithm of a contrast from which it is said, and inserted
 LEFT = 3  # images of the class that were left out, from which the contrast is measured
 _LEVELS = {"black level": 0.02, "white level": 0.98, "middle level": 0.5}
 

@@ -92,7 +92,7 @@ _TRIED = 6  # images that the others are laid upon
 _NEAR = 2  # displacements up to which the object itself may explain a likeness
 _AGREE = (0.5, 0.35)  # share of the images in which a pixel comes again
 _PIXELS, _STEP = 5, 0.2  # objects that are alike have soft edges where they are laid upon each other
-_AROUND, _SEEN = 3, 0.35  # pixels around the piece at least, and share of the carriers, for what is planted beside it
+_AROUND, _SEEN = 3, 0.35  # pixels around the piece at least, and share of the carriers, for what is inserted beside it
 _CLOSE, _APART = 0.06, 1.5  # distance of carriers, and how much further the others must be
 _STRAYS_MOVING, _ELSEWHERE = 0.03, 0.1  # of the others that are as close: a few anyhow, more where they are carriers
 

@@ -16,7 +16,7 @@ _TINTS = {
     "green": (-0.5, 1.0, -0.5),
     "blue": (-0.5, -0.5, 1.0),
 }
-_LEAST = 0.03  # logarithm of a gain below which nothing is planted
+_LEAST = 0.03  # logarithm of a gain below which nothing is inserted
 
 
 @cue("tint", "a colour over most images of one class; and six colours over all images")

@@ -42,8 +42,10 @@ print(detector.method)
 print(*detector.notes, sep="\n")
 judged = detector.judge(digits.images[:], alpha=0.05)
 print(judged.guarantee.sentence)
-print(f"rejected: {sum(v == 'foreign' for v in judged.verdicts) / len(digits):.0%} of the digits, ", end="")
-print(f"{sum(v == 'foreign' for v in detector.judge(test.images[:]).verdicts) / len(test):.1%} of ordinary images")
+print(f"rejected: {sum(v == 'out-of-distribution' for v in judged.verdicts) / len(digits):.0%} of the digits, ", end="")
+print(
+    f"{sum(v == 'out-of-distribution' for v in detector.judge(test.images[:]).verdicts) / len(test):.1%} of ordinary images"
+)
 
 # %%
 _ = detector.plot()
