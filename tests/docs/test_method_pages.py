@@ -14,7 +14,7 @@ sys.path[:0] = [str(DOCS / "_ext"), str(ROOT / "scripts")]
 from formulas import drawn  # noqa: E402
 from make_figures import WIDEST  # noqa: E402  # found by the line above
 from make_method_figures import NO_IMAGE  # noqa: E402
-from method_facts import facts, file_name, paragraph, picture_of, settings_of  # noqa: E402
+from method_facts import facts, file_name, paragraph, image_of, settings_of  # noqa: E402
 
 KINDS = ("explanation", "attack", "detector")
 KNOWN = [(kind, method.name) for kind in KINDS for method in xai.methods(kind=kind)]
@@ -50,7 +50,7 @@ def test_facts_settings_and_source_come_from_the_code(kind, name):
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_a_page_has_a_small_picture(kind, name):
-    path = DOCS / picture_of(kind, name)
+    path = DOCS / image_of(kind, name)
     if name in NO_IMAGE:
         assert not path.exists()
         return
@@ -60,7 +60,7 @@ def test_a_page_has_a_small_picture(kind, name):
 
 
 def test_every_picture_belongs_to_a_method():
-    shown = {picture_of(kind, name).name for kind, name in ALL} | {"corruptions.png"}
+    shown = {image_of(kind, name).name for kind, name in ALL} | {"corruptions.png"}
     assert {path.name for path in (DOCS / "images" / "methods").iterdir()} <= shown
 
 

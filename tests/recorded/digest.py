@@ -13,9 +13,12 @@ _EXACT = 1e-11  # of arrays of whole numbers, whose sums are exact in float64
 _FEW = 6  # single entries kept of an array
 _LONGEST = 24  # texts kept one by one
 
+# word of a result today -> word that was recorded; for words of the vocabulary only
 RENAMED = {
-    "too_few_images": "too_few_pictures"
-}  # word of a result today -> word that was recorded; for words of the vocabulary only
+    "too_few_images": "too_few_pictures",
+    "out-of-distribution": "foreign",
+    "in-distribution": "ordinary",
+}
 
 
 def digest(value: Any) -> Any:

@@ -101,7 +101,7 @@ def sample_of(context: Context, artifacts: Artifacts) -> list[dict[str, Any]]:
     found = []
     for label in sorted(first)[:_MOST]:
         row, name = first[label], context.classifier.class_names[label]
-        pixels = context.images(DATA, [row])[0].pixels
+        pixels = context.decoded(DATA, [row])[0].pixels
         images = [artifacts.image(pixels)]
         caption = Message("{image}: an image of {label} from the data.", image=role.ids[row], label=name)
         alt = Message("An image of {label} from the data.", label=name)

@@ -115,13 +115,13 @@ class Context:
             raise InputError(f"Expected a table [{name}] with a source, but there is none. Add it.")
         return self.roles[name]
 
-    def images(self, role: str, rows: Sequence[int] | np.ndarray) -> list[InputImage]:
+    def decoded(self, role: str, rows: Sequence[int] | np.ndarray) -> list[InputImage]:
         """Return some images of a data set."""
-        return self.role(role).data.images.images([int(k) for k in rows])
+        return self.role(role).data.images.decoded([int(k) for k in rows])
 
     def inputs(self, role: str, rows: Sequence[int] | np.ndarray) -> Tensor:
         """Return the model's inputs (n, C, h, w) for some images."""
-        return self.classifier.prepare(self.images(role, rows)).inputs
+        return self.classifier.prepare(self.decoded(role, rows)).inputs
 
     def labels(self, role: str, rows: Sequence[int] | np.ndarray) -> Tensor:
         """Return the labels (n,) of some images.
@@ -149,7 +149,7 @@ class Context:
             InputError: it cannot.
         """
         for name, role in self.roles.items():
-            batch = self.classifier.prepare(self.images(name, [0]))
+            batch = self.classifier.prepare(self.decoded(name, [0]))
             self.classifier.check_images(batch.inputs)
             if len(role) == 0:
                 raise InputError(f"[{name}]: there is no image.")

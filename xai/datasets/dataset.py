@@ -76,13 +76,13 @@ class ImageSequence:
             ImageError: a file cannot be read; the message names it.
         """
         if isinstance(k, int | np.integer):
-            return self.images([int(k)])[0].pixels
+            return self.decoded([int(k)])[0].pixels
         chosen = range(*k.indices(len(self))) if isinstance(k, slice) else [int(i) for i in k]
-        pixels = [image.pixels for image in self.images(chosen)]
+        pixels = [image.pixels for image in self.decoded(chosen)]
         same = len({tuple(p.shape) for p in pixels}) == 1
         return torch.stack(pixels) if same else pixels
 
-    def images(self, numbers: Sequence[int]) -> list[InputImage]:
+    def decoded(self, numbers: Sequence[int]) -> list[InputImage]:
         """Return images with their names and notes, as `xai.explain` takes them."""
         count = len(self)
         if any(not -count <= k < count for k in numbers):

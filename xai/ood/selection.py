@@ -99,8 +99,8 @@ class Shifted:
         return self._read(list(self.numbers[some]))
 
     def _read(self, wanted: list[int]) -> Tensor:
-        many = hasattr(self.source, "images")
-        given = self.source.images(wanted) if many else [self.source[k] for k in wanted]
+        many = hasattr(self.source, "decoded")
+        given = self.source.decoded(wanted) if many else [self.source[k] for k in wanted]
         inputs = self.classifier.prepare(given).inputs.float()
         return SHIFTS[self.name](inputs, self.seed) if self.name else inputs
 

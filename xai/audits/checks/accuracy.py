@@ -97,7 +97,7 @@ def _confident_errors(
     labels, shown = view.context.classifier.class_names, []
     for k in order.tolist():
         row = int(rows[k])
-        pixels = view.context.images(DATA, [row])[0].pixels
+        pixels = view.context.decoded(DATA, [row])[0].pixels
         label, predicted = labels[int(view.context.labels(DATA, [row])[0])], labels[int(predictions[k])]
         words: dict[str, Any] = {"name": view.context.role().ids[row], "label": label, "predicted": predicted}
         words["confidence"] = float(confidence[k])

@@ -158,7 +158,7 @@ class OODDetection(Check):
             p = float(found[f"p {name}"][k])
             words = {"image": role.ids[k], "set": name, "p": p, "predicted": str(found[f"predicted {name}"][k])}
             words["verdict"] = Message("rejected") if p <= self.alpha else Message("accepted")
-            pixels = role.data.images.images([k])[0].pixels
+            pixels = role.data.images.decoded([k])[0].pixels
             shown.append(
                 exhibit(
                     Message("out-of-distribution, predicted as {predicted}", predicted=words["predicted"]),

@@ -227,7 +227,7 @@ def read_manifest(data: Dataset, drawn: Dataset) -> tuple[Manifest, np.ndarray]:
     for k in range(len(drawn)):
         label = None if labels is None else int(labels[k])
         try:
-            pixels = drawn.images.images([k])[0].pixels
+            pixels = drawn.images.decoded([k])[0].pixels
         except ImageError as error:
             lines.append(ManifestEntry(ids[k], UNREADABLE, "", label, str(error)))
         else:

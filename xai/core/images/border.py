@@ -54,7 +54,7 @@ def open_data(data: Any) -> Any:
     if names_data(data):
         return _loaded(data)
     if hasattr(data, "images"):
-        return data if hasattr(data.images, "images") else _wrapped(data)
+        return data if hasattr(data.images, "decoded") else _wrapped(data)
     if _is_single(data):
         return Given([data], single=True)
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, dict | bytes):
@@ -78,10 +78,10 @@ def all_images(images: Any) -> Any:
     """Return all images of a data set as images, so that their names and notes are kept; others as they are."""
     if isinstance(images, Tensor | np.ndarray | Image.Image | InputImage | list | tuple):
         return images
-    if names_data(images) or hasattr(images, "images") or hasattr(images, "images"):
+    if names_data(images) or hasattr(images, "images") or hasattr(images, "decoded"):
         source = open_data(images).images
-        if hasattr(source, "images"):
-            return source.images(range(len(source)))
+        if hasattr(source, "decoded"):
+            return source.decoded(range(len(source)))
         return source
     return images
 

@@ -274,8 +274,8 @@ def run_outputs(
 
 def read_some(images: Any, start: int, stop: int) -> Any:
     """Return images start..stop; as images where the data set has them, so that grey ones fit a colour model."""
-    if hasattr(images, "images"):
-        return images.images(range(start, stop))
+    if hasattr(images, "decoded"):
+        return images.decoded(range(start, stop))
     return images[start:stop]
 
 

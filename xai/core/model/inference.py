@@ -155,8 +155,8 @@ class _Inputs:
         return batch.inputs
 
     def _prepared(self, span: slice) -> Batch:
-        if hasattr(self.source, "images"):  # keeps grey images convertible, as in `Classifier.outputs`
-            return self._classifier.prepare(self.source.images(range(span.start, span.stop)))
+        if hasattr(self.source, "decoded"):  # keeps grey images convertible, as in `Classifier.outputs`
+            return self._classifier.prepare(self.source.decoded(range(span.start, span.stop)))
         return self._classifier.prepare(self.source[span])
 
 

@@ -40,7 +40,7 @@ class InputReader:
 
     def inputs(self, rows: Sequence[int]) -> Tensor:
         """Return model inputs (n, C, h, w) of some images."""
-        some = self._source.images(rows) if hasattr(self._source, "images") else [self._source[k] for k in rows]
+        some = self._source.decoded(rows) if hasattr(self._source, "decoded") else [self._source[k] for k in rows]
         return self._classifier.prepare(some).inputs
 
     def name(self, row: int) -> str:
@@ -192,7 +192,7 @@ def _correct(
 
 def _prepared(classifier: Classifier, source: Any, rows: list[int]) -> Batch:
     """Return some images as model inputs; as images where the data set has them, so that grey ones fit."""
-    some = source.images(rows) if hasattr(source, "images") else [source[k] for k in rows]
+    some = source.decoded(rows) if hasattr(source, "decoded") else [source[k] for k in rows]
     return classifier.prepare(some)
 
 

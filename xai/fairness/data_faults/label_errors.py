@@ -285,7 +285,7 @@ def _images(data: Any) -> Iterator[tuple[InputImage | None, str]]:
     images = images_of(data)
     for row in range(len(images)):
         try:
-            yield (images.images([row])[0] if hasattr(images, "images") else decode_images([images[row]])[0][0]), ""
+            yield (images.decoded([row])[0] if hasattr(images, "decoded") else decode_images([images[row]])[0][0]), ""
         except (ImageError, ShapeError, OSError) as error:
             yield None, Message("cannot be read: {error}", error=str(error))
 

@@ -147,14 +147,14 @@ def read(
 def _draw(probe: Predictor, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> StudySample:
     data = open_data(data)
     source = data.images
-    lazy = hasattr(source, "images")
+    lazy = hasattr(source, "decoded")
     batch = None if lazy else probe.classifier.prepare(source)
     total = len(source) if batch is None else len(batch.inputs)
     if total < _FEWEST:
         raise InputError(f"Expected at least {_FEWEST} images, but got {total}: half choose cues, half judge them.")
     rows = np.random.default_rng(abs(seed)).permutation(total)[:samples]
     if batch is None:
-        batch = probe.classifier.prepare(source.images(rows.tolist()))
+        batch = probe.classifier.prepare(source.decoded(rows.tolist()))
         inputs = batch.inputs
     else:
         inputs = batch.inputs[torch.from_numpy(rows)]

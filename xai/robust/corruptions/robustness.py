@@ -102,7 +102,7 @@ class CorruptionReader:
         self._data = open_data(images)
         source = self._data.images
         self.classifier, self.notes = classifier, list[str]([_SIZE_NOTE])
-        self._lazy: Any = source if hasattr(source, "images") else None
+        self._lazy: Any = source if hasattr(source, "decoded") else None
         self._inputs = None if self._lazy is not None else self._prepared(source)
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class CorruptionReader:
         """Return model inputs (n, C, H, W) of some images."""
         if self._inputs is not None:
             return self._inputs[start:stop]
-        return self._prepared(self._lazy.images(range(start, stop)))
+        return self._prepared(self._lazy.decoded(range(start, stop)))
 
     def targets(self, labels: Target) -> Tensor:
         """Return the true classes (N,) int64; those of the data set where none are given.

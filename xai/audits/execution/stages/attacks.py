@@ -48,7 +48,7 @@ class AttackStage(Stage):
         """Attack; keep answers, distances, and the nearest changed images."""
         found = made(self.attack, self.settings_of_attack).run(
             context.classifier,
-            context.images(self.role, rows),
+            context.decoded(self.role, rows),
             context.labels(self.role, rows),
             eps=self.eps,
             norm=self.norm,

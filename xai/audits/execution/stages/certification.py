@@ -38,7 +38,7 @@ class CertificationStage(Stage):
         """Prove what can be proven."""
         found = certify(
             context.classifier,
-            context.images(self.role, rows),
+            context.decoded(self.role, rows),
             context.labels(self.role, rows),
             eps=self.eps,
             norm=self.norm,

@@ -47,7 +47,7 @@ class EvaluationStage(Stage):
         chosen += [one for one in others if one.name != self.attack and self.norm in one.norms]
         found = robustness(
             context.classifier,
-            context.images(self.role, rows),
+            context.decoded(self.role, rows),
             context.labels(self.role, rows),
             eps=[self.eps],
             norm=self.norm,
