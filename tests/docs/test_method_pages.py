@@ -14,7 +14,7 @@ sys.path[:0] = [str(DOCS / "_ext"), str(ROOT / "scripts")]
 from formulas import drawn  # noqa: E402
 from make_figures import WIDEST  # noqa: E402  # found by the line above
 from make_method_figures import NO_IMAGE  # noqa: E402
-from method_facts import facts, file_name, paragraph, image_of, settings_of  # noqa: E402
+from method_facts import facts, file_name, image_of, paragraph, settings_of  # noqa: E402
 
 KINDS = ("explanation", "attack", "detector")
 KNOWN = [(kind, method.name) for kind in KINDS for method in xai.methods(kind=kind)]
