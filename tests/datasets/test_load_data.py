@@ -265,7 +265,7 @@ def bad_sources(root: Path) -> dict[str, tuple[Path, str]]:
     (root / "outside.csv").write_text("path,label\n../../a.png,x\n")
     (root / "broken.parquet").write_bytes(b"PAR1 nonsense")
     (root / "broken.npz").write_bytes(b"PK nonsense")
-    np.savez(root / "noimages.npz", images=np.zeros((2, 3, 3)))
+    np.savez(root / "noimages.npz", photos=np.zeros((2, 3, 3)))
     np.savez(root / "objects.npz", images=np.array([{}, {}], dtype=object))
     np.savez(root / "length.npz", images=np.zeros((2, 3, 3), np.uint8), labels=np.zeros(3, np.int64))
     (root / "idx").mkdir()

@@ -121,8 +121,8 @@ def test_adversarial_pictures_and_attacks_on_the_score(wardrobe: Any, vim: xai.O
     assert share == pytest.approx(float((found.adversarial_scores[found.fooled] > found.limit).double().mean()))
     assert found.evaded[0] > 0.5  # the score is differentiable: it is no defence
     torch.testing.assert_close(found.clean_scores, vim.score(images), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found.foreign_scores, vim.score(wardrobe.digits[:20]), rtol=1e-5, atol=1e-5)
-    assert bool((found.evading_scores <= found.foreign_scores + 1e-6).all())
+    torch.testing.assert_close(found.ood_scores, vim.score(wardrobe.digits[:20]), rtol=1e-5, atol=1e-5)
+    assert bool((found.evading_scores <= found.ood_scores + 1e-6).all())
     assert "out-of-distribution images rejected, the attack on the score makes" in found.sentence
     json.dumps(found.to_dict())
     found.save(tmp_path)

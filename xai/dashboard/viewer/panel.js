@@ -93,16 +93,16 @@ class Panel {
     this.canvas.setAttribute("aria-roledescription", "heat map")
   }
 
-  fill(data, image) {
+  fill(data, frame) {
     this.data = data
     this.values = decode(data.values)
     this.signed = data.low < 0
     this.top = Math.max(Math.abs(data.low), Math.abs(data.high)) || 1
-    this.layer = new OffscreenCanvas(image.width, image.height)
+    this.layer = new OffscreenCanvas(frame.width, frame.height)
     this.title.textContent = data.title
     this.alt.textContent = data.alt
     this.canvas.setAttribute("aria-label", `${data.alt} ${HINT}`)
-    this.figure.style.setProperty("--ratio", image.width / image.height)
+    this.figure.style.setProperty("--ratio", frame.width / frame.height)
     const texts = this.signed ? [format(-this.top), `0 · ${data.unit}`] : ["0", data.unit]
     texts.push(format(this.top))
     this.ends.forEach((end, k) => (end.textContent = texts[k]))
@@ -138,7 +138,7 @@ class Panel {
   }
 
   paint() {
-    const { looks, view, image, image, grey, seen } = this.viewer
+    const { looks, view, frame, image, grey, seen } = this.viewer
     this.colour(looks)
     const ratio = window.devicePixelRatio || 1
     const width = Math.round(this.canvas.clientWidth * ratio)
@@ -146,26 +146,26 @@ class Panel {
     if (!width || !height) return
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height })
     const context = this.canvas.getContext("2d")
-    const across = (width * view.zoom) / image.width
-    const down = (height * view.zoom) / image.height
+    const across = (width * view.zoom) / frame.width
+    const down = (height * view.zoom) / frame.height
     context.setTransform(1, 0, 0, 1, 0, 0)
     context.clearRect(0, 0, width, height)
     context.setTransform(across, 0, 0, down, -view.left * view.zoom * width, -view.top * view.zoom * height)
     context.imageSmoothingEnabled = across < PIXELATED_FROM * ratio
-    if (looks.mode !== "map") context.drawImage(looks.mode === "overlay" ? grey : image, 0, 0, image.width, image.height)
+    if (looks.mode !== "map") context.drawImage(looks.mode === "overlay" ? grey : image, 0, 0, frame.width, frame.height)
     if (looks.mode !== "image") {
       context.drawImage(this.layer, 0, 0)
       context.save()
-      hatch(context, seen, image)
+      hatch(context, seen, frame)
       context.restore()
     }
-    if (this.viewer.probe) cross(context, this.viewer.probe, across, image)
+    if (this.viewer.probe) cross(context, this.viewer.probe, across, frame)
     this.point()
   }
 
   /** Put the value under the probe beside it, and mark it on the scale. */
   point() {
-    const { probe, image, view } = this.viewer
+    const { probe, frame, view } = this.viewer
     this.tip.hidden = this.marker.hidden = !probe
     if (!probe) return
     const value = this.at(probe)
@@ -174,15 +174,15 @@ class Panel {
     const place = `at x ${column}, y ${row}`
     this.place.textContent = place + (this.viewer.isSeen(column, row) ? "" : " (not seen by the model)")
     this.marker.style.left = `${(100 * this.step(value)) / 255}%`
-    const x = ((probe.x + 0.5) / image.width - view.left) * view.zoom * this.stage.clientWidth
-    const y = ((probe.y + 0.5) / image.height - view.top) * view.zoom * this.stage.clientHeight
+    const x = ((probe.x + 0.5) / frame.width - view.left) * view.zoom * this.stage.clientWidth
+    const y = ((probe.y + 0.5) / frame.height - view.top) * view.zoom * this.stage.clientHeight
     const { offsetWidth: wide, offsetHeight: high } = this.tip
     this.tip.style.left = `${clamp(x + 14, 4, Math.max(4, this.stage.clientWidth - wide - 4))}px`
     this.tip.style.top = `${y > high + 18 ? y - high - 12 : y + 14}px`
   }
 
   at({ x, y }) {
-    return this.values[y * this.viewer.image.width + x]
+    return this.values[y * this.viewer.frame.width + x]
   }
 
   strongest() {
@@ -190,7 +190,7 @@ class Panel {
     this.values.forEach((value, k) => {
       if (Math.abs(value) > Math.abs(this.values[best])) best = k
     })
-    const { width } = this.viewer.image
+    const { width } = this.viewer.frame
     return { x: best % width, y: Math.floor(best / width) }
   }
 }

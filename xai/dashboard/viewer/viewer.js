@@ -34,8 +34,8 @@ class Viewer {
     this.data = data
     const image = await loaded(data.image.src)
     if (this.data !== data) return // a newer one came meanwhile
-    const fresh = this.image?.src !== data.image.src
-    Object.assign(this, { image: data.image, seen: data.seen, image })
+    const fresh = this.frame?.src !== data.image.src
+    Object.assign(this, { frame: data.image, seen: data.seen, image })
     if (fresh) {
       this.grey = greyed(image, data.image.width, data.image.height)
       Object.assign(this, { view: { zoom: 1, left: 0, top: 0 }, probe: null })
@@ -46,16 +46,16 @@ class Viewer {
   }
 
   /** Keep as many panels as there are maps, so that focus survives new data. */
-  arrange({ panels, image }) {
+  arrange({ panels, image: frame }) {
     while (this.panels.length > panels.length) this.panels.pop().figure.remove()
     while (this.panels.length < panels.length) {
       const panel = new Panel(this.find(".grid"), this)
       this.panels.push(panel)
       this.follow(panel)
     }
-    this.panels.forEach((panel, k) => panel.fill(panels[k], image))
+    this.panels.forEach((panel, k) => panel.fill(panels[k], frame))
     this.find(".grid").classList.toggle("several", panels.length > 1)
-    const { width, height, columns, rows } = image
+    const { width, height, columns, rows } = frame
     const scaled = width !== columns ? ` Shown at ${width} × ${height}; values are those of the original ${columns} × ${rows} pixels.` : ""
     this.find(".hint").textContent = HINT + scaled
   }
@@ -97,7 +97,7 @@ class Viewer {
   }
 
   draw() {
-    if (this.waiting || !this.image) return
+    if (this.waiting || !this.frame) return
     this.waiting = requestAnimationFrame(() => {
       this.waiting = null
       this.panels.forEach((panel) => panel.paint())
@@ -107,7 +107,7 @@ class Viewer {
   /** Zoom around a place in the window, given from 0 to 1; a factor of 0 shows the whole image. */
   zoomBy(factor, x = 0.5, y = 0.5) {
     const { zoom, left, top } = this.view
-    const most = Math.max(4, Math.max(this.image.width, this.image.height) / 8)
+    const most = Math.max(4, Math.max(this.frame.width, this.frame.height) / 8)
     const next = clamp(zoom * factor, 1, most)
     this.view.zoom = next
     this.pan(left + x / zoom - x / next, top + y / zoom - y / next)
@@ -121,7 +121,7 @@ class Viewer {
   }
 
   original({ x, y }) {
-    const { width, height, columns, rows } = this.image
+    const { width, height, columns, rows } = this.frame
     return { column: Math.floor(((x + 0.5) * columns) / width), row: Math.floor(((y + 0.5) * rows) / height) }
   }
 
@@ -132,7 +132,7 @@ class Viewer {
 
   /** Put the probe on an image pixel; aloud for those who use the keyboard. */
   move(probe, aloud = false) {
-    const { width, height } = this.image
+    const { width, height } = this.frame
     this.probe = probe && { x: clamp(probe.x, 0, width - 1), y: clamp(probe.y, 0, height - 1) }
     if (aloud && this.probe) {
       this.reveal((this.probe.x + 0.5) / width, (this.probe.y + 0.5) / height)
@@ -185,7 +185,7 @@ class Viewer {
       if (others.length) return this.pinch(before, place, others[0])
       this.pan(left - (place.x - before.x) / zoom, top - (place.y - before.y) / zoom)
     }
-    const { width, height } = this.image
+    const { width, height } = this.frame
     const x = (this.view.left + place.x / zoom) * width
     const y = (this.view.top + place.y / zoom) * height
     this.move({ x: Math.floor(x), y: Math.floor(y) })
@@ -209,7 +209,7 @@ class Viewer {
     const acts = { "+": () => this.zoomBy(1.5), "-": () => this.zoomBy(1 / 1.5), 0: () => this.zoomBy(0), Escape: () => this.move(null) }
     if (event.ctrlKey || event.metaKey || event.altKey) return
     if (steps[event.key]) {
-      const from = this.probe ?? { x: Math.floor(this.image.width / 2), y: Math.floor(this.image.height / 2) }
+      const from = this.probe ?? { x: Math.floor(this.frame.width / 2), y: Math.floor(this.frame.height / 2) }
       this.move({ x: from.x + steps[event.key][0], y: from.y + steps[event.key][1] }, true)
     } else if (acts[event.key]) acts[event.key]()
     else return
