@@ -40,6 +40,11 @@ class XaiError(Exception):
     def __init__(self, message: str = "") -> None:
         super().__init__(one_line(message))
 
+    @property
+    def message(self) -> str:
+        """The text; where it is a `Message`, with the template that other languages need."""
+        return str(self) if not self.args or type(self.args[0]) is str else self.args[0]
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross a process border as the message alone, whatever the arguments of the class are."""
         return copyreg.__newobj__, (type(self), *self.args)  # type: ignore[attr-defined]  # missing in its stubs
@@ -143,6 +148,8 @@ class ContractError(XaiError, RuntimeError):
 
 def one_line(text: str) -> str:
     """Return `text` with line breaks and control characters, of a file name for instance, written out."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

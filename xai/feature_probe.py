@@ -11,6 +11,7 @@ from xai.core.model.classifier import Classifier
 from xai.core.model.features import Outputs, read_some
 from xai.core.model.fingerprint import fingerprint_module
 from xai.core.model.hooks import borrowed
+from xai.core.results.message import Message
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.validation import check_choice, check_number, check_seed
 from xai.errors import DataError, Stopped, UnsupportedModelError
@@ -89,7 +90,8 @@ def fit_probe(
     hits = int((fitted(_tensor(fitter.features[test])).argmax(1).numpy() == labels[test]).sum())
     low, high = wilson(hits, int(test.sum()))
     share, count = hits / int(test.sum()), int(test.sum())
-    measured = f"accuracy {share:.1%} ({low:.1%} to {high:.1%}) on {count} held-out images"
+    template = "accuracy {share:.1%} ({low:.1%} to {high:.1%}) on {count} held-out images"
+    measured = Message(template, share=share, low=float(low), high=float(high), count=count)
     notes = [_source(classifier, outputs), *notes, measured]
     extractor = _extractor(classifier, outputs, data)
     record: dict[str, Any] = {
@@ -134,9 +136,10 @@ def _probe(classifier: Classifier, net: ProbeNet, names: list[str], head: str, n
 
 def _source(classifier: Classifier, outputs: Outputs) -> str:
     if outputs.layer is None:
-        return f"features of {classifier.name}: what it returns"
+        return Message("features of {model}: what it returns", model=classifier.name)
     width = 0 if outputs.features is None else outputs.features.shape[1]
-    return f"features of {classifier.name}: the {width} inputs of its last linear layer {outputs.layer!r}"
+    template = "features of {model}: the {width} inputs of its last linear layer {layer!r}"
+    return Message(template, model=classifier.name, width=width, layer=outputs.layer)
 
 
 def _rows(outputs: Outputs) -> np.ndarray[Any, Any]:
@@ -224,9 +227,18 @@ class _Fitter:
             tried.append((loss, strength, temperature))
         loss, strength, temperature = min(tried)
         head = self._fit(features, labels, strength, temperature)
-        notes = [
-            f"head {self.kind}: C = {strength:g} by {folds}-fold cross-validation on {len(labels)} images",
-            f"temperature {temperature:.3g}, fitted on scores of images that the head was not fitted on",
+        notes: list[str] = [
+            Message(
+                "head {head}: C = {strength:g} by {folds}-fold cross-validation on {count} images",
+                head=self.kind,
+                strength=strength,
+                folds=folds,
+                count=len(labels),
+            ),
+            Message(
+                "temperature {temperature:.3g}, fitted on scores of images that the head was not fitted on",
+                temperature=temperature,
+            ),
         ]
         return head, notes
 

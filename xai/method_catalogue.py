@@ -235,7 +235,7 @@ def _try(name: str, classifier: Classifier) -> tuple[bool, str]:
     try:
         found = _cheap(EXPLAINERS[name]).explain(classifier, grey)
     except XaiError as error:
-        return False, str(error)
+        return False, error.message
     works = Message("works on this model")
     if found.layer:
         works = Message("works on this model, looking at layer {layer!r}", layer=found.layer)

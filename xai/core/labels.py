@@ -11,6 +11,7 @@ from torch import Tensor
 from xai.core.images.border import classes_of, open_data
 from xai.core.model.classifier import Classifier
 from xai.core.model.objective import refuse_table
+from xai.core.results.message import Message, joined
 from xai.errors import InputError, ShapeError, TargetError, near_names
 
 _SHOWN, _LETTERS = 3, 40
@@ -141,17 +142,20 @@ def _used(data: Any, own: Any, count: int) -> list[int]:
 def _told(classes: Sequence[str], places: Mapping[int, int], known: Sequence[str]) -> tuple[str, ...]:
     other = [(classes[k], known[place]) for k, place in places.items() if classes[k] != known[place]]
     if other:
-        shown = ", ".join(f"{own!r} is {name!r}" for own, name in other[:_SHOWN])
-        return (_BY_NAME, f"class names were compared without regard to case, spaces and separators: {shown}")
+        pairs = joined([Message("{own!r} is {name!r}", own=own, name=name) for own, name in other[:_SHOWN]], ", ")
+        template = "class names were compared without regard to case, spaces and separators: {pairs}"
+        return (_BY_NAME, Message(template, pairs=pairs))
     return () if all(k == place for k, place in places.items()) else (_BY_NAME,)
 
 
 def _of_unnamed(own: str, name: str) -> tuple[str, ...]:
-    return (f"the model's classes have no names: labels were matched by position, {own!r} as {name!r}",)
+    template = "the model's classes have no names: labels were matched by position, {own!r} as {name!r}"
+    return (Message(template, own=own, name=name),)
 
 
 def _by_position(own: str, name: str) -> tuple[str, ...]:
-    return (f"none of the data's class names is the model's: labels were matched by position, {own!r} as {name!r}",)
+    template = "none of the data's class names is the model's: labels were matched by position, {own!r} as {name!r}"
+    return (Message(template, own=own, name=name),)
 
 
 def _partly(data: Any, unknown: Sequence[str], known: Sequence[str]) -> str:

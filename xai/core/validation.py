@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from xai.core.results.message import Message
 from xai.errors import InputError, NameLookupError, RangeError, ShapeError
 
 T = TypeVar("T")
@@ -204,12 +205,16 @@ def radius_doubts(radii: Sequence[float], norm: str, pixels: int) -> tuple[str, 
     largest, limit = max(radii), _SHARES[norm] * widths[norm]
     doubts = []
     if largest > limit:
-        part = f"more than {_SHARES[norm]:.0%} of the distance from black to white"
-        doubts.append(f"eps {largest:.4g} ({norm}) is {part}: radii are in the scale of pixels in [0, 1], 8/255, not 8")
+        template = (
+            "eps {eps:.4g} ({norm}) is more than {share:.0%} of the distance from black to white: radii are in the "
+            "scale of pixels in [0, 1], 8/255, not 8"
+        )
+        doubts.append(Message(template, eps=largest, norm=norm, share=_SHARES[norm]))
     for eps in radii:
         times = eps * _LEVELS**2
         if norm == "linf" and 1 <= round(times) <= _DIVIDED and math.isclose(times, round(times), rel_tol=1e-6):
-            doubts.append(f"eps {eps:.3g} is {round(times)}/255/255: it looks divided by 255 twice")
+            template = "eps {eps:.3g} is {level}/255/255: it looks divided by 255 twice"
+            doubts.append(Message(template, eps=eps, level=round(times)))
     return tuple(doubts)
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from xai.core.images.inputs import IMAGE_SUFFIXES
+from xai.core.results.message import Message, constant
 from xai.datasets.dataset import LABEL
 from xai.datasets.folders import NAMES as PARTS
 from xai.errors import DataError, near_names
@@ -64,10 +65,12 @@ def header_notes(path: Path, names: Sequence[str], label_column: str) -> tuple[s
     """Return what was found out about a table: its separator, and columns that may be the labels it seems to lack."""
     notes = []
     if path.suffix.lower() != ".parquet" and (separator := _separator(path)) != ",":
-        notes.append(f"the cells of the table are separated by {_SEPARATORS[separator]}")
+        separated = constant(_SEPARATORS[separator])
+        notes.append(Message("the cells of the table are separated by {separator}", separator=separated))
     usual = [name for name in names if name.lower() in LABEL_NAMES]
     if in_any_case(label_column, names) is None and usual:
-        notes.append(f"no column {label_column!r}, so no labels: pass label_column={usual[0]!r} if it has the classes")
+        template = "no column {column!r}, so no labels: pass label_column={usual!r} if it has the classes"
+        notes.append(Message(template, column=label_column, usual=usual[0]))
     return tuple(notes)
 
 

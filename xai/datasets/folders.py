@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from xai.core.images.inputs import IMAGE_SUFFIXES
+from xai.core.results.message import Message, constant
 from xai.core.validation import check_choice
 from xai.datasets.dataset import (
     LABEL,
@@ -71,7 +72,8 @@ def _values(source: DataSource, column: str) -> list[str]:
 
 
 def _told(column: str, values: list[str]) -> str:
-    return f"the column {column!r} was taken for the parts of the data ({', '.join(values)}), and is no group"
+    template = "the column {column!r} was taken for the parts of the data ({parts}), and is no group"
+    return Message(template, column=column, parts=", ".join(values))
 
 
 _FILLERS = frozenset({"set", "data", "dataset", "image", "images", "img", "imgs", "split", "part", "folder"})
@@ -126,9 +128,11 @@ def find_parts(folder: Path, classes: Sequence[str] | None) -> Parts:
     if full:
         raise DataError(_unclear(folder, list(parts), f"hold folders, but {_listed(full)} hold images too", found))
     names = {place: name if name.lower() in WORDS else words[name] for name, place in parts.items()}
-    notes = [f"the folders {', '.join(parts)} were taken for the parts of the data, and theirs for classes"]
-    notes += [f"the folder {name!r} has images without folders of classes: left out" for name in bare]
-    notes += [f"the folder {name!r} holds no images: left out" for name in others]
+    template = "the folders {folders} were taken for the parts of the data, and theirs for classes"
+    notes = [Message(template, folders=", ".join(parts))]
+    unlabelled = "the folder {folder!r} has images without folders of classes: left out"
+    notes += [Message(unlabelled, folder=name) for name in bare]
+    notes += [Message("the folder {folder!r} holds no images: left out", folder=name) for name in others]
     return Parts(names, tuple(notes))
 
 
@@ -140,7 +144,8 @@ def _taken_for_classes(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
     """
     if any(folders_of(folder / name) for name in names):
         raise DataError(_unclear(folder, names, "hold no folders of classes", names))
-    return (f"the folders {', '.join(names)} are called as parts of a data set are, and were taken for classes",)
+    template = "the folders {folders} are called as parts of a data set are, and were taken for classes"
+    return (Message(template, folders=", ".join(names)),)
 
 
 def _part_words(found: Sequence[str]) -> dict[str, str]:
@@ -220,12 +225,14 @@ def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int
     own = [(PART, pa.string())] if parts else []
     schema = pa.schema([(PATH, pa.string()), (LABEL, pa.int64()), *own])
     table = Table(schema, _batches(folder, parts, place, skipped, schema))
-    notes = [f"{count} file(s) ending in {suffix or 'nothing'} skipped" for suffix, count in sorted(skipped.items())]
+    notes: list[str] = [_skipped_note(suffix, count) for suffix, count in sorted(skipped.items())]
     counts = set(table.whole(LABEL).tolist()) if len(table) else set()
-    notes += [f"the class {name!r} has no image" for name, k in place.items() if k not in counts]
+    empty = [name for name, k in place.items() if k not in counts]
+    notes += [Message("the class {class_name!r} has no image", class_name=name) for name in empty]
     if numbers and tuple(found) != names:
         low, *_, high = sorted(numbers, key=lambda name: numbers[name])
-        notes.append(f"folders called {low} to {high} were taken for class numbers, as in a table")
+        template = "folders called {low} to {high} were taken for class numbers, as in a table"
+        notes.append(Message(template, low=low, high=high))
     notes += own_parts.notes
     if not len(table):
         raise DataError(f"{folder}: no image in any class folder. {_LAYOUT} ({', '.join(sorted(IMAGE_SUFFIXES))}).")
@@ -242,6 +249,11 @@ def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int
         notes=tuple(notes),
     )
     return whole(source)
+
+
+def _skipped_note(suffix: str, count: int) -> Message:
+    ending = suffix or constant("nothing")
+    return Message("{count} file(s) ending in {ending} skipped", count=count, ending=ending)
 
 
 def _numbers(found: Sequence[str], classes: Sequence[str] | None) -> dict[str, int]:

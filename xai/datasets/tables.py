@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
+from xai.core.results.message import Message
 from xai.datasets.arrays import check_ratio
 from xai.datasets.columns import are_images, column_names, csv_format, csv_names, find_named, header_notes, in_any_case
 from xai.datasets.dataset import (
@@ -108,7 +109,8 @@ def _where_paths_are(path: Path, there: Sequence[str], wanted: str) -> tuple[str
     found = [name for name in rows.schema.names if are_images(path.parent, rows[name].to_pylist())]
     if len(found) != 1:
         return wanted, ()
-    return found[0], (f"there is no column 'path': {found[0]!r} is read, whose cells are files of images",)
+    note = "there is no column 'path': {column!r} is read, whose cells are files of images"
+    return found[0], (Message(note, column=found[0]),)
 
 
 def _check_size(path: Path, path_column: str) -> None:
@@ -194,7 +196,7 @@ def _class_names(
         raise DataError(f"{path}: the label {longest[:20]}... is the number of no class. Labels count from 0.")
     numbers = {text: number for text, number in values.items() if number is not None}
     decimals = sorted(text for text in distinct if "." in text)[:1]
-    notes = tuple(f"labels such as {text!r} were taken for class numbers" for text in decimals)
+    notes = tuple(Message("labels such as {label!r} were taken for class numbers", label=text) for text in decimals)
     return _Names(tuple(classes) if classes else numbered_classes(str(path), max(numbers.values())), numbers, notes)
 
 

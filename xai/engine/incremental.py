@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
 from xai.core.runtime.fixed_batch import batch_size
 from xai.engine.graph import Graph, Node, Pair, graph_of
 from xai.engine.local import Local, Patches, Place, as_maps, as_places, local_function, local_module, put, widened
@@ -25,6 +26,8 @@ COVERED = 0.85  # a changed region of this share of the map is pasted: pieces wo
 TOGETHER = 24 << 20  # bytes of the largest map of all rows that run whole at once: more do not fit into the cache
 _EXACT = (torch.float32, torch.float64)
 _ROUNDED = 0.2  # the check in low precision, where both sides are rounded: it only shows gross errors
+_ON_PIECES = "{high} of the network's {total} steps run on pieces; differs by {gap:.1e}"
+_SPAN_ON_PIECES = "{low} to {high} of the network's {total} steps run on pieces; differs by {gap:.1e}"
 _WHOLE = "occluded images run whole: no layer of the traced network gains from running on pieces"
 
 
@@ -186,10 +189,10 @@ class Incremental:
             return (_WHOLE,)
         if gap <= (SAME if self.source.dtype in _EXACT else _ROUNDED):
             self.cuts = cuts
-            count = f"{middle} to {corner}" if middle < corner else str(corner)
-            steps = f"{count} of the network's {len(self.graph.nodes)} steps"
-            return (f"{steps} run on pieces; differs by {gap:.1e}",)
-        return (f"occluded images run whole: on pieces the logits differ by {gap:.1e} of their spread",)
+            figures = {"low": middle, "high": corner, "total": len(self.graph.nodes), "gap": gap}
+            return (Message(_SPAN_ON_PIECES if middle < corner else _ON_PIECES, **figures),)
+        template = "occluded images run whole: on pieces the logits differ by {gap:.1e} of their spread"
+        return (Message(template, gap=gap),)
 
 
 class _Planner:

@@ -15,6 +15,7 @@ from torch.nn.utils import fusion
 from xai.core.model.classifier import Classifier
 from xai.core.model.fingerprint import fingerprint_module
 from xai.core.model.hooks import borrowed, copied, parts_of
+from xai.core.results.message import Message
 from xai.core.runtime.batching import row_limit
 from xai.core.runtime.fixed_batch import batch_size
 from xai.engine.graph import can_join, join_convolutions
@@ -157,27 +158,26 @@ def _is_code(value: Any) -> bool:
 def _full(classifier: Classifier, sample: Tensor) -> Prepared:
     """Return the fastest copy that answers the same in full precision."""
     plain = _frozen(copied(classifier.module).eval())
-    notes = []
+    notes = list[Message]()
     try:
         folded, count = fold_batch_norm(copied(plain))
     except Exception as error:  # noqa: BLE001  (torch.fx raises anything on code it cannot trace)
-        notes.append(f"batch norm not folded: the forward cannot be traced ({type(error).__name__})")
+        template = "batch norm not folded: the forward cannot be traced ({error})"
+        notes.append(Message(template, error=type(error).__name__))
     else:
         ready = around(classifier, _laid_out(_frozen(folded), torch.channels_last))
         gap = _gap(classifier, ready, sample)
         if gap <= SAME:
-            return _joined(
-                classifier,
-                Prepared(
-                    ready, "fp32", (f"prepared: {count} batch norm(s) folded, channels last; differs by {gap:.1e}",)
-                ),
-                sample,
-            )
-        notes.append(f"batch norm not folded: the folded copy differs by {gap:.1e} of the spread of the logits")
+            template = "prepared: {count} batch norm(s) folded, channels last; differs by {gap:.1e}"
+            prepared = Prepared(ready, "fp32", (Message(template, count=count, gap=gap),))
+            return _joined(classifier, prepared, sample)
+        template = "batch norm not folded: the folded copy differs by {gap:.1e} of the spread of the logits"
+        notes.append(Message(template, gap=gap))
     ready = around(classifier, _laid_out(plain, torch.channels_last))
     gap = _gap(classifier, ready, sample)
     if gap <= SAME:
-        return Prepared(ready, "fp32", (*notes, f"prepared: channels last; differs by {gap:.1e}"))
+        note = Message("prepared: channels last; differs by {gap:.1e}", gap=gap)
+        return Prepared(ready, "fp32", (*notes, note))
     return Prepared(around(classifier, _laid_out(plain, torch.contiguous_format)), "fp32", (*notes, "used as it is"))
 
 
@@ -194,7 +194,8 @@ def _joined(classifier: Classifier, folded: Prepared, sample: Tensor) -> Prepare
     gap = _gap(classifier, ready, sample) if count else float("inf")
     if gap > SAME:
         return folded
-    note = f"{count} convolution(s) joined with padding and activation; differs by {gap:.1e}"
+    template = "{count} convolution(s) joined with padding and activation; differs by {gap:.1e}"
+    note = Message(template, count=count, gap=gap)
     return Prepared(ready, "fp32", (*folded.notes, note), folded.classifier)
 
 
@@ -267,8 +268,11 @@ def in_low_precision(full: Prepared, answers: Callable[[Prepared], Tensor]) -> t
         close, figure = compared(answers(low), answers(full))
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0][:80]
-        return full, f"fast: {name} not used, the model cannot compute in it ({first})"
-    return (low, f"fast: {name} used, {figure}") if close else (full, f"fast: {name} not used, {figure}")
+        template = "fast: {precision} not used, the model cannot compute in it ({error})"
+        return full, Message(template, precision=name, error=first)
+    if close:
+        return low, Message("fast: {precision} used, {figure}", precision=name, figure=figure)
+    return full, Message("fast: {precision} not used, {figure}", precision=name, figure=figure)
 
 
 def quick_type(device: torch.device) -> torch.dtype | None:
@@ -293,5 +297,6 @@ def compared(found: Tensor, wanted: Tensor) -> tuple[bool, str]:
     left = error.var(0, correction=0) / found.var(0, correction=0).clamp_min(1e-30)
     alike = float((1 - left).clamp_min(0).sqrt().min())
     off = float((error.square().mean(0) / found.square().mean(0).clamp_min(1e-30)).sqrt().max())
-    figure = f"by a sample it correlates {alike:.3f} with the exact answers, differences are {off:.1%} of them"
+    template = "by a sample it correlates {correlation:.3f} with the exact answers, differences are {share:.1%} of them"
+    figure = Message(template, correlation=alike, share=off)
     return alike >= ALIKE and off <= OFF, figure

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.model.predictions import Key, output_tensor
+from xai.core.results.message import Message
 from xai.core.runtime.nested import tensors_in
 from xai.errors import UnsupportedModelError
 
@@ -42,10 +43,8 @@ def attach(extractor: nn.Module, estimator: Any, key: Key | None = None) -> tupl
     head = _kernel_head(last) if hasattr(last, "support_vectors_") else _linear_head(last)
     width = int(getattr(estimator, "n_features_in_", 0) or last.n_features_in_)
     class_names = [str(label) for label in last.classes_]
-    notes = [
-        f"features go into {type(last).__name__} of scikit-learn: {len(class_names)} classes, "
-        "scores as decision_function"
-    ]
+    template = "features go into {estimator} of scikit-learn: {count} classes, scores as decision_function"
+    notes: list[str] = [Message(template, estimator=type(last).__name__, count=len(class_names))]
     if not _softmax_is_its_probability(estimator, width):
         notes.append("its scores are margins: their softmax is no probability")
     return _Joined(extractor, nn.Sequential(*parts, head), width, key).eval(), {

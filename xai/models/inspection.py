@@ -14,6 +14,7 @@ from xai.core.model.classifier import Classifier
 from xai.core.model.forward import lacking_inputs
 from xai.core.model.hooks import borrowed, gradients_on, parts_of
 from xai.core.model.predictions import output_tensor
+from xai.core.results.message import Message, joined
 from xai.core.runtime.batching import is_out_of_memory
 from xai.core.task.evidence import refuse_other_kinds
 from xai.core.task.meaning import DeclaredTask
@@ -71,10 +72,12 @@ def scale_settings(network: nn.Module, sizes: Sequence[int], notes: list[str]) -
         notes.append(SCALED)
         return {"std": (_BYTES,) * sizes[1]}
     if abs(slope) < _DIM:
-        notes.append(
-            f"its first operations divide pixels by {1 / abs(slope):.3g}: if it was trained on pixels from 0 to 255, "
-            f"pass std={[round(_BYTES, 6)] * sizes[1]}"
+        template = (
+            "its first operations divide pixels by {divisor:.3g}: if it was trained on pixels from 0 to 255, pass "
+            "std={std}"
         )
+        std = str([round(_BYTES, 6)] * sizes[1])
+        notes.append(Message(template, divisor=1 / abs(slope), std=std))
     return {}
 
 
@@ -149,7 +152,7 @@ def head_settings(kind: str, asked: DeclaredTask, notes: list[str]) -> dict[str,
     task = _TASKS.get(kind)
     if task is None or asked.output is not None or asked.task not in {None, "binary", task}:
         return {}
-    notes.append(f"ends in a {kind}, which is taken off: what goes into it is the logits")
+    notes.append(Message("ends in a {kind}, which is taken off: what goes into it is the logits", kind=kind))
     return {"task": task, "output": "logits"}
 
 
@@ -210,9 +213,12 @@ def _weights_noted(module: nn.Module, network: nn.Module) -> list[str]:
     if len(places) > 1:
         raise UnsupportedModelError(f"The weights lie on {' and '.join(places)}. Move the network to one device.")
     narrow = sorted({str(t.dtype).removeprefix("torch.") for _, t in tensors if t.dtype in CLOSE})
-    notes = [f"the network computes in {' and '.join(narrow)}: maps are no finer than that"] if narrow else []
+    notes = list[str]()
+    if narrow:
+        types = joined(narrow, " and ")
+        notes.append(Message("the network computes in {types}: maps are no finer than that", types=types))
     if network is not module:
-        notes.append(f"the network behind {type(module).__name__} is used")
+        notes.append(Message("the network behind {wrapper} is used", wrapper=type(module).__name__))
     if any(getattr(part, "training", False) for part in parts_of(network)):
         notes.append("the network came in training mode: it is used in evaluation mode and given back as it was")
     return notes
@@ -222,8 +228,9 @@ def _channels(network: nn.Module) -> tuple[int, list[str]]:
     """Return what the first convolution takes, 3 without any."""
     for part in network.modules():
         if isinstance(part, nn.Conv2d):
-            found = part.in_channels
-            return found, [] if found == 3 else [f"channels={found}, as the first convolution takes"]
+            channels = part.in_channels
+            note = Message("channels={channels}, as the first convolution takes", channels=channels)
+            return channels, [] if channels == 3 else [note]
     return 3, []
 
 
@@ -246,8 +253,8 @@ def _size(network: nn.Module, settings: dict[str, Any]) -> tuple[tuple[int, int]
             faults.append((size, error))
         else:
             found = size if given or size[0] != _SIZES[0] else None
-            notes = [] if given or found is None else [f"input_size=({size[0]}, {size[1]}), found by trying"]
-            return found, images, notes
+            note = Message("input_size=({height}, {width}), found by trying", height=size[0], width=size[1])
+            return found, images, [] if given or found is None else [note]
     raise _fault(network, settings["channels"], *faults[0], tried=len(faults))
 
 

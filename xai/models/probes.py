@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xai.core.model.classifier import Classifier
 from xai.core.model.fingerprint import fingerprint_module
 from xai.core.model.hooks import copied
+from xai.core.results.message import message_table, with_messages
 from xai.core.runtime.nested import first_tensor
 from xai.errors import CheckpointError, InputError, UnsupportedModelError
 from xai.models.architectures import Architecture, build_network
@@ -21,6 +22,7 @@ from xai.models.sandbox.weights import read_tensors
 from xai.models.sources import MODELS, Built
 
 _KEY, _FORM = "xai_probe", 1
+_MESSAGES = "messages"  # the templates of the notes
 _PARTS = ("weights", "bias", "vectors", "shift", "scale", "gamma")
 _RECORD = {"base", "layer", "extractor", "settings", "accuracy", "interval", "count", "notes"}
 
@@ -167,7 +169,8 @@ class Probe(Classifier):
             tensors |= {f"extractor.{name}": value.clone().contiguous() for name, value in state.items()}
         settings = {**kept_settings(self), "class_names": list(self.class_names), "name": self.name}
         record = {**net.record, "settings": settings}
-        save_file(tensors, place, {_KEY: json.dumps({"form": _FORM, **record}, sort_keys=True)})
+        whole = {"form": _FORM, **record, _MESSAGES: message_table(record["notes"])}
+        save_file(tensors, place, {_KEY: json.dumps(whole, sort_keys=True)})
         return place
 
 
@@ -200,9 +203,10 @@ def open_probe(path: Path, arch: Architecture | None) -> Built:
         raise CheckpointError(f"{path}: its head was fitted on features of another model than the one here. Fit anew.")
     try:
         head = ProbeHead(**{name: tensors[f"head.{name}"] for name in _PARTS})
-        settings = {**record["settings"], "notes": [str(note) for note in record["notes"]]}
+        record["notes"] = with_messages([str(note) for note in record["notes"]], record.get(_MESSAGES, {}))
+        settings = {**record["settings"], "notes": record["notes"]}
         settings["input_size"] = tuple(settings["input_size"]) if settings["input_size"] else None
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: a damaged file of a probe ({error}). Save it again.") from error
     return ProbeNet(extractor, head, {name: record[name] for name in _RECORD}), settings
 

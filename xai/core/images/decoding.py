@@ -17,6 +17,7 @@ from numpy.lib import format as npy
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from xai.core.images.samples import BYTE, Depth, check_bits, holds_bands, scaled, scaled_array
+from xai.core.results.message import Message, constant, joined
 from xai.errors import ImageError, RangeError, one_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -153,21 +154,24 @@ def _silent_tiff() -> Iterator[None]:
 
 
 def _decode(image: Image.Image, name: str, depth: Depth) -> Decoded:
-    notes = []
+    notes: list[str] = []
     if getattr(image, "is_animated", False):
         image = _first_frame(image)
-        notes.append(f"{name}: animated or with several pages; only the first frame is used")
+        notes.append(Message("animated or with several pages; only the first frame is used"))
     turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)  # before loading: TIFFs are turned by Pillow itself
     image.load()
     upright = ImageOps.exif_transpose(image)
     if turned:
-        notes.append(f"{name}: turned upright as its EXIF orientation says")
+        notes.append(Message("turned upright as its EXIF orientation says"))
     pixels, note = _to_pixels(upright, name, depth)
     if note:
-        notes.append(f"{name}: {note}")
-    if min(pixels.shape[:2]) == 1:
-        notes.append(f"{name}: only {pixels.shape[1]} x {pixels.shape[0]} pixels; little can be seen in it")
-    return Decoded(pixels, tuple(map(one_line, notes)))
+        notes.append(note)
+    height, width = pixels.shape[:2]
+    if min(height, width) == 1:
+        small = Message("only {width} x {height} pixels; little can be seen in it", width=width, height=height)
+        notes.append(small)
+    file_name = one_line(name)
+    return Decoded(pixels, tuple(Message("{file}: {note}", file=file_name, note=note) for note in notes))
 
 
 def _first_frame(image: Image.Image) -> Image.Image:
@@ -210,7 +214,7 @@ def _reason(error: Exception, content: bytes) -> str:
     return f"cannot be decoded ({type(error).__name__}). Save it again as PNG or JPEG."
 
 
-def _to_pixels(image: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray, str | None]:
+def _to_pixels(image: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray, Message | None]:
     """Return float32 pixels (H, W, 1 or 3) in [0, 1] and what was done, or None."""
     mode = image.mode
     if mode.startswith("I") or mode == "F":
@@ -220,24 +224,26 @@ def _to_pixels(image: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray,
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         shown = _unit(Image.alpha_composite(white, rgba).convert("RGB"))
-        return shown, "; ".join(filter(None, [_cut(rgba, depth), "transparent parts are shown on white"]))
+        cut, on_white = _cut(rgba, depth), Message("transparent parts are shown on white")
+        return shown, on_white if cut is None else joined([cut, on_white])
     if mode in {"1", "L"}:
         return _unit(image.convert("L")), None
     if mode == "RGB":
         return _unit(image), _cut(image, depth)
-    note = None if mode == "P" else f"converted from {mode} to RGB"
+    note = None if mode == "P" else Message("converted from {mode} to RGB", mode=mode)
     return _unit(image.convert("RGB")), note
 
 
-def _cut(image: Image.Image, depth: Depth) -> str | None:
+def _cut(image: Image.Image, depth: Depth) -> Message | None:
     """Return what is lost of 16-bit colours, and that nearly black ones may use fewer bits; None for 8 bits."""
     if depth.kept <= BYTE:
         return None
-    note = "16 bits a colour, of which the upper 8 are read"
+    note = Message("16 bits a colour, of which the upper 8 are read")
     high = int(np.asarray(image).max())
-    if high << BYTE < _NEARLY_BLACK:
-        note += f"; no value above {(high + 1 << BYTE) - 1}: if fewer bits are used, save uint16 .npy and give `bits`"
-    return note
+    if high << BYTE >= _NEARLY_BLACK:
+        return note
+    template = "no value above {highest}: if fewer bits are used, save uint16 .npy and give `bits`"
+    return joined([note, Message(template, highest=(high + 1 << BYTE) - 1)])
 
 
 def _unit(image: Image.Image) -> np.ndarray:
@@ -245,7 +251,7 @@ def _unit(image: Image.Image) -> np.ndarray:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _wide_to_pixels(image: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray, str | None]:
+def _wide_to_pixels(image: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray, Message | None]:
     """16-bit, 32-bit and float images by their true range; Pillow's own conversion clips them to white."""
     values = np.asarray(image).astype(np.float64)
     low, high = float(values.min()), float(values.max())
@@ -256,11 +262,17 @@ def _wide_to_pixels(image: Image.Image, name: str, depth: Depth) -> tuple[np.nda
     if not (low >= 0 and high <= _SIXTEEN_BIT):
         raise ImageError(f"{name}: values in [{low:.0f}, {high:.0f}] of unknown range. Save it with 8 or 16 bits.")
     if depth.bits is not None:
-        note = f"{depth.bits} bits a pixel, as {depth.where} says, scaled by {(1 << depth.bits) - 1}"
+        note = Message(
+            "{bits} bits a pixel, as {source} says, scaled by {largest}",
+            bits=depth.bits,
+            source=constant(depth.where),
+            largest=(1 << depth.bits) - 1,
+        )
         return scaled(values, depth.bits, name)[..., None], note
-    note = "16 bits a pixel, scaled by 65535"
+    note = Message("16 bits a pixel, scaled by 65535")
     if 0 < high < _NEARLY_BLACK:
-        note += f"; no value above {high:.0f}: if fewer bits are used, such as 12, give `bits`"
+        few = Message("no value above {highest:.0f}: if fewer bits are used, such as 12, give `bits`", highest=high)
+        note = joined([note, few])
     return (values / _SIXTEEN_BIT).astype(np.float32)[..., None], note
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from xai.core.images.border import all_images
 from xai.core.images.inputs import ImageLike, InputImage, decode_images, to_channels
 from xai.core.images.samples import note_of_bands
+from xai.core.results.message import Message
 from xai.errors import NameLookupError, ShapeError
 
 RESIZES = ("crop", "squash", "pad")
@@ -159,7 +160,8 @@ class Batch:
         notes += filter(None, {note_of_bands(int(self.inputs.shape[1]))})
         if cropped:
             share = min(g.share_seen for g in cropped)
-            notes.append(f"the model sees the middle of the image ({share:.0%} of its area); outside the map is 0")
+            template = "the model sees the middle of the image ({share:.0%} of its area); outside the map is 0"
+            notes.append(Message(template, share=share))
         notes += pixel_doubts(self.inputs)
         return tuple(dict.fromkeys(notes))
 
@@ -170,7 +172,8 @@ def pixel_doubts(inputs: Tensor) -> list[str]:
         return []
     low, high = inputs.detach().flatten(1).aminmax(dim=1)
     if 0 < (brightest := float(high.max())) < _DARK:
-        return [f"no pixel is brighter than {brightest:.2g}: were the images divided by 255 twice?"]
+        template = "no pixel is brighter than {brightest:.2g}: were the images divided by 255 twice?"
+        return [Message(template, brightest=brightest)]
     flat = bool((low == high).any())
     return ["there are images with one value everywhere: nothing is to be seen in them"] if flat else []
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from xai.core.results.message import Message
 from xai.core.validation import check_whole
 from xai.errors import ImageError, RangeError, ShapeError
 
@@ -175,8 +176,9 @@ def note_of_bands(bands: int) -> str | None:
     """Say how an image of so many bands is shown; None for grey and colours, which need no word."""
     if bands in (1, 3):
         return None
-    how = "their mean" if bands == 2 else "the first three as red, green and blue"
-    return f"images of {bands} bands are shown by {how}"
+    if bands == 2:
+        return Message("images of {bands} bands are shown by their mean", bands=bands)
+    return Message("images of {bands} bands are shown by the first three as red, green and blue", bands=bands)
 
 
 def holds_bands(shape: tuple[int, ...]) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xai.core.model.hooks import hooked
+from xai.core.results.message import Message, constant
 from xai.core.runtime.nested import tensors_in
 
 Size = tuple[int, int]
@@ -71,12 +72,26 @@ class Layout:
         """Return which token each place is (h * w,), the places row by row."""
         return self.first + orders(self.grid)[self.order]
 
-    def describe(self) -> str:
-        """Say the layout in words."""
-        sides = [f"{side} {count}" for side, count in (("behind", self.first), ("before", self.last)) if count]
-        extra = f" {' and '.join(sides)} class or register token(s)" if sides else ""
-        order = "" if self.order == "rows" else f", in the order {self.order!r}"
-        return f"{self.grid[0]} x {self.grid[1]} {self.kind}{extra}{order}"
+    def describe(self) -> Message:
+        """Return the layout in words."""
+        rows, columns = self.grid
+        places = Message("{rows} x {columns} {kind}", rows=rows, columns=columns, kind=constant(self.kind))
+        if self.first and self.last:
+            places = Message(
+                "{places} behind {first} and before {last} class or register token(s)",
+                places=places,
+                first=self.first,
+                last=self.last,
+            )
+        elif self.first:
+            places = Message("{places} behind {count} class or register token(s)", places=places, count=self.first)
+        elif self.last:
+            places = Message("{places} before {count} class or register token(s)", places=places, count=self.last)
+        return (
+            places
+            if self.order == "rows"
+            else Message("{places}, in the order {order!r}", places=places, order=self.order)
+        )
 
 
 AXES = {"tokens": (0, 1, 2), "tokens, channels first": (0, 2, 1), "tokens, sequence first": (1, 0, 2)}

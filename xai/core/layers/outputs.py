@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xai.core.layers.layouts import Layout, Size, possible_layouts
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import hooked
+from xai.core.results.message import Message
 from xai.core.runtime.nested import first_tensor, tensors_in, with_tensor
 from xai.core.task.probe_images import probe_images
 from xai.errors import NonFiniteError
@@ -260,14 +261,19 @@ class LayerShare:
         """Whether all passes through, class tokens or not."""
         return self.value is not None and self.value >= _ALL
 
-    def describe(self) -> str:
-        """Say it in words."""
+    def describe(self) -> Message:
+        """Return it in words."""
         if self.value is not None and self.value >= _MOST and self.least is not None:
             number, share = self.least
-            return (
-                f"only {100 * share:.2g}% of the change of the score of class {number} between images passes through it"
+            return Message(
+                "only {percent:.2g}% of the change of the score of class {number} between images passes through it",
+                percent=100 * share,
+                number=number,
             )
-        return f"only {100 * (self.value or 0):.2g}% of the change of the class scores between images passes through it"
+        return Message(
+            "only {percent:.2g}% of the change of the class scores between images passes through it",
+            percent=100 * (self.value or 0),
+        )
 
 
 UNMEASURED = LayerShare()

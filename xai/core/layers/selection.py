@@ -27,6 +27,7 @@ from xai.core.layers.outputs import (
 from xai.core.model.classifier import Classifier
 from xai.core.model.forward_state import state_of
 from xai.core.model.hooks import Cut, borrowed, gradients, gradients_on, hooked
+from xai.core.results.message import Message
 from xai.core.runtime.nested import tensors_in, with_tensor
 from xai.core.validation import check_choice
 from xai.errors import UnsupportedModelError
@@ -66,10 +67,13 @@ class LayerChoice:
     @property
     def notes(self) -> list[str]:
         """What is to be known of it, in words."""
-        said = [f"layer {self.name!r}: {self.reason}"]
+        notes: list[str] = [Message("layer {name!r}: {reason}", name=self.name, reason=self.reason)]
         if not self.share.enough:
-            said.append(f"layer {self.name!r}: {self.share.describe()}: the map does not show the rest")
-        return [*said, self.passed_over] if self.passed_over else said
+            share = self.share.describe()
+            notes.append(
+                Message("layer {name!r}: {share}: the map does not show the rest", name=self.name, share=share)
+            )
+        return [*notes, self.passed_over] if self.passed_over else notes
 
 
 def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) -> LayerChoice:
@@ -159,7 +163,18 @@ def _instead_of(passed_over: list[LayerChoice], choice: LayerChoice) -> LayerCho
     if not passed_over:
         return choice
     last = passed_over[0]
-    return replace(choice, passed_over=f"the later layer {last.name!r} was not taken: {last.share.describe()}")
+    share = last.share.describe()
+    reason = Message("the later layer {name!r} was not taken: {share}", name=last.name, share=share)
+    return replace(choice, passed_over=reason)
+
+
+def _reason_of_named(layout: Layout, fault: str, *, passed: bool) -> Message:
+    where = layout.describe()
+    if passed:
+        return Message(f"named by the caller: {{layout}}, {_CHECKED}", layout=where)
+    if fault:
+        return Message("named by the caller: {layout}; {fault}", layout=where, fault=fault)
+    return Message(f"named by the caller: {{layout}}; it {_UNCERTAIN}", layout=where)
 
 
 class _Search:
@@ -228,11 +243,11 @@ class _Search:
         if share.next_to_none:
             return None, share.describe()
         if fault:  # behind a pooling by maxima, as in front of a head that looks at few places
-            reason = f"the last layer with the shape of a map: {where}; {fault}"
+            reason = Message("the last layer with the shape of a map: {layout}; {fault}", layout=where, fault=fault)
         elif verdict.right:
-            reason = f"the last layer that is a map of the image: {where}, {_CHECKED}"
+            reason = Message(f"the last layer that is a map of the image: {{layout}}, {_CHECKED}", layout=where)
         else:
-            reason = f"the last layer with the shape of a map: {where}; it {_UNCERTAIN}"
+            reason = Message(f"the last layer with the shape of a map: {{layout}}; it {_UNCERTAIN}", layout=where)
         return LayerChoice(item.name, verdict.layout, reason, item.index, share), fault
 
     def _share(self, item: LayerOutput, layout: Layout) -> LayerShare:
@@ -269,11 +284,11 @@ class _Search:
             return None, f"{said}: {verdict.reason}."
         item, fault = self._checked(group, verdict)
         passed = item is not None and bool(verdict.right) and not fault
-        reason = f"named by the caller: {verdict.layout.describe()}"
-        reason += f", {_CHECKED}" if passed else f"; {fault}" if fault else f"; it {_UNCERTAIN}"
+        reason = _reason_of_named(verdict.layout, fault, passed=passed)
         item = item or group[0]
         if item.name != name:
-            reason += f"; cut at {item.name!r}, which returns the same and is what the answer depends on"
+            cut = "{reason}; cut at {name!r}, which returns the same and is what the answer depends on"
+            reason = Message(cut, reason=reason, name=item.name)
         share = self._share(item, verdict.layout)
         if share.next_to_none:
             return None, f"The layer {name!r} says nothing of the answer: {share.describe()}."
@@ -318,12 +333,12 @@ class _Search:
             self.blocked = error
             return None, str(error)
         if slopes is None:
-            return None, "no gradient reaches it"
+            return None, Message("no gradient reaches it")
         felt = float((verdict.layout.to_maps(slopes)[0].abs().sum(0) > 0).float().mean())
         item = next((item for item in group if self._cut_holds(item)), None) if felt else None
         if felt < 0.5:
-            return item, f"the class score has a gradient at {felt:.0%} of its places only"
-        return item, "" if item else "the answer does not come from what it returns alone"
+            return item, Message("the class score has a gradient at {share:.0%} of its places only", share=felt)
+        return item, "" if item else Message("the answer does not come from what it returns alone")
 
     def _slopes(self, group: list[LayerOutput]) -> Tensor | None:
         """Return the gradient of the score at a tensor, or None when the forward blocks it."""

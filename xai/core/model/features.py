@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from xai.core.images.border import classes_of, open_data
 from xai.core.model.hooks import borrowed, hooked
+from xai.core.results.message import Message
 from xai.core.runtime.batching import Progress, ShouldStop, is_out_of_memory, note_shrink, reporting
 from xai.core.runtime.fixed_batch import batch_size
 from xai.core.runtime.nested import first_tensor
@@ -85,7 +86,10 @@ class FeatureTap:
                 share = 1.0 if torch.equal(same, found) else 0.5
                 places = self._places(name, inputs[:1])
                 self.head = _head(name, self._linear[name], share, logits.shape[1], places)
-                self.note = f"features: the {source.shape[1]} inputs of the last linear layer {name!r}"
+                width = source.shape[1]
+                self.note = Message(
+                    "features: the {width} inputs of the last linear layer {name!r}", width=width, name=name
+                )
 
     def _places(self, name: str, inputs: Tensor) -> int:
         """Return how many places each channel has when the features are a map laid flat, else 1."""

@@ -13,6 +13,7 @@ from xai.core.images.border import open_data
 from xai.core.images.geometry import RESIZES, Batch
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.message import Message, constant
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import InputError, Stopped
@@ -84,14 +85,22 @@ class ResizeComparison:
     notes: tuple[str, ...] = ()
 
     @property
-    def reason(self) -> str:
+    def reason(self) -> Message:
         """The verdict with its figures, in one sentence."""
         now, best, p = self.accuracy[self.current], self.accuracy[self.best], self.p_values.get(self.best, 1.0)
         if self.best == self.current:
-            return f"resize={self.current!r} is the most accurate: {now:.1%} of {self.count} images"
-        return (
-            f"resize={self.best!r} predicts {best:.1%} of {self.count} images, the current {self.current!r} {now:.1%} "
-            f"(p = {p:.2g}): {self.verdict}"
+            template = "resize={current!r} is the most accurate: {share:.1%} of {count} images"
+            return Message(template, current=self.current, share=now, count=self.count)
+        return Message(
+            "resize={best!r} predicts {share:.1%} of {count} images, the current {current!r} {now:.1%} (p = {p:.2g}): "
+            "{verdict}",
+            best=self.best,
+            share=best,
+            count=self.count,
+            current=self.current,
+            now=now,
+            p=p,
+            verdict=constant(self.verdict),
         )
 
 
@@ -160,7 +169,8 @@ def resizing_note(classifier: Classifier, data: Any, truth: Tensor) -> list[str]
     found = compare_resizing(classifier, source, truth, most=_SAMPLE)
     if found.best == found.current or found.p_values[found.best] >= _LEVEL:
         return []
-    return [f"{found.reason}: pass resize={found.best!r} if the model was trained so"]
+    template = "{reason}: pass resize={way!r} if the model was trained so"
+    return [Message(template, reason=found.reason, way=found.best)]
 
 
 def _correct(

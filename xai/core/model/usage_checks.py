@@ -18,6 +18,7 @@ from xai.core.model.classifier import Classifier
 from xai.core.model.fingerprint import fingerprint_module
 from xai.core.model.hooks import parts_of
 from xai.core.model.resizing import InputReader, ResizeComparison, compare_resizing
+from xai.core.results.message import Message, constant, joined
 from xai.core.results.serialization import plain
 from xai.core.runtime.batching import ShouldStop
 from xai.core.runtime.randomness import image_key, repeated
@@ -28,6 +29,16 @@ _FEWEST, _SAMPLE = 16, 48  # labelled images that a doubt needs; images that are
 _GOOD = 0.7  # accuracy from which on nothing is tried
 _LEAST, _SURE = 0.15, 0.001  # gain in accuracy, and p-value, of a doubt
 _NEAR_CHANCE = 0.15
+_OFF_BY_ONE = (
+    "labels look off by one: minus 1, {share:.0%} of the labels fit the predictions, as given {given:.0%}; class 0 is "
+    "the model's first output",
+    "labels look off by one: plus 1, {share:.0%} of the labels fit the predictions, as given {given:.0%}; class 0 is "
+    "the model's first output",
+)
+_OTHER_ORDER = (
+    "labels look numbered in another order than the model's classes: {pairs}; so, {share:.0%} of the labels fit the "
+    "predictions, as given {given:.0%}"
+)
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Noted = TypeVar("Noted", bound=Any)
 Way = tuple[str, Classifier, Callable[[Tensor], Tensor]]
@@ -50,7 +61,8 @@ def reading_doubts(
     if len(labels) < _FEWEST or bool((labels < 0).any()):
         return ()
     if int(labels.min()) == int(labels.max()):
-        return (f"all {len(labels)} labels are of one class, {classifier.class_names[int(labels[0])]!r}",)
+        name = classifier.class_names[int(labels[0])]
+        return (Message("all {count} labels are of one class, {name!r}", count=len(labels), name=name),)
     hits = int((predictions == labels).sum())
     if hits >= _GOOD * len(labels):
         return ()
@@ -101,16 +113,14 @@ def _order(predictions: Tensor, labels: Tensor, names: Sequence[str]) -> list[tu
     straight, mapped = said[~half] == truth[~half], said[~half] == order[truth[~half]]
     if not _better(mapped, straight):
         return []
-    share = f"{mapped.mean():.0%} of the labels fit the predictions, as given {straight.mean():.0%}"
+    shares = {"share": float(mapped.mean()), "given": float(straight.mean())}
     seen = [k for k in np.unique(truth) if table[k].any()]
     shifts = {int(order[k] - k) for k in seen}
     if shifts in ({-1}, {1}):
-        way = "minus 1" if shifts == {-1} else "plus 1"
-        words = f"labels look off by one: {way}, {share}; class 0 is the model's first output"
-        return [(float(mapped.mean()), words)]
-    pairs = [f"{names[k]!r} is predicted as {names[order[k]]!r}" for k in seen if order[k] != k]
-    words = f"labels look numbered in another order than the model's classes: {'; '.join(pairs[:2])}; so, {share}"
-    return [(float(mapped.mean()), words)]
+        return [(shares["share"], Message(_OFF_BY_ONE[shifts == {1}], **shares))]
+    moved = [k for k in seen if order[k] != k][:2]
+    pairs = [Message("{own!r} is predicted as {other!r}", own=names[k], other=names[order[k]]) for k in moved]
+    return [(shares["share"], Message(_OTHER_ORDER, pairs=joined(pairs), **shares))]
 
 
 def _better(other: np.ndarray, plain: np.ndarray) -> bool:
@@ -134,8 +144,12 @@ def _other_ways(classifier: Classifier, inputs: Tensor, predictions: Tensor, lab
             best = float(other.mean()), words
     if best is None:
         return []
-    gain = f"{best[0]:.0%} of {len(few)} images are predicted right, as given {plain.mean():.0%}"
-    return [(best[0], f"preprocessing looks mistaken: with {best[1]}, {gain}")]
+    template = (
+        "preprocessing looks mistaken: with {way}, {share:.0%} of {count} images are predicted right, as given "
+        "{given:.0%}"
+    )
+    way, given = constant(best[1]), float(plain.mean())
+    return [(best[0], Message(template, way=way, share=float(best[0]), count=len(few), given=given))]
 
 
 def _ways(classifier: Classifier, images: Tensor) -> list[Way]:
@@ -175,8 +189,11 @@ def _chance(predictions: Tensor, labels: Tensor, hits: int) -> tuple[str, ...]:
     expected = float((first * second).sum())
     if float(second.max()) == 1 or wilson(hits, len(labels))[1] > expected + _NEAR_CHANCE:
         return ()
-    share = f"{hits} of {len(labels)} predictions are right, about as many as by chance ({expected:.0%})"
-    return (f"{share}: labels of other images, other preprocessing, or a model without its weights?",)
+    template = (
+        "{hits} of {count} predictions are right, about as many as by chance ({expected:.0%}): labels of other images, "
+        "other preprocessing, or a model without its weights?"
+    )
+    return (Message(template, hits=hits, count=len(labels), expected=expected),)
 
 
 UNTRAINED = (

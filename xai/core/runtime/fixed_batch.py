@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xai.core.results.message import Message
 from xai.core.runtime.batching import is_out_of_memory
 from xai.core.runtime.nested import tensors_in, with_tensor
 
@@ -46,7 +47,8 @@ def batch_notes(module: nn.Module) -> tuple[str, ...]:
         return ()
     if size == 1:
         return ("the model takes one image at a time: images run one at a time",)
-    return (f"the model takes exactly {size} images at a time: pieces are filled up with copies of their last image",)
+    template = "the model takes exactly {size} images at a time: pieces are filled up with copies of their last image"
+    return (Message(template, size=size),)
 
 
 def find_batch_size(parts: list[nn.Module], run: Run, rows: Tensor, error: object) -> int | None:

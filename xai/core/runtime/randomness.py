@@ -7,6 +7,8 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
+from xai.core.results.message import Message
+
 
 def image_key(image: Tensor) -> bytes:
     """Return the digest of one image (C, H, W), the same on every device and in float32 and float64."""
@@ -43,4 +45,5 @@ def noise_like(images: Tensor, keys: Sequence[bytes], *, seed: int, draw: int = 
 def repeated(keys: Sequence[Hashable]) -> tuple[str, ...]:
     """Return a note when images are given more than once, by one key for each."""
     extra = len(keys) - len(Counter(keys))
-    return (f"{extra} of {len(keys)} images repeat others exactly: intervals take them for new ones",) if extra else ()
+    template = "{count} of {total} images repeat others exactly: intervals take them for new ones"
+    return (Message(template, count=extra, total=len(keys)),) if extra else ()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xai.core.model.hooks import parts_of
+from xai.core.results.message import Message
 from xai.core.runtime.nested import tensors_in
 from xai.errors import UnsupportedModelError
 
@@ -153,7 +154,9 @@ def declared_by(module: nn.Module) -> Declared | None:
     """Return what a model's own configuration or loss function says; None where nothing does, or several things."""
     parts = parts_of(module)
     found = [declared for part in parts if (declared := _of_config(part)) is not None]
-    found = found or [Declared(_LOSSES[kind], f"its {kind}") for kind in _kinds(parts) if kind in _LOSSES]
+    found = found or [
+        Declared(_LOSSES[kind], Message("its {loss}", loss=kind)) for kind in _kinds(parts) if kind in _LOSSES
+    ]
     return found[0] if len({declared.task for declared in found}) == 1 else None
 
 
@@ -166,7 +169,8 @@ def _of_config(part: nn.Module) -> Declared | None:
     config = getattr(part, "config", None)
     problem = getattr(config, "problem_type", None)
     if isinstance(problem, str) and problem in _PROBLEMS:
-        return Declared(_PROBLEMS[problem], f"problem_type={problem!r} of its configuration")
+        source = Message("problem_type={problem!r} of its configuration", problem=problem)
+        return Declared(_PROBLEMS[problem], source)
     if type(part).__name__.endswith("ForImageClassification") and getattr(config, "num_labels", None) == 1:
         return Declared("regression", "num_labels=1 of its configuration, which transformers trains as a regression")
     return None

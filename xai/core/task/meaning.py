@@ -14,6 +14,7 @@ from xai.core.model.predictions import (
     output_tensor,
     score_table,
 )
+from xai.core.results.message import Message, constant
 from xai.core.task.evidence import TWICE, Declared, Ending, declared_by
 from xai.core.task.output_choice import (
     choose,
@@ -33,6 +34,10 @@ _ENOUGH = 6  # numbers that must lie between 0 and 1 before it is said
 _SAID = 'if it is the logit of two classes, pass task="binary"'
 _ASKED_LOGITS = "the model's outputs look like probabilities, not logits: pass output='probabilities'"
 _PERCENT = 'if these are percentages, divide them by 100 and pass output="probabilities"'
+_INSIDE_UNIT = (
+    "all outputs lie between 0 and 1: if they are probabilities and no logits, pass "
+    'task="multilabel", output="probabilities"'
+)
 _SOFTMAX = "ends in a softmax: its logarithm is used as the logits"
 _SUM_TO_ONE = "its outputs sum to 1, as after a softmax: their logarithm is used as the logits"
 _DECISIONS = (
@@ -163,7 +168,7 @@ def _task_of_several(seen: _Seen, declared: Declared | None, asked: DeclaredTask
             'classes. If they are class scores, pass task="multiclass" or task="multilabel".'
         )
     if declared is not None and declared.task == "multilabel":
-        return "multilabel", [f"each class has a sigmoid of its own, as {declared.source} says"]
+        return "multilabel", [Message("each class has a sigmoid of its own, as {source} says", source=declared.source)]
     if declared is not None or asked.output == "logits":
         return "multiclass", []
     if asked.output == "probabilities" and seen.ending not in _SIGMOIDS and not look_like_probabilities(seen.scores):
@@ -236,14 +241,14 @@ def _refuse_other_scale(seen: _Seen) -> None:
 def _logits_noted(seen: _Seen) -> list[str]:
     """Say what makes it doubtful that K numbers are logits."""
     if seen.ending in _BOUNDED:
-        return [f"ends in {_BOUNDED[seen.ending]}: are these class scores, or features of a layer before?"]
+        end = constant(_BOUNDED[seen.ending])
+        return [Message("ends in {end}: are these class scores, or features of a layer before?", end=end)]
     if seen.ending == "log_sigmoid":
         return ["ends in a log-sigmoid: if each class has a probability of its own, return what goes into it"]
     if seen.scores.numel() < _ENOUGH or not varies(seen.scores):
         return []
     if inside_unit(seen.scores):
-        why = 'pass task="multilabel", output="probabilities"'
-        return [f"all outputs lie between 0 and 1: if they are probabilities and no logits, {why}"]
+        return [_INSIDE_UNIT]
     if seen.ending == "linear" or seen.run is None or not like_percentages(seen.scores):
         return []
     percent = like_percentages(_probe_scores(seen, seen.run))
@@ -257,7 +262,8 @@ def _two_doubted(seen: _Seen, asked: DeclaredTask) -> list[str]:
     apart = _apart(_probe_scores(seen, seen.run))
     if not _far(apart):
         return []
-    return [f"the second of two outputs less the first is {_range_of(apart)}: are they class scores, or a regression?"]
+    template = "the second of two outputs minus the first is {span}: are they class scores, or a regression?"
+    return [Message(template, span=_range_of(apart))]
 
 
 def _apart(scores: Tensor) -> Tensor:
@@ -298,15 +304,12 @@ def _of_one(seen: _Seen, asked: DeclaredTask, declared: Declared | None) -> Outp
 
 
 def _probability(values: Tensor) -> OutputMeaning:
-    return OutputMeaning(
-        "binary",
-        "probabilities",
-        single=True,
-        notes=(
-            f"one output is read as the probability of the second of two classes ({_range_of(values)}); if it is a "
-            'logit, pass output="logits"',
-        ),
+    note = Message(
+        "one output is read as the probability of the second of two classes ({span}); if it is a logit, pass "
+        'output="logits"',
+        span=_range_of(values),
     )
+    return OutputMeaning("binary", "probabilities", single=True, notes=(note,))
 
 
 def _refuse_constant(seen: _Seen, values: Tensor) -> None:
@@ -326,8 +329,11 @@ def _refuse_constant(seen: _Seen, values: Tensor) -> None:
 def _logit_doubted(seen: _Seen) -> list[str]:
     """Say what makes it doubtful that one number is the logit of two classes, though the caller says two classes."""
     if seen.ending in _NO_LOGIT:
-        why = f"one output comes out of {_NO_LOGIT[seen.ending]}, which is no logit: return what goes into it"
-        return [f'{why}; if it is one all the same, pass output="logits"']
+        template = (
+            "one output comes out of {end}, which is no logit: return what goes into it; if it is one all the same, "
+            'pass output="logits"'
+        )
+        return [Message(template, end=constant(_NO_LOGIT[seen.ending]))]
     if seen.ending or seen.run is None:
         return []
     return _one_sided(_probe_scores(seen, seen.run)[:, 0])
@@ -339,11 +345,12 @@ def _one_sided(values: Tensor) -> list[str]:
     if not side or not varies(values):
         return []
     cure = f": {_PERCENT}" if like_percentages(values) else ': is it a logit? If so, pass output="logits"'
-    return [f"one output is never {side} 0 ({_range_of(values)}){cure}"]
+    return [Message(f"one output is never {side} 0 ({{span}}){cure}", span=_range_of(values))]
 
 
-def _range_of(values: Tensor) -> str:
-    return f"{float(values.min()):.3g} to {float(values.max()):.3g} on {len(values)} images"
+def _range_of(values: Tensor) -> Message:
+    low, high = float(values.min()), float(values.max())
+    return Message("{low:.3g} to {high:.3g} on {count} images", low=low, high=high, count=len(values))
 
 
 def _logit_noted(seen: _Seen, declared: Declared | None, asked: DeclaredTask) -> list[str]:
@@ -358,7 +365,7 @@ def _logit_noted(seen: _Seen, declared: Declared | None, asked: DeclaredTask) ->
             f"which is no logit. Return what goes into it; {_SAID}."
         )
     if declared is not None:
-        return [f"one output is read as the logit of two classes, as {declared.source} says"]
+        return [Message("one output is read as the logit of two classes, as {source} says", source=declared.source)]
     if asked.names == 1:
         raise UnsupportedModelError(f"{seen.name!r} returns one number per image and has one class name: {_SAID}.")
     if seen.run is None:
@@ -367,14 +374,15 @@ def _logit_noted(seen: _Seen, declared: Declared | None, asked: DeclaredTask) ->
     where = _range_of(values)
     doubts = [] if seen.ending == "linear" else _one_sided(values)
     if asked.names == 2:
-        far = [] if _plausible(values) else [f"its values, {where}, are far from those of a logit: is it a regression?"]
+        template = "its values, {span}, are far from those of a logit: is it a regression?"
+        far = [] if _plausible(values) else [Message(template, span=where)]
         return ["one output is read as the logit of two classes, as there are two class names", *far, *doubts]
     if _plausible(values):
-        return [
-            f'one output is read as the logit of two classes ({where}); pass task="binary" if that is right: a '
-            "regression may look the same",
-            *doubts,
-        ]
+        template = (
+            'one output is read as the logit of two classes ({span}); pass task="binary" if that is right: a '
+            "regression may look the same"
+        )
+        return [Message(template, span=where), *doubts]
     raise UnsupportedModelError(
         f"{seen.name!r} returns one unbounded number per image ({where}), which may be a regression: {_SAID}."
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai.core.model.predictions import Key
+from xai.core.results.message import Message, constant
 
 _SAME = 1e-3  # how far sums that are the same may differ, as a share of them
 _LARGER = 50  # how many times more the scores must vary than their sums
@@ -109,7 +110,8 @@ _OTHERWISE = frozenset(  # words in names of what goes along with class scores
     }
 )
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_OR_CHOOSE = "; or choose by output_key"
+_BY_COLUMNS = "the model returns {outputs}: {chosen} is read as the class scores, as it has one column per class name"
+_OR_CHOOSE = "the model returns {outputs}: {chosen} is read as the class scores; or choose by output_key"
 _SHOWN = 6
 
 
@@ -139,12 +141,12 @@ def choose(raw: Any, rows: int, names: int | None, *, ordered: bool = False) -> 
     tables = [key for key, item in parts.items() if _is_table(item, rows)]
     fitting = _fitting({key: parts[key] for key in tables}, names)
     if fitting is not None:
-        return fitting, _said(fitting, raw, parts, ", as it has one column per class name")
+        return fitting, _choice_noted(fitting, raw, parts, _BY_COLUMNS)
     key = _telling(tables, raw)
     if key is None and isinstance(raw, dict) and not ordered and len(tables) != 1:
         return None, []
     key = tables[0] if key is None and tables else key
-    return key, _said(0 if key is None else key, raw, parts, _OR_CHOOSE)
+    return key, _choice_noted(0 if key is None else key, raw, parts, _OR_CHOOSE)
 
 
 def _parts(raw: Any) -> Mapping[Key, Any]:
@@ -200,11 +202,13 @@ def _called(key: Key, raw: Any) -> str:
     if name:
         return repr(name)
     place = int(key)
-    return f"the {_PLACES[place] if place < len(_PLACES) else f'{place + 1}th'}"
+    if place < len(_PLACES):
+        return Message("the {place}", place=constant(_PLACES[place]))
+    return Message("the {number}th", number=place + 1)
 
 
-def _said(key: Key, raw: Any, parts: Mapping[Key, Any], why: str) -> list[str]:
+def _choice_noted(key: Key, raw: Any, parts: Mapping[Key, Any], template: str) -> list[str]:
     names = [_name(part, raw) for part in parts]
-    many = ", ".join([*map(repr, names[:_SHOWN]), *(["..."] if len(names) > _SHOWN else [])])
-    many = many if all(names) else f"{len(names)} things"
-    return [f"the model returns {many}: {_called(key, raw)} is read as the class scores{why}"]
+    outputs = ", ".join([*map(repr, names[:_SHOWN]), *(["..."] if len(names) > _SHOWN else [])])
+    outputs = outputs if all(names) else Message("{count} things", count=len(names))
+    return [Message(template, outputs=outputs, chosen=_called(key, raw))]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from xai.core.model.forward_state import Place, Snapshot, find_caches, leave_out, may_write, state_of, written_always
 from xai.core.model.hooks import borrowed, parts_of
 from xai.core.model.predictions import output_tensor, score_table, to_logits
+from xai.core.results.message import Message
 from xai.core.runtime.batching import is_out_of_memory
 from xai.core.runtime.fixed_batch import batch_notes
 from xai.core.task.evidence import refuse_other_kinds, watched
@@ -21,6 +22,13 @@ from xai.errors import UnsupportedModelError
 
 DEPENDS = "depends on the others in its batch"
 RANDOM = "two answers to the same image differ in evaluation mode: maps are as random as the network"
+_WRITTEN_ALWAYS = (
+    "the model writes {names} while it answers; no prediction was seen to depend on it: it is not in the fingerprint"
+)
+_WRITTEN_ONCE = (
+    "the model writes {names} when it first answers, as other first images may set otherwise: the fingerprint is of "
+    "what it wrote"
+)
 CLOSE = {torch.float16: 0.02, torch.bfloat16: 0.1}
 _CLOSE = 1e-3  # of the largest score: more is no rounding
 _NAMED_IMAGES = 3  # names in a note
@@ -94,7 +102,7 @@ def _unsteadiness(module: nn.Module, name: str, answer: Answer, images: Tensor, 
     if gap <= close:
         return ""
     refuse_batch_statistics(module, name, gap)
-    return f"the answer to one image {DEPENDS} (by {gap:.2g}): images run one at a time"
+    return Message(f"the answer to one image {DEPENDS} (by {{gap:.2g}}): images run one at a time", gap=gap)
 
 
 def _written_notes(
@@ -127,18 +135,16 @@ def _written_notes(
             f"{name!r} changes its own buffers while it answers in evaluation mode, and its answers with them: "
             f"{buffers[0]!r}. Use running statistics, and keep what is counted or cached out of the answer."
         )
-    return (f"the model writes {names} while it answers, and its predictions change with it",)
+    return (Message("the model writes {names} while it answers, and its predictions change with it", names=names),)
 
 
 def _harmless(places: list[Place], always: list[Place]) -> Iterator[str]:
     """Say what is written at every answer, which the fingerprint leaves out, and what once, which it does not."""
-    kinds = {"while it answers; no prediction was seen to depend on it: it is not in the fingerprint": always}
     once = [place for place in places if place not in always]
-    kinds["when it first answers, as other first images may set otherwise: the fingerprint is of what it wrote"] = once
-    for what, some in kinds.items():
+    for template, some in ((_WRITTEN_ALWAYS, always), (_WRITTEN_ONCE, once)):
         if some:
             names = ", ".join(repr(name) for name in dict.fromkeys(attribute for _, attribute in some[:_NAMED_IMAGES]))
-            yield f"the model writes {names} {what}"
+            yield Message(template, names=names)
 
 
 def refuse_batch_statistics(module: nn.Module, name: str, gap: float) -> None:

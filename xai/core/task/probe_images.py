@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from xai.core.images.inputs import decode_images
 from xai.core.model.hooks import gradients
+from xai.core.results.message import Message
 from xai.errors import UnsupportedModelError
 
 COUNT = 8
@@ -81,8 +82,15 @@ def _photographs(size: tuple[int, int]) -> list[Tensor]:
 
 
 BLOCKED = "no gradient reaches the pixels: use occlusion, lime, kernelshap or rise"
-_PROBES = "probe images, none of them from your data"
 _NO_PROOF = "which is no proof: the first images that are given are looked at, too"
+_OF_IMAGES = (  # the same answer to all, no gradient
+    "the model gives {count} of the given images the same answer: are its weights loaded?",
+    "no gradient reaches the pixels of {count} given images: use occlusion, lime, kernelshap or rise",
+)
+_OF_PROBES = (
+    f"the model gives {{count}} probe images, none of them from your data, the same answer, {_NO_PROOF}",
+    f"no gradient reaches the pixels of {{count}} probe images, none of them from your data, {_NO_PROOF}",
+)
 
 
 @dataclass(frozen=True)
@@ -111,14 +119,12 @@ class Flatness:
         """Return what is to be said; `probes` when the images are none of the user's own."""
         if probes:
             return [*([self.blocked] if self.blocked else []), *self._of_probes()]
-        same = f"the model gives {self.count} of the given images the same answer: are its weights loaded?"
-        zero = f"no gradient reaches the pixels of {self.count} given images: use occlusion, lime, kernelshap or rise"
+        same, zero = (Message(template, count=self.count) for template in _OF_IMAGES)
         flat = [zero] if self.zero and not self.blocked else []
         return [*([self.blocked] if self.blocked else []), *([same] if self.same and self.count > 1 else []), *flat]
 
     def _of_probes(self) -> list[str]:
-        same = f"the model gives {self.count} {_PROBES}, the same answer, {_NO_PROOF}"
-        zero = f"no gradient reaches the pixels of {self.count} {_PROBES}, {_NO_PROOF}"
+        same, zero = (Message(template, count=self.count) for template in _OF_PROBES)
         return [*([same] if self.same else []), *([zero] if self.zero and not self.blocked else [])]
 
 

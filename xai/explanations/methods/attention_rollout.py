@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from xai.core.layers.layouts import TOKEN_KINDS, Layout
 from xai.core.layers.selection import find_layer
-from xai.core.results.message import Message
+from xai.core.results.message import Message, constant
 from xai.core.validation import check_number
 from xai.errors import UnsupportedModelError
 from xai.explanations.methods._cam import enlarge
@@ -161,7 +161,7 @@ class AttentionRollout(Explainer):
         read = _tokens_read(work, rolled.shape[1], layout)
         row = torch.einsum("t,ntk->nk", read.to(rolled) / read.sum(), rolled)
         coarse = work.spread(layout.to_maps(row[:, :, None])[:, 0])
-        note = f"read at {_in_words(read)}; {layout.describe()}"
+        note = Message("read at {tokens}; {layout}", tokens=_in_words(read), layout=layout.describe())
         notes = [note, Message("attention_rollout shows where attention flows; it is the same for every class")]
         full = enlarge(coarse, work.inputs.shape[2:])
         return MethodOutput(full, work.targets(logits), work.spread(logits), coarse, None, notes)
@@ -202,7 +202,12 @@ def _layout(work: MethodInput, tokens: int) -> Layout:
     layout = find_layer(work.classifier, work.inputs).layout
     if layout.kind not in TOKEN_KINDS or tokens != layout.grid[0] * layout.grid[1] + layout.extra:
         raise _refusal(
-            work, f"its attention spans {tokens} tokens at a time, but its last map is {layout.describe()} (windows?)"
+            work,
+            Message(
+                "its attention spans {count} tokens at a time, but its last map is {layout} (windows?)",
+                count=tokens,
+                layout=layout.describe(),
+            ),
         )
     return replace(layout, kind="tokens")
 
@@ -230,14 +235,15 @@ def _class_token(layout: Layout) -> int:
     return 0 if layout.first else layout.grid[0] * layout.grid[1]
 
 
-def _in_words(read: Tensor) -> str:
+def _in_words(read: Tensor) -> Message:
     if len(read) == 1:
-        return "the attention that pools the tokens"
+        return Message("the attention that pools the tokens")
     places = read.nonzero()[:, 0].tolist()
-    return f"token {', '.join(map(str, places))}" if len(places) < 4 else f"the mean of {len(places)} tokens"
+    if len(places) < 4:
+        return Message("token {places}", places=", ".join(map(str, places)))
+    return Message("the mean of {count} tokens", count=len(places))
 
 
 def _refusal(work: MethodInput, why: str) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        f"Attention rollout cannot be read from {work.classifier.name!r}: {why}. Use occlusion, or gradcam."
-    )
+    template = "Attention rollout cannot be read from {model!r}: {reason}. Use occlusion, or gradcam."
+    return UnsupportedModelError(Message(template, model=work.classifier.name, reason=constant(why)))

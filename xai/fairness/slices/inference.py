@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from xai.core.results.message import Message
+from xai.core.results.message import Message, joined
 from xai.core.runtime.batching import ShouldStop
 from xai.fairness.slices.result import NONE, TOO_SMALL, WEAK, WITHIN, Slice
 from xai.fairness.slices.search import Candidate, Facts, asking, overlap
@@ -145,7 +145,7 @@ def lines(
         accuracy, rest = right / max(1, size), float((~judged.wrong[~own]).mean()) if size < len(own) else float("nan")
         yield Slice(
             words=outcome.candidate.words,
-            rule=" and ".join(each.rule(judged.classes) for each in outcome.candidate.conditions),
+            rule=joined([each.rule(judged.classes) for each in outcome.candidate.conditions], " and "),
             kind=outcome.candidate.kind,
             images=size,
             accuracy=accuracy,

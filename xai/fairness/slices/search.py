@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from xai.core.results.message import Message, joined
+from xai.core.results.message import Message, constant, joined
 from xai.core.runtime.batching import ShouldStop
 from xai.errors import Stopped
 from xai.fairness.properties import PROPERTIES
@@ -52,6 +52,9 @@ class Facts:
         return Facts(self.wrong[rows], properties, codes, self.classes)
 
 
+_CLUSTER = "cluster of "  # begins the name of a column of clusters, before their number
+
+
 @dataclass(frozen=True)
 class SliceCondition:
     """One condition on an image.
@@ -75,12 +78,17 @@ class SliceCondition:
         values = facts.properties[self.column]
         return np.asarray(values > self.low if self.low is not None else values <= self.high)
 
-    def rule(self, classes: Sequence[str]) -> str:
+    def rule(self, classes: Sequence[str]) -> Message:
         """Return the condition as it is computed."""
+        if self.value is not None and self.column.startswith(_CLUSTER):
+            total = int(self.column.removeprefix(_CLUSTER))
+            return Message("cluster of {total} is {number}", total=total, number=self.value)
+        column = constant(self.column)
         if self.value is not None:
-            named = self.column in {CLASS, NEAREST}
-            return f"{self.column} is {classes[self.value]!r}" if named else f"{self.column} is {self.value}"
-        return f"{self.column} > {self.low:.4g}" if self.low is not None else f"{self.column} <= {self.high:.4g}"
+            return Message("{column} is {class_name!r}", column=column, class_name=classes[self.value])
+        if self.low is not None:
+            return Message("{column} > {limit:.4g}", column=column, limit=self.low)
+        return Message("{column} <= {limit:.4g}", column=column, limit=self.high)
 
 
 def describe(conditions: Sequence[SliceCondition], classes: Sequence[str]) -> Message:
@@ -134,7 +142,7 @@ class Space:
         self._means = np.stack([placed[labels == label].mean(0) for label in self._labels])
         fine = int(np.clip(len(features) // _IMAGES_PER_CLUSTER, *_CLUSTERS))
         self._clusters = {
-            f"cluster of {number}": KMeans(number, n_init=1, random_state=seed % (1 << 32)).fit(placed)
+            f"{_CLUSTER}{number}": KMeans(number, n_init=1, random_state=seed % (1 << 32)).fit(placed)
             for number in sorted({fine, max(2, fine // 4)})
         }
 

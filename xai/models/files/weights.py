@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from xai.core.results.message import Message
 from xai.errors import CheckpointError, NameLookupError
 from xai.models.sandbox.weights import Groups, check_finite, shown
 
@@ -133,11 +134,12 @@ def _prefix_counts(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) 
 
 def _said(label: str, prefix: str, left: list[str]) -> Iterator[str]:
     if label:
-        yield f"weights taken from {label!r} of the checkpoint"
+        yield Message("weights taken from {label!r} of the checkpoint", label=label)
     if prefix:
-        yield f"the prefix {prefix!r} was removed from the names of weights"
+        yield Message("the prefix {prefix!r} was removed from the names of weights", prefix=prefix)
     if left:
-        yield f"{len(left)} other tensor(s) of the file are not used: {shown(left)}"
+        template = "{count} other tensor(s) of the file are not used: {names}"
+        yield Message(template, count=len(left), names=shown(left))
 
 
 def _bare(names: Iterable[str]) -> dict[str, str]:

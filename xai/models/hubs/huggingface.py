@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from xai.core.extras import missing_extra
+from xai.core.results.message import Message
 from xai.core.task.evidence import IMAGES_AND_TEXTS, reads_texts
 from xai.errors import CheckpointError, UnsupportedModelError
 from xai.models.hubs import HUBS
@@ -49,7 +50,7 @@ def open_huggingface(name: str) -> Built:
         )
     settings = {**taken_over(processor, name), "class_names": _class_names(network.config), "name": f"hf:{name}"}
     settings["channels"] = int(getattr(network.config, "num_channels", 3))
-    settings["notes"].append(f"{len(settings['class_names'])} class names from id2label")
+    settings["notes"].append(Message("{count} class names from id2label", count=len(settings["class_names"])))
     return network.eval(), settings
 
 
@@ -82,10 +83,11 @@ def taken_over(processor: Mapping[str, Any], name: str) -> dict[str, Any]:
     if processor.get("do_normalize", True) and processor.get("image_mean") is not None:
         settings["mean"], settings["std"] = processor["image_mean"], processor["image_std"]
     height, width = settings["input_size"]
-    notes = [f"input {height} x {width}, {settings['resize']}, mean and std from its image processor"]
+    template = "input {height} x {width}, {resize}, mean and std from its image processor"
+    notes: list[str] = [Message(template, height=height, width=width, resize=settings["resize"])]
     way = _WAYS.get(processor.get("resample", _BILINEAR), str(processor.get("resample")))
     if way != "bilinear":
-        notes.append(f"its processor resizes {way}, xai does so bilinear")
+        notes.append(Message("its processor resizes {way}, xai does so bilinear", way=way))
     if processor.get("do_rescale", True) is False:
         settings["std"] = [value / 255 for value in settings.get("std", (1.0, 1.0, 1.0))]
         settings["mean"] = [value / 255 for value in settings.get("mean", (0.0, 0.0, 0.0))]

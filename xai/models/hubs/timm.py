@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from xai.core.extras import missing_extra
+from xai.core.results.message import Message
 from xai.errors import CheckpointError, NameLookupError
 from xai.models.files.weights import fit_weights
 from xai.models.hubs import HUBS
@@ -75,13 +76,15 @@ def taken_over(network: Any) -> dict[str, Any]:
     resize = "squash" if config.get("crop_mode") == "squash" else "crop"
     settings = {"input_size": (height, width), "channels": channels, "mean": mean, "std": std, "resize": resize}
     settings["crop_ratio"] = float(config.get("crop_pct") or 0.875)
-    notes = [f"input {height} x {width}, mean, std and crop {settings['crop_ratio']:.3g} from timm's configuration"]
+    template = "input {height} x {width}, mean, std and crop {crop:.3g} from timm's configuration"
+    notes = [Message(template, height=height, width=width, crop=settings["crop_ratio"])]
     class_names = _class_names(network)
     if class_names:
         settings["class_names"] = class_names
-        notes.append(f"{len(class_names)} class names of ImageNet from timm")
+        notes.append(Message("{count} class names of ImageNet from timm", count=len(class_names)))
     if config.get("interpolation", "bilinear") != "bilinear":
-        notes.append(f"timm resizes this network's images {config['interpolation']}, xai does so bilinear")
+        way = config["interpolation"]
+        notes.append(Message("timm resizes this network's images {way}, xai does so bilinear", way=way))
     return {**settings, "notes": notes}
 
 

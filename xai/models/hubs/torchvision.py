@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from xai.core.extras import missing_extra
+from xai.core.results.message import Message
 from xai.core.validation import check_choice
 from xai.errors import CheckpointError, InputError
 from xai.models.files.weights import fit_weights
@@ -66,12 +67,18 @@ def taken_over(weights: Any) -> dict[str, Any]:
     crop, resized = int(preset.crop_size[0]), int(preset.resize_size[0])
     class_names = _different(weights.meta["categories"])
     way = str(getattr(preset.interpolation, "value", preset.interpolation))
-    notes = [
-        f"weights {weights}: {len(class_names)} class names, resize {resized}, crop {crop}, "
-        f"mean {_short(preset.mean)}, std {_short(preset.std)} from torchvision"
-    ]
+    note = Message(
+        "weights {weights}: {count} class names, resize {resize}, crop {crop}, mean {mean}, std {std} from torchvision",
+        weights=str(weights),
+        count=len(class_names),
+        resize=resized,
+        crop=crop,
+        mean=_short(preset.mean),
+        std=_short(preset.std),
+    )
+    notes = [note]
     if way != "bilinear":
-        notes.append(f"torchvision resizes this network's images {way}, xai does so bilinear")
+        notes.append(Message("torchvision resizes this network's images {way}, xai does so bilinear", way=way))
     settings = {"class_names": class_names, "input_size": (crop, crop), "resize": "crop", "crop_ratio": crop / resized}
     return {**settings, "channels": 3, "mean": preset.mean, "std": preset.std, "notes": notes}
 

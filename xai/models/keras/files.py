@@ -11,6 +11,7 @@ from typing import IO, Any
 from torch import Tensor, nn
 
 from xai.core.extras import missing_extra
+from xai.core.results.message import Message
 from xai.core.task.meaning import DeclaredTask
 from xai.errors import UnsupportedModelError
 from xai.models.inspection import chosen_output, head_settings, scale_settings
@@ -47,7 +48,8 @@ def open_keras(path: Path, asked: DeclaredTask) -> Built:
         place = Path(folder) / "model.keras"
         place.write_bytes(content)  # the bytes that were tried, under the suffix that Keras asks for
         model = read_keras(place, str(path))
-    notes = [f"Keras archive of version {facts['version']}, its images (N, H, W, C) are turned inside"]
+    template = "Keras archive of version {version}, its images (N, H, W, C) are turned inside"
+    notes: list[str] = [Message(template, version=facts["version"])]
     model, said = _cut_to_one(keras, model, asked)
     notes += said
     settings = _head_off(keras, model, asked, notes)

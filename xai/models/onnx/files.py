@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.extras import missing_extra
+from xai.core.results.message import Message
 from xai.core.task.meaning import DeclaredTask
 from xai.errors import CheckpointError
 from xai.models.inspection import chosen_output, head_settings, scale_settings
@@ -53,7 +54,7 @@ def open_onnx(path: Path, asked: DeclaredTask) -> Built:
         file.seek(0)
         content = file.read()
     model = _parsed(content)
-    notes = [f"ONNX, opset {facts['opset']}"]
+    notes: list[str] = [Message("ONNX, opset {opset}", opset=facts["opset"])]
     class_names = _class_names(facts["metadata"])
     place, said = chosen_output(facts["outputs"], asked, class_names, facts["standing"][0])
     notes += said
@@ -73,7 +74,7 @@ def open_onnx(path: Path, asked: DeclaredTask) -> Built:
         settings["input_size"] = tuple(size)
     if class_names:
         settings["class_names"] = class_names
-        notes.append(f"{len(class_names)} class names from the file's metadata")
+        notes.append(Message("{count} class names from the file's metadata", count=len(class_names)))
     sides = [facts["standing"][k] for k in ((3, 1, 2) if last else (1, 2, 3))]
     settings |= scale_settings(network.eval(), (facts["standing"][0], *sides), notes)
     return network, {**settings, "name": path.stem, "notes": notes}
@@ -142,16 +143,16 @@ def _network(
         MissingExtraError: there is no torch form, and onnxruntime is not installed.
         CheckpointError: nor can onnxruntime run it.
     """
-    why = "there is no torch form of it"
+    why = Message("there is no torch form of it")
     try:
         network: nn.Module = as_torch(model)
         if (gap := _gap(network, facts, settings)) < _CLOSE:
             return _any_batch(network, model, facts["input"][1], notes)
-        why = f"its torch form differs from onnxruntime by {gap:.1e}"
+        why = Message("its torch form differs from onnxruntime by {gap:.1e}", gap=gap)
     except NotImplementedError as error:
-        why = f"{why} ({error})"
+        why = Message("there is no torch form of it ({error})", error=str(error))
     except Exception as error:  # noqa: BLE001 (torch raises anything on shapes that do not fit)
-        why = f"{why} ({type(error).__name__})"
+        why = Message("there is no torch form of it ({error})", error=type(error).__name__)
     try:
         import_onnxruntime()
     except Exception as error:  # one that does not work raises anything
@@ -163,7 +164,8 @@ def _network(
         raise CheckpointError(
             f"{path}: {why}, and onnxruntime cannot run it ({first[:120]}). Export it anew."
         ) from error
-    notes.append(f"{why}: it runs in onnxruntime, without gradients; use occlusion, lime, kernelshap or rise")
+    template = "{reason}: it runs in onnxruntime, without gradients; use occlusion, lime, kernelshap or rise"
+    notes.append(Message(template, reason=why))
     rows = facts["input"][1][0]
     return _OneByOne(found, rows) if rows else found
 
@@ -195,10 +197,11 @@ def _any_batch(network: nn.Module, model: Any, sizes: Sequence[int | None], note
         opened_up = as_torch(_with_open_shapes(model, rows))
         if _same(opened_up, images, wanted):
             return opened_up
-    notes.append(
-        f"the export fixed the batch at {rows}: images run {rows} at a time, and methods that look at a layer cannot "
-        "be used; export it with an open batch"
+    template = (
+        "the export fixed the batch at {rows}: images run {rows} at a time, and methods that look at a layer cannot be "
+        "used; export it with an open batch"
     )
+    notes.append(Message(template, rows=rows))
     return _OneByOne(network, rows)
 
 

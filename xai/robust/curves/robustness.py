@@ -139,7 +139,7 @@ def _prover(work: CurveWork, methods: Sequence[str]) -> Prover | None:
         return Prover.of(work.classifier, work.ledger.images)
     except UnsupportedModelError as error:
         for method in methods:
-            work.leave_out(method, "proof", str(error))
+            work.leave_out(method, "proof", error.message)
         return None
 
 

@@ -279,7 +279,7 @@ class CurveWork:
                 raise
             return TIME_RAN_OUT
         except UnsupportedModelError as error:
-            return str(error)
+            return error.message
         return ""
 
     def _cells(self) -> int:
