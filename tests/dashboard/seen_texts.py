@@ -113,10 +113,6 @@ def english():
     pairs |= {here.get(key, key): translation for key, translation in there.items()}
     for path in sorted((ROOT / "reports/locale/es").glob("*.json")):
         pairs |= _catalogue(path)
-    held = _catalogue("reports/locale/es.phrases.json")
-    pairs |= held["constants"] | dict(held["patterns"])
-    for room in (ROOT / "reports/locale/es").glob("*.json"):
-        pairs |= _catalogue(room.relative_to(ROOT))
     return (_words(pairs) | FUNCTION_WORDS) - _words(pairs.values())
 
 

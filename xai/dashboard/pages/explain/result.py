@@ -337,7 +337,7 @@ def show_answers(model: SharedModel, image: SourceImage, answers: Sequence[PageE
 
 def _show_notes(explanation: xai.Explanation, notes: Sequence[str]) -> None:
     """Show what was chosen and what to beware of."""
-    sentences = [note if note.startswith(explanation.names) else sentence(note) for note in notes]
+    sentences = [told(note) if note.startswith(explanation.names) else sentence(note) for note in notes]
     if sentences:
         st.markdown("\n".join(f"- {safe(note)}" for note in sentences))
 
