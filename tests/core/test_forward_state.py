@@ -180,14 +180,14 @@ def test_plain_numbers_that_answers_depend_on_stay_in_the_fingerprint_and_are_to
     found = Classifier(Cools(GapCnn()))
     before = found.fingerprint
     notes = found.predict(IMAGES).notes
-    assert "the model writes 'calls' while it answers, and its predictions change with it" in notes
+    assert "the model writes 'calls' while it predicts, and its predictions change with it" in notes
     assert found.fingerprint != before
 
 
 @pytest.mark.parametrize("kind", [Switches, Centred])
 def test_buffers_that_answers_depend_on_are_refused_now_or_later(kind: type[Wrapped]) -> None:
     module = kind(GapCnn())
-    with pytest.raises(UnsupportedModelError, match="changes its own buffers while it answers in evaluation mode"):
+    with pytest.raises(UnsupportedModelError, match="changes its own buffers while it predicts in evaluation mode"):
         Classifier(module).predict(IMAGES)
     assert not isinstance(module, Switches) or int(module.seen) < 1000  # set back after the look ahead
 
@@ -199,7 +199,7 @@ def test_noise_is_no_dependence_on_what_is_counted() -> None:
             return scores + 0.1 * torch.rand_like(scores)
 
     notes = Classifier(Noisy(GapCnn())).predict(IMAGES).notes
-    assert [note for note in notes if "two answers to the same image differ" in note]
+    assert [note for note in notes if "two outputs for the same image differ" in note]
     assert [note for note in notes if "no prediction was seen to depend on it" in note]
 
 
@@ -314,7 +314,7 @@ def test_what_the_first_images_set_is_in_the_fingerprint_and_told() -> None:
         found.append(Classifier(module, input_size=(13, 18)).fingerprint)
     assert len(set(found)) == 2
     notes = Classifier(Initialised(), input_size=(13, 18)).predict(IMAGES).notes
-    assert [note for note in notes if "when it first answers" in note and "'mean'" in note]
+    assert [note for note in notes if "when it first predicts" in note and "'mean'" in note]
 
 
 @pytest.mark.parametrize("period", [2, 7, 100])

@@ -193,7 +193,7 @@ def test_the_cut_is_made_where_the_answer_comes_from(carrier: str, reads: str, l
 def test_a_named_layer_whose_output_is_not_read_is_cut_inside_and_that_is_said(carrier: str) -> None:
     found = choose(Carried(carrier, "pooled"), (12, 20), "base")
     assert found.name == "base.relu"
-    assert found.reason.endswith("; cut at 'base.relu', which returns the same and is what the answer depends on")
+    assert found.reason.endswith("; cut at 'base.relu', which returns the same and is what the class score depends on")
 
 
 def test_containers_are_copied_and_everything_else_in_them_stays() -> None:

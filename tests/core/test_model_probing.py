@@ -36,7 +36,7 @@ def test_what_is_flat_on_probe_images_is_no_verdict_and_images_of_the_data_decid
     classifier = kernel_machine(seed)
     assert any("none of them from your data" in note and "no proof" in note for note in classifier.notes)
     found = xai.explain(classifier, IMAGES[:2], "saliency")
-    assert not any("no gradient" in note or "the same answer" in note for note in found.notes)
+    assert not any("no gradient" in note or "the same output" in note for note in found.notes)
     assert float(found.attribution.abs().max()) > 0
     assert not any("none of them" in note for note in classifier.notes)
 
@@ -46,7 +46,7 @@ def test_a_model_that_is_flat_on_the_data_too_is_said() -> None:
     for parameter in net.parameters():
         nn.init.zeros_(parameter)
     found = xai.explain(xai.load(net, input_size=(17, 23)), IMAGES[:3], "saliency")
-    assert any("gives 3 of the given images the same answer: are its weights loaded?" in note for note in found.notes)
+    assert any("gives 3 of the given images the same output: are its weights loaded?" in note for note in found.notes)
     assert any("no gradient reaches the pixels of 3 given images" in note for note in found.notes)
 
 

@@ -60,7 +60,7 @@ def test_it_is_said_by_an_explanation_of_a_bare_module(net: Callable[[], nn.Modu
     found = xai.explain(LessMean(net()).eval(), IMAGES[:count], "saliency", target=1)
     assert [note for note in found.notes if "depends on the others in its batch" in note]
     random = xai.explain(Noisy(net()).eval(), IMAGES[:count], "saliency", target=1)
-    assert [note for note in random.notes if "two answers to the same image differ" in note]
+    assert [note for note in random.notes if "two outputs for the same image differ" in note]
 
 
 def test_random_answers_are_no_fault_of_the_batch() -> None:
@@ -78,7 +78,7 @@ def test_buffers_that_change_the_answer_are_refused(count: int) -> None:
         def forward(self, images: Tensor) -> Tensor:
             return super().forward(images) * (1 + 1e-5 * self.seen)
 
-    with pytest.raises(UnsupportedModelError, match="changes its own buffers while it answers"):
+    with pytest.raises(UnsupportedModelError, match="changes its own buffers while it predicts"):
         xai.Classifier(Drifts(GapCnn())).predict(IMAGES[:count])
     norm = nn.BatchNorm2d(3, track_running_stats=False)
     with pytest.raises(UnsupportedModelError, match=r"keep no running statistics.*Use running statistics"):

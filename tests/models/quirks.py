@@ -170,7 +170,7 @@ class Quirk:
 
 
 LOG = {"output": "logits"}
-SAME = "8 probe images, none of them from your data, the same answer|2 of the given images the same answer"
+SAME = "8 probe images, none of them from your data, the same output|2 of the given images the same output"
 WITHOUT_GRADIENTS = ("occlusion", "lime", "kernelshap", "rise")
 QUIRKS = {
     "softmax": Quirk(
@@ -190,7 +190,7 @@ QUIRKS = {
     "log softmax": Quirk(
         lambda: Then(GapCnn(), lambda z: (z / 9).log_softmax(1)),
         lambda: Then(GapCnn(), lambda z: z / 9 - (z / 9).logsumexp(1, keepdim=True)),
-        "log-softmax, whose answers are logits",
+        "log-softmax, whose outputs are logits",
         tolerance=1e-3,
     ),
     "sigmoid": Quirk(
@@ -233,9 +233,9 @@ QUIRKS = {
     "channels last": Quirk(lambda: GapCnn().to(memory_format=torch.channels_last)),
     "not contiguous": Quirk(lambda: made(GapCnn(), strided)),
     "frozen": Quirk(lambda: GapCnn().requires_grad_(False)),
-    "DataParallel": Quirk(lambda: nn.DataParallel(GapCnn()), says="the network behind DataParallel is used"),
+    "DataParallel": Quirk(lambda: nn.DataParallel(GapCnn()), says="the model behind DataParallel is used"),
     "compiled": Quirk(
-        lambda: torch.compile(GapCnn(), backend="eager"), says="the network behind OptimizedModule is used"
+        lambda: torch.compile(GapCnn(), backend="eager"), says="the model behind OptimizedModule is used"
     ),
     "in place": Quirk(lambda: GapCnn(relu=inplace_relu)),
     "reused in place": Quirk(
@@ -261,7 +261,7 @@ QUIRKS = {
     "random in eval": Quirk(
         lambda: Then(GapCnn(), lambda z: F.dropout(z, 0.5, training=True)),
         GapCnn,
-        "two answers to the same image differ",
+        "two outputs for the same image differ",
         methods=("none",),
     ),
     "all zero": Quirk(
@@ -289,7 +289,7 @@ QUIRKS = {
     ),
     "batch statistics": Quirk(no_running_statistics, None, "depends on the others in its batch"),
     "learns in eval": Quirk(never_frozen, None, "changes its own buffers"),
-    "counts": Quirk(Counting, says="writes 'seen' while it answers; no prediction was seen to depend on it"),
+    "counts": Quirk(Counting, says="writes 'seen' while it predicts; no prediction was seen to depend on it"),
     "one at a time": Quirk(
         OneByOne, says="takes one image at a time", settings={"input_size": (16, 16)}, tolerance=1e-4
     ),

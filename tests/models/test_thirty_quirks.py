@@ -165,4 +165,4 @@ def test_what_is_wrapped_for_several_machines_is_the_network_inside(tmp_path: An
     finally:
         torch.distributed.destroy_process_group()
     assert torch.equal(mine, xai.explain(GapCnn(), pictures(2), "gradcam", 1).attribution)
-    assert "the network behind DistributedDataParallel is used" in found.notes
+    assert "the model behind DistributedDataParallel is used" in found.notes

@@ -297,6 +297,6 @@ def compared(found: Tensor, wanted: Tensor) -> tuple[bool, str]:
     left = error.var(0, correction=0) / found.var(0, correction=0).clamp_min(1e-30)
     alike = float((1 - left).clamp_min(0).sqrt().min())
     off = float((error.square().mean(0) / found.square().mean(0).clamp_min(1e-30)).sqrt().max())
-    template = "by a sample it correlates {correlation:.3f} with the exact answers, differences are {share:.1%} of them"
+    template = "by a sample it correlates {correlation:.3f} with the exact outputs, differences are {share:.1%} of them"
     figure = Message(template, correlation=alike, share=off)
     return alike >= ALIKE and off <= OFF, figure

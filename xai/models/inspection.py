@@ -30,7 +30,7 @@ _LEVELS = (0.0, 0.5, 1.0)
 _STRAIGHT = 1e-3
 _INPUT = {"convolution": 0, "_convolution": 0, "linear": 0, "mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}
 _BYTES = 1 / 255
-NO_SCALE = "the file says nothing of mean and std: give those of the training, unless the network does it itself"
+NO_SCALE = "the file says nothing of mean and std: give those of the training, unless the model does it itself"
 SCALED = "its first operations expect it: it gets pixels from 0 to 255"
 
 
@@ -216,11 +216,11 @@ def _weights_noted(module: nn.Module, network: nn.Module) -> list[str]:
     notes = list[str]()
     if narrow:
         types = joined(narrow, " and ")
-        notes.append(Message("the network computes in {types}: maps are no finer than that", types=types))
+        notes.append(Message("the model computes in {types}: maps are no finer than that", types=types))
     if network is not module:
-        notes.append(Message("the network behind {wrapper} is used", wrapper=type(module).__name__))
+        notes.append(Message("the model behind {wrapper} is used", wrapper=type(module).__name__))
     if any(getattr(part, "training", False) for part in parts_of(network)):
-        notes.append("the network came in training mode: it is used in evaluation mode and given back as it was")
+        notes.append("the model came in training mode: it is used in evaluation mode and given back as it was")
     return notes
 
 
@@ -298,7 +298,7 @@ def _leak_noted(classifier: Classifier, pixels: Tensor) -> list[str]:
     if leak <= _LEAK:
         return []
     refuse_batch_statistics(classifier.module, classifier.name, leak)
-    return [f"the answer to one image {DEPENDS} (by its gradient): images run one at a time"]
+    return [f"the output for one image {DEPENDS} (by its gradient): images run one at a time"]
 
 
 def _leak(scores: Tensor, pixels: Tensor) -> float:

@@ -287,7 +287,7 @@ class _Search:
         reason = _reason_of_named(verdict.layout, fault, passed=passed)
         item = item or group[0]
         if item.name != name:
-            cut = "{reason}; cut at {name!r}, which returns the same and is what the answer depends on"
+            cut = "{reason}; cut at {name!r}, which returns the same and is what the class score depends on"
             reason = Message(cut, reason=reason, name=item.name)
         share = self._share(item, verdict.layout)
         if share.next_to_none:
@@ -338,7 +338,7 @@ class _Search:
         item = next((item for item in group if self._cut_holds(item)), None) if felt else None
         if felt < 0.5:
             return item, Message("the class score has a gradient at {share:.0%} of its places only", share=felt)
-        return item, "" if item else Message("the answer does not come from what it returns alone")
+        return item, "" if item else Message("the class score does not come from what it returns alone")
 
     def _slopes(self, group: list[LayerOutput]) -> Tensor | None:
         """Return the gradient of the score at a tensor, or None when the forward blocks it."""

@@ -32,7 +32,7 @@ from xai.errors import NameLookupError, NonFiniteError, ShapeError, TargetError,
 
 _PROBE_SIZE = (224, 224)
 _ALONE = "images run one at a time: its quantised layers scale their inputs by the whole batch"
-_BARE = "no preprocessing given: pixels in [0, 1] go into the network as they are; wrap it in xai.Classifier"
+_BARE = "no preprocessing given: pixels in [0, 1] go into the model as they are; wrap it in xai.Classifier"
 
 
 class Classifier(RunsModule, ReadsOutputs):

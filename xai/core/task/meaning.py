@@ -196,7 +196,7 @@ def _output_of_several(seen: _Seen, asked: DeclaredTask) -> tuple[str, list[str]
     if seen.ending in _SIGMOIDS:
         return "probabilities", [_SIGMOIDS[seen.ending] if asked.task != "multiclass" else _SIGMOID_OF_ONE_CLASS]
     if seen.ending == "log_softmax" or look_like_log_probabilities(seen.scores):
-        return "logits", ["ends in a log-softmax, whose answers are logits"]
+        return "logits", ["ends in a log-softmax, whose outputs are logits"]
     _refuse_other_scale(seen)
     return "logits", _logits_noted(seen) or _two_doubted(seen, asked)
 

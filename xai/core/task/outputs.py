@@ -21,12 +21,12 @@ from xai.core.task.probe_images import flatness, probe_images
 from xai.errors import UnsupportedModelError
 
 DEPENDS = "depends on the others in its batch"
-RANDOM = "two answers to the same image differ in evaluation mode: maps are as random as the network"
+RANDOM = "two outputs for the same image differ in evaluation mode: maps are as random as the model"
 _WRITTEN_ALWAYS = (
-    "the model writes {names} while it answers; no prediction was seen to depend on it: it is not in the fingerprint"
+    "the model writes {names} while it predicts; no prediction was seen to depend on it: it is not in the fingerprint"
 )
 _WRITTEN_ONCE = (
-    "the model writes {names} when it first answers, as other first images may set otherwise: the fingerprint is of "
+    "the model writes {names} when it first predicts, as other first images may set otherwise: the fingerprint is of "
     "what it wrote"
 )
 CLOSE = {torch.float16: 0.02, torch.bfloat16: 0.1}
@@ -102,7 +102,7 @@ def _unsteadiness(module: nn.Module, name: str, answer: Answer, images: Tensor, 
     if gap <= close:
         return ""
     refuse_batch_statistics(module, name, gap)
-    return Message(f"the answer to one image {DEPENDS} (by {{gap:.2g}}): images run one at a time", gap=gap)
+    return Message(f"the output for one image {DEPENDS} (by {{gap:.2g}}): images run one at a time", gap=gap)
 
 
 def _written_notes(
@@ -132,10 +132,10 @@ def _written_notes(
         return tuple(_harmless(places, [*always, *find_caches(before, places)]))
     if buffers:
         raise UnsupportedModelError(
-            f"{name!r} changes its own buffers while it answers in evaluation mode, and its answers with them: "
+            f"{name!r} changes its own buffers while it predicts in evaluation mode, and its predictions with them: "
             f"{buffers[0]!r}. Use running statistics, and keep what is counted or cached out of the answer."
         )
-    return (Message("the model writes {names} while it answers, and its predictions change with it", names=names),)
+    return (Message("the model writes {names} while it predicts, and its predictions change with it", names=names),)
 
 
 def _harmless(places: list[Place], always: list[Place]) -> Iterator[str]:
@@ -151,7 +151,7 @@ def refuse_batch_statistics(module: nn.Module, name: str, gap: float) -> None:
     """Raise UnsupportedModelError where a layer normalises by the statistics of whatever batch comes."""
     if any(_by_batch(part) for part in parts_of(module)):
         raise UnsupportedModelError(
-            f"The answer of {name!r} to one image {DEPENDS} (by {gap:.2g}), as its batch norms keep no "
+            f"The output of {name!r} for one image {DEPENDS} (by {gap:.2g}), as its batch norms keep no "
             "running statistics: alone it would be normalised otherwise than in training. Use running statistics."
         )
 

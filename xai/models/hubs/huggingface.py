@@ -91,7 +91,7 @@ def taken_over(processor: Mapping[str, Any], name: str) -> dict[str, Any]:
     if processor.get("do_rescale", True) is False:
         settings["std"] = [value / 255 for value in settings.get("std", (1.0, 1.0, 1.0))]
         settings["mean"] = [value / 255 for value in settings.get("mean", (0.0, 0.0, 0.0))]
-        notes.append("its processor does not divide by 255: the network gets pixels from 0 to 255")
+        notes.append("its processor does not divide by 255: the model gets pixels from 0 to 255")
     return {**settings, "notes": notes}
 
 

@@ -84,7 +84,7 @@ def taken_over(network: Any) -> dict[str, Any]:
         notes.append(Message("{count} class names of ImageNet from timm", count=len(class_names)))
     if config.get("interpolation", "bilinear") != "bilinear":
         way = config["interpolation"]
-        notes.append(Message("timm resizes this network's images {way}, xai does so bilinear", way=way))
+        notes.append(Message("timm resizes this model's images {way}, xai does so bilinear", way=way))
     return {**settings, "notes": notes}
 
 

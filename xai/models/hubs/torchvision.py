@@ -78,7 +78,7 @@ def taken_over(weights: Any) -> dict[str, Any]:
     )
     notes = [note]
     if way != "bilinear":
-        notes.append(Message("torchvision resizes this network's images {way}, xai does so bilinear", way=way))
+        notes.append(Message("torchvision resizes this model's images {way}, xai does so bilinear", way=way))
     settings = {"class_names": class_names, "input_size": (crop, crop), "resize": "crop", "crop_ratio": crop / resized}
     return {**settings, "channels": 3, "mean": preset.mean, "std": preset.std, "notes": notes}
 
