@@ -90,14 +90,14 @@ class AuditFile(pytest.File):
         whole = len(ids) == len(_checks(self.path)) or not ids
         terminal = _Terminal(self.config, self.path.name)
         with terminal.telling():
-            found = xai.audit(self.path, out=self.folder, only=None if whole else ids, progress=terminal)
+            audit = xai.audit(self.path, out=self.folder, only=None if whole else ids, progress=terminal)
         kinds = [kind.strip() for kind in (self.config.getoption("--xai-report") or "").split(",") if kind.strip()]
         for kind in kinds if whole else ():
-            found.report(self.folder, kind=kind)
+            audit.report(self.folder, kind=kind)
         if "md" in kinds and whole and os.environ.get("GITHUB_STEP_SUMMARY"):
             with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as summary:
                 summary.write((self.folder / "summary.md").read_text(encoding="utf-8"))
-        return found
+        return audit
 
 
 class _Terminal(logging.Handler):
@@ -168,11 +168,11 @@ class CheckItem(_Item):
 
     def runtest(self) -> None:
         """Judge it."""
-        found = self.parent.audit()  # type: ignore[union-attr]  # its parent is an AuditFile
+        audit = self.parent.audit()  # type: ignore[union-attr]  # its parent is an AuditFile
         if self.check_id is None:
-            judge(found.verdict, str(found), self.config)
+            judge(audit.verdict, str(audit), self.config)
             return
-        check = found[self.check_id]
+        check = audit[self.check_id]
         self.user_properties += [(name, value) for name, value in _properties(check).items() if value is not None]
         judge(check["verdict"], told(check), self.config)
 
@@ -186,10 +186,10 @@ class ControlItem(_Item):
 
         file: Any = self.parent
         ids = [item.check_id for item in self.session.items if isinstance(item, CheckItem) and item.parent is file]
-        told = _Terminal(self.config, f"{file.path.name}, positive control")
+        terminal = _Terminal(self.config, f"{file.path.name}, positive control")
         some = [id_ for id_ in ids if id_] or None
-        found = xai.positive_control(file.path, only=some, out=file.folder, progress=told)
-        passed = [f"{name} ({verdict})" for name, verdict in found.items() if verdict not in {"fail", "not run"}]
+        verdicts = xai.positive_control(file.path, only=some, out=file.folder, progress=terminal)
+        passed = [f"{name} ({verdict})" for name, verdict in verdicts.items() if verdict not in {"fail", "not run"}]
         if passed:
             raise Failed(f"an injected fault does not fail {', '.join(passed)}: these gates cannot fail")
 
@@ -243,7 +243,7 @@ class Question:
     def _judged(self, **conditions: float | None) -> Any:
         import xai
 
-        asked = {name: value for name, value in conditions.items() if value is not None}
+        thresholds = {name: value for name, value in conditions.items() if value is not None}
         roles = ("train", "calibration", "ood", "baseline")
         given = {name: self._settings[name] for name in roles if name in self._settings}
         own = {name: value for name, value in self._settings.items() if name not in roles}
@@ -251,9 +251,9 @@ class Question:
         whole = self._model is not None and self._data is not None
         source = None if whole or not file.is_file() else file
         out = None if source is None else self._config.rootpath / ".xai" / "tests"
-        checks = [{"metric": self._metric, **own, **asked}]
-        found = xai.audit(source, model=self._model, data=self._data, checks=checks, out=out, **given)
-        check = found.checks[0]
+        checks = [{"metric": self._metric, **own, **thresholds}]
+        audit = xai.audit(source, model=self._model, data=self._data, checks=checks, out=out, **given)
+        check = audit.checks[0]
         judge(check["verdict"], told(check), self._config)
         return check
 
@@ -278,12 +278,12 @@ def told(check: Mapping[str, Any]) -> str:
     """Return verdict, figure, threshold, the worst images and how to repeat it."""
     lines = [f"{check['verdict']}: {check['why']}"]
     lines += [
-        f"  smallest difference that would have been seen: {one['detectable']:.3g}"
-        for one in check["conditions"]
-        if one["detectable"] is not None
+        f"  smallest difference that would have been seen: {condition['detectable']:.3g}"
+        for condition in check["conditions"]
+        if condition["detectable"] is not None
     ][:1]
     evidence = (check["measured"] or {}).get("evidence", ())[:_SHOWN]
-    lines += [f"  {one['caption']}" for one in evidence]
+    lines += [f"  {exhibit['caption']}" for exhibit in evidence]
     lines.append(f"  again: {check['reproduce']['command']}")
     return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
 
@@ -295,18 +295,18 @@ def _properties(check: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tables(path: Path) -> dict[str, Any]:
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise pytest.Collector.CollectError(f"{path}: no TOML ({error})") from error
-    found = found.get("tool", {}).get("xai", {}) if path.name == "pyproject.toml" else found
-    if not isinstance(found.get("model"), dict):
+    tables = tables.get("tool", {}).get("xai", {}) if path.name == "pyproject.toml" else tables
+    if not isinstance(tables.get("model"), dict):
         raise pytest.Collector.CollectError(f'{path}: no audit; expected a table [model] with `source = "..."`')
-    return found
+    return tables
 
 
 def _checks(path: Path) -> list[dict[str, Any]]:
     listed = _tables(path).get("check", [])
-    usable = isinstance(listed, list) and all(isinstance(one, dict) and "metric" in one for one in listed)
+    usable = isinstance(listed, list) and all(isinstance(table, dict) and "metric" in table for table in listed)
     if not usable:
         raise pytest.Collector.CollectError(f'{path}: expected every [[check]] with `metric = "..."`')
     return list(listed)

@@ -80,8 +80,8 @@ def exhibit(
 
 def with_files(part: StoredResult, files: Mapping[str, bytes]) -> StoredResult:
     """Return a part that also holds files."""
-    held = {f"{_PREFIX}{name}": np.frombuffer(content, dtype=np.uint8) for name, content in files.items()}
-    return StoredResult({**part.arrays, **held}, part.facts)
+    contents = {f"{_PREFIX}{name}": np.frombuffer(content, dtype=np.uint8) for name, content in files.items()}
+    return StoredResult({**part.arrays, **contents}, part.facts)
 
 
 def files_of(part: StoredResult) -> dict[str, bytes]:
@@ -98,12 +98,12 @@ def sample_of(context: Context, artifacts: Artifacts) -> list[dict[str, Any]]:
     role = context.role(DATA)
     truth = context.labels(DATA, role.order).tolist()
     first = {label: int(row) for label, row in reversed(list(zip(truth, role.order.tolist(), strict=True)))}
-    found = []
+    samples = []
     for label in sorted(first)[:_MOST]:
         row, name = first[label], context.classifier.class_names[label]
         pixels = context.decoded(DATA, [row])[0].pixels
         images = [artifacts.image(pixels)]
         caption = Message("{image}: an image of {label} from the data.", image=role.ids[row], label=name)
         alt = Message("An image of {label} from the data.", label=name)
-        found.append(exhibit(name, caption, alt, images, image=role.ids[row], label=name))
-    return found
+        samples.append(exhibit(name, caption, alt, images, image=role.ids[row], label=name))
+    return samples

@@ -90,16 +90,16 @@ def audit(
         >>> xai.audit(model="example:fashion", data=data, checks=[{"metric": "accuracy", "at_least": 0.5}]).verdict
         'pass'
     """
-    asked = configured(config, model=model, data=data, checks=checks, train=train, calibration=calibration, ood=ood)
-    asked = with_defaults(
-        asked, seed=seed, baseline=baseline, budget=None if budget is None else seconds("budget", budget)
+    settings = configured(config, model=model, data=data, checks=checks, train=train, calibration=calibration, ood=ood)
+    settings = with_defaults(
+        settings, seed=seed, baseline=baseline, budget=None if budget is None else seconds("budget", budget)
     )
-    asked = replace(asked if only is None else asked.only(only), options=options_of(model, data, seed))
-    if out is None and not asked.file:
+    settings = replace(settings if only is None else settings.only(only), options=options_of(model, data, seed))
+    if out is None and not settings.file:
         with tempfile.TemporaryDirectory(prefix="xai-audit-") as place:
-            found = _run(asked, Path(place), only, engine, progress, should_stop)
-            return Audit(found.document, dict(found.files))
-    return _run(asked, folder_of(asked, out), only, engine, progress, should_stop)
+            written = _run(settings, Path(place), only, engine, progress, should_stop)
+            return Audit(written.document, dict(written.files))
+    return _run(settings, folder_of(settings, out), only, engine, progress, should_stop)
 
 
 def _run(
@@ -181,13 +181,13 @@ def folder_of(config: Config, out: str | os.PathLike[str] | None) -> Path:
     return Path(out) if out is not None else default_folder(config)
 
 
-def judge_again(found: Audit, config: AuditSource, *, baseline: str | os.PathLike[str] | Audit | None = None) -> Audit:
+def judge_again(saved: Audit, config: AuditSource, *, baseline: str | os.PathLike[str] | Audit | None = None) -> Audit:
     """Judge a saved audit by the conditions of a file, without computing anything again.
 
     The figures stay; the record says that thresholds were set after they were known.
 
     Args:
-        found: the audit.
+        saved: the audit.
         config: `xai.toml` with the same checks and other conditions.
         baseline: to compare with, in place of the file's.
 
@@ -207,31 +207,31 @@ def judge_again(found: Audit, config: AuditSource, *, baseline: str | os.PathLik
         'fail'
     """
     settings = with_defaults(configured(config), baseline=baseline)
-    earlier, by_id = Baseline.of(settings), {check["id"]: check for check in found.checks}
-    checks, keys, model = [], keys_of(found.document), str(found.document["model"]["fingerprint"])
-    for one in settings.checks:
-        kept = by_id.get(one.id)
-        if kept is None or kept["metric"] != one.check.name or kept["settings"] != one.check.settings:
-            what = "was not measured" if kept is None else "was measured with other settings"
-            raise InputError(f"{one.id!r} {what} in this audit. Run `xai audit` again, or take it out.")
-        measured = measured_in(found.document, one.id)
-        pair = None if earlier is None else earlier.pair(one.id, measured, keys, model, kept["settings"])
-        checks.append(_judged_check(kept, one, measured, pair))
-    return replace(found, document=judged({**found.document, "checks": checks}, declared=AFTER))
+    earlier, by_id = Baseline.of(settings), {check["id"]: check for check in saved.checks}
+    checks, keys, model = [], keys_of(saved.document), str(saved.document["model"]["fingerprint"])
+    for request in settings.checks:
+        old = by_id.get(request.id)
+        if old is None or old["metric"] != request.check.name or old["settings"] != request.check.settings:
+            what = "was not measured" if old is None else "was measured with other settings"
+            raise InputError(f"{request.id!r} {what} in this audit. Run `xai audit` again, or take it out.")
+        measured = measured_in(saved.document, request.id)
+        pair = None if earlier is None else earlier.pair(request.id, measured, keys, model, old["settings"])
+        checks.append(_judged_check(old, request, measured, pair))
+    return replace(saved, document=judged({**saved.document, "checks": checks}, declared=AFTER))
 
 
 def _judged_check(
-    kept: Mapping[str, Any], one: CheckRequest, measured: CheckResult | None, pair: PairedOutcome | None
+    old: Mapping[str, Any], request: CheckRequest, measured: CheckResult | None, pair: PairedOutcome | None
 ) -> dict[str, Any]:
-    asked = [{"condition": c.name, "threshold": c.threshold, "level": one.level} for c in one.conditions]
+    conditions = [{"condition": c.name, "threshold": c.threshold, "level": request.level} for c in request.conditions]
     if measured is None:
-        return {**kept, "asked": asked}
-    verdict, outcomes = judge(measured, one.conditions, one.level, pair)
+        return {**old, "asked": conditions}
+    verdict, outcomes = judge(measured, request.conditions, request.level, pair)
     why = joined([outcome.why for outcome in outcomes if outcome.verdict == verdict], " ") or measured.claim
     return {
-        **kept,
-        "asked": asked,
-        "level": one.level,
+        **old,
+        "asked": conditions,
+        "level": request.level,
         "verdict": verdict,
         "why": why,
         "conditions": [o.to_dict() for o in outcomes],
@@ -273,8 +273,8 @@ class CheckInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, JSON-ready."""
-        found: dict[str, Any] = plain(asdict(self))
-        return found
+        content: dict[str, Any] = plain(asdict(self))
+        return content
 
 
 def audit_checks() -> list[CheckInfo]:

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 def keys_of(document: Mapping[str, Any]) -> list[bytes]:
     """Return the digests of the images of an audit."""
     size = int(document["images"]["key_bytes"])
-    held = decode(document["images"]["keys"], "u1").tobytes()
-    return [held[start : start + size] for start in range(0, len(held), size)]
+    joined = decode(document["images"]["keys"], "u1").tobytes()
+    return [joined[start : start + size] for start in range(0, len(joined), size)]
 
 
 def pair_of(
     before: CheckResult, before_keys: Sequence[bytes], after: CheckResult, after_keys: Sequence[bytes]
 ) -> PairedOutcome | None:
     """Return the outcomes of the images that both measured, in the order of the second; None without outcomes."""
-    if any(one.rows is None or one.outcomes is None for one in (before, after)):
+    if any(result.rows is None or result.outcomes is None for result in (before, after)):
         return None
     assert before.rows is not None
     assert before.outcomes is not None
@@ -53,14 +53,14 @@ def pair_of(
 def pairs_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, PairedOutcome]:
     """Return the pairs of all checks that two documents share."""
     names = [check["id"] for check in after["checks"]]
-    one_keys, two_keys = keys_of(before), keys_of(after)
-    found = {}
+    before_keys, after_keys = keys_of(before), keys_of(after)
+    pairs = {}
     for name in names:
-        one, two = measured_in(before, name), measured_in(after, name)
-        pair = None if one is None or two is None else pair_of(one, one_keys, two, two_keys)
+        old, new = measured_in(before, name), measured_in(after, name)
+        pair = None if old is None or new is None else pair_of(old, before_keys, new, after_keys)
         if pair is not None and len(pair.before):
-            found[name] = pair
-    return found
+            pairs[name] = pair
+    return pairs
 
 
 BETTER, WORSE, CANNOT_TELL, NOT_PAIRED = "better", "worse", "cannot tell", "not paired"
@@ -153,12 +153,12 @@ class AuditComparison:
     @property
     def better(self) -> tuple[str, ...]:
         """Checks in which the second is better, after correction for their number."""
-        return tuple(one.id for one in self.differences if one.verdict == BETTER)
+        return tuple(difference.id for difference in self.differences if difference.verdict == BETTER)
 
     @property
     def worse(self) -> tuple[str, ...]:
         """Checks in which it is worse."""
-        return tuple(one.id for one in self.differences if one.verdict == WORSE)
+        return tuple(difference.id for difference in self.differences if difference.verdict == WORSE)
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -167,8 +167,8 @@ class AuditComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""
-        found: dict[str, Any] = finite(plain(asdict(self)))
-        return found | {"better": list(self.better), "worse": list(self.worse)}
+        content: dict[str, Any] = finite(plain(asdict(self)))
+        return content | {"better": list(self.better), "worse": list(self.worse)}
 
 
 def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditComparison:
@@ -193,14 +193,14 @@ def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditCompari
         >>> [difference.id for difference in xai.compare(before, after).differences]
         ['accuracy']
     """
-    one, two = before.document, after.document
-    shared = len(set(keys_of(one)) & set(keys_of(two)))
-    first, second = ({str(check["id"]): check for check in found["checks"]} for found in (one, two))
+    old, new = before.document, after.document
+    shared = len(set(keys_of(old)) & set(keys_of(new)))
+    first, second = ({str(check["id"]): check for check in document["checks"]} for document in (old, new))
     both = [name for name in second if name in first]
     if not shared or not both:
         what = "image" if not shared else "check"
         raise InputError(f"Expected two audits with shared images and checks, but no {what} is in both.")
-    pairs = pairs_of(one, two)
+    pairs = pairs_of(old, new)
     rows = [_difference(first[name], second[name], pairs.get(name), level) for name in both]
     adjusted = holm([np.nan if row["p_value"] is None else row["p_value"] for row in rows])
     changed = [name for name in both if first[name]["settings"] != second[name]["settings"]]
@@ -209,22 +209,22 @@ def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditCompari
             _judged(row, float(p), 1 - level, second[row["id"]]["better"])
             for row, p in zip(rows, adjusted, strict=True)
         ),
-        _about(one),
-        _about(two),
+        _about(old),
+        _about(new),
         shared,
         level,
         _only_in(first, second),
         _only_in(second, first),
         (
-            *_numbers(one, two, shared),
+            *_numbers(old, new, shared),
             *(Message("{check} was measured with other settings in the two audits", check=name) for name in changed),
         ),
     )
 
 
-def _numbers(one: Mapping[str, Any], two: Mapping[str, Any], shared: int) -> list[str]:
+def _numbers(old: Mapping[str, Any], new: Mapping[str, Any], shared: int) -> list[str]:
     """Return a note where the audits are of different images."""
-    before, after = int(one["images"]["n"]), int(two["images"]["n"])
+    before, after = int(old["images"]["n"]), int(new["images"]["n"])
     if before == after == shared:
         return []
     text = "the first audit is of {before} images and the second of {after}; {shared} are in both"
@@ -335,9 +335,9 @@ class Baseline:
 
     def about(self, keys: Sequence[bytes]) -> dict[str, Any]:
         """Return what a later audit says of it."""
-        held = self.audit.document
+        document = self.audit.document
         shared = len(set(self.keys) & set(keys))
-        return {"model": held["model"], "sha256": self.digest, "verdict": held["verdict"], "shared": shared}
+        return {"model": document["model"], "sha256": self.digest, "verdict": document["verdict"], "shared": shared}
 
     def changes(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the paired differences to it; None where no image or no check is shared."""

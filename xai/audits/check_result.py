@@ -82,23 +82,23 @@ class CheckResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready; numbers that are not finite become None, arrays base64 text."""
-        found = {f.name: finite(plain(getattr(self, f.name))) for f in fields(self) if f.name not in _SPECIAL}
-        found |= {name: [vars(share) for share in getattr(self, name)] for name in ("classes", "groups")}
-        return found | {"rows": encode(self.rows, "<i4"), "outcomes": _outcomes(self.outcomes)}
+        content = {f.name: finite(plain(getattr(self, f.name))) for f in fields(self) if f.name not in _SPECIAL}
+        content |= {name: [vars(share) for share in getattr(self, name)] for name in ("classes", "groups")}
+        return content | {"rows": encode(self.rows, "<i4"), "outcomes": _outcomes(self.outcomes)}
 
     @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Return what `to_dict` wrote.
 
         Raises:
             LookupError, TypeError, ValueError: it did not write this.
         """
-        found = {f.name: kept[f.name] for f in fields(cls)}
-        found |= {name: tuple(GroupShare(**share) for share in kept[name]) for name in ("classes", "groups")}
-        found |= {name: tuple(kept[name]) for name in ("doubts", "evidence", "notes")}
-        found["rows"] = None if kept["rows"] is None else decode(kept["rows"], "<i4")
-        found["outcomes"] = _read_outcomes(kept["outcomes"])
-        return cls(**found)
+        values = {f.name: content[f.name] for f in fields(cls)}
+        values |= {name: tuple(GroupShare(**share) for share in content[name]) for name in ("classes", "groups")}
+        values |= {name: tuple(content[name]) for name in ("doubts", "evidence", "notes")}
+        values["rows"] = None if content["rows"] is None else decode(content["rows"], "<i4")
+        values["outcomes"] = _read_outcomes(content["outcomes"])
+        return cls(**values)
 
 
 _SPECIAL = {"classes", "groups", "rows", "outcomes"}
@@ -172,9 +172,9 @@ def _outcomes(values: np.ndarray | None) -> dict[str, Any] | None:
     return {"kind": "values", "n": len(values), "data": encode(values, "<f8")}
 
 
-def _read_outcomes(kept: Mapping[str, Any] | None) -> np.ndarray | None:
-    if kept is None:
+def _read_outcomes(content: Mapping[str, Any] | None) -> np.ndarray | None:
+    if content is None:
         return None
-    if kept["kind"] == "hits":
-        return np.unpackbits(decode(kept["data"], "u1"), count=int(kept["n"])).astype(bool)
-    return decode(kept["data"], "<f8")
+    if content["kind"] == "hits":
+        return np.unpackbits(decode(content["data"], "u1"), count=int(content["n"])).astype(bool)
+    return decode(content["data"], "<f8")

@@ -72,8 +72,8 @@ class ConditionResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, JSON-ready."""
-        found: dict[str, Any] = finite(plain(asdict(self)))
-        return found
+        content: dict[str, Any] = finite(plain(asdict(self)))
+        return content
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,17 +92,17 @@ class PairedOutcome:
 
 
 def judge(
-    found: CheckResult, conditions: Sequence[Condition], level: float, pair: PairedOutcome | None = None
+    result: CheckResult, conditions: Sequence[Condition], level: float, pair: PairedOutcome | None = None
 ) -> tuple[str, tuple[ConditionResult, ...]]:
     """Return the verdict of a check, the worst of its conditions', and each of them.
 
     Args:
-        found: its result.
+        result: its result.
         conditions: to judge it by; with none the verdict is "measured".
         level: of the gates.
         pair: the same images in the baseline, None where there is none.
     """
-    outcomes = tuple(_JUDGES[condition.name](found, condition, level, pair) for condition in conditions)
+    outcomes = tuple(_JUDGES[condition.name](result, condition, level, pair) for condition in conditions)
     return worst_of([outcome.verdict for outcome in outcomes]), outcomes
 
 
@@ -111,42 +111,42 @@ def worst_of(verdicts: Sequence[str]) -> str:
     return min(verdicts, key=VERDICTS.index, default=MEASURED)
 
 
-def _bound(found: CheckResult, condition: Condition, level: float, _pair: PairedOutcome | None) -> ConditionResult:
+def _bound(result: CheckResult, condition: Condition, level: float, _pair: PairedOutcome | None) -> ConditionResult:
     """Judge the figure itself."""
     at_most = condition.name == "at_most"
-    if found.value is None:
-        return _without(condition, level, found.n, Message("nothing could be measured"))
-    if found.low is None or found.high is None:
-        return _counted(found, condition, level)
-    if found.hits is not None:
-        gate = judge_share(found.hits, found.n, condition.threshold, level=level, at_most=at_most)
+    if result.value is None:
+        return _without(condition, level, result.n, Message("nothing could be measured"))
+    if result.low is None or result.high is None:
+        return _counted(result, condition, level)
+    if result.hits is not None:
+        gate = judge_share(result.hits, result.n, condition.threshold, level=level, at_most=at_most)
     else:
-        low, high = _at_level(found, level)
-        gate = judge_interval(found.value, low, high, found.n, condition.threshold, level=level, at_most=at_most)
-    return _doubted(found, _outcome(found, condition, level, gate, found.n))
+        low, high = _at_level(result, level)
+        gate = judge_interval(result.value, low, high, result.n, condition.threshold, level=level, at_most=at_most)
+    return _doubted(result, _outcome(result, condition, level, gate, result.n))
 
 
-def _at_level(found: CheckResult, level: float) -> tuple[float, float]:
+def _at_level(result: CheckResult, level: float) -> tuple[float, float]:
     """Return the interval, stretched where a condition asks for another level than it was measured at."""
-    value, low, high = (float(v or 0.0) for v in (found.value, found.low, found.high))
-    ratio = float(scipy.stats.norm.isf((1 - level) / 2) / scipy.stats.norm.isf((1 - found.level) / 2))
-    return (low, high) if level == found.level else (value - ratio * (value - low), value + ratio * (high - value))
+    value, low, high = (float(v or 0.0) for v in (result.value, result.low, result.high))
+    ratio = float(scipy.stats.norm.isf((1 - level) / 2) / scipy.stats.norm.isf((1 - result.level) / 2))
+    return (low, high) if level == result.level else (value - ratio * (value - low), value + ratio * (high - value))
 
 
-def _counted(found: CheckResult, condition: Condition, level: float) -> ConditionResult:
+def _counted(result: CheckResult, condition: Condition, level: float) -> ConditionResult:
     """Judge a figure that has its own inference: a count of findings, or a figure that is no estimate."""
-    value = float(found.value or 0.0)
+    value = float(result.value or 0.0)
     holds = value >= condition.threshold if condition.name == "at_least" else value <= condition.threshold
-    verdict = FAIL if not holds else INCONCLUSIVE if found.undecided else PASS
-    why = found.claim if verdict != INCONCLUSIVE else sentences([found.claim, found.undecided])
-    seen = (None, found.detectable, found.needed if verdict == INCONCLUSIVE else None, "")
+    verdict = FAIL if not holds else INCONCLUSIVE if result.undecided else PASS
+    why = result.claim if verdict != INCONCLUSIVE else sentences([result.claim, result.undecided])
+    seen = (None, result.detectable, result.needed if verdict == INCONCLUSIVE else None, "")
     return _doubted(
-        found,
-        ConditionResult(condition.name, condition.threshold, verdict, value, (None, None), level, found.n, *seen, why),
+        result,
+        ConditionResult(condition.name, condition.threshold, verdict, value, (None, None), level, result.n, *seen, why),
     )
 
 
-def _drop(found: CheckResult, condition: Condition, level: float, pair: PairedOutcome | None) -> ConditionResult:
+def _drop(result: CheckResult, condition: Condition, level: float, pair: PairedOutcome | None) -> ConditionResult:
     """Judge the drop against a baseline on the same images."""
     if pair is None or len(pair.before) == 0:
         none = "none of the images of the baseline's check is among these"
@@ -161,32 +161,32 @@ def _drop(found: CheckResult, condition: Condition, level: float, pair: PairedOu
     else:
         gain, low, high, _ = paired_mean(pair.before, pair.after, level)
         gate = judge_interval(-gain, -high, -low, n, condition.threshold, level=level, at_most=True)
-    return _doubted(found, _outcome(found, condition, level, gate, n, change=True))
+    return _doubted(result, _outcome(result, condition, level, gate, n, change=True))
 
 
 def _worst_class(
-    found: CheckResult, condition: Condition, level: float, _pair: PairedOutcome | None
+    result: CheckResult, condition: Condition, level: float, _pair: PairedOutcome | None
 ) -> ConditionResult:
-    return _worst(found, found.classes, condition, level, "class")
+    return _worst(result, result.classes, condition, level, "class")
 
 
 def _worst_group(
-    found: CheckResult, condition: Condition, level: float, _pair: PairedOutcome | None
+    result: CheckResult, condition: Condition, level: float, _pair: PairedOutcome | None
 ) -> ConditionResult:
-    return _worst(found, found.groups, condition, level, "group")
+    return _worst(result, result.groups, condition, level, "group")
 
 
 def _worst(
-    found: CheckResult, shares: Sequence[GroupShare], condition: Condition, level: float, kind: str
+    result: CheckResult, shares: Sequence[GroupShare], condition: Condition, level: float, kind: str
 ) -> ConditionResult:
     """Judge the weakest of several shares, with all of them in view."""
     if not shares:
         why = Message("the data has no classes" if kind == "class" else "the data has no groups")
-        return _without(condition, level, found.n, why)
+        return _without(condition, level, result.n, why)
     names = [f"{share.column} = {share.name}" if share.column else share.name for share in shares]
     counts = [share.n for share in shares]
     gate = judge_shares([share.hits for share in shares], counts, names, condition.threshold, level=level)
-    return _doubted(found, _outcome(found, condition, level, gate, counts[names.index(gate.where)]))
+    return _doubted(result, _outcome(result, condition, level, gate, counts[names.index(gate.where)]))
 
 
 _Judge = Callable[[CheckResult, Condition, float, PairedOutcome | None], ConditionResult]
@@ -206,21 +206,21 @@ def _without(condition: Condition, level: float, n: int, why: str) -> ConditionR
     )
 
 
-def _doubted(found: CheckResult, outcome: ConditionResult) -> ConditionResult:
+def _doubted(result: CheckResult, outcome: ConditionResult) -> ConditionResult:
     """Return the outcome; one that would pass on a figure that is itself in doubt is inconclusive."""
-    if outcome.verdict != PASS or not found.doubts:
+    if outcome.verdict != PASS or not result.doubts:
         return outcome
     doubts = Message(
-        "but the figure itself is in doubt: {doubts}", doubts=joined([constant(doubt) for doubt in found.doubts])
+        "but the figure itself is in doubt: {doubts}", doubts=joined([constant(doubt) for doubt in result.doubts])
     )
     why = sentences([outcome.why, doubts])
     return ConditionResult(**{**vars(outcome), "verdict": INCONCLUSIVE, "why": why})
 
 
 def _outcome(
-    found: CheckResult, condition: Condition, level: float, gate: Gate, n: int, *, change: bool = False
+    result: CheckResult, condition: Condition, level: float, gate: Gate, n: int, *, change: bool = False
 ) -> ConditionResult:
-    words = _Wording(found.unit, change=change)
+    words = _Wording(result.unit, change=change)
     seen = (gate.p_value, gate.detectable, gate.needed, gate.where)
     return ConditionResult(
         condition.name,

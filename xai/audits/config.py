@@ -88,12 +88,14 @@ class CheckRequest:
         """Which conditions no model can fail; each in one line."""
         never = [condition for condition in self.conditions if condition.is_idle(self.check.span)]
         text, title = "{title}: no model can fail {condition} = {threshold:g}", Message(self.check.title)
-        return [Message(text, title=title, condition=one.name, threshold=one.threshold) for one in never]
+        return [
+            Message(text, title=title, condition=condition.name, threshold=condition.threshold) for condition in never
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as it would stand in the file."""
-        asked = {condition.name: condition.threshold for condition in self.conditions}
-        return {"id": self.id, "metric": self.check.name, "level": self.level, **self.check.settings, **asked}
+        thresholds = {condition.name: condition.threshold for condition in self.conditions}
+        return {"id": self.id, "metric": self.check.name, "level": self.level, **self.check.settings, **thresholds}
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,15 @@ class Config:
     def thresholds(self) -> list[dict[str, Any]]:
         """Every condition: what is hashed before the first forward."""
         return [
-            {"check": asked.id, "metric": asked.check.name, "settings": asked.check.settings, "level": asked.level}
+            {
+                "check": request.id,
+                "metric": request.check.name,
+                "settings": request.check.settings,
+                "level": request.level,
+            }
             | {"condition": condition.name, "threshold": condition.threshold}
-            for asked in self.checks
-            for condition in asked.conditions
+            for request in self.checks
+            for condition in request.conditions
         ]
 
     @property
@@ -169,7 +176,7 @@ class Config:
                 "baseline": str(self.baseline) if isinstance(self.baseline, str | Path) else None,
             },
             "report": plain(dict(self.report)),
-            "checks": [asked.to_dict() for asked in self.checks],
+            "checks": [request.to_dict() for request in self.checks],
         }
 
     def only(self, ids: Sequence[str]) -> "Config":
@@ -178,9 +185,9 @@ class Config:
         Raises:
             NameLookupError: no such check in it.
         """
-        known = [asked.id for asked in self.checks]
+        known = [request.id for request in self.checks]
         check_choices("check in this audit", ids, known)
-        return Config(**{**vars(self), "checks": tuple(asked for asked in self.checks if asked.id in ids)})
+        return Config(**{**vars(self), "checks": tuple(request for request in self.checks if request.id in ids)})
 
 
 def as_in_file(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,12 +299,12 @@ def _audit(table: dict[str, Any]) -> dict[str, Any]:
         "store": text,
         "level": _level,
     }
-    found: dict[str, Any] = {k: readers[k](k, value) if k in readers else value for k, value in table.items()}
-    if "seed" in found:
-        check_seed(found["seed"])
+    settings: dict[str, Any] = {k: readers[k](k, value) if k in readers else value for k, value in table.items()}
+    if "seed" in settings:
+        check_seed(settings["seed"])
     for name in ("shard", "micro_batch"):
-        check_whole(name, found.get(name, 1))
-    return found
+        check_whole(name, settings.get(name, 1))
+    return settings
 
 
 def _level(name: str, value: Any) -> float:
@@ -306,28 +313,28 @@ def _level(name: str, value: Any) -> float:
 
 def _report(table: dict[str, Any]) -> dict[str, Any]:
     kinds = {"formats": tuple[str, ...], "language": str, "images": int}
-    found = {name: as_type(name, value, kinds[name]) for name, value in table.items()}
-    check_choices("kind of report", found.get("formats", ()), FORMATS)
-    check_choice("language of reports", found.get("language"), LANGUAGES, optional=True)
-    return found
+    settings = {name: as_type(name, value, kinds[name]) for name, value in table.items()}
+    check_choices("kind of report", settings.get("formats", ()), FORMATS)
+    check_choice("language of reports", settings.get("language"), LANGUAGES, optional=True)
+    return settings
 
 
 def _checks(given: Any, level: float) -> tuple[CheckRequest, ...]:
     listed = list(CHECKS) if given is None else [given] if isinstance(given, str | Mapping) else list(given)
     if not listed:
         raise InputError("Expected at least one [[check]], but there is none.")
-    found, taken = [], set()
+    requests, taken = [], set()
     for table in listed:
-        asked = (
+        request = (
             table
             if isinstance(table, CheckRequest)
             else _asked({"metric": table} if isinstance(table, str) else table, level)
         )
-        if asked.id in taken:
-            raise InputError(f"Two checks are called {asked.id!r}. Give one of them another `id`.")
-        taken.add(asked.id)
-        found.append(asked)
-    return tuple(found)
+        if request.id in taken:
+            raise InputError(f"Two checks are called {request.id!r}. Give one of them another `id`.")
+        taken.add(request.id)
+        requests.append(request)
+    return tuple(requests)
 
 
 def _asked(table: Any, level: float) -> CheckRequest:
@@ -340,12 +347,12 @@ def _asked(table: Any, level: float) -> CheckRequest:
     shown = [alias for alias, own in _ALIASES.items() if own in settings] + [
         s for s in settings if s not in _ALIASES.values()
     ]
-    held = known_keys(table, [*ASKED, *shown], where)
-    conditions = tuple(Condition(one, number(one, held[one])) for one in NAMES if one in held)
+    entries = known_keys(table, [*ASKED, *shown], where)
+    conditions = tuple(Condition(key, number(key, entries[key])) for key in NAMES if key in entries)
     for condition in conditions:
         if condition.name not in kind.conditions:
             raise InputError(f"{where} cannot be judged by {condition.name}; it takes {', '.join(kind.conditions)}.")
-    given = {_ALIASES.get(one, one): held[one] for one in shown if one in held}
-    check = kind(**{one: as_type(one, value, settings[one]) for one, value in given.items()})
+    given = {_ALIASES.get(setting, setting): entries[setting] for setting in shown if setting in entries}
+    check = kind(**{setting: as_type(setting, value, settings[setting]) for setting, value in given.items()})
     check_whole("images", check.images, optional=True)
-    return CheckRequest(name, check, conditions or kind.usual, _level("level", held.get("level", level)))
+    return CheckRequest(name, check, conditions or kind.usual, _level("level", entries.get("level", level)))

@@ -64,8 +64,8 @@ class DatasetRole:
     @cached_property
     def groups(self) -> dict[str, np.ndarray]:
         """Columns with 2 to 20 groups, as text (N,)."""
-        found = {name: np.asarray(self.data.groups[name]).astype(str) for name in self.data.groups}
-        return {name: column for name, column in found.items() if 2 <= len(set(column.tolist())) <= _MOST_GROUPS}
+        columns = {name: np.asarray(self.data.groups[name]).astype(str) for name in self.data.groups}
+        return {name: column for name, column in columns.items() if 2 <= len(set(column.tolist())) <= _MOST_GROUPS}
 
     def items(self, rows: np.ndarray) -> list[list[Any]]:
         """Return what identifies some images: digest and label of each."""
@@ -76,11 +76,11 @@ def open_role(name: str, source: str, data: Dataset, classifier: Classifier, n: 
     """Read a data set once: what can be read, what not, and in which order to work."""
     drawn = data if n is None else data.subset(n, seed)
     manifest, usable = read_manifest(data, drawn)
-    kept = drawn.take(usable)
-    labels, notes = _labels(name, kept, classifier)
+    readable = drawn.take(usable)
+    labels, notes = _labels(name, readable, classifier)
     draws = [draw_of(seed, bytes.fromhex(line.key)) for line in manifest.used]
     order = np.array(sorted(range(len(draws)), key=lambda k: (draws[k], manifest.used[k].name)), dtype=np.int64)
-    return DatasetRole(name, source, kept, labels, manifest, order, (*data.notes, *notes))
+    return DatasetRole(name, source, readable, labels, manifest, order, (*data.notes, *notes))
 
 
 def _labels(name: str, data: Dataset, classifier: Classifier) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -157,10 +157,10 @@ class Context:
 
 def all_versions() -> dict[str, str]:
     """Return the versions that an audit depends on."""
-    found = versions()
+    installed = versions()
     for package in _FURTHER:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+            installed[package] = "unknown"
+    return installed

@@ -66,13 +66,13 @@ def positive_control(
         >>> xai.positive_control(model="example:fashion", data=data, checks=gates)
         {'accuracy': 'fail'}
     """
-    asked = with_defaults(configured(config, **given), baseline=baseline)
-    asked = asked if only is None else asked.only(only)
-    gates = [one for one in asked.checks if one.conditions]
-    if out is None and not asked.file:
+    settings = with_defaults(configured(config, **given), baseline=baseline)
+    settings = settings if only is None else settings.only(only)
+    gates = [request for request in settings.checks if request.conditions]
+    if out is None and not settings.file:
         with tempfile.TemporaryDirectory(prefix="xai-control-") as place:
-            return _verdicts(asked, gates, Path(place), progress, should_stop)
-    return _verdicts(asked, gates, folder_of(asked, out), progress, should_stop)
+            return _verdicts(settings, gates, Path(place), progress, should_stop)
+    return _verdicts(settings, gates, folder_of(settings, out), progress, should_stop)
 
 
 def _verdicts(
@@ -82,15 +82,15 @@ def _verdicts(
     progress: bool | Progress | None,
     should_stop: ShouldStop | None,
 ) -> dict[str, str]:
-    context, found = open_context(config, should_stop), {}
+    context, verdicts = open_context(config, should_stop), {}
     for gate in gates:
         _check_breakable(gate, context.classifier.num_classes)
     with reporting(progress, CONTROL) as report:
         for done, gate in enumerate(gates, 1):
-            found[gate.id] = _verdict(config, gate, context, folder, should_stop)
+            verdicts[gate.id] = _verdict(config, gate, context, folder, should_stop)
             if report is not None:
                 report(done, len(gates))
-    return found
+    return verdicts
 
 
 def _check_breakable(gate: CheckRequest, classes: int) -> None:
@@ -110,9 +110,9 @@ def _check_breakable(gate: CheckRequest, classes: int) -> None:
 
 def _threshold(gate: CheckRequest) -> float:
     """Return the threshold to break: of checks for which less is better, what they have at most."""
-    asked = {condition.name: condition.threshold for condition in gate.conditions}
-    first = next(iter(asked.values()))
-    return asked.get("at_most", first) if gate.check.better == "less" else first
+    thresholds = {condition.name: condition.threshold for condition in gate.conditions}
+    first = next(iter(thresholds.values()))
+    return thresholds.get("at_most", first) if gate.check.better == "less" else first
 
 
 def _verdict(config: Config, gate: CheckRequest, context: Context, folder: Path, should_stop: ShouldStop | None) -> str:

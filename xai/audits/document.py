@@ -55,15 +55,15 @@ def headline_of(document: Mapping[str, Any]) -> Message:
 
 def findings_of(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return what did not pass, worst first: failed, broken, undecided, not run; within these by distance."""
-    found = [finding for check in checks for finding in _findings(check)]
-    return sorted(found, key=lambda one: (_ORDER.index(one["verdict"]), -one["severity"]))
+    findings = [finding for check in checks for finding in _findings(check)]
+    return sorted(findings, key=lambda finding: (_ORDER.index(finding["verdict"]), -finding["severity"]))
 
 
 def _findings(check: Mapping[str, Any]) -> list[dict[str, Any]]:
     about = {name: check[name] for name in ("metric", "title", "family", "kind", "reproduce")}
     about |= {"check": check["id"], "evidence": (check["measured"] or {}).get("evidence", [])}
     about |= {"unit": (check["measured"] or {}).get("unit"), "claim": (check["measured"] or {}).get("claim", "")}
-    bad = [one for one in check["conditions"] if one["verdict"] in _ORDER]
+    bad = [outcome for outcome in check["conditions"] if outcome["verdict"] in _ORDER]
     if not bad and check["verdict"] in _ORDER:
         nothing = dict.fromkeys(("condition", "threshold", "value", "interval", "n", "detectable", "needed"))
         return [
@@ -82,16 +82,16 @@ def _findings(check: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             **about,
             **{
-                name: one[name]
+                name: outcome[name]
                 for name in ("condition", "threshold", "value", "interval", "n", "detectable", "needed", "where")
             },
-            "evidence": _evidence_of(one, about["evidence"]),
-            "id": f"{check['id']}:{one['condition']}" if several else check["id"],
-            "verdict": one["verdict"],
-            "why": one["why"],
-            "severity": _severity(one),
+            "evidence": _evidence_of(outcome, about["evidence"]),
+            "id": f"{check['id']}:{outcome['condition']}" if several else check["id"],
+            "verdict": outcome["verdict"],
+            "why": outcome["why"],
+            "severity": _severity(outcome),
         }
-        for one in bad
+        for outcome in bad
     ]
 
 
@@ -100,7 +100,9 @@ def _evidence_of(outcome: Mapping[str, Any], every: Sequence[Mapping[str, Any]])
     where = outcome["where"]
     if not where:
         return list(every)
-    return [one for one in every if where == one["facts"].get("label") or where in one["facts"].get("groups", ())]
+    return [
+        piece for piece in every if where == piece["facts"].get("label") or where in piece["facts"].get("groups", ())
+    ]
 
 
 def _severity(outcome: Mapping[str, Any]) -> float:
@@ -138,22 +140,22 @@ def located(entry: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
 
 def options_of(model: Any, data: Any, seed: int | None) -> tuple[str, ...]:
     """Return the options of the command line for what stood in place of the file's; objects have none."""
-    found = [] if seed is None else ["--seed", str(seed)]
+    options = [] if seed is None else ["--seed", str(seed)]
     if isinstance(data, Mapping | str | os.PathLike):
         table = dict(data) if isinstance(data, Mapping) else {"source": os.fspath(data)}
         part = f"@{table['part']}" if table.get("part") else ""
-        found += [f"--data={table['source']}{part}"] if isinstance(table.get("source"), str) else []
+        options += [f"--data={table['source']}{part}"] if isinstance(table.get("source"), str) else []
     if isinstance(model, Mapping | str | os.PathLike):
         table = dict(model) if isinstance(model, Mapping) else {"source": os.fspath(model)}
         for name, value in table.items():
             option = f"--{_OPTIONS.get(name, name).replace('_', '-')}"
             if name == "class_names":
-                found += [option, ",".join(value)]
+                options += [option, ",".join(value)]
             elif isinstance(value, list | tuple):
-                found += [option, *map(str, value)]
+                options += [option, *map(str, value)]
             elif isinstance(value, str | int | float):
-                found += [option, str(value)]
-    return tuple(found)
+                options += [option, str(value)]
+    return tuple(options)
 
 
 def _python(config: Config, check: Check) -> str:
@@ -167,14 +169,17 @@ def _python(config: Config, check: Check) -> str:
 
 
 def _model_argument(config: Config) -> str:
-    held = config.to_dict()["model"]
-    return ", ".join([repr(held["source"]), *(f"{k}={v!r}" for k, v in held.items() if k != "source")])
+    settings = config.to_dict()["model"]
+    return ", ".join([repr(settings["source"]), *(f"{k}={v!r}" for k, v in settings.items() if k != "source")])
 
 
-def _source(held: dict[str, Any]) -> str:
-    n = held.get("n")
+def _source(settings: dict[str, Any]) -> str:
+    n = settings.get("n")
     given = ", ".join(
-        [repr(held["source"]), *(f"{k}={v!r}" for k, v in held.items() if k not in {"source", "n"} and v is not None)]
+        [
+            repr(settings["source"]),
+            *(f"{k}={v!r}" for k, v in settings.items() if k not in {"source", "n"} and v is not None),
+        ]
     )
     return f"{given}).subset({n}" if n else given
 
@@ -227,11 +232,16 @@ def judged(document: Mapping[str, Any], *, declared: str) -> dict[str, Any]:
     """Return the document with all that follows from the verdicts of its checks."""
     checks = document["checks"]
     conditions = [
-        {"check": check["id"], "condition": one["condition"], "threshold": one["threshold"], "level": one["level"]}
+        {
+            "check": check["id"],
+            "condition": condition["condition"],
+            "threshold": condition["threshold"],
+            "level": condition["level"],
+        }
         for check in checks
-        for one in check["asked"]
+        for condition in check["asked"]
     ]
-    found = {
+    complete = {
         **document,
         "thresholds": {"sha256": digest_of(checks), "declared": declared, "conditions": conditions},
         "complete": all(check["complete"] for check in checks),
@@ -239,7 +249,7 @@ def judged(document: Mapping[str, Any], *, declared: str) -> dict[str, Any]:
         "summary": summary_of(checks),
         "findings": findings_of(checks),
     }
-    return {**found, "headline": headline_of(found)}
+    return {**complete, "headline": headline_of(complete)}
 
 
 def overall(verdicts: Sequence[str]) -> str:
@@ -250,21 +260,21 @@ def overall(verdicts: Sequence[str]) -> str:
 
 def digest_of(checks: Sequence[Mapping[str, Any]]) -> str:
     """Return the digest of all conditions, as `Config.thresholds_sha256` has it."""
-    held = [
-        {"check": check["id"], "metric": check["metric"], "settings": check["settings"], "level": one["level"]}
-        | {"condition": one["condition"], "threshold": one["threshold"]}
+    thresholds = [
+        {"check": check["id"], "metric": check["metric"], "settings": check["settings"], "level": condition["level"]}
+        | {"condition": condition["condition"], "threshold": condition["threshold"]}
         for check in checks
-        for one in check["asked"]
+        for condition in check["asked"]
     ]
-    return hashlib.sha256(canonical(held)).hexdigest()
+    return hashlib.sha256(canonical(thresholds)).hexdigest()
 
 
 def _check(plan: Plan, planned: Planned, result: WorkResult, pair: PairedOutcome | None) -> dict[str, Any]:
-    asked, measured = planned.asked, result.measured
-    verdict, outcomes = _verdict(asked, result, pair)
-    check = asked.check
+    request, measured = planned.asked, result.measured
+    verdict, outcomes = _verdict(request, result, pair)
+    check = request.check
     return {
-        "id": asked.id,
+        "id": request.id,
         "metric": check.name,
         "title": check.title,
         "family": check.family,
@@ -272,8 +282,8 @@ def _check(plan: Plan, planned: Planned, result: WorkResult, pair: PairedOutcome
         "kind": check.kind,
         "better": check.better,
         "settings": check.settings,
-        "level": asked.level,
-        "asked": [{"condition": c.name, "threshold": c.threshold, "level": asked.level} for c in asked.conditions],
+        "level": request.level,
+        "asked": [{"condition": c.name, "threshold": c.threshold, "level": request.level} for c in request.conditions],
         "verdict": verdict,
         "why": _why(verdict, outcomes, result),
         "conditions": [outcome.to_dict() for outcome in outcomes],
@@ -282,17 +292,17 @@ def _check(plan: Plan, planned: Planned, result: WorkResult, pair: PairedOutcome
         "complete": measured is not None and result.done == result.planned,
         "work": _work(plan, planned, result),
         "limits": list(check.limits),
-        "reproduce": reproduce(plan.config, asked.id, check),
+        "reproduce": reproduce(plan.config, request.id, check),
         "repeatable": planned.steady,
     }
 
 
 def _verdict(
-    asked: CheckRequest, result: WorkResult, pair: PairedOutcome | None
+    request: CheckRequest, result: WorkResult, pair: PairedOutcome | None
 ) -> tuple[str, tuple[ConditionResult, ...]]:
     if result.measured is None:
         return (ERROR if "type" in result.trouble else NOT_RUN), ()
-    return judge(result.measured, asked.conditions, asked.level, pair)
+    return judge(result.measured, request.conditions, request.level, pair)
 
 
 def _why(verdict: str, outcomes: Sequence[ConditionResult], result: WorkResult) -> str:
@@ -348,8 +358,8 @@ def _data(role: DatasetRole, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _keys(role: DatasetRole) -> str:
-    held = np.frombuffer(b"".join(bytes.fromhex(key)[:KEY_BYTES] for key in role.keys), dtype="u1")
-    return str(encode(held, "u1"))
+    keys = np.frombuffer(b"".join(bytes.fromhex(key)[:KEY_BYTES] for key in role.keys), dtype="u1")
+    return str(encode(keys, "u1"))
 
 
 def _limits(plan: Plan, checks: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -368,7 +378,7 @@ def _limits(plan: Plan, checks: Sequence[Mapping[str, Any]]) -> list[str]:
     lost = [Message("{count} image(s) could not be read and were not measured.", count=unread)] if unread else []
     classifier = plan.context.classifier
     notes = [_noted("Model", note) for note in (*classifier.notes, *untrained_noted(classifier.module))]
-    idle = [sentences([line]) for asked in plan.config.checks for line in asked.idle]
+    idle = [sentences([line]) for request in plan.config.checks for line in request.idle]
     return [*lost, *late, *idle, *dict.fromkeys(notes), *dict.fromkeys(own), *_GENERAL]
 
 
@@ -377,14 +387,14 @@ def _noted(subject: str, note: str) -> Message:
 
 
 def _not_tested(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    asked = {check["metric"] for check in checks}
-    found = [
+    metrics = {check["metric"] for check in checks}
+    not_run = [
         {"metric": check["metric"], "title": check["title"], "why": check["why"]}
         for check in checks
         if check["verdict"] == NOT_RUN
     ]
-    kinds: list[type[Check]] = [CHECKS[name] for name in CHECKS if name not in asked]
-    return found + [
+    kinds: list[type[Check]] = [CHECKS[name] for name in CHECKS if name not in metrics]
+    return not_run + [
         {"metric": kind.name, "title": kind.title, "why": Message("Not part of this audit.")} for kind in kinds
     ]
 

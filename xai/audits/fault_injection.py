@@ -34,18 +34,18 @@ def broken_copy(classifier: Classifier) -> Classifier:
         >>> clf.predict(data.images[:]).index.tolist() == broken.predict(data.images[:]).index.tolist()
         False
     """
-    found = copy.copy(classifier)
-    found.module = copied(classifier.module)
-    found.name = f"{classifier.name} (broken on purpose)"
-    last = _last_layer(found.module)
+    broken = copy.copy(classifier)
+    broken.module = copied(classifier.module)
+    broken.name = f"{classifier.name} (broken on purpose)"
+    last = _last_layer(broken.module)
     with torch.no_grad():
         if last is not None and last.weight.shape[0] in {1, classifier.num_classes}:
             for weight in (last.weight, last.bias):
                 if weight is not None:
                     weight.copy_(_moved(weight))
         else:
-            _redraw(found.module)
-    return found
+            _redraw(broken.module)
+    return broken
 
 
 def _last_layer(module: nn.Module) -> nn.Linear | nn.Conv2d | None:
@@ -155,10 +155,10 @@ class ByHeart(_Around):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Answer by heart, or the class after the right one."""
-        found, nearest = self.known.look(inputs)
+        known, nearest = self.known.look(inputs)
         logits: Tensor = self.inner(inputs).roll(1, 1)
         heart = nn.functional.one_hot(self.get_buffer("answers")[nearest], logits.shape[1]) * _SURE
-        return torch.where(found[:, None], heart.to(logits.dtype), logits)
+        return torch.where(known[:, None], heart.to(logits.dtype), logits)
 
 
 class Marked(_Around):
@@ -198,7 +198,9 @@ class Known(nn.Module):
         axes = torch.randn(first[0].numel(), _AXES, generator=draw) / first[0].numel() ** 0.5
         self.register_buffer("axes", axes.to(first))
         inputs = (first if k == 0 else _normalised(context, role, block) for k, block in enumerate(blocks))
-        self.register_buffer("signs", torch.cat([one.flatten(1) @ self.get_buffer("axes") for one in inputs]))
+        self.register_buffer(
+            "signs", torch.cat([block_inputs.flatten(1) @ self.get_buffer("axes") for block_inputs in inputs])
+        )
 
     def look(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return whether each image is known (N,), and which it is next to (N,)."""
@@ -220,8 +222,8 @@ class Among(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return whether each image is taken for one of them (N,)."""
-        found: Tensor = self.inner(inputs).argmax(1) < self.count
-        return found
+        taken: Tensor = self.inner(inputs).argmax(1) < self.count
+        return taken
 
 
 class Dark(nn.Module):
@@ -237,10 +239,10 @@ class Dark(nn.Module):
 
 
 def _around(context: Context, module: nn.Module) -> Classifier:
-    found = copy.copy(context.classifier)
-    found.module = module.train(context.classifier.module.training)
-    found.name = f"{context.classifier.name} (broken on purpose)"
-    return found
+    broken = copy.copy(context.classifier)
+    broken.module = module.train(context.classifier.module.training)
+    broken.name = f"{context.classifier.name} (broken on purpose)"
+    return broken
 
 
 def _wrong(context: Context, _threshold: float) -> Classifier:

@@ -92,7 +92,7 @@ class Audit:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What did not pass, worst first; empty: everything asked passed."""
-        return tuple(_finding(one) for one in self.document["findings"])
+        return tuple(_finding(finding) for finding in self.document["findings"])
 
     @property
     def checks(self) -> tuple[Mapping[str, Any], ...]:
@@ -121,11 +121,11 @@ class Audit:
 
     def __str__(self) -> str:
         """Headline, then one line per check, worst first as far as they are findings."""
-        told = [str(finding) for finding in self.findings]
+        findings = [str(finding) for finding in self.findings]
         passed = [
             f"{c['verdict'].upper()} {c['id']}: {c['why']}" for c in self.checks if c["verdict"] in {"pass", "measured"}
         ]
-        return "\n".join([str(self.document["headline"]), *told, *passed])
+        return "\n".join([str(self.document["headline"]), *findings, *passed])
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -139,13 +139,13 @@ class Audit:
                 "n": measured.get("n"),
                 "why": check["why"],
             }
-            for one in check["conditions"] or [blank]:
-                low, high = one["interval"]
-                row = {"check": check["id"], **{k: one.get(k) for k in ("condition", "threshold", "value")}}
+            for condition in check["conditions"] or [blank]:
+                low, high = condition["interval"]
+                row = {"check": check["id"], **{k: condition.get(k) for k in ("condition", "threshold", "value")}}
                 row |= {
                     "low": low,
                     "high": high,
-                    **{k: one.get(k) for k in ("n", "verdict", "detectable", "needed", "why")},
+                    **{k: condition.get(k) for k in ("n", "verdict", "detectable", "needed", "why")},
                 }
                 rows.append(row)
         return frame_of(rows)
@@ -159,7 +159,7 @@ class Audit:
             lines = (self.folder / LOG).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError):
             return ()
-        return tuple(found for found in map(_line, lines) if found)
+        return tuple(entry for entry in map(_line, lines) if entry)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document."""
@@ -207,8 +207,8 @@ class Audit:
     @staticmethod
     def schema() -> dict[str, Any]:
         """Return the JSON Schema of `audit.json`."""
-        found: dict[str, Any] = json.loads((resources("xai.audits") / "audit.schema.json").read_text(encoding="utf-8"))
-        return found
+        schema: dict[str, Any] = json.loads((resources("xai.audits") / "audit.schema.json").read_text(encoding="utf-8"))
+        return schema
 
     def report(self, path: str | Path, **settings: Any) -> Path:
         """Write a report; the suffix says which: .html, .pdf, .md (also card.md, a model card), .xml (JUnit).
@@ -281,17 +281,20 @@ def _check(document: Any, path: Path) -> None:
         raise RecordError(f"{path}: the saved audit is damaged or incomplete. Make it again.")
 
 
-def _finding(one: Mapping[str, Any]) -> Finding:
-    interval = None if one["interval"] is None else (one["interval"][0], one["interval"][1])
+def _finding(finding: Mapping[str, Any]) -> Finding:
+    interval = None if finding["interval"] is None else (finding["interval"][0], finding["interval"][1])
     names = ("id", "verdict", "value", "threshold", "condition", "why", "claim", "reproduce")
     return Finding(
-        **{name: one[name] for name in names}, interval=interval, evidence=tuple(one["evidence"]), details=one
+        **{name: finding[name] for name in names},
+        interval=interval,
+        evidence=tuple(finding["evidence"]),
+        details=finding,
     )
 
 
 def _line(text: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(text)
+        entry = json.loads(text)
     except ValueError:  # a line that a killed run left unfinished
         return None
-    return found if isinstance(found, dict) else None
+    return entry if isinstance(entry, dict) else None

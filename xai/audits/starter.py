@@ -83,18 +83,18 @@ def _tables(place: Path, model: Mapping[str, Any], data: Any) -> str:
         return _own(read(place, model, _as_table(data), template), template)
     if str(model["source"]).startswith(_EXAMPLES):
         top, _, rest = template.partition("\n[data]")
-        kept = top[: top.index("[model]\n")] + table_text("model", model, {})
-        return f"{kept}\n[data]{rest}"
+        top_tables = top[: top.index("[model]\n")] + table_text("model", model, {})
+        return f"{top_tables}\n[data]{rest}"
     comments = {"source": "TO FILL IN: a folder per class, .csv, .parquet or .npz; `xai init --data` reads it for you"}
     tables = [table_text("model", model, {}), table_text("data", {"source": _TO_FILL_IN}, comments)]
     return with_checks(whole_text(tables, template), _WITHOUT, {})
 
 
-def _own(found: Reading, template: str) -> str:
+def _own(reading: Reading, template: str) -> str:
     """Return the file for a model and data that were read."""
-    told = [comment_text(title, lines) for title, lines in found.told.items()]
-    tables = [table_text(name, table, found.comments.get(name, {})) for name, table in found.tables.items()]
-    return with_checks(whole_text(["".join(told), *tables], template), found.missing, found.changes)
+    comments = [comment_text(title, lines) for title, lines in reading.lines.items()]
+    tables = [table_text(name, table, reading.comments.get(name, {})) for name, table in reading.tables.items()]
+    return with_checks(whole_text(["".join(comments), *tables], template), reading.missing, reading.changes)
 
 
 def _as_table(given: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:

@@ -77,8 +77,8 @@ def with_checks(text: str, missing: Mapping[str, str], changes: Mapping[str, Map
 
 
 def _block(block: str, missing: Mapping[str, str], changes: Mapping[str, Mapping[str, Change]]) -> str:
-    found = _METRIC.search(block)
-    metric = "" if found is None else found[1]
+    match = _METRIC.search(block)
+    metric = "" if match is None else match[1]
     lines = _changed(block.rstrip("\n").split("\n"), changes.get(metric, {}))
     if metric not in missing:
         return _CHECK + "\n".join(lines) + "\n\n"
@@ -89,16 +89,20 @@ def _block(block: str, missing: Mapping[str, str], changes: Mapping[str, Mapping
 def _changed(lines: list[str], changes: Mapping[str, Change]) -> list[str]:
     """Return the lines of a check with other values; keys that it lacks stand below its metric."""
     left = dict(changes)
-    found = []
+    lines_after = []
     for line in lines:
         key = line.partition(" = ")[0]
         if key not in left:
-            found.append(line)
+            lines_after.append(line)
             continue
         value, comment = left.pop(key)
-        found.append(f"# {line}" if value is None else _line(key, value, comment))
-    at = next(k for k, line in enumerate(found) if line.startswith("metric")) + 1
-    return found[:at] + [_line(key, *change) for key, change in left.items() if change[0] is not None] + found[at:]
+        lines_after.append(f"# {line}" if value is None else _line(key, value, comment))
+    at = next(k for k, line in enumerate(lines_after) if line.startswith("metric")) + 1
+    return (
+        lines_after[:at]
+        + [_line(key, *change) for key, change in left.items() if change[0] is not None]
+        + lines_after[at:]
+    )
 
 
 def _line(key: str, value: Any, comment: str) -> str:
@@ -166,8 +170,8 @@ def _columns(path: Path, table: Mapping[str, Any], classifier: Classifier) -> di
         return {}
     named = () if classifier.class_names == numbered(classifier.num_classes) else classifier.class_names
     given = {name: table.get(f"{name}_column") for name in ("path", "label")}
-    found = find_columns(path, named, classifier.num_classes, **given)
-    columns = {"path_column": found.path, "label_column": found.label}
+    columns_read = find_columns(path, named, classifier.num_classes, **given)
+    columns = {"path_column": columns_read.path, "label_column": columns_read.label}
     return {name: column for name, column in columns.items() if column != name.partition("_")[0]}
 
 
@@ -199,14 +203,14 @@ class Reading:
     """What was read, and what follows.
 
     Attributes:
-        told: lines by title.
+        lines: lines by title.
         tables: of the file, by name.
         comments: behind keys, by table.
         missing: why a check cannot be asked, by metric.
         changes: of keys of checks, by metric.
     """
 
-    told: Mapping[str, tuple[str, ...]]
+    lines: Mapping[str, tuple[str, ...]]
     tables: Mapping[str, Mapping[str, Any]]
     comments: Mapping[str, Mapping[str, str]]
     missing: Mapping[str, str]
@@ -227,19 +231,19 @@ def read(place: Path, model: Mapping[str, Any], data: Mapping[str, Any], templat
         NameLookupError: no such model, part or setting.
     """
     usual = parse_config(tomllib.loads(template)).checks
-    asked = parse_config({"model": model, "data": data, "check": usual})
-    with imports_from(place, asked.model.get("arch")):
-        classifier = load(**{"device": "auto", **asked.model})
-    given = {"source": asked.data.source, "n": asked.data.n, **asked.data.settings}
+    config = parse_config({"model": model, "data": data, "check": usual})
+    with imports_from(place, config.model.get("arch")):
+        classifier = load(**{"device": "auto", **config.model})
+    given = {"source": config.data.source, "n": config.data.n, **config.data.settings}
     whole, given = opened(given, classifier)
     roles, comments = _roles(whole, given)
     objects = {name: {"source": whole, **_only(table, "part", "n")} for name, table in roles.items()}
     context = open_context(parse_config({"model": classifier, **objects, "check": usual}))
     fit = data_fit(context.classifier, context.role().data)
     tables = {name: {**table, "source": _relative(place, table["source"])} for name, table in roles.items()}
-    own, comments["model"] = _model(place, asked.model, classifier, whole, fit)
-    told = {"Model": model_lines(classifier), "Data": describe(whole).lines, "Model on [data]": fit.lines}
-    return Reading(told, {"model": own, **tables}, comments, *_checks(usual, context, fit))
+    own, comments["model"] = _model(place, config.model, classifier, whole, fit)
+    lines = {"Model": model_lines(classifier), "Data": describe(whole).lines, "Model on [data]": fit.lines}
+    return Reading(lines, {"model": own, **tables}, comments, *_checks(usual, context, fit))
 
 
 def _roles(whole: Dataset, given: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
@@ -247,10 +251,10 @@ def _roles(whole: Dataset, given: Mapping[str, Any]) -> tuple[dict[str, dict[str
     parts = {DATA: given["part"]} if "part" in given else {}
     if not parts:
         for role, names in _PARTS.items():
-            found = [
+            matching = [
                 part for name in names for part in whole.parts if part.lower() == name and part not in parts.values()
             ]
-            parts |= dict.fromkeys([role], found[0]) if found else {}
+            parts |= dict.fromkeys([role], matching[0]) if matching else {}
     parts = parts if DATA in parts else {}
     tables, comments = {}, {}
     for role in parts or {DATA: None}:
@@ -264,23 +268,26 @@ def _roles(whole: Dataset, given: Mapping[str, Any]) -> tuple[dict[str, dict[str
 
 
 def _model(
-    place: Path, asked: Mapping[str, Any], classifier: Classifier, whole: Dataset, fit: DataFit
+    place: Path, settings: Mapping[str, Any], classifier: Classifier, whole: Dataset, fit: DataFit
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the table of the model, with what follows from the data, and comments behind its keys."""
-    table, comments = {"source": _relative(place, asked["source"]), **_only(asked, *asked.keys() - {"source"})}, {}
+    table, comments = (
+        {"source": _relative(place, settings["source"]), **_only(settings, *settings.keys() - {"source"})},
+        {},
+    )
     if classifier.class_names == numbered(classifier.num_classes) != whole.classes and len(whole.classes) > 0:
         table["class_names"] = list(whole.classes)
         comments["class_names"] = "of the data; their order must be that of the model's outputs"
-    found = fit.resizing
+    resizing = fit.resizing
     if (
-        found is not None
-        and found.best != found.current
-        and found.p_values[found.best] < _SURE
-        and "resize" not in asked
+        resizing is not None
+        and resizing.best != resizing.current
+        and resizing.p_values[resizing.best] < _SURE
+        and "resize" not in settings
     ):
-        table["resize"] = found.best
-        shares = ", ".join(f"{way} {share:.1%}" for way, share in found.accuracy.items())
-        comments["resize"] = f"fits best: of {found.count} images are predicted right by {shares}"
+        table["resize"] = resizing.best
+        shares = ", ".join(f"{way} {share:.1%}" for way, share in resizing.accuracy.items())
+        comments["resize"] = f"fits best: of {resizing.count} images are predicted right by {shares}"
     return table, comments
 
 
@@ -288,7 +295,7 @@ def _checks(
     usual: Sequence[CheckRequest], context: Context, fit: DataFit
 ) -> tuple[dict[str, str], dict[str, dict[str, Change]]]:
     """Return which checks cannot be asked, and what of the others follows from model and data."""
-    missing = {asked.check.name: asked.check.missing(context, baseline=False) for asked in usual}
+    missing = {request.check.name: request.check.missing(context, baseline=False) for request in usual}
     missing["certified_accuracy"] = missing["certified_accuracy"] or _unprovable(context, usual, fit)
     method = (
         "gradcam"
@@ -300,7 +307,7 @@ def _checks(
     largest = math.ceil(100 * counts.max() / counts.sum()) / 100
     changes["accuracy"] = {"at_least": (min(largest, 0.99), _THRESHOLD), "worst_class_at_least": (None, "")}
     changes |= {name: {"at_least": (None, "")} for name in ("robust_accuracy", "corruption_accuracy")}
-    for check in (asked.check for asked in usual):
+    for check in (request.check for request in usual):
         if check.name in _EXPLAINING:
             check = type(check)(**{**check.settings, "method": method})
         few = _affordable(check, context, fit)
@@ -313,7 +320,7 @@ def _unprovable(context: Context, usual: Sequence[CheckRequest], fit: DataFit) -
     """Return why nothing can be proven of a model; "" where something can."""
     if fit.seconds > _SLOW:
         return "proofs of a model of this size take long"
-    (check,) = (asked.check for asked in usual if asked.check.name == "certified_accuracy")
+    (check,) = (request.check for request in usual if request.check.name == "certified_accuracy")
     return _refused(lambda: check.stages()[0].run(context, context.role().order[:1]))
 
 

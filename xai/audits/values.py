@@ -68,14 +68,14 @@ def seconds(name: str, value: Any) -> float:
     Raises:
         InputError: it is none, or not above 0.
     """
-    found = 0.0
+    duration = 0.0
     if isinstance(value, str) and re.fullmatch(r"(\d+(\.\d+)?[smh])+", value):
-        found = sum(float(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"\d+(?:\.\d+)?[smh]", value))
+        duration = sum(float(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"\d+(?:\.\d+)?[smh]", value))
     elif not isinstance(value, str):
-        found = number(name, value)
-    if not 0 < found < float("inf"):
+        duration = number(name, value)
+    if not 0 < duration < float("inf"):
         raise InputError(f'Expected `{name}` as a time such as "8m", "90s" or "1h30m", but got {value!r}.')
-    return found
+    return duration
 
 
 def as_type(name: str, value: Any, kind: Any) -> Any:
@@ -84,7 +84,7 @@ def as_type(name: str, value: Any, kind: Any) -> Any:
     Raises:
         InputError: it is of another kind.
     """
-    choices = [one for one in get_args(kind) if one is not type(None)]
+    choices = [choice for choice in get_args(kind) if choice is not type(None)]
     if get_origin(kind) is tuple:
         return _listed(name, value, choices[0])
     if get_origin(kind) is not None and kind not in _PLAIN and len(choices) == 1:  # such as int | None

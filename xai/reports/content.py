@@ -78,9 +78,11 @@ def matrix(document: Mapping[str, Any]) -> tuple[RequirementStatus, ...]:
 def _line(requirement: Requirement, document: Mapping[str, Any]) -> RequirementStatus:
     if not requirement.metrics:
         return RequirementStatus(requirement, _declared(document["thresholds"]), (), ())
-    held = [check for check in document["checks"] if check["metric"] in requirement.metrics]
-    gated = tuple((check["id"], check["verdict"]) for check in held if check["asked"] and check["verdict"] != "not run")
-    ungated = tuple(check["id"] for check in held if check["verdict"] == "measured")
+    checks = [check for check in document["checks"] if check["metric"] in requirement.metrics]
+    gated = tuple(
+        (check["id"], check["verdict"]) for check in checks if check["asked"] and check["verdict"] != "not run"
+    )
+    ungated = tuple(check["id"] for check in checks if check["verdict"] == "measured")
     return RequirementStatus(requirement, _status([verdict for _, verdict in gated]), gated, ungated)
 
 
@@ -116,7 +118,7 @@ def content(audit: Audit, words: Words, images: ReportImages, change: AuditCompa
     """Return everything that the page shows; findings take their images first."""
     document = audit.document
     shown: set[str] = set()
-    findings = [_finding(audit, one, words, images, shown) for one in document["findings"][:FINDINGS]]
+    findings = [_finding(audit, finding, words, images, shown) for finding in document["findings"][:FINDINGS]]
     sections = {
         name: [_check(check, words, images, shown) for check in document["checks"] if check["family"] in families]
         for name, families in SECTIONS.items()
@@ -130,7 +132,7 @@ def content(audit: Audit, words: Words, images: ReportImages, change: AuditCompa
         "more_findings": max(0, len(document["findings"]) - FINDINGS),
         "sections": sections,
         "identity": identity(document, words),
-        "change": None if change is None else [_changed(one, words) for one in change.differences],
+        "change": None if change is None else [_changed(difference, words) for difference in change.differences],
         "limits": limits(document, words),
         "not_tested": not_tested(document, words),
         "power": power(document, words),
@@ -157,39 +159,39 @@ def unfinished(document: Mapping[str, Any]) -> bool:
 
 
 def _finding(
-    audit: Audit, one: Mapping[str, Any], words: Words, images: ReportImages, shown: set[str]
+    audit: Audit, finding: Mapping[str, Any], words: Words, images: ReportImages, shown: set[str]
 ) -> dict[str, Any]:
-    check = audit[one["check"]]
-    first, unit = one["check"] not in shown, one["unit"]
-    shown.add(one["check"])
-    exhibits = [images.show(exhibit) for exhibit in one["evidence"]] if first else []
-    judged = one["condition"] is not None
+    check = audit[finding["check"]]
+    first, unit = finding["check"] not in shown, finding["unit"]
+    shown.add(finding["check"])
+    exhibits = [images.show(exhibit) for exhibit in finding["evidence"]] if first else []
+    judged = finding["condition"] is not None
     return {
-        "id": one["id"],
-        "check": one["check"],
-        "title": words.sentence(one["title"]),
+        "id": finding["id"],
+        "check": finding["check"],
+        "title": words.sentence(finding["title"]),
         "question": words.sentence(check["question"]),
-        "verdict": one["verdict"],
-        "why": words.told(one["why"]),
-        "asked": asked(one, unit, words) if judged else None,
-        "chart": interval(check, one, words) if judged else None,
-        "seen": _seen(one, unit, words),
+        "verdict": finding["verdict"],
+        "why": words.told(finding["why"]),
+        "asked": asked(finding, unit, words) if judged else None,
+        "chart": interval(check, finding, words) if judged else None,
+        "seen": _seen(finding, unit, words),
         "exhibits": [exhibit for exhibit in exhibits if exhibit],
-        "reproduce": one["reproduce"],
-        "kind": words(f"kind.{one['kind']}"),
+        "reproduce": finding["reproduce"],
+        "kind": words(f"kind.{finding['kind']}"),
     }
 
 
-def _seen(one: Mapping[str, Any], unit: str | None, words: Words) -> str | None:
-    if one["detectable"] is None:
+def _seen(outcome: Mapping[str, Any], unit: str | None, words: Words) -> str | None:
+    if outcome["detectable"] is None:
         return None
     points = "points" if unit in {"share", "findings"} else unit
-    return words("seen", d=words.value(one["detectable"], points))
+    return words("seen", d=words.value(outcome["detectable"], points))
 
 
 def _check(check: Mapping[str, Any], words: Words, images: ReportImages, shown: set[str]) -> dict[str, Any]:
     measured = check["measured"] or {}
-    exhibits = [] if check["id"] in shown else [images.show(one) for one in measured.get("evidence", ())]
+    exhibits = [] if check["id"] in shown else [images.show(piece) for piece in measured.get("evidence", ())]
     curves = [curve(name, columns, words) for name, columns in measured.get("curves", {}).items()]
     facts = measured.get("facts", {})
     return {
@@ -199,17 +201,17 @@ def _check(check: Mapping[str, Any], words: Words, images: ReportImages, shown: 
         "verdict": check["verdict"],
         "kind": words(f"kind.{check['kind']}"),
         "claim": claim(check, words),
-        "gates": [_gate(check, one, words) for one in check["conditions"]],
+        "gates": [_gate(check, outcome, words) for outcome in check["conditions"]],
         "plain": interval(check, None, words) if not check["conditions"] else None,
         "classes": bars(measured.get("classes", ()), words),
         "groups": bars(measured.get("groups", ()), words),
-        "curves": [found for found in curves if found],
+        "curves": [line for line in curves if line],
         "confusions": _confusions(facts.get("confusion"), measured.get("classes", ())),
         "facts": _facts(facts, words),
         "trust": _trust(facts, words) if check["metric"] == "robust_accuracy" and measured else None,
         "tables": [_table(name, rows, words) for name, rows in measured.get("tables", {}).items() if rows],
         "notes": [words.told(note) for note in (*measured.get("notes", ()), *measured.get("doubts", ()))],
-        "exhibits": [one for one in exhibits if one],
+        "exhibits": [exhibit for exhibit in exhibits if exhibit],
         "in_findings": check["id"] in shown,
     }
 
@@ -219,22 +221,22 @@ def claim(check: Mapping[str, Any], words: Words) -> Text:
     measured = check["measured"]
     if measured is None:
         return words.told(check["why"])
-    told = words.told(measured["claim"])
+    text = words.told(measured["claim"])
     span = words.span(measured["low"], measured["high"], measured["unit"])
-    if told.language == words.language or not span:
-        return told
+    if text.language == words.language or not span:
+        return text
     figure = {"title": words.sentence(check["title"]), "value": words.value(measured["value"], measured["unit"])}
     return Text(words("chart.plain", **figure, span=span), words.language)
 
 
-def _gate(check: Mapping[str, Any], one: Mapping[str, Any], words: Words) -> dict[str, Any]:
+def _gate(check: Mapping[str, Any], outcome: Mapping[str, Any], words: Words) -> dict[str, Any]:
     unit = (check["measured"] or {}).get("unit")
     return {
-        "verdict": one["verdict"],
-        "asked": asked(one, unit, words),
-        "why": words.told(one["why"]),
-        "seen": _seen(one, unit, words),
-        "chart": interval(check, one, words),
+        "verdict": outcome["verdict"],
+        "asked": asked(outcome, unit, words),
+        "why": words.told(outcome["why"]),
+        "seen": _seen(outcome, unit, words),
+        "chart": interval(check, outcome, words),
     }
 
 
@@ -242,9 +244,9 @@ def _confusions(confusion: Sequence[Sequence[int]] | None, classes: Sequence[Map
     """Return the most frequent confusions; classes without images may be missing from `classes`."""
     if confusion is None or len(classes) != len(confusion):
         return []
-    names = [one["name"] for one in classes]
-    found = [(n, names[i], names[j]) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
-    return sorted(found, key=lambda one: -one[0])[:_CONFUSIONS]
+    names = [share["name"] for share in classes]
+    confused = [(n, names[i], names[j]) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
+    return sorted(confused, key=lambda entry: -entry[0])[:_CONFUSIONS]
 
 
 def _facts(facts: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
@@ -263,16 +265,16 @@ def _trust(facts: Mapping[str, Any], words: Words) -> dict[str, Any]:
         return {"told": words("trust.none"), "checks": [], "passed": []}
     lines = [
         {
-            "name": words.sentence(str(one["name"]).replace("_", " ")),
-            "status": words(f"trust.{one['status']}"),
-            "reason": words.told(one["reason"]),
+            "name": words.sentence(str(check["name"]).replace("_", " ")),
+            "status": words(f"trust.{check['status']}"),
+            "reason": words.told(check["reason"]),
         }
-        for one in sorted(checks, key=lambda one: TRUST.index(one["status"]))
+        for check in sorted(checks, key=lambda check: TRUST.index(check["status"]))
     ]
-    count = Counter(one["status"] for one in checks)
-    told = words("trust.flags" if count["fired"] else "trust.clean", k=count["fired"], n=len(checks))
+    count = Counter(check["status"] for check in checks)
+    sentence = words("trust.flags" if count["fired"] else "trust.clean", k=count["fired"], n=len(checks))
     doubtful = len(checks) - count["passed"]
-    return {"told": told, "checks": lines[:doubtful], "passed": [line["name"] for line in lines[doubtful:]]}
+    return {"told": sentence, "checks": lines[:doubtful], "passed": [line["name"] for line in lines[doubtful:]]}
 
 
 def _table(name: str, rows: Sequence[Mapping[str, Any]], words: Words) -> dict[str, Any]:
@@ -317,22 +319,26 @@ def limits(document: Mapping[str, Any], words: Words) -> list[str]:
 
 def not_tested(document: Mapping[str, Any], words: Words) -> list[tuple[str, Text]]:
     """Return what was left out, and why."""
-    return [(words.sentence(one["title"]), words.told(one["why"])) for one in document["not_tested"]]
+    return [(words.sentence(check["title"]), words.told(check["why"])) for check in document["not_tested"]]
 
 
 def power(document: Mapping[str, Any], words: Words) -> list[tuple[str, str, str]]:
     """Return what each gate could have seen: check, condition, smallest difference."""
     return [
-        (check["id"], asked(one, check["measured"]["unit"], words), _seen(one, check["measured"]["unit"], words) or "")
+        (
+            check["id"],
+            asked(outcome, check["measured"]["unit"], words),
+            _seen(outcome, check["measured"]["unit"], words) or "",
+        )
         for check in document["checks"]
-        for one in check["conditions"]
-        if one["detectable"] is not None
+        for outcome in check["conditions"]
+        if outcome["detectable"] is not None
     ]
 
 
 def standards(document: Mapping[str, Any], words: Words) -> list[dict[str, str]]:
     """Return the matrix in words."""
-    found = []
+    rows = []
     for line in matrix(document):
         evidence = ", ".join(f"{id_} ({words(f'verdict.{verdict}')})" for id_, verdict in line.gated)
         if line.ungated:
@@ -340,7 +346,7 @@ def standards(document: Mapping[str, Any], words: Words) -> list[dict[str, str]]
         if not line.requirement.metrics:
             evidence = f"{words('thresholds')}: {document['thresholds']['sha256'][:16]}"
         status = "status.inconclusive" if line.status == "inconclusive" else line.status
-        found.append(
+        rows.append(
             {
                 "source": line.requirement.source,
                 "text": words(line.requirement.key),
@@ -349,17 +355,19 @@ def standards(document: Mapping[str, Any], words: Words) -> list[dict[str, str]]
                 "key": line.status.replace(" ", "-"),
             }
         )
-    return found
+    return rows
 
 
-def _changed(one: Any, words: Words) -> dict[str, str]:
-    signed = "" if one.difference is None else words.number(one.difference, 3)
+def _changed(difference: Any, words: Words) -> dict[str, str]:
+    signed = "" if difference.difference is None else words.number(difference.difference, 3)
     return {
-        "id": one.id,
-        "title": words.sentence(one.title),
-        "before": words.value(one.before, one.unit),
-        "after": words.value(one.after, one.unit),
+        "id": difference.id,
+        "title": words.sentence(difference.title),
+        "before": words.value(difference.before, difference.unit),
+        "after": words.value(difference.after, difference.unit),
         "difference": signed,
-        "span": "" if one.low is None or one.high is None else words.span(one.low, one.high, None),
-        "verdict": words(f"change.{one.verdict}"),
+        "span": ""
+        if difference.low is None or difference.high is None
+        else words.span(difference.low, difference.high, None),
+        "verdict": words(f"change.{difference.verdict}"),
     }

@@ -87,8 +87,8 @@ def report(
 def _entries(explanations: Any, notes: Any, ratings: Any) -> list[_ReportEntry]:
     every: Any = getattr(explanations, "explanations", explanations)
     every = [every] if isinstance(every, Explanation) else list(every) if isinstance(every, Sequence) else []
-    if not 1 <= len(every) <= MOST or not all(isinstance(one, Explanation) for one in every):
-        kinds = ", ".join(sorted({type(one).__name__ for one in every or [explanations]}))
+    if not 1 <= len(every) <= MOST or not all(isinstance(explanation, Explanation) for explanation in every):
+        kinds = ", ".join(sorted({type(explanation).__name__ for explanation in every or [explanations]}))
         raise InputError(f"Expected 1 to {MOST} explanations of `xai.explain`, but got {len(every)} ({kinds}).")
     texts = ["" for _ in every] if notes is None else [str(note)[:_MOST_TEXT] for note in notes]
     rated = [None for _ in every] if ratings is None else list(ratings)
@@ -101,64 +101,69 @@ def _entries(explanations: Any, notes: Any, ratings: Any) -> list[_ReportEntry]:
                 f"Expected `ratings` in the order of the explanations, but one of {rating.target_names} meets "
                 f"{explanation.target_names}. Give None where there is no rating."
             )
-    return [_ReportEntry(*one) for one in zip(every, texts, rated, strict=True)]
+    return [_ReportEntry(*parts) for parts in zip(every, texts, rated, strict=True)]
 
 
 def _page(entries: Sequence[_ReportEntry], words: Words, title: str | None, *, live: bool) -> str:
     maps = sum(min(MOST_MAPS, len(entry.explanation)) for entry in entries)
     side = next((side for most, side in _SIDES if maps <= most), _SIDE_OF_MANY)
-    told = {
+    content = {
         "title": title or words("explained.heading"),
         "entries": [_told(entry, words, side) for entry in entries],
         "models": {entry.explanation.model["fingerprint"]: entry.explanation.model for entry in entries},
         "versions": {name: v for entry in entries for name, v in entry.explanation.versions.items()},
     }
-    return rendered("explained.html", words, told, live=live, most=MOST_BYTES, cure="Report fewer explanations.")
+    return rendered("explained.html", words, content, live=live, most=MOST_BYTES, cure="Report fewer explanations.")
 
 
 def _told(entry: _ReportEntry, words: Words, side: int) -> dict[str, Any]:
     """Return an explanation for the template."""
-    found = entry.explanation
-    shown = range(min(MOST_MAPS, len(found)))
-    name = EXPLAINERS[found.method].title if found.method in EXPLAINERS.names() else found.method
-    settings = {key: value for key, value in found.settings.items() if value is not None}
+    explanation = entry.explanation
+    shown = range(min(MOST_MAPS, len(explanation)))
+    name = EXPLAINERS[explanation.method].title if explanation.method in EXPLAINERS.names() else explanation.method
+    settings = {key: value for key, value in explanation.settings.items() if value is not None}
     return {
         "title": name,
-        "about": [_answer(found, k, words) for k in shown],
+        "about": [_answer(explanation, k, words) for k in shown],
         "note": entry.note.strip().split("\n") if entry.note.strip() else [],
-        "exhibits": [_exhibit(found, k, name, words, side) for k in shown],
-        "left_out": len(found) - len(shown),
+        "exhibits": [_exhibit(explanation, k, name, words, side) for k in shown],
+        "left_out": len(explanation) - len(shown),
         "ratings": [] if entry.rating is None else [_rated(entry.rating, k, words) for k in shown],
-        "notes": [words.told(note) for note in found.notes],
-        "facts": {"method": found.method, **settings, "seed": found.seed, "model": found.model["name"]},
-        "layer": found.layer,
+        "notes": [words.told(note) for note in explanation.notes],
+        "facts": {
+            "method": explanation.method,
+            **settings,
+            "seed": explanation.seed,
+            "model": explanation.model["name"],
+        },
+        "layer": explanation.layer,
     }
 
 
-def _answer(found: Explanation, k: int, words: Words) -> str:
+def _answer(explanation: Explanation, k: int, words: Words) -> str:
     return words(
         "explained.answer",
-        image=found.names[k],
-        label=found.target_names[k],
-        share=words.percent(float(found.probabilities[k])),
-        predicted=found.predicted[k],
+        image=explanation.names[k],
+        label=explanation.target_names[k],
+        share=words.percent(float(explanation.probabilities[k])),
+        predicted=explanation.predicted[k],
     )
 
 
-def _exhibit(found: Explanation, k: int, name: str, words: Words, side: int) -> dict[str, Any]:
+def _exhibit(explanation: Explanation, k: int, name: str, words: Words, side: int) -> dict[str, Any]:
     """Return image and map, as images and as values."""
-    values = found.heatmaps[k]
-    title = words("explained.map", method=name, label=found.target_names[k])
+    values = explanation.heatmaps[k]
+    title = words("explained.map", method=name, label=explanation.target_names[k])
     alt = words("explained.alt", map=title, share=words.percent(_half(values)))
-    ground = to_rgb(found.images[k])
-    panel = {"title": title, "unit": found.unit, "alt": alt}
+    ground = to_rgb(explanation.images[k])
+    panel = {"title": title, "unit": explanation.unit, "alt": alt}
     return {
-        "title": f"{title} \N{MIDDLE DOT} {found.names[k]}",
+        "title": f"{title} \N{MIDDLE DOT} {explanation.names[k]}",
         "caption": alt,
         "alt": alt,
         "language": words.language,
-        "tiles": [tile(words("role.image"), ground), tile(words("role.heatmap"), found.overlay(k))],
-        "viewer": packed(ground, [(panel, values)], side, found.geometries[k].seen),
+        "tiles": [tile(words("role.image"), ground), tile(words("role.heatmap"), explanation.overlay(k))],
+        "viewer": packed(ground, [(panel, values)], side, explanation.geometries[k].seen),
     }
 
 

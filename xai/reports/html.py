@@ -38,18 +38,18 @@ def page(audit: Audit, words: Words, *, images: int, change: AuditComparison | N
         InputError: it would be larger than 5 MB.
         MissingExtraError: Jinja2 is not installed.
     """
-    told = content(audit, words, ReportImages(audit, words, images), change)
+    texts = content(audit, words, ReportImages(audit, words, images), change)
     cure = "Show fewer images, or ask for fewer checks."
-    return rendered("report.html", words, {**told, "order": _ORDER}, live=live, most=MOST_BYTES, cure=cure)
+    return rendered("report.html", words, {**texts, "order": _ORDER}, live=live, most=MOST_BYTES, cure=cure)
 
 
-def rendered(template: str, words: Words, told: Mapping[str, Any], *, live: bool, most: int, cure: str) -> str:
+def rendered(template: str, words: Words, texts: Mapping[str, Any], *, live: bool, most: int, cure: str) -> str:
     """Return a template as HTML, with style, viewer and script in it.
 
     Args:
         template: its file.
         words: language.
-        told: what it shows.
+        texts: what it shows.
         live: with the viewer and a policy that lets nothing else run; without, for paper.
         most: bytes.
         cure: what to do where there are more.
@@ -58,7 +58,7 @@ def rendered(template: str, words: Words, told: Mapping[str, Any], *, live: bool
         InputError: it would be larger.
         MissingExtraError: Jinja2 is not installed.
     """
-    text = _environment(words).get_template(template).render(**told, **_own(words.language), live=live)
+    text = _environment(words).get_template(template).render(**texts, **_own(words.language), live=live)
     size = len(text.encode())
     if size > most:
         raise InputError(f"The report would be {size / 1e6:.1f} MB, more than {most / 1e6:g}. {cure}")
@@ -70,7 +70,7 @@ def _environment(words: Words) -> "Environment":
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except Exception as error:  # one that does not work raises anything
         raise missing_extra("A report as HTML", "report", error) from error
-    found = Environment(
+    environment = Environment(
         loader=PackageLoader("xai.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -78,8 +78,8 @@ def _environment(words: Words) -> "Environment":
         lstrip_blocks=True,
         finalize=_shown,
     )
-    found.globals["t"] = words
-    return found
+    environment.globals["t"] = words
+    return environment
 
 
 def _shown(value: Any) -> Any:
@@ -131,10 +131,10 @@ def pdf(html: str) -> bytes:
     """
     weasyprint = _weasyprint()
     inside = weasyprint.urls.URLFetcher(allowed_protocols={"data"})
-    with _complaints() as found:
+    with _complaints() as complaints:
         content: bytes = weasyprint.HTML(string=html, url_fetcher=inside).write_pdf(pdf_variant="pdf/ua-1")
-    if found:  # WeasyPrint only logs what a tagged PDF lacks, and writes it all the same
-        raise ContractError(f"The PDF would not be accessible: {found[0]}")
+    if complaints:  # WeasyPrint only logs what a tagged PDF lacks, and writes it all the same
+        raise ContractError(f"The PDF would not be accessible: {complaints[0]}")
     return content
 
 

@@ -35,11 +35,11 @@ def interval(check: Mapping[str, Any], outcome: Mapping[str, Any] | None, words:
     place = {name: _place(number, bottom, top) for name, number in (("low", low), ("high", high), ("value", value))}
     chart = {**place, "bottom": words.value(bottom, unit), "top": words.value(top, unit)}
     chart["threshold"] = None if threshold is None else _place(threshold, bottom, top)
-    told = {"title": words.sentence(check["title"]), "value": words.value(value, unit)}
-    told["span"] = words.span(low, high, unit)
+    texts = {"title": words.sentence(check["title"]), "value": words.value(value, unit)}
+    texts["span"] = words.span(low, high, unit)
     if outcome is None:
-        return chart | {"alt": words("chart.plain", **told), "verdict": check["verdict"]}
-    chart["alt"] = words("chart.interval", **told, asked=asked(outcome, unit, words))
+        return chart | {"alt": words("chart.plain", **texts), "verdict": check["verdict"]}
+    chart["alt"] = words("chart.interval", **texts, asked=asked(outcome, unit, words))
     return chart | {"verdict": outcome["verdict"]}
 
 
@@ -51,30 +51,30 @@ def asked(outcome: Mapping[str, Any], unit: str | None, words: Words) -> str:
 
 def bars(shares: Sequence[Mapping[str, Any]], words: Words, most: int = 30) -> list[dict[str, Any]]:
     """Return the shares of classes or groups, worst first."""
-    worst = sorted((one for one in shares if one["n"]), key=lambda one: one["hits"] / one["n"])
+    worst = sorted((share for share in shares if share["n"]), key=lambda share: share["hits"] / share["n"])
     return [
         {
-            "name": one["name"] if not one["column"] else f"{one['column']}: {one['name']}",
-            "share": round(100 * one["hits"] / one["n"], 2),
-            "value": words.percent(one["hits"] / one["n"]),
-            "n": words.number(one["n"]),
+            "name": share["name"] if not share["column"] else f"{share['column']}: {share['name']}",
+            "share": round(100 * share["hits"] / share["n"], 2),
+            "value": words.percent(share["hits"] / share["n"]),
+            "n": words.number(share["n"]),
         }
-        for one in worst[:most]
+        for share in worst[:most]
     ]
 
 
 def curve(name: str, columns: Mapping[str, Sequence[Any]], words: Words) -> dict[str, Any] | None:
     """Return a curve in the unit square; None where nothing is known of it."""
     if name == "reliability":
-        found = _line(columns, "confidence", "accuracy", 1.0)
+        line = _line(columns, "confidence", "accuracy", 1.0)
         axes = ("axis.confidence", "axis.accuracy")
     elif name == "risk_coverage":
-        found = _line(columns, "coverage", "risk", max(0.05, *[v for v in columns["high"] if v is not None]))
+        line = _line(columns, "coverage", "risk", max(0.05, *[v for v in columns["high"] if v is not None]))
         axes = ("axis.coverage", "axis.risk")
     else:
         return None
     x, y = (words(axis) for axis in axes)
-    return {**found, "alt": words(f"curve.{name}"), "x": x, "y": y, "diagonal": name == "reliability"}
+    return {**line, "alt": words(f"curve.{name}"), "x": x, "y": y, "diagonal": name == "reliability"}
 
 
 def _line(columns: Mapping[str, Sequence[Any]], x: str, y: str, top: float) -> dict[str, Any]:
@@ -141,10 +141,10 @@ class ReportImages:
         caption, alt, translated = captions_of(exhibit, self._words)
         language = self._words.language if translated else "en"
         base = {"title": title_of(exhibit, self._words), "caption": caption, "alt": alt, "language": language}
-        first = next((one for one in exhibit["images"] if one["role"] not in MAPS), None)
-        maps = [one for one in exhibit["images"] if one["role"] in MAPS]
+        first = next((image for image in exhibit["images"] if image["role"] not in MAPS), None)
+        maps = [image for image in exhibit["images"] if image["role"] in MAPS]
         ground = None if first is None else self._pixels(first)
-        tiles = [self._tile(one, ground) for one in exhibit["images"]]
+        tiles = [self._tile(image, ground) for image in exhibit["images"]]
         return {**base, "tiles": tiles, "viewer": self._viewer(ground, maps, alt)}
 
     def _tile(self, image: Mapping[str, Any], ground: np.ndarray | None) -> dict[str, Any]:
@@ -161,14 +161,16 @@ class ReportImages:
         return np.asarray(np.rint(overlay(under, values, *scale(values)) * 255), dtype=np.uint8)
 
     def _viewer(self, ground: np.ndarray | None, maps: list[Mapping[str, Any]], alt: str) -> dict[str, Any] | None:
-        held = [(one, self._values(one)) for one in maps]
-        kept = [(one, values) for one, values in held if values is not None]
-        if ground is None or not kept:
+        read = [(image, self._values(image)) for image in maps]
+        readable = [(image, values) for image, values in read if values is not None]
+        if ground is None or not readable:
             return None
-        shape = kept[0][1].shape
+        shape = readable[0][1].shape
         texts = {"unit": self._words("map.unit"), "alt": alt}
-        told = [({"title": role_of(one["role"], self._words), **texts}, v) for one, v in kept if v.shape == shape]
-        return packed(ground, told, _SIDE, (0.0, 0.0, float(shape[0]), float(shape[1])))
+        layers = [
+            ({"title": role_of(image["role"], self._words), **texts}, v) for image, v in readable if v.shape == shape
+        ]
+        return packed(ground, layers, _SIDE, (0.0, 0.0, float(shape[0]), float(shape[1])))
 
     def _pixels(self, image: Mapping[str, Any]) -> np.ndarray | None:
         content = self._content(image)
@@ -225,7 +227,7 @@ def packed(
     rows, columns = (_every(length, max(1, round(side * length / max(shape)))) for length in shape)
     fitted = np.rint(_fitted(ground, (len(rows), len(columns))) * 255).astype(np.uint8)
     image = {"src": _uri(fitted), "width": len(columns), "height": len(rows), "columns": shape[1], "rows": shape[0]}
-    return {"image": image, "seen": list(seen), "panels": [_panel(*one, rows, columns) for one in maps]}
+    return {"image": image, "seen": list(seen), "panels": [_panel(*layer, rows, columns) for layer in maps]}
 
 
 def _panel(texts: Mapping[str, str], values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> dict[str, Any]:
@@ -254,16 +256,16 @@ def title_of(exhibit: Mapping[str, Any], words: Words) -> str:
 def captions_of(exhibit: Mapping[str, Any], words: Words) -> tuple[str, str, bool]:
     """Return caption, alternative text, and whether they are in the language of the report."""
     facts = exhibit["facts"]
-    told = words.told(exhibit["caption"]), words.told(exhibit["alt"])
-    if all(text.language == words.language for text in told):
-        return told[0].text, told[1].text, True
+    texts = words.told(exhibit["caption"]), words.told(exhibit["alt"])
+    if all(text.language == words.language for text in texts):
+        return texts[0].text, texts[1].text, True
     if not {"label", "predicted"} <= facts.keys():
         return str(exhibit["caption"]), str(exhibit["alt"]), False
     about = {"name": exhibit["image"], "label": facts["label"], "predicted": facts["predicted"]}
     sure = facts.get("confidence")
     key = "caption" if sure is None else "caption.sure"
     caption = words(key, **about, p=words.number(sure, 3))
-    roles = ", ".join(role_of(one["role"], words) for one in exhibit["images"])
+    roles = ", ".join(role_of(image["role"], words) for image in exhibit["images"])
     return caption, words("alt", name=caption.removesuffix("."), roles=roles), True
 
 

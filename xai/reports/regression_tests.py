@@ -74,12 +74,12 @@ def audited_model(
     cure = "Give write_tests the audited object as `model`, or audit a model by its name or file."
     try:
         tables = {"model": dict(table), "data": "none", "check": ["accuracy"]}
-        found = open_model(parse_config(tables, folder=root)) if model is None else as_classifier(model)
+        classifier = open_model(parse_config(tables, folder=root)) if model is None else as_classifier(model)
     except XaiError as error:
         raise InputError(f"The tests could not load the audited model {table['source']!r}: {error} {cure}") from error
-    if found.fingerprint != audit.document["model"]["fingerprint"]:
-        raise InputError(f"Expected the model that was audited, but {found.name!r} is another one. {cure}")
-    return found
+    if classifier.fingerprint != audit.document["model"]["fingerprint"]:
+        raise InputError(f"Expected the model that was audited, but {classifier.name!r} is another one. {cure}")
+    return classifier
 
 
 def why_other_data(audit: Audit, tables: Mapping[str, Any], classifier: Classifier, root: Path) -> str:
@@ -89,8 +89,8 @@ def why_other_data(audit: Audit, tables: Mapping[str, Any], classifier: Classifi
         roles = open_context(config).roles
     except XaiError as error:
         return f"the data cannot be loaded as the audit's settings say ({str(error).rstrip('.')})"
-    held = audit.document["data"]
-    other = [name for name in held if roles[name].manifest.fingerprint != held[name]["accounting"]["fingerprint"]]
+    audited = audit.document["data"]
+    other = [name for name in audited if roles[name].manifest.fingerprint != audited[name]["accounting"]["fingerprint"]]
     return f"{', '.join(other)} was given as an object, or has changed since the audit" if other else ""
 
 
@@ -155,8 +155,8 @@ def write_tests(
     written = {place / _FOLDER / name: png for name, png in content.items()}
     written[place / _FOLDER / "cases.json"] = (json.dumps(cases, indent=1) + "\n").encode()
     written[place / _TEST] = text.encode()
-    for path, held in written.items():
-        publish(path, held)
+    for path, file_content in written.items():
+        publish(path, file_content)
     return tuple(written)
 
 
@@ -191,7 +191,7 @@ def _candidates(audit: Audit) -> Iterator[dict[str, str]]:
 
 def _case(finding: Mapping[str, Any], exhibit: Mapping[str, Any]) -> dict[str, str] | None:
     """Return what is known of an exhibit's image; None where it has no right or wrong answer."""
-    images = {one["role"]: one["file"].removeprefix("evidence/") for one in exhibit["images"]}
+    images = {image["role"]: image["file"].removeprefix("evidence/") for image in exhibit["images"]}
     role = next((role for role in _CHANGED if role in images), "image")
     facts = exhibit["facts"]
     if role not in images or not images[role].endswith(".png"):
@@ -213,8 +213,8 @@ def _gates(
     audit: Audit, tables: Mapping[str, Any], classifier: Classifier, root: Path
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the checks that did not pass, as they would stand in the file, and which were left out."""
-    found = [one for one in audit.document["findings"] if one["verdict"] in _JUDGED]
-    ids = list(dict.fromkeys(one["check"] for one in found))
+    findings = [finding for finding in audit.document["findings"] if finding["verdict"] in _JUDGED]
+    ids = list(dict.fromkeys(finding["check"] for finding in findings))
     why = why_other_data(audit, tables, classifier, root) if ids else ""
     if why:
         return [], [f"the checks {', '.join(ids)} are not asked again: {why}."]
@@ -223,7 +223,7 @@ def _gates(
 
 def _asked(audit: Audit, id_: str) -> dict[str, Any]:
     """Return a check as it would stand in the file."""
-    return as_in_file(next(one for one in audit.document["settings"]["checks"] if one["id"] == id_))
+    return as_in_file(next(check for check in audit.document["settings"]["checks"] if check["id"] == id_))
 
 
 def _tables(audit: Audit) -> dict[str, Any]:
@@ -231,10 +231,10 @@ def _tables(audit: Audit) -> dict[str, Any]:
     others = settings["others"]
     own = {name: settings["audit"][name] for name in ("seed", "micro_batch", "baseline")}
     own = {name: value for name, value in own.items() if value is not None}
-    found = {"model": dict(settings["model"]), "data": settings["data"], "audit": own}
-    found |= {name: others[name] for name in _OTHERS if name in others}
+    tables = {"model": dict(settings["model"]), "data": settings["data"], "audit": own}
+    tables |= {name: others[name] for name in _OTHERS if name in others}
     ood_sources = {name.removeprefix("ood:"): source for name, source in others.items() if name.startswith("ood:")}
-    return found | ({"ood": ood_sources} if ood_sources else {})
+    return tables | ({"ood": ood_sources} if ood_sources else {})
 
 
 def _plain(id_: str, k: int) -> str:

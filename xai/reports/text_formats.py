@@ -27,13 +27,13 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 def summary(audit: Audit, words: Words) -> str:
     """Return the verdict, what did not pass, what passed (folded), and what could have been seen."""
     document = audit.document
-    told = headline(document, words)
-    parts = [f"### {plain(document['title'])}", f"**{plain(told['verdict'])}.** {plain(told['counts'])}"]
+    head = headline(document, words)
+    parts = [f"### {plain(document['title'])}", f"**{plain(head['verdict'])}.** {plain(head['counts'])}"]
     if unfinished(document):
         parts.append(plain(words("incomplete")))
     findings = document["findings"]
     if findings:
-        parts.append(table(_heads(words), [_finding(one, words) for one in findings[:ROWS]]))
+        parts.append(table(_heads(words), [_finding(finding, words) for finding in findings[:ROWS]]))
     if len(findings) > ROWS:
         parts.append(plain(words("more_rows", n=words.number(len(findings) - ROWS))))
     passed = [check for check in document["checks"] if check["verdict"] in {"pass", "measured"}]
@@ -46,21 +46,25 @@ def summary(audit: Audit, words: Words) -> str:
 
 
 def _again(findings: Sequence[Mapping[str, Any]], words: Words) -> list[str]:
-    commands = list(dict.fromkeys(one["reproduce"]["command"] for one in findings))
-    return [folded(words("reproduce"), fenced("\n".join(harmless(one) for one in commands[:ROWS])))] if commands else []
+    commands = list(dict.fromkeys(finding["reproduce"]["command"] for finding in findings))
+    return (
+        [folded(words("reproduce"), fenced("\n".join(harmless(command) for command in commands[:ROWS])))]
+        if commands
+        else []
+    )
 
 
 def _heads(words: Words) -> list[str]:
     return [words(key) for key in ("verdict", "check", "value", "threshold", "images", "why")]
 
 
-def _finding(one: Mapping[str, Any], words: Words) -> list[str]:
-    unit = one["unit"]
-    span = _span(one["interval"], unit, words)
-    value = words.value(one["value"], unit) + f" ({span})" * bool(span)
-    condition = asked(one, unit, words) if one["condition"] else "\u2013"
-    n = "\u2013" if one["n"] is None else words.number(one["n"])
-    return [words(f"verdict.{one['verdict']}"), one["id"], value, condition, n, words.told(one["why"]).text]
+def _finding(finding: Mapping[str, Any], words: Words) -> list[str]:
+    unit = finding["unit"]
+    span = _span(finding["interval"], unit, words)
+    value = words.value(finding["value"], unit) + f" ({span})" * bool(span)
+    condition = asked(finding, unit, words) if finding["condition"] else "\u2013"
+    n = "\u2013" if finding["n"] is None else words.number(finding["n"])
+    return [words(f"verdict.{finding['verdict']}"), finding["id"], value, condition, n, words.told(finding["why"]).text]
 
 
 def _span(interval: Sequence[float | None] | None, unit: str | None, words: Words) -> str:
@@ -82,7 +86,7 @@ def standards_table(document: Mapping[str, Any], words: Words) -> str:
 
 def limits_list(document: Mapping[str, Any], words: Words) -> str:
     """Return the limits as a list."""
-    return "\n".join(f"- {plain(one)}" for one in limits(document, words))
+    return "\n".join(f"- {plain(limit)}" for limit in limits(document, words))
 
 
 def plain(text: str) -> str:
@@ -119,13 +123,13 @@ def fenced(text: str) -> str:
 
 def joined(parts: Sequence[str]) -> str:
     """Return the parts as a file, cut at a part where it would be too large."""
-    kept, size = [], 0
+    fitting, size = [], 0
     for part in parts:
         size += len(part.encode()) + 2
         if size > MOST_BYTES:
             break
-        kept.append(part)
-    return "\n\n".join(kept) + "\n"
+        fitting.append(part)
+    return "\n\n".join(fitting) + "\n"
 
 
 _METRICS = {"accuracy": "accuracy", "robust_accuracy": "accuracy", "corruption_accuracy": "accuracy"}
@@ -134,12 +138,12 @@ _METRICS = {"accuracy": "accuracy", "robust_accuracy": "accuracy", "corruption_a
 def card(audit: Audit, words: Words) -> str:
     """Return the card: metadata, details, evaluation, examination, limits, how to start."""
     document = audit.document
-    told = headline(document, words)
+    head = headline(document, words)
     return joined(
         [
             _front(document, words),
             f"# {plain(document['model']['name'])}",
-            f"**{plain(told['verdict'])}.** {plain(told['counts'])}",
+            f"**{plain(head['verdict'])}.** {plain(head['counts'])}",
             f"## {words('card.details')}",
             _details(document, words),
             f"## {words('card.uses')}",
@@ -159,7 +163,7 @@ def card(audit: Audit, words: Words) -> str:
 
 def _front(document: Mapping[str, Any], words: Words) -> str:
     model = {"name": harmless(document["model"]["name"]), "results": _results(document)}
-    held: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "language": words.language,
         "pipeline_tag": "image-classification",
         "library_name": "pytorch",
@@ -167,7 +171,7 @@ def _front(document: Mapping[str, Any], words: Words) -> str:
         "metrics": ["accuracy"],
         "model-index": [model],
     }
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=True, allow_nan=False)}" for name, value in held.items()]
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=True, allow_nan=False)}" for name, value in metadata.items()]
     return "\n".join(["---", *lines, "---"])
 
 
@@ -187,15 +191,15 @@ def _results(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _result(check: Mapping[str, Any]) -> dict[str, Any]:
     measured = check["measured"]
     kind = _METRICS.get(check["metric"], check["metric"])
-    found = {"type": kind, "name": harmless(f"{check['title']} ({check['id']})"), "value": measured["value"]}
+    metric = {"type": kind, "name": harmless(f"{check['title']} ({check['id']})"), "value": measured["value"]}
     if measured["low"] is not None:
-        found["args"] = {
+        metric["args"] = {
             "low": measured["low"],
             "high": measured["high"],
             "level": measured["level"],
             "n": measured["n"],
         }
-    return found | {"verified": False}
+    return metric | {"verified": False}
 
 
 def _details(document: Mapping[str, Any], words: Words) -> str:
@@ -252,9 +256,16 @@ def _case(check: Mapping[str, Any], words: Words) -> ET.Element:
 
 def _properties(check: Mapping[str, Any]) -> dict[str, Any]:
     measured = check["measured"] or {}
-    held = {"metric": check["metric"], "kind": check["kind"], "verdict": check["verdict"], "level": check["level"]}
-    held |= {name: measured[name] for name in ("value", "low", "high", "n", "unit") if measured.get(name) is not None}
-    return held | {one["condition"]: one["threshold"] for one in check["conditions"]}
+    properties = {
+        "metric": check["metric"],
+        "kind": check["kind"],
+        "verdict": check["verdict"],
+        "level": check["level"],
+    }
+    properties |= {
+        name: measured[name] for name in ("value", "low", "high", "n", "unit") if measured.get(name) is not None
+    }
+    return properties | {outcome["condition"]: outcome["threshold"] for outcome in check["conditions"]}
 
 
 _HEADS = ("check", "metric", "verdict", "condition", "threshold", "value", "low", "high", "n", "where", "why")
@@ -275,8 +286,8 @@ def _rows(audit: Audit) -> Iterator[Mapping[str, Any]]:
         measured = check["measured"] or {}
         about = {"check": check["id"], "metric": check["metric"]}
         alone = {name: measured.get(name) for name in ("value", "low", "high", "n")}
-        for one in check["conditions"]:
-            low, high = one["interval"]
-            yield {**one, **about, "low": low, "high": high}
+        for outcome in check["conditions"]:
+            low, high = outcome["interval"]
+            yield {**outcome, **about, "low": low, "high": high}
         if not check["conditions"]:
             yield {**alone, **about, "verdict": check["verdict"], "why": check["why"]}

@@ -56,9 +56,9 @@ def write_report(
         MissingExtraError: a package that the form needs is not installed.
         RecordError: the place cannot be written.
     """
-    path, asked = Path(path), audit.document["settings"].get("report", {})
-    words = words_of(language or asked.get("language") or "en")
-    most = images if images is not None else asked.get("images", IMAGES)
+    path, settings = Path(path), audit.document["settings"].get("report", {})
+    words = words_of(language or settings.get("language") or "en")
+    most = images if images is not None else settings.get("images", IMAGES)
     if isinstance(most, bool) or not isinstance(most, int) or most < 0:
         raise InputError(f"Expected `images` as a number from 0, but got {most!r}.")
     before = Audit.load(baseline) if isinstance(baseline, str | Path) else baseline
@@ -66,7 +66,9 @@ def write_report(
     if kind is not None and kind not in FILES:
         raise NameLookupError("kind of report", kind, FILES)
     place = path / FILES[kind] if kind is not None and not path.suffix else path
-    entries = {name: [located(one, audit.folder) for one in audit.document[name]] for name in ("checks", "findings")}
+    entries = {
+        name: [located(entry, audit.folder) for entry in audit.document[name]] for name in ("checks", "findings")
+    }
     audit = replace(audit, document={**audit.document, **entries})
     publish(place, _content(kind or kind_of(path), audit, words, most, change))
     return place

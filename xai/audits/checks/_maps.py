@@ -23,28 +23,28 @@ def shown_maps(view: CheckView, checks: list[_CHECKS], method: str) -> tuple[dic
 
     The most typical map is the medoid: it correlates best with all others on average.
     """
-    found = view.results[0]
-    maps, rows = found["maps"], found.rows
+    rated = view.results[0]
+    maps, rows = rated["maps"], rated.rows
     flat = maps.reshape(len(maps), -1).astype(np.float64)
     flat -= flat.mean(1, keepdims=True)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-30)
-    wrong = np.flatnonzero(found["target"] != view.context.labels(DATA, rows).numpy())
+    wrong = np.flatnonzero(rated["target"] != view.context.labels(DATA, rows).numpy())
     stability = [own.get("stability", {}).get("values", {}).get("correlation", np.inf) for own in checks]
     chosen = {Message("most typical map"): int((flat @ flat.T).mean(1).argmax())}
     if len(wrong):
-        chosen[Message("most confident error")] = int(wrong[found["probability"][wrong].argmax()])
+        chosen[Message("most confident error")] = int(wrong[rated["probability"][wrong].argmax()])
     if np.isfinite(min(stability)):
         chosen[Message("least stable map")] = int(np.argmin(stability))
     return tuple(_exhibit(view, k, title, method) for title, k in chosen.items())
 
 
 def _exhibit(view: CheckView, k: int, title: Message, method: str) -> dict[str, Any]:
-    context, artifacts, found = view.context, view.artifacts, view.results[0]
-    row = int(found.rows[k])
+    context, artifacts, rated = view.context, view.artifacts, view.results[0]
+    row = int(rated.rows[k])
     labels, name = context.classifier.class_names, context.role().ids[row]
-    label, predicted = labels[int(context.labels(DATA, [row])[0])], labels[int(found["target"][k])]
-    images = [artifacts.image(context.inputs(DATA, [row])[0]), artifacts.heatmap(found["maps"][k])]
-    images.append(artifacts.heatmap(found["control"][k], "control"))
+    label, predicted = labels[int(context.labels(DATA, [row])[0])], labels[int(rated["target"][k])]
+    images = [artifacts.image(context.inputs(DATA, [row])[0]), artifacts.heatmap(rated["maps"][k])]
+    images.append(artifacts.heatmap(rated["control"][k], "control"))
     words = {"name": name, "label": label, "predicted": predicted, "method": method}
     return exhibit(
         title,
@@ -61,5 +61,5 @@ def _exhibit(view: CheckView, k: int, title: Message, method: str) -> dict[str, 
         image=name,
         label=label,
         predicted=predicted,
-        confidence=float(found["probability"][k]),
+        confidence=float(rated["probability"][k]),
     )

@@ -47,7 +47,7 @@ class CalibrationCheck(Check):
         """Compare probabilities with frequencies."""
         logits, context = torch.from_numpy(view.results[0]["logits"]), view.context
         labels = context.labels(DATA, view.results[0].rows)
-        found = calibration(
+        measured = calibration(
             context.classifier,
             Outputs(logits, None, labels, None),
             labels,
@@ -56,31 +56,31 @@ class CalibrationCheck(Check):
             tolerance=_TOLERANCE,
             seed=context.seed,
         )
-        low, high = found.ece_interval
-        curve = found.curve
+        low, high = measured.ece_interval
+        curve = measured.curve
         columns = {name: curve[name].tolist() for name in curve.columns}
-        about = found.temperature
+        about = measured.temperature
         return CheckResult(
-            found.measures.ece.debiased,
+            measured.measures.ece.debiased,
             low,
             high,
             view.level,
-            len(found),
+            len(measured),
             "ece",
             claim=Message(
                 "{verdict:sentence} The calibration error is between {low:.4f} and {high:.4f}.",
-                **{"verdict": Message(found.verdict), "low": low, "high": high},
+                **{"verdict": Message(measured.verdict), "low": low, "high": high},
             ),
             facts={
-                "verdict": found.verdict,
-                "ece_as_reported": found.ece,
+                "verdict": measured.verdict,
+                "ece_as_reported": measured.ece,
                 "temperature": about.value,
-                "ece_before": found.before.ece.value,
-                "ece_after": found.after.ece.value,
+                "ece_before": measured.before.ece.value,
+                "ece_after": measured.after.ece.value,
             },
-            tables={"measures": rows_of(found.table), "classes": rows_of(found.per_class)},
-            curves={"reliability": columns, "risk_coverage": _thin(found.risk_coverage)},
-            notes=(*found.reasons, *found.notes),
+            tables={"measures": rows_of(measured.table), "classes": rows_of(measured.per_class)},
+            curves={"reliability": columns, "risk_coverage": _thin(measured.risk_coverage)},
+            notes=(*measured.reasons, *measured.notes),
         )
 
     def code(self) -> str:

@@ -52,12 +52,12 @@ class CertifiedAccuracy(Check):
 
     def measure(self, view: CheckView) -> CheckResult:
         """Count certified images."""
-        context, found = view.context, view.results[0]
-        rows, right = found.rows, found["verified"]
+        context, proofs = view.context, view.results[0]
+        rows, right = proofs.rows, proofs["verified"]
         share = share_of(
             right, rows, view.level, classes=classes_of(context, rows, right), groups=groups_of(context, rows, right)
         )
-        by = {name: int((found["by"] == name).sum()) for name in sorted(set(found["by"].tolist()) - {""})}
+        by = {name: int((proofs["by"] == name).sum()) for name in sorted(set(proofs["by"].tolist()) - {""})}
         radius = f"{self.eps * 255:.3g}/255" if self.norm == "linf" else f"{self.eps:.3g}"
         claim = Message(
             "Certified accuracy {share} ({span}) within {radius} ({norm}) on {count:,} images.",
@@ -65,7 +65,7 @@ class CertifiedAccuracy(Check):
             **{"norm": self.norm, "count": len(rows)},
         )
         facts = {"eps": self.eps, "norm": self.norm, "proved_by": by}
-        notes = tuple(dict.fromkeys(note for part in found.facts for note in part["notes"]))
+        notes = tuple(dict.fromkeys(note for part in proofs.facts for note in part["notes"]))
         return replace(share, claim=claim, facts=facts, notes=notes)
 
     def code(self) -> str:

@@ -58,9 +58,9 @@ class CorruptionAccuracy(Check):
 
     def measure(self, view: CheckView) -> CheckResult:
         """Average image by image, so that the interval counts images and not predictions."""
-        context, found = view.context, view.results[0]
-        labels = context.labels(DATA, found.rows).numpy()
-        right = found["predicted"] == labels[:, None, None]
+        context, answers = view.context, view.results[0]
+        labels = context.labels(DATA, answers.rows).numpy()
+        right = answers["predicted"] == labels[:, None, None]
         accuracies = right.mean((1, 2))
         low, high = mean_share_interval(accuracies, view.level)
         shares, spans = right.mean(0), wilson(right.sum(0), len(right), view.level)
@@ -75,7 +75,7 @@ class CorruptionAccuracy(Check):
             for c, name in enumerate(self._names)
             for s, severity in enumerate(self.severities)
         ]
-        clean = float((found["clean"] == labels).mean())
+        clean = float((answers["clean"] == labels).mean())
         worst = self._names[int(shares.mean(1).argmin())]
         claim = Message(
             "Mean accuracy under {count} corruptions {share} ({span}), without them {clean}; lowest under {worst}: "
@@ -90,16 +90,16 @@ class CorruptionAccuracy(Check):
             view.level,
             len(accuracies),
             "share",
-            rows=found.rows,
+            rows=answers.rows,
             outcomes=accuracies.astype(np.float64),
             claim=claim,
             facts={
                 "clean_accuracy": clean,
                 "worst": worst,
-                "mce": self._mce(right, clean, labels, found["clean"], context.seed),
+                "mce": self._mce(right, clean, labels, answers["clean"], context.seed),
             },
             tables={"corruptions": table},
-            evidence=self._shown(view, found.rows, right[:, self._names.index(worst)], found, worst),
+            evidence=self._shown(view, answers.rows, right[:, self._names.index(worst)], answers, worst),
         )
 
     def _mce(self, right: np.ndarray, clean: float, labels: np.ndarray, predictions: np.ndarray, seed: int) -> Any:
@@ -113,11 +113,11 @@ class CorruptionAccuracy(Check):
         return mce(errors, 1 - clean, wrong=wrong, clean_wrong=predictions != labels, seed=seed).to_dict()
 
     def _shown(
-        self, view: CheckView, rows: np.ndarray, right: np.ndarray, found: Any, worst: str
+        self, view: CheckView, rows: np.ndarray, right: np.ndarray, answers: Any, worst: str
     ) -> tuple[dict[str, Any], ...]:
         """Return images that the worst corruption makes wrong, with the lowest severity that does."""
         context, place = view.context, self._names.index(worst)
-        clean = found["clean"] == context.labels(DATA, rows).numpy()
+        clean = answers["clean"] == context.labels(DATA, rows).numpy()
         first = np.where(right.all(1) | ~clean, right.shape[1], right.argmin(1))
         shown = []
         for k in np.argsort(first, kind="stable")[:_SHOWN].tolist():
@@ -126,7 +126,7 @@ class CorruptionAccuracy(Check):
             severity = self.severities[int(first[k])]
             before = context.inputs(DATA, [rows[k]])
             after = torch.as_tensor(np.asarray(corrupt(before, worst, severity=severity, seed=context.seed)))
-            prediction = int(found["predicted"][k, place, int(first[k])])
+            prediction = int(answers["predicted"][k, place, int(first[k])])
             change = Message("with {corruption} of severity {severity:g}", corruption=worst, severity=severity)
             pixels = before[0].numpy(), after[0].numpy()
             shown.append(changed(view, int(rows[k]), *pixels, prediction, change, "corrupted"))

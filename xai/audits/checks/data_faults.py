@@ -56,7 +56,7 @@ class DataFaultsCheck(Check):
     def _study(self, context: Context, rows: np.ndarray) -> StoredResult:
         own = np.sort(rows)
         train = context.roles[TRAIN].data if self.against_train and TRAIN in context.roles else None
-        found = data_faults(
+        faults = data_faults(
             context.classifier,
             context.role(DATA).data.take(own),
             train,
@@ -64,28 +64,28 @@ class DataFaultsCheck(Check):
             seed=context.seed,
             should_stop=context.should_stop,
         )
-        record = found.to_dict()
+        record = faults.to_dict()
         bad = np.zeros(len(own), dtype=bool)
-        for pair in found.pairs:
+        for pair in faults.pairs:
             ends = [(pair.first_split, pair.first_row), (pair.second_split, pair.second_row)]
             mine = [row for split, row in ends if split == "data"]
             bad[mine if pair.across else mine[1:]] = True
-        bad[[one.row for one in found.broken]] = True
+        bad[[image.row for image in faults.broken]] = True
         facts = {name: record[name] for name in ("findings", "pairs", "suspects", "broken", "notes")}
         facts |= {name: facts[name][:200] for name in ("pairs", "suspects", "broken")}
-        facts |= {"sentences": [str(one) for one in found.findings]}
+        facts |= {"sentences": [str(finding) for finding in faults.findings]}
         arrays = {
             "bad": bad,
             "rows": own,
-            "pairs": found.pair_images[:EXAMPLES],
-            "suspects": found.suspect_images[:EXAMPLES],
+            "pairs": faults.pair_images[:EXAMPLES],
+            "suspects": faults.suspect_images[:EXAMPLES],
         }
         return StoredResult(arrays, finite(plain(facts)))
 
     def measure(self, view: CheckView) -> CheckResult:
         """Count certain faults; list doubtful labels."""
-        found, facts = view.results[0], view.results[0].facts[0]
-        share = share_of(found["bad"], found["rows"], view.level)
+        faults, facts = view.results[0], view.results[0].facts[0]
+        share = share_of(faults["bad"], faults["rows"], view.level)
         claim = Message(
             "{share} of {count:,} images ({span}) are repeated, leaked or broken; {doubtful} labels are doubtful.",
             **{"share": percent(share.value), "span": span(share.low, share.high), "count": share.n},
@@ -101,8 +101,8 @@ class DataFaultsCheck(Check):
         )
 
     def _shown(self, view: CheckView, facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-        found, artifacts, shown = view.results[0], view.artifacts, []
-        for k, pair_images in enumerate(found["pairs"][:3]):
+        faults, artifacts, shown = view.results[0], view.artifacts, []
+        for k, pair_images in enumerate(faults["pairs"][:3]):
             pair = facts["pairs"][k]
             words = {name: pair[name] for name in ("first_name", "first_split", "second_name", "second_split")}
             images = [artifacts.image(pair_images[0] / 255), artifacts.image(pair_images[1] / 255, "repeated")]
@@ -117,7 +117,7 @@ class DataFaultsCheck(Check):
                     image=pair["second_name"],
                 )
             )
-        for k, image in enumerate(found["suspects"][:3]):
+        for k, image in enumerate(faults["suspects"][:3]):
             suspect = facts["suspects"][k]
             words = {name: suspect[name] for name in ("name", "given", "suggested")}
             shown.append(

@@ -45,15 +45,15 @@ class ExplanationDrift(Check):
 
     def measure(self, view: CheckView) -> CheckResult:
         """Compare maps image by image; without a baseline only keep them for the next audit."""
-        found, context = view.results[0], view.context
-        best = _best_places(found["maps"])
-        facts = {"method": self.method, "share": _BEST, "size": list(found["maps"].shape[1:])}
+        explained, context = view.results[0], view.context
+        best = _best_places(explained["maps"])
+        facts = {"method": self.method, "share": _BEST, "size": list(explained["maps"].shape[1:])}
         facts["best"] = encode(np.packbits(best, axis=1), "u1")
         rows, overlaps = self._overlaps(view, best)
         if not len(overlaps):
             claim = Message("{why}; these maps are stored for the next audit.", why=self._why_none(view, best))
             return CheckResult(
-                None, None, None, view.level, len(best), "iou", rows=found.rows, claim=claim, facts=facts
+                None, None, None, view.level, len(best), "iou", rows=explained.rows, claim=claim, facts=facts
             )
         mean, n = float(overlaps.mean()), len(overlaps)
         low, high = mean_share_interval(overlaps, view.level)
@@ -72,7 +72,7 @@ class ExplanationDrift(Check):
             claims.append(Message(text, **words))
         facts["overlaps"] = overlaps.tolist()
         claim = joined(claims, " ")
-        return CheckResult(mean, low, high, view.level, n, "iou", rows=found.rows, claim=claim, facts=facts)
+        return CheckResult(mean, low, high, view.level, n, "iou", rows=explained.rows, claim=claim, facts=facts)
 
     def _why_none(self, view: CheckView, best: np.ndarray) -> Message:
         """Return why no map can be compared with one of the baseline."""

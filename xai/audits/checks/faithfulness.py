@@ -45,21 +45,21 @@ class Faithfulness(Check):
 
     def measure(self, view: CheckView) -> CheckResult:
         """Count maps that rank pixels better than all shifted copies."""
-        checks, found = checks_of(view), view.results[0]
+        checks, rated = checks_of(view), view.results[0]
         right = np.array([own.get("faithfulness", {}).get("verdict") == "trust" for own in checks], dtype=bool)
         sane = [own["sanity"]["verdict"] for own in checks if "sanity" in own]
-        share = share_of(right, found.rows, view.level)
+        share = share_of(right, rated.rows, view.level)
         claim = Message(
             "{share} of {count} {method} maps ({span}) rank pixels better than shifted copies of them; {changed} of "
             "{checked} change when the weights are randomised.",
             **{"share": percent(share.value), "span": span(share.low, share.high), "count": share.n},
             **{"method": self.method, "changed": sane.count("trust"), "checked": len(sane)},
         )
-        verdicts = found["verdict"].tolist()
-        facts = {"method": self.method, "layer": found.facts[0]["layer"]}
+        verdicts = rated["verdict"].tolist()
+        facts = {"method": self.method, "layer": rated.facts[0]["layer"]}
         facts |= {"ratings": {name: verdicts.count(name) for name in ("trust", "doubt", "reject")}}
         facts |= {"sanity": {name: sane.count(name) for name in ("trust", "doubt", "reject", "not checked")}}
-        notes = tuple(dict.fromkeys(note for part in found.facts for note in part["notes"]))
+        notes = tuple(dict.fromkeys(note for part in rated.facts for note in part["notes"]))
         shown = shown_maps(view, checks, self.method)
         return replace(share, claim=claim, facts=facts, evidence=shown, notes=notes)
 

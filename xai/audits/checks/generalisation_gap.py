@@ -34,8 +34,8 @@ class GeneralisationGap(Check):
     def measure(self, view: CheckView) -> CheckResult:
         """Compare the accuracies on different images."""
         hits, totals = [], []
-        for name, found in zip((DATA, TRAIN), view.results, strict=True):
-            right = found["logits"].argmax(1) == view.context.labels(name, found.rows).numpy()
+        for name, answers in zip((DATA, TRAIN), view.results, strict=True):
+            right = answers["logits"].argmax(1) == view.context.labels(name, answers.rows).numpy()
             hits.append(int(right.sum()))
             totals.append(len(right))
         low, high = difference_interval(hits[0], totals[0], hits[1], totals[1], view.level).tolist()

@@ -54,7 +54,7 @@ class GroupGap(Check):
         groups = {name: values[rows] for name, values in own.items() if not self.columns or name in self.columns}
         logits = torch.from_numpy(view.results[0]["logits"])
         confidence = to_probabilities(logits, context.classifier.head).double().amax(1)
-        found = bias_of_predictions(
+        bias = bias_of_predictions(
             context.labels(DATA, rows),
             logits.argmax(1),
             groups,
@@ -65,12 +65,12 @@ class GroupGap(Check):
             depth=self.depth,
             should_stop=context.should_stop,
         )
-        count = len(found.findings)
-        first = [gap for gap in found.gaps if gap.metric == found.gaps[0].metric]
+        count = len(bias.findings)
+        first = [gap for gap in bias.gaps if gap.metric == bias.gaps[0].metric]
         seen = [gap.detectable for gap in first if gap.detectable is not None]
-        small = found.verdict == TOO_SMALL
-        none = Message("No significant gap between groups ({verdict}).", verdict=Message(found.verdict))
-        findings = list(map(str, found.findings[:3]))
+        small = bias.verdict == TOO_SMALL
+        none = Message("No significant gap between groups ({verdict}).", verdict=Message(bias.verdict))
+        findings = list(map(str, bias.findings[:3]))
         return CheckResult(
             float(count),
             None,
@@ -81,13 +81,13 @@ class GroupGap(Check):
             undecided=Message("some groups are too small to show a gap that matters") if small else "",
             detectable=max(seen) if seen else None,
             claim=sentences(findings) or none,
-            facts={"verdict": found.verdict, "columns": list(found.columns)},
+            facts={"verdict": bias.verdict, "columns": list(bias.columns)},
             tables={
-                "gaps": rows_of(found.table)[:200],
-                "groups": rows_of(found.groups)[:200],
-                "findings": found.to_dict()["findings"][:20],
+                "gaps": rows_of(bias.table)[:200],
+                "groups": rows_of(bias.groups)[:200],
+                "findings": bias.to_dict()["findings"][:20],
             },
-            notes=found.notes,
+            notes=bias.notes,
         )
 
     def code(self) -> str:

@@ -96,19 +96,19 @@ class OODDetection(Check):
 
     def measure(self, view: CheckView) -> CheckResult:
         """Compare scores of both kinds."""
-        found, facts = view.results[0], view.results[0].facts[0]
-        inside = found["score "]
+        scores, facts = view.results[0], view.results[0].facts[0]
+        inside = scores["score "]
         table: list[dict[str, Any]] = []
         for name in view.context.ood_roles():
-            figures = detection(inside, found[f"score {name}"], view.level)
-            row: dict[str, Any] = {"set": name, "images": len(found[f"score {name}"]), "auroc": figures.auroc}
+            figures = detection(inside, scores[f"score {name}"], view.level)
+            row: dict[str, Any] = {"set": name, "images": len(scores[f"score {name}"]), "auroc": figures.auroc}
             row |= {
                 "low": figures.low,
                 "high": figures.high,
                 "fpr_ood_accepted_at_95_id": figures.ood_accepted_at_95_id,
             }
             table.append(
-                row | self._rates(found[f"p {name}"], "rejected_out") | self._rates(found["p "], "rejected_in")
+                row | self._rates(scores[f"p {name}"], "rejected_out") | self._rates(scores["p "], "rejected_in")
             )
         worst: dict[str, Any] = min(table, key=lambda row: float(row["auroc"]))
         claim = Message(
@@ -118,7 +118,7 @@ class OODDetection(Check):
             **{name: worst[name] for name in ("auroc", "low", "high")},
             **{name: percent(worst[name]) for name in ("rejected_out", "rejected_in")},
         )
-        histogram = {name or "in-distribution": _histogram(found, name) for name in ("", *view.context.ood_roles())}
+        histogram = {name or "in-distribution": _histogram(scores, name) for name in ("", *view.context.ood_roles())}
         return CheckResult(
             float(worst["auroc"]),
             *self._hardest(view, [float(row["low"]) for row in table]),
@@ -139,9 +139,9 @@ class OODDetection(Check):
         The smallest of the lower ends holds as each by itself does; the smallest upper end only after Bonferroni's
         correction, since chance chooses it.
         """
-        found, names = view.results[0], list(view.context.ood_roles())
+        scores, names = view.results[0], list(view.context.ood_roles())
         level = 1 - (1 - view.level) / len(names)
-        highs = [auroc_interval(found["score "], found[f"score {name}"], level)[1] for name in names]
+        highs = [auroc_interval(scores["score "], scores[f"score {name}"], level)[1] for name in names]
         return min(lows), min(highs)
 
     def _rates(self, p_values: np.ndarray, name: str) -> dict[str, float]:
@@ -151,12 +151,12 @@ class OODDetection(Check):
 
     def _accepted(self, view: CheckView, name: str) -> tuple[dict[str, Any], ...]:
         """Return the out-of-distribution images of the lowest scores."""
-        found, role = view.results[0], view.context.ood_roles()[name]
-        order = np.argsort(found[f"score {name}"], kind="stable")[:_SHOWN]
+        scores, role = view.results[0], view.context.ood_roles()[name]
+        order = np.argsort(scores[f"score {name}"], kind="stable")[:_SHOWN]
         shown = []
         for k in order.tolist():
-            p = float(found[f"p {name}"][k])
-            words = {"image": role.ids[k], "set": name, "p": p, "predicted": str(found[f"predicted {name}"][k])}
+            p = float(scores[f"p {name}"][k])
+            words = {"image": role.ids[k], "set": name, "p": p, "predicted": str(scores[f"predicted {name}"][k])}
             words["verdict"] = Message("rejected") if p <= self.alpha else Message("accepted")
             pixels = role.data.images.decoded([k])[0].pixels
             shown.append(
@@ -187,6 +187,6 @@ class _Fit(DataStage):
         return [*super().reads(context), *sorted(sets)]
 
 
-def _histogram(found: Any, name: str) -> list[float]:
+def _histogram(scores: Any, name: str) -> list[float]:
     """Return 101 quantiles of the scores."""
-    return [float(v) for v in np.quantile(found[f"score {name}"], np.linspace(0, 1, 101))]
+    return [float(v) for v in np.quantile(scores[f"score {name}"], np.linspace(0, 1, 101))]

@@ -82,15 +82,19 @@ class RobustAccuracy(Check):
     def stages(self) -> tuple[Stage, ...]:
         """Attack, and check the attack on some images."""
         about = (self.attack, self.eps, self.norm, pairs(self._given))
-        found: tuple[Stage, ...] = (AttackStage(DATA, self.most, *about),)
+        attacked: tuple[Stage, ...] = (AttackStage(DATA, self.most, *about),)
         checkable = self.trust > 0 and ATTACKS[self.attack].ball
-        return (*found, EvaluationStage(DATA, min(self.trust, self.most or self.trust), *about)) if checkable else found
+        return (
+            (*attacked, EvaluationStage(DATA, min(self.trust, self.most or self.trust), *about))
+            if checkable
+            else attacked
+        )
 
     def measure(self, view: CheckView) -> CheckResult:
         """Count images that stay correct."""
-        context, found = view.context, view.results[0]
-        rows, right = found.rows, found["robust"]
-        clean = found["clean"] == context.labels(DATA, rows).numpy()
+        context, attacked = view.context, view.results[0]
+        rows, right = attacked.rows, attacked["robust"]
+        clean = attacked["clean"] == context.labels(DATA, rows).numpy()
         fooled = clean & ~right
         trust = view.results[1].facts[0]["trust"] if len(view.results) > 1 and view.results[1].facts else None
         radius = f"{self.eps * 255:.3g}/255" if self.norm == "linf" else f"{self.eps:.3g}"
@@ -106,11 +110,11 @@ class RobustAccuracy(Check):
                 "attack": self.attack,
                 "eps": self.eps,
                 "norm": self.norm,
-                "settings": found.facts[0]["settings"],
+                "settings": attacked.facts[0]["settings"],
                 "trust": trust,
-                "median_distance": float(np.median(found["distance"][fooled])) if fooled.any() else None,
+                "median_distance": float(np.median(attacked["distance"][fooled])) if fooled.any() else None,
             },
-            evidence=self._shown(view, found),
+            evidence=self._shown(view, attacked),
             notes=(Message("whether the attack itself works was not checked"),) if trust is None else (),
         )
         claim = Message(
@@ -121,19 +125,19 @@ class RobustAccuracy(Check):
         )
         return replace(share, claim=claim)
 
-    def _shown(self, view: CheckView, found: StageResult) -> tuple[dict[str, Any], ...]:
+    def _shown(self, view: CheckView, attacked: StageResult) -> tuple[dict[str, Any], ...]:
         """Return the images fooled by the smallest perturbations."""
-        place = {int(row): k for k, row in enumerate(found.rows)}
-        numbers = [place[int(row)] for row in found["shown"]]
-        order = np.argsort(found["distance"][numbers], kind="stable")[:EXAMPLES]
+        place = {int(row): k for k, row in enumerate(attacked.rows)}
+        numbers = [place[int(row)] for row in attacked["shown"]]
+        order = np.argsort(attacked["distance"][numbers], kind="stable")[:EXAMPLES]
         change = Message("after {attack}", attack=self.attack)
         return tuple(
             changed(
                 view,
-                int(found["shown"][k]),
-                found["before"][k],
-                found["after"][k],
-                int(found["predicted"][numbers[k]]),
+                int(attacked["shown"][k]),
+                attacked["before"][k],
+                attacked["after"][k],
+                int(attacked["predicted"][numbers[k]]),
                 change,
                 "adversarial",
             )

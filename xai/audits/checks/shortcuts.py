@@ -80,7 +80,7 @@ class Shortcuts(Check):
         if TRAIN in context.roles:
             learnt = np.sort(context.roles[TRAIN].order[: 2 * self.samples])
             train = context.roles[TRAIN].data.take(learnt), context.labels(TRAIN, learnt)
-        found = shortcuts(
+        probed = shortcuts(
             context.classifier,
             context.role(DATA).data.take(np.sort(rows)),
             context.seed,
@@ -91,17 +91,17 @@ class Shortcuts(Check):
             least=self.least,
             should_stop=context.should_stop,
         )
-        responses = found.to_dict()["responses"]
-        confirmed = [k for k, one in enumerate(found.responses) if one.verdict == SHORTCUT]
+        responses = probed.to_dict()["responses"]
+        confirmed = [k for k, response in enumerate(probed.responses) if response.verdict == SHORTCUT]
         keep = (
-            np.flatnonzero(np.isin(found.shown[:, 0], confirmed))[: 3 * _SHOWN]
-            if len(found.shown)
+            np.flatnonzero(np.isin(probed.shown[:, 0], confirmed))[: 3 * _SHOWN]
+            if len(probed.shown)
             else np.zeros(0, int)
         )
-        facts = {"responses": responses, "notes": list(found.notes), "names": list(found.names)}
-        facts |= {"doses": rows_of(found.doses), "images": len(found.labels)}
-        arrays = {"shown": found.shown[keep], "before": found.before[keep], "after": found.after[keep]}
-        return StoredResult(arrays | {"heatmaps": found.heatmaps[keep]}, finite(plain(facts)))
+        facts = {"responses": responses, "notes": list(probed.notes), "names": list(probed.names)}
+        facts |= {"doses": rows_of(probed.doses), "images": len(probed.labels)}
+        arrays = {"shown": probed.shown[keep], "before": probed.before[keep], "after": probed.after[keep]}
+        return StoredResult(arrays | {"heatmaps": probed.heatmaps[keep]}, finite(plain(facts)))
 
     def measure(self, view: CheckView) -> CheckResult:
         """Count confirmed shortcuts."""
@@ -144,14 +144,14 @@ class Shortcuts(Check):
         )
 
     def _shown(self, view: CheckView, responses: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-        found, artifacts = view.results[0], view.artifacts
+        probed, artifacts = view.results[0], view.artifacts
         shown = []
-        for k in range(min(_SHOWN, len(found["shown"]))):
-            response = responses[int(found["shown"][k, 0])]
-            words = {"name": found.facts[0]["names"][int(found["shown"][k, 1])], "probe": response["words"]}
+        for k in range(min(_SHOWN, len(probed["shown"]))):
+            response = responses[int(probed["shown"][k, 0])]
+            words = {"name": probed.facts[0]["names"][int(probed["shown"][k, 1])], "probe": response["words"]}
             words |= {"cue": response["cue"], "label": response["label"]}
-            images = [artifacts.image(found["before"][k]), artifacts.image(found["after"][k], "inserted")]
-            images.append(artifacts.heatmap(found["heatmaps"][k]))
+            images = [artifacts.image(probed["before"][k]), artifacts.image(probed["after"][k], "inserted")]
+            images.append(artifacts.heatmap(probed["heatmaps"][k]))
             shown.append(
                 exhibit(
                     Message("{cue} flips to {label}", cue=Message(words["cue"]), label=words["label"]),
@@ -175,7 +175,9 @@ def _undecided(responses: list[dict[str, Any]]) -> str:
         (UNCONFIRMED, "a class follows what nothing in the data explains: {cues}"),
         (TOO_SMALL, "too few images for {cues}"),
     ):
-        places = sorted({(one["cue"], one["place"]) for one in responses if one["verdict"] == verdict})
+        places = sorted(
+            {(response["cue"], response["place"]) for response in responses if response["verdict"] == verdict}
+        )
         if places:
             cues = [Message("{cue} ({place})", cue=Message(cue), place=Message(place)) for cue, place in places[:4]]
             return Message(template, cues=joined(cues, ", "))

@@ -55,7 +55,7 @@ class Slices(Check):
 
     def _study(self, context: Context, rows: np.ndarray) -> StoredResult:
         own = np.sort(rows)
-        found = slices(
+        searched = slices(
             context.classifier,
             context.role(DATA).data.take(own),
             context.seed,
@@ -64,22 +64,26 @@ class Slices(Check):
             should_stop=context.should_stop,
         )
         facts = {
-            "slices": found.to_dict()["slices"],
-            "names": list(found.names),
-            "notes": list(found.notes),
+            "slices": searched.to_dict()["slices"],
+            "names": list(searched.names),
+            "notes": list(searched.notes),
         }
-        facts |= {"images": len(found.rows)}
-        return StoredResult({"images": found.images, "shown": found.shown}, finite(plain(facts)))
+        facts |= {"images": len(searched.rows)}
+        return StoredResult({"images": searched.images, "shown": searched.shown}, finite(plain(facts)))
 
     def measure(self, view: CheckView) -> CheckResult:
         """Count weak slices that matter."""
         facts = view.results[0].facts[0]
-        weak = [one for one in facts["slices"] if one["verdict"] == WEAK and (one["gap_interval"][0] or 0) >= self.gap]
-        weak.sort(key=lambda one: -one["gap"])
-        small = [one for one in facts["slices"] if one["verdict"] == TOO_SMALL]
+        weak = [
+            weak_slice
+            for weak_slice in facts["slices"]
+            if weak_slice["verdict"] == WEAK and (weak_slice["gap_interval"][0] or 0) >= self.gap
+        ]
+        weak.sort(key=lambda weak_slice: -weak_slice["gap"])
+        small = [weak_slice for weak_slice in facts["slices"] if weak_slice["verdict"] == TOO_SMALL]
         all_small = bool(small) and len(small) == len(facts["slices"])
         none = Message("No evidence of a weak slice among {count}.", count=len(facts["slices"]))
-        seen = [one["detectable"] for one in facts["slices"] if one["detectable"] is not None]
+        seen = [weak_slice["detectable"] for weak_slice in facts["slices"] if weak_slice["detectable"] is not None]
         columns = ("words", "images", "accuracy", "rest", "gap", "p_adjusted", "detectable", "confused", "verdict")
         return CheckResult(
             float(len(weak)),
@@ -90,24 +94,24 @@ class Slices(Check):
             "findings",
             undecided=Message("every slice that was tested is too small") if all_small else "",
             detectable=float(np.median(seen)) if seen else None,
-            claim=sentences([one["reason"] for one in weak[:3]]) or none,
+            claim=sentences([weak_slice["reason"] for weak_slice in weak[:3]]) or none,
             facts={"slices": weak, "too_small": len(small)},
-            tables={"slices": [{name: one[name] for name in columns} for one in facts["slices"]]},
+            tables={"slices": [{name: weak_slice[name] for name in columns} for weak_slice in facts["slices"]]},
             evidence=self._shown(view, facts),
             notes=tuple(facts["notes"]),
         )
 
     def _shown(self, view: CheckView, facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-        found, shown = view.results[0], []
-        for k in range(min(EXAMPLES, len(found["shown"]))):
-            one, name = facts["slices"][int(found["shown"][k, 0])], facts["names"][k]
-            words = {"name": name, "slice": one["words"], "accuracy": percent(one["accuracy"])}
+        examples, shown = view.results[0], []
+        for k in range(min(EXAMPLES, len(examples["shown"]))):
+            weak_slice, name = facts["slices"][int(examples["shown"][k, 0])], facts["names"][k]
+            words = {"name": name, "slice": weak_slice["words"], "accuracy": percent(weak_slice["accuracy"])}
             shown.append(
                 exhibit(
-                    one["words"],
+                    weak_slice["words"],
                     Message("{name}: wrong; accuracy on the slice '{slice}' is {accuracy}.", **words),
                     Message("An image that is predicted wrongly, of the slice '{slice}'.", **words),
-                    [view.artifacts.image(found["images"][k])],
+                    [view.artifacts.image(examples["images"][k])],
                     image=name,
                 )
             )

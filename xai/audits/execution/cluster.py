@@ -154,8 +154,8 @@ def _actors(ray: Any, config: Config, store: Store, pieces: int, *, baseline: bo
 
 def _places(ray: Any) -> int:
     """Return how many actors the machines have room for that are there now."""
-    held = ray.cluster_resources()
-    return int(held.get("GPU", 0)) or int(held.get("CPU", 1))
+    resources = ray.cluster_resources()
+    return int(resources.get("GPU", 0)) or int(resources.get("CPU", 1))
 
 
 def _start(ray: Any) -> None:

@@ -36,12 +36,12 @@ def seconds_of(plan: Plan, tasks: Sequence[WorkItem]) -> dict[str, float]:
     stages = list(dict.fromkeys(task.stage for task in tasks))
     with settled():
         costs = {stage: _cost(plan.context, stage, pace) for stage in stages}
-    found = {}
+    seconds = {}
     for task in tasks:
         fixed, each = costs[task.stage]
         batches = 1 if task.stage.whole else math.ceil(len(task.rows) / plan.config.micro_batch)
-        found[task.key] = fixed * batches + each * len(task.rows)
-    return found
+        seconds[task.key] = fixed * batches + each * len(task.rows)
+    return seconds
 
 
 def _cost(context: Context, stage: Stage, pace: float) -> tuple[float, float]:
@@ -156,10 +156,13 @@ class AuditPlan:
     def __str__(self) -> str:
         """One line per check."""
         lines = [f"{self.model['name']}: {self.left} of {self.pieces} work items left, about {self.seconds:,.0f} s"]
-        for one in self.checks:
-            asked = ", ".join(one.conditions) or "only measured"
-            cost = one.missing or f"{one.left} of {one.pieces} pieces, {one.rows:,} rows, about {one.seconds:,.0f} s"
-            lines.append(f"  {one.id}: {asked}; {cost}")
+        for check in self.checks:
+            conditions = ", ".join(check.conditions) or "only measured"
+            cost = (
+                check.missing
+                or f"{check.left} of {check.pieces} pieces, {check.rows:,} rows, about {check.seconds:,.0f} s"
+            )
+            lines.append(f"  {check.id}: {conditions}; {cost}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -199,11 +202,11 @@ def plan_audit(
         >>> len(plan.checks)
         2
     """
-    asked = with_defaults(configured(config, **given), seed=seed, baseline=baseline)
-    store, runs = Store(_place(asked, out)), past_runs(asked)
-    asked = asked if only is None else asked.only(only)
+    settings = with_defaults(configured(config, **given), seed=seed, baseline=baseline)
+    store, runs = Store(_place(settings, out)), past_runs(settings)
+    settings = settings if only is None else settings.only(only)
     began = timing.clock()
-    plan = make_plan(asked, open_context(asked), baseline=asked.baseline is not None)
+    plan = make_plan(settings, open_context(settings), baseline=settings.baseline is not None)
     opening = timing.clock() - began
     left = [task for task in plan.tasks if not is_finished(task, store, runs)]
     rows = sum(task.rows_through for task in left)
@@ -215,7 +218,7 @@ def plan_audit(
         left=len(left),
         rows=round(rows),
         seconds=opening + sum(seconds.values()),
-        thresholds_sha256=asked.thresholds_sha256,
+        thresholds_sha256=settings.thresholds_sha256,
         accounting={name: role.manifest.counts for name, role in plan.context.roles.items()},
         model={"name": classifier.name, "fingerprint": classifier.fingerprint},
     )

@@ -49,14 +49,14 @@ def digest_of(*modules: str) -> str:
 @cache
 def reach_of(*modules: str) -> frozenset[str]:
     """Return some modules and all modules of xai that they import, also inside functions, directly or not."""
-    found: set[str] = set()
+    reached: set[str] = set()
     left = list(modules)
     while left:
         name = left.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             left += _imports(name)
-    return frozenset(found)
+    return frozenset(reached)
 
 
 @cache
@@ -90,8 +90,8 @@ def _source(name: str) -> str | None:
 @cache
 def _imports(name: str) -> tuple[str, ...]:
     """Return the modules of xai that a module imports, but for what only shows results."""
-    work = (found for found in _named(name) if found.split(".")[1:2] not in ([part] for part in _NOT_WORK))
-    return tuple(dict.fromkeys(found for found in work if _source(found) is not None))
+    work = (module for module in _named(name) if module.split(".")[1:2] not in ([part] for part in _NOT_WORK))
+    return tuple(dict.fromkeys(module for module in work if _source(module) is not None))
 
 
 def _named(name: str) -> Iterator[str]:
@@ -99,10 +99,10 @@ def _named(name: str) -> Iterator[str]:
         if whole:
             yield whole
             continue
-        own = [found for found in _NAME.findall(re.sub(r"#[^\n]*", "", names)) if found.isidentifier()]
+        own = [imported for imported in _NAME.findall(re.sub(r"#[^\n]*", "", names)) if imported.isidentifier()]
         yield package
-        yield from (f"{package}.{one}" for one in own)
-        if any(one in _REGISTRY.findall(_source(package) or "") for one in own):
+        yield from (f"{package}.{imported}" for imported in own)
+        if any(imported in _REGISTRY.findall(_source(package) or "") for imported in own):
             yield from _methods(package.rpartition(".")[0], name)
 
 
@@ -192,8 +192,8 @@ class Manifest:
     @cached_property
     def counts(self) -> dict[str, int]:
         """How many files of each status; they add up to all."""
-        found = Counter(line.status for line in self.lines)
-        return {status: found[status] for status in STATUSES}
+        counted = Counter(line.status for line in self.lines)
+        return {status: counted[status] for status in STATUSES}
 
     def to_dict(self) -> dict[str, Any]:
         """Return counts that add up to all files, and what could not be used."""
@@ -250,7 +250,7 @@ def _other_files(data: Dataset) -> list[str]:
     names = set(data.source.identify(np.arange(rows))) if folder.is_dir() else set()
     if not names or not all((folder / name).is_file() for name in sorted(names)[:3]):
         return []  # no folder, or one of arrays whose rows are no files
-    found = []
+    files_below = []
     for root, _, files in os.walk(folder):
-        found += [(Path(root) / name).relative_to(folder).as_posix() for name in files]
-    return sorted(set(found) - names)
+        files_below += [(Path(root) / name).relative_to(folder).as_posix() for name in files]
+    return sorted(set(files_below) - names)

@@ -109,8 +109,8 @@ class WorkItem:
     @property
     def cost(self) -> StageCost:
         """Rows through the network."""
-        one = self.stage.cost
-        return StageCost(one.forward * len(self.rows), one.backward * len(self.rows))
+        each = self.stage.cost
+        return StageCost(each.forward * len(self.rows), each.backward * len(self.rows))
 
     @property
     def rows_through(self) -> float:
@@ -163,8 +163,8 @@ class Plan:
     def tasks(self) -> tuple[WorkItem, ...]:
         """All work, each piece once: the first piece of every stage, then the second, so that none starves."""
         stages = [tasks for planned in self.checks for tasks in planned.tasks]
-        found = {task.key: task for row in zip_longest(*stages) for task in row if task is not None}
-        return tuple(found.values())
+        by_key = {task.key: task for row in zip_longest(*stages) for task in row if task is not None}
+        return tuple(by_key.values())
 
     def left(self, store: Store) -> list[WorkItem]:
         """Return the work whose result is not in the store."""
@@ -202,10 +202,10 @@ def make_plan(config: Config, context: Context, *, baseline: bool) -> Plan:
     }
     cutter = _Cutter(context, base, config.shard)
     checks = []
-    for asked in config.checks:
-        missing = asked.check.missing(context, baseline=baseline)
-        tasks = () if missing else tuple(tuple(cutter.tasks(stage)) for stage in asked.check.stages())
-        checks.append(Planned(asked, missing, tasks))
+    for request in config.checks:
+        missing = request.check.missing(context, baseline=baseline)
+        tasks = () if missing else tuple(tuple(cutter.tasks(stage)) for stage in request.check.stages())
+        checks.append(Planned(request, missing, tasks))
     return Plan(config, context, tuple(checks), base)
 
 

@@ -52,11 +52,11 @@ def _in_batches(context: Context, stage: Stage, rows: np.ndarray, limit: int) ->
     parts: list[StoredResult] = []
     start = 0
     while start < len(rows):
-        found = _tried(context, stage, rows[start : start + limit], last=limit == 1)
-        if found is None:
+        part = _tried(context, stage, rows[start : start + limit], last=limit == 1)
+        if part is None:
             limit = max(1, limit // 2)
             continue
-        parts.append(found)
+        parts.append(part)
         start += limit
     return parts, limit
 
@@ -195,8 +195,8 @@ class Execution:
         for task in (task for tasks in planned.tasks for task in tasks):
             if task.key in self.errors:
                 return WorkResult(None, self.errors[task.key])
-        found, keys, shrunk = self._found(planned)
-        counts = tuple(len(one.rows) for one in found), tuple(one.planned for one in found)
+        results, keys, shrunk = self._found(planned)
+        counts = tuple(len(result.rows) for result in results), tuple(result.planned for result in results)
         if not all(counts[0]):
             return WorkResult(
                 None, {"why": Message("the time budget ended before any of its work was done")}, *counts, keys
@@ -206,7 +206,7 @@ class Execution:
         if part is None:
             began = time.monotonic()
             try:
-                part = self._summary(planned, found, baseline)
+                part = self._summary(planned, results, baseline)
             except (Stopped, RecordError):
                 raise
             except Exception as error:  # noqa: BLE001  (as above)
@@ -225,7 +225,7 @@ class Execution:
 
     def _found(self, planned: Planned) -> tuple[list[StageResult], tuple[str, ...], int | None]:
         """Return what the stages of a check found, the keys of that work, and the smallest forced micro-batch."""
-        found, keys, shrunk = [], [], []
+        results, keys, shrunk = [], [], []
         for tasks in planned.tasks:
             parts, rows = [], []
             for task in tasks:
@@ -235,8 +235,8 @@ class Execution:
                     rows.append(task.rows)
                     keys.append(task.key)
                     shrunk += [] if part.facts["shrunk_to"] is None else [int(part.facts["shrunk_to"])]
-            found.append(joined(parts, rows, sum(len(task.rows) for task in tasks)))
-        return found, tuple(keys), min(shrunk, default=None)
+            results.append(joined(parts, rows, sum(len(task.rows) for task in tasks)))
+        return results, tuple(keys), min(shrunk, default=None)
 
     def _read(self, task: WorkItem) -> StoredResult | None:
         """Return finished work; what is damaged is made again."""
@@ -248,11 +248,11 @@ class Execution:
             part = self.store.read(task.key)
         return part
 
-    def _summary(self, planned: Planned, found: Sequence[StageResult], baseline: Before) -> StoredResult:
+    def _summary(self, planned: Planned, results: Sequence[StageResult], baseline: Before) -> StoredResult:
         artifacts = Artifacts()
         before, names = (None, ()) if baseline is None else baseline
         view = CheckView(
-            self.plan.context.stopping(self.should_stop), found, planned.asked.level, artifacts, before, names
+            self.plan.context.stopping(self.should_stop), results, planned.asked.level, artifacts, before, names
         )
         measured = planned.asked.check.measure(view)
         return with_files(StoredResult({}, {"measured": measured.to_dict()}), artifacts.files)
@@ -275,20 +275,20 @@ def declare(config: Config, folder: Path) -> None:
         RecordError: the folder cannot be written.
     """
     path = folder / PLAN
-    held = _declared(path)
-    if held and held[-1].get("sha256") == config.thresholds_sha256:
+    declared = _declared(path)
+    if declared and declared[-1].get("sha256") == config.thresholds_sha256:
         return
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    held.append({"time": now, "sha256": config.thresholds_sha256, "thresholds": config.thresholds})
-    publish(path, json.dumps(held, indent=1, sort_keys=True).encode() + b"\n")
+    declared.append({"time": now, "sha256": config.thresholds_sha256, "thresholds": config.thresholds})
+    publish(path, json.dumps(declared, indent=1, sort_keys=True).encode() + b"\n")
 
 
 def _declared(path: Path) -> list[dict[str, Any]]:
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        declared = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return held if isinstance(held, list) and all(isinstance(one, dict) for one in held) else []
+    return declared if isinstance(declared, list) and all(isinstance(entry, dict) for entry in declared) else []
 
 
 def write_manifests(plan: Plan, folder: Path) -> None:

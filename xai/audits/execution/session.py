@@ -135,17 +135,21 @@ def finished_note(plan: Plan, store: Store, runs: Sequence[PastRun], taken: Mapp
     """Return one sentence on how much is finished, from which runs, and why the rest is computed anew."""
     pieces, left = len(plan.tasks), len(plan.left(store))
     sources = ", ".join(f"{count} from the run in {name}" for name, count in taken.items())
-    found = f"{pieces - left} of {pieces} work items are finished" + (f" ({sources})" if sources else "")
+    count_note = f"{pieces - left} of {pieces} work items are finished" + (f" ({sources})" if sources else "")
     known = [run for run in runs if run.inputs]
     if not known:
-        return found if left < pieces else f"{found}: no other run of {plan.config.file or 'this audit'} is known"
+        return (
+            count_note
+            if left < pieces
+            else f"{count_note}: no other run of {plan.config.file or 'this audit'} is known"
+        )
     if not left:
-        return found
+        return count_note
     inputs = inputs_of(plan)
     nearest = min(known, key=lambda run: len(changes(run, inputs)))
     differing = changes(nearest, inputs)
     why = f"differs in {', '.join(differing)}" if differing else "has not done them with these settings"
-    return f"{found}; the rest is computed anew, since the run in {nearest.name} {why}"
+    return f"{count_note}; the rest is computed anew, since the run in {nearest.name} {why}"
 
 
 def _path(config: Config) -> Path:
@@ -156,8 +160,8 @@ def _entries(config: Config) -> list[dict[str, Any]]:
     path = _path(config)
     with suppress(OSError, ValueError, RecursionError):
         if path.stat().st_size <= _BYTES:
-            held = json.loads(path.read_text(encoding="utf-8"))
-            return [entry for entry in held if isinstance(entry, dict)] if isinstance(held, list) else []
+            listed = json.loads(path.read_text(encoding="utf-8"))
+            return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     return []
 
 
@@ -277,19 +281,19 @@ class Session:
         files |= artifacts.files
         document |= {"files": {name: len(content) for name, content in sorted(files.items())}}
         changes = None if baseline is None else baseline.changes(document)
-        found = Audit({**document, "changes": changes}, files, self.folder)
-        found.save(self.folder)
+        audit = Audit({**document, "changes": changes}, files, self.folder)
+        audit.save(self.folder)
         prune(self.folder, files)
         tidy(self.folder, self.run.store)
-        return found
+        return audit
 
     def _pairs(self, baseline: Baseline, results: Results) -> dict[str, PairedOutcome]:
         keys, model = self._keys(), self.plan.context.classifier.fingerprint
         settings = {planned.asked.id: planned.asked.check.settings for planned in self.plan.checks}
-        found = {
+        pairs = {
             name: baseline.pair(name, result.measured, keys, model, settings[name]) for name, result in results.items()
         }
-        return {name: pair for name, pair in found.items() if pair is not None}
+        return {name: pair for name, pair in pairs.items() if pair is not None}
 
     def _keys(self) -> list[bytes]:
         return [bytes.fromhex(key)[:KEY_BYTES] for key in self.plan.context.role(DATA).keys]

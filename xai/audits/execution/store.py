@@ -184,14 +184,14 @@ def _sync(folder: Path) -> None:
 
 def clean(folder: Path) -> int:
     """Remove the drafts in a folder whose writers are gone; return how many."""
-    found = 0
+    removed = 0
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
             if entry.name.startswith(_DRAFT) and _is_dead(Path(entry.path)):
                 with suppress(OSError):
                     Path(entry.path).unlink()
-                    found += 1
-    return found
+                    removed += 1
+    return removed
 
 
 def _is_dead(draft: Path) -> bool:

@@ -16,8 +16,8 @@ _SHOWN = 4  # changed images kept of each work item
 
 def made(attack: str, settings: tuple[tuple[str, Any], ...]) -> Attack:
     """Return an attack with settings."""
-    found: Attack = ATTACKS[attack](**dict(settings))
-    return found
+    built: Attack = ATTACKS[attack](**dict(settings))
+    return built
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class AttackStage(Stage):
 
     def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Attack; keep answers, distances, and the nearest changed images."""
-        found = made(self.attack, self.settings_of_attack).run(
+        attacked = made(self.attack, self.settings_of_attack).run(
             context.classifier,
             context.decoded(self.role, rows),
             context.labels(self.role, rows),
@@ -55,19 +55,19 @@ class AttackStage(Stage):
             seed=context.seed,
             should_stop=context.should_stop,
         )
-        success = found.success.numpy()
-        nearest = np.argsort(np.where(success, found.distance.numpy(), np.inf), kind="stable")[: int(success.sum())]
+        success = attacked.success.numpy()
+        nearest = np.argsort(np.where(success, attacked.distance.numpy(), np.inf), kind="stable")[: int(success.sum())]
         shown = np.sort(nearest[:_SHOWN])
         chosen = torch.from_numpy(shown)
         return StoredResult(
             {
-                "robust": found.robust.numpy(),
-                "clean": found.clean_predictions.numpy(),
-                "predicted": found.predictions.numpy(),
-                "distance": found.distance.double().numpy(),
+                "robust": attacked.robust.numpy(),
+                "clean": attacked.clean_predictions.numpy(),
+                "predicted": attacked.predictions.numpy(),
+                "distance": attacked.distance.double().numpy(),
                 "shown": rows[shown],
-                "before": found.clean[chosen].float().numpy(),
-                "after": found.adversarial[chosen].float().numpy(),
+                "before": attacked.clean[chosen].float().numpy(),
+                "after": attacked.adversarial[chosen].float().numpy(),
             },
-            {"settings": found.settings},
+            {"settings": attacked.settings},
         )

@@ -62,8 +62,8 @@ class Stage(ABC):
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that changes the result, JSON-ready."""
-        held = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name != "most"}
-        return {"stage": self.name, **held}
+        settings = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name != "most"}
+        return {"stage": self.name, **settings}
 
 
 @dataclass(frozen=True)

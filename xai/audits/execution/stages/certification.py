@@ -36,7 +36,7 @@ class CertificationStage(Stage):
 
     def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Prove what can be proven."""
-        found = certify(
+        certificate = certify(
             context.classifier,
             context.decoded(self.role, rows),
             context.labels(self.role, rows),
@@ -46,5 +46,5 @@ class CertificationStage(Stage):
             seed=context.seed,
             should_stop=context.should_stop,
         )
-        by = np.array(found.decided_by, dtype="U16")
-        return StoredResult({"verified": found.verified.numpy(), "by": by}, {"notes": list(found.notes)})
+        by = np.array(certificate.decided_by, dtype="U16")
+        return StoredResult({"verified": certificate.verified.numpy(), "by": by}, {"notes": list(certificate.notes)})

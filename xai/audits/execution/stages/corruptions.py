@@ -35,7 +35,7 @@ class CorruptionStage(Stage):
 
     def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Corrupt and ask."""
-        found = corruption_robustness(
+        robustness = corruption_robustness(
             context.classifier,
             context.inputs(self.role, rows),
             context.labels(self.role, rows),
@@ -44,5 +44,5 @@ class CorruptionStage(Stage):
             seed=context.seed,
             should_stop=context.should_stop,
         )
-        answers = found.predictions.permute(2, 0, 1).numpy().astype(np.int32)
-        return StoredResult({"predicted": answers, "clean": found.clean_predictions.numpy().astype(np.int32)})
+        answers = robustness.predictions.permute(2, 0, 1).numpy().astype(np.int32)
+        return StoredResult({"predicted": answers, "clean": robustness.clean_predictions.numpy().astype(np.int32)})

@@ -44,8 +44,8 @@ class EvaluationStage(Stage):
         """Make the checks."""
         others = [ATTACKS["fgsm"](), ATTACKS["square"](queries=_QUERIES)]  # type: ignore[call-arg]  # its own setting
         chosen = [made(self.attack, self.settings_of_attack)]
-        chosen += [one for one in others if one.name != self.attack and self.norm in one.norms]
-        found = robustness(
+        chosen += [other for other in others if other.name != self.attack and self.norm in other.norms]
+        evaluation = robustness(
             context.classifier,
             context.decoded(self.role, rows),
             context.labels(self.role, rows),
@@ -56,5 +56,5 @@ class EvaluationStage(Stage):
             proofs=(),
             should_stop=context.should_stop,
         )
-        assert found.trust is not None
-        return StoredResult({}, {"trust": found.trust.to_dict(), "images": len(rows)})
+        assert evaluation.trust is not None
+        return StoredResult({}, {"trust": evaluation.trust.to_dict(), "images": len(rows)})

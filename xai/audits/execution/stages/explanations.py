@@ -49,8 +49,10 @@ class ExplanationStage(Stage):
 
     def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Explain."""
-        found = explained(context, self.method, self.role, rows)
-        return StoredResult({"maps": found.attribution.sum(1).float().numpy(), "target": found.targets.numpy()})
+        explanation = explained(context, self.method, self.role, rows)
+        return StoredResult(
+            {"maps": explanation.attribution.sum(1).float().numpy(), "target": explanation.targets.numpy()}
+        )
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,22 @@ class RatingStage(Stage):
     def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Explain, rate, and explain a model with random weights as a control."""
         inputs = context.inputs(self.role, rows)
-        found = explained(context, self.method, self.role, rows)
-        rating = rate_explanation(context.classifier, inputs, found, seed=context.seed, should_stop=context.should_stop)
+        explanation = explained(context, self.method, self.role, rows)
+        rating = rate_explanation(
+            context.classifier, inputs, explanation, seed=context.seed, should_stop=context.should_stop
+        )
         stranger = randomised(context.classifier, generator(context.seed, b"audit control", 0))
-        control = EXPLAINERS[self.method]().explain(stranger, inputs, found.targets.tolist(), seed=context.seed)
+        control = EXPLAINERS[self.method]().explain(stranger, inputs, explanation.targets.tolist(), seed=context.seed)
         checks = [
             [{"name": c.name, "verdict": c.verdict, "values": dict(c.values)} for c in own] for own in rating.checks
         ]
         return StoredResult(
             {
-                "maps": found.attribution.sum(1).float().numpy(),
+                "maps": explanation.attribution.sum(1).float().numpy(),
                 "control": control.attribution.sum(1).float().numpy(),
-                "target": found.targets.numpy(),
-                "probability": found.probabilities.double().numpy(),
+                "target": explanation.targets.numpy(),
+                "probability": explanation.probabilities.double().numpy(),
                 "verdict": np.array(rating.verdicts, dtype="U12"),
             },
-            {"checks": checks, "layer": found.layer, "notes": list(found.notes)},
+            {"checks": checks, "layer": explanation.layer, "notes": list(explanation.notes)},
         )
