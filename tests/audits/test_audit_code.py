@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 import xai
-from xai.audits.execution import keys as code
-from xai.audits.execution.keys import digest_of, reach_of
+from xai.audits.execution import store as code
+from xai.audits.execution.store import digest_of, reach_of
 from xai.robust.attacks import MODULES
 
 PACKAGE = Path(xai.__file__).parent
 
 SCRIPT = """
 import sys
-from xai.audits.execution.keys import code_digest, digest_of
+from xai.audits.execution.store import code_digest, digest_of
 stages = [f"execution.stages.{name}" for name in ("predictions", "attacks", "explanations")]
 names = [*stages, "checks.shortcuts", "checks.group_gap"]
 print(*[digest_of(f"xai.audits.{name}") for name in names], code_digest(), hash("xai"))

@@ -18,7 +18,8 @@ from small_audits import CHECKS, CLASSES, model, sources, tables
 import xai
 from xai import Audit
 from xai.audits.baseline import keys_of
-from xai.audits.check_result import CheckResult, decode, share_of
+from xai.audits.check_result import CheckResult, decode
+from xai.audits.checks.base import share_of
 from xai.cli import main
 from xai.errors import InputError, RecordError
 

@@ -13,8 +13,8 @@ from small_models import LinearModel, pictures
 import xai
 from xai.audits.checks.accuracy import Accuracy
 from xai.audits.conditions import ERROR, NOT_RUN
-from xai.audits.execution import run as work
 from xai.audits.execution.stages.attacks import AttackStage
+from xai.audits.execution.stages.base import settled
 from xai.audits.execution.stages.predictions import PredictionStage
 from xai.errors import InputError, Stopped
 
@@ -312,7 +312,7 @@ def test_shares_of_the_work_give_the_same_audit(data, tmp_path, counted, finishe
 
 def test_work_is_settled_on_one_way_to_compute():
     before = torch.backends.cudnn.deterministic
-    with work.settled():
+    with settled():
         assert torch.backends.cudnn.deterministic
     assert torch.backends.cudnn.deterministic == before
 

@@ -9,17 +9,16 @@ from typing import Any
 
 from torch import nn
 
-from xai.audits.baseline import Baseline, keys_of
+from xai.audits.baseline import Baseline, keys_of, measured_in
 from xai.audits.check_result import CheckResult
-from xai.audits.checks.base import CHECKS
+from xai.audits.checks.base import CHECKS, CheckRequest
 from xai.audits.conditions import PairedOutcome, judge
-from xai.audits.config import CheckRequest, Config, as_in_file, parse_config, read_config, replaced
-from xai.audits.document import AFTER, judged, measured_in, options_of
+from xai.audits.config import Config, as_in_file, parse_config, read_config, replaced, seconds
+from xai.audits.document import AFTER, judged, options_of
 from xai.audits.execution.plan import with_defaults
 from xai.audits.execution.run import share_of_work
 from xai.audits.execution.session import Session, default_folder
 from xai.audits.record import Audit
-from xai.audits.values import seconds
 from xai.core.model.classifier import Classifier
 from xai.core.results.message import joined
 from xai.core.results.serialization import plain

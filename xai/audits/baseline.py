@@ -11,7 +11,6 @@ import numpy as np
 from xai.audits.check_result import CheckResult, decode
 from xai.audits.conditions import PairedOutcome
 from xai.audits.config import Config
-from xai.audits.document import measured_in
 from xai.audits.execution.plan import baseline_path
 from xai.audits.record import Audit
 from xai.core.results.message import Message, frame_of
@@ -30,6 +29,14 @@ def keys_of(document: Mapping[str, Any]) -> list[bytes]:
     size = int(document["images"]["key_bytes"])
     joined = decode(document["images"]["keys"], "u1").tobytes()
     return [joined[start : start + size] for start in range(0, len(joined), size)]
+
+
+def measured_in(document: Mapping[str, Any], id_: str) -> CheckResult | None:
+    """Return what a check of a document measured; None where it has no such check, or it was not run."""
+    for check in document["checks"]:
+        if check["id"] == id_ and check["measured"] is not None:
+            return CheckResult.from_dict(check["measured"])
+    return None
 
 
 def pair_of(

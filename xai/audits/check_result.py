@@ -1,14 +1,18 @@
 """What a check measured, apart from any judgement, and ready to be judged again from the file alone."""
 
 import base64
+import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
+from PIL import Image
+from torch import Tensor
 
+from xai.core.images.samples import to_rgb
 from xai.core.results.serialization import finite, plain
-from xai.stats.intervals import clopper_pearson, paired_mean
 
 KEY_BYTES = 8  # of each image's digest, enough to find it again in another audit
 
@@ -104,56 +108,6 @@ class CheckResult:
 _SPECIAL = {"classes", "groups", "rows", "outcomes"}
 
 
-def share_of(
-    right: np.ndarray,
-    rows: np.ndarray,
-    level: float,
-    *,
-    classes: Sequence[GroupShare] = (),
-    groups: Sequence[GroupShare] = (),
-    **rest: Any,
-) -> CheckResult:
-    """Return the share of right images with its exact interval.
-
-    Args:
-        right: (n,) bool.
-        rows: (n,) their numbers in the data.
-        level: of the interval.
-        classes: the same per class.
-        groups: the same per group.
-        rest: further fields of the measurement.
-    """
-    hits, n = int(right.sum()), len(right)
-    low, high = clopper_pearson(hits, n, level)
-    value = hits / n if n else None
-    own: dict[str, Any] = {"rows": rows.astype(np.int64), "outcomes": right.astype(bool), "hits": hits}
-    return CheckResult(value, low, high, level, n, "share", **own, classes=tuple(classes), groups=tuple(groups), **rest)
-
-
-def mean_share_interval(values: np.ndarray, level: float) -> tuple[float, float]:
-    """Return the t-interval of a mean of shares (n,), within 0 and 1; of a single one 0 to 1."""
-    if len(values) < 2:
-        return 0.0, 1.0
-    _, low, high, _ = paired_mean(np.zeros(len(values)), values, level)
-    return max(0.0, low), min(1.0, high)
-
-
-def shares_by(codes: np.ndarray, right: np.ndarray, names: Sequence[str], column: str = "") -> tuple[GroupShare, ...]:
-    """Return the share of right images of each class or group that occurs.
-
-    Args:
-        codes: (n,) class or group of each image.
-        right: (n,) bool.
-        names: of the classes or groups.
-        column: of the groups.
-    """
-    counts = np.bincount(codes, minlength=len(names))
-    hits = np.bincount(codes, weights=right, minlength=len(names)).astype(int)
-    return tuple(
-        GroupShare(name, int(h), int(c), column) for name, h, c in zip(names, hits, counts, strict=True) if int(c) > 0
-    )
-
-
 def encode(values: np.ndarray | None, kind: str) -> str | None:
     """Return numbers of a type as base64 text."""
     return None if values is None else base64.b64encode(np.asarray(values).astype(kind).tobytes()).decode()
@@ -178,3 +132,64 @@ def _read_outcomes(content: Mapping[str, Any] | None) -> np.ndarray | None:
     if content["kind"] == "hits":
         return np.unpackbits(decode(content["data"], "u1"), count=int(content["n"])).astype(bool)
     return decode(content["data"], "<f8")
+
+
+class Artifacts:
+    """Collects images and maps of one check; each reference holds the digest that the file is named by."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def image(self, pixels: Tensor | np.ndarray, role: str = "image") -> dict[str, Any]:
+        """Keep an image (C, H, W) or (H, W) in [0, 1] as an 8-bit PNG; return its reference.
+
+        Args:
+            pixels: of the image; of more than three channels the first three are kept as colours.
+            role: "image", "adversarial", "difference", "corrupted", "control", ...
+        """
+        values = np.asarray(pixels, dtype=np.float64)
+        values = values[None] if values.ndim == 2 else values
+        eight = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+        shown = eight[0] if len(eight) == 1 else to_rgb(np.moveaxis(eight, 0, -1))
+        stream = io.BytesIO()
+        Image.fromarray(shown).save(stream, "PNG")
+        height, width = shown.shape[:2]
+        return self._kept(stream.getvalue(), "png", role) | {"width": width, "height": height}
+
+    def difference(self, before: Tensor, after: Tensor) -> dict[str, Any]:
+        """Keep what was changed, stretched so that its largest change is black or white; grey means unchanged."""
+        change = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+        most = float(np.abs(change).max())
+        times = 0.5 / most if most > 0 else 1.0
+        return self.image(0.5 + change * times, "difference") | {"times": times}
+
+    def heatmap(self, values: Tensor | np.ndarray, role: str = "heatmap") -> dict[str, Any]:
+        """Keep a map (H, W) with its exact values, float32 in a .npy file; return its reference with its range."""
+        exact = np.ascontiguousarray(np.asarray(values, dtype="<f4"))
+        stream = io.BytesIO()
+        np.save(stream, exact, allow_pickle=False)
+        height, width = exact.shape
+        span = {"low": float(exact.min()), "high": float(exact.max())}
+        return self._kept(stream.getvalue(), "npy", role) | {"width": width, "height": height} | span
+
+    def _kept(self, content: bytes, kind: str, role: str) -> dict[str, Any]:
+        digest = hashlib.sha256(content).hexdigest()
+        name = f"{digest[:32]}.{kind}"
+        self.files[name] = content
+        return {"role": role, "file": f"evidence/{name}", "sha256": digest}
+
+
+def exhibit(
+    title: str, caption: str, alt: str, images: Sequence[Mapping[str, Any]], *, image: str = "", **facts: Any
+) -> dict[str, Any]:
+    """Return one piece of evidence.
+
+    Args:
+        title: short.
+        caption: what is seen, one sentence.
+        alt: the same for those who do not see it.
+        images: references of an `Album`.
+        image: identifier in the data; "" for none.
+        facts: label, predicted, confidence, ...
+    """
+    return {"title": title, "caption": caption, "alt": alt, "images": list(images), "image": image, "facts": facts}

@@ -8,6 +8,7 @@ import numpy as np
 import scipy
 
 from xai.audits.check_result import CheckResult, GroupShare
+from xai.audits.checks.base import Condition
 from xai.core.results.message import Message, constant, joined, sentences
 from xai.core.results.serialization import finite, plain
 from xai.stats.gates import FAIL, INCONCLUSIVE, PASS, Gate, judge_drop, judge_interval, judge_share, judge_shares
@@ -16,26 +17,6 @@ from xai.stats.intervals import paired_mean
 NOT_RUN, ERROR, MEASURED = "not run", "error", "measured"
 VERDICTS = (FAIL, ERROR, INCONCLUSIVE, NOT_RUN, PASS, MEASURED)  # from worst to best
 NAMES = ("at_least", "at_most", "max_drop_vs_baseline", "worst_class_at_least", "worst_group_at_least")
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A threshold on the figure of a check.
-
-    Attributes:
-        name: one of `NAMES`.
-        threshold: in the unit of the check.
-    """
-
-    name: str
-    threshold: float
-
-    def is_idle(self, span: tuple[float, float]) -> bool:
-        """Return whether no figure between two ends can fail it."""
-        low, high = span
-        if self.name == "at_most":
-            return self.threshold >= high
-        return self.threshold >= high - low if self.name == "max_drop_vs_baseline" else self.threshold <= low
 
 
 @dataclass(frozen=True)

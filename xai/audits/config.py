@@ -7,13 +7,11 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from xai.audits.checks.base import CHECKS, Check
-from xai.audits.conditions import NAMES, Condition
+from xai.audits.checks.base import CHECKS, CheckRequest, Condition
+from xai.audits.conditions import NAMES
 from xai.audits.execution.store import canonical
-from xai.audits.values import as_type, known_keys, number, seconds, text, whole
-from xai.core.results.message import Message
 from xai.core.results.serialization import plain
 from xai.core.validation import check_choice, check_choices, check_level, check_seed, check_whole
 from xai.datasets.dataset import Dataset
@@ -48,64 +46,14 @@ _ENDLESS = re.compile(r"""(?:\.[ \t]*(?:"[^"\n]*"|'[^'\n]*'|[\w-]+)[ \t]*){50}|\
 
 
 @dataclass(frozen=True)
-class DataSettings:
-    """Where a data set comes from.
-
-    Attributes:
-        source: a path or an example's name, or a `Dataset`.
-        n: images to draw; None takes all.
-        settings: further ones of `xai.load_data`.
-    """
-
-    source: Any
-    n: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as it would stand in the file."""
-        name = self.source if isinstance(self.source, str) else getattr(self.source, "name", type(self.source).__name__)
-        return {"source": str(name), "n": self.n, **plain(dict(self.settings))}
-
-
-@dataclass(frozen=True)
-class CheckRequest:
-    """One check of an audit.
-
-    Attributes:
-        id: stable name.
-        check: with its settings.
-        conditions: that judge it.
-        level: of its intervals and gates.
-    """
-
-    id: str
-    check: Check
-    conditions: tuple[Condition, ...]
-    level: float
-
-    @property
-    def idle(self) -> list[str]:
-        """Which conditions no model can fail; each in one line."""
-        never = [condition for condition in self.conditions if condition.is_idle(self.check.span)]
-        text, title = "{title}: no model can fail {condition} = {threshold:g}", Message(self.check.title)
-        return [
-            Message(text, title=title, condition=condition.name, threshold=condition.threshold) for condition in never
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as it would stand in the file."""
-        thresholds = {condition.name: condition.threshold for condition in self.conditions}
-        return {"id": self.id, "metric": self.check.name, "level": self.level, **self.check.settings, **thresholds}
-
-
-@dataclass(frozen=True)
 class Config:
     """An audit as it was asked for.
 
     Attributes:
         model: settings of `xai.load`, or {"source": a classifier}.
-        data: the images that are judged.
-        others: further data sets by role: "train", "calibration", "ood:NAME".
+        data: settings of `xai.load_data` for the images that are judged: "source" (a path, an example's name or a
+            `Dataset`), "n" images to draw (None takes all), ...
+        others: the same of further data sets by role: "train", "calibration", "ood:NAME".
         checks: in order.
         title: of reports.
         seed: of everything random.
@@ -122,8 +70,8 @@ class Config:
     """
 
     model: Mapping[str, Any]
-    data: DataSettings
-    others: Mapping[str, DataSettings]
+    data: Mapping[str, Any]
+    others: Mapping[str, Mapping[str, Any]]
     checks: tuple[CheckRequest, ...]
     title: str = ""
     seed: int = 0
@@ -160,13 +108,10 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready; no path of this machine but those the user wrote."""
-        others = {name: source.to_dict() for name, source in sorted(self.others.items())}
-        source = self.model["source"]
-        name = source if isinstance(source, str) else getattr(source, "name", type(source).__name__)
         return {
-            "model": plain({**self.model, "source": str(name)}),
-            "data": self.data.to_dict(),
-            "others": others,
+            "model": as_table(self.model),
+            "data": as_table(self.data),
+            "others": {name: as_table(settings) for name, settings in sorted(self.others.items())},
             "audit": {
                 "title": self.title,
                 "seed": self.seed,
@@ -188,6 +133,13 @@ class Config:
         known = [request.id for request in self.checks]
         check_choices("check in this audit", ids, known)
         return Config(**{**vars(self), "checks": tuple(request for request in self.checks if request.id in ids)})
+
+
+def as_table(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a model or data set, JSON-ready; a source that is an object by its name."""
+    source = settings["source"]
+    name = source if isinstance(source, str) else getattr(source, "name", type(source).__name__)
+    return {str(key): plain(value) for key, value in {**settings, "source": str(name)}.items()}
 
 
 def as_in_file(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,12 +197,12 @@ def _tables(path: Path) -> dict[str, Any]:
 
 def parse_config(content: Mapping[str, Any], *, file: str = "", folder: Path | None = None) -> Config:
     """Return an audit from tables as they stand in the file; see `read_config` for errors."""
-    tables = known_keys(content, TABLES, file or "the audit")
+    tables = _known_keys(content, TABLES, file or "the audit")
     for name in ("model", "data"):
         if name not in tables:
             raise InputError(f'Expected a table [{name}] with `source = "..."`, but there is none. Add it.')
-    audit = _audit(known_keys(tables.get("audit", {}), AUDIT, "[audit]"))
-    others: dict[str, DataSettings] = {}
+    audit = _audit(_known_keys(tables.get("audit", {}), AUDIT, "[audit]"))
+    others: dict[str, Mapping[str, Any]] = {}
     others |= {name: _source(tables[name], f"[{name}]") for name in ("train", "calibration") if name in tables}
     ood = tables.get("ood", {})
     if not isinstance(ood, Mapping):
@@ -261,7 +213,7 @@ def parse_config(content: Mapping[str, Any], *, file: str = "", folder: Path | N
         data=_source(tables["data"], "[data]"),
         others=others,
         checks=_checks(tables.get("check"), audit.get("level", 0.95)),
-        report=_report(known_keys(tables.get("report", {}), REPORT, "[report]")),
+        report=_report(_known_keys(tables.get("report", {}), REPORT, "[report]")),
         file=file,
         folder=folder or Path(),
         **audit,
@@ -269,7 +221,7 @@ def parse_config(content: Mapping[str, Any], *, file: str = "", folder: Path | N
 
 
 def _model(given: Any) -> dict[str, Any]:
-    table = {"source": given} if not isinstance(given, Mapping) else known_keys(given, MODEL, "[model]")
+    table = {"source": given} if not isinstance(given, Mapping) else _known_keys(given, MODEL, "[model]")
     if "source" not in table:
         raise InputError('Expected [model] with `source = "..."`, such as "example:fashion" or "weights.safetensors".')
     if "input_size" in table:
@@ -277,8 +229,8 @@ def _model(given: Any) -> dict[str, Any]:
     return table
 
 
-def _source(given: Any, where: str) -> DataSettings:
-    table = {"source": given} if not isinstance(given, Mapping) else known_keys(given, SOURCE, where)
+def _source(given: Any, where: str) -> dict[str, Any]:
+    table = {"source": given} if not isinstance(given, Mapping) else _known_keys(given, SOURCE, where)
     if "source" not in table:
         raise InputError(f'Expected {where} with `source = "..."`, such as "example:fashion-test" or a folder.')
     n = table.pop("n", None)
@@ -287,16 +239,16 @@ def _source(given: Any, where: str) -> DataSettings:
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
     if not isinstance(source, str | Dataset):
         raise InputError(f"Expected {where} as a path, an example's name or `xai.load_data(...)`, but got {source!r}.")
-    return DataSettings(source, n, table)
+    return {"source": source, "n": n, **table}
 
 
 def _audit(table: dict[str, Any]) -> dict[str, Any]:
     readers: dict[str, Callable[[str, Any], Any]] = {
-        "title": text,
-        "shard": whole,
-        "micro_batch": whole,
+        "title": _text,
+        "shard": _whole,
+        "micro_batch": _whole,
         "budget": seconds,
-        "store": text,
+        "store": _text,
         "level": _level,
     }
     settings: dict[str, Any] = {k: readers[k](k, value) if k in readers else value for k, value in table.items()}
@@ -308,12 +260,12 @@ def _audit(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _level(name: str, value: Any) -> float:
-    return check_level(number(name, value), name)
+    return check_level(_number(name, value), name)
 
 
 def _report(table: dict[str, Any]) -> dict[str, Any]:
     kinds = {"formats": tuple[str, ...], "language": str, "images": int}
-    settings = {name: as_type(name, value, kinds[name]) for name, value in table.items()}
+    settings = {name: _as_type(name, value, kinds[name]) for name, value in table.items()}
     check_choices("kind of report", settings.get("formats", ()), FORMATS)
     check_choice("language of reports", settings.get("language"), LANGUAGES, optional=True)
     return settings
@@ -341,18 +293,101 @@ def _asked(table: Any, level: float) -> CheckRequest:
     if not isinstance(table, Mapping) or not isinstance(table.get("metric"), str):
         raise InputError(f'Expected every [[check]] with `metric = "..."`, one of {", ".join(CHECKS)}; got {table!r}.')
     kind = CHECKS[table["metric"]]
-    name = text("id", table.get("id", kind.name))
+    name = _text("id", table.get("id", kind.name))
     where = f"the check {name!r}"
     settings = {f.name: f.type for f in fields(kind)}
     shown = [alias for alias, own in _ALIASES.items() if own in settings] + [
         s for s in settings if s not in _ALIASES.values()
     ]
-    entries = known_keys(table, [*ASKED, *shown], where)
-    conditions = tuple(Condition(key, number(key, entries[key])) for key in NAMES if key in entries)
+    entries = _known_keys(table, [*ASKED, *shown], where)
+    conditions = tuple(Condition(key, _number(key, entries[key])) for key in NAMES if key in entries)
     for condition in conditions:
         if condition.name not in kind.conditions:
             raise InputError(f"{where} cannot be judged by {condition.name}; it takes {', '.join(kind.conditions)}.")
     given = {_ALIASES.get(setting, setting): entries[setting] for setting in shown if setting in entries}
-    check = kind(**{setting: as_type(setting, value, settings[setting]) for setting, value in given.items()})
+    check = kind(**{setting: _as_type(setting, value, settings[setting]) for setting, value in given.items()})
     check_whole("images", check.images, optional=True)
     return CheckRequest(name, check, conditions or kind.usual, _level("level", entries.get("level", level)))
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _known_keys(table: Any, known: Sequence[str], where: str) -> dict[str, Any]:
+    """Return a table whose keys are all known; near ones are suggested for others."""
+    if not isinstance(table, Mapping):
+        raise InputError(f"Expected {where} as a table of settings, but got {table!r}.")
+    check_choices(f"setting of {where}", table, known)
+    return dict(table)
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a number, also written as "8/255"."""
+    if isinstance(value, str):
+        top, _, bottom = value.partition("/")
+        try:
+            return float(top) / float(bottom or 1)
+        except (ValueError, ZeroDivisionError):
+            value = repr(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise InputError(f'Expected `{name}` as a number, or as "8/255", but got {value}.')
+    return float(value)
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"Expected `{name}` as a whole number, but got {value!r}.")
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"Expected `{name}` as a text in quotes, but got {value!r}.")
+    return value
+
+
+def seconds(name: str, value: Any) -> float:
+    """Return a duration in seconds, from a number or from "90s", "8m", "1h30m".
+
+    Raises:
+        InputError: it is none, or not above 0.
+    """
+    duration = 0.0
+    if isinstance(value, str) and re.fullmatch(r"(\d+(\.\d+)?[smh])+", value):
+        duration = sum(float(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"\d+(?:\.\d+)?[smh]", value))
+    elif not isinstance(value, str):
+        duration = _number(name, value)
+    if not 0 < duration < float("inf"):
+        raise InputError(f'Expected `{name}` as a time such as "8m", "90s" or "1h30m", but got {value!r}.')
+    return duration
+
+
+def _as_type(name: str, value: Any, kind: Any) -> Any:
+    """Return a value as the type of a field asks for it."""
+    choices = [choice for choice in get_args(kind) if choice is not type(None)]
+    if get_origin(kind) is tuple:
+        return _listed(name, value, choices[0])
+    if get_origin(kind) is not None and kind not in _PLAIN and len(choices) == 1:  # such as int | None
+        return value if value is None else _as_type(name, value, choices[0])
+    for type_, read in _PLAIN.items():
+        if kind is type_:
+            return read(name, value)
+    if not isinstance(value, Mapping):
+        raise InputError(f"Expected `{name}` as a table of settings, but got {value!r}.")
+    return dict(value)
+
+
+def _listed(name: str, value: Any, kind: Any) -> tuple[Any, ...]:
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise InputError(f"Expected `{name}` as a list, but got {value!r}.")
+    return tuple(_as_type(name, item, kind) for item in items)
+
+
+def _truth(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"Expected `{name}` as true or false, but got {value!r}.")
+    return value
+
+
+_PLAIN: dict[Any, Callable[[str, Any], Any]] = {float: _number, int: _whole, str: _text, bool: _truth}

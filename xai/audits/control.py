@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from xai.audits.audit import AuditSource, configured, folder_of
+from xai.audits.checks.base import CheckRequest
 from xai.audits.conditions import NOT_RUN
-from xai.audits.config import CheckRequest, Config, DataSettings
+from xai.audits.config import Config
 from xai.audits.context import Context
 from xai.audits.execution.plan import open_context, with_defaults
 from xai.audits.execution.session import Session
@@ -130,5 +131,5 @@ def _broken(config: Config, gate: CheckRequest, context: Context) -> Config:
     """Return the audit with the model, or the images, broken for a gate."""
     made = BREAKERS[gate.check.name](context, _threshold(gate))
     if isinstance(made, Dataset):
-        return replace(config, data=DataSettings(made))
+        return replace(config, data={"source": made})
     return replace(config, model={"source": made})

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from xai.audits.check_result import KEY_BYTES, CheckResult, encode
-from xai.audits.checks.base import CHECKS, Check
+from xai.audits.check_result import KEY_BYTES, encode
+from xai.audits.checks.base import CHECKS, Check, CheckRequest
 from xai.audits.conditions import ERROR, MEASURED, NOT_RUN, ConditionResult, PairedOutcome, judge, worst_of
-from xai.audits.config import CheckRequest, Config
-from xai.audits.context import CALIBRATION, DATA, TRAIN, DatasetRole
-from xai.audits.execution.keys import UNREADABLE, code_digest
+from xai.audits.config import Config, as_table
+from xai.audits.context import CALIBRATION, DATA, TRAIN, UNREADABLE, DatasetRole
 from xai.audits.execution.plan import Plan, Planned
 from xai.audits.execution.run import Results, WorkResult
-from xai.audits.execution.store import canonical
+from xai.audits.execution.store import canonical, code_digest
 from xai.core.model.usage_checks import untrained_noted
 from xai.core.results.message import Message, constant, joined, sentences
 from xai.stats.gates import FAIL, INCONCLUSIVE, PASS
@@ -162,9 +161,9 @@ def _python(config: Config, check: Check) -> str:
     lines = ["import xai", "", f"model = xai.load({_model_argument(config)})"]
     for name, source in {DATA: config.data, **config.others}.items():
         if name in {DATA, TRAIN, CALIBRATION} and (name == DATA or name in check.needs):
-            lines.append(f"{name} = xai.load_data({_source(source.to_dict())})")
+            lines.append(f"{name} = xai.load_data({_source(as_table(source))})")
         elif name.startswith("ood:") and "ood" in "".join(check.needs):
-            lines.append(f"ood_images = xai.load_data({_source(source.to_dict())})")
+            lines.append(f"ood_images = xai.load_data({_source(as_table(source))})")
     return "\n".join([*lines, check.code()])
 
 
@@ -397,11 +396,3 @@ def _not_tested(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     return not_run + [
         {"metric": kind.name, "title": kind.title, "why": Message("Not part of this audit.")} for kind in kinds
     ]
-
-
-def measured_in(document: Mapping[str, Any], id_: str) -> CheckResult | None:
-    """Return what a check of a document measured; None where it has no such check, or it was not run."""
-    for check in document["checks"]:
-        if check["id"] == id_ and check["measured"] is not None:
-            return CheckResult.from_dict(check["measured"])
-    return None

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from xai.audits.checks.base import Check
-from xai.audits.config import CheckRequest, parse_config
+from xai.audits.checks.base import Check, CheckRequest
+from xai.audits.config import parse_config
 from xai.audits.context import CALIBRATION, DATA, TRAIN, Context
 from xai.audits.execution.plan import open_context
 from xai.audits.execution.stages.explanations import explained
@@ -234,7 +234,7 @@ def read(place: Path, model: Mapping[str, Any], data: Mapping[str, Any], templat
     config = parse_config({"model": model, "data": data, "check": usual})
     with imports_from(place, config.model.get("arch")):
         classifier = load(**{"device": "auto", **config.model})
-    given = {"source": config.data.source, "n": config.data.n, **config.data.settings}
+    given = dict(config.data)
     whole, given = opened(given, classifier)
     roles, comments = _roles(whole, given)
     objects = {name: {"source": whole, **_only(table, "part", "n")} for name, table in roles.items()}

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from xai.audits.artifacts import Artifacts
+from xai.audits.check_result import Artifacts
 from xai.audits.config import as_in_file, parse_config
 from xai.audits.execution.plan import open_context, open_model
 from xai.audits.execution.store import publish

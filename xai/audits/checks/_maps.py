@@ -1,15 +1,46 @@
-"""Images beside their maps and the maps of a model with random weights, for the checks of explanations."""
+"""What the checks of rated explanations share: settings, work, and images beside their maps."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.artifacts import exhibit
-from xai.audits.checks.base import CheckView
+from xai.audits.check_result import exhibit
+from xai.audits.checks.base import Check, CheckView
 from xai.audits.context import DATA
+from xai.audits.execution.stages.base import Stage
+from xai.audits.execution.stages.explanations import RatingStage
 from xai.core.results.message import Message
+from xai.explanations.methods.base import EXPLAINERS
 
 _CHECKS = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class RatingCheck(Check):
+    """A share of explanations by their ratings.
+
+    Attributes:
+        method: of the explanation.
+    """
+
+    family: ClassVar[str] = "explanations"
+    conditions: ClassVar[tuple[str, ...]] = ("at_least", "at_most", "max_drop_vs_baseline")
+    first_images: ClassVar[int | None] = 32
+
+    method: str = "gradcam"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown methods."""
+        EXPLAINERS[self.method]
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Explain and rate, once for all checks of one method."""
+        return (RatingStage(most=self.most, method=self.method),)
+
+    def code(self) -> str:
+        """Return Python that repeats it."""
+        return f"xai.rate_explanation(model, images, xai.explain(model, images, {self.method!r})).checks"
 
 
 def checks_of(view: CheckView) -> list[_CHECKS]:

@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from xai.audits.artifacts import exhibit
-from xai.audits.check_result import CheckResult, share_of
+from xai.audits.check_result import CheckResult, exhibit
 from xai.audits.checks.base import (
     CHECKS,
     EXAMPLES,
@@ -18,6 +17,7 @@ from xai.audits.checks.base import (
     groups_of,
     groups_of_row,
     percent,
+    share_of,
     span,
     taken_for,
 )

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from xai.audits.artifacts import Artifacts, exhibit
-from xai.audits.check_result import CheckResult, GroupShare, shares_by
+from xai.audits.check_result import Artifacts, CheckResult, GroupShare, exhibit
 from xai.audits.checks import MODULES
-from xai.audits.conditions import Condition
 from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Context
 from xai.audits.execution.stages.base import Stage, StageResult
 from xai.core.registry import Registry
 from xai.core.results.message import Message
 from xai.core.results.serialization import plain
+from xai.stats.intervals import clopper_pearson, paired_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +44,26 @@ class CheckView:
     artifacts: Artifacts
     baseline: CheckResult | None = None
     baseline_keys: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A threshold on the figure of a check.
+
+    Attributes:
+        name: one of `NAMES`.
+        threshold: in the unit of the check.
+    """
+
+    name: str
+    threshold: float
+
+    def is_idle(self, span: tuple[float, float]) -> bool:
+        """Return whether no figure between two ends can fail it."""
+        low, high = span
+        if self.name == "at_most":
+            return self.threshold >= high
+        return self.threshold >= high - low if self.name == "max_drop_vs_baseline" else self.threshold <= low
 
 
 @dataclass(frozen=True)
@@ -111,6 +130,37 @@ class Check(ABC):
         if count >= self.fewest:
             return ""
         return Message("it needs at least {fewest} images, and there are {count}", fewest=self.fewest, count=count)
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """One check of an audit.
+
+    Attributes:
+        id: stable name.
+        check: with its settings.
+        conditions: that judge it.
+        level: of its intervals and gates.
+    """
+
+    id: str
+    check: Check
+    conditions: tuple[Condition, ...]
+    level: float
+
+    @property
+    def idle(self) -> list[str]:
+        """Which conditions no model can fail; each in one line."""
+        never = [condition for condition in self.conditions if condition.is_idle(self.check.span)]
+        text, title = "{title}: no model can fail {condition} = {threshold:g}", Message(self.check.title)
+        return [
+            Message(text, title=title, condition=condition.name, threshold=condition.threshold) for condition in never
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as it would stand in the file."""
+        thresholds = {condition.name: condition.threshold for condition in self.conditions}
+        return {"id": self.id, "metric": self.check.name, "level": self.level, **self.check.settings, **thresholds}
 
 
 CHECKS: Registry[type[Check]] = Registry("check", "xai.audits.checks", MODULES)
@@ -183,3 +233,53 @@ def rows_of(table: "pd.DataFrame") -> list[dict[str, Any]]:
 def pairs(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """Return settings as sorted pairs, lists as tuples, so that they can be compared and hashed."""
     return tuple(sorted((name, tuple(v) if isinstance(v, list) else v) for name, v in settings.items()))
+
+
+def share_of(
+    right: np.ndarray,
+    rows: np.ndarray,
+    level: float,
+    *,
+    classes: Sequence[GroupShare] = (),
+    groups: Sequence[GroupShare] = (),
+    **rest: Any,
+) -> CheckResult:
+    """Return the share of right images with its exact interval.
+
+    Args:
+        right: (n,) bool.
+        rows: (n,) their numbers in the data.
+        level: of the interval.
+        classes: the same per class.
+        groups: the same per group.
+        rest: further fields of the measurement.
+    """
+    hits, n = int(right.sum()), len(right)
+    low, high = clopper_pearson(hits, n, level)
+    value = hits / n if n else None
+    own: dict[str, Any] = {"rows": rows.astype(np.int64), "outcomes": right.astype(bool), "hits": hits}
+    return CheckResult(value, low, high, level, n, "share", **own, classes=tuple(classes), groups=tuple(groups), **rest)
+
+
+def mean_share_interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    """Return the t-interval of a mean of shares (n,), within 0 and 1; of a single one 0 to 1."""
+    if len(values) < 2:
+        return 0.0, 1.0
+    _, low, high, _ = paired_mean(np.zeros(len(values)), values, level)
+    return max(0.0, low), min(1.0, high)
+
+
+def shares_by(codes: np.ndarray, right: np.ndarray, names: Sequence[str], column: str = "") -> tuple[GroupShare, ...]:
+    """Return the share of right images of each class or group that occurs.
+
+    Args:
+        codes: (n,) class or group of each image.
+        right: (n,) bool.
+        names: of the classes or groups.
+        column: of the groups.
+    """
+    counts = np.bincount(codes, minlength=len(names))
+    hits = np.bincount(codes, weights=right, minlength=len(names)).astype(int)
+    return tuple(
+        GroupShare(name, int(h), int(c), column) for name, h, c in zip(names, hits, counts, strict=True) if int(c) > 0
+    )

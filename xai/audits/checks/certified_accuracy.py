@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from xai.audits.check_result import CheckResult, share_of
-from xai.audits.checks.base import CHECKS, Check, CheckView, classes_of, groups_of, percent, span
+from xai.audits.check_result import CheckResult
+from xai.audits.checks.base import CHECKS, Check, CheckView, classes_of, groups_of, percent, share_of, span
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.certification import CertificationStage
 from xai.core.results.message import Message

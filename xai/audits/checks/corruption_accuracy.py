@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from xai.audits.check_result import CheckResult, mean_share_interval
-from xai.audits.checks.base import CHECKS, Check, CheckView, changed, percent, span
+from xai.audits.check_result import CheckResult
+from xai.audits.checks.base import CHECKS, Check, CheckView, changed, mean_share_interval, percent, span
 from xai.audits.context import DATA
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.corruptions import CorruptionStage

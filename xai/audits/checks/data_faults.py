@@ -5,9 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.artifacts import exhibit
-from xai.audits.check_result import CheckResult, share_of
-from xai.audits.checks.base import CHECKS, EXAMPLES, Check, CheckView, percent, span
+from xai.audits.check_result import CheckResult, exhibit
+from xai.audits.checks.base import CHECKS, EXAMPLES, Check, CheckView, percent, share_of, span
 from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult

@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from xai.audits.check_result import KEY_BYTES, CheckResult, decode, encode, mean_share_interval
-from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView
+from xai.audits.check_result import KEY_BYTES, CheckResult, decode, encode
+from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, mean_share_interval
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.explanations import ExplanationStage
 from xai.core.results.message import Message, joined

@@ -5,43 +5,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from xai.audits.check_result import CheckResult, share_of
-from xai.audits.checks._maps import checks_of, shown_maps
-from xai.audits.checks.base import CHECKS, Check, CheckView, percent, span
-from xai.audits.execution.stages.base import Stage
-from xai.audits.execution.stages.explanations import RatingStage
+from xai.audits.check_result import CheckResult
+from xai.audits.checks._maps import RatingCheck, checks_of, shown_maps
+from xai.audits.checks.base import CHECKS, CheckView, percent, share_of, span
 from xai.core.results.message import Message
-from xai.explanations.methods.base import EXPLAINERS
 
 
 @CHECKS.register("faithfulness")
 @dataclass(frozen=True)
-class Faithfulness(Check):
-    """Share of explanations that rank pixels better than shifted copies of them (p <= 0.05).
-
-    Attributes:
-        method: of the explanation.
-    """
+class Faithfulness(RatingCheck):
+    """Share of explanations that rank pixels better than shifted copies of them (p <= 0.05)."""
 
     name: ClassVar[str] = "faithfulness"
     title: ClassVar[str] = "Faithfulness of explanations"
-    family: ClassVar[str] = "explanations"
     question: ClassVar[str] = (
         "Does removing what an explanation marks as relevant change the class score, more than chance would?"
     )
-    conditions: ClassVar[tuple[str, ...]] = ("at_least", "at_most", "max_drop_vs_baseline")
-    first_images: ClassVar[int | None] = 32
     limits: ClassVar[tuple[str, ...]] = ("a faithful map shows what the model uses, not whether it is right",)
-
-    method: str = "gradcam"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown methods."""
-        EXPLAINERS[self.method]
-
-    def stages(self) -> tuple[Stage, ...]:
-        """Explain and rate."""
-        return (RatingStage(most=self.most, method=self.method),)
 
     def measure(self, view: CheckView) -> CheckResult:
         """Count maps that rank pixels better than all shifted copies."""
@@ -62,7 +42,3 @@ class Faithfulness(Check):
         notes = tuple(dict.fromkeys(note for part in rated.facts for note in part["notes"]))
         shown = shown_maps(view, checks, self.method)
         return replace(share, claim=claim, facts=facts, evidence=shown, notes=notes)
-
-    def code(self) -> str:
-        """Return Python that repeats it."""
-        return f"xai.rate_explanation(model, images, xai.explain(model, images, {self.method!r})).checks"

@@ -6,8 +6,7 @@ from typing import ClassVar
 import torch
 
 from xai.audits.check_result import CheckResult
-from xai.audits.checks.base import CHECKS, FIGURES, GROUPS, Check, CheckView, rows_of
-from xai.audits.conditions import Condition
+from xai.audits.checks.base import CHECKS, FIGURES, GROUPS, Check, CheckView, Condition, rows_of
 from xai.audits.context import DATA
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.predictions import PredictionStage

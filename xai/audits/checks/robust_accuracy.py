@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.check_result import CheckResult, share_of
+from xai.audits.check_result import CheckResult
 from xai.audits.checks.base import (
     CHECKS,
     EXAMPLES,
@@ -17,6 +17,7 @@ from xai.audits.checks.base import (
     groups_of,
     pairs,
     percent,
+    share_of,
     span,
 )
 from xai.audits.context import DATA

@@ -5,10 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.artifacts import exhibit
-from xai.audits.check_result import CheckResult
-from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, rows_of
-from xai.audits.conditions import Condition
+from xai.audits.check_result import CheckResult, exhibit
+from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, Condition, rows_of
 from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult

@@ -5,10 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xai.audits.artifacts import exhibit
-from xai.audits.check_result import CheckResult
-from xai.audits.checks.base import CHECKS, EXAMPLES, FIGURES, Check, CheckView, percent
-from xai.audits.conditions import Condition
+from xai.audits.check_result import CheckResult, exhibit
+from xai.audits.checks.base import CHECKS, EXAMPLES, FIGURES, Check, CheckView, Condition, percent
 from xai.audits.context import DATA, Context
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult

@@ -5,41 +5,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from xai.audits.check_result import CheckResult, share_of
-from xai.audits.checks._maps import checks_of
-from xai.audits.checks.base import CHECKS, Check, CheckView, percent, span
-from xai.audits.execution.stages.base import Stage
-from xai.audits.execution.stages.explanations import RatingStage
+from xai.audits.check_result import CheckResult
+from xai.audits.checks._maps import RatingCheck, checks_of
+from xai.audits.checks.base import CHECKS, CheckView, percent, share_of, span
 from xai.core.results.message import Message, joined, sentences
-from xai.explanations.methods.base import EXPLAINERS
 
 
 @CHECKS.register("stability")
 @dataclass(frozen=True)
-class Stability(Check):
-    """Share of explanations that stay the same under invisible noise (correlation of at least 0.75).
-
-    Attributes:
-        method: of the explanation.
-    """
+class Stability(RatingCheck):
+    """Share of explanations that stay the same under invisible noise (correlation of at least 0.75)."""
 
     name: ClassVar[str] = "stability"
     title: ClassVar[str] = "Stability of explanations"
-    family: ClassVar[str] = "explanations"
     question: ClassVar[str] = "Does an explanation stay the same when invisible noise is added to the image?"
-    conditions: ClassVar[tuple[str, ...]] = ("at_least", "at_most", "max_drop_vs_baseline")
-    first_images: ClassVar[int | None] = 32
     limits: ClassVar[tuple[str, ...]] = ("a stable map need not be faithful",)
-
-    method: str = "gradcam"
-
-    def __post_init__(self) -> None:
-        """Refuse unknown methods."""
-        EXPLAINERS[self.method]
-
-    def stages(self) -> tuple[Stage, ...]:
-        """Explain and rate; shared with the check of faithfulness."""
-        return (RatingStage(most=self.most, method=self.method),)
 
     def measure(self, view: CheckView) -> CheckResult:
         """Count stable maps."""
@@ -59,7 +39,3 @@ class Stability(Check):
         claims += [] if median is None else [Message("median correlation {median:.2f}", median=median)]
         claim = sentences([joined(claims)])
         return replace(share, claim=claim, facts={"method": self.method, "median": median})
-
-    def code(self) -> str:
-        """Return Python that repeats it."""
-        return f"xai.rate_explanation(model, images, xai.explain(model, images, {self.method!r})).checks"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from xai.audits.config import Config
-from xai.audits.execution.plan import WorkItem, make_plan, open_context
-from xai.audits.execution.run import perform
+from xai.audits.execution.plan import make_plan, open_context
+from xai.audits.execution.stages.base import WorkItem, perform
 from xai.audits.execution.store import Store
 from xai.core.extras import missing_extra
 from xai.core.runtime.batching import ShouldStop
@@ -172,7 +172,7 @@ def _sendable(config: Config, device: str) -> Config:
     Raises:
         InputError: a model or data set that exists in this process only.
     """
-    sources = [config.model["source"], config.data.source, *(other.source for other in config.others.values())]
+    sources = [config.model["source"], config.data["source"], *(other["source"] for other in config.others.values())]
     if not all(isinstance(source, str) for source in sources):
         raise InputError(
             "Expected a model and data by name or path with engine='ray', since each machine opens them by itself, but "

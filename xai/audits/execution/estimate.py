@@ -15,10 +15,9 @@ from xai.audits.audit import AuditSource, configured, folder_of
 from xai.audits.config import Config
 from xai.audits.context import DATA, Context
 from xai.audits.execution import estimate as timing
-from xai.audits.execution.plan import Plan, Planned, WorkItem, make_plan, open_context, with_defaults
-from xai.audits.execution.run import settled
+from xai.audits.execution.plan import Plan, Planned, make_plan, open_context, with_defaults
 from xai.audits.execution.session import STORE, is_finished, past_runs
-from xai.audits.execution.stages.base import DataStage, Stage
+from xai.audits.execution.stages.base import DataStage, Stage, WorkItem, settled
 from xai.audits.execution.store import Store
 from xai.core.model.hooks import borrowed, gradients_on
 

@@ -2,18 +2,16 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from xai.audits.config import CheckRequest, Config, DataSettings
+from xai.audits.checks.base import CheckRequest
+from xai.audits.config import Config, as_table
 from xai.audits.context import DATA, Context, all_versions, open_role
-from xai.audits.execution.keys import digest_of, own_digest
-from xai.audits.execution.stages.base import Stage, StageCost
-from xai.audits.execution.store import SCHEMA, Store, canonical, key_of
+from xai.audits.execution.stages.base import Stage, WorkItem
+from xai.audits.execution.store import SCHEMA, Store, canonical, digest_of, key_of, own_digest
 from xai.core.model.classifier import Classifier
 from xai.datasets.dataset import Dataset
 from xai.datasets.loading import load_data
@@ -33,7 +31,7 @@ def open_context(config: Config, should_stop: Callable[[], bool] | None = None) 
     sources = {DATA: config.data, **config.others}
     data = {name: _data(source, config) for name, source in sources.items()}  # all are found before any is read
     roles = {
-        name: open_role(name, _shown(source), data[name], classifier, source.n, config.seed)
+        name: open_role(name, _shown(source), data[name], classifier, source.get("n"), config.seed)
         for name, source in sources.items()
     }
     if roles[DATA].labels is None:
@@ -57,14 +55,15 @@ def open_model(config: Config) -> Classifier:
         return load(source, **settings)
 
 
-def _data(given: DataSettings, config: Config) -> Dataset:
-    source = given.source
-    return load_data(_placed(source, config.folder) if isinstance(source, str) else source, **given.settings)
+def _data(table: Mapping[str, Any], config: Config) -> Dataset:
+    settings = {name: value for name, value in table.items() if name != "n"}
+    source = settings.pop("source")
+    return load_data(_placed(source, config.folder) if isinstance(source, str) else source, **settings)
 
 
-def _shown(given: DataSettings) -> str:
-    part = given.settings.get("part")
-    return str(given.to_dict()["source"]) + (f"@{part}" if part else "")
+def _shown(table: Mapping[str, Any]) -> str:
+    part = table.get("part")
+    return str(as_table(table)["source"]) + (f"@{part}" if part else "")
 
 
 def _placed(source: str, folder: Path) -> str:
@@ -90,37 +89,6 @@ _OWN = (
     "xai.audits.execution.plan",
     "xai.audits.execution.store",
 )  # how any work is cut, done and kept
-
-
-@dataclass(frozen=True, eq=False)
-class WorkItem:
-    """One work item.
-
-    Attributes:
-        key: stands for its result.
-        stage: what to do.
-        rows: on which images.
-    """
-
-    key: str
-    stage: Stage
-    rows: np.ndarray = field(repr=False)
-
-    @property
-    def cost(self) -> StageCost:
-        """Rows through the network."""
-        each = self.stage.cost
-        return StageCost(each.forward * len(self.rows), each.backward * len(self.rows))
-
-    @property
-    def rows_through(self) -> float:
-        """Rows forward, a row back counted as two."""
-        return self.cost.forward + 2 * self.cost.backward
-
-    @property
-    def steady(self) -> bool:
-        """Whether the work gives the same again; False for a measurement of the machine."""
-        return bool(getattr(self.stage, "steady", True))
 
 
 @dataclass(frozen=True, eq=False)

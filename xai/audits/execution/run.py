@@ -1,90 +1,27 @@
 """The run: declare thresholds, do what is not done, summarise; a killed run goes on where it was."""
 
-import gc
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from xai.audits.artifacts import Artifacts, files_of, with_files
-from xai.audits.check_result import CheckResult
+from xai.audits.check_result import Artifacts, CheckResult, exhibit
 from xai.audits.checks.base import CheckView
 from xai.audits.config import Config
-from xai.audits.context import Context
-from xai.audits.execution.plan import Plan, Planned, WorkItem
-from xai.audits.execution.stages.base import Stage, StageResult, joined
+from xai.audits.context import DATA, Context
+from xai.audits.execution.plan import Plan, Planned
+from xai.audits.execution.stages.base import StageResult, WorkItem, joined, perform
 from xai.audits.execution.store import Store, StoredResult, canonical, clean, publish
 from xai.core.results.message import Message
-from xai.core.runtime.batching import Progress, ShouldStop, is_out_of_memory, noting_shrinks
+from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import RecordError, Stopped
-
-SHRUNK = "shrunk_to"
-
-
-def perform(context: Context, task: WorkItem, micro_batch: int) -> StoredResult:
-    """Do the work; its facts are those of each micro-batch, and the smallest number of rows that memory forced.
-
-    Raises:
-        XaiError, RuntimeError: what the work raises; out of memory only with a single image.
-    """
-    with settled(), noting_shrinks() as shrunk:
-        if task.stage.whole:
-            part = task.stage.run(context, task.rows)
-            parts = [part]
-        else:
-            parts, least = _in_batches(context, task.stage, task.rows, micro_batch)
-            shrunk += [] if least == micro_batch else [least]
-    names = parts[0].arrays
-    arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in names}
-    return StoredResult(arrays, {"parts": [dict(part.facts) for part in parts], SHRUNK: min(shrunk, default=None)})
-
-
-def _in_batches(context: Context, stage: Stage, rows: np.ndarray, limit: int) -> tuple[list[StoredResult], int]:
-    """Return the parts of all micro-batches, and the size that held."""
-    parts: list[StoredResult] = []
-    start = 0
-    while start < len(rows):
-        part = _tried(context, stage, rows[start : start + limit], last=limit == 1)
-        if part is None:
-            limit = max(1, limit // 2)
-            continue
-        parts.append(part)
-        start += limit
-    return parts, limit
-
-
-def _tried(context: Context, stage: Stage, rows: np.ndarray, *, last: bool) -> StoredResult | None:
-    """Return the part; None when memory ran out and fewer images may do."""
-    try:
-        return stage.run(context, rows)
-    except (MemoryError, RuntimeError) as error:
-        if last or not is_out_of_memory(error):
-            raise
-    gc.collect()  # outside the handler: the exception kept the tensors of its frames alive
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return None
-
-
-@contextmanager
-def settled() -> Iterator[None]:
-    """Choose algorithms on a GPU that give the same again; a CPU needs nothing."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32)
-    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
-
 
 PLAN, LOG, MANIFESTS = "plan.json", "log.jsonl", "manifests"
 Results = Mapping[str, "WorkResult"]
@@ -320,3 +257,37 @@ def prune(folder: Path, files: Mapping[str, bytes]) -> None:
 def share_of_work(tasks: Sequence[WorkItem], index: int, count: int) -> list[WorkItem]:
     """Return every `count`-th work item, from `index` on."""
     return list(tasks)[index::count]
+
+
+_PREFIX = "file:"
+
+
+def with_files(part: StoredResult, files: Mapping[str, bytes]) -> StoredResult:
+    """Return a part that also holds files."""
+    contents = {f"{_PREFIX}{name}": np.frombuffer(content, dtype=np.uint8) for name, content in files.items()}
+    return StoredResult({**part.arrays, **contents}, part.facts)
+
+
+def files_of(part: StoredResult) -> dict[str, bytes]:
+    """Return the files of a part by name."""
+    names = [name for name in part.arrays if name.startswith(_PREFIX)]
+    return {name.removeprefix(_PREFIX): part.arrays[name].tobytes() for name in names}
+
+
+_MOST = 20  # classes
+
+
+def sample_of(context: Context, artifacts: Artifacts) -> list[dict[str, Any]]:
+    """Return the first image of each of the first classes, in the order of work."""
+    role = context.role(DATA)
+    truth = context.labels(DATA, role.order).tolist()
+    first = {label: int(row) for label, row in reversed(list(zip(truth, role.order.tolist(), strict=True)))}
+    samples = []
+    for label in sorted(first)[:_MOST]:
+        row, name = first[label], context.classifier.class_names[label]
+        pixels = context.decoded(DATA, [row])[0].pixels
+        images = [artifacts.image(pixels)]
+        caption = Message("{image}: an image of {label} from the data.", image=role.ids[row], label=name)
+        alt = Message("An image of {label} from the data.", label=name)
+        samples.append(exhibit(name, caption, alt, images, image=role.ids[row], label=name))
+    return samples

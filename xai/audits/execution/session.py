@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xai.audits.artifacts import Artifacts, sample_of
 from xai.audits.baseline import Baseline
-from xai.audits.check_result import KEY_BYTES
+from xai.audits.check_result import KEY_BYTES, Artifacts
 from xai.audits.conditions import PairedOutcome
 from xai.audits.config import Config
 from xai.audits.context import DATA
 from xai.audits.document import ONLY, WITHIN, assemble
 from xai.audits.execution.cluster import work_on_ray
-from xai.audits.execution.keys import code_digest
-from xai.audits.execution.plan import Plan, WorkItem, make_plan, open_context
-from xai.audits.execution.run import Execution, Results, declare, prune, tidy, write_manifests
-from xai.audits.execution.store import Store, publish
+from xai.audits.execution.plan import Plan, make_plan, open_context
+from xai.audits.execution.run import Execution, Results, declare, prune, sample_of, tidy, write_manifests
+from xai.audits.execution.stages.base import WorkItem
+from xai.audits.execution.store import Store, code_digest, publish
 from xai.audits.record import Audit
 from xai.core.results.serialization import plain
 from xai.core.runtime.batching import Progress, ShouldStop, reporting

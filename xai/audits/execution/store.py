@@ -9,11 +9,14 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -242,3 +245,125 @@ def _unpacked(key: str, content: bytes) -> StoredResult | None:
         return StoredResult(arrays, with_messages(facts, messages))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+
+
+_ROOT = __name__.partition(".")[0]
+_PACKAGE = Path(__file__).parents[2]
+_NOT_WORK = ("cli", "dashboard", "plots", "reports", "pytest_plugin.py", "__init__.py")
+_IMPORT = re.compile(
+    rf"^[ \t]*(?:from[ \t]+({_ROOT}[\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)|import[ \t]+({_ROOT}[\w.]+))", re.M
+)
+_NAME = re.compile(r"(?:^|[(,])\s*(\w+)")
+_REGISTRY = re.compile(r"^(\w+): Registry\[.*MODULES", re.M)
+_MODULES = re.compile(r"^MODULES = \{(.*?)^\}", re.M | re.S)  # of a folder whose files are imported by name
+
+
+@cache
+def code_digest() -> str:
+    """Return the SHA-256 of all code that results depend on: xai but for what only shows them."""
+    places = [path.relative_to(_PACKAGE) for path in sorted(_PACKAGE.rglob("*.py"))]
+    names = [_module_of(place) for place in places if place.parts[0] not in _NOT_WORK]
+    return _digest(names)
+
+
+@cache
+def digest_of(*modules: str) -> str:
+    """Return the SHA-256 of some modules and of all that they import, directly or not.
+
+    Comments, docstrings, annotations of positions and blank lines change nothing: what is hashed is what runs.
+    """
+    return _digest(sorted(reach_of(*modules)))
+
+
+@cache
+def reach_of(*modules: str) -> frozenset[str]:
+    """Return some modules and all modules of xai that they import, also inside functions, directly or not."""
+    reached: set[str] = set()
+    left = list(modules)
+    while left:
+        name = left.pop()
+        if name not in reached:
+            reached.add(name)
+            left += _imports(name)
+    return frozenset(reached)
+
+
+@cache
+def own_digest(*modules: str) -> str:
+    """Return the SHA-256 of some modules alone."""
+    return _digest(list(modules))
+
+
+def _digest(names: list[str]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + b"\0" + _compiled(name))
+    return digest.hexdigest()
+
+
+def _module_of(place: Path) -> str:
+    parts = [_ROOT, *place.with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def _source(name: str) -> str | None:
+    """Return the text of a module; None where there is no such module."""
+    place = _PACKAGE.joinpath(*name.split(".")[1:])
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    return None
+
+
+@cache
+def _imports(name: str) -> tuple[str, ...]:
+    """Return the modules of xai that a module imports, but for what only shows results."""
+    work = (module for module in _named(name) if module.split(".")[1:2] not in ([part] for part in _NOT_WORK))
+    return tuple(dict.fromkeys(module for module in work if _source(module) is not None))
+
+
+def _named(name: str) -> Iterator[str]:
+    for package, names, whole in _IMPORT.findall(_source(name) or ""):
+        if whole:
+            yield whole
+            continue
+        own = [imported for imported in _NAME.findall(re.sub(r"#[^\n]*", "", names)) if imported.isidentifier()]
+        yield package
+        yield from (f"{package}.{imported}" for imported in own)
+        if any(imported in _REGISTRY.findall(_source(package) or "") for imported in own):
+            yield from _methods(package.rpartition(".")[0], name)
+
+
+def _methods(folder: str, reader: str) -> Iterator[str]:
+    """Yield the modules that a registry imports by name; files of its own folder only enter themselves."""
+    if not reader.startswith(f"{folder}."):
+        for table in _MODULES.findall(_source(folder) or ""):
+            yield from (f"{folder}.{module}" for module in re.findall(r': "(\w+)"', table))
+
+
+@cache
+def _compiled(name: str) -> bytes:
+    """Return a digest of what a module runs."""
+    code = compile(_source(name) or "", name, "exec", optimize=2, dont_inherit=True)  # 2: without docstrings
+    digest = hashlib.sha256()
+    _feed(digest, code)
+    return digest.digest()
+
+
+def _feed(digest: "hashlib._Hash", code: CodeType) -> None:
+    """Hash instructions, names and constants; lines and positions are left out."""
+    for part in (code.co_code, code.co_exceptiontable):
+        digest.update(part + b"\0")
+    digest.update(repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_name)).encode())
+    digest.update(repr((code.co_flags, code.co_argcount, code.co_kwonlyargcount, code.co_posonlyargcount)).encode())
+    for constant in code.co_consts:
+        _feed_constant(digest, constant)
+
+
+def _feed_constant(digest: "hashlib._Hash", constant: object) -> None:
+    if isinstance(constant, CodeType):
+        _feed(digest, constant)
+        return
+    shown = sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant  # a set has no order
+    digest.update(f"{type(constant).__name__}:{shown!r}\0".encode())

@@ -1,17 +1,23 @@
 """A stage: one kind of work, on a few images at a time or on a whole data set at once."""
 
+import gc
 import os
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from xai.audits.context import DATA, Context
-from xai.audits.execution.store import StoredResult
+from xai.audits.execution.store import (
+    StoredResult,
+)
 from xai.core.results.serialization import plain
+from xai.core.runtime.batching import is_out_of_memory, noting_shrinks
 
 
 @dataclass(frozen=True)
@@ -145,3 +151,94 @@ class DataStage(Stage):
         """Call the function."""
         assert self.study is not None
         return self.study(context, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class WorkItem:
+    """One work item.
+
+    Attributes:
+        key: stands for its result.
+        stage: what to do.
+        rows: on which images.
+    """
+
+    key: str
+    stage: Stage
+    rows: np.ndarray = field(repr=False)
+
+    @property
+    def cost(self) -> StageCost:
+        """Rows through the network."""
+        each = self.stage.cost
+        return StageCost(each.forward * len(self.rows), each.backward * len(self.rows))
+
+    @property
+    def rows_through(self) -> float:
+        """Rows forward, a row back counted as two."""
+        return self.cost.forward + 2 * self.cost.backward
+
+    @property
+    def steady(self) -> bool:
+        """Whether the work gives the same again; False for a measurement of the machine."""
+        return bool(getattr(self.stage, "steady", True))
+
+
+SHRUNK = "shrunk_to"
+
+
+def perform(context: Context, task: WorkItem, micro_batch: int) -> StoredResult:
+    """Do the work; its facts are those of each micro-batch, and the smallest number of rows that memory forced.
+
+    Raises:
+        XaiError, RuntimeError: what the work raises; out of memory only with a single image.
+    """
+    with settled(), noting_shrinks() as shrunk:
+        if task.stage.whole:
+            part = task.stage.run(context, task.rows)
+            parts = [part]
+        else:
+            parts, least = _in_batches(context, task.stage, task.rows, micro_batch)
+            shrunk += [] if least == micro_batch else [least]
+    names = parts[0].arrays
+    arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in names}
+    return StoredResult(arrays, {"parts": [dict(part.facts) for part in parts], SHRUNK: min(shrunk, default=None)})
+
+
+def _in_batches(context: Context, stage: Stage, rows: np.ndarray, limit: int) -> tuple[list[StoredResult], int]:
+    """Return the parts of all micro-batches, and the size that held."""
+    parts: list[StoredResult] = []
+    start = 0
+    while start < len(rows):
+        part = _tried(context, stage, rows[start : start + limit], last=limit == 1)
+        if part is None:
+            limit = max(1, limit // 2)
+            continue
+        parts.append(part)
+        start += limit
+    return parts, limit
+
+
+def _tried(context: Context, stage: Stage, rows: np.ndarray, *, last: bool) -> StoredResult | None:
+    """Return the part; None when memory ran out and fewer images may do."""
+    try:
+        return stage.run(context, rows)
+    except (MemoryError, RuntimeError) as error:
+        if last or not is_out_of_memory(error):
+            raise
+    gc.collect()  # outside the handler: the exception kept the tensors of its frames alive
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Choose algorithms on a GPU that give the same again; a CPU needs nothing."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32)
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before

@@ -1,13 +1,13 @@
 """Whether an evaluation by attacks can be believed."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from xai.audits.context import Context
-from xai.audits.execution.stages.attacks import made
-from xai.audits.execution.stages.base import Stage, StageCost
+from xai.audits.execution.stages.attacks import AttackStage, made
+from xai.audits.execution.stages.base import StageCost
 from xai.audits.execution.store import StoredResult
 from xai.robust.attacks.base import ATTACKS
 from xai.robust.curves.robustness import robustness
@@ -16,23 +16,11 @@ _QUERIES = 300
 
 
 @dataclass(frozen=True)
-class EvaluationStage(Stage):
-    """The checks of `xai.robustness` on an attack, with a one-step and a black-box attack to compare with.
-
-    Attributes:
-        attack: its name.
-        eps: radius.
-        norm: of it.
-        settings_of_attack: as pairs.
-    """
+class EvaluationStage(AttackStage):
+    """The checks of `xai.robustness` on an attack, with a one-step and a black-box attack to compare with."""
 
     name: ClassVar[str] = "trusted"
     whole: ClassVar[bool] = True
-
-    attack: str = "apgd-ce"
-    eps: float = 8 / 255
-    norm: str = "linf"
-    settings_of_attack: tuple[tuple[str, Any], ...] = ()
 
     @property
     def cost(self) -> StageCost:
