@@ -11,7 +11,7 @@ from small_audits import model, write_data
 
 import xai
 from xai.audits.config import read_config
-from xai.audits.execution.session import note_run
+from xai.audits.execution.plan import note_run
 from xai.audits.execution.stages.attacks import AttackStage
 from xai.audits.execution.stages.base import DataStage
 from xai.audits.execution.stages.predictions import PredictionStage
@@ -188,7 +188,7 @@ def test_the_positive_control_is_taken_over_and_leaves_the_audit_s_inputs(file, 
 
 
 def test_speed_is_measured_anew(file, tmp_path, counted, caplog):
-    file.write_text(file.read_text() + '[[check]]\nmetric = "speed"\nrepeats = 2\npictures = 8\n')
+    file.write_text(file.read_text() + '[[check]]\nmetric = "speed"\nrepeats = 2\nimages = 8\n')
     audit(file, caplog, tmp_path / "run")
     counted.clear()
     assert xai.plan_audit(file, model=model()).left == 1

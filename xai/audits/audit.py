@@ -15,9 +15,8 @@ from xai.audits.checks.base import CHECKS, CheckRequest
 from xai.audits.conditions import PairedOutcome, judge
 from xai.audits.config import Config, as_in_file, parse_config, read_config, replaced, seconds
 from xai.audits.document import AFTER, judged, options_of
-from xai.audits.execution.plan import with_defaults
-from xai.audits.execution.run import share_of_work
-from xai.audits.execution.session import Session, default_folder
+from xai.audits.execution.plan import default_folder, with_defaults
+from xai.audits.execution.run import Execution
 from xai.audits.record import Audit
 from xai.core.model.classifier import Classifier
 from xai.core.results.message import joined
@@ -111,9 +110,9 @@ def _run(
 ) -> Audit:
     if engine not in ENGINES:
         raise NameLookupError("engine", engine, ENGINES)
-    with Session.open(config, folder, only=only, should_stop=should_stop) as session:
-        session.work(session.plan.tasks, progress, cluster=engine == RAY)
-        return session.finish()
+    with Execution.open(config, folder, only=only, should_stop=should_stop) as execution:
+        execution.work(execution.plan.tasks, progress, cluster=engine == RAY)
+        return execution.finish()
 
 
 def share_audit(
@@ -145,9 +144,9 @@ def share_audit(
     if not 0 <= index < count:
         raise InputError(f"Expected a share i/n with i from 0 to n - 1, but got {index}/{count}.")
     progress, should_stop = given.pop("progress", None), given.pop("should_stop", None)
-    with Session.open(configured(config, **given), Path(out), should_stop=should_stop) as session:
-        session.work(share_of_work(session.plan.tasks, index, count), progress)
-        return len(session.plan.left(session.run.store)), len(session.plan.tasks)
+    with Execution.open(configured(config, **given), Path(out), should_stop=should_stop) as execution:
+        execution.work(execution.plan.tasks[index::count], progress)
+        return len(execution.plan.left(execution.store)), len(execution.plan.tasks)
 
 
 def configured(

@@ -331,7 +331,7 @@ class Baseline:
             settings: of the check now.
         """
         old = measured_in(self.audit.document, id_)
-        pair = None if old is None or measured is None else pair_of(old, self.keys, measured, keys)
+        pair = None if old is None or measured is None or measured.trouble else pair_of(old, self.keys, measured, keys)
         if (
             pair is None
             or model != self.audit.document["model"]["fingerprint"]

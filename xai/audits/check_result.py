@@ -60,6 +60,12 @@ class CheckResult:
         curves: columns of equal length for reports, by name.
         evidence: images for reports, see `artifacts.Album`.
         notes: what was done and what to beware of.
+        trouble: {"type", "message"} of an error, {"why"} of what was not run; {} where it was measured.
+        done: images worked on, per stage.
+        planned: images to work on, per stage.
+        keys: of the finished work.
+        shrunk: smallest micro-batch that memory forced; None for the planned one.
+        files: of the evidence.
     """
 
     value: float | None
@@ -83,10 +89,23 @@ class CheckResult:
     curves: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
     evidence: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    trouble: Mapping[str, str] = field(default_factory=dict)
+    done: tuple[int, ...] = ()
+    planned: tuple[int, ...] = ()
+    keys: tuple[str, ...] = ()
+    shrunk: int | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def unmeasured(cls, trouble: Mapping[str, str], level: float, **work: Any) -> Self:
+        """Return the result of a check that was not run or broke, with the fields of its work."""
+        return cls(None, None, None, level, 0, "", trouble=trouble, **work)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything, JSON-ready; numbers that are not finite become None, arrays base64 text."""
-        content = {f.name: finite(plain(getattr(self, f.name))) for f in fields(self) if f.name not in _SPECIAL}
+        """Return what was measured, JSON-ready; numbers that are not finite become None, arrays base64 text."""
+        content = {
+            f.name: finite(plain(getattr(self, f.name))) for f in fields(self) if f.name not in _SPECIAL | _OF_WORK
+        }
         content |= {name: [vars(share) for share in getattr(self, name)] for name in ("classes", "groups")}
         return content | {"rows": encode(self.rows, "<i4"), "outcomes": _outcomes(self.outcomes)}
 
@@ -97,7 +116,7 @@ class CheckResult:
         Raises:
             LookupError, TypeError, ValueError: it did not write this.
         """
-        values = {f.name: content[f.name] for f in fields(cls)}
+        values = {f.name: content[f.name] for f in fields(cls) if f.name not in _OF_WORK}
         values |= {name: tuple(GroupShare(**share) for share in content[name]) for name in ("classes", "groups")}
         values |= {name: tuple(content[name]) for name in ("doubts", "evidence", "notes")}
         values["rows"] = None if content["rows"] is None else decode(content["rows"], "<i4")
@@ -106,6 +125,7 @@ class CheckResult:
 
 
 _SPECIAL = {"classes", "groups", "rows", "outcomes"}
+_OF_WORK = {"trouble", "done", "planned", "keys", "shrunk", "files"}  # no part of what was measured
 
 
 def encode(values: np.ndarray | None, kind: str) -> str | None:

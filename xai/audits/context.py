@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai.audits.execution.store import canonical
+from xai.audits.check_result import Artifacts, CheckResult
+from xai.audits.execution.store import StoredResult, canonical
 from xai.core.images.inputs import InputImage
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
@@ -54,52 +55,7 @@ class ManifestEntry:
     why: str = ""
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """All lines of one data set, the used ones in the order of the data.
-
-    Attributes:
-        lines: each file or row once.
-    """
-
-    lines: tuple[ManifestEntry, ...]
-
-    @cached_property
-    def used(self) -> tuple[ManifestEntry, ...]:
-        """The images that are measured."""
-        return tuple(line for line in self.lines if line.status == USED)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of pixels and labels of what is used; names and order change nothing."""
-        return hashlib.sha256(canonical(sorted([line.key, line.label] for line in self.used))).hexdigest()
-
-    @cached_property
-    def content(self) -> bytes:
-        """One JSON line per file."""
-        return b"".join(canonical(vars(line)) + b"\n" for line in self.lines)
-
-    @cached_property
-    def counts(self) -> dict[str, int]:
-        """How many files of each status; they add up to all."""
-        counted = Counter(line.status for line in self.lines)
-        return {status: counted[status] for status in STATUSES}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return counts that add up to all files, and what could not be used."""
-        keys = Counter(line.key for line in self.used)
-        return {
-            "total": len(self.lines),
-            "counts": self.counts,
-            "unreadable": [[line.name, line.why] for line in self.lines if line.status == UNREADABLE][:_SHOWN],
-            "no_image": [line.name for line in self.lines if line.status == SKIPPED][:_SHOWN],
-            "repeated": sum(count - 1 for count in keys.values()),
-            "sha256": hashlib.sha256(self.content).hexdigest(),
-            "fingerprint": self.fingerprint,
-        }
-
-
-def read_manifest(data: Dataset, drawn: Dataset) -> tuple[Manifest, np.ndarray]:
+def read_manifest(data: Dataset, drawn: Dataset) -> tuple[tuple[ManifestEntry, ...], np.ndarray]:
     """Read every image that was drawn once.
 
     Args:
@@ -130,7 +86,7 @@ def read_manifest(data: Dataset, drawn: Dataset) -> tuple[Manifest, np.ndarray]:
         ManifestEntry(name, NOT_DRAWN) for name, row in zip(names, data.rows.tolist(), strict=True) if row not in taken
     ]
     lines += [ManifestEntry(name, SKIPPED) for name in _other_files(data)]
-    return Manifest(tuple(lines)), np.array(usable, dtype=np.int64)
+    return tuple(lines), np.array(usable, dtype=np.int64)
 
 
 def _other_files(data: Dataset) -> list[str]:
@@ -155,7 +111,7 @@ class DatasetRole:
         source: as the user wrote it.
         data: the images that can be read.
         labels: (N,) int64 classes of the model; None where there are none.
-        manifest: every file of it.
+        lines: each file or row of it once, the used ones in the order of the data.
         order: (N,) rows in the order of work, which follows from the seed and the pixels alone.
         notes: of the data and what was done to labels.
     """
@@ -164,7 +120,7 @@ class DatasetRole:
     source: str
     data: Dataset
     labels: Tensor | None = field(repr=False)
-    manifest: Manifest = field(repr=False)
+    lines: tuple[ManifestEntry, ...] = field(repr=False)
     order: np.ndarray = field(repr=False)
     notes: tuple[str, ...] = ()
 
@@ -173,14 +129,48 @@ class DatasetRole:
         return len(self.data)
 
     @cached_property
+    def used(self) -> tuple[ManifestEntry, ...]:
+        """The images that are measured."""
+        return tuple(line for line in self.lines if line.status == USED)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of pixels and labels of what is used; names and order change nothing."""
+        return hashlib.sha256(canonical(sorted([line.key, line.label] for line in self.used))).hexdigest()
+
+    @cached_property
+    def manifest(self) -> bytes:
+        """One JSON line per file."""
+        return b"".join(canonical(vars(line)) + b"\n" for line in self.lines)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many files of each status; they add up to all."""
+        counted = Counter(line.status for line in self.lines)
+        return {status: counted[status] for status in STATUSES}
+
+    @property
+    def accounting(self) -> dict[str, Any]:
+        """Counts that add up to all files, and what could not be used."""
+        return {
+            "total": len(self.lines),
+            "counts": self.counts,
+            "unreadable": [[line.name, line.why] for line in self.lines if line.status == UNREADABLE][:_SHOWN],
+            "no_image": [line.name for line in self.lines if line.status == SKIPPED][:_SHOWN],
+            "repeated": len(self.keys) - len(set(self.keys)),
+            "sha256": hashlib.sha256(self.manifest).hexdigest(),
+            "fingerprint": self.fingerprint,
+        }
+
+    @cached_property
     def keys(self) -> tuple[str, ...]:
         """Digest of each image (N), hex."""
-        return tuple(line.key for line in self.manifest.used)
+        return tuple(line.key for line in self.used)
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """Name of each image (N)."""
-        return tuple(line.name for line in self.manifest.used)
+        return tuple(line.name for line in self.used)
 
     @cached_property
     def groups(self) -> dict[str, np.ndarray]:
@@ -196,12 +186,13 @@ class DatasetRole:
 def open_role(name: str, source: str, data: Dataset, classifier: Classifier, n: int | None, seed: int) -> DatasetRole:
     """Read a data set once: what can be read, what not, and in which order to work."""
     drawn = data if n is None else data.subset(n, seed)
-    manifest, usable = read_manifest(data, drawn)
+    lines, usable = read_manifest(data, drawn)
     readable = drawn.take(usable)
     labels, notes = _labels(name, readable, classifier)
-    draws = [draw_of(seed, bytes.fromhex(line.key)) for line in manifest.used]
-    order = np.array(sorted(range(len(draws)), key=lambda k: (draws[k], manifest.used[k].name)), dtype=np.int64)
-    return DatasetRole(name, source, readable, labels, manifest, order, (*data.notes, *notes))
+    used = [line for line in lines if line.status == USED]
+    draws = [draw_of(seed, bytes.fromhex(line.key)) for line in used]
+    order = np.array(sorted(range(len(draws)), key=lambda k: (draws[k], used[k].name)), dtype=np.int64)
+    return DatasetRole(name, source, readable, labels, lines, order, (*data.notes, *notes))
 
 
 def _labels(name: str, data: Dataset, classifier: Classifier) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -219,12 +210,22 @@ class Context:
         roles: the data sets by name, "data" always among them.
         seed: of everything random.
         should_stop: asked between work items; True ends them with `xai.errors.Stopped`.
+        level: of the intervals of a check.
+        results: of each stage, in the order the check named them.
+        artifacts: collects images.
+        baseline: result of the same check in the baseline; None where there is none.
+        baseline_keys: hex of the first bytes of the digest of each image that the baseline measured.
     """
 
     classifier: Classifier
     roles: Mapping[str, DatasetRole]
     seed: int
     should_stop: Callable[[], bool] | None = None
+    level: float = 0.95
+    results: Sequence[StoredResult] = ()
+    artifacts: Artifacts = field(default_factory=Artifacts)
+    baseline: CheckResult | None = None
+    baseline_keys: Sequence[str] = ()
 
     def role(self, name: str = DATA) -> DatasetRole:
         """Return a data set.
@@ -258,10 +259,6 @@ class Context:
     def ood_roles(self) -> dict[str, DatasetRole]:
         """Return the sets of out-of-distribution images by name."""
         return {name.removeprefix(OOD): role for name, role in self.roles.items() if name.startswith(OOD)}
-
-    def stopping(self, should_stop: Callable[[], bool] | None) -> "Context":
-        """Return the same context with another stop."""
-        return replace(self, should_stop=should_stop)
 
     def check(self) -> None:
         """Raise unless the model can take the first image of each data set; no forward is run.

@@ -12,7 +12,7 @@ from xai.audits.conditions import NOT_RUN
 from xai.audits.config import Config
 from xai.audits.context import Context
 from xai.audits.execution.plan import open_context, with_defaults
-from xai.audits.execution.session import Session
+from xai.audits.execution.run import Execution
 from xai.audits.fault_injection import BREAKERS, MOST_FINDINGS
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.datasets.dataset import Dataset
@@ -122,9 +122,9 @@ def _verdict(config: Config, gate: CheckRequest, context: Context, folder: Path,
     if len(gate.idle) == len(gate.conditions):
         return PASS  # as any model does, so that there is nothing to be tried
     broken = replace(_broken(config, gate, context), checks=(gate,), budget=None, store=None)
-    with Session.open(broken, folder, only=[gate.id], should_stop=should_stop, within=CONTROL) as session:
-        session.work(session.plan.tasks)
-        return str(session.finish()[gate.id]["verdict"])
+    with Execution.open(broken, folder, only=[gate.id], should_stop=should_stop, within=CONTROL) as execution:
+        execution.work(execution.plan.tasks)
+        return str(execution.finish()[gate.id]["verdict"])
 
 
 def _broken(config: Config, gate: CheckRequest, context: Context) -> Config:

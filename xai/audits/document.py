@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from xai.audits.check_result import KEY_BYTES, encode
+from xai.audits.check_result import KEY_BYTES, CheckResult, encode
 from xai.audits.checks.base import CHECKS, Check, CheckRequest
 from xai.audits.conditions import ERROR, MEASURED, NOT_RUN, ConditionResult, PairedOutcome, judge, worst_of
 from xai.audits.config import Config, as_table
 from xai.audits.context import CALIBRATION, DATA, TRAIN, UNREADABLE, DatasetRole
-from xai.audits.execution.plan import Plan, Planned
-from xai.audits.execution.run import Results, WorkResult
+from xai.audits.execution.plan import WITHIN, Plan
 from xai.audits.execution.store import canonical, code_digest
 from xai.core.model.usage_checks import untrained_noted
 from xai.core.results.message import Message, constant, joined, sentences
@@ -114,7 +113,7 @@ def _severity(outcome: Mapping[str, Any]) -> float:
     return float(gap / half)
 
 
-ONLY, WITHIN = "only", ".xai"
+ONLY = "only"
 _OPTIONS = {"source": "model"}
 
 
@@ -194,7 +193,10 @@ _GENERAL = (
 
 
 def assemble(
-    plan: Plan, results: Results, baseline: Mapping[str, Any] | None, pairs: Mapping[str, PairedOutcome]
+    plan: Plan,
+    results: Mapping[str, CheckResult],
+    baseline: Mapping[str, Any] | None,
+    pairs: Mapping[str, PairedOutcome | None],
 ) -> dict[str, Any]:
     """Return the document.
 
@@ -204,7 +206,7 @@ def assemble(
         baseline: what is known of it; None for none.
         pairs: by check, its outcomes in the baseline and now.
     """
-    checks = [_check(plan, planned, results[planned.asked.id], pairs.get(planned.asked.id)) for planned in plan.checks]
+    checks = [_check(plan, request, results[request.id], pairs.get(request.id)) for request in plan.checks]
     context, config = plan.context, plan.config
     document = {
         "schema": SCHEMA_NAME,
@@ -268,8 +270,7 @@ def digest_of(checks: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(canonical(thresholds)).hexdigest()
 
 
-def _check(plan: Plan, planned: Planned, result: WorkResult, pair: PairedOutcome | None) -> dict[str, Any]:
-    request, measured = planned.asked, result.measured
+def _check(plan: Plan, request: CheckRequest, result: CheckResult, pair: PairedOutcome | None) -> dict[str, Any]:
     verdict, outcomes = _verdict(request, result, pair)
     check = request.check
     return {
@@ -286,41 +287,41 @@ def _check(plan: Plan, planned: Planned, result: WorkResult, pair: PairedOutcome
         "verdict": verdict,
         "why": _why(verdict, outcomes, result),
         "conditions": [outcome.to_dict() for outcome in outcomes],
-        "measured": None if measured is None else measured.to_dict(),
+        "measured": None if result.trouble else result.to_dict(),
         "error": dict(result.trouble) if "type" in result.trouble else None,
-        "complete": measured is not None and result.done == result.planned,
-        "work": _work(plan, planned, result),
+        "complete": not result.trouble and result.done == result.planned,
+        "work": _work(plan, request, result),
         "limits": list(check.limits),
         "reproduce": reproduce(plan.config, request.id, check),
-        "repeatable": planned.steady,
+        "repeatable": request.steady,
     }
 
 
 def _verdict(
-    request: CheckRequest, result: WorkResult, pair: PairedOutcome | None
+    request: CheckRequest, result: CheckResult, pair: PairedOutcome | None
 ) -> tuple[str, tuple[ConditionResult, ...]]:
-    if result.measured is None:
+    if result.trouble:
         return (ERROR if "type" in result.trouble else NOT_RUN), ()
-    return judge(result.measured, request.conditions, request.level, pair)
+    return judge(result, request.conditions, request.level, pair)
 
 
-def _why(verdict: str, outcomes: Sequence[ConditionResult], result: WorkResult) -> str:
+def _why(verdict: str, outcomes: Sequence[ConditionResult], result: CheckResult) -> str:
     if "type" in result.trouble:
         text = "The check stopped with an error ({type}): {message}"
         return Message(text, type=result.trouble["type"], message=result.trouble["message"])
-    if result.measured is None:
+    if result.trouble:
         return Message("Not run: {why}.", why=result.trouble["why"])
     deciding = [outcome.why for outcome in outcomes if outcome.verdict == verdict]
-    return joined(deciding, " ") or result.measured.claim
+    return joined(deciding, " ") or result.claim
 
 
-def _work(plan: Plan, planned: Planned, result: WorkResult) -> dict[str, Any]:
+def _work(plan: Plan, request: CheckRequest, result: CheckResult) -> dict[str, Any]:
     stages = [
         {"stage": tasks[0].stage.settings, "pieces": len(tasks), "planned": count, "done": done}
         for tasks, count, done in zip(
-            planned.tasks,
-            result.planned or [0] * len(planned.tasks),
-            result.done or [0] * len(planned.tasks),
+            request.tasks,
+            result.planned or [0] * len(request.tasks),
+            result.done or [0] * len(request.tasks),
             strict=True,
         )
         if tasks
@@ -330,7 +331,7 @@ def _work(plan: Plan, planned: Planned, result: WorkResult) -> dict[str, Any]:
         "keys": list(result.keys),
         "micro_batch": plan.config.micro_batch,
         "shrunk_to": result.shrunk,
-        "rows": round(sum(task.rows_through for tasks in planned.tasks for task in tasks)),
+        "rows": round(sum(task.rows_through for tasks in request.tasks for task in tasks)),
     }
 
 
@@ -353,7 +354,7 @@ def _data(role: DatasetRole, labels: Sequence[str]) -> dict[str, Any]:
         counts = dict(zip(labels, np.bincount(role.labels.numpy(), minlength=len(labels)).tolist(), strict=True))
     groups = {name: dict(sorted(Counter(values.tolist()).items())) for name, values in role.groups.items()}
     about = {"source": role.source, "n": len(role), "classes": counts, "groups": groups, "notes": list(role.notes)}
-    return about | {"accounting": role.manifest.to_dict()}
+    return about | {"accounting": role.accounting}
 
 
 def _keys(role: DatasetRole) -> str:
@@ -373,7 +374,7 @@ def _limits(plan: Plan, checks: Sequence[Mapping[str, Any]]) -> list[str]:
         for stage in check["work"]["stages"]
         if 0 < stage["done"] < stage["planned"]
     ]
-    unread = sum(role.manifest.counts[UNREADABLE] for role in plan.context.roles.values())
+    unread = sum(role.counts[UNREADABLE] for role in plan.context.roles.values())
     lost = [Message("{count} image(s) could not be read and were not measured.", count=unread)] if unread else []
     classifier = plan.context.classifier
     notes = [_noted("Model", note) for note in (*classifier.notes, *untrained_noted(classifier.module))]

@@ -90,7 +90,7 @@ def why_other_data(audit: Audit, tables: Mapping[str, Any], classifier: Classifi
     except XaiError as error:
         return f"the data cannot be loaded as the audit's settings say ({str(error).rstrip('.')})"
     audited = audit.document["data"]
-    other = [name for name in audited if roles[name].manifest.fingerprint != audited[name]["accounting"]["fingerprint"]]
+    other = [name for name in audited if roles[name].fingerprint != audited[name]["accounting"]["fingerprint"]]
     return f"{', '.join(other)} was given as an object, or has changed since the audit" if other else ""
 
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xai.audits.check_result import exhibit
-from xai.audits.checks.base import Check, CheckView
-from xai.audits.context import DATA
+from xai.audits.checks.base import Check
+from xai.audits.context import DATA, Context
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.explanations import RatingStage
 from xai.core.results.message import Message
@@ -43,34 +43,34 @@ class RatingCheck(Check):
         return f"xai.rate_explanation(model, images, xai.explain(model, images, {self.method!r})).checks"
 
 
-def checks_of(view: CheckView) -> list[_CHECKS]:
+def checks_of(context: Context) -> list[_CHECKS]:
     """Return the ratings of each map, by name."""
-    every = [own for part in view.results[0].facts for own in part["checks"]]
+    every = [own for part in context.results[0].parts for own in part["checks"]]
     return [{check["name"]: check for check in own} for own in every]
 
 
-def shown_maps(view: CheckView, checks: list[_CHECKS], method: str) -> tuple[dict[str, Any], ...]:
+def shown_maps(context: Context, checks: list[_CHECKS], method: str) -> tuple[dict[str, Any], ...]:
     """Return the most typical map, that of the most confident error, and the least stable one.
 
     The most typical map is the medoid: it correlates best with all others on average.
     """
-    rated = view.results[0]
+    rated = context.results[0]
     maps, rows = rated["maps"], rated.rows
     flat = maps.reshape(len(maps), -1).astype(np.float64)
     flat -= flat.mean(1, keepdims=True)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-30)
-    wrong = np.flatnonzero(rated["target"] != view.context.labels(DATA, rows).numpy())
+    wrong = np.flatnonzero(rated["target"] != context.labels(DATA, rows).numpy())
     stability = [own.get("stability", {}).get("values", {}).get("correlation", np.inf) for own in checks]
     chosen = {Message("most typical map"): int((flat @ flat.T).mean(1).argmax())}
     if len(wrong):
         chosen[Message("most confident error")] = int(wrong[rated["probability"][wrong].argmax()])
     if np.isfinite(min(stability)):
         chosen[Message("least stable map")] = int(np.argmin(stability))
-    return tuple(_exhibit(view, k, title, method) for title, k in chosen.items())
+    return tuple(_exhibit(context, k, title, method) for title, k in chosen.items())
 
 
-def _exhibit(view: CheckView, k: int, title: Message, method: str) -> dict[str, Any]:
-    context, artifacts, rated = view.context, view.artifacts, view.results[0]
+def _exhibit(context: Context, k: int, title: Message, method: str) -> dict[str, Any]:
+    artifacts, rated = context.artifacts, context.results[0]
     row = int(rated.rows[k])
     labels, name = context.classifier.class_names, context.role().ids[row]
     label, predicted = labels[int(context.labels(DATA, [row])[0])], labels[int(rated["target"][k])]

@@ -12,7 +12,6 @@ from xai.audits.checks.base import (
     CHECKS,
     EXAMPLES,
     Check,
-    CheckView,
     classes_of,
     groups_of,
     groups_of_row,
@@ -21,7 +20,7 @@ from xai.audits.checks.base import (
     span,
     taken_for,
 )
-from xai.audits.context import DATA
+from xai.audits.context import DATA, Context
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.predictions import PredictionStage
 from xai.core.model.predictions import to_probabilities
@@ -29,7 +28,7 @@ from xai.core.model.resizing import resizing_note
 from xai.core.model.usage_checks import reading_doubts
 from xai.core.results.message import Message
 
-_CONFUSIONS, _FEW_CLASSES, _OF_THE_WORST = 20, 50, 3
+_CONFUSIONS, _FEW_CLASSES, _OF_WORST = 20, 50, 3
 
 
 @CHECKS.register("accuracy")
@@ -47,15 +46,15 @@ class Accuracy(Check):
         """Predict once."""
         return (PredictionStage(most=self.most),)
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Count."""
-        context, rows = view.context, view.results[0].rows
-        logits = torch.from_numpy(view.results[0]["logits"])
+        rows = context.results[0].rows
+        logits = torch.from_numpy(context.results[0]["logits"])
         confidence, predictions = (v.numpy() for v in to_probabilities(logits, context.classifier.head).double().max(1))
         labels = context.labels(DATA, rows).numpy()
         right = predictions == labels
         accuracy = share_of(
-            right, rows, view.level, classes=classes_of(context, rows, right), groups=groups_of(context, rows, right)
+            right, rows, context.level, classes=classes_of(context, rows, right), groups=groups_of(context, rows, right)
         )
         facts = _confused(labels, predictions, context.classifier.class_names)
         notes = resizing_note(
@@ -64,8 +63,8 @@ class Accuracy(Check):
         notes += reading_doubts(context.classifier, None, torch.from_numpy(predictions), torch.from_numpy(labels))
         worst = min(accuracy.classes, key=lambda share: share.hits / max(1, share.n), default=None)
         of_worst = labels == (-1 if worst is None else list(context.classifier.class_names).index(worst.name))
-        shown = _confident_errors(view, rows, predictions, confidence, ~right, EXAMPLES)
-        more = _confident_errors(view, rows, predictions, confidence, ~right & of_worst, _OF_THE_WORST)  # for its gate
+        shown = _confident_errors(context, rows, predictions, confidence, ~right, EXAMPLES)
+        more = _confident_errors(context, rows, predictions, confidence, ~right & of_worst, _OF_WORST)  # for its gate
         claim = Message(
             "Accuracy {share} ({span}) on {count:,} images.",
             **{"share": percent(accuracy.value), "span": span(accuracy.low, accuracy.high), "count": accuracy.n},
@@ -90,26 +89,26 @@ def _confused(labels: np.ndarray, predictions: np.ndarray, names: Sequence[str])
 
 
 def _confident_errors(
-    view: CheckView, rows: np.ndarray, predictions: np.ndarray, confidence: np.ndarray, wrong: np.ndarray, most: int
+    context: Context, rows: np.ndarray, predictions: np.ndarray, confidence: np.ndarray, wrong: np.ndarray, most: int
 ) -> tuple[dict[str, Any], ...]:
     """Return the wrong predictions of highest confidence."""
     order = np.flatnonzero(wrong)[np.argsort(-confidence[wrong], kind="stable")][:most]
-    labels, shown = view.context.classifier.class_names, []
+    labels, shown = context.classifier.class_names, []
     for k in order.tolist():
         row = int(rows[k])
-        pixels = view.context.decoded(DATA, [row])[0].pixels
-        label, predicted = labels[int(view.context.labels(DATA, [row])[0])], labels[int(predictions[k])]
-        words: dict[str, Any] = {"name": view.context.role().ids[row], "label": label, "predicted": predicted}
+        pixels = context.decoded(DATA, [row])[0].pixels
+        label, predicted = labels[int(context.labels(DATA, [row])[0])], labels[int(predictions[k])]
+        words: dict[str, Any] = {"name": context.role().ids[row], "label": label, "predicted": predicted}
         words["confidence"] = float(confidence[k])
         shown.append(
             exhibit(
                 taken_for(label, predicted),
                 Message("{name}: predicted {predicted!r} with probability {confidence:.2f}, label {label!r}.", **words),
                 Message("An image of {label}, predicted as {predicted} with probability {confidence:.2f}.", **words),
-                [view.artifacts.image(pixels)],
+                [context.artifacts.image(pixels)],
                 image=words["name"],
                 label=label,
-                groups=groups_of_row(view.context, row),
+                groups=groups_of_row(context, row),
                 predicted=predicted,
                 confidence=words["confidence"],
             )

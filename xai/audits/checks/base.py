@@ -2,15 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 
-from xai.audits.check_result import Artifacts, CheckResult, GroupShare, exhibit
+from xai.audits.check_result import CheckResult, GroupShare, exhibit
 from xai.audits.checks import MODULES
 from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Context
-from xai.audits.execution.stages.base import Stage, StageResult
+from xai.audits.execution.stages.base import Stage, WorkItem
 from xai.core.registry import Registry
 from xai.core.results.message import Message
 from xai.core.results.serialization import plain
@@ -23,27 +23,6 @@ BASELINE, GROUPS = "baseline", "groups"
 SHARES = ("at_least", "at_most", "max_drop_vs_baseline", "worst_class_at_least", "worst_group_at_least")
 FIGURES = ("at_least", "at_most")
 EXAMPLES = 6  # images shown of each check
-
-
-@dataclass(frozen=True)
-class CheckView:
-    """What a check measures on.
-
-    Attributes:
-        context: model and data.
-        results: of each stage, in the order the check named them.
-        level: of intervals.
-        artifacts: collects images.
-        baseline: result of the same check in the baseline; None where there is none.
-        baseline_keys: hex of the first bytes of the digest of each image that the baseline measured.
-    """
-
-    context: Context
-    results: Sequence[StageResult]
-    level: float
-    artifacts: Artifacts
-    baseline: CheckResult | None = None
-    baseline_keys: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -95,8 +74,8 @@ class Check(ABC):
         """Return the work that it needs, none of which may depend on thresholds."""
 
     @abstractmethod
-    def measure(self, view: CheckView) -> CheckResult:
-        """Return the figure; called with at least one image of each stage."""
+    def measure(self, context: Context) -> CheckResult:
+        """Return the figure from `context.results`; called with at least one image of each stage."""
 
     @abstractmethod
     def code(self) -> str:
@@ -134,19 +113,28 @@ class Check(ABC):
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """One check of an audit.
+    """One check of an audit, in a plan with its work.
 
     Attributes:
         id: stable name.
         check: with its settings.
         conditions: that judge it.
         level: of its intervals and gates.
+        tasks: its work, per stage.
+        missing: why it cannot be asked; "" where it can.
     """
 
     id: str
     check: Check
     conditions: tuple[Condition, ...]
     level: float
+    tasks: tuple[tuple[WorkItem, ...], ...] = field(default=(), repr=False, compare=False)
+    missing: str = ""
+
+    @property
+    def steady(self) -> bool:
+        """Whether all of its work gives the same again."""
+        return all(task.steady for tasks in self.tasks for task in tasks)
 
     @property
     def idle(self) -> list[str]:
@@ -196,10 +184,10 @@ def span(low: float | None, high: float | None) -> Message:
 
 
 def changed(
-    view: CheckView, row: int, before: np.ndarray, after: np.ndarray, prediction: int, change: Message, role: str
+    context: Context, row: int, before: np.ndarray, after: np.ndarray, prediction: int, change: Message, role: str
 ) -> dict[str, Any]:
     """Return the evidence of an image that was changed until the model was wrong."""
-    context, artifacts = view.context, view.artifacts
+    artifacts = context.artifacts
     labels, name = context.classifier.class_names, context.role().ids[row]
     label, predicted = labels[int(context.labels(DATA, [row])[0])], labels[prediction]
     images = [artifacts.image(before), artifacts.image(after, role), artifacts.difference(before, after)]  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from xai.audits.check_result import CheckResult
-from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, rows_of
-from xai.audits.context import DATA
+from xai.audits.checks.base import CHECKS, FIGURES, Check, rows_of
+from xai.audits.context import DATA, Context
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.predictions import PredictionStage
 from xai.core.model.features import Outputs
@@ -43,16 +43,16 @@ class CalibrationCheck(Check):
         """Predict once."""
         return (PredictionStage(most=self.most),)
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Compare probabilities with frequencies."""
-        logits, context = torch.from_numpy(view.results[0]["logits"]), view.context
-        labels = context.labels(DATA, view.results[0].rows)
+        logits = torch.from_numpy(context.results[0]["logits"])
+        labels = context.labels(DATA, context.results[0].rows)
         measured = calibration(
             context.classifier,
             Outputs(logits, None, labels, None),
             labels,
             bins=self.bins,
-            level=view.level,
+            level=context.level,
             tolerance=_TOLERANCE,
             seed=context.seed,
         )
@@ -64,7 +64,7 @@ class CalibrationCheck(Check):
             measured.measures.ece.debiased,
             low,
             high,
-            view.level,
+            context.level,
             len(measured),
             "ece",
             claim=Message(

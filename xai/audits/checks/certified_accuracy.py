@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from xai.audits.check_result import CheckResult
-from xai.audits.checks.base import CHECKS, Check, CheckView, classes_of, groups_of, percent, share_of, span
+from xai.audits.checks.base import CHECKS, Check, classes_of, groups_of, percent, share_of, span
+from xai.audits.context import Context
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.certification import CertificationStage
 from xai.core.results.message import Message
@@ -50,12 +51,12 @@ class CertifiedAccuracy(Check):
         """Certify."""
         return (CertificationStage(most=self.most, eps=self.eps, norm=self.norm, method=self.method),)
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Count certified images."""
-        context, proofs = view.context, view.results[0]
+        proofs = context.results[0]
         rows, right = proofs.rows, proofs["verified"]
         share = share_of(
-            right, rows, view.level, classes=classes_of(context, rows, right), groups=groups_of(context, rows, right)
+            right, rows, context.level, classes=classes_of(context, rows, right), groups=groups_of(context, rows, right)
         )
         by = {name: int((proofs["by"] == name).sum()) for name in sorted(set(proofs["by"].tolist()) - {""})}
         radius = f"{self.eps * 255:.3g}/255" if self.norm == "linf" else f"{self.eps:.3g}"
@@ -65,7 +66,7 @@ class CertifiedAccuracy(Check):
             **{"norm": self.norm, "count": len(rows)},
         )
         facts = {"eps": self.eps, "norm": self.norm, "proved_by": by}
-        notes = tuple(dict.fromkeys(note for part in proofs.facts for note in part["notes"]))
+        notes = tuple(dict.fromkeys(note for part in proofs.parts for note in part["notes"]))
         return replace(share, claim=claim, facts=facts, notes=notes)
 
     def code(self) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from xai.audits.check_result import CheckResult
-from xai.audits.checks.base import CHECKS, Check, CheckView, changed, mean_share_interval, percent, span
-from xai.audits.context import DATA
+from xai.audits.checks.base import CHECKS, Check, changed, mean_share_interval, percent, span
+from xai.audits.context import DATA, Context
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.corruptions import CorruptionStage
 from xai.core.results.message import Message
@@ -56,14 +56,14 @@ class CorruptionAccuracy(Check):
         """Corrupt and predict."""
         return (CorruptionStage(most=self.most, names=self._names, severities=tuple(self.severities)),)
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Average image by image, so that the interval counts images and not predictions."""
-        context, answers = view.context, view.results[0]
+        answers = context.results[0]
         labels = context.labels(DATA, answers.rows).numpy()
         right = answers["predicted"] == labels[:, None, None]
         accuracies = right.mean((1, 2))
-        low, high = mean_share_interval(accuracies, view.level)
-        shares, spans = right.mean(0), wilson(right.sum(0), len(right), view.level)
+        low, high = mean_share_interval(accuracies, context.level)
+        shares, spans = right.mean(0), wilson(right.sum(0), len(right), context.level)
         table = [
             {
                 "corruption": name,
@@ -87,7 +87,7 @@ class CorruptionAccuracy(Check):
             float(accuracies.mean()),
             low,
             high,
-            view.level,
+            context.level,
             len(accuracies),
             "share",
             rows=answers.rows,
@@ -99,7 +99,7 @@ class CorruptionAccuracy(Check):
                 "mce": self._mce(right, clean, labels, answers["clean"], context.seed),
             },
             tables={"corruptions": table},
-            evidence=self._shown(view, answers.rows, right[:, self._names.index(worst)], answers, worst),
+            evidence=self._shown(context, answers.rows, right[:, self._names.index(worst)], answers, worst),
         )
 
     def _mce(self, right: np.ndarray, clean: float, labels: np.ndarray, predictions: np.ndarray, seed: int) -> Any:
@@ -113,10 +113,10 @@ class CorruptionAccuracy(Check):
         return mce(errors, 1 - clean, wrong=wrong, clean_wrong=predictions != labels, seed=seed).to_dict()
 
     def _shown(
-        self, view: CheckView, rows: np.ndarray, right: np.ndarray, answers: Any, worst: str
+        self, context: Context, rows: np.ndarray, right: np.ndarray, answers: Any, worst: str
     ) -> tuple[dict[str, Any], ...]:
         """Return images that the worst corruption makes wrong, with the lowest severity that does."""
-        context, place = view.context, self._names.index(worst)
+        place = self._names.index(worst)
         clean = answers["clean"] == context.labels(DATA, rows).numpy()
         first = np.where(right.all(1) | ~clean, right.shape[1], right.argmin(1))
         shown = []
@@ -129,7 +129,7 @@ class CorruptionAccuracy(Check):
             prediction = int(answers["predicted"][k, place, int(first[k])])
             change = Message("with {corruption} of severity {severity:g}", corruption=worst, severity=severity)
             pixels = before[0].numpy(), after[0].numpy()
-            shown.append(changed(view, int(rows[k]), *pixels, prediction, change, "corrupted"))
+            shown.append(changed(context, int(rows[k]), *pixels, prediction, change, "corrupted"))
         return tuple(shown)
 
     def code(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xai.audits.check_result import CheckResult, exhibit
-from xai.audits.checks.base import CHECKS, EXAMPLES, Check, CheckView, percent, share_of, span
+from xai.audits.checks.base import CHECKS, EXAMPLES, Check, percent, share_of, span
 from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
@@ -81,10 +81,10 @@ class DataFaultsCheck(Check):
         }
         return StoredResult(arrays, finite(plain(facts)))
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Count certain faults; list doubtful labels."""
-        faults, facts = view.results[0], view.results[0].facts[0]
-        share = share_of(faults["bad"], faults["rows"], view.level)
+        faults, facts = context.results[0], context.results[0].parts[0]
+        share = share_of(faults["bad"], faults["rows"], context.level)
         claim = Message(
             "{share} of {count:,} images ({span}) are repeated, leaked or broken; {doubtful} labels are doubtful.",
             **{"share": percent(share.value), "span": span(share.low, share.high), "count": share.n},
@@ -95,12 +95,12 @@ class DataFaultsCheck(Check):
             claim=claim,
             facts={"findings": facts["findings"]},
             tables={name: facts[name] for name in ("pairs", "suspects", "broken")},
-            evidence=self._shown(view, facts),
+            evidence=self._shown(context, facts),
             notes=(*facts["sentences"], *facts["notes"]),
         )
 
-    def _shown(self, view: CheckView, facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-        faults, artifacts, shown = view.results[0], view.artifacts, []
+    def _shown(self, context: Context, facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        faults, artifacts, shown = context.results[0], context.artifacts, []
         for k, pair_images in enumerate(faults["pairs"][:3]):
             pair = facts["pairs"][k]
             words = {name: pair[name] for name in ("first_name", "first_split", "second_name", "second_split")}
@@ -145,4 +145,4 @@ class _Compared(DataStage):
 
     def reads(self, context: Context) -> list[Any]:
         """Return the fingerprint of the training data."""
-        return [context.roles[TRAIN].manifest.fingerprint] if self.train and TRAIN in context.roles else []
+        return [context.roles[TRAIN].fingerprint] if self.train and TRAIN in context.roles else []

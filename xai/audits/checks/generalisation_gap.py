@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xai.audits.check_result import CheckResult
-from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, percent
-from xai.audits.context import DATA, TRAIN
+from xai.audits.checks.base import CHECKS, FIGURES, Check, percent
+from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.predictions import PredictionStage
 from xai.core.results.message import Message
@@ -31,14 +31,14 @@ class GeneralisationGap(Check):
         """Predict on both."""
         return PredictionStage(most=self.most), PredictionStage(role=TRAIN, most=self.most)
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Compare the accuracies on different images."""
         hits, totals = [], []
-        for name, answers in zip((DATA, TRAIN), view.results, strict=True):
-            right = answers["logits"].argmax(1) == view.context.labels(name, answers.rows).numpy()
+        for name, answers in zip((DATA, TRAIN), context.results, strict=True):
+            right = answers["logits"].argmax(1) == context.labels(name, answers.rows).numpy()
             hits.append(int(right.sum()))
             totals.append(len(right))
-        low, high = difference_interval(hits[0], totals[0], hits[1], totals[1], view.level).tolist()
+        low, high = difference_interval(hits[0], totals[0], hits[1], totals[1], context.level).tolist()
         here, there = hits[0] / totals[0], hits[1] / totals[1]
         claim = Message(
             "Accuracy {train} on {train_count:,} training images, {test} on {count:,} others: a gap of {gap:.1f} "
@@ -47,7 +47,7 @@ class GeneralisationGap(Check):
             **{"gap": 100 * (there - here), "low": 100 * low, "high": 100 * high},
         )
         facts = {"accuracy": here, "train_accuracy": there, "train_images": totals[1]}
-        return CheckResult(there - here, low, high, view.level, totals[0], "points", claim=claim, facts=facts)
+        return CheckResult(there - here, low, high, context.level, totals[0], "points", claim=claim, facts=facts)
 
     def code(self) -> str:
         """Return Python that repeats it."""

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 
 from xai.audits.check_result import CheckResult
-from xai.audits.checks.base import CHECKS, FIGURES, GROUPS, Check, CheckView, Condition, rows_of
-from xai.audits.context import DATA
+from xai.audits.checks.base import CHECKS, FIGURES, GROUPS, Check, Condition, rows_of
+from xai.audits.context import DATA, Context
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.predictions import PredictionStage
 from xai.core.model.predictions import to_probabilities
@@ -45,13 +45,13 @@ class GroupGap(Check):
         """Predict once."""
         return (PredictionStage(most=self.most),)
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Compare groups."""
-        context, rows = view.context, view.results[0].rows
+        rows = context.results[0].rows
         own = context.role().groups
         check_choices("group column", self.columns, own)
         groups = {name: values[rows] for name, values in own.items() if not self.columns or name in self.columns}
-        logits = torch.from_numpy(view.results[0]["logits"])
+        logits = torch.from_numpy(context.results[0]["logits"])
         confidence = to_probabilities(logits, context.classifier.head).double().amax(1)
         bias = bias_of_predictions(
             context.labels(DATA, rows),
@@ -60,7 +60,7 @@ class GroupGap(Check):
             confidence.numpy(),
             class_names=context.classifier.class_names,
             seed=context.seed,
-            alpha=1 - view.level,
+            alpha=1 - context.level,
             depth=self.depth,
             should_stop=context.should_stop,
         )
@@ -74,7 +74,7 @@ class GroupGap(Check):
             float(count),
             None,
             None,
-            view.level,
+            context.level,
             len(rows),
             "findings",
             undecided=Message("some groups are too small to show a gap that matters") if small else "",

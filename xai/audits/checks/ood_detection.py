@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xai.audits.check_result import CheckResult, exhibit
-from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, Condition, percent
+from xai.audits.checks.base import CHECKS, FIGURES, Check, Condition, percent
 from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Context
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
@@ -92,13 +92,13 @@ class OODDetection(Check):
             arrays[f"predicted {name}"] = np.array(judged.predicted, dtype=np.str_)
         return StoredResult(arrays, facts)
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Compare scores of both kinds."""
-        scores, facts = view.results[0], view.results[0].facts[0]
+        scores, facts = context.results[0], context.results[0].parts[0]
         inside = scores["score "]
         table: list[dict[str, Any]] = []
-        for name in view.context.ood_roles():
-            figures = detection(inside, scores[f"score {name}"], view.level)
+        for name in context.ood_roles():
+            figures = detection(inside, scores[f"score {name}"], context.level)
             row: dict[str, Any] = {"set": name, "images": len(scores[f"score {name}"]), "auroc": figures.auroc}
             row |= {
                 "low": figures.low,
@@ -116,29 +116,29 @@ class OODDetection(Check):
             **{name: worst[name] for name in ("auroc", "low", "high")},
             **{name: percent(worst[name]) for name in ("rejected_out", "rejected_in")},
         )
-        histogram = {name or "in-distribution": _histogram(scores, name) for name in ("", *view.context.ood_roles())}
+        histogram = {name or "in-distribution": _histogram(scores, name) for name in ("", *context.ood_roles())}
         return CheckResult(
             float(worst["auroc"]),
-            *self._hardest(view, [float(row["low"]) for row in table]),
-            view.level,
+            *self._hardest(context, [float(row["low"]) for row in table]),
+            context.level,
             len(inside) + int(worst["images"]),
             "auroc",
             claim=claim,
             facts={"method": facts["method"], "guarantee": facts["sentence"], "worst": worst["set"]},
             tables={"sets": table},
             curves={"scores": histogram},
-            evidence=self._accepted(view, str(worst["set"])),
+            evidence=self._accepted(context, str(worst["set"])),
             notes=tuple(facts["notes"]),
         )
 
-    def _hardest(self, view: CheckView, lows: list[float]) -> tuple[float, float]:
+    def _hardest(self, context: Context, lows: list[float]) -> tuple[float, float]:
         """Return the interval of the smallest AUROC: whichever set looks hardest, the gate errs as often as it says.
 
         The smallest of the lower ends holds as each by itself does; the smallest upper end only after Bonferroni's
         correction, since chance chooses it.
         """
-        scores, names = view.results[0], list(view.context.ood_roles())
-        level = 1 - (1 - view.level) / len(names)
+        scores, names = context.results[0], list(context.ood_roles())
+        level = 1 - (1 - context.level) / len(names)
         highs = [auroc_interval(scores["score "], scores[f"score {name}"], level)[1] for name in names]
         return min(lows), min(highs)
 
@@ -147,9 +147,9 @@ class OODDetection(Check):
         low, high = wilson(hits, len(p_values))
         return {name: hits / len(p_values), f"{name}_low": float(low), f"{name}_high": float(high)}
 
-    def _accepted(self, view: CheckView, name: str) -> tuple[dict[str, Any], ...]:
+    def _accepted(self, context: Context, name: str) -> tuple[dict[str, Any], ...]:
         """Return the out-of-distribution images of the lowest scores."""
-        scores, role = view.results[0], view.context.ood_roles()[name]
+        scores, role = context.results[0], context.ood_roles()[name]
         order = np.argsort(scores[f"score {name}"], kind="stable")[:_SHOWN]
         shown = []
         for k in order.tolist():
@@ -162,7 +162,7 @@ class OODDetection(Check):
                     Message("out-of-distribution, predicted as {predicted}", predicted=words["predicted"]),
                     Message("{image} of {set}: {verdict} (p {p:.3g}), predicted {predicted!r}.", **words),
                     Message("An image of {set}, {verdict} by the detector, predicted as {predicted}.", **words),
-                    [view.artifacts.image(pixels)],
+                    [context.artifacts.image(pixels)],
                     image=role.ids[k],
                     predicted=words["predicted"],
                     p_value=p,
@@ -181,7 +181,7 @@ class _Fit(DataStage):
 
     def reads(self, context: Context) -> list[Any]:
         """Return the fingerprints of all data sets."""
-        sets = [[f"{OOD}{name}", role.manifest.fingerprint] for name, role in context.ood_roles().items()]
+        sets = [[f"{OOD}{name}", role.fingerprint] for name, role in context.ood_roles().items()]
         return [*super().reads(context), *sorted(sets)]
 
 

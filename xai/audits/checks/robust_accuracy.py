@@ -11,7 +11,6 @@ from xai.audits.checks.base import (
     CHECKS,
     EXAMPLES,
     Check,
-    CheckView,
     changed,
     classes_of,
     groups_of,
@@ -20,10 +19,11 @@ from xai.audits.checks.base import (
     share_of,
     span,
 )
-from xai.audits.context import DATA
+from xai.audits.context import DATA, Context
 from xai.audits.execution.stages.attacks import AttackStage
-from xai.audits.execution.stages.base import Stage, StageResult
+from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.evaluation import EvaluationStage
+from xai.audits.execution.store import StoredResult
 from xai.core.results.message import Message
 from xai.core.validation import check_choices, check_eps, check_whole
 from xai.errors import InputError
@@ -91,18 +91,18 @@ class RobustAccuracy(Check):
             else attacked
         )
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Count images that stay correct."""
-        context, attacked = view.context, view.results[0]
+        attacked = context.results[0]
         rows, right = attacked.rows, attacked["robust"]
         clean = attacked["clean"] == context.labels(DATA, rows).numpy()
         fooled = clean & ~right
-        trust = view.results[1].facts[0]["trust"] if len(view.results) > 1 and view.results[1].facts else None
+        trust = context.results[1].parts[0]["trust"] if len(context.results) > 1 and context.results[1].parts else None
         radius = f"{self.eps * 255:.3g}/255" if self.norm == "linf" else f"{self.eps:.3g}"
         share = share_of(
             right,
             rows,
-            view.level,
+            context.level,
             classes=classes_of(context, rows, right),
             groups=groups_of(context, rows, right),
             doubts=() if trust is None else tuple(Message(flag.replace("_", " ")) for flag in trust["flags"]),
@@ -111,11 +111,11 @@ class RobustAccuracy(Check):
                 "attack": self.attack,
                 "eps": self.eps,
                 "norm": self.norm,
-                "settings": attacked.facts[0]["settings"],
+                "settings": attacked.parts[0]["settings"],
                 "trust": trust,
                 "median_distance": float(np.median(attacked["distance"][fooled])) if fooled.any() else None,
             },
-            evidence=self._shown(view, attacked),
+            evidence=self._shown(context, attacked),
             notes=(Message("whether the attack itself works was not checked"),) if trust is None else (),
         )
         claim = Message(
@@ -126,7 +126,7 @@ class RobustAccuracy(Check):
         )
         return replace(share, claim=claim)
 
-    def _shown(self, view: CheckView, attacked: StageResult) -> tuple[dict[str, Any], ...]:
+    def _shown(self, context: Context, attacked: StoredResult) -> tuple[dict[str, Any], ...]:
         """Return the images fooled by the smallest perturbations."""
         place = {int(row): k for k, row in enumerate(attacked.rows)}
         numbers = [place[int(row)] for row in attacked["shown"]]
@@ -134,7 +134,7 @@ class RobustAccuracy(Check):
         change = Message("after {attack}", attack=self.attack)
         return tuple(
             changed(
-                view,
+                context,
                 int(attacked["shown"][k]),
                 attacked["before"][k],
                 attacked["after"][k],

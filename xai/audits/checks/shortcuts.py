@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xai.audits.check_result import CheckResult, exhibit
-from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView, Condition, rows_of
+from xai.audits.checks.base import CHECKS, FIGURES, Check, Condition, rows_of
 from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
@@ -101,9 +101,9 @@ class Shortcuts(Check):
         arrays = {"shown": probed.shown[keep], "before": probed.before[keep], "after": probed.after[keep]}
         return StoredResult(arrays | {"heatmaps": probed.heatmaps[keep]}, finite(plain(facts)))
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Count confirmed shortcuts."""
-        facts = view.results[0].facts[0]
+        facts = context.results[0].parts[0]
         confirmed = [response for response in facts["responses"] if response["verdict"] == SHORTCUT]
         confirmed.sort(key=lambda response: -response["excess"])
         reasons = [response["reason"] for response in confirmed[:3]]
@@ -126,7 +126,7 @@ class Shortcuts(Check):
             float(len(confirmed)),
             None,
             None,
-            view.level,
+            context.level,
             int(facts["images"]),
             "findings",
             undecided=_undecided(facts["responses"]),
@@ -137,16 +137,16 @@ class Shortcuts(Check):
                 "cues": [{name: response[name] for name in columns} for response in facts["responses"]],
                 "doses": facts["doses"],
             },
-            evidence=self._shown(view, facts["responses"]),
+            evidence=self._shown(context, facts["responses"]),
             notes=tuple(facts["notes"]),
         )
 
-    def _shown(self, view: CheckView, responses: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-        probed, artifacts = view.results[0], view.artifacts
+    def _shown(self, context: Context, responses: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+        probed, artifacts = context.results[0], context.artifacts
         shown = []
         for k in range(min(_SHOWN, len(probed["shown"]))):
             response = responses[int(probed["shown"][k, 0])]
-            words = {"name": probed.facts[0]["names"][int(probed["shown"][k, 1])], "probe": response["words"]}
+            words = {"name": probed.parts[0]["names"][int(probed["shown"][k, 1])], "probe": response["words"]}
             words |= {"cue": response["cue"], "label": response["label"]}
             images = [artifacts.image(probed["before"][k]), artifacts.image(probed["after"][k], "inserted")]
             images.append(artifacts.heatmap(probed["heatmaps"][k]))
@@ -187,4 +187,4 @@ class _Searched(DataStage):
 
     def reads(self, context: Context) -> list[Any]:
         """Return the fingerprint of the training data."""
-        return [context.roles[TRAIN].manifest.fingerprint] if TRAIN in context.roles else []
+        return [context.roles[TRAIN].fingerprint] if TRAIN in context.roles else []

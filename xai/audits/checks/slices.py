@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xai.audits.check_result import CheckResult, exhibit
-from xai.audits.checks.base import CHECKS, EXAMPLES, FIGURES, Check, CheckView, Condition, percent
+from xai.audits.checks.base import CHECKS, EXAMPLES, FIGURES, Check, Condition, percent
 from xai.audits.context import DATA, Context
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
@@ -69,9 +69,9 @@ class Slices(Check):
         facts |= {"images": len(searched.rows)}
         return StoredResult({"images": searched.images, "shown": searched.shown}, finite(plain(facts)))
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Count weak slices that matter."""
-        facts = view.results[0].facts[0]
+        facts = context.results[0].parts[0]
         weak = [
             weak_slice
             for weak_slice in facts["slices"]
@@ -87,7 +87,7 @@ class Slices(Check):
             float(len(weak)),
             None,
             None,
-            view.level,
+            context.level,
             int(facts["images"]),
             "findings",
             undecided=Message("every slice that was tested is too small") if all_small else "",
@@ -95,12 +95,12 @@ class Slices(Check):
             claim=sentences([weak_slice["reason"] for weak_slice in weak[:3]]) or none,
             facts={"slices": weak, "too_small": len(small)},
             tables={"slices": [{name: weak_slice[name] for name in columns} for weak_slice in facts["slices"]]},
-            evidence=self._shown(view, facts),
+            evidence=self._shown(context, facts),
             notes=tuple(facts["notes"]),
         )
 
-    def _shown(self, view: CheckView, facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-        examples, shown = view.results[0], []
+    def _shown(self, context: Context, facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        examples, shown = context.results[0], []
         for k in range(min(EXAMPLES, len(examples["shown"]))):
             weak_slice, name = facts["slices"][int(examples["shown"][k, 0])], facts["names"][k]
             words = {"name": name, "slice": weak_slice["words"], "accuracy": percent(weak_slice["accuracy"])}
@@ -109,7 +109,7 @@ class Slices(Check):
                     weak_slice["words"],
                     Message("{name}: wrong; accuracy on the slice '{slice}' is {accuracy}.", **words),
                     Message("An image that is predicted wrongly, of the slice '{slice}'.", **words),
-                    [view.artifacts.image(examples["images"][k])],
+                    [context.artifacts.image(examples["images"][k])],
                     image=name,
                 )
             )

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from xai.audits.check_result import CheckResult
-from xai.audits.checks.base import CHECKS, FIGURES, Check, CheckView
+from xai.audits.checks.base import CHECKS, FIGURES, Check
 from xai.audits.context import DATA, Context
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
@@ -70,18 +70,18 @@ class Speed(Check):
             seconds.append(time.perf_counter() - began)
         return StoredResult({"seconds": np.array(seconds)})
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Average the logarithms: timings are skewed."""
-        rates = np.log(self.batch / view.results[0]["seconds"])
+        rates = np.log(self.batch / context.results[0]["seconds"])
         n = len(rates)
-        mean, low, high, _ = paired_mean(np.zeros(n), rates, view.level)
+        mean, low, high, _ = paired_mean(np.zeros(n), rates, context.level)
         ends = (low, min(high, 50.0)) if n > 1 else (-float("inf"), 50.0)
         value, low, high = (float(np.exp(v)) for v in (mean, *ends))
         claim = Message(
             "{value:.4g} images per second, {batch} at a time ({low:.4g} to {high:.4g}).",
             **{"value": value, "batch": self.batch, "low": low, "high": high},
         )
-        return CheckResult(value, low, high, view.level, n, "images/s", claim=claim, facts={"batch": self.batch})
+        return CheckResult(value, low, high, context.level, n, "images/s", claim=claim, facts={"batch": self.batch})
 
     def code(self) -> str:
         """Return Python that repeats it."""

@@ -7,7 +7,8 @@ import numpy as np
 
 from xai.audits.check_result import CheckResult
 from xai.audits.checks._maps import RatingCheck, checks_of
-from xai.audits.checks.base import CHECKS, CheckView, percent, share_of, span
+from xai.audits.checks.base import CHECKS, percent, share_of, span
+from xai.audits.context import Context
 from xai.core.results.message import Message, joined, sentences
 
 
@@ -21,12 +22,12 @@ class Stability(RatingCheck):
     question: ClassVar[str] = "Does an explanation stay the same when invisible noise is added to the image?"
     limits: ClassVar[tuple[str, ...]] = ("a stable map need not be faithful",)
 
-    def measure(self, view: CheckView) -> CheckResult:
+    def measure(self, context: Context) -> CheckResult:
         """Count stable maps."""
-        checks = checks_of(view)
+        checks = checks_of(context)
         right = np.array([own.get("stability", {}).get("verdict") == "trust" for own in checks], dtype=bool)
         correlations = [own["stability"]["values"]["correlation"] for own in checks if "stability" in own]
-        share = share_of(right, view.results[0].rows, view.level)
+        share = share_of(right, context.results[0].rows, context.level)
         median = float(np.median(correlations)) if correlations else None
         words = {"share": percent(share.value), "span": span(share.low, share.high), "count": share.n}
         claims = [

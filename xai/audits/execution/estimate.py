@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from xai.audits.audit import AuditSource, configured, folder_of
+from xai.audits.checks.base import CheckRequest
 from xai.audits.config import Config
 from xai.audits.context import DATA, Context
 from xai.audits.execution import estimate as timing
-from xai.audits.execution.plan import Plan, Planned, make_plan, open_context, with_defaults
-from xai.audits.execution.session import STORE, is_finished, past_runs
+from xai.audits.execution.plan import STORE, Plan, is_finished, make_plan, open_context, past_runs, with_defaults
 from xai.audits.execution.stages.base import DataStage, Stage, WorkItem, settled
 from xai.audits.execution.store import Store
 from xai.core.model.hooks import borrowed, gradients_on
@@ -212,13 +212,13 @@ def plan_audit(
     seconds = timing.seconds_of(plan, left)
     classifier = plan.context.classifier
     return AuditPlan(
-        checks=tuple(_planned(planned, seconds) for planned in plan.checks),
+        checks=tuple(_planned(request, seconds) for request in plan.checks),
         pieces=len(plan.tasks),
         left=len(left),
         rows=round(rows),
         seconds=opening + sum(seconds.values()),
         thresholds_sha256=settings.thresholds_sha256,
-        accounting={name: role.manifest.counts for name, role in plan.context.roles.items()},
+        accounting={name: role.counts for name, role in plan.context.roles.items()},
         model={"name": classifier.name, "fingerprint": classifier.fingerprint},
     )
 
@@ -230,18 +230,18 @@ def _place(config: Config, out: str | os.PathLike[str] | None) -> Path:
     return folder_of(config, out) / STORE
 
 
-def _planned(planned: Planned, seconds: Mapping[str, float]) -> PlannedCheck:
-    tasks = [task for tasks in planned.tasks for task in tasks]
+def _planned(request: CheckRequest, seconds: Mapping[str, float]) -> PlannedCheck:
+    tasks = [task for tasks in request.tasks for task in tasks]
     left = [task for task in tasks if task.key in seconds]
     rows = sum(task.rows_through for task in left)
     return PlannedCheck(
-        id=planned.asked.id,
-        metric=planned.asked.check.name,
-        conditions=tuple(f"{c.name} {c.threshold:g}" for c in planned.asked.conditions),
-        images=tuple(sum(len(task.rows) for task in tasks) for tasks in planned.tasks),
+        id=request.id,
+        metric=request.check.name,
+        conditions=tuple(f"{c.name} {c.threshold:g}" for c in request.conditions),
+        images=tuple(sum(len(task.rows) for task in tasks) for tasks in request.tasks),
         pieces=len(tasks),
         left=len(left),
         rows=round(rows),
         seconds=sum(seconds[task.key] for task in left),
-        missing=planned.missing,
+        missing=request.missing,
     )

@@ -1,169 +1,251 @@
-"""The run: declare thresholds, do what is not done, summarise; a killed run goes on where it was."""
+"""An audit at work in its folder: declare thresholds, do what is not done, summarise; a killed run goes on."""
 
+import hashlib
 import json
+import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xai.audits.check_result import Artifacts, CheckResult, exhibit
-from xai.audits.checks.base import CheckView
+from xai.audits.baseline import Baseline
+from xai.audits.check_result import KEY_BYTES, Artifacts, CheckResult, exhibit
+from xai.audits.checks.base import CheckRequest
+from xai.audits.conditions import PairedOutcome
 from xai.audits.config import Config
 from xai.audits.context import DATA, Context
-from xai.audits.execution.plan import Plan, Planned
-from xai.audits.execution.stages.base import StageResult, WorkItem, joined, perform
+from xai.audits.document import ONLY, assemble
+from xai.audits.execution.cluster import work_on_ray
+from xai.audits.execution.plan import (
+    STORE,
+    Plan,
+    finished_note,
+    inputs_of,
+    make_plan,
+    note_run,
+    open_context,
+    past_runs,
+    take_over,
+)
+from xai.audits.execution.stages.base import WorkItem, joined, perform
 from xai.audits.execution.store import Store, StoredResult, canonical, clean, publish
+from xai.audits.record import Audit
 from xai.core.results.message import Message
-from xai.core.runtime.batching import Progress, ShouldStop
+from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.errors import RecordError, Stopped
 
 PLAN, LOG, MANIFESTS = "plan.json", "log.jsonl", "manifests"
-Results = Mapping[str, "WorkResult"]
-Before = tuple[CheckResult, Sequence[str]] | None  # what the baseline measured, and on which images
-
-
-@dataclass(frozen=True, eq=False)
-class WorkResult:
-    """What became of one check.
-
-    Attributes:
-        measured: None where it was not run or broke.
-        trouble: {"type", "message"} of an error, {"why"} of what was not run, {} otherwise.
-        done: images worked on, per stage.
-        planned: images to work on, per stage.
-        keys: of the finished work.
-        shrunk: smallest micro-batch that memory forced; None for the planned one.
-        files: of its evidence.
-    """
-
-    measured: CheckResult | None
-    trouble: Mapping[str, str]
-    done: tuple[int, ...] = ()
-    planned: tuple[int, ...] = ()
-    keys: tuple[str, ...] = ()
-    shrunk: int | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class Execution:
-    """One run over a plan.
+    """An audit in its folder.
 
     Attributes:
         plan: what to do.
         store: where results are.
         folder: of the run.
-        progress: told rows through the network.
+        baseline: an earlier audit, or None.
         should_stop: asked between work items.
-        budget: seconds for the work; None for no limit.
         lenders: stores of earlier runs, whose summaries are taken over.
     """
 
     plan: Plan
     store: Store
     folder: Path
-    progress: Progress | None = None
+    baseline: Baseline | None = None
     should_stop: ShouldStop | None = None
-    budget: float | None = None
     lenders: tuple[Store, ...] = ()
     errors: dict[str, dict[str, str]] = field(default_factory=dict)  # by key of the task that broke
 
-    def work(self, tasks: Sequence[WorkItem]) -> None:
-        """Do the work that is not done; what breaks is remembered and ends nothing else.
+    @classmethod
+    def open(
+        cls,
+        config: Config,
+        folder: Path,
+        *,
+        only: Sequence[str] | None = None,
+        should_stop: ShouldStop | None = None,
+        within: str = "",
+    ) -> "Execution":
+        """Declare thresholds, load everything, plan, and take over what earlier runs of the same file finished.
+
+        Args:
+            config: as asked for.
+            folder: of the run.
+            only: ids of the checks, where not all are asked.
+            should_stop: asked between work items.
+            within: folder below that of the run where this part of it is kept.
+        """
+        whole = folder / within
+        place = whole if only is None else whole / ONLY / hashlib.sha256("\n".join(only).encode()).hexdigest()[:12]
+        store = Store(whole / STORE if config.store is None else config.folder / config.store)
+        _declare(config, place)
+        baseline = Baseline.of(config)
+        plan = make_plan(config, open_context(config, should_stop), baseline=baseline is not None)
+        _tidy(place, store)
+        runs = past_runs(config)
+        taken = take_over(plan, store, runs, within)
+        if not within:
+            _LOG.info("%s", finished_note(plan, store, runs, taken))
+        note_run(config, folder, None if within else inputs_of(plan))
+        lenders = tuple(Store(run.folder / within / STORE) for run in runs)
+        _write_manifests(plan, place)
+        return cls(plan, store, place, baseline, should_stop, lenders)
+
+    def __enter__(self) -> "Execution":
+        """Note the beginning."""
+        self.log("began", left=len(self.plan.left(self.store)), pieces=len(self.plan.tasks))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Note the end."""
+        self.log("ended" if kind is None else "interrupted", **({} if kind is None else {"by": kind.__name__}))
+
+    def work(
+        self, tasks: Sequence[WorkItem], progress: bool | Progress | None = None, *, cluster: bool = False
+    ) -> None:
+        """Do what is not done; what a cluster leaves is done here, and what breaks ends nothing else.
 
         Raises:
             Stopped: `should_stop()` was true; what is finished is kept.
             RecordError: the store cannot be written.
         """
-        began, total = time.monotonic(), sum(task.rows_through for task in tasks)
+        with reporting(progress, "audit") as report:
+            if cluster:
+                self._on_cluster(tasks, report)
+            self._work_here(tasks, report)
+
+    def _on_cluster(self, tasks: Sequence[WorkItem], report: Progress | None) -> None:
+        total, done = round(sum(task.rows_through for task in tasks)), 0.0
+
+        def tell(rows: float) -> None:
+            nonlocal done
+            done += rows
+            if report is not None:
+                report(min(total, round(done)), total)
+
+        work_on_ray(
+            self.plan.config,
+            tasks,
+            self.store,
+            device=str(self.plan.base["device"]),
+            baseline=self.baseline is not None,
+            tell=tell,
+            should_stop=self.should_stop,
+            budget=self.plan.config.budget,
+        )
+
+    def _work_here(self, tasks: Sequence[WorkItem], report: Progress | None) -> None:
+        began, total, budget = time.monotonic(), sum(task.rows_through for task in tasks), self.plan.config.budget
         left = [task for task in tasks if not self.store.has(task.key)]
         done = total - sum(task.rows_through for task in left)
         broken: set[Any] = set()
-        self._tell(done, total)
+        tell = report or (lambda *_: None)
+        tell(round(done), round(total))
         for task in left:
             if self.should_stop is not None and self.should_stop():
                 raise Stopped("Stopped between two work items, as asked; the same command goes on from here.")
-            if self.budget is not None and time.monotonic() - began >= self.budget:
+            if budget is not None and time.monotonic() - began >= budget:
                 self.log("the time budget is used up")
                 break
             if task.stage in broken or not self._one(task):
                 broken.add(task.stage)
             done += task.rows_through
-            self._tell(done, total)
-
-    def _tell(self, done: float, total: float) -> None:
-        if self.progress is not None:
-            self.progress(round(done), round(total))
+            tell(round(done), round(total))
 
     def _one(self, task: WorkItem) -> bool:
         """Do one work item and publish it; say whether it succeeded."""
         if self.store.has(task.key):
             return True
-        context, began = self.plan.context.stopping(self.should_stop), time.monotonic()
+        context, began = replace(self.plan.context, should_stop=self.should_stop), time.monotonic()
         try:
             part = perform(context, task, self.plan.config.micro_batch)
         except (Stopped, RecordError):
             raise
         except Exception as error:  # noqa: BLE001  (whatever breaks in a check is a finding of the report)
-            self.errors[task.key] = {"type": type(error).__name__, "message": str(error)}
+            self.errors[task.key] = _trouble(error)
             self.log("broke", stage=task.stage.name, key=task.key, **self.errors[task.key])
             return False
         self.store.publish(task.key, part)
         self.log("done", stage=task.stage.name, key=task.key, images=len(task.rows), seconds=time.monotonic() - began)
         return True
 
-    def results(
-        self, baseline: Callable[[str], tuple[CheckResult, Sequence[str]] | None], digest: str | None
-    ) -> Results:
-        """Return what became of every check, each measured from finished work or read from the store."""
-        return {
-            planned.asked.id: self._result(planned, baseline(planned.asked.id), digest) for planned in self.plan.checks
-        }
+    def finish(self) -> Audit:
+        """Summarise, judge and write."""
+        results = {request.id: self._result(request) for request in self.plan.checks}
+        document = assemble(self.plan, results, *self._compared(results))
+        files = {name: content for result in results.values() for name, content in result.files.items()}
+        artifacts = Artifacts()
+        document |= {"samples": _samples(self.plan.context, artifacts)}
+        files |= artifacts.files
+        document |= {"files": {name: len(content) for name, content in sorted(files.items())}}
+        changes = None if self.baseline is None else self.baseline.changes(document)
+        audit = Audit({**document, "changes": changes}, files, self.folder)
+        audit.save(self.folder)
+        _prune(self.folder, files)
+        _tidy(self.folder, self.store)
+        return audit
 
-    def _result(self, planned: Planned, baseline: Before, digest: str | None) -> WorkResult:
-        if planned.missing:
-            return WorkResult(None, {"why": planned.missing})
-        for task in (task for tasks in planned.tasks for task in tasks):
+    def _compared(
+        self, results: Mapping[str, CheckResult]
+    ) -> tuple[dict[str, Any] | None, dict[str, PairedOutcome | None]]:
+        """Return what is known of the baseline, and the outcomes of each check then and now."""
+        if self.baseline is None:
+            return None, {}
+        keys, model = self._image_keys(), self.plan.context.classifier.fingerprint
+        pairs = {
+            request.id: self.baseline.pair(request.id, results[request.id], keys, model, request.check.settings)
+            for request in self.plan.checks
+        }
+        return self.baseline.about(keys), pairs
+
+    def _image_keys(self) -> list[bytes]:
+        return [bytes.fromhex(key)[:KEY_BYTES] for key in self.plan.context.role(DATA).keys]
+
+    def _result(self, request: CheckRequest) -> CheckResult:
+        """Return what became of a check, measured from finished work or read from the store."""
+        if request.missing:
+            return CheckResult.unmeasured({"why": request.missing}, request.level)
+        for task in (task for tasks in request.tasks for task in tasks):
             if task.key in self.errors:
-                return WorkResult(None, self.errors[task.key])
-        results, keys, shrunk = self._found(planned)
-        counts = tuple(len(result.rows) for result in results), tuple(result.planned for result in results)
-        if not all(counts[0]):
-            return WorkResult(
-                None, {"why": Message("the time budget ended before any of its work was done")}, *counts, keys
-            )
-        key = self.plan.key_of_summary(planned, keys, digest)
-        part = self._finished(planned, key)
+                return CheckResult.unmeasured(self.errors[task.key], request.level)
+        stages, work = self._finished_stages(request)
+        if not all(work["done"]):
+            why = Message("the time budget ended before any of its work was done")
+            return CheckResult.unmeasured({"why": why}, request.level, **{**work, "shrunk": None})
+        key = self.plan.key_of_summary(request, work["keys"], None if self.baseline is None else self.baseline.digest)
+        part = self._finished(request, key)
         if part is None:
             began = time.monotonic()
             try:
-                part = self._summary(planned, results, baseline)
+                part = self._summary(request, stages)
             except (Stopped, RecordError):
                 raise
             except Exception as error:  # noqa: BLE001  (as above)
-                return WorkResult(None, {"type": type(error).__name__, "message": str(error)}, *counts, keys)
+                return CheckResult.unmeasured(_trouble(error), request.level, **{**work, "shrunk": None})
             self.store.publish(key, part)
-            self.log("summarised", check=planned.asked.id, key=key, seconds=time.monotonic() - began)
+            self.log("summarised", check=request.id, key=key, seconds=time.monotonic() - began)
             part = self.store.read(key) or part
-        measured = CheckResult.from_dict(part.facts["measured"])
-        return WorkResult(measured, {}, *counts, keys, shrunk, files_of(part))
+        return replace(CheckResult.from_dict(part.facts["measured"]), **work, files=_files_of(part))
 
-    def _finished(self, planned: Planned, key: str) -> StoredResult | None:
+    def _finished(self, request: CheckRequest, key: str) -> StoredResult | None:
         """Return a summary that this run's store or an earlier run's has; none of the machine's from an earlier one."""
-        if planned.steady and not self.store.has(key):
+        if request.steady and not self.store.has(key):
             any(self.store.take_over(key, lender) for lender in self.lenders)
         return self.store.read(key)
 
-    def _found(self, planned: Planned) -> tuple[list[StageResult], tuple[str, ...], int | None]:
-        """Return what the stages of a check found, the keys of that work, and the smallest forced micro-batch."""
-        results, keys, shrunk = [], [], []
-        for tasks in planned.tasks:
+    def _finished_stages(self, request: CheckRequest) -> tuple[list[StoredResult], dict[str, Any]]:
+        """Return what the stages of a check found, and of their work: counts, keys, smallest forced micro-batch."""
+        stages, keys, shrunk = [], [], []
+        for tasks in request.tasks:
             parts, rows = [], []
             for task in tasks:
                 part = self._read(task)
@@ -172,8 +254,10 @@ class Execution:
                     rows.append(task.rows)
                     keys.append(task.key)
                     shrunk += [] if part.facts["shrunk_to"] is None else [int(part.facts["shrunk_to"])]
-            results.append(joined(parts, rows, sum(len(task.rows) for task in tasks)))
-        return results, tuple(keys), min(shrunk, default=None)
+            stages.append(joined(parts, rows, sum(len(task.rows) for task in tasks)))
+        work: dict[str, Any] = {"keys": tuple(keys), "shrunk": min(shrunk, default=None)}
+        work |= {"done": tuple(len(stage.rows) for stage in stages), "planned": tuple(s.planned for s in stages)}
+        return stages, work
 
     def _read(self, task: WorkItem) -> StoredResult | None:
         """Return finished work; what is damaged is made again."""
@@ -185,14 +269,23 @@ class Execution:
             part = self.store.read(task.key)
         return part
 
-    def _summary(self, planned: Planned, results: Sequence[StageResult], baseline: Before) -> StoredResult:
-        artifacts = Artifacts()
-        before, names = (None, ()) if baseline is None else baseline
-        view = CheckView(
-            self.plan.context.stopping(self.should_stop), results, planned.asked.level, artifacts, before, names
+    def _summary(self, request: CheckRequest, stages: Sequence[StoredResult]) -> StoredResult:
+        before = None if self.baseline is None else self.baseline.before(request.id)
+        baseline, names = (None, ()) if before is None else before
+        context = replace(
+            self.plan.context,
+            should_stop=self.should_stop,
+            level=request.level,
+            results=stages,
+            artifacts=Artifacts(),
+            baseline=baseline,
+            baseline_keys=names,
         )
-        measured = planned.asked.check.measure(view)
-        return with_files(StoredResult({}, {"measured": measured.to_dict()}), artifacts.files)
+        measured = request.check.measure(context)
+        files = {
+            f"{_PREFIX}{name}": np.frombuffer(png, dtype=np.uint8) for name, png in context.artifacts.files.items()
+        }
+        return StoredResult(files, {"measured": measured.to_dict()})
 
     def log(self, event: str, **facts: Any) -> None:
         """Append a line to the log of the run; a log that cannot be written stops nothing."""
@@ -205,7 +298,11 @@ class Execution:
                 os.close(handle)
 
 
-def declare(config: Config, folder: Path) -> None:
+def _trouble(error: Exception) -> dict[str, str]:
+    return {"type": type(error).__name__, "message": str(error)}
+
+
+def _declare(config: Config, folder: Path) -> None:
     """Write thresholds with their digest and the time, before the model is loaded; a changed declaration is added.
 
     Raises:
@@ -228,24 +325,24 @@ def _declared(path: Path) -> list[dict[str, Any]]:
     return declared if isinstance(declared, list) and all(isinstance(entry, dict) for entry in declared) else []
 
 
-def write_manifests(plan: Plan, folder: Path) -> None:
+def _write_manifests(plan: Plan, folder: Path) -> None:
     """Write what became of every file of each data set."""
     for name, role in plan.context.roles.items():
-        publish(folder / MANIFESTS / f"{_file_name(name)}.jsonl", role.manifest.content)
+        publish(folder / MANIFESTS / f"{_file_name(name)}.jsonl", role.manifest)
 
 
 def _file_name(role: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in role)
 
 
-def tidy(folder: Path, store: Store) -> None:
+def _tidy(folder: Path, store: Store) -> None:
     """Remove what killed runs left behind."""
     store.clean()
     for place in (folder, folder / "evidence", folder / MANIFESTS):
         clean(place)
 
 
-def prune(folder: Path, files: Mapping[str, bytes]) -> None:
+def _prune(folder: Path, files: Mapping[str, bytes]) -> None:
     """Remove images of an earlier audit in this folder that this one does not show."""
     with suppress(OSError):
         for entry in list(os.scandir(folder / "evidence")):
@@ -254,22 +351,11 @@ def prune(folder: Path, files: Mapping[str, bytes]) -> None:
                     Path(entry.path).unlink()
 
 
-def share_of_work(tasks: Sequence[WorkItem], index: int, count: int) -> list[WorkItem]:
-    """Return every `count`-th work item, from `index` on."""
-    return list(tasks)[index::count]
-
-
 _PREFIX = "file:"
 
 
-def with_files(part: StoredResult, files: Mapping[str, bytes]) -> StoredResult:
-    """Return a part that also holds files."""
-    contents = {f"{_PREFIX}{name}": np.frombuffer(content, dtype=np.uint8) for name, content in files.items()}
-    return StoredResult({**part.arrays, **contents}, part.facts)
-
-
-def files_of(part: StoredResult) -> dict[str, bytes]:
-    """Return the files of a part by name."""
+def _files_of(part: StoredResult) -> dict[str, bytes]:
+    """Return the files of a summary by name."""
     names = [name for name in part.arrays if name.startswith(_PREFIX)]
     return {name.removeprefix(_PREFIX): part.arrays[name].tobytes() for name in names}
 
@@ -277,7 +363,7 @@ def files_of(part: StoredResult) -> dict[str, bytes]:
 _MOST = 20  # classes
 
 
-def sample_of(context: Context, artifacts: Artifacts) -> list[dict[str, Any]]:
+def _samples(context: Context, artifacts: Artifacts) -> list[dict[str, Any]]:
     """Return the first image of each of the first classes, in the order of work."""
     role = context.role(DATA)
     truth = context.labels(DATA, role.order).tolist()

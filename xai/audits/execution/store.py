@@ -40,15 +40,28 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 @dataclass(frozen=True, eq=False)
 class StoredResult:
-    """What one work item found.
+    """What one piece of work found, or all pieces of a stage together.
 
     Attributes:
         arrays: by name; of work on images each has one line per image, or per image shown.
-        facts: JSON-ready.
+        facts: JSON-ready; of work in parts the facts of each part, as "parts".
+        rows: (n,) numbers in the data set of the images of a stage.
+        planned: how many images the stage was to be of.
     """
 
     arrays: Mapping[str, np.ndarray]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    planned: int = 0
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return one array."""
+        return self.arrays[name]
+
+    @property
+    def parts(self) -> list[Any]:
+        """Facts of each part of the work."""
+        return list(self.facts["parts"])
 
 
 def canonical(value: Any) -> bytes:

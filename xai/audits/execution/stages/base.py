@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ from xai.core.results.serialization import plain
 from xai.core.runtime.batching import is_out_of_memory, noting_shrinks
 
 
-@dataclass(frozen=True)
-class StageCost:
+class StageCost(NamedTuple):
     """Rows through the network, per image.
 
     Attributes:
@@ -72,34 +71,12 @@ class Stage(ABC):
         return {"stage": self.name, **settings}
 
 
-@dataclass(frozen=True)
-class StageResult:
-    """What a stage found on the images that were worked on.
-
-    Attributes:
-        rows: (n,) their numbers in the data set.
-        arrays: of all parts, one after the other.
-        facts: of each micro-batch.
-        planned: how many images it was to be.
-    """
-
-    rows: np.ndarray
-    arrays: dict[str, np.ndarray]
-    facts: list[Any]
-    planned: int
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """Return one array."""
-        return self.arrays[name]
-
-
-def joined(parts: list[StoredResult], rows: list[np.ndarray], planned: int) -> StageResult:
-    """Put the parts of a stage together."""
+def joined(parts: list[StoredResult], rows: list[np.ndarray], planned: int) -> StoredResult:
+    """Put the pieces of a stage together."""
     names = parts[0].arrays if parts else {}
     arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in names}
     together = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
-    facts = [own for part in parts for own in part.facts["parts"]]
-    return StageResult(together, arrays, facts, planned)
+    return StoredResult(arrays, {"parts": [facts for part in parts for facts in part.parts]}, together, planned)
 
 
 Study = Callable[[Context, np.ndarray], StoredResult]
@@ -145,7 +122,7 @@ class DataStage(Stage):
     def reads(self, context: Context) -> list[Any]:
         """Return the fingerprints of the further data sets, and of a measurement of the machine the machine."""
         machine = [] if self.steady else [platform.machine(), platform.processor(), os.cpu_count()]
-        return machine + [[name, context.role(name).manifest.fingerprint] for name in self.others]
+        return machine + [[name, context.role(name).fingerprint] for name in self.others]
 
     def run(self, context: Context, rows: np.ndarray) -> StoredResult:
         """Call the function."""
