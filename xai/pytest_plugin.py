@@ -51,7 +51,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 class AuditFile(pytest.File):
     """One xai.toml, audited once, when its first test runs."""
 
-    _found: Any = None
+    _finished: Any = None
     _error: Exception | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
@@ -74,13 +74,13 @@ class AuditFile(pytest.File):
         """Return the audit of the tests that were selected; an error is raised again for each of them."""
         if self._error is not None:
             raise self._error
-        if self._found is None:
+        if self._finished is None:
             try:
-                self._found = self._run()
+                self._finished = self._run()
             except Exception as error:
                 self._error = error
                 raise
-        return self._found
+        return self._finished
 
     def _run(self) -> Any:
         import xai
@@ -174,7 +174,7 @@ class CheckItem(_Item):
             return
         check = audit[self.check_id]
         self.user_properties += [(name, value) for name, value in _properties(check).items() if value is not None]
-        judge(check["verdict"], told(check), self.config)
+        judge(check["verdict"], text_of(check), self.config)
 
 
 class ControlItem(_Item):
@@ -254,7 +254,7 @@ class Question:
         checks = [{"metric": self._metric, **own, **thresholds}]
         audit = xai.audit(source, model=self._model, data=self._data, checks=checks, out=out, **given)
         check = audit.checks[0]
-        judge(check["verdict"], told(check), self._config)
+        judge(check["verdict"], text_of(check), self._config)
         return check
 
 
@@ -274,7 +274,7 @@ def judge(verdict: str, text: str, config: pytest.Config) -> None:
         pytest.skip(text.splitlines()[0])
 
 
-def told(check: Mapping[str, Any]) -> str:
+def text_of(check: Mapping[str, Any]) -> str:
     """Return verdict, figure, threshold, the worst images and how to repeat it."""
     lines = [f"{check['verdict']}: {check['why']}"]
     lines += [

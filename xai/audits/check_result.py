@@ -174,7 +174,7 @@ class Artifacts:
         stream = io.BytesIO()
         Image.fromarray(shown).save(stream, "PNG")
         height, width = shown.shape[:2]
-        return self._kept(stream.getvalue(), "png", role) | {"width": width, "height": height}
+        return self._add(stream.getvalue(), "png", role) | {"width": width, "height": height}
 
     def difference(self, before: Tensor, after: Tensor) -> dict[str, Any]:
         """Keep what was changed, stretched so that its largest change is black or white; grey means unchanged."""
@@ -190,9 +190,9 @@ class Artifacts:
         np.save(stream, exact, allow_pickle=False)
         height, width = exact.shape
         span = {"low": float(exact.min()), "high": float(exact.max())}
-        return self._kept(stream.getvalue(), "npy", role) | {"width": width, "height": height} | span
+        return self._add(stream.getvalue(), "npy", role) | {"width": width, "height": height} | span
 
-    def _kept(self, content: bytes, kind: str, role: str) -> dict[str, Any]:
+    def _add(self, content: bytes, kind: str, role: str) -> dict[str, Any]:
         digest = hashlib.sha256(content).hexdigest()
         name = f"{digest[:32]}.{kind}"
         self.files[name] = content

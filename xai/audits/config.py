@@ -280,7 +280,7 @@ def _checks(given: Any, level: float) -> tuple[CheckRequest, ...]:
         request = (
             table
             if isinstance(table, CheckRequest)
-            else _asked({"metric": table} if isinstance(table, str) else table, level)
+            else _request({"metric": table} if isinstance(table, str) else table, level)
         )
         if request.id in taken:
             raise InputError(f"Two checks are called {request.id!r}. Give one of them another `id`.")
@@ -289,7 +289,7 @@ def _checks(given: Any, level: float) -> tuple[CheckRequest, ...]:
     return tuple(requests)
 
 
-def _asked(table: Any, level: float) -> CheckRequest:
+def _request(table: Any, level: float) -> CheckRequest:
     if not isinstance(table, Mapping) or not isinstance(table.get("metric"), str):
         raise InputError(f'Expected every [[check]] with `metric = "..."`, one of {", ".join(CHECKS)}; got {table!r}.')
     kind = CHECKS[table["metric"]]

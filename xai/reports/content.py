@@ -11,7 +11,7 @@ from typing import Any
 
 from xai.audits.baseline import AuditComparison
 from xai.audits.record import Audit
-from xai.reports.images import ReportImages, asked, bars, curve, interval
+from xai.reports.images import ReportImages, bars, condition_text, curve, interval
 from xai.reports.messages import Text, Words
 
 MET, NOT_MET, INCONCLUSIVE, NOT_TESTED = "met", "not met", "inconclusive", "not tested"
@@ -173,7 +173,7 @@ def _finding(
         "question": words.sentence(check["question"]),
         "verdict": finding["verdict"],
         "why": words.told(finding["why"]),
-        "asked": asked(finding, unit, words) if judged else None,
+        "asked": condition_text(finding, unit, words) if judged else None,
         "chart": interval(check, finding, words) if judged else None,
         "seen": _seen(finding, unit, words),
         "exhibits": [exhibit for exhibit in exhibits if exhibit],
@@ -233,7 +233,7 @@ def _gate(check: Mapping[str, Any], outcome: Mapping[str, Any], words: Words) ->
     unit = (check["measured"] or {}).get("unit")
     return {
         "verdict": outcome["verdict"],
-        "asked": asked(outcome, unit, words),
+        "asked": condition_text(outcome, unit, words),
         "why": words.told(outcome["why"]),
         "seen": _seen(outcome, unit, words),
         "chart": interval(check, outcome, words),
@@ -327,7 +327,7 @@ def power(document: Mapping[str, Any], words: Words) -> list[tuple[str, str, str
     return [
         (
             check["id"],
-            asked(outcome, check["measured"]["unit"], words),
+            condition_text(outcome, check["measured"]["unit"], words),
             _seen(outcome, check["measured"]["unit"], words) or "",
         )
         for check in document["checks"]

@@ -109,14 +109,14 @@ def _page(entries: Sequence[_ReportEntry], words: Words, title: str | None, *, l
     side = next((side for most, side in _SIDES if maps <= most), _SIDE_OF_MANY)
     content = {
         "title": title or words("explained.heading"),
-        "entries": [_told(entry, words, side) for entry in entries],
+        "entries": [_entry_content(entry, words, side) for entry in entries],
         "models": {entry.explanation.model["fingerprint"]: entry.explanation.model for entry in entries},
         "versions": {name: v for entry in entries for name, v in entry.explanation.versions.items()},
     }
     return rendered("explained.html", words, content, live=live, most=MOST_BYTES, cure="Report fewer explanations.")
 
 
-def _told(entry: _ReportEntry, words: Words, side: int) -> dict[str, Any]:
+def _entry_content(entry: _ReportEntry, words: Words, side: int) -> dict[str, Any]:
     """Return an explanation for the template."""
     explanation = entry.explanation
     shown = range(min(MOST_MAPS, len(explanation)))

@@ -154,10 +154,10 @@ def _weasyprint() -> Any:
 class _Keep(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.found: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.found.append(record.getMessage())
+        self.messages.append(record.getMessage())
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def _complaints() -> Iterator[list[str]]:
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:
-        yield handler.found
+        yield handler.messages
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate

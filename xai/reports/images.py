@@ -39,11 +39,11 @@ def interval(check: Mapping[str, Any], outcome: Mapping[str, Any] | None, words:
     texts["span"] = words.span(low, high, unit)
     if outcome is None:
         return chart | {"alt": words("chart.plain", **texts), "verdict": check["verdict"]}
-    chart["alt"] = words("chart.interval", **texts, asked=asked(outcome, unit, words))
+    chart["alt"] = words("chart.interval", **texts, asked=condition_text(outcome, unit, words))
     return chart | {"verdict": outcome["verdict"]}
 
 
-def asked(outcome: Mapping[str, Any], unit: str | None, words: Words) -> str:
+def condition_text(outcome: Mapping[str, Any], unit: str | None, words: Words) -> str:
     """Return a condition in words."""
     drop = outcome["condition"] == "max_drop_vs_baseline" and unit in SHARES
     return words(f"condition.{outcome['condition']}", t=words.value(outcome["threshold"], "points" if drop else unit))

@@ -218,10 +218,10 @@ def _gates(
     why = why_other_data(audit, tables, classifier, root) if ids else ""
     if why:
         return [], [f"the checks {', '.join(ids)} are not asked again: {why}."]
-    return [{"name": _plain(id_, k), "check": _asked(audit, id_)} for k, id_ in enumerate(ids)], []
+    return [{"name": _plain(id_, k), "check": _check_table(audit, id_)} for k, id_ in enumerate(ids)], []
 
 
-def _asked(audit: Audit, id_: str) -> dict[str, Any]:
+def _check_table(audit: Audit, id_: str) -> dict[str, Any]:
     """Return a check as it would stand in the file."""
     return as_in_file(next(check for check in audit.document["settings"]["checks"] if check["id"] == id_))
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 from xai.audits.record import Audit
 from xai.reports.content import claim, headline, limits, standards, unfinished
-from xai.reports.images import asked
+from xai.reports.images import condition_text
 from xai.reports.messages import Words, harmless
 
 MOST_BYTES = 1_000_000
@@ -62,7 +62,7 @@ def _finding(finding: Mapping[str, Any], words: Words) -> list[str]:
     unit = finding["unit"]
     span = _span(finding["interval"], unit, words)
     value = words.value(finding["value"], unit) + f" ({span})" * bool(span)
-    condition = asked(finding, unit, words) if finding["condition"] else "\u2013"
+    condition = condition_text(finding, unit, words) if finding["condition"] else "\u2013"
     n = "\u2013" if finding["n"] is None else words.number(finding["n"])
     return [words(f"verdict.{finding['verdict']}"), finding["id"], value, condition, n, words.told(finding["why"]).text]
 
