@@ -232,7 +232,7 @@ def test_the_gate_keeps_its_level_on_the_hardest_of_several_sets():
     for _ in range(120):
         scores = {f"score {name}": rng.normal(stats.norm.ppf(truth) * 2**0.5, 1, 80) for name in sets}
         scores["score "] = rng.normal(size=n)
-        view = SimpleNamespace(results=[scores], context=SimpleNamespace(ood_roles=lambda: sets), level=0.95)
-        low, high = check._hardest(view, [auroc_interval(scores["score "], scores[f"score {k}"])[0] for k in sets])
+        context = SimpleNamespace(results=[scores], ood_roles=lambda: sets, level=0.95)
+        low, high = check._hardest(context, [auroc_interval(scores["score "], scores[f"score {k}"])[0] for k in sets])
         wrong += judge_interval(0.0, low, high, n, truth).verdict != "inconclusive"
     assert wrong / 120 <= 0.06  # both errors together
