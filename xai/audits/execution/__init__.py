@@ -1,1 +1,1 @@
-"""The execution of an audit: plan, keys, store, stages, runs."""
+"""The execution of an audit: plan, stages, store, run."""
