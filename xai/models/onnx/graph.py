@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from xai.models.onnx import shapes  # noqa: F401  # its operators are among FUNCTIONS once it is read
 from xai.models.onnx.operators import FUNCTIONS, WHOLE, same_pad, whole
 
 _ACTIVATIONS = {"Relu": nn.ReLU, "Sigmoid": nn.Sigmoid, "Tanh": nn.Tanh, "HardSwish": nn.Hardswish}

@@ -1,4 +1,4 @@
-"""The operators of ONNX that move, cut and repeat, and those that speak of sizes; see `onnx_ops`."""
+"""The operators of ONNX that move, cut and repeat, and those that speak of sizes; see `operators`."""
 
 import functools
 from collections.abc import Sequence
