@@ -15,9 +15,8 @@ from torch.nn.utils import prune
 
 import xai
 from xai.core.model.classifier import Classifier
-from xai.core.model.fingerprint import fingerprint_module
-from xai.core.model.forward_state import may_write, state_of
-from xai.core.model.hooks import copied, parts_of
+from xai.core.model.fingerprint import fingerprint_module, may_write, parts_of, state_of
+from xai.core.model.hooks import copied
 from xai.errors import UnsupportedModelError
 
 IMAGES = pictures(5, size=(13, 18))

@@ -14,10 +14,11 @@ from torch.utils.checkpoint import checkpoint
 
 import xai
 from xai.core.layers.layouts import Layout
-from xai.core.layers.selection import LayerChoice, find_layer
+from xai.core.layers.outputs import LayerChoice
+from xai.core.layers.selection import find_layer
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import gradients
-from xai.core.runtime.nested import tensors_in, with_tensor
+from xai.core.runtime.batching import tensors_in, with_tensor
 from xai.errors import UnsupportedModelError
 
 

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 import xai
 from xai.core.layers.layouts import Layout, Responses, Stripes, orders, possible_layouts
 from xai.core.layers.ordering import _evidence, judge
-from xai.core.layers.selection import LayerChoice, find_layer
+from xai.core.layers.outputs import LayerChoice
+from xai.core.layers.selection import find_layer
 from xai.core.model.classifier import Classifier
 from xai.errors import UnsupportedModelError
 

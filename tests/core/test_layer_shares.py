@@ -10,8 +10,8 @@ from torchvision_cpu import import_torchvision
 
 import xai
 from xai.core.layers.layouts import Layout
-from xai.core.layers.outputs import share_through, spread_images
-from xai.core.layers.selection import LayerChoice, find_layer
+from xai.core.layers.outputs import LayerChoice, share_through, spread_images
+from xai.core.layers.selection import find_layer
 from xai.core.model.classifier import Classifier
 from xai.core.task.probe_images import probe_images
 from xai.errors import UnsupportedModelError

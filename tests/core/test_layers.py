@@ -21,7 +21,8 @@ from torchvision_cpu import import_torchvision
 
 import xai
 from xai.core.layers.layouts import Layout, fits, possible_layouts
-from xai.core.layers.selection import LayerChoice, find_layer, spatial_layers
+from xai.core.layers.outputs import LayerChoice
+from xai.core.layers.selection import find_layer, spatial_layers
 from xai.core.model.classifier import Classifier
 from xai.errors import NameLookupError, RangeError, UnsupportedModelError
 

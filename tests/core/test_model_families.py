@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import xai
-from xai.core.layers.selection import LayerChoice, find_layer
-from xai.core.runtime.nested import tensors_in, with_tensor
+from xai.core.layers.outputs import LayerChoice
+from xai.core.layers.selection import find_layer
+from xai.core.runtime.batching import tensors_in, with_tensor
 
 FEW = ["ViT", "ResNet", "BEiT", "Hiera", "swin_transformer", "pit"]
 EVERY = {**TRANSFORMERS, **TIMM}

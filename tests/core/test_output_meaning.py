@@ -9,7 +9,7 @@ from small_models import Ends
 from torch import Tensor, nn
 
 import xai
-from xai.core.task.meaning import DeclaredTask
+from xai.core.model.predictions import DeclaredTask
 from xai.errors import TargetError, UnsupportedModelError
 
 IMAGES = torch.rand(6, 3, 17, 23, generator=torch.Generator().manual_seed(0))

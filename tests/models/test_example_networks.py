@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from xai.core.extras import data_folder
+from xai.core.layers import selection
 from xai.errors import CheckpointError, DataError
 from xai.models.loading import load
 
@@ -182,3 +183,76 @@ def test_missing_example_data_is_explained(monkeypatch):
     monkeypatch.setattr("xai.models.sources.data_folder", missing)
     with pytest.raises(DataError, match="not installed"):
         load("example:fashion")
+
+
+SHIPPED = [*(f"example:{name}" for name in NAMES), "efficientnet_lite0"]
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """Models whose layers were searched."""
+    models, search = [], selection._searched
+
+    def noted(classifier, inputs, name):
+        models.append(classifier)
+        return search(classifier, inputs, name)
+
+    monkeypatch.setattr(selection, "_searched", noted)
+    return models
+
+
+def layer_of(classifier):
+    return selection.find_layer(classifier, torch.full((1, classifier.channels, *classifier.input_size), 0.5))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_layer_of_a_shipped_model_is_the_one_that_a_search_finds(name, searches):
+    known = layer_of(load(name))
+    assert not searches
+    other = load(name, name="another")
+    found = layer_of(other)
+    assert searches == [other]
+    assert (known, known.share, known.notes) == (found, found.share, found.notes)
+
+
+def weights_changed(classifier):
+    with torch.no_grad():
+        classifier.module.head.weight.mul_(0.5)
+
+
+def weights_written_through_data(classifier):
+    classifier.module.head.weight.data.mul_(0.5)
+
+
+def hook_added(classifier):
+    classifier.module.features.register_forward_hook(lambda *_: None)
+
+
+def setting_changed(classifier):
+    classifier.module.features[2].inplace = False
+
+
+def preprocessing_changed(classifier):
+    classifier.mean = (0.5,)
+
+
+@pytest.mark.parametrize(
+    "change", [weights_changed, weights_written_through_data, hook_added, setting_changed, preprocessing_changed]
+)
+def test_a_shipped_model_that_was_changed_is_searched(change, searches):
+    classifier = load("example:fashion")
+    change(classifier)
+    layer_of(classifier)
+    assert searches == [classifier]
+
+
+def test_a_shipped_model_is_searched_for_images_of_another_size(searches):
+    classifier = load("example:fashion")
+    selection.find_layer(classifier, torch.full((1, 1, 56, 56), 0.5))
+    assert searches == [classifier]
+
+
+def test_a_layer_that_is_named_is_checked_in_shipped_models_too(searches):
+    classifier = load("example:fashion")
+    selection.find_layer(classifier, torch.full((1, 1, 28, 28), 0.5), "features.8")
+    assert searches == [classifier]

@@ -8,7 +8,7 @@ from small_models import GapCnn, pictures
 from torch import Tensor, nn
 
 import xai
-from xai.core.runtime.fixed_batch import batch_size
+from xai.core.runtime.batching import batch_size
 from xai.errors import UnsupportedModelError
 
 SIZE = (13, 18)

@@ -43,14 +43,14 @@ def add_report(commands: Any) -> None:
 
 def _report(options: argparse.Namespace) -> int:
     kinds = formats(options.format)
-    found = xai.Audit.load(options.audit)
-    place = options.out or found.folder or Path()
+    audit = xai.Audit.load(options.audit)
+    place = options.out or audit.folder or Path()
     settings = {name: getattr(options, name) for name in ("language", "images", "baseline")}
-    written = [found.report(place, kind=kind, **settings) for kind in kinds]
+    written = [audit.report(place, kind=kind, **settings) for kind in kinds]
     if options.tests is not None:
-        written += xai.write_tests(found, options.tests)
+        written += xai.write_tests(audit, options.tests)
     if options.json:
-        print(json.dumps({"written": [str(path) for path in written], "verdict": found.verdict}, indent=1))
+        print(json.dumps({"written": [str(path) for path in written], "verdict": audit.verdict}, indent=1))
     else:
         tell(written)
     return PASS
@@ -122,7 +122,7 @@ def _audit(options: argparse.Namespace) -> int:
         return _share(options, given)
     kinds = None if options.format is None else formats(options.format)
     with telling():
-        found = xai.audit(
+        audit = xai.audit(
             options.config,
             **given,
             baseline=options.baseline,
@@ -133,15 +133,15 @@ def _audit(options: argparse.Namespace) -> int:
             engine=options.engine,
             progress=True if sys.stderr.isatty() else None,
         )
-    asked = found.document["settings"]["report"].get("formats", ()) if kinds is None else kinds
-    place = found.folder or Path()
-    written = [found.report(place, kind=kind, language=options.language) for kind in asked]
+    report_kinds = audit.document["settings"]["report"].get("formats", ()) if kinds is None else kinds
+    place = audit.folder or Path()
+    written = [audit.report(place, kind=kind, language=options.language) for kind in report_kinds]
     if options.write_tests is not None:
-        written += xai.write_tests(found, options.write_tests, root=Path(options.config).parent)
+        written += xai.write_tests(audit, options.write_tests, root=Path(options.config).parent)
     if not options.json:
         tell(written)
-    _print(options, "audit", found.to_dict(), str(found), found.folder)
-    return _CODES[found.verdict]
+    _print(options, "audit", audit.to_dict(), str(audit), audit.folder)
+    return _CODES[audit.verdict]
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -151,11 +151,11 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         sys.path.insert(0, "")
     settings |= {} if options.device == "auto" else {"device": options.device}
     settings |= {} if options.model is None else {"source": options.model}
-    found = {"model": load_model(options) if options.trust else settings, "data": None}
+    sources = {"model": load_model(options) if options.trust else settings, "data": None}
     if options.data is not None:
         source, part = parted(options.data)
-        found["data"] = {"source": source} | ({} if part is None else {"part": part})
-    return {name: value for name, value in found.items() if value}
+        sources["data"] = {"source": source} | ({} if part is None else {"part": part})
+    return {name: value for name, value in sources.items() if value}
 
 
 def _plan(options: argparse.Namespace, given: dict[str, Any]) -> int:
@@ -168,13 +168,13 @@ def _plan(options: argparse.Namespace, given: dict[str, Any]) -> int:
 def _control(options: argparse.Namespace, given: dict[str, Any]) -> int:
     bar = True if sys.stderr.isatty() else None
     named = {"baseline": options.baseline, "out": options.out, "only": options.only, "progress": bar}
-    found = xai.positive_control(options.config, **named, **given)
-    useless = [name for name, verdict in found.items() if verdict not in {"fail", "not run"}]
-    told = [f"{name}: {'fails, as it must' if verdict == 'fail' else verdict}" for name, verdict in found.items()]
-    told.append(
+    verdicts = xai.positive_control(options.config, **named, **given)
+    useless = [name for name, verdict in verdicts.items() if verdict not in {"fail", "not run"}]
+    lines = [f"{name}: {'fails, as it must' if verdict == 'fail' else verdict}" for name, verdict in verdicts.items()]
+    lines.append(
         f"gates that cannot fail: {', '.join(useless)}" if useless else "every gate fails on the injected fault"
     )
-    _print(options, "control", found, "\n".join(told), None)
+    _print(options, "control", verdicts, "\n".join(lines), None)
     return FAILED if useless else PASS
 
 
@@ -186,8 +186,8 @@ def _share(options: argparse.Namespace, given: dict[str, Any]) -> int:
         raise xai.InputError(f"Expected --shard as I/N, such as 0/4, but got {options.shard!r}.")
     with telling():
         left, pieces = xai.share_audit(options.config, int(index), int(count), out=options.out, **given)
-    told = f"{left} of {pieces} work items are left to all shares; run without --shard to finish and report"
-    _print(options, "share", {"left": left, "pieces": pieces}, told, None)
+    text = f"{left} of {pieces} work items are left to all shares; run without --shard to finish and report"
+    _print(options, "share", {"left": left, "pieces": pieces}, text, None)
     return PASS
 
 
@@ -202,11 +202,11 @@ def add_check(commands: Any) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    found = xai.judge_again(xai.Audit.load(options.audit), options.thresholds, baseline=options.baseline)
+    audit = xai.judge_again(xai.Audit.load(options.audit), options.thresholds, baseline=options.baseline)
     if options.out is not None:
-        found.save(options.out)
-    _print(options, "audit", found.to_dict(), str(found), options.out)
-    return _CODES[found.verdict]
+        audit.save(options.out)
+    _print(options, "audit", audit.to_dict(), str(audit), options.out)
+    return _CODES[audit.verdict]
 
 
 def add_compare(commands: Any) -> None:
@@ -220,9 +220,9 @@ def add_compare(commands: Any) -> None:
 
 def _compare(options: argparse.Namespace) -> int:
     before, after = (xai.Audit.load(path) for path in (options.before, options.after))
-    found = xai.compare(before, after, level=options.level)
-    _print(options, "comparison", found.to_dict(), str(found), None)
-    return FAILED if found.worse else PASS
+    comparison = xai.compare(before, after, level=options.level)
+    _print(options, "comparison", comparison.to_dict(), str(comparison), None)
+    return FAILED if comparison.worse else PASS
 
 
 def add_init(commands: Any) -> None:
@@ -247,8 +247,8 @@ def _init(options: argparse.Namespace) -> int:
         model["source"] = "example:fashion"
     data = given.get("data", {})
     data |= {name: getattr(options, name) for name in _COLUMNS if getattr(options, name) is not None}
-    found = xai.init_audit(options.folder, model, data=data or None, overwrite=options.force)
-    written = [str(path) for path in found]
+    files = xai.init_audit(options.folder, model, data=data or None, overwrite=options.force)
+    written = [str(path) for path in files]
     _print(options, "written", written, "\n".join(f"wrote {path}" for path in written), None)
     return PASS
 
@@ -264,12 +264,12 @@ def _schema(_options: argparse.Namespace) -> int:
     return PASS
 
 
-def _print(options: argparse.Namespace, name: str, document: Any, told: str, place: Path | None) -> None:
+def _print(options: argparse.Namespace, name: str, document: Any, text: str, place: Path | None) -> None:
     if options.json:
         saved = {} if place is None else {"saved": str(place)}
         print(json.dumps({name: document, **saved}, indent=1))
         return
-    lines = told.splitlines()
+    lines = text.splitlines()
     for line in lines[:_MOST]:
         print(one_line(line))
     if len(lines) > _MOST:

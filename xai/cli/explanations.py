@@ -41,21 +41,21 @@ def _explain(options: argparse.Namespace) -> int:
     for image in options.images:
         classifier.prepare(image)  # every image is checked before anything is written
     bar = True if sys.stderr.isatty() else None
-    found, compared = [], []
+    explanations, compared = [], []
     places = _places(options.out, options.images, methods)
     for image in options.images:
         every = []
         for method in methods:
-            asked = {"versus": versus, "score": options.score, "bits": options.bits, "progress": bar, **settings}
-            made = xai.explain(classifier, image, method, target, options.seed, **asked)
+            arguments = {"versus": versus, "score": options.score, "bits": options.bits, "progress": bar, **settings}
+            made = xai.explain(classifier, image, method, target, options.seed, **arguments)
             every.append(made)
             rate = partial(xai.rate_explanation, seed=options.seed, bits=options.bits, progress=bar)
             rating = rate(classifier, image, made) if options.rate else None
-            found.append(_finish(made, rating, places[image, method], quiet=options.json))
+            explanations.append(_finish(made, rating, places[image, method], quiet=options.json))
         if len(every) > 1:
             compared.append(_compare(every, places[image, methods[0]], quiet=options.json))
     if options.json:
-        print(json.dumps({"explanations": found, "agreement": compared}, indent=1))
+        print(json.dumps({"explanations": explanations, "agreement": compared}, indent=1))
     return PASS
 
 
@@ -80,14 +80,14 @@ def _told(rating: Any) -> list[str]:
 
 def _compare(every: Sequence[Any], place: Path | None, *, quiet: bool) -> dict[str, Any]:
     """Show how far several methods agree on an image, and save them side by side."""
-    found = xai.agreement(every)
-    saved = found.save(place.parent / "side-by-side.png") if place is not None else None
+    agreement = xai.agreement(every)
+    saved = agreement.save(place.parent / "side-by-side.png") if place is not None else None
     if not quiet:
         print(f"{every[0].names[0]}: how far the methods agree (rank correlation)")
-        print("\n".join(f"  {line}" for line in found.table.round(2).to_string().splitlines()))
+        print("\n".join(f"  {line}" for line in agreement.table.round(2).to_string().splitlines()))
         if saved is not None:
             print(f"  side by side in {saved}")
-    fields: dict[str, Any] = found.to_dict()
+    fields: dict[str, Any] = agreement.to_dict()
     return fields | {"saved": str(saved) if saved else None}
 
 

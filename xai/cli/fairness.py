@@ -45,7 +45,7 @@ def _bias(options: argparse.Namespace) -> int:
     classifier, data = load_model(options), data_of(options.data, options)
     if kind is not None:
         return _report(_INSTEAD[kind](options, classifier, data), kind, options)
-    found = xai.bias(
+    bias = xai.bias(
         classifier,
         data,
         None if options.groups is None else _names(options.groups),
@@ -58,11 +58,11 @@ def _bias(options: argparse.Namespace) -> int:
         progress=_bar(),
     )
     if options.out is not None:
-        _save(found, options.out)
+        _save(bias, options.out)
     if options.json:
-        _print_json("bias", found, options)
+        _print_json("bias", bias, options)
         return PASS
-    _show(found, options.out)
+    _show(bias, options.out)
     return PASS
 
 
@@ -119,41 +119,41 @@ _TABLES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def _report(found: Any, kind: str, options: argparse.Namespace) -> int:
+def _report(result: Any, kind: str, options: argparse.Namespace) -> int:
     """Write and print what was found of shortcuts, slices or faults."""
     if options.out is not None:
-        found.save(options.out)
+        result.save(options.out)
         for name, file in _TABLES[kind].items():
-            getattr(found, name).to_csv(options.out / file, index=False)
-        found.plot().savefig(options.out / f"{kind}.png", dpi=150)
+            getattr(result, name).to_csv(options.out / file, index=False)
+        result.plot().savefig(options.out / f"{kind}.png", dpi=150)
     if options.json:
-        _print_json(kind, found, options)
+        _print_json(kind, result, options)
         return PASS
-    for line in str(found).splitlines():
+    for line in str(result).splitlines():
         print(one_line(line))
-    for line in _unsure(found, kind):
+    for line in _unsure(result, kind):
         print(f"  {one_line(line)}")
-    for note in found.notes:
+    for note in result.notes:
         print(f"  {one_line(note)}")
     if options.out is not None:
         print(f"  saved in {options.out}")
     return PASS
 
 
-def _unsure(found: Any, kind: str) -> list[str]:
+def _unsure(result: Any, kind: str) -> list[str]:
     """Return what is neither a finding nor harmless, as lines."""
     if kind == "faults":
         return []
-    verdicts = found.table["verdict"].tolist()
-    rows = zip(verdicts, found.table["reason"], strict=True)
+    verdicts = result.table["verdict"].tolist()
+    rows = zip(verdicts, result.table["reason"], strict=True)
     lines = [f"[{verdict}] {reason}" for verdict, reason in rows if verdict in _NO_FINDING]
     few = verdicts.count(_TOO_SMALL)
-    return lines + [f"{few} of the {len(found)} tested: {_TOO_SMALL}; give more images"] * (few > 0)
+    return lines + [f"{few} of the {len(result)} tested: {_TOO_SMALL}; give more images"] * (few > 0)
 
 
-def _print_json(kind: str, found: Any, options: argparse.Namespace) -> None:
+def _print_json(kind: str, result: Any, options: argparse.Namespace) -> None:
     saved = str(options.out) if options.out else None
-    print(json.dumps({kind: found.to_dict() | {"saved": saved}}, indent=1))
+    print(json.dumps({kind: result.to_dict() | {"saved": saved}}, indent=1))
 
 
 def _bar() -> bool | None:
@@ -164,25 +164,25 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _save(found: Any, place: Path) -> None:
-    found.save(place)
-    found.table.to_csv(place / "table.csv", index=False)
-    found.groups.to_csv(place / "groups.csv", index=False)
-    for number, column in enumerate(found.columns):
-        found.plot(column).savefig(place / f"groups_{number + 1}.png", dpi=150)
+def _save(result: Any, place: Path) -> None:
+    result.save(place)
+    result.table.to_csv(place / "table.csv", index=False)
+    result.groups.to_csv(place / "groups.csv", index=False)
+    for number, column in enumerate(result.columns):
+        result.plot(column).savefig(place / f"groups_{number + 1}.png", dpi=150)
 
 
-def _show(found: Any, place: Path | None) -> None:
-    lines = [line for line in str(found).splitlines() if line]
+def _show(result: Any, place: Path | None) -> None:
+    lines = [line for line in str(result).splitlines() if line]
     for line in lines[:_MOST]:
         print(one_line(line))
     if len(lines) > _MOST:
         print(f"... and {len(lines) - _MOST} more; --json or --out has all")
-    for row in found.summary.itertuples():
+    for row in result.summary.itertuples():
         mark = f"  [{row.verdict}]" if row.verdict else ""
         where = f" ({row.where})" if row.where else ""
         print(one_line(f"  {row.column}: {row.measure} {row.value:.3f}{where}, {row.low:.3f} to {row.high:.3f}{mark}"))
-    for note in found.notes:
+    for note in result.notes:
         print(f"  {one_line(note)}")
     if place is not None:
         print(f"  saved in {place}")

@@ -28,17 +28,17 @@ def _doctor(options: argparse.Namespace) -> int:
         raise xai.InputError(f"Expected MODEL and DATA once each, but got {options.sources}, --model, --data.")
     left = iter(options.sources)
     options.model, data = (next(left, None) if name is None else name for name in named)
-    found = xai.diagnose(
+    diagnosis = xai.diagnose(
         None if options.model is None else load_model(options),
         None if data is None else _data(data),
         self_test=options.self_test,
         progress=True if sys.stderr.isatty() else None,
     )
     if options.json:
-        print(json.dumps({"diagnosis": found.to_dict()}, indent=1))
+        print(json.dumps({"diagnosis": diagnosis.to_dict()}, indent=1))
     else:
-        print("\n".join(one_line(line) for line in str(found).splitlines()))
-    return PASS if found.ok else FAILED
+        print("\n".join(one_line(line) for line in str(diagnosis).splitlines()))
+    return PASS if diagnosis.ok else FAILED
 
 
 def _data(text: str) -> Any:
@@ -59,11 +59,11 @@ def add_methods(commands: Any) -> None:
 
 def _methods(options: argparse.Namespace) -> int:
     model = load_model(options) if options.model else None
-    found = xai.methods(model, options.kind, progress=True if sys.stderr.isatty() else None)
+    methods = xai.methods(model, options.kind, progress=True if sys.stderr.isatty() else None)
     if options.json:
-        print(json.dumps({"methods": [info.to_dict() for info in found]}, indent=1))
+        print(json.dumps({"methods": [info.to_dict() for info in methods]}, indent=1))
         return PASS
-    for info in found:
+    for info in methods:
         advice = "" if info.advised is None else f"  [{'advised' if info.advised else 'not advised'}: {info.why}]"
         print(f"{info.name:20} {info.family:12} {info.forward:>6} forward {info.backward} back  {info.summary}{advice}")
     return PASS

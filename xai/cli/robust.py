@@ -33,31 +33,34 @@ def _attack(options: argparse.Namespace) -> int:
     images, labels = labelled(options, classifier)
     settings: dict[str, Any] = dict(setting(text) for text in options.set)
     eps = None if options.eps is None else fraction(options.eps)
-    asked = {"method": options.method, "eps": eps, "norm": options.norm, "seed": options.seed}
-    asked |= {"targeted": class_of(options.targeted), "progress": True if sys.stderr.isatty() else None}
-    for name in settings.keys() & (asked.keys() | {"model", "images", "labels", "should_stop"}):
+    arguments = {"method": options.method, "eps": eps, "norm": options.norm, "seed": options.seed}
+    arguments |= {"targeted": class_of(options.targeted), "progress": True if sys.stderr.isatty() else None}
+    for name in settings.keys() & (arguments.keys() | {"model", "images", "labels", "should_stop"}):
         raise xai.InputError(f"Expected --set with a further setting, but {name!r} is none. See `xai attack --help`.")
-    found = xai.attack(classifier, images, labels, **asked, **settings)
+    attack = xai.attack(classifier, images, labels, **arguments, **settings)
     if options.out is not None:
-        found.save(options.out)
+        attack.save(options.out)
     if options.json:
-        print(json.dumps({"attack": found.to_dict() | {"saved": str(options.out) if options.out else None}}, indent=1))
+        print(json.dumps({"attack": attack.to_dict() | {"saved": str(options.out) if options.out else None}}, indent=1))
         return PASS
-    _show_attack(found, options.out)
+    _show_attack(attack, options.out)
     return PASS
 
 
-def _show_attack(found: Any, place: Path | None) -> None:
-    low, high = found.interval
-    shown = "" if found.eps is None else f"{found.eps * 255:.4g}/255" if found.norm == "linf" else f"{found.eps:.4g}"
-    radius = f" at {shown}" if shown else ""
-    print(
-        f"{found.method} in {found.norm}{radius}: {found.clean_accuracy:.1%} right before, {found.robust_accuracy:.1%} "
-        f"after ({low:.1%} to {high:.1%}; {len(found)} images); an upper bound of the robust accuracy"
+def _show_attack(attack: Any, place: Path | None) -> None:
+    low, high = attack.interval
+    shown = (
+        "" if attack.eps is None else f"{attack.eps * 255:.4g}/255" if attack.norm == "linf" else f"{attack.eps:.4g}"
     )
-    for name in sorted(set(found.broken_by) - {""}):
-        print(f"  {found.broken_by.count(name)} fooled by {name}")
-    for note in found.notes:
+    radius = f" at {shown}" if shown else ""
+    accuracies = f"{attack.clean_accuracy:.1%} right before, {attack.robust_accuracy:.1%}"
+    print(
+        f"{attack.method} in {attack.norm}{radius}: {accuracies} "
+        f"after ({low:.1%} to {high:.1%}; {len(attack)} images); an upper bound of the robust accuracy"
+    )
+    for name in sorted(set(attack.broken_by) - {""}):
+        print(f"  {attack.broken_by.count(name)} fooled by {name}")
+    for note in attack.notes:
         print(f"  {one_line(note)}")
     if place is not None:
         print(f"  saved in {place}")
@@ -85,7 +88,7 @@ def _robustness(options: argparse.Namespace) -> int:
     classifier = load_model(options)
     images, labels = labelled(options, classifier)
     proofs = options.proofs
-    found = xai.robustness(
+    curve = xai.robustness(
         classifier,
         images,
         labels,
@@ -98,34 +101,34 @@ def _robustness(options: argparse.Namespace) -> int:
         progress=True if sys.stderr.isatty() else None,
     )
     if options.out is not None:
-        _save_curve(found, options.out)
+        _save_curve(curve, options.out)
     if options.json:
         saved = str(options.out) if options.out else None
-        print(json.dumps({"robustness": found.to_dict() | {"saved": saved}}, indent=1))
+        print(json.dumps({"robustness": curve.to_dict() | {"saved": saved}}, indent=1))
         return PASS
-    _show_curve(found, options.out)
+    _show_curve(curve, options.out)
     return PASS
 
 
-def _save_curve(found: Any, place: Path) -> None:
-    found.save(place)
-    found.plot().savefig(place / "curve.png", dpi=150)
-    if len(found.adversarial):
-        found.strip().savefig(place / "strip.png", dpi=150)
+def _save_curve(curve: Any, place: Path) -> None:
+    curve.save(place)
+    curve.plot().savefig(place / "curve.png", dpi=150)
+    if len(curve.adversarial):
+        curve.strip().savefig(place / "strip.png", dpi=150)
 
 
-def _show_curve(found: Any, place: Path | None) -> None:
-    low, high = found.intervals["clean"]
-    print(f"{found.norm}, {len(found)} images: accuracy {found.clean:.1%} ({low:.1%} to {high:.1%})")
+def _show_curve(curve: Any, place: Path | None) -> None:
+    low, high = curve.intervals["clean"]
+    print(f"{curve.norm}, {len(curve)} images: accuracy {curve.clean:.1%} ({low:.1%} to {high:.1%})")
     print(f"{'eps':>10}  {'certified':>24}  {'attacked':>24}  unproven")
-    for row in found.table.itertuples():
-        eps = f"{row.eps_255:.3g}/255" if found.norm == "linf" else f"{row.eps:.4g}"
+    for row in curve.table.itertuples():
+        eps = f"{row.eps_255:.3g}/255" if curve.norm == "linf" else f"{row.eps:.4g}"
         proven = f"{row.certified:.1%} ({row.certified_low:.1%} to {row.certified_high:.1%})"
         left = f"{row.attacked:.1%} ({row.attacked_low:.1%} to {row.attacked_high:.1%})"
         print(f"{eps:>10}  {proven:>24}  {left:>24}  {row.unproven:>8}")
-    for line in str(found.trust).splitlines():
+    for line in str(curve.trust).splitlines():
         print(f"  {one_line(line)}")
-    for note in found.notes:
+    for note in curve.notes:
         print(f"  {one_line(note)}")
     if place is not None:
         print(f"  saved in {place}")

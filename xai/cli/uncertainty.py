@@ -43,18 +43,18 @@ def _ood(options: argparse.Namespace) -> int:
         classifier.prepare(image)  # every image is checked before anything is written
     if options.against:
         return _compare(options, classifier)
-    found = _detector(options, classifier)
+    detector = _detector(options, classifier)
     images = data_of(options.data, options) if options.data else [str(image) for image in options.images]
-    judged = found.judge(images, options.alpha, progress=_bar()) if len(images) else None
-    explained = [found.explain(image, options.explain, seed=options.seed) for image in _explained(options)]
+    judged = detector.judge(images, options.alpha, progress=_bar()) if len(images) else None
+    explained = [detector.explain(image, options.explain, seed=options.seed) for image in _explained(options)]
     if options.out is not None:
-        _save(options.out, found, judged, explained)
+        _save(options.out, detector, judged, explained)
     if options.json:
-        parts = {"detector": found.to_dict(), "judgement": judged and judged.to_dict()}
+        parts = {"detector": detector.to_dict(), "judgement": judged and judged.to_dict()}
         parts["explanations"] = [made.to_dict() for made in explained]
         print(json.dumps({"ood": parts | {"saved": str(options.out) if options.out else None}}, indent=1))
         return PASS
-    _show(found, judged, options)
+    _show(detector, judged, options)
     return PASS
 
 
@@ -85,9 +85,9 @@ def _bar() -> bool | None:
     return True if sys.stderr.isatty() else None
 
 
-def _save(place: Path, found: Any, judged: Any, explained: list[Any]) -> None:
-    found.save(place / "detector")
-    found.plot().savefig(place / "calibration.png", dpi=150)
+def _save(place: Path, detector: Any, judged: Any, explained: list[Any]) -> None:
+    detector.save(place / "detector")
+    detector.plot().savefig(place / "calibration.png", dpi=150)
     if judged is not None:
         judged.save(place / "judgement")
         judged.table.to_csv(place / "judgement.csv", index=False)
@@ -95,12 +95,12 @@ def _save(place: Path, found: Any, judged: Any, explained: list[Any]) -> None:
         made.save(place / f"explanation-{number}")
 
 
-def _show(found: Any, judged: Any, options: argparse.Namespace) -> None:
-    print(f"{found.method}: {len(found.fit_keys)} images fitted, {len(found.calibration_keys)} calibrate")
-    print(f"  {one_line(found.guarantee(options.alpha).sentence)}")
-    if found.table is not None and len(found.table):
-        print("\n".join(f"  {line}" for line in found.table.round(3).to_string(index=False).splitlines()))
-    for note in found.notes:
+def _show(detector: Any, judged: Any, options: argparse.Namespace) -> None:
+    print(f"{detector.method}: {len(detector.fit_keys)} images fitted, {len(detector.calibration_keys)} calibrate")
+    print(f"  {one_line(detector.guarantee(options.alpha).sentence)}")
+    if detector.table is not None and len(detector.table):
+        print("\n".join(f"  {line}" for line in detector.table.round(3).to_string(index=False).splitlines()))
+    for note in detector.notes:
         print(f"  {one_line(note)}")
     if judged is not None:
         _show_judgement(judged, options)
@@ -127,21 +127,21 @@ def _compare(options: argparse.Namespace, classifier: Any) -> int:
         raise xai.InputError("Expected --against NAME=DATA, such as digits=example:digits.")
     outside = {name: data_of(data, options) for name, data in named}
     methods = None if options.method == "auto" else options.method.split(",")
-    found = xai.compare_ood(
+    comparison = xai.compare_ood(
         classifier, fit, calibration, inside, outside, methods, options.alpha, options.seed, progress=_bar()
     )
     if options.out is not None:
-        found.save(options.out)
-        found.table.to_csv(options.out / "table.csv", index=False)
-        found.plot().savefig(options.out / "scores.png", dpi=150)
+        comparison.save(options.out)
+        comparison.table.to_csv(options.out / "table.csv", index=False)
+        comparison.plot().savefig(options.out / "scores.png", dpi=150)
     if options.json:
         saved = str(options.out) if options.out else None
-        print(json.dumps({"comparison": found.to_dict() | {"saved": saved}}, indent=1))
+        print(json.dumps({"comparison": comparison.to_dict() | {"saved": saved}}, indent=1))
         return PASS
     shown = ["set", "method", "auroc", "auroc_low", "auroc_high", "fpr_ood_accepted@95id", "fpr_id_rejected@95ood"]
     shown += ["rejected_in", "rejected_out", "against_msp"]
-    print(found.table[shown].round(3).to_string(index=False))
-    for note in (found.guarantee.sentence, *found.notes):
+    print(comparison.table[shown].round(3).to_string(index=False))
+    for note in (comparison.guarantee.sentence, *comparison.notes):
         print(f"  {one_line(note)}")
     return PASS
 
@@ -158,7 +158,7 @@ def add_calibration(commands: Any) -> None:
 
 def _calibration(options: argparse.Namespace) -> int:
     fit_data = None if options.fit_data is None else data_of(options.fit_data, options)
-    found = xai.calibration(
+    calibration = xai.calibration(
         load_model(options),
         data_of(options.data, options),
         fit_data=fit_data,
@@ -166,12 +166,12 @@ def _calibration(options: argparse.Namespace) -> int:
         seed=options.seed,
         progress=_progress(),
     )
-    return _finish(found, options, "calibration", _show_calibration)
+    return _finish(calibration, options, "calibration", _show_calibration)
 
 
-def _show_calibration(found: Any) -> None:
-    print(f"{found.verdict}: {len(found)} images of {one_line(str(found.data['name']))}")
-    for row in found.table.itertuples():
+def _show_calibration(calibration: Any) -> None:
+    print(f"{calibration.verdict}: {len(calibration)} images of {one_line(str(calibration.data['name']))}")
+    for row in calibration.table.itertuples():
         span = f"{row.low:.4f} to {row.high:.4f}" if row.low == row.low else ""
         print(f"  {row.measure:18} {row.value:8.4f}  {span:18}  temperature: {row.before:.4f} -> {row.after:.4f}")
 
@@ -187,7 +187,7 @@ def add_drift(commands: Any) -> None:
 
 
 def _drift(options: argparse.Namespace) -> int:
-    found = xai.drift(
+    drift = xai.drift(
         load_model(options),
         data_of(options.reference, options),
         data_of(options.data, options),
@@ -195,12 +195,12 @@ def _drift(options: argparse.Namespace) -> int:
         seed=options.seed,
         progress=_progress(),
     )
-    return _finish(found, options, "drift", _show_drift)
+    return _finish(drift, options, "drift", _show_drift)
 
 
-def _show_drift(found: Any) -> None:
-    print(f"{found.verdict}: {found.data['count_a']} and {found.data['count_b']} images")
-    for row in found.table.itertuples():
+def _show_drift(drift: Any) -> None:
+    print(f"{drift.verdict}: {drift.data['count_a']} and {drift.data['count_b']} images")
+    for row in drift.table.itertuples():
         span = f"{row.low:.4g} to {row.high:.4g}" if row.low == row.low else ""
         print(f"  {row.name:11} {row.effect:29} {row.value:10.4g}  {span:20}  p = {row.adjusted:.2g}")
 
@@ -216,16 +216,16 @@ def _progress() -> bool | None:
     return True if sys.stderr.isatty() else None
 
 
-def _finish(found: Any, options: argparse.Namespace, kind: str, show: Any) -> int:
+def _finish(result: Any, options: argparse.Namespace, kind: str, show: Any) -> int:
     if options.out is not None:
-        found.save(options.out)
-        found.plot().savefig(options.out / f"{kind}.png", dpi=150)
+        result.save(options.out)
+        result.plot().savefig(options.out / f"{kind}.png", dpi=150)
     if options.json:
         saved = str(options.out) if options.out else None
-        print(json.dumps({kind: found.to_dict() | {"saved": saved}}, indent=1))
+        print(json.dumps({kind: result.to_dict() | {"saved": saved}}, indent=1))
         return PASS
-    show(found)
-    for line in (*found.reasons, *found.notes):
+    show(result)
+    for line in (*result.reasons, *result.notes):
         print(f"  {one_line(line)}")
     if options.out is not None:
         print(f"  saved in {options.out}")

@@ -94,12 +94,12 @@ def broken_extras() -> dict[str, str]:
     Cost: seconds, the imports of all optional packages that are installed.
     """
     waiting = list(dict.fromkeys(name for needed in EXTRAS.values() for name in needed if is_installed(name)))
-    found: dict[str, str] = {}
+    faults: dict[str, str] = {}
     while waiting:
         tried = _tried(waiting)
-        found |= {package: fault_of(package, fault) for package, fault in tried.items() if fault}
+        faults |= {package: fault_of(package, fault) for package, fault in tried.items() if fault}
         waiting = waiting[len(tried) :]
-    return found
+    return faults
 
 
 def _tried(packages: list[str]) -> dict[str, str]:
@@ -111,47 +111,48 @@ def _tried(packages: list[str]) -> dict[str, str]:
         text = subprocess.run(line, capture_output=True, timeout=_SECONDS, env=settings, check=False).stdout
     except subprocess.TimeoutExpired as error:
         text = error.stdout or b""
-    found = {packages[0]: "the process that imports it does not start"}
+    faults = {packages[0]: "the process that imports it does not start"}
     for entry in text.decode(errors="replace").splitlines():
         if entry.startswith('["'):  # packages print, too
             name, fault = json.loads(entry)
-            found[name.partition(".")[0]] = fault
-    return found
+            faults[name.partition(".")[0]] = fault
+    return faults
 
 
 def _mismatches(package: str) -> Iterator[str]:
     """Yield what a package, or one that it needs, asks for and does not get."""
     from packaging.requirements import Requirement
 
-    asked = [Requirement(text) for text in _requirements(package)]
-    yield from (fault for one in asked if (fault := _unmet(package, one)))
-    for needed in asked:
+    requirements = [Requirement(text) for text in _requirements(package)]
+    yield from (fault for requirement in requirements if (fault := _unmet(package, requirement)))
+    for needed in requirements:
         texts = _requirements(needed.name) if _applies(needed) else []
         yield from (fault for text in texts if (fault := _unmet(needed.name, Requirement(text))))
 
 
-def _applies(asked: "Requirement") -> bool:
-    return asked.marker is None or asked.marker.evaluate({"extra": ""})
+def _applies(requirement: "Requirement") -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
-def _unmet(package: str, asked: "Requirement") -> str:
+def _unmet(package: str, requirement: "Requirement") -> str:
     """Return in words that a package does not get what it asks for; "" where it does."""
-    version = _version(asked.name)
-    if not _applies(asked):
+    version = _version(requirement.name)
+    if not _applies(requirement):
         return ""
     if version is None:
-        return f"{_named(package)} needs {asked.name}, which is not installed"
-    if not asked.specifier.contains(version, prereleases=True):
-        return f"{_named(package)} needs {asked.name}{asked.specifier}, but {asked.name} {version} is installed"
-    if _other_build(package, version, str(asked.specifier)):
-        return f"{_named(package)} was built for another build of {asked.name} than {version}"
+        return f"{_named(package)} needs {requirement.name}, which is not installed"
+    if not requirement.specifier.contains(version, prereleases=True):
+        installed = f"{requirement.name} {version} is installed"
+        return f"{_named(package)} needs {requirement.name}{requirement.specifier}, but {installed}"
+    if _other_build(package, version, str(requirement.specifier)):
+        return f"{_named(package)} was built for another build of {requirement.name} than {version}"
     return ""
 
 
-def _other_build(package: str, version: str, asked: str) -> bool:
+def _other_build(package: str, version: str, required: str) -> bool:
     """Return whether a package tied to one version of another has another local label, as +cpu, than that one."""
     own = (_version(package) or "").partition("+")[2]
-    return asked.startswith("==") and version.partition("+")[2] != own
+    return required.startswith("==") and version.partition("+")[2] != own
 
 
 def _requirements(package: str) -> list[str]:

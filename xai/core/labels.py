@@ -27,7 +27,9 @@ def check_labels(classifier: Classifier, labels: Any, count: int) -> Tensor:
     """
     listed = labels.tolist() if hasattr(labels, "tolist") else labels
     listed = (
-        [listed] if isinstance(listed, int | str) else [getattr(one, "tolist", lambda one=one: one)() for one in listed]
+        [listed]
+        if isinstance(listed, int | str)
+        else [getattr(label, "tolist", lambda label=label: label)() for label in listed]
     )
     refuse_table(listed, "labels")
     if len(listed) != count:
@@ -89,15 +91,15 @@ def match_names(names: Iterable[str], known: Sequence[str]) -> dict[str, int]:
     Returns:
         dict: without the names that are not found, or are found several times.
     """
-    found: dict[str, int] = {}
+    matches: dict[str, int] = {}
     for form in (str, _trimmed, _letters):
         places: dict[str, list[int]] = {}
         for place, name in enumerate(known):
             places.setdefault(form(name), []).append(place)
         for name in names:
-            if name not in found and len(places.get(form(name), ())) == 1:
-                found[name] = places[form(name)][0]
-    return found
+            if name not in matches and len(places.get(form(name), ())) == 1:
+                matches[name] = places[form(name)][0]
+    return matches
 
 
 def _trimmed(name: str) -> str:
@@ -117,9 +119,9 @@ def _places(
     if not classes or classes == known:
         return None, ()
     used = _used(data, own, len(classes))
-    found = match_names([classes[k] for k in used], known)
+    matched = match_names([classes[k] for k in used], known)
     unnamed = numbered(len(known)) == known
-    complete = match_names(classes, known) if unnamed else found
+    complete = match_names(classes, known) if unnamed else matched
     if all(classes[k] in complete for k in (range(len(classes)) if unnamed else used)):
         places = {k: complete[classes[k]] for k in used}
         return (None if all(k == place for k, place in places.items()) else places), _told(classes, places, known)
@@ -127,8 +129,8 @@ def _places(
         return None, ()
     if unnamed:
         return None, _of_unnamed(classes[used[0]], known[used[0]]) if used and used[0] < len(known) else ()
-    if found:
-        raise TargetError(_partly(data, [classes[k] for k in used if classes[k] not in found], known))
+    if matched:
+        raise TargetError(_partly(data, [classes[k] for k in used if classes[k] not in matched], known))
     first = used[0]
     return None, _by_position(classes[first], known[first]) if first < len(known) else ()
 

@@ -247,9 +247,9 @@ def checked_per_channel(values: Any, default: float, channels: int, name: str) -
             f"Write {name}={[0.5] * min(channels, 4)}, with your own numbers."
         )
     if not all(map(math.isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
-        wanted = "above 0" if name == "std" else "without NaN and infinity"
+        permitted = "above 0" if name == "std" else "without NaN and infinity"
         raise RangeError(
-            f"Expected `{name}` {wanted}, but got {_shown(numbers)}. Give what the model was trained with, in the "
+            f"Expected `{name}` {permitted}, but got {_shown(numbers)}. Give what the model was trained with, in the "
             "scale of pixels in [0, 1]."
         )
     if max(map(abs, numbers)) > _LARGEST:

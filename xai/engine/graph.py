@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.fx.node import map_arg
 from torch.nn import functional as F
 
-from xai.core.runtime.nested import tensors_in
+from xai.core.runtime.batching import tensors_in
 
 Node = torch.fx.Node
 
@@ -69,13 +69,13 @@ class Graph:
 
     def sizes(self, sample: Tensor) -> list[int]:
         """Return the bytes of what each node makes of a sample; 0 where it is no module."""
-        found = dict.fromkeys(self.nodes, 0)
+        sizes = dict.fromkeys(self.nodes, 0)
 
         def count(node: Node, _before: Any, after: Any) -> None:
-            found[node] = sum(t.numel() * t.element_size() for t in tensors_in(after))
+            sizes[node] = sum(t.numel() * t.element_size() for t in tensors_in(after))
 
         self.watch(sample, count)
-        return list(found.values())
+        return list(sizes.values())
 
     def _forget(self, k: int, values: dict[Node, Any]) -> None:
         """Drop the values that nobody reads after node number `k`."""
@@ -132,8 +132,8 @@ def leading(padding: Any, spans: Pair, strides: Pair, before: Tensor, after: Ten
     """
     totals = [max((after.shape[2 + k] - 1) * strides[k] + spans[k] + 1 - before.shape[2 + k], 0) for k in (0, 1)]
     own = [] if isinstance(padding, str) else [pair(padding)]
-    found = [*own, (totals[0] // 2, totals[1] // 2), ((totals[0] + 1) // 2, (totals[1] + 1) // 2)]
-    return list(dict.fromkeys(found))
+    margins = [*own, (totals[0] // 2, totals[1] // 2), ((totals[0] + 1) // 2, (totals[1] + 1) // 2)]
+    return list(dict.fromkeys(margins))
 
 
 def paddings(conv: nn.Conv2d, before: Tensor, after: Tensor) -> list[Pads]:
@@ -202,10 +202,10 @@ class JoinedConv2d(nn.Module):
     def run(self, maps: Tensor, padding: list[int]) -> Tensor:
         """Convolve with a padding of (down, across) and activate."""
         name, numbers, algorithm = self.activation
-        found: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        output: Tensor = torch.ops.mkldnn._convolution_pointwise(
             maps, self.weight, self.bias, padding, self.stride, self.dilation, self.groups, name, numbers, algorithm
         )
-        return found
+        return output
 
 
 def can_join(device: torch.device, dtype: torch.dtype) -> bool:
@@ -223,35 +223,35 @@ def join_convolutions(module: torch.fx.GraphModule, sample: Tensor) -> int:
     graph = graph_of(module)
     if graph is None:
         return 0
-    found = _padded(graph, sample)
-    for number, (node, pads) in enumerate(found):
+    padded = _padded(graph, sample)
+    for number, (node, pads) in enumerate(padded):
         _replace(module, node, pads, f"joined_{number}")
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     module.recompile()
-    return len(found)
+    return len(padded)
 
 
 def _padded(graph: Graph, sample: Tensor) -> list[tuple[Node, Pads]]:
     """Return where convolutions run, with the padding that reproduces what they do on the sample."""
-    found: list[tuple[Node, Pads]] = []
+    pairs: list[tuple[Node, Pads]] = []
 
     def look(node: Node, before: Any, after: Any) -> None:
         part = graph.part(node)
         if isinstance(part, nn.Conv2d) and len(node.args) == 1:
             pads = _reproducing(part, before, after)
-            found.extend([(node, pads)] if pads is not None else [])
+            pairs.extend([(node, pads)] if pads is not None else [])
 
     graph.watch(sample, look)
-    return found
+    return pairs
 
 
 def _reproducing(conv: nn.Conv2d, before: Tensor, after: Tensor) -> Pads | None:
     if conv.padding_mode != "zeros" or before.ndim != 4:
         return None
     for pads in filter(partial(_fits, conv, before), paddings(conv, before, after)):
-        found = JoinedConv2d(conv, pads)(before)
-        if found.shape == after.shape and bool((found - after).abs().max() <= _SAME * after.abs().max()):
+        joined = JoinedConv2d(conv, pads)(before)
+        if joined.shape == after.shape and bool((joined - after).abs().max() <= _SAME * after.abs().max()):
             return pads
     return None
 

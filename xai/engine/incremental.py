@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from xai.core.results.message import Message
-from xai.core.runtime.fixed_batch import batch_size
+from xai.core.runtime.batching import batch_size
 from xai.engine.graph import Graph, Node, Pair, graph_of
 from xai.engine.local import Local, Patches, Place, as_maps, as_places, local_function, local_module, put, widened
 from xai.engine.prepare import SAME, Prepared, compared, full_precision
@@ -109,8 +109,8 @@ class Incremental:
             return 0
         places, best = {self.graph.source: place}, 0
         for count, step in enumerate(self.steps, 1):
-            found = places[step.node] = step.follow(places, self.cap)
-            if found.size[0] * found.size[1] > COVERED * step.size[0] * step.size[1]:
+            region = places[step.node] = step.follow(places, self.cap)
+            if region.size[0] * region.size[1] > COVERED * step.size[0] * step.size[1]:
                 break
             best = count if count in self.cuts else best
         return best
@@ -155,14 +155,14 @@ class Incremental:
         """Return what the rest of the graph reads: the full maps, and sizes and constants."""
         assert self.graph is not None
         last = self.steps[count - 1].node if count else self.graph.source
-        held = {last: full}
+        needed = {last: full}
         if not count:
-            return held
+            return needed
         spread = {n: v.expand(len(full), *v.shape[1:]) for n, v in self.clean.items() if n in self.spatial}
         for node in self.graph.nodes[: self.cuts[count]]:
             if node in self.constant:
-                held[node] = self.graph.run(node, spread | held)
-        return held
+                needed[node] = self.graph.run(node, spread | needed)
+        return needed
 
     def _plan(self, graph: Graph) -> None:
         """Find how far pieces can go: node by node on the clean image until one is not local."""
@@ -180,11 +180,11 @@ class Incremental:
         left = torch.tensor([width - window[1], (width - window[1]) // 3])
         values = 1 - self.image[:, :, : window[0], : window[1]]
         corner, middle = (self._route(Place(top[k : k + 1], left[k : k + 1], window)) for k in (0, 1))
-        found, cuts = torch.cat([self.logits(values, top[k], left[k]) for k in (slice(0, 1), slice(1, 2))]), self.cuts
+        logits, cuts = torch.cat([self.logits(values, top[k], left[k]) for k in (slice(0, 1), slice(1, 2))]), self.cuts
         self.cuts = {0: 0}
-        wanted = self.logits(values, top, left)
-        spread = (wanted - wanted.mean(1, keepdim=True)).square().mean().sqrt().clamp_min(1e-12)
-        gap = float((found - wanted).abs().max() / spread)
+        exact = self.logits(values, top, left)
+        spread = (exact - exact.mean(1, keepdim=True)).square().mean().sqrt().clamp_min(1e-12)
+        gap = float((logits - exact).abs().max() / spread)
         if not corner:
             return (_WHOLE,)
         if gap <= (SAME if self.source.dtype in _EXACT else _ROUNDED):
@@ -270,11 +270,11 @@ class _Planner:
         ):
             pieces = self.values | {used: self.values[used][:, :, rows, columns].clone() for used in sources}
             try:
-                found = self.graph.run(node, pieces)
+                output = self.graph.run(node, pieces)
             except (RuntimeError, ValueError):
                 return False
-            wanted = value[:, :, rows, columns]
-            if found.shape != wanted.shape or not torch.allclose(found, wanted, rtol=1e-5, atol=1e-6):
+            expected = value[:, :, rows, columns]
+            if output.shape != expected.shape or not torch.allclose(output, expected, rtol=1e-5, atol=1e-6):
                 return False
         return True
 
@@ -348,11 +348,11 @@ def follow_the_middle(exact: Incremental, answers: Callable[[Incremental], Tenso
     """
     if not exact.active:
         return exact, "fast: nothing runs on pieces, so nothing can be left out"
-    wanted = answers(exact)
+    reference = answers(exact)
     for cap in CAPS:
         capped = exact.capped(cap)
-        found = answers(capped)
-        close, figure = compared(found, wanted)
-        if close and float((found - wanted).abs().max()) <= OFF * float(wanted.abs().max()):
+        quick = answers(capped)
+        close, figure = compared(quick, reference)
+        if close and float((quick - reference).abs().max()) <= OFF * float(reference.abs().max()):
             return capped, f"fast: changes are followed in {cap:.0%} of each side of a map; {figure}"
     return exact, f"fast: every change is followed to its border; in its middle only, {figure}"

@@ -58,8 +58,8 @@ def take(clean: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Ten
     if clean.shape[:2] == size:
         return clean.repeat(len(top), 1, 1, 1)
     windows = _windows(clean[None], size)[0]
-    found = windows[top.to(clean.device), left.to(clean.device)]
-    return found.view(len(top), *size, clean.shape[2])
+    patches = windows[top.to(clean.device), left.to(clean.device)]
+    return patches.view(len(top), *size, clean.shape[2])
 
 
 def put(maps: Tensor, values: Tensor, top: Tensor, left: Tensor) -> None:
@@ -78,9 +78,9 @@ def widened(clean: Tensor, patches: Patches, top: Tensor, left: Tensor, size: tu
     """Return larger windows (N, height, width, C) with the patches inside, the rest clean."""
     if patches.size == size:
         return patches.values
-    found = take(clean, top, left, size)
-    put(found, patches.values, patches.top - top, patches.left - left)
-    return found
+    larger = take(clean, top, left, size)
+    put(larger, patches.values, patches.top - top, patches.left - left)
+    return larger
 
 
 def _windows(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -265,9 +265,9 @@ def _checked(
             LayerAxis(spans[k], strides[k], pads[k], before.shape[2 + k], after.shape[2 + k]) for k in (0, 1)
         )
         padded = F.pad(before, (*columns.pads, *rows.pads), value=fill)
-        found = apply(_inside(padded, rows, columns))
+        output = apply(_inside(padded, rows, columns))
         close = max(_SAME, _ROUNDINGS * torch.finfo(after.dtype).eps)
-        if found.shape == after.shape and bool((found - after).abs().max() <= close * after.abs().max()):
+        if output.shape == after.shape and bool((output - after).abs().max() <= close * after.abs().max()):
             return Local(rows, columns, as_places(padded)[0], apply)
     return None
 

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.nn.utils import fusion
 
 from xai.core.model.classifier import Classifier
-from xai.core.model.fingerprint import fingerprint_module
-from xai.core.model.hooks import borrowed, copied, parts_of
+from xai.core.model.fingerprint import fingerprint_module, parts_of
+from xai.core.model.hooks import borrowed, copied
 from xai.core.results.message import Message
-from xai.core.runtime.batching import row_limit
-from xai.core.runtime.fixed_batch import batch_size
+from xai.core.runtime.batching import batch_size, row_limit
 from xai.engine.graph import can_join, join_convolutions
 
 _BEFORE = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -147,8 +146,8 @@ def prepare(classifier: Classifier, images: Tensor) -> Prepared:
 def _code(module: nn.Module) -> tuple[Any, ...]:
     """Return what the fingerprint does not see: the classes (one written anew is another one) and functions held."""
     parts = parts_of(module)
-    held = [(k, name, v) for k, part in enumerate(parts) for name, v in part.__dict__.items() if _is_code(v)]
-    return tuple(map(type, parts)), tuple(held)
+    functions = [(k, name, v) for k, part in enumerate(parts) for name, v in part.__dict__.items() if _is_code(v)]
+    return tuple(map(type, parts)), tuple(functions)
 
 
 def _is_code(value: Any) -> bool:
@@ -207,12 +206,12 @@ def _gap(original: Classifier, other: Classifier, sample: Tensor) -> float:
     """Return the largest difference of logits as a share of their spread; infinite when an answer changes."""
     with torch.inference_mode(), borrowed(original.module):
         images = sample.to(original.device)
-        wanted = original.raw_logits(images).double()
-        found = other.raw_logits(images.contiguous(memory_format=torch.channels_last)).double()
-    if not torch.equal(wanted.argmax(1), found.argmax(1)):
+        exact = original.raw_logits(images).double()
+        logits = other.raw_logits(images.contiguous(memory_format=torch.channels_last)).double()
+    if not torch.equal(exact.argmax(1), logits.argmax(1)):
         return float("inf")
-    spread = float((wanted - wanted.mean(1, keepdim=True)).square().mean().sqrt())
-    return float((wanted - found).abs().max()) / max(spread, 1e-12)
+    spread = float((exact - exact.mean(1, keepdim=True)).square().mean().sqrt())
+    return float((exact - logits).abs().max()) / max(spread, 1e-12)
 
 
 def _frozen(module: nn.Module) -> nn.Module:
@@ -285,18 +284,18 @@ def quick_type(device: torch.device) -> torch.dtype | None:
     return torch.float16
 
 
-def compared(found: Tensor, wanted: Tensor) -> tuple[bool, str]:
+def compared(answers: Tensor, exact: Tensor) -> tuple[bool, str]:
     """Say whether answers are as good as the exact ones for each of the n classes, and by how much.
 
     Args:
-        found: (S or more, n); the first S are those asked for, more of them only tell how far answers spread.
-        wanted: (S, n) the exact ones.
+        answers: (S or more, n); the first S are those asked for, more of them only tell how far answers spread.
+        exact: (S, n) the exact ones.
     """
-    found, wanted = found.double(), wanted.double()
-    error = found[: len(wanted)] - wanted
-    left = error.var(0, correction=0) / found.var(0, correction=0).clamp_min(1e-30)
+    answers, exact = answers.double(), exact.double()
+    error = answers[: len(exact)] - exact
+    left = error.var(0, correction=0) / answers.var(0, correction=0).clamp_min(1e-30)
     alike = float((1 - left).clamp_min(0).sqrt().min())
-    off = float((error.square().mean(0) / found.square().mean(0).clamp_min(1e-30)).sqrt().max())
+    off = float((error.square().mean(0) / answers.square().mean(0).clamp_min(1e-30)).sqrt().max())
     template = "by a sample it correlates {correlation:.3f} with the exact outputs, differences are {share:.1%} of them"
     figure = Message(template, correlation=alike, share=off)
     return alike >= ALIKE and off <= OFF, figure

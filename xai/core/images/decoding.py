@@ -139,7 +139,7 @@ def _boundary(name: str, content: bytes = b"") -> Iterator[None]:
 def _silent_tiff() -> Iterator[None]:
     """Keep away what libtiff writes about damaged files, past Python, to the process's standard error."""
     try:
-        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        stderr_copy, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     except OSError:  # a process without standard error has nothing to keep clean
         yield
         return
@@ -148,8 +148,8 @@ def _silent_tiff() -> Iterator[None]:
         try:
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr_copy, 2)
+            os.close(stderr_copy)
             os.close(nowhere)
 
 
@@ -236,7 +236,7 @@ def _to_pixels(image: Image.Image, name: str, depth: Depth) -> tuple[np.ndarray,
 
 def _cut(image: Image.Image, depth: Depth) -> Message | None:
     """Return what is lost of 16-bit colours, and that nearly black ones may use fewer bits; None for 8 bits."""
-    if depth.kept <= BYTE:
+    if depth.stored <= BYTE:
         return None
     note = Message("16 bits a colour, of which the upper 8 are read")
     high = int(np.asarray(image).max())

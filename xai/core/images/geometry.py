@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.core.images.border import all_images
-from xai.core.images.inputs import ImageLike, InputImage, decode_images, to_channels
-from xai.core.images.samples import note_of_bands
+from xai.core.images.inputs import ImageLike, InputImage, decode_images, in_channels
 from xai.core.results.message import Message
 from xai.errors import NameLookupError, ShapeError
 
@@ -166,6 +165,15 @@ class Batch:
         return tuple(dict.fromkeys(notes))
 
 
+def note_of_bands(bands: int) -> str | None:
+    """Say how an image of so many bands is shown; None for grey and colours, which need no word."""
+    if bands in (1, 3):
+        return None
+    if bands == 2:
+        return Message("images of {bands} bands are shown by their mean", bands=bands)
+    return Message("images of {bands} bands are shown by the first three as red, green and blue", bands=bands)
+
+
 def pixel_doubts(inputs: Tensor) -> list[str]:
     """Return what looks mistaken in pixels (N, C, h, w) of a permitted range."""
     if not inputs.numel():
@@ -197,8 +205,9 @@ def prepare_batch(
         if quick is not None:
             return quick
     given, single = decode_images(all_images(images))
-    decoded = tuple(to_channels(image, channels) for image in given)
-    geometries = tuple(plan_geometry(p.size, input_size, resize, crop_ratio) for p in decoded)
+    decoded = in_channels(given, channels)
+    originals = [(p.pixels.shape[-2], p.pixels.shape[-1]) for p in decoded]
+    geometries = tuple(plan_geometry(original, input_size, resize, crop_ratio) for original in originals)
     sizes = {g.size for g in geometries}
     if len(sizes) > 1:
         raise ShapeError(

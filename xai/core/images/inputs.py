@@ -15,8 +15,8 @@ from xai.core.images.samples import check_bits, holds_bands, scaled_array
 from xai.errors import RangeError, ShapeError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's "L"
 _TOLERANCE = 1e-6
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's "L"
 GREY_TO_COLOUR = "grey images were repeated in three channels, as the model takes colour"
 COLOUR_TO_GREY = "colour images were turned to grey, as the model takes one channel"
 ImageLike = Any  # path, PIL.Image, array, tensor, open file, or a sequence of these
@@ -176,6 +176,15 @@ def check_unit_range(pixels: Tensor, name: str) -> None:
     if low >= 0 and high > 2:
         cure = "Divide by 255, or pass a uint8 array."
     raise RangeError(f"Expected `{name}` in [0, 1], but got values in [{low:.3g}, {high:.3g}]. {cure}")
+
+
+def in_channels(images: Sequence[InputImage], channels: int) -> tuple[InputImage, ...]:
+    """Return images with as many channels as the classifier takes.
+
+    Raises:
+        ShapeError: the channels of one do not fit and cannot be converted.
+    """
+    return tuple(to_channels(image, channels) for image in images)
 
 
 def to_channels(image: InputImage, channels: int) -> InputImage:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from xai.core.results.message import Message
 from xai.core.validation import check_whole
 from xai.errors import ImageError, RangeError, ShapeError
 
@@ -78,13 +77,13 @@ class Depth:
     Attributes:
         bits: used of its 16-bit samples, None for all.
         where: who said so.
-        kept: bits that the file keeps for each sample.
+        stored: bits that the file has for each sample.
         samples: of a pixel, 0 where the file does not say.
     """
 
     bits: int | None
     where: str
-    kept: int
+    stored: int
     samples: int
 
     @classmethod
@@ -96,16 +95,16 @@ class Depth:
         """
         tags = getattr(image, "tag_v2", {})
         chunks = dict(_chunks(content))
-        kept = _largest(tags.get(_BITS_PER_SAMPLE, 0)) or int(chunks.get(b"IHDR", bytes(9))[8]) or BYTE
+        stored = _largest(tags.get(_BITS_PER_SAMPLE, 0)) or int(chunks.get(b"IHDR", bytes(9))[8]) or BYTE
         if check_bits(bits) is not None:
-            return cls(bits, "`bits`", kept, _largest(tags.get(_SAMPLES, 0)))
-        told = {
+            return cls(bits, "`bits`", stored, _largest(tags.get(_SAMPLES, 0)))
+        declared = {
             "its MaxSampleValue": _largest(tags.get(_MAX_SAMPLE, 0)).bit_length(),
-            "its BitsPerSample": kept if tags else 0,
+            "its BitsPerSample": stored if tags else 0,
             "its sBIT": max(chunks.get(b"sBIT", b"") or b"\0"),
         }
-        where = next((name for name, used in told.items() if BYTE <= used < WORD), "")
-        return cls(told.get(where), where, kept, _largest(tags.get(_SAMPLES, 0)))
+        where = next((name for name, used in declared.items() if BYTE <= used < WORD), "")
+        return cls(declared.get(where), where, stored, _largest(tags.get(_SAMPLES, 0)))
 
     def check_whole(self, image: Image.Image, name: str) -> None:
         """Raise where Pillow gives less than the file has: bands beyond its colours, or the upper 8 of fewer bits.
@@ -118,7 +117,7 @@ class Depth:
             raise ImageError(
                 f"{name}: {self.samples} bands a pixel, of which {have} are read. Save it as .npy, or many in an .npz."
             )
-        if self.kept > BYTE and self.bits is not None and self.bits < WORD:
+        if self.stored > BYTE and self.bits is not None and self.bits < WORD:
             raise ImageError(
                 f"{name}: colours of {self.bits} bits, of which the upper 8 of 16 are read. Save it as a uint16 .npy "
                 f"with another reader (cv2.imread(file, -1)[..., ::-1]), and give bits={self.bits}."
@@ -170,15 +169,6 @@ def to_rgb(pixels: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(pixels[..., :3])
     grey = pixels.astype(np.float64).mean(2, keepdims=True).astype(pixels.dtype) if bands == 2 else pixels
     return np.repeat(grey, 3, 2)
-
-
-def note_of_bands(bands: int) -> str | None:
-    """Say how an image of so many bands is shown; None for grey and colours, which need no word."""
-    if bands in (1, 3):
-        return None
-    if bands == 2:
-        return Message("images of {bands} bands are shown by their mean", bands=bands)
-    return Message("images of {bands} bands are shown by the first three as red, green and blue", bands=bands)
 
 
 def holds_bands(shape: tuple[int, ...]) -> bool:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from xai.core.model.hooks import hooked
 from xai.core.results.message import Message, constant
-from xai.core.runtime.nested import tensors_in
+from xai.core.runtime.batching import tensors_in
 
 Size = tuple[int, int]
 _MOST_EXTRA = 16  # beside patches that are not square; beside square ones there may be any number
@@ -100,8 +100,8 @@ AXES = {"tokens": (0, 1, 2), "tokens, channels first": (0, 2, 1), "tokens, seque
 def fits(grid: Size, image: Size) -> bool:
     """Return True when a grid has the aspect ratio of the image, up to a cell, and is no finer than it."""
     stride = max(image[0] / grid[0], image[1] / grid[1])
-    wanted = (image[0] / stride, image[1] / stride)
-    return stride >= 1 and all(abs(have - want) <= _SLACK for have, want in zip(grid, wanted, strict=True))
+    expected = (image[0] / stride, image[1] / stride)
+    return stride >= 1 and all(abs(have - want) <= _SLACK for have, want in zip(grid, expected, strict=True))
 
 
 def possible_layouts(shape: torch.Size, rows: int, image: Size) -> list[Layout]:
@@ -154,11 +154,11 @@ def orders(grid: Size) -> dict[str, Tensor]:
     "rows" and "columns"; "windows of w x h" one window after the other; "unrolled k times" as Hiera keeps them
     between its poolings: what lies at the same corner of every 2 x 2 block stands together, k times over.
     """
-    found: dict[str, Tensor] = {}
+    distinct: dict[str, Tensor] = {}
     for name, order in _every_order(grid):
-        if not any(torch.equal(order, known) for known in found.values()):
-            found[name] = order
-    return found
+        if not any(torch.equal(order, known) for known in distinct.values()):
+            distinct[name] = order
+    return distinct
 
 
 def _every_order(grid: Size) -> Iterator[tuple[str, Tensor]]:
@@ -365,14 +365,14 @@ class Responses:
                 self._floors[key, kind] = clean.double().square().sum(1).flatten(1).cpu() * rounding**2
             if values.shape[1:] == clean.shape[1:]:
                 difference = (values - clean).to(torch.promote_types(values.dtype, torch.float32))  # halves overflow
-                found = difference.square().sum(1).double()
-                energies.setdefault(key, {}).setdefault(kind, []).append(found.cpu())
+                places = difference.square().sum(1).double()
+                energies.setdefault(key, {}).setdefault(kind, []).append(places.cpu())
 
 
 def _stacked(energies: _Energies, key: Key, kind: str) -> Tensor:
     """Return what was noted of a tensor, (rows, places)."""
-    found = energies.get(key, {}).get(kind, [])
-    return torch.cat(found).flatten(1) if found else torch.zeros(0, 0)
+    rows = energies.get(key, {}).get(kind, [])
+    return torch.cat(rows).flatten(1) if rows else torch.zeros(0, 0)
 
 
 _FORMS: dict[int, dict[str, tuple[int, int]]] = {

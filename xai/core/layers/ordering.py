@@ -44,13 +44,15 @@ def judge(responses: Responses, key: Key, layouts: list[Layout]) -> Verdict:
     Maps: the contrast of the halves of the image must correlate along both axes, and no shift may fit better.
     Either: what lies along each side of the image must be answered to, or the model crops what it is given.
     """
-    found = [layout for layout in layouts if responses.contrast(key, layout.kind) is not None]
-    if not found:
+    measurable = [layout for layout in layouts if responses.contrast(key, layout.kind) is not None]
+    if not measurable:
         return Verdict(None, False, "it does not hold the same places for every image")
-    if all(layout.kind.startswith("maps") for layout in found):
-        verdict = max((_map(responses, key, layout) for layout in found), key=lambda v: (v[1], v[0].right or False))[0]
+    if all(layout.kind.startswith("maps") for layout in measurable):
+        verdict = max(
+            (_map(responses, key, layout) for layout in measurable), key=lambda v: (v[1], v[0].right or False)
+        )[0]
     else:
-        verdict = _tokens(responses, key, found)
+        verdict = _tokens(responses, key, measurable)
     return _whole(responses, key, verdict) if verdict.layout is not None and verdict.right is not False else verdict
 
 
@@ -121,9 +123,11 @@ def _tokens(responses: Responses, key: Key, layouts: list[Layout]) -> Verdict:
 
 def _one_kind(responses: Responses, key: Key, layouts: list[Layout]) -> Verdict:
     largest = max(layout.grid[0] for layout in layouts), max(layout.grid[1] for layout in layouts)
-    every = [(start, found) for layout in layouts for start, found in _evidence(responses, key, layout, largest)]
-    least = _RIVAL * max(float(found.max()) for _, found in every)
-    near = [_moved(start, int(k)) for start, found in every for k in (found >= least).nonzero()[:, 0]]
+    every = [
+        (start, explained) for layout in layouts for start, explained in _evidence(responses, key, layout, largest)
+    ]
+    least = _RIVAL * max(float(explained.max()) for _, explained in every)
+    near = [_moved(start, int(k)) for start, explained in every for k in (explained >= least).nonzero()[:, 0]]
     best = min(near, key=lambda layout: layout.extra)
     if least <= 0 or min(_agreement(responses, key, best, largest)) < _needed(best):
         return Verdict(best, False, "its tokens do not follow the places of the image in any known order")
@@ -184,14 +188,14 @@ def _measured(responses: Responses, key: Key, kind: str, grid: Size, largest: Si
     return contrast[used], code, torch.tensor([responses.stripes[k].axis for k in used])
 
 
-def _correlation(one: Tensor, other: Tensor) -> float:
+def _correlation(values: Tensor, other: Tensor) -> float:
     """Return the correlation of two sets of numbers over places, (stripes, places), each stripes' mean taken away.
 
     One half of an image may move everything more than the other half does; that says nothing of where.
     """
-    return _cosine(one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True))
+    return _cosine(values - values.mean(1, keepdim=True), other - other.mean(1, keepdim=True))
 
 
-def _cosine(one: Tensor, other: Tensor) -> float:
-    size = float(one.norm() * other.norm())
-    return float((one * other).sum()) / size if size > 0 else 0.0
+def _cosine(values: Tensor, other: Tensor) -> float:
+    size = float(values.norm() * other.norm())
+    return float((values * other).sum()) / size if size > 0 else 0.0

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from xai.core.layers.layouts import Layout, Size, possible_layouts
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import hooked
 from xai.core.results.message import Message
-from xai.core.runtime.nested import first_tensor, tensors_in, with_tensor
+from xai.core.runtime.batching import first_tensor, tensors_in, with_tensor
 from xai.core.task.probe_images import probe_images
 from xai.errors import NonFiniteError
 
@@ -98,7 +98,7 @@ class Forward:
         pieces = {len(item.tensor) for item in self.outputs if makes_maps(item.module)} - {1}
         return f"its convolutions take {max(pieces)} parts or copies of the image at once" if pieces else ""
 
-    @property
+    @cached_property
     def head(self) -> str | None:
         """The last linear layer, when the answer is its output and its weights are still zero, else None."""
         heads = [
@@ -160,8 +160,8 @@ def run_forward(classifier: Classifier, image: Tensor) -> Forward:
 
 def score(classifier: Classifier, head: str | None, run: Callable[[], Tensor]) -> Tensor:
     """Return the same as `Forward.score` for another forward."""
-    found = answer(classifier, head, run)
-    return found.amax() if head is None else _mixture(found)
+    scores = answer(classifier, head, run)
+    return scores.amax() if head is None else _mixture(scores)
 
 
 def answer(classifier: Classifier, head: str | None, run: Callable[[], Tensor]) -> Tensor:
@@ -277,6 +277,39 @@ class LayerShare:
 
 
 UNMEASURED = LayerShare()
+EVERYTHING = LayerShare(1.0, least=(0, 1.0), most=1.0)
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """A layer whose output is a map of the image.
+
+    Attributes:
+        name: as in `module.named_modules()`.
+        layout: where the places are in its output.
+        reason: why it was chosen, in words.
+        tensor: which of the tensors in its output, see `containers.tensors_in`.
+        share: how much of the change of the class scores between images passes through it.
+        passed_over: what speaks against a later layer, in words.
+    """
+
+    name: str
+    layout: Layout
+    reason: str
+    tensor: int = 0
+    share: LayerShare = field(default=UNMEASURED, compare=False)
+    passed_over: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of it, in words."""
+        notes: list[str] = [Message("layer {name!r}: {reason}", name=self.name, reason=self.reason)]
+        if not self.share.enough:
+            share = self.share.describe()
+            notes.append(
+                Message("layer {name!r}: {share}: the map does not show the rest", name=self.name, share=share)
+            )
+        return [*notes, self.passed_over] if self.passed_over else notes
 
 
 def spread_images(channels: int, size: tuple[int, int], image: Tensor | None) -> Tensor:
@@ -305,8 +338,8 @@ def share_through(
     Cost: two forwards of each image.
     """
     try:
-        plain, held, precision = _heard(answer, layer, tensor, images)
-        mixed = torch.cat([_exchanged(answer, layer, tensor, layout, *pair) for pair in _pairs(images, held)])
+        plain, outputs, precision = _heard(answer, layer, tensor, images)
+        mixed = torch.cat([_exchanged(answer, layer, tensor, layout, *pair) for pair in _pairs(images, outputs)])
     except NonFiniteError:
         return UNMEASURED
     after = plain.roll(-1, 0)
@@ -329,19 +362,19 @@ def _heard(
     answer: Callable[[Tensor], Tensor], layer: nn.Module, tensor: int, images: Tensor
 ) -> tuple[Tensor, list[Tensor], float]:
     """Return the answers (N, K), what the layer returned for each image, and the unit of rounding of the answers."""
-    held: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        held.append(tensors_in(output)[tensor].clone())
+        outputs.append(tensors_in(output)[tensor].clone())
 
     with hooked(layer, keep):
         answers = [answer(image[None].clone()) for image in images]
-    return torch.cat(answers).double(), held, torch.finfo(answers[0].dtype).eps
+    return torch.cat(answers).double(), outputs, torch.finfo(answers[0].dtype).eps
 
 
-def _pairs(images: Tensor, held: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+def _pairs(images: Tensor, outputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """Return each image with what the layer returned for the next one."""
-    return list(zip(images, [*held[1:], *held[:1]], strict=True))
+    return list(zip(images, [*outputs[1:], *outputs[:1]], strict=True))
 
 
 def _exchanged(

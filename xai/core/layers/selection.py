@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch.utils.checkpoint import CheckpointError
 from xai.core.layers.layouts import Layout, Responses, Size
 from xai.core.layers.ordering import FINE, Verdict, edge_fault, judge
 from xai.core.layers.outputs import (
-    UNMEASURED,
+    EVERYTHING,
     Forward,
+    LayerChoice,
     LayerOutput,
     LayerShare,
     answer,
@@ -25,10 +26,10 @@ from xai.core.layers.outputs import (
     spread_images,
 )
 from xai.core.model.classifier import Classifier
-from xai.core.model.forward_state import state_of
+from xai.core.model.fingerprint import state_of
 from xai.core.model.hooks import Cut, borrowed, gradients, gradients_on, hooked
 from xai.core.results.message import Message
-from xai.core.runtime.nested import tensors_in, with_tensor
+from xai.core.runtime.batching import tensors_in, with_tensor
 from xai.core.validation import check_choice
 from xai.errors import UnsupportedModelError
 
@@ -42,38 +43,7 @@ _UNCERTAIN = "did NOT pass the check by moving a patch: see whether the map make
 _SAME = 1e-3  # share of the largest gradient by which the gradient at the cut may differ from that of the whole model
 _VIEW = "view was created in no_grad mode"  # and is overwritten behind the cut, as in GhostNet
 _known: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, dict[Any, LayerChoice]]]" = weakref.WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class LayerChoice:
-    """A layer whose output is a map of the image.
-
-    Attributes:
-        name: as in `module.named_modules()`.
-        layout: where the places are in its output.
-        reason: why it was chosen, in words.
-        tensor: which of the tensors in its output, see `containers.tensors_in`.
-        share: how much of the change of the class scores between images passes through it.
-        passed_over: what speaks against a later layer, in words.
-    """
-
-    name: str
-    layout: Layout
-    reason: str
-    tensor: int = 0
-    share: LayerShare = field(default=UNMEASURED, compare=False)
-    passed_over: str = ""
-
-    @property
-    def notes(self) -> list[str]:
-        """What is to be known of it, in words."""
-        notes: list[str] = [Message("layer {name!r}: {reason}", name=self.name, reason=self.reason)]
-        if not self.share.enough:
-            share = self.share.describe()
-            notes.append(
-                Message("layer {name!r}: {share}: the map does not show the rest", name=self.name, share=share)
-            )
-        return [*notes, self.passed_over] if self.passed_over else notes
+_shipped: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, str, dict[Any, LayerChoice]]]" = weakref.WeakKeyDictionary()
 
 
 def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) -> LayerChoice:
@@ -86,7 +56,7 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
     before which the model crops or pads the image is none, and so is one that next to nothing of the answer passes
     through (`xai.core.layers.outputs`); one in a branch gives way to one that all of it passes through, if any is not
     among the first of the model.
-    Remembered per size until the module changes.
+    Remembered per size until the module changes; that of a shipped model is known from the start.
 
     Args:
         classifier: the model, borrowed or not.
@@ -107,22 +77,40 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
         table = {}
         _known[classifier.module] = state, table
     if key not in table:
-        names = [known for known, _ in classifier.module.named_modules() if known]
-        check_choice("layer", name, names, optional=True)
-        with borrowed(classifier.module), gradients_on():
-            table[key] = _found(classifier, inputs, name)
+        table[key] = _shipped_layer(classifier, state, key) or _searched(classifier, inputs, name)
     return table[key]
 
 
-def _found(classifier: Classifier, inputs: Tensor, name: str | None) -> LayerChoice:
+def _passed(layout: Layout) -> Message:
+    return Message(f"the last layer that is a map of the image: {{layout}}, {_CHECKED}", layout=layout.describe())
+
+
+def remember_layer(classifier: Classifier, name: str, grid: Size) -> None:
+    """Remember the layer of a shipped model, found before it was shipped, for its input size until it changes."""
+    layout = Layout("maps", grid)
+    choice = LayerChoice(name, layout, _passed(layout), share=EVERYTHING)
+    key = (None, (classifier.channels, *(classifier.input_size or ())))
+    _shipped[classifier.module] = state_of(classifier.module), classifier.fingerprint, {key: choice}
+
+
+def _shipped_layer(classifier: Classifier, state: Any, key: Any) -> LayerChoice | None:
+    """Return the layer of a shipped model, None for another size and where weights, hooks or settings have changed."""
+    before, fingerprint, table = _shipped.get(classifier.module, (None, "", {}))
+    return table.get(key) if before == state and classifier.fingerprint == fingerprint else None
+
+
+def _searched(classifier: Classifier, inputs: Tensor, name: str | None) -> LayerChoice:
     """Look at noise, and where that shows nothing at the first image: noise may be far from all that a model knows."""
+    names = [known for known, _ in classifier.module.named_modules() if known]
+    check_choice("layer", name, names, optional=True)
     size = (int(inputs.shape[2]), int(inputs.shape[3]))
-    try:
-        return _Search(classifier, size).find(name)
-    except UnsupportedModelError:
-        if not len(inputs):
-            raise
-        return _Search(classifier, size, inputs[:1].detach()).find(name)
+    with borrowed(classifier.module), gradients_on():
+        try:
+            return _Search(classifier, size).find(name)
+        except UnsupportedModelError:
+            if not len(inputs):
+                raise
+            return _Search(classifier, size, inputs[:1].detach()).find(name)
 
 
 def spatial_layers(classifier: Classifier, inputs: Tensor) -> list[str]:
@@ -201,8 +189,8 @@ class _Search:
         items = [group[0] for group in groups if group[0].layouts(self.size)]
         responses = self._responses(items)
         verdicts = [(item, self._judged(responses, item)) for item in items]
-        found = {item.name: (item, v.layout) for item, v in verdicts if v.layout is not None and v.right is not False}
-        return list(found.values())
+        layers = {item.name: (item, v.layout) for item, v in verdicts if v.layout is not None and v.right is not False}
+        return list(layers.values())
 
     def _last(self) -> LayerChoice:
         """Return the last layer that passes all checks and that nearly all of the answer passes through.
@@ -226,11 +214,10 @@ class _Search:
                 return _instead_of(partial, choice)
             else:
                 partial.append(choice)
-        for found in (partial, uncertain, thin):
-            if found:
-                return (
-                    max(found, key=lambda choice: round(choice.share.value or 0, 1)) if found is partial else found[0]
-                )
+        if partial:
+            return max(partial, key=lambda choice: round(choice.share.value or 0, 1))
+        if uncertain or thin:
+            return (uncertain or thin)[0]
         raise self._refusal(groups, faults)
 
     def _candidate(self, group: list[LayerOutput], verdict: Verdict) -> tuple[LayerChoice | None, str]:
@@ -245,7 +232,7 @@ class _Search:
         if fault:  # behind a pooling by maxima, as in front of a head that looks at few places
             reason = Message("the last layer with the shape of a map: {layout}; {fault}", layout=where, fault=fault)
         elif verdict.right:
-            reason = Message(f"the last layer that is a map of the image: {{layout}}, {_CHECKED}", layout=where)
+            reason = _passed(verdict.layout)
         else:
             reason = Message(f"the last layer with the shape of a map: {{layout}}; it {_UNCERTAIN}", layout=where)
         return LayerChoice(item.name, verdict.layout, reason, item.index, share), fault
@@ -276,12 +263,12 @@ class _Search:
 
     def _named_tensor(self, name: str, group: list[LayerOutput]) -> tuple[LayerChoice | None, str]:
         shape, layouts = tuple(group[0].tensor.shape[1:]), group[0].layouts(self.size)
-        said = f"The output {shape} of layer {name!r} is no map of the image"
+        refusal = f"The output {shape} of layer {name!r} is no map of the image"
         if not layouts:
-            return None, f"{said}."
+            return None, f"{refusal}."
         verdict = self._judged(self._responses(group[:1]), group[0])
         if verdict.layout is None or verdict.right is False:
-            return None, f"{said}: {verdict.reason}."
+            return None, f"{refusal}: {verdict.reason}."
         item, fault = self._checked(group, verdict)
         passed = item is not None and bool(verdict.right) and not fault
         reason = _reason_of_named(verdict.layout, fault, passed=passed)
@@ -342,8 +329,8 @@ class _Search:
 
     def _slopes(self, group: list[LayerOutput]) -> Tensor | None:
         """Return the gradient of the score at a tensor, or None when the forward blocks it."""
-        found = gradients(self.score, [item.tensor for item in group], keep=True)
-        return next((slopes for slopes in found if slopes is not None), None)
+        gradients_there = gradients(self.score, [item.tensor for item in group], keep=True)
+        return next((slopes for slopes in gradients_there if slopes is not None), None)
 
     def _cut_holds(self, item: LayerOutput) -> bool:
         """Return True when the gradient at the cut is the whole gradient: the answer uses what the layer returns."""
@@ -364,15 +351,15 @@ class _Search:
 
     def _whole_gradient(self, item: LayerOutput) -> Tensor | None:
         """Return the gradient at what a layer returned, wherever the model uses it; a copy of it goes on."""
-        held: list[Tensor] = []
+        outputs: list[Tensor] = []
 
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            held.append(tensors_in(output)[item.index])
-            return with_tensor(output, held[0], held[0].clone())
+            outputs.append(tensors_in(output)[item.index])
+            return with_tensor(output, outputs[0], outputs[0].clone())
 
         with hooked(item.module, keep):
             value = self._score(self._logits)
-        return gradients(value, held[:1])[0]
+        return gradients(value, outputs[:1])[0]
 
     def _logits(self) -> Tensor:
         return self.classifier.raw_logits(self.image.clone().to(self.classifier.device).requires_grad_())

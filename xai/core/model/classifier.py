@@ -14,11 +14,9 @@ from xai.core.model.features import Outputs, collect_outputs
 from xai.core.model.fingerprint import fingerprint_mapping, fingerprint_module
 from xai.core.model.forward import FurtherInputs, RunsModule, first_nonfinite, nonfinite_cure, with_inputs
 from xai.core.model.hooks import borrowed, scales_by_batch, unwrapped
-from xai.core.model.predictions import Key, Prediction, check_reading, to_probabilities
-from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting, row_limit
+from xai.core.model.predictions import DeclaredTask, Key, Prediction, check_reading, to_probabilities
+from xai.core.runtime.batching import Progress, ShouldStop, batch_size, in_chunks, reporting, row_limit
 from xai.core.runtime.devices import move
-from xai.core.runtime.fixed_batch import batch_size
-from xai.core.task.meaning import DeclaredTask
 from xai.core.task.outputs import ReadsOutputs
 from xai.core.validation import (
     check_choice,
@@ -168,8 +166,8 @@ class Classifier(RunsModule, ReadsOutputs):
     def settings_so_far(self) -> dict[str, Any]:
         """The same without a forward: how outputs are read where that is known, else what the caller said of them."""
         read = self._asked if self._meaning is None else self._meaning
-        said = {"task": read.task, "output": read.output, "output_key": read.key}
-        return {**self._geometry(), **said, "one_by_one": self._alone}
+        reading = {"task": read.task, "output": read.output, "output_key": read.key}
+        return {**self._geometry(), **reading, "one_by_one": self._alone}
 
     def _geometry(self) -> dict[str, Any]:
         return {
@@ -189,9 +187,9 @@ class Classifier(RunsModule, ReadsOutputs):
         without any effect on the answer is left out, and said in `notes`.
         """
         self.find_state()
-        said = {"task": self._asked.task, "output": self._asked.output, "output_key": self._asked.key}
+        declared = {"task": self._asked.task, "output": self._asked.output, "output_key": self._asked.key}
         alone = {"one_by_one": True} if self._alone else {}
-        return fingerprint_mapping({"module": fingerprint_module(self.module), **self._geometry(), **said, **alone})
+        return fingerprint_mapping({"module": fingerprint_module(self.module), **self._geometry(), **declared, **alone})
 
     def __repr__(self) -> str:
         """Name and input."""
@@ -223,7 +221,7 @@ class Classifier(RunsModule, ReadsOutputs):
 
     def logits_of_normalised(self, rows: Tensor) -> Tensor:
         """As `raw_logits`, of what `normalise` returns."""
-        if self.one_by_one and len(rows) > 1:
+        if len(rows) > 1 and self.one_by_one:
             return torch.cat([self.logits_of_normalised(row) for row in rows[:, None]])
         logits = self.as_logits(self._run(rows), len(rows))
         self.check_width(logits)
@@ -272,16 +270,16 @@ class Classifier(RunsModule, ReadsOutputs):
     ) -> Tensor:
         """Return logits (N, K) on the CPU of many inputs, in chunks, without gradients."""
         self.check_images(inputs)
-        found: dict[int, Tensor] = {}
+        chunks: dict[int, Tensor] = {}
 
         def work(start: int, stop: int) -> None:
-            found[start] = self.raw_logits(inputs[start:stop]).cpu()
+            chunks[start] = self.raw_logits(inputs[start:stop]).cpu()
 
         with borrowed(self.module), torch.inference_mode(), reporting(progress, "predict") as report:
             in_chunks(work, len(inputs), limit=self.row_limit(inputs), progress=report, should_stop=should_stop)
-        if not found:
+        if not chunks:
             return torch.zeros(0, self.num_classes)
-        return torch.cat([found[start] for start in sorted(found)]).clone()
+        return torch.cat([chunks[start] for start in sorted(chunks)]).clone()
 
     def outputs(
         self, dataset: Any, *, progress: bool | Progress | None = None, should_stop: ShouldStop | None = None

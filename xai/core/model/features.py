@@ -14,9 +14,15 @@ from torch.overrides import TorchFunctionMode
 from xai.core.images.border import classes_of, open_data
 from xai.core.model.hooks import borrowed, hooked
 from xai.core.results.message import Message
-from xai.core.runtime.batching import Progress, ShouldStop, is_out_of_memory, note_shrink, reporting
-from xai.core.runtime.fixed_batch import batch_size
-from xai.core.runtime.nested import first_tensor
+from xai.core.runtime.batching import (
+    Progress,
+    ShouldStop,
+    batch_size,
+    first_tensor,
+    is_out_of_memory,
+    note_shrink,
+    reporting,
+)
 from xai.core.runtime.randomness import image_key, repeated
 from xai.errors import DataError, Stopped
 
@@ -79,11 +85,11 @@ class FeatureTap:
         self._found = True
         for name, (source, result) in seen.items():
             same = logits[:, -result.shape[1] :]
-            found = result.to(same.dtype)
+            output = result.to(same.dtype)
             if same.shape != result.shape:
                 continue
-            if torch.equal(same, found) or torch.equal(2 * same, found):
-                share = 1.0 if torch.equal(same, found) else 0.5
+            if torch.equal(same, output) or torch.equal(2 * same, output):
+                share = 1.0 if torch.equal(same, output) else 0.5
                 places = self._places(name, inputs[:1])
                 self.head = _head(name, self._linear[name], share, logits.shape[1], places)
                 width = source.shape[1]
@@ -96,8 +102,8 @@ class FeatureTap:
         seen: dict[str, tuple[Tensor, Tensor]] = {}
         with _Flattenings() as flat, hooked(self._linear[name], _keeper(seen, name)):
             self.classifier.raw_logits(inputs)
-        found = [shape[2:].numel() for shape, row in flat.found if torch.equal(row, seen[name][0])]
-        return found[-1] if found else 1
+        counts = [shape[2:].numel() for shape, row in flat.found if torch.equal(row, seen[name][0])]
+        return counts[-1] if counts else 1
 
 
 def full_precision(features: Tensor) -> Tensor:
@@ -292,13 +298,13 @@ def _in_pieces(tap: FeatureTap, inputs: Tensor, start: int, limit: int) -> Itera
 def _run_halving(tap: FeatureTap, inputs: Tensor, start: int) -> Iterator[Chunk]:
     """Yield the answers for `inputs`, in halves when memory runs out."""
     try:
-        found = [tap.run(inputs)]
+        chunks = [tap.run(inputs)]
     except (MemoryError, RuntimeError) as error:
         if len(inputs) == 1 or not is_out_of_memory(error):
             raise
-        found = []
-    if found:
-        yield Chunk(start, inputs, *found[0], tap.head)
+        chunks = []
+    if chunks:
+        yield Chunk(start, inputs, *chunks[0], tap.head)
         return
     middle = len(inputs) // 2
     note_shrink(middle)

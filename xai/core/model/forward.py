@@ -12,11 +12,17 @@ import torch.fx
 from torch import Tensor, nn
 
 from xai.core.images.inputs import ImageLike
-from xai.core.model.forward_state import writes_itself
-from xai.core.model.hooks import parts_of
-from xai.core.runtime.batching import is_out_of_memory
-from xai.core.runtime.fixed_batch import batch_size, find_batch_size, has_rows, in_pieces, may_be_fixed, note_answer
-from xai.core.runtime.nested import tensors_in
+from xai.core.model.fingerprint import parts_of, writes_itself
+from xai.core.runtime.batching import (
+    batch_size,
+    find_batch_size,
+    has_rows,
+    in_pieces,
+    is_out_of_memory,
+    may_be_fixed,
+    note_answer,
+    tensors_in,
+)
 from xai.errors import InputError, ShapeError, UnsupportedModelError
 
 
@@ -25,13 +31,13 @@ def first_nonfinite(module: nn.Module, inputs: Tensor) -> str:
     for name, parameter in module.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             return f"the weights {name!r}"
-    found: list[str] = []
+    layers: list[str] = []
     handles = []
     for name, part in module.named_modules():
 
         def look(_part: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
             if not all(bool(torch.isfinite(t).all()) for t in tensors_in(output) if t.is_floating_point()):
-                found.append(name)
+                layers.append(name)
 
         if not isinstance(part, torch.jit.ScriptModule):  # which takes no hooks
             handles.append(part.register_forward_hook(look))
@@ -41,7 +47,7 @@ def first_nonfinite(module: nn.Module, inputs: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    return f"the output of layer {found[0]!r}" if found and found[0] else "the output of the model"
+    return f"the output of layer {layers[0]!r}" if layers and layers[0] else "the output of the model"
 
 
 def nonfinite_cure(logits: Tensor) -> str:
@@ -204,15 +210,15 @@ class RunsModule:
         if outputs.features is None:
             why = next(note for note in outputs.notes if note.startswith("no features"))
             raise UnsupportedModelError(f"{self.name!r} has {why}. Give a model that ends in a linear layer.")
-        found: Tensor = outputs.features
-        return found
+        features: Tensor = outputs.features
+        return features
 
     def _run(self, normalised: Tensor) -> Any:
         size = batch_size(self.module)
         try:
             if size is not None:
                 return in_pieces(self._run_at_all, normalised, size)
-            found = self._run_at_all(normalised)
+            output = self._run_at_all(normalised)
         except (RuntimeError, ValueError, AssertionError, TypeError) as error:
             self._explain_lack(error)
             self._explain_channels(normalised, error)
@@ -220,11 +226,11 @@ class RunsModule:
                 return self._run(normalised)
             self._explain_size(normalised, error)
             raise
-        if has_rows(found, len(normalised)):
+        if has_rows(output, len(normalised)):
             note_answer(self.module, len(normalised))
-            return found
-        shapes = [tuple(tensor.shape) for tensor in tensors_in(found)]
-        return self._run(normalised) if self._takes_others(normalised, shapes) else found
+            return output
+        shapes = [tuple(tensor.shape) for tensor in tensors_in(output)]
+        return self._run(normalised) if self._takes_others(normalised, shapes) else output
 
     def _explain_lack(self, error: Exception) -> None:
         """Raise what the caller can do about a failure that has nothing to do with the images."""
@@ -241,12 +247,12 @@ class RunsModule:
 
     def _explain_channels(self, normalised: Tensor, error: Exception) -> None:
         """Raise the cure where the first convolution takes other channels than the images have."""
-        found = _CHANNELS.search(str(error))
-        if found is None or int(found[2]) != normalised.shape[1]:
+        counts = _CHANNELS.search(str(error))
+        if counts is None or int(counts[2]) != normalised.shape[1]:
             return
         raise UnsupportedModelError(
-            f"The model {self.name!r} cannot run on images {tuple(normalised.shape[1:])}: it takes {found[1]} "
-            f"channel(s). Give channels={found[1]}, as in xai.Classifier(model, channels={found[1]})."
+            f"The model {self.name!r} cannot run on images {tuple(normalised.shape[1:])}: it takes {counts[1]} "
+            f"channel(s). Give channels={counts[1]}, as in xai.Classifier(model, channels={counts[1]})."
         ) from error
 
     def _explain_size(self, normalised: Tensor, error: Exception) -> None:

@@ -11,21 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from xai.core.runtime.fixed_batch import batch_size
-from xai.core.runtime.nested import tensors_in, with_tensor
+from xai.core.model.fingerprint import parts_of
+from xai.core.runtime.batching import batch_size, tensors_in, with_tensor
 from xai.errors import UnsupportedModelError
-
-
-def parts_of(module: nn.Module) -> list[nn.Module]:
-    """Return the module and everything in it, each once; several times faster than `module.modules()`."""
-    seen: dict[int, nn.Module] = {}
-    waiting: list[nn.Module | None] = [module]
-    while waiting:
-        part = waiting.pop()
-        if part is not None and id(part) not in seen:
-            seen[id(part)] = part
-            waiting.extend(part._modules.values())
-    return list(seen.values())
 
 
 def unwrapped(module: Any) -> nn.Module:
@@ -69,8 +57,8 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
 
 def copied(module: nn.Module) -> nn.Module:
     """Return a deep copy, also where a forward left tensors with a graph in it, as pruning and weight norm do."""
-    held = (value for part in parts_of(module) for value in (*vars(part).values(), *part._buffers.values()))
-    graphs = {id(value): value.detach().clone() for value in held if isinstance(value, Tensor) and not value.is_leaf}
+    values = (value for part in parts_of(module) for value in (*vars(part).values(), *part._buffers.values()))
+    graphs = {id(value): value.detach().clone() for value in values if isinstance(value, Tensor) and not value.is_leaf}
     with torch.no_grad():  # TorchScript clones its weights, which would have a graph
         return copy.deepcopy(module, graphs)
 
@@ -171,10 +159,10 @@ class Cut:
         tensors = tensors_in(output)
         if len(tensors) <= self.tensor:
             return output
-        found = tensors[self.tensor]
-        self._activation = found.detach().clone().requires_grad_()
+        tensor = tensors[self.tensor]
+        self._activation = tensor.detach().clone().requires_grad_()
         torch.set_grad_enabled(True)  # for the rest of this forward; `forward` gives the state back
-        return with_tensor(output, found, self._activation.clone())
+        return with_tensor(output, tensor, self._activation.clone())
 
     def forward(self, run: Callable[[], Tensor]) -> Tensor:
         """Return what `run()` returns, computed with the cut in place."""
@@ -189,12 +177,12 @@ def gradient(score: Tensor, at: Tensor, what: str, *, keep: bool = False) -> Ten
     Raises:
         UnsupportedModelError: the model blocks gradients between the two.
     """
-    found = gradients(score, [at], keep=keep)[0]
-    if found is None:
+    slopes = gradients(score, [at], keep=keep)[0]
+    if slopes is None:
         raise UnsupportedModelError(
             f"No gradient reaches {what}: the model detaches or ignores it. Name another `layer`, or use occlusion."
         )
-    return found
+    return slopes
 
 
 def gradients(score: Tensor, at: Sequence[Tensor], *, keep: bool = False) -> Sequence[Tensor | None]:
@@ -207,10 +195,10 @@ def gradients(score: Tensor, at: Sequence[Tensor], *, keep: bool = False) -> Seq
     if not (score.requires_grad and places):
         return [None] * len(at)
     try:
-        found = torch.autograd.grad(score, [at[k] for k in places], retain_graph=keep, allow_unused=True)
+        slopes = torch.autograd.grad(score, [at[k] for k in places], retain_graph=keep, allow_unused=True)
     except RuntimeError as error:
         raise checkpointed(error) or error from None
-    by_place = dict(zip(places, found, strict=True))
+    by_place = dict(zip(places, slopes, strict=True))
     return [by_place.get(k) for k in range(len(at))]
 
 

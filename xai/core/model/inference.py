@@ -100,17 +100,17 @@ def answers_of(
         inputs = _Inputs(classifier, data.images)
         outputs = classifier.outputs(inputs, progress=progress, should_stop=should_stop)
         keys, notes = inputs.keys, inputs.notes
-    found, said = _truth(classifier, data, labels, len(outputs))
-    said += _doubts(classifier, data, outputs.logits, found)
-    if found is not None and not isinstance(data, Outputs):
-        notes = [*notes, *resizing_note(classifier, inputs.source, found)]
+    truth, remarks = _truth(classifier, data, labels, len(outputs))
+    remarks += _doubts(classifier, data, outputs.logits, truth)
+    if truth is not None and not isinstance(data, Outputs):
+        notes = [*notes, *resizing_note(classifier, inputs.source, truth)]
     return LabelledOutputs(
         _exclusive(classifier, outputs.logits),
         outputs.features,
-        found,
+        truth,
         tuple(keys),
         str(getattr(data, "name", None) or "the images"),
-        tuple(dict.fromkeys([*notes, *said, *outputs.notes])),
+        tuple(dict.fromkeys([*notes, *remarks, *outputs.notes])),
     )
 
 
@@ -163,20 +163,20 @@ class _Inputs:
 def _digests(logits: Tensor) -> list[bytes]:
     """Return a digest for each row, with a number where rows are equal: equal logits need not be equal images."""
     seen: Counter[bytes] = Counter()
-    found = []
+    digests = []
     for row in logits:
         content = row.contiguous().float().numpy().tobytes()
-        found.append(hashlib.sha256(content + seen[content].to_bytes(8, "big")).digest())
+        digests.append(hashlib.sha256(content + seen[content].to_bytes(8, "big")).digest())
         seen[content] += 1
-    return found
+    return digests
 
 
 def _truth(classifier: Classifier, data: Any, labels: Any, count: int) -> tuple[Tensor | None, list[str]]:
     """Return the labels in the classifier's order, and what was done about them."""
     if labels is None and getattr(data, "labels", None) is None:
         return None, [note for note in getattr(data, "notes", ()) if "so no labels" in note]
-    found, notes = labels_of(classifier, data, labels, count)
-    return found, list(notes)
+    truth, notes = labels_of(classifier, data, labels, count)
+    return truth, list(notes)
 
 
 def _exclusive(classifier: Classifier, logits: Tensor) -> Tensor:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from xai.core.model.classifier import Classifier
-from xai.core.model.predictions import to_probabilities
-from xai.core.task.meaning import OutputMeaning
+from xai.core.model.predictions import OutputMeaning, to_probabilities
 from xai.core.validation import check_choice
 from xai.errors import TargetError
 
@@ -100,11 +99,11 @@ class Objective:
             versus: (r,) classes whose score is taken away, or None.
         """
         table = self._table(logits, alone=versus is None)
-        found = table.gather(1, targets[:, None])[:, 0]
+        scores = table.gather(1, targets[:, None])[:, 0]
         if self.score == "margin":
             others = table.scatter(1, targets[:, None], -torch.inf)
-            return found - others.amax(1) if table.shape[1] > 1 else found
-        return found if versus is None else found - table.gather(1, versus[:, None])[:, 0]
+            return scores - others.amax(1) if table.shape[1] > 1 else scores
+        return scores if versus is None else scores - table.gather(1, versus[:, None])[:, 0]
 
     def all(self, logits: Tensor, targets: Tensor, versus: Tensor | None = None) -> Tensor:
         """Return the score of each line for each of n classes (r, n).
@@ -115,11 +114,11 @@ class Objective:
             versus: (n,) classes whose score is taken away, or None.
         """
         table = self._table(logits, alone=versus is None)
-        found = table[:, targets]
+        scores = table[:, targets]
         if self.score == "margin" and table.shape[1] > 1:
             best, place = table.topk(2, dim=1)
-            return found - torch.where(place[:, :1] == targets, best[:, 1:], best[:, :1])
-        return found if versus is None else found - table[:, versus]
+            return scores - torch.where(place[:, :1] == targets, best[:, 1:], best[:, :1])
+        return scores if versus is None else scores - table[:, versus]
 
     def _table(self, logits: Tensor, *, alone: bool) -> Tensor:
         if self.score == "probability":

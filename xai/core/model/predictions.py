@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai.core.runtime.nested import tensors_in
+from xai.core.runtime.batching import tensors_in
 from xai.core.validation import check_choice
 from xai.errors import InputError, UnsupportedModelError
 
@@ -16,6 +16,41 @@ OUTPUTS = ("logits", "probabilities")
 Key = int | str
 _TINY = 1e-12
 _SUM = 1e-3  # how far the sum of a row of probabilities may be from one
+
+
+@dataclass(frozen=True)
+class DeclaredTask:
+    """What the caller says of a model's outputs, and the size it is to be run at; None where nothing is said."""
+
+    task: str | None = None
+    output: str | None = None
+    key: Key | None = None
+    names: int | None = None
+    input_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class OutputMeaning:
+    """How a model's outputs are read.
+
+    Attributes:
+        task: "multiclass", "binary" or "multilabel".
+        output: "logits", or "probabilities" when the model ends in a softmax or sigmoid.
+        key: name or place of the class scores in what the model returns; None as `output_tensor` chooses.
+        single: one number per image stands for two classes.
+        notes: what was found and not said by the caller.
+    """
+
+    task: str = "multiclass"
+    output: str = "logits"
+    key: Key | None = None
+    single: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def head(self) -> str:
+        """Return "sigmoid" where each class stands by itself, else "softmax"."""
+        return "sigmoid" if self.task == "multilabel" else "softmax"
 
 
 def check_reading(task: str | None, output: str | None, key: Key | None) -> None:
@@ -45,9 +80,9 @@ def output_tensor(output: Any, key: Key | None = None) -> Tensor:
     Raises:
         UnsupportedModelError: nothing of the kind; the message lists what came.
     """
-    found = _by_rule(output) if key is None else pick(output, key)
-    if isinstance(found, Tensor):
-        return found
+    scores = _by_rule(output) if key is None else pick(output, key)
+    if isinstance(scores, Tensor):
+        return scores
     if key is not None:
         raise UnsupportedModelError(
             f"Expected class scores as a tensor under output_key={key!r}, but the model returned "
@@ -61,12 +96,12 @@ def output_tensor(output: Any, key: Key | None = None) -> Tensor:
 
 
 def _by_rule(output: Any) -> Any:
-    found = getattr(output, "logits", None)
-    if found is None and isinstance(output, dict):
+    logits = getattr(output, "logits", None)
+    if logits is None and isinstance(output, dict):
         return output.get("logits", next(iter(output.values())) if len(output) == 1 else output)
-    if found is None and isinstance(output, tuple | list) and output:
+    if logits is None and isinstance(output, tuple | list) and output:
         return output[0]
-    return output if found is None else found
+    return output if logits is None else logits
 
 
 def pick(output: Any, key: Key) -> Any:
@@ -192,8 +227,8 @@ class Prediction:
     @property
     def index(self) -> Any:
         """Index of the most probable class: an int, or a tensor (N,) int64."""
-        found = self.probabilities.argmax(1)
-        return int(found[0]) if self.single else found
+        indices = self.probabilities.argmax(1)
+        return int(indices[0]) if self.single else indices
 
     @property
     def label(self) -> Any:
@@ -204,8 +239,8 @@ class Prediction:
     @property
     def probability(self) -> Any:
         """Probability of the most probable class: a float, or a tensor (N,)."""
-        found = self.probabilities.amax(1)
-        return float(found[0]) if self.single else found
+        largest = self.probabilities.amax(1)
+        return float(largest[0]) if self.single else largest
 
     def top(self, k: int = 5) -> list[Any]:
         """Return the `k` most probable classes as (label, probability), best first; N such lists for N images."""

@@ -166,11 +166,11 @@ def resizing_note(classifier: Classifier, data: Any, truth: Tensor) -> list[str]
     some = np.unique(np.linspace(0, len(source) - 1, 5).astype(int)).tolist()
     if all(geometry.identity for geometry in _prepared(classifier, source, some).geometries):
         return []
-    found = compare_resizing(classifier, source, truth, most=_SAMPLE)
-    if found.best == found.current or found.p_values[found.best] >= _LEVEL:
+    comparison = compare_resizing(classifier, source, truth, most=_SAMPLE)
+    if comparison.best == comparison.current or comparison.p_values[comparison.best] >= _LEVEL:
         return []
     template = "{reason}: pass resize={way!r} if the model was trained so"
-    return [Message(template, reason=found.reason, way=found.best)]
+    return [Message(template, reason=comparison.reason, way=comparison.best)]
 
 
 def _correct(
@@ -182,22 +182,22 @@ def _correct(
     should_stop: ShouldStop | None,
 ) -> tuple[dict[str, np.ndarray[Any, Any]], bool]:
     """Return which images are predicted right in each way, and whether all have the model's size."""
-    found: dict[str, list[np.ndarray[Any, Any]]] = {way: [] for way in RESIZES}
+    hits: dict[str, list[np.ndarray[Any, Any]]] = {way: [] for way in RESIZES}
     same = True
     with reporting(progress, "resizing") as report:
         for start in range(0, len(rows), _AT_ONCE_RESIZED):
             if should_stop is not None and should_stop():
                 raise Stopped(f"Stopped after {start} of {len(rows)} images, as asked.")
-            some, wanted = rows[start : start + _AT_ONCE_RESIZED], truth[start : start + _AT_ONCE_RESIZED]
+            some, labels = rows[start : start + _AT_ONCE_RESIZED], truth[start : start + _AT_ONCE_RESIZED]
             for way in RESIZES:
                 other = copy.copy(classifier)
                 other.resize = way
                 batch = _prepared(other, source, some)
                 same = same and all(geometry.identity for geometry in batch.geometries)
-                found[way].append((other.logits_of(batch.inputs).argmax(1) == wanted).numpy())
+                hits[way].append((other.logits_of(batch.inputs).argmax(1) == labels).numpy())
             if report is not None:
                 report(min(len(rows), start + _AT_ONCE_RESIZED), len(rows))
-    return {way: np.concatenate(parts) for way, parts in found.items()}, same
+    return {way: np.concatenate(parts) for way, parts in hits.items()}, same
 
 
 def _prepared(classifier: Classifier, source: Any, rows: list[int]) -> Batch:

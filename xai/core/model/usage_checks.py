@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
-from xai.core.model.fingerprint import fingerprint_module
-from xai.core.model.hooks import parts_of
+from xai.core.model.fingerprint import fingerprint_module, parts_of
 from xai.core.model.resizing import InputReader, ResizeComparison, compare_resizing
 from xai.core.results.message import Message, constant, joined
 from xai.core.results.serialization import plain
@@ -66,24 +65,26 @@ def reading_doubts(
     hits = int((predictions == labels).sum())
     if hits >= _GOOD * len(labels):
         return ()
-    found = _order(predictions, labels, classifier.class_names)
-    found += _other_ways(classifier, inputs, predictions, labels) if inputs is not None else []
-    best = max((share for share, _ in found), default=0.0)
-    return tuple(words for share, words in found if share == best) or _chance(predictions, labels, hits)
+    doubts = _order(predictions, labels, classifier.class_names)
+    doubts += _other_ways(classifier, inputs, predictions, labels) if inputs is not None else []
+    best = max((share for share, _ in doubts), default=0.0)
+    return tuple(words for share, words in doubts if share == best) or _chance(predictions, labels, hits)
 
 
-def with_doubts(classifier: Classifier, inputs: Tensor, found: Noted) -> Noted:
+def with_doubts(classifier: Classifier, inputs: Tensor, result: Noted) -> Noted:
     """Return a result that has `predictions` or `clean_predictions`, `labels` and `notes` with what is to be doubted.
 
     Args:
         classifier: as used.
         inputs: (N, C, h, w) in [0, 1], of all images.
-        found: a frozen record.
+        result: a frozen record.
     """
-    said = getattr(found, "clean_predictions", None)
-    said = found.predictions if said is None else said
-    doubts = repeated([image_key(image) for image in inputs]) + reading_doubts(classifier, inputs, said, found.labels)
-    return replace(found, notes=tuple(dict.fromkeys([*found.notes, *doubts])))
+    predictions = getattr(result, "clean_predictions", None)
+    predictions = result.predictions if predictions is None else predictions
+    doubts = repeated([image_key(image) for image in inputs]) + reading_doubts(
+        classifier, inputs, predictions, result.labels
+    )
+    return replace(result, notes=tuple(dict.fromkeys([*result.notes, *doubts])))
 
 
 def data_doubts(classifier: Classifier, data: Any, predictions: Tensor, labels: Tensor) -> tuple[str, ...]:
@@ -105,12 +106,12 @@ def _order(predictions: Tensor, labels: Tensor, names: Sequence[str]) -> list[tu
 
     The order is found on one half of the images, and the share is that of the other half.
     """
-    said, truth, count = predictions.numpy(), labels.numpy(), len(names)
+    predicted, truth, count = predictions.numpy(), labels.numpy(), len(names)
     half = np.random.default_rng(0).permutation(len(truth)) % 2 == 0  # at random: data may be sorted or alternate
     table = np.zeros((count, count))
-    np.add.at(table, (truth[half], said[half]), 1)
+    np.add.at(table, (truth[half], predicted[half]), 1)
     order = scipy.optimize.linear_sum_assignment(table, maximize=True)[1]
-    straight, mapped = said[~half] == truth[~half], said[~half] == order[truth[~half]]
+    straight, mapped = predicted[~half] == truth[~half], predicted[~half] == order[truth[~half]]
     if not _better(mapped, straight):
         return []
     shares = {"share": float(mapped.mean()), "given": float(straight.mean())}
@@ -253,10 +254,10 @@ def has_structure(weight: Tensor) -> bool:
     table = weight.float().cpu().flatten(1)[: _MOST[0], : _MOST[1]].double()
     side = weight.shape[2:] if kernel else None
     draw = torch.Generator().manual_seed(0)
-    found = _statistics(table, side)
+    measured = _statistics(table, side)
     chance = torch.stack([_statistics(_shuffled_weights(table, draw), side) for _ in range(_SHUFFLES)])
     deviation = chance.std(0).clamp_min(1e-12)
-    apart = (found - chance.mean(0)) / deviation
+    apart = (measured - chance.mean(0)) / deviation
     return bool((apart > _FAR).any())
 
 
@@ -269,11 +270,11 @@ def _statistics(table: Tensor, side: torch.Size | None) -> Tensor:
     values = torch.linalg.svdvals(table)
     spreads = [table.square().mean(k).log().nan_to_num(neginf=-30).var() for k in (0, 1) if table.shape[1 - k] > 1]
     spreads += [table.mean(k).square().mean() for k in (0, 1)]
-    found = [values[0], values[:3].square().sum(), *spreads]
+    statistics = [values[0], values[:3].square().sum(), *spreads]
     if side is not None and table.shape[1] % side.numel() == 0:
         maps = table.reshape(-1, *side)
-        found += [_alike(maps), maps.square().mean(0).log().nan_to_num(neginf=-30).var()]
-    return torch.stack([value if math.isfinite(float(value)) else torch.zeros_like(value) for value in found])
+        statistics += [_alike(maps), maps.square().mean(0).log().nan_to_num(neginf=-30).var()]
+    return torch.stack([value if math.isfinite(float(value)) else torch.zeros_like(value) for value in statistics])
 
 
 def _alike(maps: Tensor) -> Tensor:
@@ -311,16 +312,16 @@ class DataFit:
     def lines(self) -> tuple[str, ...]:
         """Everything in lines of text."""
         low, high = self.interval
-        found = [f"accuracy: {self.accuracy:.1%} of {self.count} images (95 % interval {low:.1%} to {high:.1%})"]
+        lines = [f"accuracy: {self.accuracy:.1%} of {self.count} images (95 % interval {low:.1%} to {high:.1%})"]
         if self.resizing is not None:
             same = self.resizing.verdict == "no difference"
-            found.append("resize: images have the model's size" if same else f"resize: {self.resizing.reason}")
-        return (*found, *self.notes)
+            lines.append("resize: images have the model's size" if same else f"resize: {self.resizing.reason}")
+        return (*lines, *self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""
-        found = {name: plain(value) for name, value in vars(self).items()}
-        return found | {"resizing": None if self.resizing is None else plain(vars(self.resizing))}
+        table = {name: plain(value) for name, value in vars(self).items()}
+        return table | {"resizing": None if self.resizing is None else plain(vars(self.resizing))}
 
 
 def data_fit(

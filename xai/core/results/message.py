@@ -94,10 +94,10 @@ class _Filler(Formatter):
 
     def format_field(self, value: Any, format_spec: str) -> str:
         if isinstance(value, Message):
-            told = value.told(self._template, self._number)
-            if told is None:
+            text = value.told(self._template, self._number)
+            if text is None:
                 raise _MissingTemplateError
-            return _as_sentence(told) if format_spec == Message.SENTENCE else told
+            return _as_sentence(text) if format_spec == Message.SENTENCE else text
         written = format(value, format_spec)
         return self._number(written) if isinstance(value, int | float) and not isinstance(value, bool) else written
 

@@ -129,10 +129,10 @@ class Result:
         Raises:
             RecordError: none here, another kind, or a damaged one.
         """
-        kept, arrays = read_record(Path(path), cls._kind)
+        record, arrays = read_record(Path(path), cls._kind)
         with restoring(path, cls._kind):
-            found: Self = decode(cls, with_messages(kept["result"], kept.get("messages", {})), arrays)
-            return found
+            result: Self = decode(cls, with_messages(record["result"], record.get("messages", {})), arrays)
+            return result
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the text of the result and its notes."""

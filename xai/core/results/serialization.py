@@ -26,13 +26,13 @@ _RATIO, _FREE = 200, 1 << 30  # how far arrays may be compressed, and bytes that
 
 @cache
 def _versions() -> tuple[tuple[str, str], ...]:
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for package in ("xai-toolkit", "torch", "numpy", "captum"):
         try:
-            found[package] = metadata.version(package)
+            numbers[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return tuple(found.items())
+            numbers[package] = "unknown"
+    return tuple(numbers.items())
 
 
 def versions() -> dict[str, str]:
@@ -166,15 +166,15 @@ def unpacked(content: bytes) -> dict[str, np.ndarray]:
     """
     try:
         with ZipFile(io.BytesIO(content)) as archive:
-            held = sum(member.file_size for member in archive.infolist())
-        found = {}
-        if held <= _FREE + _RATIO * len(content):
+            total = sum(member.file_size for member in archive.infolist())
+        contents = {}
+        if total <= _FREE + _RATIO * len(content):
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                found = dict(arrays)
+                contents = dict(arrays)
     except Exception as error:  # zipfile, zlib and numpy raise anything on damaged files
         raise ValueError(f"not an archive of plain arrays ({type(error).__name__})") from error
-    if held > _FREE + _RATIO * len(content):
-        raise ValueError(f"{len(content):,} bytes that claim to hold {held:,}")
-    if not all(isinstance(array, np.ndarray) for array in found.values()):  # numpy gives other members as bytes
+    if total > _FREE + _RATIO * len(content):
+        raise ValueError(f"{len(content):,} bytes that claim to hold {total:,}")
+    if not all(isinstance(array, np.ndarray) for array in contents.values()):  # numpy gives other members as bytes
         raise ValueError("an archive with members that are no arrays")
-    return found
+    return contents

@@ -20,12 +20,12 @@ def pick_device(device: str | torch.device | None) -> torch.device | None:
     if device == "auto":
         return _best_device()
     try:
-        found = torch.device(device)
+        chosen = torch.device(device)
     except (RuntimeError, TypeError):
         raise InputError(f'Expected `device` as "auto", "cpu", "cuda" or "mps", but got {device!r}.') from None
-    if not _is_here(found):
-        raise InputError(f'There is no device {str(found)!r} on this machine. Use "auto" or "cpu".')
-    return found
+    if not _is_here(chosen):
+        raise InputError(f'There is no device {str(chosen)!r} on this machine. Use "auto" or "cpu".')
+    return chosen
 
 
 def _best_device() -> torch.device:

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from xai.core.model.hooks import parts_of
+from xai.core.model.fingerprint import parts_of
 from xai.core.results.message import Message
-from xai.core.runtime.nested import tensors_in
+from xai.core.runtime.batching import tensors_in
 from xai.errors import UnsupportedModelError
 
 _ENDS = {
@@ -112,9 +112,9 @@ def watched(run: Callable[[], Any]) -> tuple[Any, Ending]:
         exp and a division is one. Views, casts and concatenations of several such outputs do not hide it.
     """
     with _Watch() as watch:
-        found = run()
+        output = run()
     made = {place: name for place, name in watch.made.items() if name != _SUM}
-    return found, lambda tensor: made.get(tensor.data_ptr(), "")
+    return output, lambda tensor: made.get(tensor.data_ptr(), "")
 
 
 _PROBLEMS = {
@@ -153,11 +153,11 @@ class Declared:
 def declared_by(module: nn.Module) -> Declared | None:
     """Return what a model's own configuration or loss function says; None where nothing does, or several things."""
     parts = parts_of(module)
-    found = [declared for part in parts if (declared := _of_config(part)) is not None]
-    found = found or [
+    declarations = [declared for part in parts if (declared := _of_config(part)) is not None]
+    declarations = declarations or [
         Declared(_LOSSES[kind], Message("its {loss}", loss=kind)) for kind in _kinds(parts) if kind in _LOSSES
     ]
-    return found[0] if len({declared.task for declared in found}) == 1 else None
+    return declarations[0] if len({declared.task for declared in declarations}) == 1 else None
 
 
 def _kinds(parts: list[nn.Module]) -> list[str]:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.model.predictions import (
+    DeclaredTask,
     Key,
+    OutputMeaning,
     look_like_log_probabilities,
     look_like_probabilities,
     output_tensor,
@@ -56,41 +58,6 @@ _NO_LOGIT = {**_BOUNDED, **_LOGARITHMS, "softmax": "a softmax", TWICE: "a softma
 _MAY_BE_PROBABILITIES = {"", "exp", "softmax", TWICE}  # ends whose only number may be a probability
 
 
-@dataclass(frozen=True)
-class DeclaredTask:
-    """What the caller says of a model's outputs, and the size it is to be run at; None where nothing is said."""
-
-    task: str | None = None
-    output: str | None = None
-    key: Key | None = None
-    names: int | None = None
-    input_size: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class OutputMeaning:
-    """How a model's outputs are read.
-
-    Attributes:
-        task: "multiclass", "binary" or "multilabel".
-        output: "logits", or "probabilities" when the model ends in a softmax or sigmoid.
-        key: name or place of the class scores in what the model returns; None as `output_tensor` chooses.
-        single: one number per image stands for two classes.
-        notes: what was found and not said by the caller.
-    """
-
-    task: str = "multiclass"
-    output: str = "logits"
-    key: Key | None = None
-    single: bool = False
-    notes: tuple[str, ...] = ()
-
-    @property
-    def head(self) -> str:
-        """Return "sigmoid" where each class stands by itself, else "softmax"."""
-        return "sigmoid" if self.task == "multilabel" else "softmax"
-
-
 @dataclass(frozen=True, eq=False)
 class _Seen:
     """One look at a model: its name, what it returned for how many images, and how to ask it again."""
@@ -104,7 +71,7 @@ class _Seen:
 
 
 def read_meaning(
-    module: nn.Module, name: str, images: Tensor, seen: tuple[Any, Ending], run: Run | None, asked: DeclaredTask
+    module: nn.Module, name: str, images: Tensor, seen: tuple[Any, Ending], run: Run | None, declared: DeclaredTask
 ) -> OutputMeaning:
     """Return how a model's outputs are to be read.
 
@@ -114,7 +81,7 @@ def read_meaning(
         images: (n, C, h, w) in [0, 1], near what the model is for where possible.
         seen: what the model returned for these images, and how its forward ends, see `watched`.
         run: the forward of such images, before anything is read from it; None judges no values of a single output.
-        asked: what the caller says, which nothing here overrules.
+        declared: what the caller says, which nothing here overrules.
 
     Raises:
         UnsupportedModelError: one number that does not look like a logit, a softmax over another axis than the
@@ -122,61 +89,67 @@ def read_meaning(
     Cost: nothing, but for models with one output, of which nothing else tells: a forward of up to 16 images.
     """
     (raw, ending), rows = seen, len(images)
-    key, notes = (asked.key, []) if asked.key is not None else choose(raw, rows, asked.names)
+    key, notes = (declared.key, []) if declared.key is not None else choose(raw, rows, declared.names)
     chosen = output_tensor(raw, key)
     scores = score_table(chosen.detach(), rows)
     if not bool(torch.isfinite(scores).all()):
         return OutputMeaning(
-            asked.task or "multiclass", asked.output or "logits", key, scores.shape[1] == 1, tuple(notes)
+            declared.task or "multiclass", declared.output or "logits", key, scores.shape[1] == 1, tuple(notes)
         )
     view = _Seen(name, scores, ending(chosen), images, run, key)
-    _check_probabilities(view, asked)
-    found = _of_one(view, asked, declared_by(module)) if scores.shape[1] == 1 else _of_several(view, asked, module)
-    return replace(found, key=key, notes=(*notes, *found.notes))
+    _check_probabilities(view, declared)
+    meaning = (
+        _of_one(view, declared, declared_by(module)) if scores.shape[1] == 1 else _of_several(view, declared, module)
+    )
+    return replace(meaning, key=key, notes=(*notes, *meaning.notes))
 
 
-def _check_probabilities(seen: _Seen, asked: DeclaredTask) -> None:
+def _check_probabilities(seen: _Seen, declared: DeclaredTask) -> None:
     low, high = (float(value) for value in seen.scores.aminmax())
-    if asked.output == "probabilities" and not (low >= 0 and high <= 1):
+    if declared.output == "probabilities" and not (low >= 0 and high <= 1):
         raise UnsupportedModelError(
             f"Expected probabilities, as `output` says, but the model returned values in [{low:.3g}, {high:.3g}]. "
             'Leave `output` out, or give output="logits".'
         )
 
 
-def _of_several(seen: _Seen, asked: DeclaredTask, module: nn.Module) -> OutputMeaning:
+def _of_several(seen: _Seen, declared: DeclaredTask, module: nn.Module) -> OutputMeaning:
     """Read K numbers per image."""
-    if asked.task == "binary" and seen.scores.shape[1] > 2:
+    if declared.task == "binary" and seen.scores.shape[1] > 2:
         raise UnsupportedModelError(
             f"Expected one or two outputs, as task='binary' says, but {seen.name!r} returns {seen.scores.shape[1]}. "
             'Give task="multiclass" or task="multilabel".'
         )
-    output, notes = _output_of_several(seen, asked)
-    task = asked.task
+    output, notes = _output_of_several(seen, declared)
+    task = declared.task
     if task is None:
-        task, said = _task_of_several(seen, declared_by(module), asked)
-        notes += said
+        task, task_notes = _task_of_several(seen, declared_by(module), declared)
+        notes += task_notes
     if task == "multilabel":
         notes.append(_SEVERAL)
     return OutputMeaning(task, output, notes=tuple(notes))
 
 
-def _task_of_several(seen: _Seen, declared: Declared | None, asked: DeclaredTask) -> tuple[str, list[str]]:
-    if declared is not None and declared.task == "regression" and asked.names is None:
+def _task_of_several(seen: _Seen, declared: Declared | None, by_caller: DeclaredTask) -> tuple[str, list[str]]:
+    if declared is not None and declared.task == "regression" and by_caller.names is None:
         raise UnsupportedModelError(
             f"{seen.name!r} predicts {seen.scores.shape[1]} numbers per image, as {declared.source} says, and no "
             'classes. If they are class scores, pass task="multiclass" or task="multilabel".'
         )
     if declared is not None and declared.task == "multilabel":
         return "multilabel", [Message("each class has a sigmoid of its own, as {source} says", source=declared.source)]
-    if declared is not None or asked.output == "logits":
+    if declared is not None or by_caller.output == "logits":
         return "multiclass", []
-    if asked.output == "probabilities" and seen.ending not in _SIGMOIDS and not look_like_probabilities(seen.scores):
+    if (
+        by_caller.output == "probabilities"
+        and seen.ending not in _SIGMOIDS
+        and not look_like_probabilities(seen.scores)
+    ):
         return "multilabel", ["each class has a probability of its own: those of an image do not sum to 1"]
     return "multilabel" if seen.ending in _SIGMOIDS else "multiclass", []
 
 
-def _output_of_several(seen: _Seen, asked: DeclaredTask) -> tuple[str, list[str]]:
+def _output_of_several(seen: _Seen, declared: DeclaredTask) -> tuple[str, list[str]]:
     """Say whether K numbers are logits or probabilities.
 
     Raises:
@@ -188,17 +161,17 @@ def _output_of_several(seen: _Seen, asked: DeclaredTask) -> tuple[str, list[str]
             f"{seen.name!r} ends in a softmax over another axis than the classes: the {seen.scores.shape[1]} outputs "
             "of an image do not sum to 1. Give the softmax dim=1, or leave it out."
         )
-    if asked.output is not None:
-        doubtful = asked.output == "logits" and shares and asked.task != "multilabel"
-        return asked.output, [_ASKED_LOGITS] if doubtful else []
+    if declared.output is not None:
+        doubtful = declared.output == "logits" and shares and declared.task != "multilabel"
+        return declared.output, [_ASKED_LOGITS] if doubtful else []
     if shares and seen.ending not in _SIGMOIDS:
         return "probabilities", _shares_noted(seen)
     if seen.ending in _SIGMOIDS:
-        return "probabilities", [_SIGMOIDS[seen.ending] if asked.task != "multiclass" else _SIGMOID_OF_ONE_CLASS]
+        return "probabilities", [_SIGMOIDS[seen.ending] if declared.task != "multiclass" else _SIGMOID_OF_ONE_CLASS]
     if seen.ending == "log_softmax" or look_like_log_probabilities(seen.scores):
         return "logits", ["ends in a log-softmax, whose outputs are logits"]
     _refuse_other_scale(seen)
-    return "logits", _logits_noted(seen) or _two_doubted(seen, asked)
+    return "logits", _logits_noted(seen) or _two_doubted(seen, declared)
 
 
 def _shares_noted(seen: _Seen) -> list[str]:
@@ -255,9 +228,9 @@ def _logits_noted(seen: _Seen) -> list[str]:
     return [f"all outputs lie between 0 and 100: {_PERCENT}"] if percent else []
 
 
-def _two_doubted(seen: _Seen, asked: DeclaredTask) -> list[str]:
+def _two_doubted(seen: _Seen, declared: DeclaredTask) -> list[str]:
     """Say that two outputs are apart as those of two classes are not: a regression may return a mean and a variance."""
-    if seen.scores.shape[1] != 2 or asked.names == 2 or seen.run is None or not _far(_apart(seen.scores)):
+    if seen.scores.shape[1] != 2 or declared.names == 2 or seen.run is None or not _far(_apart(seen.scores)):
         return []
     apart = _apart(_probe_scores(seen, seen.run))
     if not _far(apart):
@@ -274,23 +247,23 @@ def _far(values: Tensor) -> bool:
     return bool(side_of_zero(values)) and float(values.abs().median()) > _USUAL
 
 
-def _of_one(seen: _Seen, asked: DeclaredTask, declared: Declared | None) -> OutputMeaning:
+def _of_one(seen: _Seen, by_caller: DeclaredTask, declared: Declared | None) -> OutputMeaning:
     """Read one number per image, which stands for two classes; one label that is there or not is two classes as well.
 
     Raises:
         UnsupportedModelError: it cannot be told that it does.
     """
-    if asked.task == "multiclass":
+    if by_caller.task == "multiclass":
         raise UnsupportedModelError(
             f"Expected several class scores, as task='multiclass' says, but {seen.name!r} returns one number per "
             'image. Give task="binary" if it is the logit or the probability of the second class.'
         )
-    if asked.output is not None:
-        doubtful = asked.output == "logits" and seen.ending in _SIGMOIDS
-        return OutputMeaning("binary", asked.output, single=True, notes=(_ASKED_LOGITS,) if doubtful else ())
+    if by_caller.output is not None:
+        doubtful = by_caller.output == "logits" and seen.ending in _SIGMOIDS
+        return OutputMeaning("binary", by_caller.output, single=True, notes=(_ASKED_LOGITS,) if doubtful else ())
     if seen.ending in _SIGMOIDS:
         return OutputMeaning("binary", "probabilities", single=True, notes=(_SIGMOIDS[seen.ending],))
-    if asked.task is None and declared is not None and declared.task == "regression":
+    if by_caller.task is None and declared is not None and declared.task == "regression":
         raise UnsupportedModelError(
             f"{seen.name!r} predicts a number, as {declared.source} says, and no classes: {_SAID}."
         )
@@ -299,7 +272,7 @@ def _of_one(seen: _Seen, asked: DeclaredTask, declared: Declared | None) -> Outp
         if inside_unit(values) and (seen.run is None or varies(values)):
             return _probability(values)
         _refuse_constant(seen, values)
-    notes = _logit_noted(seen, declared, asked) if asked.task is None else _logit_doubted(seen)
+    notes = _logit_noted(seen, declared, by_caller) if by_caller.task is None else _logit_doubted(seen)
     return OutputMeaning("binary", "logits", single=True, notes=tuple(notes))
 
 
@@ -353,7 +326,7 @@ def _range_of(values: Tensor) -> Message:
     return Message("{low:.3g} to {high:.3g} on {count} images", low=low, high=high, count=len(values))
 
 
-def _logit_noted(seen: _Seen, declared: Declared | None, asked: DeclaredTask) -> list[str]:
+def _logit_noted(seen: _Seen, declared: Declared | None, by_caller: DeclaredTask) -> list[str]:
     """Say why one number is taken for the logit of two classes.
 
     Raises:
@@ -366,14 +339,14 @@ def _logit_noted(seen: _Seen, declared: Declared | None, asked: DeclaredTask) ->
         )
     if declared is not None:
         return [Message("one output is read as the logit of two classes, as {source} says", source=declared.source)]
-    if asked.names == 1:
+    if by_caller.names == 1:
         raise UnsupportedModelError(f"{seen.name!r} returns one number per image and has one class name: {_SAID}.")
     if seen.run is None:
         return []
     values = _probe_scores(seen, seen.run)[:, 0]
     where = _range_of(values)
     doubts = [] if seen.ending == "linear" else _one_sided(values)
-    if asked.names == 2:
+    if by_caller.names == 2:
         template = "its values, {span}, are far from those of a logit: is it a regression?"
         far = [] if _plausible(values) else [Message(template, span=where)]
         return ["one output is read as the logit of two classes, as there are two class names", *far, *doubts]

@@ -169,9 +169,9 @@ def _width(item: Tensor) -> int:
 def _fitting(tables: Mapping[Key, Tensor], names: int | None) -> Key | None:
     """Return the only table with one column per class name, or with one column for two classes."""
     for width in (names, 1 if names in {1, 2} else None):
-        found = [key for key, item in tables.items() if width is not None and _width(item) == width]
-        if found:
-            return found[0] if len(found) == 1 else None
+        keys = [key for key, item in tables.items() if width is not None and _width(item) == width]
+        if keys:
+            return keys[0] if len(keys) == 1 else None
     return None
 
 
@@ -179,13 +179,13 @@ def _telling(tables: Sequence[Key], raw: Any) -> Key | None:
     """Return the first table whose name says that it holds class scores."""
     words = {key: {word.lower() for word in _WORD.findall(_name(key, raw))} for key in tables}
     for name in _NAMED:
-        found = [key for key, said in words.items() if said == name]
-        if len(found) == 1:
-            return found[0]
+        keys = [key for key, name_words in words.items() if name_words == name]
+        if len(keys) == 1:
+            return keys[0]
     for telling in _TELLING:
-        found = [key for key, said in words.items() if said & telling and not said & _OTHERWISE]
-        if found:
-            return found[0]
+        keys = [key for key, name_words in words.items() if name_words & telling and not name_words & _OTHERWISE]
+        if keys:
+            return keys[0]
     return None
 
 

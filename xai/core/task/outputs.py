@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai.core.model.forward_state import Place, Snapshot, find_caches, leave_out, may_write, state_of, written_always
-from xai.core.model.hooks import borrowed, parts_of
-from xai.core.model.predictions import output_tensor, score_table, to_logits
+from xai.core.model.fingerprint import Place, leave_out, may_write, parts_of, state_of
+from xai.core.model.forward_state import Snapshot, find_caches, written_always
+from xai.core.model.hooks import borrowed
+from xai.core.model.predictions import DeclaredTask, OutputMeaning, output_tensor, score_table, to_logits
 from xai.core.results.message import Message
-from xai.core.runtime.batching import is_out_of_memory
-from xai.core.runtime.fixed_batch import batch_notes
+from xai.core.runtime.batching import batch_notes, is_out_of_memory
 from xai.core.task.evidence import refuse_other_kinds, watched
-from xai.core.task.meaning import DeclaredTask, OutputMeaning, names_of, read_meaning
+from xai.core.task.meaning import names_of, read_meaning
 from xai.core.task.probe_images import flatness, probe_images
 from xai.errors import UnsupportedModelError
 
@@ -74,19 +74,19 @@ def unsteadiness(
     Cost: three forwards of one image and one of all (two with a single row), more where the answers differ, and twelve
         more where the module changes by a forward.
     """
-    found = known_notes(module, one_by_one=one_by_one)
-    if found is not None:
-        return found
+    known = known_notes(module, one_by_one=one_by_one)
+    if known is not None:
+        return known
     before = before or Snapshot(parts_of(module))
     if len(rows) == 1:
         rows, together = torch.cat([rows[:1], 1 - rows[:1]]), None
     if one_by_one:
         answer(rows[:1])
-        said = ""
+        fault = ""
     else:
-        said = _unsteadiness(module, name, answer, rows, answer(rows) if together is None else together)
-    written = _written_notes(module, name, answer, rows, before, by_batch=DEPENDS in said)
-    notes = (*([said] if said else []), *written)
+        fault = _unsteadiness(module, name, answer, rows, answer(rows) if together is None else together)
+    written = _written_notes(module, name, answer, rows, before, by_batch=DEPENDS in fault)
+    notes = (*([fault] if fault else []), *written)
     _known.setdefault(module, {})[one_by_one] = state_of(module), notes
     return notes
 
@@ -215,8 +215,8 @@ class ReadsOutputs(ABC):
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the model, in words, with what was found of its outputs so far."""
-        found = () if self._meaning is None else self._meaning.notes
-        return tuple(dict.fromkeys([*self._notes, *batch_notes(self.module), *found, *self._unsure]))
+        meaning_notes = () if self._meaning is None else self._meaning.notes
+        return tuple(dict.fromkeys([*self._notes, *batch_notes(self.module), *meaning_notes, *self._unsure]))
 
     def read_outputs(self, images: Tensor | None = None) -> OutputMeaning:
         """Return how the outputs are read, which is found once, at the first images.
@@ -256,9 +256,9 @@ class ReadsOutputs(ABC):
         several = len(rows) > 1 and not self.one_by_one
         together = score_table(output_tensor(raw, self.known_meaning.key), len(rows)) if several else None
         alone = self.one_by_one
-        said = unsteadiness(self.module, self.name, self.scores, rows, together, before, one_by_one=alone)
-        self._depends_on_batch = self._depends_on_batch or any(DEPENDS in note for note in said)
-        self._notes = (*self._notes, *(note for note in said if note not in self._notes))
+        faults = unsteadiness(self.module, self.name, self.scores, rows, together, before, one_by_one=alone)
+        self._depends_on_batch = self._depends_on_batch or any(DEPENDS in note for note in faults)
+        self._notes = (*self._notes, *(note for note in faults if note not in self._notes))
 
     def _is_known(self) -> bool:
         return known_notes(self.module, one_by_one=self.one_by_one) is not None
@@ -268,7 +268,7 @@ class ReadsOutputs(ABC):
 
         Cost: nothing for most models; else the forwards of the first look, of probe images.
         """
-        if self._is_known() or not may_write(parts_of(self.module)):
+        if not may_write(parts_of(self.module)) or self._is_known():
             return
         if self._meaning is None:
             self.read_outputs()
@@ -296,10 +296,10 @@ class ReadsOutputs(ABC):
         refuse_other_kinds(self.module, self.name)
         raw, ending = watched(lambda: self._run(self.normalise(images)))
         with torch.inference_mode(False), torch.no_grad():
-            found = read_meaning(self.module, self.name, images.detach(), (raw, ending), None, self._asked)
-        if self._meaning is None and not found.single:
-            self.settle(found)
-        return to_logits(output_tensor(raw, found.key), len(images), head=found.head, output=found.output)
+            meaning = read_meaning(self.module, self.name, images.detach(), (raw, ending), None, self._asked)
+        if self._meaning is None and not meaning.single:
+            self.settle(meaning)
+        return to_logits(output_tensor(raw, meaning.key), len(images), head=meaning.head, output=meaning.output)
 
     def settle(self, meaning: OutputMeaning) -> None:
         """Take over how the outputs are read."""
@@ -322,10 +322,10 @@ class ReadsOutputs(ABC):
             return
         try:
             with borrowed(self.module):
-                found = flatness(self.scores, images[:_AGAIN].clone())
+                flat = flatness(self.scores, images[:_AGAIN].clone())
         except _NotRunError:
             return
-        self._notes, self._unsure = (*self._notes, *found.notes(probes=False)), ()
+        self._notes, self._unsure = (*self._notes, *flat.notes(probes=False)), ()
 
     def scores(self, images: Tensor) -> Tensor:
         """Return the class scores as the module gives them (N, K) for images (N, C, H, W) in [0, 1], with gradients."""

@@ -72,8 +72,8 @@ def _soft(size: tuple[int, int], draw: torch.Generator) -> Tensor:
 
 def _photographs(size: tuple[int, int]) -> list[Tensor]:
     """Return the photographs in scikit-image's folder, reduced; none where its package lies without them."""
-    found = find_spec("skimage")
-    folder = Path(found.origin).parent / "data" if found is not None and found.origin else Path()
+    package = find_spec("skimage")
+    folder = Path(package.origin).parent / "data" if package is not None and package.origin else Path()
     photos = [folder / name for name in _PHOTOS]
     if not all(photo.is_file() for photo in photos):
         return []

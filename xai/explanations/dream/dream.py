@@ -96,10 +96,10 @@ class Walk:
         size, full = (int(image.shape[2]), int(image.shape[3])), self.plan.sizes[-1]
         jitter = settings.jitter or 0
         reach = eye.reach(size, min(jitter, max(1, round(jitter * min(size) / min(full)))))
-        value, found = eye.slope(image, eye.draw(size, reach, source), reach)
+        value, slope = eye.slope(image, eye.draw(size, reach, source), reach)
         self.objective.append(value)
-        self.still += not bool(found.any())
-        return (image + length * direction(found, image, settings)).clamp(0, 1), value
+        self.still += not bool(slope.any())
+        return (image + length * direction(slope, image, settings)).clamp(0, 1), value
 
     def _reached(self, number: int, image: Tensor) -> bool:
         """Return whether the class has the probability at which the dream may end, in the last octave."""
@@ -116,11 +116,11 @@ class Walk:
             return image
         free = replace(settings, fourier=False, laplacian=True, tv=0.0)
         for taken in range(_MORE + 1):
-            share, found = judge.look(image)
+            share, slope = judge.look(image)
             if share >= sure or taken == _MORE:
                 break
             self._ask(len(self.objective))
-            image = (image + settings.step_size * direction(found, image, free)).clamp(0, 1)
+            image = (image + settings.step_size * direction(slope, image, free)).clamp(0, 1)
         if taken:
             self.notes.append(
                 Message(

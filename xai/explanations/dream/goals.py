@@ -15,8 +15,7 @@ from xai.core.model.hooks import add_hook, gradient, hooked
 from xai.core.model.objective import Objective
 from xai.core.model.predictions import to_probabilities
 from xai.core.results.message import Message
-from xai.core.runtime.batching import is_out_of_memory
-from xai.core.runtime.nested import first_tensor
+from xai.core.runtime.batching import first_tensor, is_out_of_memory
 from xai.errors import NameLookupError, NonFiniteError, RangeError, UnsupportedModelError
 from xai.explanations.dream.settings import Size
 
@@ -95,30 +94,30 @@ class LayerGoal(Goal):
         output = self._output(images)
         output = output if output.dtype == torch.float64 else output.float()
         if self.channel is None:
-            found = output.square().mean()
+            activity = output.square().mean()
         else:
-            found = self._channels(output, images)[:, self._checked(output, images)].mean()
-        if not bool(torch.isfinite(found.detach())):
+            activity = self._channels(output, images)[:, self._checked(output, images)].mean()
+        if not bool(torch.isfinite(activity.detach())):
             raise NonFiniteError(
                 f"The layer {self.layer!r} of {self.classifier.name!r} answered NaN or infinity. Check its weights."
             )
-        return found
+        return activity
 
     def _output(self, images: Tensor) -> Tensor:
         """Return what the layer answers; the forward ends there."""
-        held: list[Tensor | None] = []
+        outputs: list[Tensor | None] = []
 
         def stop(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            held.append(first_tensor(output))
+            outputs.append(first_tensor(output))
             raise _Reached
 
         with hooked(self.classifier.module.get_submodule(self.layer), stop), suppress(_Reached):
             self.classifier.raw_logits(images)
-        if not held:
+        if not outputs:
             raise UnsupportedModelError(f"The layer {self.layer!r} does not run in a forward. Name another `layer`.")
-        if held[0] is None:
+        if outputs[0] is None:
             raise UnsupportedModelError(f"The layer {self.layer!r} returns no tensor. Name another `layer`.")
-        return held[0]
+        return outputs[0]
 
     def _channels(self, output: Tensor, images: Tensor) -> Tensor:
         """Return the output with its channels second: maps, tokens and plain features."""
@@ -183,13 +182,13 @@ def choose_layer(classifier: Classifier, size: Size) -> str:
         raise UnsupportedModelError(
             f"No layer of {classifier.name!r} is a map of the image. Name a `layer` or a `target`."
         )
-    maps = [found for found in maps if found.fine] or maps
-    return ([found for found in maps if found.block] or maps)[-1].name
+    maps = [candidate for candidate in maps if candidate.fine] or maps
+    return ([candidate for candidate in maps if candidate.block] or maps)[-1].name
 
 
 def _maps(classifier: Classifier, size: Size) -> list[_Map]:
     """Return the layers that are maps of the image, in the order in which they finish."""
-    found: dict[str, _Map] = {}
+    maps: dict[str, _Map] = {}
     handles, last = [], nn.Module()
 
     def look(name: str, module: nn.Module, output: Any) -> None:
@@ -199,7 +198,7 @@ def _maps(classifier: Classifier, size: Size) -> list[_Map]:
         layouts = [] if tensor is None else possible_layouts(tensor.shape, 1, size)
         if name and layouts and not isinstance(last, _LEVELLING):
             block = any(True for child in module.children() for _ in child.parameters())
-            found[name] = _Map(name, layouts[0].grid[0] * _APART >= size[0], block)
+            maps[name] = _Map(name, layouts[0].grid[0] * _APART >= size[0], block)
 
     try:
         for name, module in classifier.module.named_modules():
@@ -209,7 +208,7 @@ def _maps(classifier: Classifier, size: Size) -> list[_Map]:
     finally:
         for handle in handles:
             handle.remove()
-    return list(found.values())
+    return list(maps.values())
 
 
 class ClassJudge:

@@ -104,17 +104,17 @@ def _cuts(side: int, tile: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(edges)]
 
 
-def direction(found: Tensor, image: Tensor, settings: Settings) -> Tensor:
+def direction(gradient: Tensor, image: Tensor, settings: Settings) -> Tensor:
     """Return the way to go (1, C, h, w): the gradient with a root mean square of 1, less the pull to smoothness."""
-    found = unit(found)
+    gradient = unit(gradient)
     if settings.fourier:
-        found = smooth_space(found)
+        gradient = smooth_space(gradient)
     elif settings.laplacian:
-        found = equalised(found)
+        gradient = equalised(gradient)
     if settings.decorrelated:
-        found = mix_colours(found)
-    found = unit(found)
-    return found - settings.tv * roughness(image) if settings.tv else found
+        gradient = mix_colours(gradient)
+    gradient = unit(gradient)
+    return gradient - settings.tv * roughness(image) if settings.tv else gradient
 
 
 def roughness(image: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ def make_plan(classifier: Classifier, wish: Wish, image: ImageLike, settings: Se
         )
     pixels, origin, notes = _given(classifier, image, settings.size, classes=wish.target is not None)
     size = result_size(settings.size, classifier.input_size or _SIZE) if pixels is None else _size_of(pixels)
-    asked = settings.octaves
+    octaves = settings.octaves
     settings = settings.filled(
         image=pixels is not None, classes=wish.target is not None, colour=classifier.channels == 3, size=size
     )
@@ -214,17 +214,17 @@ def make_plan(classifier: Classifier, wish: Wish, image: ImageLike, settings: Se
     start = start.to(device=classifier.device, dtype=dtype)
     key = _NOISE_KEY if pixels is None else image_key(start[0])
     sizes = octave_sizes(size, settings.octaves or 1, settings.octave_scale)
-    kept, seen, said = _views(classifier, goal, sizes, settings.tile or max(size), start)
-    notes = [*notes, *chosen, *said]
-    if asked is not None and len(kept) < asked:
+    views, seen, remarks = _views(classifier, goal, sizes, settings.tile or max(size), start)
+    notes = [*notes, *chosen, *remarks]
+    if octaves is not None and len(views) < octaves:
         notes.append(
             Message(
                 "{count} octave(s) and not {wanted}: smaller ones are too small for the model",
-                **{"count": len(kept), "wanted": asked},
+                **{"count": len(views), "wanted": octaves},
             )
         )
     eye = Eye(goal, seen, settings.tile or max(size))
-    return DreamPlan(classifier, goal, start, origin, tuple(kept), eye, settings, seed, key, tuple(notes))
+    return DreamPlan(classifier, goal, start, origin, tuple(views), eye, settings, seed, key, tuple(notes))
 
 
 def _given(

@@ -27,8 +27,8 @@ _KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # the binomial kernel of Bur
 def octave_sizes(size: Size, octaves: int, scale: float) -> list[Size]:
     """Return the sizes of the octaves, smallest first; the last is `size`, none but it is narrower than 8 pixels."""
     shrunk = [(round(size[0] / scale**k), round(size[1] / scale**k)) for k in range(octaves - 1, 0, -1)]
-    kept = [found for found in shrunk if min(found) >= SMALLEST and found != size]
-    return [*dict.fromkeys(kept), size]
+    distinct = [smaller for smaller in shrunk if min(smaller) >= SMALLEST and smaller != size]
+    return [*dict.fromkeys(distinct), size]
 
 
 def resize(images: Tensor, size: Size) -> Tensor:
@@ -90,8 +90,8 @@ def smooth_space(gradient: Tensor) -> Tensor:
     """Return a gradient (N, C, h, w) in which each frequency f counts as much as in photographs."""
     size = (int(gradient.shape[2]), int(gradient.shape[3]))
     weights = frequencies(size).pow(-2 * _POWER).to(gradient)
-    found: Tensor = torch.fft.irfft2(torch.fft.rfft2(gradient) * weights, s=size)
-    return found
+    smooth: Tensor = torch.fft.irfft2(torch.fft.rfft2(gradient) * weights, s=size)
+    return smooth
 
 
 def mix_colours(gradient: Tensor) -> Tensor:
@@ -105,8 +105,8 @@ def mix_colours(gradient: Tensor) -> Tensor:
 def frequencies(size: Size) -> Tensor:
     """Return the spatial frequencies of `rfft2` in cycles per pixel, (h, w // 2 + 1); that of the mean as the next."""
     rows, columns = torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])[None]
-    found: Tensor = (rows.square() + columns.square()).sqrt().clamp_min(1 / max(size))
-    return found
+    magnitudes: Tensor = (rows.square() + columns.square()).sqrt().clamp_min(1 / max(size))
+    return magnitudes
 
 
 def pink(noise: Tensor) -> Tensor:

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.core.layers.layouts import plain
-from xai.core.layers.selection import LayerChoice, find_layer
+from xai.core.layers.outputs import LayerChoice
+from xai.core.layers.selection import find_layer
 from xai.core.model.hooks import Cut, gradient, hooked
-from xai.core.runtime.nested import tensors_in
+from xai.core.runtime.batching import tensors_in
 from xai.explanations.methods.base import Cost, Explainer, MethodInput, MethodOutput
 
 
@@ -56,14 +57,14 @@ def look(work: MethodInput, layer: str | None) -> Look:
 
 def layer_maps(work: MethodInput, choice: LayerChoice) -> tuple[Tensor, Tensor]:
     """Return a layer's maps (u, K, h', w') and the logits of each image (`work.images`), without gradients."""
-    kept: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def keep(_module: object, _inputs: object, output: object) -> None:
-        kept.append(plain(tensors_in(output)[choice.tensor]).clone())  # an in-place ReLU may follow
+        outputs.append(plain(tensors_in(output)[choice.tensor]).clone())  # an in-place ReLU may follow
 
     with torch.no_grad(), hooked(work.classifier.module.get_submodule(choice.name), keep):
         logits = work.classifier.raw_logits(work.images)
-    return choice.layout.to_maps(kept[0]), logits
+    return choice.layout.to_maps(outputs[0]), logits
 
 
 def enlarge(coarse: Tensor, size: torch.Size) -> Tensor:

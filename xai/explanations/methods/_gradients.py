@@ -96,7 +96,7 @@ def _zero(bound: Any) -> bool:
 
 def _keep_positive(towards_input: Sequence[Tensor | None], _from_output: Sequence[Tensor | None]) -> Any:
     """Return the gradients that go on; where the ReLU let nothing through they are 0 already."""
-    return tuple(None if found is None else found.clamp_min(0) for found in towards_input)
+    return tuple(None if slopes is None else slopes.clamp_min(0) for slopes in towards_input)
 
 
 IMAGE = "the image"
@@ -132,14 +132,14 @@ def through_captum(work: MethodInput, method: str, **settings: Any) -> tuple[Ten
 
     pixels = work.inputs.detach().clone().requires_grad_()
     try:
-        found = getattr(attr, method)(score).attribute(pixels, **settings)
+        attribution = getattr(attr, method)(score).attribute(pixels, **settings)
     except RuntimeError as error:
         if not any(text in str(error) for text in _NO_PATH):
             raise checkpointed(error) or error from None
         raise UnsupportedModelError(
             f"No gradient reaches {IMAGE}: the model detaches or ignores it. Name another `layer`, or use occlusion."
         ) from error
-    return found.detach(), work.targets(seen[0]), seen[0]
+    return attribution.detach(), work.targets(seen[0]), seen[0]
 
 
 def row_slopes(work: MethodInput, scores: Tensor, pixels: Tensor, *, keep: bool = False) -> Tensor:
@@ -168,7 +168,7 @@ def sum_of_slopes(
     Returns:
         (n, ...) sums in float64.
     """
-    kept: list[Tensor] = []
+    sums: list[Tensor] = []
 
     def run(start: int, stop: int) -> None:
         pixels = rows(start, stop).detach().requires_grad_()
@@ -177,10 +177,10 @@ def sum_of_slopes(
         parts = [
             fold(gradient(score, pixels, IMAGE, keep=k < last).double(), start, stop) for k, score in enumerate(scores)
         ]
-        kept[:] = [torch.stack(parts) + (kept[0] if kept else 0)]
+        sums[:] = [torch.stack(parts) + (sums[0] if sums else 0)]
 
     work.run_rows(run, total, _row_limit(work, total))
-    return kept[0]
+    return sums[0]
 
 
 def _row_limit(work: MethodInput, total: int) -> int:

@@ -45,32 +45,32 @@ def find_regions(image: Tensor, segments: Segments, regions: int) -> tuple[Tenso
         ShapeError: a label map of another size.
     """
     check_whole("regions", regions)
-    found = _segment(image, segments, regions) if isinstance(segments, str) else np.asarray(segments)
-    if found.shape != tuple(image.shape[2:]):
+    labels = _segment(image, segments, regions) if isinstance(segments, str) else np.asarray(segments)
+    if labels.shape != tuple(image.shape[2:]):
         raise ShapeError(
-            f"Expected `segments` of shape {tuple(image.shape[2:])}, one number per pixel, but got {found.shape}."
+            f"Expected `segments` of shape {tuple(image.shape[2:])}, one number per pixel, but got {labels.shape}."
         )
-    fault = _fault(found, segments, regions) if isinstance(segments, str) and segments != "grid" else None
+    fault = _fault(labels, segments, regions) if isinstance(segments, str) and segments != "grid" else None
     notes: tuple[Message, ...] = ()
     if fault is not None:
-        height, width = found.shape
-        found = _grid(height, width, _fitting(regions, height, width))
+        height, width = labels.shape
+        labels = _grid(height, width, _fitting(regions, height, width))
         notes = (Message("{segments} {fault}: a grid is used instead", segments=segments, fault=fault),)
-    _, numbers = np.unique(found, return_inverse=True)
-    return torch.from_numpy(numbers.reshape(found.shape).astype(np.int64)).to(image.device), notes
+    _, numbers = np.unique(labels, return_inverse=True)
+    return torch.from_numpy(numbers.reshape(labels.shape).astype(np.int64)).to(image.device), notes
 
 
-def _fault(found: np.ndarray, segments: str, regions: int) -> Message | None:
+def _fault(labels: np.ndarray, segments: str, regions: int) -> Message | None:
     """Return what is wrong with a segmentation that leaves nothing to compare; None when it can be used."""
-    sizes = np.unique(found, return_counts=True)[1]
-    fewest = min(_FEWEST, _fitting(regions, found.shape[0], found.shape[1]))
+    sizes = np.unique(labels, return_counts=True)[1]
+    fewest = min(_FEWEST, _fitting(regions, labels.shape[0], labels.shape[1]))
     if len(sizes) < fewest:
         return Message("finds {count} region(s)", count=len(sizes))
-    share = sizes.max() / found.size
+    share = sizes.max() / labels.size
     if fewest == _FEWEST and share > (_LARGEST_EVEN if segments == "slic" else _LARGEST):
         return Message("finds one region for {share:.0%} of the image", share=share)
-    if len(sizes) > max(_FEWEST, min(_MANY * regions, found.size // _PIXELS)):
-        pixels = found.size // len(sizes)
+    if len(sizes) > max(_FEWEST, min(_MANY * regions, labels.size // _PIXELS)):
+        pixels = labels.size // len(sizes)
         return Message("finds {count} regions of {pixels} pixels on average", count=len(sizes), pixels=pixels)
     return None
 
@@ -103,8 +103,8 @@ def _grid(height: int, width: int, regions: int) -> np.ndarray:
     down = min(height, max(1, round((regions * height / width) ** 0.5)))
     across = min(width, max(1, round(regions / down)))
     rows, columns = np.arange(height) * down // height, np.arange(width) * across // width
-    found: np.ndarray = rows[:, None] * across + columns
-    return found
+    labels: np.ndarray = rows[:, None] * across + columns
+    return labels
 
 
 class Hidden:
@@ -205,8 +205,8 @@ def weighted_ridge(design: Tensor, scores: Tensor, weights: Tensor, alpha: float
         else torch.cholesky_inverse(torch.linalg.cholesky(system))
     )
     pull = inverse @ (weights[:, None] * centred).T  # (K, n)
-    found = pull @ targets
-    rest = targets - centred @ found
+    coefficients = pull @ targets
+    rest = targets - centred @ coefficients
     total = (weights[:, None] * targets.square()).sum(0)
     left = (weights[:, None] * rest.square()).sum(0)
     r2 = torch.where(total > 0, 1 - left / total.clamp_min(1e-300), torch.ones_like(total))
@@ -214,7 +214,7 @@ def weighted_ridge(design: Tensor, scores: Tensor, weights: Tensor, alpha: float
     freedom = count - columns - 1
     inflate = count / freedom if freedom > 0 else float("inf")
     errors = (pull.square() @ rest.square() * inflate).nan_to_num(nan=float("inf")).sqrt()
-    return Fit(found, errors, level - middle @ found, r2, freedom)
+    return Fit(coefficients, errors, level - middle @ coefficients, r2, freedom)
 
 
 _TRIAL = 1 << 16  # number of the draw whose coalitions try low precision
@@ -276,17 +276,17 @@ class Masked:
             share: of the work that this is.
         """
         versus = None if self.work.versus is None else self.work.versus.to(self.targets.device)
-        found = torch.empty(len(shown), len(self.targets), dtype=torch.float64, device=self.logits.device)
+        scores = torch.empty(len(shown), len(self.targets), dtype=torch.float64, device=self.logits.device)
         shown = shown.to(self.logits.device)
 
         def run(start: int, stop: int) -> None:
             logits = self.prepared.logits(self.hidden.copies(shown[start:stop])).double()
-            found[start:stop] = self.objective.all(logits, self.targets, versus)
+            scores[start:stop] = self.objective.all(logits, self.targets, versus)
 
         sample = self.work.images.expand(min(64, len(shown)), -1, -1, -1)
         limit = self.prepared.row_limit(sample, most=32)
         self.work.part(begin, share).run_rows(run, len(shown), limit)
-        return found
+        return scores
 
     def map_of(self, values: Tensor) -> Tensor:
         """Return values per region (K, n) as maps (n, 1, h, w)."""

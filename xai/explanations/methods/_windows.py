@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from xai.core.layers.selection import find_layer
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import add_hook
-from xai.core.runtime.nested import first_tensor
+from xai.core.runtime.batching import first_tensor
 from xai.core.validation import check_choice
 from xai.errors import RangeError, UnsupportedModelError
 
@@ -42,8 +42,8 @@ def pixels(length: Length, size: tuple[int, int], name: str) -> tuple[int, int]:
     values = tuple(length) if isinstance(length, tuple | list) else (length, length)
     if len(values) != 2:
         raise RangeError(f"Expected `{name}` as one length or (height, width), but got {length!r}.")
-    found = [_pixels(value, side, name) for value, side in zip(values, size, strict=True)]
-    return found[0], found[1]
+    sides = [_pixels(value, side, name) for value, side in zip(values, size, strict=True)]
+    return sides[0], sides[1]
 
 
 def _pixels(value: int | float, side: int, name: str) -> int:
@@ -92,12 +92,12 @@ def groups(rows: WindowAxis, columns: WindowAxis) -> list[tuple[tuple[int, int],
     """
     heights = rows.length[:, None].expand(-1, len(columns.length)).flatten()
     widths = columns.length.repeat(len(rows.length))
-    found: dict[tuple[int, int], list[int]] = {}
+    members: dict[tuple[int, int], list[int]] = {}
     down, across = (_bands(len(axis.begin)) for axis in (rows, columns))
     order = sorted(range(len(heights)), key=lambda k: (down[k // len(across)], across[k % len(across)]))
     for k in order:
-        found.setdefault((int(heights[k]), int(widths[k])), []).append(k)
-    return [(size, torch.tensor(which)) for size, which in found.items()]
+        members.setdefault((int(heights[k]), int(widths[k])), []).append(k)
+    return [(size, torch.tensor(which)) for size, which in members.items()]
 
 
 def _bands(count: int) -> list[int]:
@@ -189,20 +189,20 @@ class TokenDropper:
             for handle in handles:
                 handle.remove()
         blocks = _alike(self.classifier.module)
-        found: list[str] = [names[part] for part in seen if part in blocks]
-        if not found:
+        candidates: list[str] = [names[part] for part in seen if part in blocks]
+        if not candidates:
             raise _refusal(self.classifier, "no row of like blocks takes its tokens")
-        return found[0]
+        return candidates[0]
 
 
 def _alike(module: nn.Module) -> set[nn.Module]:
     """Return the members of lists and sequences of two or more modules of one class."""
-    found: set[nn.Module] = set()
+    alike: set[nn.Module] = set()
     for part in module.modules():
         members = list(part.children())
         if isinstance(part, nn.Sequential | nn.ModuleList) and len(members) > 1 and len(set(map(type, members))) == 1:
-            found.update(members)
-    return found
+            alike.update(members)
+    return alike
 
 
 def _refusal(classifier: Classifier, why: str) -> UnsupportedModelError:

@@ -58,13 +58,13 @@ class Attention(TorchFunctionMode):
 
     def _module(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Run nn.MultiheadAttention's function with its weights, which it otherwise does not show."""
-        asked, averaged = kwargs.get("need_weights", True), kwargs.get("average_attn_weights", True)
+        need_weights, averaged = kwargs.get("need_weights", True), kwargs.get("average_attn_weights", True)
         shown = {**kwargs, "need_weights": True, "average_attn_weights": False}
-        found: tuple[Tensor, Tensor] = F.multi_head_attention_forward(*args, **shown)  # type: ignore[assignment]
-        result, weights = found  # never None when asked for
+        results: tuple[Tensor, Tensor] = F.multi_head_attention_forward(*args, **shown)  # type: ignore[assignment]
+        result, weights = results  # never None when asked for
         self._seen(weights.detach())
         given = weights.mean(1) if averaged else weights
-        return self._passed_on(result, 0), given if asked else None
+        return self._passed_on(result, 0), given if need_weights else None
 
     def _passed_on(self, result: Tensor, axis: int) -> Tensor:
         if not self._cut:
@@ -150,13 +150,13 @@ class AttentionRollout(Explainer):
         return Cost(forward=1, backward=0)
 
     def _attribute(self, work: MethodInput) -> MethodOutput:
-        found: dict[int, tuple[Tensor, Tensor]] = {}
+        chunks: dict[int, tuple[Tensor, Tensor]] = {}
 
         def run(start: int, stop: int) -> None:
-            found[start] = self._rolled(work, work.images[start:stop])
+            chunks[start] = self._rolled(work, work.images[start:stop])
 
         work.run_rows(run, len(work.images), _MOST_ROWS)
-        rolled, logits = (torch.cat([found[start][k] for start in sorted(found)]) for k in (0, 1))
+        rolled, logits = (torch.cat([chunks[start][k] for start in sorted(chunks)]) for k in (0, 1))
         layout = _layout(work, rolled.shape[2])
         read = _tokens_read(work, rolled.shape[1], layout)
         row = torch.einsum("t,ntk->nk", read.to(rolled) / read.sum(), rolled)

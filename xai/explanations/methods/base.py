@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from xai.core.images.geometry import Batch
 from xai.core.images.inputs import ImageLike, InputImage
 from xai.core.model.classifier import Classifier, as_classifier
-from xai.core.model.hooks import borrowed, gradients_on, parts_of
+from xai.core.model.fingerprint import parts_of
+from xai.core.model.hooks import borrowed, gradients_on
 from xai.core.model.objective import Objective, Target, target_indices
 from xai.core.model.predictions import to_probabilities
 from xai.core.model.usage_checks import untrained_noted
@@ -37,7 +38,7 @@ class MethodInput:
     Attributes:
         classifier: borrowed and in evaluation mode.
         inputs: (n, C, h, w) in [0, 1], on the classifier's device; not to be written to.
-        wanted: (n,) class indices, or None for the predicted ones.
+        requested: (n,) class indices, or None for the predicted ones.
         seed: of the whole run.
         objective: what is read from the logits.
         versus: (n,) classes whose score is taken away, or None.
@@ -49,7 +50,7 @@ class MethodInput:
 
     classifier: Classifier
     inputs: Tensor
-    wanted: Tensor | None
+    requested: Tensor | None
     seed: int
     objective: Objective = field(default_factory=Objective)
     versus: Tensor | None = None
@@ -77,7 +78,7 @@ class MethodInput:
     def targets(self, logits: Tensor) -> Tensor:
         """Return the classes to explain (n,), on the device of the clean logits, which are one line per image."""
         predicted = self.spread(logits.detach().argmax(1))
-        return predicted if self.wanted is None else self.wanted.to(logits.device)
+        return predicted if self.requested is None else self.requested.to(logits.device)
 
     def score(self, logits: Tensor, targets: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return the explained score of each line of logits (r, K) as (r,).
@@ -149,9 +150,9 @@ class Cost:
 
 
 def _home(tensor: Tensor) -> Tensor:
-    found = tensor.detach().cpu()
+    values = tensor.detach().cpu()
     with torch.inference_mode(False):
-        return found.clone() if found.is_inference() else found
+        return values.clone() if values.is_inference() else values
 
 
 _UNIT = 100  # progress of methods that go image by image is told in hundredths
@@ -245,6 +246,7 @@ class Explainer(ABC):
 
     def _record(self, task: "_ExplanationTask", parts: Sequence[MethodOutput], notes: Sequence[str]) -> Explanation:
         classifier, batch, count = task.classifier, task.batch, task.rows if task.shared else 1
+        class_names = classifier.class_names
         attribution, logits = torch.cat([p.attribution for p in parts]), torch.cat([p.logits for p in parts])
         targets = torch.cat([p.targets for p in parts])
         coarse = None if parts[0].coarse is None else torch.cat([p.coarse for p in parts if p.coarse is not None])
@@ -260,9 +262,9 @@ class Explainer(ABC):
             unit=self.unit,
             layer=parts[0].layer,
             notes=tuple(dict.fromkeys(every)),
-            target_names=tuple(classifier.class_names[int(k)] for k in targets),
+            target_names=tuple(class_names[int(k)] for k in targets),
             probabilities=probabilities,
-            predicted=tuple(classifier.class_names[int(k)] for k in logits.argmax(1)),
+            predicted=tuple(class_names[int(k)] for k in logits.argmax(1)),
             names=tuple(image.name for image in images),
             images=tuple(_original(image) for image in batch.images) * count,
             geometries=batch.geometries * count,
@@ -273,12 +275,12 @@ class Explainer(ABC):
 
     def _settings(self, task: "_ExplanationTask") -> dict[str, Any]:
         """Return the settings as used, JSON-ready; what was asked beyond the usual logit is part of them."""
-        found = {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        settings = {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
         if task.objective.score != "logit":
-            found["score"] = task.objective.score
+            settings["score"] = task.objective.score
         if task.versus is not None:
-            found["versus"] = [task.classifier.class_names[int(k)] for k in task.versus]
-        return found
+            settings["versus"] = [task.classifier.class_names[int(k)] for k in task.versus]
+        return settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,7 +289,7 @@ class _ExplanationTask:
 
     classifier: Classifier
     batch: Batch
-    wanted: Tensor | None
+    requested: Tensor | None
     versus: Tensor | None
     objective: Objective
     seed: int
@@ -310,10 +312,10 @@ class _ExplanationTask:
         chosen = inputs.expand(stop - start, -1, -1, -1) if self.shared else inputs[start:stop]
         rows = chosen.to(device=classifier.device, dtype=classifier.dtype)
         rows = rows.clone() if rows.is_inference() else rows  # autograd refuses tensors made in inference mode
-        wanted, versus = (None if v is None else v[start:stop] for v in (self.wanted, self.versus))
+        requested, versus = (None if v is None else v[start:stop] for v in (self.requested, self.versus))
         keys = None if self.keys is None else list(self.keys) * len(rows) if self.shared else self.keys[start:stop]
         return MethodInput(
-            classifier, rows, wanted, self.seed, self.objective, versus, self.shared, advance, should_stop, keys
+            classifier, rows, requested, self.seed, self.objective, versus, self.shared, advance, should_stop, keys
         )
 
 
@@ -331,8 +333,8 @@ def _plan(
     several = max(_length(target), _length(versus))
     shared = count == 1 and several > 1
     rows = several if shared else count
-    wanted, against = (target_indices(classifier, which, rows) for which in (target, versus))
-    return _ExplanationTask(classifier, batch, wanted, against, objective, seed, shared, rows, keys)
+    requested, against = target_indices(classifier, target, rows), target_indices(classifier, versus, rows)
+    return _ExplanationTask(classifier, batch, requested, against, objective, seed, shared, rows, keys)
 
 
 def _length(target: Target) -> int:
@@ -346,16 +348,18 @@ EXPLAINERS: Registry[type[Explainer]] = Registry("explanation method", "xai.expl
 
 
 def _about(classifier: Classifier) -> list[str]:
-    note = Message("the model was in training mode: it is explained in evaluation mode and restored")
-    training = any(getattr(part, "training", False) for part in parts_of(classifier.module))
-    return [*([note] if training else []), *untrained_noted(classifier.module)]
+    notes = untrained_noted(classifier.module)
+    if any(getattr(part, "training", False) for part in parts_of(classifier.module)):
+        return [Message("the model was in training mode: it is explained in evaluation mode and restored"), *notes]
+    return notes
 
 
 def _flat(attribution: Tensor, images: Sequence[InputImage]) -> list[str]:
     spans = attribution.flatten(1).amax(1) - attribution.flatten(1).amin(1)
     flat = [images[k].name for k in (spans == 0).nonzero()[:, 0].tolist()]
-    note = Message("the map is uniform, so it shows no evidence: {names}", names=", ".join(flat[:3]))
-    return [note] if flat else []
+    if not flat:
+        return []
+    return [Message("the map is uniform, so it shows no evidence: {names}", names=", ".join(flat[:3]))]
 
 
 def _original(image: InputImage) -> Any:

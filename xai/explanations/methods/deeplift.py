@@ -111,8 +111,8 @@ class Rescale(TorchFunctionMode):
 
     def _partners(self, name: str, values: Tensors) -> Tensors:
         if self._entered:
-            kept, starts = self._entered.popleft()
-            if kept == name and [s.shape for s in starts] == [v.shape for v in values]:
+            entered, starts = self._entered.popleft()
+            if entered == name and [s.shape for s in starts] == [v.shape for v in values]:
                 return starts
         raise _refusal()
 
@@ -126,8 +126,8 @@ def _operands(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tenso
         return tuple(tensors) if len(tensors) == len(args) == 2 and not kwargs else ()
     if name in _POOLS:
         return () if kwargs.get("return_indices") else (tensors[0],)
-    one = name in _ELEMENTWISE and (len(tensors) == 1 or name == "prelu")
-    return (tensors[0],) if one else ()
+    single = name in _ELEMENTWISE and (len(tensors) == 1 or name == "prelu")
+    return (tensors[0],) if single else ()
 
 
 def _out_of_place(func: Callable[..., Any], name: str, settings: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -158,9 +158,9 @@ def _rescaled(call: Call, values: Tensor, start: Tensor) -> Tensor:
 
 def _product(call: Call, values: Tensors, starts: Tensors) -> Tensor:
     """Return a product of two tensors whose change is owed to each by what the other is half-way."""
-    (one, other), (here, there) = values, (v.detach() for v in values)
+    (factor, other), (here, there) = values, (v.detach() for v in values)
     middle, centre = ((v.detach() + start) / 2 for v, start in zip(values, starts, strict=True))
-    return call(here, there) + call(one - here, centre) + call(middle, other - there)
+    return call(here, there) + call(factor - here, centre) + call(middle, other - there)
 
 
 def _pooled(
@@ -187,10 +187,10 @@ def _pooled(
     return total
 
 
-def _near(one: Tensor, other: Tensor) -> Tensor:
+def _near(values: Tensor, other: Tensor) -> Tensor:
     """Return below which distance two values are one: a quotient of smaller differences is mostly rounding."""
-    share: float = torch.finfo(one.dtype).eps ** 0.5
-    return (one.abs() + other.abs()) * share
+    share: float = torch.finfo(values.dtype).eps ** 0.5
+    return (values.abs() + other.abs()) * share
 
 
 def _refusal() -> UnsupportedModelError:

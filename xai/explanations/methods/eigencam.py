@@ -61,7 +61,7 @@ def strongest_pattern(maps: Tensor) -> Tensor:
     """Return A v (n, h, w) of maps (n, K, h, w), v the first right singular vector, in float64 inside."""
     places = maps.double().flatten(2).transpose(1, 2)  # (n, h w, K)
     _, _, right = torch.linalg.svd(places, full_matrices=False)
-    found = (places @ right[:, 0, :, None])[..., 0]
-    signs = torch.where(found.sum(1, keepdim=True) < 0, -1.0, 1.0)
-    signed: Tensor = (found * signs).unflatten(1, maps.shape[2:])
+    projection = (places @ right[:, 0, :, None])[..., 0]
+    signs = torch.where(projection.sum(1, keepdim=True) < 0, -1.0, 1.0)
+    signed: Tensor = (projection * signs).unflatten(1, maps.shape[2:])
     return signed.to(maps.dtype)

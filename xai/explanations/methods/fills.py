@@ -78,7 +78,7 @@ def inpaint(image: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> 
         size: (height, width) of the windows.
     """
     height, width = size
-    found = image.new_zeros(len(top), image.shape[1], height, width)
+    filled = image.new_zeros(len(top), image.shape[1], height, width)
     sides = torch.stack([top > 0, top + height < image.shape[2], left > 0, left + width < image.shape[3]], 1)
     padded = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="replicate")[0].permute(1, 2, 0)
     for kind in set(map(tuple, sides.tolist())):
@@ -86,8 +86,8 @@ def inpaint(image: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> 
         weights = torch.from_numpy(_harmonic(height, width, kind)).to(image)
         ring = _ring(padded, top[which], left[which], size)
         solved = torch.einsum("pr,nrc->ncp", weights, ring)
-        found[which.to(found.device)] = solved.view(*solved.shape[:2], height, width)
-    return found
+        filled[which.to(filled.device)] = solved.view(*solved.shape[:2], height, width)
+    return filled
 
 
 def _ring(padded: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:

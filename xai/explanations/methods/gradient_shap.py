@@ -117,8 +117,8 @@ class _Paths:
         self.starts = torch.stack([self._start(k) for k in samples])
         new = torch.tensor([k for k in samples if self._is_new(k)], dtype=torch.int64, device=self.starts.device)
         if len(new):
-            found = scores_without_gradient(self.work, self.starts[new - first], self.targets)
-            self._scores[new] = found.to(self._scores.dtype)
+            scores = scores_without_gradient(self.work, self.starts[new - first], self.targets)
+            self._scores[new] = scores.to(self._scores.dtype)
         places = torch.tensor([self._place(k) for k in samples], dtype=self.starts.dtype, device=self.starts.device)
         return self.starts + places.view(-1, 1, 1, 1) * (self.work.images - self.starts)
 
@@ -152,7 +152,7 @@ def _listed(baseline: Fill | Sequence[Fill]) -> list[Fill]:
         return [name.strip() for name in baseline.split("+")]
     if isinstance(baseline, Tensor):
         return list(baseline) if baseline.ndim == 4 else [baseline]
-    return [one for each in baseline for one in _listed(each)] if isinstance(baseline, Sequence) else [baseline]
+    return [image for each in baseline for image in _listed(each)] if isinstance(baseline, Sequence) else [baseline]
 
 
 def _is_noise(kind: Fill) -> bool:

@@ -77,10 +77,10 @@ class KernelShap(Explainer):
             shown = paired(masked.regions, self.samples // 2, generator(work.seed, work.keys[0]))
             values, half = solve_paired(shown, masked.scores(shown), ends)
             note = Message("{count} coalitions in pairs, intervals by jackknife", count=len(shown))
-        found = [_details(masked, values, half, ends, k) for k in range(len(work.inputs))]
+        details = [_details(masked, values, half, ends, k) for k in range(len(work.inputs))]
         notes = [*masked.notes(self.samples if half is not None else 1 << 12), note]
         return MethodOutput(
-            masked.map_of(values), masked.targets, work.spread(masked.logits), notes=notes, details=found
+            masked.map_of(values), masked.targets, work.spread(masked.logits), notes=notes, details=details
         )
 
 
@@ -109,12 +109,12 @@ def exact_shapley(scores: Tensor, count: int) -> Tensor:
     share = torch.tensor([1 / (count * math.comb(count - 1, min(s, count - 1))) for s in range(count + 1)])
     weights = share.double().to(scores.device)[sizes.to(scores.device)]
     every = torch.arange(1 << count, device=scores.device)
-    found = []
+    values = []
     for region in range(count):
         without = every[(every >> region) % 2 == 0]
         added = scores[without | (1 << region)] - scores[without]
-        found.append(weights[without] @ added)
-    return torch.stack(found)
+        values.append(weights[without] @ added)
+    return torch.stack(values)
 
 
 def paired(count: int, pairs: int, source: torch.Generator) -> Tensor:
@@ -153,5 +153,5 @@ def _constrained(gram: Tensor, right: Tensor, difference: Tensor) -> Tensor:
     inverse = torch.linalg.pinv(gram, hermitian=True)
     free = inverse @ right
     ones = inverse.sum(1, keepdim=True)
-    found: Tensor = free - ones * (free.sum(0) - difference) / ones.sum()
-    return found + (difference - found.sum(0)) / len(found)  # rounding
+    coefficients: Tensor = free - ones * (free.sum(0) - difference) / ones.sum()
+    return coefficients + (difference - coefficients.sum(0)) / len(coefficients)  # rounding

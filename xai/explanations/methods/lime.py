@@ -170,14 +170,14 @@ def to_lime(explanation: Explanation, k: int = 0) -> Any:
 
     if not explanation.details or "coefficients" not in explanation.details[k] or explanation.method != "lime":
         raise ShapeError(f"Expected an explanation of method 'lime', but got {explanation.method!r}.")
-    found = explanation.details[k]
+    detail = explanation.details[k]
     original = torch.from_numpy(explanation.images[k]).permute(2, 0, 1).float() / 255
     pixels = explanation.geometries[k].apply(original, torch.full((len(original), 1, 1), 0.5)).permute(1, 2, 0)
-    made = ImageExplanation(pixels.double().numpy(), found["segments"].numpy())
-    label, weights = int(explanation.targets[k]), found["coefficients"].numpy()
+    made = ImageExplanation(pixels.double().numpy(), detail["segments"].numpy())
+    label, weights = int(explanation.targets[k]), detail["coefficients"].numpy()
     order = np.argsort(-np.abs(weights), kind="stable")
     made.top_labels = [label]
-    made.intercept = {label: float(found["intercept"])}
+    made.intercept = {label: float(detail["intercept"])}
     made.local_exp = {label: [(int(region), float(weights[region])) for region in order]}
-    made.score, made.local_pred = {label: float(found["r2"])}, {label: float(found["intercept"] + weights.sum())}
+    made.score, made.local_pred = {label: float(detail["r2"])}, {label: float(detail["intercept"] + weights.sum())}
     return made

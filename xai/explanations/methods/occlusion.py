@@ -89,8 +89,8 @@ class Occlusion(Explainer):
         sizes = {"count": len(sweep.windows.order), "height": window[0], "width": window[1]}
         notes = [Message("{count} windows of {height} x {width} pixels", **sizes), *engine.notes]
         if self.fast:
-            engine, found = sweep.quicker(engine, window)
-            notes += found
+            engine, quick_note = sweep.quicker(engine, window)
+            notes += quick_note
         falls = sweep.falls(engine)
         full = averaged(falls, rows, columns).to(work.inputs.dtype)[:, None]
         return MethodOutput(full, sweep.targets, work.spread(sweep.logits), falls, None, notes)
@@ -108,26 +108,26 @@ class Occlusion(Explainer):
         window = tuple(max(1, round(v / c)) for v, c in zip(pixels(self.window, size, "window"), cells, strict=True))
         stride = tuple(max(1, w // 2) for w in window)
         if self.stride is not None:
-            asked = pixels(self.stride, size, "stride")
-            stride = tuple(min(w, max(1, round(v / c))) for v, c, w in zip(asked, cells, window, strict=True))
+            strides = pixels(self.stride, size, "stride")
+            stride = tuple(min(w, max(1, round(v / c))) for v, c, w in zip(strides, cells, window, strict=True))
         rows, columns = (plan_axis(dropper.grid[k], window[k], stride[k], self.border) for k in (0, 1))
         targets = work.targets(dropper.clean)
         clean = work.scores(dropper.clean, targets)
-        found = clean.new_zeros(len(rows.begin) * len(columns.begin), len(targets))
+        drops = clean.new_zeros(len(rows.begin) * len(columns.begin), len(targets))
 
         def run(start: int, stop: int) -> None:
             for (height, width), which in _slices(groups(rows, columns), start, stop):
                 top, left = rows.begin[which // len(columns.begin)], columns.begin[which % len(columns.begin)]
                 answers = dropper.logits(top, left, (height, width))
-                found[which.to(found.device)] = clean - work.scores(answers, targets)
+                drops[which.to(drops.device)] = clean - work.scores(answers, targets)
 
-        work.run_rows(run, len(found), min(32, work.classifier.row_limit(work.images)))
-        falls = found.T.reshape(len(targets), len(rows.begin), len(columns.begin))
+        work.run_rows(run, len(drops), min(32, work.classifier.row_limit(work.images)))
+        falls = drops.T.reshape(len(targets), len(rows.begin), len(columns.begin))
         coarse = averaged(falls, rows, columns)
         full = torch.nn.functional.interpolate(coarse[:, None], size, mode="nearest-exact")
         note = Message(
             "{count} windows of {height} x {width} tokens leave the sequence before {layer!r}",
-            **{"count": len(found), "height": window[0], "width": window[1], "layer": dropper.name},
+            **{"count": len(drops), "height": window[0], "width": window[1], "layer": dropper.name},
         )
         return MethodOutput(full, targets, work.spread(dropper.clean), falls, None, [note])
 
@@ -163,8 +163,8 @@ class _Sweep:
         def falls(prepared: Prepared) -> Tensor:
             if prepared not in engines:
                 engines[prepared] = Incremental(prepared, self.work.images, window)
-            found = sample(engines[prepared])
-            return found if prepared is self.prepared else torch.cat([found, self.sample(engines[prepared], _FINE)])
+            sampled = sample(engines[prepared])
+            return sampled if prepared is self.prepared else torch.cat([sampled, self.sample(engines[prepared], _FINE)])
 
         prepared, note = in_low_precision(self.prepared, falls)
         if prepared is not self.prepared:
@@ -183,15 +183,15 @@ class _Sweep:
     def falls(self, engine: Incremental) -> Tensor:
         """Return falls of the score (n, down, across)."""
         windows, work = self.windows, self.work
-        found = self.logits.new_zeros(len(windows.order), len(self.targets))
+        falls = self.logits.new_zeros(len(windows.order), len(self.targets))
 
         def run(start: int, stop: int) -> None:
             for size, which in windows.slices(start, stop):
-                found[which.to(found.device)] = self.answers(engine, size, which)
+                falls[which.to(falls.device)] = self.answers(engine, size, which)
 
-        sample = work.images.expand(min(64, len(found)), -1, -1, -1)
-        work.run_rows(run, len(found), self.prepared.row_limit(sample, most=64, cached=False))
-        return found.T.reshape(len(self.targets), len(windows.rows.begin), len(windows.columns.begin))
+        sample = work.images.expand(min(64, len(falls)), -1, -1, -1)
+        work.run_rows(run, len(falls), self.prepared.row_limit(sample, most=64, cached=False))
+        return falls.T.reshape(len(self.targets), len(windows.rows.begin), len(windows.columns.begin))
 
 
 class _Windows:
@@ -223,10 +223,10 @@ class _Windows:
 
 
 def _slices(sizes: list[tuple[tuple[int, int], Tensor]], start: int, stop: int) -> list[tuple[tuple[int, int], Tensor]]:
-    found, before = [], 0
+    slices, before = [], 0
     for size, which in sizes:
         part = which[max(0, start - before) : max(0, stop - before)]
         before += len(which)
         if len(part):
-            found.append((size, part))
-    return found
+            slices.append((size, part))
+    return slices

@@ -88,7 +88,7 @@ class Rise(Explainer):
         share = float((slope.abs() > half).double().mean())
         template = "{count} masks; {share:.0%} of the pixels differ from 0 at the 95 % level"
         notes = [Message(template, count=self.samples, share=share)]
-        details = [{"low": (one - wide)[0], "high": (one + wide)[0]} for one, wide in zip(slope, half, strict=True)]
+        details = [{"low": (mean - wide)[0], "high": (mean + wide)[0]} for mean, wide in zip(slope, half, strict=True)]
         return MethodOutput(
             slope, targets, work.spread(logits), notes=[*notes, *([note] if note else [])], details=details
         )

@@ -52,8 +52,8 @@ class ScoreCAM(Explainer):
 
     def _attribute(self, work: MethodInput) -> MethodOutput:
         choice = find_layer(work.classifier, work.inputs, self.layer)
-        found, logits = layer_maps(work, choice)
-        signed, targets = found[0], work.targets(logits)
+        layer_outputs, logits = layer_maps(work, choice)
+        signed, targets = layer_outputs[0], work.targets(logits)
         maps = signed.clamp_min(0)
         masked = _Masked(work, maps, targets)
         prepared = prepare(work.classifier, work.images)

@@ -144,19 +144,19 @@ def agreement(explanations: Sequence[Explanation] | Mapping[str, Explanation]) -
 
 
 def _named(explanations: Sequence[Explanation]) -> dict[str, Explanation]:
-    found: dict[str, Explanation] = {}
+    by_name: dict[str, Explanation] = {}
     for explanation in explanations:
         name, number = explanation.method, 2
-        while name in found:
+        while name in by_name:
             name, number = f"{explanation.method} {number}", number + 1
-        found[name] = explanation
-    return found
+        by_name[name] = explanation
+    return by_name
 
 
 def _disagreements(every: Sequence[Explanation], maps: Tensor) -> tuple[np.ndarray, ...]:
     scaled = maps / maps.flatten(2).abs().amax(2)[:, :, None, None].clamp_min(1e-30)
     spread = scaled.std(0, correction=0)
-    return tuple(every[0].geometries[k].back(one).float().numpy() for k, one in enumerate(spread))
+    return tuple(every[0].geometries[k].back(deviation).float().numpy() for k, deviation in enumerate(spread))
 
 
 def compare_baselines(
@@ -205,13 +205,13 @@ def compare_baselines(
             name for name in EXPLAINERS if hasattr(EXPLAINERS[name], "baseline") or hasattr(EXPLAINERS[name], "fill")
         ]
         raise RangeError(f"Expected a method that hides pixels, one of {able}, but got {method!r}.")
-    found = {
+    explanations = {
         _label(fill): maker(**{knob: fill}, **settings).explain(
             model, image, target, seed=seed, progress=progress, should_stop=should_stop
         )
         for fill in baselines
     }
-    return agreement(found)
+    return agreement(explanations)
 
 
 def _label(fill: Any) -> str:

@@ -88,13 +88,13 @@ class Subject:
     def score(self, images: Tensor) -> Tensor:
         """Return the explained score (N,) on the CPU of images (N, C, h, w)."""
         objective = Objective(str(self.explanation.settings.get("score", "logit")), self.classifier.read_outputs())
-        found = []
+        scores = []
         for part in torch.split(images, self.limit):
             logits = self.prepared.logits(part)
             whole = torch.full((len(part),), self.target, device=logits.device)
             against = None if self.versus is None else torch.full_like(whole, self.versus)
-            found.append(objective.one(logits, whole, against).cpu())
-        return torch.cat(found)
+            scores.append(objective.one(logits, whole, against).cpu())
+        return torch.cat(scores)
 
     @cached_property
     def explainer(self) -> Explainer | None:
@@ -122,7 +122,7 @@ class Subject:
         """Return maps (N, h, w) of the same method, class, settings and seed for other images or another model."""
         assert self.explainer is not None
         images = self.image if images is None else images
-        found = self.explainer.explain(
+        explanation = self.explainer.explain(
             model or self.classifier,
             images,
             self.target,
@@ -131,7 +131,7 @@ class Subject:
             seed=self.explanation.seed,
             keys=keys,
         )
-        return found.attribution.sum(1).float()
+        return explanation.attribution.sum(1).float()
 
 
 def _tuple(value: Any) -> Any:
@@ -209,7 +209,7 @@ def stability(subject: Subject) -> list[MapCheck]:
         more = (subject.image + noise.to(subject.image)).clamp(0, 1)
         copies = torch.cat([copies, more])
         maps = torch.cat([maps, subject.again(more, keys=[subject.key] * count)])
-        likeness = torch.tensor([pearson(one, subject.heatmap) for one in maps], dtype=torch.float64)
+        likeness = torch.tensor([pearson(heatmap, subject.heatmap) for heatmap in maps], dtype=torch.float64)
         near, share = is_near(likeness, STEADY, least=0.01), _beyond_noise(maps, subject.heatmap)
         if not near and abs(share - HALF) > 0.1:
             break
@@ -252,10 +252,10 @@ def max_sensitivity(subject: Subject, copies: Tensor, maps: Tensor) -> float:
     def explained(images: Any) -> tuple[Tensor]:
         return (maps,) if images is copies else (subject.heatmap[None],)
 
-    found = sensitivity_max(
+    sensitivity = sensitivity_max(
         explained, subject.image, perturb_func=lambda _images: copies, n_perturb_samples=len(copies)
     )
-    return float(found[0])
+    return float(sensitivity[0])
 
 
 def _beyond_noise(maps: Tensor, heatmap: Tensor) -> float:
@@ -335,18 +335,18 @@ def own_figures(subject: Subject) -> list[MapCheck]:
     """Judge what the method said of itself: completeness and the fit of local models."""
     details = subject.explanation.details
     own = details[subject.k] if details else {}
-    found = []
+    results = []
     if "gap" in own and "difference" in own:
         gap = abs(float(own["gap"])) / max(abs(float(own["difference"])), 1e-12)
         verdict = "trust" if gap <= 0.05 else "doubt"
         reason = Message("its values add up to the change of the score but for {gap:.1%}", gap=gap)
-        found.append(MapCheck("completeness", verdict, reason, {"gap": gap}))
+        results.append(MapCheck("completeness", verdict, reason, {"gap": gap}))
     if "r2" in own:
         fit = float(own["r2"])
         verdict = "trust" if fit >= 0.5 else "doubt"
         reason = Message("its local model explains R2 = {r2:.2f} of the score", r2=fit)
-        found.append(MapCheck("local fit", verdict, reason, {"r2": fit}))
-    return found
+        results.append(MapCheck("local fit", verdict, reason, {"r2": fit}))
+    return results
 
 
 def localisation(subject: Subject, mask: Tensor) -> MapCheck:

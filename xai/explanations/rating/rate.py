@@ -38,8 +38,8 @@ def faithfulness(subject: Subject, origin: MapCheck, tick: Callable[[], None]) -
 
     def gaps_of(maps: Tensor, instead: Tensor | None = None) -> tuple[Curves, list[float]]:
         draws = subject.fixed_draws(1)
-        found = removal_curves(subject.score, subject.image, maps, generator=draws, instead=instead, tick=tick)
-        return found[0], [curve.gap for curve in found]
+        curves = removal_curves(subject.score, subject.image, maps, generator=draws, instead=instead, tick=tick)
+        return curves[0], [curve.gap for curve in curves]
 
     own, gaps = gaps_of(torch.cat([heat[None], torch.stack(list(simple.values())), moved_copies(heat)]))
     others, copies = gaps[1 : 1 + len(simple)], torch.tensor(gaps[1 + len(simple) :])
@@ -88,13 +88,13 @@ def _against_copies(subject: Subject, own: Curves, copies: Tensor, *, checked: b
     return MapCheck("faithfulness", "doubt", reason, values)
 
 
-def _with_its_own_fill(found: MapCheck, p: float) -> MapCheck:
+def _with_its_own_fill(check: MapCheck, p: float) -> MapCheck:
     """Doubt instead of a reject where the map is right about the pixels that its method showed instead."""
-    values = {**found.values, "p with the method's own fill": p}
+    values = {**check.values, "p with the method's own fill": p}
     if p > LEVEL:
-        return replace(found, values=values)
+        return replace(check, values=values)
     reason = Message("removing what it calls relevant moves the score only if the method's own fill is shown instead")
-    return replace(found, verdict="doubt", reason=reason, values=values)
+    return replace(check, verdict="doubt", reason=reason, values=values)
 
 
 def _against_simple(own: Curves, priors: dict[str, float], margin: float) -> MapCheck:
@@ -121,10 +121,10 @@ def _infidelity(subject: Subject) -> float:
         return noise, images - noise
 
     def asked(attribution: Tensor, *, normalize: bool) -> float:
-        found = infidelity(
+        values = infidelity(
             subject.score, perturb, subject.image, attribution, n_perturb_samples=NUDGES, normalize=normalize
         )
-        return float(found[0])
+        return float(values[0])
 
     spread = subject.heatmap.expand(1, *subject.image.shape[1:]) / subject.image.shape[1]
     without = asked(torch.zeros_like(subject.image), normalize=False)
@@ -175,8 +175,8 @@ def rate_explanation(
     """
     seed, classifier = check_seed(seed), as_classifier(model)
     inputs, notes = _inputs(classifier, image, bits, explanation)
-    found = tuple(explanation.attribution.shape)
-    places = _masks(masks, found[0], (found[2], found[3]))
+    shape = tuple(explanation.attribution.shape)
+    places = _masks(masks, shape[0], (shape[2], shape[3]))
     rated, curves = [], []
     with borrowed(classifier.module), reporting(progress, "rate") as report:
         for k in range(len(inputs)):
@@ -205,10 +205,10 @@ def _inputs(
     inputs = batch.inputs
     if len(inputs) == 1 and len(explanation) > 1:
         inputs = inputs.expand(len(explanation), -1, -1, -1)  # several classes of one image
-    found = tuple(explanation.attribution.shape)
-    if len(inputs) != found[0] or inputs.shape[2:] != found[2:]:
+    shape = tuple(explanation.attribution.shape)
+    if len(inputs) != shape[0] or inputs.shape[2:] != shape[2:]:
         raise ShapeError(
-            f"Expected the explained image(s), {found[0]} of {found[2:]}, but got {len(inputs)} of "
+            f"Expected the explained image(s), {shape[0]} of {shape[2:]}, but got {len(inputs)} of "
             f"{tuple(inputs.shape[2:])}. Pass the image given to xai.explain."
         )
     return inputs, batch.notes
@@ -239,14 +239,14 @@ def _ask(subject: Subject, mask: Tensor | None, pace: _Pace) -> tuple[list[MapCh
     origin = checks.reproduction(subject)
     pace.step(5)
     faithful, own = faithfulness(subject, origin, lambda: pace.step(1))
-    found = [seen, origin, *faithful, *checks.stability(subject)]
+    results = [seen, origin, *faithful, *checks.stability(subject)]
     pace.step(20)
     sane = checks.sanity(subject)
-    found += [*([sane] if sane else []), *checks.own_figures(subject)]
+    results += [*([sane] if sane else []), *checks.own_figures(subject)]
     if mask is not None:
-        found.append(checks.localisation(subject, mask))
+        results.append(checks.localisation(subject, mask))
     pace.step(100)
-    return found, own
+    return results, own
 
 
 def _worst(answers: tuple[MapCheck, ...]) -> str:

@@ -113,12 +113,12 @@ class Rating(Result):
 
         With one image the interval is the whole line: one image says nothing about others.
         """
-        found: dict[str, list[float]] = {}
+        intervals: dict[str, list[float]] = {}
         for checks in self.checks:
             for check in checks:
                 for name, value in check.values.items():
-                    found.setdefault(f"{check.name}: {name}", []).append(value)
-        return {name: _interval(values) for name, values in found.items()}
+                    intervals.setdefault(f"{check.name}: {name}", []).append(value)
+        return {name: _interval(values) for name, values in intervals.items()}
 
     def plot(self, k: int = 0) -> Any:
         """Draw the removal curves of image `k` beside the checks; return the matplotlib figure."""

@@ -11,8 +11,8 @@ from typing import IO, Any
 from torch import Tensor, nn
 
 from xai.core.extras import missing_extra
+from xai.core.model.predictions import DeclaredTask
 from xai.core.results.message import Message
-from xai.core.task.meaning import DeclaredTask
 from xai.errors import UnsupportedModelError
 from xai.models.inspection import chosen_output, head_settings, scale_settings
 from xai.models.keras.trial import check_archive, import_keras, read_keras

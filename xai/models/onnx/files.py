@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.extras import missing_extra
+from xai.core.model.predictions import DeclaredTask
 from xai.core.results.message import Message
-from xai.core.task.meaning import DeclaredTask
 from xai.errors import CheckpointError
 from xai.models.inspection import chosen_output, head_settings, scale_settings
 from xai.models.onnx.graph import as_torch
