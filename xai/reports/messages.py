@@ -56,11 +56,11 @@ class Words:
         """
         if self.language == "en":
             return Text(text, "en")
-        templates, told = _templates(self.language), None
+        templates, translation = _templates(self.language), None
         if isinstance(text, Message):
-            told = text.told(templates.get, str if plain else partial(_digits, self.language))
-        told = told or templates.get(text)
-        return Text(text, "en") if told is None else Text(told, self.language)
+            translation = text.told(templates.get, str if plain else partial(_digits, self.language))
+        translation = translation or templates.get(text)
+        return Text(text, "en") if translation is None else Text(translation, self.language)
 
     def number(self, value: float | None, digits: int = 4) -> str:
         """Return a number with so many significant digits."""
