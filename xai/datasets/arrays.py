@@ -45,9 +45,9 @@ def load_arrays(
         raise DataError(
             f"{path}: there is no array 'images' in it, only {sorted(arrays)}. Save it with np.savez(images=...)."
         )
-    found = tuple(str(label) for label in arrays.pop(CLASSES).tolist()) if CLASSES in arrays else None
+    class_names = tuple(str(label) for label in arrays.pop(CLASSES).tolist()) if CLASSES in arrays else None
     images, labels = arrays.pop(IMAGES), arrays.pop(LABELS, None)
-    return from_arrays(name or str(path), images, labels, classes or found, arrays, bits=bits)
+    return from_arrays(name or str(path), images, labels, classes or class_names, arrays, bits=bits)
 
 
 def from_arrays(
@@ -197,10 +197,10 @@ def unpacked(stream: Stream, dtype: np.dtype, shape: tuple[int, ...], order: Ord
     Raises:
         DataError: the stream is shorter than the array.
     """
-    wanted = math.prod(shape) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     with tempfile.NamedTemporaryFile(prefix="xai-", suffix=".bin", delete=False) as file:
         place = Path(file.name)
-        left = wanted
+        left = size
         while left and (chunk := stream.read(min(left, _CHUNK))):
             file.write(chunk)
             left -= len(chunk)

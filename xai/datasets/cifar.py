@@ -48,9 +48,9 @@ def load_cifar(folder: Path, classes: Sequence[str] | None = None, part: str | N
 
 
 def _read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    found = _values(path)
-    labels = next((found[key] for key in _LABELS if key in found), [])
-    data = next((item for item in found.get("data", []) if isinstance(item, bytes) and len(item) >= _BYTES), b"")
+    values = _values(path)
+    labels = next((values[key] for key in _LABELS if key in values), [])
+    data = next((item for item in values.get("data", []) if isinstance(item, bytes) and len(item) >= _BYTES), b"")
     numbers = [item for item in labels if isinstance(item, int)]
     if not data or len(data) != len(numbers) * _BYTES:
         raise DataError(f"{path}: not a CIFAR batch ({len(data)} bytes for {len(numbers)} labels). Download it again.")
@@ -61,8 +61,8 @@ def _read_names(folder: Path) -> list[str] | None:
     path = next((folder / name for name in _META if (folder / name).is_file()), None)
     if path is None:
         return None
-    found = _values(path)
-    names = next((found[key] for key in _NAMES if key in found), [])
+    values = _values(path)
+    names = next((values[key] for key in _NAMES if key in values), [])
     return [
         item.decode("utf-8", "replace") if isinstance(item, bytes) else item
         for item in names
@@ -74,27 +74,27 @@ def _values(path: Path) -> dict[str, list[Any]]:
     """Return the strings and numbers that follow each known key of the pickled dictionary."""
     if path.stat().st_size > _MOST:
         raise DataError(f"{path}: larger than any CIFAR batch. Check the file.")
-    found: dict[str, list[Any]] = {}
+    values: dict[str, list[Any]] = {}
     key = None
     known = {"data", "batch_label", "filenames", "coarse_labels", "num_cases_per_batch", "num_vis", *_LABELS, *_NAMES}
     known |= {"coarse_label_names"}
     try:
         for value in _constants(path.read_bytes()):
             text = value.decode("ascii", "replace") if isinstance(value, bytes) and len(value) < 32 else value
-            if isinstance(text, str) and text in known and text not in found:
+            if isinstance(text, str) and text in known and text not in values:
                 key = text
-                found[key] = []
+                values[key] = []
             elif key is not None:
-                found[key].append(value)
+                values[key].append(value)
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
         raise DataError(f"{path}: a damaged CIFAR batch. Download it again.") from error
-    return found
+    return values
 
 
 def _constants(content: bytes) -> Iterator[bytes | str | int]:
     """Yield the strings, bytes and whole numbers of a pickle in their order; executes nothing."""
-    for opcode, found, _ in pickletools.genops(content):
-        name, argument = opcode.name, cast("Any", found)
+    for opcode, constant, _ in pickletools.genops(content):
+        name, argument = opcode.name, cast("Any", constant)
         if "STRING" in name:  # Python 2: bytes, shown by pickletools as latin-1 text
             yield argument.encode("latin-1") if isinstance(argument, str) else argument
         elif "BYTES" in name or "BYTEARRAY" in name:

@@ -52,13 +52,13 @@ def find_named(path: Path, names: Sequence[str], path_column: str, label_column:
     Raises:
         DataError: there is no such column; the message names near ones and the setting.
     """
-    found = in_any_case(path_column, names)
-    if found is None:
+    path_name = in_any_case(path_column, names)
+    if path_name is None:
         raise DataError(f"{path}: there is no column {path_column!r}. {_cure(path_column, names, 'path_column')}")
     label = in_any_case(label_column, names)
     if label is None and label_column != LABEL:
         raise DataError(f"{path}: there is no column {label_column!r}. {_cure(label_column, names, 'label_column')}")
-    return found, label or label_column
+    return path_name, label or label_column
 
 
 def header_notes(path: Path, names: Sequence[str], label_column: str) -> tuple[str, ...]:
@@ -74,16 +74,16 @@ def header_notes(path: Path, names: Sequence[str], label_column: str) -> tuple[s
     return tuple(notes)
 
 
-def in_any_case(wanted: str, names: Sequence[str]) -> str | None:
+def in_any_case(name: str, names: Sequence[str]) -> str | None:
     """Return the name itself, else the only one that differs in the case of letters; None where there is none."""
-    if wanted in names:
-        return wanted
-    alike = [name for name in names if name.casefold() == wanted.casefold()]
+    if name in names:
+        return name
+    alike = [known for known in names if known.casefold() == name.casefold()]
     return alike[0] if len(alike) == 1 else None
 
 
-def _cure(wanted: str, names: Sequence[str], option: str) -> str:
-    return f"{near_names(wanted, list(names))} Name it: load_data(..., {option}=NAME), or --{option.replace('_', '-')}."
+def _cure(name: str, names: Sequence[str], option: str) -> str:
+    return f"{near_names(name, list(names))} Name it: load_data(..., {option}=NAME), or --{option.replace('_', '-')}."
 
 
 def _separator(path: Path) -> str:
@@ -118,8 +118,8 @@ class Columns:
 
 def find_table(folder: Path) -> Path | None:
     """Return the one table in a folder; None where there is none, or several."""
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in TABLES]
-    return found[0] if len(found) == 1 else None
+    tables = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in TABLES]
+    return tables[0] if len(tables) == 1 else None
 
 
 def find_columns(
@@ -152,9 +152,9 @@ def find_columns(
         return Columns(own.strip(), label)
     rest = [name for name in names if name != own and name.strip().lower() not in PARTS]
     for usual in LABEL_NAMES:
-        found = [name for name in rest if name.strip().lower() == usual]
-        if found:
-            return Columns(own.strip(), found[0].strip())
+        usual_names = [name for name in rest if name.strip().lower() == usual]
+        if usual_names:
+            return Columns(own.strip(), usual_names[0].strip())
     values = {name: {str(value) for value in head[name].to_pylist() if value is not None} for name in rest}
     named = [name for name in rest if classes and values[name] and values[name] <= set(classes)]
     fitting = named or [name for name in rest if count is not None and len(values[name]) == count]
@@ -169,13 +169,13 @@ def find_columns(
 def _path_column(path: Path, head: pa.Table) -> str:
     names = head.column_names
     usual = [name for name in names if name.strip().lower() == "path"]
-    found = usual or [name for name in names if are_images(path.parent, head[name].to_pylist())]
-    if not found:
+    columns = usual or [name for name in names if are_images(path.parent, head[name].to_pylist())]
+    if not columns:
         raise DataError(
             f"{path}: expected a column 'path' with the files of the images, but none of {', '.join(map(repr, names))} "
             "names files that are there. Name it: --path-column NAME."
         )
-    return str(found[0])
+    return str(columns[0])
 
 
 def are_images(folder: Path, cells: Sequence[object]) -> bool:

@@ -247,8 +247,8 @@ class Dataset:
         """Return name, size, classes, counts and notes, JSON-ready."""
         labels = self.labels
         counts = [] if labels is None else torch.bincount(labels, minlength=len(self.classes)).tolist()
-        found = {"name": self.name, "n": len(self), "classes": list(self.classes), "counts": counts}
-        return found | {"groups": list(self.groups), "notes": list(self.notes)}
+        record = {"name": self.name, "n": len(self), "classes": list(self.classes), "counts": counts}
+        return record | {"groups": list(self.groups), "notes": list(self.notes)}
 
 
 def class_number(text: str) -> int | None:
@@ -286,8 +286,8 @@ def whole(source: DataSource, part: str | None = None) -> Dataset:
         )
     if source.part is None and "part" in source.columns:
         source = replace(source, part="part")
-    found = Dataset(source, np.arange(source.count))
-    return found if part is None else found.part(part)
+    dataset = Dataset(source, np.arange(source.count))
+    return dataset if part is None else dataset.part(part)
 
 
 PATH, LABEL = "path", "label"
@@ -325,8 +325,8 @@ class Table:
         """Return a function from rows to the values of a column."""
 
         def take(rows: Rows) -> np.ndarray:
-            found = self._table.column(name).take(pa.array(rows)).to_numpy()
-            return np.asarray(found)
+            values = self._table.column(name).take(pa.array(rows)).to_numpy()
+            return np.asarray(values)
 
         return take
 

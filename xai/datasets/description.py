@@ -49,13 +49,17 @@ class DataDescription:
     @property
     def lines(self) -> tuple[str, ...]:
         """Everything in lines of text."""
-        found = [f"{self.count:,} images" + (f" of {len(self.classes)} classes" if self.classes else ", no labels")]
-        found += [f"classes: {_counted(self.classes)}"] if self.classes else []
-        found += [f"parts: {_counted(self.parts)}"] if self.parts else []
-        found += [f"group {name}: {_counted(values)}" for name, values in self.groups.items()]
-        found += [f"sizes (height x width): {self._sizes()}", f"channels: {self._channels()}"]
-        found += [f"{self.unreadable} of the {self.looked_at} images looked at cannot be read"] * bool(self.unreadable)
-        return (*found, *self.notes)
+        text_lines = [
+            f"{self.count:,} images" + (f" of {len(self.classes)} classes" if self.classes else ", no labels")
+        ]
+        text_lines += [f"classes: {_counted(self.classes)}"] if self.classes else []
+        text_lines += [f"parts: {_counted(self.parts)}"] if self.parts else []
+        text_lines += [f"group {name}: {_counted(values)}" for name, values in self.groups.items()]
+        text_lines += [f"sizes (height x width): {self._sizes()}", f"channels: {self._channels()}"]
+        text_lines += [f"{self.unreadable} of the {self.looked_at} images looked at cannot be read"] * bool(
+            self.unreadable
+        )
+        return (*text_lines, *self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""
@@ -131,10 +135,14 @@ def _classes(data: Dataset) -> dict[str, int]:
 
 
 def _groups(data: Dataset) -> dict[str, dict[str, int]]:
-    found = {name: Counter(np.asarray(data.groups[name]).astype(str).tolist()) for name in data.groups}
-    return {name: dict(sorted(one.items())) for name, one in found.items() if 2 <= len(one) <= _MOST_GROUPS}
+    counts = {name: Counter(np.asarray(data.groups[name]).astype(str).tolist()) for name in data.groups}
+    return {
+        name: dict(sorted(column_counts.items()))
+        for name, column_counts in counts.items()
+        if 2 <= len(column_counts) <= _MOST_GROUPS
+    }
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    told = [f"{name} {count:,}" for name, count in list(counts.items())[:_SHOWN]]
-    return ", ".join(told) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
+    parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_SHOWN]]
+    return ", ".join(parts) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")

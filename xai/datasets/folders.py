@@ -53,22 +53,22 @@ def with_parts(data: Dataset, column: str | None) -> Dataset:
         check_choice(f"column of {data.name}", column, source.columns)
         return replace(data, source=replace(source, part=column, no_groups=(column,)))
     for name in NAMES:
-        found = next((own for own in source.columns if own.strip().lower() == name), None)
-        values = None if found is None else _values(source, found)
-        if found is not None and values and (name in _SURE or {value.lower() for value in values} & WORDS):
-            told = (*source.notes, _told(found, values))
-            return replace(data, source=replace(source, part=found, no_groups=(found,), notes=told))
+        column_name = next((own for own in source.columns if own.strip().lower() == name), None)
+        values = None if column_name is None else _values(source, column_name)
+        if column_name is not None and values and (name in _SURE or {value.lower() for value in values} & WORDS):
+            notes = (*source.notes, _told(column_name, values))
+            return replace(data, source=replace(source, part=column_name, no_groups=(column_name,), notes=notes))
     return data
 
 
 def _values(source: DataSource, column: str) -> list[str]:
     """Return the values of a column; none where they are too many for parts."""
-    found: set[str] = set()
+    values: set[str] = set()
     for start in range(0, source.count, _READ):
-        found |= set(source.columns[column](np.arange(start, min(source.count, start + _READ))).astype(str).tolist())
-        if len(found) > _MOST:
+        values |= set(source.columns[column](np.arange(start, min(source.count, start + _READ))).astype(str).tolist())
+        if len(values) > _MOST:
             return []
-    return sorted(found)
+    return sorted(values)
 
 
 def _told(column: str, values: list[str]) -> str:
@@ -114,19 +114,19 @@ def find_parts(folder: Path, classes: Sequence[str] | None) -> Parts:
     Raises:
         DataError: some sub-folders are called as parts are, but it is not clear what the others are.
     """
-    found = folders_of(folder)
-    words = {} if classes is not None and set(found) <= set(classes) else _part_words(found)
+    folders = folders_of(folder)
+    words = {} if classes is not None and set(folders) <= set(classes) else _part_words(folders)
     places = {name: _unpacked(folder, name) for name in words}
     parts = {name: place for name, place in places.items() if set(folders_of(folder / place)) - _NO_CLASSES}
     bare = [name for name in words if name not in parts]
     if not parts:
-        return Parts({}, _taken_for_classes(folder, bare) if 1 < len(bare) == len(found) else ())
-    others = [name for name in found if name not in words]
+        return Parts({}, _taken_for_classes(folder, bare) if 1 < len(bare) == len(folders) else ())
+    others = [name for name in folders if name not in words]
     bare += [name for name in others if _part_word(name) and not folders_of(folder / name)]
     others = [name for name in others if name not in bare]
     full = [name for name in others if _holds_images(folder / name)]
     if full:
-        raise DataError(_unclear(folder, list(parts), f"hold folders, but {_listed(full)} hold images too", found))
+        raise DataError(_unclear(folder, list(parts), f"hold folders, but {_listed(full)} hold images too", folders))
     names = {place: name if name.lower() in WORDS else words[name] for name, place in parts.items()}
     template = "the folders {folders} were taken for the parts of the data, and theirs for classes"
     notes = [Message(template, folders=", ".join(parts))]
@@ -148,9 +148,9 @@ def _taken_for_classes(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
     return (Message(template, folders=", ".join(names)),)
 
 
-def _part_words(found: Sequence[str]) -> dict[str, str]:
+def _part_words(folders: Sequence[str]) -> dict[str, str]:
     """Return the part that each folder is called after, if any; "seg_train" only beside "seg_test" or the like."""
-    read = {name: both for name in found if (both := _part_word(name)) is not None}
+    read = {name: both for name in folders if (both := _part_word(name)) is not None}
     rests: dict[str, set[str]] = {}
     for word, rest in read.values():
         rests.setdefault(rest, set()).add(word)
@@ -180,11 +180,11 @@ def _holds_images(folder: Path) -> bool:
     return any(Path(file).suffix.lower() in IMAGE_SUFFIXES for _, _, files in os.walk(folder) for file in files)
 
 
-def _unclear(folder: Path, parts: Sequence[str], what: str, found: Sequence[str]) -> str:
+def _unclear(folder: Path, parts: Sequence[str], what: str, folders: Sequence[str]) -> str:
     return (
         f"{folder}: the folders {_listed(parts)} are called as parts of a data set are, and {what}. Expected "
         f"{parts[0]}/CLASS/1.png; give the folder that has one folder per class, or, if these are the classes, "
-        f"classes=[{', '.join(map(repr, found[:3]))}{', ...' if len(found) > 3 else ''}]."
+        f"classes=[{', '.join(map(repr, folders[:3]))}{', ...' if len(folders) > 3 else ''}]."
     )
 
 
@@ -216,10 +216,10 @@ def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int
     """
     own_parts = find_parts(folder, classes)
     parts = own_parts.names
-    found = sorted({name for part in parts or {"": ""} for name in folders_of(folder / part)})
-    numbers = _numbers(found, classes)
-    names = tuple(classes or (numbered_classes(str(folder), max(numbers.values())) if numbers else found))
-    _check_layout(folder, found, found if numbers else names, given=classes is not None)
+    folders = sorted({name for part in parts or {"": ""} for name in folders_of(folder / part)})
+    numbers = _numbers(folders, classes)
+    names = tuple(classes or (numbered_classes(str(folder), max(numbers.values())) if numbers else folders))
+    _check_layout(folder, folders, folders if numbers else names, given=classes is not None)
     place = numbers or {name: k for k, name in enumerate(names)}
     skipped: dict[str, int] = {}
     own = [(PART, pa.string())] if parts else []
@@ -229,7 +229,7 @@ def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int
     counts = set(table.whole(LABEL).tolist()) if len(table) else set()
     empty = [name for name, k in place.items() if k not in counts]
     notes += [Message("the class {class_name!r} has no image", class_name=name) for name in empty]
-    if numbers and tuple(found) != names:
+    if numbers and tuple(folders) != names:
         low, *_, high = sorted(numbers, key=lambda name: numbers[name])
         template = "folders called {low} to {high} were taken for class numbers, as in a table"
         notes.append(Message(template, low=low, high=high))
@@ -256,25 +256,25 @@ def _skipped_note(suffix: str, count: int) -> Message:
     return Message("{count} file(s) ending in {ending} skipped", count=count, ending=ending)
 
 
-def _numbers(found: Sequence[str], classes: Sequence[str] | None) -> dict[str, int]:
+def _numbers(folders: Sequence[str], classes: Sequence[str] | None) -> dict[str, int]:
     """Return the class number of each folder where all names are whole numbers, as in a table; else nothing."""
-    if not found or not all(map(str.isdecimal, found)) or (classes is not None and set(found) <= set(classes)):
+    if not folders or not all(map(str.isdecimal, folders)) or (classes is not None and set(folders) <= set(classes)):
         return {}
-    numbers = {name: number for name in found if (number := class_number(name)) is not None}
+    numbers = {name: number for name in folders if (number := class_number(name)) is not None}
     return numbers if max(numbers.values()) < MOST_CLASSES else {}
 
 
-def _check_layout(folder: Path, found: Sequence[str], names: Sequence[str], *, given: bool) -> None:
-    if not found:
+def _check_layout(folder: Path, folders: Sequence[str], names: Sequence[str], *, given: bool) -> None:
+    if not folders:
         empty = not any(folder.iterdir())
         what = "the folder is empty" if empty else "there are no class folders in it"
         raise DataError(f"{folder}: {what}. {_LAYOUT}: {folder.name}/cats/1.jpg, {folder.name}/dogs/2.jpg.")
-    if len(found) == 1 and not given:
+    if len(folders) == 1 and not given:
         raise DataError(
-            f"{folder}: only one class folder ({found[0]!r}). A classifier needs two; give that folder where the "
+            f"{folder}: only one class folder ({folders[0]!r}). A classifier needs two; give that folder where the "
             "classes are in it, or name all classes as `classes` when this data has images of one class only."
         )
-    strange = sorted(set(found) - set(names))
+    strange = sorted(set(folders) - set(names))
     if strange:
         raise DataError(f"{folder}: {strange[:3]} are not among the {len(names)} `classes` given. Check them.")
 

@@ -32,12 +32,12 @@ def load_example(name: str, part: str | None = None) -> Dataset:
         NameLookupError: no such example or part.
     """
     check_choice("example data set", name, EXAMPLES)
-    found = _digits() if name == "digits" else load_arrays(data_folder() / f"{name}.npz", name=f"example:{name}")
+    dataset = _digits() if name == "digits" else load_arrays(data_folder() / f"{name}.npz", name=f"example:{name}")
     if name == "fashion-test":
-        halves = np.where(np.arange(len(found)) % 2 == 0, "calibration", "test")
-        columns = {**found.source.columns, "part": lambda rows: halves[rows]}
-        found = Dataset(replace(found.source, columns=columns, part="part"), found.rows)
-    return found if part is None else found.part(part)
+        halves = np.where(np.arange(len(dataset)) % 2 == 0, "calibration", "test")
+        columns = {**dataset.source.columns, "part": lambda rows: halves[rows]}
+        dataset = Dataset(replace(dataset.source, columns=columns, part="part"), dataset.rows)
+    return dataset if part is None else dataset.part(part)
 
 
 def _digits() -> Dataset:
@@ -151,10 +151,10 @@ def load_data(
         return load_cifar(path, classes, part)
     if path.is_dir() and is_idx_folder(path):
         return load_idx(path, classes, part)
-    found = _load(path, classes, path_column, label_column, bits)
+    dataset = _load(path, classes, path_column, label_column, bits)
     if part_column is not None or not path.is_dir():  # the parts of a folder are its own folders
-        found = with_parts(found, part_column)
-    return found if part is None else found.part(part)
+        dataset = with_parts(dataset, part_column)
+    return dataset if part is None else dataset.part(part)
 
 
 def _load(path: Path, classes: Sequence[str] | None, path_column: str, label_column: str, bits: int | None) -> Dataset:

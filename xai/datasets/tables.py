@@ -68,8 +68,8 @@ def load_manifest(
     try:
         _check_size(path, path_column)
         there = column_names(path)
-        path_column, said = _where_paths_are(path, there, path_column)
-        notes = (*header_notes(path, there, label_column), *said)
+        path_column, path_notes = _where_paths_are(path, there, path_column)
+        notes = (*header_notes(path, there, label_column), *path_notes)
         path_column, label_column = find_named(path, there, path_column, label_column)
         batches = partial(_read, path, path_column, label_column)
         first = next(batches(), None)
@@ -99,18 +99,18 @@ def load_manifest(
     return whole(source)
 
 
-def _where_paths_are(path: Path, there: Sequence[str], wanted: str) -> tuple[str, tuple[str, ...]]:
+def _where_paths_are(path: Path, there: Sequence[str], path_column: str) -> tuple[str, tuple[str, ...]]:
     """Return the column of paths and a note: without a "path", the one column whose cells are images that are there."""
-    if wanted != PATH or in_any_case(PATH, there) is not None:
-        return wanted, ()
-    rows = next(_read(path, wanted, wanted), None)
+    if path_column != PATH or in_any_case(PATH, there) is not None:
+        return path_column, ()
+    rows = next(_read(path, path_column, path_column), None)
     if rows is None:
-        return wanted, ()
-    found = [name for name in rows.schema.names if are_images(path.parent, rows[name].to_pylist())]
-    if len(found) != 1:
-        return wanted, ()
+        return path_column, ()
+    named = [name for name in rows.schema.names if are_images(path.parent, rows[name].to_pylist())]
+    if len(named) != 1:
+        return path_column, ()
     note = "there is no column 'path': {column!r} is read, whose cells are files of images"
-    return found[0], (Message(note, column=found[0]),)
+    return named[0], (Message(note, column=named[0]),)
 
 
 def _check_size(path: Path, path_column: str) -> None:

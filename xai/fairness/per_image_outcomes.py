@@ -115,20 +115,20 @@ def treatment(
 
 
 def _measured(parts: Sequence[_Part], reader: InputReader, progress: bool | Progress | None) -> Treatment:
-    found = Treatment()
+    treatment = Treatment()
     done, total = 0, sum(len(rows) for _, rows, _ in parts)
     with reporting(progress, "treatment") as report:
         for measure, rows, size in parts:
             for start in range(0, len(rows), size):
                 some = rows[start : start + size]
                 measured, notes = measure(reader.inputs(some.tolist()), some)
-                found.notes = tuple(dict.fromkeys([*found.notes, *notes]))
+                treatment.notes = tuple(dict.fromkeys([*treatment.notes, *notes]))
                 for name, values in measured.items():
-                    found.setdefault(name, np.full(len(reader), np.nan))[some] = values
+                    treatment.setdefault(name, np.full(len(reader), np.nan))[some] = values
                 done += len(some)
                 if report is not None:
                     report(done, total)
-    return found
+    return treatment
 
 
 class _Attacked:
@@ -150,16 +150,16 @@ class _Attacked:
 
     def __call__(self, images: Tensor, rows: np.ndarray) -> tuple[dict[str, np.ndarray], Sequence[str]]:
         truth = self._truth[torch.from_numpy(rows)]
-        found = self._attacker.run(self._classifier, images, truth, **self._settings)  # type: ignore[arg-type]
-        return {ROBUST: (found.predictions.cpu() == truth).double().numpy()}, found.notes
+        result = self._attacker.run(self._classifier, images, truth, **self._settings)  # type: ignore[arg-type]
+        return {ROBUST: (result.predictions.cpu() == truth).double().numpy()}, result.notes
 
 
 def _judged(detector: OODDetector, should_stop: ShouldStop | None) -> _Measure:
     def measure(images: Tensor, _rows: np.ndarray) -> tuple[dict[str, np.ndarray], Sequence[str]]:
-        found = detector.judge(images, should_stop=should_stop)
+        judgement = detector.judge(images, should_stop=should_stop)
         return {
-            REJECTED: np.array([verdict == OUT_OF_DISTRIBUTION for verdict in found.verdicts], dtype=np.float64)
-        }, found.notes
+            REJECTED: np.array([verdict == OUT_OF_DISTRIBUTION for verdict in judgement.verdicts], dtype=np.float64)
+        }, judgement.notes
 
     return measure
 

@@ -31,7 +31,7 @@ def imports_from(folder: Path, arch: Architecture | None) -> Iterator[None]:
         return
     place, first = folder.resolve(), arch.partition(":")[0].partition(".")[0]
     own = (place / f"{first}.py").is_file() or (place / first / "__init__.py").is_file()
-    hidden = {name: found for name, found in sys.modules.items() if own and _comes_from_elsewhere(name, first, place)}
+    hidden = {name: module for name, module in sys.modules.items() if own and _comes_from_elsewhere(name, first, place)}
     for name in hidden:
         del sys.modules[name]
     invalidate_caches()  # of folders that were looked into before a file came
@@ -85,8 +85,8 @@ def _find_factory(arch: str) -> object:
     if not hasattr(module, name):
         public = [known for known in dir(module) if not known.startswith("_")]
         raise NameLookupError(f"network in {place!r} called", name, public)
-    found: object = getattr(module, name)
-    return found
+    factory: object = getattr(module, name)
+    return factory
 
 
 def _import(place: str) -> ModuleType:
@@ -161,8 +161,8 @@ def _built(name: str, classes: int | None, channels: int) -> nn.Module:
         return MODELS[name].build()[0]
     sized: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if hub == _HUBS[0]:
-        found: nn.Module = _models().get_model(inner, weights=None, **sized)
-        return found
+        network: nn.Module = _models().get_model(inner, weights=None, **sized)
+        return network
     made: nn.Module = _timm().create_model(inner, pretrained=False, in_chans=channels, **sized)
     return made
 

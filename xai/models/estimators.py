@@ -77,11 +77,11 @@ class _Joined(nn.Module):
         scores: Tensor = self.head(self._features(self.extractor(images)).flatten(1))
         return scores
 
-    def _features(self, found: Any) -> Tensor:
+    def _features(self, output: Any) -> Tensor:
         """Return the features: what the key says, or the only tensor of the width that the estimator takes."""
         if self.key is not None:
-            return output_tensor(found, self.key)
-        tensors = tensors_in(found)
+            return output_tensor(output, self.key)
+        tensors = tensors_in(output)
         fitting = [t for t in tensors if t.ndim and t.shape[1:].numel() == self.width]
         if len(tensors) > 1 and len(fitting) != 1:
             raise UnsupportedModelError(

@@ -63,11 +63,11 @@ def scale_settings(network: nn.Module, sizes: Sequence[int], notes: list[str]) -
 
     Cost: three forwards of one image, each up to the first layer with weights.
     """
-    found = _line(network, sizes)
-    if found is None or found == (1.0, 0.0):
+    line = _line(network, sizes)
+    if line is None or line == (1.0, 0.0):
         notes.append(NO_SCALE)
         return {}
-    slope, zero = found
+    slope, zero = line
     if abs(slope) < _BRIGHT or _DARKEST < zero < _LIGHTEST:
         notes.append(SCALED)
         return {"std": (_BYTES,) * sizes[1]}
@@ -103,7 +103,7 @@ _TASKS = {"softmax": "multiclass", "sigmoid": "multilabel"}
 
 
 def chosen_output(
-    outputs: Sequence[Mapping[str, Any]], asked: DeclaredTask, class_names: Sequence[str] | None, rows: int
+    outputs: Sequence[Mapping[str, Any]], declared: DeclaredTask, class_names: Sequence[str] | None, rows: int
 ) -> tuple[int, list[str]]:
     """Return the place of the class scores among the outputs of a file, and notes.
 
@@ -112,7 +112,7 @@ def chosen_output(
 
     Args:
         outputs: of each the "name", the "shape" for `rows` images (0 where unknown), and whether it is "floating".
-        asked: what the caller says: `key` chooses, the number of class names comes before that of the file.
+        declared: what the caller says: `key` chooses, the number of class names comes before that of the file.
         class_names: in the file.
         rows: number of images in the shapes.
 
@@ -120,37 +120,37 @@ def chosen_output(
         UnsupportedModelError: no such output, or none that can be class scores; the message names them.
     """
     standing = _standing_in(outputs, rows)
-    if len(outputs) == 1 and asked.key is None:
+    if len(outputs) == 1 and declared.key is None:
         return 0, []
-    names = asked.names if asked.names is not None else len(class_names) if class_names else None
-    key, notes = (asked.key, []) if asked.key is not None else choose(standing, rows, names, ordered=True)
-    found = output_tensor(standing, key)
-    return next(k for k, item in enumerate(standing.values()) if item is found), notes
+    names = declared.names if declared.names is not None else len(class_names) if class_names else None
+    key, notes = (declared.key, []) if declared.key is not None else choose(standing, rows, names, ordered=True)
+    tensor = output_tensor(standing, key)
+    return next(k for k, item in enumerate(standing.values()) if item is tensor), notes
 
 
 def _standing_in(outputs: Sequence[Mapping[str, Any]], rows: int) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = {}
+    tensors: dict[str, torch.Tensor] = {}
     for k, output in enumerate(outputs):
         first, *rest = output["shape"] or (0, 0, 0)  # of a sequence, which is no table either
-        name = output["name"] if output["name"] not in found else f"{output['name']}_{k}"
+        name = output["name"] if output["name"] not in tensors else f"{output['name']}_{k}"
         kind = torch.float32 if output["floating"] else torch.int64
-        found[name] = torch.empty(first or rows, *rest, dtype=kind, device="meta")
-    return found
+        tensors[name] = torch.empty(first or rows, *rest, dtype=kind, device="meta")
+    return tensors
 
 
-def head_settings(kind: str, asked: DeclaredTask, notes: list[str]) -> dict[str, Any]:
+def head_settings(kind: str, declared: DeclaredTask, notes: list[str]) -> dict[str, Any]:
     """Return how the outputs are read once a softmax or sigmoid at their end is taken off, and note it.
 
     Args:
         kind: of what is at the end.
-        asked: what the caller says; where that does not go with the head, it stays on.
+        declared: what the caller says; where that does not go with the head, it stays on.
         notes: to which is added.
 
     Returns:
         Settings of a classifier; nothing where the head stays on, or is none.
     """
     task = _TASKS.get(kind)
-    if task is None or asked.output is not None or asked.task not in {None, "binary", task}:
+    if task is None or declared.output is not None or declared.task not in {None, "binary", task}:
         return {}
     notes.append(Message("ends in a {kind}, which is taken off: what goes into it is the logits", kind=kind))
     return {"task": task, "output": "logits"}
@@ -180,17 +180,17 @@ def examine(module: nn.Module, settings: dict[str, Any]) -> Classifier:
     refuse_other_kinds(network, str(settings.get("name", type(network).__name__)))
     notes = [*settings.pop("notes", ()), *_weights_noted(module, network)]
     if "channels" not in settings:
-        settings["channels"], said = _channels(network)
-        notes += said
+        settings["channels"], further = _channels(network)
+        notes += further
     with borrowed(network), gradients_on():
-        settings["input_size"], images, said = _size(network, settings)
+        settings["input_size"], images, further = _size(network, settings)
         classifier = Classifier(network, **settings)
         classifier.read_outputs(images[:_FIRST])
         classifier.raw_logits(images[:_FIRST])
         flat = _flatness(classifier, images)
         leaking = [] if flat.blocked else _leak_noted(classifier, images[:_FIRST].clone())
         classifier.one_by_one |= bool(leaking)
-    notes += [*said, *classifier.notes, *(note for note in flat.notes(probes=True) if not flat.found), *leaking]
+    notes += [*further, *classifier.notes, *(note for note in flat.notes(probes=True) if not flat.found), *leaking]
     classifier.take_notes(notes, flat.notes(probes=True) if flat.found else [])
     return classifier
 
@@ -252,9 +252,9 @@ def _size(network: nn.Module, settings: dict[str, Any]) -> tuple[tuple[int, int]
                 raise
             faults.append((size, error))
         else:
-            found = size if given or size[0] != _SIZES[0] else None
+            input_size = size if given or size[0] != _SIZES[0] else None
             note = Message("input_size=({height}, {width}), found by trying", height=size[0], width=size[1])
-            return found, images, [] if given or found is None else [note]
+            return input_size, images, [] if given or input_size is None else [note]
     raise _fault(network, settings["channels"], *faults[0], tried=len(faults))
 
 

@@ -32,14 +32,14 @@ from xai.models.sources import MODELS, Built
 
 
 def open_model(
-    path: Path, arch: Architecture | None, asked: DeclaredTask, *, weights: str | None = None, trust: bool = False
+    path: Path, arch: Architecture | None, declared: DeclaredTask, *, weights: str | None = None, trust: bool = False
 ) -> Built:
     """Return the network of a file and what the file says of how to use it.
 
     With `arch` the file has to hold weights, which are read as weights alone, trusted or not; `weights` chooses where
     it holds several. Without it, it has to be
     a whole model: ONNX or Keras, or, with `trust`, one of the forms that can carry code. What is done follows from the
-    arguments and from the file's structure, never from the failure of a first try. `asked` says what is known of the
+    arguments and from the file's structure, never from the failure of a first try. `declared` says what is known of the
     outputs of a whole model: the readers take the one of several that is meant, so that "output_key" is settled.
 
     Raises:
@@ -57,7 +57,7 @@ def open_model(
     if weights is not None:
         raise InputError('`weights` chooses among weights in a file: name the `arch` too, "package.module:factory".')
     if kind in _WHOLE:
-        network, own = _WHOLE[kind](path, asked)
+        network, own = _WHOLE[kind](path, declared)
         return network, {**own, "output_key": None}
     if kind == "safetensors" or not trust:
         tensors = read_tensors(path)
@@ -165,8 +165,8 @@ def _completed(
 ) -> Built:
     """Return the network with its further inputs and what reads its answers, and how to use it."""
     if inputs is not None:
-        found = Classifier(module, inputs=inputs)
-        module, own = found.module, {"name": found.name, **own}
+        classifier = Classifier(module, inputs=inputs)
+        module, own = classifier.module, {"name": classifier.name, **own}
     if estimator is not None:
         module, more = attach(module, estimator, None if "output_key" in own else key)
         own = {**own, **more, "output_key": None, "notes": [*own.get("notes", ()), *more["notes"]]}
@@ -180,10 +180,10 @@ def _examined(module: nn.Module, settings: dict[str, Any], *, known: bool) -> Cl
 
 def _known(module: nn.Module, settings: dict[str, Any]) -> Classifier:
     """Return the classifier of a model with a name, whose outputs are logits of classes that exclude each other."""
-    found = (Probe if isinstance(module, ProbeNet) else Classifier)(module, **settings)
+    classifier = (Probe if isinstance(module, ProbeNet) else Classifier)(module, **settings)
     if not {"task", "output", "output_key"} & settings.keys():
-        found.settle(OutputMeaning())
-    return found
+        classifier.settle(OutputMeaning())
+    return classifier
 
 
 def _with_known_layer(classifier: Classifier, source: object) -> Classifier:
@@ -205,7 +205,9 @@ def _placed(classifier: Classifier, settings: dict[str, Any], arch: object, devi
     return classifier
 
 
-def _find(source: object, arch: Architecture | None, weights: str | None, asked: DeclaredTask, *, trust: bool) -> Built:
+def _find(
+    source: object, arch: Architecture | None, weights: str | None, declared: DeclaredTask, *, trust: bool
+) -> Built:
     """Return the network and what is known of how to use it."""
     if isinstance(source, nn.Module):
         _refuse_arch(arch, "a module")
@@ -222,7 +224,7 @@ def _find(source: object, arch: Architecture | None, weights: str | None, asked:
         _refuse_arch(arch, repr(text))
         return open_hub(text)
     if _is_path(text):
-        return open_model(Path(text), arch, asked, weights=weights, trust=trust)
+        return open_model(Path(text), arch, declared, weights=weights, trust=trust)
     raise _unknown(text)
 
 

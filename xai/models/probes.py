@@ -81,8 +81,8 @@ class ProbeHead(nn.Module):
     @property
     def parts(self) -> dict[str, Tensor]:
         """The tensors it is made of."""
-        kept = {name: self.get_buffer(name) for name in _PARTS[2:]}
-        return {"weights": self.linear.weight.detach(), "bias": self.linear.bias.detach(), **kept}
+        buffers = {name: self.get_buffer(name) for name in _PARTS[2:]}
+        return {"weights": self.linear.weight.detach(), "bias": self.linear.bias.detach(), **buffers}
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (N, K), differentiable."""
@@ -146,8 +146,8 @@ class Probe(Classifier):
 
     @property
     def _record(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.module.record  # type: ignore[assignment]  # a ProbeNet's
-        return found
+        record: dict[str, Any] = self.module.record  # type: ignore[assignment]  # a ProbeNet's
+        return record
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, for `xai.load(path)`.

@@ -151,8 +151,8 @@ def _settings(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {_CURE}") from error
     except ValueError:
         raise CheckpointError(f"{path}: not valid JSON. {_CURE}") from None
-    wanted = {"arch", "arch_settings", "class_names", "input_size", "channels", "mean", "std"}
-    if not isinstance(settings, dict) or not wanted <= settings.keys() or str(settings["arch"]) not in _NETWORKS:
+    required = {"arch", "arch_settings", "class_names", "input_size", "channels", "mean", "std"}
+    if not isinstance(settings, dict) or not required <= settings.keys() or str(settings["arch"]) not in _NETWORKS:
         raise CheckpointError(f"{path}: not the settings of an example network. {_CURE}")
     return settings
 

@@ -55,15 +55,15 @@ class ScoreNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, 2), float32 or float64 as the images are."""
         classifier, place = self._classifier[0], place_of(images.device)
-        kept: list[Tensor] = []
+        captured: list[Tensor] = []
         head = self._fitted.view.head
-        handles = [] if head is None else [add_hook(self.module.get_submodule(head.layer), _keeper(kept))]
+        handles = [] if head is None else [add_hook(self.module.get_submodule(head.layer), _keeper(captured))]
         try:
             logits = classifier.logits_of_normalised(images)
         finally:
             for handle in handles:
                 handle.remove()
-        features = full_precision(kept[-1]).to(place) if kept else None
+        features = full_precision(captured[-1]).to(place) if captured else None
         rows = FeatureRows(
             self._fitted.view, logits.to(place).double(), features, images, classifier.logits_of_normalised
         )
@@ -71,11 +71,11 @@ class ScoreNet(nn.Module):
         return torch.stack([-above, above], 1)
 
 
-def _keeper(kept: list[Tensor]) -> Any:
+def _keeper(captured: list[Tensor]) -> Any:
     def keep(_module: nn.Module, given: Any, _output: Any) -> None:
         source = first_tensor(given)
         if source is not None and source.ndim == 2:
-            kept.append(source)
+            captured.append(source)
 
     return keep
 
@@ -115,9 +115,9 @@ def explain_score(
         )
     known, own = split_settings(EXPLAINERS[method], method, settings, _ASKED)
     limit = threshold(calibration, max(_ALPHA, 1 / (len(calibration) + 1)))
-    asked = score_classifier(classifier, fitted, limit)
-    found = EXPLAINERS[method](**own).explain(asked, images, OUT_OF_DISTRIBUTION, **known)
-    shares = (1 - p_values(found.logits[:, 1].double() + limit, calibration)).to(found.probabilities)
+    scorer = score_classifier(classifier, fitted, limit)
+    explanation = EXPLAINERS[method](**own).explain(scorer, images, OUT_OF_DISTRIBUTION, **known)
+    shares = (1 - p_values(explanation.logits[:, 1].double() + limit, calibration)).to(explanation.probabilities)
     notes = (
         Message(
             "the score of {method} ({unit}) minus its threshold {threshold:.4g} is explained",
@@ -125,7 +125,7 @@ def explain_score(
         ),
         Message("the share displayed is that of calibration images with a lower score"),
     )
-    return replace(found, probabilities=shares, notes=(*notes, *found.notes))
+    return replace(explanation, probabilities=shares, notes=(*notes, *explanation.notes))
 
 
 _ASKED_OF_ATTACK = ("eps", "norm", "seed", "progress", "should_stop")
@@ -268,7 +268,7 @@ def attack_detector(
         attack_settings=plain(first.settings),
         method=fitted.detector.name,
         provenance=Provenance.of(classifier, fitted.detector.settings, first.seed),
-        notes=tuple(dict.fromkeys(note for found in both for note in found.notes)),
+        notes=tuple(dict.fromkeys(note for result in both for note in result.notes)),
     )
 
 
@@ -284,9 +284,9 @@ def _evade(
     """Attack OOD images until the detector accepts them; the margin is climbed, which never saturates."""
     attack = ATTACKS[name]
     climbs = {"loss": "margin"} if "loss" in {f.name for f in fields(attack)} else {}  # type: ignore[arg-type]
-    asked = score_classifier(classifier, fitted, limit)
+    scorer = score_classifier(classifier, fitted, limit)
     inputs = classifier.prepare(ood_images).inputs
-    return attack(**(climbs | own)).run(asked, inputs, torch.ones(len(inputs), dtype=torch.int64), **known)
+    return attack(**(climbs | own)).run(scorer, inputs, torch.ones(len(inputs), dtype=torch.int64), **known)
 
 
 def _scores(classifier: Classifier, fitted: Fitted, images: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class OODComparison(Result):
 
     def __repr__(self) -> str:
         """Sizes and model."""
-        sets, count = ", ".join(held["label"] for held in self.sets), self.inside.shape[1]
+        sets, count = ", ".join(tested["label"] for tested in self.sets), self.inside.shape[1]
         return f"OODComparison({len(self)} detectors, {count} images against {sets}, model: {self.model['name']})"
 
     @property
@@ -95,10 +95,10 @@ class OODComparison(Result):
         """
         import pandas as pd
 
-        found = pd.DataFrame(list(self.rows))
-        found = found[[name for name in _COLUMNS if name in found]]
-        order = {held["label"]: place for place, held in enumerate(self.sets)}
-        return found.sort_values(
+        frame = pd.DataFrame(list(self.rows))
+        frame = frame[[name for name in _COLUMNS if name in frame]]
+        order = {tested["label"]: place for place, tested in enumerate(self.sets)}
+        return frame.sort_values(
             ["set", "auroc"], key=lambda c: c.map(order) if c.name == "set" else -c, kind="stable", ignore_index=True
         )
 
@@ -107,8 +107,8 @@ class OODComparison(Result):
         """AUROC of each detector (rows) on each set (columns)."""
         import pandas as pd
 
-        found = pd.DataFrame(list(self.rows)).pivot(index="method", columns="set", values="auroc")
-        return found.loc[list(self.labels), [held["label"] for held in self.sets]]
+        frame = pd.DataFrame(list(self.rows)).pivot(index="method", columns="set", values="auroc")
+        return frame.loc[list(self.labels), [tested["label"] for tested in self.sets]]
 
     def scores_of(self, label: str) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the scores of the ordinary test images and of each set by one detector.
@@ -119,7 +119,7 @@ class OODComparison(Result):
         if label not in self.labels:
             raise NameLookupError("detector in this comparison", label, self.labels)
         place = self.labels.index(label)
-        sets = {held["label"]: found[place] for held, found in zip(self.sets, self.outside, strict=True)}
+        sets = {tested["label"]: scores[place] for tested, scores in zip(self.sets, self.outside, strict=True)}
         return self.inside[place], sets
 
     def plot(self, methods: list[str] | None = None) -> Any:
@@ -189,7 +189,7 @@ def compare_ood(
         ['knn', 'msp']
     """
     classifier, seed, alpha = as_classifier(model), check_seed(seed), check_alpha(alpha)
-    wanted, sets = _detectors(methods), list(_sets(out_data))
+    detectors, sets = _detectors(methods), list(_sets(out_data))
     passes = [("fit", fit_data), ("calibration", calibration_data), ("in", in_data), *((s.label, s.data) for s in sets)]
     passes = [(label, as_data(data, repr(label))) for label, data in passes]
     sizes = [count_of(data) for _, data in passes]
@@ -197,18 +197,18 @@ def compare_ood(
         tells = [
             None if report is None else partial(_tell, report, sum(sizes[:k]), sum(sizes)) for k in range(len(sizes))
         ]
-        reads = frozenset().union(*(detector.reads for detector in wanted))
+        reads = frozenset().union(*(detector.reads for detector in detectors))
         reference, fit_keys = gather(
             classifier, fit_data, reads, pool=pool, seed=seed, progress=tells[0], should_stop=should_stop
         )
-        left = {d.label: d.missing(reference.view) for d in wanted if d.missing(reference.view)}
-        fitted = [detector.fit(reference) for detector in wanted if detector.label not in left]
+        left = {d.label: d.missing(reference.view) for d in detectors if d.missing(reference.view)}
+        fitted = [detector.fit(reference) for detector in detectors if detector.label not in left]
         scored = [
             score_images(classifier, fitted, data, progress=tell, should_stop=should_stop)
             for (_, data), tell in zip(passes[1:], tells[1:], strict=True)
         ]
-    for (what, _), found in zip(passes[1:3], scored, strict=False):
-        check_apart(found.keys, fit_keys, what, "fit")
+    for (what, _), scored_part in zip(passes[1:3], scored, strict=False):
+        check_apart(scored_part.keys, fit_keys, what, "fit")
     job = _ComparisonJob(classifier, fitted, sets, scored, alpha, seed)
     return job.result([*classifier.notes, *reference.notes, *left.values(), *_shared(scored[1], scored[0])])
 
@@ -229,14 +229,14 @@ class _Set:
 def _detectors(methods: Sequence[str | Detector] | None) -> list[Detector]:
     if isinstance(methods, str):
         methods = [methods]
-    found = [
+    detectors = [
         make_detector(m, {}) if isinstance(m, str) else m for m in (DETECTORS.names() if methods is None else methods)
     ]
-    if not found:
+    if not detectors:
         raise InputError("Expected at least one method to compare, but got none.")
-    if not any(detector.label == YARDSTICK for detector in found):
-        found = [make_detector(YARDSTICK, {}), *found]
-    by_label = {detector.label: detector for detector in found}
+    if not any(detector.label == YARDSTICK for detector in detectors):
+        detectors = [make_detector(YARDSTICK, {}), *detectors]
+    by_label = {detector.label: detector for detector in detectors}
     return list(by_label.values())
 
 
@@ -281,7 +281,7 @@ class _ComparisonJob:
     def result(self, notes: Sequence[str]) -> OODComparison:
         """Return the record."""
         labels = [item.detector.label for item in self.fitted]
-        tables = [dict(zip(labels, found.scores, strict=True)) for found in self.scored]
+        tables = [dict(zip(labels, scored.scores, strict=True)) for scored in self.scored]
         calibration, inside, *outside = tables
         rows = [row for k in range(len(self.sets)) for row in self._rows(k, calibration, inside, outside)]
         adjusted = holm([row["p_value"] for row in rows])
@@ -296,7 +296,7 @@ class _ComparisonJob:
             sets=tuple({"group": s.group, "name": s.name, "label": s.label} for s in self.sets),
             calibration=torch.stack(list(calibration.values())),
             inside=torch.stack(list(inside.values())),
-            outside=tuple(torch.stack(list(found.values())) for found in outside),
+            outside=tuple(torch.stack(list(scores.values())) for scores in outside),
             rows=final,
             alpha=self.alpha,
             guarantee=guarantee(self.alpha, len(self.scored[0].keys)),
@@ -312,7 +312,7 @@ class _ComparisonJob:
         outside: Sequence[Mapping[str, Tensor]],
     ) -> Iterator[dict[str, Any]]:
         """Yield one row per detector for one set."""
-        shifted = [found for found, s in zip(outside, self.sets, strict=True) if s.group == COVARIATE]
+        shifted = [scores for scores, s in zip(outside, self.sets, strict=True) if s.group == COVARIATE]
         own = self.sets[k].group == COVARIATE
         for label, ordinary in inside.items():
             outer = outside[k][label]
@@ -329,7 +329,7 @@ class _ComparisonJob:
                 "fpr_id_rejected@95ood": figures.id_rejected_at_95_ood,
             }
             if shifted and not own:
-                full = torch.cat([ordinary, *(found[label] for found in shifted)])
+                full = torch.cat([ordinary, *(scores[label] for scores in shifted)])
                 row["auroc_full_spectrum"] = auroc(full, outer)
             row |= self._realised("rejected_in", ordinary, calibration[label])
             row |= self._realised("rejected_out", outer, calibration[label])

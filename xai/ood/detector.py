@@ -157,21 +157,21 @@ class OODDetector:
         """
         promise = self.guarantee(alpha)
         many = open_data(images)
-        found = self._scored(many, keyed=True, progress=progress, should_stop=should_stop)
+        scored = self._scored(many, keyed=True, progress=progress, should_stop=should_stop)
         labels = self._ready().class_names
         return Judgement(
-            scores=found.scores[0],
-            p_values=p_values(found.scores[0], self.calibration_scores),
-            parts=found.parts[0],
-            shares={name: _share_below(values, self.calibration[name]) for name, values in found.parts[0].items()},
-            predicted=tuple(labels[k] for k in found.predicted.tolist()),
+            scores=scored.scores[0],
+            p_values=p_values(scored.scores[0], self.calibration_scores),
+            parts=scored.parts[0],
+            shares={name: _share_below(values, self.calibration[name]) for name, values in scored.parts[0].items()},
+            predicted=tuple(labels[k] for k in scored.predicted.tolist()),
             alpha=float(alpha),
             guarantee=promise,
             names=names_of(many),
             single=getattr(many, "single", False),
             method=self.method,
             provenance=Provenance(self.model, plain(self.settings), self.seed, versions=self.versions),
-            notes=(*self.notes, *self._seen_before(found.keys)),
+            notes=(*self.notes, *self._seen_before(scored.keys)),
         )
 
     def explain(self, images: ImageLike, method: str = "occlusion", **settings: Any) -> Explanation:
@@ -292,5 +292,5 @@ class OODDetector:
 
 def _share_below(values: Tensor, calibration: Tensor) -> Tensor:
     """Return the share of calibration images with a lower value (n,)."""
-    held = calibration.sort().values
-    return torch.searchsorted(held, values.to(held).contiguous()).double() / len(held)
+    ordered = calibration.sort().values
+    return torch.searchsorted(ordered, values.to(ordered).contiguous()).double() / len(ordered)

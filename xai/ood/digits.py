@@ -138,17 +138,17 @@ def digits_test(*, progress: bool | Progress | None = None, should_stop: ShouldS
     Cost: under half a minute on one core.
     """
     began = time.perf_counter()
-    found, right = [], []
+    areas_by_seed, right = [], []
     with reporting(progress, "self-test") as report:
         for seed in range(SEEDS):
             if should_stop is not None and should_stop():
                 raise Stopped(f"Stopped after {seed} of {SEEDS} networks, as asked.")
             areas, accuracy = _one(seed)
-            found.append(areas)
+            areas_by_seed.append(areas)
             right.append(accuracy)
             if report is not None:
                 report(seed + 1, SEEDS)
-    every, names = np.stack(found), list(REFERENCE)
+    every, names = np.stack(areas_by_seed), list(REFERENCE)
     means, spreads = every.mean(0), every.std(0)
     return DigitsTest(
         {name: tuple(row.tolist()) for name, row in zip(names, means, strict=True)},
@@ -224,7 +224,7 @@ def _layer(inside: int, outside: int, source: torch.Generator) -> nn.Linear:
 def _methods() -> list[Detector]:
     """Return the detectors of `REFERENCE`, in its order, with the settings of pytorch-ood."""
     plain = {"shrinkage": 0.0}
-    asked: list[tuple[str, dict[str, Any]]] = [
+    settings_of_methods: list[tuple[str, dict[str, Any]]] = [
         ("msp", {}),
         ("energy", {}),
         ("gen", {"floor": 1e-7}),
@@ -240,4 +240,4 @@ def _methods() -> list[Detector]:
         ("ash", {"percentile": 65.0}),
         ("fdbd", {}),
     ]
-    return [DETECTORS[name](**settings) for name, settings in asked]
+    return [DETECTORS[name](**settings) for name, settings in settings_of_methods]

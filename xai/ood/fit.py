@@ -77,27 +77,27 @@ def fit_ood(
         'msp'
     """
     _check_duplicates(duplicates)
-    classifier, seed, wanted = as_classifier(model), check_seed(seed), _wanted(method, settings)
+    classifier, seed, detectors = as_classifier(model), check_seed(seed), _wanted(method, settings)
     fit_data, calibration_data = as_data(fit_data, "the fit data"), as_data(calibration_data, "the calibration data")
     sizes = [count_of(fit_data), count_of(calibration_data)]
     shifts = len(SHIFTS) * _tried(sizes[1]) if method == AUTO else 0
     with reporting(progress, "fit_ood") as report:
         tell = _Stages(report, sum(sizes) + shifts)
-        reads = frozenset().union(_BANK, *(detector.reads for detector in wanted))
+        reads = frozenset().union(_BANK, *(detector.reads for detector in detectors))
         reference, fit_keys = gather(
             classifier, fit_data, reads, pool=pool, seed=seed, progress=tell.next(sizes[0]), should_stop=should_stop
         )
-        usable = [detector for detector in wanted if method != AUTO or not detector.missing(reference.view)]
+        usable = [detector for detector in detectors if method != AUTO or not detector.missing(reference.view)]
         fitted = [detector.fit(reference) for detector in usable]
         scored = score_images(
             classifier, fitted, calibration_data, progress=tell.next(sizes[1]), should_stop=should_stop
         )
-        (kept, notes), choice = _without(scored.keys, fit_keys, duplicates), None
-        job = _FitJob(classifier, reference, fitted, scored, kept, seed)
+        (rows, notes), choice = _without(scored.keys, fit_keys, duplicates), None
+        job = _FitJob(classifier, reference, fitted, scored, rows, seed)
         if method == AUTO:
-            choice, kept = job.choose(calibration_data, tell.next(shifts), should_stop)
+            choice, rows = job.choose(calibration_data, tell.next(shifts), should_stop)
     place = 0 if choice is None else [item.detector.label for item in fitted].index(choice.chosen)
-    return job.result(place, kept, fit_keys, choice, notes)
+    return job.result(place, rows, fit_keys, choice, notes)
 
 
 def _check_duplicates(duplicates: str) -> None:
@@ -148,25 +148,25 @@ def _wanted(method: str, settings: dict[str, Any]) -> list[Detector]:
 
 def _tried(count: int) -> int:
     """Return how many calibration images detectors are tried on; 0 when there are too few."""
-    found = min(_MOST, count // _SHARE)
-    return found if found >= _LEAST else 0
+    count_tried = min(_MOST, count // _SHARE)
+    return count_tried if count_tried >= _LEAST else 0
 
 
 def _without(keys: Tensor, fit_keys: Tensor, duplicates: str) -> tuple[Tensor, list[Message]]:
     """Return the numbers of calibration images that were not fitted on, and what was left out."""
     if duplicates == "refuse":
         check_apart(keys, fit_keys, "calibration", "fit")
-    kept = (~torch.isin(keys, fit_keys)).nonzero()[:, 0]
-    if not len(kept):
+    rows = (~torch.isin(keys, fit_keys)).nonzero()[:, 0]
+    if not len(rows):
         raise DataError("All calibration images are among the fit images. Calibrate on others.")
-    left, twice = len(keys) - len(kept), len(kept) - len(set(keys[kept].tolist()))
+    left, twice = len(keys) - len(rows), len(rows) - len(set(keys[rows].tolist()))
     notes = []
     if left:
         notes.append(Message("{count} calibration images are among the fit images and were left out", count=left))
     if twice:
         template = "{count} calibration images occur more than once: the interval of the guarantee is too narrow"
         notes.append(Message(template, count=twice))
-    return kept, notes
+    return rows, notes
 
 
 class _Stages:
@@ -209,7 +209,7 @@ class _FitJob:
         tell, outside = _Stages(progress, len(SHIFTS) * count), {}
         for shift in SHIFTS:
             shifted = Shifted(self.classifier, images, tried.tolist(), shift, self.seed)
-            found = score_images(
+            scored = score_images(
                 self.classifier,
                 self.fitted,
                 shifted,
@@ -217,22 +217,22 @@ class _FitJob:
                 progress=tell.next(count),
                 should_stop=should_stop,
             )
-            outside[shift] = dict(zip(labels, found.scores, strict=True))
+            outside[shift] = dict(zip(labels, scored.scores, strict=True))
         return choose(self.classifier.module, inside, outside), rest
 
     def result(
-        self, place: int, kept: Tensor, fit_keys: Tensor, choice: Choice | None, notes: Sequence[str]
+        self, place: int, rows: Tensor, fit_keys: Tensor, choice: Choice | None, notes: Sequence[str]
     ) -> OODDetector:
         """Return the record."""
         classifier, chosen = self.classifier, self.fitted[place].to(torch.device("cpu"))
         bank = self.reference.bank
-        said = [choice.reason] if choice is not None else []
-        every = [*said, *classifier.notes, *self.reference.notes, *chosen.notes, *notes]
+        reasons = [choice.reason] if choice is not None else []
+        every = [*reasons, *classifier.notes, *self.reference.notes, *chosen.notes, *notes]
         return OODDetector(
             chosen,
-            {name: values[kept] for name, values in self.scored.parts[place].items()},
+            {name: values[rows] for name, values in self.scored.parts[place].items()},
             fit_keys,
-            self.scored.keys[kept],
+            self.scored.keys[rows],
             None if bank is None else Neighbours.of(bank, self.seed),
             choice,
             self.seed,

@@ -28,9 +28,9 @@ def p_values(scores: Tensor, calibration: Tensor) -> Tensor:
 
     Source: Vovk, Gammerman and Shafer 2005; Bates et al. 2023 (arXiv 2104.08279).
     """
-    held = calibration.sort().values
-    below = torch.searchsorted(held, scores.to(held).contiguous())
-    return (1 + len(held) - below).double() / (1 + len(held))
+    ordered = calibration.sort().values
+    below = torch.searchsorted(ordered, scores.to(ordered).contiguous())
+    return (1 + len(ordered) - below).double() / (1 + len(ordered))
 
 
 _WHOLE_NUMBERS = 0.03  # upper end from which shares are told in whole percent
@@ -201,7 +201,7 @@ class Judgement(Result):
 
         columns = {"name": self.names, "predicted": self.predicted, "score": self.scores.numpy()}
         columns |= {"p_value": self.p_values.numpy(), "verdict": self.verdicts, "fired": self.fired}
-        return pd.DataFrame(columns).assign(**{name: found.numpy() for name, found in self.parts.items()})
+        return pd.DataFrame(columns).assign(**{name: values.numpy() for name, values in self.parts.items()})
 
     @property
     def sentence(self) -> Message:

@@ -99,9 +99,9 @@ class Shifted:
             return self._read([self.numbers[some]])[0]
         return self._read(list(self.numbers[some]))
 
-    def _read(self, wanted: list[int]) -> Tensor:
+    def _read(self, rows: list[int]) -> Tensor:
         many = hasattr(self.source, "decoded")
-        given = self.source.decoded(wanted) if many else [self.source[k] for k in wanted]
+        given = self.source.decoded(rows) if many else [self.source[k] for k in rows]
         inputs = self.classifier.prepare(given).inputs.float()
         return SHIFTS[self.name](inputs, self.seed) if self.name else inputs
 
@@ -149,9 +149,9 @@ class Choice:
         """One row per detector, the best first."""
         import pandas as pd
 
-        found = pd.DataFrame(list(self.rows))
+        frame = pd.DataFrame(list(self.rows))
         first, last = ["method"], ["auroc", "low", "high", "p_against_best", "at_chance"]
-        return found[[*first, *(name for name in found if name not in {*first, *last}), *last]] if self.rows else found
+        return frame[[*first, *(name for name in frame if name not in {*first, *last}), *last]] if self.rows else frame
 
     @property
     def at_chance(self) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ def choose(module: nn.Module, inside: Mapping[str, Tensor], outside: Mapping[str
     for name in sorted(areas, key=lambda name: -areas[name]):
         low, high = auroc_interval(inside[name], pooled[name])
         test = paired_test([inside[best], inside[name]], [pooled[best], pooled[name]])
-        single = {shift: auroc(inside[name], found[name]) for shift, found in outside.items()}
+        single = {shift: auroc(inside[name], scores[name]) for shift, scores in outside.items()}
         rows.append(
             {"method": name, **single, "auroc": areas[name], "low": low, "high": high}
             | {"p_against_best": test[2], "at_chance": low <= 0.5}
@@ -245,7 +245,7 @@ def _plain(label: str) -> str:
 
 
 def _together(outside: Mapping[str, Mapping[str, Tensor]], name: str) -> list[float]:
-    return [value for found in outside.values() for value in found[name].tolist()]
+    return [value for scores in outside.values() for value in scores[name].tolist()]
 
 
 def _reason(

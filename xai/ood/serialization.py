@@ -51,16 +51,16 @@ def as_data(data: Any, what: str) -> Any:
     Raises:
         DataError: no such data set, no images, a single one, or none.
     """
-    wanted = f"Expected {what} as a data set of xai.load_data, or several images (N, C, H, W), but got"
+    expected = f"Expected {what} as a data set of xai.load_data, or several images (N, C, H, W), but got"
     try:
-        found = load_data(data) if isinstance(data, str | Path) else open_data(data)  # a path is never one image here
+        dataset = load_data(data) if isinstance(data, str | Path) else open_data(data)  # a path is never one image here
     except ShapeError as error:
-        raise DataError(f"{wanted} {type(data).__name__}.") from error
-    if getattr(found, "single", False):
-        raise DataError(f"{wanted} a single one.")
-    if len(found.images) == 0:
+        raise DataError(f"{expected} {type(data).__name__}.") from error
+    if getattr(dataset, "single", False):
+        raise DataError(f"{expected} a single one.")
+    if len(dataset.images) == 0:
         raise DataError(f"Expected at least one image in {what}, but the data set is empty.")
-    return found
+    return dataset
 
 
 def count_of(data: Any) -> int:
@@ -142,37 +142,37 @@ class Neighbours:
 KIND = "ood detector"
 
 
-def fields_of(found: Any) -> dict[str, Any]:
+def fields_of(detector: Any) -> dict[str, Any]:
     """Return everything but the arrays, JSON-ready."""
-    view = found.fitted.view
+    view = detector.fitted.view
     seen = {"pool": view.pool, "kind": view.kind, "std": list(view.std)}
     seen |= {"layer": view.head and view.head.layer, "places": view.head and view.head.places}
     return {
-        "method": found.method,
-        "settings": found.fitted.detector.settings,
-        "facts": plain(found.fitted.facts),
-        "fit_notes": list(found.fitted.notes),
+        "method": detector.method,
+        "settings": detector.fitted.detector.settings,
+        "facts": plain(detector.fitted.facts),
+        "fit_notes": list(detector.fitted.notes),
         "view": seen,
-        "parts": list(found.calibration),
-        "fit_images": len(found.fit_keys),
-        "calibration_images": len(found.calibration_keys),
-        "choice": None if found.choice is None else found.choice.to_dict(),
-        "seed": found.seed,
-        "model": plain(found.model),
-        "versions": plain(found.versions),
-        "notes": list(found.notes),
+        "parts": list(detector.calibration),
+        "fit_images": len(detector.fit_keys),
+        "calibration_images": len(detector.calibration_keys),
+        "choice": None if detector.choice is None else detector.choice.to_dict(),
+        "seed": detector.seed,
+        "model": plain(detector.model),
+        "versions": plain(detector.versions),
+        "notes": list(detector.notes),
     }
 
 
-def arrays_of(found: Any) -> dict[str, np.ndarray]:
+def arrays_of(detector: Any) -> dict[str, np.ndarray]:
     """Return the arrays."""
-    arrays = {"fit_keys": found.fit_keys, "calibration_keys": found.calibration_keys}
-    arrays |= {f"state.{name}": value for name, value in found.fitted.state.items()}
-    arrays |= {f"part.{name}": value for name, value in found.calibration.items()}
-    if found.fitted.view.head is not None:
-        arrays |= {f"head.{name}": getattr(found.fitted.view.head, name) for name in ("weight", "bias")}
-    if found.bank is not None:
-        arrays |= {f"bank.{name}": getattr(found.bank, name) for name in ("features", "numbers", "labels")}
+    arrays = {"fit_keys": detector.fit_keys, "calibration_keys": detector.calibration_keys}
+    arrays |= {f"state.{name}": value for name, value in detector.fitted.state.items()}
+    arrays |= {f"part.{name}": value for name, value in detector.calibration.items()}
+    if detector.fitted.view.head is not None:
+        arrays |= {f"head.{name}": getattr(detector.fitted.view.head, name) for name in ("weight", "bias")}
+    if detector.bank is not None:
+        arrays |= {f"bank.{name}": getattr(detector.bank, name) for name in ("features", "numbers", "labels")}
     return {name: value.detach().cpu().numpy() for name, value in arrays.items()}
 
 
@@ -183,9 +183,9 @@ def restore(path: Path, classifier: Classifier | None) -> dict[str, Any]:
         RecordError: none here, or a damaged one.
         InputError: another model than the one it was fitted on.
     """
-    kept, arrays = read_record(path, KIND)
+    record, arrays = read_record(path, KIND)
     try:
-        result = kept["result"]
+        result = record["result"]
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
         fitted = _fitted(result, tensors)
         choice = result["choice"]
@@ -218,27 +218,27 @@ def _fitted(result: dict[str, Any], tensors: dict[str, Tensor]) -> Fitted:
 
 
 def _under(group: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{group}."): held for name, held in tensors.items() if name.startswith(f"{group}.")}
+    return {name.removeprefix(f"{group}."): tensor for name, tensor in tensors.items() if name.startswith(f"{group}.")}
 
 
-def _choice(found: dict[str, Any]) -> Choice:
-    rows = tuple(dict(row) for row in found["rows"])
-    return Choice(found["chosen"], found["kind"], rows, int(found["images"]), found["reason"])
+def _choice(record: dict[str, Any]) -> Choice:
+    rows = tuple(dict(row) for row in record["rows"])
+    return Choice(record["chosen"], record["kind"], rows, int(record["images"]), record["reason"])
 
 
-def _model(wanted: dict[str, Any], given: Classifier | None) -> Classifier | None:
+def _model(model: dict[str, Any], given: Classifier | None) -> Classifier | None:
     """Return the model that a detector was fitted on: the one given, or one that has a name; None where neither is."""
     if given is not None:
-        if given.fingerprint != wanted["fingerprint"]:
+        if given.fingerprint != model["fingerprint"]:
             raise InputError(
-                f"The detector was fitted on the model {wanted['name']!r}, and {given.name!r} has other weights or "
+                f"The detector was fitted on the model {model['name']!r}, and {given.name!r} has other weights or "
                 "preprocessing. Load that model, or fit anew."
             )
         return given
-    if wanted["name"] not in [known.name for known in catalogue() if known.available]:
+    if model["name"] not in [known.name for known in catalogue() if known.available]:
         return None
     try:
-        found = load(wanted["name"])
+        classifier = load(model["name"])
     except XaiError:
         return None
-    return found if found.fingerprint == wanted["fingerprint"] else None
+    return classifier if classifier.fingerprint == model["fingerprint"] else None

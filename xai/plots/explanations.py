@@ -120,8 +120,8 @@ def covered(explanation: Any, k: int) -> np.ndarray:
 
 def plain(text: str, most: int = 60) -> str:
     """Return text that is safe to draw: no control characters, not too long."""
-    kept = "".join(c if c.isprintable() else " " for c in text)
-    return kept if len(kept) <= most else kept[: most - 3] + "..."
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return printable if len(printable) <= most else printable[: most - 3] + "..."
 
 
 _COLUMN_WIDTH = 2.6  # inches for one image

@@ -20,44 +20,44 @@ _WORDS = {
 _WIDTH = 120
 
 
-def bias_figure(found: Any, column: str) -> Any:
+def bias_figure(result: Any, column: str) -> Any:
     """Return a matplotlib figure of one column of a bias report.
 
     On the left each group's accuracy (or the first metric asked) with its interval, on the right the gaps.
 
     Args:
-        found: of `xai.bias`.
+        result: of `xai.bias`.
         column: its name.
     """
     from matplotlib import pyplot as plt
 
-    values, gaps = _groups_of(found, column), _gaps_of(found, column)
+    values, gaps = _groups_of(result, column), _gaps_of(result, column)
     rows = max(len(values), len(gaps), 4)
     canvas: Any = plt.figure(figsize=(11, 1.9 + 0.3 * rows), layout="constrained")
     left, right = canvas.subplots(1, 2, width_ratios=(1, 1.25))
-    _draw_groups(left, found, column, values)
+    _draw_groups(left, result, column, values)
     _draw_gaps(right, gaps)
     for axis in (left, right):
         axis.set_ylim(-0.7 - (rows - len(axis.get_yticks())), len(axis.get_yticks()) - 0.3)
         axis.spines[["top", "right"]].set_visible(False)
     canvas.legend(handles=_marks(), fontsize=9, frameon=False, loc="outside lower center", ncols=2)
-    canvas.suptitle(_bias_headline(found, column), fontsize=11, x=0.01, ha="left", parse_math=False)
+    canvas.suptitle(_bias_headline(result, column), fontsize=11, x=0.01, ha="left", parse_math=False)
     return canvas
 
 
-def _groups_of(found: Any, column: str) -> list[Any]:
+def _groups_of(result: Any, column: str) -> list[Any]:
     """Return the groups by the first metric asked, lowest first; when there are many, the two ends."""
-    metric = found.gaps[0].metric
-    rows = [v for v in found.values if v.column == column and v.metric == metric and v.value is not None]
+    metric = result.gaps[0].metric
+    rows = [v for v in result.values if v.column == column and v.metric == metric and v.value is not None]
     label = rows[0].label if rows else ""
     rows = sorted((v for v in rows if v.label == label), key=lambda v: v.value)
     half = _MOST_GROUPS // 2
     return rows if len(rows) <= _MOST_GROUPS else rows[:half] + rows[-half:]
 
 
-def _gaps_of(found: Any, column: str) -> list[Any]:
+def _gaps_of(result: Any, column: str) -> list[Any]:
     """Return the widest gap of each metric and everything unfair, most certain first."""
-    own = [g for g in found.gaps if g.column == column and g.gap is not None and not g.repeats]
+    own = [g for g in result.gaps if g.column == column and g.gap is not None and not g.repeats]
     widest: dict[str, Any] = {}
     for gap in sorted(own, key=lambda gap: (gap.p_adjusted, -gap.gap)):
         widest.setdefault(gap.metric, gap)
@@ -66,15 +66,15 @@ def _gaps_of(found: Any, column: str) -> list[Any]:
     return chosen[:_MOST_GAPS]
 
 
-def _bias_headline(found: Any, column: str) -> str:
-    findings = [gap for gap in found.findings if gap.column == column]
-    first = findings[0] if findings else next(gap for gap in found.gaps if gap.column == column)
+def _bias_headline(result: Any, column: str) -> str:
+    findings = [gap for gap in result.findings if gap.column == column]
+    first = findings[0] if findings else next(gap for gap in result.gaps if gap.column == column)
     more = f" (and {len(findings) - 1} more gaps)" if len(findings) > 1 else ""
-    said = first.headline[0].upper() + first.headline[1:] + more
-    return "\n".join(textwrap.wrap(said, _WIDTH))
+    headline = first.headline[0].upper() + first.headline[1:] + more
+    return "\n".join(textwrap.wrap(headline, _WIDTH))
 
 
-def _draw_groups(axis: Any, found: Any, column: str, values: list[Any]) -> None:
+def _draw_groups(axis: Any, result: Any, column: str, values: list[Any]) -> None:
     places = np.arange(len(values))[::-1]
     total = sum(v.n for v in values)
     overall = sum(v.n * v.value for v in values) / max(total, 1)
@@ -86,7 +86,7 @@ def _draw_groups(axis: Any, found: Any, column: str, values: list[Any]) -> None:
         axis.plot(100 * v.value, place, "o", color=COLOURS[v.verdict], markersize=6)
     axis.axvline(100 * overall, color="#666666", linewidth=0.8, linestyle=":")
     axis.set_yticks(places, [f"{v.group}  (n = {v.n})" for v in values], fontsize=9, parse_math=False)
-    metric = found.gaps[0].metric.replace("_", " ")
+    metric = result.gaps[0].metric.replace("_", " ")
     axis.set_xlabel(f"{metric} (%)", fontsize=9)
     axis.set_title(f"Each group by {column}", fontsize=10, parse_math=False)
 
@@ -127,35 +127,37 @@ _FAULT_NAMES = {
 }
 
 
-def faults_figure(found: Any) -> Any:
+def faults_figure(faults: Any) -> Any:
     """Return a matplotlib figure of the faults of a data set.
 
     Args:
-        found: of `xai.data_faults`.
+        faults: of `xai.data_faults`.
     """
     from matplotlib import pyplot as plt
 
-    rows = 2 * bool(len(found.pair_images)) + bool(len(found.suspect_images))
-    canvas: Any = plt.figure(figsize=(10, 1.8 + 0.35 * len(found.findings) + 1.35 * rows), layout="constrained")
-    heights = [0.5 + 0.35 * len(found.findings), *([1.35] * rows)]
+    rows = 2 * bool(len(faults.pair_images)) + bool(len(faults.suspect_images))
+    canvas: Any = plt.figure(figsize=(10, 1.8 + 0.35 * len(faults.findings) + 1.35 * rows), layout="constrained")
+    heights = [0.5 + 0.35 * len(faults.findings), *([1.35] * rows)]
     parts = canvas.subfigures(1 + rows, 1, height_ratios=heights, squeeze=False)[:, 0]
-    _draw_effects(parts[0].subplots(), found)
+    _draw_effects(parts[0].subplots(), faults)
     place = 1
-    if len(found.pair_images):
-        _draw_pairs(parts[1], parts[2], found)
+    if len(faults.pair_images):
+        _draw_pairs(parts[1], parts[2], faults)
         place = 3
-    if len(found.suspect_images):
-        _draw_suspects(parts[place], found)
-    canvas.suptitle(f"{len(found)} images: {_faults_headline(found)}", fontsize=11, x=0.01, ha="left", parse_math=False)
+    if len(faults.suspect_images):
+        _draw_suspects(parts[place], faults)
+    canvas.suptitle(
+        f"{len(faults)} images: {_faults_headline(faults)}", fontsize=11, x=0.01, ha="left", parse_math=False
+    )
     return canvas
 
 
-def _faults_headline(found: Any) -> str:
-    return ", ".join(f"{fault.count} {_FAULT_NAMES[fault.kind]}" for fault in found.findings) or "nothing found"
+def _faults_headline(faults: Any) -> str:
+    return ", ".join(f"{fault.count} {_FAULT_NAMES[fault.kind]}" for fault in faults.findings) or "nothing found"
 
 
-def _draw_effects(axis: Any, found: Any) -> None:
-    faults = [fault for fault in found.findings if fault.effect is not None]
+def _draw_effects(axis: Any, result: Any) -> None:
+    faults = [fault for fault in result.findings if fault.effect is not None]
     for place, fault in enumerate(reversed(faults)):
         low, high = (100 * end for end in fault.effect.interval)
         change = 100 * fault.effect.change
@@ -169,22 +171,22 @@ def _draw_effects(axis: Any, found: Any) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_pairs(top: Any, bottom: Any, found: Any) -> None:
+def _draw_pairs(top: Any, bottom: Any, result: Any) -> None:
     upper = top.subplots(1, _MOST, squeeze=False)[0]
     lower = bottom.subplots(1, _MOST, squeeze=False)[0]
     for axis in (*upper, *lower):
         axis.set_axis_off()
-    for one, two, images, pair in zip(upper, lower, found.pair_images, found.pairs, strict=False):
-        _show(one, images[0], f"{pair.first_split} {pair.first_row}\n{pair.labels[0]}")
+    for upper_axis, two, images, pair in zip(upper, lower, result.pair_images, result.pairs, strict=False):
+        _show(upper_axis, images[0], f"{pair.first_split} {pair.first_row}\n{pair.labels[0]}")
         turned = f"\n{pair.turn}" if pair.turn else ""
         _show(two, images[1], f"= {pair.second_split} {pair.second_row}\n{pair.labels[1]}{turned}")
 
 
-def _draw_suspects(part: Any, found: Any) -> None:
+def _draw_suspects(part: Any, result: Any) -> None:
     axes = part.subplots(1, _MOST, squeeze=False)[0]
     for axis in axes:
         axis.set_axis_off()
-    for axis, image, suspect in zip(axes, found.suspect_images, found.suspects, strict=False):
+    for axis, image, suspect in zip(axes, result.suspect_images, result.suspects, strict=False):
         _show(axis, image, f"labelled {suspect.given}\nlooks like {suspect.suggested}")
 
 
@@ -197,51 +199,54 @@ TURNED, WRONG, NEUTRAL = "#b2182b", "#666666", "#2166ac"
 _ROWS, _COLUMNS, _OTHERS = 4, 4, 6  # shortcuts, images of each, cues shown when there is no shortcut
 
 
-def shortcuts_figure(found: Any) -> Any:
+def shortcuts_figure(result: Any) -> Any:
     """Return a matplotlib figure: a row for each shortcut, strongest first; without any, the most harmful cues.
 
     Args:
-        found: of `xai.shortcuts`.
+        result: of `xai.shortcuts`.
     """
     from matplotlib import pyplot as plt
 
     canvas: Any = plt.figure(layout="constrained")
-    numbers = [found.responses.index(each) for each in found.findings[:_ROWS]]
+    numbers = [result.responses.index(each) for each in result.findings[:_ROWS]]
     if not numbers:
-        return _harmless(canvas, found)
+        return _harmless(canvas, result)
     canvas.set_size_inches(11, 4.4 * len(numbers))
     for part, number in zip(np.atleast_1d(canvas.subfigures(len(numbers))), numbers, strict=True):
-        part.suptitle(fill(plain(found.responses[number].reason, 400), 120), fontsize=9, parse_math=False)
+        part.suptitle(fill(plain(result.responses[number].reason, 400), 120), fontsize=9, parse_math=False)
         left, right = part.subfigures(1, 2, width_ratios=(2, 3))
-        _curves(left.subplots(), found, number)
-        _shortcut_images(right, found, number)
+        _curves(left.subplots(), result, number)
+        _shortcut_images(right, result, number)
     return canvas
 
 
-def _harmless(canvas: Any, found: Any) -> Any:
+def _harmless(canvas: Any, result: Any) -> Any:
     """Draw the cues that make most answers wrong, none of which is a shortcut."""
-    harm = [float(((said != found.labels) & (found.clean == found.labels)).mean(1).max()) for said in found.said]
+    harm = [
+        float(((predictions != result.labels) & (result.clean == result.labels)).mean(1).max())
+        for predictions in result.said
+    ]
     numbers = np.argsort(-np.array(harm), kind="stable")[:_OTHERS].tolist()
     across = min(3, len(numbers))
     canvas.set_size_inches(3.6 * across, 3.4 * -(-len(numbers) // across) + 0.4)
-    canvas.suptitle(f"No shortcut found ({found.verdict}). The cues that change most predictions:", fontsize=10)
+    canvas.suptitle(f"No shortcut found ({result.verdict}). The cues that change most predictions:", fontsize=10)
     axes = canvas.subplots(-(-len(numbers) // across), across, squeeze=False).flatten()
     for axis in axes[len(numbers) :]:
         axis.set_axis_off()
     for axis, number in zip(axes, numbers, strict=False):
-        _curves(axis, found, number)
-        response = found.responses[number]
+        _curves(axis, result, number)
+        response = result.responses[number]
         title = f"{response.cue.replace('_', ' ')}: {response.words}\n{response.verdict}"
         axis.set_title(fill(title, 44, replace_whitespace=False), fontsize=8, parse_math=False)
     return canvas
 
 
-def _curves(axis: Any, found: Any, number: int) -> None:
+def _curves(axis: Any, result: Any, number: int) -> None:
     """Draw shares over strength: turned into the class, and wrong in any way."""
-    response = found.responses[number]
-    size = len(found.strengths)
-    rows = found.doses.iloc[number * size : (number + 1) * size]
-    strengths = np.array([0.0, *found.strengths])
+    response = result.responses[number]
+    size = len(result.strengths)
+    rows = result.doses.iloc[number * size : (number + 1) * size]
+    strengths = np.array([0.0, *result.strengths])
     for name, colour, label in (
         ("flips", WRONG, "wrong in any way"),
         ("attraction", TURNED, f"turned into {plain(response.label, 20)!r}"),
@@ -257,18 +262,18 @@ def _curves(axis: Any, found: Any, number: int) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _shortcut_images(canvas: Any, found: Any, number: int) -> None:
+def _shortcut_images(canvas: Any, result: Any, number: int) -> None:
     """Draw some images as they are, with the cue, and with the explanation of what they became."""
-    places = np.flatnonzero(found.shown[:, 0] == number)[:_COLUMNS]
+    places = np.flatnonzero(result.shown[:, 0] == number)[:_COLUMNS]
     grid = canvas.subplots(3, max(1, len(places)), squeeze=False)
     for axis in grid.flatten():
         axis.set_axis_off()
     for column, place in enumerate(places):
-        row = found.shown[place, 1]
-        before, after = (_pixels(part[place]) for part in (found.before, found.after))
-        heatmap = found.heatmaps[place]
+        row = result.shown[place, 1]
+        before, after = (_pixels(part[place]) for part in (result.before, result.after))
+        heatmap = result.heatmaps[place]
         shown = (before, after, overlay(after, heatmap, *scale(heatmap)))
-        names = (found.class_names[found.labels[row]], f"with the cue: {found.responses[number].label}", "why")
+        names = (result.class_names[result.labels[row]], f"with the cue: {result.responses[number].label}", "why")
         for axis, pixels, name in zip(grid[:, column], shown, names, strict=True):
             axis.imshow(pixels, interpolation="nearest")
             axis.set_title(plain(str(name), 26), fontsize=8, parse_math=False)
@@ -283,19 +288,19 @@ WEAK, REST = "#b2182b", "#999999"
 _MOST_SLICES, _SLICE_COLUMNS = 8, 6
 
 
-def slices_figure(found: Any) -> Any:
+def slices_figure(result: Any) -> Any:
     """Return a matplotlib figure: a row for each weak slice, most certain first, at most eight.
 
     Args:
-        found: of `xai.slices`.
+        result: of `xai.slices`.
     """
     from matplotlib import pyplot as plt
 
     canvas: Any = plt.figure(layout="constrained")
-    weak = found.findings[:_MOST_SLICES]
+    weak = result.findings[:_MOST_SLICES]
     if not weak:
         canvas.set_size_inches(6, 1.2)
-        canvas.text(0.5, 0.5, plain(str(found)), ha="center", va="center", fontsize=10)
+        canvas.text(0.5, 0.5, plain(str(result)), ha="center", va="center", fontsize=10)
         return canvas
     canvas.set_size_inches(11, 1.5 * len(weak) + 0.6)
     canvas.suptitle(
@@ -304,7 +309,7 @@ def slices_figure(found: Any) -> Any:
     grid = canvas.subplots(len(weak), 1 + _SLICE_COLUMNS, squeeze=False, width_ratios=[4] + [1.3] * _SLICE_COLUMNS)
     for axes, each in zip(grid, weak, strict=True):
         _bar(axes[0], each)
-        _slice_images(axes[1:], found, found.slices.index(each))
+        _slice_images(axes[1:], result, result.slices.index(each))
     grid[-1, 0].set_xlabel("right (%)", fontsize=8)
     return canvas
 
@@ -323,13 +328,15 @@ def _bar(axis: Any, each: Any) -> None:
     axis.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _slice_images(axes: Any, found: Any, number: int) -> None:
+def _slice_images(axes: Any, result: Any, number: int) -> None:
     for axis in axes:
         axis.set_axis_off()
-    places = np.flatnonzero(found.shown[:, 0] == number)
+    places = np.flatnonzero(result.shown[:, 0] == number)
     for axis, place in zip(axes, places, strict=False):
-        row = found.shown[place, 1]
-        pixels = np.moveaxis(found.images[place].astype(np.float64), 0, -1)
+        row = result.shown[place, 1]
+        pixels = np.moveaxis(result.images[place].astype(np.float64), 0, -1)
         axis.imshow(to_rgb(pixels), interpolation="nearest")
-        label, said = (plain(str(found.class_names[int(part[row])]), 11) for part in (found.labels, found.said))
-        axis.set_title(f"{label}:\n{said}", fontsize=7, parse_math=False)
+        label, prediction = (
+            plain(str(result.class_names[int(part[row])]), 11) for part in (result.labels, result.said)
+        )
+        axis.set_title(f"{label}:\n{prediction}", fontsize=7, parse_math=False)

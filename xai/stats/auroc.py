@@ -142,10 +142,10 @@ def paired_test(
     return gap, ends, max(float(2 * scipy.stats.norm.sf(abs(gap) / spread)), _least(*map(len, pairs[0])))
 
 
-def ood_accepted(inside: ArrayLike, outside: ArrayLike, kept: float = _KEPT) -> float:
-    """Return the share of OOD images accepted by the lowest threshold that keeps `kept` of the ID ones."""
+def ood_accepted(inside: ArrayLike, outside: ArrayLike, share: float = _KEPT) -> float:
+    """Return the share of OOD images accepted by the lowest threshold that keeps `share` of the ID ones."""
     inner, outer = _pair(inside, outside)
-    limit = np.sort(inner)[math.ceil(kept * len(inner) - 1e-9) - 1]
+    limit = np.sort(inner)[math.ceil(share * len(inner) - 1e-9) - 1]
     return float((outer <= limit).mean())
 
 
@@ -155,11 +155,11 @@ def id_rejected(inside: ArrayLike, outside: ArrayLike, caught: float = _KEPT) ->
 
 
 def _pair(inside: ArrayLike, outside: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    found = tuple(np.asarray(scores, dtype=np.float64) for scores in (inside, outside))
-    for scores, which in zip(found, ("inner", "outer"), strict=True):
+    pair = tuple(np.asarray(scores, dtype=np.float64) for scores in (inside, outside))
+    for scores, which in zip(pair, ("inner", "outer"), strict=True):
         if scores.ndim != 1 or len(scores) == 0 or not np.isfinite(scores).all():
             raise ShapeError(f"Expected finite scores (n,) of one {which} image or more, but got shape {scores.shape}.")
-    return found[0], found[1]
+    return pair[0], pair[1]
 
 
 def _placements(inside: Sequence[np.ndarray], outside: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -178,10 +178,10 @@ def _tails(hits: int, total: int, threshold: float) -> tuple[float, float]:
 def _most_failing(total: int, threshold: float, alpha: float) -> int:
     """Return the largest number of hits that still fails, -1 for none."""
     p = min(1.0, max(0.0, threshold))
-    found = int(scipy.stats.binom.ppf(alpha, total, p))
-    while found >= 0 and scipy.stats.binom.cdf(found, total, p) > alpha:
-        found -= 1
-    return found
+    most = int(scipy.stats.binom.ppf(alpha, total, p))
+    while most >= 0 and scipy.stats.binom.cdf(most, total, p) > alpha:
+        most -= 1
+    return most
 
 
 def _mirrored(gate: Gate) -> Gate:

@@ -106,17 +106,17 @@ def swapped_error_p(
     blocks = min(_BLOCKS, len(before))
     member = rng.permutation(len(before)) % blocks
     inner = np.linspace(0, 1, bins + 1)[1:-1]
-    one, two = (_block_sums(said, correct, member, blocks, inner) for said in (before, after))
-    turned = rng.integers(0, 2, (draws, blocks)).astype(np.float64) @ (two - one)
-    null = np.abs(two.sum(0) - turned).sum(1) - np.abs(one.sum(0) + turned).sum(1)
-    value = np.abs(two.sum(0)).sum() - np.abs(one.sum(0)).sum()
+    first, two = (_block_sums(confidence, correct, member, blocks, inner) for confidence in (before, after))
+    turned = rng.integers(0, 2, (draws, blocks)).astype(np.float64) @ (two - first)
+    null = np.abs(two.sum(0) - turned).sum(1) - np.abs(first.sum(0) + turned).sum(1)
+    value = np.abs(two.sum(0)).sum() - np.abs(first.sum(0)).sum()
     return float((1 + (np.abs(null) >= abs(value) - 1e-9).sum()) / (draws + 1))
 
 
 def _block_sums(
-    said: np.ndarray, correct: np.ndarray, member: np.ndarray, blocks: int, inner: np.ndarray
+    confidence: np.ndarray, correct: np.ndarray, member: np.ndarray, blocks: int, inner: np.ndarray
 ) -> np.ndarray:
     """Return the sums of confidence less correctness by block and bin (blocks, bins)."""
     size = len(inner) + 1
-    codes = member * size + np.searchsorted(inner, said)
-    return np.bincount(codes, said - correct, blocks * size).reshape(blocks, size)
+    codes = member * size + np.searchsorted(inner, confidence)
+    return np.bincount(codes, confidence - correct, blocks * size).reshape(blocks, size)

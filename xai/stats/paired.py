@@ -56,11 +56,11 @@ def difference(more: np.ndarray, less: np.ndarray) -> tuple[float, Interval]:
     count = len(more)
     if count == 0:
         return float("nan"), (-1.0, 1.0)
-    up, down = ((one & ~other).sum() + 1 for one, other in ((more, less), (less, more)))
+    up, down = ((first & ~other).sum() + 1 for first, other in ((more, less), (less, more)))
     up, down, size = up / (count + 2), down / (count + 2), count + 2
     middle, half = up - down, scipy.stats.norm.ppf(0.975) * np.sqrt((up + down - (up - down) ** 2) / size)
-    found = (float(max(-1.0, middle - half)), float(min(1.0, middle + half)))
-    return float(more.mean() - less.mean()), found
+    interval = (float(max(-1.0, middle - half)), float(min(1.0, middle + half)))
+    return float(more.mean() - less.mean()), interval
 
 
 def mean(values: np.ndarray) -> tuple[float, Interval]:

@@ -71,8 +71,8 @@ class RateTest:
     @property
     def compared(self) -> np.ndarray:
         """Groups (G,) bool that are large enough."""
-        found: np.ndarray = self.totals >= max(1, self.least)
-        return found
+        is_compared: np.ndarray = self.totals >= max(1, self.least)
+        return is_compared
 
     @property
     def possible(self) -> bool:
@@ -134,9 +134,9 @@ class RateTest:
         return self.hits[self.compared], self.totals[self.compared]
 
     def _spread(self, values: np.ndarray) -> np.ndarray:
-        found = np.full(len(self.totals), np.nan)
-        found[self.compared] = values
-        return found
+        whole = np.full(len(self.totals), np.nan)
+        whole[self.compared] = values
+        return whole
 
 
 class Tail:
@@ -169,8 +169,8 @@ class Tail:
 
     def score(self, counts: np.ndarray) -> np.ndarray:
         """Return the signed scores of counts."""
-        found: np.ndarray = self.scores[np.clip(counts - self.first, 0, len(self.scores) - 1)]
-        return found
+        scores: np.ndarray = self.scores[np.clip(counts - self.first, 0, len(self.scores) - 1)]
+        return scores
 
     def beyond(self, score: float) -> float:
         """Return the exact probability of a score at least as far from 0."""
@@ -178,12 +178,12 @@ class Tail:
 
 
 def _log_choose(n: int, k: np.ndarray | int) -> np.ndarray:
-    found: np.ndarray = (
+    logarithm: np.ndarray = (
         scipy.special.gammaln(n + 1)
         - scipy.special.gammaln(np.add(k, 1))
         - scipy.special.gammaln(np.subtract(n, k) + 1)
     )
-    return found
+    return logarithm
 
 
 def _p_value(score: float, null: np.ndarray, tails: list[Tail]) -> float:
@@ -235,8 +235,8 @@ def detectable(hits: np.ndarray, totals: np.ndarray, alpha: float, power: float 
     pooled = int(np.clip(hits.sum(), 1, total - 1))
     share = max(pooled, total - pooled) / total  # of the commoner: there is more room for fewer of these
     tail = alpha / (2 * count if count > 2 else 2)  # of two groups, one deviates as the other does
-    found = _detectable(totals, share, np.full(count, share), tail, power)
-    return _detectable(totals, share, share - np.minimum(found, share) * totals / total, tail, power)
+    difference = _detectable(totals, share, np.full(count, share), tail, power)
+    return _detectable(totals, share, share - np.minimum(difference, share) * totals / total, tail, power)
 
 
 def _detectable(sizes: np.ndarray, share: float, pooled: np.ndarray, tail: float, power: float) -> np.ndarray:

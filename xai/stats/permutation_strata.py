@@ -59,11 +59,11 @@ class MixTest:
 
         Cost: one hypergeometric draw per true class with hits, group and replicate; a fifth where that settles it.
         """
-        kept = self.compared
-        hits, totals = self.hits[:, kept], self.totals[:, kept]
+        compared = self.compared
+        hits, totals = self.hits[:, compared], self.totals[:, compared]
         used = (hits.sum(1) > 0) & (totals.sum(1) > 0)
         hits, totals, counted = hits[used], totals[used], self.counted[used]
-        seen, size = self._rate(hits, counted), None if self.size is None else self.size[kept]
+        seen, size = self._rate(hits, counted), None if self.size is None else self.size[compared]
         drawn = np.empty((0, hits.shape[1]))
         for part in (replicates // _FIRST, replicates - replicates // _FIRST):
             drawn = np.concatenate([drawn, self._draw(hits, totals, counted, rng, part)])
@@ -86,32 +86,32 @@ class MixTest:
         """Return the rates (..., G) of hits (..., L, G); nan where nothing was counted."""
         above = (hits * counted[:, None]).sum(-2)
         below = hits.sum(-2) if self.size is None else np.broadcast_to(self.size[self.compared], above.shape)
-        found: np.ndarray = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-        return found
+        rates: np.ndarray = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+        return rates
 
     def _draw(
         self, hits: np.ndarray, totals: np.ndarray, counted: np.ndarray, rng: np.random.Generator, count: int
     ) -> np.ndarray:
         """Return rates (count, G) with the hits of each class spread at random; without hits, their mean."""
         above, below = np.zeros((2, count, hits.shape[1]))
-        for one, total, weight in zip(hits.sum(1), totals, counted, strict=True):
-            drawn = rng.multivariate_hypergeometric(total, int(one), size=count, method="marginals")
+        for class_hits, total, weight in zip(hits.sum(1), totals, counted, strict=True):
+            drawn = rng.multivariate_hypergeometric(total, int(class_hits), size=count, method="marginals")
             above += weight * drawn
             below += drawn
         below = below if self.size is None else np.broadcast_to(self.size[self.compared], below.shape)
-        found: np.ndarray = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-        return np.where(np.isnan(found), np.nan_to_num(np.nanmean(found, 0)), found)
+        rates: np.ndarray = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+        return np.where(np.isnan(rates), np.nan_to_num(np.nanmean(rates, 0)), rates)
 
     def _spread(self, values: np.ndarray) -> np.ndarray:
-        found = np.full(len(self.compared), np.nan)
-        found[self.compared] = values
-        return found
+        whole = np.full(len(self.compared), np.nan)
+        whole[self.compared] = values
+        return whole
 
 
 def _scores(values: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
     away = np.nan_to_num(values - mean)
-    found: np.ndarray = np.divide(away, spread, out=np.zeros_like(away), where=spread > _TINY)
-    return found
+    scores: np.ndarray = np.divide(away, spread, out=np.zeros_like(away), where=spread > _TINY)
+    return scores
 
 
 def _tail(

@@ -25,7 +25,7 @@ def random_tables(cells: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
 
     Source: fills cell by cell, each a multivariate hypergeometric draw from what the groups have left.
     """
-    found = np.zeros((count, len(cells), len(sizes)), dtype=np.int64)
+    tables = np.zeros((count, len(cells), len(sizes)), dtype=np.int64)
     left = np.tile(sizes.astype(np.int64), (count, 1))
     order = np.argsort(cells, kind="stable")  # the largest cell takes what remains
     for cell in order[:-1]:
@@ -33,12 +33,12 @@ def random_tables(cells: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
         for group in range(len(sizes) - 1):
             rest = rest - left[:, group]
             drawn = rng.hypergeometric(left[:, group], rest, need)
-            found[:, cell, group] = drawn
+            tables[:, cell, group] = drawn
             need = need - drawn
-        found[:, cell, -1] = need
-        left -= found[:, cell]
-    found[:, order[-1]] = left
-    return found
+        tables[:, cell, -1] = need
+        left -= tables[:, cell]
+    tables[:, order[-1]] = left
+    return tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +85,8 @@ class TableTest:
     @property
     def compared(self) -> np.ndarray:
         """Groups (G,) bool that are large enough."""
-        found: np.ndarray = self.totals >= max(2, self.least)
-        return found
+        is_compared: np.ndarray = self.totals >= max(2, self.least)
+        return is_compared
 
     @property
     def possible(self) -> bool:
@@ -96,25 +96,29 @@ class TableTest:
 
     def run(self, rng: np.random.Generator, *, replicates: int, alpha: float, level: float = 0.95) -> PermutationResult:
         """Return everything that can be said; arguments as of `RateTest.run`."""
-        kept = self.compared
-        found = {name: np.full(len(kept), np.nan) for name in ("scores", "p_groups", "detectable")}
-        p, chance = 1.0, np.zeros(replicates if kept.sum() > 1 else 0)
-        found["scores"][kept], found["p_groups"][kept], found["detectable"][kept] = 0.0, 1.0, np.inf
+        compared = self.compared
+        figures = {name: np.full(len(compared), np.nan) for name in ("scores", "p_groups", "detectable")}
+        p, chance = 1.0, np.zeros(replicates if compared.sum() > 1 else 0)
+        figures["scores"][compared], figures["p_groups"][compared], figures["detectable"][compared] = 0.0, 1.0, np.inf
         if self.possible:
             scores, own, spread, chance = self._permute(rng, replicates)
-            sure = scipy.stats.norm.isf(alpha / (2 * kept.sum())) + scipy.stats.norm.ppf(0.8)
-            found["scores"][kept], found["p_groups"][kept], found["detectable"][kept] = scores, own, sure * spread
+            sure = scipy.stats.norm.isf(alpha / (2 * compared.sum())) + scipy.stats.norm.ppf(0.8)
+            figures["scores"][compared], figures["p_groups"][compared], figures["detectable"][compared] = (
+                scores,
+                own,
+                sure * spread,
+            )
             p = float(own.min())
         return PermutationResult(
             values=self.values,
             totals=self.totals,
             intervals=self._intervals(level),
-            compared=kept,
+            compared=compared,
             p=p,
-            gap=float(np.ptp(self.values[kept])) if kept.sum() > 1 else np.nan,
+            gap=float(np.ptp(self.values[compared])) if compared.sum() > 1 else np.nan,
             interval=self._gap_interval(level),
             chance=chance.astype(np.float32),
-            **found,
+            **figures,
         )
 
     def _permute(self, rng: np.random.Generator, replicates: int) -> tuple[np.ndarray, ...]:
@@ -144,23 +148,23 @@ class TableTest:
         occupied = self.table[:, self.compared].sum(1) > 0
         whole = np.zeros((*tables.shape[:-2], len(occupied), tables.shape[-1]))
         whole[..., occupied, :] = tables
-        found: np.ndarray = self.statistic(whole)
-        return found
+        statistic: np.ndarray = self.statistic(whole)
+        return statistic
 
     def _intervals(self, level: float) -> np.ndarray:
         """Return the interval (G, 2) of each value by itself."""
         times = scipy.stats.norm.ppf((1 + level) / 2)
         low = self.values - self.excess - times * self.spread
-        found: np.ndarray = np.clip(np.stack([low, self.values + times * self.errors], -1), *self.limits)
-        return found
+        intervals: np.ndarray = np.clip(np.stack([low, self.values + times * self.errors], -1), *self.limits)
+        return intervals
 
     def _gap_interval(self, level: float) -> tuple[float, float]:
         """Return the interval of the gap: normal, as `gap_interval` has it; a value may be too large by its excess."""
-        kept = self.compared
-        if kept.sum() < 2:
+        compared = self.compared
+        if compared.sum() < 2:
             return np.nan, np.nan
-        value, error, excess, spread = (part[kept] for part in (self.values, self.errors, self.excess, self.spread))
-        apart, times = value[:, None] - value[None], tukey(int(kept.sum()), level)
+        value, error, excess, spread = (part[compared] for part in (self.values, self.errors, self.excess, self.spread))
+        apart, times = value[:, None] - value[None], tukey(int(compared.sum()), level)
         lows = apart - excess[:, None] - times * np.hypot(spread[:, None], error[None])
         highs = apart + excess[None] + times * np.hypot(error[:, None], spread[None])
         widest = self.limits[1] - self.limits[0]
@@ -169,12 +173,12 @@ class TableTest:
 
 def _shuffled(strata: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
     """Return sums (count, M, G) of random tables with the margins of each stratum (S, M, G)."""
-    found = np.zeros((count, *strata.shape[1:]), dtype=np.int64)
+    sums = np.zeros((count, *strata.shape[1:]), dtype=np.int64)
     for table in strata:
         filled = np.flatnonzero(table.sum(1))
         if len(filled):
-            found[:, filled] += random_tables(table[filled].sum(1), table.sum(0), rng, count)
-    return found
+            sums[:, filled] += random_tables(table[filled].sum(1), table.sum(0), rng, count)
+    return sums
 
 
 def mean_test(values: np.ndarray, codes: np.ndarray, groups: int, least: int) -> TableTest:
@@ -195,8 +199,8 @@ def mean_test(values: np.ndarray, codes: np.ndarray, groups: int, least: int) ->
     limits = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
 
     def statistic(tables: np.ndarray) -> np.ndarray:
-        found: np.ndarray = np.einsum("m,...mg->...g", centres, tables) / tables.sum(-2)
-        return found
+        means: np.ndarray = np.einsum("m,...mg->...g", centres, tables) / tables.sum(-2)
+        return means
 
     return TableTest(table, statistic, mean, error, np.zeros(groups), error, totals, limits, least, cells)
 
@@ -233,8 +237,8 @@ def calibration_test(
 
     def statistic(tables: np.ndarray) -> np.ndarray:
         shift = (tables * centres[:, None]).reshape(*tables.shape[:-2], BINS, 2, -1).sum(-2)
-        found: np.ndarray = np.abs(shift).sum(-2) / tables.sum(-2)
-        return found
+        errors: np.ndarray = np.abs(shift).sum(-2) / tables.sum(-2)
+        return errors
 
     excess, spread, error = _noise(table, totals, rng)
     return TableTest(table, statistic, values, error, excess, spread, totals, (0.0, 1.0), least, cells)

@@ -27,17 +27,17 @@ def fisher_p(first: Any, total: int, second: Any, other_total: int) -> np.ndarra
 
 def homogeneity_p(first: Any, second: Any, *, draws: int = 999, seed: int = 0) -> tuple[float, float]:
     """Return chi-squared of two rows of counts (K,) and its exact p-value, by drawing tables with their margins."""
-    one, two = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
-    margin = (one + two)[one + two > 0]
-    wanted = margin * (one.sum() / margin.sum())
+    first_counts, two = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
+    margin = (first_counts + two)[first_counts + two > 0]
+    expected = margin * (first_counts.sum() / margin.sum())
 
     def chi2(rows: np.ndarray) -> np.ndarray:
-        spread = wanted * (1 - one.sum() / margin.sum())
-        found: np.ndarray = ((rows - wanted) ** 2 / np.maximum(spread, 1e-12)).sum(-1)
-        return found
+        spread = expected * (1 - first_counts.sum() / margin.sum())
+        distance: np.ndarray = ((rows - expected) ** 2 / np.maximum(spread, 1e-12)).sum(-1)
+        return distance
 
-    value = float(chi2(one[one + two > 0]))
-    drawn = np.random.default_rng(abs(seed)).multivariate_hypergeometric(margin, int(one.sum()), draws)
+    value = float(chi2(first_counts[first_counts + two > 0]))
+    drawn = np.random.default_rng(abs(seed)).multivariate_hypergeometric(margin, int(first_counts.sum()), draws)
     return value, (1 + int((chi2(drawn) >= value - 1e-9).sum())) / (draws + 1)
 
 

@@ -182,10 +182,10 @@ def _pooled(first: Tensor, second: Tensor, folds: int) -> tuple[Tensor, Tensor]:
 def _standardised(rows: Tensor) -> Tensor:
     """Return the features that vary, less their mean and over their deviation; one column of zeros where none does."""
     spread, mean = torch.std_mean(rows.double(), 0, correction=0)
-    kept = spread > 1e-9 * rows.abs().amax(0).double().clamp_min(1e-300)
-    if not bool(kept.any()):
+    varies = spread > 1e-9 * rows.abs().amax(0).double().clamp_min(1e-300)
+    if not bool(varies.any()):
         return torch.zeros(len(rows), 1)
-    return ((rows[:, kept].double() - mean[kept]) / spread[kept]).float()
+    return ((rows[:, varies].double() - mean[varies]) / spread[varies]).float()
 
 
 def _whitened(rows: Tensor) -> Tensor:
@@ -197,8 +197,8 @@ def _whitened(rows: Tensor) -> Tensor:
         return centred
     covariance, _ = ledoit_wolf(centred.double().numpy(), assume_centered=True)
     factor = torch.linalg.cholesky(torch.from_numpy(covariance))
-    found: Tensor = torch.linalg.solve_triangular(factor, centred.double().T, upper=False).T.float().contiguous()
-    return found
+    whitened: Tensor = torch.linalg.solve_triangular(factor, centred.double().T, upper=False).T.float().contiguous()
+    return whitened
 
 
 def _relabelled(mine: Tensor, draws: int, rng: np.random.Generator) -> Iterator[Tensor]:
@@ -224,15 +224,15 @@ def _cross_fitted(features: Tensor, parts: Tensor, folds: int, labels: Tensor) -
     marks = labels.float()
     own = [parts == fold for fold in range(folds)]
     sums = torch.stack([_class_sums(features[rows], marks[rows]) for rows in own])  # (folds, 2, D + 1, P)
-    found, scores = np.zeros(labels.shape[1]), np.zeros(len(features))
+    areas, scores = np.zeros(labels.shape[1]), np.zeros(len(features))
     for rows, theirs in zip(own, sums, strict=True):
         rest = sums.sum(0) - theirs
         means = rest[:, :-1] / rest[:, -1:].clamp_min(1)
         fits = features[rows] @ (means[1] - means[0])
-        found += _auroc(fits.T.numpy(), labels[rows].T.numpy()) / folds
+        areas += _auroc(fits.T.numpy(), labels[rows].T.numpy()) / folds
         middle = (means[1, :, 0] - means[0, :, 0]) @ means[:, :, 0].mean(0)
         scores[rows.numpy()] = (fits[:, 0] - middle).numpy()
-    return found, scores
+    return areas, scores
 
 
 def _class_sums(features: Tensor, marks: Tensor) -> Tensor:
@@ -248,8 +248,8 @@ def _auroc(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     ones = labels.sum(1)
     pairs = ones * (labels.shape[1] - ones)
     wins = (ranks * labels).sum(1) - ones * (ones + 1) / 2
-    found: np.ndarray = np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5)
-    return found
+    areas: np.ndarray = np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5)
+    return areas
 
 
 def _placements(scores: np.ndarray, labels: np.ndarray, parts: np.ndarray, folds: int) -> list[np.ndarray]:
@@ -269,8 +269,8 @@ def _placements(scores: np.ndarray, labels: np.ndarray, parts: np.ndarray, folds
 def _median_distance(features: Tensor, seed: int) -> float:
     """Return the median distance of some pairs of rows, whichever sample they are of; 1 when most are equal."""
     chosen = np.random.default_rng(abs(seed)).permutation(len(features))[:_PAIRED]
-    found = float(torch.pdist(features[torch.from_numpy(chosen)]).median())
-    return found if found > 0 else 1.0
+    median = float(torch.pdist(features[torch.from_numpy(chosen)]).median())
+    return median if median > 0 else 1.0
 
 
 def _mmd2(features: Tensor, widths: Sequence[float], labels: Tensor) -> np.ndarray:
@@ -295,14 +295,14 @@ def _mmd2(features: Tensor, widths: Sequence[float], labels: Tensor) -> np.ndarr
     n = labels.sum(0).double()
     m = total - n
     within = both / (n * (n - 1)) + (whole - 2 * mine + both) / (m * (m - 1))
-    found: np.ndarray = (within - 2 * (mine - both) / (m * n)).numpy()
-    return found
+    estimates: np.ndarray = (within - 2 * (mine - both) / (m * n)).numpy()
+    return estimates
 
 
 def _gaussians(products: Tensor, own: Tensor, others: Tensor, widths: Sequence[float]) -> Tensor:
     """Return the mean of Gaussian kernels (n, N) from inner products and squared lengths."""
     distances = (own[:, None] + others - 2 * products).clamp_min_(0)
-    found = torch.zeros_like(distances)
+    kernel = torch.zeros_like(distances)
     for width in widths:
-        found += (distances / (-2 * width**2)).exp_()
-    return found / len(widths)
+        kernel += (distances / (-2 * width**2)).exp_()
+    return kernel / len(widths)

@@ -209,8 +209,8 @@ def explanation_job(model: SharedModel, image: SourceImage, question: Explanatio
     method = question.method
 
     def explain(classifier: xai.Classifier, report: Report | None) -> xai.Explanation:
-        asked = method.name, question.target, question.seed
-        return xai.explain(classifier, image.open(), *asked, progress=report, **question.extras)
+        arguments = method.name, question.target, question.seed
+        return xai.explain(classifier, image.open(), *arguments, progress=report, **question.extras)
 
     key = ("explanation", *_about(model, image), *question.key)
     return Job(key, told(method.title), model.ask(explain), slot, rows_of(method) * max(1, len(question.targets)))

@@ -60,8 +60,8 @@ def language() -> str:
     """Return the language of the page: that of the link, the one chosen before, or the browser's."""
     if get_script_run_ctx(suppress_warning=True) is None:
         return _SPOKEN.get()
-    if (asked := st.query_params.get(_PARAMETER)) in LANGUAGES:
-        st.session_state[_STATE_KEY] = asked
+    if (requested := st.query_params.get(_PARAMETER)) in LANGUAGES:
+        st.session_state[_STATE_KEY] = requested
     chosen: str | None = st.session_state.get(_STATE_KEY)
     return chosen or ("es" if (st.context.locale or "").lower().startswith("es") else "en")
 

@@ -200,13 +200,13 @@ def _told(finding: xai.Finding) -> str:
     if finding.value is None or finding.threshold is None or finding.interval is None or finding.condition is None:
         return ""
     unit = str(finding.details["unit"])
-    asked = report_word(f"condition.{finding.condition}", t=measure_text(finding.threshold, unit))
+    threshold = report_word(f"condition.{finding.condition}", t=measure_text(finding.threshold, unit))
     low, high = finding.interval
     span = "" if low is None or high is None else f" ({measure_text(low, unit)} \N{EN DASH} {measure_text(high, unit)})"
     n, needed = finding.details.get("n"), finding.details.get("needed")
     many = f", {t('{n} images', n=f'{n:,}')}" if n else ""
     more = f" {safe(report_word('needed', n=f'{needed:,}'))}" if needed else ""
-    return f"**{measure_text(finding.value, unit)}**{span}{many}; {safe(asked)}.{more}"
+    return f"**{measure_text(finding.value, unit)}**{span}{many}; {safe(threshold)}.{more}"
 
 
 def measure_text(value: float | None, unit: str) -> str:

@@ -49,19 +49,19 @@ def result_of(job: Job) -> Any | None:
 
 def requested(job: Job, label: str, tip: str, *, first: bool = False) -> bool:
     """Say whether a job was asked for; while it is not done, show the button that does: `first` of its page or not."""
-    wanted = session_jobs().wants(job.key)
-    if not wanted or session_jobs().find(job.key) is None:
+    is_requested = session_jobs().wants(job.key)
+    if not is_requested or session_jobs().find(job.key) is None:
         job.slot.button(
             label,
             key=f"ask {job.key}",
             on_click=session_jobs().want,
             args=(job.key,),
-            disabled=wanted,  # not taken away before there is a result: what is below it would jump, "Stop" as well
+            disabled=is_requested,  # it stays until there is a result: what is below it would jump, "Stop" as well
             help=tip,
             icon=":material/play_arrow:",
             type="primary" if first else "secondary",
         )
-    return wanted
+    return is_requested
 
 
 def ask(

@@ -115,7 +115,7 @@ class Findings:
         matches = self._compare(should_stop) if "duplicates" in checks else None
         pairs = [] if matches is None else self._pairs(matches)
         suspects = self._suspects() if "labels" in checks else []
-        found = {
+        faults_by_check = {
             "broken": [self._broken()],
             "duplicates": [self._leak(pairs), self._duplicates(pairs)],
             "labels": [self._wrong_labels(suspects)],
@@ -123,7 +123,7 @@ class Findings:
         }
         counts = [] if self.labels is None else np.bincount(self.labels, minlength=len(self.classes)).tolist()
         return DataFaults(
-            findings=tuple(fault for check in checks for fault in found[check] if fault is not None),
+            findings=tuple(fault for check in checks for fault in faults_by_check[check] if fault is not None),
             pairs=tuple(pairs),
             suspects=tuple(suspects),
             broken=(*self.own.broken, *(self.other.broken if self.other is not None else ())),
@@ -144,15 +144,15 @@ class Findings:
     def _compare(self, should_stop: ShouldStop | None) -> Matches:
         colour = self.own.colour if self.other is None else np.concatenate([self.own.colour, self.other.colour])
         features = self._features_of(self.own.rows) if self.other is None else None
-        found = verify(self._small, colour, candidates(self._small, features, should_stop), should_stop)
-        return found.ordered()
+        matches = verify(self._small, colour, candidates(self._small, features, should_stop), should_stop)
+        return matches.ordered()
 
     def _features_of(self, rows: np.ndarray) -> np.ndarray | None:
         if self.features is None:
             return None
         place = np.cumsum(self.answered) - 1
-        found: np.ndarray = self.features[place[rows]]
-        return found
+        features: np.ndarray = self.features[place[rows]]
+        return features
 
     def _pairs(self, matches: Matches) -> list[DuplicatePair]:
         columns = (matches.first, matches.second, matches.turn, matches.distance, matches.relative)
@@ -266,8 +266,8 @@ def _labels(
         return None, [Message("no labels: labels, imbalance and effects on accuracy are left out")]
     if classifier is None:
         return np.asarray(own if labels is None else labels, dtype=np.int64), []
-    found, notes = labels_of(classifier, data, labels, size)
-    return found.numpy(), notes
+    labels_given, notes = labels_of(classifier, data, labels, size)
+    return labels_given.numpy(), notes
 
 
 def _ends(pair: DuplicatePair) -> tuple[tuple[str, int], tuple[str, int]]:
@@ -283,8 +283,8 @@ def _later_ones(pairs: list[tuple[int, int]]) -> list[int]:
             row = first[row]
         return row
 
-    for one, two in pairs:
-        low, high = sorted((root(one), root(two)))
+    for earlier, later in pairs:
+        low, high = sorted((root(earlier), root(later)))
         first[high] = low
     return sorted(row for row in first if root(row) != row)
 
@@ -298,5 +298,5 @@ def _shown_pairs(small: np.ndarray, matches: Matches | None) -> np.ndarray:
 
 
 def _bytes(images: np.ndarray) -> np.ndarray:
-    found: np.ndarray = (255 * images).round().clip(0, 255).astype(np.uint8)
-    return found
+    levels: np.ndarray = (255 * images).round().clip(0, 255).astype(np.uint8)
+    return levels

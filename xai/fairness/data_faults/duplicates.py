@@ -28,14 +28,14 @@ class Turn:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return images (..., s, s) turned."""
-        found = np.swapaxes(images, -1, -2) if self.swapped else images
-        return found[..., :: -1 if self.rows else 1, :: -1 if self.columns else 1]
+        turned = np.swapaxes(images, -1, -2) if self.swapped else images
+        return turned[..., :: -1 if self.rows else 1, :: -1 if self.columns else 1]
 
     def of_coefficients(self, values: np.ndarray) -> np.ndarray:
         """Return the cosine coefficients (..., k, k) of turned images: a mirror changes the odd ones' signs."""
-        found = np.swapaxes(values, -1, -2) if self.swapped else values
+        turned = np.swapaxes(values, -1, -2) if self.swapped else values
         signs = (-1.0) ** np.arange(values.shape[-1])
-        return found * (signs[:, None] if self.rows else 1) * (signs if self.columns else 1)
+        return turned * (signs[:, None] if self.rows else 1) * (signs if self.columns else 1)
 
 
 TURNS = (
@@ -86,16 +86,16 @@ def candidates(
     """
     values = cosines(small)[:, :_COEFFICIENTS, :_COEFFICIENTS]
     near = _nearest_rows(_unit(values.reshape(len(values), -1)[:, 1:]), NEAREST, should_stop)
-    found = [_pairs(near, 0)]
+    neighbour_pairs = [_pairs(near, 0)]
     if features is not None:
-        found.append(_pairs(_nearest_rows(_unit(features), _FEATURE_NEAREST, should_stop), 0))
+        neighbour_pairs.append(_pairs(_nearest_rows(_unit(features), _FEATURE_NEAREST, should_stop), 0))
     hashes = _hash(values)
     for number, turn in enumerate(TURNS):
         turned = _hash(turn.of_coefficients(values))
-        found.append(_pairs(_nearest_hashes(hashes, turned, should_stop), number))
+        neighbour_pairs.append(_pairs(_nearest_hashes(hashes, turned, should_stop), number))
     shifted = _nearest_rows(_spectra(small), _FEATURE_NEAREST, should_stop)
-    found.append(_pairs(shifted, 0))
-    first, second, turn_of = np.concatenate(found, 1)
+    neighbour_pairs.append(_pairs(shifted, 0))
+    first, second, turn_of = np.concatenate(neighbour_pairs, 1)
     moved = np.arange(len(first)) >= len(first) - shifted.size
     back = _back()[turn_of]
     swap = first > second
@@ -109,14 +109,14 @@ def _spectra(small: np.ndarray) -> np.ndarray:
     """Return the strengths (N, D) of low frequencies, which a shift leaves as they are but for the rim."""
     side = small.shape[-1]
     values = np.abs(scipy.fft.fft2(small - small.mean((1, 2), keepdims=True)))[:, : _COEFFICIENTS // 2, :]
-    kept = np.r_[0 : _COEFFICIENTS // 2, side - _COEFFICIENTS // 2 : side] % side
-    return _unit(np.sqrt(values[:, :, kept]).reshape(len(small), -1))
+    frequencies = np.r_[0 : _COEFFICIENTS // 2, side - _COEFFICIENTS // 2 : side] % side
+    return _unit(np.sqrt(values[:, :, frequencies]).reshape(len(small), -1))
 
 
 def cosines(small: np.ndarray) -> np.ndarray:
     """Return the orthonormal cosine transform (N, s, s) of images."""
-    found: np.ndarray = scipy.fft.dctn(small, axes=(1, 2), norm="ortho")
-    return found
+    coefficients: np.ndarray = scipy.fft.dctn(small, axes=(1, 2), norm="ortho")
+    return coefficients
 
 
 def _back() -> np.ndarray:
@@ -127,19 +127,19 @@ def _back() -> np.ndarray:
 
 def _unit(rows: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    found: np.ndarray = (rows / np.maximum(length, 1e-12)).astype(np.float32)
-    return found
+    unit_rows: np.ndarray = (rows / np.maximum(length, 1e-12)).astype(np.float32)
+    return unit_rows
 
 
 def _nearest_rows(rows: np.ndarray, most: int, should_stop: ShouldStop | None) -> np.ndarray:
     """Return the `most` most similar other rows (N, k) of unit rows (N, D)."""
     most = max(0, min(most, len(rows) - 1))
-    found = np.zeros((len(rows), most), dtype=np.int64)
+    neighbours = np.zeros((len(rows), most), dtype=np.int64)
     for start, stop in _blocks(len(rows) if most else 0, should_stop):
         unlike = -(rows[start:stop] @ rows.T)
         unlike[np.arange(stop - start), np.arange(start, stop)] = np.inf
-        found[start:stop] = np.argpartition(unlike, most - 1, axis=1)[:, :most]
-    return found
+        neighbours[start:stop] = np.argpartition(unlike, most - 1, axis=1)[:, :most]
+    return neighbours
 
 
 def _blocks(count: int, should_stop: ShouldStop | None) -> Iterator[tuple[int, int]]:
@@ -153,27 +153,27 @@ def _hash(values: np.ndarray) -> np.ndarray:
     """Return 63 bits (N,) uint64: signs of the low cosine coefficients, without the mean."""
     bits = values[:, :_HASHED, :_HASHED].reshape(len(values), -1)[:, 1:] > 0
     weights = np.uint64(1) << np.arange(bits.shape[1], dtype=np.uint64)
-    found: np.ndarray = (bits * weights).sum(1, dtype=np.uint64)
-    return found
+    hashes: np.ndarray = (bits * weights).sum(1, dtype=np.uint64)
+    return hashes
 
 
 def _nearest_hashes(hashes: np.ndarray, turned: np.ndarray, should_stop: ShouldStop | None) -> np.ndarray:
     """Return the three others (N, 3) whose turned hashes are nearest; -1 where they are too far."""
-    found = np.full((len(hashes), _HASH_NEAREST), -1, dtype=np.int64)
+    neighbours = np.full((len(hashes), _HASH_NEAREST), -1, dtype=np.int64)
     for start, stop in _blocks(len(hashes), should_stop):
         rows = np.arange(stop - start)
         apart = np.bitwise_count(hashes[start:stop, None] ^ turned[None])
         apart[rows, np.arange(start, stop)] = 64
         for k in range(_HASH_NEAREST):
             place = apart.argmin(1)
-            found[start:stop, k] = np.where(apart[rows, place] <= _FAR, place, -1)
+            neighbours[start:stop, k] = np.where(apart[rows, place] <= _FAR, place, -1)
             apart[rows, place] = 64
-    return found
+    return neighbours
 
 
 def _pairs(near: np.ndarray, turn: int) -> np.ndarray:
     """Return (3, P): first, second and turn of each neighbour."""
     first = np.repeat(np.arange(len(near)), near.shape[1])
     second = near.reshape(-1)
-    kept = second >= 0
-    return np.stack([first[kept], second[kept], np.full(int(kept.sum()), turn)])
+    is_neighbour = second >= 0
+    return np.stack([first[is_neighbour], second[is_neighbour], np.full(int(is_neighbour.sum()), turn)])

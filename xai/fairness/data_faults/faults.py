@@ -76,9 +76,9 @@ def data_faults(
         rest = counted(report, _count(data), total)
         other = None if train is None else read_small(train, "train", side, rest, should_stop)
         outputs = _outputs(classifier, data, own, counted(report, images, total), should_stop)
-    found = Findings.of(classifier, data, labels, train, (own, other), outputs, seed)
+    findings = Findings.of(classifier, data, labels, train, (own, other), outputs, seed)
     names = tuple(str(getattr(source, "name", "images")) for source in (data, train) if source is not None)
-    return found.result(names, chosen, should_stop)
+    return findings.result(names, chosen, should_stop)
 
 
 def _checks(checks: Sequence[str] | None) -> tuple[str, ...]:

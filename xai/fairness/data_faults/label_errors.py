@@ -50,9 +50,11 @@ def effect_of_leaving_out(right: np.ndarray, affected: np.ndarray, rng: np.rando
     cells = np.bincount(2 * affected.astype(int) + right.astype(int), minlength=4)
 
     def change(counts: np.ndarray) -> np.ndarray:
-        kept = counts[..., 0] + counts[..., 1]
-        found: np.ndarray = counts[..., 1] / np.maximum(kept, 1) - (counts[..., 1] + counts[..., 3]) / counts.sum(-1)
-        return found
+        remaining = counts[..., 0] + counts[..., 1]
+        change_of_accuracy: np.ndarray = counts[..., 1] / np.maximum(remaining, 1) - (
+            counts[..., 1] + counts[..., 3]
+        ) / counts.sum(-1)
+        return change_of_accuracy
 
     return _effect(
         float(right.mean()), float(change(cells)), change(rng.multinomial(len(right), cells / len(right), _DRAWS))
@@ -69,8 +71,8 @@ def effect_of_balance(right: np.ndarray, labels: np.ndarray, rng: np.random.Gene
         pairs = counts.reshape(*counts.shape[:-1], size, 2)
         total = pairs.sum(-1)
         shares = np.divide(pairs[..., 1], total, out=np.full(total.shape, np.nan), where=total > 0)
-        found: np.ndarray = np.nanmean(shares, -1) - pairs[..., 1].sum(-1) / total.sum(-1)
-        return found
+        change_of_accuracy: np.ndarray = np.nanmean(shares, -1) - pairs[..., 1].sum(-1) / total.sum(-1)
+        return change_of_accuracy
 
     return _effect(
         float(right.mean()), float(change(cells)), change(rng.multinomial(len(right), cells / len(right), _DRAWS))
@@ -125,10 +127,10 @@ def out_of_fold(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    found = np.full((len(labels), classes), np.nan)
+    probabilities = np.full((len(labels), classes), np.nan)
     known = np.flatnonzero(np.bincount(labels, minlength=classes)[labels] >= FOLDS)
     if len(set(labels[known].tolist())) < 2 or not np.ptp(features[known], axis=0).any():
-        return found
+        return probabilities
     keys = [hashlib.sha256(f"{seed}/".encode() + images[row].tobytes()).digest() for row in known]
     order = known[sorted(range(len(known)), key=lambda k: keys[k])]  # also the order of sums, and so their rounding
     size = min(_COMPONENTS, features.shape[1], len(order))
@@ -138,21 +140,21 @@ def out_of_fold(
     fold, truth = _folds(labels[order]), labels[order]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # two hundred steps are enough to rank
-        for held in range(FOLDS):
-            model = LogisticRegression(max_iter=200).fit(parts[fold != held], truth[fold != held])
-            inside = np.zeros((int((fold == held).sum()), classes))
-            inside[:, model.classes_] = model.predict_proba(parts[fold == held])
-            found[order[fold == held]] = inside
-    return found
+        for left_out in range(FOLDS):
+            model = LogisticRegression(max_iter=200).fit(parts[fold != left_out], truth[fold != left_out])
+            inside = np.zeros((int((fold == left_out).sum()), classes))
+            inside[:, model.classes_] = model.predict_proba(parts[fold == left_out])
+            probabilities[order[fold == left_out]] = inside
+    return probabilities
 
 
 def _folds(labels: np.ndarray) -> np.ndarray:
     """Return the fold (N,) of rows in random order: each class is dealt out evenly."""
-    found = np.zeros(len(labels), dtype=np.int64)
+    folds = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
-        found[own] = np.arange(len(own)) % FOLDS
-    return found
+        folds[own] = np.arange(len(own)) % FOLDS
+    return folds
 
 
 def suspects_of(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -317,5 +319,5 @@ def counted(progress: Progress | None, before: int, total: int) -> Progress | No
     """Return what reports `before` + done of `total`, whatever the total of its own, or None."""
     if progress is None:
         return None
-    told = progress
-    return lambda done, _own: told(before + done, total)
+    report = progress
+    return lambda done, _own: report(before + done, total)

@@ -149,10 +149,10 @@ class DataFaults(Result):
         """One row per pair, suspect and broken image."""
         import pandas as pd
 
-        found = [{"kind": "pair", **asdict(pair)} for pair in self.pairs]
-        found += [{"kind": "label", **asdict(suspect)} for suspect in self.suspects]
-        found += [{"kind": "broken", **asdict(broken)} for broken in self.broken]
-        return pd.DataFrame(found)
+        records = [{"kind": "pair", **asdict(pair)} for pair in self.pairs]
+        records += [{"kind": "label", **asdict(suspect)} for suspect in self.suspects]
+        records += [{"kind": "broken", **asdict(broken)} for broken in self.broken]
+        return pd.DataFrame(records)
 
     def plot(self) -> Any:
         """Draw pairs and suspects with what they do to the accuracy; return the matplotlib figure."""

@@ -37,13 +37,13 @@ def aligned_distances(first: np.ndarray, second: np.ndarray, should_stop: Should
 
     Source: Lucas and Kanade 1981; intensities are matched by gain and offset (Evangelidis and Psarakis 2008).
     """
-    found = np.ones(len(first))
+    distances = np.ones(len(first))
     for start in range(0, len(first), _BLOCK_ALIGNED):
         if should_stop is not None and should_stop():
             raise Stopped(f"Stopped after {start} of {len(first)} pairs were laid over each other, as asked.")
         part = slice(start, start + _BLOCK_ALIGNED)
-        found[part] = _block(_blurred(first[part]), _blurred(second[part])).numpy()
-    return found
+        distances[part] = _block(_blurred(first[part]), _blurred(second[part])).numpy()
+    return distances
 
 
 def _blurred(images: np.ndarray) -> Tensor:
@@ -62,8 +62,10 @@ def _block(first: Tensor, second: Tensor) -> Tensor:
     pose[:, 2:] = _best_shift(first, second) * 2 / (side - 1)
     warped, inside = _warped(second, pose, x, y)
     best = _compared(first, warped, inside)[0]
-    kept = (best <= _HOPELESS).nonzero()[:, 0]
-    best[kept] = torch.minimum(best[kept], _refined(first[kept], second[kept], pose[kept], x, y))
+    promising = (best <= _HOPELESS).nonzero()[:, 0]
+    best[promising] = torch.minimum(
+        best[promising], _refined(first[promising], second[promising], pose[promising], x, y)
+    )
     return best
 
 
@@ -82,10 +84,10 @@ def _refined(first: Tensor, second: Tensor, pose: Tensor, x: Tensor, y: Tensor) 
 def _best_shift(first: Tensor, second: Tensor) -> Tensor:
     """Return the whole shift (P, 2), across and down, at which the images correlate best."""
     side, most = first.shape[-1], max(1, round(_SHIFT * first.shape[-1]))
-    one, two = (rows - rows.mean((1, 2), keepdim=True) for rows in (first, second))
+    centred, two = (rows - rows.mean((1, 2), keepdim=True) for rows in (first, second))
     size = 2 * side
     both = torch.fft.irfft2(
-        torch.fft.rfft2(one, (size, size)).conj() * torch.fft.rfft2(two, (size, size)), (size, size)
+        torch.fft.rfft2(centred, (size, size)).conj() * torch.fft.rfft2(two, (size, size)), (size, size)
     )
     near = torch.arange(-most, most + 1)
     window = both[:, near[:, None] % size, near % size].flatten(1)
@@ -104,12 +106,14 @@ def _warped(second: Tensor, pose: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor,
 def _compared(first: Tensor, warped: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return distances (P,), the gain (P,) that fits the second to the first, and what remains (P, s, s)."""
     count = inside.sum((1, 2)).clamp_min(1)
-    one, two = (rows - ((rows * inside).sum((1, 2)) / count)[:, None, None] for rows in (first, warped))
-    product, own, other = ((a * b * inside).sum((1, 2)) for a, b in ((one, two), (one, one), (two, two)))
+    own_centred, two = (rows - ((rows * inside).sum((1, 2)) / count)[:, None, None] for rows in (first, warped))
+    product, own, other = (
+        (a * b * inside).sum((1, 2)) for a, b in ((own_centred, two), (own_centred, own_centred), (two, two))
+    )
     gain = product / other.clamp_min(1e-9)
     alike = (product / (own * other).sqrt().clamp_min(1e-9)).clamp(0, 1)
     distance = torch.where(count >= _SHARED * first.shape[1] * first.shape[2], (1 - alike**2).sqrt(), 1.0)
-    return distance, gain, (one - gain[:, None, None] * two) * inside
+    return distance, gain, (own_centred - gain[:, None, None] * two) * inside
 
 
 def _update(warped: Tensor, inside: Tensor, gain: Tensor, rest: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -164,7 +168,9 @@ class Matches:
         return Matches(*(part[order] for part in vars(self).values()))
 
 
-def verify(small: np.ndarray, colour: np.ndarray, found: Candidates, should_stop: ShouldStop | None = None) -> Matches:
+def verify(
+    small: np.ndarray, colour: np.ndarray, candidates: Candidates, should_stop: ShouldStop | None = None
+) -> Matches:
     """Return the candidates that are the same image but for sharpness, contrast, brightness, place and size.
 
     The distance of a pair is sqrt(1 - r^2) with r the correlation of pixels, after the second was mirrored or turned
@@ -176,44 +182,48 @@ def verify(small: np.ndarray, colour: np.ndarray, found: Candidates, should_stop
     Args:
         small: (N, s, s) grey images.
         colour: (N, 3) mean colours, which must agree but for brightness, contrast and saturation.
-        found: pairs to look at.
+        candidates: pairs to look at.
         should_stop: asked between blocks.
 
     Raises:
         Stopped: `should_stop()` was true.
     """
     aligned = _Aligned(small)
-    distance = aligned.distances(found.first, found.second, found.turn)
-    yardstick = _yardstick(aligned, found.near)
-    least = np.maximum(np.minimum(yardstick[found.first], yardstick[found.second]), 1e-12)
+    distance = aligned.distances(candidates.first, candidates.second, candidates.turn)
+    yardstick = _yardstick(aligned, candidates.near)
+    least = np.maximum(np.minimum(yardstick[candidates.first], yardstick[candidates.second]), 1e-12)
     relative = distance / least
-    alike = _hue_distance(colour[found.first], colour[found.second]) <= _COLOUR
-    kept = (distance <= _LIKE) & ((relative <= CLOSE) | (distance <= _SAME)) & alike
-    rows = np.flatnonzero(~kept & alike & (found.moved | (_rank(found, distance) < _TRIED)))
-    laid = _laid_over(small, found, rows, least[rows], should_stop)
-    distance[laid.rows], relative[laid.rows], kept[laid.rows] = laid.distance, laid.relative, True
-    return _best(*(part[kept] for part in (found.first, found.second, found.turn, distance, relative)))
+    alike = _hue_distance(colour[candidates.first], colour[candidates.second]) <= _COLOUR
+    accepted = (distance <= _LIKE) & ((relative <= CLOSE) | (distance <= _SAME)) & alike
+    rows = np.flatnonzero(~accepted & alike & (candidates.moved | (_rank(candidates, distance) < _TRIED)))
+    laid = _laid_over(small, candidates, rows, least[rows], should_stop)
+    distance[laid.rows], relative[laid.rows], accepted[laid.rows] = laid.distance, laid.relative, True
+    return _best(
+        *(part[accepted] for part in (candidates.first, candidates.second, candidates.turn, distance, relative))
+    )
 
 
-def _hue_distance(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+def _hue_distance(first: np.ndarray, two: np.ndarray) -> np.ndarray:
     """Return how far mean colours (P, 3) are apart in what brightness, contrast and saturation do not change.
 
     A colour less its grey is a direction and a length; a copy has the same direction, and a grey one none.
     """
-    parts = [rows - rows.mean(1, keepdims=True) for rows in (one, two)]
+    parts = [rows - rows.mean(1, keepdims=True) for rows in (first, two)]
     sizes = [np.linalg.norm(part, axis=1) for part in parts]
     more = (sizes[0] >= sizes[1])[:, None]
     strong, weak = np.where(more, parts[0], parts[1]), np.where(more, parts[1], parts[0])
     along = (strong * weak).sum(1) / np.maximum((strong**2).sum(1), 1e-12)
     off = np.linalg.norm(weak - np.clip(along, 0, 1)[:, None] * strong, axis=1)
-    found: np.ndarray = off / np.maximum(np.minimum(np.linalg.norm(one, axis=1), np.linalg.norm(two, axis=1)), 1e-6)
-    return found
+    distances: np.ndarray = off / np.maximum(
+        np.minimum(np.linalg.norm(first, axis=1), np.linalg.norm(two, axis=1)), 1e-6
+    )
+    return distances
 
 
-def _rank(found: Candidates, distance: np.ndarray) -> np.ndarray:
+def _rank(candidates: Candidates, distance: np.ndarray) -> np.ndarray:
     """Return the place (P,) of each pair among those of either of its images, the closest first."""
     best = np.full(len(distance), np.iinfo(np.int64).max)
-    for side in (found.first, found.second):
+    for side in (candidates.first, candidates.second):
         order = np.lexsort((distance, side))
         start = np.flatnonzero(np.r_[True, np.diff(side[order]) != 0])
         place = np.arange(len(order)) - np.repeat(start, np.diff(np.r_[start, len(order)]))
@@ -231,26 +241,26 @@ class _LaidOver:
 
 
 def _laid_over(
-    small: np.ndarray, found: Candidates, rows: np.ndarray, least: np.ndarray, should_stop: ShouldStop | None
+    small: np.ndarray, candidates: Candidates, rows: np.ndarray, least: np.ndarray, should_stop: ShouldStop | None
 ) -> _LaidOver:
     """Lay pairs over each other; the yardstick is measured likewise, of images that may be in a pair alone.
 
     Args:
         small: (N, s, s) grey images.
-        found: all candidates.
+        candidates: all candidates.
         rows: (P,) numbers of those to try.
         least: (P,) yardstick of images as they lie, never below the one measured here.
         should_stop: asked between blocks.
     """
-    turned = small[found.second[rows]]
+    turned = small[candidates.second[rows]]
     for number, turn in enumerate(TURNS):
-        own = found.turn[rows] == number
+        own = candidates.turn[rows] == number
         turned[own] = turn(turned[own])
-    distance = aligned_distances(small[found.first[rows]], turned, should_stop)
+    distance = aligned_distances(small[candidates.first[rows]], turned, should_stop)
     near = (distance <= _LIKE) & (distance <= CLOSE_LAID * least)
     rows, distance = rows[near], distance[near]
-    images = np.unique(np.r_[found.first[rows], found.second[rows]])
-    others = found.near[images]
+    images = np.unique(np.r_[candidates.first[rows], candidates.second[rows]])
+    others = candidates.near[images]
     if others.shape[1] == 0 or len(rows) == 0:
         return _LaidOver(rows, distance, distance)
     repeated = np.repeat(images, others.shape[1])
@@ -259,9 +269,9 @@ def _laid_over(
     )
     yardstick = np.ones(len(small))
     yardstick[images] = np.maximum(ranked[:, min(_RANK, others.shape[1]) - 1], 1e-12)
-    relative = distance / np.minimum(yardstick[found.first[rows]], yardstick[found.second[rows]])
-    kept = relative <= CLOSE_LAID
-    return _LaidOver(rows[kept], distance[kept], relative[kept])
+    relative = distance / np.minimum(yardstick[candidates.first[rows]], yardstick[candidates.second[rows]])
+    accepted = relative <= CLOSE_LAID
+    return _LaidOver(rows[accepted], distance[accepted], relative[accepted])
 
 
 class _Aligned:
@@ -269,12 +279,12 @@ class _Aligned:
 
     def __init__(self, small: np.ndarray) -> None:
         side = small.shape[-1]
-        kept = min(side, _KEPT)
-        frequency = np.pi * np.arange(kept) / side
+        coefficients = min(side, _KEPT)
+        frequency = np.pi * np.arange(coefficients) / side
         square = frequency[:, None] ** 2 + frequency[None] ** 2
         first = np.exp(-square * _FIRST_BLUR**2 / 2)
         first[0, 0] = 0  # the mean
-        self.values = (cosines(small)[:, :kept, :kept] * first).astype(np.float32)
+        self.values = (cosines(small)[:, :coefficients, :coefficients] * first).astype(np.float32)
         blurs = np.array(_BLURS)[:, None, None]
         self.factors = np.exp(-square * blurs**2 / 2).reshape(len(_BLURS), -1).astype(np.float32)
         energy = self.values.reshape(len(small), -1) ** 2
@@ -282,21 +292,21 @@ class _Aligned:
 
     def distances(self, first: np.ndarray, second: np.ndarray, turn: np.ndarray) -> np.ndarray:
         """Return the distance (P,) of each pair, at the blur of either at which they are most alike."""
-        found = np.zeros(len(first))
+        distances = np.zeros(len(first))
         for number, turned in enumerate(TURNS):
             own = np.flatnonzero(turn == number)
             for start in range(0, len(own), _BLOCK):
                 part = own[start : start + _BLOCK]
-                found[part] = self._distances(first[part], second[part], turned)
-        return found
+                distances[part] = self._distances(first[part], second[part], turned)
+        return distances
 
     def _distances(self, first: np.ndarray, second: np.ndarray, turned: Turn) -> np.ndarray:
         both = self.values[first] * turned.of_coefficients(self.values[second])
         products = both.reshape(len(first), -1).astype(np.float32) @ self.factors.T
-        one, two = self.lengths[first], self.lengths[second]
-        alike = np.maximum(products / (one * two[:, :1]), products / (one[:, :1] * two)).max(1)
-        found: np.ndarray = np.sqrt(np.maximum(0.0, 1 - np.clip(alike, 0, 1) ** 2))
-        return found
+        first_lengths, two = self.lengths[first], self.lengths[second]
+        alike = np.maximum(products / (first_lengths * two[:, :1]), products / (first_lengths[:, :1] * two)).max(1)
+        distances: np.ndarray = np.sqrt(np.maximum(0.0, 1 - np.clip(alike, 0, 1) ** 2))
+        return distances
 
 
 def _yardstick(aligned: _Aligned, near: np.ndarray) -> np.ndarray:
@@ -306,8 +316,8 @@ def _yardstick(aligned: _Aligned, near: np.ndarray) -> np.ndarray:
         return np.ones(count)
     first = np.repeat(np.arange(count), most)
     ranked = np.sort(aligned.distances(first, near.reshape(-1), np.zeros(len(first), dtype=int)).reshape(count, most))
-    found: np.ndarray = ranked[:, min(_RANK, most) - 1]
-    return found
+    distances: np.ndarray = ranked[:, min(_RANK, most) - 1]
+    return distances
 
 
 def _best(
@@ -317,5 +327,5 @@ def _best(
     order = np.lexsort((distance, second, first))
     fresh = np.ones(len(order), dtype=bool)
     fresh[1:] = (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)
-    kept = order[fresh]
-    return Matches(first[kept], second[kept], turn[kept], distance[kept], relative[kept])
+    closest = order[fresh]
+    return Matches(first[closest], second[closest], turn[closest], distance[closest], relative[closest])

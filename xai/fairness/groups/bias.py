@@ -149,21 +149,21 @@ def _report(
     if rows.confidence is None and {CALIBRATION, CONFIDENCE} & set(settings.metrics or ()):
         raise InputError("Expected `confidence` for the metrics calibration and confidence, but got None. Pass (N,).")
     divisions = divide(columns, len(rows), settings.depth)
-    asked = [question for division in divisions for question in ask(division, rows, settings, provenance.seed)]
+    questions = [question for division in divisions for question in ask(division, rows, settings, provenance.seed)]
     with reporting(progress, "groups") as report:
-        answered = answer(asked, settings, provenance.seed, report, should_stop)
+        answered = answer(questions, settings, provenance.seed, report, should_stop)
     judge = GapJudge(rows.classes, settings, sum(question.first for question in answered))
     gaps = [judge.gap(question) for question in answered]
-    found, grown = [], []
+    parity_lines, grown = [], []
     for division in divisions:
         own = [(q, gap.verdict) for q, gap in zip(answered, gaps, strict=True) if q.division is division]
-        found += parities([q for q, _ in own], [verdict for _, verdict in own], rows.classes)
+        parity_lines += parities([q for q, _ in own], [verdict for _, verdict in own], rows.classes)
         cube = Cube.of(division.codes, rows.labels, rows.predictions, len(division.groups), len(rows.classes))
         grown.append(amplification(cube, division.name, division.groups, rows.classes))
     return BiasResult(
         gaps=tuple(gaps),
         values=tuple(line for question in answered for line in judge.groups(question)),
-        parities=tuple(found),
+        parities=tuple(parity_lines),
         amplifications=tuple(grown),
         columns=tuple(division.name for division in divisions),
         group_names=tuple(division.groups for division in divisions),

@@ -71,10 +71,10 @@ class ImageTable:
 
 
 def _flat(name: str, values: Any) -> np.ndarray:
-    found = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-    if found.ndim != 1 or found.dtype.kind not in "biufUO":
-        raise ShapeError(f"Expected `{name}` as (N,) numbers or names, but got {found.dtype} {found.shape}.")
-    return found
+    flat = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if flat.ndim != 1 or flat.dtype.kind not in "biufUO":
+        raise ShapeError(f"Expected `{name}` as (N,) numbers or names, but got {flat.dtype} {flat.shape}.")
+    return flat
 
 
 def _same_length(name: str, values: np.ndarray, count: int) -> None:
@@ -110,11 +110,11 @@ def _numbers(name: str, values: np.ndarray, classes: tuple[str, ...]) -> np.ndar
 def _extra(name: str, values: Any, count: int, taken: Sequence[str]) -> np.ndarray:
     if name in taken:
         raise NameLookupError("free name for a further metric", name, [f"{name} of mine"])
-    found = _flat(f"extra[{name!r}]", values).astype(np.float64)
-    _same_length(f"extra[{name!r}]", found, count)
-    if bool(np.isinf(found).any()):
+    numbers = _flat(f"extra[{name!r}]", values).astype(np.float64)
+    _same_length(f"extra[{name!r}]", numbers, count)
+    if bool(np.isinf(numbers).any()):
         raise RangeError(f"Expected finite numbers in extra[{name!r}], or nan where it does not apply.")
-    return found
+    return numbers
 
 
 MISSING = "(missing)"
@@ -167,14 +167,14 @@ def _division(name: str, values: Any, count: int) -> Division:
     if len(listed) != count:
         raise ShapeError(f"Expected one value per image in {name!r}, {count}, but got {len(listed)}. Give (N,).")
     names, note = _names(listed)
-    found, codes = np.unique(names, return_inverse=True)
-    if len(found) > _MOST:
+    groups, codes = np.unique(names, return_inverse=True)
+    if len(groups) > _MOST:
         raise DataError(
-            f"The column {name!r} has {len(found)} different values, more than {_MOST}. Put similar ones together."
+            f"The column {name!r} has {len(groups)} different values, more than {_MOST}. Put similar ones together."
         )
     return Division(
         name,
-        tuple(found.tolist()),
+        tuple(groups.tolist()),
         codes.astype(np.int64),
         Message("{name}: {note}", name=name, note=note) if note else "",
     )
@@ -200,9 +200,9 @@ def _quarters(values: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, str]
     shown = [f"{edge:.4g}" for edge in edges]
     names = [f"1: up to {shown[0]}", *(f"{k + 2}: to {edge}" for k, edge in enumerate(shown[1:]))]
     names.append(f"{len(names) + 1}: above {shown[-1]}")
-    found = np.array(names, dtype=object)[place]
-    found[missing] = MISSING
-    return found.astype(str), Message("many different numbers, divided at {edges}", edges=", ".join(shown))
+    quarters = np.array(names, dtype=object)[place]
+    quarters[missing] = MISSING
+    return quarters.astype(str), Message("many different numbers, divided at {edges}", edges=", ".join(shown))
 
 
 def _cross(parts: Sequence[Division]) -> Division:
@@ -210,9 +210,9 @@ def _cross(parts: Sequence[Division]) -> Division:
     codes = np.zeros(len(parts[0].codes), dtype=np.int64)
     for part in parts:
         codes = codes * len(part.groups) + part.codes
-    found, place = np.unique(codes, return_inverse=True)
+    present, place = np.unique(codes, return_inverse=True)
     names = []
-    for code in found.tolist():
+    for code in present.tolist():
         picked: list[str] = []
         for part in reversed(parts):
             code, own = divmod(code, len(part.groups))

@@ -33,10 +33,10 @@ class Cube:
     def of(cls, codes: np.ndarray, labels: np.ndarray, predictions: np.ndarray, groups: int, classes: int) -> "Cube":
         """Count images by group code, label and prediction, (N,) each."""
         cell = (codes.astype(np.int64) * classes + labels) * classes + predictions
-        found, count = np.unique(cell, return_counts=True)
-        rest, said = np.divmod(found, classes)
+        cells, count = np.unique(cell, return_counts=True)
+        rest, prediction = np.divmod(cells, classes)
         group, label = np.divmod(rest, classes)
-        return cls(groups, classes, group, label, said, count)
+        return cls(groups, classes, group, label, prediction, count)
 
     def by_group(self, where: np.ndarray | None = None) -> np.ndarray:
         """Return images per group (G,), of some cells or of all."""
@@ -49,13 +49,13 @@ class Cube:
 
     def dense(self) -> np.ndarray:
         """Return all counts (G, K, K)."""
-        found = np.zeros((self.groups, self.classes, self.classes), dtype=np.int64)
-        found[self.group, self.label, self.said] = self.count
-        return found
+        counts = np.zeros((self.groups, self.classes, self.classes), dtype=np.int64)
+        counts[self.group, self.label, self.said] = self.count
+        return counts
 
     def _sums(self, places: np.ndarray, size: int, where: np.ndarray | None) -> np.ndarray:
-        kept = slice(None) if where is None else where
-        return np.bincount(places[kept], self.count[kept], size).astype(np.int64)
+        selected = slice(None) if where is None else where
+        return np.bincount(places[selected], self.count[selected], size).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +106,8 @@ def confusion(cube: Cube) -> Rates:
     pairs, place = np.unique(cube.label[wrong] * cube.classes + cube.said[wrong], return_inverse=True)
     hits = np.zeros((len(pairs), cube.groups), dtype=np.int64)
     np.add.at(hits, (place, cube.group[wrong]), cube.count[wrong])
-    labels, said = np.divmod(pairs, cube.classes)
-    classes: list[Class] = list(zip(labels.tolist(), said.tolist(), strict=True))
+    labels, predictions = np.divmod(pairs, cube.classes)
+    classes: list[Class] = list(zip(labels.tolist(), predictions.tolist(), strict=True))
     return Rates(classes, hits, cube.by_class(cube.label)[labels])
 
 
@@ -116,8 +116,8 @@ def _right(cube: Cube) -> np.ndarray:
 
 
 RATES: dict[str, Callable[[Cube], Rates]] = {
-    found.__name__: found
-    for found in (
+    rate.__name__: rate
+    for rate in (
         accuracy,
         recall,
         false_negative_rate,
@@ -156,12 +156,12 @@ def amplification(cube: Cube, column: str, groups: Sequence[str], classes: Seque
 
     Source: Wang & Russakovsky 2021, equation 4 (A -> T); classes that do not occur at all are left out.
     """
-    truth, said = cube.by_class(cube.label), cube.by_class(cube.said)
-    known = (truth + said).sum(1) > 0
+    truth, predicted = cube.by_class(cube.label), cube.by_class(cube.said)
+    known = (truth + predicted).sum(1) > 0
     size = cube.by_group()
     direction = np.where(truth * size.sum() > truth.sum(1, keepdims=True) * size, 1.0, -1.0)
     weight = direction / (size * known.sum() * len(size)) * known[:, None]
-    change = direction * (said - truth) / size
+    change = direction * (predicted - truth) / size
     moved = weight[cube.said, cube.group] - weight[cube.label, cube.group]
     mean = np.bincount(cube.group, cube.count * moved, len(size)) / size
     square = np.bincount(cube.group, cube.count * (moved - mean[cube.group]) ** 2, len(size))

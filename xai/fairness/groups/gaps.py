@@ -181,59 +181,59 @@ class GapJudge:
 
     def groups(self, question: GroupQuestion) -> list[GroupValue]:
         """Return one line for each group."""
-        found, where = outcome_of(question), self._where(question)
-        times = question.p_adjusted / found.p
-        seen = found.detectable <= self._relevant(question)
+        outcome, where = outcome_of(question), self._where(question)
+        times = question.p_adjusted / outcome.p
+        seen = outcome.detectable <= self._relevant(question)
         lines = []
         for k, group in enumerate(question.division.groups):
-            own = min(1.0, float(found.p_groups[k]) * times) if found.compared[k] else None
-            verdict = TOO_SMALL if own is None else self._verdict(found, own, seen=bool(seen[k]))
-            low, high = found.intervals[k]
-            numbers = {"value": found.values[k], "low": low, "high": high, "score": found.scores[k]}
-            numbers |= {"detectable": found.detectable[k]}
-            kept: dict[str, Any] = {name: _number(value) for name, value in numbers.items()}
-            n = int(found.totals[k])
-            lines.append(GroupValue(*where, group, n, p_adjusted=own, verdict=verdict, **kept))
+            own = min(1.0, float(outcome.p_groups[k]) * times) if outcome.compared[k] else None
+            verdict = TOO_SMALL if own is None else self._verdict(outcome, own, seen=bool(seen[k]))
+            low, high = outcome.intervals[k]
+            numbers = {"value": outcome.values[k], "low": low, "high": high, "score": outcome.scores[k]}
+            numbers |= {"detectable": outcome.detectable[k]}
+            figures: dict[str, Any] = {name: _number(value) for name, value in numbers.items()}
+            n = int(outcome.totals[k])
+            lines.append(GroupValue(*where, group, n, p_adjusted=own, verdict=verdict, **figures))
         return lines
 
     def gap(self, question: GroupQuestion) -> Gap:
         """Return the line of the gap."""
-        found, names, kept = outcome_of(question), question.division.groups, outcome_of(question).compared
-        left_out = tuple(name for name, inside in zip(names, kept, strict=True) if not inside)
-        nothing = kept.sum() < 2
-        values = np.where(kept, found.values, np.nan)
+        outcome, names, compared = outcome_of(question), question.division.groups, outcome_of(question).compared
+        left_out = tuple(name for name, inside in zip(names, compared, strict=True) if not inside)
+        nothing = compared.sum() < 2
+        values = np.where(compared, outcome.values, np.nan)
         low, high = (0, 0) if nothing else (int(np.nanargmin(values)), int(np.nanargmax(values)))
-        seen = not nothing and bool((found.detectable[kept] <= self._relevant(question)).all())
+        seen = not nothing and bool((outcome.detectable[compared] <= self._relevant(question)).all())
         gap = Gap(
             *self._where(question),
             lowest="" if nothing else names[low],
             highest="" if nothing else names[high],
             low_value=None if nothing else _number(values[low]),
             high_value=None if nothing else _number(values[high]),
-            low_n=0 if nothing else int(found.totals[low]),
-            high_n=0 if nothing else int(found.totals[high]),
-            gap=_number(found.gap),
+            low_n=0 if nothing else int(outcome.totals[low]),
+            high_n=0 if nothing else int(outcome.totals[high]),
+            gap=_number(outcome.gap),
             ratio=None if nothing or values[high] <= 0 else float(values[low] / values[high]),
-            interval=(_number(found.interval[0]), _number(found.interval[1])),
-            expected=_number(found.chance.mean()) if len(found.chance) else None,
-            expected_high=_number(np.quantile(found.chance, 0.95)) if len(found.chance) else None,
-            p=found.p,
+            interval=(_number(outcome.interval[0]), _number(outcome.interval[1])),
+            expected=_number(outcome.chance.mean()) if len(outcome.chance) else None,
+            expected_high=_number(np.quantile(outcome.chance, 0.95)) if len(outcome.chance) else None,
+            p=outcome.p,
             p_adjusted=question.p_adjusted,
-            detectable=None if nothing else _number(found.detectable[kept].max()),
-            compared=int(kept.sum()),
+            detectable=None if nothing else _number(outcome.detectable[compared].max()),
+            compared=int(compared.sum()),
             left_out=left_out,
-            verdict=TOO_SMALL if nothing else self._verdict(found, question.p_adjusted, seen=seen),
+            verdict=TOO_SMALL if nothing else self._verdict(outcome, question.p_adjusted, seen=seen),
             repeats=not question.first,
             explained=_explained(question, low, high),
-            stands_out="" if nothing else names[int(np.nanargmax(np.abs(found.scores)))],
+            stands_out="" if nothing else names[int(np.nanargmax(np.abs(outcome.scores)))],
         )
         return replace(gap, headline=self._headline(gap, question), reason=self._reason(gap, question))
 
     def _where(self, question: GroupQuestion) -> tuple[str, str, str]:
         return question.division.name, question.metric, label_name(question.label, self.classes)
 
-    def _verdict(self, found: PermutationResult, p_adjusted: float, *, seen: bool) -> str:
-        beyond = self.settings.tolerance == 0 or found.interval[0] > self.settings.tolerance
+    def _verdict(self, outcome: PermutationResult, p_adjusted: float, *, seen: bool) -> str:
+        beyond = self.settings.tolerance == 0 or outcome.interval[0] > self.settings.tolerance
         if p_adjusted <= self.settings.alpha and beyond:
             return UNFAIR
         return NO_EVIDENCE if seen else TOO_SMALL
@@ -311,10 +311,10 @@ def _explained(question: GroupQuestion, low: int, high: int) -> float | None:
     return _number(abs(question.expected[high] - question.expected[low]))
 
 
-def _others(found: PermutationResult, k: int) -> float:
+def _others(outcome: PermutationResult, k: int) -> float:
     """Return the mean value of all compared groups but one."""
-    kept = found.compared & (np.arange(len(found.values)) != k)
-    return float(np.average(found.values[kept], weights=found.totals[kept]))
+    others = outcome.compared & (np.arange(len(outcome.values)) != k)
+    return float(np.average(outcome.values[others], weights=outcome.totals[others]))
 
 
 def _listed(names: Sequence[str]) -> Message:

@@ -45,12 +45,12 @@ class Parity:
 def parities(questions: Sequence[GroupQuestion], verdicts: Sequence[str], classes: Sequence[str]) -> list[Parity]:
     """Return the measures of one division from its answered questions and their verdicts."""
     pairs = list(zip(questions, verdicts, strict=True))
-    found = [_worst(questions, metric, classes) for metric in ("accuracy", "recall")]
+    measures = [_worst(questions, metric, classes) for metric in ("accuracy", "recall")]
     for measure, metrics in _PARTS.items():
-        kept = [(q, v) for q, v in pairs if q.metric in metrics and np.isfinite(outcome_of(q).gap)]
-        if {q.metric for q in questions if q.metric in metrics} == set(metrics) and kept:
-            found.append(_parity(measure, kept, classes))
-    return [parity for parity in found if parity is not None]
+        verdicts_of_metrics = [(q, v) for q, v in pairs if q.metric in metrics and np.isfinite(outcome_of(q).gap)]
+        if {q.metric for q in questions if q.metric in metrics} == set(metrics) and verdicts_of_metrics:
+            measures.append(_parity(measure, verdicts_of_metrics, classes))
+    return [parity for parity in measures if parity is not None]
 
 
 def _worst(questions: Sequence[GroupQuestion], metric: str, classes: Sequence[str]) -> Parity | None:

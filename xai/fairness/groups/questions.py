@@ -67,9 +67,9 @@ class BiasSettings:
         _check("replicates", self.replicates, self.replicates >= 100, "of at least 100")
 
 
-def _check(name: str, value: float, holds: bool, wanted: str) -> None:
+def _check(name: str, value: float, holds: bool, expected: str) -> None:
     if not holds:
-        raise RangeError(f"Expected `{name}` {wanted}, but got {value!r}.")
+        raise RangeError(f"Expected `{name}` {expected}, but got {value!r}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +117,12 @@ def ask(division: Division, rows: ImageTable, settings: BiasSettings, seed: int)
     """
     groups, least = len(division.groups), settings.min_count
     cube = Cube.of(division.codes, rows.labels, rows.predictions, groups, len(rows.classes))
-    found = [
+    questions = [
         GroupQuestion(division, metric, label, test, _beyond(metric, label, test, rows, division))
         for metric in _chosen(rows, settings)
         for label, test in _tests(metric, cube, rows, division, least, seed)
     ]
-    return _weighted(found)
+    return _weighted(questions)
 
 
 def _beyond(
@@ -138,12 +138,12 @@ def _beyond(
         return test.within(strata[known], codes[known])
     inside, hits, counted = _hits(metric, label, rows)
     place = rows.labels * groups + codes
-    totals, found = (
+    totals, hits_by_place = (
         np.bincount(place[which], minlength=classes * groups).reshape(classes, groups)
         for which in (inside, inside & hits)
     )
     size = None if metric == PRECISION else test.totals
-    mix = MixTest(found, totals, counted, size, test.compared)
+    mix = MixTest(hits_by_place, totals, counted, size, test.compared)
     return mix if mix.informative else None
 
 
@@ -263,17 +263,17 @@ class _Tested:
 def _tested(question: GroupQuestion, settings: BiasSettings, alpha: float, seed: int) -> _Tested:
     """Return the outcome; p-values of two tests that must both show it are the larger ones."""
     test = question.test.canonical if isinstance(question.test, RateTest) else question.test
-    found = test.run(draws_of(seed, question.name), replicates=settings.replicates, alpha=alpha)
-    if question.beyond is None or found.p > settings.alpha:  # which no correction makes smaller
-        return _Tested(found, found.p, None)
+    outcome = test.run(draws_of(seed, question.name), replicates=settings.replicates, alpha=alpha)
+    if question.beyond is None or outcome.p > settings.alpha:  # which no correction makes smaller
+        return _Tested(outcome, outcome.p, None)
     rng, expected = draws_of(seed, f"{question.name}/beyond"), None
     if isinstance(question.beyond, MixTest):
         more: MixOutcome | PermutationResult = question.beyond.run(rng, replicates=settings.replicates)
         expected = more.expected if isinstance(more, MixOutcome) else None
     else:
         more = question.beyond.run(rng, replicates=settings.replicates, alpha=alpha)
-    both = replace(found, p=max(found.p, more.p), p_groups=np.maximum(found.p_groups, more.p_groups))
-    return _Tested(both, found.p, expected)
+    both = replace(outcome, p=max(outcome.p, more.p), p_groups=np.maximum(outcome.p_groups, more.p_groups))
+    return _Tested(both, outcome.p, expected)
 
 
 def _key(question: GroupQuestion) -> object:
@@ -283,7 +283,7 @@ def _key(question: GroupQuestion) -> object:
     return question.division.name, question.beyond is None, *question.test.key
 
 
-def _answered(question: GroupQuestion, found: _Tested) -> GroupQuestion:
+def _answered(question: GroupQuestion, tested: _Tested) -> GroupQuestion:
     same = not isinstance(question.test, RateTest) or question.test is question.test.canonical
-    outcome = found.outcome if same else found.outcome.complement()
-    return replace(question, outcome=outcome, expected=found.expected)
+    outcome = tested.outcome if same else tested.outcome.complement()
+    return replace(question, outcome=outcome, expected=tested.expected)

@@ -79,8 +79,8 @@ class BiasResult(Result):
     @property
     def findings(self) -> tuple[Gap, ...]:
         """The gaps that are unfair, each once, most certain first; empty: nothing found."""
-        found = [gap for gap in self.gaps if gap.verdict == UNFAIR and not gap.repeats]
-        return tuple(sorted(found, key=lambda gap: (gap.p_adjusted, -(gap.gap or 0.0))))
+        unfair = [gap for gap in self.gaps if gap.verdict == UNFAIR and not gap.repeats]
+        return tuple(sorted(unfair, key=lambda gap: (gap.p_adjusted, -(gap.gap or 0.0))))
 
     @property
     def verdict(self) -> str:
@@ -141,8 +141,10 @@ class BiasResult(Result):
 
         k = self._place(column)
         groups = pd.Series(np.array(self.group_names[k])[self.codes[k]], name=self.columns[k])
-        asked = {"accuracy": accuracy_score, "count": count} if metrics is None else metrics
-        return MetricFrame(metrics=asked, y_true=self.labels, y_pred=self.predictions, sensitive_features=groups)
+        metrics_by_name = {"accuracy": accuracy_score, "count": count} if metrics is None else metrics
+        return MetricFrame(
+            metrics=metrics_by_name, y_true=self.labels, y_pred=self.predictions, sensitive_features=groups
+        )
 
     def plot(self, column: str | None = None) -> Any:
         """Draw the groups of a column with intervals, what chance alone makes, and all gaps; return the figure.

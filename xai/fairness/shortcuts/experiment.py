@@ -120,28 +120,28 @@ class Removal:
         return self.dose_p is not None and self.dose_p < LEVEL and self.fall > 0
 
 
-def take_out(probe: Predictor, form: FoundForm, held: ProbeImages) -> Removal | None:
+def take_out(probe: Predictor, form: FoundForm, judged: ProbeImages) -> Removal | None:
     """Return what removal does, None with too few carriers.
 
     Args:
         probe: asks the model.
         form: the cue, with its class.
-        held: images that the cue was not looked for in.
+        judged: images that the cue was not looked for in.
     """
     assert form.target is not None
-    carries = (form.carried(held.images) >= form.least) & (held.labels == form.target)
-    some = held.take(carries.nonzero()[:_MOST, 0])
+    carries = (form.carried(judged.images) >= form.least) & (judged.labels == form.target)
+    some = judged.take(carries.nonzero()[:_MOST, 0])
     if len(some) < _FEWEST:
         return None
     before, after = (_odds(probe, images, some.labels) for images in (some.images, form.without(some)))
-    kept = form.control(some)
+    restored = form.control(some)
     gone = (before > 0) & (after <= 0)
-    others = held.take((held.labels != form.target).nonzero()[:_MOST, 0])
-    if kept is None:
+    others = judged.take((judged.labels != form.target).nonzero()[:_MOST, 0])
+    if restored is None:
         usual = _odds(probe, others.images, others.labels) - _odds(probe, form.without(others), others.labels)
         p = float(scipy.stats.mannwhitneyu(before - after, usual, alternative="greater").pvalue)
         return Removal(len(some), share(gone[before > 0]), None, float((before - after).mean() - usual.mean()), p, None)
-    still = _odds(probe, kept, some.labels)
+    still = _odds(probe, restored, some.labels)
     beyond = difference(gone[before > 0], ((before > 0) & (still <= 0))[before > 0])
     dose = _two_sided(probe, form, others) if isinstance(form, Loss) else None
     fall = float((still - after).mean())
@@ -164,9 +164,9 @@ def _higher(more: np.ndarray, less: np.ndarray) -> float:
 
 def _odds(probe: Predictor, images: Tensor, labels: Tensor) -> np.ndarray:
     """Return log odds of one class of each image (n,) against the strongest other one (n,)."""
-    found = probe.probabilities(images).double()
-    rows = torch.arange(len(found))
-    own = found[rows, labels].clone()
-    found[rows, labels] = 0
-    odds: np.ndarray = ((own + _TINY) / (found.amax(1) + _TINY)).log().numpy()
+    probabilities = probe.probabilities(images).double()
+    rows = torch.arange(len(probabilities))
+    own = probabilities[rows, labels].clone()
+    probabilities[rows, labels] = 0
+    odds: np.ndarray = ((own + _TINY) / (probabilities.amax(1) + _TINY)).log().numpy()
     return odds

@@ -149,20 +149,20 @@ def merged(responses: Sequence[Response]) -> list[Response]:
     other places are others. What is tried on every model is the same as a shortcut of its class that was found, or that
     lies at the same place.
     """
-    kept: list[Response] = []
-    found = list(responses)
-    for k in sorted(range(len(found)), key=lambda k: _rank(found[k])):
-        each = found[k]
+    shortcuts: list[Response] = []
+    lines = list(responses)
+    for k in sorted(range(len(lines)), key=lambda k: _rank(lines[k])):
+        each = lines[k]
         if each.verdict not in {SHORTCUT, UNCONFIRMED}:
             continue
-        same = [other for other in kept if other.target == each.target and _one(other, each)]
+        same = [other for other in shortcuts if other.target == each.target and _one(other, each)]
         if same:
             same_as = Message("the same as: {probe} ({place})", probe=same[0].words, place=same[0].place)
             reason = joined([each.reason, same_as])
-            found[k] = replace(each, verdict=WITHIN, reason=reason)
+            lines[k] = replace(each, verdict=WITHIN, reason=reason)
         elif each.verdict == SHORTCUT:
-            kept.append(each)
-    return found
+            shortcuts.append(each)
+    return lines
 
 
 def _rank(response: Response) -> tuple[bool, int, float]:
@@ -170,17 +170,17 @@ def _rank(response: Response) -> tuple[bool, int, float]:
     return not response.found, order, -response.beyond
 
 
-def _one(kept: Response, other: Response) -> bool:
-    apart = kept.found and other.found and kept.box is not None and other.box is not None
-    return (kept.found and not apart) or _overlap(kept, other)
+def _one(shortcut: Response, other: Response) -> bool:
+    apart = shortcut.found and other.found and shortcut.box is not None and other.box is not None
+    return (shortcut.found and not apart) or _overlap(shortcut, other)
 
 
-def _overlap(one: Response, other: Response) -> bool:
+def _overlap(first: Response, other: Response) -> bool:
     """Say whether two regions share a pixel; what is everywhere shares none."""
-    if one.box is None or other.box is None:
+    if first.box is None or other.box is None:
         return False
-    down = max(one.box[0], other.box[0]) < min(one.box[2], other.box[2])
-    return down and max(one.box[1], other.box[1]) < min(one.box[3], other.box[3])
+    down = max(first.box[0], other.box[0]) < min(first.box[2], other.box[2])
+    return down and max(first.box[1], other.box[1]) < min(first.box[3], other.box[3])
 
 
 def _wrong(trial: Trial) -> tuple[np.ndarray, int]:

@@ -60,14 +60,14 @@ class Predictor:
 
     def rises(self, forms: Sequence[Form], images: ProbeImages) -> Tensor:
         """Return by how much each form, at full strength, raises each class's mean probability (F, K)."""
-        before, found = self.probabilities(images.images), []
+        before, rises = self.probabilities(images.images), []
         many = max(1, _TOGETHER // len(images))
         for start in range(0, len(forms), many):
             some = forms[start : start + many]
             made = [inserted(images, form.change(images), 1.0) for form in some]
             after = self.probabilities(torch.cat(made)).view(len(some), len(images), -1)
-            found.append((after - before).mean(1))
-        return torch.cat(found)
+            rises.append((after - before).mean(1))
+        return torch.cat(rises)
 
     def doses(self, images: ProbeImages, change: Tensor, strengths: Sequence[float]) -> Tensor:
         """Return probabilities (S, n, K) with a change at several strengths."""
@@ -132,16 +132,16 @@ def read(
         InputError: no labels, or too few images.
         ShapeError: masks of another number or size.
     """
-    found = _draw(probe, data, labels, masks, samples, seed)
+    sample = _draw(probe, data, labels, masks, samples, seed)
     if train is None:
-        return found
+        return sample
     images, truth = train if isinstance(train, tuple) and len(train) == 2 else (train, None)
     learnt = _draw(probe, images, truth, None, 2 * samples, seed)
     notes = (
-        *found.notes,
+        *sample.notes,
         Message("shortcuts were searched in {count} images of the training set", count=len(learnt.images)),
     )
-    return StudySample(found.images, found.names, found.data, notes, learnt.images)
+    return StudySample(sample.images, sample.names, sample.data, notes, learnt.images)
 
 
 def _draw(probe: Predictor, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> StudySample:
@@ -161,11 +161,11 @@ def _draw(probe: Predictor, data: Any, labels: Any, masks: Any, samples: int, se
     probe.classifier.check_images(inputs)
     sure = probe.probabilities(inputs)
     truth, notes = labels_of(probe.classifier, data, labels, total)
-    kept = torch.from_numpy(rows)
+    drawn = torch.from_numpy(rows)
     keys = [image_key(image) for image in inputs]
-    shown = _masks(masks, total, inputs, kept)
+    shown = _masks(masks, total, inputs, drawn)
     images = ProbeImages(
-        inputs, truth[kept], sure.argmax(1), sure.gather(1, truth[kept, None])[:, 0], keys, shown, seed
+        inputs, truth[drawn], sure.argmax(1), sure.gather(1, truth[drawn, None])[:, 0], keys, shown, seed
     )
     ids = getattr(data, "ids", None)
     names = tuple(str(row) if ids is None else str(ids[int(row)]) for row in rows)
@@ -175,10 +175,10 @@ def _draw(probe: Predictor, data: Any, labels: Any, masks: Any, samples: int, se
 def _masks(masks: Any, total: int, inputs: Tensor, rows: Tensor) -> Tensor | None:
     if masks is None:
         return None
-    found, size = torch.as_tensor(masks), tuple(inputs.shape[2:])
-    if tuple(found.shape) != (total, *size):
+    all_masks, size = torch.as_tensor(masks), tuple(inputs.shape[2:])
+    if tuple(all_masks.shape) != (total, *size):
         raise ShapeError(
             f"Expected masks ({total}, {size[0]}, {size[1]}) in the model's input geometry, but got "
-            f"{tuple(found.shape)}."
+            f"{tuple(all_masks.shape)}."
         )
-    return found[rows].bool()
+    return all_masks[rows].bool()

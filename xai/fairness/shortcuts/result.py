@@ -168,8 +168,8 @@ class ShortcutResult(Result):
 
     def __repr__(self) -> str:
         """Size and findings."""
-        found = "; ".join(f"{r.cue} ({r.place}) -> {r.label}" for r in self.findings) or "none"
-        return f"ShortcutResult({len(self)} cues, {len(self.labels)} images, {self.verdict}, shortcuts: {found})"
+        findings = "; ".join(f"{r.cue} ({r.place}) -> {r.label}" for r in self.findings) or "none"
+        return f"ShortcutResult({len(self)} cues, {len(self.labels)} images, {self.verdict}, shortcuts: {findings})"
 
     def __str__(self) -> str:
         """Return the findings in words."""
@@ -194,8 +194,8 @@ class ShortcutResult(Result):
     @property
     def findings(self) -> tuple[Response, ...]:
         """The shortcuts, strongest first; empty: nothing found."""
-        found = [response for response in self.responses if response.verdict == SHORTCUT]
-        return tuple(sorted(found, key=lambda response: -response.excess))
+        shortcuts = [response for response in self.responses if response.verdict == SHORTCUT]
+        return tuple(sorted(shortcuts, key=lambda response: -response.excess))
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -227,14 +227,14 @@ class ShortcutResult(Result):
         for k, response in enumerate(self.responses):
             others = right & (self.labels != response.target)
             for level, strength in enumerate(self.strengths):
-                said = self.said[k, level]
-                low, high = wilson((said != self.labels)[right].sum(), int(right.sum()))
-                pulled = (said == response.target)[others]
+                predictions = self.said[k, level]
+                low, high = wilson((predictions != self.labels)[right].sum(), int(right.sum()))
+                pulled = (predictions == response.target)[others]
                 pull_low, pull_high = wilson(pulled.sum(), int(others.sum()))
                 change, span = mean((self.sure[k, level] - self.sure_clean)[right])
                 rows.append(
                     {"cue": response.cue, "place": response.place, "label": response.label, "strength": strength}
-                    | {"flips": (said != self.labels)[right].mean(), "flips_low": low, "flips_high": high}
+                    | {"flips": (predictions != self.labels)[right].mean(), "flips_low": low, "flips_high": high}
                     | {"attraction": pulled.mean(), "attraction_low": pull_low, "attraction_high": pull_high}
                     | {"confidence_change": change, "confidence_low": span[0], "confidence_high": span[1]}
                 )

@@ -52,12 +52,12 @@ def _scores(probe: Predictor, forms: Sequence[Form], images: ProbeImages) -> lis
 
 def _best(forms: Sequence[Form], scores: Sequence[float], share: int | None) -> list[Form]:
     """Return the best one of each unit, or one in `share` of it."""
-    found = []
+    best = []
     for unit in dict.fromkeys(form.unit for form in forms):
         own = [k for k, form in enumerate(forms) if form.unit == unit]
         count = 1 if share is None else -(-len(own) // share)
-        found += [forms[k] for k in sorted(own, key=lambda k: -scores[k])[:count]]
-    return found
+        best += [forms[k] for k in sorted(own, key=lambda k: -scores[k])[:count]]
+    return best
 
 
 def choose(probe: Predictor, form: Form, images: ProbeImages, strengths: Sequence[float], classes: int) -> SuspectProbe:
@@ -76,9 +76,9 @@ def choose(probe: Predictor, form: Form, images: ProbeImages, strengths: Sequenc
     return SuspectProbe(form, int(target), float(strengths[int(level)]))
 
 
-def _pulls(said: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+def _pulls(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return the share of images of other classes that is answered as each class (S, K)."""
-    hits = np.stack([((said == k) & (labels != k)).sum(1) for k in range(classes)], 1)
+    hits = np.stack([((predictions == k) & (labels != k)).sum(1) for k in range(classes)], 1)
     return hits / np.maximum(1, [(labels != k).sum() for k in range(classes)])
 
 
@@ -114,19 +114,19 @@ class Trial:
     @property
     def others(self) -> np.ndarray:
         """Images (n,) bool of other classes than the target that are right when clean."""
-        found: np.ndarray = (self.clean == self.labels) & (self.labels != self.suspect.target)
-        return found
+        is_other: np.ndarray = (self.clean == self.labels) & (self.labels != self.suspect.target)
+        return is_other
 
     @property
     def inserted(self) -> np.ndarray:
         """Answers (n,) at the suspect's strength."""
-        found: np.ndarray = self.said[self.level]
-        return found
+        predictions: np.ndarray = self.said[self.level]
+        return predictions
 
 
 def try_out(probe: Predictor, suspect: SuspectProbe, images: ProbeImages, strengths: Sequence[float]) -> Trial:
     """Ask the model about all strengths, and about neutral changes at the suspect's."""
-    found = probe.doses(images, suspect.form.change(images), strengths)
+    probabilities = probe.doses(images, suspect.form.change(images), strengths)
     rows = torch.arange(len(images))
     neutral = {
         name: answers(probe.doses(images, change, [suspect.strength]))[0]
@@ -136,8 +136,8 @@ def try_out(probe: Predictor, suspect: SuspectProbe, images: ProbeImages, streng
         suspect,
         images.labels.numpy(),
         images.said.numpy(),
-        answers(found),
-        found[:, rows, images.labels].numpy(),
+        answers(probabilities),
+        probabilities[:, rows, images.labels].numpy(),
         list(strengths).index(suspect.strength),
         neutral,
         _box(suspect.form.where(images.take(rows[:2]))),
@@ -190,8 +190,8 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
     """Return the figures; `local` cues can also stand out by harming less than neutral changes do."""
     target, others, own = trial.suspect.target, trial.others, trial.labels == trial.suspect.target
     labels, attracted = trial.labels[others], trial.inserted[others] == target
-    pulls = [said[others] == target for said in trial.neutral.values()]
-    breaks = [said[others] != labels for said in trial.neutral.values()]
+    pulls = [predictions[others] == target for predictions in trial.neutral.values()]
+    breaks = [predictions[others] != labels for predictions in trial.neutral.values()]
     pull, harm = max(pulls, key=np.sum), max(breaks, key=np.sum)
     with_cue, without = trial.inserted[own] == target, trial.clean[own] == target
     p = max(mcnemar(*discordant(attracted, each)) for each in pulls)

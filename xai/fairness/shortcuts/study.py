@@ -65,7 +65,7 @@ class Explaining:
             UnsupportedModelError: the model cannot be explained by the method that was asked for.
         """
         try:
-            found = EXPLAINERS[self.method]().explain(self._classifier, images, target, seed=self._seed)
+            explanation = EXPLAINERS[self.method]().explain(self._classifier, images, target, seed=self._seed)
         except UnsupportedModelError as error:
             if not self._free or self.method == _SECOND:
                 raise
@@ -73,7 +73,7 @@ class Explaining:
             self.method = _SECOND
             return self(images, target)
         self._probe.advance(len(images))
-        return found.attribution.sum(1).float()
+        return explanation.attribution.sum(1).float()
 
 
 _NEUTRAL = 2  # neutral changes of a form, at most
@@ -107,10 +107,10 @@ class Study:
 
     def run(self) -> ShortcutResult:
         """Return the report."""
-        found, usual = self._forms()
-        trials = [self._tried(form) for form in found] + self._trials(usual)
+        from_data, usual = self._forms()
+        trials = [self._tried(form) for form in from_data] + self._trials(usual)
         figures = [weigh(trial, local=trial.suspect.form.local) for trial in trials]
-        cut, classes = len(found), self.classifier.num_classes
+        cut, classes = len(from_data), self.classifier.num_classes
         searched = holm([evidence.p for evidence in figures[:cut]])
         standard = holm([evidence.p for evidence in figures[cut:]], questions=len(usual) * classes)
         adjusted = np.concatenate([searched, standard]).tolist()
@@ -133,8 +133,8 @@ class Study:
                 self.notes.append(Message("{probe}: none for these images", probe=probe))
             made += forms
         self._note_masks()
-        found = [form for form in made if isinstance(form, FoundForm)]
-        return found, [form for form in made if not isinstance(form, FoundForm)]
+        from_data = [form for form in made if isinstance(form, FoundForm)]
+        return from_data, [form for form in made if not isinstance(form, FoundForm)]
 
     def _note_searched(self, scene: ProbeContext) -> None:
         """Keep the classes of which there are enough images, and say which there are not."""
@@ -194,7 +194,7 @@ class Study:
         """Return the largest share of the images of a class other than the target that is surely not recognised."""
         wrong, labels = ~self.judged.right, self.judged.labels
         others = [wrong[labels == k] for k in sorted(set(labels.tolist())) if k != target]
-        return max((wilson_interval(int(one.sum()), len(one))[0] for one in others), default=0.0)
+        return max((wilson_interval(int(is_wrong.sum()), len(is_wrong))[0] for is_wrong in others), default=0.0)
 
     def _association(self, form: FoundForm) -> Association:
         values, own = form.carried(self.held.images), self.held.labels == form.target
@@ -250,12 +250,12 @@ def _answered(images: ProbeImages, trials: Sequence[Trial], levels: int) -> dict
 
 def _shown(images: ProbeImages, seen: Sequence[Confirmation | None]) -> dict[str, np.ndarray]:
     """Return the images that cues turned, as the report keeps them."""
-    found = [(k, each) for k, each in enumerate(seen) if each is not None]
-    numbers = [(k, row) for k, each in found for row in each.rows]
+    confirmed = [(k, each) for k, each in enumerate(seen) if each is not None]
+    numbers = [(k, row) for k, each in confirmed for row in each.rows]
     empty = images.images[:0]
     parts = {"before": empty, "after": empty, "heatmaps": empty[:, 0]}
     arrays = {
-        name: np.concatenate([none.numpy(), *(getattr(each, name).numpy() for _, each in found)])
+        name: np.concatenate([none.numpy(), *(getattr(each, name).numpy() for _, each in confirmed)])
         for name, none in parts.items()
     }
     return arrays | {"shown": np.array(numbers, dtype=np.int64).reshape(-1, 2)}
@@ -352,12 +352,12 @@ def _strengths(strengths: Sequence[float]) -> tuple[float, ...]:
         RangeError: one outside of 0 to 1.
         ShapeError: none, or not increasing.
     """
-    found = tuple(float(strength) for strength in strengths)
-    if not found or any(low >= high for low, high in pairwise(found)):
+    values = tuple(float(strength) for strength in strengths)
+    if not values or any(low >= high for low, high in pairwise(values)):
         raise ShapeError(f"Expected increasing strengths such as (0.25, 0.5, 1), but got {list(strengths)}.")
-    if not all(0 < strength <= 1 for strength in found):
+    if not all(0 < strength <= 1 for strength in values):
         raise RangeError(f"Expected strengths above 0 and at most 1, but got {list(strengths)}.")
-    return found
+    return values
 
 
 def _share(least: float) -> float:

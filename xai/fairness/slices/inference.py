@@ -47,8 +47,8 @@ def judge(
     """
     if not candidates:
         return []
-    asked = asking(candidates, should_stop)
-    tested = sorted(((candidate.p_value(facts), candidate) for candidate in asked), key=lambda pair: pair[0])
+    stoppable = asking(candidates, should_stop)
+    tested = sorted(((candidate.p_value(facts), candidate) for candidate in stoppable), key=lambda pair: pair[0])
     p, candidates = np.array([pair[0] for pair in tested]), [pair[1] for pair in tested]
     members = [candidate.members(facts) for candidate in candidates]
     adjusted = scipy.stats.false_discovery_control(p, method="bh")
@@ -67,15 +67,15 @@ def _merged(members: Sequence[np.ndarray], wrong: np.ndarray, weak: Sequence[int
     are weak only through a part which has been kept as well.
     """
     level = alpha / max(1, len(weak))
-    kept: list[int] = []
+    remaining: list[int] = []
     for k in weak:
-        if _says_more(k, kept, members, wrong, level):
-            kept.append(k)
-    for k in sorted(kept, key=lambda j: -int(members[j].sum())):
-        others = [j for j in kept if j != k]
+        if _says_more(k, remaining, members, wrong, level):
+            remaining.append(k)
+    for k in sorted(remaining, key=lambda j: -int(members[j].sum())):
+        others = [j for j in remaining if j != k]
         if not _says_more(k, others, members, wrong, level):
-            kept = others
-    return {k: max(kept, key=lambda j: overlap(members[j], members[k])) for k in weak if k not in kept}
+            remaining = others
+    return {k: max(remaining, key=lambda j: overlap(members[j], members[k])) for k in weak if k not in remaining}
 
 
 def _says_more(k: int, others: Sequence[int], members: Sequence[np.ndarray], wrong: np.ndarray, level: float) -> bool:
@@ -123,19 +123,19 @@ def detectable(wrong: np.ndarray, size: int, alpha: float) -> float:
 
 
 def lines(
-    outcomes: Sequence[SliceTest], found: Facts, judged: Facts, said: np.ndarray, alpha: float
+    outcomes: Sequence[SliceTest], searched: Facts, judged: Facts, predictions: np.ndarray, alpha: float
 ) -> Iterator[Slice]:
     """Yield a line for each slice tested.
 
     Args:
         outcomes: of the tests.
-        found: facts of the half that slices were found on.
+        searched: facts of the half that slices were found on.
         judged: facts of the half that judges (N).
-        said: (N,) its answers.
+        predictions: (N,) its answers.
         alpha: the false discovery rate.
     """
     for outcome in outcomes:
-        own, before = outcome.members, outcome.candidate.members(found)
+        own, before = outcome.members, outcome.candidate.members(searched)
         least = detectable(judged.wrong, int(own.sum()), alpha / len(outcomes))
         within = "" if outcome.within is None else outcomes[outcome.within].candidate.words
         right = int((own & ~judged.wrong).sum())
@@ -156,8 +156,8 @@ def lines(
             p=outcome.p,
             p_adjusted=outcome.p_adjusted,
             detectable=least,
-            confused=_confused(judged, said, own),
-            found_accuracy=float((~found.wrong[before]).mean()),
+            confused=_confused(judged, predictions, own),
+            found_accuracy=float((~searched.wrong[before]).mean()),
             found_images=int(before.sum()),
             within=within,
             verdict=verdict,
@@ -181,7 +181,7 @@ def _verdict(outcome: SliceTest, least: float) -> str:
     return TOO_SMALL if least > RELEVANT else NONE
 
 
-def _confused(facts: Facts, said: np.ndarray, own: np.ndarray) -> str:
+def _confused(facts: Facts, predictions: np.ndarray, own: np.ndarray) -> str:
     """Return the most frequent wrong answer of a slice."""
-    answers, counts = np.unique(said[own & facts.wrong], return_counts=True)
+    answers, counts = np.unique(predictions[own & facts.wrong], return_counts=True)
     return str(facts.classes[int(answers[counts.argmax()])]) if len(answers) else ""

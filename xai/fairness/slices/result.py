@@ -109,8 +109,8 @@ class SliceResult(Result):
 
     def __repr__(self) -> str:
         """Size and findings."""
-        found = "; ".join(s.words for s in self.findings) or "none"
-        return f"SliceResult({len(self)} slices tested on {len(self.labels)} images, weak: {found})"
+        findings = "; ".join(s.words for s in self.findings) or "none"
+        return f"SliceResult({len(self)} slices tested on {len(self.labels)} images, weak: {findings})"
 
     def __str__(self) -> str:
         """Return the findings in words."""
@@ -119,7 +119,7 @@ class SliceResult(Result):
     @property
     def findings(self) -> tuple[Slice, ...]:
         """The weak slices that say something of their own, most certain first; empty: nothing found."""
-        return tuple(found for found in self.slices if found.verdict == WEAK)
+        return tuple(line for line in self.slices if line.verdict == WEAK)
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -131,9 +131,9 @@ class SliceResult(Result):
             rows[f"{short}_low"], rows[f"{short}_high"] = ([pair[k] for pair in ends] for k in (0, 1))
         return rows.sort_values("verdict", key=lambda v: v != WEAK, kind="stable").reset_index(drop=True)
 
-    def members_of(self, found: Slice) -> np.ndarray:
+    def members_of(self, line: Slice) -> np.ndarray:
         """Return which images of the data, among those that judge, belong to a slice of this report."""
-        return np.asarray(self.rows[self.members[self.slices.index(found)]])
+        return np.asarray(self.rows[self.members[self.slices.index(line)]])
 
     def plot(self) -> Any:
         """Draw the accuracy of each weak slice with some of its wrong images; return the matplotlib figure."""

@@ -192,9 +192,11 @@ class Candidate:
         With several conditions each must matter: outside is, in turn, what fulfils all the others, and the largest
         p-value counts. One-sided, hypergeometric (Fisher).
         """
-        held = [each.holds(facts) for each in self.conditions]
-        inside, everything = np.logical_and.reduce(held), np.ones(len(facts), dtype=bool)
-        others = [np.logical_and.reduce([everything, *held[:k], *held[k + 1 :]]) for k in range(len(held))]
+        fulfilled = [each.holds(facts) for each in self.conditions]
+        inside, everything = np.logical_and.reduce(fulfilled), np.ones(len(facts), dtype=bool)
+        others = [
+            np.logical_and.reduce([everything, *fulfilled[:k], *fulfilled[k + 1 :]]) for k in range(len(fulfilled))
+        ]
         return max(fisher(facts.wrong, inside, around) for around in others)
 
 
@@ -216,11 +218,11 @@ def search(facts: Facts, seed: int, should_stop: ShouldStop | None = None) -> li
     members = [candidate.members(facts) for candidate in asking(made, should_stop)]
     large = [k for k, own in enumerate(members) if least_size(len(facts)) <= own.sum() < len(facts)]
     p = {k: made[k].p_value(facts) for k in asking(large, should_stop)}
-    kept: list[int] = []
+    chosen: list[int] = []
     for k in sorted((k for k in large if p[k] < 0.5), key=lambda k: (p[k], k)):
-        if len(kept) < MOST and all(overlap(members[k], members[j]) < _SAME for j in kept):
-            kept.append(k)
-    return [made[k] for k in kept]
+        if len(chosen) < MOST and all(overlap(members[k], members[j]) < _SAME for j in chosen):
+            chosen.append(k)
+    return [made[k] for k in chosen]
 
 
 def asking(items: Iterable[Any], should_stop: ShouldStop | None) -> Iterator[Any]:
@@ -240,9 +242,9 @@ def least_size(count: int) -> int:
     return max(_SMALLEST, int(_SMALLEST_SHARE * count))
 
 
-def overlap(one: np.ndarray, other: np.ndarray) -> float:
+def overlap(first: np.ndarray, other: np.ndarray) -> float:
     """Return shared members over all members (Jaccard) of two slices (N,) bool."""
-    return float((one & other).sum() / max(1, (one | other).sum()))
+    return float((first & other).sum() / max(1, (first | other).sum()))
 
 
 def _of_conditions(conditions: tuple[SliceCondition, ...], facts: Facts) -> Candidate:
@@ -267,9 +269,9 @@ def _rules(facts: Facts, seed: int) -> Iterator[tuple[SliceCondition, ...]]:
 
 
 def _frequent(values: np.ndarray, least: int) -> list[int]:
-    found, counts = np.unique(values, return_counts=True)
+    classes, counts = np.unique(values, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:_CLASSES]
-    return [int(found[k]) for k in order if counts[k] >= least]
+    return [int(classes[k]) for k in order if counts[k] >= least]
 
 
 def _nodes(
@@ -306,16 +308,16 @@ def _inputs(facts: Facts, name: str, least: int) -> list[tuple[str, int | None, 
 
 def _conditions(limits: Limits, given: tuple[SliceCondition, ...]) -> Iterator[tuple[SliceCondition, ...]]:
     """Yield the conditions of a node, if it is no narrow band of a property; classes that it rules out are left out."""
-    found = []
+    conditions = []
     for (name, value), (low, high) in limits.items():
         if value is not None:
-            found += [SliceCondition(name, value=value)] if low > 0 else []
+            conditions += [SliceCondition(name, value=value)] if low > 0 else []
         elif np.isfinite(low) and np.isfinite(high):
             return
         else:
-            found.append(SliceCondition(name, low=low) if np.isfinite(low) else SliceCondition(name, high=high))
-    if found:
-        yield (*given, *found)
+            conditions.append(SliceCondition(name, low=low) if np.isfinite(low) else SliceCondition(name, high=high))
+    if conditions:
+        yield (*given, *conditions)
 
 
 def _clusters(facts: Facts) -> Iterator[Candidate]:

@@ -80,9 +80,9 @@ def slices(
         truth, notes = labels_of(classifier, data, labels, len(outputs))
         reader = InputReader(classifier, data)
         properties = _properties(reader, len(outputs), report, should_stop)
-    said = outputs.logits.argmax(1)
-    found = slices_of_predictions(
-        *(truth.numpy(), said.numpy()),
+    predictions = outputs.logits.argmax(1)
+    result = slices_of_predictions(
+        *(truth.numpy(), predictions.numpy()),
         None if outputs.features is None else outputs.features.numpy(),
         properties,
         class_names=classifier.class_names,
@@ -92,10 +92,12 @@ def slices(
     )
     name = str(getattr(data, "name", "images"))
     return replace(
-        found,
-        **_with_images(found, reader),
-        provenance=Provenance.of(classifier, found.settings, seed, {"name": name}),
-        notes=tuple(dict.fromkeys([*notes, *data_doubts(classifier, data, said, truth), *outputs.notes, *found.notes])),
+        result,
+        **_with_images(result, reader),
+        provenance=Provenance.of(classifier, result.settings, seed, {"name": name}),
+        notes=tuple(
+            dict.fromkeys([*notes, *data_doubts(classifier, data, predictions, truth), *outputs.notes, *result.notes])
+        ),
     )
 
 
@@ -134,20 +136,20 @@ def slices_of_predictions(
     """
     check_alpha(alpha)
     facts, embedded = _facts(labels, predictions, features, properties, class_names)
-    said = np.asarray(predictions, dtype=np.int64)
+    predicted = np.asarray(predictions, dtype=np.int64)
     first, second = _halves(facts.labels, check_seed(seed))
     if embedded is not None:
         space = Space(embedded[first], facts.labels[first], seed)
         codes = {CLASS: facts.labels} | space.codes(embedded, facts.labels)
         facts = Facts(facts.wrong, facts.properties, codes, facts.classes)
-    found, judged = facts.take(first), facts.take(second)
-    outcomes = judge(search(found, seed, should_stop), judged, alpha, should_stop)
+    searched, judged = facts.take(first), facts.take(second)
+    outcomes = judge(search(searched, seed, should_stop), judged, alpha, should_stop)
     settings = {"alpha": alpha, "properties": list(facts.properties), "features": embedded is not None}
     return SliceResult(
-        slices=tuple(lines(outcomes, found, judged, said[second], alpha)),
+        slices=tuple(lines(outcomes, searched, judged, predicted[second], alpha)),
         rows=second,
         labels=judged.labels,
-        said=said[second],
+        said=predicted[second],
         members=np.array([outcome.members for outcome in outcomes], dtype=bool).reshape(-1, len(second)),
         images=np.zeros((0, 1, 1, 1), dtype=np.float32),
         shown=np.zeros((0, 2), dtype=np.int64),
@@ -166,16 +168,16 @@ def _facts(
     Raises:
         InputError: arrays that do not fit together, or too few images.
     """
-    truth, said = (np.asarray(values, dtype=np.int64) for values in (labels, predictions))
-    if said.shape != truth.shape or truth.ndim != 1 or len(truth) < _FEWEST:
+    truth, predicted = (np.asarray(values, dtype=np.int64) for values in (labels, predictions))
+    if predicted.shape != truth.shape or truth.ndim != 1 or len(truth) < _FEWEST:
         raise InputError(
             f"Expected one label and one prediction for each of at least {_FEWEST} images, but got shapes "
-            f"{truth.shape} and {said.shape}. Half of them find slices, half of them judge."
+            f"{truth.shape} and {predicted.shape}. Half of them find slices, half of them judge."
         )
-    names = tuple(classes or (str(k) for k in range(int(max(truth.max(), said.max())) + 1)))
+    names = tuple(classes or (str(k) for k in range(int(max(truth.max(), predicted.max())) + 1)))
     table = {str(name): _numbers(str(name), values, (len(truth),)) for name, values in (properties or {}).items()}
     embedded = None if features is None else _numbers("features", features, (len(truth), -1))
-    return Facts(said != truth, table, {CLASS: truth}, names), embedded
+    return Facts(predicted != truth, table, {CLASS: truth}, names), embedded
 
 
 def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -184,12 +186,14 @@ def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         InputError: another shape, or numbers that are not finite.
     """
-    found = np.asarray(values, dtype=np.float64)
-    fits = found.ndim == len(shape) and all(want in {-1, have} for want, have in zip(shape, found.shape, strict=True))
-    if not fits or not np.isfinite(found).all():
-        problem = "numbers that are not finite" if fits else f"shape {found.shape}"
+    numbers = np.asarray(values, dtype=np.float64)
+    fits = numbers.ndim == len(shape) and all(
+        want in {-1, have} for want, have in zip(shape, numbers.shape, strict=True)
+    )
+    if not fits or not np.isfinite(numbers).all():
+        problem = "numbers that are not finite" if fits else f"shape {numbers.shape}"
         raise InputError(f"Expected {name!r} as {len(shape)}-D finite numbers, one line per image, but got {problem}.")
-    return found
+    return numbers
 
 
 def _halves(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -222,17 +226,17 @@ def _properties(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _with_images(found: SliceResult, reader: InputReader) -> dict[str, Any]:
+def _with_images(result: SliceResult, reader: InputReader) -> dict[str, Any]:
     """Return some wrong images of each weak slice, as the report keeps them."""
-    wrong, rng = found.said != found.labels, np.random.default_rng(abs(found.seed))
+    wrong, rng = result.said != result.labels, np.random.default_rng(abs(result.seed))
     chosen: list[tuple[int, int]] = []
-    for number, each in enumerate(found.slices):
-        own = np.flatnonzero(found.members[number] & wrong)
+    for number, each in enumerate(result.slices):
+        own = np.flatnonzero(result.members[number] & wrong)
         if each.verdict == WEAK:
             chosen += [(number, int(k)) for k in np.sort(rng.permutation(own)[:_SHOWN])]
     if not chosen:
         return {}
-    rows = [int(found.rows[k]) for _, k in chosen]
+    rows = [int(result.rows[k]) for _, k in chosen]
     return {
         "images": reader.inputs(rows).numpy(),
         "shown": np.array(chosen, dtype=np.int64),

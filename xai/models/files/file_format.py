@@ -79,9 +79,9 @@ def kind_of(file: IO[bytes], path: Path, size: int, *, trust: bool = False) -> s
 def _refusal(kind: str, *, trust: bool) -> str:
     if kind in _NO_WEIGHTS:
         return _NO_WEIGHTS[kind]
-    asked = " `trust=True` does not help: this format is not read at all." if trust else ""
+    trust_note = " `trust=True` does not help: this format is not read at all." if trust else ""
     cure = _OTHER_WAYS.get(kind, CURE)
-    return f"{_CARRIERS[kind]}, a format that can carry code, so it is refused.{asked} {cure}"
+    return f"{_CARRIERS[kind]}, a format that can carry code, so it is refused.{trust_note} {cure}"
 
 
 def _kind_of_head(head: bytes) -> str:

@@ -24,16 +24,16 @@ def open_trusted(path: Path, kind: str) -> Built:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns that two of these forms are old
-            found = _read(path, kind)
+            network = _read(path, kind)
     except Exception as error:  # the file's own code runs here, and may raise anything
         first = next(iter(str(error).splitlines()), "")
         raise CheckpointError(f"{path}: reading it failed ({type(error).__name__}: {first[:200]}).") from error
-    if not isinstance(found, nn.Module):
+    if not isinstance(network, nn.Module):
         raise CheckpointError(
-            f"{path}: expected a torch.nn.Module, but it holds a {type(found).__name__}. Of weights alone, name the "
+            f"{path}: expected a torch.nn.Module, but it holds a {type(network).__name__}. Of weights alone, name the "
             '`arch`: "package.module:factory".'
         )
-    return found, {"name": path.stem, "notes": ["loaded with trust=True: whatever code the file holds has run"]}
+    return network, {"name": path.stem, "notes": ["loaded with trust=True: whatever code the file holds has run"]}
 
 
 def _read(path: Path, kind: str) -> Any:

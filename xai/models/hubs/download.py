@@ -90,11 +90,11 @@ def public_address(host: str) -> str:
         CheckpointError: one of its addresses is private, local or reserved.
         OSError: no such host.
     """
-    found = [entry[4][0] for entry in socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)]
-    for address in found:
+    addresses = [entry[4][0] for entry in socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)]
+    for address in addresses:
         if not ipaddress.ip_address(str(address)).is_global:
             raise CheckpointError(f"{host}: its address {address} is not a public one, so nothing is asked of it.")
-    return str(found[0])
+    return str(addresses[0])
 
 
 def _copy(answer: http.client.HTTPResponse, file: IO[bytes], url: str) -> None:

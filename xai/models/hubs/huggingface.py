@@ -59,8 +59,8 @@ def _transformers() -> ModuleType:
         import transformers
     except Exception as error:  # one that does not work raises anything
         raise missing_extra("A model of the Hugging Face hub", "hf", error) from error
-    found: ModuleType = transformers
-    return found
+    module: ModuleType = transformers
+    return module
 
 
 def taken_over(processor: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def _timm() -> ModuleType:
         import timm
     except Exception as error:  # it imports torchvision, whose wheel may not fit the torch here
         raise missing_extra("A model of timm", "timm", error) from error
-    found: ModuleType = timm
-    return found
+    module: ModuleType = timm
+    return module
 
 
 def _weights(name: str, config: dict[str, Any]) -> Path:

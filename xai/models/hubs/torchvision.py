@@ -51,8 +51,8 @@ def _models() -> ModuleType:
         from torchvision import models
     except Exception as error:  # its wheel may not fit the torch that is here
         raise missing_extra("A model of torchvision", "torchvision", error) from error
-    found: ModuleType = models
-    return found
+    module: ModuleType = models
+    return module
 
 
 def taken_over(weights: Any) -> dict[str, Any]:
@@ -86,11 +86,11 @@ def taken_over(weights: Any) -> dict[str, Any]:
 def _different(names: list[str]) -> list[str]:
     """Return the names with a number behind those that come twice, as "crane" does."""
     seen: dict[str, int] = {}
-    found = []
+    distinct = []
     for name in names:
         seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return found
+        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return distinct
 
 
 def _short(values: Any) -> str:
@@ -104,12 +104,12 @@ def _file(url: str) -> Path:
         CheckpointError: it is not there and cannot be downloaded, or is another file.
     """
     name = url.rpartition("/")[2]
-    found = _HASH.search(name)
-    beginning = found.group(1) if found else ""
-    held = in_torch_cache(name)
-    if held is None:
+    match = _HASH.search(name)
+    beginning = match.group(1) if match else ""
+    cached = in_torch_cache(name)
+    if cached is None:
         return fetch(url, beginning)
-    with held.open("rb") as file:
+    with cached.open("rb") as file:
         if not hashlib.file_digest(file, "sha256").hexdigest().startswith(beginning):
-            raise CheckpointError(f"{held}: not the published file (SHA-256 differs). Delete it.")
-    return held
+            raise CheckpointError(f"{cached}: not the published file (SHA-256 differs). Delete it.")
+    return cached

@@ -25,7 +25,7 @@ _ROOM = 4 << 30
 _SIDE = 64  # stands in for a side that the archive leaves open
 
 
-def open_keras(path: Path, asked: DeclaredTask) -> Built:
+def open_keras(path: Path, declared: DeclaredTask) -> Built:
     """Return the network of a Keras archive and how to use it; networks trained in TensorFlow load as well.
 
     The archive is looked at and loaded in the limited process first. Of several outputs one is taken, as of an ONNX
@@ -50,9 +50,9 @@ def open_keras(path: Path, asked: DeclaredTask) -> Built:
         model = read_keras(place, str(path))
     template = "Keras archive of version {version}, its images (N, H, W, C) are turned inside"
     notes: list[str] = [Message(template, version=facts["version"])]
-    model, said = _cut_to_one(keras, model, asked)
-    notes += said
-    settings = _head_off(keras, model, asked, notes)
+    model, cut_notes = _cut_to_one(keras, model, declared)
+    notes += cut_notes
+    settings = _head_off(keras, model, declared, notes)
     height, width, channels = facts["input"]
     settings["channels"] = channels or 3
     if height and width:
@@ -89,7 +89,7 @@ def _on_torch() -> ModuleType:
     return keras
 
 
-def _cut_to_one(keras: ModuleType, model: Any, asked: DeclaredTask) -> tuple[Any, list[str]]:
+def _cut_to_one(keras: ModuleType, model: Any, declared: DeclaredTask) -> tuple[Any, list[str]]:
     """Return the network with one output, the class scores, and notes."""
     if not getattr(model, "outputs", None):
         return model, []
@@ -98,7 +98,7 @@ def _cut_to_one(keras: ModuleType, model: Any, asked: DeclaredTask) -> tuple[Any
         {"name": name, "shape": [size or 0 for size in output.shape], "floating": "float" in str(output.dtype)}
         for name, output in named
     ]
-    place, notes = chosen_output(outputs, asked, None, 1)
+    place, notes = chosen_output(outputs, declared, None, 1)
     return model if len(named) == 1 else keras.Model(model.inputs, named[place][1]), notes
 
 
@@ -111,7 +111,7 @@ def _named_outputs(model: Any) -> list[tuple[str, Any]]:
     return list(zip(getattr(inner, "output_names", ["output"]), model.outputs, strict=False))
 
 
-def _head_off(keras: ModuleType, model: Any, asked: DeclaredTask, notes: list[str]) -> dict[str, Any]:
+def _head_off(keras: ModuleType, model: Any, declared: DeclaredTask, notes: list[str]) -> dict[str, Any]:
     """Make the last layer answer logits; return the settings of the head."""
     last = model.layers[-1]
     made = getattr((getattr(model, "outputs", None) or [None])[0], "_keras_history", None)
@@ -122,7 +122,7 @@ def _head_off(keras: ModuleType, model: Any, asked: DeclaredTask, notes: list[st
         if isinstance(last, keras.layers.Softmax)
         else getattr(getattr(last, "activation", None), "__name__", "")
     )
-    settings = head_settings(kind, asked, notes)
+    settings = head_settings(kind, declared, notes)
     if settings and isinstance(last, keras.layers.Softmax):
         last.call = _as_it_is
     elif settings:
@@ -164,10 +164,10 @@ class _Graph(nn.Module):
             self.steps[operation.name.replace(".", "_")] = _Graph(operation) if whole else _KerasStep(operation)
 
     def forward(self, *inputs: Any, **_: Any) -> Any:
-        found = self._model[0]._run_through_graph(
+        outputs = self._model[0]._run_through_graph(
             list(inputs), operation_fn=lambda operation: self.steps[operation.name.replace(".", "_")]
         )
-        return found[0] if isinstance(found, list | tuple) and len(found) == 1 else found
+        return outputs[0] if isinstance(outputs, list | tuple) and len(outputs) == 1 else outputs
 
 
 class _Network(nn.Module):
@@ -182,5 +182,5 @@ class _Network(nn.Module):
         self.graph = _Graph(model)
 
     def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.graph(images.permute(0, 2, 3, 1))
-        return found
+        logits: Tensor = self.graph(images.permute(0, 2, 3, 1))
+        return logits

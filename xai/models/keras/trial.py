@@ -41,17 +41,17 @@ def import_keras() -> ModuleType:
     Raises:
         MissingExtraError: it is not installed.
     """
-    said = os.environ.get("KERAS_BACKEND")
+    backend = os.environ.get("KERAS_BACKEND")
     os.environ.setdefault("KERAS_BACKEND", "torch")
     try:
         import keras
     except Exception as error:  # one that does not work raises anything
         raise missing_extra("A Keras model", "keras", error) from error
     finally:
-        if said is None:
+        if backend is None:
             os.environ.pop("KERAS_BACKEND", None)
-    found: ModuleType = keras
-    return found
+    module: ModuleType = keras
+    return module
 
 
 def read_keras(place: Path, name: str) -> Any:
@@ -161,15 +161,15 @@ def _class_fault(part: dict[str, Any]) -> str:
     kind, module, registered = (part.get(key) for key in ("class_name", "module", "registered_name"))
     if kind is None:
         return ""
-    said = "a Keras archive can carry code, and this one"
+    refusal = "a Keras archive can carry code, and this one"
     if not isinstance(kind, str) or kind in _RUN_CODE:
-        return f"{said} does, in {str(kind)[:40]!r}, so it is refused. Write that layer with Keras's own."
+        return f"{refusal} does, in {str(kind)[:40]!r}, so it is refused. Write that layer with Keras's own."
     home = str(module)
     own = home in _PACKAGES or home.startswith(tuple(f"{package}." for package in _PACKAGES))
     if module is not None and home != "builtins" and not own and not (home == "keras" and kind in _AT_THE_TOP):
-        return f"{said} needs {home[:60]!r} for {kind[:40]!r}, so it is refused. Only Keras's own layers are read."
+        return f"{refusal} needs {home[:60]!r} for {kind[:40]!r}, so it is refused. Only Keras's own layers are read."
     if isinstance(registered, str) and ">" in registered:
-        return f"{said} needs {registered[:60]!r}, so it is refused. Only Keras's own layers are read."
+        return f"{refusal} needs {registered[:60]!r}, so it is refused. Only Keras's own layers are read."
     return ""
 
 

@@ -29,10 +29,10 @@ _NAME_KEYS = ("labels", "names", "classes", "id2label")
 _PASSING = {"Identity", "Flatten", "Reshape", "Squeeze", "Cast", "Dropout"}
 
 
-def open_onnx(path: Path, asked: DeclaredTask) -> Built:
+def open_onnx(path: Path, declared: DeclaredTask) -> Built:
     """Return the network of an ONNX file and how to use it.
 
-    Of several outputs one is taken, as `asked` says or by the rule of `xai.core.task.output_choice`, and the rest of
+    Of several outputs one is taken, as `declared` says or by the rule of `xai.core.task.output_choice`, and the rest of
     the graph is left out.
 
     Operators 9 to 24, as far as they have a torch form (`onnx_ops`, `onnx_graph`); where onnxruntime is installed, the
@@ -50,16 +50,16 @@ def open_onnx(path: Path, asked: DeclaredTask) -> Built:
     except Exception as error:  # one that does not work raises anything
         raise missing_extra("An ONNX model", "onnx", error, "onnx") from error
     with opened(path) as (file, _):
-        facts = _tried(path, file, asked)
+        facts = _tried(path, file, declared)
         file.seek(0)
         content = file.read()
     model = _parsed(content)
     notes: list[str] = [Message("ONNX, opset {opset}", opset=facts["opset"])]
     class_names = _class_names(facts["metadata"])
-    place, said = chosen_output(facts["outputs"], asked, class_names, facts["standing"][0])
-    notes += said
+    place, output_notes = chosen_output(facts["outputs"], declared, class_names, facts["standing"][0])
+    notes += output_notes
     _cut_to(model, place)
-    settings = _head_off(model, asked, notes)
+    settings = _head_off(model, declared, notes)
     sizes = facts["input"][1]
     last = sizes[3] in {1, 3} and sizes[1] not in {1, 3}
     channels, size = (sizes[3], sizes[1:3]) if last else (sizes[1], sizes[2:4])
@@ -80,8 +80,8 @@ def open_onnx(path: Path, asked: DeclaredTask) -> Built:
     return network, {**settings, "name": path.stem, "notes": notes}
 
 
-def _tried(path: Path, file: IO[bytes], asked: DeclaredTask) -> dict[str, Any]:
-    size = list(asked.input_size or (None, None))
+def _tried(path: Path, file: IO[bytes], declared: DeclaredTask) -> dict[str, Any]:
+    size = list(declared.input_size or (None, None))
     if can_limit():
         with cache.fresh() as target:
             memory = _ROOM + 8 * os.fstat(file.fileno()).st_size
@@ -113,14 +113,14 @@ def _cut_to(model: Any, place: int) -> None:
     del model.graph.output[place + 1 :], model.graph.output[:place]
 
 
-def _head_off(model: Any, asked: DeclaredTask, notes: list[str]) -> dict[str, Any]:
+def _head_off(model: Any, declared: DeclaredTask, notes: list[str]) -> dict[str, Any]:
     """Take a softmax or sigmoid off the end; return the settings of the head."""
     made = {output: node for node in model.graph.node for output in node.output}
     name = model.graph.output[0].name
     node = made.get(name)
     while node is not None and node.op_type in _PASSING:
         node = made.get(node.input[0])
-    settings = {} if node is None else head_settings(node.op_type.lower(), asked, notes)
+    settings = {} if node is None else head_settings(node.op_type.lower(), declared, notes)
     if node is None or not settings:
         return {}
     source = node.input[0]
@@ -158,7 +158,7 @@ def _network(
     except Exception as error:  # one that does not work raises anything
         raise missing_extra(f"{path}: {why}, and the other way", "onnx", error, "onnxruntime") from error
     try:
-        found: nn.Module = _Runtime(model.SerializeToString(), content)
+        runtime: nn.Module = _Runtime(model.SerializeToString(), content)
     except Exception as error:  # onnxruntime raises its own kinds
         first = next(iter(str(error).splitlines()), "")
         raise CheckpointError(
@@ -167,21 +167,21 @@ def _network(
     template = "{reason}: it runs in onnxruntime, without gradients; use occlusion, lime, kernelshap or rise"
     notes.append(Message(template, reason=why))
     rows = facts["input"][1][0]
-    return _OneByOne(found, rows) if rows else found
+    return _OneByOne(runtime, rows) if rows else runtime
 
 
 def _gap(network: nn.Module, facts: dict[str, Any], settings: dict[str, Any]) -> float:
     """Return how far a network is from what onnxruntime answered in the trial; 0 where that is not installed."""
-    wanted = facts["answer"]
-    if wanted is None:
+    expected = facts["answer"]
+    if expected is None:
         return 0.0
     sizes = facts["standing"]
     with torch.no_grad():
-        found = network(torch.from_numpy(trial_image(sizes))).double()
+        output = network(torch.from_numpy(trial_image(sizes))).double()
     if settings:  # the head was taken off
-        found = found.softmax(-1) if settings["task"] == "multiclass" else found.sigmoid()
-    found, known = found.reshape(-1)[: len(wanted)], torch.tensor(wanted, dtype=torch.float64)
-    return float((found - known).abs().max() / known.abs().max().clamp_min(1e-6))
+        output = output.softmax(-1) if settings["task"] == "multiclass" else output.sigmoid()
+    output, known = output.reshape(-1)[: len(expected)], torch.tensor(expected, dtype=torch.float64)
+    return float((output - known).abs().max() / known.abs().max().clamp_min(1e-6))
 
 
 def _any_batch(network: nn.Module, model: Any, sizes: Sequence[int | None], notes: list[str]) -> nn.Module:
@@ -191,11 +191,11 @@ def _any_batch(network: nn.Module, model: Any, sizes: Sequence[int | None], note
     rows = sizes[0] or 1
     images = torch.rand(_ROWS * rows, *sizes[1:], generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
     with torch.no_grad():
-        wanted = torch.cat([network(part) for part in torch.split(images, rows)])
-        if _same(network, images, wanted):
+        expected = torch.cat([network(part) for part in torch.split(images, rows)])
+        if _same(network, images, expected):
             return network
         opened_up = as_torch(_with_open_shapes(model, rows))
-        if _same(opened_up, images, wanted):
+        if _same(opened_up, images, expected):
             return opened_up
     template = (
         "the export fixed the batch at {rows}: images run {rows} at a time, and methods that look at a layer cannot be "
@@ -205,12 +205,12 @@ def _any_batch(network: nn.Module, model: Any, sizes: Sequence[int | None], note
     return _OneByOne(network, rows)
 
 
-def _same(network: nn.Module, images: Tensor, wanted: Tensor) -> bool:
+def _same(network: nn.Module, images: Tensor, expected: Tensor) -> bool:
     try:
-        found = network(images)
+        output = network(images)
     except Exception:  # noqa: BLE001 (a shape that does not fit raises anything)
         return False
-    return found.shape == wanted.shape and bool(torch.allclose(found, wanted, rtol=1e-3, atol=1e-4))
+    return output.shape == expected.shape and bool(torch.allclose(output, expected, rtol=1e-3, atol=1e-4))
 
 
 def _with_open_shapes(model: Any, rows: int) -> Any:
@@ -234,9 +234,9 @@ def _with_open_shapes(model: Any, rows: int) -> Any:
             values[0] = 0
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     for node in reshapes:  # with `allowzero` a 0 would be a size, and there is no tensor of that size here
-        kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
+        attributes = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
         del node.attribute[:]
-        node.attribute.extend(kept)
+        node.attribute.extend(attributes)
     image_input(copy).type.tensor_type.shape.dim[0].dim_param = "batch"
     del copy.graph.value_info[:]
     return copy
@@ -246,13 +246,13 @@ def _class_names(metadata: dict[str, str]) -> list[str] | None:
     """Return class names that the exporter wrote into the file as JSON: a list, or a table by number."""
     for key in _NAME_KEYS:
         try:
-            found = json.loads(metadata.get(key, ""))
+            names = json.loads(metadata.get(key, ""))
         except ValueError:
             continue
-        if isinstance(found, dict) and sorted(found) == sorted(map(str, range(len(found)))):
-            found = [found[str(k)] for k in range(len(found))]
-        if isinstance(found, list) and found and all(isinstance(name, str) for name in found):
-            return found
+        if isinstance(names, dict) and sorted(names) == sorted(map(str, range(len(names)))):
+            names = [names[str(k)] for k in range(len(names))]
+        if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+            return names
     return None
 
 
@@ -277,8 +277,8 @@ class _OneByOne(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         missing = -len(images) % self.rows
         padded = torch.cat([images, images[-1:].expand(missing, *images.shape[1:])]) if missing else images
-        found = torch.cat([self.network(part) for part in torch.split(padded, self.rows)])
-        return found[: len(images)]
+        outputs = torch.cat([self.network(part) for part in torch.split(padded, self.rows)])
+        return outputs[: len(images)]
 
 
 class _Runtime(nn.Module):

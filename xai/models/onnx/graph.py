@@ -67,8 +67,8 @@ class _Builder:
             return
         layer = _LAYERS.get(node.op_type)
         made = layer(self, node, names, settings) if layer else None
-        found = made if made is not None else self._function(node, names, settings)
-        self._store(node, found)
+        call = made if made is not None else self._function(node, names, settings)
+        self._store(node, call)
 
     def _value(self, attribute: Any) -> Any:
         from onnx import helper
@@ -80,8 +80,8 @@ class _Builder:
 
     def _fold(self, node: Any, names: list[str], settings: dict[str, Any]) -> None:
         values = [self.known[name] if name else None for name in names]
-        found = self._callable(node)(*values, **self._more(node, settings))
-        outputs = found if isinstance(found, tuple | list) else [found]
+        folded = self._callable(node)(*values, **self._more(node, settings))
+        outputs = folded if isinstance(folded, tuple | list) else [folded]
         self.known.update({name: value for name, value in zip(node.output, outputs, strict=False) if name})
 
     def _callable(self, node: Any) -> Any:
@@ -120,11 +120,11 @@ class _Builder:
         self.root.register_buffer(place, value)
         return self.graph.get_attr(place)
 
-    def _store(self, node: Any, found: fx.Node) -> None:
+    def _store(self, node: Any, output: fx.Node) -> None:
         several = node.op_type == "Split"
         for k, name in enumerate(node.output):
             if name and (several or k == 0):
-                self.made[name] = self.graph.call_function(_item, (found, k)) if several else found
+                self.made[name] = self.graph.call_function(_item, (output, k)) if several else output
 
     def module(self, node: Any, module: nn.Module, *sources: Any) -> fx.Node:
         """Enter a module under the node's name and call it."""
@@ -175,8 +175,8 @@ def _set(module: nn.Module, **values: Tensor | None) -> nn.Module:
     """Give a module its weights, in their own kind of number."""
     for name, value in values.items():
         old = getattr(module, name)
-        kept = nn.Parameter(value) if isinstance(old, nn.Parameter) and value is not None else value
-        setattr(module, name, kept)
+        parameter = nn.Parameter(value) if isinstance(old, nn.Parameter) and value is not None else value
+        setattr(module, name, parameter)
     return module
 
 

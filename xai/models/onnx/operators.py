@@ -230,8 +230,8 @@ def reduce_(
     places = whole(at) if at is not None else list(axes or ())
     if not places and noop_with_empty_axes:
         return value
-    found: Tensor = _REDUCTIONS[kind](value, tuple(places or range(value.ndim)), bool(keepdims))
-    return found
+    reduced: Tensor = _REDUCTIONS[kind](value, tuple(places or range(value.ndim)), bool(keepdims))
+    return reduced
 
 
 FUNCTIONS.update(dict.fromkeys(_REDUCTIONS, reduce_))

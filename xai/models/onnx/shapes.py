@@ -80,12 +80,12 @@ def slice_(
     places = whole(at) if at is not None else list(old.get("axes") or range(len(first)))
     strides = whole(steps) if steps is not None else [1] * len(first)
     for begin, end, place, stride in zip(first, last, places, strides, strict=True):
-        wanted = range(value.shape[place])[slice(begin, _end(end, stride), stride)]
+        selected = range(value.shape[place])[slice(begin, _end(end, stride), stride)]
         if stride > 0:
-            stop = wanted.stop if len(wanted) else wanted.start
-            value = value[(slice(None),) * (place % value.ndim) + (slice(wanted.start, stop, stride),)]
+            stop = selected.stop if len(selected) else selected.start
+            value = value[(slice(None),) * (place % value.ndim) + (slice(selected.start, stop, stride),)]
         else:
-            value = value.index_select(place, torch.tensor(list(wanted), device=value.device))
+            value = value.index_select(place, torch.tensor(list(selected), device=value.device))
     return value
 
 

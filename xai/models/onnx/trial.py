@@ -37,15 +37,15 @@ def import_onnxruntime() -> ModuleType:
     Raises:
         ImportError: it is not installed.
     """
-    said = os.environ.get(_SILENCE)
+    silence = os.environ.get(_SILENCE)
     os.environ[_SILENCE] = "1"
     try:
         return import_module("onnxruntime")
     finally:
-        if said is None:
+        if silence is None:
             del os.environ[_SILENCE]
         else:
-            os.environ[_SILENCE] = said
+            os.environ[_SILENCE] = silence
 
 
 def try_onnx(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
@@ -93,10 +93,10 @@ def try_onnx(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
 
 def _with_shapes(model: Any, inferred: Any) -> Any:
     """Return the model with a shape for each output: the checker asks for one, onnxruntime does not."""
-    for output, found in zip(model.graph.output, inferred.graph.output, strict=True):
+    for output, inferred_output in zip(model.graph.output, inferred.graph.output, strict=True):
         kind = output.type.tensor_type
         if output.type.HasField("tensor_type") and not kind.HasField("shape"):
-            kind.shape.CopyFrom(found.type.tensor_type.shape)
+            kind.shape.CopyFrom(inferred_output.type.tensor_type.shape)
     return model
 
 
@@ -158,10 +158,10 @@ def _is_graph(attribute: Any) -> bool:
     return bool(attribute.HasField("g") or len(attribute.graphs))
 
 
-def _standing(sizes: list[int | None], asked: list[int | None]) -> list[int]:
+def _standing(sizes: list[int | None], input_size: list[int | None]) -> list[int]:
     """Return sizes with one image, three channels and the size asked for, or a common side, where they are open."""
     last = sizes[3] in {1, 3} and sizes[1] not in {1, 3}
-    height, width = (side or _SIDE for side in asked)
+    height, width = (side or _SIDE for side in input_size)
     usual = [1, height, width, 3] if last else [1, 3, height, width]
     return [size or standing for size, standing in zip(sizes, usual, strict=True)]
 
@@ -177,21 +177,21 @@ def _size_fault(model: Any) -> str:
     made = {output: node for node in model.graph.node for output in node.output}
     image = image_input(model).name
     for node in model.graph.node:
-        asked = node.input if node.op_type in {"ConstantOfShape", "Range"} else node.input[1:]
+        size_inputs = node.input if node.op_type in {"ConstantOfShape", "Range"} else node.input[1:]
         untold = node.op_type in _GROWING and any(numbers.get(output) is None for output in node.output)
-        if untold and any(_depends(name, made, image) for name in asked):
+        if untold and any(_depends(name, made, image) for name in size_inputs):
             return f"what {node.op_type} {node.name[:40]!r} makes has a size that pixels decide, so it is refused."
     return ""
 
 
 def _numbers(graph: Any) -> dict[str, int | None]:
     """Return how many numbers each tensor has; None where shape inference cannot tell."""
-    found: dict[str, int | None] = {}
+    counts: dict[str, int | None] = {}
     for value in [*graph.value_info, *graph.input, *graph.output]:
         kind = value.type.tensor_type
         known = kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim)
-        found[value.name] = math.prod(dim.dim_value for dim in kind.shape.dim) if known else None
-    return found
+        counts[value.name] = math.prod(dim.dim_value for dim in kind.shape.dim) if known else None
+    return counts
 
 
 def _depends(name: str, made: dict[str, Any], image: str) -> bool:

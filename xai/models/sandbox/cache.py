@@ -59,16 +59,16 @@ def keep(digest: str, path: Path) -> Path:
     """Move weights to where `find` finds them, and let the oldest go."""
     with path.open("rb") as file:
         own = hashlib.file_digest(file, "sha256").hexdigest()
-    kept = path.with_name(f"{digest}.{_FORM}.{own}.safetensors")
-    path.replace(kept)
-    _prune(kept)
-    return kept
+    cached = path.with_name(f"{digest}.{_FORM}.{own}.safetensors")
+    path.replace(cached)
+    _prune(cached)
+    return cached
 
 
 def _prune(newest: Path) -> None:
-    held = sorted(newest.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
+    cached = sorted(newest.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
     total = 0
-    for path in held:
+    for path in cached:
         total += path.stat().st_size
         if total > _MOST and path != newest:
             path.unlink(missing_ok=True)

@@ -133,12 +133,18 @@ def _received(answers: int, seconds: float) -> dict[str, Any] | None:
             break
         content += part
     try:
-        found = json.loads(content)
+        answer = json.loads(content)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return answer if isinstance(answer, dict) else None
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return {**kept, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "torch", "KERAS_HOME": "."}
+    variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {
+        **variables,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "KERAS_BACKEND": "torch",
+        "KERAS_HOME": ".",
+    }

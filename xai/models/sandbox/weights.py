@@ -65,7 +65,9 @@ def read_tensors(path: Path, *, legacy: bool = False) -> dict[str, Tensor]:
 
 
 def _together(groups: Groups, border: str = _BORDER) -> dict[str, Tensor]:
-    return {(label + border if label else "") + name: t for label, held in groups.items() for name, t in held.items()}
+    return {
+        (label + border if label else "") + name: t for label, tensors in groups.items() for name, t in tensors.items()
+    }
 
 
 def _divided(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -115,9 +117,9 @@ def _handed_over(file: IO[bytes], path: Path) -> Path:
     """
     before = os.fstat(file.fileno())
     digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # a binary file is one
-    found = cache.find(digest)
-    if found is not None:
-        return found
+    cached = cache.find(digest)
+    if cached is not None:
+        return cached
     with cache.fresh() as target:
         if can_limit():
             ask("weights", path, file, target)
@@ -185,57 +187,57 @@ def _load_state_dict(file: IO[bytes], path: Path) -> object:
     """
     try:
         with torch.serialization.safe_globals([*_NOTHING_RUNS]):
-            found: object = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+            content: object = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
     except UnpicklingError:
         raise CheckpointError(
             f"{path}: it holds Python objects beside tensors, which can carry code, so it is refused. {CURE}"
         ) from None
     except Exception:  # noqa: BLE001 (torch may raise anything on damaged files)
         raise CheckpointError(f"{path}: a damaged checkpoint. {AGAIN}") from None
-    return found
+    return content
 
 
-def _groups(found: object, path: Path) -> dict[str, dict[str, Tensor]]:
+def _groups(content: object, path: Path) -> dict[str, dict[str, Tensor]]:
     """Return the state dicts in what a checkpoint holds, by key; looks at two levels of keys, never deeper.
 
     Raises:
         CheckpointError: there is none.
     """
-    groups = dict(islice(_searched(found, ()), _MOST_GROUPS))
+    groups = dict(islice(_searched(content, ()), _MOST_GROUPS))
     if groups:
         return groups
-    held = found.get("state_dict") if isinstance(found, Mapping) else None
-    return {"": _flat(held if isinstance(held, Mapping) else found, path)}
+    state_dict = content.get("state_dict") if isinstance(content, Mapping) else None
+    return {"": _flat(state_dict if isinstance(state_dict, Mapping) else content, path)}
 
 
-def _searched(found: object, keys: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def _searched(content: object, keys: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Yield each mapping of names to tensors and nothing else, with its keys; no key again inside itself."""
-    if not isinstance(found, Mapping) or not 0 < len(found) <= MAX_TENSORS:
+    if not isinstance(content, Mapping) or not 0 < len(content) <= MAX_TENSORS:
         return
-    if all(_is_named_tensor(name, value) for name, value in found.items()):
-        yield "/".join(keys), {name: value.detach() for name, value in found.items()}
+    if all(_is_named_tensor(name, value) for name, value in content.items()):
+        yield "/".join(keys), {name: value.detach() for name, value in content.items()}
     elif len(keys) < _DEEPEST:
-        for key, value in islice(found.items(), _MOST_KEYS):
+        for key, value in islice(content.items(), _MOST_KEYS):
             if isinstance(key, str) and key not in keys:
                 yield from _searched(value, (*keys, key))
 
 
-def _flat(found: object, path: Path) -> dict[str, Tensor]:
+def _flat(content: object, path: Path) -> dict[str, Tensor]:
     """Return a state dict as it is.
 
     Raises:
         CheckpointError: anything else.
     """
-    if not isinstance(found, Mapping):
-        raise CheckpointError(f"{path}: expected a state dict, but it holds a {type(found).__name__}. {CURE}")
-    if not 0 < len(found) <= MAX_TENSORS:
-        raise CheckpointError(f"{path}: expected 1 to {MAX_TENSORS} tensors, but got {len(found)}. {CURE}")
-    others = [name for name, value in found.items() if not _is_named_tensor(name, value)]
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path}: expected a state dict, but it holds a {type(content).__name__}. {CURE}")
+    if not 0 < len(content) <= MAX_TENSORS:
+        raise CheckpointError(f"{path}: expected 1 to {MAX_TENSORS} tensors, but got {len(content)}. {CURE}")
+    others = [name for name, value in content.items() if not _is_named_tensor(name, value)]
     if others:
         raise CheckpointError(
             f"{path}: expected tensors by name and nothing else, but these are no tensors: {shown(others)}. {CURE}"
         )
-    return {name: value.detach() for name, value in found.items()}
+    return {name: value.detach() for name, value in content.items()}
 
 
 def _is_named_tensor(name: object, value: object) -> bool:

@@ -48,8 +48,8 @@ def serve(number: int) -> None:
             if os.fork() == 0:
                 line.close()
                 _work(task, request, given)
-            for one in given:
-                os.close(one)
+            for descriptor in given:
+                os.close(descriptor)
 
 
 def _leave_network() -> bool:
@@ -107,8 +107,8 @@ def _limit(request: dict[str, Any]) -> None:
     }
     if sys.platform == "linux":
         with open("/proc/self/statm", encoding="ascii") as pages:  # noqa: PTH123 (no pathlib in a fork)
-            held = int(pages.read().split()[0]) * resource.getpagesize()
-        limits[resource.RLIMIT_AS] = held + int(request["memory"])
+            in_use = int(pages.read().split()[0]) * resource.getpagesize()
+        limits[resource.RLIMIT_AS] = in_use + int(request["memory"])
     for kind, most in limits.items():
         resource.setrlimit(kind, (most, most))
     sys.addaudithook(_watch)

@@ -132,11 +132,11 @@ class ClassGaussians(Detector):
         """Return the features (n, d), float64."""
 
     def _fit(self, reference: Reference) -> Learned:
-        held = self._moments(reference)
-        assert held is not None
-        shape = fit_gaussian(held.within(), held.total, self.shrinkage)
-        state = {"origin": held.mean, "factor": shape.factor}
-        state["centres"] = whiten(shape.factor, held.class_means() - held.mean)
+        moments = self._moments(reference)
+        assert moments is not None
+        shape = fit_gaussian(moments.within(), moments.total, self.shrinkage)
+        state = {"origin": moments.mean, "factor": shape.factor}
+        state["centres"] = whiten(shape.factor, moments.class_means() - moments.mean)
         return Learned(state, shape.facts(), shape.notes)
 
     def _parts(self, state: State, rows: FeatureRows) -> Parts:

@@ -35,7 +35,7 @@ def logit_detector(name: str) -> LogitDetector:
     Raises:
         NameLookupError: no such detector, or one that needs more than logits.
     """
-    known = [held for held in DETECTORS if issubclass(DETECTORS[held], LogitDetector)]
+    known = [known_name for known_name in DETECTORS if issubclass(DETECTORS[known_name], LogitDetector)]
     if name not in known:
         raise NameLookupError("score of logits", name, known)
     made = DETECTORS[name]()
@@ -86,8 +86,10 @@ class Shaped(Detector):
         return max(1, width - round(width * self.percentile / 100))
 
 
-def stretch(features: Tensor, kept: Tensor) -> Tensor:
+def stretch(features: Tensor, shaped: Tensor) -> Tensor:
     """Return exp(s1 / s2) (n, 1): the sums of all activations and of those kept (n,); 1 where nothing is kept."""
     whole = features.sum(1)
-    share = torch.where(kept == 0, torch.zeros_like(whole), whole / torch.where(kept == 0, torch.ones_like(kept), kept))
+    share = torch.where(
+        shaped == 0, torch.zeros_like(whole), whole / torch.where(shaped == 0, torch.ones_like(shaped), shaped)
+    )
     return share.clamp(-_MOST, _MOST).exp()[:, None]

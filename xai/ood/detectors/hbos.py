@@ -47,28 +47,35 @@ class HBOS(Detector):
         check_number("variance", self.variance, "[1e-6, 1]")
 
     def _fit(self, reference: Reference) -> Learned:
-        held, bank = reference.moments, reference.bank
-        assert held is not None
+        moments, bank = reference.moments, reference.bank
+        assert moments is not None
         assert bank is not None
-        values, vectors = torch.linalg.eigh(held.covariance())
-        kept = components(values.flip(0), self.variance)
-        axes = vectors.flip(1)[:, :kept].contiguous()
+        values, vectors = torch.linalg.eigh(moments.covariance())
+        count = components(values.flip(0), self.variance)
+        axes = vectors.flip(1)[:, :count].contiguous()
         bins = self.bins or min(_MOST, max(_LEAST, round(math.sqrt(len(bank)))))
-        points = (bank.features.double() - held.mean) @ axes
+        points = (bank.features.double() - moments.mean) @ axes
         low, high = points.amin(0), points.amax(0)
-        rounding = _ROUNDING * float(held.mean.abs().max())
+        rounding = _ROUNDING * float(moments.mean.abs().max())
         width, still = ((high - low) / bins).clamp_min(1e-12), (high - low) / bins < rounding
         low = torch.where(still, (low + high) / 2 - (bins // 2 + 0.5) * rounding, low)
         width = torch.where(still, rounding, width)
         place = ((points - low) / width).long().clamp(0, bins - 1)
-        counts = torch.zeros(kept, bins, dtype=torch.float64, device=points.device)
+        counts = torch.zeros(count, bins, dtype=torch.float64, device=points.device)
         counts.scatter_add_(1, place.T, torch.ones_like(points.T))
         height = counts.clamp_min(_EMPTY) / counts.amax(1, keepdim=True)
         beyond = torch.log(counts.amax(1) / _EMPTY)
-        state = {"mean": held.mean, "axes": axes, "low": low, "width": width, "rarity": -height.log(), "beyond": beyond}
+        state = {
+            "mean": moments.mean,
+            "axes": axes,
+            "low": low,
+            "width": width,
+            "rarity": -height.log(),
+            "beyond": beyond,
+        }
         template = "{count} fit images in {bins} bins: most bins are empty, and rarity says little"
         few = (Message(template, count=len(bank), bins=bins),)
-        return Learned(state, {"components": kept, "bins": bins}, few if len(bank) < _FEW * bins else ())
+        return Learned(state, {"components": count, "bins": bins}, few if len(bank) < _FEW * bins else ())
 
     def _parts(self, state: State, rows: FeatureRows) -> Parts:
         rare = rarities(state, (rows.pooled.double() - state["mean"]) @ state["axes"])
@@ -81,13 +88,13 @@ def rarities(state: State, points: Tensor) -> Tensor:
     table, bins = state["rarity"], state["rarity"].shape[1]
     place = ((points - state["low"]) / state["width"]).floor()
     inside = (place >= 0) & (points <= state["low"] + bins * state["width"])
-    found = table.T.gather(0, place.long().clamp(0, bins - 1))
-    return torch.where(inside, found, state["beyond"])
+    rarity = table.T.gather(0, place.long().clamp(0, bins - 1))
+    return torch.where(inside, rarity, state["beyond"])
 
 
 def components(values: Tensor, share: float) -> int:
     """Return how many of the largest eigenvalues (d,), descending, hold a share of their sum."""
-    held = values.clamp_min(0).cumsum(0)
-    if float(held[-1]) <= 0:
+    cumulated = values.clamp_min(0).cumsum(0)
+    if float(cumulated[-1]) <= 0:
         return 1
-    return min(len(values), int((held < share * held[-1] * (1 - 1e-12)).sum()) + 1)
+    return min(len(values), int((cumulated < share * cumulated[-1] * (1 - 1e-12)).sum()) + 1)

@@ -43,10 +43,10 @@ class KNN(Detector):
     def _fit(self, reference: Reference) -> Learned:
         assert reference.bank is not None
         bank = to_unit(reference.bank.features)
-        wanted = self._wanted(len(bank))
-        used = min(wanted, len(bank))
+        requested = self._wanted(len(bank))
+        used = min(requested, len(bank))
         template = "k is {used}, the number of fit images, and not {k}"
-        notes = () if used == wanted else (Message(template, used=used, k=wanted),)
+        notes = () if used == requested else (Message(template, used=used, k=requested),)
         return Learned({"bank": bank}, {"k": used, "bank": len(bank)}, notes)
 
     def _parts(self, state: State, rows: FeatureRows) -> Parts:

@@ -15,8 +15,8 @@ def most_similar(rows: Tensor, bank: Tensor, count: int) -> Tensor:
     """
     step = max(1, _BLOCK // (len(bank) * rows.element_size()))
     with torch.no_grad():
-        found = [_top(rows[k : k + step] @ bank.T, count) for k in range(0, len(rows), step)]
-    return torch.cat(found)
+        blocks = [_top(rows[k : k + step] @ bank.T, count) for k in range(0, len(rows), step)]
+    return torch.cat(blocks)
 
 
 def _top(values: Tensor, count: int) -> Tensor:

@@ -52,14 +52,14 @@ class ODIN(Detector):
         return Learned({"step": step.view(-1, 1, 1)}, {"step": step.tolist()})
 
     def _parts(self, state: State, rows: FeatureRows) -> Parts:
-        found: list[Tensor] = []
+        scores: list[Tensor] = []
 
         def work(start: int, stop: int) -> None:
-            del found[start:]  # of a chunk that did not fit
-            found.extend(self._some(state, rows.part(start, stop)))
+            del scores[start:]  # of a chunk that did not fit
+            scores.extend(self._some(state, rows.part(start, stop)))
 
         in_chunks(work, len(rows), limit=_MOST)
-        return {self.unit: torch.stack(found)}
+        return {self.unit: torch.stack(scores)}
 
     def _some(self, state: State, rows: FeatureRows) -> Tensor:
         assert rows.inputs is not None

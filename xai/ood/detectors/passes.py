@@ -67,7 +67,7 @@ def gather(
     """
     truth = _classes(data)
     classes = classifier.num_classes if truth is None else int(truth.max()) + 1
-    kept: list[Tensor] = []
+    key_blocks: list[Tensor] = []
     collectors: list[Collector] = []
     mixed = (seed * 0x9E3779B97F4A7C15) % (1 << 63)
 
@@ -76,11 +76,11 @@ def gather(
             collectors.append(Collector(rows.view, classes, reads if rows.features is not None else frozenset()))
         labels = rows.logits.argmax(1) if truth is None else truth[start : start + len(rows)].to(rows.logits.device)
         collectors[0].add(rows, labels, (keys ^ mixed).to(labels.device))
-        kept.append(keys)
+        key_blocks.append(keys)
 
     notes = _blocks(classifier, data, take, pool=pool, progress=progress, should_stop=should_stop)
     reference = collectors[0].reference()
-    return replace(reference, notes=(*reference.notes, *notes)), torch.cat(kept)
+    return replace(reference, notes=(*reference.notes, *notes)), torch.cat(key_blocks)
 
 
 def score_images(
@@ -109,21 +109,24 @@ def score_images(
     """
     place = place_of(classifier.device)
     ready = [item.to(place) for item in fitted]
-    found: list[list[Parts]] = [[] for _ in ready]
+    parts_by_detector: list[list[Parts]] = [[] for _ in ready]
     predicted: list[Tensor] = []
-    kept: list[Tensor] = []
+    key_blocks: list[Tensor] = []
 
     def take(_start: int, rows: FeatureRows, keys: Tensor) -> None:
-        for held, item in zip(found, ready, strict=True):
-            held.append(item.parts(rows))
+        for detector_parts, item in zip(parts_by_detector, ready, strict=True):
+            detector_parts.append(item.parts(rows))
         predicted.append(rows.logits.argmax(1))
-        kept.append(keys)
+        key_blocks.append(keys)
 
     pool = ready[0].view.pool > 1 if ready else None
     inputs = any("gradients" in item.detector.needs for item in ready)
     _blocks(classifier, data, take, pool=pool, inputs=inputs, keyed=keyed, progress=progress, should_stop=should_stop)
-    parts = tuple(_together(held, item.detector.name) for held, item in zip(found, ready, strict=True))
-    return Scored(parts, torch.cat(predicted).cpu(), torch.cat(kept))
+    parts = tuple(
+        _together(detector_parts, item.detector.name)
+        for detector_parts, item in zip(parts_by_detector, ready, strict=True)
+    )
+    return Scored(parts, torch.cat(predicted).cpu(), torch.cat(key_blocks))
 
 
 def _together(blocks: list[Parts], name: str) -> Parts:
@@ -139,12 +142,12 @@ def _classes(data: Any) -> Tensor | None:
     labels = getattr(data, "labels", None)
     if labels is None:
         return None
-    found = torch.as_tensor(labels)
-    if len(found) != len(data.images):
-        raise DataError(f"Got {len(found)} labels for {len(data.images)} images of the fit data. Give one for each.")
-    if found.ndim != 1 or found.is_floating_point() or len(found) == 0 or int(found.min()) < 0:
+    classes = torch.as_tensor(labels)
+    if len(classes) != len(data.images):
+        raise DataError(f"Got {len(classes)} labels for {len(data.images)} images of the fit data. Give one for each.")
+    if classes.ndim != 1 or classes.is_floating_point() or len(classes) == 0 or int(classes.min()) < 0:
         raise DataError("Expected labels of the fit data as one class number per image, 0 or more. Give (N,) int64.")
-    return found.long()
+    return classes.long()
 
 
 class _Buffer:
@@ -164,13 +167,13 @@ class _Buffer:
             self.view = ModelView(chunk.head, pool, owner.head, owner.std).to(self.place)
         count, features = len(chunk.logits), chunk.features
         keys = fingerprints(chunk.inputs) if self.keyed else torch.zeros(count, dtype=torch.int64)
-        kept = (
+        columns = (
             chunk.logits.new_empty(count, 0) if features is None else features,
             self.classifier.normalise(chunk.inputs) if self.inputs else torch.empty(count, 0),
         )
-        self.held.append((keys, chunk.logits, *kept))
+        self.held.append((keys, chunk.logits, *columns))
         self.count += count
-        most = 64 if self.inputs else min(_ROWS, max(64, _BYTES // (4 * max(1, kept[0].shape[1]))))
+        most = 64 if self.inputs else min(_ROWS, max(64, _BYTES // (4 * max(1, columns[0].shape[1]))))
         if self.count >= most:
             self.flush()
 

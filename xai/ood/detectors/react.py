@@ -28,10 +28,10 @@ class ReAct(Shaped):
     reads: ClassVar[frozenset[str]] = frozenset({"activations"})
 
     def _fit(self, reference: Reference) -> Learned:
-        held = reference.activations
-        assert held is not None
-        limit = float(np.percentile(held.cpu().numpy(), self.percentile))
-        return Learned({"limit": held.new_tensor(limit)}, {"limit": limit, "activations": held.numel()})
+        activations = reference.activations
+        assert activations is not None
+        limit = float(np.percentile(activations.cpu().numpy(), self.percentile))
+        return Learned({"limit": activations.new_tensor(limit)}, {"limit": limit, "activations": activations.numel()})
 
     def _shape(self, state: State, features: Tensor) -> Tensor:
         return features.minimum(state["limit"].to(features))

@@ -184,8 +184,8 @@ class Moments:
 
     def class_means(self) -> Tensor:
         """Return the means (k, d) of the classes that have rows."""
-        held = self.present
-        return self.origin + self.sums[held] / self.counts[held, None]
+        present = self.present
+        return self.origin + self.sums[present] / self.counts[present, None]
 
     def covariance(self) -> Tensor:
         """Return the covariance (d, d) about the mean of all rows, divided by their number."""
@@ -193,9 +193,9 @@ class Moments:
 
     def within(self) -> Tensor:
         """Return the covariance (d, d) about the mean of each row's class, one for all classes."""
-        held = self.present
-        means = self.sums[held] / self.counts[held, None]
-        between = (means * (self.counts[held, None].double() / self.total)).T @ means
+        present = self.present
+        means = self.sums[present] / self.counts[present, None]
+        between = (means * (self.counts[present, None].double() / self.total)).T @ means
         return self._symmetric(self.squares / self.total - between)
 
     def about(self, point: Tensor) -> Tensor:
@@ -292,8 +292,8 @@ class RowSample:
         with torch.inference_mode(False):
             together = tuple(torch.cat(column) for column in zip(*self._held, strict=True))
             if len(together[0]) > self.limit:
-                kept = together[0].sort(stable=True).indices[: self.limit].sort().values
-                together = tuple(column[kept] for column in together)
+                smallest = together[0].sort(stable=True).indices[: self.limit].sort().values
+                together = tuple(column[smallest] for column in together)
                 self._bar = together[0].max()
         self._held, self._count = [together], len(together[0])
 
@@ -358,12 +358,12 @@ class Collector:
         if bank is not None and len(bank) < self.total:
             template = "a random sample of {count} of {total} images is kept individually, to bound the memory"
             notes.append(Message(template, count=len(bank), total=self.total))
-        held = self.moments if self.moments.started else self.unit
-        if held.started and len(held.present) < held.classes:
-            missing = held.classes - len(held.present)
-            notes.append(Message("{count} of {total} classes have no fit image", count=missing, total=held.classes))
-        single = int((held.counts == 1).sum()) if held.started else 0
+        moments = self.moments if self.moments.started else self.unit
+        if moments.started and len(moments.present) < moments.classes:
+            missing = moments.classes - len(moments.present)
+            notes.append(Message("{count} of {total} classes have no fit image", count=missing, total=moments.classes))
+        single = int((moments.counts == 1).sum()) if moments.started else 0
         if single:
             template = "{count} of {total} classes have a single fit image, which shows no scatter"
-            notes.append(Message(template, count=single, total=held.classes))
+            notes.append(Message(template, count=single, total=moments.classes))
         return tuple(notes)

@@ -35,11 +35,11 @@ class RMD(ClassGaussians):
         return (rows.unit if self.normalise else rows.pooled).double()
 
     def _fit(self, reference: Reference) -> Learned:
-        near, held = super()._fit(reference), self._moments(reference)
-        assert held is not None
-        shape = fit_gaussian(held.covariance(), held.total, self.shrinkage)
+        near, moments = super()._fit(reference), self._moments(reference)
+        assert moments is not None
+        shape = fit_gaussian(moments.covariance(), moments.total, self.shrinkage)
         state = {**near.state, "background": shape.factor}
-        alone = ("only one class has fit images: the score is 0 for every image",) if len(held.present) == 1 else ()
+        alone = ("only one class has fit images: the score is 0 for every image",) if len(moments.present) == 1 else ()
         notes = tuple(dict.fromkeys((*near.notes, *shape.notes, *alone)))
         return Learned(state, {**near.facts, **shape.facts("background_")}, notes)
 

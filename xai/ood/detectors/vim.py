@@ -47,14 +47,14 @@ class ViM(Detector):
         check_choice("origin", self.origin or "bias", ("bias", "mean"))
 
     def _fit(self, reference: Reference) -> Learned:
-        held, bank = reference.moments, reference.bank
-        assert held is not None
+        moments, bank = reference.moments, reference.bank
+        assert moments is not None
         assert bank is not None
         origin, word = self._origin(reference)
-        values, vectors = torch.linalg.eigh(held.about(origin))  # ascending
+        values, vectors = torch.linalg.eigh(moments.about(origin))  # ascending
         width = len(origin)
-        wanted = min(self.dim or usual_dim(width), width)
-        dim, note = _supported(wanted, values, held.total, wanted == width and self.dim is not None)
+        requested = min(self.dim or usual_dim(width), width)
+        dim, note = _supported(requested, values, moments.total, requested == width and self.dim is not None)
         state = {"origin": origin, "residual": vectors[:, : width - dim].contiguous()}
         outside = _outside(state, bank.features).mean()
         alpha = bank.peaks.mean() / outside.clamp_min(1e-12) if dim < width else outside.new_zeros(())
@@ -62,37 +62,37 @@ class ViM(Detector):
         return Learned({**state, "alpha": alpha}, {"dim": dim, "origin": word, "alpha": float(alpha)}, notes)
 
     def _origin(self, reference: Reference) -> tuple[Tensor, str]:
-        held, head = reference.moments, reference.view.head
-        assert held is not None
+        moments, head = reference.moments, reference.view.head
+        assert moments is not None
         assert head is not None
         word = self.origin or ("bias" if reference.view.pool == 1 else "mean")
         if word == "mean":
-            return held.mean, word
+            return moments.mean, word
         weight, bias = head.weight.double().cpu(), head.bias.double().cpu()
         point = -torch.linalg.lstsq(weight, bias[:, None], driver="gelsy").solution[:, 0]  # -pinv(W) b, far cheaper
-        return point.view(-1, reference.view.pool).mean(1).to(held.origin), word
+        return point.view(-1, reference.view.pool).mean(1).to(moments.origin), word
 
     def _parts(self, state: State, rows: FeatureRows) -> Parts:
         virtual = state["alpha"] * _outside(state, rows.pooled)
         return {"residual": virtual, "energy": -torch.logsumexp(rows.logits, 1)}
 
 
-def _supported(wanted: int, values: Tensor, count: int, whole: bool) -> tuple[int, str]:
+def _supported(requested: int, values: Tensor, count: int, whole: bool) -> tuple[int, str]:
     """Return the dimension that the fit images support, all of them where no residual can be measured, and a note.
 
     Args:
-        wanted: dimension asked for.
+        requested: dimension asked for.
         values: (D,) eigenvalues of the fit images about the origin, ascending.
         count: fit images.
         whole: whether the whole space was asked for.
     """
     width = len(values)
     spanned = int((values > _NOTHING * values[-1].clamp_min(1e-300)).sum())
-    if whole or (width == 1 and wanted == 1):
+    if whole or (width == 1 and requested == 1):
         return width, _WHOLE
-    if spanned > wanted and count >= 2 * wanted:
-        return wanted, ""
-    dim = min(wanted, spanned // 2, count // 2)
+    if spanned > requested and count >= 2 * requested:
+        return requested, ""
+    dim = min(requested, spanned // 2, count // 2)
     if dim < 1:
         template = (
             "{count} fit images span {spanned} of {width} dimensions, too few for a residual: the score is the energy "
@@ -100,7 +100,7 @@ def _supported(wanted: int, values: Tensor, count: int, whole: bool) -> tuple[in
         )
         return width, Message(template, count=count, spanned=spanned, width=width)
     template = "{count} fit images span {spanned} of {width} dimensions: the principal subspace has {dim}, not {wanted}"
-    return dim, Message(template, count=count, spanned=spanned, width=width, dim=dim, wanted=wanted)
+    return dim, Message(template, count=count, spanned=spanned, width=width, dim=dim, wanted=requested)
 
 
 def usual_dim(width: int) -> int:

@@ -76,8 +76,8 @@ class Stepper(Attack):
 
     def _score(self, search: Search, rows: Tensor) -> Callable[[Tensor], Tensor]:
         if search.wanted is not None:
-            wanted = search.wanted[rows]
-            return lambda logits: -cross_entropy(logits, wanted)
+            targets = search.wanted[rows]
+            return lambda logits: -cross_entropy(logits, targets)
         loss, labels = LOSSES[self.loss], search.labels[rows]
         return lambda logits: loss(logits, labels)
 

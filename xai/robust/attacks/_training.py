@@ -226,17 +226,17 @@ class TrainingRun:
         self.optimiser = OPTIMISERS[recipe.optimiser](weights, recipe)
         self.schedule = SCHEDULES[recipe.schedule](self.optimiser, recipe.learning_rate, self.total)
         self.source, self.done, self.report = torch.Generator().manual_seed(self.seed), 0, report
-        kept: dict[str, Any] | None = None
+        best_weights: dict[str, Any] | None = None
         for number in range(1, recipe.epochs + 1):
             self.history.append(self._epoch(number))
             if self._is_best():
                 self.best = number
-                kept = copy.deepcopy(module.state_dict()) if self.validation else None
+                best_weights = copy.deepcopy(module.state_dict()) if self.validation else None
             if self.on_epoch is not None:
                 with borrowed(module):
                     self.on_epoch(self.history[-1], self.learner)
-        if kept is not None:
-            module.load_state_dict(kept)
+        if best_weights is not None:
+            module.load_state_dict(best_weights)
 
     def _is_best(self) -> bool:
         """Whether the last epoch beats all before it: in robust accuracy, then in clean; for "plain" in clean first."""
@@ -292,7 +292,7 @@ class TrainingRun:
             return None, None, None, None
         images, labels = self.validation
         recipe = self.recipe
-        found = PGD(steps=recipe.validation_steps).run(
+        result = PGD(steps=recipe.validation_steps).run(
             self.learner,
             images,
             labels,
@@ -301,8 +301,8 @@ class TrainingRun:
             seed=self.seed,
             should_stop=self.should_stop,
         )
-        low, high = wilson(int((found.clean_predictions == found.labels).sum()), len(found))
-        return found.clean_accuracy, (float(low), float(high)), found.robust_accuracy, found.interval
+        low, high = wilson(int((result.clean_predictions == result.labels).sum()), len(result))
+        return result.clean_accuracy, (float(low), float(high)), result.robust_accuracy, result.interval
 
     def notes(self) -> tuple[str, ...]:
         """Return what to beware of."""

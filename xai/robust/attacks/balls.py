@@ -42,8 +42,8 @@ def many_uniform(seeds: Tensor, first: int, draws: int, shape: Sequence[int]) ->
 
 def normal(seeds: Tensor, draw: int, shape: Sequence[int]) -> Tensor:
     """Return float64 standard normal numbers (N, *shape)."""
-    found: Tensor = torch.special.ndtri(uniform(seeds, draw, shape).clamp(2.0**-53, 1 - 2.0**-53))
-    return found
+    values: Tensor = torch.special.ndtri(uniform(seeds, draw, shape).clamp(2.0**-53, 1 - 2.0**-53))
+    return values
 
 
 def signs(seeds: Tensor, draw: int, shape: Sequence[int]) -> Tensor:
@@ -100,8 +100,8 @@ def distance(images: Tensor, clean: Tensor, norm: str) -> Tensor:
 
 def wide(values: Eps, like: Tensor) -> Tensor:
     """Return a number, or one per row, so that it works on images."""
-    found = torch.as_tensor(values, dtype=like.dtype, device=like.device)
-    return found.view(-1, 1, 1, 1) if found.ndim else found
+    tensor = torch.as_tensor(values, dtype=like.dtype, device=like.device)
+    return tensor.view(-1, 1, 1, 1) if tensor.ndim else tensor
 
 
 def project(images: Tensor, clean: Tensor, eps: Eps, norm: str) -> Tensor:
@@ -131,8 +131,8 @@ def _project_l1(images: Tensor, clean: Tensor, radius: Tensor) -> Tensor:
     inside = torch.minimum(size, room).sum(1) <= target
     threshold = _threshold(size, (size - room).clamp_min(0), target)
     moved = torch.minimum((size - threshold[:, None]).clamp_min(0), room)
-    found = torch.where(inside[:, None], torch.minimum(size, room), moved) * delta.sign()
-    return (clean + found.view_as(clean)).clamp(0, 1)
+    shrunk = torch.where(inside[:, None], torch.minimum(size, room), moved) * delta.sign()
+    return (clean + shrunk.view_as(clean)).clamp(0, 1)
 
 
 def _threshold(size: Tensor, border: Tensor, target: Tensor) -> Tensor:

@@ -95,8 +95,8 @@ class Attack(ABC):
         inputs = batch.inputs.to(device=classifier.device, dtype=torch.promote_types(classifier.dtype, torch.float32))
         truth, notes = labels_of(classifier, images, labels, len(inputs))
         truth = truth.to(inputs.device)
-        wanted = None if targeted is None else self._wanted(classifier, targeted, truth)
-        job = _AttackJob(self, classifier, inputs, truth, wanted, radius, norm, seed, keys, warm, should_stop)
+        targets = None if targeted is None else self._wanted(classifier, targeted, truth)
+        job = _AttackJob(self, classifier, inputs, truth, targets, radius, norm, seed, keys, warm, should_stop)
         with borrowed(classifier.module), gradients_on(), reporting(progress, self.name) as report:
             job.run(report)
         doubts = radius_doubts([radius], norm, inputs[0].numel()) if self.ball and eps is not None else ()
@@ -116,13 +116,13 @@ class Attack(ABC):
     def _wanted(self, classifier: Classifier, targeted: Target, truth: Tensor) -> Tensor:
         if not self.can_target:
             raise TargetError(f"{self.name} has no targeted form. Leave `targeted` out, or use 'pgd'.")
-        wanted = target_indices(classifier, targeted, len(truth))
-        assert wanted is not None
-        wanted = wanted.to(truth.device)
-        if bool((wanted == truth).any()):
-            where = int((wanted == truth).nonzero()[0, 0])
+        targets = target_indices(classifier, targeted, len(truth))
+        assert targets is not None
+        targets = targets.to(truth.device)
+        if bool((targets == truth).any()):
+            where = int((targets == truth).nonzero()[0, 0])
             raise TargetError(f"Expected `targeted` classes other than the true ones, but image {where} has its own.")
-        return wanted
+        return targets
 
 
 DEFAULT_EPS = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0}
@@ -182,12 +182,12 @@ class _AttackJob:
             )
 
     def _searched(self, classifier: Classifier, rows: Tensor) -> Tensor:
-        wanted = None if self.wanted is None else self.wanted[rows]
+        targets = None if self.wanted is None else self.wanted[rows]
         search = Search(
             classifier,
             self.inputs[rows],
             self.truth[rows],
-            wanted,
+            targets,
             self.eps,
             self.norm,
             self.seeds[rows],
@@ -325,6 +325,6 @@ def attack(
         if name not in known:
             raise NameLookupError(f"setting of {method}", name, known)
     classifier = as_classifier(model)
-    asked: dict[str, Any] = {"eps": eps, "norm": norm, "targeted": targeted, "seed": seed, "progress": progress}
-    found = attacker(**settings).run(classifier, images, labels, **asked, should_stop=should_stop)
-    return with_doubts(classifier, found.clean, found)
+    arguments: dict[str, Any] = {"eps": eps, "norm": norm, "targeted": targeted, "seed": seed, "progress": progress}
+    result = attacker(**settings).run(classifier, images, labels, **arguments, should_stop=should_stop)
+    return with_doubts(classifier, result.clean, result)

@@ -80,9 +80,9 @@ class CarliniWagner(Attack):
             rows = nearest.open()
             if not len(rows):
                 return
-            found = self._descend(nearest, rows, weight, rate)
-            high = torch.where(found, torch.minimum(high, weight), high)
-            low = torch.where(found, low, torch.maximum(low, weight))
+            fooled = self._descend(nearest, rows, weight, rate)
+            high = torch.where(fooled, torch.minimum(high, weight), high)
+            low = torch.where(fooled, low, torch.maximum(low, weight))
             weight = torch.where(high.isfinite(), (low + high) / 2, weight * _GROWTH)
         if not self.confidence:
             nearest.narrow()
@@ -97,7 +97,7 @@ class CarliniWagner(Attack):
 
     def _descend(self, nearest: Nearest, rows: Tensor, weight: Tensor, rate: Tensor) -> Tensor:
         """Run Adam at one weight for each image; return which were fooled on the way, for all images (N,)."""
-        search, found = nearest.search, torch.zeros_like(nearest.sizes, dtype=torch.bool)
+        search, fooled_before = nearest.search, torch.zeros_like(nearest.sizes, dtype=torch.bool)
         images = search.clean[rows]
         first, second = torch.zeros_like(images), torch.zeros_like(images)
         last = torch.full_like(weight[rows], torch.inf)
@@ -105,7 +105,7 @@ class CarliniWagner(Attack):
             clean = search.clean[rows]
             logits, gap, slope = search.gradient(images, partial(self._short, search, rows=rows))
             fooled = search.fooled(logits, rows) & (gap <= 0)
-            found[rows] |= fooled
+            fooled_before[rows] |= fooled
             stay = nearest.take(rows, images, fooled)
             if k % max(1, self.steps // _CHECKS) == 0:
                 loss = (images - clean).flatten(1).square().sum(1) + weight[rows] * gap
@@ -120,7 +120,7 @@ class CarliniWagner(Attack):
                 rows, images, first, second, last = (v[stay] for v in (rows, images, first, second, last))
             if not len(rows):
                 break
-        return found
+        return fooled_before
 
     def _short(self, search: Search, logits: Tensor, rows: Tensor) -> Tensor:
         """Return how far each answer is from the margin to reach (n,); 0 where it is reached."""

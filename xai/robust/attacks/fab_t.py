@@ -122,8 +122,8 @@ class FABT(Attack):
     def _walk(self, search: Search, rows: Tensor, targets: Tensor, nearest: Tensor, draw: int) -> None:
         images = search.clean[rows] if draw < 0 else self._start(search, rows, nearest, draw)
         for _ in range(self.steps):
-            wanted, truth = targets[rows], search.labels[rows]
-            _, gap, slope = search.gradient(images, _difference(wanted, truth))
+            goal, truth = targets[rows], search.labels[rows]
+            _, gap, slope = search.gradient(images, _difference(goal, truth))
             images = _ahead(search, rows, images, gap, slope)
             logits = search.logits(images)
             fooled = search.fooled(logits, rows)
@@ -158,9 +158,9 @@ def _bounded(search: Search) -> bool:
     return bool(torch.isfinite(torch.as_tensor(search.eps)).all())
 
 
-def _difference(wanted: Tensor, truth: Tensor) -> Callable[[Tensor], Tensor]:
+def _difference(target: Tensor, truth: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the score: the wanted logit less the true one."""
-    return lambda logits: (logits.gather(1, wanted[:, None]) - logits.gather(1, truth[:, None]))[:, 0]
+    return lambda logits: (logits.gather(1, target[:, None]) - logits.gather(1, truth[:, None]))[:, 0]
 
 
 def _ahead(search: Search, rows: Tensor, images: Tensor, gap: Tensor, slope: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def _ahead(search: Search, rows: Tensor, images: Tensor, gap: Tensor, slope: Ten
     from_here = step_to_plane(points, weights, -gap, norm).view_as(images)
     offset = -gap + (weights * (points - origin)).sum(1)
     from_clean = step_to_plane(origin, weights, offset, norm).view_as(images)
-    one, other = length(from_here, norm), length(from_clean, norm)
-    share = (one / (one + other).clamp_min(_TINY)).clamp(0, _SHARE)
+    length_from_here, other = length(from_here, norm), length(from_clean, norm)
+    share = (length_from_here / (length_from_here + other).clamp_min(_TINY)).clamp(0, _SHARE)
     share = wide(share, images)
     return ((images + _OVERSHOOT * from_here) * (1 - share) + (clean + _OVERSHOOT * from_clean) * share).clamp(0, 1)

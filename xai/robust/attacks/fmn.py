@@ -104,5 +104,5 @@ def _radius(
     slope = length(gradient, DUAL[norm]).clamp_min(_TINY)
     reach = (length(images - clean, norm) + gap.abs() / slope) * (1 + gamma)
     missed = torch.where(least.isfinite(), radius * (1 + gamma), reach)
-    found = torch.where(fooled, torch.minimum(radius * (1 - gamma), least), missed)
-    return torch.minimum(found, length(torch.maximum(clean, 1 - clean), norm))
+    radii = torch.where(fooled, torch.minimum(radius * (1 - gamma), least), missed)
+    return torch.minimum(radii, length(torch.maximum(clean, 1 - clean), norm))

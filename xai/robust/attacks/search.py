@@ -148,8 +148,8 @@ class Search:
     def fooled(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Return which answers are what the attack is after; a tie at the top counts as the true class."""
         if self.wanted is not None:
-            wanted = self.wanted[rows]
-            return logits.argmax(1) == wanted
+            targets = self.wanted[rows]
+            return logits.argmax(1) == targets
         truth = logits.gather(1, self.labels[rows][:, None])[:, 0]
         return truth < logits.amax(1)
 
@@ -164,10 +164,10 @@ class Search:
         self._check_stop()
         self.forwards += len(images) * self.samples
         with torch.no_grad():
-            found = self.classifier.raw_logits(images)
+            logits = self.classifier.raw_logits(images)
             for _ in range(self.samples - 1):
-                found = found + self.classifier.raw_logits(images)
-        return found / self.samples
+                logits = logits + self.classifier.raw_logits(images)
+        return logits / self.samples
 
     def look(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Judge images; keep the fooled ones. Returns their logits and which they are."""
@@ -210,10 +210,10 @@ class Search:
 
 
 def _towards(value: Tensor, leaf: Tensor) -> Tensor:
-    (found,) = gradients(value, [leaf])
-    if found is None:
+    (gradient,) = gradients(value, [leaf])
+    if gradient is None:
         raise UnsupportedModelError(
             "No gradient reaches the pixels: the model detaches its input. Use an attack without gradients, such as "
             "'square', and do not read robustness from gradient attacks."
         )
-    return found
+    return gradient

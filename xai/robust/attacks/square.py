@@ -181,8 +181,8 @@ def _square(images: Tensor, down: Tensor, across: Tensor, side: int) -> Tensor:
 
 def _mound(height: int, width: int, like: Tensor) -> Tensor:
     """Return a field (height, width) that falls from its middle: the sum of 1 / k^2 over nested rectangles."""
-    found = like.new_zeros(height, width)
+    field = like.new_zeros(height, width)
     for k in range((min(height, width) + 1) // 2):
-        found[k : height - k, k : width - k] += 1 / (k + 1) ** 2
-    scaled: Tensor = found / torch.linalg.vector_norm(found)
+        field[k : height - k, k : width - k] += 1 / (k + 1) ** 2
+    scaled: Tensor = field / torch.linalg.vector_norm(field)
     return scaled

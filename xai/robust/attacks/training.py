@@ -50,10 +50,10 @@ class TrainingResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the weights, JSON-ready."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"classifier", "history"}}
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"classifier", "history"}}
         history = [{f.name: getattr(epoch, f.name) for f in fields(epoch)} for epoch in self.history]
-        found: dict[str, Any] = plain(kept | {"history": history})
-        return found
+        record: dict[str, Any] = plain(settings | {"history": history})
+        return record
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class AdversarialTraining(Recipe):
             learner = copy.copy(given)
             learner.module = copied(given.module)
             source = TrainingImages(learner, images, labels)
-            held = None if validation is None else held_out(learner, *validation)
-            job = TrainingRun(self, learner, source, held, augment, seed, on_epoch, should_stop)
+            validation_images = None if validation is None else held_out(learner, *validation)
+            job = TrainingRun(self, learner, source, validation_images, augment, seed, on_epoch, should_stop)
             with borrowed(learner.module), reporting(progress, "training") as report:
                 torch.manual_seed(seed)  # dropout; given back on leaving
                 job.run(report)

@@ -66,12 +66,12 @@ class Leaky(Bend):
     def lines(self, low: Tensor, high: Tensor) -> tuple[Line, Line]:
         """Return the two lines."""
         unknown = self.unsure((low, high))
-        one, leak = torch.ones_like(low), torch.full_like(low, self.slope)  # where() of two numbers is float32
-        sure = torch.where(low >= 0, one, leak)
-        span = torch.where(unknown, high - low, one)
+        unit_slope, leak = torch.ones_like(low), torch.full_like(low, self.slope)  # where() of two numbers is float32
+        sure = torch.where(low >= 0, unit_slope, leak)
+        span = torch.where(unknown, high - low, unit_slope)
         upper = torch.where(unknown, (high - self.slope * low) / span, sure)
         offset = torch.where(unknown, (self.slope - upper) * low, torch.zeros_like(low))
-        lower = torch.where(unknown, torch.where(upper > 0.5, one, leak), sure)
+        lower = torch.where(unknown, torch.where(upper > 0.5, unit_slope, leak), sure)
         return (lower, torch.zeros_like(lower)), (upper, offset)
 
 
@@ -109,11 +109,11 @@ class Clamp(Bend):
         chord = _slope(bottom, top, low, nearer)
         opposite = _slope(bottom, top, further, high)
         flat = ~self.unsure((low, high)) & (under | over)  # all of it is cut off
-        one = torch.ones_like(low)
-        adaptive_upper = torch.where(high - self.most > self.most - low, torch.zeros_like(low), one)
-        upper = torch.where(under, chord, torch.where(over, adaptive_upper, one))
-        adaptive_lower = torch.where(high - self.least > self.least - low, one, torch.zeros_like(low))
-        lower = torch.where(over, opposite, torch.where(under, adaptive_lower, one))
+        unit_slope = torch.ones_like(low)
+        adaptive_upper = torch.where(high - self.most > self.most - low, torch.zeros_like(low), unit_slope)
+        upper = torch.where(under, chord, torch.where(over, adaptive_upper, unit_slope))
+        adaptive_lower = torch.where(high - self.least > self.least - low, unit_slope, torch.zeros_like(low))
+        lower = torch.where(over, opposite, torch.where(under, adaptive_lower, unit_slope))
         lower, upper = (slope.masked_fill(flat, 0.0) for slope in (lower, upper))
         below = torch.where(over, top - lower * high, torch.where(under, self.least * (1 - lower), 0.0))
         above = torch.where(under, bottom - upper * low, torch.where(over, self.most * (1 - upper), 0.0))
@@ -151,8 +151,8 @@ class MaxPool(Op):
 
     def size(self, sizes: Sequence[Tensor]) -> Tensor:
         """Nothing grows."""
-        found: Tensor = self._pool(sizes[0])
-        return found
+        pooled: Tensor = self._pool(sizes[0])
+        return pooled
 
     def unsure(self, box: Box) -> Tensor:
         """Everywhere: which input wins is a question of all of them."""
@@ -169,8 +169,8 @@ class MaxPool(Op):
         """Return the largest upper end of each window without the input at `where`."""
         places = torch.arange(high[0, 0].numel(), device=high.device).view(1, 1, *high.shape[2:])
         mine = self._windows(places.to(high)) == where[..., None, None]
-        found: Tensor = self._windows(high).masked_fill(mine, -torch.inf).amax((-2, -1))
-        return found
+        highest: Tensor = self._windows(high).masked_fill(mine, -torch.inf).amax((-2, -1))
+        return highest
 
     def _windows(self, maps: Tensor) -> Tensor:
         """Return (n, C, *out, kh, kw), with -inf outside."""
@@ -190,6 +190,6 @@ class MaxPool(Op):
         where, sure, most = field.at(rows)
         passed = torch.where(sure > 0, rows.values, rows.values.clamp_min(0))
         constant = total((rows.values - passed) * most)
-        found = passed.new_zeros(shapes[0][0], shapes[0][1] * shapes[0][2], *passed.shape[3:])
-        found.scatter_add_(1, where.long().expand_as(passed).flatten(1, 2), passed.flatten(1, 2))
-        return [rows.having(torch.unflatten(found, 1, shapes[0][1:]))], constant
+        weights = passed.new_zeros(shapes[0][0], shapes[0][1] * shapes[0][2], *passed.shape[3:])
+        weights.scatter_add_(1, where.long().expand_as(passed).flatten(1, 2), passed.flatten(1, 2))
+        return [rows.having(torch.unflatten(weights, 1, shapes[0][1:]))], constant

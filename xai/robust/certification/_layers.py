@@ -69,9 +69,9 @@ class LinearRows:
         count = shape[1] * shape[2]
         places = torch.where(inside, places, count).flatten(0, 1)[None, :, None]  # one more place for what lies outside
         values = self.values.flatten(1, 2)
-        found = values.new_zeros(values.shape[0], count + 1, *values.shape[2:])
-        found.scatter_(1, places.expand_as(values), values)
-        return self.having(torch.unflatten(found[:, :count], 1, shape[1:]))
+        padded = values.new_zeros(values.shape[0], count + 1, *values.shape[2:])
+        padded.scatter_(1, places.expand_as(values), values)
+        return self.having(torch.unflatten(padded[:, :count], 1, shape[1:]))
 
     def fitting(self, shape: torch.Size) -> "LinearRows":
         """Return the rows over the whole output when that is smaller than the windows."""
@@ -91,35 +91,35 @@ class Field:
     def at(self, rows: LinearRows) -> Tensor:
         """Return (k, *window, 1, R)."""
         if rows.corner is None:
-            found = self.data if rows.image is None else self.data.index_select(-1, rows.image)
-            return found.unsqueeze(-2)
+            values = self.data if rows.image is None else self.data.index_select(-1, rows.image)
+            return values.unsqueeze(-2)
         assert rows.image is not None
         if self._flat is None:
             flat = self.data.flatten(2).flatten(0, 1)
             self._flat = torch.cat([flat, flat.new_zeros(len(flat), 1)], 1)
         places, inside = rows.places(self.shape)
         index = torch.where(inside, places * self.data.shape[-1] + rows.image, self._flat.shape[1] - 1)
-        found = self._flat.gather(1, index.view(1, -1).expand(len(self._flat), -1))
-        return found.view(len(self.data), *rows.window, 1, -1)
+        values = self._flat.gather(1, index.view(1, -1).expand(len(self._flat), -1))
+        return values.view(len(self.data), *rows.window, 1, -1)
 
 
-def add(one: LinearRows, other: LinearRows, shape: torch.Size) -> LinearRows:
+def add(first: LinearRows, other: LinearRows, shape: torch.Size) -> LinearRows:
     """Return the sum of functions of the same output."""
-    if one.corner is None or other.corner is None:
-        one, other = one.whole(shape), other.whole(shape)
-        return one.having(one.values + other.values)
-    shift = other.corner - one.corner
+    if first.corner is None or other.corner is None:
+        first, other = first.whole(shape), other.whole(shape)
+        return first.having(first.values + other.values)
+    shift = other.corner - first.corner
     if not bool((shift == shift[:, :1]).all()):
-        return add(one.whole(shape), other.whole(shape), shape)
+        return add(first.whole(shape), other.whole(shape), shape)
     down, right = (int(v) for v in shift[:, 0])
     top, left = min(down, 0), min(right, 0)
-    bottom = max(one.window[1], other.window[1] + down)
-    end = max(one.window[2], other.window[2] + right)
-    found = one.values.new_zeros(one.window[0], bottom - top, end - left, *one.values.shape[3:])
-    for part, y, x in ((one, -top, -left), (other, down - top, right - left)):
-        found[:, y : y + part.window[1], x : x + part.window[2]] += part.values
-    moved = torch.tensor([[top], [left]], device=one.corner.device)
-    return one.having(found, one.corner + moved).fitting(shape)
+    bottom = max(first.window[1], other.window[1] + down)
+    end = max(first.window[2], other.window[2] + right)
+    summed = first.values.new_zeros(first.window[0], bottom - top, end - left, *first.values.shape[3:])
+    for part, y, x in ((first, -top, -left), (other, down - top, right - left)):
+        summed[:, y : y + part.window[1], x : x + part.window[2]] += part.values
+    moved = torch.tensor([[top], [left]], device=first.corner.device)
+    return first.having(summed, first.corner + moved).fitting(shape)
 
 
 Box = tuple[Tensor, Tensor]
@@ -198,8 +198,8 @@ class Dense(Op):
     def back(self, rows: LinearRows, field: Field | None, shapes: Shapes) -> Back:
         """Multiply by the weight."""
         values = rows.values.flatten(1)
-        found = torch.unflatten(self.weight.T @ values, 1, rows.values.shape[1:])
-        return [rows.having(found)], (self.bias @ values).view(rows.values.shape[1:])
+        product = torch.unflatten(self.weight.T @ values, 1, rows.values.shape[1:])
+        return [rows.having(product)], (self.bias @ values).view(rows.values.shape[1:])
 
     def seed(self, image: Tensor, place: Tensor, shape: torch.Size, before: torch.Size) -> tuple[LinearRows, Tensor]:
         """Take rows of the weight."""
@@ -260,12 +260,12 @@ class Conv(Op):
         h, w = values.shape[1:3]
         size = ((h - 1) * sh + (kh - 1) * dh + 1, (w - 1) * sw + (kw - 1) * dw + 1)
         flat = values.reshape(self.groups, len(values) // self.groups, -1)
-        found = values.new_zeros(self.weight.shape[1] * self.groups, *size, *values.shape[3:])
+        gradient = values.new_zeros(self.weight.shape[1] * self.groups, *size, *values.shape[3:])
         for i in range(kh):
             for j in range(kw):
-                part = torch.matmul(self.parts[i, j], flat).view(found.shape[0], *values.shape[1:])
-                found[:, i * dh : i * dh + (h - 1) * sh + 1 : sh, j * dw : j * dw + (w - 1) * sw + 1 : sw] += part
-        return found
+                part = torch.matmul(self.parts[i, j], flat).view(gradient.shape[0], *values.shape[1:])
+                gradient[:, i * dh : i * dh + (h - 1) * sh + 1 : sh, j * dw : j * dw + (w - 1) * sw + 1 : sw] += part
+        return gradient
 
     def seed(
         self, image: Tensor, place: Tensor, shape: torch.Size, before: torch.Size
@@ -290,8 +290,8 @@ class Affine(Op):
 
     def interval(self, boxes: Sequence[Box]) -> Box:
         """The ends change places where the scale is negative."""
-        one, other = (end * self.scale + self.shift for end in boxes[0])
-        return torch.minimum(one, other), torch.maximum(one, other)
+        first, other = (end * self.scale + self.shift for end in boxes[0])
+        return torch.minimum(first, other), torch.maximum(first, other)
 
     def size(self, sizes: Sequence[Tensor]) -> Tensor:
         """Absolute values."""
@@ -349,8 +349,8 @@ class Mean(Op):
         weights = rows.values.flatten(-2).movedim(-1, 0).contiguous()
         with gradients_on():
             start = weights.new_zeros(len(weights), *shapes[0]).requires_grad_()
-            (found,) = torch.autograd.grad(self.apply(start), start, weights.clone())
-        return [rows.having(torch.unflatten(found.movedim(0, -1).contiguous(), -1, rows.values.shape[-2:]))], None
+            (gradient,) = torch.autograd.grad(self.apply(start), start, weights.clone())
+        return [rows.having(torch.unflatten(gradient.movedim(0, -1).contiguous(), -1, rows.values.shape[-2:]))], None
 
 
 @dataclass(eq=False)

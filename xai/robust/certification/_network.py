@@ -70,20 +70,20 @@ class BoundNetwork:
     @cached_property
     def readers(self) -> dict[int, list[Op]]:
         """The relaxed layers that read each node."""
-        found: dict[int, list[Op]] = {}
+        readers: dict[int, list[Op]] = {}
         for layer in self.layers:
             if layer.op.relaxed:
-                found.setdefault(layer.inputs[0], []).append(layer.op)
-        return found
+                readers.setdefault(layer.inputs[0], []).append(layer.op)
+        return readers
 
     @cached_property
     def linear(self) -> frozenset[int]:
         """Nodes with no relaxed layer before them."""
-        found = {0}
+        nodes = {0}
         for k, layer in enumerate(self.layers, 1):
-            if not layer.op.relaxed and found.issuperset(layer.inputs):
-                found.add(k)
-        return frozenset(found)
+            if not layer.op.relaxed and nodes.issuperset(layer.inputs):
+                nodes.add(k)
+        return frozenset(nodes)
 
     @cached_property
     def exact(self) -> frozenset[int]:
@@ -128,20 +128,20 @@ class BoundNetwork:
 
 def folded(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """Return the layers with constants and batch norms behind a convolution or linear layer put into it."""
-    kept: list[Layer] = []
+    merged: list[Layer] = []
     places = [0]  # where each old node is now
     uses = [sum(layer.inputs.count(k) for layer in layers) for k in range(len(layers) + 1)]
     for layer in layers:
         inputs = tuple(places[k] for k in layer.inputs)
-        before = kept[inputs[0] - 1] if inputs[0] else None
+        before = merged[inputs[0] - 1] if inputs[0] else None
         joined = _joined(before.op, layer.op) if before is not None and uses[layer.inputs[0]] == 1 else None
         if before is None or joined is None:
-            kept.append(replace(layer, inputs=inputs))
-            places.append(len(kept))
+            merged.append(replace(layer, inputs=inputs))
+            places.append(len(merged))
         else:
-            kept[inputs[0] - 1] = replace(before, op=joined, name=f"{before.name} and {layer.name}")
+            merged[inputs[0] - 1] = replace(before, op=joined, name=f"{before.name} and {layer.name}")
             places.append(inputs[0])
-    return tuple(kept)
+    return tuple(merged)
 
 
 def _joined(before: Op, op: Op) -> Op | None:
@@ -184,8 +184,8 @@ def network_of(classifier: Classifier, images: Tensor) -> BoundNetwork:
         ) from error
     with torch.no_grad():
         network = _Reader(classifier, traced, images[:1]).read()
-        wanted = classifier.raw_logits(images).double()
-        gap = (_answers(classifier, network, images) - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12)
+        expected = classifier.raw_logits(images).double()
+        gap = (_answers(classifier, network, images) - expected).abs().max() / expected.abs().max().clamp_min(1e-12)
     if not float(gap) <= SAME:
         raise UnsupportedModelError(
             f"The layers read from {classifier.name!r} answer otherwise than the model (by {float(gap):.1e} of the "
@@ -196,12 +196,12 @@ def network_of(classifier: Classifier, images: Tensor) -> BoundNetwork:
 
 def _answers(classifier: Classifier, network: BoundNetwork, images: Tensor) -> Tensor:
     """Return the logits of the layers, through the model's own softmax or sigmoid where it has one."""
-    found = network.logits(images)
+    logits = network.logits(images)
     if not network.link:
-        return found
+        return logits
     if network.link == "single":
-        found = (found[:, 1:] - found[:, :1]) / (1 if classifier.head == "softmax" else 2)
-    shares = found.softmax(1) if network.link == "softmax" else found.sigmoid()
+        logits = (logits[:, 1:] - logits[:, :1]) / (1 if classifier.head == "softmax" else 2)
+    shares = logits.softmax(1) if network.link == "softmax" else logits.sigmoid()
     return to_logits(shares, len(images), head=classifier.head, output="probabilities")
 
 
@@ -219,7 +219,7 @@ class _Reader:
         """Return the network."""
         runner = torch.fx.Interpreter(self.traced)
         nodes = list(self.traced.graph.nodes)
-        found = self._found(nodes[-1])
+        output = self._found(nodes[-1])
         for node in nodes[:-1]:
             if node.op == "placeholder":
                 self._begin(node)
@@ -232,8 +232,8 @@ class _Reader:
                     f"{self._name(node)} cannot be run in float64 ({type(error).__name__}). {CURE}"
                 ) from error
             if isinstance(self.values[node], Tensor) and any(n in self.places for n in node.all_input_nodes):
-                self._node(node, arguments, settings, last=node is found)
-        return BoundNetwork(folded(self._end(found)), self.image.shape[1:], self.link)
+                self._node(node, arguments, settings, last=node is output)
+        return BoundNetwork(folded(self._end(output)), self.image.shape[1:], self.link)
 
     def _begin(self, node: torch.fx.Node) -> None:
         if self.values:
@@ -258,16 +258,16 @@ class _Reader:
             return answer.get("logits", next(iter(answer.values())) if len(answer) == 1 else None)
         return answer[0] if isinstance(answer, tuple | list) and answer else answer
 
-    def _end(self, found: Any) -> tuple[Layer, ...]:
+    def _end(self, output: Any) -> tuple[Layer, ...]:
         """Return the layers up to the logits."""
-        if found not in self.places:
+        if output not in self.places:
             raise UnsupportedModelError(f"The logits of {self.classifier.name!r} do not depend on the image. {CURE}")
         if self.classifier.output == "probabilities" and not self.link:
             raise UnsupportedModelError(
                 f"{self.classifier.name!r} does not end in the softmax or sigmoid that its output='probabilities' "
                 "says. Set output='logits', or use method='smoothing'."
             )
-        node, value = self.places[found], self.values[found]
+        node, value = self.places[output], self.values[output]
         if value.ndim != 2:
             value = value.reshape(1, -1)
             node = self._add(Reshape(value.shape[1:]), (node,), value, "flatten")
@@ -299,20 +299,20 @@ class _Reader:
 
     def _op(self, node: torch.fx.Node, inputs: list[torch.fx.Node], arguments: Any, settings: Any) -> Op | None:
         """Return the operation, or None for one that changes nothing."""
-        found = None
+        operation = None
         if node.op == "call_module" and len(inputs) == 1:
             part = self.traced.get_submodule(str(node.target))
             if isinstance(part, SKIPPED):
                 return None
-            found = module_op(part, self.values[inputs[0]], self.values[node])
+            operation = module_op(part, self.values[inputs[0]], self.values[node])
         elif node.op in {"call_function", "call_method"} and arguments:
             call = self._call(node, arguments, settings)
             if call.tracked[0] and is_skipped(call):
                 return None
-            found = call_op(call)
-        if found is None:
+            operation = call_op(call)
+        if operation is None:
             raise UnsupportedModelError(f"No bounds for {self._name(node)}. {CURE}")
-        return found
+        return operation
 
     def _call(self, node: torch.fx.Node, arguments: Any, settings: Any) -> Call:
         given = node.args

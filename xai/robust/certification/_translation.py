@@ -40,20 +40,20 @@ class Call:
     def name(self) -> str:
         """The name of the function without marks for working in place; "" for a function that is not torch's."""
         if isinstance(self.target, str):
-            found = self.target
+            name = self.target
         elif self.target in {F.max_pool2d, F.adaptive_max_pool2d}:  # made by a dispatcher that does not name them
-            found = "max_pool2d" if self.target is F.max_pool2d else ""
+            name = "max_pool2d" if self.target is F.max_pool2d else ""
         else:
             home = getattr(self.target, "__module__", None) or "torch"
-            found = getattr(self.target, "__name__", "") if home.split(".")[0] in {"torch", "_operator"} else ""
-        found = found.removesuffix("_")
-        return _SHORT.get(found, found)
+            name = getattr(self.target, "__name__", "") if home.split(".")[0] in {"torch", "_operator"} else ""
+        name = name.removesuffix("_")
+        return _SHORT.get(name, name)
 
     @property
     def before(self) -> Tensor:
         """The first argument."""
-        found: Tensor = self.args[0]
-        return found
+        argument: Tensor = self.args[0]
+        return argument
 
     def settings(self, *names: str) -> dict[str, Any]:
         """Return the arguments behind the first one by name."""
@@ -125,8 +125,8 @@ def is_skipped(call: Call) -> bool:
 
 def _again(call: Call, images: Tensor) -> Tensor:
     run = call.target if not isinstance(call.target, str) else getattr(Tensor, call.target)
-    found: Tensor = run(images, *call.args[1:], **call.kwargs)
-    return found
+    images_again: Tensor = run(images, *call.args[1:], **call.kwargs)
+    return images_again
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -170,11 +170,11 @@ def _norm(
 
 
 def _called_norm(call: Call) -> Op | None:
-    found = call.settings("running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-    if found.get("training"):
+    settings = call.settings("running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+    if settings.get("training"):
         return None
-    mean, variance, weight, bias = (found.get(name) for name in ("running_mean", "running_var", "weight", "bias"))
-    return _norm(mean, variance, weight, bias, found.get("eps", 1e-5), call.before)
+    mean, variance, weight, bias = (settings.get(name) for name in ("running_mean", "running_var", "weight", "bias"))
+    return _norm(mean, variance, weight, bias, settings.get("eps", 1e-5), call.before)
 
 
 def _called_leaky(call: Call) -> Op | None:
@@ -189,8 +189,8 @@ def _clamp(min_val: Any = -1.0, max_val: Any = 1.0, inplace: bool = False) -> Op
 
 
 def _called_clamp(call: Call) -> Op | None:
-    found = call.settings("min", "max")
-    return _clamp(found.get("min"), found.get("max"))
+    settings = call.settings("min", "max")
+    return _clamp(settings.get("min"), settings.get("max"))
 
 
 def _max_pool(
@@ -202,8 +202,8 @@ def _max_pool(
 
 
 def _called_max_pool(call: Call) -> Op | None:
-    found = call.settings("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
-    return None if found.pop("return_indices", False) else _max_pool(call.after, **found)
+    settings = call.settings("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+    return None if settings.pop("return_indices", False) else _max_pool(call.after, **settings)
 
 
 def _mean(apply: Callable[[Tensor], Tensor], before: Tensor, after: Tensor) -> Op | None:

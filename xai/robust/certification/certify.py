@@ -44,9 +44,9 @@ class OutputBounds(tuple[Tensor, Tensor]):
 
     def __new__(cls, lower: Tensor, upper: Tensor, notes: Iterable[str] = ()) -> Self:
         """Make the pair."""
-        found = super().__new__(cls, (lower, upper))
-        found.notes = tuple(notes)
-        return found
+        pair = super().__new__(cls, (lower, upper))
+        pair.notes = tuple(notes)
+        return pair
 
     def __getnewargs__(self) -> Any:
         """Return what a copy is made of."""
@@ -255,14 +255,14 @@ def certify(
     batch = classifier.prepare(images := open_data(images))
     classifier.check_images(batch.inputs)
     classifier.count_classes(batch.inputs)
-    truth, said = labels_of(classifier, images, labels, len(batch.inputs))
+    truth, notes = labels_of(classifier, images, labels, len(batch.inputs))
     radius = _radius(eps, len(truth), norm)
     inputs, truth, radius = (part.to(classifier.device) for part in (batch.inputs, truth, radius))
-    said += batch.notes + radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())
-    task = _CertificationTask(classifier, inputs, truth, radius, norm, method, seed, said)
+    notes += batch.notes + radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())
+    task = _CertificationTask(classifier, inputs, truth, radius, norm, method, seed, notes)
     with reporting(progress, "certify") as report:
-        found = task.smoothing(noise, report, should_stop) if noise else task.proof(clip, report, should_stop)
-        return with_doubts(classifier, inputs, found)
+        certificate = task.smoothing(noise, report, should_stop) if noise else task.proof(clip, report, should_stop)
+        return with_doubts(classifier, inputs, certificate)
 
 
 def _noise(method: str, norm: str, settings: dict[str, Any]) -> SmoothingNoise | None:
@@ -279,13 +279,13 @@ def _noise(method: str, norm: str, settings: dict[str, Any]) -> SmoothingNoise |
 
 def _radius(eps: Any, count: int, norm: str) -> Tensor:
     try:
-        found = torch.as_tensor(eps, dtype=torch.float64)
+        radii = torch.as_tensor(eps, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
-        found = torch.tensor(torch.nan)
-    if found.ndim > 1 or (found.ndim == 1 and len(found) != count) or not bool(((found >= 0) & found.isfinite()).all()):
+        radii = torch.tensor(torch.nan)
+    if radii.ndim > 1 or (radii.ndim == 1 and len(radii) != count) or not bool(((radii >= 0) & radii.isfinite()).all()):
         raise RangeError(f"Expected `eps` as a number of at least 0, or one per image, but got {eps!r}. 2 / 255, say.")
-    check_eps(float(found.max()), norm)
-    return found.expand(count)
+    check_eps(float(radii.max()), norm)
+    return radii.expand(count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,9 +314,9 @@ class _CertificationTask:
                 break
             shown = _shown(report, number, len(stages), len(right), len(rows))
             inputs, truth, eps = (part[rows] for part in (self.inputs, self.truth, self.eps))
-            found = prover.margins(inputs, truth, eps, self.norm, stage, progress=shown, should_stop=should_stop)
-            margins[rows] = torch.maximum(margins[rows], found)
-            proven[rows] = right[rows] & (least(found) > needed[rows])
+            bounds = prover.margins(inputs, truth, eps, self.norm, stage, progress=shown, should_stop=should_stop)
+            margins[rows] = torch.maximum(margins[rows], bounds)
+            proven[rows] = right[rows] & (least(bounds) > needed[rows])
             by[rows[proven[rows]]] = number
         decided = ["" if k < 0 else stages[k] for k in by.tolist()]
         rounding = Message(
@@ -343,8 +343,8 @@ class _CertificationTask:
             "image; margins are radius minus eps",
             **{"sigma": noise.sigma, "alpha": noise.alpha},
         )
-        kept = {f.name: getattr(noise, f.name) for f in fields(noise)}
-        return self._record(margin, nothing, chosen, by, kept, [note])
+        settings = {f.name: getattr(noise, f.name) for f in fields(noise)}
+        return self._record(margin, nothing, chosen, by, settings, [note])
 
     def _record(
         self,

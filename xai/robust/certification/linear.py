@@ -72,9 +72,9 @@ def bounds(
     """
     if spec is None:
         spec = torch.eye(network.classes, dtype=torch.float64, device=region.low.device).expand(len(region.low), -1, -1)
-    found = lower_bounds(network, region, method, torch.cat([spec, -spec], 1), should_stop=should_stop)
+    lower = lower_bounds(network, region, method, torch.cat([spec, -spec], 1), should_stop=should_stop)
     count = spec.shape[1]
-    return found[:, :count], -found[:, count:]
+    return lower[:, :count], -lower[:, count:]
 
 
 def lower_bounds(
@@ -148,18 +148,18 @@ class _Boxes:
             low[image, place], high[image, place] = ends[0], -ends[1]
         return low.view_as(box[0]), high.view_as(box[1])
 
-    def _blocks(self, node: int, found: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _blocks(self, node: int, places: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and places of single outputs, as many at a time as are quick together.
 
         Raises:
             Stopped: the caller asks for it.
         """
         start, peaks, block = 0, self.network.peaks, _of(_BLOCK, self.network)
-        while start < len(found):
+        while start < len(places):
             if self.should_stop is not None and self.should_stop():
-                raise Stopped(f"Stopped after {start} of {len(found)} inner numbers of a proof, as asked.")
+                raise Stopped(f"Stopped after {start} of {len(places)} inner numbers of a proof, as asked.")
             step = max(8, block // peaks[node]) if node in peaks else _FIRST
-            image, place = found[start : start + step].T.contiguous()
+            image, place = places[start : start + step].T.contiguous()
             yield image, place
             start += step
 
@@ -190,10 +190,10 @@ class _Boxes:
                 continue
             layer = self.network.layers[k - 1]
             shapes = [self.network.shape_of(j) for j in layer.inputs]
-            found, constant = layer.op.back(walk.waiting.pop(k), self._field(k), shapes)
+            parts, constant = layer.op.back(walk.waiting.pop(k), self._field(k), shapes)
             if constant is not None:
                 walk.total = walk.total + constant
-            for j, part in zip(layer.inputs, found, strict=True):
+            for j, part in zip(layer.inputs, parts, strict=True):
                 known = walk.waiting.get(j)
                 walk.waiting[j] = part if known is None else add(known, part, self.network.shape_of(j))
             walk.largest = max(walk.largest, *(part.values.numel() for part in walk.waiting.values()))
@@ -218,21 +218,21 @@ class _Boxes:
         """Return what a layer has to know about the box of its input."""
         layer = self.network.layers[node - 1]
         if layer.op.relaxed and node not in self.fields:
-            found = layer.op.field(self.of(layer.inputs[0]))
-            if found is not None:
-                self.fields[node] = found
+            field = layer.op.field(self.of(layer.inputs[0]))
+            if field is not None:
+                self.fields[node] = field
         return self.fields.get(node)
 
     def _least(self, rows: LinearRows) -> Tensor:
         """Return the least value (S, R) of linear functions of the image: over the box, over the ball if higher."""
-        found = self._over_box(0, rows)
+        over_box = self._over_box(0, rows)
         if self.ball is None or self.region.eps is None:
-            return found
+            return over_box
         centre, down, up = self.ball.at(rows)
         slopes = torch.where(rows.values > 0, down, up) * rows.values  # where there is no room there is no change
         size = torch.linalg.vector_norm(slopes.flatten(0, -3), _DUAL[self.region.norm], dim=0)
         eps = self.region.eps if rows.image is None else self.region.eps[rows.image]
-        return torch.maximum(found, total(rows.values * centre) - eps * size)
+        return torch.maximum(over_box, total(rows.values * centre) - eps * size)
 
     def inside(self, rows: LinearRows) -> Tensor:
         """Return the least value (S, R) over the box of the logits, or of what a linear last layer reads."""
@@ -240,8 +240,8 @@ class _Boxes:
         if len(layer.inputs) == 1 and not layer.op.relaxed:
             node = layer.inputs[0]
             (rows,), constant = layer.op.back(rows, None, [self.network.shape_of(node)])
-        found = self._over_box(node, rows)
-        return found if constant is None else found + constant
+        least = self._over_box(node, rows)
+        return least if constant is None else least + constant
 
     def _over_box(self, node: int, rows: LinearRows) -> Tensor:
         """Return the least value (S, R) of linear functions over the box of a node."""

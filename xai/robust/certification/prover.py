@@ -95,8 +95,8 @@ class Prover:
         self, images: Tensor, labels: Tensor, eps: Tensor | float, norm: str = "linf", method: str = "crown"
     ) -> tuple[Tensor, Tensor]:
         """Return which images are verified (n,) bool, and their margins (n, K); see `margins` for the arguments."""
-        found = self.margins(images, labels, eps, norm, method)
-        return self.verified(images, found, eps), found
+        margins = self.margins(images, labels, eps, norm, method)
+        return self.verified(images, margins, eps), margins
 
     def verified(self, images: Tensor, margins: Tensor, eps: Tensor | float = 1.0) -> Tensor:
         """Return which margins (n, K) prove the answer, rounding allowed for."""
@@ -147,19 +147,19 @@ class Prover:
         should_stop: ShouldStop | None,
     ) -> list[Tensor]:
         """Return what `work` finds, put together, as many images at a time as memory holds."""
-        found: list[tuple[Tensor, ...]] = []
+        blocks: list[tuple[Tensor, ...]] = []
         with torch.inference_mode(False), torch.no_grad():
             if count == 0:
-                found.append(work(0, 0))
+                blocks.append(work(0, 0))
             keep_memory(self.network.device)
             in_chunks(
-                lambda start, stop: found.append(work(start, stop)),
+                lambda start, stop: blocks.append(work(start, stop)),
                 count,
                 limit=at_once(self.network),
                 progress=progress,
                 should_stop=should_stop,
             )
-            return [torch.cat(parts) for parts in zip(*found, strict=True)]
+            return [torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
 
 def specification(labels: Tensor, count: int) -> Tensor:

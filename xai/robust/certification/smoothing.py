@@ -119,8 +119,8 @@ class _Draws:
             )
 
             def forward(begin: int, end: int) -> None:
-                found = places[begin:end] + self.classifier.raw_logits(copies[begin:end]).argmax(1)
-                counts.scatter_add_(0, found, torch.ones_like(found))
+                winners = places[begin:end] + self.classifier.raw_logits(copies[begin:end]).argmax(1)
+                counts.scatter_add_(0, winners, torch.ones_like(winners))
 
             in_chunks(forward, len(copies), limit=rows)
 

@@ -52,13 +52,13 @@ def _along(images: Tensor, taps: tuple[float, ...], axis: int, border: str) -> T
     planes, rows, columns = padded.shape
     if axis == 2:
         windows = padded.as_strided((planes, blocks, reach, columns), (rows * columns, _BLOCK * columns, columns, 1))
-        found = matrix @ windows
+        filtered = matrix @ windows
     else:
         lines = planes * rows
         windows = padded.as_strided((blocks, lines, reach), (_BLOCK, columns, 1))
-        found = torch.bmm(windows, matrix.T.expand(blocks, -1, -1)).transpose(0, 1)
-    kept = [side if number != axis else blocks * _BLOCK for number, side in enumerate(images.shape)]
-    return found.reshape(kept).narrow(axis, 0, size)
+        filtered = torch.bmm(windows, matrix.T.expand(blocks, -1, -1)).transpose(0, 1)
+    shape = [side if number != axis else blocks * _BLOCK for number, side in enumerate(images.shape)]
+    return filtered.reshape(shape).narrow(axis, 0, size)
 
 
 @lru_cache(maxsize=64)
@@ -102,8 +102,8 @@ def disk(images: Tensor, radius: float, soften: float) -> Tensor:
     sums, so the cost is linear in the radius.
     """
     low, share = floor(radius), radius - floor(radius)
-    found = _whole_disk(images, low, soften) if share < 1 else images
-    return found if share == 0 else torch.lerp(found, _whole_disk(images, low + 1, soften), share)
+    blurred = _whole_disk(images, low, soften) if share < 1 else images
+    return blurred if share == 0 else torch.lerp(blurred, _whole_disk(images, low + 1, soften), share)
 
 
 def _whole_disk(images: Tensor, radius: int, soften: float) -> Tensor:
@@ -115,14 +115,14 @@ def _whole_disk(images: Tensor, radius: int, soften: float) -> Tensor:
     padded = pad(images, radius + reach, "mirror")
     padded = narrow(padded, taps) if max(taps) < 1 - 1e-6 else padded[..., reach:-reach, reach:-reach]
     sums = F.pad(padded.cumsum(-1), (1, 0))
-    found, cells = torch.zeros_like(images), 0
+    sums_of_disk, cells = torch.zeros_like(images), 0
     for half, rows in _runs(radius).items():
         left = radius - half
         box = sums[..., left + 2 * half + 1 :][..., :width] - sums[..., left : left + width]
         for row in rows:
-            found += box[..., radius + row : radius + row + height, :]
+            sums_of_disk += box[..., radius + row : radius + row + height, :]
         cells += len(rows) * (2 * half + 1)
-    return found.mul_(_mass(radius, soften) / cells)
+    return sums_of_disk.mul_(_mass(radius, soften) / cells)
 
 
 @lru_cache(maxsize=32)
@@ -175,13 +175,13 @@ def motion(images: Tensor, radius: float, sigma: float, angles: Sequence[float])
     weights = _half_gaussian(radius, sigma)
     reach = len(weights)
     padded = F.pad(images, (reach,) * 4, mode="replicate")
-    found = torch.zeros_like(images)
+    smeared = torch.zeros_like(images)
     for k, angle in enumerate(angles):
         down, across = sin(angle * pi / 180), cos(angle * pi / 180)
         for place, weight in enumerate(weights):
             top, left = reach + ceil(place * down - 0.5), reach + ceil(place * across - 0.5)
-            found[k].add_(padded[k, :, top : top + height, left : left + width], alpha=weight)
-    return found
+            smeared[k].add_(padded[k, :, top : top + height, left : left + width], alpha=weight)
+    return smeared
 
 
 def _half_gaussian(radius: float, sigma: float) -> list[float]:
@@ -197,8 +197,8 @@ def clipped_zoom(images: Tensor, factor: float) -> Tensor:
     crop = images
     for axis in (2, 3):
         size = images.shape[axis]
-        kept = ceil(size / factor)
-        crop = crop.narrow(axis, (size - kept) // 2, kept)
+        length = ceil(size / factor)
+        crop = crop.narrow(axis, (size - length) // 2, length)
     return enlarged(crop, factor)
 
 
@@ -220,11 +220,11 @@ def canny(images: Tensor, low: float, high: float) -> Tensor:
     down, across = _slopes(images)
     strength = down.abs() + across.abs()
     edge = (strength > low) & (strength > _beside(strength, down, across))
-    found = (edge & (strength > high)).to(torch.uint8)
+    edges = (edge & (strength > high)).to(torch.uint8)
     weak = edge.to(torch.uint8)
     for _ in range(_FOLLOWED):
-        found = _grown(found).mul_(weak)
-    return found.bool()
+        edges = _grown(edges).mul_(weak)
+    return edges.bool()
 
 
 def _grown(marks: Tensor) -> Tensor:
@@ -264,9 +264,9 @@ def _beside(strength: Tensor, down: Tensor, across: Tensor) -> Tensor:
     slanted = 1 - steep - flat
     beside = torch.maximum(near(0, -1), near(0, 1) - 0.5).mul_(steep)
     above = torch.maximum(near(-1, 0), near(1, 0) - 0.5).mul_(flat)
-    one = torch.maximum(near(-1, -1), near(1, 1)).mul_(falling)
+    falling_ridge = torch.maximum(near(-1, -1), near(1, 1)).mul_(falling)
     other = torch.maximum(near(-1, 1), near(1, -1)).mul_(1 - falling)
-    return one.add_(other).mul_(slanted).add_(beside).add_(above)
+    return falling_ridge.add_(other).mul_(slanted).add_(beside).add_(above)
 
 
 def _positive(values: Tensor) -> Tensor:
@@ -281,15 +281,15 @@ def distance(edges: Tensor, most: int) -> Tensor:
     """
     far, width = 2 * most, edges.shape[-1]
     squares = _down(edges, most, far).square_()
-    found = squares.clone()
+    nearest = squares.clone()
     padded = squares.new_full((*squares.shape[:3], width + 2 * most), far * far)
     padded[..., most : most + width] = squares
     for step in range(1, most + 1):
         both = torch.minimum(
             padded[..., most + step : most + step + width], padded[..., most - step : most - step + width]
         )
-        torch.minimum(found, both.add_(step * step), out=found)
-    return found.float().sqrt_()
+        torch.minimum(nearest, both.add_(step * step), out=nearest)
+    return nearest.float().sqrt_()
 
 
 def _down(edges: Tensor, most: int, far: int) -> Tensor:
@@ -297,12 +297,12 @@ def _down(edges: Tensor, most: int, far: int) -> Tensor:
 
     Looks 1, 2, 4, ... pixels up and down: every distance is a sum of those.
     """
-    found = (~edges).to(torch.int16).mul_(far)
+    distances = (~edges).to(torch.int16).mul_(far)
     step, size = 1, edges.shape[2]
     while step <= min(most, size - 1):
-        further = found + step
-        upper, lower = found[:, :, : size - step], found[:, :, step:]
+        further = distances + step
+        upper, lower = distances[:, :, : size - step], distances[:, :, step:]
         torch.minimum(upper, further[:, :, step:], out=upper)
         torch.minimum(lower, further[:, :, : size - step], out=lower)
         step *= 2
-    return found
+    return distances

@@ -66,8 +66,8 @@ class Draws:
 def _normal_values() -> Tensor:
     """Return the normal distribution's values in the middle of 65,536 equally likely steps, their deviation made 1."""
     values = torch.special.ndtri((torch.arange(_STEPS, dtype=torch.float64) + 0.5) / _STEPS)
-    found: Tensor = values / values.square().mean().sqrt()
-    return found.float()
+    standardised: Tensor = values / values.square().mean().sqrt()
+    return standardised.float()
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,12 @@ def check_severity(severity: Any) -> float:
         RangeError: no number from 0 to 5.
     """
     try:
-        found = float("nan") if isinstance(severity, bool | str) else float(severity)
+        level = float("nan") if isinstance(severity, bool | str) else float(severity)
     except (TypeError, ValueError, RuntimeError):
-        found = float("nan")
-    if not (isfinite(found) and 0 <= found <= MOST):
+        level = float("nan")
+    if not (isfinite(level) and 0 <= level <= MOST):
         raise RangeError(f"Expected `severity` as a number from 0 (clean) to {MOST}, but got {severity!r}.")
-    return found
+    return level
 
 
 def pixels_of(images: Tensor) -> float:
@@ -198,9 +198,9 @@ def _has_alpha(image: InputImage) -> bool:
     return not image.exact and len(image.pixels) == _ALPHA
 
 
-def as_given(images: ImageLike, decoded: Sequence[InputImage], found: Sequence[Tensor], *, single: bool) -> Any:
+def as_given(images: ImageLike, decoded: Sequence[InputImage], changed: Sequence[Tensor], *, single: bool) -> Any:
     """Return new pixels (C, H, W): as arrays for arrays, as PIL images for images and paths, else as tensors."""
-    whole = [_with_alpha(image, pixels) for image, pixels in zip(decoded, found, strict=True)]
+    whole = [_with_alpha(image, pixels) for image, pixels in zip(decoded, changed, strict=True)]
     if isinstance(images, np.ndarray):
         rows = [_array(pixels, flat=images.ndim == 2) for pixels in whole]
         return rows[0] if single else np.stack(rows)
@@ -224,8 +224,8 @@ def _one(item: Any, image: InputImage, pixels: Tensor) -> Any:
 
 
 def _array(pixels: Tensor, *, flat: bool) -> np.ndarray:
-    found: np.ndarray = pixels.cpu().numpy()
-    return found[0] if flat else np.ascontiguousarray(found.transpose(1, 2, 0))
+    array: np.ndarray = pixels.cpu().numpy()
+    return array[0] if flat else np.ascontiguousarray(array.transpose(1, 2, 0))
 
 
 _CACHE = 4 << 20  # bytes of images worked on at once on a CPU: more at once is slower
@@ -283,16 +283,16 @@ def corrupt(
     decoded, single = decode_images(images)
     if keys is not None and len(keys) != len(decoded):
         raise ShapeError(f"Expected one key for each of {len(decoded)} images, but got {len(keys)}.")
-    found: dict[int, Tensor] = {}
+    corrupted: dict[int, Tensor] = {}
     with reporting(progress, name) as report:
         for places, rows in _alike(images, decoded):
             chosen = None if keys is None else [keys[k] for k in places]
-            tell = None if report is None else partial(_tell, report, len(found), len(decoded))
+            tell = None if report is None else partial(_tell, report, len(corrupted), len(decoded))
             worse = corrupt_rows(method, rows, severity, seed, chosen, progress=tell, should_stop=should_stop)
             if isinstance(images, Tensor):
                 return worse[0] if single else worse
-            found |= dict(zip(places, worse, strict=True))
-    return as_given(images, decoded, [found[k] for k in range(len(decoded))], single=single)
+            corrupted |= dict(zip(places, worse, strict=True))
+    return as_given(images, decoded, [corrupted[k] for k in range(len(decoded))], single=single)
 
 
 def _alike(images: ImageLike, decoded: Sequence[InputImage]) -> Iterator[tuple[list[int], Tensor]]:
@@ -328,19 +328,19 @@ def corrupt_rows(
     """
     if method.stochastic and severity > 0 and keys is None:
         keys = image_keys(rows)
-    found = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    corrupted = torch.empty_like(rows, memory_format=torch.contiguous_format)
     limit = (_CACHE if rows.device.type == "cpu" else _DEVICE) // max(1, rows[:1].numel() * 4)
 
     def work(start: int, stop: int) -> None:
         chunk = rows[start:stop]
         own = None if keys is None else keys[start:stop]
         if chunk.dtype in {torch.float32, torch.float64}:
-            method.apply(chunk, severity, seed=seed, keys=own, out=found[start:stop])
+            method.apply(chunk, severity, seed=seed, keys=own, out=corrupted[start:stop])
         else:
-            found[start:stop] = method.apply(chunk.float(), severity, seed=seed, keys=own)
+            corrupted[start:stop] = method.apply(chunk.float(), severity, seed=seed, keys=own)
 
     in_chunks(work, len(rows), limit=max(1, limit), progress=progress, should_stop=should_stop)
-    return found
+    return corrupted
 
 
 def image_keys(rows: Tensor) -> list[bytes]:

@@ -121,8 +121,8 @@ def _motion_blur(images: Tensor, level: Level, draws: Draws) -> Tensor:
 )
 def _zoom_blur(images: Tensor, level: Level, draws: Draws) -> Tensor:  # noqa: ARG001
     step, count = 1 + level[0] - 1, round(level[1])  # rounded as numpy.arange does: whole pixels hang on it
-    found = images * 2  # the image itself, and enlarged by 1
+    total = images * 2  # the image itself, and enlarged by 1
     for number in range(1, count):
         zoomed = clipped_zoom(images, 1 + number * step)
-        found += zoomed[..., : images.shape[-2], : images.shape[-1]]
-    return found.div_(count + 1)
+        total += zoomed[..., : images.shape[-2], : images.shape[-1]]
+    return total.div_(count + 1)

@@ -23,8 +23,8 @@ def hue_matrix(angle: float) -> Tensor:
     )
     c, s = cos(radians(angle)), sin(radians(angle))
     turn = torch.tensor([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]], dtype=torch.float64)
-    found: Tensor = torch.linalg.solve(to_yiq, turn @ to_yiq)
-    return found
+    matrix: Tensor = torch.linalg.solve(to_yiq, turn @ to_yiq)
+    return matrix
 
 
 @corruption(

@@ -105,20 +105,20 @@ def _cells(size: int, count: int) -> tuple[Tensor, Tensor]:
 def _jpeg(images: Tensor, level: Level, draws: Draws) -> Tensor:  # noqa: ARG001
     quality = round(level[0])
     rows = images.mul(255).round_().to(device="cpu", dtype=torch.uint8).numpy()
-    found = np.empty_like(rows)
-    for pixels, place in zip(rows, found, strict=True):
+    decoded = np.empty_like(rows)
+    for pixels, place in zip(rows, decoded, strict=True):
         _save(pixels, quality, place)
-    return torch.from_numpy(found).to(device=images.device, dtype=images.dtype).div_(255)
+    return torch.from_numpy(decoded).to(device=images.device, dtype=images.dtype).div_(255)
 
 
-def _save(pixels: np.ndarray, quality: int, found: np.ndarray) -> None:
-    """Write (C, H, W) after a round trip through JPEG into `found`; what is not RGB goes channel by channel."""
+def _save(pixels: np.ndarray, quality: int, target: np.ndarray) -> None:
+    """Write (C, H, W) after a round trip through JPEG into `target`; what is not RGB goes channel by channel."""
     bands = [Image.fromarray(band) for band in pixels]
     if len(bands) == 3:
         bands = list(_round_trip(Image.merge("RGB", bands), quality).split())
     else:
         bands = [_round_trip(band, quality) for band in bands]
-    for band, place in zip(bands, found, strict=True):
+    for band, place in zip(bands, target, strict=True):
         place[...] = np.asarray(band)
 
 

@@ -46,8 +46,8 @@ def _warped(images: Tensor, matrices: list[_Matrix]) -> Tensor:
     across = (torch.arange(width, device=images.device, dtype=images.dtype) * 2 + 1) / width - 1
     down = (torch.arange(height, device=images.device, dtype=images.dtype) * 2 + 1) / height - 1
     places = torch.stack([*torch.meshgrid(across, down, indexing="xy"), images.new_ones(height, width)], -1)
-    found = torch.einsum("hwk,njk->nhwj", places, images.new_tensor(matrices))
-    grid = found[..., :2] / found[..., 2:]
+    homogeneous = torch.einsum("hwk,njk->nhwj", places, images.new_tensor(matrices))
+    grid = homogeneous[..., :2] / homogeneous[..., 2:]
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 

@@ -28,10 +28,10 @@ def poisson(images: Tensor, photons: float, draws: Draws) -> Tensor:
     steps = images * _STEPS
     whole = (steps + _REST).floor_()
     rest = steps.sub_(whole).clamp_min_(0)
-    found = _look_up(whole, draws.uniform(*shape), photons)
+    numbers = _look_up(whole, draws.uniform(*shape), photons)
     if float(rest.amax()) > 2 * _REST:
-        found += _small(rest.mul_(photons / _STEPS), draws.uniform(*shape), photons / _STEPS)
-    return found
+        numbers += _small(rest.mul_(photons / _STEPS), draws.uniform(*shape), photons / _STEPS)
+    return numbers
 
 
 def _look_up(whole: Tensor, drawn: Tensor, photons: float) -> Tensor:
@@ -66,9 +66,9 @@ def _table(photons: float) -> Tensor:
     for _ in range(columns - 1):  # each round settles the smallest column of every rate, filled up from the largest
         small = masses.masked_fill(~open_, torch.inf).argmin(1)
         large = masses.masked_fill(~open_, -torch.inf).argmax(1)
-        kept = masses[lines, small].clamp(0, 1)
-        keep[lines, small], alias[lines, small] = kept, large.double()
-        masses[lines, large] -= 1 - kept
+        share_kept = masses[lines, small].clamp(0, 1)
+        keep[lines, small], alias[lines, small] = share_kept, large.double()
+        masses[lines, large] -= 1 - share_kept
         open_[lines, small] = False
     return (alias + keep.clamp(0, 1 - 2**-12)).float().flatten()
 
@@ -76,14 +76,14 @@ def _table(photons: float) -> Tensor:
 def _small(rates: Tensor, drawn: Tensor, most: float) -> Tensor:
     """Return Poisson numbers of small rates by inversion: how many values of the distribution lie below the draw."""
     term = (-rates).exp_()
-    total, found = term.clone(), torch.zeros_like(rates)
+    total, numbers = term.clone(), torch.zeros_like(rates)
     for number in range(1, _REST_TERMS):
-        found += (drawn - total).sign_().clamp_min_(0)
+        numbers += (drawn - total).sign_().clamp_min_(0)
         if most**number < 1e-9:
             break
         term.mul_(rates).div_(number)
         total += term
-    return found
+    return numbers
 
 
 @corruption(

@@ -127,8 +127,8 @@ def mce(
 
 
 def _relative(means: np.ndarray, clean: Any, alexnet: np.ndarray) -> np.ndarray:
-    found: np.ndarray = (means - clean) / (alexnet - ALEXNET_CLEAN)
-    return found
+    relative: np.ndarray = (means - clean) / (alexnet - ALEXNET_CLEAN)
+    return relative
 
 
 def _checked_names(errors: Mapping[str, Any], *, partial: bool) -> tuple[str, ...]:
@@ -155,10 +155,10 @@ def _mean(given: float | Sequence[float], name: str) -> float:
 
 
 def _unit(value: Any, name: str) -> float:
-    found = float(value)
-    if not (isfinite(found) and 0 <= found <= 1):
-        raise RangeError(f"Expected the error of {name} as a share in [0, 1], but got {found:.3g}. 80 % is 0.8.")
-    return found
+    error = float(value)
+    if not (isfinite(error) and 0 <= error <= 1):
+        raise RangeError(f"Expected the error of {name} as a share in [0, 1], but got {error:.3g}. 80 % is 0.8.")
+    return error
 
 
 def _bootstrap(
@@ -238,14 +238,14 @@ class CorruptionResult(Result):
     @property
     def correct(self) -> np.ndarray:
         """Whether each answer is right (C, S, N) bool."""
-        found: np.ndarray = (self.predictions == self.labels).numpy()
-        return found
+        is_correct: np.ndarray = (self.predictions == self.labels).numpy()
+        return is_correct
 
     @property
     def clean_correct(self) -> np.ndarray:
         """Whether each answer on the clean image is right (N,) bool."""
-        found: np.ndarray = (self.clean_predictions == self.labels).numpy()
-        return found
+        is_correct: np.ndarray = (self.clean_predictions == self.labels).numpy()
+        return is_correct
 
     @property
     def clean(self) -> float:
@@ -261,8 +261,8 @@ class CorruptionResult(Result):
     @property
     def accuracy(self) -> np.ndarray:
         """Accuracy by corruption and severity (C, S)."""
-        found: np.ndarray = self.correct.mean(2)
-        return found
+        accuracy: np.ndarray = self.correct.mean(2)
+        return accuracy
 
     @property
     def intervals(self) -> np.ndarray:
@@ -297,8 +297,8 @@ class CorruptionResult(Result):
         steps = np.array([0.0, *self.severities, np.nan])
         clean = np.broadcast_to(~self.clean_correct, (len(self.names), 1, len(self)))
         never = np.ones_like(clean)
-        found: np.ndarray = steps[np.concatenate([clean, ~self.correct, never], 1).argmax(1)]
-        return found
+        severities: np.ndarray = steps[np.concatenate([clean, ~self.correct, never], 1).argmax(1)]
+        return severities
 
     def first_errors(self, name: str) -> np.ndarray:
         """Return `critical_severity` of one corruption (N,).
@@ -308,8 +308,8 @@ class CorruptionResult(Result):
         """
         if name not in self.names:
             raise NameLookupError("corruption in this result", name, self.names)
-        found: np.ndarray = self.critical_severity[self.names.index(name)]
-        return found
+        severities: np.ndarray = self.critical_severity[self.names.index(name)]
+        return severities
 
     @property
     def table(self) -> "pd.DataFrame":

@@ -81,12 +81,12 @@ def corruption_robustness(
     for name in chosen:
         CORRUPTIONS[name]  # unknown names are refused before any work
     reader = CorruptionReader(classifier, images)
-    wanted = reader.targets(labels)
+    truth = reader.targets(labels)
     answers = _answers(reader, conditions, seed, progress, should_stop)
     return CorruptionResult(
         names=chosen,
         severities=levels,
-        labels=wanted,
+        labels=truth,
         clean_predictions=answers[0],
         predictions=answers[1:].view(len(chosen), len(levels), -1),
         num_classes=classifier.num_classes,
@@ -145,7 +145,7 @@ def _answers(
 ) -> Tensor:
     """Return the predicted classes (conditions, N) int64 on the CPU."""
     total, classifier = len(reader), reader.classifier
-    found = torch.zeros(len(conditions), total, dtype=torch.int64)
+    predictions = torch.zeros(len(conditions), total, dtype=torch.int64)
     with borrowed(classifier.module), torch.inference_mode(), reporting(progress, "corruptions") as report:
         for first in range(0, total, _READ):
             inputs = reader.inputs(first, min(total, first + _READ))
@@ -157,12 +157,14 @@ def _answers(
                     done = (first + start) * len(conditions) + number * len(rows)
                     if should_stop is not None and should_stop():
                         raise Stopped(f"Stopped after {done} of {total * len(conditions)} images, as asked.")
-                    found[number, first + start : first + stop] = answer(classifier, rows, condition, seed, keys).cpu()
+                    predictions[number, first + start : first + stop] = answer(
+                        classifier, rows, condition, seed, keys
+                    ).cpu()
                     if report is not None:
                         report(done + len(rows), total * len(conditions))
 
             in_chunks(work, len(inputs), limit=classifier.row_limit(inputs))
-    return found.clone()
+    return predictions.clone()
 
 
 def answer(classifier: Classifier, rows: Tensor, condition: Condition, seed: int, keys: Sequence[bytes]) -> Tensor:
@@ -179,12 +181,12 @@ def checked_severities(severities: Sequence[float]) -> tuple[float, ...]:
         RangeError: one outside 0 to 5, or 0, which is measured anyway.
         ShapeError: none, or not increasing.
     """
-    found = tuple(check_severity(severity) for severity in severities)
-    if not found or any(low >= high for low, high in pairwise(found)):
+    levels = tuple(check_severity(severity) for severity in severities)
+    if not levels or any(low >= high for low, high in pairwise(levels)):
         raise ShapeError(f"Expected increasing severities such as (1, 3, 5), but got {list(severities)}.")
-    if found[0] == 0:
+    if levels[0] == 0:
         raise RangeError("Expected severities above 0, but got 0: clean images are always measured too. Leave it out.")
-    return found
+    return levels
 
 
 def critical_severities(
@@ -256,11 +258,11 @@ def _wrong(
     limit: int,
 ) -> Tensor:
     """Return which active images are classified wrongly, each at its own severity (N,) bool."""
-    found = torch.zeros_like(active)
+    is_wrong = torch.zeros_like(active)
     name, severities = corruption
     for severity in sorted(set(severities[active].tolist())):
         for places in (active & (severities == severity)).nonzero()[:, 0].split(limit):
             rows = inputs[places].to(classifier.device)
             answers = answer(classifier, rows, (name, severity), seed, [keys[k] for k in places.tolist()])
-            found[places] = answers.cpu() != truth[places]
-    return found
+            is_wrong[places] = answers.cpu() != truth[places]
+    return is_wrong

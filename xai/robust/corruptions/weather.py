@@ -67,15 +67,15 @@ def frost_layer(images: Tensor, draws: Draws) -> Tensor:
     unit, (height, width) = pixels_of(images), images.shape[-2:]
     large = max(1.0, max(height, width) / unit / _SIDE * 1.1)  # images larger than the ice get it enlarged
     textures = _textures().to(images)
-    found = images.new_empty(len(images), 3, height, width)
+    ice = images.new_empty(len(images), 3, height, width)
     piece = [max(1, min(_SIDE, round(side / unit / large))) for side in (height, width)]
     for k, (which, down, across) in enumerate(draws.numbers(3)):
         number = int(which * len(_TINTS))
         top, left = int(down * (_SIDE - piece[0] + 1)), int(across * (_SIDE - piece[1] + 1))
         cut = textures[number : number + 1, :, top : top + piece[0], left : left + piece[1]]
-        found[k] = _resized(cut, (height, width))[0] * images.new_tensor(_TINTS[number][:3]).view(3, 1, 1)
-    found.clamp_(0, 1)
-    return found if images.shape[1] == 3 else found.mean(1, keepdim=True)
+        ice[k] = _resized(cut, (height, width))[0] * images.new_tensor(_TINTS[number][:3]).view(3, 1, 1)
+    ice.clamp_(0, 1)
+    return ice if images.shape[1] == 3 else ice.mean(1, keepdim=True)
 
 
 def _resized(texture: Tensor, size: tuple[int, int]) -> Tensor:
@@ -191,12 +191,12 @@ def _box(images: Tensor) -> Tensor:
 def _lit(images: Tensor) -> Tensor:
     """Return how a relief of these heights looks, lit from the top left; borders mirrored."""
     (height, width), padded = images.shape[-2:], pad(images, 1, "mirror")
-    found = torch.zeros_like(images)
+    relief = torch.zeros_like(images)
     for row, weights in enumerate(_RELIEF):
         for column, weight in enumerate(weights):
             if weight:
-                found.add_(padded[..., row : row + height, column : column + width], alpha=weight)
-    return found
+                relief.add_(padded[..., row : row + height, column : column + width], alpha=weight)
+    return relief
 
 
 def _equalised(values: Tensor) -> Tensor:

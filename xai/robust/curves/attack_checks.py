@@ -61,11 +61,11 @@ def nan_gradients(seen: Evaluation) -> EvaluationCheck:
 
 def masked_gradients(seen: Evaluation) -> EvaluationCheck:
     """Answers that move in steps: differences at two step sizes contradict each other."""
-    name, found = "masked_gradients", slopes(seen)
-    if found is None:
+    name, slope_estimates = "masked_gradients", slopes(seen)
+    if slope_estimates is None:
         return not_checked(name, NONE_CORRECT)
-    largest = torch.maximum(found.coarse.abs(), found.fine.abs())
-    apart = (found.coarse - found.fine).abs() > _AGREE * largest
+    largest = torch.maximum(slope_estimates.coarse.abs(), slope_estimates.fine.abs())
+    apart = (slope_estimates.coarse - slope_estimates.fine).abs() > _AGREE * largest
     share = float((apart | (largest < _FLAT)).double().mean())
     moves = _moves(seen)
     return judged(
@@ -116,10 +116,12 @@ def scaled_logits(seen: Evaluation) -> EvaluationCheck:
 
 def wrong_gradients(seen: Evaluation) -> EvaluationCheck:
     """Gradients that differ from central differences."""
-    name, found = "wrong_gradients", slopes(seen)
-    if found is None or seen.margin_slope is None:
+    name, slope_estimates = "wrong_gradients", slopes(seen)
+    if slope_estimates is None or seen.margin_slope is None:
         return not_checked(name, _NO_GRADIENT)
-    away = (found.given - found.fine).abs() > _AGREE * torch.maximum(found.given.abs(), found.fine.abs()) + _FLAT
+    away = (slope_estimates.given - slope_estimates.fine).abs() > _AGREE * torch.maximum(
+        slope_estimates.given.abs(), slope_estimates.fine.abs()
+    ) + _FLAT
     share = float(away.double().mean())
     return judged(
         name,
@@ -134,15 +136,15 @@ def slopes(seen: Evaluation) -> Slopes | None:
     """Return slopes along the probes; None without an image that is answered rightly."""
     if not len(seen.rows):
         return None
-    kept: Slopes | None = seen.__dict__.get("_slopes")
-    if kept is None:
+    cached: Slopes | None = seen.__dict__.get("_slopes")
+    if cached is None:
         exact = seen.exact
         steps = (_COARSE32, _FINE32) if exact is None else (_COARSE, _FINE)
         coarse, fine = (_differences(exact or seen.classifier, seen, step) for step in steps)
         slope = seen.margin_slope
         given = torch.zeros_like(fine) if slope is None else _along(slope, seen.probes)
-        kept = seen.__dict__["_slopes"] = Slopes(coarse, fine, given)
-    return kept
+        cached = seen.__dict__["_slopes"] = Slopes(coarse, fine, given)
+    return cached
 
 
 def _differences(classifier: Classifier, seen: Evaluation, step: float) -> Tensor:
@@ -151,8 +153,8 @@ def _differences(classifier: Classifier, seen: Evaluation, step: float) -> Tenso
     centres, labels = seen.images.double().repeat(3, 1, 1, 1), seen.labels.repeat(3)
     rivals = _rivals(classifier, seen).repeat(3)
     ends = [_gap(classifier, centres + side * length * seen.probes.double(), labels, rivals) for side in (1, -1)]
-    found: Tensor = (ends[0] - ends[1]) / (2 * length)
-    return found
+    quotients: Tensor = (ends[0] - ends[1]) / (2 * length)
+    return quotients
 
 
 def _rivals(classifier: Classifier, seen: Evaluation) -> Tensor:
@@ -231,9 +233,9 @@ def one_step_beats_many(seen: Evaluation) -> EvaluationCheck:
     if seen.margin_slope is None:
         return not_checked(name, _NO_PATH)
     level = _middle(seen, rows)
-    one = seen.search("fgsm", rows, level)
-    many = seen.search("pgd", one, level, steps=_STEPS)
-    share = (len(one) - len(many)) / len(rows)
+    fooled_by_one = seen.search("fgsm", rows, level)
+    many = seen.search("pgd", fooled_by_one, level, steps=_STEPS)
+    share = (len(fooled_by_one) - len(many)) / len(rows)
     return judged(
         name,
         share,

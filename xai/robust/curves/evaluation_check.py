@@ -109,21 +109,21 @@ class Evaluation:
             noise_like(self.images, [self.keys[k] for k in self.rows.tolist()], seed=self.seed, draw=d)
             for d in range(3)
         ]
-        found = torch.cat(every)
-        lengths: Tensor = found.flatten(1).norm(dim=1)
-        return found / lengths.view(-1, 1, 1, 1)
+        directions = torch.cat(every)
+        lengths: Tensor = directions.flatten(1).norm(dim=1)
+        return directions / lengths.view(-1, 1, 1, 1)
 
     @cached_property
     def exact(self) -> Classifier | None:
         """The model in float64; None where it cannot compute in it."""
-        found = copy.copy(self.classifier)
+        exact = copy.copy(self.classifier)
         try:
-            found.module = copied(self.classifier.module).double()
+            exact.module = copied(self.classifier.module).double()
             with torch.no_grad():
-                found.raw_logits(self.images[:1])
+                exact.raw_logits(self.images[:1])
         except (RuntimeError, TypeError, ValueError):
             return None
-        return found
+        return exact
 
     @cached_property
     def found(self) -> Tensor:
@@ -137,8 +137,8 @@ class Evaluation:
         logits = self.classifier.raw_logits(leaf)
         if not logits.requires_grad:
             return None
-        (found,) = torch.autograd.grad(loss(logits, self.labels).sum(), leaf, allow_unused=True)
-        return found
+        (gradient,) = torch.autograd.grad(loss(logits, self.labels).sum(), leaf, allow_unused=True)
+        return gradient
 
     @cached_property
     def margin_slope(self) -> Tensor | None:
@@ -160,7 +160,7 @@ class Evaluation:
             return rows
         attack = ATTACKS[name](**settings)
         ledger = self.ledger
-        found = attack.run(
+        result = attack.run(
             self.classifier,
             ledger.images[rows],
             ledger.labels[rows],
@@ -171,6 +171,6 @@ class Evaluation:
             should_stop=self.work.clock.should_stop,
         )
         if norm is None:
-            names = found.broken_by
-            ledger.take(rows, found.adversarial, found.distance, found.predictions, names, found.success)
-        return rows[found.success]
+            names = result.broken_by
+            ledger.take(rows, result.adversarial, result.distance, result.predictions, names, result.success)
+        return rows[result.success]

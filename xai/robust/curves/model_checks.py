@@ -185,8 +185,8 @@ def flips_in_float64(seen: Evaluation) -> EvaluationCheck:
 
 @torch.no_grad()
 def _answers(seen: Evaluation, classifier: Classifier, rows: Tensor) -> Tensor:
-    found = classifier.raw_logits(seen.ledger.nearest[rows].to(classifier.device)).argmax(1)
-    return found.cpu()
+    predictions = classifier.raw_logits(seen.ledger.nearest[rows].to(classifier.device)).argmax(1)
+    return predictions.cpu()
 
 
 def _flipped(seen: Evaluation, rows: Tensor, answers: Tensor) -> float:

@@ -118,17 +118,17 @@ class RobustnessCurve(Result):
     @property
     def counterexamples(self) -> np.ndarray:
         """The nearest counterexample (C, h, w) where violated, None elsewhere: (N, E) objects."""
-        found = np.full((len(self), len(self.eps)), None, dtype=object)
+        images = np.full((len(self), len(self.eps)), None, dtype=object)
         for row, image in zip(self.rows.tolist(), self.adversarial, strict=True):
             for level in range(int(self.broken[row]), len(self.eps)):
-                found[row, level] = image
-        return found
+                images[row, level] = image
+        return images
 
     @property
     def smallest_eps(self) -> np.ndarray:
         """Smallest radius at which each image is violated (N,); infinite where none is."""
-        found: np.ndarray = np.array([*self.eps, np.inf])[self.broken.numpy()]
-        return found
+        radii: np.ndarray = np.array([*self.eps, np.inf])[self.broken.numpy()]
+        return radii
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -151,7 +151,7 @@ class RobustnessCurve(Result):
             own = self.labels == label
             count, clean = int(own.sum()), float((self.clean_predictions[own] == label).double().mean())
             proven, left = (
-                (held[:, own] > self._levels()).sum(1).numpy() for held in (self.proved[None], self.broken[None])
+                (levels[:, own] > self._levels()).sum(1).numpy() for levels in (self.proved[None], self.broken[None])
             )
             low, high = wilson(left, count).T
             part = {"class": self.class_names[label], "images": count, "clean": clean, "eps": self.eps}
@@ -213,8 +213,8 @@ class RobustnessCurve(Result):
     @property
     def changed(self) -> list[int]:
         """Numbers of the images that an attack changed, nearest counterexample first."""
-        found = [k for k in self.rows.tolist() if float(self.distance[k]) > 0]
-        return sorted(found, key=lambda k: float(self.distance[k]))
+        changed = [k for k in self.rows.tolist() if float(self.distance[k]) > 0]
+        return sorted(changed, key=lambda k: float(self.distance[k]))
 
     def _changed(self, row: int | None) -> int:
         changed = self.changed
@@ -235,9 +235,9 @@ class RobustnessCurve(Result):
         return torch.arange(len(self.eps))[:, None]
 
     @staticmethod
-    def _hits(held: Tensor) -> np.ndarray:
-        found: np.ndarray = held.sum(1).numpy()
-        return found
+    def _hits(is_held: Tensor) -> np.ndarray:
+        counts: np.ndarray = is_held.sum(1).numpy()
+        return counts
 
     @staticmethod
     def _pairs(clean: int, certified: np.ndarray, attacked: np.ndarray) -> list[tuple[str, Any]]:

@@ -94,18 +94,18 @@ def robustness(
     """
     classifier, norm, radii = as_classifier(model), check_norm(norm), _radii(eps, norm)
     attackers, methods, seed, limit = _attacks(attacks, norm), _methods(proofs), check_seed(seed), _budget(budget)
-    inputs, wanted, notes = _read(classifier, images, labels)
+    inputs, truth, notes = _read(classifier, images, labels)
     training = any(getattr(part, "training", False) for part in classifier.module.modules())
-    clean = answers_of(classifier, inputs, wanted)
+    clean = answers_of(classifier, inputs, truth)
     keys = [image_key(image) for image in inputs]
-    ledger = Ledger(inputs, wanted, radii, clean.clone())
+    ledger = Ledger(inputs, truth, radii, clean.clone())
     with reporting(progress, "robustness") as report:
         total = len(attackers) + len(methods)
         work = CurveWork(classifier, ledger, norm, seed, keys, Clock(limit, should_stop), report, total=total)
         _run(work, attackers, methods)
         evaluation = Evaluation(classifier, ledger, norm, seed, keys, work, attackers, clean, training)
-        found = assess(evaluation) if trust else None
-    return _result(work, clean, found, notes, limit)
+        trusted = assess(evaluation) if trust else None
+    return _result(work, clean, trusted, notes, limit)
 
 
 def _read(classifier: Classifier, images: Any, labels: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -182,12 +182,12 @@ def _radii(eps: Sequence[float] | float | None, norm: str) -> tuple[float, ...]:
         ShapeError: none, or not increasing.
     """
     given = EPS[norm] if eps is None else ([eps] if isinstance(eps, int | float) else list(eps))
-    found = tuple(check_eps(float(value) if isinstance(value, float | int) else value, norm) for value in given)
-    if not found or any(low >= high for low, high in pairwise(found)):
+    radii = tuple(check_eps(float(value) if isinstance(value, float | int) else value, norm) for value in given)
+    if not radii or any(low >= high for low, high in pairwise(radii)):
         raise ShapeError(f"Expected increasing radii such as [2/255, 4/255, 8/255], but got {list(given)}.")
-    if found[0] == 0:
+    if radii[0] == 0:
         raise RangeError("Expected radii above 0, but got 0: clean accuracy is always measured. Leave it out.")
-    return found
+    return radii
 
 
 def _budget(budget: float | None) -> float | None:
@@ -204,11 +204,11 @@ def _attacks(attacks: Sequence[str | Attack] | None, norm: str) -> list[Attack]:
     if attacks is None:
         usual = [ATTACKS["fgsm"](), ATTACKS["pgd"](steps=STEPS), ATTACKS["apgd-ce"](), ATTACKS["apgd-t"]()]  # type: ignore[call-arg]
         return [*usual, ATTACKS["square"](queries=QUERIES)]  # type: ignore[call-arg]
-    found = [ATTACKS[attack]() if isinstance(attack, str) else attack for attack in attacks]
-    for attack in found:
+    attackers = [ATTACKS[attack]() if isinstance(attack, str) else attack for attack in attacks]
+    for attack in attackers:
         if norm not in attack.norms or not attack.ball:
             raise InputError(f"{attack.name} does not search {norm} balls. Leave it out of `attacks`.")
-    return found
+    return attackers
 
 
 def _methods(proofs: Sequence[str] | None) -> tuple[str, ...]:

@@ -202,7 +202,7 @@ class CurveWork:
             for rows in _parts(self.ledger.to_attack(level)):
                 self._tell(len(tried) / count)
                 tried.update(rows.tolist())
-                found = attack.run(
+                result = attack.run(
                     self.classifier,
                     self.ledger.images[rows],
                     self.ledger.labels[rows],
@@ -215,7 +215,7 @@ class CurveWork:
                 )
                 self._shrink(
                     self.ledger.take(
-                        rows, found.adversarial, found.distance, found.predictions, found.broken_by, found.success
+                        rows, result.adversarial, result.distance, result.predictions, result.broken_by, result.success
                     )
                 )
 
@@ -234,9 +234,9 @@ class CurveWork:
     def _proved(self, prover: Prover, method: str, tried: set[int]) -> None:
         """Ask for each image where its proofs end, from where those of the images before mostly ended."""
         reached: list[int] = []
-        asked = self.ledger.open()
-        for rows in _parts(asked, _TO_PROVE):
-            self._tell(len(tried) / len(asked))
+        open_rows = self.ledger.open()
+        for rows in _parts(open_rows, _TO_PROVE):
+            self._tell(len(tried) / len(open_rows))
             tried.update(rows.tolist())
             guess = int(torch.tensor(reached).median()) if reached else 0
             reached += self._climbed(prover, method, rows, guess).tolist()
@@ -248,11 +248,11 @@ class CurveWork:
         failed = ledger.broken[rows].clone()
         level = torch.minimum(torch.full_like(failed, guess), failed - 1).maximum(ledger.proved[rows])
         while len(left := (ledger.proved[rows] < failed).nonzero()[:, 0]):
-            asked, at = rows[left], level[left]
-            images, labels = ledger.images[asked], ledger.labels[asked]
+            open_rows, at = rows[left], level[left]
+            images, labels = ledger.images[open_rows], ledger.labels[open_rows]
             margins = prover.margins(images, labels, radii[at], self.norm, method, should_stop=self.clock.stop)
             verified = prover.verified(images, margins, float(radii[at].max())).cpu()
-            ledger.take_proofs(asked, verified, at, method)
+            ledger.take_proofs(open_rows, verified, at, method)
             failed[left] = torch.where(verified, failed[left], at)
             level[left] = torch.where(verified, at + 1, at - 1)
         return ledger.proved[rows]

@@ -116,10 +116,10 @@ def assess(evaluation: Evaluation) -> Trust:
     Counterexamples that the checks find are taken into the curve: nothing is lost.
     """
     with borrowed(evaluation.classifier.module), gradients_on():
-        found = [check(evaluation) for check in CHECKS]
-    fired = {check.name for check in found if check.status == FIRED}
+        checks = [check(evaluation) for check in CHECKS]
+    fired = {check.name for check in checks if check.status == FIRED}
     causes: dict[str, str] = {}
     for cause, consequences in EXPLAINS.items():
         if cause in fired and cause not in causes:
             causes |= {name: cause for name in consequences if name not in causes}
-    return Trust(tuple(check.explained(causes[check.name]) if check.name in causes else check for check in found))
+    return Trust(tuple(check.explained(causes[check.name]) if check.name in causes else check for check in checks))

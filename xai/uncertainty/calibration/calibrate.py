@@ -56,10 +56,12 @@ def judge(measures: Measures, settings: Mapping[str, Any]) -> tuple[str, tuple[M
     return "overconfident" if gap > 0 else "underconfident", (figure, means)
 
 
-def _confidence_gap(found: Measures) -> tuple[float, float]:
+def _confidence_gap(measures: Measures) -> tuple[float, float]:
     """Return mean confidence less accuracy, and its two-sided p-value were the confidences right."""
-    gap = found.confidence - found.accuracy
-    variance = sum(one.count * one.confidence * (1 - one.confidence) for one in found.ece.bins) / found.count**2
+    gap = measures.confidence - measures.accuracy
+    variance = (
+        sum(each.count * each.confidence * (1 - each.confidence) for each in measures.ece.bins) / measures.count**2
+    )
     return gap, float(2 * scipy.stats.norm.sf(abs(gap) / max(variance, 1e-300) ** 0.5))
 
 
@@ -81,32 +83,36 @@ def compare(
         settings: bins and level.
         seed: of the draws.
     """
-    before, after = (one.ece.value for one in measures)
+    before, after = (measure.ece.value for measure in measures)
     columns = [values[list(order)] for values in (plain.confidence, warm.confidence, plain.correct)]
     swapped = swapped_error_p(*columns, bins=settings["bins"], seed=seed)
     rows: list[list[Any]] = [["ece", before, after, after - before, None, None, swapped]]
     for name in ("brier", "nll"):
-        one, two = getattr(plain, name), getattr(warm, name)
-        rows.append([name, float(one.mean()), float(two.mean()), *paired_mean(one, two, settings["level"])])
-    names = [one.name for one in fields(TemperatureEffect)]
+        plain_values, two = getattr(plain, name), getattr(warm, name)
+        rows.append(
+            [name, float(plain_values.mean()), float(two.mean()), *paired_mean(plain_values, two, settings["level"])]
+        )
+    names = [field.name for field in fields(TemperatureEffect)]
     adjusted = holm([row[-1] for row in rows]).tolist()
     return tuple(
         TemperatureEffect(**dict(zip(names, [*row, p], strict=True))) for row, p in zip(rows, adjusted, strict=True)
     )
 
 
-def about_temperature(found: Temperature, tests: Sequence[TemperatureEffect], settings: Mapping[str, Any]) -> Message:
+def about_temperature(
+    temperature: Temperature, tests: Sequence[TemperatureEffect], settings: Mapping[str, Any]
+) -> Message:
     """Return what the temperature is and whether it helps on images that it was not fitted on."""
-    if found.at_limit and found.value == LIMITS[0]:
+    if temperature.at_limit and temperature.value == LIMITS[0]:
         return Message("no temperature fits: all predictions it was fitted on are correct")
-    if found.at_limit:
+    if temperature.at_limit:
         return Message("no temperature fits: the predictions are no better than chance")
     alpha = 1 - settings["level"]
     better = ", ".join(test.measure for test in tests if test.difference < 0 and test.adjusted <= alpha)
     worse = ", ".join(test.measure for test in tests if test.difference > 0 and test.adjusted <= alpha)
     return Message(
         "temperature {value:.3f} ({low:.3f} to {high:.3f}), fitted on {count} other images: {effect}",
-        **{"value": found.value, "low": found.low, "high": found.high, "count": found.count},
+        **{"value": temperature.value, "low": temperature.low, "high": temperature.high, "count": temperature.count},
         effect=_effect(better, worse),
     )
 
@@ -216,8 +222,8 @@ def _calibration(
     temperature = _fit(answers, ~rows, settings) if fitted is None else _fit(fitted, None, settings)
 
     def scored(logits: Tensor, truth: Tensor, value: float = 1.0) -> tuple[Scores, Measures]:
-        found = score(logits, truth, temperature=value, bins=settings["bins"])
-        return found, measure(found, classifier.class_names, settings["bins"], settings["level"], seed)
+        scores = score(logits, truth, temperature=value, bins=settings["bins"])
+        return scores, measure(scores, classifier.class_names, settings["bins"], settings["level"], seed)
 
     truth = answers.truth
     plain, measures = scored(answers.logits, truth)
@@ -261,13 +267,13 @@ def _half(answers: LabelledOutputs, seed: int) -> np.ndarray:
         DataError: hardly any image on one side.
     """
     draws = np.array([draw_of(seed, key) for key in answers.keys])
-    found: np.ndarray = draws < np.sort(draws)[len(draws) // 2]
-    if min(found.sum(), (~found).sum()) < _FEWEST // 4:
+    is_judge: np.ndarray = draws < np.sort(draws)[len(draws) // 2]
+    if min(is_judge.sum(), (~is_judge).sum()) < _FEWEST // 4:
         raise DataError(
-            f"Expected different images, but most of the {len(found)} are equal, and equal ones stay in one half. "
+            f"Expected different images, but most of the {len(is_judge)} are equal, and equal ones stay in one half. "
             "Pass `fit_data` to fit the temperature on."
         )
-    return found
+    return is_judge
 
 
 def _fit(answers: LabelledOutputs, rows: Tensor | None, settings: Mapping[str, Any]) -> Temperature:

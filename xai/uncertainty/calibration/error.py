@@ -33,14 +33,14 @@ class BinnedAnswers:
     @property
     def share(self) -> np.ndarray:
         """(B,) of all images."""
-        found: np.ndarray = self.count / self.count.sum()
-        return found
+        shares: np.ndarray = self.count / self.count.sum()
+        return shares
 
     @property
     def gaps(self) -> np.ndarray:
         """(B,) confidence minus accuracy."""
-        found: np.ndarray = self.confidence - self.correct / self.count
-        return found
+        gaps: np.ndarray = self.confidence - self.correct / self.count
+        return gaps
 
     @property
     def value(self) -> float:
@@ -53,8 +53,8 @@ class BinnedAnswers:
         Without it a bin whose few images are all right would look exact.
         """
         accuracy = (self.correct + self.confidence) / (self.count + 1)
-        found: np.ndarray = np.maximum(accuracy * (1 - accuracy) / self.count, _TINY)
-        return found
+        variances: np.ndarray = np.maximum(accuracy * (1 - accuracy) / self.count, _TINY)
+        return variances
 
     def shapes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return two ways (B,) in which the true error may be spread over the bins, as confidence minus accuracy.
@@ -99,14 +99,14 @@ class _Trial:
 
 
 def error_interval(
-    found: BinnedAnswers, p_value: float, chance: float, level: float, draws: int, rng: np.random.Generator
+    binned: BinnedAnswers, p_value: float, chance: float, level: float, draws: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Return the interval of the true calibration error over given bins.
 
     The true error is the sum over bins of P(bin) |confidence - accuracy|, for infinitely many images of the same kind.
 
     Args:
-        found: the images.
+        binned: the images.
         p_value: of perfect calibration, which decides whether 0 is inside.
         chance: mean value of a perfectly calibrated model.
         level: of the interval.
@@ -119,39 +119,39 @@ def error_interval(
         one found, as far as the mean confidence allows it. The value is biased upwards and no less so in bootstrap
         samples: neither percentiles nor the value +- z standard errors hold the truth.
     """
-    counts = rng.multinomial(int(found.count.sum()), found.share, draws)
-    trials = [_trial(found, shape, counts, p_value, rng, _distance) for shape in found.shapes()]
-    other = -1.0 if (found.share * found.gaps).sum() > 0 else 1.0
-    back = _trial(found, np.full(len(found.count), other), counts, p_value, rng, lambda gaps: other * gaps.sum(-1))
+    counts = rng.multinomial(int(binned.count.sum()), binned.share, draws)
+    trials = [_trial(binned, shape, counts, p_value, rng, _distance) for shape in binned.shapes()]
+    other = -1.0 if (binned.share * binned.gaps).sum() > 0 else 1.0
+    back = _trial(binned, np.full(len(binned.count), other), counts, p_value, rng, lambda gaps: other * gaps.sum(-1))
     ends = [trial.ends(level, chance) for trial in (*trials, back)]
     return min(low for low, _ in ends[:-1]) if p_value <= 1 - level else 0.0, max(high for _, high in ends)
 
 
 def _distance(gaps: np.ndarray) -> np.ndarray:
     """Return calibration errors (...) from the gaps (..., B) times the shares of the bins."""
-    found: np.ndarray = np.abs(gaps).sum(-1)
-    return found
+    distances: np.ndarray = np.abs(gaps).sum(-1)
+    return distances
 
 
 def _trial(
-    found: BinnedAnswers,
+    binned: BinnedAnswers,
     shape: np.ndarray,
     counts: np.ndarray,
     p_value: float,
     rng: np.random.Generator,
     measure: Callable[[np.ndarray], np.ndarray],
 ) -> _Trial:
-    total, value = counts[0].sum(), float(measure(found.share * found.gaps))
-    size = float((found.share * np.abs(shape)).sum())
+    total, value = counts[0].sum(), float(measure(binned.share * binned.gaps))
+    size = float((binned.share * np.abs(shape)).sum())
     shape = shape / size if size > _TINY else np.ones_like(shape)
-    top = found.value + _REACH * float(np.sqrt((found.share**2 * found.spread()).sum())) + _FEWEST / total
+    top = binned.value + _REACH * float(np.sqrt((binned.share**2 * binned.spread()).sum())) + _FEWEST / total
     errors, large, small = [0.0], [p_value], [1.0]
     for size in np.linspace(0, top, _STEPS + 1)[1:]:
-        accuracy = np.clip(found.confidence - shape * size, 0, 1)
-        error = float((found.share * np.abs(found.confidence - accuracy)).sum())
+        accuracy = np.clip(binned.confidence - shape * size, 0, 1)
+        error = float((binned.share * np.abs(binned.confidence - accuracy)).sum())
         if error <= errors[-1] + _TINY:
             break  # no accuracy is further away
-        drawn = measure((counts * found.confidence - rng.binomial(counts, accuracy)) / total)
+        drawn = measure((counts * binned.confidence - rng.binomial(counts, accuracy)) / total)
         errors.append(error)
         large.append((1 + int((drawn >= value - 1e-12).sum())) / (1 + len(drawn)))
         small.append((1 + int((drawn <= value + 1e-12).sum())) / (1 + len(drawn)))
@@ -273,15 +273,15 @@ def expected_calibration_error(
     Source: bins (a, b] as in Guo et al. 2017, chance level by consistency resampling (Broecker and Smith 2007); the
     interval is that of the error which infinitely many images would show: `calibration_interval.error_interval`.
     """
-    said, right = _checked(confidence, correct)
-    edges = bin_edges(said, bins, equal)
-    place = np.searchsorted(edges[1:-1], said)  # (a, b], so that 1.0 is in the last bin
-    sums = _Sums.of(place, said, right, len(edges) - 1)
+    confidences, right = _checked(confidence, correct)
+    edges = bin_edges(confidences, bins, equal)
+    place = np.searchsorted(edges[1:-1], confidences)  # (a, b], so that 1.0 is in the last bin
+    sums = _Sums.of(place, confidences, right, len(edges) - 1)
     value, debiased = sums.error()
-    low, high, chance, detectable, p_value = _inference(place, said, sums, level, draws, seed)
+    low, high, chance, detectable, p_value = _inference(place, confidences, sums, level, draws, seed)
     debiased = min(max(debiased, low), high)
-    kept = sums.count > 0
-    distance = np.abs(sums.confidence - sums.correct)[kept] / sums.count[kept]
+    occupied = sums.count > 0
+    distance = np.abs(sums.confidence - sums.correct)[occupied] / sums.count[occupied]
     return CalibrationError(
         value, debiased, low, high, chance, detectable, p_value, float(distance.max()), equal, sums.bins(edges, level)
     )
@@ -296,8 +296,8 @@ class _Sums:
     correct: np.ndarray
 
     @classmethod
-    def of(cls, place: np.ndarray, said: np.ndarray, right: np.ndarray, size: int) -> "_Sums":
-        return cls(*(np.bincount(place, weights, size) for weights in (None, said, right)))
+    def of(cls, place: np.ndarray, confidences: np.ndarray, right: np.ndarray, size: int) -> "_Sums":
+        return cls(*(np.bincount(place, weights, size) for weights in (None, confidences, right)))
 
     def error(self) -> tuple[Any, Any]:
         """Return the calibration error and the debiased one: floats, or one per row."""
@@ -309,13 +309,13 @@ class _Sums:
         return gap.sum(-1)[()], debiased[()]
 
     def bins(self, edges: np.ndarray, level: float) -> tuple[Bin, ...]:
-        found = []
+        bins = []
         for k in np.flatnonzero(self.count):
             count, right = int(self.count[k]), float(self.correct[k])
             low, high = wilson_interval(right, count, level)
             mean = float(self.confidence[k]) / count
-            found.append(Bin(float(edges[k]), float(edges[k + 1]), count, mean, right / count, low, high))
-        return tuple(found)
+            bins.append(Bin(float(edges[k]), float(edges[k + 1]), count, mean, right / count, low, high))
+        return tuple(bins)
 
 
 def _folded_mean(mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -327,39 +327,42 @@ def _folded_mean(mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
 
 
 def _inference(
-    place: np.ndarray, said: np.ndarray, sums: _Sums, level: float, draws: int, seed: int
+    place: np.ndarray, confidences: np.ndarray, sums: _Sums, level: float, draws: int, seed: int
 ) -> tuple[float, float, float, float, float]:
     """Return low and high of the interval, mean and 95 % quantile by chance, and p."""
     if draws == 0:
         return 0.0, 1.0, 0.0, 0.0, 1.0
     rng = np.random.default_rng(abs(seed))
-    cells, counts, means = _cells(place, said)
+    cells, counts, means = _cells(place, confidences)
     into = np.eye(sums.count.shape[0])[cells]
     totals = counts @ into
     drawn = rng.binomial(counts.astype(int), np.clip(means, 0, 1), (draws, len(counts)))
     null = _Sums(totals, (counts * means) @ into, drawn @ into).error()[0]
     value = sums.error()[0]
     p_value = (1 + int((null >= value - 1e-12).sum())) / (draws + 1)
-    kept = sums.count > 0
-    found = BinnedAnswers(sums.count[kept], sums.confidence[kept] / sums.count[kept], sums.correct[kept])
-    low, high = error_interval(found, p_value, float(null.mean()), level, draws, rng)
+    occupied = sums.count > 0
+    binned = BinnedAnswers(
+        sums.count[occupied], sums.confidence[occupied] / sums.count[occupied], sums.correct[occupied]
+    )
+    low, high = error_interval(binned, p_value, float(null.mean()), level, draws, rng)
     return low, high, float(null.mean()), float(np.quantile(null, 0.95)), p_value
 
 
-def _cells(place: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, ...]:
+def _cells(place: np.ndarray, confidences: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return images of one bin and nearly one confidence together: bin, count, mean confidence."""
-    codes = place * (_FINE + 1) + np.rint(said * _FINE).astype(np.int64)
+    codes = place * (_FINE + 1) + np.rint(confidences * _FINE).astype(np.int64)
     kinds, inverse = np.unique(codes, return_inverse=True)
     counts = np.bincount(inverse).astype(np.float64)
-    return kinds // (_FINE + 1), counts, np.bincount(inverse, said) / counts
+    return kinds // (_FINE + 1), counts, np.bincount(inverse, confidences) / counts
 
 
 def _checked(confidence: Any, correct: Any) -> tuple[np.ndarray, np.ndarray]:
-    said, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    if said.ndim != 1 or said.shape != right.shape or len(said) == 0:
+    confidences, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    if confidences.ndim != 1 or confidences.shape != right.shape or len(confidences) == 0:
         raise ShapeError(
-            f"Expected a confidence and a bool for each image, (N,) both, but got {said.shape} and {right.shape}."
+            f"Expected a confidence and a bool for each image, (N,) both, but got {confidences.shape} and "
+            f"{right.shape}."
         )
-    if not (said.min() >= 0 and said.max() <= 1):
-        raise RangeError(f"Expected confidences in [0, 1], but got {said.min():.3g} to {said.max():.3g}.")
-    return said, right
+    if not (confidences.min() >= 0 and confidences.max() <= 1):
+        raise RangeError(f"Expected confidences in [0, 1], but got {confidences.min():.3g} to {confidences.max():.3g}.")
+    return confidences, right

@@ -51,8 +51,8 @@ class RiskCoverage:
 
     def coverage_at(self, risk: float) -> float:
         """Return the largest coverage whose risk is at most `risk` by the upper end of its interval; 0: none."""
-        kept = [c for c, high in zip(self.coverage, self.risk_high, strict=True) if high <= risk]
-        return max(kept, default=0.0)
+        coverages = [c for c, high in zip(self.coverage, self.risk_high, strict=True) if high <= risk]
+        return max(coverages, default=0.0)
 
 
 def risk_coverage(
@@ -76,19 +76,19 @@ def risk_coverage(
     Source: Geifman, Uziel and El-Yaniv 2019 (AURC and E-AURC), ties by their mean; the interval after Fay and Feuer
         1997 with the mean weight of Tiwari et al. 2006, and the bootstrap's variance, which is smaller than Poisson's.
     """
-    said, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    if said.ndim != 1 or said.shape != right.shape or len(said) == 0:
-        raise ShapeError(f"Expected two vectors (N,), but got shapes {said.shape} and {right.shape}.")
-    errors = _expected_errors(said, 1 - right)
-    total, wrong = len(said), round(float((1 - right).sum()))
+    confidences, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    if confidences.ndim != 1 or confidences.shape != right.shape or len(confidences) == 0:
+        raise ShapeError(f"Expected two vectors (N,), but got shapes {confidences.shape} and {right.shape}.")
+    errors = _expected_errors(confidences, 1 - right)
+    total, wrong = len(confidences), round(float((1 - right).sum()))
     taken = np.arange(1, total + 1)
     area = float((errors / taken).mean())
     low, high = _interval(errors, area, level, draws, seed)
-    kept = np.unique(np.ceil(np.linspace(1 / _POINTS, 1, _POINTS) * total).astype(int)) - 1
-    spans = np.concatenate([wilson(errors[k], int(k) + 1, level)[None] for k in kept])
+    ranks = np.unique(np.ceil(np.linspace(1 / _POINTS, 1, _POINTS) * total).astype(int)) - 1
+    spans = np.concatenate([wilson(errors[k], int(k) + 1, level)[None] for k in ranks])
     return RiskCoverage(
-        tuple((taken[kept] / total).tolist()),
-        tuple((errors[kept] / taken[kept]).tolist()),
+        tuple((taken[ranks] / total).tolist()),
+        tuple((errors[ranks] / taken[ranks]).tolist()),
         tuple(spans[:, 0].tolist()),
         tuple(spans[:, 1].tolist()),
         area,
@@ -99,10 +99,10 @@ def risk_coverage(
     )
 
 
-def _expected_errors(said: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+def _expected_errors(confidences: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """Return how many of the k most confident answers are wrong, k = 1 to N, ties in their mean order."""
-    order = np.argsort(-said, kind="stable")
-    _, start, size = np.unique(-said[order], return_index=True, return_counts=True)
+    order = np.argsort(-confidences, kind="stable")
+    _, start, size = np.unique(-confidences[order], return_index=True, return_counts=True)
     rate = np.add.reduceat(wrong[order], start) / size
     return np.cumsum(np.repeat(rate, size))
 
@@ -118,9 +118,9 @@ def _interval(errors: np.ndarray, area: float, level: float, draws: int, seed: i
     shares = np.clip(np.concatenate([wrong, right]), 0, None) / total
     again = np.random.default_rng(abs(seed)).multinomial(total, shares / shares.sum(), draws)
     lost = np.cumsum(again[:, : len(wrong)], 1)
-    kept = lost + np.cumsum(again[:, len(wrong) :], 1)
-    risk = lost / np.maximum(kept, 1)
-    areas = (risk * np.diff(kept, axis=1, prepend=0)).sum(1) / total
+    answered = lost + np.cumsum(again[:, len(wrong) :], 1)
+    risk = lost / np.maximum(answered, 1)
+    areas = (risk * np.diff(answered, axis=1, prepend=0)).sum(1) / total
     return _gamma(area, float(areas.var()), level, total)
 
 

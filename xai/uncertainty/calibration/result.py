@@ -114,15 +114,15 @@ class Calibration(Result):
         """The reliability curve: one row per bin with images, `low` and `high` the Wilson interval of `accuracy`."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(one) for one in self.measures.ece.bins])
+        return pd.DataFrame([asdict(each) for each in self.measures.ece.bins])
 
     @property
     def risk_coverage(self) -> "pd.DataFrame":
         """Share of wrong answers when only the most confident are given: coverage, risk, low, high."""
         import pandas as pd
 
-        found = self.measures.selective
-        columns = {"coverage": found.coverage, "risk": found.risk, "low": found.risk_low, "high": found.risk_high}
+        curve = self.measures.selective
+        columns = {"coverage": curve.coverage, "risk": curve.risk, "low": curve.risk_low, "high": curve.risk_high}
         return pd.DataFrame(columns)
 
     @property
@@ -130,23 +130,23 @@ class Calibration(Result):
         """One row per class: images, expected images, error, excess, adjusted p."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(one) for one in self.measures.classes])
+        return pd.DataFrame([asdict(each) for each in self.measures.classes])
 
     @property
     def table(self) -> "pd.DataFrame":
         """One row per figure: on all images with interval; without and with the temperature, difference and p."""
         import pandas as pd
 
-        whole, tests = self.measures, {one.measure: one for one in self.comparisons}
+        whole, tests = self.measures, {comparison.measure: comparison for comparison in self.comparisons}
         rows: list[dict[str, Any]] = []
         for name, get, span in _FIGURES:
             low, high = span(whole)
             row = {"measure": name, "value": get(whole), "low": low, "high": high}
             row |= {"before": get(self.before), "after": get(self.after)}
             if name in tests:
-                one = tests[name]
-                row |= {"difference": one.difference, "difference_low": one.low, "difference_high": one.high}
-                row |= {"p_value": one.p_value, "adjusted": one.adjusted}
+                test = tests[name]
+                row |= {"difference": test.difference, "difference_low": test.low, "difference_high": test.high}
+                row |= {"p_value": test.p_value, "adjusted": test.adjusted}
             rows.append(row)
         return pd.DataFrame(rows)
 

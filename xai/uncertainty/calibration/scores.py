@@ -73,14 +73,14 @@ class Scores:
     @property
     def classwise(self) -> np.ndarray:
         """Calibration error of each class (K,): mean distance of its probability and its frequency over bins."""
-        found: np.ndarray = np.abs(self.said - self.true).sum(1) / len(self)
-        return found
+        errors: np.ndarray = np.abs(self.said - self.true).sum(1) / len(self)
+        return errors
 
     @property
     def excess(self) -> np.ndarray:
         """Mean probability less frequency of each class (K,): above 0 where a class is foretold too often."""
-        found: np.ndarray = (self.said - self.true).sum(1) / len(self)
-        return found
+        excess: np.ndarray = (self.said - self.true).sum(1) / len(self)
+        return excess
 
     @property
     def excess_p(self) -> np.ndarray:

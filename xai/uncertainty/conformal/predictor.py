@@ -119,8 +119,10 @@ class ConformalPredictor(Result):
 
     def _members(self, answers: LabelledOutputs) -> tuple[np.ndarray, np.ndarray]:
         limits = torch.tensor([promise.threshold for promise in self.promises], dtype=torch.float64)
-        found = [(scores <= limits, some.float()) for _, scores, some in conformity_of(self.method, answers, self.seed)]
-        members, probabilities = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+        chunks = [
+            (scores <= limits, some.float()) for _, scores, some in conformity_of(self.method, answers, self.seed)
+        ]
+        members, probabilities = (torch.cat(parts).numpy() for parts in zip(*chunks, strict=True))
         return members, probabilities
 
     @classmethod

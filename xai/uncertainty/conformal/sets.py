@@ -68,8 +68,8 @@ class PredictionSets(Result):
     @property
     def sizes(self) -> np.ndarray:
         """Classes in each set (N,)."""
-        found: np.ndarray = self.members.sum(1)
-        return found
+        sizes: np.ndarray = self.members.sum(1)
+        return sizes
 
     @property
     def average_size(self) -> float:
@@ -85,8 +85,8 @@ class PredictionSets(Result):
         """
         if self.labels is None:
             raise InputError("Expected labels to tell whether the sets hold the truth. Pass them to `.sets`.")
-        found: np.ndarray = self.members[np.arange(len(self)), self.labels]
-        return found
+        is_covered: np.ndarray = self.members[np.arange(len(self)), self.labels]
+        return is_covered
 
     @property
     def coverage(self) -> float:

@@ -196,10 +196,10 @@ def _drift(
     seed: int,
     tick: Callable[[], None],
 ) -> Drift:
-    told, kernel, size, notes = _feature_tests(first, second, settings, seed, tick)
+    separation, kernel, size, notes = _feature_tests(first, second, settings, seed, tick)
     sides = Sides.of(first, second, classifier.class_names)
     shares = class_shares(sides, settings["alpha"], seed)
-    tests = ask(told, kernel, sides, settings["draws"], seed)
+    tests = ask(separation, kernel, sides, settings["draws"], seed)
     tick()
     few_a, few_b = (min(settings["rows"], len(answers)) for answers in (first, second))
     shift = detectable_shift(few_a, few_b, size, alpha=settings["alpha"] / len(tests))
@@ -214,8 +214,8 @@ def _drift(
         tests=tests,
         classes=shares,
         detectable_shift=shift if np.isfinite(shift) else None,
-        scores_a=told.scores[:few_a],
-        scores_b=told.scores[few_a:],
+        scores_a=separation.scores[:few_a],
+        scores_b=separation.scores[few_a:],
         confidence_a=sides.confidence_a,
         confidence_b=sides.confidence_b,
         provenance=Provenance.of(classifier, settings, seed, data),
@@ -227,24 +227,26 @@ def _feature_tests(
     first: LabelledOutputs, second: LabelledOutputs, settings: Mapping[str, Any], seed: int, tick: Callable[[], None]
 ) -> tuple[TwoSample, TwoSample, int, list[Message]]:
     """Return both tests of features, the number of components and notes."""
-    one, two = (_some_rows(answers, settings["rows"], seed) for answers in (first, second))
-    most = max(1, min(_COMPONENTS, (len(one) + len(two)) // _PER_COMPONENT))
-    first_part, second_part, share = principal(one, two, most, seed=seed)
-    told = classifier_test(first_part, second_part, draws=settings["draws"], seed=seed)
+    first_rows, two = (_some_rows(answers, settings["rows"], seed) for answers in (first, second))
+    most = max(1, min(_COMPONENTS, (len(first_rows) + len(two)) // _PER_COMPONENT))
+    first_part, second_part, share = principal(first_rows, two, most, seed=seed)
+    separation = classifier_test(first_part, second_part, draws=settings["draws"], seed=seed)
     tick()
     kernel = kernel_test(first_part, second_part, draws=settings["draws"], seed=seed)
     tick()
     size = int(first_part.shape[1])
     notes = []
-    if len(one) < len(first) or len(two) < len(second):
-        notes.append(Message("the tests of features use {first} and {second} images", first=len(one), second=len(two)))
+    if len(first_rows) < len(first) or len(two) < len(second):
+        notes.append(
+            Message("the tests of features use {first} and {second} images", first=len(first_rows), second=len(two))
+        )
     if share < 1:
         template = "features in {count} principal components, {share:.1%} of their variance"
         notes.append(Message(template, count=size, share=share))
     both = len(set(first.keys) & set(second.keys))
     if both:
         notes.append(Message("{count} images are in both data sets, which hides differences", count=both))
-    return told, kernel, size, notes
+    return separation, kernel, size, notes
 
 
 def _some_rows(answers: LabelledOutputs, rows: int, seed: int) -> Tensor:

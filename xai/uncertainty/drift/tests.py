@@ -94,16 +94,16 @@ def label_shift(
 def _given_truth(joint: np.ndarray, classes: int) -> np.ndarray:
     """Return how often each class is predicted (down) for images of each (across)."""
     table = joint.reshape(classes, classes)
-    found: np.ndarray = table / table.sum(0)
-    return found
+    rates: np.ndarray = table / table.sum(0)
+    return rates
 
 
 def _solve(joint: np.ndarray, counts: np.ndarray, classes: int) -> np.ndarray:
     """Return non-negative shares that sum to 1."""
     rates = _given_truth(joint, classes)
     shares = np.clip(np.linalg.lstsq(rates, counts / counts.sum(), rcond=None)[0], 0, None)
-    found: np.ndarray = shares / shares.sum()
-    return found
+    normalised: np.ndarray = shares / shares.sum()
+    return normalised
 
 
 _MOST_CLASSES = 100  # for the estimate of label shift: K^3 work in each draw
@@ -137,8 +137,8 @@ class Sides:
             rows = answers.logits
             best = (rows.double().max(1).values - rows.double().logsumexp(1)).exp()
             pairs.append((rows.argmax(1).numpy(), best.numpy()))
-        (one, sure), (two, sure_b) = pairs
-        return cls(names, one, two, sure, sure_b, None if first.labels is None else first.labels.numpy())
+        (predictions_a, sure), (two, sure_b) = pairs
+        return cls(names, predictions_a, two, sure, sure_b, None if first.labels is None else first.labels.numpy())
 
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
         """Return how often each class is answered in both (K,)."""
@@ -146,7 +146,7 @@ class Sides:
         return np.bincount(self.predicted_a, minlength=size), np.bincount(self.predicted_b, minlength=size)
 
 
-def ask(told: TwoSample, kernel: TwoSample, sides: Sides, draws: int, seed: int) -> tuple[DriftTest, ...]:
+def ask(separation: TwoSample, kernel: TwoSample, sides: Sides, draws: int, seed: int) -> tuple[DriftTest, ...]:
     """Return the four tests, with p-values adjusted together."""
     first, second = sides.counts()
     distance = float(np.abs(first / first.sum() - second / second.sum()).sum() / 2)
@@ -154,7 +154,15 @@ def ask(told: TwoSample, kernel: TwoSample, sides: Sides, draws: int, seed: int)
     change, low, high, _ = welch_mean(sides.confidence_a, sides.confidence_b)
     sure_p = float(scipy.stats.ks_2samp(sides.confidence_a, sides.confidence_b).pvalue)
     rows = [
-        ("classifier", "AUROC of telling apart", told.value, told.low, told.high, told.null_high, told.p_value),
+        (
+            "classifier",
+            "AUROC of telling apart",
+            separation.value,
+            separation.low,
+            separation.high,
+            separation.null_high,
+            separation.p_value,
+        ),
         ("kernel", "squared MMD", kernel.value, None, None, kernel.null_high, kernel.p_value),
         ("classes", "share of answers that moved", distance, None, None, None, classes_p),
         ("confidence", "change of mean confidence", change, low, high, None, sure_p),
@@ -173,12 +181,12 @@ def class_shares(sides: Sides, alpha: float, seed: int) -> tuple[ClassShare, ...
     limits = detectable_difference(shares, m, n, alpha=alpha / len(first))
     columns = zip(sides.names, first / m, second / n, spans, p_values, holm(p_values), limits, strict=True)
     shifted = _shifted(sides, seed)
-    found = []
-    for k, (name, one, two, (low, high), p, adjusted, limit) in enumerate(columns):
+    rows = []
+    for k, (name, share_a, two, (low, high), p, adjusted, limit) in enumerate(columns):
         more = {} if shifted is None else _estimate(shifted, k)
-        values = (float(v) for v in (one, two, two - one, low, high, p, adjusted, limit))
-        found.append(ClassShare(name, *values, **more))
-    return tuple(found)
+        values = (float(v) for v in (share_a, two, two - share_a, low, high, p, adjusted, limit))
+        rows.append(ClassShare(name, *values, **more))
+    return tuple(rows)
 
 
 def _shifted(sides: Sides, seed: int) -> LabelShift | None:
@@ -187,10 +195,10 @@ def _shifted(sides: Sides, seed: int) -> LabelShift | None:
     return label_shift(sides.predicted_a, sides.labels_a, sides.predicted_b, len(sides.names), seed=seed)
 
 
-def _estimate(found: LabelShift, k: int) -> dict[str, float]:
+def _estimate(shift: LabelShift, k: int) -> dict[str, float]:
     return {
-        "true_a": float(found.first[k]),
-        "estimated_b": float(found.second[k]),
-        "estimated_low": float(found.low[k]),
-        "estimated_high": float(found.high[k]),
+        "true_a": float(shift.first[k]),
+        "estimated_b": float(shift.second[k]),
+        "estimated_low": float(shift.low[k]),
+        "estimated_high": float(shift.high[k]),
     }

@@ -124,10 +124,10 @@ def _chosen_checks() -> Any:
 def _one_check(info: xai.CheckInfo) -> dict[str, Any]:
     """Let the user set thresholds and settings of a check."""
     conditions = _conditions_of(info)
-    told = ", ".join(f"{t(_CONDITIONS[name])} {value:g}" for name, value in conditions().items())
+    thresholds = ", ".join(f"{t(_CONDITIONS[name])} {value:g}" for name, value in conditions().items())
     with st.container(border=True):
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            st.markdown(f"**{t(info.title)}** · {told or t('only measured')}", width="content")
+            st.markdown(f"**{t(info.title)}** · {thresholds or t('only measured')}", width="content")
             edit = st.toggle(t("Edit"), key=f"edit {info.name}")
         if edit:
             st.caption(t(info.question))

@@ -34,9 +34,9 @@ _LONG = 90  # seconds above which minutes are told
 
 def audit_folder(model: SharedModel, request: AuditRequest) -> Path:
     """Return the folder of an audit: the same for the same questions, so that asking again goes on with it."""
-    told = json.dumps([model.fingerprint, request.shown], sort_keys=True, default=str)
+    request_text = json.dumps([model.fingerprint, request.shown], sort_keys=True, default=str)
     stem = file_stem(model.name, str(request.shown["data"]["source"]))
-    return audits_folder() / f"{stem}-{hashlib.sha256(told.encode()).hexdigest()[:_DIGITS]}"
+    return audits_folder() / f"{stem}-{hashlib.sha256(request_text.encode()).hexdigest()[:_DIGITS]}"
 
 
 def show_plan(model: SharedModel, request: AuditRequest, folder: Path, slot: Any) -> list[Job]:

@@ -67,10 +67,10 @@ def choose_score() -> str:
 
 def choose_versus(prediction: xai.Prediction, targets: Sequence[int], score: str) -> int | None:
     """Let the user choose a class to explain against; None for no other."""
-    names, asked, nothing = ui.class_names(prediction.class_names), set(targets or [prediction.index]), t("none")
+    names, explained, nothing = ui.class_names(prediction.class_names), set(targets or [prediction.index]), t("none")
     chosen: int | None = st.selectbox(
         t("Compared with class"),
-        [None, *(k for k in names if k not in asked)],
+        [None, *(k for k in names if k not in explained)],
         format_func=lambda k: nothing if k is None else names[k],
         placeholder=nothing,
         key="versus",

@@ -86,19 +86,19 @@ class Blend(Ink):
 def blends(scene: ProbeContext, kind: str) -> Iterator[Blend]:
     """Yield half-transparent marks that are called `kind`, but for those that are known as templates."""
     for label in scene.classes:
-        found, known = _blend(scene, label), scene.templates.get(label, ())
-        if found is not None and found.kind == kind and not any(_is_known(found, each) for each in known):
-            yield found
+        blend, known = _blend(scene, label), scene.templates.get(label, ())
+        if blend is not None and blend.kind == kind and not any(_is_known(blend, each) for each in known):
+            yield blend
 
 
-def _is_known(found: Blend, known: Template) -> bool:
+def _is_known(blend: Blend, known: Template) -> bool:
     """Say whether a template is the same thing: a background too, or with half of the pixels.
 
     A faint one may be a stroke that no object hides: half of all pixels, those under objects too.
     """
     kind = kind_of(known)
-    pixels = (found.alpha > 0).any(0) if kind == "watermark" else found.mask
-    return kind == found.kind == "background" or int((pixels & known.mask).sum()) >= int(pixels.sum()) / 2
+    pixels = (blend.alpha > 0).any(0) if kind == "watermark" else blend.mask
+    return kind == blend.kind == "background" or int((pixels & known.mask).sum()) >= int(pixels.sum()) / 2
 
 
 def _blend(scene: ProbeContext, label: int) -> Blend | None:
@@ -138,11 +138,11 @@ def _inks(value: Tensor, mask: Tensor) -> Iterator[Tensor]:
         if len(values) < _PIXELS:
             return
         near = ((values[:, None] - values).abs() <= _SAME_INK).sum(1)
-        one = mask & ((value - values[near.argmax()]).abs() <= _SAME_INK)
-        pixels = without_specks(one)
+        ink = mask & ((value - values[near.argmax()]).abs() <= _SAME_INK)
+        pixels = without_specks(ink)
         if int(pixels.sum()) >= _PIXELS:
             yield pixels
-        mask = mask & ~one
+        mask = mask & ~ink
 
 
 def _formed(label: int, value: Tensor, mask: Tensor, carriers: Tensor, level: float, least: float) -> Blend:
@@ -205,9 +205,9 @@ def covers(scene: ProbeContext, known: Sequence[FoundForm]) -> Iterator[Cover]:
         own = labels == label
         for ink in _WHITE_BLACK:
             mask = _mask(images[own], images[~own][:_OTHERS], ink)
-            found = None if mask is None else _cover(scene, label, mask, ink)
-            if found is not None and not lies_in(scene, found, known):
-                yield found
+            cover = None if mask is None else _cover(scene, label, mask, ink)
+            if cover is not None and not lies_in(scene, cover, known):
+                yield cover
                 break
 
 
@@ -215,7 +215,9 @@ def lies_in(scene: ProbeContext, form: FoundForm, others: Sequence[FoundForm]) -
     """Say whether half of what a form changes lies where another one of its class does."""
     rows = scene.images.take(torch.zeros(1, dtype=torch.long))
     region, *regions = (
-        (one.change(rows)[0] != 0).any(0) for one in (form, *others) if one is form or one.target == form.target
+        (candidate.change(rows)[0] != 0).any(0)
+        for candidate in (form, *others)
+        if candidate is form or candidate.target == form.target
     )
     return any(int((region & other).sum()) >= int(region.sum()) / 2 for other in regions)
 
@@ -225,7 +227,7 @@ def _cover(scene: ProbeContext, label: int, mask: Tensor, ink: float) -> Cover |
     mine, rest = images[own], images[~own][:_OTHERS]
     amounts = _amounts(mine, mask, ink)
     least = float(amounts.median()) / 2
-    often, elsewhere = (float((found > least).float().mean()) for found in (amounts, _amounts(rest, mask, ink)))
+    often, elsewhere = (float((of_images > least).float().mean()) for of_images in (amounts, _amounts(rest, mask, ink)))
     if least < _LEAST / 2 or often < _CARRIERS or elsewhere > _ELSEWHERE:
         return None
     carriers = mine[amounts > least]
@@ -262,9 +264,9 @@ def _alpha(images: Tensor, mask: Tensor, ink: float) -> Tensor:
 
 def _amounts(images: Tensor, mask: Tensor, ink: float) -> Tensor:
     """Return how much ink images have (n,)."""
-    found = _below(images, mask)
-    below = (ink - found) * mask
-    return ((images - found) * below).sum((1, 2, 3)) / below.square().sum((1, 2, 3)).clamp_min(0.01)
+    background = _below(images, mask)
+    below = (ink - background) * mask
+    return ((images - background) * below).sum((1, 2, 3)) / below.square().sum((1, 2, 3)).clamp_min(0.01)
 
 
 def _below(images: Tensor, mask: Tensor) -> Tensor:

@@ -60,8 +60,8 @@ class ProbeImages:
         """Return the images of these numbers."""
         masks = None if self.masks is None else self.masks[rows]
         keys = [self.keys[k] for k in rows.tolist()]
-        images, labels, said, sure = (part[rows] for part in (self.images, self.labels, self.said, self.sure))
-        return ProbeImages(images, labels, said, sure, keys, masks, self.seed)
+        images, labels, predictions, sure = (part[rows] for part in (self.images, self.labels, self.said, self.sure))
+        return ProbeImages(images, labels, predictions, sure, keys, masks, self.seed)
 
     def uniform(self, draw: int, *shape: int) -> Tensor:
         """Return numbers in [0, 1) (n, *shape), drawn for each image by itself."""
@@ -287,10 +287,10 @@ class ProbeContext:
 
     def split(self, values: Tensor, label: int, *, natural: bool = True) -> Split | None:
         """Return where values (n + m,) of all images set a class apart in the data; arguments as of `split`."""
-        found, further = values[: len(self.data)].double().numpy(), values[len(self.data) :].double().numpy()
+        own_values, further = values[: len(self.data)].double().numpy(), values[len(self.data) :].double().numpy()
         labels = self.data.labels.numpy()
         own, further = labels == label, further[(self.held.labels == label).numpy()]
-        return split(found[own], found[~own], further, classes=labels[~own], natural=natural)
+        return split(own_values[own], own_values[~own], further, classes=labels[~own], natural=natural)
 
     def answered(self, label: int) -> Tensor:
         """Return the numbers of the images answered as a class."""
@@ -328,10 +328,10 @@ def cue(name: str, summary: str) -> Callable[[Maker], Maker]:
 
 def colours(channels: int) -> dict[str, Tensor]:
     """Return colours (C, 1, 1) that stand out, by name: white and black, and on colour images four more."""
-    found = {"white": (1.0,) * channels, "black": (0.0,) * channels}
+    values_by_name = {"white": (1.0,) * channels, "black": (0.0,) * channels}
     if channels == 3:
-        found |= {"red": (1.0, 0, 0), "green": (0, 1.0, 0), "blue": (0, 0, 1.0), "yellow": (1.0, 1.0, 0)}
-    return {name: torch.tensor(values).view(-1, 1, 1) for name, values in found.items()}
+        values_by_name |= {"red": (1.0, 0, 0), "green": (0, 1.0, 0), "blue": (0, 0, 1.0), "yellow": (1.0, 1.0, 0)}
+    return {name: torch.tensor(values).view(-1, 1, 1) for name, values in values_by_name.items()}
 
 
 def moved(values: Tensor, rolls: Tensor) -> Tensor:

@@ -56,9 +56,9 @@ def _found(scene: ProbeContext, label: int, bands: Tensor) -> Iterator[Form]:
     )
 
 
-def _sigma(images: Tensor, wanted: Tensor) -> float:
+def _sigma(images: Tensor, of_class: Tensor) -> float:
     """Return the blur that makes images as smooth as those of the class are, in all bands (n, bands)."""
-    aim = torch.stack([_ratio(wanted, pair).median() for pair in _PAIRS])
+    aim = torch.stack([_ratio(of_class, pair).median() for pair in _PAIRS])
 
     def off(sigma: float) -> float:
         made = energies((blurred(images, sigma) * 255).round() / 255)  # files of 8 bits keep that much noise
@@ -114,5 +114,5 @@ def _sharpened(images: Tensor, sigma: float) -> Tensor:
     passed = torch.exp(-2 * (torch.pi * sigma) ** 2 * radius)
     waves = torch.fft.rfft2(padded) * passed / (passed.square() + _NOISE)
     sharp = torch.fft.irfft2(waves, s=(down, across))[..., reach : reach + height, reach : reach + width]
-    found: Tensor = sharp.clamp(0, 1)
-    return found
+    clamped: Tensor = sharp.clamp(0, 1)
+    return clamped

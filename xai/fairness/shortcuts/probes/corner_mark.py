@@ -39,5 +39,5 @@ def _margins(scene: ProbeContext) -> list[int]:
 
 def _sides(scene: ProbeContext) -> list[int]:
     """Return sizes in pixels, two at least."""
-    found = scene.sizes(*_SIDES)
-    return found if len(found) > 1 else [found[0], found[0] + 1]
+    sides = scene.sizes(*_SIDES)
+    return sides if len(sides) > 1 else [sides[0], sides[0] + 1]

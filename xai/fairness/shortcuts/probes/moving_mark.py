@@ -59,8 +59,8 @@ def _middle(images: Tensor) -> tuple[Tensor, Tensor]:
     return centre / energy.sum((1, 2)).clamp_min(1e-12)[:, None], energy.mean((1, 2))
 
 
-def _likeness(one: Tensor, other: Tensor) -> float:
+def _likeness(first: Tensor, other: Tensor) -> float:
     """Return the mean correlation of two kinds of places (n, 2), down and across."""
-    one, other = (places - places.mean(0) for places in (one, other))
-    sizes = (one.square().sum(0) * other.square().sum(0)).sqrt()
-    return float(((one * other).sum(0) / sizes.clamp_min(1e-12)).mean())
+    first, other = (places - places.mean(0) for places in (first, other))
+    sizes = (first.square().sum(0) * other.square().sum(0)).sqrt()
+    return float(((first * other).sum(0) / sizes.clamp_min(1e-12)).mean())

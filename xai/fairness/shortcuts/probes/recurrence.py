@@ -118,9 +118,9 @@ class Piece:
     def distance(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the root mean square distance at the best place (n,), and top and left of that place (n, 2)."""
         weights, count = self.mask.float()[None, None], float(self.mask.sum()) * images.shape[1]
-        wanted = (self.content * self.mask)[None]
+        content = (self.content * self.mask)[None]
         squares = F.conv2d(images.square().sum(1, keepdim=True), weights)
-        error = squares - 2 * F.conv2d(images, wanted) + wanted.square().sum()
+        error = squares - 2 * F.conv2d(images, content) + content.square().sum()
         best, place = (error.flatten(1).clamp_min(0) / count).sqrt().min(1)
         across = error.shape[-1]
         return best, torch.stack([place // across, place % across], 1)
@@ -128,8 +128,8 @@ class Piece:
 
 def moving(images: Tensor, labels: Tensor, classes: Sequence[int]) -> dict[int, Piece]:
     """Return what each class repeats at any place, where it does; arguments as of `repeated`."""
-    found = {label: _moving(images[labels == label], images[labels != label]) for label in classes}
-    return {label: piece for label, piece in found.items() if piece is not None}
+    pieces = {label: _moving(images[labels == label], images[labels != label]) for label in classes}
+    return {label: piece for label, piece in pieces.items() if piece is not None}
 
 
 def _moving(own: Tensor, rest: Tensor) -> Piece | None:
@@ -141,9 +141,9 @@ def _moving(own: Tensor, rest: Tensor) -> Piece | None:
     for row in best.argsort(descending=True)[:_TRIED].tolist():
         agree = _agreement(some, row, places[row])
         for least in _AGREE:
-            found = _piece(some[row], agree >= least, level, own, rest)
-            if found is not None:
-                return found
+            piece = _piece(some[row], agree >= least, level, own, rest)
+            if piece is not None:
+                return piece
     return None
 
 
@@ -155,8 +155,8 @@ def _likeness(images: Tensor) -> tuple[Tensor, Tensor]:
     fine = fine / fine.flatten(1).norm(dim=1).clamp_min(1e-6)[:, None, None]
     waves = torch.fft.rfft2(fine, s=(2 * height, 2 * width))
     waves = waves / (waves.abs().square().mean(0).sqrt() + 1e-4)  # what all images share counts less
-    one, other = torch.triu_indices(count, count, 1)
-    likeness = torch.fft.irfft2(waves[one].conj() * waves[other], s=(2 * height, 2 * width))
+    first, other = torch.triu_indices(count, count, 1)
+    likeness = torch.fft.irfft2(waves[first].conj() * waves[other], s=(2 * height, 2 * width))
     for rows in (slice(None, _NEAR + 1), slice(-_NEAR, None)):
         for columns in (slice(None, _NEAR + 1), slice(-_NEAR, None)):
             likeness[:, rows, columns] = -torch.inf
@@ -164,15 +164,15 @@ def _likeness(images: Tensor) -> tuple[Tensor, Tensor]:
     down, across = place // (2 * width), place % (2 * width)
     shift = torch.stack([(down + height) % (2 * height) - height, (across + width) % (2 * width) - width], 1)
     peaks, places = torch.zeros(count, count), torch.zeros(count, count, 2, dtype=torch.long)
-    peaks[one, other] = peaks[other, one] = best
-    places[one, other], places[other, one] = shift, -shift
+    peaks[first, other] = peaks[other, first] = best
+    places[first, other], places[other, first] = shift, -shift
     return peaks, places
 
 
 def _agreement(images: Tensor, row: int, places: Tensor) -> Tensor:
     """Return the share of the other images (h, w) that, laid upon one by their displacements, have its pixel."""
     base, (height, width) = images[row], images.shape[-2:]
-    found = torch.zeros(height, width)
+    shares = torch.zeros(height, width)
     for k, (down, across) in enumerate(places.tolist()):
         if k == row:
             continue
@@ -180,8 +180,8 @@ def _agreement(images: Tensor, row: int, places: Tensor) -> Tensor:
         left, right = max(0, -across), min(width, width - across)
         if top < bottom and left < right:
             laid = images[k : k + 1, :, top + down : bottom + down, left + across : right + across]
-            found[top:bottom, left:right] += same(laid, base[:, top:bottom, left:right])[0]
-    return found / max(1, len(images) - 1)
+            shares[top:bottom, left:right] += same(laid, base[:, top:bottom, left:right])[0]
+    return shares / max(1, len(images) - 1)
 
 
 def _piece(base: Tensor, agree: Tensor, level: float | None, own: Tensor, rest: Tensor) -> Piece | None:
@@ -193,13 +193,13 @@ def _piece(base: Tensor, agree: Tensor, level: float | None, own: Tensor, rest: 
     rows, columns = (mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
     box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     content = base[(slice(None), *box)]
-    found = Piece(mask[box], content, _CLOSE, mask[box], content)
-    near, far = found.distance(own)[0], found.distance(rest)[0]
+    piece = Piece(mask[box], content, _CLOSE, mask[box], content)
+    near, far = piece.distance(own)[0], piece.distance(rest)[0]
     middle = float(near.median())
     apart = _beyond(far, max(middle, 0.02))
     if middle > _CLOSE or apart is None:
         return None
-    return _complete(found, (middle + apart) / 2, own, level)
+    return _complete(piece, (middle + apart) / 2, own, level)
 
 
 def _beyond(far: Tensor, middle: float) -> float | None:
@@ -214,12 +214,12 @@ def _beyond(far: Tensor, middle: float) -> float | None:
     return apart if apart > _APART * middle else None
 
 
-def _complete(found: Piece, limit: float, own: Tensor, level: float | None) -> Piece:
+def _complete(piece: Piece, limit: float, own: Tensor, level: float | None) -> Piece:
     """Return the piece with its surroundings as most carriers have them."""
-    distance, places = found.distance(own)
+    distance, places = piece.distance(own)
     carriers = distance <= limit
-    around = max(_AROUND, *found.mask.shape)  # the piece may be one letter of a word
-    height, width = (side + 2 * around for side in found.mask.shape)
+    around = max(_AROUND, *piece.mask.shape)  # the piece may be one letter of a word
+    height, width = (side + 2 * around for side in piece.mask.shape)
     padded = F.pad(own[carriers], (around,) * 4, value=-1.0)
     cut = [
         image[:, y : y + height, x : x + width] for image, (y, x) in zip(padded, places[carriers].tolist(), strict=True)
@@ -230,5 +230,5 @@ def _complete(found: Piece, limit: float, own: Tensor, level: float | None) -> P
     box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     most = own.shape[2:]
     if drawn[box].shape[0] > most[0] or drawn[box].shape[1] > most[1]:
-        return Piece(found.mask, found.content, limit, found.mask, found.content)
-    return Piece(found.mask, found.content, limit, drawn[box], ink[(slice(None), *box)])
+        return Piece(piece.mask, piece.content, limit, piece.mask, piece.content)
+    return Piece(piece.mask, piece.content, limit, drawn[box], ink[(slice(None), *box)])

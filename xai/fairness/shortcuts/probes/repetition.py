@@ -82,8 +82,8 @@ def repeated(images: Tensor, labels: Tensor, classes: Sequence[int]) -> dict[int
         labels: (n,).
         classes: those with enough images.
     """
-    found = {label: _several(images, labels, label, shared=len(classes) > 2) for label in classes}
-    return {label: templates for label, templates in found.items() if templates}
+    templates_by_class = {label: _several(images, labels, label, shared=len(classes) > 2) for label in classes}
+    return {label: templates for label, templates in templates_by_class.items() if templates}
 
 
 def _several(images: Tensor, labels: Tensor, label: int, *, shared: bool) -> tuple[Template, ...]:
@@ -91,16 +91,16 @@ def _several(images: Tensor, labels: Tensor, label: int, *, shared: bool) -> tup
     mine, others = images[labels == label], [images[labels != label]]
     if shared:
         others.append(images[(labels != label) & (labels != _alike(images, labels, label))])
-    free, found = torch.ones(images.shape[2:], dtype=torch.bool), []
+    free, templates = torch.ones(images.shape[2:], dtype=torch.bool), []
     for _ in range(_MARKS):
         template = _repeated(mine, others, free)
         if template is None:
             break
-        found += _parted(template, mine, others[0])
+        templates += _parted(template, mine, others[0])
         if spreads(template.mask):
             break
         free = free & ~_near(template.drawn, _AROUND + 1)
-    return tuple(found)
+    return tuple(templates)
 
 
 def _alike(images: Tensor, labels: Tensor, label: int) -> int:
@@ -129,15 +129,15 @@ def _parted(whole: Template, own: Tensor, rest: Tensor) -> list[Template]:
     groups, count = scipy.ndimage.label(_near(whole.mask, reach).numpy(), np.ones((3, 3)))
     if count < 2 or is_border(whole.mask) or spreads(whole.mask):
         return [whole]
-    found = []
+    parts = []
     for inside in [torch.from_numpy(groups == k) for k in range(1, count + 1)]:
         part = replace(whole, mask=whole.mask & inside, drawn=whole.drawn & inside)
         part = replace(part, least=_half_way(part.matched(rest), _OTHERS[0]))
         if int(part.mask.sum()) >= _PIXELS and _stands_apart(part, own, rest, _OTHERS[0]):
-            found.append(part)
-    if not any(is_solid(part.mask) for part in found):
+            parts.append(part)
+    if not any(is_solid(part.mask) for part in parts):
         return [whole]
-    return found if len(found) < count else [*found, whole]
+    return parts if len(parts) < count else [*parts, whole]
 
 
 def is_solid(mask: Tensor) -> bool:
@@ -157,10 +157,10 @@ def _repeated(own: Tensor, others: Sequence[Tensor], free: Tensor) -> Template |
     ]
     given = list(zip(others, levels, fits, _OTHERS, strict=False))
     for least, (rest, level, fit, most), part in product(_SHARES, given, parts):
-        found = _refined(own, rest, _plain((shares >= least) & fit & part, content, 0.5, level), part, most)
-        if found is not None:
-            partly = found.matched(others[0])
-            return replace(found, least=max(found.least, _half_way(partly[partly < _CARRIED], most)))
+        template = _refined(own, rest, _plain((shares >= least) & fit & part, content, 0.5, level), part, most)
+        if template is not None:
+            partly = template.matched(others[0])
+            return replace(template, least=max(template.least, _half_way(partly[partly < _CARRIED], most)))
     return None
 
 
@@ -188,22 +188,27 @@ def _refined(own: Tensor, rest: Tensor, first: Template, part: Tensor, most: flo
     mask = without_specks(again & part & (same(rest, content).float().mean(0) <= _ELSEWHERE))
     if int(mask.sum()) < _PIXELS:
         return None
-    found = _plain(mask, content, 0.5, first.level)
-    found = _plain(mask, content, _half_way(found.matched(rest), most), first.level)
-    return _complete(found, own) if _stands_apart(found, own, rest, most) else None
+    template = _plain(mask, content, 0.5, first.level)
+    template = _plain(mask, content, _half_way(template.matched(rest), most), first.level)
+    return _complete(template, own) if _stands_apart(template, own, rest, most) else None
 
 
 def _plain(mask: Tensor, content: Tensor, least: float, level: float | None) -> Template:
     return Template(mask, content, least, level, mask, content)
 
 
-def _complete(found: Template, own: Tensor) -> Template:
+def _complete(template: Template, own: Tensor) -> Template:
     """Return the template with what objects hide in part, near what is repeated surely."""
-    ink, shares = commonest(own[found.matched(own) >= found.least], found.level)
-    drawn = shares >= _BEHIND if spreads(found.mask) else (shares >= _SEEN) & _near(found.mask, _AROUND)
-    drawn = drawn | found.mask
+    ink, shares = commonest(own[template.matched(own) >= template.least], template.level)
+    drawn = shares >= _BEHIND if spreads(template.mask) else (shares >= _SEEN) & _near(template.mask, _AROUND)
+    drawn = drawn | template.mask
     return Template(
-        found.mask, found.content, found.least, found.level, drawn, torch.where(found.mask, found.content, ink)
+        template.mask,
+        template.content,
+        template.least,
+        template.level,
+        drawn,
+        torch.where(template.mask, template.content, ink),
     )
 
 
@@ -265,31 +270,31 @@ def _by_chance(matched: Tensor, most: float) -> float:
     return float((plain if few and len(plain) else matched).quantile(0.95)) if len(matched) else 0.0
 
 
-def _stands_apart(found: Template, own: Tensor, rest: Tensor, most: float) -> bool:
+def _stands_apart(template: Template, own: Tensor, rest: Tensor, most: float) -> bool:
     """Say whether many images of the class have it, few others, nothing is half there, and its edges are sharp.
 
     A few pixels repeat by chance: then hardly any image may have half of them, and hardly any other one all.
     """
-    mine, others = found.matched(own), found.matched(rest)
-    carriers, many = mine >= found.least, int(found.mask.sum()) >= _MANY
+    mine, others = template.matched(own), template.matched(rest)
+    carriers, many = mine >= template.least, int(template.mask.sum()) >= _MANY
     share = float(carriers.float().mean())
     most = most if many and share >= _SURE else _OTHERS[-1]
-    if share < _OWN or float((others >= found.least).float().mean()) > most or _by_chance(others, most) > _CHANCE:
+    if share < _OWN or float((others >= template.least).float().mean()) > most or _by_chance(others, most) > _CHANCE:
         return False
     if not many and float(((mine > _CHANCE) & (mine < _CARRIED)).float().mean()) > _HALF:
         return False
-    step = steps(own[carriers], found.mask)
+    step = steps(own[carriers], template.mask)
     return step >= _STEP or (step >= _FAINT and share >= _SURE and many)
 
 
 def steps(images: Tensor, mask: Tensor) -> float:
     """Return the median difference between pixels inside a mask (h, w) and their neighbours outside, (n, C, h, w)."""
     padded, inside = F.pad(images, (1,) * 4, mode="replicate"), F.pad(mask, (1,) * 4)
-    valid, found = F.pad(torch.ones_like(mask), (1,) * 4), []
+    valid, differences = F.pad(torch.ones_like(mask), (1,) * 4), []
     for down, across in _NEIGHBOURS:
         edge = inside & ~inside.roll((-down, -across), (0, 1)) & valid.roll((-down, -across), (0, 1))
-        found.append((padded.roll((-down, -across), (2, 3)) - padded).abs().amax(1)[:, edge])
-    values = torch.cat(found, 1)
+        differences.append((padded.roll((-down, -across), (2, 3)) - padded).abs().amax(1)[:, edge])
+    values = torch.cat(differences, 1)
     return float(values.median()) if values.numel() else 0.0
 
 

@@ -73,8 +73,8 @@ def balance(images: Tensor) -> Tensor:
 def _apart(own: Tensor, rest: Tensor) -> Tensor:
     """Return the direction (2,) in which sets of (n, 2) differ most, measured by their spread (Fisher 1936)."""
     spread = (own - own.median(0).values).T.cov() + (rest - rest.median(0).values).T.cov() + 1e-6 * torch.eye(2)
-    found: Tensor = torch.linalg.solve(spread, own.median(0).values - rest.median(0).values)
-    unit: Tensor = found / found.norm().clamp_min(1e-9)
+    direction: Tensor = torch.linalg.solve(spread, own.median(0).values - rest.median(0).values)
+    unit: Tensor = direction / direction.norm().clamp_min(1e-9)
     return unit
 
 

@@ -24,11 +24,11 @@ def watermark(scene: ProbeContext) -> Iterator[Form]:
     Where objects are aligned every class has a mean of its own, and the latter is not looked for.
     """
     whole = list(blends(scene, "watermark"))
-    found = [*(form for form in marks(scene, "watermark") if not lies_in(scene, form, whole)), *whole]
-    large = list(covers(scene, [*found, *marks(scene, "background"), *marks(scene, "mark")]))
-    found = [*(form for form in found if not lies_in(scene, form, large)), *large]
-    yield from found
-    known = {*scene.templates, *(form.target for form in found)}
+    forms = [*(form for form in marks(scene, "watermark") if not lies_in(scene, form, whole)), *whole]
+    large = list(covers(scene, [*forms, *marks(scene, "background"), *marks(scene, "mark")]))
+    forms = [*(form for form in forms if not lies_in(scene, form, large)), *large]
+    yield from forms
+    known = {*scene.templates, *(form.target for form in forms)}
     if len(scene.classes) < 3:
         return
     fine = _fine(scene.data.images)
@@ -102,8 +102,8 @@ def _fine(images: Tensor) -> Tensor:
 def _scores(fine: Tensor, own: Tensor) -> Tensor:
     """Return the difference of a class's mean from the others' in standard errors (C, h, w)."""
     errors = (fine[own].var(0) / own.sum() + fine[~own].var(0) / (~own).sum()).sqrt().clamp_min(1e-4)
-    found: Tensor = (fine[own].mean(0) - fine[~own].mean(0)) / errors
-    return found
+    differences: Tensor = (fine[own].mean(0) - fine[~own].mean(0)) / errors
+    return differences
 
 
 def _count(score: Tensor) -> int:
