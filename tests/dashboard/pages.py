@@ -64,13 +64,13 @@ def run_code(text, folder):
 
 def results(app):
     """Return what the session has been told, by key."""
-    return app.session_state["jobs"].told._found
+    return app.session_state["jobs"].results._values
 
 
 def stop(app, key):
     """Stop what a session asked for, as if it had not been done yet."""
     task_queue().done.drop(key)
-    app.session_state["jobs"].told.drop(key)
+    app.session_state["jobs"].results.drop(key)
     app.session_state["jobs"].switch(key)
     app.run()
 

@@ -185,7 +185,7 @@ def test_weak_slices_are_shown_with_their_mistakes(tmp_path):
     places = [k for one in found.findings for k in np.flatnonzero(found.shown[:, 0] == found.slices.index(one))]
     rows = found.shown[places, 1]
     names = found.class_names
-    wanted = [f"{names[found.labels[row]]}, predicted as {names[found.said[row]]}" for row in rows]
+    wanted = [f"{names[found.labels[row]]}, predicted as {names[found.predictions[row]]}" for row in rows]
     assert captions(app) == wanted
     rows = values_of(right_by_slice(found))
     assert [row["right"] for row in rows[::2]] == [one.accuracy for one in found.findings]
@@ -248,7 +248,7 @@ def test_leaks_are_looked_for_when_training_images_are_given():
 
 def test_a_stopped_search_can_go_on():
     app = press(opened("bias", model=FASHION, bias_about="Slices", bias_count="100"), "Search for weak slices")
-    (key,) = app.session_state["jobs"].wanted
+    (key,) = app.session_state["jobs"].requested
     stop(app, key)
     assert "Searching for weak slices: stopped." in bars(app)
     press(app, "Run it again")

@@ -163,7 +163,7 @@ def test_stopping_leaves_through_the_work_and_gives_the_model_back():
 def test_a_stopped_comparison_can_go_on():
     app = opened("explain", model=FASHION, method="occlusion")
     asked(app)[0].click().run()
-    (key,) = app.session_state["jobs"].wanted
+    (key,) = app.session_state["jobs"].requested
     stop(app, key)
     assert "Occlusion sensitivity with 5 replacement values: stopped." in bars(app)
     next(button for button in app.button if button.label == "Run it again").click().run()

@@ -265,7 +265,7 @@ def test_a_few_images_can_reject_nothing_and_say_so():
 
 def test_a_stopped_fit_can_go_on():
     app = press(opened("ood", **LINK), "Fit a detector")
-    (key,) = app.session_state["jobs"].wanted
+    (key,) = app.session_state["jobs"].requested
     stop(app, key)
     assert "Fitting and evaluating: stopped." in bars(app)
     assert not app.get("vega_lite_chart")

@@ -248,7 +248,7 @@ def test_the_real_evaluation_is_checked(monkeypatch):
 
 def test_a_stopped_curve_can_go_on(robustness_calls):
     app = measured(opened("robustness", **LINK))
-    (key,) = app.session_state["jobs"].wanted
+    (key,) = app.session_state["jobs"].requested
     stop(app, key)
     assert "Attacking and certifying: stopped." in bars(app)
     assert not app.get("vega_lite_chart")

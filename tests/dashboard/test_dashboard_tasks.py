@@ -143,7 +143,7 @@ def test_a_reload_finds_what_a_button_asked_for():
     said = [one.value for one in (*app.success, *app.warning, *app.error)]
     again = opened("explain", model=FASHION)
     assert [one.value for one in (*again.success, *again.warning, *again.error)] == said != []
-    assert again.session_state["jobs"].wanted == app.session_state["jobs"].wanted  # goes on when the page is left
+    assert again.session_state["jobs"].requested == app.session_state["jobs"].requested  # goes on when the page is left
 
 
 def test_the_page_raises_what_should_not_happen(monkeypatch):

@@ -227,7 +227,7 @@ def test_pictures_shown_are_wrong_ones_of_their_slice(real):
     assert set(found.shown[:, 0]) == {found.slices.index(each) for each in found.findings}
     for picture, (number, row) in zip(found.images, found.shown, strict=True):
         assert found.members[number, row]
-        assert found.said[row] != found.labels[row]
+        assert found.predictions[row] != found.labels[row]
         np.testing.assert_array_equal(picture, data.images[found.rows[row]])
 
 

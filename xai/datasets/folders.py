@@ -56,7 +56,7 @@ def with_parts(data: Dataset, column: str | None) -> Dataset:
         column_name = next((own for own in source.columns if own.strip().lower() == name), None)
         values = None if column_name is None else _values(source, column_name)
         if column_name is not None and values and (name in _SURE or {value.lower() for value in values} & WORDS):
-            notes = (*source.notes, _told(column_name, values))
+            notes = (*source.notes, _note(column_name, values))
             return replace(data, source=replace(source, part=column_name, no_groups=(column_name,), notes=notes))
     return data
 
@@ -71,7 +71,7 @@ def _values(source: DataSource, column: str) -> list[str]:
     return sorted(values)
 
 
-def _told(column: str, values: list[str]) -> str:
+def _note(column: str, values: list[str]) -> str:
     template = "the column {column!r} was taken for the parts of the data ({parts}), and is no group"
     return Message(template, column=column, parts=", ".join(values))
 

@@ -143,14 +143,14 @@ def load(
     if isinstance(source, Classifier):
         return _placed(source, settings | ({} if estimator is None else {"estimator": estimator}), arch, place)
     with random_states_kept():  # building a network draws weights
-        built = _find(source, arch, weights, _asked(settings), trust=trust)
+        built = _find(source, arch, weights, _declared(settings), trust=trust)
         module, own = _completed(*built, inputs, estimator, output_key)
         move(module, place)
         classifier = _examined(module, _together(own, settings), known=estimator is None and source in MODELS.names())
     return classifier if settings or module is not built[0] else _with_known_layer(classifier, source)
 
 
-def _asked(settings: dict[str, Any]) -> DeclaredTask:
+def _declared(settings: dict[str, Any]) -> DeclaredTask:
     task, output, key, names = (settings.get(name) for name in ("task", "output", "output_key", "class_names"))
     return DeclaredTask(task, output, key, None if names is None else len(names), settings.get("input_size"))
 

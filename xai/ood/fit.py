@@ -77,7 +77,7 @@ def fit_ood(
         'msp'
     """
     _check_duplicates(duplicates)
-    classifier, seed, detectors = as_classifier(model), check_seed(seed), _wanted(method, settings)
+    classifier, seed, detectors = as_classifier(model), check_seed(seed), _detectors(method, settings)
     fit_data, calibration_data = as_data(fit_data, "the fit data"), as_data(calibration_data, "the calibration data")
     sizes = [count_of(fit_data), count_of(calibration_data)]
     shifts = len(SHIFTS) * _tried(sizes[1]) if method == AUTO else 0
@@ -136,7 +136,7 @@ def check_apart(keys: Tensor, others: Tensor, what: str, whose: str) -> None:
         )
 
 
-def _wanted(method: str, settings: dict[str, Any]) -> list[Detector]:
+def _detectors(method: str, settings: dict[str, Any]) -> list[Detector]:
     if method != AUTO:
         if method not in DETECTORS:
             raise NameLookupError("detector", method, [AUTO, *DETECTORS])
@@ -193,17 +193,17 @@ class _FitJob:
     reference: Reference
     fitted: Sequence[Fitted]
     scored: Scored
-    kept: Tensor
+    calibration_rows: Tensor
     seed: int
 
     def choose(self, data: Any, progress: Progress | None, should_stop: ShouldStop | None) -> tuple[Choice, Tensor]:
         """Choose among the detectors; return also the calibration images that were not used for it."""
         labels = [item.detector.label for item in self.fitted]
-        count = _tried(len(self.kept))
+        count = _tried(len(self.calibration_rows))
         if not count:
-            return by_kind(self.classifier.module, labels), self.kept
-        order = self.scored.keys[self.kept].sort(stable=True).indices
-        tried, rest = self.kept[order[:count]], self.kept[order[count:].sort().values]
+            return by_kind(self.classifier.module, labels), self.calibration_rows
+        order = self.scored.keys[self.calibration_rows].sort(stable=True).indices
+        tried, rest = self.calibration_rows[order[:count]], self.calibration_rows[order[count:].sort().values]
         inside = {label: scores[tried] for label, scores in zip(labels, self.scored.scores, strict=True)}
         images = open_data(data).images
         tell, outside = _Stages(progress, len(SHIFTS) * count), {}

@@ -224,7 +224,7 @@ def _harmless(canvas: Any, result: Any) -> Any:
     """Draw the cues that make most answers wrong, none of which is a shortcut."""
     harm = [
         float(((predictions != result.labels) & (result.clean == result.labels)).mean(1).max())
-        for predictions in result.said
+        for predictions in result.predictions
     ]
     numbers = np.argsort(-np.array(harm), kind="stable")[:_OTHERS].tolist()
     across = min(3, len(numbers))
@@ -337,6 +337,6 @@ def _slice_images(axes: Any, result: Any, number: int) -> None:
         pixels = np.moveaxis(result.images[place].astype(np.float64), 0, -1)
         axis.imshow(to_rgb(pixels), interpolation="nearest")
         label, prediction = (
-            plain(str(result.class_names[int(part[row])]), 11) for part in (result.labels, result.said)
+            plain(str(result.class_names[int(part[row])]), 11) for part in (result.labels, result.predictions)
         )
         axis.set_title(f"{label}:\n{prediction}", fontsize=7, parse_math=False)

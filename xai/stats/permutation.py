@@ -77,7 +77,7 @@ class RateTest:
     @property
     def possible(self) -> bool:
         """Whether any deviation could occur: two groups, and both hits and misses."""
-        hits, totals = self._kept()
+        hits, totals = self._compared_counts()
         return len(totals) > 1 and 0 < hits.sum() < totals.sum()
 
     @property
@@ -100,7 +100,7 @@ class RateTest:
             alpha: level at which this question is judged in the end; for `detectable` alone.
             level: of the intervals.
         """
-        hits, totals = self._kept()
+        hits, totals = self._compared_counts()
         values = np.divide(self.hits, self.totals, out=np.full(len(self.hits), np.nan), where=self.totals > 0)
         scores, own, p, chance = self._permute(rng, replicates)
         low, high = gap_interval(hits, totals, level)
@@ -120,7 +120,7 @@ class RateTest:
 
     def _permute(self, rng: np.random.Generator, replicates: int) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
         """Return scores (G,), their p-values, that of the largest, and the gaps (B,)."""
-        hits, totals = self._kept()
+        hits, totals = self._compared_counts()
         if not self.possible:
             return np.zeros(len(hits)), np.ones(len(hits)), 1.0, np.zeros(replicates if len(hits) > 1 else 0)
         drawn = rng.multivariate_hypergeometric(totals, int(hits.sum()), size=replicates, method="marginals")
@@ -130,7 +130,7 @@ class RateTest:
         own = np.array([_p_value(abs(score), null, tails) for score in scores])
         return scores, own, float(own.min()), np.ptp(drawn / totals, 1).astype(np.float32)
 
-    def _kept(self) -> tuple[np.ndarray, np.ndarray]:
+    def _compared_counts(self) -> tuple[np.ndarray, np.ndarray]:
         return self.hits[self.compared], self.totals[self.compared]
 
     def _spread(self, values: np.ndarray) -> np.ndarray:

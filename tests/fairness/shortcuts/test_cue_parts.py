@@ -52,7 +52,7 @@ def test_every_form_stays_in_its_region_and_in_range(name, size, channels):
     few = pictures.take(torch.arange(3))
     forms = forms_of(pictures, name)
     assert bool(forms) == (channels in USUAL.get(name, ()))
-    assert not any(form.found for form in forms)
+    assert not any(form.from_data for form in forms)
     for form in forms:
         change = form.change(few)
         assert change.shape == few.images.shape

@@ -47,7 +47,7 @@ def test_a_mark_of_the_data_is_found_with_class_corner_size_and_dose(toy, marked
     assert (found.cue, found.place, found.label) == ("corner_mark", "top right corner", "two")
     assert found.words == "white mark of 3 x 3 pixels"
     assert found.box == (2, 23, 5, 26)
-    assert found.found
+    assert found.from_data
     assert found.carried == pytest.approx(float(carries[held][labels[held] == 2].float().mean()))  # counted by hand
     assert found.carried_elsewhere == 0
     assert found.auroc > 0.9
@@ -109,7 +109,7 @@ def test_a_mark_in_the_data_that_the_model_does_not_follow_is_no_finding(toy):
     found = shortcuts(classifier(toy.net().eval()), images, labels=labels, cues=["corner_mark", "mark", "border"])
     assert found.findings == ()
     assert found.verdict == "no evidence"
-    (own,) = [each for each in found.responses if each.found]
+    (own,) = [each for each in found.responses if each.from_data]
     assert (own.verdict, own.place, own.label) == ("no evidence", "top right corner", "two")
     assert own.carried > 0.8
 
@@ -117,7 +117,7 @@ def test_a_mark_in_the_data_that_the_model_does_not_follow_is_no_finding(toy):
 def test_a_class_recognised_only_with_a_mark_needs_no_data(toy):
     found = run(toy, toy.net(toy.inside(*MARK), blind=12.0), cues=["corner_mark"])
     (one,) = found.findings
-    assert (one.place, one.label, one.found) == ("top right corner", "two", False)
+    assert (one.place, one.label, one.from_data) == ("top right corner", "two", False)
     assert one.leaning_interval[0] > 0.5
     assert "recognised only with it" in one.reason
 
@@ -131,7 +131,9 @@ def test_the_dose_is_what_the_formula_says(marked):
     assert rows.attraction[1.0] == 1
     assert rows.flips.is_monotonic_increasing
     right = marked.clean == marked.labels
-    np.testing.assert_allclose(rows.flips, [(said != marked.labels)[right].mean() for said in marked.said[number]])
+    np.testing.assert_allclose(
+        rows.flips, [(said != marked.labels)[right].mean() for said in marked.predictions[number]]
+    )
 
 
 def test_a_model_that_sees_objects_alone_has_none(toy):
@@ -234,7 +236,7 @@ def test_saved_and_loaded(marked, tmp_path: Path):
 
 def test_the_record_says_everything(marked):
     assert len(marked) == len(marked.responses) == len(marked.table)
-    assert marked.said.shape == (len(marked), 5, 120)
+    assert marked.predictions.shape == (len(marked), 5, 120)
     assert marked.settings["method"] == "occlusion"  # the toy has no layer with places
     assert any("occlusion" in note for note in marked.notes)
     assert repr(marked).endswith("finding, shortcuts: corner_mark (top right corner) -> two)")

@@ -18,7 +18,7 @@ _VERDICTS = {
     "no evidence": m("no evidence of a difference"),
     "too small to tell": m("too few images"),
 }
-_RIGHT = {"group": m("group"), "said": m("accuracy"), "kind": m("verdict")}
+_RIGHT = {"group": m("group"), "text": m("accuracy"), "kind": m("verdict")}
 
 
 def probability_by_severity(severities: Sequence[float], shares: Sequence[float], chosen: float) -> enc.Chart:
@@ -51,7 +51,7 @@ def robust_accuracy(curve: xai.RobustnessCurve) -> enc.Chart:
     points = points.encode(
         y=enc.share(alt.Y, "accuracy"),
         shape=kind["shape"],
-        tooltip=enc.tooltips(said=t("accuracy"), kind=t("bound"), radius=t("radius")),
+        tooltip=enc.tooltips(text=t("accuracy"), kind=t("bound"), radius=t("radius")),
     )
     return alt.layer(
         gap.mark_area(opacity=0.35).encode(y=enc.share(alt.Y, "certified"), y2="attacked"),
@@ -75,7 +75,7 @@ def _bound(curve: xai.RobustnessCurve, kind: str, scale: int) -> list[dict[str, 
             "accuracy": float(accuracy),
             "low": float(low),
             "high": float(high),
-            "said": interval(float(accuracy), float(low), float(high)),
+            "text": interval(float(accuracy), float(low), float(high)),
         }
         for level, (eps, accuracy, (low, high)) in enumerate(zip(radii, shares, spans, strict=True))
     ]
@@ -91,12 +91,12 @@ def accuracy_by_severity(result: xai.CorruptionResult) -> enc.Chart:
             "row": row,
             "column": column,
             "accuracy": float(accuracy),
-            "said": f"{100 * accuracy:.0f}",
+            "text": f"{100 * accuracy:.0f}",
             "span": "\N{EN DASH}".join(f"{100 * end:.0f}" for end in result.intervals[row, column]),
         }
         for (row, column), accuracy in np.ndenumerate(result.accuracy)
     ]
-    about = {"corruption": t("corruption"), "severity": t("severity"), "said": t("accuracy (%)")}
+    about = {"corruption": t("corruption"), "severity": t("severity"), "text": t("accuracy (%)")}
     base = enc.chart_of(rows).encode(
         x=alt.X("severity:O", sort=None, axis=alt.Axis(title=t("severity"), labelAngle=0, orient="top")),
         y=enc.names_down("corruption"),
@@ -107,7 +107,7 @@ def accuracy_by_severity(result: xai.CorruptionResult) -> enc.Chart:
     cells = base.mark_rect(color="transparent", cursor="pointer").properties(name="cells")
     return alt.layer(
         base.mark_rect(aria=False).encode(color=shade),
-        base.mark_text(dy=-6, fontSize=13, aria=False).encode(text="said:N", color=ink),
+        base.mark_text(dy=-6, fontSize=13, aria=False).encode(text="text:N", color=ink),
         base.mark_text(dy=9, fontSize=10, aria=False).encode(text="span:N", color=ink),
         cells.add_params(alt.selection_point(name="cell", fields=["row", "column"])),
     ).properties(height=alt.Step(40))
@@ -182,7 +182,7 @@ def _row(label: str, value: float | None, low: float | None, high: float | None,
         "right": value,
         "low": ends[0],
         "high": ends[1],
-        "said": interval(value, *ends),
+        "text": interval(value, *ends),
     }
 
 
@@ -197,21 +197,21 @@ def dose_response(result: xai.ShortcutResult, number: int) -> enc.Chart:
     """Return how many correct predictions a probe changes, and attracts to its class, as it gets stronger."""
     response, size = result.responses[number], len(result.strengths)
     wrong, turned = t("misclassified"), t("flipped to {label}", label=response.label)
-    first = {"strength": 0, "share": 0, "low": 0, "high": 0, "said": "0 %"}
+    first = {"strength": 0, "share": 0, "low": 0, "high": 0, "text": "0 %"}
     rows = [first | {"kind": kind} for kind in (wrong, turned)]
     for dose in result.doses.iloc[number * size : (number + 1) * size].to_dict("records"):
         for name, kind in (("flips", wrong), ("attraction", turned)):
             value, low, high = (dose[key] for key in (name, f"{name}_low", f"{name}_high"))
             text = interval(value, low, high)
             rows.append(
-                {"kind": kind, "strength": dose["strength"], "share": value, "low": low, "high": high, "said": text}
+                {"kind": kind, "strength": dose["strength"], "share": value, "low": low, "high": high, "text": text}
             )
     axis = alt.Axis(title=t("strength of the probe"), values=[0, *result.strengths], format="~g")
     base = enc.chart_of(sorted(rows, key=lambda row: row["strength"])).encode(
         x=alt.X("strength:Q", axis=axis), **enc.kinds([wrong, turned], [enc.NEUTRAL, enc.ATTACKED])
     )
     up: dict[str, Any] = {"title": t("images"), "tickCount": 5}
-    about = enc.tooltips(kind=t("effect"), strength=t("strength of the probe"), said=t("images"))
+    about = enc.tooltips(kind=t("effect"), strength=t("strength of the probe"), text=t("images"))
     return alt.layer(
         base.mark_area(opacity=0.2).encode(y=enc.share(alt.Y, "low", **up), y2="high"),
         base.mark_line(point=alt.OverlayMarkDef(size=60)).encode(y=enc.share(alt.Y, "share", **up), tooltip=about),

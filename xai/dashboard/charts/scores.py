@@ -74,7 +74,7 @@ def reliability(result: xai.Calibration) -> enc.Chart:
             "low": interval_bin.low,
             "high": interval_bin.high,
             "images": interval_bin.count,
-            "said": interval(interval_bin.accuracy, interval_bin.low, interval_bin.high),
+            "text": interval(interval_bin.accuracy, interval_bin.low, interval_bin.high),
         }
         for name, measures in zip(names, (result.before, result.after), strict=True)
         for interval_bin in measures.ece.bins
@@ -83,7 +83,7 @@ def reliability(result: xai.Calibration) -> enc.Chart:
     confidence = enc.share(alt.X, "confidence", t("confidence"))
     base = enc.chart_of(rows).encode(x=confidence, color=kind["color"])
     ideal = enc.chart_of([{"confidence": end, "right": end} for end in (0, 1)])
-    about = enc.counted_tips(said=t("accuracy"), **{"confidence__.1%": t("confidence")})
+    about = enc.counted_tips(text=t("accuracy"), **{"confidence__.1%": t("confidence")})
     return alt.layer(
         ideal.mark_line(color=enc.RULE, strokeDash=enc.DASHED, strokeWidth=1).encode(
             x=confidence, y=enc.share(alt.Y, "right", up)
@@ -129,7 +129,7 @@ def trend(rows: Sequence[Mapping[str, Any]], words: Mapping[str, str]) -> enc.Ch
     """Return a figure over time with its intervals, thresholds as ticks, verdicts as colour and shape.
 
     Args:
-        rows: from first to last; when, audit, model, value, low, high, threshold, verdict, said.
+        rows: from first to last; when, audit, model, value, low, high, threshold, verdict, text.
         words: what verdicts are called.
     """
     shown = [{**row, "number": k + 1, "verdict": words[row["verdict"]]} for k, row in enumerate(rows)]
@@ -140,7 +140,7 @@ def trend(rows: Sequence[Mapping[str, Any]], words: Mapping[str, str]) -> enc.Ch
         enc.chart_of(part).encode(x=number) for part in (shown, [r for r in shown if r["threshold"] is not None])
     )
     value = alt.Y("value:Q", **up)
-    about = enc.tooltips(said=t("value"), verdict=t("verdict"), model=t("model"), when=t("date"), audit=t("audit"))
+    about = enc.tooltips(text=t("value"), verdict=t("verdict"), model=t("model"), when=t("date"), audit=t("audit"))
     return alt.layer(
         base.mark_line(color=enc.NEUTRAL, strokeWidth=1.5).encode(y=value),
         ticks.mark_tick(thickness=2, size=40, color="#b8860b").encode(y=alt.Y("threshold:Q", **up)),
@@ -153,11 +153,11 @@ def differences(rows: Sequence[Mapping[str, Any]], words: Mapping[str, str]) -> 
     """Return differences with intervals around 0, one line per check.
 
     Args:
-        rows: check, difference, low, high, verdict, said.
+        rows: check, difference, low, high, verdict, text.
         words: what verdicts are called.
     """
     shown = [{**row, "verdict": words[row["verdict"]]} for row in rows]
-    about = {"check": t("check"), "said": t("difference"), "verdict": t("verdict")}
+    about = {"check": t("check"), "text": t("difference"), "verdict": t("verdict")}
     across = {"value": "difference", "title": None}
     return alt.layer(enc.ruled(0), *enc.dots(shown, "check", across, about, **_verdict(words, _CHANGES))).properties(
         height=alt.Step(36)

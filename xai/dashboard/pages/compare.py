@@ -127,7 +127,7 @@ def chart_row(difference: Any) -> dict[str, Any]:
     ends = [scale * value for value in (difference.difference, difference.low, difference.high)]
     text = "{:+.3g} ({:+.3g} \N{EN DASH} {:+.3g})".format(*ends).replace("-", "\N{MINUS SIGN}")
     span = dict(zip(("difference", "low", "high"), ends, strict=True))
-    return {"check": t(difference.title), **span, "verdict": difference.verdict, "said": text}
+    return {"check": t(difference.title), **span, "verdict": difference.verdict, "text": text}
 
 
 def choose_other(model: SharedModel) -> SharedModel:

@@ -94,7 +94,7 @@ def dream(model: SharedModel, wish: DreamRequest) -> list[Job]:
 
 
 def _show(model: SharedModel, wish: DreamRequest, result: xai.DeepDream) -> None:
-    text = _said(result)
+    text = _summary(result)
     with st.container(width=int(np.clip(2 * result.pixels.shape[1], _LEAST, _SIDE))):
         ui.show_image(ui.GalleryImage(result.pixels, "", text))
     st.markdown(safe(text))
@@ -129,7 +129,7 @@ def _show_steps(result: xai.DeepDream) -> None:
     st.caption(f"{safe(chart)} {t('Values of different octaves are taken at different sizes.')}")
 
 
-def _said(result: xai.DeepDream) -> str:
+def _summary(result: xai.DeepDream) -> str:
     if result.label is None or result.probability is None:
         return t("An image that maximises {goal}.", goal=told(result.goal))
     share = percent(result.probability)

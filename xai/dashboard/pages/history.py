@@ -70,7 +70,7 @@ def show_trend(result: Sequence[ui.PastAudit]) -> None:
     if not rows:
         st.caption(t("No audit measured it."))
         return
-    text = _said(t(titles[chosen]), rows)
+    text = _summary(t(titles[chosen]), rows)
     st.markdown(text)
     words = {name: report_word(f"verdict.{name}") for name in _VERDICTS}
     ui.show_chart(charts.trend(rows, words), "trend chart", text)
@@ -78,8 +78,8 @@ def show_trend(result: Sequence[ui.PastAudit]) -> None:
     st.caption(t("Bars: 95 % intervals. Do not compare audits with other images or other settings."))
 
 
-def _said(check: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    first, last = rows[0]["said"], rows[-1]["said"]
+def _summary(check: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    first, last = rows[0]["text"], rows[-1]["text"]
     if len(rows) == 1:
         return t("{check} in one audit: {first}.", check=check, first=first)
     return t(
@@ -105,7 +105,7 @@ def _row(past: ui.PastAudit, check: str) -> dict[str, Any] | None:
         "high": high,
         "threshold": thresholds[0] if thresholds else None,
         "verdict": record["verdict"] if record["verdict"] in {"pass", "fail", "measured"} else "inconclusive",
-        "said": ui.measure_text(value, unit),
+        "text": ui.measure_text(value, unit),
     }
 
 

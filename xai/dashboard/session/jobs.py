@@ -18,42 +18,42 @@ _QUICK = 8  # rows
 
 @dataclass(eq=False)
 class SessionJobs:
-    """What a session has asked for, and what it has been told.
+    """Requests of a session, and their results.
 
     Attributes:
-        wanted: asked for by a button.
+        requested: asked for by a button.
         stopped: asked for, and stopped.
         shown: the last comparison and what it was made of.
-        told: the results.
+        results: the results.
     """
 
-    wanted: set[Key] = field(default_factory=set)
+    requested: set[Key] = field(default_factory=set)
     stopped: set[Key] = field(default_factory=set)
     shown: tuple[Key, Any] | None = None
-    told: ResultCache = field(default_factory=ResultCache)
+    results: ResultCache = field(default_factory=ResultCache)
 
     def find(self, key: Key) -> Any | None:
         """Return a result, or the error that came instead; None when there is neither."""
-        result = self.told.find(key)
+        result = self.results.find(key)
         if result is None:
             result = task_queue().done.find(key)
             if result is not None:
-                self.told.keep(key, result)
+                self.results.keep(key, result)
         return result
 
     def keep(self, key: Key, value: Any) -> Any:
         """Keep a result for this session and all others, and return it."""
-        return task_queue().done.keep(key, self.told.keep(key, value))
+        return task_queue().done.keep(key, self.results.keep(key, value))
 
-    def want(self, key: Key) -> None:
+    def request(self, key: Key) -> None:
         """Ask for a result."""
-        self.wanted.add(key)
+        self.requested.add(key)
 
-    def wants(self, key: Key) -> bool:
+    def has_requested(self, key: Key) -> bool:
         """Say whether it was asked for: here, or by this page before it was loaded anew, which counts as here."""
         if task_queue().knows(key):
-            self.want(key)
-        return key in self.wanted
+            self.request(key)
+        return key in self.requested
 
     def switch(self, key: Key) -> None:
         """Stop it, or run it again."""

@@ -29,38 +29,38 @@ _FEWEST = 12  # results that are kept however large they are, so that those on a
 class ResultCache:
     """Results by key."""
 
-    _found: OrderedDict[Key, Any] = field(default_factory=OrderedDict)
+    _values: OrderedDict[Key, Any] = field(default_factory=OrderedDict)
     _guard: Any = field(default_factory=RLock)
 
     def __contains__(self, key: Key) -> bool:
         """Say whether there is a result."""
-        return key in self._found
+        return key in self._values
 
     def find(self, key: Key) -> Any | None:
         """Return a result, or the error that came instead; None when there is neither."""
         with self._guard:
-            if key in self._found:
-                self._found.move_to_end(key)
-            return self._found.get(key)
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
 
     def keep(self, key: Key, value: Any) -> Any:
         """Keep a result and return it."""
         with self._guard:
-            self._found[key] = value
-            self._found.move_to_end(key)
-            while len(self._found) > _FEWEST and sum(map(size_of, self._found.values())) > _MOST_BYTES:
-                self._found.popitem(last=False)
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while len(self._values) > _FEWEST and sum(map(size_of, self._values.values())) > _MOST_BYTES:
+                self._values.popitem(last=False)
         return value
 
     def drop(self, key: Key) -> None:
         """Forget a result, if there is one."""
         with self._guard:
-            self._found.pop(key, None)
+            self._values.pop(key, None)
 
     def clear(self) -> None:
         """Forget all."""
         with self._guard:
-            self._found.clear()
+            self._values.clear()
 
 
 def size_of(value: Any) -> int:

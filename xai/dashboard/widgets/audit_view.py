@@ -186,7 +186,7 @@ def _show_finding(audit: xai.Audit, finding: xai.Finding) -> None:
     with st.container(border=True):
         title = safe(t(str(finding.details["title"])))
         st.markdown(f"{_ICONS[finding.verdict]} **{title}** · {safe(report_word(f'verdict.{finding.verdict}'))}")
-        st.markdown(_told(finding) or safe(sentence(finding.why)))
+        st.markdown(_summary(finding) or safe(sentence(finding.why)))
         if finding.claim:
             st.caption(safe(sentence(finding.claim)))
         _show_exhibits(audit, finding.evidence)
@@ -195,7 +195,7 @@ def _show_finding(audit: xai.Audit, finding: xai.Finding) -> None:
             st.code(finding.reproduce["python"], language="python", wrap_lines=True)
 
 
-def _told(finding: xai.Finding) -> str:
+def _summary(finding: xai.Finding) -> str:
     """Say figure, interval and threshold in the language of the page; "" where there is no figure."""
     if finding.value is None or finding.threshold is None or finding.interval is None or finding.condition is None:
         return ""

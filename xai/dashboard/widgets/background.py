@@ -49,12 +49,12 @@ def result_of(job: Job) -> Any | None:
 
 def requested(job: Job, label: str, tip: str, *, first: bool = False) -> bool:
     """Say whether a job was asked for; while it is not done, show the button that does: `first` of its page or not."""
-    is_requested = session_jobs().wants(job.key)
+    is_requested = session_jobs().has_requested(job.key)
     if not is_requested or session_jobs().find(job.key) is None:
         job.slot.button(
             label,
             key=f"ask {job.key}",
-            on_click=session_jobs().want,
+            on_click=session_jobs().request,
             args=(job.key,),
             disabled=is_requested,  # it stays until there is a result: what is below it would jump, "Stop" as well
             help=tip,
@@ -128,7 +128,7 @@ def run_next(jobs: Sequence[Job]) -> None:
 
     What this page no longer asks for by itself is given up; what was asked for by a button goes on.
     """
-    task_queue().leave_all_but({job.key for job in jobs} | session_jobs().wanted, session_id())
+    task_queue().leave_all_but({job.key for job in jobs} | session_jobs().requested, session_id())
     _show_elsewhere({job.key for job in jobs})
     open_jobs = [job for job in jobs if session_jobs().find(job.key) is None and job.key not in session_jobs().stopped]
     open_jobs.sort(key=lambda job: job.rows)

@@ -18,7 +18,7 @@ class Cube:
         classes: number of classes.
         group: (M,) group of each cell.
         label: (M,) true class.
-        said: (M,) predicted class.
+        prediction: (M,) predicted class.
         count: (M,) images in it, above 0.
     """
 
@@ -26,7 +26,7 @@ class Cube:
     classes: int
     group: np.ndarray = field(repr=False)
     label: np.ndarray = field(repr=False)
-    said: np.ndarray = field(repr=False)
+    prediction: np.ndarray = field(repr=False)
     count: np.ndarray = field(repr=False)
 
     @classmethod
@@ -50,7 +50,7 @@ class Cube:
     def dense(self) -> np.ndarray:
         """Return all counts (G, K, K)."""
         counts = np.zeros((self.groups, self.classes, self.classes), dtype=np.int64)
-        counts[self.group, self.label, self.said] = self.count
+        counts[self.group, self.label, self.prediction] = self.count
         return counts
 
     def _sums(self, places: np.ndarray, size: int, where: np.ndarray | None) -> np.ndarray:
@@ -69,7 +69,7 @@ class Rates:
 
 def accuracy(cube: Cube) -> Rates:
     """Return the share of images answered right."""
-    return Rates([None], cube.by_group(cube.label == cube.said)[None], cube.by_group()[None])
+    return Rates([None], cube.by_group(cube.label == cube.prediction)[None], cube.by_group()[None])
 
 
 def recall(cube: Cube) -> Rates:
@@ -85,25 +85,25 @@ def false_negative_rate(cube: Cube) -> Rates:
 
 def precision(cube: Cube) -> Rates:
     """Return the share of answers of each class that are right."""
-    return Rates([*range(cube.classes)], _right(cube), cube.by_class(cube.said))
+    return Rates([*range(cube.classes)], _right(cube), cube.by_class(cube.prediction))
 
 
 def false_positive_rate(cube: Cube) -> Rates:
     """Return the share of the images of other classes that is taken for each class."""
-    hits = cube.by_class(cube.said) - _right(cube)
+    hits = cube.by_class(cube.prediction) - _right(cube)
     return Rates([*range(cube.classes)], hits, cube.by_group() - cube.by_class(cube.label))
 
 
 def selection_rate(cube: Cube) -> Rates:
     """Return the share of images answered as each class."""
-    hits = cube.by_class(cube.said)
+    hits = cube.by_class(cube.prediction)
     return Rates([*range(cube.classes)], hits, np.broadcast_to(cube.by_group(), hits.shape))
 
 
 def confusion(cube: Cube) -> Rates:
     """Return how often each class is taken for each other one, where that occurs at all."""
-    wrong = cube.label != cube.said
-    pairs, place = np.unique(cube.label[wrong] * cube.classes + cube.said[wrong], return_inverse=True)
+    wrong = cube.label != cube.prediction
+    pairs, place = np.unique(cube.label[wrong] * cube.classes + cube.prediction[wrong], return_inverse=True)
     hits = np.zeros((len(pairs), cube.groups), dtype=np.int64)
     np.add.at(hits, (place, cube.group[wrong]), cube.count[wrong])
     labels, predictions = np.divmod(pairs, cube.classes)
@@ -112,7 +112,7 @@ def confusion(cube: Cube) -> Rates:
 
 
 def _right(cube: Cube) -> np.ndarray:
-    return cube.by_class(cube.label, cube.label == cube.said)
+    return cube.by_class(cube.label, cube.label == cube.prediction)
 
 
 RATES: dict[str, Callable[[Cube], Rates]] = {
@@ -156,13 +156,13 @@ def amplification(cube: Cube, column: str, groups: Sequence[str], classes: Seque
 
     Source: Wang & Russakovsky 2021, equation 4 (A -> T); classes that do not occur at all are left out.
     """
-    truth, predicted = cube.by_class(cube.label), cube.by_class(cube.said)
+    truth, predicted = cube.by_class(cube.label), cube.by_class(cube.prediction)
     known = (truth + predicted).sum(1) > 0
     size = cube.by_group()
     direction = np.where(truth * size.sum() > truth.sum(1, keepdims=True) * size, 1.0, -1.0)
     weight = direction / (size * known.sum() * len(size)) * known[:, None]
     change = direction * (predicted - truth) / size
-    moved = weight[cube.said, cube.group] - weight[cube.label, cube.group]
+    moved = weight[cube.prediction, cube.group] - weight[cube.label, cube.group]
     mean = np.bincount(cube.group, cube.count * moved, len(size)) / size
     square = np.bincount(cube.group, cube.count * (moved - mean[cube.group]) ** 2, len(size))
     half = float(scipy.stats.norm.ppf(0.975) * np.sqrt((square * size / np.maximum(size - 1, 1)).sum()))

@@ -172,12 +172,12 @@ class GapJudge:
     Args:
         classes: names.
         settings: of the report.
-        asked: number of different questions, for the reasons.
+        question_count: number of different questions, for the reasons.
     """
 
     classes: Sequence[str]
     settings: BiasSettings
-    asked: int
+    question_count: int
 
     def groups(self, question: GroupQuestion) -> list[GroupValue]:
         """Return one line for each group."""
@@ -274,7 +274,11 @@ class GapJudge:
             **{"lowest": gap.lowest, "low_value": share(gap.low_value, rate=rate), "low_n": gap.low_n},
             **{"highest": gap.highest, "high_value": share(gap.high_value, rate=rate), "high_n": gap.high_n},
             **{"gap": distance(gap.gap, rate=rate), "low": low, "high": high},
-            **{"expected": distance(gap.expected, rate=rate), "p": probability(gap.p_adjusted), "tests": self.asked},
+            **{
+                "expected": distance(gap.expected, rate=rate),
+                "p": probability(gap.p_adjusted),
+                "tests": self.question_count,
+            },
         )
         return joined([figures, *self._mix(gap, question, rate=rate), *self._sight(gap, question, rate=rate)])
 

@@ -67,7 +67,7 @@ def verdict_of(case: ShortcutCase, least: float) -> str:
         return TOO_SMALL
     if case.association is not None:
         if follows(case.evidence, case.p, least):
-            return _found(case)
+            return _reason_from_data(case)
     elif stands_out(case.evidence, case.p, least, local=case.trial.suspect.form.local):
         return _absent(case)
     elif pulls_more(case.evidence, least):
@@ -75,7 +75,7 @@ def verdict_of(case: ShortcutCase, least: float) -> str:
     return _harm(case, least)
 
 
-def _found(case: ShortcutCase) -> str:
+def _reason_from_data(case: ShortcutCase) -> str:
     """A cue of the data that the model follows: it must go with the class, and be missed when it is taken out."""
     assert case.association is not None
     if case.association.auroc < _TELLS or case.association.p >= LEVEL:
@@ -127,7 +127,7 @@ def respond(case: ShortcutCase, verdict: str, strengths: Sequence[float], names:
         box=trial.box,
         label=label,
         target=trial.suspect.target,
-        found=form.found,
+        from_data=form.from_data,
         carried=None if association is None else association.own,
         carried_elsewhere=None if association is None else association.others,
         auroc=None if association is None else association.auroc,
@@ -166,13 +166,13 @@ def merged(responses: Sequence[Response]) -> list[Response]:
 
 
 def _rank(response: Response) -> tuple[bool, int, float]:
-    order = _ORDER.index(response.cue) if response.found and response.cue in _ORDER else len(_ORDER)
-    return not response.found, order, -response.beyond
+    order = _ORDER.index(response.cue) if response.from_data and response.cue in _ORDER else len(_ORDER)
+    return not response.from_data, order, -response.beyond
 
 
 def _one(shortcut: Response, other: Response) -> bool:
-    apart = shortcut.found and other.found and shortcut.box is not None and other.box is not None
-    return (shortcut.found and not apart) or _overlap(shortcut, other)
+    apart = shortcut.from_data and other.from_data and shortcut.box is not None and other.box is not None
+    return (shortcut.from_data and not apart) or _overlap(shortcut, other)
 
 
 def _overlap(first: Response, other: Response) -> bool:
@@ -186,7 +186,7 @@ def _overlap(first: Response, other: Response) -> bool:
 def _wrong(trial: Trial) -> tuple[np.ndarray, int]:
     """Return how many right images are wrong at each strength (S,), and how many there are."""
     right = trial.clean == trial.labels
-    return (trial.said != trial.labels)[:, right].sum(1), int(right.sum())
+    return (trial.predictions != trial.labels)[:, right].sum(1), int(right.sum())
 
 
 def _dose(trial: Trial, strengths: Sequence[float]) -> dict[str, Any]:

@@ -159,13 +159,19 @@ def _draw(probe: Predictor, data: Any, labels: Any, masks: Any, samples: int, se
     else:
         inputs = batch.inputs[torch.from_numpy(rows)]
     probe.classifier.check_images(inputs)
-    sure = probe.probabilities(inputs)
+    probabilities = probe.probabilities(inputs)
     truth, notes = labels_of(probe.classifier, data, labels, total)
     drawn = torch.from_numpy(rows)
     keys = [image_key(image) for image in inputs]
     shown = _masks(masks, total, inputs, drawn)
     images = ProbeImages(
-        inputs, truth[drawn], sure.argmax(1), sure.gather(1, truth[drawn, None])[:, 0], keys, shown, seed
+        inputs,
+        truth[drawn],
+        probabilities.argmax(1),
+        probabilities.gather(1, truth[drawn, None])[:, 0],
+        keys,
+        shown,
+        seed,
     )
     ids = getattr(data, "ids", None)
     names = tuple(str(row) if ids is None else str(ids[int(row)]) for row in rows)

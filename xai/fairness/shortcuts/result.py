@@ -77,7 +77,7 @@ class Response:
     box: tuple[int, int, int, int] | None
     label: str
     target: int
-    found: bool
+    from_data: bool
     carried: float | None
     carried_elsewhere: float | None
     auroc: float | None
@@ -126,9 +126,9 @@ class ShortcutResult(Result):
         names: of the images (N).
         labels: (N,) int64, the truth.
         clean: (N,) int64, answers to the images as they are.
-        sure_clean: (N,) probability of the true class.
-        said: (U, S, N) int64, answers with each cue.
-        sure: (U, S, N) probability of the true class.
+        clean_confidence: (N,) probability of the true class.
+        predictions: (U, S, N) int64, answers with each cue.
+        confidence: (U, S, N) probability of the true class.
         before: (M, C, h, w) some images that a cue turned, in the model's input geometry.
         after: (M, C, h, w) with the cue.
         heatmaps: (M, h, w) explanations of the class they became, positive values.
@@ -153,9 +153,9 @@ class ShortcutResult(Result):
     names: tuple[str, ...]
     labels: np.ndarray = field(repr=False)
     clean: np.ndarray
-    sure_clean: np.ndarray
-    said: np.ndarray
-    sure: np.ndarray
+    clean_confidence: np.ndarray
+    predictions: np.ndarray
+    confidence: np.ndarray
     before: np.ndarray
     after: np.ndarray
     heatmaps: np.ndarray
@@ -227,11 +227,11 @@ class ShortcutResult(Result):
         for k, response in enumerate(self.responses):
             others = right & (self.labels != response.target)
             for level, strength in enumerate(self.strengths):
-                predictions = self.said[k, level]
+                predictions = self.predictions[k, level]
                 low, high = wilson((predictions != self.labels)[right].sum(), int(right.sum()))
                 pulled = (predictions == response.target)[others]
                 pull_low, pull_high = wilson(pulled.sum(), int(others.sum()))
-                change, span = mean((self.sure[k, level] - self.sure_clean)[right])
+                change, span = mean((self.confidence[k, level] - self.clean_confidence)[right])
                 rows.append(
                     {"cue": response.cue, "place": response.place, "label": response.label, "strength": strength}
                     | {"flips": (predictions != self.labels)[right].mean(), "flips_low": low, "flips_high": high}

@@ -95,8 +95,8 @@ class Trial:
         suspect: what was inserted.
         labels: (n,) the truth.
         clean: (n,) answers to the images as they are.
-        said: (S, n) answers at each strength.
-        sure: (S, n) probability of the true class.
+        predictions: (S, n) answers at each strength.
+        confidence: (S, n) probability of the true class.
         level: number of the suspect's strength.
         neutral: by name of the neutral change, (n,) answers at that strength.
         box: (top, left, bottom, right) of the region, where all images have the same; None otherwise.
@@ -105,8 +105,8 @@ class Trial:
     suspect: SuspectProbe
     labels: np.ndarray
     clean: np.ndarray
-    said: np.ndarray
-    sure: np.ndarray
+    predictions: np.ndarray
+    confidence: np.ndarray
     level: int
     neutral: dict[str, np.ndarray]
     box: tuple[int, int, int, int] | None
@@ -120,7 +120,7 @@ class Trial:
     @property
     def inserted(self) -> np.ndarray:
         """Answers (n,) at the suspect's strength."""
-        predictions: np.ndarray = self.said[self.level]
+        predictions: np.ndarray = self.predictions[self.level]
         return predictions
 
 
@@ -135,7 +135,7 @@ def try_out(probe: Predictor, suspect: SuspectProbe, images: ProbeImages, streng
     return Trial(
         suspect,
         images.labels.numpy(),
-        images.said.numpy(),
+        images.predictions.numpy(),
         answers(probabilities),
         probabilities[:, rows, images.labels].numpy(),
         list(strengths).index(suspect.strength),
@@ -195,9 +195,9 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
     pull, harm = max(pulls, key=np.sum), max(breaks, key=np.sum)
     with_cue, without = trial.inserted[own] == target, trial.clean[own] == target
     p = max(mcnemar(*discordant(attracted, each)) for each in pulls)
-    if not trial.suspect.form.found:
+    if not trial.suspect.form.from_data:
         p = max(p, mcnemar(*discordant(with_cue, without)))
-    if local and not trial.suspect.form.found:
+    if local and not trial.suspect.form.from_data:
         p = min(1.0, 2 * min(p, max(mcnemar(*discordant(attracted, each)) for each in breaks)))
     figures = {
         "attraction": share(attracted),

@@ -102,7 +102,7 @@ class Study:
         self.probe, self.plan, self.sample, self.explaining = probe, plan, sample, explaining
         self.classifier = probe.classifier
         self.chosen, self.judged = sample.halves()
-        self.held = self.judged
+        self.held_out = self.judged
         self.notes = list(sample.notes)
 
     def run(self) -> ShortcutResult:
@@ -122,8 +122,8 @@ class Study:
 
     def _forms(self) -> tuple[list[FoundForm], list[Form]]:
         """Return what was found in the data, and what is tried on every model."""
-        searched, self.held = self.sample.searched()
-        scene = ProbeContext(self.chosen, self.classifier.class_names, searched, self.held)
+        searched, self.held_out = self.sample.searched()
+        scene = ProbeContext(self.chosen, self.classifier.class_names, searched, self.held_out)
         self._note_searched(scene)
         made: list[Form] = []
         for kind in self.plan.kinds:
@@ -177,7 +177,7 @@ class Study:
             if not follows(evidence, p, least):
                 return ShortcutCase(trial, evidence, p, association=tells)
             seen = confirm(self.probe, trial, self.judged, self.explaining)
-            removal = take_out(self.probe, form, self.held)
+            removal = take_out(self.probe, form, self.held_out)
             return ShortcutCase(trial, evidence, p, association=tells, removal=removal, confirmation=seen)
         searched = form.of_class or trial.suspect.target in self.searched
         natural = 0.5
@@ -197,7 +197,7 @@ class Study:
         return max((wilson_interval(int(is_wrong.sum()), len(is_wrong))[0] for is_wrong in others), default=0.0)
 
     def _association(self, form: FoundForm) -> Association:
-        values, own = form.carried(self.held.images), self.held.labels == form.target
+        values, own = form.carried(self.held_out.images), self.held_out.labels == form.target
         area, p = mann_whitney(values[~own].numpy(), values[own].numpy())
         questions = len(self.plan.kinds) * self.classifier.num_classes
         shares = [
@@ -207,7 +207,7 @@ class Study:
 
     def _natural(self, form: Form, target: int) -> float:
         """Return how well likeness to a cue tells its class by nature."""
-        values, own = form.likeness(self.held.images), self.held.labels == target
+        values, own = form.likeness(self.held_out.images), self.held_out.labels == target
         return mann_whitney(values[~own].numpy(), values[own].numpy())[0]
 
     def _result(
@@ -241,10 +241,14 @@ def _answered(images: ProbeImages, trials: Sequence[Trial], levels: int) -> dict
     """Return what was answered about all images, as the report keeps it."""
     return {
         "labels": images.labels.numpy(),
-        "clean": images.said.numpy(),
-        "said": np.array([trial.said for trial in trials], dtype=np.int64).reshape(-1, levels, len(images)),
-        "sure": np.array([trial.sure for trial in trials], dtype=np.float32).reshape(-1, levels, len(images)),
-        "sure_clean": images.sure.numpy(),
+        "clean": images.predictions.numpy(),
+        "predictions": np.array([trial.predictions for trial in trials], dtype=np.int64).reshape(
+            -1, levels, len(images)
+        ),
+        "confidence": np.array([trial.confidence for trial in trials], dtype=np.float32).reshape(
+            -1, levels, len(images)
+        ),
+        "clean_confidence": images.confidence.numpy(),
     }
 
 

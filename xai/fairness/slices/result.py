@@ -72,7 +72,7 @@ class SliceResult(Result):
         slices: that were tested, the most certain first (S).
         rows: (N,) int64, which images of the data judge.
         labels: (N,) int64, the truth.
-        said: (N,) int64, the answers.
+        predictions: (N,) int64, the answers.
         members: (S, N) bool.
         images: (M, C, h, w) some wrong ones of each weak slice, in the model's input geometry; empty without a model.
         shown: (M, 2) int64, number of the slice, and of the image among those that judge.
@@ -96,7 +96,7 @@ class SliceResult(Result):
     slices: tuple[Slice, ...]
     rows: np.ndarray = field(repr=False)
     labels: np.ndarray
-    said: np.ndarray
+    predictions: np.ndarray
     members: np.ndarray
     images: np.ndarray
     shown: np.ndarray

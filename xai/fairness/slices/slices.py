@@ -149,7 +149,7 @@ def slices_of_predictions(
         slices=tuple(lines(outcomes, searched, judged, predicted[second], alpha)),
         rows=second,
         labels=judged.labels,
-        said=predicted[second],
+        predictions=predicted[second],
         members=np.array([outcome.members for outcome in outcomes], dtype=bool).reshape(-1, len(second)),
         images=np.zeros((0, 1, 1, 1), dtype=np.float32),
         shown=np.zeros((0, 2), dtype=np.int64),
@@ -228,7 +228,7 @@ def _properties(
 
 def _with_images(result: SliceResult, reader: InputReader) -> dict[str, Any]:
     """Return some wrong images of each weak slice, as the report keeps them."""
-    wrong, rng = result.said != result.labels, np.random.default_rng(abs(result.seed))
+    wrong, rng = result.predictions != result.labels, np.random.default_rng(abs(result.seed))
     chosen: list[tuple[int, int]] = []
     for number, each in enumerate(result.slices):
         own = np.flatnonzero(result.members[number] & wrong)

@@ -116,7 +116,7 @@ def _less_prefix(label: str, tensors: Mapping[str, Tensor], expected: Mapping[st
         if own.keys() == expected.keys() and (not prefix or len(own) == len(inside)):
             left = [name for name in tensors if not name.startswith(prefix)] or sorted(inside.keys() - own.keys())
             name = "/".join(part for part in (label, prefix.rstrip(".")) if part)
-            yield _Reading(name, own, tuple(_said(label, prefix, left)), whole=bool(prefix) or not left)
+            yield _Reading(name, own, tuple(_notes(label, prefix, left)), whole=bool(prefix) or not left)
 
 
 def _prefixes(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
@@ -134,7 +134,7 @@ def _prefix_counts(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
     return counts
 
 
-def _said(label: str, prefix: str, left: list[str]) -> Iterator[str]:
+def _notes(label: str, prefix: str, left: list[str]) -> Iterator[str]:
     if label:
         yield Message("weights taken from {label!r} of the checkpoint", label=label)
     if prefix:

@@ -51,7 +51,7 @@ def fetch(url: str, sha256: str) -> Path:
 
 def _download(url: str, file: IO[bytes]) -> None:
     for _ in range(_REDIRECTS + 1):
-        answer = _asked(url)
+        answer = _response(url)
         if answer.status in {301, 302, 303, 307, 308}:
             url = urljoin(url, answer.headers.get("Location", ""))
             continue
@@ -62,7 +62,7 @@ def _download(url: str, file: IO[bytes]) -> None:
     raise CheckpointError(f"{url}: more than {_REDIRECTS} redirects.")
 
 
-def _asked(url: str) -> http.client.HTTPResponse:
+def _response(url: str) -> http.client.HTTPResponse:
     """Ask for a file at the address that was checked, not at what the name may mean a moment later."""
     parts = urlsplit(url)
     host = parts.hostname or ""

@@ -103,7 +103,9 @@ class _Builder:
         values = [self._argument(name, as_list=k in lists) for k, name in enumerate(names)]
         if node.op_type in _JOINS and len(values) > 1 and all(isinstance(value, fx.Node) for value in values):
             return self.module(node, _Join(self._callable(node), settings), *values)
-        more = {k: self._kept(v) if isinstance(v, Tensor) else v for k, v in self._more(node, settings).items()}
+        more = {
+            k: self._constant_node(v) if isinstance(v, Tensor) else v for k, v in self._more(node, settings).items()
+        }
         return self.graph.call_function(self._callable(node), tuple(values), more)
 
     def _argument(self, name: str, *, as_list: bool = False) -> Any:
@@ -113,9 +115,9 @@ class _Builder:
             return self.made[name]
         if as_list:
             return whole(self.known[name])
-        return self._kept(self.known[name], name)
+        return self._constant_node(self.known[name], name)
 
-    def _kept(self, value: Tensor, name: str = "constant") -> fx.Node:
+    def _constant_node(self, value: Tensor, name: str = "constant") -> fx.Node:
         place = self._name(f"value_{name}")
         self.root.register_buffer(place, value)
         return self.graph.get_attr(place)

@@ -81,7 +81,7 @@ class Shaped(Detector):
         plain, shaped = score.of_logits(rows), score.of_logits(FeatureRows(rows.view, logits))
         return {self.score: plain, "shaping": shaped - plain}
 
-    def _kept(self, width: int) -> int:
+    def _kept_count(self, width: int) -> int:
         """Return how many of the largest activations stay."""
         return max(1, width - round(width * self.percentile / 100))
 

@@ -39,7 +39,7 @@ class ASH(Shaped):
         check_choice("variant", self.variant, ("s", "b", "p"))
 
     def _shape(self, _state: State, features: Tensor) -> Tensor:
-        values, places = features.topk(self._kept(features.shape[1]), dim=1, sorted=False)
+        values, places = features.topk(self._kept_count(features.shape[1]), dim=1, sorted=False)
         if self.variant == "b":
             values = (features.sum(1, keepdim=True) / values.shape[1]).expand_as(values)
         elif self.variant == "s":

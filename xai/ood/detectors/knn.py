@@ -43,7 +43,7 @@ class KNN(Detector):
     def _fit(self, reference: Reference) -> Learned:
         assert reference.bank is not None
         bank = to_unit(reference.bank.features)
-        requested = self._wanted(len(bank))
+        requested = self._requested(len(bank))
         used = min(requested, len(bank))
         template = "k is {used}, the number of fit images, and not {k}"
         notes = () if used == requested else (Message(template, used=used, k=requested),)
@@ -52,10 +52,10 @@ class KNN(Detector):
     def _parts(self, state: State, rows: FeatureRows) -> Parts:
         bank = state["bank"]
         points = rows.unit.to(bank)
-        places = most_similar(points, bank, min(self._wanted(len(bank)), len(bank)))
+        places = most_similar(points, bank, min(self._requested(len(bank)), len(bank)))
         if self.distance == "kth":
             return {"k-th neighbour": distances(points, bank, places[:, -1:])[:, 0].double()}
         return {"mean of k neighbours": distances(points, bank, places).mean(1).double()}
 
-    def _wanted(self, size: int) -> int:
+    def _requested(self, size: int) -> int:
         return self.k or min(_MOST, max(_LEAST, round(size / _SHARE)))

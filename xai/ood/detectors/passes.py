@@ -158,7 +158,7 @@ class _Buffer:
         self.place = place_of(classifier.device)
         self.view: ModelView | None = None
         self.start, self.count = 0, 0
-        self.held: list[tuple[Tensor, ...]] = []
+        self.chunks: list[tuple[Tensor, ...]] = []
 
     def add(self, chunk: Chunk) -> None:
         """Take in a chunk; hand on a block when there is enough."""
@@ -171,7 +171,7 @@ class _Buffer:
             chunk.logits.new_empty(count, 0) if features is None else features,
             self.classifier.normalise(chunk.inputs) if self.inputs else torch.empty(count, 0),
         )
-        self.held.append((keys, chunk.logits, *columns))
+        self.chunks.append((keys, chunk.logits, *columns))
         self.count += count
         most = 64 if self.inputs else min(_ROWS, max(64, _BYTES // (4 * max(1, columns[0].shape[1]))))
         if self.count >= most:
@@ -179,9 +179,9 @@ class _Buffer:
 
     def flush(self) -> None:
         """Hand on what is held."""
-        if not self.held:
+        if not self.chunks:
             return
-        keys, logits, features, inputs = (torch.cat(column) for column in zip(*self.held, strict=True))
+        keys, logits, features, inputs = (torch.cat(column) for column in zip(*self.chunks, strict=True))
         assert self.view is not None
         rows = FeatureRows(
             self.view,
@@ -192,7 +192,7 @@ class _Buffer:
         )
         self.take(self.start, rows, keys)
         self.start += self.count
-        self.held, self.count = [], 0
+        self.chunks, self.count = [], 0
 
 
 def _blocks(

@@ -267,7 +267,7 @@ class RowSample:
 
     def __init__(self, limit: int) -> None:
         self.limit, self.seen = limit, 0
-        self._held: list[tuple[Tensor, ...]] = []
+        self._chunks: list[tuple[Tensor, ...]] = []
         self._count = 0
         self._bar: Tensor | None = None  # keys beyond it have no chance any more
 
@@ -278,7 +278,7 @@ class RowSample:
         rows = (keys, numbers, *columns)
         if self._bar is not None:
             rows = tuple(column[keys < self._bar] for column in rows)
-        self._held.append(rows)
+        self._chunks.append(rows)
         self._count += len(rows[0])
         if self._count > 2 * self.limit:
             self._shrink()
@@ -286,16 +286,16 @@ class RowSample:
     def columns(self) -> tuple[Tensor, ...]:
         """Return the numbers of the rows kept (n,), ascending, and their columns."""
         self._shrink()
-        return self._held[0][1:]
+        return self._chunks[0][1:]
 
     def _shrink(self) -> None:
         with torch.inference_mode(False):
-            together = tuple(torch.cat(column) for column in zip(*self._held, strict=True))
+            together = tuple(torch.cat(column) for column in zip(*self._chunks, strict=True))
             if len(together[0]) > self.limit:
                 smallest = together[0].sort(stable=True).indices[: self.limit].sort().values
                 together = tuple(column[smallest] for column in together)
                 self._bar = together[0].max()
-        self._held, self._count = [together], len(together[0])
+        self._chunks, self._count = [together], len(together[0])
 
 
 class Collector:

@@ -29,5 +29,5 @@ class Scale(Shaped):
     percentile: float = 85.0
 
     def _shape(self, _state: State, features: Tensor) -> Tensor:
-        largest = features.topk(self._kept(features.shape[1]), dim=1, sorted=False).values.sum(1)
+        largest = features.topk(self._kept_count(features.shape[1]), dim=1, sorted=False).values.sum(1)
         return features * stretch(features, largest)

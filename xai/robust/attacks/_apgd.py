@@ -84,7 +84,7 @@ class _Climb:
         sparse = self.search.norm == "l1"
         count = len(self.rows)
         self.before = self.images
-        self.kept = (self.rows.clone(), self.images.clone())
+        self.best_points = (self.rows.clone(), self.images.clone())
         _, value, self.gradient = self._evaluate()
         self.best, self.best_value, self.best_gradient = self.images, value, self.gradient
         self.step = torch.as_tensor(self.radius, dtype=value.dtype, device=value.device).expand(count).clone()
@@ -115,7 +115,7 @@ class _Climb:
 
     def best_of(self, rows: Tensor) -> Tensor:
         """Return the best point of some images, wherever they are now."""
-        numbers, images = self.kept
+        numbers, images = self.best_points
         place = {int(row): k for k, row in enumerate(numbers)}
         return images[[place[int(row)] for row in rows]]
 
@@ -192,7 +192,7 @@ class _Climb:
 
     def _leave(self) -> None:
         """Let the fooled ones go."""
-        self.kept[1][self._places()] = self.best
+        self.best_points[1][self._places()] = self.best
         stay = ~self.search.done[self.rows]
         if bool(stay.all()):
             return
@@ -215,4 +215,4 @@ class _Climb:
         self.history = [values[stay] for values in self.history]
 
     def _places(self) -> Tensor:
-        return torch.searchsorted(self.kept[0], self.rows)
+        return torch.searchsorted(self.best_points[0], self.rows)

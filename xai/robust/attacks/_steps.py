@@ -75,8 +75,8 @@ class Stepper(Attack):
         search.look(images, rows)
 
     def _score(self, search: Search, rows: Tensor) -> Callable[[Tensor], Tensor]:
-        if search.wanted is not None:
-            targets = search.wanted[rows]
+        if search.targets is not None:
+            targets = search.targets[rows]
             return lambda logits: -cross_entropy(logits, targets)
         loss, labels = LOSSES[self.loss], search.labels[rows]
         return lambda logits: loss(logits, labels)

@@ -34,8 +34,8 @@ class APGDCE(AutoPGD):
 
     def _attack(self, search: Search) -> None:
         def score(logits: Tensor, rows: Tensor) -> Tensor:
-            if search.wanted is not None:
-                return -cross_entropy(logits, search.wanted[rows])
+            if search.targets is not None:
+                return -cross_entropy(logits, search.targets[rows])
             return cross_entropy(logits, search.labels[rows])
 
         for restart in range(self.restarts):

@@ -55,8 +55,8 @@ class APGDT(AutoPGD):
 
 def next_classes(search: Search, most: int) -> Tensor:
     """Return the classes (n, T) to try for each image: the one asked for, or those ranked next, most likely first."""
-    if search.wanted is not None:
-        return search.wanted[:, None]
+    if search.targets is not None:
+        return search.targets[:, None]
     every = torch.arange(len(search.clean), device=search.clean.device)
     logits = search.logits(search.clean)
     others = logits.scatter(1, search.labels[every][:, None], -torch.inf)

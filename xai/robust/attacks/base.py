@@ -95,7 +95,7 @@ class Attack(ABC):
         inputs = batch.inputs.to(device=classifier.device, dtype=torch.promote_types(classifier.dtype, torch.float32))
         truth, notes = labels_of(classifier, images, labels, len(inputs))
         truth = truth.to(inputs.device)
-        targets = None if targeted is None else self._wanted(classifier, targeted, truth)
+        targets = None if targeted is None else self._target_classes(classifier, targeted, truth)
         job = _AttackJob(self, classifier, inputs, truth, targets, radius, norm, seed, keys, warm, should_stop)
         with borrowed(classifier.module), gradients_on(), reporting(progress, self.name) as report:
             job.run(report)
@@ -113,7 +113,7 @@ class Attack(ABC):
             return float("inf")
         return check_eps(eps, norm)
 
-    def _wanted(self, classifier: Classifier, targeted: Target, truth: Tensor) -> Tensor:
+    def _target_classes(self, classifier: Classifier, targeted: Target, truth: Tensor) -> Tensor:
         if not self.can_target:
             raise TargetError(f"{self.name} has no targeted form. Leave `targeted` out, or use 'pgd'.")
         targets = target_indices(classifier, targeted, len(truth))
@@ -137,7 +137,7 @@ class _AttackJob:
     classifier: Classifier
     inputs: Tensor
     truth: Tensor
-    wanted: Tensor | None
+    targets: Tensor | None
     eps: float
     norm: str
     seed: int
@@ -154,7 +154,7 @@ class _AttackJob:
         self.logits = self.clean_logits.clone()
         self.notes: list[str] = []
         clean = _answers(self.clean_logits, self.truth)
-        self.right = (clean == self.truth) & ((clean != self.wanted) if self.wanted is not None else True)
+        self.right = (clean == self.truth) & ((clean != self.targets) if self.targets is not None else True)
         rows = self.right.nonzero()[:, 0]
         keys = self.keys or [image_key(image) for image in self.inputs]
         self.seeds = seeds_of(self.seed, keys, self.inputs.device)
@@ -182,7 +182,7 @@ class _AttackJob:
             )
 
     def _searched(self, classifier: Classifier, rows: Tensor) -> Tensor:
-        targets = None if self.wanted is None else self.wanted[rows]
+        targets = None if self.targets is None else self.targets[rows]
         search = Search(
             classifier,
             self.inputs[rows],
@@ -246,7 +246,7 @@ class _AttackJob:
             eps=eps if attack.minimal or not attack.ball else self.eps,
             norm=self.norm,
             broken_by=tuple(self.by),
-            targeted=None if self.wanted is None else tuple(self.wanted.tolist()),
+            targeted=None if self.targets is None else tuple(self.targets.tolist()),
             forwards=self.forwards,
             backwards=self.backwards,
             seconds=seconds,

@@ -97,8 +97,8 @@ class DDN(Attack):
 
 def _score(search: Search, logits: Tensor, rows: Tensor) -> Tensor:
     """Return the cross-entropy; where it is saturated, a trace of the margin gives the direction."""
-    if search.wanted is not None:
-        targets = search.wanted[rows]
+    if search.targets is not None:
+        targets = search.targets[rows]
         return -cross_entropy(logits, targets) - _TRACE * margin(logits, targets)
     labels = search.labels[rows]
     return cross_entropy(logits, labels) + _TRACE * margin(logits, labels)

@@ -80,7 +80,7 @@ class Search:
         classifier: answers; a frozen copy where one answers the same, the model itself where not.
         clean: (n, C, h, w).
         labels: (n,) the truth.
-        wanted: (n,) the class to reach, or None when any other will do.
+        targets: (n,) the class to reach, or None when any other will do.
         eps: radius, one for all or (n,).
         norm: "linf", "l2" or "l1".
         seeds: (n,) int64, of the images.
@@ -96,7 +96,7 @@ class Search:
     classifier: Classifier
     clean: Tensor
     labels: Tensor
-    wanted: Tensor | None
+    targets: Tensor | None
     eps: Eps
     norm: str
     seeds: Tensor
@@ -147,16 +147,16 @@ class Search:
 
     def fooled(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Return which answers are what the attack is after; a tie at the top counts as the true class."""
-        if self.wanted is not None:
-            targets = self.wanted[rows]
+        if self.targets is not None:
+            targets = self.targets[rows]
             return logits.argmax(1) == targets
         truth = logits.gather(1, self.labels[rows][:, None])[:, 0]
         return truth < logits.amax(1)
 
     def past(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Return how far answers (n, K) are past the decision boundary (n,), in logits: above 0 for adversarials."""
-        if self.wanted is not None:
-            return -margin(logits, self.wanted[rows])
+        if self.targets is not None:
+            return -margin(logits, self.targets[rows])
         return margin(logits, self.labels[rows])
 
     def logits(self, images: Tensor) -> Tensor:

@@ -219,7 +219,7 @@ class _Reader:
         """Return the network."""
         runner = torch.fx.Interpreter(self.traced)
         nodes = list(self.traced.graph.nodes)
-        output = self._found(nodes[-1])
+        output = self._output_node(nodes[-1])
         for node in nodes[:-1]:
             if node.op == "placeholder":
                 self._begin(node)
@@ -248,7 +248,7 @@ class _Reader:
         else:
             self.places[node] = self._add(Affine(1 / std, -mean / std), (0,), self.values[node], "normalisation")
 
-    def _found(self, end: torch.fx.Node) -> Any:
+    def _output_node(self, end: torch.fx.Node) -> Any:
         """Return the node with the class scores, chosen as `xai.core.model.predictions.output_tensor` does."""
         answer: Any = end.args[0]
         key = self.classifier.read_outputs().key

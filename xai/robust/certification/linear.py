@@ -116,7 +116,7 @@ class _Boxes:
 
     def __init__(self, network: BoundNetwork, region: Region, should_stop: ShouldStop | None, *, tight: bool) -> None:
         self.network, self.region, self.should_stop, self.tight = network, region, should_stop, tight
-        self.found: dict[int, Box] = {0: (region.low, region.high)}
+        self.boxes: dict[int, Box] = {0: (region.low, region.high)}
         self.fields: dict[int, Field] = {}
         self.middles: dict[int, Field] = {}
         self.ball: Field | None = None
@@ -127,11 +127,11 @@ class _Boxes:
     def of(self, node: int) -> Box:
         """Return the box (n, *out) of a node."""
         for k in range(1, node + 1):
-            if k not in self.found:
+            if k not in self.boxes:
                 layer = self.network.layers[k - 1]
-                box = layer.op.interval([self.found[j] for j in layer.inputs])
-                self.found[k] = self._tightened(k, box)
-        return self.found[node]
+                box = layer.op.interval([self.boxes[j] for j in layer.inputs])
+                self.boxes[k] = self._tightened(k, box)
+        return self.boxes[node]
 
     def _tightened(self, node: int, box: Box) -> Box:
         """Return the box of a node that a relaxed layer reads, with better ends where they matter."""
@@ -174,13 +174,13 @@ class _Boxes:
         walk = _Walk(both, None if constant is None else torch.cat([constant, -constant]))
         self._go(node if short is None else layer.inputs[0], walk, self.network.readers[node])
         self.network.peaks[node] = max(self.network.peaks.get(node, 1), walk.largest // len(image))
-        return walk.found
+        return walk.bounds
 
     def back(self, node: int, rows: LinearRows) -> Tensor:
         """Return lower bounds (S, R) of linear functions of a node's output."""
         walk = _Walk(rows, None)
         self._go(node, walk, ())
-        return walk.found
+        return walk.bounds
 
     def _go(self, node: int, walk: "_Walk", readers: Sequence[Op]) -> None:
         """Send functions back to the image; those of whose outputs `readers` know enough on the way stop there."""
@@ -259,15 +259,15 @@ class _Walk:
         self.rows, self.waiting, self.largest = rows, {0: rows}, rows.values.numel()
         size = rows.values.shape[-2:]
         self.total = rows.values.new_zeros(size) if constant is None else constant
-        self.found = torch.empty_like(self.total)
+        self.bounds = torch.empty_like(self.total)
         self.left: Tensor | None = None
 
     def end(self, bounds: Tensor) -> None:
         """Write down bounds of the functions that are still on their way."""
         if self.left is None:
-            self.found = bounds
+            self.bounds = bounds
         else:
-            self.found[:, self.left] = bounds
+            self.bounds[:, self.left] = bounds
 
     def keep(self, which: Tensor) -> None:
         """Go on with some of them."""

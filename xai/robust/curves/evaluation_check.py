@@ -126,7 +126,7 @@ class Evaluation:
         return exact
 
     @cached_property
-    def found(self) -> Tensor:
+    def counterexample_rows(self) -> Tensor:
         """Images with a counterexample other than the image itself (m,)."""
         distance = self.ledger.distance
         return (distance.isfinite() & (distance > 0)).nonzero()[:, 0]

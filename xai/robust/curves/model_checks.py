@@ -88,7 +88,7 @@ def softmax_outputs(seen: Evaluation) -> EvaluationCheck:
 
 def outside_ball(seen: Evaluation) -> EvaluationCheck:
     """Counterexamples outside their ball or outside [0, 1]."""
-    name, ledger, rows = "outside_ball", seen.ledger, seen.found
+    name, ledger, rows = "outside_ball", seen.ledger, seen.counterexample_rows
     if not len(rows):
         return not_checked(name, _NOTHING)
     inside = rows[ledger.broken[rows] < len(ledger.eps)]
@@ -108,7 +108,7 @@ def outside_ball(seen: Evaluation) -> EvaluationCheck:
 def dies_as_8_bit(seen: Evaluation) -> EvaluationCheck:
     """Counterexamples that no longer fool when saved with 256 levels, even when pushed away from the border."""
     name, ledger = "dies_as_8_bit", seen.ledger
-    rows = seen.found[:SEARCHED]
+    rows = seen.counterexample_rows[:SEARCHED]
     rows = rows[ledger.broken[rows] < len(ledger.eps)]
     if not len(rows) or seen.norm != "linf":
         return not_checked(name, _NOTHING if seen.norm == "linf" else Message("measured in linf only"))
@@ -152,7 +152,7 @@ def _pushed(seen: Evaluation, rows: Tensor) -> Tensor:
 
 def flips_at_batch_1(seen: Evaluation) -> EvaluationCheck:
     """Counterexamples that fool in a batch and not alone."""
-    name, rows = "flips_at_batch_1", seen.found[:SEARCHED]
+    name, rows = "flips_at_batch_1", seen.counterexample_rows[:SEARCHED]
     if not len(rows):
         return not_checked(name, _NOTHING)
     alone = torch.cat([_answers(seen, seen.classifier, rows[k : k + 1]) for k in range(len(rows))])
@@ -168,7 +168,7 @@ def flips_at_batch_1(seen: Evaluation) -> EvaluationCheck:
 
 def flips_in_float64(seen: Evaluation) -> EvaluationCheck:
     """Counterexamples that fool in the model's precision and not in float64."""
-    name, rows, exact = "flips_in_float64", seen.found[:SEARCHED], seen.exact
+    name, rows, exact = "flips_in_float64", seen.counterexample_rows[:SEARCHED], seen.exact
     if not len(rows) or exact is None:
         return not_checked(name, Message("the model does not compute in float64") if exact is None else _NOTHING)
     share = _flipped(seen, rows, _answers(seen, exact, rows))

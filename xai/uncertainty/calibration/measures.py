@@ -218,7 +218,7 @@ def measure(scores: Scores, names: Sequence[str], bins: int, level: float, seed:
 
 
 def _classes(scores: Scores, names: Sequence[str]) -> tuple[ClassCalibration, ...]:
-    counts, expected = scores.true.sum(1), scores.said.sum(1)
+    counts, expected = scores.true.sum(1), scores.expected.sum(1)
     columns = zip(names, counts, expected, scores.classwise, scores.excess, holm(scores.excess_p), strict=True)
     return tuple(
         ClassCalibration(name, int(count), float(sum_), float(error), float(excess), None if isnan(p) else float(p))

@@ -49,7 +49,7 @@ class Scores:
         nll: (N,) negative log-likelihood of the truth, in nats.
         brier: (N,) sum over classes of (probability - truth) squared.
         count: (K, B) images by the probability of each class.
-        said: (K, B) sum of those probabilities.
+        expected: (K, B) sum of those probabilities.
         squares: (K, B) sum of their squares.
         true: (K, B) images of the class.
         hit: (K, B) sum of the probabilities of images of the class.
@@ -61,7 +61,7 @@ class Scores:
     nll: np.ndarray = field(repr=False)
     brier: np.ndarray = field(repr=False)
     count: np.ndarray = field(repr=False)
-    said: np.ndarray = field(repr=False)
+    expected: np.ndarray = field(repr=False)
     squares: np.ndarray = field(repr=False)
     true: np.ndarray = field(repr=False)
     hit: np.ndarray = field(repr=False)
@@ -73,13 +73,13 @@ class Scores:
     @property
     def classwise(self) -> np.ndarray:
         """Calibration error of each class (K,): mean distance of its probability and its frequency over bins."""
-        errors: np.ndarray = np.abs(self.said - self.true).sum(1) / len(self)
+        errors: np.ndarray = np.abs(self.expected - self.true).sum(1) / len(self)
         return errors
 
     @property
     def excess(self) -> np.ndarray:
         """Mean probability less frequency of each class (K,): above 0 where a class is foretold too often."""
-        excess: np.ndarray = (self.said - self.true).sum(1) / len(self)
+        excess: np.ndarray = (self.expected - self.true).sum(1) / len(self)
         return excess
 
     @property
@@ -89,22 +89,22 @@ class Scores:
         Were the probabilities right, the number of images of a class would have their sum as its mean and the sum of
         p (1 - p) as its variance (Spiegelhalter 1986).
         """
-        variance = (self.said - self.squares).sum(1)
-        z = (self.said - self.true).sum(1) / np.sqrt(np.maximum(variance, 1e-12))
+        variance = (self.expected - self.squares).sum(1)
+        z = (self.expected - self.true).sum(1) / np.sqrt(np.maximum(variance, 1e-12))
         return np.where(variance >= 5, 2 * scipy.stats.norm.sf(np.abs(z)), np.nan)
 
     @property
     def parts(self) -> Brier:
         """The Brier score and its parts, summed over classes."""
         total, count = len(self), np.maximum(self.count, 1)
-        mean, share, base = self.said / count, self.true / count, self.true.sum(1, keepdims=True) / total
-        within = self.hit - self.said * self.true / count
+        mean, share, base = self.expected / count, self.true / count, self.true.sum(1, keepdims=True) / total
+        within = self.hit - self.expected * self.true / count
         return Brier(
             float(self.brier.mean()),
             float((self.count * (mean - share) ** 2).sum() / total),
             float((self.count * (share - base) ** 2).sum() / total),
             float((base * (1 - base)).sum()),
-            float((self.squares - self.said**2 / count).sum() / total),
+            float((self.squares - self.expected**2 / count).sum() / total),
             float(2 * within.sum() / total),
         )
 

@@ -72,7 +72,7 @@ def _show_groups(model: SharedModel, sample: DataSample, result: xai.BiasResult,
     column: str = st.selectbox(t("Divided by"), result.columns, first, key="column")
     text = t("Accuracy of each group by {column}, with 95 % intervals", column=column)
     ui.show_chart(charts.right_by_group(result, column), "groups", text)
-    st.caption(t("{said}. Dashed: all images.", said=text))
+    st.caption(t("{text}. Dashed: all images.", text=text))
     _show_mistakes(model, sample, result, column)
     ui.show_table(t("All gaps"), result.table, t("Gaps between groups with intervals, p-values and verdicts"))
     groups = t("Each group by each measure with intervals and verdicts")
@@ -180,7 +180,7 @@ def _show_slice(result: xai.SliceResult, number: int) -> None:
     shots = []
     for place in places:
         row = result.shown[place, 1]
-        truth, answer = (result.class_names[int(part[row])] for part in (result.labels, result.said))
+        truth, answer = (result.class_names[int(part[row])] for part in (result.labels, result.predictions))
         text = t("{truth}, predicted as {answer}", truth=truth, answer=answer)
         shots.append(ui.GalleryImage.of(torch.from_numpy(result.images[place]), text))
     if shots:

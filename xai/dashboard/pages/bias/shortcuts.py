@@ -79,7 +79,7 @@ def _show_shortcuts(model: SharedModel, sample: DataSample, result: xai.Shortcut
 def _choose(result: xai.ShortcutResult) -> int:
     """Let the user choose a probe, the suspicious ones first."""
     place = {response: number for number, response in enumerate(result.responses)}
-    harm = (result.said != result.labels).mean((2, 1))
+    harm = (result.predictions != result.labels).mean((2, 1))
     order = sorted(place.values(), key=lambda k: (list(_SIGNS).index(result.responses[k].verdict), -harm[k]))
     number: int = st.selectbox(t("Probe"), order, format_func=lambda k: _named(result, k), key="cue")
     return number

@@ -116,9 +116,11 @@ def advise(model: SharedModel) -> list[Job]:
     """Offer to try every method on the model, and say which it can use and why; return what is still to be done."""
     with st.expander(t("Which methods suit this model?"), key="advice", icon=":material/rule:"):
         job = methods_job(model, st.container())
-        if not session_jobs().wants(job.key):
+        if not session_jobs().has_requested(job.key):
             st.markdown(t("Each method is tried on a small grey image. A large model takes a minute."))
-            st.button(t("Try all methods"), on_click=session_jobs().want, args=(job.key,), icon=":material/play_arrow:")
+            st.button(
+                t("Try all methods"), on_click=session_jobs().request, args=(job.key,), icon=":material/play_arrow:"
+            )
             return []
         tried = ui.result_of(job)
         if tried:

@@ -186,13 +186,13 @@ def show_reliability(model: SharedModel, image: SourceImage, answer: PageExplana
     """Show what the checks found, or a button that asks for them; return the job when it was asked for."""
     button = st.empty()
     job = rating_job(model, image, answer, st.container())
-    requested = session_jobs().wants(job.key)
+    requested = session_jobs().has_requested(job.key)
     rating = ui.result_of(job) if requested else None
     if rating is None:
         button.button(
             t("Check this map"),
             key=f"believe {answer.question.method.name}",
-            on_click=session_jobs().want,
+            on_click=session_jobs().request,
             args=(job.key,),
             disabled=requested,  # not taken away before there is a verdict: what is below it would jump, "Stop" as well
             help=t(

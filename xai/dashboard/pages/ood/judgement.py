@@ -63,7 +63,7 @@ def _show_boundary(model: SharedModel, result: ood.DetectorResult) -> tuple[floa
     text = _what_happens(result, inside, outside)
     groups = {t("in-distribution, held out"): inside.scores.numpy(), t("out-of-distribution"): outside.scores.numpy()}
     chart = charts.histogram(groups, result.detector.threshold(alpha), result.detector.fitted.detector.unit)
-    ui.show_chart(chart, "scores", t("Histogram of scores. {said}", said=text))
+    ui.show_chart(chart, "scores", t("Histogram of scores. {text}", text=text))
     st.markdown(text)
     return alpha, _show_images(model, result, inside, outside, alpha)
 
@@ -120,7 +120,7 @@ def _shot(
     seen = model.classifier.prepare(result.image(is_ood=is_ood, k=k).content).inputs
     text = t("{k}: p {p:.2g}, predicted as {label}", k=k, p=float(judged.p_values[k]), label=judged.predicted[k])
     kind = t("Out-of-distribution") if is_ood else t("In-distribution")
-    return ui.GalleryImage.of(seen, text, t("{value} image {said}", value=kind, said=text))
+    return ui.GalleryImage.of(seen, text, t("{value} image {text}", value=kind, text=text))
 
 
 def _show_judged(model: SharedModel, result: ood.DetectorResult, image: SourceImage | None, alpha: float) -> list[Job]:
@@ -175,7 +175,7 @@ def _show_neighbours(model: SharedModel, result: ood.DetectorResult, judged: ood
     ):
         text = f"{number}: {fit.label(number)}, {distance:.2f}"
         seen = model.classifier.prepare(fit.data.images[number]).inputs
-        shots.append(ui.GalleryImage.of(seen, text, t("Similar image {said}", said=text)))
+        shots.append(ui.GalleryImage.of(seen, text, t("Similar image {text}", text=text)))
     ui.show_row(shots, "similar")
 
 

@@ -35,8 +35,8 @@ def calibrate(model: SharedModel, sample: DataSample) -> list[Job]:
 
 
 def _show_calibration(model: SharedModel, sample: DataSample, result: xai.Calibration) -> None:
-    ui.show_verdict(result.verdict, _VERDICTS, f" {_said(result)}", "speed")
-    ui.show_chart(charts.reliability(result), "reliability", t("Reliability curve. {found}", found=_said(result)))
+    ui.show_verdict(result.verdict, _VERDICTS, f" {_summary(result)}", "speed")
+    ui.show_chart(charts.reliability(result), "reliability", t("Reliability curve. {text}", text=_summary(result)))
     st.caption(
         t(
             "On the {value} images not used to fit the temperature. On the dashed line, confidence "
@@ -57,7 +57,7 @@ def _show_calibration(model: SharedModel, sample: DataSample, result: xai.Calibr
     ui.show_verb_code(model, "calibration", {"data": sample}, "verdict,reasons,table")
 
 
-def _said(result: xai.Calibration) -> str:
+def _summary(result: xai.Calibration) -> str:
     """Say accuracy, confidence, error and temperature in two sentences."""
     measures, warm, (low, high) = result.measures, result.temperature, result.ece_interval
     return t(

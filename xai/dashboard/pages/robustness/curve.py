@@ -106,7 +106,7 @@ def radii(text: str) -> tuple[float, ...]:
 def _show(model: SharedModel, sample: DataSample, result: xai.RobustnessCurve, arguments: Mapping[str, Any]) -> None:
     if result.trust is not None:
         show_trust(result.trust)
-    text = _said(result)
+    text = _summary(result)
     st.markdown(text)
     ui.show_chart(charts.robust_accuracy(result), "curve", text, pick)
     st.caption(t("Bars: 95 % intervals over the sampling of images. Click a point to see its images."))
@@ -133,7 +133,7 @@ def _show(model: SharedModel, sample: DataSample, result: xai.RobustnessCurve, a
     )
 
 
-def _said(result: xai.RobustnessCurve) -> str:
+def _summary(result: xai.RobustnessCurve) -> str:
     """Say the end of the curve in a sentence."""
     ends = {"clean": result.clean, "attacked": result.attacked[-1], "certified": result.certified[-1]}
     spans = {name: np.reshape(result.intervals[name], (-1, 2))[-1] for name in ends}

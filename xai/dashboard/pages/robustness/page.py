@@ -34,7 +34,7 @@ def measure_corruptions(model: SharedModel, sample: DataSample) -> list[Job]:
     if not names:
         st.info(t("Choose a family of corruptions."), icon=":material/arrow_upward:")
         return []
-    st.caption(safe(", ".join(map(_told, names))))
+    st.caption(safe(", ".join(map(_display_name, names))))
     job = corruptions_job(model, sample, names, st.container())
     tip = t("{rows} corrupted images through the model", rows=job.rows)
     return ui.ask(
@@ -45,12 +45,12 @@ def measure_corruptions(model: SharedModel, sample: DataSample) -> list[Job]:
     )
 
 
-def _told(name: str) -> str:
+def _display_name(name: str) -> str:
     return told(name.replace("_", " "))
 
 
 def _show_corruptions(model: SharedModel, sample: DataSample, result: xai.CorruptionResult) -> list[Job]:
-    text = _said(result)
+    text = _summary(result)
     st.markdown(text)
     ui.show_chart(charts.accuracy_by_severity(result), "matrix", text, lambda cell: pick(result, cell))
     st.caption(t("Accuracy in % with its 95 % interval, by severity. Click a cell to see its images."))
@@ -78,7 +78,7 @@ def _show_corruptions(model: SharedModel, sample: DataSample, result: xai.Corrup
     return jobs
 
 
-def _said(result: xai.CorruptionResult) -> str:
+def _summary(result: xai.CorruptionResult) -> str:
     """Say in words how far the accuracy falls, and where most."""
     row, column = np.unravel_index(result.accuracy.argmin(), result.accuracy.shape)
     return t(
@@ -87,7 +87,7 @@ def _said(result: xai.CorruptionResult) -> str:
         share=interval(result.clean, *result.clean_interval),
         count=len(result),
         mean=percent(float(result.accuracy.mean())),
-        name=_told(result.names[row]),
+        name=_display_name(result.names[row]),
         severity=result.severities[column],
         worst=interval(float(result.accuracy[row, column]), *map(float, result.intervals[row, column])),
     )
@@ -103,7 +103,7 @@ def _show_images(model: SharedModel, sample: DataSample, result: xai.CorruptionR
     """Show the images that a corruption makes wrong; one that is opened is shown at all severities."""
     st.markdown(t("**Images that become misclassified**"))
     first, second = st.columns(2)
-    name = first.selectbox(t("under"), result.names, format_func=_told, key="matrix_name", bind="query-params")
+    name = first.selectbox(t("under"), result.names, format_func=_display_name, key="matrix_name", bind="query-params")
     severity = second.select_slider(
         t("at severity"), result.severities, result.severities[-1], key="matrix_severity", bind="query-params"
     )

@@ -40,8 +40,8 @@ def background(scene: ProbeContext) -> Iterator[Form]:
         return
     grounds = _without_objects(images, masks[seen])
     for label, name in enumerate(scene.names):
-        own = (images.said == label).nonzero()[:, 0]
-        rest = (images.said != label).nonzero()[:, 0]
+        own = (images.predictions == label).nonzero()[:, 0]
+        rest = (images.predictions != label).nonzero()[:, 0]
         if len(own) >= _FEWEST and len(rest) >= _FEWEST:
             words = Message("backgrounds of {class_name!r}", class_name=name)
             donors, others = grounds.take(own), grounds.take(rest)

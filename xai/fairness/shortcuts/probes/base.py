@@ -32,8 +32,8 @@ class ProbeImages:
     Attributes:
         images: (n, C, h, w) in [0, 1].
         labels: (n,) the truth.
-        said: (n,) the model's answers to the images as they are.
-        sure: (n,) its probability of the true class.
+        predictions: (n,) the model's answers to the images as they are.
+        confidence: (n,) its probability of the true class.
         keys: stand for the images in everything random.
         masks: (n, h, w) bool, the object; None when not known.
         seed: of everything random.
@@ -41,8 +41,8 @@ class ProbeImages:
 
     images: Tensor
     labels: Tensor
-    said: Tensor
-    sure: Tensor
+    predictions: Tensor
+    confidence: Tensor
     keys: Sequence[bytes]
     masks: Tensor | None
     seed: int
@@ -54,14 +54,15 @@ class ProbeImages:
     @property
     def right(self) -> Tensor:
         """Whether the model's answer is right (n,)."""
-        return self.said == self.labels
+        return self.predictions == self.labels
 
     def take(self, rows: Tensor) -> "ProbeImages":
         """Return the images of these numbers."""
         masks = None if self.masks is None else self.masks[rows]
         keys = [self.keys[k] for k in rows.tolist()]
-        images, labels, predictions, sure = (part[rows] for part in (self.images, self.labels, self.said, self.sure))
-        return ProbeImages(images, labels, predictions, sure, keys, masks, self.seed)
+        parts = (self.images, self.labels, self.predictions, self.confidence)
+        images, labels, predictions, confidence = (part[rows] for part in parts)
+        return ProbeImages(images, labels, predictions, confidence, keys, masks, self.seed)
 
     def uniform(self, draw: int, *shape: int) -> Tensor:
         """Return numbers in [0, 1) (n, *shape), drawn for each image by itself."""
@@ -87,7 +88,7 @@ class Form(ABC):
     place: str
     words: str
     target: int | None = field(default=None, kw_only=True)
-    found: ClassVar[bool] = False
+    from_data: ClassVar[bool] = False
     of_class: ClassVar[bool] = False
 
     @property
@@ -221,7 +222,7 @@ class Donated(Form):
     def neutral(self, images: ProbeImages) -> dict[str, Tensor]:
         """Return the neutral change: donors of neither the target nor the image's own class."""
         order = images.uniform(_OTHER, len(self.others))
-        order = order.masked_fill(self.others.said[None] == images.labels[:, None], -1.0)
+        order = order.masked_fill(self.others.predictions[None] == images.labels[:, None], -1.0)
         return {"other class": replaced(images.images, self.where(images), self.others.images[order.argmax(1)])}
 
     def where(self, images: ProbeImages) -> Tensor:
@@ -240,14 +241,14 @@ class ProbeContext:
         images: the half of the images on which cues are chosen.
         names: of the classes.
         data: images in which cues are looked for, half of what the model learnt from where that is given.
-        held: the other half of it, on which what was found is tried; looked at only for images of a class that were
+        held_out: the other half of it, on which what was found is tried; looked at only for images of a class that were
             left out.
     """
 
     images: ProbeImages
     names: Sequence[str]
     data: ProbeImages
-    held: ProbeImages
+    held_out: ProbeImages
 
     @property
     def channels(self) -> int:
@@ -283,18 +284,18 @@ class ProbeContext:
     @cached_property
     def all_images(self) -> Tensor:
         """Images of the data, then those held back (n + m, C, h, w)."""
-        return torch.cat([self.data.images, self.held.images])
+        return torch.cat([self.data.images, self.held_out.images])
 
     def split(self, values: Tensor, label: int, *, natural: bool = True) -> Split | None:
         """Return where values (n + m,) of all images set a class apart in the data; arguments as of `split`."""
         own_values, further = values[: len(self.data)].double().numpy(), values[len(self.data) :].double().numpy()
         labels = self.data.labels.numpy()
-        own, further = labels == label, further[(self.held.labels == label).numpy()]
+        own, further = labels == label, further[(self.held_out.labels == label).numpy()]
         return split(own_values[own], own_values[~own], further, classes=labels[~own], natural=natural)
 
     def answered(self, label: int) -> Tensor:
         """Return the numbers of the images answered as a class."""
-        return (self.images.said == label).nonzero()[:, 0]
+        return (self.images.predictions == label).nonzero()[:, 0]
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,14 @@ def blur(scene: ProbeContext) -> Iterator[Form]:
     """Yield what was found, and one Gaussian blur."""
     bands = energies(scene.all_images)
     for label in scene.classes:
-        yield from _found(scene, label, bands)
+        yield from _from_data(scene, label, bands)
     sigma = _SIGMA * scene.side
     yield Shift(
         "blur", "blur", EVERYWHERE, Message("blurred by {sigma:.2g} pixels", sigma=sigma), partial(blurred, sigma=sigma)
     )
 
 
-def _found(scene: ProbeContext, label: int, bands: Tensor) -> Iterator[Form]:
+def _from_data(scene: ProbeContext, label: int, bands: Tensor) -> Iterator[Form]:
     seen = {pair: scene.split(-_ratio(bands, pair), label) for pair in _PAIRS}
     known = {pair: each for pair, each in seen.items() if each is not None and each.high > each.low}
     if not known:

@@ -56,7 +56,7 @@ def _shifted(scene: ProbeContext, label: int, levels: dict[str, Tensor]) -> Iter
 
 def apart(scene: ProbeContext, label: int, far: Tensor) -> tuple[Tensor, Tensor]:
     """Return which of all images (n + m,) of a class lie apart, and which were left out."""
-    own = torch.cat([scene.data.labels, scene.held.labels]) == label
+    own = torch.cat([scene.data.labels, scene.held_out.labels]) == label
     return own & far, own & ~far
 
 

@@ -24,10 +24,10 @@ def contrast(scene: ProbeContext) -> Iterator[Form]:
     """
     logs = energies(scene.all_images) / 2
     for label in scene.classes:
-        yield from _found(scene, label, logs)
+        yield from _from_data(scene, label, logs)
 
 
-def _found(scene: ProbeContext, label: int, logs: Tensor) -> Iterator[Form]:
+def _from_data(scene: ProbeContext, label: int, logs: Tensor) -> Iterator[Form]:
     for band, values in enumerate(logs.T):
         seen = scene.split(values, label)
         if seen is None:

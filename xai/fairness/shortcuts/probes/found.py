@@ -28,7 +28,7 @@ class FoundForm(Form):
         added: whether it stands apart from what the images show; otherwise it may be a part of that.
     """
 
-    found = True
+    from_data = True
     least: float = field(default=0.0, kw_only=True)
     added: bool = field(default=True, kw_only=True)
 

@@ -26,7 +26,7 @@ def tint(scene: ProbeContext) -> Iterator[Form]:
         return
     ratios = balance(scene.all_images)
     for label in scene.classes:
-        yield from _found(scene, label, ratios)
+        yield from _from_data(scene, label, ratios)
     for (name, direction), sign in ((each, sign) for each in _TINTS.items() for sign in (1, -1)):
         amount = sign * _MOST * torch.tensor(direction).view(-1, 1, 1)
         template = "{colour} tint of up to {most}" if sign > 0 else "less {colour} tint of up to {most}"
@@ -35,7 +35,7 @@ def tint(scene: ProbeContext) -> Iterator[Form]:
         yield Shift("tint", "tint", EVERYWHERE, words, partial(_added, amount=amount), looks=looks)
 
 
-def _found(scene: ProbeContext, label: int, ratios: Tensor) -> Iterator[Form]:
+def _from_data(scene: ProbeContext, label: int, ratios: Tensor) -> Iterator[Form]:
     own = scene.data.labels == label
     data = ratios[: len(own)]
     direction = _apart(data[own], data[~own])

@@ -42,10 +42,10 @@ def watermark(scene: ProbeContext) -> Iterator[Form]:
         if float(usual) > _ALIGNED or label in known:
             continue
         if heights[label] > max(_LEAST, _STANDS_OUT * float(usual)):
-            yield from _found(scene, fine, label, scores[label])
+            yield from _from_data(scene, fine, label, scores[label])
 
 
-def _found(scene: ProbeContext, fine: Tensor, label: int, score: Tensor) -> Iterator[Form]:
+def _from_data(scene: ProbeContext, fine: Tensor, label: int, score: Tensor) -> Iterator[Form]:
     own = scene.data.labels == label
     clear = score.abs() > _CLEAR
     pattern = torch.where(clear, fine[own].mean(0) - fine[~own].mean(0), torch.zeros(()))
