@@ -88,7 +88,7 @@ def _shortcuts() -> dict[str, Any]:
         "removal": [[r.removed, r.removed_interval, r.removed_beyond, r.removed_p, r.lift] for r in rows],
         "in the data": [[r.carried, r.carried_elsewhere, r.auroc, r.auroc_p] for r in rows],
         "clean predictions": found.clean,
-        "clean confidence": found.confidence_clean,
+        "clean confidence": found.clean_confidence,
         "predictions": found.predictions,
         "confidence": found.confidence,
         "heatmaps": found.heatmaps,

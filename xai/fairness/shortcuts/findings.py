@@ -9,8 +9,18 @@ import numpy as np
 from xai.core.results.message import Message, joined
 from xai.fairness.shortcuts.experiment import Association, Confirmation, Removal
 from xai.fairness.shortcuts.probes.found import FoundForm
-from xai.fairness.shortcuts.result import FRAGILE, NONE, SENSITIVITY, SHORTCUT, TOO_SMALL, UNCONFIRMED, WITHIN, Response
-from xai.fairness.shortcuts.significance import FEWEST, LEVEL, Evidence, Trial, follows, leans, pulls_more, stands_out
+from xai.fairness.shortcuts.result import (
+    FRAGILE,
+    NONE,
+    SENSITIVITY,
+    SHORTCUT,
+    TOO_SMALL,
+    UNCONFIRMED,
+    WITHIN,
+    Evidence,
+    Response,
+)
+from xai.fairness.shortcuts.significance import FEWEST, LEVEL, Trial, follows, leans, pulls_more, stands_out
 from xai.stats.intervals import wilson
 from xai.stats.paired import Interval, crossing
 

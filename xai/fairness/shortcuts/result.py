@@ -27,7 +27,60 @@ _SEARCHED = 0.5  # share of the images whose classes were searched, below which 
 
 
 @dataclass(frozen=True)
-class Response:
+class ProbeSummary:
+    """What a probe is, and what of it the data have; attributes as of `Response`."""
+
+    cue: str
+    place: str
+    words: str
+    box: tuple[int, int, int, int] | None
+    label: str
+    target: int
+    from_data: bool
+    carried: float | None
+    carried_elsewhere: float | None
+    auroc: float | None
+    auroc_p: float | None
+    strength: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The figures about a cue and its class, at its strength; intervals are 95 %.
+
+    Attributes:
+        images: of other classes, right when clean.
+        attraction: share of them that the probe attracts to the class.
+        flips: share of them that the cue makes wrong.
+        neutral: share that an equally large neutral change attracts to the class (the strongest one).
+        neutral_flips: share that it makes wrong (the worst one).
+        excess: attraction less neutral.
+        beyond: attraction less neutral flips.
+        members: images of the class itself.
+        leaning: of these, share recognised with the cue less share recognised without.
+        p: that `excess` is not above 0, and where the data do not have the cue that neither `beyond` nor `leaning` is;
+            exact.
+    """
+
+    images: int
+    attraction: float
+    attraction_interval: Interval
+    flips: float
+    flips_interval: Interval
+    neutral: float
+    neutral_flips: float
+    excess: float
+    excess_interval: Interval
+    beyond: float
+    beyond_interval: Interval
+    members: int
+    leaning: float
+    leaning_interval: Interval
+    p: float
+
+
+@dataclass(frozen=True)
+class Response(Evidence, ProbeSummary):
     """How the model responds to one cue, in the form and at the strength that were chosen on other images.
 
     Shares are of images that are right without the cue; intervals are 95 %.
@@ -39,7 +92,7 @@ class Response:
         box: (top, left, bottom, right) of the region in the model's input, in pixels; None for what is everywhere.
         label: name of the class that it attracts to.
         target: its index.
-        found: whether the cue was found in the data; otherwise it is one of those that are tried on every model.
+        from_data: whether the cue was found in the data; otherwise it is one of those that are tried on every model.
         carried: share of the images of `label` that carry it; None unless found, as the next three.
         carried_elsewhere: share of the images of other classes.
         auroc: how well carrying it tells the class, on images in which it was not looked for.
@@ -71,33 +124,6 @@ class Response:
         reason: one sentence.
     """
 
-    cue: str
-    place: str
-    words: str
-    box: tuple[int, int, int, int] | None
-    label: str
-    target: int
-    from_data: bool
-    carried: float | None
-    carried_elsewhere: float | None
-    auroc: float | None
-    auroc_p: float | None
-    strength: float
-    images: int
-    attraction: float
-    attraction_interval: Interval
-    flips: float
-    flips_interval: Interval
-    neutral: float
-    neutral_flips: float
-    excess: float
-    excess_interval: Interval
-    beyond: float
-    beyond_interval: Interval
-    members: int
-    leaning: float
-    leaning_interval: Interval
-    p: float
     p_adjusted: float
     strength_10: float | None
     strength_10_interval: tuple[float | None, float | None]

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from xai.fairness.shortcuts.predictor import Predictor, answers
 from xai.fairness.shortcuts.probes.base import Form, ProbeImages
-from xai.stats.paired import Interval, difference, discordant, mcnemar, share
+from xai.fairness.shortcuts.result import Evidence
+from xai.stats.paired import difference, discordant, mcnemar, share
 
 FIRST, SECOND, TRIED = 12, 48, 96  # images that all forms, the better ones, and the best of each unit are tried on
 _KEPT = 4  # one in so many forms gets into the second round
@@ -149,41 +150,6 @@ def _box(region: Tensor | None) -> tuple[int, int, int, int] | None:
         return None
     down, across = region[0].any(1).nonzero()[:, 0], region[0].any(0).nonzero()[:, 0]
     return int(down[0]), int(across[0]), int(down[-1]) + 1, int(across[-1]) + 1
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The figures about a cue and its class, at its strength; intervals are 95 %.
-
-    Attributes:
-        images: of other classes, right when clean.
-        attraction: share of them that the probe attracts to the class.
-        flips: share of them that the cue makes wrong.
-        neutral: share that an equally large neutral change attracts to the class (the strongest one).
-        neutral_flips: share that it makes wrong (the worst one).
-        excess: attraction less neutral.
-        beyond: attraction less neutral flips.
-        members: images of the class itself.
-        leaning: of these, share recognised with the cue less share recognised without.
-        p: that `excess` is not above 0, and where the data do not have the cue that neither `beyond` nor `leaning` is;
-            exact.
-    """
-
-    images: int
-    attraction: float
-    attraction_interval: Interval
-    flips: float
-    flips_interval: Interval
-    neutral: float
-    neutral_flips: float
-    excess: float
-    excess_interval: Interval
-    beyond: float
-    beyond_interval: Interval
-    members: int
-    leaning: float
-    leaning_interval: Interval
-    p: float
 
 
 def weigh(trial: Trial, *, local: bool) -> Evidence:

@@ -23,12 +23,11 @@ from xai.fairness.shortcuts.predictor import Predictor, StudySample, read
 from xai.fairness.shortcuts.probes.base import CUES, Cue, Form, ProbeContext, ProbeImages
 from xai.fairness.shortcuts.probes.found import FoundForm
 from xai.fairness.shortcuts.probes.repetition import FEWEST
-from xai.fairness.shortcuts.result import Response, ShortcutResult
+from xai.fairness.shortcuts.result import Evidence, Response, ShortcutResult
 from xai.fairness.shortcuts.significance import (
     FIRST,
     SECOND,
     TRIED,
-    Evidence,
     Trial,
     choose,
     follows,

@@ -10,7 +10,7 @@ from torch import Tensor
 from xai.core.validation import check_whole
 from xai.robust.attacks.balls import Eps, border_start, length, project, random_start, wide
 from xai.robust.attacks.base import Attack, AttackCost
-from xai.robust.attacks.search import Search
+from xai.robust.attacks.search import LOSSES, Search, cross_entropy
 
 _RHO, _MOMENTUM = 0.75, 0.75
 _FIRST, _SHRINK, _LEAST = 0.22, 0.03, 0.06  # checkpoints, as shares of the steps
@@ -24,6 +24,7 @@ class AutoPGD(Attack):
     """What the forms of Auto-PGD share."""
 
     family: ClassVar[str] = "gradient"
+    loss: ClassVar[str]
 
     steps: int
     restarts: int = 1
@@ -43,6 +44,18 @@ class AutoPGD(Attack):
         """Rows forward and back for each step and restart."""
         each = (self.steps + 1) * self.restarts * self.eot
         return AttackCost(forward=each, backward=each)
+
+    def _attack(self, search: Search) -> None:
+        loss = LOSSES[self.loss]
+
+        def score(logits: Tensor, rows: Tensor) -> Tensor:
+            if search.targets is not None:
+                return -cross_entropy(logits, search.targets[rows])
+            return loss(logits, search.labels[rows])
+
+        for restart in range(self.restarts):
+            if len(rows := search.alive()):
+                climb(search, rows, self.steps, score, restart)
 
 
 def climb(search: Search, rows: Tensor, steps: int, score: Score, draw: int) -> None:

@@ -140,3 +140,17 @@ class Nearest:
             stay = self.take(rows, images, fooled)
             low, high = torch.where(fooled, low, middle), torch.where(fooled, middle, high)
             rows, low, high, clean, far = rows[stay], low[stay], high[stay], clean[stay], far[stay]
+
+
+class NearestStepper(Attack):
+    """One gradient step at a time towards the nearest adversarial, and a bisection at the end."""
+
+    family: ClassVar[str] = "minimal"
+    minimal: ClassVar[bool] = True
+
+    steps: int
+
+    @property
+    def cost(self) -> AttackCost:
+        """Rows for each step."""
+        return AttackCost(forward=self.steps + 1 + BISECTIONS, backward=self.steps)

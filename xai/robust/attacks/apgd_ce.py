@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from xai.robust.attacks._apgd import AutoPGD, climb
+from xai.robust.attacks._apgd import AutoPGD
 from xai.robust.attacks.base import ATTACKS
-from xai.robust.attacks.search import Search, cross_entropy
 
 
 @ATTACKS.register("apgd-ce")
@@ -26,18 +23,9 @@ class APGDCE(AutoPGD):
     """
 
     name: ClassVar[str] = "apgd-ce"
+    loss: ClassVar[str] = "ce"
     title: ClassVar[str] = "APGD-CE"
 
     steps: int = 100
     restarts: int = 1
     eot: int = 1
-
-    def _attack(self, search: Search) -> None:
-        def score(logits: Tensor, rows: Tensor) -> Tensor:
-            if search.targets is not None:
-                return -cross_entropy(logits, search.targets[rows])
-            return cross_entropy(logits, search.labels[rows])
-
-        for restart in range(self.restarts):
-            if len(rows := search.alive()):
-                climb(search, rows, self.steps, score, restart)

@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from xai.robust.attacks._apgd import AutoPGD, climb
+from xai.robust.attacks._apgd import AutoPGD
 from xai.robust.attacks.base import ATTACKS
-from xai.robust.attacks.search import Search, cross_entropy, dlr
 
 
 @ATTACKS.register("apgd-dlr")
@@ -26,18 +23,9 @@ class APGDDLR(AutoPGD):
     """
 
     name: ClassVar[str] = "apgd-dlr"
+    loss: ClassVar[str] = "dlr"
     title: ClassVar[str] = "APGD-DLR"
 
     steps: int = 100
     restarts: int = 1
     eot: int = 1
-
-    def _attack(self, search: Search) -> None:
-        def score(logits: Tensor, rows: Tensor) -> Tensor:
-            if search.targets is not None:
-                return -cross_entropy(logits, search.targets[rows])
-            return dlr(logits, search.labels[rows])
-
-        for restart in range(self.restarts):
-            if len(rows := search.alive()):
-                climb(search, rows, self.steps, score, restart)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from xai.core.validation import check_number, check_whole
-from xai.robust.attacks._steps import BISECTIONS, Nearest
+from xai.robust.attacks._steps import Nearest, NearestStepper
 from xai.robust.attacks.balls import length, normal, steepest, wide
-from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
+from xai.robust.attacks.base import ATTACKS
 from xai.robust.attacks.search import Search, cross_entropy, margin
 
 _LAST_STEP = 0.01
@@ -21,7 +21,7 @@ _TINY = 1e-12
 
 @ATTACKS.register("ddn")
 @dataclass(frozen=True)
-class DDN(Attack):
+class DDN(NearestStepper):
     """Gradient steps on a sphere that shrinks while the image is adversarial and grows while it is not.
 
     Finds small l2 distances in few steps.
@@ -40,9 +40,7 @@ class DDN(Attack):
 
     name: ClassVar[str] = "ddn"
     title: ClassVar[str] = "DDN"
-    family: ClassVar[str] = "minimal"
     norms: ClassVar[tuple[str, ...]] = ("l2",)
-    minimal: ClassVar[bool] = True
 
     steps: int = 100
     gamma: float = 0.05
@@ -59,11 +57,6 @@ class DDN(Attack):
         check_number("gamma", self.gamma, "(0, 1)")
         check_number("radius", self.radius, "(0, inf)")
         check_whole("levels", self.levels, 2, optional=True)
-
-    @property
-    def cost(self) -> AttackCost:
-        """Rows for each step."""
-        return AttackCost(forward=self.steps + 1 + BISECTIONS, backward=self.steps)
 
     def _attack(self, search: Search) -> None:
         nearest, rows = Nearest(search), search.alive()

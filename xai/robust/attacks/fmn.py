@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from xai.core.validation import check_number, check_whole
-from xai.robust.attacks._steps import BISECTIONS, Nearest
+from xai.robust.attacks._steps import Nearest, NearestStepper
 from xai.robust.attacks.balls import DUAL, length, project, steepest
-from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
+from xai.robust.attacks.base import ATTACKS
 from xai.robust.attacks.search import Search
 
 _LAST_GAMMA, _LAST_STEP = 0.001, 0.01
@@ -20,7 +20,7 @@ _TINY = 1e-12
 
 @ATTACKS.register("fmn")
 @dataclass(frozen=True)
-class FMN(Attack):
+class FMN(NearestStepper):
     """Gradient steps in a ball whose radius follows the linearised distance to the boundary: small distances, quickly.
 
     Args:
@@ -36,9 +36,7 @@ class FMN(Attack):
 
     name: ClassVar[str] = "fmn"
     title: ClassVar[str] = "FMN"
-    family: ClassVar[str] = "minimal"
     stochastic: ClassVar[bool] = False
-    minimal: ClassVar[bool] = True
 
     steps: int = 100
     step: float = 1.0
@@ -53,11 +51,6 @@ class FMN(Attack):
         check_whole("steps", self.steps)
         check_number("step", self.step, "(0, inf)")
         check_number("gamma", self.gamma, "(0, 1)")
-
-    @property
-    def cost(self) -> AttackCost:
-        """Rows for each step."""
-        return AttackCost(forward=self.steps + 1 + BISECTIONS, backward=self.steps)
 
     def _attack(self, search: Search) -> None:
         nearest, rows = Nearest(search), search.alive()
