@@ -14,8 +14,6 @@ from xai.stats.permutation import PermutationResult, tukey
 
 BINS = 15
 _LEVELS = 20  # cells of a mean
-_FIRST = 5  # a fifth of the replicates, unless they leave it open
-_ENOUGH = 20  # exceedances that settle a p-value
 _SIMULATIONS = 500
 Statistic = Callable[[np.ndarray], np.ndarray]
 
