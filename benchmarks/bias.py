@@ -13,7 +13,7 @@ import numpy as np
 
 import xai
 from benchmarks.timing import medians, table
-from xai.fairness.slices.slices import slices_of_predictions
+from xai.fairness.slices import slices_of_predictions
 
 SIZES, ACCURACY, REPLICATES, BOOTSTRAPS = (5000, 3000, 1500, 450, 40, 10), 0.9, 10_000, 100
 METRICS = ("accuracy", "recall", "false_positive_rate", "selection_rate")

@@ -14,7 +14,7 @@ from benchmarks.timing import medians, table
 from xai.core.model.features import LinearHead
 from xai.ood.detectors._gaussian import fit_gaussian, whiten
 from xai.ood.detectors.base import DETECTORS
-from xai.ood.detectors.neighbours import distances, most_similar
+from xai.ood.detectors.knn import distances, most_similar
 from xai.ood.detectors.passes import gather, score_images
 from xai.ood.detectors.reference import FeatureRows, ModelView, to_unit
 

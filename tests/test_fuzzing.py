@@ -28,8 +28,8 @@ from small_models import GapCnn, pictures
 import xai
 from xai.core.images.decoding import decode_bytes
 from xai.errors import XaiError
-from xai.models.files.file_format import kind_of
-from xai.models.keras.trial import check_archive
+from xai.models.file_format import kind_of
+from xai.models.keras_trial import check_archive
 
 LOG = logging.getLogger(__name__)  # figures are shown by `--log-cli-level=info`
 QUICK = settings(derandomize=True, deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))

@@ -233,11 +233,11 @@ def test_only_the_dashboard_is_kept_from_trusting():
 
 def test_only_one_file_runs_what_a_file_holds():
     for call in ("torch.load(path, weights_only=False)", "torch.jit.load(path)", "torch.export.load(path)"):
-        assert banned_faults("models/files/trusted.py", f"import torch\n{call}") == []
+        assert banned_faults("models/trusted.py", f"import torch\n{call}") == []
         assert banned_faults("models/sandbox/weights.py", f"import torch\n{call}") != []
-    assert banned_faults("models/files/trusted.py", "import torch\ntorch.hub.load('a', 'b')") != []
-    assert banned_faults("models/keras/trial.py", "import keras\nkeras.saving.load_model(path, safe_mode=True)") == []
-    assert banned_faults("models/keras/trial.py", "import keras\nkeras.saving.load_model(path)") != []
+    assert banned_faults("models/trusted.py", "import torch\ntorch.hub.load('a', 'b')") != []
+    assert banned_faults("models/keras_trial.py", "import keras\nkeras.saving.load_model(path, safe_mode=True)") == []
+    assert banned_faults("models/keras_trial.py", "import keras\nkeras.saving.load_model(path)") != []
 
 
 def test_only_the_guard_may_call_torch_load_and_only_with_weights():

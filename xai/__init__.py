@@ -53,8 +53,8 @@ if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test hold
     from xai.explanations.rating.rate import rate_explanation as rate_explanation
     from xai.explanations.rating.rating import MapCheck as MapCheck
     from xai.explanations.rating.rating import Rating as Rating
-    from xai.fairness.data_faults.faults import data_faults as data_faults
-    from xai.fairness.data_faults.result import DataFaults as DataFaults
+    from xai.fairness.data_fault_result import DataFaults as DataFaults
+    from xai.fairness.data_faults import data_faults as data_faults
     from xai.fairness.groups.bias import bias as bias
     from xai.fairness.groups.bias import bias_of_predictions as bias_of_predictions
     from xai.fairness.groups.result import BiasResult as BiasResult
@@ -62,8 +62,8 @@ if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test hold
     from xai.fairness.per_image_outcomes import treatment as treatment
     from xai.fairness.shortcuts.result import ShortcutResult as ShortcutResult
     from xai.fairness.shortcuts.study import shortcuts as shortcuts
-    from xai.fairness.slices.result import SliceResult as SliceResult
-    from xai.fairness.slices.slices import slices as slices
+    from xai.fairness.slice_inference import SliceResult as SliceResult
+    from xai.fairness.slices import slices as slices
     from xai.feature_probe import fit_probe as fit_probe
     from xai.method_catalogue import MethodInfo as MethodInfo
     from xai.method_catalogue import methods as methods
@@ -95,13 +95,13 @@ if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test hold
     from xai.robust.curves.result import RobustnessCurve as RobustnessCurve
     from xai.robust.curves.robustness import robustness as robustness
     from xai.robust.curves.trust import Trust as Trust
-    from xai.uncertainty.calibration.calibrate import calibration as calibration
-    from xai.uncertainty.calibration.result import Calibration as Calibration
-    from xai.uncertainty.conformal.predictor import ConformalPredictor as ConformalPredictor
-    from xai.uncertainty.conformal.predictor import fit_conformal as fit_conformal
-    from xai.uncertainty.conformal.sets import PredictionSets as PredictionSets
-    from xai.uncertainty.drift.drift import drift as drift
-    from xai.uncertainty.drift.result import Drift as Drift
+    from xai.uncertainty.calibration import calibration as calibration
+    from xai.uncertainty.calibration_result import Calibration as Calibration
+    from xai.uncertainty.conformal import ConformalPredictor as ConformalPredictor
+    from xai.uncertainty.conformal import fit_conformal as fit_conformal
+    from xai.uncertainty.drift import drift as drift
+    from xai.uncertainty.drift_tests import Drift as Drift
+    from xai.uncertainty.prediction_sets import PredictionSets as PredictionSets
 
 __version__ = "0.1.0"
 
@@ -112,18 +112,18 @@ _MODULES = {  # public name: the module that defines it
     "AuditComparison": "xai.audits.baseline",
     "AuditPlan": "xai.audits.execution.estimate",
     "BiasResult": "xai.fairness.groups.result",
-    "Calibration": "xai.uncertainty.calibration.result",
+    "Calibration": "xai.uncertainty.calibration_result",
     "Certificate": "xai.robust.certification.certify",
     "CheckInfo": "xai.audits.audit",
     "Classifier": "xai.core.model.classifier",
-    "ConformalPredictor": "xai.uncertainty.conformal.predictor",
+    "ConformalPredictor": "xai.uncertainty.conformal",
     "ContractError": "xai.errors",
     "CorruptionResult": "xai.robust.corruptions.result",
-    "DataFaults": "xai.fairness.data_faults.result",
+    "DataFaults": "xai.fairness.data_fault_result",
     "Dataset": "xai.datasets.dataset",
     "DeepDream": "xai.explanations.dream.deep_dream",
     "Diagnosis": "xai.diagnosis",
-    "Drift": "xai.uncertainty.drift.result",
+    "Drift": "xai.uncertainty.drift_tests",
     "Explanation": "xai.explanations.explanation",
     "Finding": "xai.audits.record",
     "InputError": "xai.errors",
@@ -137,13 +137,13 @@ _MODULES = {  # public name: the module that defines it
     "OutputBounds": "xai.robust.certification.certify",
     "Photo": "xai.datasets.loading",
     "Prediction": "xai.core.model.predictions",
-    "PredictionSets": "xai.uncertainty.conformal.sets",
+    "PredictionSets": "xai.uncertainty.prediction_sets",
     "Probe": "xai.models.probes",
     "Rating": "xai.explanations.rating.rating",
     "ResizeComparison": "xai.core.model.resizing",
     "RobustnessCurve": "xai.robust.curves.result",
     "ShortcutResult": "xai.fairness.shortcuts.result",
-    "SliceResult": "xai.fairness.slices.result",
+    "SliceResult": "xai.fairness.slice_inference",
     "Stopped": "xai.errors",
     "Treatment": "xai.fairness.per_image_outcomes",
     "Trust": "xai.robust.curves.trust",
@@ -155,7 +155,7 @@ _MODULES = {  # public name: the module that defines it
     "bias": "xai.fairness.groups.bias",
     "bias_of_predictions": "xai.fairness.groups.bias",
     "broken_copy": "xai.audits.fault_injection",
-    "calibration": "xai.uncertainty.calibration.calibrate",
+    "calibration": "xai.uncertainty.calibration",
     "catalogue": "xai.models.sources",
     "certify": "xai.robust.certification.certify",
     "compare": "xai.audits.baseline",
@@ -164,12 +164,12 @@ _MODULES = {  # public name: the module that defines it
     "compare_resizing": "xai.core.model.resizing",
     "corrupt": "xai.robust.corruptions.base",
     "corruption_robustness": "xai.robust.corruptions.robustness",
-    "data_faults": "xai.fairness.data_faults.faults",
+    "data_faults": "xai.fairness.data_faults",
     "deep_dream": "xai.explanations.dream.dream",
     "diagnose": "xai.diagnosis",
-    "drift": "xai.uncertainty.drift.drift",
+    "drift": "xai.uncertainty.drift",
     "explain": "xai.explanations.explain",
-    "fit_conformal": "xai.uncertainty.conformal.predictor",
+    "fit_conformal": "xai.uncertainty.conformal",
     "fit_ood": "xai.ood.fit",
     "fit_probe": "xai.feature_probe",
     "init_audit": "xai.audits.starter",
@@ -189,7 +189,7 @@ _MODULES = {  # public name: the module that defines it
     "sample_photos": "xai.datasets.loading",
     "share_audit": "xai.audits.audit",
     "shortcuts": "xai.fairness.shortcuts.study",
-    "slices": "xai.fairness.slices.slices",
+    "slices": "xai.fairness.slices",
     "to_rgb": "xai.core.images.samples",
     "translate": "xai.reports.messages",
     "treatment": "xai.fairness.per_image_outcomes",

@@ -19,7 +19,7 @@ from xai.models.loading import load
 from xai.models.probes import FeatureNet, Probe, ProbeHead, ProbeNet, kept_settings
 from xai.models.sources import MODELS
 from xai.stats.intervals import wilson
-from xai.uncertainty.calibration.scores import fit_temperature
+from xai.uncertainty.calibration_scores import fit_temperature
 
 HEADS = ("logistic", "svm", "linear_svm")
 _FOLDS, _FEWEST = 5, 4

@@ -13,7 +13,7 @@ from xai.audits.execution.cluster import _ray
 from xai.core import extras
 from xai.core.extras import EXTRAS, broken_extras, fault_of, missing_extra
 from xai.errors import MissingExtraError
-from xai.models.keras.trial import import_keras
+from xai.models.keras_trial import import_keras
 from xai.reports.html import _environment, _weasyprint
 
 FAULTS = {

@@ -10,7 +10,7 @@ import pytest
 from pages import FASHION, opened
 
 import xai
-from xai.dashboard.session.audits import finished_audits, open_audit, open_audits
+from xai.dashboard.session.jobs import finished_audits, open_audit, open_audits
 from xai.dashboard.text.code import read_toml, toml_text
 from xai.dashboard.widgets import audit_view as board
 from xai.dashboard.widgets.results import result_zip

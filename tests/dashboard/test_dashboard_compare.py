@@ -6,7 +6,7 @@ import pytest
 from pages import FASHION, opened
 
 import xai
-from xai.dashboard.session import audits as pins
+from xai.dashboard.session import jobs as pins
 
 CHECKS = [{"metric": "accuracy", "at_least": 0.5}, {"metric": "calibration", "at_most": 0.2}]
 ROBUST = "example:fashion-robust"

@@ -8,7 +8,7 @@ from pages import FASHION, opened
 from seen_texts import english_words, seen
 
 import xai
-from xai.dashboard.session.audits import open_audits
+from xai.dashboard.session.jobs import open_audits
 from xai.dashboard.text import words as language
 
 SECONDS = 300

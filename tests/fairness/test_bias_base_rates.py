@@ -8,7 +8,7 @@ from scipy import stats
 
 import xai
 from xai.stats.permutation import RateTest, gap_interval
-from xai.stats.permutation_strata import MixTest
+from xai.stats.permutation_tables import MixTest
 
 RATES = {
     "two groups": [[0.8, 0.2], [0.5, 0.5]],

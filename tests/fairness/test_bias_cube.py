@@ -6,7 +6,7 @@ import pytest
 from sklearn import metrics as sk
 
 from xai.fairness.groups.bias import bias_of_predictions
-from xai.fairness.groups.cube import RATES, Cube
+from xai.fairness.groups.tables import RATES, Cube
 
 SIZES = (300, 150, 60, 25)
 CLASSES = 4

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xai.stats.intervals import wilson
-from xai.stats.multiple_testing import benjamini_hochberg, holm
+from xai.stats.intervals import benjamini_hochberg, holm, wilson
 from xai.stats.permutation import RateTest, Tail, detectable, gap_interval, tukey
 from xai.stats.permutation_tables import BINS, calibration_test, mean_test, random_tables
 

@@ -13,8 +13,7 @@ from xai.cli import main
 from xai.core.model.classifier import Classifier
 from xai.errors import DataError, InputError, NameLookupError, RangeError, RecordError, ShapeError, Stopped, TargetError
 from xai.fairness.groups.bias import bias, bias_of_predictions
-from xai.fairness.groups.columns import divide
-from xai.fairness.groups.cube import Cube, amplification
+from xai.fairness.groups.tables import Cube, amplification, divide
 
 FAST = {"replicates": 200}
 

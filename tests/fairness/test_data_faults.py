@@ -17,10 +17,10 @@ from xai.cli import main
 from xai.core.model.classifier import Classifier
 from xai.datasets.arrays import from_arrays
 from xai.errors import InputError, NameLookupError, RecordError, ShapeError, Stopped
-from xai.fairness.data_faults.duplicates import TURNS, candidates, cosines
-from xai.fairness.data_faults.faults import data_faults
-from xai.fairness.data_faults.label_errors import effect_of_balance, effect_of_leaving_out, out_of_fold, suspects_of
-from xai.fairness.data_faults.verification import aligned_distances, verify
+from xai.fairness.data_faults import data_faults
+from xai.fairness.duplicate_verification import aligned_distances, verify
+from xai.fairness.duplicates import TURNS, candidates, cosines
+from xai.fairness.label_errors import effect_of_balance, effect_of_leaving_out, out_of_fold, suspects_of
 
 IMAGES, PLANTED = 1200, 12
 

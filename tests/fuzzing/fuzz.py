@@ -18,7 +18,7 @@ from typing import Any
 import atheris
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-READERS = ["xai.core", "xai.datasets", "xai.models.files.file_format", "xai.models.keras.trial", "xai.audits"]
+READERS = ["xai.core", "xai.datasets", "xai.models.file_format", "xai.models.keras_trial", "xai.audits"]
 
 with atheris.instrument_imports(include=READERS, enable_loader_override=False):
     import hostile_corpus
@@ -30,8 +30,8 @@ with atheris.instrument_imports(include=READERS, enable_loader_override=False):
     from xai.audits.config import read_config
     from xai.audits.execution.store import Store, StoredResult
     from xai.core.images.decoding import decode_bytes
-    from xai.models.files.file_format import kind_of
-    from xai.models.keras.trial import check_archive
+    from xai.models.file_format import kind_of
+    from xai.models.keras_trial import check_archive
 
 HERE = Path(tempfile.mkdtemp(prefix="xai-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 KEY = "0" * 64

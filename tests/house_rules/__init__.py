@@ -56,11 +56,11 @@ NO_METHODS = frozenset(
     {f"explanations/methods/{name}.py" for name in ("base", "fills")}
     | {"audits/checks/base.py"}
     | {f"robust/attacks/{name}.py" for name in ("balls", "base", "result", "search", "training")}
-    | {f"ood/detectors/{name}.py" for name in ("base", "neighbours", "passes", "reference")}
+    | {f"ood/detectors/{name}.py" for name in ("base", "passes", "reference")}
     | {f"fairness/shortcuts/probes/{name}.py" for name in ("base", "found", "recurrence", "repetition")}
 )  # public files of method rooms that register nothing
 READS_WEIGHTS = "models/sandbox/weights.py"  # the one file that may call torch.load, with weights_only=True
-TRUSTS = "models/files/trusted.py"  # the one file that runs what a file holds, for trust=True
+TRUSTS = "models/trusted.py"  # the one file that runs what a file holds, for trust=True
 TRUSTING = frozenset({"torch.load", "torch.jit.load", "torch.export.load"})
 CODE_MODULES = frozenset({"pickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve"})
 HARMLESS = frozenset({"pickle.UnpicklingError", "pickle.PicklingError", "pickle.PickleError"})
@@ -81,7 +81,7 @@ FORBIDDEN = {
     "ssl._create_unverified_context": "trusts anyone",
     "xml.etree.ElementTree.parse": "expands entities without end",
 }
-KERAS_READER = ("models/keras/trial.py", "keras.saving.load_model")  # with safe_mode=True, after its checks
+KERAS_READER = ("models/keras_trial.py", "keras.saving.load_model")  # with safe_mode=True, after its checks
 MUST_BE_TRUE = frozenset({"weights_only", "safe_mode", "verify", "autoescape"})
 _UNESCAPED = re.compile(r"\{\{[^}]*\|\s*safe\b")
 NEVER_TRUE = frozenset({"allow_pickle", "trust_remote_code", "unsafe_allow_html", "shell", "use_local_extensions"})

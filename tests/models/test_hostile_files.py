@@ -237,7 +237,7 @@ def test_what_is_no_state_dict_is_refused_in_one_line(tmp_path, case):
     ],
 )
 def test_the_limits_on_a_checkpoint_hold(tmp_path, monkeypatch, limit, value, text):
-    monkeypatch.setattr(f"xai.models.files.file_format.{limit}", value)
+    monkeypatch.setattr(f"xai.models.file_format.{limit}", value)
     path = tmp_path / "w.pt"
     path.write_bytes(good("pt"))
     with pytest.raises(CheckpointError, match=text):

@@ -15,8 +15,7 @@ from xai.stats.gates import (
     judge_shares,
     needed_for_share,
 )
-from xai.stats.multiple_testing import holm
-from xai.stats.paired import drop_interval, mcnemar
+from xai.stats.intervals import drop_interval, holm, mcnemar
 
 LEVEL = 0.95
 ALPHA = (1 - LEVEL) / 2

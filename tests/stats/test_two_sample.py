@@ -10,9 +10,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from xai.errors import NonFiniteError, ShapeError
 from xai.stats import two_sample
-from xai.stats.proportions import detectable_difference, difference_interval, fisher_p, homogeneity_p
+from xai.stats.intervals import detectable_difference, difference_interval, fisher_p, homogeneity_p
 from xai.stats.two_sample import classifier_test, detectable_shift, kernel_test, mmd2, principal
-from xai.uncertainty.drift.tests import label_shift
+from xai.uncertainty.drift_tests import label_shift
 
 
 def normal(count, size=4, seed=0, shift=0.0):

@@ -7,7 +7,7 @@ from sklearn.calibration import calibration_curve
 
 from xai.errors import NameLookupError, RangeError, ShapeError
 from xai.stats.intervals import paired_mean, swapped_error_p, welch_mean
-from xai.uncertainty.calibration.error import bin_edges, expected_calibration_error
+from xai.uncertainty.calibration_error import bin_edges, expected_calibration_error
 
 
 def drawn(count, seed, bend=lambda c: c):

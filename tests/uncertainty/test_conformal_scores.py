@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from xai.errors import NameLookupError, RangeError, ShapeError
-from xai.uncertainty.conformal.scores import aps, conformity, coverage_p, guarantee, needed, raps
+from xai.uncertainty.prediction_sets import aps, conformity, coverage_p, guarantee, needed, raps
 
 HALF = torch.full((1,), 0.5, dtype=torch.float64)
 

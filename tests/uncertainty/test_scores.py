@@ -9,10 +9,10 @@ from scipy import optimize, stats
 from sklearn.metrics import brier_score_loss, log_loss
 
 from xai.errors import NonFiniteError, RangeError, ShapeError
-from xai.uncertainty.calibration import scores as scores_module
-from xai.uncertainty.calibration.error import expected_calibration_error
-from xai.uncertainty.calibration.measures import risk_coverage
-from xai.uncertainty.calibration.scores import LIMITS, fit_temperature, score
+from xai.uncertainty import calibration_scores as scores_module
+from xai.uncertainty.calibration_error import expected_calibration_error
+from xai.uncertainty.calibration_result import risk_coverage
+from xai.uncertainty.calibration_scores import LIMITS, fit_temperature, score
 
 
 def planted(count, classes, seed=0, temperature=1.0):

@@ -16,9 +16,7 @@ from xai.audits.record import Audit
 from xai.core.results.message import Message, frame_of
 from xai.core.results.serialization import finite, plain
 from xai.errors import InputError
-from xai.stats.intervals import paired_mean
-from xai.stats.multiple_testing import holm
-from xai.stats.paired import drop_interval, mcnemar
+from xai.stats.intervals import drop_interval, holm, mcnemar, paired_mean
 
 if TYPE_CHECKING:
     import pandas as pd

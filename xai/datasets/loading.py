@@ -12,8 +12,7 @@ import numpy as np
 from xai.core.extras import data_folder
 from xai.core.images.samples import check_bits
 from xai.core.validation import check_choice
-from xai.datasets.arrays import from_arrays, is_idx_folder, load_arrays, load_idx
-from xai.datasets.cifar import is_cifar_folder, load_cifar
+from xai.datasets.arrays import from_arrays, is_cifar_folder, is_idx_folder, load_arrays, load_cifar, load_idx
 from xai.datasets.columns import TABLES
 from xai.datasets.dataset import Dataset
 from xai.datasets.folders import load_folder, with_parts

@@ -19,16 +19,16 @@ from xai.core.validation import checked_size
 from xai.errors import CheckpointError, InputError, NameLookupError, UnsupportedModelError
 from xai.models.architectures import Architecture, build_network
 from xai.models.estimators import attach
-from xai.models.files.file_format import kind_of
-from xai.models.files.trusted import open_trusted
-from xai.models.files.weights import fit_weights
+from xai.models.file_format import kind_of
 from xai.models.hubs import HUBS, open_hub
 from xai.models.inspection import examine
-from xai.models.keras.files import open_keras
+from xai.models.keras_files import open_keras
 from xai.models.onnx.files import open_onnx
 from xai.models.probes import Probe, ProbeNet, is_probe, open_probe
 from xai.models.sandbox.weights import opened, read_groups, read_tensors, shown
 from xai.models.sources import MODELS, Built
+from xai.models.trusted import open_trusted
+from xai.models.weight_fitting import fit_weights
 
 
 def open_model(

@@ -17,9 +17,9 @@ from xai.core.results.message import message_table, with_messages
 from xai.core.runtime.batching import first_tensor
 from xai.errors import CheckpointError, InputError, UnsupportedModelError
 from xai.models.architectures import Architecture, build_network
-from xai.models.files.weights import fit_weights
 from xai.models.sandbox.weights import read_tensors
 from xai.models.sources import MODELS, Built
+from xai.models.weight_fitting import fit_weights
 
 _KEY, _FORM = "xai_probe", 1
 _MESSAGES = "messages"  # the templates of the notes

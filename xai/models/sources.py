@@ -15,9 +15,9 @@ from torch import nn
 from xai.core.extras import EXTRAS, data_folder, is_installed, missing_extra
 from xai.core.registry import Registry
 from xai.errors import CheckpointError, DataError
-from xai.models.files.weights import fit_weights
 from xai.models.networks import SmallNet
 from xai.models.sandbox.weights import read_groups, read_known
+from xai.models.weight_fitting import fit_weights
 
 Built = tuple[nn.Module, dict[str, Any]]
 

@@ -21,8 +21,7 @@ from xai.ood.fit import check_apart, make_detector
 from xai.ood.judgement import RejectionGuarantee, guarantee, p_values
 from xai.ood.serialization import as_data, count_of
 from xai.stats.auroc import auroc, detection, paired_test
-from xai.stats.intervals import wilson_interval
-from xai.stats.multiple_testing import holm
+from xai.stats.intervals import holm, wilson_interval
 
 if TYPE_CHECKING:
     import pandas as pd

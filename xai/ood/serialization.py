@@ -19,7 +19,7 @@ from xai.errors import DataError, InputError, NameLookupError, RecordError, Shap
 from xai.models.loading import load
 from xai.models.sources import catalogue
 from xai.ood.detectors.base import DETECTORS, Fitted
-from xai.ood.detectors.neighbours import distances, most_similar
+from xai.ood.detectors.knn import distances, most_similar
 from xai.ood.detectors.reference import Bank, FeatureRows, ModelView, to_unit
 from xai.ood.selection import Choice
 

@@ -11,9 +11,7 @@ from functools import lru_cache
 import numpy as np
 import scipy
 
-from xai.stats.intervals import clopper_pearson
-from xai.stats.multiple_testing import holm
-from xai.stats.paired import drop_interval, mcnemar
+from xai.stats.intervals import clopper_pearson, drop_interval, holm, mcnemar
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 POWER = 0.8  # a drop counts as one that could have been seen when it would have been found this often

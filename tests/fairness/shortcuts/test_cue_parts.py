@@ -9,7 +9,7 @@ from scipy import stats
 
 from xai.core.runtime.randomness import image_key
 from xai.fairness.shortcuts.probes.base import CUES, Patch, ProbeContext, ProbeImages, Shift
-from xai.stats.paired import crossing, difference, discordant, mcnemar
+from xai.stats.intervals import crossing, difference, discordant, mcnemar
 
 SIZES = [(8, 8), (28, 28), (20, 31), (64, 48)]
 

@@ -18,7 +18,7 @@ from xai.ood.detectors._gaussian import factored, fit_gaussian, oas, whiten
 from xai.ood.detectors.base import DETECTORS
 from xai.ood.detectors.fdbd import between
 from xai.ood.detectors.hbos import components
-from xai.ood.detectors.neighbours import distances, most_similar
+from xai.ood.detectors.knn import distances, most_similar
 from xai.ood.detectors.reference import Collector, FeatureRows, ModelView, to_unit
 from xai.stats.auroc import auroc
 

@@ -22,7 +22,7 @@ from xai.errors import (
     TargetError,
     UnsupportedModelError,
 )
-from xai.uncertainty.calibration.scores import fit_temperature
+from xai.uncertainty.calibration_scores import fit_temperature
 
 
 def test_two_networks_against_scikit_learn(pair):

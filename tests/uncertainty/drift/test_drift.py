@@ -11,7 +11,7 @@ from small_models import GapCnn, LinearModel, pictures
 import xai
 from xai.core.model.features import Outputs
 from xai.errors import InputError, NonFiniteError, RangeError, RecordError, Stopped, UnsupportedModelError
-from xai.stats.multiple_testing import holm
+from xai.stats.intervals import holm
 
 QUICK = {"rows": 500, "draws": 199}
 

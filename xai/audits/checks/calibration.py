@@ -12,7 +12,7 @@ from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.predictions import PredictionStage
 from xai.core.model.features import Outputs
 from xai.core.results.message import Message
-from xai.uncertainty.calibration.calibrate import calibration
+from xai.uncertainty.calibration import calibration
 
 if TYPE_CHECKING:
     import pandas as pd

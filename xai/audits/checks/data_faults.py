@@ -12,7 +12,7 @@ from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
 from xai.core.results.message import Message
 from xai.core.results.serialization import finite, plain
-from xai.fairness.data_faults.faults import data_faults
+from xai.fairness.data_faults import data_faults
 
 
 @CHECKS.register("data_faults")

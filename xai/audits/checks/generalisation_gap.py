@@ -9,7 +9,7 @@ from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.execution.stages.base import Stage
 from xai.audits.execution.stages.predictions import PredictionStage
 from xai.core.results.message import Message
-from xai.stats.proportions import difference_interval
+from xai.stats.intervals import difference_interval
 
 
 @CHECKS.register("generalisation_gap")

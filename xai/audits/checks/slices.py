@@ -13,8 +13,8 @@ from xai.audits.execution.store import StoredResult
 from xai.core.results.message import Message, sentences
 from xai.core.results.serialization import finite, plain
 from xai.core.validation import check_alpha, check_number
-from xai.fairness.slices.result import TOO_SMALL, WEAK
-from xai.fairness.slices.slices import slices
+from xai.fairness.slice_inference import TOO_SMALL, WEAK
+from xai.fairness.slices import slices
 
 
 @CHECKS.register("slices")

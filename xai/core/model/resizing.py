@@ -17,9 +17,7 @@ from xai.core.results.message import Message, constant
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import InputError, Stopped
-from xai.stats.intervals import wilson_interval
-from xai.stats.multiple_testing import holm
-from xai.stats.paired import discordant, mcnemar
+from xai.stats.intervals import discordant, holm, mcnemar, wilson_interval
 
 
 class InputReader:

@@ -21,8 +21,7 @@ from xai.core.results.message import Message, constant, joined
 from xai.core.results.serialization import plain
 from xai.core.runtime.batching import ShouldStop
 from xai.core.runtime.randomness import image_key, repeated
-from xai.stats.intervals import wilson
-from xai.stats.paired import discordant, mcnemar
+from xai.stats.intervals import discordant, mcnemar, wilson
 
 _FEWEST, _SAMPLE = 16, 48  # labelled images that a doubt needs; images that are read in other ways
 _GOOD = 0.7  # accuracy from which on nothing is tried

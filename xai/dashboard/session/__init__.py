@@ -1,22 +1,20 @@
 """What the process and a session hold: models, images, uploads, background work, audits."""
 
-from xai.dashboard.session.audits import (
+from xai.dashboard.session.jobs import (
     STORE,
+    Job,
     audit_task,
     finished_audits,
     open_audit,
     open_audits,
     pin,
     pinned,
-    start_audit,
-)
-from xai.dashboard.session.jobs import (
-    Job,
     progress_arguments,
     progress_in_turn,
     progress_parts,
     session_id,
     session_jobs,
+    start_audit,
 )
 from xai.dashboard.session.models import (
     ExplanationRequest,

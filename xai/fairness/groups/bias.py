@@ -18,12 +18,10 @@ from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import InputError, NameLookupError
-from xai.fairness.groups.columns import ImageTable, divide
-from xai.fairness.groups.cube import Cube, amplification
 from xai.fairness.groups.gaps import GapJudge
-from xai.fairness.groups.parity import parities
 from xai.fairness.groups.questions import CALIBRATION, CONFIDENCE, METRICS, BiasSettings, answer, ask
-from xai.fairness.groups.result import BiasResult
+from xai.fairness.groups.result import BiasResult, parities
+from xai.fairness.groups.tables import Cube, ImageTable, amplification, divide
 
 _MOST_GROUPS = 20  # of a column that is taken when none is named
 Columns = Sequence[str] | Mapping[str, Any] | str | None

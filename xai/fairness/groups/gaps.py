@@ -8,8 +8,8 @@ import numpy as np
 
 from xai.core.results.message import Message, joined
 from xai.errors import ContractError
-from xai.fairness.groups.cube import Class
 from xai.fairness.groups.questions import METRICS, BiasSettings, GroupQuestion
+from xai.fairness.groups.tables import Class
 from xai.stats.permutation import PermutationResult, RateTest
 
 UNFAIR, NO_EVIDENCE, TOO_SMALL = "unfair", "no evidence", "too small to tell"

@@ -8,12 +8,10 @@ import numpy as np
 
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import NameLookupError, RangeError, Stopped
-from xai.fairness.groups.columns import Division, ImageTable
-from xai.fairness.groups.cube import RATES, Class, Cube
-from xai.stats.multiple_testing import CORRECTIONS
+from xai.fairness.groups.tables import RATES, Class, Cube, Division, ImageTable
+from xai.stats.intervals import CORRECTIONS
 from xai.stats.permutation import PermutationResult, RateTest
-from xai.stats.permutation_strata import MixOutcome, MixTest
-from xai.stats.permutation_tables import TableTest, calibration_test, mean_test
+from xai.stats.permutation_tables import MixOutcome, MixTest, TableTest, calibration_test, mean_test
 
 ACCURACY, CALIBRATION, CONFIDENCE = "accuracy", "calibration", "confidence"
 CONFUSION, PRECISION, FALSE_POSITIVES = "confusion", "precision", "false_positive_rate"

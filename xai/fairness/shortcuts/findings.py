@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from xai.core.results.message import Message, joined
-from xai.fairness.shortcuts.experiment import Association, Confirmation, Removal
 from xai.fairness.shortcuts.probes.found import FoundForm
 from xai.fairness.shortcuts.result import (
     FRAGILE,
@@ -20,9 +19,19 @@ from xai.fairness.shortcuts.result import (
     Evidence,
     Response,
 )
-from xai.fairness.shortcuts.significance import FEWEST, LEVEL, Trial, follows, leans, pulls_more, stands_out
-from xai.stats.intervals import wilson
-from xai.stats.paired import Interval, crossing
+from xai.fairness.shortcuts.significance import (
+    FEWEST,
+    LEVEL,
+    Association,
+    Confirmation,
+    Removal,
+    Trial,
+    follows,
+    leans,
+    pulls_more,
+    stands_out,
+)
+from xai.stats.intervals import Interval, crossing, wilson
 
 _FLIPPED = 0.1  # the share of predictions whose strength is named
 _TIMES_MISSED, _MISSED = 1.75, 0.95  # of what is surely missed of any other class, from which a cue is wanting; at most

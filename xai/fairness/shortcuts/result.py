@@ -7,8 +7,7 @@ import numpy as np
 
 from xai.core.results.message import frame_of
 from xai.core.results.result import Result
-from xai.stats.intervals import wilson
-from xai.stats.paired import Interval, mean
+from xai.stats.intervals import Interval, mean, wilson
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,6 @@ from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import RangeError, ShapeError, UnsupportedModelError
 from xai.explanations.methods.base import EXPLAINERS
-from xai.fairness.shortcuts.experiment import Association, Confirmation, confirm, take_out
 from xai.fairness.shortcuts.findings import ShortcutCase, merged, respond, verdict_of
 from xai.fairness.shortcuts.predictor import Predictor, StudySample, read
 from xai.fairness.shortcuts.probes.base import CUES, Cue, Form, ProbeContext, ProbeImages
@@ -28,18 +27,21 @@ from xai.fairness.shortcuts.significance import (
     FIRST,
     SECOND,
     TRIED,
+    Association,
+    Confirmation,
     Trial,
     choose,
+    confirm,
     follows,
     pulls_more,
     stands_out,
     strongest,
+    take_out,
     try_out,
     weigh,
 )
 from xai.stats.auroc import mann_whitney
-from xai.stats.intervals import wilson_interval
-from xai.stats.multiple_testing import holm
+from xai.stats.intervals import holm, wilson_interval
 
 _FIRST, _SECOND = "hirescam", "occlusion"
 

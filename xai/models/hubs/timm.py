@@ -9,10 +9,10 @@ from torch import nn
 from xai.core.extras import missing_extra
 from xai.core.results.message import Message
 from xai.errors import CheckpointError, NameLookupError
-from xai.models.files.weights import fit_weights
 from xai.models.hubs import HUBS
 from xai.models.sandbox.weights import read_groups
 from xai.models.sources import Built
+from xai.models.weight_fitting import fit_weights
 
 _FILE = "model.safetensors"
 

@@ -10,11 +10,11 @@ from xai.core.extras import missing_extra
 from xai.core.results.message import Message
 from xai.core.validation import check_choice
 from xai.errors import CheckpointError, InputError
-from xai.models.files.weights import fit_weights
 from xai.models.hubs import HUBS
 from xai.models.hubs.download import fetch, in_torch_cache
 from xai.models.sandbox.weights import read_groups
 from xai.models.sources import Built
+from xai.models.weight_fitting import fit_weights
 
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.")
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from xai.errors import CheckpointError
-from xai.models.files.file_format import AGAIN, CURE, MAX_TENSORS, kind_of
+from xai.models.file_format import AGAIN, CURE, MAX_TENSORS, kind_of
 from xai.models.sandbox import cache
 from xai.models.sandbox.client import ask, can_limit
 

@@ -80,7 +80,7 @@ def _work(task: Task, request: dict[str, Any], given: Sequence[int]) -> NoReturn
 def _task(name: str) -> Task:
     """Return the function of a task; what is not installed is found when a file asks for it."""
     if name == "keras":
-        from xai.models.keras.trial import import_keras, try_keras
+        from xai.models.keras_trial import import_keras, try_keras
 
         with suppress(MissingExtraError):
             import_keras()  # which asks for the processor and whether there is IPv6: not under the watch

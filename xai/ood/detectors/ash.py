@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.core.validation import check_choice
-from xai.ood.detectors._logits import Shaped, stretch
-from xai.ood.detectors.base import DETECTORS, State
+from xai.ood.detectors.base import DETECTORS, Shaped, State, stretch
 
 
 @DETECTORS.register("ash")

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.core.validation import check_number
-from xai.ood.detectors._logits import LogitDetector
-from xai.ood.detectors.base import DETECTORS
+from xai.ood.detectors.base import DETECTORS, LogitDetector
 from xai.ood.detectors.reference import FeatureRows
 
 

@@ -6,8 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from xai.core.validation import check_number, check_whole
-from xai.ood.detectors._logits import LogitDetector
-from xai.ood.detectors.base import DETECTORS
+from xai.ood.detectors.base import DETECTORS, LogitDetector
 from xai.ood.detectors.reference import FeatureRows
 
 _TINY = 1e-300  # the slope of a power below 1 is infinite at 0

@@ -5,8 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from xai.ood.detectors._logits import LogitDetector
-from xai.ood.detectors.base import DETECTORS
+from xai.ood.detectors.base import DETECTORS, LogitDetector
 from xai.ood.detectors.reference import FeatureRows
 
 

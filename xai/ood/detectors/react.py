@@ -6,8 +6,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from xai.ood.detectors._logits import Shaped
-from xai.ood.detectors.base import DETECTORS, Learned, State
+from xai.ood.detectors.base import DETECTORS, Learned, Shaped, State
 from xai.ood.detectors.reference import Reference
 
 

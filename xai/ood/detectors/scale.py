@@ -5,8 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from xai.ood.detectors._logits import Shaped, stretch
-from xai.ood.detectors.base import DETECTORS, State
+from xai.ood.detectors.base import DETECTORS, Shaped, State, stretch
 
 
 @DETECTORS.register("scale")

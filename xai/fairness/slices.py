@@ -18,9 +18,8 @@ from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_alpha, check_seed
 from xai.errors import InputError, Stopped
 from xai.fairness.properties import measure
-from xai.fairness.slices.inference import judge, lines
-from xai.fairness.slices.result import WEAK, SliceResult
-from xai.fairness.slices.search import CLASS, Facts, Space, search
+from xai.fairness.slice_inference import WEAK, SliceResult, judge, lines
+from xai.fairness.slice_search import CLASS, Facts, Space, search
 
 _READ = 64  # images measured at a time
 _FEWEST = 80
@@ -72,8 +71,7 @@ def slices(
         >>> len(xai.slices(xai.load("example:fashion"), xai.load_data("example:fashion-test").subset(300)).slices) > 0
         True
     """
-    classifier, seed, data = as_classifier(model), check_seed(seed), open_data(data)
-    check_alpha(alpha)
+    classifier, seed, alpha, data = as_classifier(model), check_seed(seed), check_alpha(alpha), open_data(data)
     with reporting(progress, "slices") as report:
         half = None if report is None else lambda done, total: report(done, 2 * total)
         outputs = classifier.outputs(data, progress=half, should_stop=should_stop)
@@ -90,14 +88,12 @@ def slices(
         alpha=alpha,
         should_stop=should_stop,
     )
-    name = str(getattr(data, "name", "images"))
+    name, doubts = str(getattr(data, "name", "images")), data_doubts(classifier, data, predictions, truth)
     return replace(
         result,
         **_with_images(result, reader),
         provenance=Provenance.of(classifier, result.settings, seed, {"name": name}),
-        notes=tuple(
-            dict.fromkeys([*notes, *data_doubts(classifier, data, predictions, truth), *outputs.notes, *result.notes])
-        ),
+        notes=tuple(dict.fromkeys([*notes, *doubts, *outputs.notes, *result.notes])),
     )
 
 

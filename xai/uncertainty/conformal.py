@@ -16,8 +16,7 @@ from xai.core.results.result import Provenance, Result
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.validation import check_alpha, check_choice, check_number, check_seed
 from xai.errors import InputError
-from xai.uncertainty.conformal.scores import SCORES, CoverageGuarantee, conformity, guarantee
-from xai.uncertainty.conformal.sets import PredictionSets
+from xai.uncertainty.prediction_sets import SCORES, CoverageGuarantee, PredictionSets, conformity, guarantee
 
 _DIGEST = 16  # bytes kept of an image's key
 _ENTRIES = 1 << 20  # probabilities at a time: bounds the memory
@@ -204,7 +203,7 @@ def fit_conformal(
         Stopped: `should_stop()` was true.
 
     Cost: one pass over the images.
-    Source: see `xai.uncertainty.conformal.scores`.
+    Source: see `xai.uncertainty.prediction_sets`.
 
     Example:
         >>> import xai

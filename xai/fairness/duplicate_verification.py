@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from xai.core.runtime.batching import ShouldStop
 from xai.errors import Stopped
-from xai.fairness.data_faults.duplicates import TURNS, Candidates, Turn, cosines
+from xai.fairness.duplicates import TURNS, Candidates, Turn, cosines
 
 _BLOCK_ALIGNED = 1024
 _STEPS = 8

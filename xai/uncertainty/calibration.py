@@ -16,11 +16,9 @@ from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.validation import check_level, check_number, check_seed, check_whole
 from xai.errors import DataError, InputError
-from xai.stats.intervals import paired_mean, swapped_error_p
-from xai.stats.multiple_testing import holm
-from xai.uncertainty.calibration.measures import Measures, measure
-from xai.uncertainty.calibration.result import Calibration, TemperatureEffect
-from xai.uncertainty.calibration.scores import LIMITS, Scores, Temperature, fit_temperature, score
+from xai.stats.intervals import holm, paired_mean, swapped_error_p
+from xai.uncertainty.calibration_result import Calibration, Measures, TemperatureEffect, measure
+from xai.uncertainty.calibration_scores import LIMITS, Scores, Temperature, fit_temperature, score
 
 NO_EVIDENCE, TOO_SMALL = "no evidence", "too small to tell"
 
@@ -172,7 +170,7 @@ def calibration(
         Stopped: `should_stop()` was true.
 
     Cost: one pass over the images, about twenty softmaxes of the logits.
-    Source: Guo et al. 2017 for ECE and temperature; see `xai.uncertainty.calibration.error` for interval and test.
+    Source: Guo et al. 2017 for ECE and temperature; see `xai.uncertainty.calibration_error` for interval and test.
 
     Example:
         >>> import xai

@@ -15,7 +15,7 @@ from xai.core.model.predictions import DeclaredTask
 from xai.core.results.message import Message
 from xai.errors import UnsupportedModelError
 from xai.models.inspection import chosen_output, head_settings, scale_settings
-from xai.models.keras.trial import check_archive, import_keras, read_keras
+from xai.models.keras_trial import check_archive, import_keras, read_keras
 from xai.models.sandbox import cache
 from xai.models.sandbox.client import ask, can_limit
 from xai.models.sandbox.weights import opened
@@ -72,7 +72,7 @@ def check_archive_here(content: bytes, path: Path) -> None:
 
 def _tried(path: Path, file: IO[bytes]) -> dict[str, Any]:
     if not can_limit():
-        from xai.models.keras.trial import try_keras
+        from xai.models.keras_trial import try_keras
 
         return try_keras(file.fileno(), file.fileno(), {"name": str(path)})
     with cache.fresh() as target:

@@ -15,8 +15,18 @@ from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_alpha, check_number, check_seed, check_whole
 from xai.errors import InputError, Stopped
 from xai.stats.two_sample import TwoSample, classifier_test, detectable_shift, kernel_test, principal
-from xai.uncertainty.drift.result import DRIFT, NO_EVIDENCE, TOO_SMALL, ClassShare, Drift, DriftFinding, DriftTest
-from xai.uncertainty.drift.tests import Sides, ask, class_shares
+from xai.uncertainty.drift_tests import (
+    DRIFT,
+    NO_EVIDENCE,
+    TOO_SMALL,
+    ClassShare,
+    Drift,
+    DriftFinding,
+    DriftTest,
+    Sides,
+    ask,
+    class_shares,
+)
 
 
 def findings_of(tests: Sequence[DriftTest], classes: Sequence[ClassShare], alpha: float) -> tuple[DriftFinding, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from xai.core.results.message import Message
 from xai.core.results.result import Result
-from xai.fairness.data_faults.label_errors import Broken, Effect, SuspectLabel
+from xai.fairness.label_errors import Broken, Effect, SuspectLabel
 
 if TYPE_CHECKING:
     import pandas as pd

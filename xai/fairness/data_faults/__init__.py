@@ -1,1 +1,0 @@
-"""Data faults: duplicates, label errors, broken images, imbalance."""

@@ -1,1 +1,0 @@
-"""Slices: kinds of images on which a model is weak."""

@@ -1,1 +1,0 @@
-"""Model files: their format, weights, and whole models that can carry code."""

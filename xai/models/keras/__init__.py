@@ -1,1 +1,0 @@
-"""Keras archives on the torch backend."""

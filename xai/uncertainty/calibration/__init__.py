@@ -1,1 +1,0 @@
-"""Calibration: whether probabilities are frequencies."""

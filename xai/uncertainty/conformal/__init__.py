@@ -1,1 +1,0 @@
-"""Conformal prediction: sets of classes with a guarantee."""

@@ -1,1 +1,0 @@
-"""Drift: whether two data sets look alike to a model."""
