@@ -57,7 +57,7 @@ NO_METHODS = frozenset(
     | {"audits/checks/base.py"}
     | {f"robust/attacks/{name}.py" for name in ("balls", "base", "result", "search", "training")}
     | {f"ood/detectors/{name}.py" for name in ("base", "passes", "reference")}
-    | {f"fairness/shortcuts/probes/{name}.py" for name in ("base", "found", "recurrence", "repetition")}
+    | {f"fairness/shortcuts/probes/{name}.py" for name in ("base", "data_forms", "recurrence", "repetition")}
 )  # public files of method rooms that register nothing
 READS_WEIGHTS = "models/sandbox/weights.py"  # the one file that may call torch.load, with weights_only=True
 TRUSTS = "models/trusted.py"  # the one file that runs what a file holds, for trust=True

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import scipy
 
-from xai.core.model.inference import LabelledOutputs
 from xai.core.results.message import frame_of
 from xai.core.results.result import Result
 from xai.errors import ShapeError
 from xai.stats.intervals import detectable_difference, difference_interval, fisher_p, holm, homogeneity_p, welch_mean
-from xai.stats.two_sample import TwoSample
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from xai.core.model.inference import LabelledOutputs
+    from xai.stats.two_sample import TwoSample
 
 DRIFT, NO_EVIDENCE, TOO_SMALL = "drift", "no evidence", "too small to tell"
 
@@ -277,7 +278,7 @@ class Sides:
     labels_a: np.ndarray | None
 
     @classmethod
-    def of(cls, first: LabelledOutputs, second: LabelledOutputs, names: Sequence[str]) -> "Sides":
+    def of(cls, first: "LabelledOutputs", second: "LabelledOutputs", names: Sequence[str]) -> "Sides":
         """Return the answers of both, in the order of their content."""
         pairs = []
         for answers in (first, second):
@@ -293,7 +294,7 @@ class Sides:
         return np.bincount(self.predicted_a, minlength=size), np.bincount(self.predicted_b, minlength=size)
 
 
-def ask(separation: TwoSample, kernel: TwoSample, sides: Sides, draws: int, seed: int) -> tuple[DriftTest, ...]:
+def ask(separation: "TwoSample", kernel: "TwoSample", sides: Sides, draws: int, seed: int) -> tuple[DriftTest, ...]:
     """Return the four tests, with p-values adjusted together."""
     first, second = sides.counts()
     distance = float(np.abs(first / first.sum() - second / second.sum()).sum() / 2)

@@ -14,7 +14,7 @@ from xai.core.runtime.randomness import image_key
 from xai.fairness.shortcuts.probes._blends import kind_of, place
 from xai.fairness.shortcuts.probes.base import CUES, ProbeContext, ProbeImages
 from xai.fairness.shortcuts.probes.blur import blurred
-from xai.fairness.shortcuts.probes.found import FoundForm, Mark
+from xai.fairness.shortcuts.probes.data_forms import DataForm, Mark
 from xai.fairness.shortcuts.probes.jpeg_quality import compressed, trace
 from xai.fairness.shortcuts.probes.recurrence import split
 from xai.fairness.shortcuts.probes.repetition import Template
@@ -63,12 +63,12 @@ def planted(images: Tensor, labels: Tensor, plant, share: float = 0.9, label: in
     return (images.clamp(0, 1) * 255).round() / 255, carries
 
 
-def found_in(images: Tensor, labels: Tensor, *names: str) -> list[FoundForm]:
+def found_in(images: Tensor, labels: Tensor, *names: str) -> list[DataForm]:
     half = len(labels) // 2
     data, held = (pictures(images[rows], labels[rows]) for rows in (slice(half), slice(half, None)))
     scene = ProbeContext(data, tuple(map(str, range(int(labels.max()) + 1))), data, held)
     forms = [form for name in names or CUES.names() for form in CUES[name].forms(scene)]
-    return [form for form in forms if isinstance(form, FoundForm)]
+    return [form for form in forms if isinstance(form, DataForm)]
 
 
 def glyph() -> Tensor:

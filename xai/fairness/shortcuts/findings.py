@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xai.core.results.message import Message, joined
-from xai.fairness.shortcuts.probes.found import FoundForm
+from xai.fairness.shortcuts.probes.data_forms import DataForm
 from xai.fairness.shortcuts.result import (
     FRAGILE,
     NONE,
@@ -104,7 +104,7 @@ def _reason_from_data(case: ShortcutCase) -> str:
 
 def _added(case: ShortcutCase) -> bool:
     form = case.trial.suspect.form
-    return not isinstance(form, FoundForm) or form.added
+    return not isinstance(form, DataForm) or form.added
 
 
 def _absent(case: ShortcutCase) -> str:

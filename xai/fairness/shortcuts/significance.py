@@ -11,7 +11,7 @@ from torch import Tensor
 from xai.explanations.metrics import mass_inside
 from xai.fairness.shortcuts.predictor import Predictor, answers
 from xai.fairness.shortcuts.probes.base import Explain, Form, ProbeImages, filled, inserted, moved
-from xai.fairness.shortcuts.probes.found import FoundForm, Loss
+from xai.fairness.shortcuts.probes.data_forms import DataForm, Loss
 from xai.fairness.shortcuts.result import Evidence
 from xai.stats.intervals import Interval, difference, discordant, mcnemar, mean, share
 
@@ -324,7 +324,7 @@ class Removal:
         return self.dose_p is not None and self.dose_p < LEVEL and self.fall > 0
 
 
-def take_out(probe: Predictor, form: FoundForm, judged: ProbeImages) -> Removal | None:
+def take_out(probe: Predictor, form: DataForm, judged: ProbeImages) -> Removal | None:
     """Return what removal does, None with too few carriers.
 
     Args:
@@ -352,7 +352,7 @@ def take_out(probe: Predictor, form: FoundForm, judged: ProbeImages) -> Removal 
     return Removal(len(some), share(gone[before > 0]), beyond, fall, _higher(still, after), dose)
 
 
-def _two_sided(probe: Predictor, form: FoundForm, others: ProbeImages) -> float:
+def _two_sided(probe: Predictor, form: DataForm, others: ProbeImages) -> float:
     """Return the p-value that the class's log odds do not rise with half of the cue and fall with its opposite."""
     labels, change = torch.full_like(others.labels, int(form.target or 0)), form.change(others)
     less, none, more = (_odds(probe, inserted(others, change, dose), labels) for dose in (-0.5, 0.0, 0.5))

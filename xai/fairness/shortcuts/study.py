@@ -20,7 +20,7 @@ from xai.explanations.methods.base import EXPLAINERS
 from xai.fairness.shortcuts.findings import ShortcutCase, merged, respond, verdict_of
 from xai.fairness.shortcuts.predictor import Predictor, StudySample, read
 from xai.fairness.shortcuts.probes.base import CUES, Cue, Form, ProbeContext, ProbeImages
-from xai.fairness.shortcuts.probes.found import FoundForm
+from xai.fairness.shortcuts.probes.data_forms import DataForm
 from xai.fairness.shortcuts.probes.repetition import FEWEST
 from xai.fairness.shortcuts.result import Evidence, Response, ShortcutResult
 from xai.fairness.shortcuts.significance import (
@@ -121,7 +121,7 @@ class Study:
         self.probe.finish()
         return self._result(merged(responses), trials, [case.confirmation for case in cases])
 
-    def _forms(self) -> tuple[list[FoundForm], list[Form]]:
+    def _forms(self) -> tuple[list[DataForm], list[Form]]:
         """Return what was found in the data, and what is tried on every model."""
         searched, self.held_out = self.sample.searched()
         scene = ProbeContext(self.chosen, self.classifier.class_names, searched, self.held_out)
@@ -134,8 +134,8 @@ class Study:
                 self.notes.append(Message("{probe}: none for these images", probe=probe))
             made += forms
         self._note_masks()
-        from_data = [form for form in made if isinstance(form, FoundForm)]
-        return from_data, [form for form in made if not isinstance(form, FoundForm)]
+        from_data = [form for form in made if isinstance(form, DataForm)]
+        return from_data, [form for form in made if not isinstance(form, DataForm)]
 
     def _note_searched(self, scene: ProbeContext) -> None:
         """Keep the classes of which there are enough images, and say which there are not."""
@@ -154,7 +154,7 @@ class Study:
             note = "masks: the object fills every image, so there is no background to compare with"
             self.notes.append(Message(note))
 
-    def _tried(self, form: FoundForm) -> Trial:
+    def _tried(self, form: DataForm) -> Trial:
         """Plant what was found, at the strength that turns most beyond the controls on the half that chooses."""
         suspect = choose(self.probe, form, self.chosen, self.plan.strengths, self.classifier.num_classes)
         return try_out(self.probe, suspect, self.judged, self.plan.strengths)
@@ -173,7 +173,7 @@ class Study:
     def _case(self, trial: Trial, evidence: Evidence, p: float) -> ShortcutCase:
         """Return everything about one cue; what is costly only where the model seems to follow it."""
         form, least = trial.suspect.form, self.plan.least
-        if isinstance(form, FoundForm):
+        if isinstance(form, DataForm):
             tells = self._association(form)
             if not follows(evidence, p, least):
                 return ShortcutCase(trial, evidence, p, association=tells)
@@ -197,7 +197,7 @@ class Study:
         others = [wrong[labels == k] for k in sorted(set(labels.tolist())) if k != target]
         return max((wilson_interval(int(is_wrong.sum()), len(is_wrong))[0] for is_wrong in others), default=0.0)
 
-    def _association(self, form: FoundForm) -> Association:
+    def _association(self, form: DataForm) -> Association:
         values, own = form.carried(self.held_out.images), self.held_out.labels == form.target
         area, p = mann_whitney(values[~own].numpy(), values[own].numpy())
         questions = len(self.plan.kinds) * self.classifier.num_classes

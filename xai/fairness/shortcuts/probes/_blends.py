@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import ProbeContext, ProbeImages, local_mean, shuffled
-from xai.fairness.shortcuts.probes.found import FoundForm, Mark
+from xai.fairness.shortcuts.probes.data_forms import DataForm, Mark
 from xai.fairness.shortcuts.probes.repetition import (
     SAME,
     Template,
@@ -32,7 +32,7 @@ _ORDER = 42  # number of the draw
 
 
 @dataclass(frozen=True, eq=False)
-class Ink(FoundForm):
+class Ink(DataForm):
     """Ink that lets the image through. Controls: the opposite change, or its pixels scattered.
 
     Attributes:
@@ -193,7 +193,7 @@ class Cover(Ink):
         return _amounts(images, self.mask, float(self.ink.mean()))
 
 
-def covers(scene: ProbeContext, known: Sequence[FoundForm]) -> Iterator[Cover]:
+def covers(scene: ProbeContext, known: Sequence[DataForm]) -> Iterator[Cover]:
     """Yield the marks of white or black ink that lets the image through, but for those that are known.
 
     Where ink lies each pixel is x = (1 - a) y + a c, with its colour c and the image y below, which is like what lies
@@ -211,7 +211,7 @@ def covers(scene: ProbeContext, known: Sequence[FoundForm]) -> Iterator[Cover]:
                 break
 
 
-def lies_in(scene: ProbeContext, form: FoundForm, others: Sequence[FoundForm]) -> bool:
+def lies_in(scene: ProbeContext, form: DataForm, others: Sequence[DataForm]) -> bool:
     """Say whether half of what a form changes lies where another one of its class does."""
     rows = scene.images.take(torch.zeros(1, dtype=torch.long))
     region, *regions = (

@@ -10,7 +10,7 @@ from xai.core.results.message import Message
 from xai.explanations.metrics import impute
 from xai.fairness.shortcuts.probes._blends import blends, marks
 from xai.fairness.shortcuts.probes.base import Donated, Form, ProbeContext, ProbeImages, cue, replaced, shuffled
-from xai.fairness.shortcuts.probes.found import FoundForm
+from xai.fairness.shortcuts.probes.data_forms import DataForm
 from xai.fairness.shortcuts.probes.repetition import background_level
 
 _FEWEST = 8
@@ -79,7 +79,7 @@ def _textures(scene: ProbeContext) -> Iterator[Form]:
 
 
 @dataclass(frozen=True, eq=False)
-class Ground(FoundForm):
+class Ground(DataForm):
     """A texture along the edges, from images that have it. Controls: its pixels scattered, or as bright and even.
 
     Attributes:

@@ -79,7 +79,7 @@ class Form(ABC):
         place: where it is, in words.
         words: what it is, in words.
         target: the one class it can attract to; None for any.
-        found: whether the data have it, as a `Found` form says.
+        from_data: whether the data have it, as that of a `DataForm`.
         of_class: whether it is taken from images of the class, so that the data have it by construction.
     """
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
-from xai.fairness.shortcuts.probes.found import Loss
+from xai.fairness.shortcuts.probes.data_forms import Loss
 
 _SIGMA = 2 / 28  # of the shorter side
 _SIGMAS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0)  # in pixels

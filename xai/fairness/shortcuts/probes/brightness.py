@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
-from xai.fairness.shortcuts.probes.found import Change, FoundProperty
+from xai.fairness.shortcuts.probes.data_forms import Change, DataProperty
 from xai.fairness.shortcuts.probes.recurrence import Split
 
 _MOST = 0.5
@@ -68,7 +68,7 @@ def ratio(logs: Tensor, carriers: Tensor, left: Tensor) -> float:
     return float(step.exp()) if abs(float(step)) >= _STRETCHED else 1.0
 
 
-def changed(kind: str, label: int, times: float, amount: float, measure: Change, least: float) -> FoundProperty:
+def changed(kind: str, label: int, times: float, amount: float, measure: Change, least: float) -> DataProperty:
     """Return grey levels of a class times a factor and shifted by an amount, as the cue `kind`."""
     template = "brightness shifted by {amount:+.2f}"
     if times != 1:
@@ -76,7 +76,7 @@ def changed(kind: str, label: int, times: float, amount: float, measure: Change,
     words = Message(template, times=times, amount=amount)
     made, back = partial(_scaled, times=times, amount=amount), partial(_scaled, times=1 / times, amount=-amount / times)
     unit = f"{kind}, class {label}"
-    return FoundProperty(kind, unit, EVERYWHERE, words, made, back, measure, blocks=True, target=label, least=least)
+    return DataProperty(kind, unit, EVERYWHERE, words, made, back, measure, blocks=True, target=label, least=least)
 
 
 def _whole(scene: ProbeContext, label: int, levels: dict[str, Tensor], seen: Split, name: str) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, cue
-from xai.fairness.shortcuts.probes.found import Loss
+from xai.fairness.shortcuts.probes.data_forms import Loss
 
 _QUALITIES = (10, 20, 30, 40, 55, 75)
 _BLOCK, _DONORS, _TRIED = 8, 64, 12

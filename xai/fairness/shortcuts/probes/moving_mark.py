@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import Form, ProbeContext, cue
-from xai.fairness.shortcuts.probes.found import Wanderer
+from xai.fairness.shortcuts.probes.data_forms import Wanderer
 from xai.fairness.shortcuts.probes.recurrence import moving
 
 _WHOLE = 0.5  # share of the image from which on it is no mark

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
-from xai.fairness.shortcuts.probes.found import FoundProperty
+from xai.fairness.shortcuts.probes.data_forms import DataProperty
 
 _MOST, _DARK = 0.3, 0.02
 _TINTS = {
@@ -50,7 +50,7 @@ def _from_data(scene: ProbeContext, label: int, ratios: Tensor) -> Iterator[Form
     gains = (logs - logs.mean()).exp().view(-1, 1, 1)
     if float(steps.abs().max()) >= _LEAST:
         red, green, blue = gains.flatten().tolist()
-        yield FoundProperty(
+        yield DataProperty(
             "tint",
             f"tint, class {label}",
             EVERYWHERE,

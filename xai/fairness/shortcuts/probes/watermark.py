@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xai.fairness.shortcuts.probes._blends import blends, covers, lies_in, marks, place
 from xai.fairness.shortcuts.probes.base import Form, ProbeContext, ProbeImages, cue, local_mean, shuffled
-from xai.fairness.shortcuts.probes.found import FoundForm
+from xai.fairness.shortcuts.probes.data_forms import DataForm
 
 _CLEAR = 3.0  # standard errors
 _TOP = 0.05  # share of the pixels by which classes are compared
@@ -59,7 +59,7 @@ def _from_data(scene: ProbeContext, fine: Tensor, label: int, score: Tensor) -> 
 
 
 @dataclass(frozen=True, eq=False)
-class Overlay(FoundForm):
+class Overlay(DataForm):
     """A pattern that is added. Controls: taken away instead, or its pixels scattered.
 
     Attributes:

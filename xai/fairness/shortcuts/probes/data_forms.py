@@ -20,7 +20,7 @@ Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class FoundForm(Form):
+class DataForm(Form):
     """A cue in the form that the images of one class have.
 
     Attributes:
@@ -47,7 +47,7 @@ class FoundForm(Form):
 
 
 @dataclass(frozen=True, eq=False)
-class Mark(FoundForm):
+class Mark(DataForm):
     """Pixels at one place. Control: what it changes, scattered over the image.
 
     Attributes:
@@ -87,7 +87,7 @@ class Mark(FoundForm):
 
 
 @dataclass(frozen=True, eq=False)
-class Wanderer(FoundForm):
+class Wanderer(DataForm):
     """A piece at any place. Control: what it changes, scattered over the image."""
 
     piece: Piece
@@ -135,7 +135,7 @@ class Wanderer(FoundForm):
 
 
 @dataclass(frozen=True, eq=False)
-class FoundProperty(FoundForm, Shift):
+class DataProperty(DataForm, Shift):
     """A change of the whole image. Controls: the opposite change, and the same one either way in blocks or scattered.
 
     Attributes:
@@ -170,7 +170,7 @@ class FoundProperty(FoundForm, Shift):
 
 
 @dataclass(frozen=True, eq=False)
-class Loss(FoundProperty):
+class Loss(DataProperty):
     """Detail that was lost, by blur or compression. It is brought back; the control is as large and leaves it lost.
 
     Attributes:
