@@ -324,7 +324,7 @@ def served(monkeypatch, **answers):
         asked.append(url)
         return answers[url.rpartition("/")[2]]
 
-    monkeypatch.setattr(downloads, "_asked", give)
+    monkeypatch.setattr(downloads, "_response", give)
     return asked
 
 
@@ -363,9 +363,9 @@ def test_redirects_are_checked_and_counted(monkeypatch, tmp_path):
 
 def test_a_redirect_to_elsewhere_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("XAI_CACHE", str(tmp_path))
-    real = downloads._asked
+    real = downloads._response
     away = Answer(status=302, Location="http://127.0.0.1/x")
-    monkeypatch.setattr(downloads, "_asked", lambda url: away if "pytorch" in url else real(url))
+    monkeypatch.setattr(downloads, "_response", lambda url: away if "pytorch" in url else real(url))
     with pytest.raises(CheckpointError, match="only https"):
         downloads.fetch("https://download.pytorch.org/a", "")
 

@@ -205,7 +205,7 @@ def test_on_the_unit_sphere_squared_distance_is_two_less_twice_the_cosine() -> N
 
 def test_the_number_of_the_neighbour_grows_with_the_bank() -> None:
     knn = DETECTORS["knn"]()
-    assert [knn._wanted(size) for size in (450, 10_000, 50_000, 1_281_167)] == [10, 10, 50, 1000]
+    assert [knn._requested(size) for size in (450, 10_000, 50_000, 1_281_167)] == [10, 10, 50, 1000]
     held = fitted(DETECTORS["knn"](k=500))
     assert "k is 400" in held.notes[0]
 

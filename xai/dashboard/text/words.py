@@ -48,7 +48,7 @@ def m(text: str, /) -> str:
 
 def told(text: str) -> str:
     """Return what the library says (a note, a reason, a title) in the language of the page."""
-    return _translated(text, language())
+    return _told(text, language())
 
 
 def report_word(key: str, /, **values: Any) -> str:
@@ -83,7 +83,7 @@ def keep_language() -> None:
 
 
 @lru_cache(maxsize=4096, typed=True)  # the page runs again at each choice; a message is more than its text
-def _translated(text: str, chosen: str) -> str:
+def _told(text: str, chosen: str) -> str:
     return xai.translate(text, chosen, sentence=True)
 
 
