@@ -27,6 +27,15 @@ _RATIO = 200  # how far an archive may be compressed
 _FREE = 64 << 20  # bytes that it may hold however far
 _MOST_DIRECTORY = 1 << 20  # bytes of the table of contents: some ten thousand arrays
 IMAGES, LABELS, CLASSES = "images", "labels", "classes"
+_PREFIXES = {"train": "train", "t10k": "test"}
+_UINT8 = 8
+_CIFAR_BYTES = 3 * 32 * 32
+_CIFAR_TRAIN = (*(f"data_batch_{k}" for k in range(1, 6)), "train")
+_CIFAR_TEST = ("test_batch", "test")
+_CIFAR_META = ("batches.meta", "meta")
+_CIFAR_LABELS = ("labels", "fine_labels")
+_CIFAR_NAMES = ("label_names", "fine_label_names")
+_MOST_CIFAR = 512 << 20
 
 
 def load_arrays(
@@ -213,10 +222,6 @@ def unpacked(stream: Stream, dtype: np.dtype, shape: tuple[int, ...], order: Ord
     return mapped
 
 
-_PREFIXES = {"train": "train", "t10k": "test"}
-_UINT8 = 8
-
-
 def is_idx_folder(folder: Path) -> bool:
     """Whether a folder holds images as IDX files."""
     return any(_find(folder, prefix, "images") for prefix in _PREFIXES)
@@ -281,15 +286,6 @@ def _shape(path: Path, stream: Stream, rank: int) -> tuple[int, ...]:
     return tuple(int.from_bytes(stream.read(4), "big") for _ in range(rank))
 
 
-_BYTES = 3 * 32 * 32
-_TRAIN = (*(f"data_batch_{k}" for k in range(1, 6)), "train")
-_TEST = ("test_batch", "test")
-_META = ("batches.meta", "meta")
-_LABELS = ("labels", "fine_labels")
-_NAMES = ("label_names", "fine_label_names")
-_MOST = 512 << 20
-
-
 def is_cifar_folder(folder: Path) -> bool:
     """Whether a folder holds CIFAR python batches."""
     return (folder / "test_batch").is_file() or (folder / "data_batch_1").is_file() or (folder / "meta").is_file()
@@ -304,7 +300,7 @@ def load_cifar(folder: Path, classes: Sequence[str] | None = None, part: str | N
         DataError: a damaged batch, or no batch of the part asked for.
     """
     images, labels, parts = [], [], []
-    for name, files in (("train", _TRAIN), ("test", _TEST)):
+    for name, files in (("train", _CIFAR_TRAIN), ("test", _CIFAR_TEST)):
         for path in [folder / file for file in files if (folder / file).is_file() and part in (None, name)]:
             pixels, truth = _read_batch(path)
             images.append(pixels)
@@ -319,20 +315,20 @@ def load_cifar(folder: Path, classes: Sequence[str] | None = None, part: str | N
 
 def _read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     values = _values(path)
-    labels = next((values[key] for key in _LABELS if key in values), [])
-    data = next((item for item in values.get("data", []) if isinstance(item, bytes) and len(item) >= _BYTES), b"")
+    labels = next((values[key] for key in _CIFAR_LABELS if key in values), [])
+    data = next((item for item in values.get("data", []) if isinstance(item, bytes) and len(item) >= _CIFAR_BYTES), b"")
     numbers = [item for item in labels if isinstance(item, int)]
-    if not data or len(data) != len(numbers) * _BYTES:
+    if not data or len(data) != len(numbers) * _CIFAR_BYTES:
         raise DataError(f"{path}: not a CIFAR batch ({len(data)} bytes for {len(numbers)} labels). Download it again.")
     return np.frombuffer(data, np.uint8).reshape(-1, 3, 32, 32), np.array(numbers, dtype=np.int64)
 
 
 def _read_names(folder: Path) -> list[str] | None:
-    path = next((folder / name for name in _META if (folder / name).is_file()), None)
+    path = next((folder / name for name in _CIFAR_META if (folder / name).is_file()), None)
     if path is None:
         return None
     values = _values(path)
-    names = next((values[key] for key in _NAMES if key in values), [])
+    names = next((values[key] for key in _CIFAR_NAMES if key in values), [])
     return [
         item.decode("utf-8", "replace") if isinstance(item, bytes) else item
         for item in names
@@ -342,11 +338,20 @@ def _read_names(folder: Path) -> list[str] | None:
 
 def _values(path: Path) -> dict[str, list[Any]]:
     """Return the strings and numbers that follow each known key of the pickled dictionary."""
-    if path.stat().st_size > _MOST:
+    if path.stat().st_size > _MOST_CIFAR:
         raise DataError(f"{path}: larger than any CIFAR batch. Check the file.")
     values: dict[str, list[Any]] = {}
     key = None
-    known = {"data", "batch_label", "filenames", "coarse_labels", "num_cases_per_batch", "num_vis", *_LABELS, *_NAMES}
+    known = {
+        "data",
+        "batch_label",
+        "filenames",
+        "coarse_labels",
+        "num_cases_per_batch",
+        "num_vis",
+        *_CIFAR_LABELS,
+        *_CIFAR_NAMES,
+    }
     known |= {"coarse_label_names"}
     try:
         for value in _constants(path.read_bytes()):
@@ -370,6 +375,6 @@ def _constants(content: bytes) -> Iterator[bytes | str | int]:
         elif "BYTES" in name or "BYTEARRAY" in name:
             yield bytes(argument)
         elif "UNICODE" in name:  # Python 3 writes bytes as latin-1 text in the old protocols
-            yield argument.encode("latin-1") if len(argument) >= _BYTES else argument
+            yield argument.encode("latin-1") if len(argument) >= _CIFAR_BYTES else argument
         elif "INT" in name or name.startswith("LONG"):
             yield int(argument)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WEAK, WITHIN, NONE, TOO_SMALL = "weak", "within another", "no evidence", "too small to tell"
+Interval = tuple[float, float]
+RELEVANT = 0.1  # a gap in accuracy that matters: where it could not have been seen, the slice is too small to tell
+_POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -145,11 +148,6 @@ class SliceResult(Result):
         from xai.plots.fairness import slices_figure
 
         return slices_figure(self)
-
-
-Interval = tuple[float, float]
-RELEVANT = 0.1  # a gap in accuracy that matters: where it could not have been seen, the slice is too small to tell
-_POWER = 0.8
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,9 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
+_BLOCKS = 4096  # images that change sides together: bounds the work, and any group of swaps keeps the test exact
+Interval = tuple[float, float]
+
 
 def wilson(successes: ArrayLike, total: ArrayLike, level: float = 0.95) -> np.ndarray:
     """Return the interval (..., 2) of shares `successes / total`; [0, 1] where there was nothing to count.
@@ -57,9 +60,6 @@ def clopper_pearson(successes: int, total: int, level: float = 0.95) -> tuple[fl
     low = scipy.special.betaincinv(successes, total - successes + 1, tail) if successes else 0.0
     high = scipy.special.betainccinv(successes + 1, total - successes, tail) if successes < total else 1.0
     return float(low), float(high)
-
-
-_BLOCKS = 4096  # images that change sides together: bounds the work, and any group of swaps keeps the test exact
 
 
 def paired_mean(before: np.ndarray, after: np.ndarray, level: float = 0.95) -> tuple[float, float, float, float]:
@@ -176,9 +176,6 @@ def _step_down(ratio: np.ndarray, weights: np.ndarray, unlisted: int = 0) -> np.
 def _step_up(ratio: np.ndarray, weights: np.ndarray) -> np.ndarray:
     rank = np.arange(1, len(ratio) + 1)
     return np.minimum.accumulate((ratio * weights.sum() / rank)[::-1])[::-1]
-
-
-Interval = tuple[float, float]
 
 
 def share(hits: np.ndarray) -> tuple[float, Interval]:

@@ -16,6 +16,9 @@ _FIRST = 5  # a fifth of the replicates, unless they leave it open
 _ENOUGH = 20  # exceedances that settle a p-value
 _TINY = 1e-12
 _TILTS = np.geomspace(1e-3, 1e2, 60)  # of Chernoff's bound, over the largest weight
+BINS = 15
+_LEVELS = 20  # cells of a mean
+_SIMULATIONS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +148,6 @@ def _tail(
     return float(np.exp(min(0.0, exponent.min())))
 
 
-BINS = 15
-_LEVELS = 20  # cells of a mean
-_SIMULATIONS = 500
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 

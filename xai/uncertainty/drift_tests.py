@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from xai.stats.two_sample import TwoSample
 
 DRIFT, NO_EVIDENCE, TOO_SMALL = "drift", "no evidence", "too small to tell"
+WORST_CONDITION = 100.0
+_MORE = 2.0  # images by which each class has more, spread over all answers: what never happened is not impossible
+_MOST_CLASSES = 100  # for the estimate of label shift: K^3 work in each draw
 
 
 @dataclass(frozen=True)
@@ -162,10 +165,6 @@ class Drift(Result):
         return drift_figure(self)
 
 
-WORST_CONDITION = 100.0
-_MORE = 2.0  # images by which each class has more, spread over all answers: what never happened is not impossible
-
-
 @dataclass(frozen=True, eq=False)
 class LabelShift:
     """Estimated shares of classes.
@@ -252,9 +251,6 @@ def _solve(joint: np.ndarray, counts: np.ndarray, classes: int) -> np.ndarray:
     shares = np.clip(np.linalg.lstsq(rates, counts / counts.sum(), rcond=None)[0], 0, None)
     normalised: np.ndarray = shares / shares.sum()
     return normalised
-
-
-_MOST_CLASSES = 100  # for the estimate of label shift: K^3 work in each draw
 
 
 @dataclass(frozen=True, eq=False)

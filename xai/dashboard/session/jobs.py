@@ -18,6 +18,8 @@ from xai.dashboard.environment import audits_folder
 from xai.dashboard.session.tasks import BackgroundTask, Key, Report, ResultCache, task_queue
 
 _QUICK = 8  # rows
+STORE = "store"  # of finished work, shared by all audits of the folder
+_AUDIT_FILE, _PIN_FILE = "audit.json", "pinned.json"
 
 
 @dataclass(eq=False)
@@ -143,10 +145,6 @@ def progress_parts(report: Report | None, count: int) -> list[Report | None]:
         return None if report is None else lambda done, total: report(k * total + done, count * total)
 
     return [part(k) for k in range(count)]
-
-
-STORE = "store"  # of finished work, shared by all audits of the folder
-_AUDIT_FILE, _PIN_FILE = "audit.json", "pinned.json"
 
 
 def start_audit(folder: Path, title: str, tables: Mapping[str, Any], model: Callable[[], Any]) -> BackgroundTask:

@@ -14,6 +14,12 @@ from xai.errors import DataError, InputError, NameLookupError, RangeError, Shape
 if TYPE_CHECKING:
     import pandas as pd
 
+MISSING = "(missing)"
+_MOST = 1000  # groups; more are identifiers
+_FEW = 20  # distinct numbers that are taken as names
+_PARTS = 4
+Class = int | tuple[int, int] | None
+
 
 @dataclass(frozen=True, eq=False)
 class ImageTable:
@@ -118,12 +124,6 @@ def _extra(name: str, values: Any, count: int, taken: Sequence[str]) -> np.ndarr
     return numbers
 
 
-MISSING = "(missing)"
-_MOST = 1000  # groups; more are identifiers
-_FEW = 20  # distinct numbers that are taken as names
-_PARTS = 4
-
-
 @dataclass(frozen=True, eq=False)
 class Division:
     """One way to divide N images.
@@ -220,9 +220,6 @@ def _cross(parts: Sequence[Division]) -> Division:
             picked.append(part.groups[own])
         names.append(" & ".join(reversed(picked)))
     return Division(" & ".join(part.name for part in parts), tuple(names), place.astype(np.int64))
-
-
-Class = int | tuple[int, int] | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,15 @@ from xai.stats.intervals import Interval, difference, discordant, mcnemar, mean,
 
 FIRST, SECOND, TRIED = 12, 48, 96  # images that all forms, the better ones, and the best of each unit are tried on
 _KEPT = 4  # one in so many forms gets into the second round
+FEWEST = 20  # right images of other classes below which nothing can be said
+LEANING = 0.5  # share of a class that is only recognised with the cue, above which the class leans on it
+LEVEL = 0.05
+MOST = 24  # images looked at
+SHOWN = 4
+_ELSEWHERE = 7  # number of the draw
+_FEWEST_CARRIERS = 4  # carriers
+_MOST_OTHERS = 96  # images of other classes that the same is done to
+_TINY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +93,6 @@ def _pulls(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndar
     """Return the share of images of other classes that is answered as each class (S, K)."""
     hits = np.stack([((predictions == k) & (labels != k)).sum(1) for k in range(classes)], 1)
     return hits / np.maximum(1, [(labels != k).sum() for k in range(classes)])
-
-
-FEWEST = 20  # right images of other classes below which nothing can be said
-LEANING = 0.5  # share of a class that is only recognised with the cue, above which the class leans on it
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,9 +222,6 @@ def pulls_more(evidence: Evidence, least: float) -> bool:
     return evidence.images >= FEWEST and evidence.excess_interval[0] > least
 
 
-MOST = 24  # images looked at
-SHOWN = 4
-_ELSEWHERE = 7  # number of the draw
 Span = tuple[float, Interval]
 
 
@@ -271,11 +272,6 @@ def _removed(probe: Predictor, target: int, images: Tensor, region: Tensor, roll
     elsewhere = moved(region[:, None], rolls)[:, 0]
     gone, control = (answers(probe.probabilities(filled(images, part))) != target for part in (region, elsewhere))
     return share(gone), difference(gone, control)
-
-
-_FEWEST = 4  # carriers
-_MOST = 96  # images of other classes that the same is done to
-_TINY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -334,13 +330,13 @@ def take_out(probe: Predictor, form: DataForm, judged: ProbeImages) -> Removal |
     """
     assert form.target is not None
     carries = (form.carried(judged.images) >= form.least) & (judged.labels == form.target)
-    some = judged.take(carries.nonzero()[:_MOST, 0])
-    if len(some) < _FEWEST:
+    some = judged.take(carries.nonzero()[:_MOST_OTHERS, 0])
+    if len(some) < _FEWEST_CARRIERS:
         return None
     before, after = (_odds(probe, images, some.labels) for images in (some.images, form.without(some)))
     restored = form.control(some)
     gone = (before > 0) & (after <= 0)
-    others = judged.take((judged.labels != form.target).nonzero()[:_MOST, 0])
+    others = judged.take((judged.labels != form.target).nonzero()[:_MOST_OTHERS, 0])
     if restored is None:
         usual = _odds(probe, others.images, others.labels) - _odds(probe, form.without(others), others.labels)
         p = float(scipy.stats.mannwhitneyu(before - after, usual, alternative="greater").pvalue)

@@ -17,6 +17,7 @@ from xai.ood.detectors.reference import FeatureRows, ModelView, Reference
 
 State = dict[str, Tensor]
 Parts = dict[str, Tensor]
+_MOST = 60.0  # exponent; e^60 is beyond any use, and far from what float32 holds
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,6 @@ def logit_detector(name: str) -> LogitDetector:
     made = DETECTORS[name]()
     assert isinstance(made, LogitDetector)
     return made
-
-
-_MOST = 60.0  # exponent; e^60 is beyond any use, and far from what float32 holds
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from xai.ood.detectors.reference import FeatureRows, Reference, to_unit
 
 _GROUP = 32  # columns whose largest value is looked at first
 _BLOCK = 64 << 20  # bytes of inner products at once
+_SHARE, _LEAST, _MOST = 1000, 10, 1000
 
 
 def most_similar(rows: Tensor, bank: Tensor, count: int) -> Tensor:
@@ -46,9 +47,6 @@ def distances(rows: Tensor, bank: Tensor, places: Tensor) -> Tensor:
     step = max(1, _BLOCK // (places.shape[1] * rows.shape[1] * rows.element_size()))
     parts = [(rows[k : k + step, None] - bank[places[k : k + step]]).norm(dim=2) for k in range(0, len(rows), step)]
     return torch.cat(parts)
-
-
-_SHARE, _LEAST, _MOST = 1000, 10, 1000
 
 
 @DETECTORS.register("knn")

@@ -22,6 +22,7 @@ _KINDS = {
     "alarm": m("in-distribution, rejected"),
     "kept": m("in-distribution, accepted"),
 }
+_USUAL, _MOST = 500, 5000  # images of each of two data sets
 
 
 def detect(model: SharedModel, plan: ood.DetectorPlan) -> list[Job]:
@@ -343,9 +344,6 @@ def _show_drift(model: SharedModel, pair: tuple[DataSample, DataSample], result:
     table = ui.csv_file(result.table, t("Tests"), t("A line per test"))
     ui.show_downloads(result, "drift", file_stem(str(result.model["name"]), "drift"), table)
     ui.show_verb_code(model, "drift", dict(zip(("first", "second"), pair, strict=True)), "verdict,table")
-
-
-_USUAL, _MOST = 500, 5000  # images of each of two data sets
 
 
 def choose_two() -> tuple[DataSample, DataSample]:
