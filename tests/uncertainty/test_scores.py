@@ -84,7 +84,7 @@ def test_chunks_change_nothing(monkeypatch):
     whole = score(logits, labels)
     monkeypatch.setattr(scores_module, "_ENTRIES", 50)
     parts = score(logits, labels)
-    for name in ("nll", "brier", "count", "said", "squares", "true", "hit"):
+    for name in ("nll", "brier", "count", "expected", "squares", "true", "hit"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-12, atol=1e-12)
     assert fit_temperature(logits, labels).value > 0
 
