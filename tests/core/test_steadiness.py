@@ -143,11 +143,11 @@ def test_all_places_of_a_batch_are_compared() -> None:
 
 def test_what_was_found_is_forgotten_when_the_module_changes() -> None:
     net = Sometimes(GapCnn())
-    assert not any("two answers" in note for note in xai.explain(net, IMAGES, "saliency", target=1).notes)
+    assert not any("two outputs" in note for note in xai.explain(net, IMAGES, "saliency", target=1).notes)
     net.noise = 0.3
-    assert any("two answers" in note for note in xai.explain(net, IMAGES, "saliency", target=1).notes)
+    assert any("two outputs" in note for note in xai.explain(net, IMAGES, "saliency", target=1).notes)
     net.noise = 0.0
-    assert not any("two answers" in note for note in xai.explain(net, IMAGES, "saliency", target=1).notes)
+    assert not any("two outputs" in note for note in xai.explain(net, IMAGES, "saliency", target=1).notes)
 
 
 def test_a_buffer_that_holds_nan_is_no_change() -> None:
