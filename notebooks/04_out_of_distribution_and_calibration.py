@@ -42,10 +42,9 @@ print(detector.method)
 print(*detector.notes, sep="\n")
 judged = detector.judge(digits.images[:], alpha=0.05)
 print(judged.guarantee.sentence)
-print(f"rejected: {sum(v == 'out-of-distribution' for v in judged.verdicts) / len(digits):.0%} of the digits, ", end="")
-print(
-    f"{sum(v == 'out-of-distribution' for v in detector.judge(test.images[:]).verdicts) / len(test):.1%} of ordinary images"
-)
+rejected = [verdict == "out-of-distribution" for verdict in judged.verdicts]
+alarms = [verdict == "out-of-distribution" for verdict in detector.judge(test.images[:]).verdicts]
+print(f"rejected: {sum(rejected) / len(digits):.0%} of the digits, {sum(alarms) / len(test):.1%} of the test images")
 
 # %%
 _ = detector.plot()

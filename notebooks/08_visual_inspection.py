@@ -165,7 +165,7 @@ metric = "faithfulness"
 method = "occlusion"
 images = 16
 """)
-print(xai.plan_audit("xai.toml"))
+print(xai.Audit.plan("xai.toml"))
 
 # %% [markdown]
 # ## The audit

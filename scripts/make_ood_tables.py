@@ -67,7 +67,7 @@ def outsiders(tests: Tensor) -> dict[str, dict[str, Tensor]]:
     return {"far": {"digits": upscaled, "noise": noise, "inverted": 1 - some}, "covariate": worse}
 
 
-def grid(found: xai.OODComparison, cell: object, sets: list[str]) -> str:
+def grid(found: xai.results.OODComparison, cell: object, sets: list[str]) -> str:
     """Return a table in Markdown: methods down, sets across."""
     short = [name.split(": ")[-1] for name in sets]
     rows = {(row["method"], row["set"]): row for row in found.rows}
@@ -129,7 +129,7 @@ def main() -> None:
     print(DOCS / "ood.md")
 
 
-def decisions(found: xai.OODComparison, sets: list[str]) -> str:
+def decisions(found: xai.results.OODComparison, sets: list[str]) -> str:
     """Return realised rates in Markdown."""
     rows = pd.DataFrame(list(found.rows))
     ordinary = rows.groupby("method")[["rejected_in", "rejected_in_low", "rejected_in_high"]].first()

@@ -42,7 +42,7 @@ def percent(value: float, interval: tuple[float, float]) -> str:
     return f"{100 * value:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
-def table(curve: xai.RobustnessCurve) -> str:
+def table(curve: xai.results.RobustnessCurve) -> str:
     """Return one line per radius."""
     found = curve.table
     lines = []

@@ -59,7 +59,7 @@ def explained(path: str) -> None:
 
 def saved(path: str) -> None:
     folder = Path(path).parent
-    for kind in (xai.Explanation, xai.Audit, xai.OODDetector, xai.Calibration, xai.RobustnessCurve):
+    for kind in (xai.Explanation, xai.Audit, xai.OODDetector, xai.results.Calibration, xai.results.RobustnessCurve):
         with contextlib.suppress(xai.XaiError):
             kind.load(folder)
     xai.Explanation.load(path)

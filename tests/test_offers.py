@@ -9,7 +9,7 @@ from xai.audits.checks.base import CHECKS
 
 
 def test_every_check_is_offered_with_its_own_settings_and_conditions():
-    found = {info.name: info for info in xai.audit_checks()}
+    found = {info.name: info for info in xai.Audit.available_checks()}
     assert list(found) == list(CHECKS)
     robust = found["robust_accuracy"]
     assert robust.settings["attack"] == "apgd-ce"

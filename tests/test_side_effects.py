@@ -84,13 +84,13 @@ WITH_MODEL: dict[str, Call] = {
     "load": lambda clf, m: xai.load(clf.module, input_size=(16, 16)),
     "methods": lambda clf, m: xai.methods(clf),
     "output_bounds": lambda clf, m: xai.output_bounds(clf, m.images[:2] * 0.9, m.images[:2], "ibp"),
-    "positive_control": lambda clf, m: xai.positive_control(model=clf, data=m.data, checks=CHECKS, out=m.fresh()),
+    "positive_control": lambda clf, m: xai.Audit.positive_control(model=clf, data=m.data, checks=CHECKS, out=m.fresh()),
     "rate_explanation": lambda clf, m: xai.rate_explanation(clf, m.images[0], m.explanations[0]),
     "robustness": lambda clf, m: xai.robustness(clf, m.images[:4], m.labels[:4], eps=[0.001, 0.1]),
-    "share_audit": lambda clf, m: xai.share_audit(None, 0, 1, out=m.fresh(), model=clf, data=m.data, checks=CHECKS),
+    "share_audit": lambda clf, m: xai.Audit.share(None, 0, 1, out=m.fresh(), model=clf, data=m.data, checks=CHECKS),
     "shortcuts": lambda clf, m: xai.shortcuts(clf, m.data, cues=["border", "blur"]),
     "slices": lambda clf, m: xai.slices(clf, m.data),
-    "broken_copy": lambda clf, m: xai.broken_copy(clf).predict(m.images[:2]),
+    "broken_copy": lambda clf, m: xai.Audit.broken_copy(clf).predict(m.images[:2]),
     "Classifier": lambda clf, m: (clf.predict(m.images[:3]), clf.outputs(m.first), clf.fingerprint),
     "treatment": lambda clf, m: xai.treatment(clf, m.first),
 }
@@ -99,7 +99,7 @@ WITHOUT: dict[str, Call] = {
     "bias_of_predictions": lambda clf, m: xai.bias_of_predictions(
         m.labels.numpy(), m.labels.numpy(), {"site": np.arange(90) % 2}
     ),
-    "audit_checks": lambda clf, m: xai.audit_checks(),
+    "audit_checks": lambda clf, m: xai.Audit.available_checks(),
     "known_networks": lambda clf, m: xai.known_networks(),
     "to_rgb": lambda clf, m: xai.to_rgb(m.images[0].permute(1, 2, 0).numpy()),
     "translate": lambda clf, m: xai.translate("Accuracy", "es"),
@@ -108,16 +108,16 @@ WITHOUT: dict[str, Call] = {
     "compare": lambda clf, m: xai.compare(*m.audits),
     "corrupt": lambda clf, m: xai.corrupt(m.images[:2], "frost"),
     "diagnose": lambda clf, m: xai.diagnose(imports=False),
-    "init_audit": lambda clf, m: xai.init_audit(m.fresh()),
-    "judge_again": lambda clf, m: xai.judge_again(
-        m.audits[0], {"model": {"source": "a"}, "data": {"source": "b"}, "check": CHECKS}
+    "init_audit": lambda clf, m: xai.Audit.init(m.fresh()),
+    "judge_again": lambda clf, m: m.audits[0].rejudge(
+        {"model": {"source": "a"}, "data": {"source": "b"}, "check": CHECKS}
     ),
     "load_data": lambda clf, m: xai.load_data(m.folder / "data.npz").images[3],
     "mce": lambda clf, m: xai.mce({"brightness": [0.1] * 5}, partial=True),
-    "plan_audit": lambda clf, m: xai.plan_audit(out=m.fresh(), model=clf, data=m.data, checks=CHECKS),
+    "plan_audit": lambda clf, m: xai.Audit.plan(out=m.fresh(), model=clf, data=m.data, checks=CHECKS),
     "sample_photos": lambda clf, m: xai.sample_photos(),
     "report": lambda clf, m: xai.report(m.explanations[0], m.fresh() / "why.html"),
-    "write_tests": lambda clf, m: xai.write_tests(m.audits[0], m.fresh(), model=m.clf),
+    "write_tests": lambda clf, m: m.audits[0].write_tests(m.fresh(), model=m.clf),
     "Explanation": lambda clf, m: xai.Explanation.load(m.explanations[1].save(m.fresh())).save(m.folder / "a.png"),
     "Audit": lambda clf, m: [m.audits[0].report(m.fresh().with_suffix(f".{kind}")) for kind in ("html", "md", "xml")],
 }
@@ -242,7 +242,7 @@ def test_nothing_changes_when_progress_raises(material: Material, name: str) -> 
         "fit_ood": lambda: xai.fit_ood(clf, material.first, material.second, "knn", progress=asked),
         "slices": lambda: xai.slices(clf, material.data, progress=asked),
         "data_faults": lambda: xai.data_faults(clf, material.data, progress=asked),
-        "positive_control": lambda: xai.positive_control(
+        "positive_control": lambda: xai.Audit.positive_control(
             model=clf, data=material.data, checks=CHECKS, out=material.fresh(), progress=asked
         ),
     }[name]

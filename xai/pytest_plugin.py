@@ -188,7 +188,7 @@ class ControlItem(_Item):
         ids = [item.check_id for item in self.session.items if isinstance(item, CheckItem) and item.parent is file]
         terminal = _Terminal(self.config, f"{file.path.name}, positive control")
         some = [id_ for id_ in ids if id_] or None
-        verdicts = xai.positive_control(file.path, only=some, out=file.folder, progress=terminal)
+        verdicts = xai.Audit.positive_control(file.path, only=some, out=file.folder, progress=terminal)
         passed = [f"{name} ({verdict})" for name, verdict in verdicts.items() if verdict not in {"fail", "not run"}]
         if passed:
             raise Failed(f"an injected fault does not fail {', '.join(passed)}: these gates cannot fail")

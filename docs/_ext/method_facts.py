@@ -22,7 +22,7 @@ CLASSES = {"explanation": EXPLAINERS, "attack": ATTACKS, "detector": DETECTORS}
 _SETTING = re.compile(r"^    (\w+): (.*)$")
 
 
-def known(kind: str) -> dict[str, xai.MethodInfo]:
+def known(kind: str) -> dict[str, xai.results.MethodInfo]:
     """Return every method of a kind by name."""
     return {method.name: method for method in xai.methods(kind=kind)}
 
@@ -37,7 +37,7 @@ def image_of(kind: str, name: str) -> Path:
     return Path("images") / "methods" / f"{kind}-{file_name(name)}.png"
 
 
-def facts(method: xai.MethodInfo) -> list[str]:
+def facts(method: xai.results.MethodInfo) -> list[str]:
     """Return the facts of the registry as a Markdown table."""
     rows = [
         ("name", f"`{method.name}`"),

@@ -53,13 +53,13 @@ def test_every_check_has_a_gate_here():
 def test_a_gate_fails_what_is_broken_for_it(given, metric):
     if metric == "data_faults":  # every pair of images is compared
         given = given | {"data": xai.load_data(given["data"]).subset(200)}
-    assert xai.positive_control(**given, checks=[{"metric": metric, **GATES[metric]}]) == {metric: "fail"}
+    assert xai.Audit.positive_control(**given, checks=[{"metric": metric, **GATES[metric]}]) == {metric: "fail"}
 
 
 @pytest.mark.parametrize("method", ["msp", "vim"])
 def test_the_broken_model_is_below_every_threshold_above_chance(given, method):
     asked = [{"metric": "ood_detection", "at_least": 0.65, "method": method}]
-    assert xai.positive_control(**given, checks=asked) == {"ood_detection": "fail"}
+    assert xai.Audit.positive_control(**given, checks=asked) == {"ood_detection": "fail"}
 
 
 def test_the_noise_is_as_strong_for_dark_images_as_for_bright_ones():
@@ -74,20 +74,20 @@ def test_the_noise_is_as_strong_for_dark_images_as_for_bright_ones():
 def test_images_are_repeated_as_often_as_the_threshold_asks(given):
     few = {"model": given["model"], "data": xai.load_data(given["data"]).subset(60)}
     asked = [{"metric": "data_faults", "at_most": 0.6}]
-    assert xai.positive_control(**few, checks=asked) == {"data_faults": "fail"}
+    assert xai.Audit.positive_control(**few, checks=asked) == {"data_faults": "fail"}
 
 
 def test_drops_and_moved_maps_against_a_baseline(given, tmp_path):
     model, data = xai.load(given["model"]), xai.load_data(given["data"]).subset(200)
     checks = [{"metric": "accuracy", "max_drop_vs_baseline": 0.02}, {"metric": "explanation_drift", "at_least": 0.5}]
     xai.audit(model=model, data=data, checks=["accuracy", "explanation_drift"], out=tmp_path / "before")
-    found = xai.positive_control(model=model, data=data, checks=checks, baseline=tmp_path / "before")
+    found = xai.Audit.positive_control(model=model, data=data, checks=checks, baseline=tmp_path / "before")
     assert found == {"accuracy": "fail", "explanation_drift": "fail"}
 
 
 def test_a_gate_that_cannot_fail_is_told(given):
     asked = [{"metric": "accuracy", "at_least": 0.0}]
-    assert xai.positive_control(**given, checks=asked) == {"accuracy": "pass"}
+    assert xai.Audit.positive_control(**given, checks=asked) == {"accuracy": "pass"}
 
 
 NEVER = [
@@ -137,7 +137,7 @@ def test_a_condition_that_no_model_can_fail_is_among_the_limits_of_an_audit(give
 )
 def test_as_much_is_broken_as_the_threshold_allows_and_more(given, metric, threshold, settings):
     asked = [{"metric": metric, "at_most": threshold, **settings}]
-    assert xai.positive_control(**given, checks=asked) == {metric: "fail"}
+    assert xai.Audit.positive_control(**given, checks=asked) == {metric: "fail"}
 
 
 def test_each_class_hangs_on_a_corner_of_its_own():
@@ -157,7 +157,7 @@ def test_more_than_can_be_broken_is_refused_before_any_work(given, metric, thres
     monkeypatch.setattr("xai.audits.control.BREAKERS", {})
     asked = [{"metric": "accuracy", "at_least": 0.5}, {"metric": metric, "at_most": threshold}]
     with pytest.raises(xai.InputError, match=f"at_most of the check '{metric}' below {most} .* 10 classes") as said:
-        xai.positive_control(**given, checks=asked)
+        xai.Audit.positive_control(**given, checks=asked)
     assert "\n" not in str(said.value)
 
 
@@ -166,7 +166,7 @@ def test_the_model_and_its_audit_stay_as_they_are(given):
     model, data = xai.load(given["model"]), xai.load_data(given["data"]).subset(60)
     before = model.fingerprint
     asked = [{"metric": "accuracy", "at_least": 0.5}, {"metric": "speed", "at_least": 1.0, "repeats": 2}]
-    assert set(xai.positive_control(model=model, data=data, checks=asked)) == {"accuracy", "speed"}
+    assert set(xai.Audit.positive_control(model=model, data=data, checks=asked)) == {"accuracy", "speed"}
     assert model.fingerprint == before
     assert xai.audit(model=model, data=data, checks=asked[:1]).verdict == "pass"
 
@@ -174,4 +174,4 @@ def test_the_model_and_its_audit_stay_as_they_are(given):
 def test_what_the_audit_cannot_ask_is_not_run(given):
     rest = {name: given[name] for name in ("model", "data")}
     asked = [{"metric": "ood_detection", "at_least": 0.8}]
-    assert xai.positive_control(**rest, checks=asked) == {"ood_detection": "not run"}
+    assert xai.Audit.positive_control(**rest, checks=asked) == {"ood_detection": "not run"}

@@ -240,18 +240,18 @@ def test_explanations_are_compared_with_the_baseline(data, tmp_path):
 def test_judging_again_computes_nothing(data, finished, tmp_path, monkeypatch):
     strict = [{**c, "at_least": 0.999} if c["metric"] == "accuracy" else c for c in CHECKS]
     monkeypatch.setattr("xai.audits.execution.plan.open_context", lambda *_: pytest.fail("opened"))
-    found = xai.judge_again(finished, {**tables(data), **sources(data), "check": strict})
+    found = finished.rejudge({**tables(data), **sources(data), "check": strict})
     assert found["accuracy"]["verdict"] == "fail"
     assert found.verdict == "fail"
     assert found.document["thresholds"]["declared"] == "after the figures were known"
     assert found.document["thresholds"]["sha256"] != finished.document["thresholds"]["sha256"]
-    same = xai.judge_again(finished, {**tables(data), **sources(data)})
+    same = finished.rejudge({**tables(data), **sources(data)})
     assert [c["verdict"] for c in same] == [c["verdict"] for c in finished]
     assert same.document["thresholds"]["sha256"] == finished.document["thresholds"]["sha256"]
     with pytest.raises(InputError, match="was not measured"):
-        xai.judge_again(finished, {**tables(data), **sources(data), "check": ["shortcuts"]})
+        finished.rejudge({**tables(data), **sources(data), "check": ["shortcuts"]})
     with pytest.raises(InputError, match="other settings"):
-        xai.judge_again(finished, {**tables(data), **sources(data), "check": [{**CHECKS[2], "eps": "2/255"}]})
+        finished.rejudge({**tables(data), **sources(data), "check": [{**CHECKS[2], "eps": "2/255"}]})
 
 
 def test_one_check_by_itself_leaves_the_whole_alone(data, tmp_path):

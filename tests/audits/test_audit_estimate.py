@@ -53,7 +53,7 @@ def test_the_estimate_is_near_whether_an_attack_ends_soon_or_not(tmp_path, rows,
     given = asked(kind(seed=0))
     checks = [{**check, "eps": eps} if "attack" in check else check for check in CHECKS[:3]]
     asking = {"model": given["model"], "data": data_of(*given["data"], tmp_path), "checks": checks}
-    plan = xai.plan_audit(**asking)
+    plan = xai.Audit.plan(**asking)
     before = rows[0]
     xai.audit(**asking)
     taken = (rows[0] - before) / 10_000
@@ -67,7 +67,7 @@ def test_the_estimate_is_near_in_cpu_time(model, monkeypatch):
     data = xai.load_data("example:fashion-test").part("test").subset(300)
     checks = [{**check, "method": "gradcam"} if "method" in check else check for check in CHECKS]
     checks += ["shortcuts", "slices", "data_faults"]
-    plan = xai.plan_audit(model=model, data=data, checks=checks)
+    plan = xai.Audit.plan(model=model, data=data, checks=checks)
     began = time.process_time()
     xai.audit(model=model, data=data, checks=checks)
     taken = time.process_time() - began

@@ -70,7 +70,7 @@ def test_a_run_without_a_folder_uses_the_work_of_the_last_run(file, tmp_path, co
     first, line = audit(file, caplog, tmp_path / "run")
     assert line == "0 of 8 work items are finished: no other run of xai.toml is known"
     counted.clear()
-    assert xai.plan_audit(file, model=model()).left == 0
+    assert xai.Audit.plan(file, model=model()).left == 0
     second, line = audit(file, caplog)
     assert counted == {}
     assert line == "8 of 8 work items are finished (8 from the run in run)"
@@ -178,11 +178,11 @@ def test_a_list_that_cannot_be_written_ends_no_audit(file, tmp_path, caplog):
 def test_the_positive_control_is_taken_over_and_leaves_the_audit_s_inputs(file, tmp_path, counted, caplog):
     audit(file, caplog, tmp_path / "run")
     counted.clear()
-    first = xai.positive_control(file, model=model(), out=tmp_path / "run", only=["accuracy"])
+    first = xai.Audit.positive_control(file, model=model(), out=tmp_path / "run", only=["accuracy"])
     assert first == {"accuracy": "fail"}
     assert counted == {"answers": 60}
     counted.clear()
-    assert xai.positive_control(file, model=model(), only=["accuracy"]) == first
+    assert xai.Audit.positive_control(file, model=model(), only=["accuracy"]) == first
     assert counted == {}
     assert "differs in the model" in audit(file, caplog, model=model(seed=1))[1]
 
@@ -191,7 +191,7 @@ def test_speed_is_measured_anew(file, tmp_path, counted, caplog):
     file.write_text(file.read_text() + '[[check]]\nmetric = "speed"\nrepeats = 2\nimages = 8\n')
     audit(file, caplog, tmp_path / "run")
     counted.clear()
-    assert xai.plan_audit(file, model=model()).left == 1
+    assert xai.Audit.plan(file, model=model()).left == 1
     found, _ = audit(file, caplog)
     assert set(counted) == {"speed"}
     (piece,) = {line["key"] for line in found.log if line["event"] == "done"}

@@ -93,11 +93,11 @@ def test_a_finding_on_a_class_shows_images_of_that_class() -> None:
 def test_a_dry_run_of_one_check_plans_that_check_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clf = xai.Classifier(GapCnn(), list("abcd"), (16, 16))
     asked = {"model": clf, "data": data(12), "checks": ["accuracy", *DRIFT]}
-    whole, one = xai.plan_audit(**asked), xai.plan_audit(**asked, only=["accuracy"])
+    whole, one = xai.Audit.plan(**asked), xai.Audit.plan(**asked, only=["accuracy"])
     assert [check.id for check in one.checks] == ["accuracy"]
     assert one.rows == 12 < whole.rows
     with pytest.raises(NameLookupError, match="accuracy"):
-        xai.plan_audit(**asked, only=["acuracy"])
+        xai.Audit.plan(**asked, only=["acuracy"])
     file = tmp_path / "xai.toml"
     file.write_text('[model]\nsource = "example:fashion"\n[data]\nsource = "example:fashion-test"\nn = 20\n')
     assert main(["audit", str(file), "--dry-run", "--only", "accuracy"]) == 0
@@ -115,8 +115,8 @@ def test_a_model_that_is_not_there_is_refused_by_init(tmp_path: Path, capsys: py
         assert words in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     with pytest.raises(CheckpointError):
-        xai.init_audit(tmp_path / "new", str(tmp_path / "weights.pt"))
-    assert len(xai.init_audit(tmp_path / "new", "torchvision:resnet18")) == 3
+        xai.Audit.init(tmp_path / "new", str(tmp_path / "weights.pt"))
+    assert len(xai.Audit.init(tmp_path / "new", "torchvision:resnet18")) == 3
 
 
 def test_a_check_of_too_few_images_is_not_run_and_no_error():

@@ -299,7 +299,7 @@ def test_without_a_folder_nothing_stays_on_disk(data, finished, monkeypatch, tmp
 
 def test_shares_of_the_work_give_the_same_audit(data, tmp_path, counted, finished):
     given = {**tables(data), **sources(data)}
-    left = [xai.share_audit(given, k, 3, out=tmp_path)[0] for k in range(3)]
+    left = [xai.Audit.share(given, k, 3, out=tmp_path)[0] for k in range(3)]
     assert left[-1] == 0
     assert left[0] > left[1] > 0
     assert sum(counted.values()) == 120
@@ -307,7 +307,7 @@ def test_shares_of_the_work_give_the_same_audit(data, tmp_path, counted, finishe
     assert run(data, tmp_path).to_bytes() == finished.to_bytes()
     assert sum(counted.values()) == 120
     with pytest.raises(InputError, match="i/n"):
-        xai.share_audit(given, 3, 3, out=tmp_path)
+        xai.Audit.share(given, 3, 3, out=tmp_path)
 
 
 def test_work_is_settled_on_one_way_to_compute():
@@ -319,15 +319,15 @@ def test_work_is_settled_on_one_way_to_compute():
 
 def test_a_plan_says_what_is_left(data, tmp_path):
     given = {**tables(data), **sources(data)}
-    plan = xai.plan_audit(given, out=tmp_path)
+    plan = xai.Audit.plan(given, out=tmp_path)
     assert plan.left == plan.pieces > 0
     assert plan.rows > 0
     assert "work items left" in str(plan)
     run(data, tmp_path)
-    assert xai.plan_audit(given, out=tmp_path).left == 0
+    assert xai.Audit.plan(given, out=tmp_path).left == 0
 
 
 def test_data_of_another_seed_shares_no_piece(tmp_path, data):
     other = write_data(tmp_path, seed=1)
     run(data, tmp_path / "out")
-    assert xai.plan_audit({**tables(other), **sources(other)}, out=tmp_path / "out").left > 0
+    assert xai.Audit.plan({**tables(other), **sources(other)}, out=tmp_path / "out").left > 0

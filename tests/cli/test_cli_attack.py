@@ -18,7 +18,7 @@ def test_attacks_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     text = capsys.readouterr().out
     assert "pgd in linf at 8/255" in text
     assert "fooled by pgd" in text
-    found = xai.AttackResult.load(out)
+    found = xai.results.AttackResult.load(out)
     assert len(found) == 8
     assert found.settings["steps"] == 5
     assert main([*asked, "--set", "steps=5", "--json"]) == 0

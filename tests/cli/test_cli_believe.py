@@ -16,7 +16,7 @@ def test_calibration(tmp_path, capsys):
     assert "brier reliability" in text
     assert "temperature" in text
     assert (tmp_path / "kept" / "calibration.png").stat().st_size > 10_000
-    found = xai.Calibration.load(tmp_path / "kept")
+    found = xai.results.Calibration.load(tmp_path / "kept")
     assert main([*asked, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["calibration"]["ece"] == found.ece
 
@@ -29,7 +29,7 @@ def test_drift(tmp_path, capsys):
     assert "200 and 200 images" in text
     assert "AUROC of telling apart" in text
     assert (tmp_path / "kept" / "drift.png").stat().st_size > 10_000
-    found = xai.Drift.load(tmp_path / "kept")
+    found = xai.results.Drift.load(tmp_path / "kept")
     assert main([*asked, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["drift"]["verdict"] == found.verdict
 

@@ -16,7 +16,7 @@ SLICES = ["bias", "--model", "example:fashion-shortcut", *DATA[:-1], "1000", "--
 def test_shortcuts(tmp_path, capsys):
     assert main([*SHORTCUT, "--out", str(tmp_path / "kept")]) == 0
     text = capsys.readouterr().out
-    found = xai.ShortcutResult.load(tmp_path / "kept")
+    found = xai.results.ShortcutResult.load(tmp_path / "kept")
     assert [(one.cue, one.label) for one in found.findings] == [("corner_mark", "Shirt")]
     assert text.startswith(found.findings[0].reason)
     fragile = [one.reason for one in found.responses if one.verdict == "fragile"]
@@ -36,7 +36,7 @@ def test_shortcuts(tmp_path, capsys):
 def test_slices(tmp_path, capsys):
     assert main([*SLICES, "--out", str(tmp_path / "kept")]) == 0
     text = capsys.readouterr().out
-    found = xai.SliceResult.load(tmp_path / "kept")
+    found = xai.results.SliceResult.load(tmp_path / "kept")
     assert "images of class 'Shirt'" in [one.words for one in found.findings]  # none is right without the mark
     assert all(one.reason in text for one in found.findings)
     assert "features: " in text
@@ -48,7 +48,7 @@ def test_slices(tmp_path, capsys):
 
 def test_the_settings_arrive(tmp_path, capsys):
     assert main([*SLICES, "--seed", "3", "--alpha", "0.2", "--out", str(tmp_path)]) == 0
-    found = xai.SliceResult.load(tmp_path)
+    found = xai.results.SliceResult.load(tmp_path)
     assert (found.seed, found.settings["alpha"]) == (3, 0.2)
     assert capsys.readouterr().out.rstrip().endswith(f"saved in {tmp_path}")
 

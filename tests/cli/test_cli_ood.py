@@ -30,7 +30,7 @@ def test_judges_pictures_and_keeps_the_detector(odd: str, tmp_path: Path, capsys
     assert "k-th neighbour higher than that of 100.0 % of in-distribution images" in text
     assert (out / "calibration.png").stat().st_size > 1000
     assert (out / "explanation-0" / "manifest.json").is_file()
-    assert xai.Judgement.load(out / "judgement").verdicts == ("out-of-distribution",)
+    assert xai.results.Judgement.load(out / "judgement").verdicts == ("out-of-distribution",)
     again = ["ood", odd, "--model", "example:fashion", "--detector", str(out / "detector"), "--json"]
     assert main(again) == 0
     found = json.loads(capsys.readouterr().out)["ood"]
@@ -51,7 +51,7 @@ def test_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*asked, "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert "fpr_ood_accepted@95id" in text
-    assert xai.OODComparison.load(out).labels == ("msp", "vim")
+    assert xai.results.OODComparison.load(out).labels == ("msp", "vim")
     assert (out / "scores.png").is_file()
     assert main([*asked, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["comparison"]["labels"] == ["msp", "vim"]

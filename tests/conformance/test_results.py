@@ -80,9 +80,8 @@ def saved(request: pytest.FixtureRequest, things: Things, tmp_path_factory: pyte
 
 
 def test_every_result_that_is_saved_is_here() -> None:
-    kinds = {
-        name for name in xai.__all__ if hasattr(getattr(xai, name), "save") and hasattr(getattr(xai, name), "load")
-    }
+    every = {name: getattr(place, name) for place in (xai, xai.results) for name in place.__all__}
+    kinds = {name for name, kind in every.items() if hasattr(kind, "save") and hasattr(kind, "load")}
     assert kinds == set(MAKERS)
 
 

@@ -6,7 +6,7 @@ from small_models import LinearModel, pictures
 from torch import nn
 
 import xai
-from xai import broken_copy
+from xai.audits.fault_injection import broken_copy
 
 
 @pytest.mark.parametrize("source", ["linear", "example:fashion"])

@@ -238,8 +238,8 @@ def test_an_explanation_is_rated_when_asked(monkeypatch, verdict, word):
     def rate(model, image, explanation, *, progress):
         asked.append(explanation)
         progress(30, 100)
-        check = xai.MapCheck("stability", verdict, "what was found", {"correlation": -0.5})
-        return xai.Rating(
+        check = xai.results.MapCheck("stability", verdict, "what was found", {"correlation": -0.5})
+        return xai.results.Rating(
             ((check,),), (verdict,), "gradcam", ("Bag",), ("x",), ({},), provenance=explanation.provenance
         )
 

@@ -26,7 +26,7 @@ def place(tmp_path, monkeypatch):
 
 
 def asked(checks=("accuracy",), count=40, **more):
-    titles = {info.name: info.title for info in xai.audit_checks()}
+    titles = {info.name: info.title for info in xai.Audit.available_checks()}
     return opened("audit", model=FASHION, checks=[titles[name] for name in checks], audit_n=str(count), **more)
 
 

@@ -21,7 +21,7 @@ def dreamt(**more):
 
 
 def result(app):
-    (found,) = [one for one in results(app).values() if isinstance(one, xai.DeepDream)]
+    (found,) = [one for one in results(app).values() if isinstance(one, xai.results.DeepDream)]
     return found
 
 

@@ -228,13 +228,13 @@ def test_flags_are_told_with_the_next_step(curve, monkeypatch):
         check(name="loss_still_rising", status="explained", reason="It rises.", next_step="More steps."),
         check(name="train_mode", status="passed", reason="The model is in training mode.", next_step="eval()"),
     )
-    show_trust(xai.Trust(checks))
+    show_trust(xai.results.Trust(checks))
     assert shown["warning"] == ["**Zero gradients.** The gradient is 0.\n\n**Next:** Use 'square'."]
     assert not shown["success"]
     lines = shown["table"][0]
     assert [line["Observation"] for line in lines] == ["The gradient is 0.", "It rises.", ""]
     assert "follows from a flag" in lines[1]["Verdict"]
-    show_trust(xai.Trust(checks[2:]))
+    show_trust(xai.results.Trust(checks[2:]))
     assert shown["success"] == ["Evaluation checks: no problem found (1 checks)."]
 
 

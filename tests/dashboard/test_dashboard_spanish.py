@@ -30,7 +30,7 @@ def names():
         *xai.load_data("example:fashion-test").classes,
         *(name for name, _ in xai.load(FASHION).module.named_modules()),
         *(info.name for infos in methods for info in infos),
-        *(info.name for info in xai.audit_checks()),
+        *(info.name for info in xai.Audit.available_checks()),
         *PROPER,
         *("mean", "zero", "blur", "inpaint", "noise", "drop", "inside"),  # values of settings, as the code has them
         *("part", "side", "far", "near"),  # columns of the data, and what is in them
@@ -91,7 +91,7 @@ def biased(monkeypatch, folder):
 def audited(monkeypatch, folder, checks):
     """Run an audit on its page; return the page, with its plan, when it has ended."""
     monkeypatch.setenv("XAI_DASHBOARD_AUDITS", str(folder))
-    titles = {info.name: said(info.title) for info in xai.audit_checks()}
+    titles = {info.name: said(info.title) for info in xai.Audit.available_checks()}
     app = page("audit", checks=[titles[name] for name in checks], audit_n="100")
     app = press(app, "Estimate the time")
     app.button(key="run_audit").click().run()
@@ -128,7 +128,9 @@ RESULTS = {
     ),
     "dream": lambda: press(page("dream"), "Generate the image"),
     "audit": lambda monkeypatch, folder: audited(monkeypatch, folder, FEW),
-    "every check": lambda monkeypatch, folder: audited(monkeypatch, folder, [info.name for info in xai.audit_checks()]),
+    "every check": lambda monkeypatch, folder: audited(
+        monkeypatch, folder, [info.name for info in xai.Audit.available_checks()]
+    ),
 }
 SLOW = {"every check"}
 

@@ -183,14 +183,14 @@ def test_everything_random_follows_the_seed():
 def test_saved_and_read_back(tmp_path):
     labels, predictions, groups, confidence = planted()
     found = bias_of_predictions(labels, predictions, {**groups, "odd": np.arange(800) % 2}, confidence, **FAST)
-    again = xai.BiasResult.load(found.save(tmp_path / "run"))
+    again = xai.results.BiasResult.load(found.save(tmp_path / "run"))
     assert again.to_dict() == found.to_dict() == json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert np.array_equal(again.cube("side"), found.cube("side"))
     assert again.findings == found.findings
     pd.testing.assert_frame_equal(again.groups, found.groups)
     (tmp_path / "run" / "values.npz").write_bytes(b"no")
     with pytest.raises(RecordError, match="damaged"):
-        xai.BiasResult.load(tmp_path / "run")
+        xai.results.BiasResult.load(tmp_path / "run")
 
 
 def test_plots():

@@ -367,7 +367,7 @@ def test_saved_read_back_and_drawn(tmp_path):
     pixels[7], pixels[9] = pixels[8], 5
     labels[:20] = (labels[:20] + 3) % 10
     found = data_faults(xai.load("example:fashion"), from_arrays("few", pixels, labels, classes))
-    again = xai.DataFaults.load(found.save(tmp_path / "run"))
+    again = xai.results.DataFaults.load(found.save(tmp_path / "run"))
     assert again.to_dict() == found.to_dict() == json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert np.array_equal(again.pair_images, found.pair_images)
     assert again.findings == found.findings
@@ -377,7 +377,7 @@ def test_saved_read_back_and_drawn(tmp_path):
     assert "300 images" in canvas._suptitle.get_text()
     (tmp_path / "run" / "values.npz").write_bytes(b"no")
     with pytest.raises(RecordError, match="damaged"):
-        xai.DataFaults.load(tmp_path / "run")
+        xai.results.DataFaults.load(tmp_path / "run")
 
 
 def test_progress_stop_and_refusals():

@@ -18,14 +18,14 @@ from xai.ood.detectors.base import DETECTORS
 
 
 @pytest.fixture(scope="module")
-def found(wardrobe: Any) -> xai.OODComparison:
+def found(wardrobe: Any) -> xai.results.OODComparison:
     noise = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     worse = xai.corrupt(wardrobe.test.images[:60], "gaussian_noise", 2)
     outside = {"near": wardrobe.digits, "far": {"noise": noise, "inverted": 1 - noise}, "covariate": {"noisy": worse}}
     return compare_ood(wardrobe.classifier, wardrobe.fit, wardrobe.calibration, wardrobe.test, outside)
 
 
-def test_every_method_meets_every_set(found: xai.OODComparison) -> None:
+def test_every_method_meets_every_set(found: xai.results.OODComparison) -> None:
     assert list(found.labels) == DETECTORS.names()
     assert [held["label"] for held in found.sets] == ["near", "far: noise", "far: inverted", "covariate: noisy"]
     assert len(found.table) == 15 * 4
@@ -33,7 +33,7 @@ def test_every_method_meets_every_set(found: xai.OODComparison) -> None:
     assert found.table.groupby("set", sort=False)["auroc"].apply(lambda a: a.is_monotonic_decreasing).all()
 
 
-def test_figures_are_those_of_the_scores(found: xai.OODComparison) -> None:
+def test_figures_are_those_of_the_scores(found: xai.results.OODComparison) -> None:
     for row in found.rows:
         inside, sets = found.scores_of(row["method"])
         outside = sets[row["set"]]
@@ -47,7 +47,7 @@ def test_figures_are_those_of_the_scores(found: xai.OODComparison) -> None:
         assert row["fpr_ood_accepted@95id"] == pytest.approx(float((outside <= limit).double().mean()))
 
 
-def test_full_spectrum_counts_covariate_shift_as_ordinary(found: xai.OODComparison) -> None:
+def test_full_spectrum_counts_covariate_shift_as_ordinary(found: xai.results.OODComparison) -> None:
     row = next(row for row in found.rows if row["method"] == "vim" and row["set"] == "near")
     inside, sets = found.scores_of("vim")
     full = torch.cat([inside, sets["covariate: noisy"]])
@@ -58,7 +58,7 @@ def test_full_spectrum_counts_covariate_shift_as_ordinary(found: xai.OODComparis
     assert "auroc_full_spectrum" not in next(row for row in found.rows if row["group"] == "covariate")
 
 
-def test_words_follow_from_the_adjusted_test(found: xai.OODComparison) -> None:
+def test_words_follow_from_the_adjusted_test(found: xai.results.OODComparison) -> None:
     table = found.table
     own = table[table["method"] == "msp"]
     assert set(own["against_msp"]) == {"the yardstick"}
@@ -71,13 +71,13 @@ def test_words_follow_from_the_adjusted_test(found: xai.OODComparison) -> None:
     assert told.any()
 
 
-def test_realised_rejection_is_near_what_was_promised(found: xai.OODComparison) -> None:
+def test_realised_rejection_is_near_what_was_promised(found: xai.results.OODComparison) -> None:
     for row in found.rows:
         assert row["rejected_in"] < 0.13, row["method"]
     assert "of 100 in-distribution images to be rejected" in found.guarantee.sentence
 
 
-def test_scores_are_those_of_fit_ood(found: xai.OODComparison, vim: xai.OODDetector, wardrobe: Any) -> None:
+def test_scores_are_those_of_fit_ood(found: xai.results.OODComparison, vim: xai.OODDetector, wardrobe: Any) -> None:
     inside, sets = found.scores_of("vim")
     torch.testing.assert_close(vim.score(wardrobe.test), inside, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(vim.score(wardrobe.digits), sets["near"], rtol=1e-5, atol=1e-5)
@@ -86,19 +86,21 @@ def test_scores_are_those_of_fit_ood(found: xai.OODComparison, vim: xai.OODDetec
     )
 
 
-def test_it_is_kept_and_read_back(found: xai.OODComparison, tmp_path: Path) -> None:
+def test_it_is_kept_and_read_back(found: xai.results.OODComparison, tmp_path: Path) -> None:
     json.dumps(found.to_dict())
     found.save(tmp_path)
-    again = xai.OODComparison.load(tmp_path)
+    again = xai.results.OODComparison.load(tmp_path)
     assert again.table.equals(found.table)
     assert torch.equal(again.inside, found.inside)
     assert again.to_dict() == found.to_dict()
     (tmp_path / "values.npz").write_bytes(b"no")
     with pytest.raises(RecordError, match="damaged"):
-        xai.OODComparison.load(tmp_path)
+        xai.results.OODComparison.load(tmp_path)
 
 
-def test_figures_are_drawn(found: xai.OODComparison, vim: xai.OODDetector, wardrobe: Any, tmp_path: Path) -> None:
+def test_figures_are_drawn(
+    found: xai.results.OODComparison, vim: xai.OODDetector, wardrobe: Any, tmp_path: Path
+) -> None:
     drawn = found.plot(["msp", "vim", "knn", "odin"])
     assert [axis.get_title() for axis in drawn.axes if axis.axison] == ["msp", "vim", "knn", "odin"]
     drawn.savefig(tmp_path / "comparison.png")

@@ -152,13 +152,13 @@ def test_every_method_is_kept_and_read_back(method: str, tmp_path: Path) -> None
 def test_judgements_are_kept_and_read_back(wardrobe: Any, vim: xai.OODDetector, tmp_path: Path) -> None:
     found = vim.judge(wardrobe.digits[:4], alpha=0.1)
     found.save(tmp_path / "kept")
-    again = xai.Judgement.load(tmp_path / "kept")
+    again = xai.results.Judgement.load(tmp_path / "kept")
     assert again.to_dict() == found.to_dict()
     assert again.table.equals(found.table)
     assert list(found.table["verdict"]) == list(found.verdicts)
     (tmp_path / "kept" / "manifest.json").write_text("{}")
     with pytest.raises(RecordError, match="another kind"):
-        xai.Judgement.load(tmp_path / "kept")
+        xai.results.Judgement.load(tmp_path / "kept")
 
 
 def test_a_detector_finds_its_model_by_name_or_asks_for_it(vim: xai.OODDetector, wardrobe: Any, tmp_path: Path) -> None:

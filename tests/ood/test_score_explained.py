@@ -126,10 +126,10 @@ def test_adversarial_pictures_and_attacks_on_the_score(wardrobe: Any, vim: xai.O
     assert "out-of-distribution images rejected, the attack on the score makes" in found.sentence
     json.dumps(found.to_dict())
     found.save(tmp_path)
-    assert xai.OODAttack.load(tmp_path).to_dict() == found.to_dict()
+    assert xai.results.OODAttack.load(tmp_path).to_dict() == found.to_dict()
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(RecordError):
-        xai.OODAttack.load(tmp_path)
+        xai.results.OODAttack.load(tmp_path)
 
 
 def test_an_attack_without_foreign_pictures_or_without_success() -> None:

@@ -134,7 +134,7 @@ def test_the_fixture_asks_one_question(tmp_path):
     with pytest.raises(check.Failed, match="clearly below the threshold"):
         check("accuracy", model=model, data=str(file)).at_least(0.99)
     with pytest.raises(check.Failed):
-        check("accuracy", model=xai.broken_copy(model), data=str(file)).at_least(0.5)
+        check("accuracy", model=xai.Audit.broken_copy(model), data=str(file)).at_least(0.5)
     with pytest.raises(pytest.skip.Exception):
         check("accuracy", model=model, data=str(file)).at_least(0.78)
     robust = check("robust_accuracy", model=model, data=str(file), attack="fgsm", eps="1/255", trust=0)
@@ -168,7 +168,7 @@ def test_verdicts_become_outcomes(verdict, inconclusive, raised):
 def test_findings_become_tests_that_fail_now_and_pass_for_a_repaired_model(tmp_path):
     (tmp_path / "xai.toml").write_text(TOML)
     found = xai.audit(tmp_path / "xai.toml")
-    written = xai.write_tests(found, tmp_path / "tests")
+    written = found.write_tests(tmp_path / "tests")
     frozen = [path for path in written if path.suffix == ".png"]
     assert frozen
     assert sum(path.stat().st_size for path in frozen) <= 200_000
@@ -200,7 +200,7 @@ def test_hostile_names_stay_data_in_the_tests(tmp_path):
         found = xai.audit(model=model, data=str(file), checks=[{"metric": "accuracy", "at_least": 0.99}])
         renamed = hostile(found, BAD) if name == "bad" else found
         renamed.document["settings"]["data"]["source"] = str(file)  # what is not there cannot be asked again
-        written[name] = xai.write_tests(renamed, tmp_path / name, model=model)
+        written[name] = renamed.write_tests(tmp_path / name, model=model)
     plain, bad = written.values()
     assert [path.name for path in bad if path.suffix != ".png"] == [
         path.name for path in plain if path.suffix != ".png"

@@ -102,7 +102,7 @@ def _compare() -> dict[str, Any]:
 def _judge_again() -> dict[str, Any]:
     found = xai.audit(**_given(), checks=_TABLES, seed=1)
     tables = {"model": {"source": "example:fashion"}, "data": {"source": "example:fashion-test"}, "check": _STRICT}
-    again = xai.judge_again(found, tables)
+    again = found.rejudge(tables)
     return {"before": found.verdict, **_measured(again, "accuracy"), **_measured(again, "calibration")} | {
         "verdict": again.verdict
     }
@@ -110,7 +110,7 @@ def _judge_again() -> dict[str, Any]:
 
 def _plan_audit() -> dict[str, Any]:
     checks = [{"metric": name, **settings} for name, settings in _CHECKS.items()]
-    plan = xai.plan_audit(**_given(), checks=checks)
+    plan = xai.Audit.plan(**_given(), checks=checks)
     found = {row.id: [list(row.images), row.pieces, row.left, row.rows, row.missing != ""] for row in plan.checks}
     return {**found, "pieces": [plan.pieces, plan.left, plan.rows]}
 
@@ -118,16 +118,16 @@ def _plan_audit() -> dict[str, Any]:
 def _share_audit() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         tables = {"check": _TABLES, "audit": {"shard": 40}}
-        shares = [xai.share_audit(tables, k, 2, model=fashion(), data=_data(), out=folder) for k in range(2)]
+        shares = [xai.Audit.share(tables, k, 2, model=fashion(), data=_data(), out=folder) for k in range(2)]
     return {"left and all": shares}
 
 
 def _positive_control() -> dict[str, Any]:
-    return {"verdicts": list(xai.positive_control(**_given(), checks=_TABLES).values())}
+    return {"verdicts": list(xai.Audit.positive_control(**_given(), checks=_TABLES).values())}
 
 
 def _audit_checks() -> dict[str, Any]:
-    rows = xai.audit_checks()
+    rows = xai.Audit.available_checks()
     return {row.name: [row.family, row.better, row.needs, row.conditions, row.images] for row in rows}
 
 

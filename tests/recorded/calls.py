@@ -39,6 +39,18 @@ LEFT_OUT = {
 }
 
 
+METHODS = {  # recorded under the name of a function that is a method of `xai.Audit` today
+    "audit_checks": "available_checks",
+    "broken_copy": "broken_copy",
+    "init_audit": "init",
+    "judge_again": "rejudge",
+    "plan_audit": "plan",
+    "positive_control": "positive_control",
+    "share_audit": "share",
+    "write_tests": "write_tests",
+}
+
+
 def verb_of(name: str) -> str:
     """Return the public name that a call is recorded for: the first word of its own."""
     return name.split()[0]

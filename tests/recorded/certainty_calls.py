@@ -107,7 +107,7 @@ def _small_detector(method: str, **settings: Any) -> xai.OODDetector:
     return xai.fit_ood(convolutional(), images(120, seed=21), images(90, seed=22), method, seed=4, **settings)
 
 
-def _judged(found: xai.Judgement) -> dict[str, Any]:
+def _judged(found: xai.results.Judgement) -> dict[str, Any]:
     return {"scores": found.scores, "p values": found.p_values, "verdicts": found.verdicts} | {
         "guarantee": [found.guarantee.count, found.guarantee.low, found.guarantee.high, found.guarantee.level]
     }

@@ -198,7 +198,7 @@ def _compare_resizing() -> dict[str, Any]:
 
 
 def _broken_copy() -> dict[str, Any]:
-    return {"logits": xai.broken_copy(convolutional()).logits(images(3, seed=2))}
+    return {"logits": xai.Audit.broken_copy(convolutional()).logits(images(3, seed=2))}
 
 
 def _untrained() -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _rate(model: Callable[[], xai.Classifier], method: str) -> dict[str, Any]:
     return found
 
 
-def _agreed(found: xai.Agreement) -> dict[str, Any]:
+def _agreed(found: xai.results.Agreement) -> dict[str, Any]:
     return {
         "rank correlation": found.rank_correlation,
         "overlap": found.overlap,

@@ -20,7 +20,7 @@ def _sites(count: int) -> dict[str, np.ndarray]:
     }
 
 
-def _grouped(found: xai.BiasResult) -> dict[str, Any]:
+def _grouped(found: xai.results.BiasResult) -> dict[str, Any]:
     gaps, values = found.gaps, found.values
     return {
         "verdict": found.verdict,
@@ -96,7 +96,7 @@ def _shortcuts() -> dict[str, Any]:
     }
 
 
-def _faults(found: xai.DataFaults) -> dict[str, Any]:
+def _faults(found: xai.results.DataFaults) -> dict[str, Any]:
     effects = [fault.effect for fault in found.findings if fault.effect is not None]
     return {
         "findings": [[fault.kind, fault.count] for fault in found.findings],

@@ -30,7 +30,7 @@ _FEWER: dict[str, dict[str, Any]] = {
 CALLS: dict[str, Call] = {}
 
 
-def _attacked(found: xai.AttackResult) -> dict[str, Any]:
+def _attacked(found: xai.results.AttackResult) -> dict[str, Any]:
     return {
         "adversarial": found.adversarial,
         "success": found.success,
@@ -108,7 +108,7 @@ def _mce() -> dict[str, Any]:
     return {"ce": list(found.ce.values()), "mce": found.mce, "relative mce": found.relative_mce, "names": found.names}
 
 
-def _certified(found: xai.Certificate) -> dict[str, Any]:
+def _certified(found: xai.results.Certificate) -> dict[str, Any]:
     return {
         "verified": found.verified,
         "margin": found.margin,

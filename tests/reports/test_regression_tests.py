@@ -141,7 +141,7 @@ def test_written_tests_are_red_now_and_green_for_a_model_that_is_right(tmp_path)
         place = folder_of(tmp_path / "work" / name, name, resize)
         found = xai.audit(place / "xai.toml")
         written = tmp_path / "tests" / name
-        files = xai.write_tests(found, written, root=place)
+        files = found.write_tests(written, root=place)
         assert {size_of(path) for path in files if path.suffix == ".png"} == {SIZE}  # not that of the image files
         assert {case["check"] for case in cases_of(written)["images"]} == {"accuracy", "attacked"}
         assert {gate["check"]["id"] for gate in cases_of(written)["gates"]} == {"attacked", "accuracy"}
@@ -171,7 +171,7 @@ def test_a_test_that_rounding_turns_green_is_left_out_and_told(tmp_path):
     clf = xai.Classifier(Coarse(), ["dark", "light"], SIZE)
     np.savez(tmp_path / "d.npz", images=images, labels=np.zeros(8, dtype=np.int64))
     found = xai.audit(model=clf, data=str(tmp_path / "d.npz"), checks=[{"metric": "accuracy", "at_least": 0.9}])
-    xai.write_tests(found, tmp_path / "t", model=clf)
+    found.write_tests(tmp_path / "t", model=clf)
     cases = cases_of(tmp_path / "t")
     assert "model" not in cases["audit"]  # it was an object: the tests take the fixture `xai_model`
     assert len(cases["images"]) >= 1
@@ -186,10 +186,10 @@ def test_a_model_that_the_tests_could_not_load_is_refused(tmp_path):
     data = xai.load_data(tmp_path / "d.npz", classes=list("abc"))
     found = xai.audit(model=clf, data=data.take(np.arange(9)), checks=[{"metric": "accuracy", "at_least": 0.99}])
     with pytest.raises(InputError, match="as `model`"):
-        xai.write_tests(found, tmp_path / "t")
+        found.write_tests(tmp_path / "t")
     with pytest.raises(InputError, match="another one"):
-        xai.write_tests(found, tmp_path / "t", model=xai.broken_copy(clf))
-    xai.write_tests(found, tmp_path / "t", model=clf)
+        found.write_tests(tmp_path / "t", model=xai.Audit.broken_copy(clf))
+    found.write_tests(tmp_path / "t", model=clf)
     cases = cases_of(tmp_path / "t")
     assert cases["gates"] == []
     assert any("given as an object" in text for text in cases["left_out"])

@@ -26,8 +26,8 @@ def explained():
 
 
 def rated(one, name, verdict, reason):
-    check = xai.MapCheck(name, verdict, reason, {"correlation": 0.4})
-    return xai.Rating(
+    check = xai.results.MapCheck(name, verdict, reason, {"correlation": 0.4})
+    return xai.results.Rating(
         ((check,),), (verdict,), one.method, one.target_names, one.names, ({},), provenance=one.provenance
     )
 

@@ -114,21 +114,21 @@ def test_calibration_pictures_are_noticed(robust, halves):
 def test_it_is_saved_and_read_back(robust, halves, tmp_path):
     fit, new = halves
     made = xai.fit_conformal(robust, fit, method="raps", by_class=True)
-    again = xai.ConformalPredictor.load(made.save(tmp_path / "kept"), robust)
+    again = xai.results.ConformalPredictor.load(made.save(tmp_path / "kept"), robust)
     assert again.to_dict() == made.to_dict()
     sets = made.sets(new.take(range(60)))
     np.testing.assert_array_equal(again.sets(new.take(range(60))).members, sets.members)
-    kept = xai.PredictionSets.load(sets.save(tmp_path / "sets"))
+    kept = xai.results.PredictionSets.load(sets.save(tmp_path / "sets"))
     assert kept.to_dict() == sets.to_dict()
     json.dumps(sets.to_dict(), allow_nan=False)
     pd_table = kept.table
     assert list(pd_table["class"]) == list(sets.table["class"])
     with pytest.raises(InputError, match="load\\(path, model\\)"):
-        xai.ConformalPredictor.load(tmp_path / "kept").sets(new)
+        xai.results.ConformalPredictor.load(tmp_path / "kept").sets(new)
     with pytest.raises(InputError, match="another model"):
-        xai.ConformalPredictor.load(tmp_path / "kept", xai.load("example:fashion"))
+        xai.results.ConformalPredictor.load(tmp_path / "kept", xai.load("example:fashion"))
     with pytest.raises(RecordError, match="another kind"):
-        xai.PredictionSets.load(tmp_path / "kept")
+        xai.results.PredictionSets.load(tmp_path / "kept")
 
 
 def test_sets_are_drawn(robust, halves):

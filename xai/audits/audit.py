@@ -17,6 +17,7 @@ from xai.audits.config import Config, as_in_file, parse_config, read_config, rep
 from xai.audits.document import AFTER, judged, options_of
 from xai.audits.execution.plan import default_folder, with_defaults
 from xai.audits.execution.run import Execution
+from xai.audits.operations import OPERATIONS
 from xai.audits.record import Audit
 from xai.core.model.classifier import Classifier
 from xai.core.results.message import joined
@@ -80,7 +81,7 @@ def audit(
         NameLookupError: an unknown key, check, setting, model or example; near names are suggested.
         Stopped: `should_stop()` was true; what is finished is kept.
 
-    Cost: that of the checks, see `xai.plan_audit`; a call that changes nothing costs a pass over the images.
+    Cost: that of the checks, see `xai.Audit.plan`; a call that changes nothing costs a pass over the images.
 
     Example:
         >>> import xai
@@ -118,35 +119,16 @@ def _run(
 def share_audit(
     config: AuditSource, index: int, count: int, *, out: str | os.PathLike[str], **given: Any
 ) -> tuple[int, int]:
-    """Do one share of the work of an audit and write no report: for arrays of jobs over one folder.
-
-    Args:
-        config: as of `audit`.
-        index: of this job, from 0.
-        count: of jobs.
-        out: the folder that all jobs share.
-        given: `model`, `data`, `progress`, `should_stop` of `audit`.
-
-    Returns:
-        How many work items are left to all jobs, and how many there are.
-
-    Raises:
-        InputError: as of `audit`, or an impossible share.
-
-    Example:
-        >>> import tempfile, xai
-        >>> data = xai.load_data("example:fashion-test").subset(50)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     asked = {"check": [{"metric": "accuracy"}]}
-        ...     xai.share_audit(asked, 0, 1, model="example:fashion", data=data, out=folder)
-        (0, 1)
-    """
+    """Do the work of `Audit.share`."""
     if not 0 <= index < count:
         raise InputError(f"Expected a share i/n with i from 0 to n - 1, but got {index}/{count}.")
     progress, should_stop = given.pop("progress", None), given.pop("should_stop", None)
     with Execution.open(configured(config, **given), Path(out), should_stop=should_stop) as execution:
         execution.work(execution.plan.tasks[index::count], progress)
         return len(execution.plan.left(execution.store)), len(execution.plan.tasks)
+
+
+OPERATIONS.register("share")(share_audit)
 
 
 def configured(
@@ -180,30 +162,7 @@ def folder_of(config: Config, out: str | os.PathLike[str] | None) -> Path:
 
 
 def judge_again(saved: Audit, config: AuditSource, *, baseline: str | os.PathLike[str] | Audit | None = None) -> Audit:
-    """Judge a saved audit by the conditions of a file, without computing anything again.
-
-    The figures stay; the record says that thresholds were set after they were known.
-
-    Args:
-        saved: the audit.
-        config: `xai.toml` with the same checks and other conditions.
-        baseline: to compare with, in place of the file's.
-
-    Returns:
-        The audit, judged anew.
-
-    Raises:
-        InputError: the file asks for something that was not measured.
-
-    Example:
-        >>> import xai
-        >>> data = xai.load_data("example:fashion-test").subset(200)
-        >>> found = xai.audit(model="example:fashion", data=data, checks=[{"metric": "accuracy", "at_least": 0.5}])
-        >>> strict = {"model": {"source": "example:fashion"}, "data": {"source": "example:fashion-test"}}
-        >>> strict["check"] = [{"metric": "accuracy", "at_least": 0.999}]
-        >>> xai.judge_again(found, strict).verdict
-        'fail'
-    """
+    """Do the work of `Audit.rejudge`."""
     settings = with_defaults(configured(config), baseline=baseline)
     earlier, by_id = Baseline.of(settings), {check["id"]: check for check in saved.checks}
     checks, keys, model = [], keys_of(saved.document), str(saved.document["model"]["fingerprint"])
@@ -216,6 +175,9 @@ def judge_again(saved: Audit, config: AuditSource, *, baseline: str | os.PathLik
         pair = None if earlier is None else earlier.pair(request.id, measured, keys, model, old["settings"])
         checks.append(_judged_check(old, request, measured, pair))
     return replace(saved, document=judged({**saved.document, "checks": checks}, declared=AFTER))
+
+
+OPERATIONS.register("rejudge")(judge_again)
 
 
 def _judged_check(
@@ -254,7 +216,7 @@ class CheckInfo:
 
     Example:
         >>> import xai
-        >>> xai.audit_checks()[0].better
+        >>> xai.Audit.available_checks()[0].better
         'more'
     """
 
@@ -276,17 +238,11 @@ class CheckInfo:
 
 
 def audit_checks() -> list[CheckInfo]:
-    """Return every check that an audit can ask, in the order of their names.
-
-    Returns:
-        A description of each.
-
-    Example:
-        >>> import xai
-        >>> [check.name for check in xai.audit_checks() if check.family == "robustness"]
-        ['certified_accuracy', 'corruption_accuracy', 'robust_accuracy']
-    """
+    """Do the work of `Audit.available_checks`."""
     return [_described(name) for name in CHECKS]
+
+
+OPERATIONS.register("available_checks")(audit_checks)
 
 
 def _described(name: str) -> CheckInfo:

@@ -14,6 +14,7 @@ from xai.audits.context import Context
 from xai.audits.execution.plan import open_context, with_defaults
 from xai.audits.execution.run import Execution
 from xai.audits.fault_injection import BREAKERS, MOST_FINDINGS
+from xai.audits.operations import OPERATIONS
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.datasets.dataset import Dataset
 from xai.errors import InputError
@@ -32,41 +33,7 @@ def positive_control(
     should_stop: ShouldStop | None = None,
     **given: Any,
 ) -> dict[str, str]:
-    """Put every gate of an audit before something that it must fail: a gate that cannot fail proves nothing.
-
-    Each gate has its own breakage: answers moved by one class (accuracy, robustness, corruptions, proofs,
-    calibration), random mixtures of the scores (maps), a model that sees noise (OOD images), one that knows its
-    training images by heart (generalisation gap), one that is wrong on a group or on dark images (gaps, slices), one
-    that hangs on a mark in the corner (shortcuts), one that waits (speed), and images that occur twice (faults of the
-    data). The model itself stays as it is.
-
-    Args:
-        config: as of `xai.audit`.
-        baseline: as of `xai.audit`.
-        out: folder; results go to `control/` in it, and are found there by the next call.
-        only: ids of checks; None takes all that have a condition.
-        progress: None, True for a bar, or a callable `(done, total)` in gates.
-        should_stop: asked between work items; True ends the call with `xai.errors.Stopped`.
-        given: `model`, `data`, `checks`, `train`, `calibration`, `ood` of `xai.audit`.
-
-    Returns:
-        The verdict of each gate by the id of its check: "fail" is what it should be; "not run" where the audit itself
-        could not ask.
-
-    Raises:
-        InputError: as of `xai.audit`; a condition allows more shortcuts or weak slices than can be made on purpose.
-        NameLookupError: no such check.
-        Stopped: `should_stop()` was true.
-
-    Cost: that of the audit's gates once more; attacks on a model that is wrong everywhere cost little.
-
-    Example:
-        >>> import xai
-        >>> data = xai.load_data("example:fashion-test").subset(60)
-        >>> gates = [{"metric": "accuracy", "at_least": 0.5}]
-        >>> xai.positive_control(model="example:fashion", data=data, checks=gates)
-        {'accuracy': 'fail'}
-    """
+    """Do the work of `Audit.positive_control`."""
     settings = with_defaults(configured(config, **given), baseline=baseline)
     settings = settings if only is None else settings.only(only)
     gates = [request for request in settings.checks if request.conditions]
@@ -74,6 +41,9 @@ def positive_control(
         with tempfile.TemporaryDirectory(prefix="xai-control-") as place:
             return _verdicts(settings, gates, Path(place), progress, should_stop)
     return _verdicts(settings, gates, folder_of(settings, out), progress, should_stop)
+
+
+OPERATIONS.register("positive_control")(positive_control)
 
 
 def _verdicts(

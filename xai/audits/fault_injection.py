@@ -11,29 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from xai.audits.context import DATA, TRAIN, Context, DatasetRole
+from xai.audits.operations import OPERATIONS
 from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import copied
 from xai.datasets.dataset import Dataset
 
 
 def broken_copy(classifier: Classifier) -> Classifier:
-    """Return a copy that answers the next class with the confidence of the right one; the original stays as it is.
-
-    The rows of the last layer are moved by one class (with one output, its sign is turned), so that the copy is as
-    sure as the original and wrong wherever that is right. Where the last layer has not one row per class, all weights
-    are drawn anew by a fixed seed.
-
-    Args:
-        classifier: to copy.
-
-    Example:
-        >>> import xai
-        >>> clf = xai.load("example:fashion")
-        >>> data = xai.load_data("example:fashion-test").subset(3)
-        >>> broken = xai.broken_copy(clf)
-        >>> clf.predict(data.images[:]).index.tolist() == broken.predict(data.images[:]).index.tolist()
-        False
-    """
+    """Do the work of `Audit.broken_copy`."""
     broken = copy.copy(classifier)
     broken.module = copied(classifier.module)
     broken.name = f"{classifier.name} (broken on purpose)"
@@ -46,6 +31,9 @@ def broken_copy(classifier: Classifier) -> Classifier:
         else:
             _redraw(broken.module)
     return broken
+
+
+OPERATIONS.register("broken_copy")(broken_copy)
 
 
 def _last_layer(module: nn.Module) -> nn.Linear | nn.Conv2d | None:

@@ -1,7 +1,7 @@
 """The audit: verdict, findings, everything measured; saved as one JSON file and the images that back it."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files as resources
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from xai.audits.document import SCHEMA_NAME, SCHEMA_VERSION
 from xai.audits.execution.store import publish
-from xai.core.registry import Registry
+from xai.audits.operations import OPERATIONS, AuditOperations
 from xai.core.results.message import frame_of, message_table, with_messages
 from xai.core.results.serialization import restoring
 from xai.errors import RecordError
@@ -17,7 +17,6 @@ from xai.errors import RecordError
 if TYPE_CHECKING:
     import pandas as pd
 
-WRITERS: Registry[Callable[..., Path]] = Registry("writer", "xai.reports", {"report": "write"})
 FILE, EVIDENCE, LOG = "audit.json", "evidence", "log.jsonl"
 
 
@@ -64,7 +63,7 @@ class Finding:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Audit:
+class Audit(AuditOperations):
     """What was asked of a model, and what came of it.
 
     Attributes:
@@ -217,7 +216,8 @@ class Audit:
             RecordError: the place cannot be written.
             MissingExtraError: a package that the format needs is not installed.
         """
-        return WRITERS["report"](self, Path(path), **settings)
+        written: Path = OPERATIONS["report"](self, Path(path), **settings)
+        return written
 
 
 class Files(Mapping[str, bytes]):

@@ -6,6 +6,7 @@ from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
+from xai.audits.operations import OPERATIONS
 from xai.audits.starter_data import Reading, comment_text, read, table_text, whole_text, with_checks
 from xai.errors import InputError, RecordError
 from xai.models.loading import check_source
@@ -30,36 +31,7 @@ def init_audit(
     data: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> tuple[Path, ...]:
-    """Write an xai.toml for a model and data, a GitHub workflow and a test that must be able to fail.
-
-    With `data` the model is loaded and the data read: the file names parts, columns and class names, asks the checks
-    that can be asked, takes the way of resizing that is significantly more accurate, and says what was read.
-
-    Args:
-        folder: to write into.
-        model: anything that `xai.load` takes by name or path, or a mapping with "source" and settings of `xai.load`;
-            None takes "example:fashion" and its data.
-        data: anything that `xai.load_data` takes by name or path, or a mapping with "source" and its settings; None
-            leaves the data of a model of one's own to fill in. A table needs no usual names of its columns.
-        overwrite: whether to replace files that are there.
-
-    Returns:
-        The files written.
-
-    Raises:
-        InputError: a file is there already, and `overwrite` is False; a model or data that is not there, or that do not
-            go together. Nothing is written then.
-        NameLookupError: no such model of the toolkit's own, or no such setting; near names are suggested.
-        RecordError: the folder cannot be written.
-
-    Cost: with `data` a pass over at most 2,000 images of each table, and four forwards of at most 400.
-
-    Example:
-        >>> import tempfile, xai
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     [path.name for path in xai.init_audit(folder)]
-        ['xai.toml', 'test_audit.py', 'audit.yml']
-    """
+    """Do the work of `Audit.init`."""
     place, settings = Path(folder), _as_table(_EXAMPLE if model is None else model)
     if "source" not in settings:
         raise InputError('Expected a model with a "source", such as "weights.safetensors", but got settings alone.')
@@ -75,6 +47,9 @@ def init_audit(
     for path, content in contents.items():
         _write(path, content)
     return tuple(contents)
+
+
+OPERATIONS.register("init")(init_audit)
 
 
 def _tables(place: Path, model: Mapping[str, Any], data: Any) -> str:

@@ -160,7 +160,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 def _plan(options: argparse.Namespace, given: dict[str, Any]) -> int:
     named = {"out": options.out, "only": options.only, "baseline": options.baseline, "seed": options.seed}
-    plan = xai.plan_audit(options.config, **named, **given)
+    plan = xai.Audit.plan(options.config, **named, **given)
     _print(options, "plan", plan.to_dict(), str(plan), None)
     return PASS
 
@@ -168,7 +168,7 @@ def _plan(options: argparse.Namespace, given: dict[str, Any]) -> int:
 def _control(options: argparse.Namespace, given: dict[str, Any]) -> int:
     bar = True if sys.stderr.isatty() else None
     named = {"baseline": options.baseline, "out": options.out, "only": options.only, "progress": bar}
-    verdicts = xai.positive_control(options.config, **named, **given)
+    verdicts = xai.Audit.positive_control(options.config, **named, **given)
     useless = [name for name, verdict in verdicts.items() if verdict not in {"fail", "not run"}]
     lines = [f"{name}: {'fails, as it must' if verdict == 'fail' else verdict}" for name, verdict in verdicts.items()]
     lines.append(
@@ -185,7 +185,7 @@ def _share(options: argparse.Namespace, given: dict[str, Any]) -> int:
     if not (index.isdigit() and count.isdigit()):
         raise xai.InputError(f"Expected --shard as I/N, such as 0/4, but got {options.shard!r}.")
     with telling():
-        left, pieces = xai.share_audit(options.config, int(index), int(count), out=options.out, **given)
+        left, pieces = xai.Audit.share(options.config, int(index), int(count), out=options.out, **given)
     text = f"{left} of {pieces} work items are left to all shares; run without --shard to finish and report"
     _print(options, "share", {"left": left, "pieces": pieces}, text, None)
     return PASS
@@ -202,7 +202,7 @@ def add_check(commands: Any) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    audit = xai.judge_again(xai.Audit.load(options.audit), options.thresholds, baseline=options.baseline)
+    audit = xai.Audit.load(options.audit).rejudge(options.thresholds, baseline=options.baseline)
     if options.out is not None:
         audit.save(options.out)
     _print(options, "audit", audit.to_dict(), str(audit), options.out)
@@ -247,7 +247,7 @@ def _init(options: argparse.Namespace) -> int:
         model["source"] = "example:fashion"
     data = given.get("data", {})
     data |= {name: getattr(options, name) for name in _COLUMNS if getattr(options, name) is not None}
-    files = xai.init_audit(options.folder, model, data=data or None, overwrite=options.force)
+    files = xai.Audit.init(options.folder, model, data=data or None, overwrite=options.force)
     written = [str(path) for path in files]
     _print(options, "written", written, "\n".join(f"wrote {path}" for path in written), None)
     return PASS

@@ -16,6 +16,7 @@ from xai.audits.check_result import Artifacts
 from xai.audits.config import as_in_file, parse_config
 from xai.audits.execution.plan import open_context, open_model
 from xai.audits.execution.store import publish
+from xai.audits.operations import OPERATIONS
 from xai.audits.record import Audit
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.errors import InputError, RecordError, XaiError
@@ -109,38 +110,7 @@ def write_tests(
     model: Classifier | nn.Module | None = None,
     root: str | Path | None = None,
 ) -> tuple[Path, ...]:
-    """Turn each finding into a regression test, with at most 200 KB of frozen images.
-
-    The test file is the same for every audit; names and settings are in a JSON file, which runs nothing. Images are
-    frozen at the model's input size. Each test of an image is tried on the audited model first and written only if it
-    is red there and an answer that is right turns it green; a gate is written only if the tests would put the same
-    question to the same model and images. `left_out` in cases.json says what was not written, and why.
-
-    Args:
-        audit: its findings.
-        folder: of tests; `test_audit_findings.py` and `audit_findings/` are written there.
-        model: the audited model, where it was given as an object; the tests then use the fixture `xai_model`, which
-            your conftest.py must have. None loads the model as the audit's settings say, and so do the tests.
-        root: folder that relative paths of the audit start from, that of xai.toml; None is the working directory.
-
-    Returns:
-        The files written.
-
-    Raises:
-        InputError: the model cannot be loaded as the audit's settings say, or another one was audited.
-        RecordError: the folder cannot be written.
-
-    Cost: a prediction per image, and a pass over the data to identify it.
-
-    Example:
-        >>> import xai
-        >>> data = xai.load_data("example:fashion-test").subset(100)
-        >>> import tempfile
-        >>> found = xai.audit(model="example:fashion", data=data, checks=[{"metric": "accuracy", "at_least": 0.999}])
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     any(path.suffix == ".py" for path in xai.write_tests(found, folder))
-        True
-    """
+    """Do the work of `Audit.write_tests`."""
     place, start = Path(folder), Path(root or ".")
     tables = _tables(audit)
     classifier = audited_model(audit, tables["model"], model, start)
@@ -158,6 +128,9 @@ def write_tests(
     for path, file_content in written.items():
         publish(path, file_content)
     return tuple(written)
+
+
+OPERATIONS.register("write_tests")(write_tests)
 
 
 def _images(audit: Audit, classifier: Classifier) -> tuple[list[dict[str, str]], dict[str, bytes], list[str]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from xai.audits.baseline import AuditComparison, compare
 from xai.audits.document import located
 from xai.audits.execution.store import publish
-from xai.audits.record import WRITERS, Audit
+from xai.audits.operations import OPERATIONS
+from xai.audits.record import Audit
 from xai.errors import InputError, NameLookupError
 from xai.reports.html import page, pdf
 from xai.reports.messages import Words, words_of
@@ -26,7 +27,7 @@ _BY_SUFFIX = {".html": "html", ".htm": "html", ".pdf": "pdf", ".md": "md", ".xml
 _CARDS = ("card", "model_card", "modelcard", "readme")
 
 
-@WRITERS.register("report")
+@OPERATIONS.register("report")
 def write_report(
     audit: Audit,
     path: str | Path,

@@ -75,7 +75,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     found = xai.deep_dream(GapCnn(), target=1, **QUICK)
     assert found.save(tmp_path / "out") == tmp_path / "out"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"dream.png", "values.npz", "manifest.json"}
-    loaded = xai.DeepDream.load(tmp_path / "out")
+    loaded = xai.results.DeepDream.load(tmp_path / "out")
     assert loaded.to_dict() == found.to_dict()
     for name in ("image", "objective", "octave"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(found, name))
@@ -103,9 +103,9 @@ def test_a_damaged_record_is_refused(tmp_path: Path) -> None:
     del fields["result"]["goal"]
     manifest.write_text(json.dumps(fields))
     with pytest.raises(xai.InputError, match="damaged or incomplete"):
-        xai.DeepDream.load(tmp_path)
+        xai.results.DeepDream.load(tmp_path)
     with pytest.raises(xai.InputError, match="no saved dream here"):
-        xai.DeepDream.load(tmp_path / "nothing")
+        xai.results.DeepDream.load(tmp_path / "nothing")
 
 
 def test_plot() -> None:
@@ -188,7 +188,7 @@ def test_the_command_writes_a_record(tmp_path: Path, capsys: pytest.CaptureFixtu
     arguments = ["dream", "--model", "example:fashion", "--target", "Bag", "--octaves", "2", "--steps", "8"]
     assert main([*arguments, "--out", str(tmp_path / "out"), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)["dream"]
-    loaded = xai.DeepDream.load(tmp_path / "out")
+    loaded = xai.results.DeepDream.load(tmp_path / "out")
     assert printed == loaded.to_dict() | {"saved": str(tmp_path / "out")}
     assert (loaded.label, len(loaded.objective)) == ("Bag", 16)
     assert main([*arguments, "--seed", "5", "--set", "frames_every=4", "--out", str(tmp_path / "dream.gif")]) == 0

@@ -37,7 +37,7 @@ def photo(height: int = 30, width: int = 40) -> np.ndarray:
     return np.clip(0.5 + 0.3 * waves + grain, 0, 1).astype(np.float32)
 
 
-def rises(found: xai.DeepDream) -> float:
+def rises(found: xai.results.DeepDream) -> float:
     """Return by how much a step raised the objective on average, within octaves."""
     steps = np.diff(found.objective)[np.diff(found.octave) == 0]
     return float(steps.mean())

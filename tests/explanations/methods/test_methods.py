@@ -23,7 +23,7 @@ SUITS = [
 
 
 @pytest.fixture(scope="module")
-def advice() -> dict[type[nn.Module], dict[str, xai.MethodInfo]]:
+def advice() -> dict[type[nn.Module], dict[str, xai.results.MethodInfo]]:
     kinds = {kind for _, kind, _, _ in SUITS}
     return {k: {m.name: m for m in xai.methods(Classifier(k(), input_size=(16, 16)))} for k in kinds}
 
@@ -59,7 +59,7 @@ NAMED = [(info, name) for info in xai.methods() for name in info.choices]
 
 
 @pytest.mark.parametrize(("info", "name"), NAMED, ids=[f"{info.name}-{name}" for info, name in NAMED])
-def test_every_named_choice_is_a_setting_that_works(info: xai.MethodInfo, name: str) -> None:
+def test_every_named_choice_is_a_setting_that_works(info: xai.results.MethodInfo, name: str) -> None:
     default = info.settings[name]
     assert default is None or set(default.split("+")) <= set(info.choices[name])
     few = {
@@ -74,7 +74,7 @@ def test_every_named_choice_is_a_setting_that_works(info: xai.MethodInfo, name: 
 
 
 @pytest.mark.parametrize("info", xai.methods(), ids=lambda info: info.name)
-def test_no_named_choice_is_left_out(info: xai.MethodInfo) -> None:
+def test_no_named_choice_is_left_out(info: xai.results.MethodInfo) -> None:
     """A wrong name is refused with near ones, and those are in the list."""
     model = Classifier(GapCnn(), input_size=(16, 16))
     for name, default in info.settings.items():

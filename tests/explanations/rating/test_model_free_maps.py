@@ -66,7 +66,7 @@ def forged(name: str, model: Any, image: Tensor, explain: Callable[..., Explanat
     return replace(right, attribution=made[None, None])
 
 
-def origin_of(model: Any, image: Tensor, explanation: Explanation) -> xai.MapCheck:
+def origin_of(model: Any, image: Tensor, explanation: Explanation) -> xai.results.MapCheck:
     classifier = as_classifier(model)
     return checks.reproduction(Subject(classifier, classifier.prepare(image).inputs, explanation, 0, 0))
 

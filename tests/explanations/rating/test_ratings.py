@@ -36,7 +36,7 @@ def noise(like: Tensor, k: int) -> Tensor:
     return torch.rand(like.shape, generator=torch.Generator().manual_seed(k))
 
 
-def by_name(rating: xai.Rating, name: str) -> xai.MapCheck:
+def by_name(rating: xai.results.Rating, name: str) -> xai.results.MapCheck:
     return next(check for check in rating.checks[0] if check.name == name)
 
 
@@ -149,7 +149,7 @@ def test_several_pictures_get_intervals() -> None:
 def test_the_verdict_of_several(verdicts: str, whole: str) -> None:
     words = {"t": "trust", "d": "doubt", "r": "reject"}
     source = Provenance({}, {})
-    rating = xai.Rating((), tuple(words[v] for v in verdicts), "x", (), (), (), provenance=source)
+    rating = xai.results.Rating((), tuple(words[v] for v in verdicts), "x", (), (), (), provenance=source)
     assert rating.verdict == whole
 
 

@@ -345,7 +345,7 @@ def test_result_is_saved_and_loaded(tmp_path: Path) -> None:
     assert torch.equal(found.adversarial[0], images[0])
     assert any("1 of 3 images are misclassified before" in note for note in found.notes)
     assert found.clean_accuracy == pytest.approx(2 / 3)
-    loaded = xai.AttackResult.load(found.save(tmp_path / "a"))
+    loaded = xai.results.AttackResult.load(found.save(tmp_path / "a"))
     assert loaded.to_dict() == found.to_dict()
     assert torch.equal(loaded.adversarial, found.adversarial)
     low, high = found.interval

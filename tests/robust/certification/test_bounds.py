@@ -290,7 +290,7 @@ def test_model_comes_back_and_batches_do_not_matter(tmp_path: Path) -> None:
     assert snapshot(net) == before
     alone = [certify(net, images[k : k + 1], labels[k : k + 1], eps=0.004, method="auto") for k in range(5)]
     torch.testing.assert_close(together.margin, torch.cat([a.margin for a in alone]), rtol=0, atol=1e-9)
-    loaded = xai.Certificate.load(together.save(tmp_path / "c"))
+    loaded = xai.results.Certificate.load(together.save(tmp_path / "c"))
     assert loaded.to_dict() == together.to_dict()
 
 

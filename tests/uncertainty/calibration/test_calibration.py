@@ -199,7 +199,7 @@ def test_it_is_saved_and_read_back(robust, tmp_path):
     found = xai.calibration(robust, planted(300, 1.5))
     printed = json.dumps(found.to_dict(), allow_nan=False)
     assert json.loads(printed)["ece"] == found.ece
-    again = xai.Calibration.load(found.save(tmp_path / "kept"))
+    again = xai.results.Calibration.load(found.save(tmp_path / "kept"))
     assert again.to_dict() == found.to_dict()
     assert again.measures == found.measures
     assert again.comparisons == found.comparisons
@@ -210,7 +210,7 @@ def test_it_is_saved_and_read_back(robust, tmp_path):
         (tmp_path / "kept" / "manifest.json").read_text().replace('"comparisons"', '"other"')
     )
     with pytest.raises(RecordError, match="damaged"):
-        xai.Calibration.load(tmp_path / "kept")
+        xai.results.Calibration.load(tmp_path / "kept")
 
 
 def test_it_is_drawn_and_tabled(robust):

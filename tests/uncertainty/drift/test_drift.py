@@ -152,7 +152,7 @@ def test_it_is_saved_read_back_and_drawn(robust, halves, tmp_path):
     rows = [k for k in range(700) if int(halves[1].labels[k]) != 7]
     found = xai.drift(robust, halves[0], halves[1].take(rows), **QUICK)
     json.dumps(found.to_dict(), allow_nan=False)
-    again = xai.Drift.load(found.save(tmp_path / "kept"))
+    again = xai.results.Drift.load(found.save(tmp_path / "kept"))
     assert again.to_dict() == found.to_dict()
     assert again.findings == found.findings
     assert again.tests == found.tests
@@ -162,7 +162,7 @@ def test_it_is_saved_read_back_and_drawn(robust, halves, tmp_path):
     text = (tmp_path / "kept" / "manifest.json").read_text()
     (tmp_path / "kept" / "manifest.json").write_text(text.replace('"findings"', '"other"'))
     with pytest.raises(RecordError, match="damaged"):
-        xai.Drift.load(tmp_path / "kept")
+        xai.results.Drift.load(tmp_path / "kept")
 
 
 def test_it_reports_progress_and_stops(robust, halves):

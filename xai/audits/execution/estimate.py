@@ -19,6 +19,7 @@ from xai.audits.execution import estimate as timing
 from xai.audits.execution.plan import STORE, Plan, is_finished, make_plan, open_context, past_runs, with_defaults
 from xai.audits.execution.stages.base import DataStage, Stage, WorkItem, settled
 from xai.audits.execution.store import Store
+from xai.audits.operations import OPERATIONS
 from xai.core.model.hooks import borrowed, gradients_on
 
 _FEW, _MANY, _PACED = 2, 40, 32  # images tried
@@ -138,7 +139,7 @@ class AuditPlan:
     Example:
         >>> import xai
         >>> data = xai.load_data("example:fashion-test").subset(50)
-        >>> plan = xai.plan_audit(model="example:fashion", data=data, checks=["accuracy"])
+        >>> plan = xai.Audit.plan(model="example:fashion", data=data, checks=["accuracy"])
         >>> [check.id for check in plan.checks]
         ['accuracy']
     """
@@ -178,29 +179,7 @@ def plan_audit(
     seed: int | None = None,
     **given: Any,
 ) -> AuditPlan:
-    """Return what `xai.audit` would do with the same arguments, and about how long it would take.
-
-    Args:
-        config: as of `xai.audit`.
-        out: the folder whose finished work counts.
-        only: ids of checks; the others are left out.
-        baseline: as of `xai.audit`.
-        seed: as of `xai.audit`.
-        given: `model`, `data`, `checks`, `train`, `calibration`, `ood` of `xai.audit`.
-
-    Raises:
-        InputError: settings, a model or data that cannot be used.
-        NameLookupError: an unknown key, check or setting.
-
-    Cost: a pass over the images, and each kind of work on at most 43 of them, for about three seconds.
-
-    Example:
-        >>> import xai
-        >>> data = xai.load_data("example:fashion-test").subset(50)
-        >>> plan = xai.plan_audit(model="example:fashion", data=data, checks=["accuracy", "calibration"])
-        >>> len(plan.checks)
-        2
-    """
+    """Do the work of `Audit.plan`."""
     settings = with_defaults(configured(config, **given), seed=seed, baseline=baseline)
     store, runs = Store(_place(settings, out)), past_runs(settings)
     settings = settings if only is None else settings.only(only)
@@ -221,6 +200,9 @@ def plan_audit(
         accounting={name: role.counts for name, role in plan.context.roles.items()},
         model={"name": classifier.name, "fingerprint": classifier.fingerprint},
     )
+
+
+OPERATIONS.register("plan")(plan_audit)
 
 
 def _place(config: Config, out: str | os.PathLike[str] | None) -> Path:

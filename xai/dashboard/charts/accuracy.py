@@ -34,7 +34,7 @@ def probability_by_severity(severities: Sequence[float], shares: Sequence[float]
     return alt.layer(line, mark).properties(height=180)
 
 
-def robust_accuracy(curve: xai.RobustnessCurve) -> enc.Chart:
+def robust_accuracy(curve: xai.results.RobustnessCurve) -> enc.Chart:
     """Return the chart of both bounds with their intervals and the gap between them; its points can be clicked."""
     scale = 255 if curve.norm == "linf" else 1
     title = (t("eps ({norm}, in 1/255)") if scale == 255 else "eps ({norm})").format(norm=curve.norm)
@@ -61,7 +61,7 @@ def robust_accuracy(curve: xai.RobustnessCurve) -> enc.Chart:
     ).properties(height=380)
 
 
-def _bound(curve: xai.RobustnessCurve, kind: str, scale: int) -> list[dict[str, Any]]:
+def _bound(curve: xai.results.RobustnessCurve, kind: str, scale: int) -> list[dict[str, Any]]:
     """Return the points of one bound, the clean accuracy first."""
     spans = np.concatenate([curve.intervals["clean"][None], curve.intervals[kind]])
     radii, shares = (0.0, *curve.eps), (curve.clean, *getattr(curve, kind))
@@ -81,7 +81,7 @@ def _bound(curve: xai.RobustnessCurve, kind: str, scale: int) -> list[dict[str, 
     ]
 
 
-def accuracy_by_severity(result: xai.CorruptionResult) -> enc.Chart:
+def accuracy_by_severity(result: xai.results.CorruptionResult) -> enc.Chart:
     """Return the matrix of corruptions and severities with intervals; its cells can be clicked."""
     names = [told(name.replace("_", " ")) for name in result.names]
     rows = [
@@ -135,7 +135,7 @@ def spans(rows: Sequence[Mapping[str, Any]], line: float, title: str) -> enc.Cha
     ).properties(height=alt.Step(26))
 
 
-def right_by_group(result: xai.BiasResult, column: str) -> enc.Chart:
+def right_by_group(result: xai.results.BiasResult, column: str) -> enc.Chart:
     """Return the accuracy of each group of a column, with intervals and verdicts, lowest first."""
     metric = result.gaps[0].metric
     own = [
@@ -162,7 +162,7 @@ def right_by_group(result: xai.BiasResult, column: str) -> enc.Chart:
     return _right(rows, kind, enc.ruled(float((result.labels == result.predictions).mean())))
 
 
-def right_by_slice(result: xai.SliceResult) -> enc.Chart:
+def right_by_slice(result: xai.results.SliceResult) -> enc.Chart:
     """Return the accuracy of each weak slice, and of all other images."""
     names = [t("this slice"), t("all others")]
     rows = []
@@ -193,7 +193,7 @@ def _right(rows: Sequence[Mapping[str, Any]], kind: Mapping[str, Any], *more: al
     return alt.layer(*enc.dots(rows, "group", across, about, **kind), *more).properties(height=alt.Step(34))
 
 
-def dose_response(result: xai.ShortcutResult, number: int) -> enc.Chart:
+def dose_response(result: xai.results.ShortcutResult, number: int) -> enc.Chart:
     """Return how many correct predictions a probe changes, and attracts to its class, as it gets stronger."""
     response, size = result.responses[number], len(result.strengths)
     wrong, turned = t("misclassified"), t("flipped to {label}", label=response.label)

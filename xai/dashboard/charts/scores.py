@@ -63,7 +63,7 @@ def _bars(name: str, scores: np.ndarray, edges: np.ndarray) -> list[dict[str, An
     ]
 
 
-def reliability(result: xai.Calibration) -> enc.Chart:
+def reliability(result: xai.results.Calibration) -> enc.Chart:
     """Return accuracy by confidence, as it is and with the temperature."""
     names = [t("as it is"), t("temperature {value:.2f}", value=result.temperature.value)]
     rows = [
@@ -95,7 +95,7 @@ def reliability(result: xai.Calibration) -> enc.Chart:
     ).properties(height=400)
 
 
-def risk_by_coverage(result: xai.Calibration) -> enc.Chart:
+def risk_by_coverage(result: xai.results.Calibration) -> enc.Chart:
     """Return the share of wrong predictions when only the most confident are given."""
     base = enc.chart_of(result.risk_coverage.to_dict("records"))
     base = base.encode(x=enc.share(alt.X, "coverage", t("coverage: share of images with a prediction")))
@@ -106,7 +106,7 @@ def risk_by_coverage(result: xai.Calibration) -> enc.Chart:
     ).properties(height=240)
 
 
-def shares_of_classes(result: xai.Drift, names: Sequence[str]) -> enc.Chart:
+def shares_of_classes(result: xai.results.Drift, names: Sequence[str]) -> enc.Chart:
     """Return how often each class is predicted in both data sets; a line joins the two."""
     pairs = [{"class": row.name, "low": row.share_a, "high": row.share_b} for row in result.classes]
     points = [

@@ -45,7 +45,7 @@ class ModelComparison:
         answers: (2, n) class names.
     """
 
-    comparison: xai.AuditComparison
+    comparison: xai.results.AuditComparison
     answers: np.ndarray
 
 
@@ -71,7 +71,7 @@ def compare_audits(result: Sequence[ui.PastAudit]) -> None:
     ui.show_text("\n".join(["import xai", "", *code, "print(xai.compare(before, after))", ""]))
 
 
-def show_comparison(result: xai.AuditComparison) -> None:
+def show_comparison(result: xai.results.AuditComparison) -> None:
     """Show in words, as a chart and as a table what is better and worse."""
     counts = {name: sum(difference.verdict == name for difference in result.differences) for name in VERDICTS}
     words = {name: report_word(f"change.{name}") for name in (*VERDICTS, "not paired")}
@@ -104,7 +104,7 @@ def show_comparison(result: xai.AuditComparison) -> None:
     ui.show_notes(result.notes)
 
 
-def accuracy_headline(result: xai.AuditComparison) -> str:
+def accuracy_headline(result: xai.results.AuditComparison) -> str:
     """Say which of the two is more accurate; "" where the accuracy was not compared."""
     difference = next((difference for difference in result.differences if difference.id == "accuracy"), None)
     if difference is None or difference.difference is None:

@@ -82,7 +82,7 @@ def _layer(model: SharedModel) -> dict[str, Hashable]:
 def dream(model: SharedModel, wish: DreamRequest) -> list[Job]:
     """Let the user dream; show the image and how it came about; return what is still to be done."""
 
-    def work(classifier: xai.Classifier, report: Report | None) -> xai.DeepDream:
+    def work(classifier: xai.Classifier, report: Report | None) -> xai.results.DeepDream:
         arguments: dict[str, Any] = {**progress_arguments(report), **wish.arguments}
         return xai.deep_dream(classifier, image=None if wish.image is None else wish.image.open(), **arguments)
 
@@ -93,7 +93,7 @@ def dream(model: SharedModel, wish: DreamRequest) -> list[Job]:
     return ui.ask(job, t("Generate the image"), tip, lambda result: _show(model, wish, result))
 
 
-def _show(model: SharedModel, wish: DreamRequest, result: xai.DeepDream) -> None:
+def _show(model: SharedModel, wish: DreamRequest, result: xai.results.DeepDream) -> None:
     text = _summary(result)
     with st.container(width=int(np.clip(2 * result.pixels.shape[1], _LEAST, _SIDE))):
         ui.show_image(ui.GalleryImage(result.pixels, "", text))
@@ -116,7 +116,7 @@ def _show(model: SharedModel, wish: DreamRequest, result: xai.DeepDream) -> None
     ui.show_script(model, *image, f"d = xai.deep_dream(clf, {more}{arguments})", "d.save('dream.png')", "d.plot()")
 
 
-def _show_steps(result: xai.DeepDream) -> None:
+def _show_steps(result: xai.results.DeepDream) -> None:
     values, octaves = result.objective.tolist(), result.octave.tolist()
     chart = t(
         "{goal}: {first:.3g} at first, {last:.3g} at last.", goal=told(result.goal), first=values[0], last=values[-1]
@@ -129,7 +129,7 @@ def _show_steps(result: xai.DeepDream) -> None:
     st.caption(f"{safe(chart)} {t('Values of different octaves are taken at different sizes.')}")
 
 
-def _summary(result: xai.DeepDream) -> str:
+def _summary(result: xai.results.DeepDream) -> str:
     if result.label is None or result.probability is None:
         return t("An image that maximises {goal}.", goal=told(result.goal))
     share = percent(result.probability)
@@ -143,7 +143,7 @@ def _summary(result: xai.DeepDream) -> str:
     )
 
 
-def _frame(result: xai.DeepDream, k: int) -> ui.GalleryImage:
+def _frame(result: xai.results.DeepDream, k: int) -> ui.GalleryImage:
     pixels = np.round(255 * np.clip(result.frames[k], 0, 1)).astype(np.uint8)
     return ui.GalleryImage.of(pixels, t("after frame {k} of {n}", k=k + 1, n=len(result.frames)))
 

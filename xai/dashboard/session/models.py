@@ -134,7 +134,7 @@ class ExplanationRequest:
         seed: fixes everything random.
     """
 
-    method: xai.MethodInfo
+    method: xai.results.MethodInfo
     targets: tuple[int, ...]
     versus: int | None
     score: str
@@ -193,13 +193,13 @@ def load_model(name: str) -> SharedModel:
     return SharedModel(name, classifier, classifier.fingerprint, tuple(xai.layers(classifier)), lender)
 
 
-def predicted(model: SharedModel, image: SourceImage) -> xai.Prediction:
+def predicted(model: SharedModel, image: SourceImage) -> xai.results.Prediction:
     """Return what the model answers."""
     return _predicted(model, image, _about(model, image))
 
 
 @st.cache_resource(scope="session", max_entries=8, show_spinner=False)
-def _predicted(_model: SharedModel, _image: SourceImage, key: Key) -> xai.Prediction:  # noqa: ARG001
+def _predicted(_model: SharedModel, _image: SourceImage, key: Key) -> xai.results.Prediction:  # noqa: ARG001
     with _model.borrowed() as classifier:
         return classifier.predict(_image.open())
 
@@ -216,7 +216,7 @@ def explanation_job(model: SharedModel, image: SourceImage, question: Explanatio
     return Job(key, told(method.title), model.ask(explain), slot, rows_of(method) * max(1, len(question.targets)))
 
 
-def rows_of(method: xai.MethodInfo) -> int:
+def rows_of(method: xai.results.MethodInfo) -> int:
     """Return how many rows a method sends through the model, forward and back."""
     return method.forward + method.backward
 
@@ -224,7 +224,7 @@ def rows_of(method: xai.MethodInfo) -> int:
 def rating_job(model: SharedModel, image: SourceImage, answer: PageExplanation, slot: Any) -> Job:
     """Return the job whose result says whether an explanation can be believed."""
 
-    def rate(classifier: xai.Classifier, report: Report | None) -> xai.Rating:
+    def rate(classifier: xai.Classifier, report: Report | None) -> xai.results.Rating:
         return xai.rate_explanation(classifier, image.open(), answer.explanation, progress=report)
 
     method = answer.question.method

@@ -171,7 +171,7 @@ def parted(name: str) -> tuple[str, str | None]:
 def curve_job(model: SharedModel, sample: DataSample, arguments: Mapping[str, Any], slot: Any) -> Job:
     """Return the job whose result is the robustness curve; `asked` goes to `xai.robustness`."""
 
-    def curve(classifier: xai.Classifier, report: Report | None) -> xai.RobustnessCurve:
+    def curve(classifier: xai.Classifier, report: Report | None) -> xai.results.RobustnessCurve:
         truth = sample.truth(model)
         return xai.robustness(classifier, sample.data, truth, **arguments, **progress_arguments(report))
 
@@ -182,7 +182,7 @@ def curve_job(model: SharedModel, sample: DataSample, arguments: Mapping[str, An
 def corruptions_job(model: SharedModel, sample: DataSample, names: Sequence[str], slot: Any) -> Job:
     """Return the job whose result is the accuracy under corruptions."""
 
-    def measure(classifier: xai.Classifier, report: Report | None) -> xai.CorruptionResult:
+    def measure(classifier: xai.Classifier, report: Report | None) -> xai.results.CorruptionResult:
         truth = sample.truth(model)
         return xai.corruption_robustness(classifier, sample.data, truth, tuple(names), **progress_arguments(report))
 

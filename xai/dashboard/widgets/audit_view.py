@@ -181,7 +181,7 @@ def _show_headline(audit: xai.Audit) -> None:
         st.warning(safe(report_word("incomplete")), icon=":material/hourglass:")
 
 
-def _show_finding(audit: xai.Audit, finding: xai.Finding) -> None:
+def _show_finding(audit: xai.Audit, finding: xai.results.Finding) -> None:
     """Show a finding: verdict, figure against threshold, why, and the images."""
     with st.container(border=True):
         title = safe(t(str(finding.details["title"])))
@@ -195,7 +195,7 @@ def _show_finding(audit: xai.Audit, finding: xai.Finding) -> None:
             st.code(finding.reproduce["python"], language="python", wrap_lines=True)
 
 
-def _summary(finding: xai.Finding) -> str:
+def _summary(finding: xai.results.Finding) -> str:
     """Say figure, interval and threshold in the language of the page; "" where there is no figure."""
     if finding.value is None or finding.threshold is None or finding.interval is None or finding.condition is None:
         return ""
@@ -316,7 +316,7 @@ def _report(audit: xai.Audit, kind: str, file: str, language: str) -> Callable[[
 def _tests(audit: xai.Audit) -> bytes:
     with zipped() as (stream, archive, folder):
         try:
-            xai.write_tests(audit, folder / "tests")
+            audit.write_tests(folder / "tests")
         except xai.XaiError as error:  # of a model that was uploaded: the tests could not load it
             (folder / "tests").mkdir(exist_ok=True)
             (folder / "tests" / "README.txt").write_text(f"{error}\n", encoding="utf-8")

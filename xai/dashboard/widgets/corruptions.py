@@ -28,7 +28,7 @@ class CorruptedImage:
     """
 
     pixels: np.ndarray
-    prediction: xai.Prediction
+    prediction: xai.results.Prediction
 
     @property
     def flips_at(self) -> float | None:

@@ -327,7 +327,7 @@ def _base64(content: bytes) -> str:
 _UNIT = m("spread of the maps, each divided by its largest value")
 
 
-def panels_of(agreement: xai.Agreement, k: int, label: str) -> list[MapPanel]:
+def panels_of(agreement: xai.results.Agreement, k: int, label: str) -> list[MapPanel]:
     """Return the compared maps of the class with number `k`, and where they disagree."""
     named = zip(agreement.names, agreement.explanations, strict=True)
     panels = [panel_of(name, label, explanation.heatmaps[k], explanation.unit) for name, explanation in named]

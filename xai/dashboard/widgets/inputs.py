@@ -225,7 +225,7 @@ def _take_example() -> None:
 _UNLOADED = "unloaded"
 
 
-def choose_case() -> tuple[SharedModel, SourceImage, xai.Prediction]:
+def choose_case() -> tuple[SharedModel, SourceImage, xai.results.Prediction]:
     """Let the user choose a model and an image, and show what the one says of the other."""
     uploaded = upload_image()
     samples = st.container()
@@ -238,7 +238,7 @@ def choose_case() -> tuple[SharedModel, SourceImage, xai.Prediction]:
     return model, image, prediction
 
 
-def show_prediction(prediction: xai.Prediction) -> None:
+def show_prediction(prediction: xai.results.Prediction) -> None:
     """Show the five most probable classes as bars."""
     st.markdown(t("**Prediction**"))
     show_bars(prediction.top(5))

@@ -127,7 +127,7 @@ def result_zip(result: Saveable) -> bytes:
     return stream.getvalue()
 
 
-def agreement_zip(agreement: xai.Agreement) -> bytes:
+def agreement_zip(agreement: xai.results.Agreement) -> bytes:
     """Return all compared explanations as a zip: an image and a folder each, and all images side by side."""
     with zipped() as (stream, archive, folder):
         agreement.save(folder / "side_by_side.png")

@@ -143,7 +143,7 @@ def name_of(setting: str) -> str:
     return t(_NAMES.get(setting, setting))
 
 
-def choose_own(method: xai.MethodInfo, across: int) -> dict[str, Any]:
+def choose_own(method: xai.results.MethodInfo, across: int) -> dict[str, Any]:
     """Let the user choose the settings of a method, so many beside each other; return those that are not the default.
 
     Settings that have a chooser of their own are left out.
@@ -196,7 +196,7 @@ def _turn(knobs: Sequence[SettingWidget], across: int) -> dict[str, Any]:
     return result
 
 
-def _own(method: xai.MethodInfo, name: str) -> SettingWidget:
+def _own(method: xai.results.MethodInfo, name: str) -> SettingWidget:
     """Return the knob of a setting of an explanation; numbers are at least 1, or 0.0, and not beyond reason."""
     default, label = method.settings[name], t(_IN_METHODS.get(name) or _NAMES.get(name, name))
     kind = object if name in _LENGTHS or default is None else type(default)
@@ -225,8 +225,8 @@ def choose_number(
 
 
 def choose_method(
-    label: str, methods: Mapping[str, xai.MethodInfo], usual: str, key: str, place: Any = st
-) -> xai.MethodInfo:
+    label: str, methods: Mapping[str, xai.results.MethodInfo], usual: str, key: str, place: Any = st
+) -> xai.results.MethodInfo:
     """Let the user choose a method by its title."""
     names = list(methods)
     chosen: str = place.selectbox(

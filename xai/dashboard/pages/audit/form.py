@@ -103,7 +103,7 @@ def choose_checks(data: Mapping[str, Any], model: SharedModel, baseline: str | N
 
 
 def _chosen_checks() -> Any:
-    infos = {info.name: info for info in xai.audit_checks()}
+    infos = {info.name: info for info in xai.Audit.available_checks()}
     chosen = st.pills(
         t("Checks"),
         list(infos),
@@ -121,7 +121,7 @@ def _chosen_checks() -> Any:
     return [_one_check(infos[name]) for name in infos if name in chosen]
 
 
-def _one_check(info: xai.CheckInfo) -> dict[str, Any]:
+def _one_check(info: xai.results.CheckInfo) -> dict[str, Any]:
     """Let the user set thresholds and settings of a check."""
     conditions = _conditions_of(info)
     thresholds = ", ".join(f"{t(_CONDITIONS[name])} {value:g}" for name, value in conditions().items())
@@ -136,11 +136,11 @@ def _one_check(info: xai.CheckInfo) -> dict[str, Any]:
     return {"metric": info.name, **conditions(), **_changed_settings(info)}
 
 
-def _key(info: xai.CheckInfo, name: str) -> str:
+def _key(info: xai.results.CheckInfo, name: str) -> str:
     return f"{info.name}.{name}"
 
 
-def _conditions_of(info: xai.CheckInfo) -> Callable[[], dict[str, float]]:
+def _conditions_of(info: xai.results.CheckInfo) -> Callable[[], dict[str, float]]:
     """Return what gives the thresholds as they are set now; a check that was never opened has its usual ones."""
     usual = {**info.usual, **_LIMITS.get(info.name, {})}
     for name in info.conditions:
@@ -164,7 +164,7 @@ def _from_link(key: str, usual: float | None) -> float | None:
         return usual
 
 
-def _show_conditions(info: xai.CheckInfo) -> None:
+def _show_conditions(info: xai.results.CheckInfo) -> None:
     columns = st.columns(_ACROSS)
     for k, name in enumerate(info.conditions):
         key = _key(info, name)
@@ -182,7 +182,7 @@ def _show_conditions(info: xai.CheckInfo) -> None:
             st.rerun()  # the label above says it, too
 
 
-def _show_settings(info: xai.CheckInfo) -> None:
+def _show_settings(info: xai.results.CheckInfo) -> None:
     """Show the settings as text: names, numbers, "8/255", or several with commas between them."""
     able = {"images": info.images, **info.settings}
     able.pop("settings", None)
@@ -203,7 +203,7 @@ def _text(name: str, value: Any) -> str:
     return f"{255 * value:g}/255" if name == "eps" and value is not None else setting_text(value)
 
 
-def _changed_settings(info: xai.CheckInfo) -> dict[str, Any]:
+def _changed_settings(info: xai.results.CheckInfo) -> dict[str, Any]:
     """Return the settings that are not the usual ones, as `xai.toml` has them."""
     result = {}
     for name, default in {"images": info.images, **info.settings}.items():
@@ -233,7 +233,7 @@ def _written(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _starting_text(tables: Mapping[str, Any]) -> str:
-    infos = {info.name: info for info in xai.audit_checks()}
+    infos = {info.name: info for info in xai.Audit.available_checks()}
     checks = [{"metric": name, **infos[name].usual, **_LIMITS.get(name, {})} for name in _USUAL]
     return toml_text({**{k: v for k, v in tables.items() if k not in {"data", "ood"}}, "check": checks})
 

@@ -42,8 +42,11 @@ def audit_folder(model: SharedModel, request: AuditRequest) -> Path:
 def show_plan(model: SharedModel, request: AuditRequest, folder: Path, slot: Any) -> list[Job]:
     """Show what the audit would do and about how long it takes, when requested; return what is still to be done."""
 
-    def plan(_report: object) -> xai.AuditPlan:
-        return xai.plan_audit(_stored(request), model=source_of_network(model.name)(), out=folder)
+    def plan(_report: object) -> xai.results.AuditPlan:
+        result: xai.results.AuditPlan = xai.Audit.plan(
+            _stored(request), model=source_of_network(model.name)(), out=folder
+        )
+        return result
 
     key = ("audit plan", model.key, str(folder), json.dumps(request.shown, sort_keys=True, default=str))
     job = Job(key, t("Planning"), plan, slot, rows=9)
@@ -63,7 +66,7 @@ def source_of_network(name: str) -> Callable[[], Any]:
     return lambda: name
 
 
-def _show_plan(plan: xai.AuditPlan) -> None:
+def _show_plan(plan: xai.results.AuditPlan) -> None:
     st.markdown(
         t(
             "Estimated time: **{time}** on this machine, for **{left} of {pieces}** steps not yet computed.",
@@ -72,7 +75,7 @@ def _show_plan(plan: xai.AuditPlan) -> None:
             time=_time(plan.seconds),
         )
     )
-    titles = {info.name: info.title for info in xai.audit_checks()}
+    titles = {info.name: info.title for info in xai.Audit.available_checks()}
     lines = [
         {
             t("Check"): safe(t(titles[check.metric])),

@@ -49,7 +49,7 @@ def compare_groups(model: SharedModel, sample: DataSample) -> list[Job]:
         st.info(t("Choose a column."), icon=":material/arrow_upward:")
         return []
 
-    def show(result: xai.BiasResult) -> None:
+    def show(result: xai.results.BiasResult) -> None:
         _show_groups(model, sample, result, chosen)
 
     texts = m("Comparing groups"), m("Compare the groups"), m("{rows} images through the model")
@@ -62,7 +62,7 @@ def _columns_of(sample: DataSample) -> list[str]:
     return [name for name in groups if 2 <= len(set(groups[name].tolist())) <= _MOST_GROUPS]
 
 
-def _show_groups(model: SharedModel, sample: DataSample, result: xai.BiasResult, chosen: Sequence[str]) -> None:
+def _show_groups(model: SharedModel, sample: DataSample, result: xai.results.BiasResult, chosen: Sequence[str]) -> None:
     count = (
         t(" {some} of {all} comparisons.", some=len(result.findings), all=len(result.gaps)) if result.findings else ""
     )
@@ -84,7 +84,7 @@ def _show_groups(model: SharedModel, sample: DataSample, result: xai.BiasResult,
     ui.show_verb_code(model, "bias", {"data": sample}, ",table,summary", f"{list(chosen)}, ")
 
 
-def _say(result: xai.BiasResult) -> None:
+def _say(result: xai.results.BiasResult) -> None:
     """Say what was found, or what could have been, in sentences with their figures below."""
     first = result.gaps[0].metric
     gaps = result.findings or tuple(gap for gap in result.gaps if gap.metric == first)
@@ -96,7 +96,7 @@ def _say(result: xai.BiasResult) -> None:
     ui.show_notes(result.notes)
 
 
-def _show_mistakes(model: SharedModel, sample: DataSample, result: xai.BiasResult, column: str) -> None:
+def _show_mistakes(model: SharedModel, sample: DataSample, result: xai.results.BiasResult, column: str) -> None:
     """Show the wrong images of a group, that with most mistakes first."""
     place = result.columns.index(column)
     codes, names, wrong = result.codes[place], result.group_names[place], result.labels != result.predictions
@@ -114,7 +114,7 @@ def _show_mistakes(model: SharedModel, sample: DataSample, result: xai.BiasResul
     ui.show_row([_shot(model, sample, result, int(k)) for k in rows], "mistaken")
 
 
-def _shot(model: SharedModel, sample: DataSample, result: xai.BiasResult, k: int) -> ui.GalleryImage:
+def _shot(model: SharedModel, sample: DataSample, result: xai.results.BiasResult, k: int) -> ui.GalleryImage:
     """Return an image as the model sees it."""
     truth, answer = (result.class_names[int(part[k])] for part in (result.labels, result.predictions))
     text = t("{k}: {truth}, predicted as {answer}", k=k, truth=truth, answer=answer)
@@ -130,14 +130,14 @@ def look_for_slices(model: SharedModel, sample: DataSample) -> list[Job]:
         )
     )
 
-    def show(result: xai.SliceResult) -> None:
+    def show(result: xai.results.SliceResult) -> None:
         _show_slices(model, sample, result)
 
     texts = m("Searching for weak slices"), m("Search for weak slices"), m("{rows} images through the model")
     return ui.ask_verb("slices", texts, model, [sample], show)
 
 
-def _show_slices(model: SharedModel, sample: DataSample, result: xai.SliceResult) -> None:
+def _show_slices(model: SharedModel, sample: DataSample, result: xai.results.SliceResult) -> None:
     if result.findings:
         count = t("One kind") if len(result.findings) == 1 else t("{count} kinds", count=len(result.findings))
         text = t("{count} of images with lower accuracy", count=count)
@@ -159,7 +159,7 @@ def _show_slices(model: SharedModel, sample: DataSample, result: xai.SliceResult
     ui.show_verb_code(model, "slices", {"data": sample}, ",table")
 
 
-def _show_slice(result: xai.SliceResult, number: int) -> None:
+def _show_slice(result: xai.results.SliceResult, number: int) -> None:
     """Show a weak slice in words, and images of it that are wrong."""
     weak_slice = result.findings[number]
     confused = (

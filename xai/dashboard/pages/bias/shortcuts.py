@@ -47,14 +47,14 @@ def look_for_shortcuts(model: SharedModel, sample: DataSample) -> list[Job]:
     )
     rows = _ROWS * min(len(sample.data), _MOST_PROBED) // _MOST_PROBED
 
-    def show(result: xai.ShortcutResult) -> None:
+    def show(result: xai.results.ShortcutResult) -> None:
         _show_shortcuts(model, sample, result)
 
     texts = m("Inserting probes"), m("Search for shortcuts"), m("About {rows} rows")
     return ui.ask_verb("shortcuts", texts, model, [sample], show, rows)
 
 
-def _show_shortcuts(model: SharedModel, sample: DataSample, result: xai.ShortcutResult) -> None:
+def _show_shortcuts(model: SharedModel, sample: DataSample, result: xai.results.ShortcutResult) -> None:
     count = len(result.findings)
     if count:
         text = t("One shortcut found.") if count == 1 else t("{count} shortcuts found.", count=count)
@@ -76,7 +76,7 @@ def _show_shortcuts(model: SharedModel, sample: DataSample, result: xai.Shortcut
     ui.show_verb_code(model, "shortcuts", {"data": sample}, ",table")
 
 
-def _choose(result: xai.ShortcutResult) -> int:
+def _choose(result: xai.results.ShortcutResult) -> int:
     """Let the user choose a probe, the suspicious ones first."""
     place = {response: number for number, response in enumerate(result.responses)}
     harm = (result.predictions != result.labels).mean((2, 1))
@@ -85,13 +85,13 @@ def _choose(result: xai.ShortcutResult) -> int:
     return number
 
 
-def _named(result: xai.ShortcutResult, number: int) -> str:
+def _named(result: xai.results.ShortcutResult, number: int) -> str:
     response = result.responses[number]
     about = t(_ABOUT[response.verdict])
     return f"{about[:1].upper()}{about[1:]}: {told(response.words)} ({told(response.place)})"
 
 
-def _show_one(result: xai.ShortcutResult, number: int) -> None:
+def _show_one(result: xai.results.ShortcutResult, number: int) -> None:
     """Show what a probe does as it gets stronger, and images that it turned."""
     response = result.responses[number]
     text = t("Dose-response curve. {reason}", reason=told(response.reason))
@@ -114,7 +114,7 @@ def _show_one(result: xai.ShortcutResult, number: int) -> None:
     _show_map(result, int(places[opened - 1]), shots[opened - 1].pixels, response.label)
 
 
-def _show_map(result: xai.ShortcutResult, place: int, pixels: np.ndarray, label: str) -> None:
+def _show_map(result: xai.results.ShortcutResult, place: int, pixels: np.ndarray, label: str) -> None:
     """Show why an image with the probe is called what it is called."""
     heatmap = result.heatmaps[place].astype(np.float32)
     title = t("Why {label}", label=label)
@@ -122,7 +122,7 @@ def _show_map(result: xai.ShortcutResult, place: int, pixels: np.ndarray, label:
     ui.show_small_maps(ui.pack(pixels, [panel], (0, 0, *heatmap.shape)), key="cue map")
 
 
-def _lines(result: xai.ShortcutResult) -> list[dict[str, str]]:
+def _lines(result: xai.results.ShortcutResult) -> list[dict[str, str]]:
     order = sorted(result.responses, key=lambda response: list(_SIGNS).index(response.verdict))
     return [
         {
@@ -138,14 +138,14 @@ def look_for_faults(model: SharedModel, sample: DataSample, train: DataSample | 
     """Let the user look for faults of the data; return what is still to be done."""
     samples = [sample] if train is None else [sample, train]
 
-    def show(result: xai.DataFaults) -> None:
+    def show(result: xai.results.DataFaults) -> None:
         _show_faults(model, samples, result)
 
     texts = m("Checking the data"), m("Search for data faults"), m("{rows} images are compared")
     return ui.ask_verb("data_faults", texts, model, samples, show)
 
 
-def _show_faults(model: SharedModel, samples: list[DataSample], result: xai.DataFaults) -> None:
+def _show_faults(model: SharedModel, samples: list[DataSample], result: xai.results.DataFaults) -> None:
     kinds = len(result.findings)
     if kinds:
         count = t("One kind of fault") if kinds == 1 else t("{count} kinds of faults", count=kinds)
@@ -164,7 +164,7 @@ def _show_faults(model: SharedModel, samples: list[DataSample], result: xai.Data
     ui.show_verb_code(model, "data_faults", dict(zip(("data", "train"), samples, strict=False)), ",rows")
 
 
-def _show_suspects(result: xai.DataFaults) -> None:
+def _show_suspects(result: xai.results.DataFaults) -> None:
     """Show images whose label is probably wrong, and what they look like."""
     if not result.suspects:
         return
@@ -185,7 +185,7 @@ def _show_suspects(result: xai.DataFaults) -> None:
     ui.show_table(t("All {count}", count=len(rows)), rows, t("Labels to check, the most suspicious first"))
 
 
-def _show_pairs(result: xai.DataFaults) -> None:
+def _show_pairs(result: xai.results.DataFaults) -> None:
     """Show images that are the same, one above the other."""
     if not result.pairs:
         return

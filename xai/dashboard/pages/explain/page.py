@@ -33,7 +33,7 @@ _SCORES = {"logit": m("logit"), "probability": m("probability"), "margin": m("ma
 _ACROSS = 3
 
 
-def choose_classes(prediction: xai.Prediction) -> tuple[int, ...]:
+def choose_classes(prediction: xai.results.Prediction) -> tuple[int, ...]:
     """Let the user choose classes to explain, one map each; none stands for the predicted one."""
     names = ui.class_names(prediction.class_names)
     chosen: list[int] = st.multiselect(
@@ -65,7 +65,7 @@ def choose_score() -> str:
     return chosen
 
 
-def choose_versus(prediction: xai.Prediction, targets: Sequence[int], score: str) -> int | None:
+def choose_versus(prediction: xai.results.Prediction, targets: Sequence[int], score: str) -> int | None:
     """Let the user choose a class to explain against; None for no other."""
     names, explained, nothing = ui.class_names(prediction.class_names), set(targets or [prediction.index]), t("none")
     chosen: int | None = st.selectbox(
@@ -81,7 +81,7 @@ def choose_versus(prediction: xai.Prediction, targets: Sequence[int], score: str
     return None if score == "margin" else chosen
 
 
-def choose_methods(model: SharedModel) -> list[xai.MethodInfo]:
+def choose_methods(model: SharedModel) -> list[xai.results.MethodInfo]:
     """Let the user choose among all registered methods; those tried on this model and not advised say so."""
     methods = {info.name: info for info in xai.methods()}
     tried = session_jobs().find(("methods", model.key))
@@ -128,7 +128,7 @@ def advise(model: SharedModel) -> list[Job]:
         return [job]
 
 
-def choose_settings(model: SharedModel, methods: Sequence[xai.MethodInfo]) -> list[tuple[dict[str, Any], int]]:
+def choose_settings(model: SharedModel, methods: Sequence[xai.results.MethodInfo]) -> list[tuple[dict[str, Any], int]]:
     """Let the user choose layer, seed and settings of each method that has any; return settings and seed of each."""
     able = [info for info in methods if info.settings or info.stochastic]
     columns = st.columns(min(_ACROSS, len(able))) if able else []
@@ -137,7 +137,9 @@ def choose_settings(model: SharedModel, methods: Sequence[xai.MethodInfo]) -> li
     return [_settings(model, info, places[info.name], across) if info.name in places else ({}, 0) for info in methods]
 
 
-def _settings(model: SharedModel, method: xai.MethodInfo, place: Any, across: int) -> tuple[dict[str, Any], int]:
+def _settings(
+    model: SharedModel, method: xai.results.MethodInfo, place: Any, across: int
+) -> tuple[dict[str, Any], int]:
     settings: dict[str, Any] = {}
     seed = 0
     with place.expander(t("Settings of {title}", title=told(method.title)), icon=":material/tune:"):

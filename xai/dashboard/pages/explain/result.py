@@ -53,7 +53,7 @@ class ReportEntry:
     key: Key
     title: str
     explanation: xai.Explanation
-    rating: xai.Rating | None
+    rating: xai.results.Rating | None
     note: str
     pixels: np.ndarray
 
@@ -170,9 +170,9 @@ def _written(entries: list[ReportEntry], kind: str, chosen: str) -> bytes:
         return path.read_bytes()
 
 
-def _rating_of(answer: PageExplanation) -> xai.Rating | None:
+def _rating_of(answer: PageExplanation) -> xai.results.Rating | None:
     result = session_jobs().find(("rating", *answer.key))
-    return result if isinstance(result, xai.Rating) else None
+    return result if isinstance(result, xai.results.Rating) else None
 
 
 _WORDS = {
@@ -206,7 +206,7 @@ def show_reliability(model: SharedModel, image: SourceImage, answer: PageExplana
     return [job] if requested else []
 
 
-def show_rating(rating: xai.Rating) -> None:
+def show_rating(rating: xai.results.Rating) -> None:
     """Show the verdict as a colour, a sign and a word, the reasons, and each check with its figures."""
     word, icon = _WORDS[rating.verdict]
     word = t(word)
@@ -217,7 +217,7 @@ def show_rating(rating: xai.Rating) -> None:
         ui.show_lines(_lines(rating), t("Checks, their verdicts and values"))
 
 
-def _reasons(rating: xai.Rating) -> list[str]:
+def _reasons(rating: xai.results.Rating) -> list[str]:
     """Return lists of reasons, worst first; one per class when there are several."""
     if len(rating) == 1:
         return [bullets(rating.reasons)]
@@ -229,7 +229,7 @@ def _reasons(rating: xai.Rating) -> list[str]:
     return result
 
 
-def _each(rating: xai.Rating) -> str:
+def _each(rating: xai.results.Rating) -> str:
     """Return the verdict of each class when there are several."""
     if len(rating) == 1:
         return ""
@@ -244,7 +244,7 @@ def _sign(verdict: str) -> str:
     return f"{_WORDS[verdict][1]} {t(_WORDS[verdict][0]).lower()}" if verdict in _WORDS else safe(told(verdict))
 
 
-def _lines(rating: xai.Rating) -> Sequence[dict[str, str]]:
+def _lines(rating: xai.results.Rating) -> Sequence[dict[str, str]]:
     several = len(rating) > 1
     return [
         {
@@ -268,7 +268,7 @@ class MapComparison:
     """
 
     packed: dict[str, Any]
-    agreement: xai.Agreement | None
+    agreement: xai.results.Agreement | None
 
 
 def compare(answers: Sequence[PageExplanation], versus: str | None) -> MapComparison:
@@ -291,7 +291,7 @@ def _compare(answers: Sequence[PageExplanation], versus: str | None) -> MapCompa
 
 
 def _row(
-    answers: Sequence[PageExplanation], agreement: xai.Agreement | None, k: int, versus: str | None
+    answers: Sequence[PageExplanation], agreement: xai.results.Agreement | None, k: int, versus: str | None
 ) -> list[ui.MapPanel]:
     """Return the maps of the class with number `k`."""
     label = answers[0].explanation.target_names[k] + (t(" compared with {versus}", versus=versus) if versus else "")
@@ -300,7 +300,7 @@ def _row(
     return [ui.panel_of(a.question.method.title, label, a.explanation.heatmaps[k], a.explanation.unit) for a in answers]
 
 
-def show_agreement(agreement: xai.Agreement) -> None:
+def show_agreement(agreement: xai.results.Agreement) -> None:
     """Show how far each two methods agree, as a table."""
     st.markdown(t("**Do the methods agree?**"))
     names = [safe(told(name)) for name in agreement.names]
@@ -360,7 +360,7 @@ def _show_downloads(answer: PageExplanation) -> None:
         offer_to_add(answer)
 
 
-def show_together(agreement: xai.Agreement) -> None:
+def show_together(agreement: xai.results.Agreement) -> None:
     """Offer all explanations in one file."""
     tip = t("All images side by side, and an image and a folder of each method")
     name = f"{_stem(agreement.explanations[0], 'side-by-side')}.zip"

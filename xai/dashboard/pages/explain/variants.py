@@ -47,7 +47,7 @@ def show_fills(model: SharedModel, image: SourceImage, answer: PageExplanation) 
         return []
     job = fills_job(model, image, answer, fills, st.container())
 
-    def show(result: xai.Agreement) -> None:
+    def show(result: xai.results.Agreement) -> None:
         _show_fills(result, question)
         call = ui.call_of(model, question, "compare_baselines", f"baselines={fills!r}")
         ui.show_script(model, f"image = {image.code}", f"together = {call}", "print(together.table)", "together.plot()")
@@ -61,7 +61,7 @@ def show_fills(model: SharedModel, image: SourceImage, answer: PageExplanation) 
     return ui.ask(job, t("Does the replacement value matter?"), tip, show, first=False)
 
 
-def fills_of(method: xai.MethodInfo) -> tuple[str, ...]:
+def fills_of(method: xai.results.MethodInfo) -> tuple[str, ...]:
     """Return the replacement values to compare; none where no pixels are hidden, as along paths of gradients."""
     able = next((method.choices[name] for name in _KNOBS if name in method.choices), ())
     return () if "gradients" in method.needs else tuple(name for name in _FILLS if name in able)
@@ -79,7 +79,7 @@ def fills_job(
     question, count = answer.question, len(fills)
     method = question.method
 
-    def compare(classifier: xai.Classifier, report: Report | None) -> xai.Agreement:
+    def compare(classifier: xai.Classifier, report: Report | None) -> xai.results.Agreement:
         settings = {**progress_arguments(progress_in_turn(report, count)), **question.settings}
         target, seed = question.target, question.seed
         return xai.compare_baselines(classifier, image.open(), method.name, fills, target, seed, **settings)
@@ -88,7 +88,7 @@ def fills_job(
     return Job(("fills", *answer.key), title, model.ask(compare), slot, count * rows_of(method))
 
 
-def _show_fills(agreement: xai.Agreement, question: ExplanationRequest) -> None:
+def _show_fills(agreement: xai.results.Agreement, question: ExplanationRequest) -> None:
     first = agreement.explanations[0]
     panels = [panel for k in range(len(first)) for panel in ui.panels_of(agreement, k, first.target_names[k])]
     st.markdown(t("**The same map with other replacement values**"))
@@ -101,7 +101,7 @@ def _show_fills(agreement: xai.Agreement, question: ExplanationRequest) -> None:
     )
 
 
-def describe_fills(agreement: xai.Agreement) -> str:
+def describe_fills(agreement: xai.results.Agreement) -> str:
     """Say between which replacement values the maps differ most, and by how much."""
     count = len(agreement.names)
     pairs = [(float(agreement.rank_correlation[i, j]), i, j) for i in range(count) for j in range(i)]

@@ -97,8 +97,8 @@ class DetectorResult:
 
     plan: DetectorPlan
     detector: xai.OODDetector
-    inside: xai.Judgement
-    outside: xai.Judgement
+    inside: xai.results.Judgement
+    outside: xai.results.Judgement
     ood_images: Any
 
     def image(self, *, is_ood: bool, k: int) -> SourceImage:
@@ -120,7 +120,7 @@ class JudgedImage:
         neighbours: the fit images most like it, one per row; None where the model has no features.
     """
 
-    judgement: xai.Judgement
+    judgement: xai.results.Judgement
     neighbours: pd.DataFrame | None
 
 
@@ -144,7 +144,7 @@ def detector_comparison_job(model: SharedModel, result: DetectorResult, slot: An
     """Return the job whose result is every detector on the same images."""
     plan = result.plan
 
-    def compare(classifier: xai.Classifier, report: Report | None) -> xai.OODComparison:
+    def compare(classifier: xai.Classifier, report: Report | None) -> xai.results.OODComparison:
         fit, calibration, test = plan.fit.data, plan.calibration.data, plan.test.data
         settings = {"seed": plan.seed, **progress_arguments(report)}
         return xai.compare_ood(classifier, fit, calibration, test, {plan.ood_name: result.ood_images}, **settings)
@@ -167,7 +167,7 @@ def judgement_job(model: SharedModel, result: DetectorResult, image: SourceImage
 
 
 def score_map_job(
-    model: SharedModel, result: DetectorResult, image: SourceImage, method: xai.MethodInfo, slot: Any
+    model: SharedModel, result: DetectorResult, image: SourceImage, method: xai.results.MethodInfo, slot: Any
 ) -> Job:
     """Return the job whose result is the map of what makes an image out-of-distribution."""
 

@@ -70,12 +70,12 @@ def _show_boundary(model: SharedModel, result: ood.DetectorResult) -> tuple[floa
     return alpha, _show_images(model, result, inside, outside, alpha)
 
 
-def _at(result: ood.DetectorResult, judged: xai.Judgement, alpha: float) -> xai.Judgement:
+def _at(result: ood.DetectorResult, judged: xai.results.Judgement, alpha: float) -> xai.results.Judgement:
     """Return a judgement with another threshold: its p-values stay."""
     return replace(judged, alpha=alpha, guarantee=result.detector.guarantee(alpha))
 
 
-def _what_happens(result: ood.DetectorResult, inside: xai.Judgement, outside: xai.Judgement) -> str:
+def _what_happens(result: ood.DetectorResult, inside: xai.results.Judgement, outside: xai.results.Judgement) -> str:
     """Say how many of both kinds are rejected."""
     alarms, caught = (judged.verdicts.count(_REJECTED) for judged in (inside, outside))
     return t(
@@ -88,7 +88,11 @@ def _what_happens(result: ood.DetectorResult, inside: xai.Judgement, outside: xa
 
 
 def _show_images(
-    model: SharedModel, result: ood.DetectorResult, inside: xai.Judgement, outside: xai.Judgement, alpha: float
+    model: SharedModel,
+    result: ood.DetectorResult,
+    inside: xai.results.Judgement,
+    outside: xai.results.Judgement,
+    alpha: float,
 ) -> SourceImage | None:
     """Show the images nearest to the threshold; each can be opened."""
     numbers = {
@@ -109,14 +113,14 @@ def _show_images(
     return None if opened is None or opened >= len(judged) else result.image(is_ood=is_ood, k=opened)
 
 
-def _split(judged: xai.Judgement) -> tuple[np.ndarray, np.ndarray]:
+def _split(judged: xai.results.Judgement) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of the accepted and of the rejected images."""
     rejected = np.array([verdict == _REJECTED for verdict in judged.verdicts])
     return np.flatnonzero(~rejected), np.flatnonzero(rejected)
 
 
 def _shot(
-    model: SharedModel, result: ood.DetectorResult, judged: xai.Judgement, k: int, *, is_ood: bool
+    model: SharedModel, result: ood.DetectorResult, judged: xai.results.Judgement, k: int, *, is_ood: bool
 ) -> ui.GalleryImage:
     """Return an image as the model sees it."""
     seen = model.classifier.prepare(result.image(is_ood=is_ood, k=k).content).inputs
@@ -229,7 +233,7 @@ def _show_methods(model: SharedModel, result: ood.DetectorResult) -> list[Job]:
     return ui.ask(job, label, tip, lambda compared: _show_comparison(compared, detector), first=False)
 
 
-def _show_comparison(compared: xai.OODComparison, detector: xai.OODDetector) -> None:
+def _show_comparison(compared: xai.results.OODComparison, detector: xai.OODDetector) -> None:
     names = ["method", "auroc", "auroc_low", "auroc_high", "fpr_ood_accepted@95id", "fpr_id_rejected@95ood"]
     rows = compared.table[[*names, "against_msp"]]
     text = t("All methods on in-distribution and these out-of-distribution images, the best first")
@@ -268,14 +272,14 @@ _DRIFT_VERDICTS = {
 def calibrate(model: SharedModel, sample: DataSample) -> list[Job]:
     """Let the user measure calibration; return what is still to be done."""
 
-    def show(result: xai.Calibration) -> None:
+    def show(result: xai.results.Calibration) -> None:
         _show_calibration(model, sample, result)
 
     texts = m("Measuring"), m("Measure the calibration"), m("{rows} images through the model")
     return ui.ask_verb("calibration", texts, model, [sample], show)
 
 
-def _show_calibration(model: SharedModel, sample: DataSample, result: xai.Calibration) -> None:
+def _show_calibration(model: SharedModel, sample: DataSample, result: xai.results.Calibration) -> None:
     ui.show_verdict(result.verdict, _VERDICTS, f" {_summary(result)}", "speed")
     ui.show_chart(charts.reliability(result), "reliability", t("Reliability curve. {text}", text=_summary(result)))
     st.caption(
@@ -298,7 +302,7 @@ def _show_calibration(model: SharedModel, sample: DataSample, result: xai.Calibr
     ui.show_verb_code(model, "calibration", {"data": sample}, "verdict,reasons,table")
 
 
-def _summary(result: xai.Calibration) -> str:
+def _summary(result: xai.results.Calibration) -> str:
     """Say accuracy, confidence, error and temperature in two sentences."""
     measures, warm, (low, high) = result.measures, result.temperature, result.ece_interval
     return t(
@@ -321,14 +325,14 @@ def _summary(result: xai.Calibration) -> str:
 def compare_data(model: SharedModel, pair: tuple[DataSample, DataSample]) -> list[Job]:
     """Let the user look for drift; return what is still to be done."""
 
-    def show(result: xai.Drift) -> None:
+    def show(result: xai.results.Drift) -> None:
         _show_drift(model, pair, result)
 
     texts = m("Comparing the data"), m("Compare the data"), m("{rows} images through the model, then 500 relabellings")
     return ui.ask_verb("drift", texts, model, pair, show)
 
 
-def _show_drift(model: SharedModel, pair: tuple[DataSample, DataSample], result: xai.Drift) -> None:
+def _show_drift(model: SharedModel, pair: tuple[DataSample, DataSample], result: xai.results.Drift) -> None:
     verdict = t(_DRIFT_VERDICTS[result.verdict])
     ui.show_verdict(result.verdict, _DRIFT_VERDICTS, "", "difference")
     st.markdown(bullets(result.reasons))

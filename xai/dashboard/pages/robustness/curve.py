@@ -103,7 +103,9 @@ def radii(text: str) -> tuple[float, ...]:
         raise xai.InputError(f"Expected radii such as 1/255, 8/255 or 0.03, but got {text!r}.") from None
 
 
-def _show(model: SharedModel, sample: DataSample, result: xai.RobustnessCurve, arguments: Mapping[str, Any]) -> None:
+def _show(
+    model: SharedModel, sample: DataSample, result: xai.results.RobustnessCurve, arguments: Mapping[str, Any]
+) -> None:
     if result.trust is not None:
         show_trust(result.trust)
     text = _summary(result)
@@ -133,7 +135,7 @@ def _show(model: SharedModel, sample: DataSample, result: xai.RobustnessCurve, a
     )
 
 
-def _summary(result: xai.RobustnessCurve) -> str:
+def _summary(result: xai.results.RobustnessCurve) -> str:
     """Say the end of the curve in a sentence."""
     ends = {"clean": result.clean, "attacked": result.attacked[-1], "certified": result.certified[-1]}
     spans = {name: np.reshape(result.intervals[name], (-1, 2))[-1] for name in ends}
@@ -147,7 +149,7 @@ def _summary(result: xai.RobustnessCurve) -> str:
     )
 
 
-def show_trust(trust: xai.Trust) -> None:
+def show_trust(trust: xai.results.Trust) -> None:
     """Show what speaks against an evaluation and what to do about it, and all checks."""
     if not trust.flags:
         missing = len(trust.not_checked)
@@ -183,7 +185,7 @@ def pick(point: Mapping[str, Any]) -> None:
     st.session_state["group"] = attacked if point["bound"] == "attacked" else "verified"
 
 
-def _choose_level(result: xai.RobustnessCurve) -> int:
+def _choose_level(result: xai.results.RobustnessCurve) -> int:
     if st.session_state.get("level", 0) >= len(result.eps):
         st.session_state.pop("level")
     level: int = st.segmented_control(
@@ -199,7 +201,7 @@ def _choose_level(result: xai.RobustnessCurve) -> int:
     return level
 
 
-def _show_images(sample: DataSample, result: xai.RobustnessCurve, level: int) -> None:
+def _show_images(sample: DataSample, result: xai.results.RobustnessCurve, level: int) -> None:
     """Show the images of a verdict at a radius; those that an attack changed can be opened."""
     groups = _groups(result, level)
     group = ui.choose_group(t("Images"), _GROUPS, groups, "group")
@@ -212,7 +214,7 @@ def _show_images(sample: DataSample, result: xai.RobustnessCurve, level: int) ->
         _show_one(result, opened)
 
 
-def _groups(result: xai.RobustnessCurve, level: int) -> dict[str, list[int]]:
+def _groups(result: xai.results.RobustnessCurve, level: int) -> dict[str, list[int]]:
     """Return the numbers of the images by verdict; those wrong to begin with are a group of their own."""
     wrong = (result.clean_predictions != result.labels).numpy()
     verdicts = result.verdicts[:, level]
@@ -221,18 +223,18 @@ def _groups(result: xai.RobustnessCurve, level: int) -> dict[str, list[int]]:
     return {**groups, "violated": violated, "wrong": np.flatnonzero(wrong).tolist()}
 
 
-def _plain(sample: DataSample, result: xai.RobustnessCurve, k: int) -> ui.GalleryImage:
+def _plain(sample: DataSample, result: xai.results.RobustnessCurve, k: int) -> ui.GalleryImage:
     truth, answer = (result.class_names[int(part[k])] for part in (result.labels, result.clean_predictions))
     text = f"{k}: {truth}" + ("" if truth == answer else t(", predicted as {answer}", answer=answer))
     return ui.GalleryImage.of(sample.data.images[k], text)
 
 
-def _names(result: xai.RobustnessCurve, k: int) -> tuple[str, str]:
+def _names(result: xai.results.RobustnessCurve, k: int) -> tuple[str, str]:
     """Return the true class of an image and the predicted class under attack."""
     return result.class_names[int(result.labels[k])], result.class_names[int(result.answers[k])]
 
 
-def changed_image(result: xai.RobustnessCurve, k: int) -> ui.GalleryImage:
+def changed_image(result: xai.results.RobustnessCurve, k: int) -> ui.GalleryImage:
     """Return the nearest counterexample of an image."""
     truth, answer = _names(result, k)
     within = radius(float(result.distance[k]), result.norm)
@@ -243,11 +245,11 @@ def changed_image(result: xai.RobustnessCurve, k: int) -> ui.GalleryImage:
     return ui.GalleryImage.of(result.adversarial[_place(result, k)], caption, text)
 
 
-def _place(result: xai.RobustnessCurve, k: int) -> int:
+def _place(result: xai.results.RobustnessCurve, k: int) -> int:
     return int((result.rows == k).nonzero()[0, 0])
 
 
-def _show_one(result: xai.RobustnessCurve, k: int) -> None:
+def _show_one(result: xai.results.RobustnessCurve, k: int) -> None:
     """Show an image, its nearest counterexample and the difference times ten, and the verdicts along the radii."""
     place, (truth, answer) = _place(result, k), _names(result, k)
     clean, changed = result.originals[[place]], result.adversarial[[place]]
@@ -275,7 +277,7 @@ def _show_one(result: xai.RobustnessCurve, k: int) -> None:
     ui.show_row(shots, "verdicts")
 
 
-def _show_tables(result: xai.RobustnessCurve, level: int) -> None:
+def _show_tables(result: xai.results.RobustnessCurve, level: int) -> None:
     eps = result.eps[level]
     title = radius(eps, result.norm)
     classes = result.per_class[result.per_class["eps"] == eps].drop(columns="eps")
@@ -300,7 +302,7 @@ def _show_tables(result: xai.RobustnessCurve, level: int) -> None:
     )
 
 
-def _mistaken(result: xai.RobustnessCurve, eps: float) -> pd.DataFrame:
+def _mistaken(result: xai.results.RobustnessCurve, eps: float) -> pd.DataFrame:
     """Return the pairs of true class and other answer under attack, most frequent first."""
     counts = result.confusion(eps).to_numpy()
     pairs = [

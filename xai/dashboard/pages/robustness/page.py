@@ -49,7 +49,7 @@ def _display_name(name: str) -> str:
     return told(name.replace("_", " "))
 
 
-def _show_corruptions(model: SharedModel, sample: DataSample, result: xai.CorruptionResult) -> list[Job]:
+def _show_corruptions(model: SharedModel, sample: DataSample, result: xai.results.CorruptionResult) -> list[Job]:
     text = _summary(result)
     st.markdown(text)
     ui.show_chart(charts.accuracy_by_severity(result), "matrix", text, lambda cell: pick(result, cell))
@@ -78,7 +78,7 @@ def _show_corruptions(model: SharedModel, sample: DataSample, result: xai.Corrup
     return jobs
 
 
-def _summary(result: xai.CorruptionResult) -> str:
+def _summary(result: xai.results.CorruptionResult) -> str:
     """Say in words how far the accuracy falls, and where most."""
     row, column = np.unravel_index(result.accuracy.argmin(), result.accuracy.shape)
     return t(
@@ -93,13 +93,13 @@ def _summary(result: xai.CorruptionResult) -> str:
     )
 
 
-def pick(result: xai.CorruptionResult, cell: Mapping[str, Any]) -> None:
+def pick(result: xai.results.CorruptionResult, cell: Mapping[str, Any]) -> None:
     """Open the images of a cell of the matrix."""
     st.session_state["matrix_name"] = result.names[int(cell["row"])]
     st.session_state["matrix_severity"] = result.severities[int(cell["column"])]
 
 
-def _show_images(model: SharedModel, sample: DataSample, result: xai.CorruptionResult) -> list[Job]:
+def _show_images(model: SharedModel, sample: DataSample, result: xai.results.CorruptionResult) -> list[Job]:
     """Show the images that a corruption makes wrong; one that is opened is shown at all severities."""
     st.markdown(t("**Images that become misclassified**"))
     first, second = st.columns(2)

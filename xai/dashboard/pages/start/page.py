@@ -127,7 +127,7 @@ def show_doctor() -> None:
 
 
 @st.cache_resource(show_spinner=False, ttl=60)
-def _diagnosed() -> xai.Diagnosis:
+def _diagnosed() -> xai.results.Diagnosis:
     return xai.diagnose()
 
 

@@ -139,7 +139,7 @@ def largest_proven(
 
 def _certified(
     classifier: xai.Classifier, image: SourceImage, eps: float, arguments: Mapping[str, Any], report: Report | None
-) -> xai.Certificate:
+) -> xai.results.Certificate:
     clean = classifier.prepare(image.open()).inputs
     label = classifier.predict(clean).index
     return xai.certify(classifier, clean, label, eps, **arguments, **progress_arguments(report))

@@ -56,7 +56,7 @@ _AT_ONCE = 1000  # rows up to which the strip is not asked for by a button
 class AttackPlan:
     """An attack as it was chosen; `eps` is None where the attack has no radius."""
 
-    method: xai.MethodInfo
+    method: xai.results.MethodInfo
     norm: str
     eps: float | None
     targeted: int | None
@@ -86,10 +86,10 @@ class AttackedImage:
         prediction: of the 1 + R images.
     """
 
-    results: tuple[xai.AttackResult, ...]
+    results: tuple[xai.results.AttackResult, ...]
     pixels: np.ndarray
     differences: np.ndarray
-    prediction: xai.Prediction
+    prediction: xai.results.Prediction
 
     def image(self, k: int, title: str) -> ui.GalleryImage:
         """Return an image with the predicted class."""
@@ -107,7 +107,7 @@ class AttackedImage:
 def attack_job(
     model: SharedModel,
     image: SourceImage,
-    method: xai.MethodInfo,
+    method: xai.results.MethodInfo,
     arguments: Mapping[str, Any],
     radii: tuple[float | None, ...],
     slot: Any,
@@ -142,7 +142,7 @@ def attack_job(
     return Job(key, title, model.ask(attack), slot, len(radii) * rows_of(method))
 
 
-def attack_image(model: SharedModel, image: SourceImage, prediction: xai.Prediction) -> list[Job]:
+def attack_image(model: SharedModel, image: SourceImage, prediction: xai.results.Prediction) -> list[Job]:
     """Let the user attack an image; return what is still to be done."""
     infos = {info.name: info for info in xai.methods(kind="attack")}
     plan = _choose_attack(infos, prediction)
@@ -161,7 +161,7 @@ def attack_image(model: SharedModel, image: SourceImage, prediction: xai.Predict
     return [todo for todo in (job, nearest, along) if todo is not None]
 
 
-def _choose_attack(infos: Mapping[str, xai.MethodInfo], prediction: xai.Prediction) -> AttackPlan:
+def _choose_attack(infos: Mapping[str, xai.results.MethodInfo], prediction: xai.results.Prediction) -> AttackPlan:
     first, second, third = st.columns([1.5, 1.1, 1.2])
     norm = ui.choose_norm("norm", second)
     able = {name: info for name, info in infos.items() if norm in info.norms or not info.norms}
@@ -191,7 +191,7 @@ def _choose_attack(infos: Mapping[str, xai.MethodInfo], prediction: xai.Predicti
     return AttackPlan(info, norm, None if free else eps, targeted, seed, settings)
 
 
-def _choose_settings(info: xai.MethodInfo) -> tuple[xai.MethodInfo, Mapping[str, Any]]:
+def _choose_settings(info: xai.results.MethodInfo) -> tuple[xai.results.MethodInfo, Mapping[str, Any]]:
     """Let the user set an attack; return it with the rows that this costs, and what is not the default.
 
     What the attack refuses is a sentence on the page, and ends the run there.
@@ -237,7 +237,7 @@ def _what(attacked: AttackedImage) -> str:
 
 
 def _show_nearest(
-    model: SharedModel, image: SourceImage, info: xai.MethodInfo, plan: AttackPlan, above: AttackedImage | None
+    model: SharedModel, image: SourceImage, info: xai.results.MethodInfo, plan: AttackPlan, above: AttackedImage | None
 ) -> Job | None:
     """Show the smallest change that flips the prediction; return the job, unless it is the one above."""
     if plan.method.name == info.name:

@@ -48,7 +48,7 @@ _AT_ONCE = 2000  # rows up to which a proof is not asked for by a button
 _SHOWN = 12  # classes of a chart
 
 
-def prove(model: SharedModel, image: SourceImage, prediction: xai.Prediction) -> list[Job]:
+def prove(model: SharedModel, image: SourceImage, prediction: xai.results.Prediction) -> list[Job]:
     """Let the user prove that an answer holds; return what is still to be done."""
     proof = _choose()
     if not proof.smooths and ui.result_of(supported_job(model, image, st.container())) is None:
@@ -56,7 +56,7 @@ def prove(model: SharedModel, image: SourceImage, prediction: xai.Prediction) ->
         return []
     job = proof_job(model, image, proof, st.container())
 
-    def show(result: xai.Certificate) -> list[Job]:
+    def show(result: xai.results.Certificate) -> list[Job]:
         (_show_smoothed if proof.smooths else _show_verdict)(result, proof, prediction)
         jobs = [] if proof.smooths else _show_bounds(model, image, proof, result, prediction)
         ui.show_notes(result.notes)
@@ -97,7 +97,7 @@ def _smooth() -> None:
     st.session_state["proof_norm"], st.session_state["proof"] = "l2", "smoothing"
 
 
-def _show_verdict(result: xai.Certificate, proof: ProofRequest, prediction: xai.Prediction) -> None:
+def _show_verdict(result: xai.results.Certificate, proof: ProofRequest, prediction: xai.results.Prediction) -> None:
     """Say whether the prediction is proven, and by how much."""
     names, margins = prediction.class_names, result.margins[0].nan_to_num(nan=np.inf)
     words = {
@@ -128,7 +128,7 @@ def _last(method: str) -> str:
     return "crown" if method == "auto" else method
 
 
-def _show_smoothed(result: xai.Certificate, proof: ProofRequest, prediction: xai.Prediction) -> None:
+def _show_smoothed(result: xai.results.Certificate, proof: ProofRequest, prediction: xai.results.Prediction) -> None:
     """Say what the smoothed model answers, and how far that is certain."""
     answer, label = int(result.predictions[0]), safe(prediction.label)
     if answer < 0:
@@ -160,7 +160,11 @@ def _show_smoothed(result: xai.Certificate, proof: ProofRequest, prediction: xai
 
 
 def _show_bounds(
-    model: SharedModel, image: SourceImage, proof: ProofRequest, result: xai.Certificate, prediction: xai.Prediction
+    model: SharedModel,
+    image: SourceImage,
+    proof: ProofRequest,
+    result: xai.results.Certificate,
+    prediction: xai.results.Prediction,
 ) -> list[Job]:
     """Show what the logits can become, the margins, and how far the proof reaches; return what is to do."""
     jobs, bounded = [], None
@@ -176,7 +180,7 @@ def _show_bounds(
     return jobs
 
 
-def _show_logits(bounded: LogitBounds, prediction: xai.Prediction, *, verified: bool) -> None:
+def _show_logits(bounded: LogitBounds, prediction: xai.results.Prediction, *, verified: bool) -> None:
     answer = prediction.index
     others = [k for k in np.argsort(-bounded.high) if k != answer]
     words = {
@@ -212,13 +216,13 @@ def _show_logits(bounded: LogitBounds, prediction: xai.Prediction, *, verified: 
     )
 
 
-def _span(prediction: xai.Prediction, k: int, low: float, high: float, clean: float) -> dict[str, Any]:
+def _span(prediction: xai.results.Prediction, k: int, low: float, high: float, clean: float) -> dict[str, Any]:
     own = k == prediction.index
     name = t("{label} (predicted)", label=prediction.class_names[k]) if own else prediction.class_names[k]
     return {"class": name, "low": float(low), "high": float(high), "clean": float(clean), "own": own}
 
 
-def _show_margins(result: xai.Certificate, prediction: xai.Prediction) -> None:
+def _show_margins(result: xai.results.Certificate, prediction: xai.results.Prediction) -> None:
     """Show for each other class by how much the prediction stays ahead."""
     proven, clean = result.margins[0].numpy(), _margins(prediction)
     order = np.argsort(np.where(np.isnan(proven), np.inf, proven))[: min(_SHOWN, len(proven) - 1)]
@@ -241,7 +245,7 @@ def _show_margins(result: xai.Certificate, prediction: xai.Prediction) -> None:
     )
 
 
-def _margins(prediction: xai.Prediction) -> np.ndarray:
+def _margins(prediction: xai.results.Prediction) -> np.ndarray:
     """Return logit of the prediction minus each logit (K,)."""
     logits = prediction.logits[0].double().numpy()
     result: np.ndarray = logits[prediction.index] - logits
@@ -273,7 +277,7 @@ def _reached(result: ProofReach, norm: str) -> str:
 
 
 def _show_table(
-    model: SharedModel, result: xai.Certificate, bounded: LogitBounds | None, prediction: xai.Prediction
+    model: SharedModel, result: xai.results.Certificate, bounded: LogitBounds | None, prediction: xai.results.Prediction
 ) -> None:
     """Show the figures of all classes, and offer them."""
     rows = {"class": list(prediction.class_names), "clean_logit": prediction.logits[0].double().numpy()}
@@ -287,7 +291,7 @@ def _show_table(
         ui.offer_download(file.label, file.make, f"{stem}.csv", "proof_csv", file.tip)
 
 
-def _code(model: SharedModel, image: SourceImage, proof: ProofRequest, result: xai.Certificate) -> None:
+def _code(model: SharedModel, image: SourceImage, proof: ProofRequest, result: xai.results.Certificate) -> None:
     eps = eps_code(proof.eps, proof.norm)
     arguments = ", ".join(f"{name}={value!r}" for name, value in proof.arguments.items())
     method = result.decided_by[0] or _last(proof.method)
