@@ -10,7 +10,7 @@
 
 from typing import TYPE_CHECKING
 
-from xai.lazy import lazy_names
+from xai.core.registry import lazy_names
 
 if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test holds both equal
     from xai import results as results

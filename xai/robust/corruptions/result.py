@@ -52,6 +52,11 @@ class CorruptionError:
         interval: 95 % bootstrap interval of `mce` over the images; None without the single answers.
         relative_interval: the same of `relative_mce`.
         names: the corruptions counted; all fifteen unless `partial` was given.
+
+    Example:
+        >>> import xai
+        >>> xai.mce({"fog": [0.5] * 5}, partial=True).ce["fog"] < 1
+        True
     """
 
     ce: Mapping[str, float]
