@@ -48,7 +48,7 @@ def _report(options: argparse.Namespace) -> int:
     settings = {name: getattr(options, name) for name in ("language", "images", "baseline")}
     written = [audit.report(place, kind=kind, **settings) for kind in kinds]
     if options.tests is not None:
-        written += xai.write_tests(audit, options.tests)
+        written += audit.write_tests(options.tests)
     if options.json:
         print(json.dumps({"written": [str(path) for path in written], "verdict": audit.verdict}, indent=1))
     else:
@@ -137,7 +137,7 @@ def _audit(options: argparse.Namespace) -> int:
     place = audit.folder or Path()
     written = [audit.report(place, kind=kind, language=options.language) for kind in report_kinds]
     if options.write_tests is not None:
-        written += xai.write_tests(audit, options.write_tests, root=Path(options.config).parent)
+        written += audit.write_tests(options.write_tests, root=Path(options.config).parent)
     if not options.json:
         tell(written)
     _print(options, "audit", audit.to_dict(), str(audit), audit.folder)
