@@ -12,11 +12,11 @@ from scipy import stats
 from small_models import GapCnn, pictures
 
 import xai
-from xai import SliceResult
 from xai.errors import InputError, RangeError, RecordError, ShapeError, Stopped
 from xai.fairness.slice_inference import detectable, gap, stratified
 from xai.fairness.slice_search import CLASS, Candidate, Facts, SliceCondition, Space, describe, fisher, search
 from xai.fairness.slices import slices_of_predictions
+from xai.results import SliceResult
 
 NAMES = ("brightness", "contrast", "sharpness", "texture", "object size")
 

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,13 @@ CONTROL = "control"
 
 
 def positive_control(
-    config: AuditSource = None,
+    config: AuditSource,
     *,
-    baseline: Any = None,
-    out: str | os.PathLike[str] | None = None,
-    only: list[str] | None = None,
-    progress: bool | Progress | None = None,
-    should_stop: ShouldStop | None = None,
+    baseline: Any,
+    out: str | os.PathLike[str] | None,
+    only: Sequence[str] | None,
+    progress: bool | Progress | None,
+    should_stop: ShouldStop | None,
     **given: Any,
 ) -> dict[str, str]:
     """Do the work of `Audit.positive_control`."""

@@ -96,7 +96,7 @@ class AuditOperations:
         *,
         baseline: Any = None,
         out: str | os.PathLike[str] | None = None,
-        only: list[str] | None = None,
+        only: Sequence[str] | None = None,
         progress: Any = None,
         should_stop: Callable[[], bool] | None = None,
         **given: Any,

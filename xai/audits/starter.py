@@ -24,13 +24,7 @@ _WITHOUT = {
 }
 
 
-def init_audit(
-    folder: str | os.PathLike[str] = ".",
-    model: str | Mapping[str, Any] | None = None,
-    *,
-    data: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-) -> tuple[Path, ...]:
+def init_audit(folder: str | os.PathLike[str], model: Any, *, data: Any, overwrite: bool) -> tuple[Path, ...]:
     """Do the work of `Audit.init`."""
     place, settings = Path(folder), _as_table(_EXAMPLE if model is None else model)
     if "source" not in settings:

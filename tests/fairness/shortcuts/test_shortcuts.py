@@ -10,8 +10,9 @@ from model_state import lived_in, snapshot
 from torch import nn
 
 import xai
-from xai import ShortcutResult, shortcuts
+from xai import shortcuts
 from xai.errors import InputError, NameLookupError, RangeError, RecordError, ShapeError, Stopped, UnsupportedModelError
+from xai.results import ShortcutResult
 
 MARK = (2, 23, 3, 3)  # top, left, height, width
 

@@ -10,9 +10,10 @@ from small_models import LinearModel, fragile, pictures
 from torch import Tensor, nn
 
 import xai
-from xai import RobustnessCurve, robustness
+from xai import robustness
 from xai.cli import main
 from xai.errors import ContractError, InputError, NameLookupError, RangeError, RecordError, ShapeError, Stopped
+from xai.results import RobustnessCurve
 from xai.robust.attacks.base import ATTACKS, Attack
 from xai.robust.curves.stages import Ledger
 

@@ -171,13 +171,7 @@ class AuditPlan:
 
 
 def plan_audit(
-    config: AuditSource = None,
-    *,
-    out: str | os.PathLike[str] | None = None,
-    only: Sequence[str] | None = None,
-    baseline: Any = None,
-    seed: int | None = None,
-    **given: Any,
+    config: AuditSource, *, out: Any, only: Sequence[str] | None, baseline: Any, seed: int | None, **given: Any
 ) -> AuditPlan:
     """Do the work of `Audit.plan`."""
     settings = with_defaults(configured(config, **given), seed=seed, baseline=baseline)
