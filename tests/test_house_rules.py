@@ -141,7 +141,7 @@ def test_allowed_imports_pass(place, text):
 @pytest.mark.parametrize(
     ("place", "text", "fault"),
     [
-        ("core/results/serialization.py", "from matplotlib import pyplot", "only 'plots' may import matplotlib"),
+        ("core/results/codec.py", "from matplotlib import pyplot", "only 'plots' may import matplotlib"),
         (
             "explanations/methods/lime.py",
             "def f():\n    import matplotlib.pyplot as plt",

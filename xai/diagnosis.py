@@ -13,10 +13,9 @@ from torch import nn
 from xai.core.extras import EXTRAS, broken_extras, is_installed
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.usage_checks import DataFit, data_fit, model_lines
-from xai.core.results.serialization import plain
+from xai.core.results.codec import plain
 from xai.core.runtime.batching import Progress, ShouldStop, free_memory
-from xai.datasets.description import describe
-from xai.datasets.loading import load_data
+from xai.datasets.loading import describe, load_data
 from xai.models.sources import catalogue
 from xai.ood.digits import DigitsTest, digits_test
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.codec import plain
 from xai.core.results.message import Message
-from xai.core.results.serialization import plain
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.errors import NameLookupError, Stopped, XaiError
 from xai.explanations.methods.base import EXPLAINERS

@@ -13,7 +13,7 @@ from xai.core.layers.layouts import Layout
 from xai.core.layers.outputs import LayerChoice, share_through, spread_images
 from xai.core.layers.selection import find_layer
 from xai.core.model.classifier import Classifier
-from xai.core.task.probe_images import probe_images
+from xai.core.task.evidence import probe_images
 from xai.errors import UnsupportedModelError
 
 SIZE = (22, 35)

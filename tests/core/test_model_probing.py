@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import xai
 from xai.core.model.usage_checks import UNTRAINED, looks_untrained
-from xai.core.task.probe_images import COUNT, probe_images
+from xai.core.task.evidence import COUNT, probe_images
 
 IMAGES = 0.1 + 0.05 * torch.rand(40, 3, 17, 23, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(40) % 3

@@ -14,8 +14,8 @@ import pytest
 from small_models import GapCnn, pictures
 
 import xai
-from xai.core.results import serialization as records
-from xai.core.results.serialization import ARRAYS, MANIFEST, read_record, unpacked, versions, write_file, write_record
+from xai.core.results import codec as records
+from xai.core.results.codec import ARRAYS, MANIFEST, read_record, unpacked, versions, write_file, write_record
 from xai.errors import RecordError, ShapeError
 from xai.explanations.explanation import Explanation
 

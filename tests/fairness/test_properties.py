@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xai.fairness.properties import PROPERTIES, measure
+from xai.fairness.per_image_outcomes import PROPERTIES, measure
 
 
 def one(images: torch.Tensor, name: str) -> float:

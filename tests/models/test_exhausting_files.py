@@ -13,7 +13,7 @@ from measured import SECONDS, refused, soon
 
 from xai.errors import CheckpointError
 from xai.models.loading import load
-from xai.models.sandbox import cache
+from xai.models.sandbox import client as cache
 from xai.models.sandbox import client as reader
 from xai.models.sandbox.client import ask
 

@@ -20,8 +20,8 @@ from xai.audits.execution.run import Execution
 from xai.audits.operations import OPERATIONS
 from xai.audits.record import Audit
 from xai.core.model.classifier import Classifier
+from xai.core.results.codec import plain
 from xai.core.results.message import joined
-from xai.core.results.serialization import plain
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import InputError, NameLookupError
 

@@ -13,8 +13,8 @@ from xai.audits.conditions import PairedOutcome
 from xai.audits.config import Config
 from xai.audits.execution.plan import baseline_path
 from xai.audits.record import Audit
+from xai.core.results.codec import finite, plain
 from xai.core.results.message import Message, frame_of
-from xai.core.results.serialization import finite, plain
 from xai.errors import InputError
 from xai.stats.intervals import drop_interval, holm, mcnemar, paired_mean
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from xai.core.images.samples import to_rgb
-from xai.core.results.serialization import finite, plain
+from xai.core.results.codec import finite, plain
 
 KEY_BYTES = 8  # of each image's digest, enough to find it again in another audit
 

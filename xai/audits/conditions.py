@@ -9,8 +9,8 @@ import scipy
 
 from xai.audits.check_result import CheckResult, GroupShare
 from xai.audits.checks.base import Condition
+from xai.core.results.codec import finite, plain
 from xai.core.results.message import Message, constant, joined, sentences
-from xai.core.results.serialization import finite, plain
 from xai.stats.gates import FAIL, INCONCLUSIVE, PASS, Gate, judge_drop, judge_interval, judge_share, judge_shares
 from xai.stats.intervals import paired_mean
 

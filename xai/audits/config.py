@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 from xai.audits.checks.base import CHECKS, CheckRequest, Condition
 from xai.audits.conditions import NAMES
 from xai.audits.execution.store import canonical
-from xai.core.results.serialization import plain
+from xai.core.results.codec import plain
 from xai.core.validation import check_choice, check_choices, check_level, check_seed, check_whole
 from xai.datasets.dataset import Dataset
 from xai.errors import DataError, InputError

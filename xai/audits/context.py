@@ -20,7 +20,7 @@ from xai.core.images.inputs import InputImage
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
 from xai.core.model.inference import draw_of
-from xai.core.results.serialization import versions
+from xai.core.results.codec import versions
 from xai.core.runtime.randomness import image_key
 from xai.datasets.dataset import Dataset
 from xai.errors import DataError, ImageError, InputError

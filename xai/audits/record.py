@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from xai.audits.document import SCHEMA_NAME, SCHEMA_VERSION
 from xai.audits.execution.store import publish
 from xai.audits.operations import OPERATIONS, AuditOperations
+from xai.core.results.codec import restoring
 from xai.core.results.message import frame_of, message_table, with_messages
-from xai.core.results.serialization import restoring
 from xai.errors import RecordError
 
 if TYPE_CHECKING:

@@ -22,8 +22,7 @@ from xai.core.model.classifier import Classifier
 from xai.core.model.usage_checks import DataFit, data_fit, model_lines
 from xai.datasets.columns import TABLES, find_columns, find_table
 from xai.datasets.dataset import Dataset
-from xai.datasets.description import describe
-from xai.datasets.loading import load_data
+from xai.datasets.loading import describe, load_data
 from xai.errors import InputError, XaiError
 from xai.models.architectures import imports_from
 from xai.models.loading import load

@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from xai.core.images.geometry import Geometry
+from xai.core.results.codec import write_file
 from xai.core.results.result import Result
-from xai.core.results.serialization import write_file
 from xai.errors import ShapeError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".pdf", ".svg"}

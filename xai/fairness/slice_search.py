@@ -11,7 +11,7 @@ import scipy
 from xai.core.results.message import Message, constant, joined
 from xai.core.runtime.batching import ShouldStop
 from xai.errors import Stopped
-from xai.fairness.properties import PROPERTIES
+from xai.fairness.per_image_outcomes import PROPERTIES
 
 CLASS, NEAREST = "class", "nearest class"
 

@@ -17,7 +17,7 @@ from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_alpha, check_seed
 from xai.errors import InputError, Stopped
-from xai.fairness.properties import measure
+from xai.fairness.per_image_outcomes import measure
 from xai.fairness.slice_inference import WEAK, SliceResult, judge, lines
 from xai.fairness.slice_search import CLASS, Facts, Space, search
 
@@ -114,7 +114,7 @@ def slices_of_predictions(
         labels: the truth (N,), class numbers from 0.
         predictions: (N,) likewise.
         features: (N, D) embeddings; None leaves clusters out.
-        properties: from names to numbers (N,), such as `xai.fairness.properties.measure` returns; None leaves them out.
+        properties: from names to numbers (N,), as of `per_image_outcomes.measure`; None leaves them out.
         class_names: in the order of the numbers; None takes the numbers.
         seed: as in `slices`.
         alpha: as in `slices`.

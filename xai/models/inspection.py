@@ -17,10 +17,9 @@ from xai.core.model.hooks import borrowed, gradients_on
 from xai.core.model.predictions import DeclaredTask, output_tensor
 from xai.core.results.message import Message, joined
 from xai.core.runtime.batching import is_out_of_memory
-from xai.core.task.evidence import refuse_other_kinds
+from xai.core.task.evidence import Flatness, flatness, probe_images, refuse_other_kinds
 from xai.core.task.output_choice import choose
 from xai.core.task.outputs import CLOSE, DEPENDS, RANDOM, refuse_batch_statistics
-from xai.core.task.probe_images import Flatness, flatness, probe_images
 from xai.errors import NonFiniteError, UnsupportedModelError, XaiError
 
 _BRIGHT = 1 / 64  # a slope below this expects pixels from 0 to 255

@@ -16,7 +16,7 @@ from xai.core.results.message import Message
 from xai.errors import UnsupportedModelError
 from xai.models.inspection import chosen_output, head_settings, scale_settings
 from xai.models.keras_trial import check_archive, import_keras, read_keras
-from xai.models.sandbox import cache
+from xai.models.sandbox import client as cache
 from xai.models.sandbox.client import ask, can_limit
 from xai.models.sandbox.weights import opened
 from xai.models.sources import Built

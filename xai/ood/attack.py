@@ -11,9 +11,9 @@ from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import full_precision
 from xai.core.model.hooks import add_hook
+from xai.core.results.codec import plain
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance, Result
-from xai.core.results.serialization import plain
 from xai.core.runtime.batching import first_tensor
 from xai.errors import InputError, UnsupportedModelError
 from xai.explanations.explanation import Explanation

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from xai.core.images.border import open_data
 from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.codec import plain, write_record
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance
-from xai.core.results.serialization import plain, write_record
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import InputError, NameLookupError
 from xai.explanations.explanation import Explanation

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.codec import versions
 from xai.core.results.message import Message
-from xai.core.results.serialization import versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import DataError, NameLookupError

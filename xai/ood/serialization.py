@@ -12,7 +12,7 @@ from torch import Tensor
 from xai.core.images.border import open_data
 from xai.core.model.classifier import Classifier
 from xai.core.model.features import Chunk, LinearHead, run_outputs
-from xai.core.results.serialization import plain, read_record
+from xai.core.results.codec import plain, read_record
 from xai.core.validation import check_whole
 from xai.datasets.loading import load_data
 from xai.errors import DataError, InputError, NameLookupError, RecordError, ShapeError, XaiError

@@ -20,9 +20,8 @@ from xai.robust.corruptions._filters import (
     pad,
 )
 from xai.robust.corruptions.base import Draws
-from xai.robust.corruptions.blur import _shuffled
-from xai.robust.corruptions.colour import hue_matrix
-from xai.robust.corruptions.noise import poisson
+from xai.robust.corruptions.digital import hue_matrix
+from xai.robust.corruptions.noise import _shuffled, poisson
 from xai.robust.corruptions.weather import plasma
 from xai.stats.intervals import wilson
 

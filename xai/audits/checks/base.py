@@ -12,8 +12,8 @@ from xai.audits.checks import MODULES
 from xai.audits.context import CALIBRATION, DATA, OOD, TRAIN, Context
 from xai.audits.execution.stages.base import Stage, WorkItem
 from xai.core.registry import Registry
+from xai.core.results.codec import plain
 from xai.core.results.message import Message
-from xai.core.results.serialization import plain
 from xai.stats.intervals import clopper_pearson, paired_mean
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from xai.audits.checks.base import CHECKS, EXAMPLES, Check, percent, share_of, s
 from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
+from xai.core.results.codec import finite, plain
 from xai.core.results.message import Message
-from xai.core.results.serialization import finite, plain
 from xai.fairness.data_faults import data_faults
 
 

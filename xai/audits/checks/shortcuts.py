@@ -10,8 +10,8 @@ from xai.audits.checks.base import CHECKS, FIGURES, Check, Condition, rows_of
 from xai.audits.context import DATA, TRAIN, Context
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
+from xai.core.results.codec import finite, plain
 from xai.core.results.message import Message, joined, sentences
-from xai.core.results.serialization import finite, plain
 from xai.core.validation import check_number, check_whole
 from xai.fairness.shortcuts.probes.base import CUES
 from xai.fairness.shortcuts.result import SHORTCUT, TOO_SMALL, UNCONFIRMED

@@ -10,8 +10,8 @@ from xai.audits.checks.base import CHECKS, EXAMPLES, FIGURES, Check, Condition, 
 from xai.audits.context import DATA, Context
 from xai.audits.execution.stages.base import DataStage, Stage
 from xai.audits.execution.store import StoredResult
+from xai.core.results.codec import finite, plain
 from xai.core.results.message import Message, sentences
-from xai.core.results.serialization import finite, plain
 from xai.core.validation import check_alpha, check_number
 from xai.fairness.slice_inference import TOO_SMALL, WEAK
 from xai.fairness.slices import slices

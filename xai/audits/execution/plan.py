@@ -20,7 +20,7 @@ from xai.audits.context import DATA, Context, all_versions, open_role
 from xai.audits.execution.stages.base import Stage, WorkItem
 from xai.audits.execution.store import SCHEMA, Store, canonical, code_digest, digest_of, key_of, own_digest, publish
 from xai.core.model.classifier import Classifier
-from xai.core.results.serialization import plain
+from xai.core.results.codec import plain
 from xai.datasets.dataset import Dataset
 from xai.datasets.loading import load_data
 from xai.errors import InputError, RecordError

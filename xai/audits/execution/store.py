@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from xai.core.results.codec import unpacked
 from xai.core.results.message import message_table, with_messages
-from xai.core.results.serialization import unpacked
 from xai.errors import RecordError
 
 try:

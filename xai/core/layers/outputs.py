@@ -15,7 +15,7 @@ from xai.core.model.classifier import Classifier
 from xai.core.model.hooks import hooked
 from xai.core.results.message import Message
 from xai.core.runtime.batching import first_tensor, tensors_in, with_tensor
-from xai.core.task.probe_images import probe_images
+from xai.core.task.evidence import probe_images
 from xai.errors import NonFiniteError
 
 _POOLS = (

@@ -17,8 +17,8 @@ from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier
 from xai.core.model.fingerprint import fingerprint_module, parts_of
 from xai.core.model.resizing import InputReader, ResizeComparison, compare_resizing
+from xai.core.results.codec import plain
 from xai.core.results.message import Message, constant, joined
-from xai.core.results.serialization import plain
 from xai.core.runtime.batching import ShouldStop
 from xai.core.runtime.randomness import image_key, repeated
 from xai.stats.intervals import discordant, mcnemar, wilson

@@ -10,9 +10,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from torch import Tensor
 
-from xai.core.results.codec import decode, encode
+from xai.core.results.codec import decode, encode, finite, plain, read_record, restoring, versions, write_record
 from xai.core.results.message import message_table, with_messages
-from xai.core.results.serialization import finite, plain, read_record, restoring, versions, write_record
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from xai.core.model.predictions import (
     score_table,
 )
 from xai.core.results.message import Message, constant
-from xai.core.task.evidence import TWICE, Declared, Ending, declared_by
+from xai.core.task.evidence import TWICE, Declared, Ending, declared_by, probe_images
 from xai.core.task.output_choice import (
     choose,
     inside_unit,
@@ -27,7 +27,6 @@ from xai.core.task.output_choice import (
     side_of_zero,
     varies,
 )
-from xai.core.task.probe_images import probe_images
 from xai.errors import UnsupportedModelError
 
 _ROWS_OF_ONE = 8  # images whose only output is looked at, besides the probe images

@@ -15,9 +15,8 @@ from xai.core.model.hooks import borrowed
 from xai.core.model.predictions import DeclaredTask, OutputMeaning, output_tensor, score_table, to_logits
 from xai.core.results.message import Message
 from xai.core.runtime.batching import batch_notes, is_out_of_memory
-from xai.core.task.evidence import refuse_other_kinds, watched
+from xai.core.task.evidence import flatness, probe_images, refuse_other_kinds, watched
 from xai.core.task.meaning import names_of, read_meaning
-from xai.core.task.probe_images import flatness, probe_images
 from xai.errors import UnsupportedModelError
 
 DEPENDS = "depends on the others in its batch"

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
+from xai.core.results.codec import write_file
 from xai.core.results.result import Result
-from xai.core.results.serialization import write_file
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".gif": "GIF"}
 _PAUSE = 120  # milliseconds of a frame in a GIF

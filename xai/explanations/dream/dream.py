@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed, gradients_on
+from xai.core.results.codec import plain
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance
-from xai.core.results.serialization import plain
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import NameLookupError, RangeError, Stopped

@@ -20,9 +20,9 @@ from xai.core.model.objective import Objective, Target, target_indices
 from xai.core.model.predictions import to_probabilities
 from xai.core.model.usage_checks import untrained_noted
 from xai.core.registry import Registry
+from xai.core.results.codec import plain
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance
-from xai.core.results.serialization import plain
 from xai.core.runtime.batching import Progress, ShouldStop, in_chunks, reporting
 from xai.core.runtime.randomness import image_key
 from xai.core.validation import check_seed

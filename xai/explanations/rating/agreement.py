@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier
 from xai.core.model.objective import Target
+from xai.core.results.codec import write_file
 from xai.core.results.result import Result
-from xai.core.results.serialization import write_file
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import RangeError, ShapeError
 from xai.explanations.explanation import IMAGE_SUFFIXES, Explanation

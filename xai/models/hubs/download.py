@@ -11,7 +11,7 @@ from typing import IO
 from urllib.parse import urljoin, urlsplit
 
 from xai.errors import CheckpointError
-from xai.models.sandbox import cache
+from xai.models.sandbox import client as cache
 
 HOSTS = ("download.pytorch.org", "huggingface.co", "github.com", "objects.githubusercontent.com")
 _MOST = 8 << 30

@@ -17,7 +17,7 @@ from xai.errors import CheckpointError
 from xai.models.inspection import chosen_output, head_settings, scale_settings
 from xai.models.onnx.graph import as_torch
 from xai.models.onnx.trial import image_input, import_onnxruntime, trial_image
-from xai.models.sandbox import cache
+from xai.models.sandbox import client as cache
 from xai.models.sandbox.client import ask, can_limit
 from xai.models.sandbox.weights import opened
 from xai.models.sources import Built

@@ -1,6 +1,7 @@
-"""Asks the limited process (`cell`) to read a file: it gets that one file, a place for its answer, and nothing else."""
+"""Asks a process of its own to read a file, and keeps what it read as safetensors."""
 
 import atexit
+import hashlib
 import json
 import os
 import select
@@ -11,12 +12,77 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 from xai.errors import CheckpointError
 from xai.models.sandbox import MOST
+
+_FORM = "2"  # of the content; another one does not find files of this one
+_MOST = 8 << 30  # bytes kept; the oldest go first
+
+
+def folder() -> Path:
+    """Return where they are: XAI_CACHE, or xai/ in the user's cache; a folder of this user alone."""
+    base = os.environ.get("XAI_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xai"
+    place = Path(base) / "weights"
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        writable = os.access(place, os.W_OK)
+    except OSError:
+        writable = False
+    return place if writable else _for_this_process()
+
+
+@cache
+def _for_this_process() -> Path:
+    place = Path(tempfile.mkdtemp(prefix="xai-weights-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return place
+
+
+def find(digest: str) -> Path | None:
+    """Return the kept weights of a file, when they are what was kept: their own SHA-256 is in their name."""
+    for path in folder().glob(f"{digest}.{_FORM}.*.safetensors"):
+        with path.open("rb") as file:
+            if path.name.split(".")[2] == hashlib.file_digest(file, "sha256").hexdigest():
+                os.utime(path)
+                return path
+        path.unlink(missing_ok=True)
+    return None
+
+
+@contextmanager
+def fresh() -> Iterator[IO[bytes]]:
+    """Yield an empty file beside the kept ones; it goes unless `keep` moved it."""
+    with tempfile.NamedTemporaryFile(dir=folder(), prefix="new-", suffix=".tmp", delete=False) as file:
+        try:
+            yield file
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+def keep(digest: str, path: Path) -> Path:
+    """Move weights to where `find` finds them, and let the oldest go."""
+    with path.open("rb") as file:
+        own = hashlib.file_digest(file, "sha256").hexdigest()
+    cached = path.with_name(f"{digest}.{_FORM}.{own}.safetensors")
+    path.replace(cached)
+    _prune(cached)
+    return cached
+
+
+def _prune(newest: Path) -> None:
+    cached = sorted(newest.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
+    total = 0
+    for path in cached:
+        total += path.stat().st_size
+        if total > _MOST and path != newest:
+            path.unlink(missing_ok=True)
+
 
 _START = 60  # seconds that the process may take to start, on a busy machine
 _SECONDS = 10

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from xai.errors import CheckpointError
 from xai.models.file_format import AGAIN, CURE, MAX_TENSORS, kind_of
-from xai.models.sandbox import cache
+from xai.models.sandbox import client as cache
 from xai.models.sandbox.client import ask, can_limit
 
 Groups = Mapping[str, Mapping[str, Tensor]]  # tensors by name, by the key of the checkpoint that they lie under

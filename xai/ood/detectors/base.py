@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from xai.core.registry import Registry
+from xai.core.results.codec import plain
 from xai.core.results.message import Message
-from xai.core.results.serialization import plain
 from xai.errors import ContractError, NameLookupError, RangeError, UnsupportedModelError
 from xai.ood.detectors import MODULES
 from xai.ood.detectors.reference import FeatureRows, ModelView, Reference

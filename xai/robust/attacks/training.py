@@ -11,7 +11,7 @@ from torch import nn
 from xai.core.images.inputs import ImageLike
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed, copied, gradients_on
-from xai.core.results.serialization import plain, versions
+from xai.core.results.codec import plain, versions
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.robust.attacks._training import Augment, Epoch, OnEpoch, Recipe, TrainingImages, TrainingRun, held_out

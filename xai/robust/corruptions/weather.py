@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from xai.robust.corruptions._filters import canny, distance, enlarged, gain, gaussian, motion, narrow, pad
 from xai.robust.corruptions.base import Draws, Level, corruption, is_colour, pixels_of
-from xai.robust.corruptions.colour import luma
+from xai.robust.corruptions.digital import luma
 
 
 def plasma(size: tuple[int, int], decay: float, draws: Draws) -> Tensor:

@@ -16,7 +16,7 @@ from xai.audits.context import DATA, Context
 from xai.audits.execution.store import (
     StoredResult,
 )
-from xai.core.results.serialization import plain
+from xai.core.results.codec import plain
 from xai.core.runtime.batching import is_out_of_memory, noting_shrinks
 
 
