@@ -6,7 +6,8 @@ from pages import FASHION, bars, captions, opened, run_code, script_of, stop, va
 
 import xai
 from xai.dashboard.charts.accuracy import dose_response, right_by_group, right_by_slice
-from xai.dashboard.text.words import counted, percent, safe, sentence
+from xai.dashboard.text import safe, sentence
+from xai.dashboard.text.words import counted, percent
 
 SHORTCUT = "example:fashion-shortcut"
 COUNT = 300
@@ -130,7 +131,7 @@ def cues(held):
 @pytest.mark.slow
 def test_a_shortcut_is_shown_with_its_images(cues, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr("xai.dashboard.widgets.gallery.show_small_maps", lambda packed, **_: shown.append(packed))
+    monkeypatch.setattr("xai.dashboard.widgets.show_small_maps", lambda packed, **_: shown.append(packed))
     app = press(opened("bias", model=SHORTCUT, bias_about="Shortcuts", bias_count=str(COUNT)), "Search for shortcuts")
     (found,) = cues.findings
     assert app.warning[0].value == "**One shortcut found.**"

@@ -146,7 +146,7 @@ def script_of_map(app):
 
 def test_the_map_is_that_of_the_score(drawn, vim, monkeypatch):
     shown = []
-    monkeypatch.setattr("xai.dashboard.widgets.gallery.show_small_maps", lambda packed, **_: shown.append(packed))
+    monkeypatch.setattr("xai.dashboard.widgets.show_small_maps", lambda packed, **_: shown.append(packed))
     app = press(opened("ood", **LINK), "Fit a detector")
     app.segmented_control(key="boundary").set_value("caught").run()
     button = next(button for button in app.button if button.label.startswith("Open"))
