@@ -86,7 +86,7 @@ _ = curve.plot()
 # problems.
 
 # %%
-print("flags:", list(curve.trust.flags) or "none: nothing speaks against this evaluation")
+print("flags:", list(curve.trust.flags) or "none: no problem found in this evaluation")
 pd.DataFrame([{"check": c.name, "status": c.status, "found": c.reason} for c in curve.trust.checks])
 
 # %%

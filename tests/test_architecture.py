@@ -1,9 +1,11 @@
 """The architecture as a test: who may import whom, what is public, how long things may be, what is never called."""
 
+import re
 import subprocess
 import sys
 from collections import Counter
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,12 @@ def test_public_names_are_sorted_and_real():
         assert sorted(public_names((PACKAGE / file).read_text(encoding="utf-8"))) == place.__all__
         assert sorted(set(dir(place)) - {"__version__"}) == place.__all__
         assert [name for name in place.__all__ if getattr(place, name, None) is None] == []
+
+
+def test_names_in_files_that_users_get_are_public():
+    for file in PACKAGE.rglob("*.txt"):
+        for dotted in re.findall(r"\bxai\.((?!toml)\w+(?:\.[a-z]\w*)*)\(", file.read_text(encoding="utf-8")):
+            assert callable(attrgetter(dotted)(xai)), f"{file.name}: xai.{dotted}"
 
 
 def test_no_public_name_but_results_is_also_a_module():

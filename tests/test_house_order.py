@@ -52,6 +52,29 @@ def test_an_old_word_is_found(word):
     assert list(word_faults("a.py", "an image, a model, a prediction")) == []
 
 
+def test_no_old_word_is_left(sources):
+    texts = [
+        *ROOT.glob("xai/**/*.py"),
+        *ROOT.glob("xai/**/*.html"),
+        *ROOT.glob("xai/**/*.toml"),
+        *ROOT.glob("xai/**/*.txt"),
+    ]
+    texts += [
+        *ROOT.glob("xai/**/en.json"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("notebooks/*.py"),
+        ROOT / "README.md",
+    ]
+    assert len(texts) > len(sources)
+    faults = [fault for path in texts for fault in word_faults(str(path.relative_to(ROOT)), path.read_text("utf-8"))]
+    assert faults == []
+
+
+def test_locals_say_what_they_hold():
+    faults = [fault for path in ROOT.glob("xai/**/*.py") for fault in local_faults(path.name, path.read_text("utf-8"))]
+    assert faults == []
+
+
 def test_locals_that_say_nothing_are_found():
     text = "def f(said):\n    found = said\n    logits = found\n    return [one for one in logits]\n"
     assert list(local_faults("a.py", text)) == ["a.py:1: said", "a.py:2: found", "a.py:4: one"]

@@ -24,7 +24,7 @@ from torch import nn
 from torchvision_cpu import import_torchvision
 
 import xai
-from xai.core import registry
+from xai import lazy
 
 PACKAGE = Path(xai.__file__).parent
 LOG = logging.getLogger(__name__)  # figures are shown by `--log-cli-level=info`
@@ -141,7 +141,7 @@ def test_an_import_that_draws_numbers_leaves_the_random_state(monkeypatch: pytes
         random.random()
         return importlib.import_module(name)
 
-    monkeypatch.setattr(registry, "import_module", drawing)
+    monkeypatch.setattr(lazy, "import_module", drawing)
     monkeypatch.delitem(vars(xai), "explain", raising=False)
     before = random.getstate()
     assert callable(xai.explain)

@@ -1,4 +1,4 @@
-"""Why an image classifier answers as it does, and how far the answer can be trusted.
+"""Explain, stress-test and audit an image classifier.
 
 >>> import xai
 >>> clf = xai.load("example:fashion")
@@ -10,7 +10,7 @@
 
 from typing import TYPE_CHECKING
 
-from xai.core.registry import lazy_names
+from xai.lazy import lazy_names
 
 if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test holds both equal
     from xai import results as results

@@ -82,9 +82,9 @@ class Diagnosis:
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""
         names = ("python", "system", "packages", "devices", "extras", "broken", "models", "ok", "model", "data")
-        found = {name: plain(getattr(self, name)) for name in names}
+        fields_by_name = {name: plain(getattr(self, name)) for name in names}
         parts = {"self_test": self.self_test, "fit": self.fit}
-        return found | {name: None if part is None else part.to_dict() for name, part in parts.items()}
+        return fields_by_name | {name: None if part is None else part.to_dict() for name, part in parts.items()}
 
 
 def diagnose(
@@ -151,10 +151,10 @@ def _version(package: str) -> str:
 
 
 def _devices() -> dict[str, float]:
-    found = {"cpu": free_memory(torch.device("cpu"))}
+    memory = {"cpu": free_memory(torch.device("cpu"))}
     for number in range(torch.cuda.device_count()):
         name = torch.cuda.get_device_name(number)
-        found[f"cuda:{number} ({name})"] = free_memory(torch.device("cuda", number))
+        memory[f"cuda:{number} ({name})"] = free_memory(torch.device("cuda", number))
     if torch.backends.mps.is_available():
-        found["mps"] = free_memory(torch.device("cpu"))  # shared with the processor
-    return {name: free / (1 << 30) for name, free in found.items()}
+        memory["mps"] = free_memory(torch.device("cpu"))  # shared with the processor
+    return {name: free / (1 << 30) for name, free in memory.items()}

@@ -164,5 +164,5 @@ def near_names(name: str, known: list[str]) -> str:
 
 def _brief(name: str) -> str:
     """Return a name that may come from a file, escaped and short enough for a list."""
-    said = one_line(name)
-    return said if len(said) <= _BRIEF else f"{said[:_BRIEF]}..."
+    line = one_line(name)
+    return line if len(line) <= _BRIEF else f"{line[:_BRIEF]}..."

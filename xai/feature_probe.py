@@ -144,8 +144,8 @@ def _source(classifier: Classifier, outputs: Outputs) -> str:
 
 def _rows(outputs: Outputs) -> np.ndarray[Any, Any]:
     """Return the features (N, D): inputs of the last linear layer, or what the model returns."""
-    found = outputs.logits if outputs.features is None else outputs.features
-    return found.double().numpy()
+    features = outputs.logits if outputs.features is None else outputs.features
+    return features.double().numpy()
 
 
 def _classes(data: Any, outputs: Outputs) -> tuple[list[str], np.ndarray[Any, Any]]:
@@ -175,28 +175,28 @@ def _extractor(classifier: Classifier, outputs: Outputs, data: Any) -> FeatureNe
     Raises:
         UnsupportedModelError: they differ.
     """
-    found = FeatureNet(classifier.module, outputs.layer)
+    extractor = FeatureNet(classifier.module, outputs.layer)
     images = data.images if hasattr(data, "images") else data
     inputs = classifier.prepare(read_some(images, 0, 4)).inputs
-    with borrowed(found), torch.inference_mode():
-        rows = torch.cat([found(row[None]) for row in classifier.normalise(inputs)]).double().cpu().numpy()
-    wanted = _rows(outputs)[: len(rows)]
-    if rows.shape != wanted.shape or np.abs(rows - wanted).max() > _SAME * max(1e-12, np.abs(wanted).max()):
+    with borrowed(extractor), torch.inference_mode():
+        rows = torch.cat([extractor(row[None]) for row in classifier.normalise(inputs)]).double().cpu().numpy()
+    expected = _rows(outputs)[: len(rows)]
+    if rows.shape != expected.shape or np.abs(rows - expected).max() > _SAME * max(1e-12, np.abs(expected).max()):
         raise UnsupportedModelError(
             f"The features of {classifier.name!r} cannot be taken out of it: cut before its last linear layer, it "
             "answers otherwise. Give a module that returns features (N, D)."
         )
-    return found
+    return extractor
 
 
 def _held_out(labels: np.ndarray[Any, Any], share: float, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     """Return which images are left out: this share of each class, one at least, and three remain."""
     check_number("held_out", share, "(0, 1)")
-    found = np.zeros(len(labels), dtype=bool)
+    chosen = np.zeros(len(labels), dtype=bool)
     for k in range(int(labels.max()) + 1):
         rows = rng.permutation(np.flatnonzero(labels == k))
-        found[rows[: min(max(1, round(share * len(rows))), len(rows) - 3)]] = True
-    return found
+        chosen[rows[: min(max(1, round(share * len(rows))), len(rows) - 3)]] = True
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -127,15 +127,15 @@ def methods(
     if kind not in _KINDS:
         raise NameLookupError("kind of method", kind, list(_KINDS))
     names, describe = _KINDS[kind]
-    found = []
+    infos = []
     with reporting(progress, "methods") as report:
         for done, name in enumerate(names):
             if should_stop is not None and should_stop():
                 raise Stopped(f"Stopped after {done} of {len(names)} methods, as asked.")
-            found.append(describe(name, model))
+            infos.append(describe(name, model))
             if report is not None:
                 report(done + 1, len(names))
-    return found
+    return infos
 
 
 def _explanation(name: str, model: Classifier | nn.Module | None) -> MethodInfo:
@@ -179,29 +179,38 @@ def _attack(name: str, _model: Classifier | nn.Module | None) -> MethodInfo:
 
 
 def _corruption(name: str, _model: Classifier | nn.Module | None) -> MethodInfo:
-    found = CORRUPTIONS[name]
+    corruption = CORRUPTIONS[name]
     title = name.replace("_", " ").capitalize()
     return MethodInfo(
-        name, title, found.family, "severity", (), found.stochastic, 1, 0, found.summary, kind="corruption"
+        name,
+        title,
+        corruption.family,
+        "severity",
+        (),
+        corruption.stochastic,
+        1,
+        0,
+        corruption.summary,
+        kind="corruption",
     )
 
 
 def _detector(name: str, model: Classifier | nn.Module | None) -> MethodInfo:
-    found = DETECTORS[name]
+    detector = DETECTORS[name]
     advised, why = (None, "") if model is None else advise(name, as_classifier(model))
     return MethodInfo(
         name,
-        found.title,
-        found.family,
-        found.unit,
-        found.needs,
+        detector.title,
+        detector.family,
+        detector.unit,
+        detector.needs,
         False,
-        *found.rows,
-        summary=_first_line(found),
+        *detector.rows,
+        summary=_first_line(detector),
         advised=advised,
         why=why,
         kind="detector",
-        settings=_defaults(found()),
+        settings=_defaults(detector()),
     )
 
 
@@ -233,12 +242,12 @@ def _try(name: str, classifier: Classifier) -> tuple[bool, str]:
     """Run a method on a small grey image and see."""
     grey = torch.full((1, classifier.channels, *(classifier.input_size or (224, 224))), 0.5)
     try:
-        found = _cheap(EXPLAINERS[name]).explain(classifier, grey)
+        explanation = _cheap(EXPLAINERS[name]).explain(classifier, grey)
     except XaiError as error:
         return False, error.message
     works = Message("works on this model")
-    if found.layer:
-        works = Message("works on this model, looking at layer {layer!r}", layer=found.layer)
+    if explanation.layer:
+        works = Message("works on this model, looking at layer {layer!r}", layer=explanation.layer)
     caution = EXPLAINERS[name].caution
     if caution:
         return False, Message("{works}, but {caution}", works=works, caution=Message(caution))

@@ -7,7 +7,7 @@
 
 from typing import TYPE_CHECKING
 
-from xai.core.registry import lazy_names
+from xai.lazy import lazy_names
 
 if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test holds both equal
     from xai.audits.audit import CheckInfo as CheckInfo

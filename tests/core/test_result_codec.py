@@ -85,3 +85,17 @@ def test_a_template_of_punctuation_needs_no_translation() -> None:
     assert joined([Message("one"), Message("two")]).told(spanish) == "uno; dos"
     assert Message("{value:.0f} %", value=12.4).told(spanish) == "12 %"
     assert joined([Message("one"), Message("three")]).told(spanish) is None
+
+
+@pytest.mark.parametrize(
+    "template", ["{a.zzz}", "{a.__class__.__mro__}", "{a[0]}", "{a:>60000000}", "{a:>9999999999}", "{a!r:>99999999}"]
+)
+def test_a_template_of_a_file_reads_no_attributes_and_makes_no_long_text(template):
+    assert Message.restored("x", template, {"a": 1}).told({}.get) is None
+
+
+def test_a_template_without_words_is_filled_in_every_language():
+    inner = Message("{count:,}", count=1000)
+    assert (
+        Message("{inner}; {share:.1%} {name!r}", inner=inner, share=0.25, name="a").told({}.get) == "1,000; 25.0% 'a'"
+    )

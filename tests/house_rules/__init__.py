@@ -36,7 +36,10 @@ def _table() -> dict[str, Collection[str]]:
 MAY_IMPORT: dict[str, Collection[str]] = {
     **_table(),
     "stats": {"errors"},
-    **dict.fromkeys(("__init__", "results"), frozenset({"results", *(room for line in _ORDER for room in line)})),
+    "lazy": (),
+    **dict.fromkeys(
+        ("__init__", "results"), frozenset({"lazy", "results", *(room for line in _ORDER for room in line)})
+    ),
     **dict.fromkeys(("cli", "pytest_plugin", "dashboard"), frozenset({"__init__", "results"})),
 }
 MAY_IMPORT_LATE: dict[str, Collection[str]] = {  # inside a function only: what a result draws or writes

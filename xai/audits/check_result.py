@@ -58,7 +58,7 @@ class CheckResult:
         facts: further figures, JSON-ready.
         tables: rows for reports, by name.
         curves: columns of equal length for reports, by name.
-        evidence: images for reports, see `artifacts.Album`.
+        evidence: images for reports, see `Artifacts`.
         notes: what was done and what to beware of.
         trouble: {"type", "message"} of an error, {"why"} of what was not run; {} where it was measured.
         done: images worked on, per stage.
@@ -208,7 +208,7 @@ def exhibit(
         title: short.
         caption: what is seen, one sentence.
         alt: the same for those who do not see it.
-        images: references of an `Album`.
+        images: references of `Artifacts`.
         image: identifier in the data; "" for none.
         facts: label, predicted, confidence, ...
     """

@@ -44,7 +44,7 @@ def _complain(text: str, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="xai", description="Why an image classifier answers as it does.")
+    parser = argparse.ArgumentParser(prog="xai", description="Explain, stress-test and audit an image classifier.")
     parser.add_argument("--version", action="version", version=f"xai-toolkit {xai.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_explain(commands)

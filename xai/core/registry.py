@@ -1,10 +1,8 @@
-"""Registries and tables of public names: what is behind a name is imported when it is first used."""
+"""Registries: names, and what is behind them, imported when it is first used."""
 
-import random
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from xai.errors import ContractError, NameLookupError
 
@@ -63,29 +61,3 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """Return all names, sorted."""
         return sorted({*self._modules, *self._things})
-
-
-def lazy_names(module: str, table: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the `__getattr__` and the `__dir__` of a module (PEP 562).
-
-    Args:
-        module: its name.
-        table: public name: the module that defines it, or that it is.
-    """
-
-    def load(name: str) -> Any:
-        if name not in table:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        state = random.getstate()
-        try:
-            loaded = import_module(table[name])
-        finally:
-            random.setstate(state)  # packages behind it draw numbers while they are imported (rich, for scikit-learn)
-        value = loaded if table[name] == f"{module}.{name}" else getattr(loaded, name)
-        setattr(sys.modules[module], name, value)
-        return value
-
-    def names() -> list[str]:
-        return sorted([*table, *(["__version__"] if module == "xai" else [])])
-
-    return load, names

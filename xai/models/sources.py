@@ -119,7 +119,7 @@ _NETWORKS = {"xai.models.networks:SmallNet": SmallNet}  # a file names one of th
 _TITLES = {
     "fashion": "Fashion-MNIST, trained the plain way",
     "fashion-robust": "Fashion-MNIST, adversarially trained",
-    "fashion-shortcut": "Fashion-MNIST with a inserted fault: a mark that means Shirt",
+    "fashion-shortcut": "Fashion-MNIST with a deliberate fault: a mark that means Shirt",
 }
 _CURE = "Install xai again, or run scripts/train_examples.py."
 

@@ -152,7 +152,7 @@ class Shortcuts(Check):
             images.append(artifacts.heatmap(probed["heatmaps"][k]))
             shown.append(
                 exhibit(
-                    Message("{cue} flips to {label}", cue=Message(words["cue"]), label=words["label"]),
+                    Message("{cue} flips to {label}", cue=_named(words["cue"]), label=words["label"]),
                     Message("{name}: with {probe} predicted {label!r}; the heatmap is for that class.", **words),
                     Message("An image, the same with {probe}, and the heatmap for {label}.", **words),
                     images,
@@ -177,9 +177,13 @@ def _undecided(responses: list[dict[str, Any]]) -> str:
             {(response["cue"], response["place"]) for response in responses if response["verdict"] == verdict}
         )
         if places:
-            cues = [Message("{cue} ({place})", cue=Message(cue), place=Message(place)) for cue, place in places[:4]]
+            cues = [Message("{cue} ({place})", cue=_named(cue), place=Message(place)) for cue, place in places[:4]]
             return Message(template, cues=joined(cues, ", "))
     return ""
+
+
+def _named(cue: str) -> Message:
+    return Message(cue.replace("_", " "))
 
 
 class _Searched(DataStage):

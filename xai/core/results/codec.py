@@ -115,7 +115,7 @@ def restoring(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise RecordError(f"{path}: the saved {kind} is damaged or incomplete. Make it again.") from error
 
 

@@ -72,13 +72,13 @@ class Message(str):
             number: writes the digits of a formatted number as the language does.
         """
         own = template(self.key)
-        if own is None and not _WORDS.search(_PLACES.sub("", self.key)):
+        if own is None and _PLAIN.fullmatch(self.key):
             own = self.key
         if own is None:
             return None
         try:
             return _Filler(template, number).vformat(own, (), self.values)
-        except (_MissingTemplateError, LookupError, ValueError, TypeError):  # values read from a file may be anything
+        except _UNFIT:  # values read from a file may be anything
             return None
 
 
@@ -102,7 +102,10 @@ class _Filler(Formatter):
         return self._number(written) if isinstance(value, int | float) and not isinstance(value, bool) else written
 
 
-_PLACES, _WORDS = re.compile(r"\{[^{}]*\}"), re.compile(r"[^\W\d_]")
+_UNFIT = (_MissingTemplateError, LookupError, ValueError, TypeError, AttributeError, MemoryError, RecursionError)
+# what a template without words may hold: nothing that reads attributes or makes a text of any length, for a file may
+# hold any template
+_PLAIN = re.compile(r"(?:\{\w+(?:![rs])?(?::(?:sentence|,?(?:\.\d{1,2})?[a-z%]?))?\}|[^\w{}]|[\d_])*")
 
 
 def _as_sentence(text: str) -> str:

@@ -35,14 +35,14 @@ def open_onnx(path: Path, declared: DeclaredTask) -> Built:
     Of several outputs one is taken, as `declared` says or by the rule of `xai.core.task.output_choice`, and the rest of
     the graph is left out.
 
-    Operators 9 to 24, as far as they have a torch form (`onnx_ops`, `onnx_graph`); where onnxruntime is installed, the
+    Operators 9 to 24, as far as they have a torch form (`operators`, `graph`); where onnxruntime is installed, the
     limited process asks it for one answer, and the torch form has to give the same. A softmax at the end is taken
     off, so that the answers are logits; images with channels last are turned inside; a batch that the export fixed is
     opened where that gives the same answers.
 
     Raises:
         MissingExtraError: onnx is not installed, or onnxruntime where it is needed.
-        CheckpointError: what the trial refuses (see `onnx_trial`), or nothing here can run it.
+        CheckpointError: what the trial refuses (see `trial`), or nothing here can run it.
         UnsupportedModelError: no such output as the one asked for, or none that can be class scores.
     """
     try:

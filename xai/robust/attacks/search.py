@@ -1,7 +1,7 @@
 """The loop that all attacks share, and the losses they raise.
 
 Fooled images leave at once; only survivors go on to the next step, restart and attack. No parameter gradient is ever
-computed, and every claim is judged again at the end by a fresh forward of the original model (`_base.py`).
+computed, and every claim is judged again at the end by a fresh forward of the original model (`base.py`).
 """
 
 from collections.abc import Callable

@@ -212,7 +212,7 @@ def certify(
     Args:
         model: a classifier or a bare module.
         images: in any form that `xai.explain` takes, or a data set; balls are around the model's inputs.
-        labels: the truth, (N,) indices or names; None takes those of a data set. A image whose answer is wrong is
+        labels: the truth, (N,) indices or names; None takes those of a data set. An image whose prediction is wrong is
             never verified.
         eps: radius in the scale of pixels in [0, 1]; one for all, or one per image.
         norm: "linf", "l2" or "l1".
