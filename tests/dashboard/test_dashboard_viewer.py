@@ -28,7 +28,7 @@ from xai.dashboard.widgets.gallery import MapPanel, pack, show_maps
 from xai.dashboard.widgets.background import stop_on_error
 import xai
 evil = "<img src='http://evil.example/a' onerror='alert(1)'>![x](http://evil.example/b.png) :red[$x$]"
-prediction = SimpleNamespace(label=evil, labels=(evil, "b"), top=lambda k: [(evil, 0.9)])
+prediction = SimpleNamespace(label=evil, class_names=(evil, "b"), top=lambda k: [(evil, 0.9)])
 choose_classes(prediction)
 show_prediction(prediction)
 values = np.ones((20, 20), np.float32)

@@ -272,8 +272,8 @@ class AuditOperations:
             >>> import xai
             >>> data = xai.load_data("example:fashion-test").subset(100)
             >>> import tempfile
-            >>> found = xai.audit(model="example:fashion", data=data, checks=[{"metric": "accuracy", "at_least":
-            0.999}])
+            >>> checks = [{"metric": "accuracy", "at_least": 0.999}]
+            >>> found = xai.audit(model="example:fashion", data=data, checks=checks)
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     any(path.suffix == ".py" for path in found.write_tests(folder))
             True

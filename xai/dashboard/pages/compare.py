@@ -208,7 +208,7 @@ def show_both(model: SharedModel, other: SharedModel, sample: DataSample, number
     maps = [result for result in map(ui.result_of, jobs) if result is not None]
     if len(maps) == len(jobs):
         panels = [
-            ui.panel_of(f"{candidate.name}: {told(method.title)}", result.labels[0], result.heatmap, result.unit)
+            ui.panel_of(f"{candidate.name}: {told(method.title)}", result.target_names[0], result.heatmap, result.unit)
             for candidate, result in zip((model, other), maps, strict=True)
         ]
         ui.show_maps(ui.pack(maps[0].images[0], panels, maps[0].geometries[0].seen), key="both maps")
