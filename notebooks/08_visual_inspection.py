@@ -111,7 +111,7 @@ Path("xai.toml").write_text("""
 [model]
 source = "weights.safetensors"
 arch = "supplier:network"
-labels = ["good", "scratched"]
+class_names = ["good", "scratched"]
 input_size = [32, 32]
 channels = 1
 mean = [0.3]
