@@ -1,4 +1,4 @@
-"""`audit`, `share_audit`, `judge_again`: run an audit or judge its results anew; `audit_checks`: what it can run."""
+"""`xai.audit`, and the work of `Audit.share`, `Audit.rejudge` and `Audit.available_checks`."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""`init_audit`: a commented xai.toml, a workflow and a test to start from."""
+"""The work of `Audit.init`: a commented xai.toml, a workflow and a test to start from."""
 
 import os
 from collections.abc import Mapping

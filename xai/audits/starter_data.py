@@ -1,4 +1,4 @@
-"""What `init_audit` reads of a model and data, and the text of the xai.toml that follows."""
+"""What `Audit.init` reads of a model and data, and the text of the xai.toml that follows."""
 
 import json
 import math

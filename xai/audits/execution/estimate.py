@@ -1,4 +1,4 @@
-"""`plan_audit`: what an audit would do and how long it would take, without doing it."""
+"""The work of `Audit.plan`: what an audit would do and how long it would take, without doing it."""
 
 import math
 import os
