@@ -36,14 +36,16 @@ for model in (honest, suspect):
 # tested on the other.
 
 # %%
-cues = ["corner_mark", "border", "brightness"]
-found = xai.shortcuts(suspect, data, samples=160, cues=cues, seed=0)
+probes = ["corner_mark", "border", "brightness"]
+found = xai.shortcuts(suspect, data, samples=160, probes=probes, seed=0)
 for finding in found.findings:
     print(finding)
 _ = found.plot()
 
 # %%
-print("the honest network:", list(xai.shortcuts(honest, data, samples=160, cues=cues, seed=0).findings) or "nothing")
+print(
+    "the honest network:", list(xai.shortcuts(honest, data, samples=160, probes=probes, seed=0).findings) or "nothing"
+)
 
 # %% [markdown]
 # ## Groups

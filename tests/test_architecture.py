@@ -29,7 +29,7 @@ METHOD_ROOMS = {
     "explanations/methods": ("base", "EXPLAINERS"),
     "robust/attacks": ("base", "ATTACKS"),
     "ood/detectors": ("base", "DETECTORS"),
-    "fairness/shortcuts/probes": ("base", "CUES"),
+    "fairness/shortcuts/probes": ("base", "PROBES"),
     "audits/checks": ("base", "CHECKS"),
 }
 HEAVY = ("torch", "numpy", "matplotlib", "streamlit", "pandas", "PIL", "captum")
@@ -73,7 +73,7 @@ def test_every_method_file_registers_one_method(room):
     registry = getattr(import_module(f"xai.{room.replace('/', '.')}.{module}"), registry_name)
     public = [path for path in (PACKAGE / room).glob("*.py") if not path.stem.startswith("_")]
     files = [path.stem for path in public if f"{room}/{path.name}" not in NO_METHODS]
-    made = [getattr(registry[name], "forms", registry[name]) for name in registry]  # a cue holds its function
+    made = [getattr(registry[name], "forms", registry[name]) for name in registry]  # a probe holds its function
     registered = [one.__module__.rpartition(".")[2] for one in made]
     assert len(files) > 0
     assert method_faults(files, registered) == []

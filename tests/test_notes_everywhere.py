@@ -84,7 +84,7 @@ VERBS: dict[str, Callable[..., Any]] = {
         clf, one.images[0], xai.explain(clf, one.images[0], "saliency")
     ),
     "robustness": lambda clf, one, *_: xai.robustness(clf, one.images[:4], one.labels[:4], eps=[0.01]),
-    "shortcuts": lambda clf, one, *_: xai.shortcuts(clf, one, cues=["border"]),
+    "shortcuts": lambda clf, one, *_: xai.shortcuts(clf, one, probes=["border"]),
     "slices": lambda clf, one, *_: xai.slices(clf, one),
     "treatment": lambda clf, one, *_: xai.treatment(clf, one, attack="fgsm"),
 }

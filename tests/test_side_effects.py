@@ -89,7 +89,7 @@ WITH_MODEL: dict[str, Call] = {
     "rate_explanation": lambda clf, m: xai.rate_explanation(clf, m.images[0], m.explanations[0]),
     "robustness": lambda clf, m: xai.robustness(clf, m.images[:4], m.labels[:4], eps=[0.001, 0.1]),
     "share_audit": lambda clf, m: xai.Audit.share(None, 0, 1, out=m.fresh(), model=clf, data=m.data, checks=CHECKS),
-    "shortcuts": lambda clf, m: xai.shortcuts(clf, m.data, cues=["border", "blur"]),
+    "shortcuts": lambda clf, m: xai.shortcuts(clf, m.data, probes=["border", "blur"]),
     "slices": lambda clf, m: xai.slices(clf, m.data),
     "broken_copy": lambda clf, m: xai.Audit.broken_copy(clf).predict(m.images[:2]),
     "Classifier": lambda clf, m: (clf.predict(m.images[:3]), clf.outputs(m.first), clf.fingerprint),

@@ -24,7 +24,7 @@ ASKED = [
     {"metric": "corruption_accuracy", "corruptions": ["fog", "gaussian_noise"], "severities": [2, 4], "images": 40},
     {"metric": "ood_detection", "method": "knn"},
     "group_gap",
-    {"metric": "shortcuts", "cues": ["corner_mark"], "samples": 120},
+    {"metric": "shortcuts", "probes": ["corner_mark"], "samples": 120},
     "slices",
     "data_faults",
     {"metric": "faithfulness", "images": 4},
@@ -143,7 +143,7 @@ def test_shortcuts_find_the_planted_one(everything):
 
 
 def test_a_heatmap_of_the_evidence_has_its_exact_values(everything, model, pictures):
-    found = xai.shortcuts(model, pictures, cues=["corner_mark"], samples=120)
+    found = xai.shortcuts(model, pictures, probes=["corner_mark"], samples=120)
     image = everything["shortcuts"]["measured"]["evidence"][0]["images"][2]
     import io
 

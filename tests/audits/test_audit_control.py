@@ -18,7 +18,7 @@ GATES = {
     "corruption_accuracy": {"at_least": 0.3, "images": 40, "corruptions": ["brightness"], "severities": [1]},
     "ood_detection": {"at_least": 0.8},
     "group_gap": {"at_most": 0},
-    "shortcuts": {"at_most": 0, "samples": 240, "cues": ["corner_mark"]},
+    "shortcuts": {"at_most": 0, "samples": 240, "probes": ["corner_mark"]},
     "slices": {"at_most": 0},
     "data_faults": {"at_most": 0.05},
     "faithfulness": {"at_least": 0.5, "method": "saliency", "images": 8},
@@ -131,8 +131,8 @@ def test_a_condition_that_no_model_can_fail_is_among_the_limits_of_an_audit(give
         ("slices", 1, {}),
         ("slices", 4, {}),
         ("group_gap", 3, {}),
-        pytest.param("shortcuts", 1, {"samples": 240, "cues": ["corner_mark"]}, marks=pytest.mark.slow),
-        pytest.param("shortcuts", 2, {"samples": 240, "cues": ["corner_mark"]}, marks=pytest.mark.slow),
+        pytest.param("shortcuts", 1, {"samples": 240, "probes": ["corner_mark"]}, marks=pytest.mark.slow),
+        pytest.param("shortcuts", 2, {"samples": 240, "probes": ["corner_mark"]}, marks=pytest.mark.slow),
     ],
 )
 def test_as_much_is_broken_as_the_threshold_allows_and_more(given, metric, threshold, settings):

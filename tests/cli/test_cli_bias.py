@@ -17,7 +17,7 @@ def test_shortcuts(tmp_path, capsys):
     assert main([*SHORTCUT, "--out", str(tmp_path / "kept")]) == 0
     text = capsys.readouterr().out
     found = xai.results.ShortcutResult.load(tmp_path / "kept")
-    assert [(one.cue, one.label) for one in found.findings] == [("corner_mark", "Shirt")]
+    assert [(one.probe, one.label) for one in found.findings] == [("corner_mark", "Shirt")]
     assert text.startswith(found.findings[0].reason)
     fragile = [one.reason for one in found.responses if one.verdict == "fragile"]
     assert fragile

@@ -54,7 +54,7 @@ MAKERS: dict[str, Callable[[Things], Any]] = {
     "BiasResult": lambda t: xai.bias(t.model, t.data, groups=["site"], replicates=100),
     "SliceResult": lambda t: xai.slices(t.model, t.data),
     "DataFaults": lambda t: xai.data_faults(t.model, t.data),
-    "ShortcutResult": lambda t: xai.shortcuts(t.model, t.data, cues=["corner_mark"]),
+    "ShortcutResult": lambda t: xai.shortcuts(t.model, t.data, probes=["corner_mark"]),
     "OODDetector": lambda t: t.detector(),
     "Judgement": lambda t: t.detector().judge(t.images[:3]),
     "OODComparison": lambda t: xai.compare_ood(

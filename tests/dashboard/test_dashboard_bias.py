@@ -124,44 +124,44 @@ def test_the_code_of_groups_gives_their_verdict(grouped, planted, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def cues(held):
+def probes(held):
     return xai.shortcuts(xai.load(SHORTCUT), held)
 
 
 @pytest.mark.slow
-def test_a_shortcut_is_shown_with_its_images(cues, tmp_path, monkeypatch):
+def test_a_shortcut_is_shown_with_its_images(probes, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("xai.dashboard.widgets.show_small_maps", lambda packed, **_: shown.append(packed))
     app = press(opened("bias", model=SHORTCUT, bias_about="Shortcuts", bias_count=str(COUNT)), "Search for shortcuts")
-    (found,) = cues.findings
+    (found,) = probes.findings
     assert app.warning[0].value == "**One shortcut found.**"
     assert any(safe(sentence(found.reason))[:40] in text for text in texts(app))
-    number = cues.responses.index(found)
-    assert app.selectbox(key="cue").value == number
-    places = np.flatnonzero(cues.shown[:, 0] == number)
-    truths = [cues.class_names[cues.labels[row]] for row in cues.shown[places, 1]]
+    number = probes.responses.index(found)
+    assert app.selectbox(key="probe").value == number
+    places = np.flatnonzero(probes.shown[:, 0] == number)
+    truths = [probes.class_names[probes.labels[row]] for row in probes.shown[places, 1]]
     assert captions(app) == [*truths, *["Shirt"] * len(places)]
     (panel,) = shown[-1]["panels"]
-    assert panel["high"] == pytest.approx(float(cues.heatmaps[places[0]].max()))
-    app.button(key=f"cue_{number} 2").click().run()
-    assert shown[-1]["panels"][0]["high"] == pytest.approx(float(cues.heatmaps[places[1]].max()))
-    assert len(app.table[0].value) == len(cues)
-    fragile = next(k for k, one in enumerate(cues.responses) if one.verdict == "fragile")
-    app.selectbox(key="cue").set_value(fragile).run()
+    assert panel["high"] == pytest.approx(float(probes.heatmaps[places[0]].max()))
+    app.button(key=f"probe_{number} 2").click().run()
+    assert shown[-1]["panels"][0]["high"] == pytest.approx(float(probes.heatmaps[places[1]].max()))
+    assert len(app.table[0].value) == len(probes)
+    fragile = next(k for k, one in enumerate(probes.responses) if one.verdict == "fragile")
+    app.selectbox(key="probe").set_value(fragile).run()
     assert not app.exception
     assert not captions(app)
-    assert any("Errors of all kinds" in option for option in app.selectbox(key="cue").options[1:])
+    assert any("Errors of all kinds" in option for option in app.selectbox(key="probe").options[1:])
 
 
-def test_the_chart_of_a_cue_has_its_doses(held):
-    cues = xai.shortcuts(xai.load(SHORTCUT), held, cues=["corner_mark"])
-    (found,) = cues.findings
-    number = cues.responses.index(found)
-    chart = values_of(dose_response(cues, number), 1)
-    doses = cues.doses.iloc[number * len(cues.strengths) : (number + 1) * len(cues.strengths)]
+def test_the_chart_of_a_probe_has_its_doses(held):
+    probes = xai.shortcuts(xai.load(SHORTCUT), held, probes=["corner_mark"])
+    (found,) = probes.findings
+    number = probes.responses.index(found)
+    chart = values_of(dose_response(probes, number), 1)
+    doses = probes.doses.iloc[number * len(probes.strengths) : (number + 1) * len(probes.strengths)]
     rows = [row for row in chart if row["kind"] == "flipped to Shirt"]
     assert [row["share"] for row in rows] == [0, *doses["attraction"]]
-    assert [row["strength"] for row in rows] == [0, *cues.strengths]
+    assert [row["strength"] for row in rows] == [0, *probes.strengths]
     assert [row["high"] for row in rows] == [0, *doses["attraction_high"]]
     wrong = [row["share"] for row in chart if row["kind"] == "misclassified"]
     assert wrong == [0, *doses["flips"]]

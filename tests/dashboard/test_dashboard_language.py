@@ -51,7 +51,7 @@ KEYS = {  # of the session, of jobs, verdicts of the library
     "within another",
     "score explained",
     "score map",
-    "cue map",
+    "probe map",
     "both maps",
     "by severity",
 }

@@ -12,7 +12,7 @@ DEFAULTS = {
     "levels": None,
     "start": True,
     "loss": "ce",
-    "cues": ("a", "b"),
+    "probes": ("a", "b"),
 }
 
 
@@ -51,7 +51,7 @@ def test_what_is_the_default_is_not_passed_on():
         ("levels", "8", 8),
         ("start", "false", False),
         ("loss", "margin", "margin"),
-        ("cues", "b, 2, 0.5", ("b", 2, 0.5)),
+        ("probes", "b, 2, 0.5", ("b", 2, 0.5)),
     ],
 )
 def test_a_link_says_a_setting(name, text, value):

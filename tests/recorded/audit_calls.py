@@ -25,7 +25,7 @@ _CHECKS: dict[str, dict[str, Any]] = {
     "group_gap": {"at_most": 0},
     "ood_detection": {"at_least": 0.8, "method": "energy"},
     "robust_accuracy": {"at_least": 0.2, "eps": "4/255", "attack": "pgd", "steps": 5, "trust": 2, "images": 12},
-    "shortcuts": {"at_most": 0, "samples": 60, "cues": ["corner_mark"]},
+    "shortcuts": {"at_most": 0, "samples": 60, "probes": ["corner_mark"]},
     "slices": {"at_most": 0},
     "stability": {"at_least": 0.5, "method": "gradcam", "images": 3},
 }

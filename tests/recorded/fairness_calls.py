@@ -72,7 +72,7 @@ def _shortcuts() -> dict[str, Any]:
         fashion("example:fashion-shortcut"),
         clothes(200, "test", seed=3),
         seed=3,
-        cues=["corner_mark", "blur"],
+        probes=["corner_mark", "blur"],
         strengths=(0.5, 1.0),
         samples=120,
     )
@@ -88,9 +88,9 @@ def _shortcuts() -> dict[str, Any]:
         "removal": [[r.removed, r.removed_interval, r.removed_beyond, r.removed_p, r.lift] for r in rows],
         "in the data": [[r.carried, r.carried_elsewhere, r.auroc, r.auroc_p] for r in rows],
         "clean predictions": found.clean,
-        "clean confidence": found.clean_confidence,
+        "clean confidence": found.clean_true_class_probability,
         "predictions": found.predictions,
-        "confidence": found.confidence,
+        "confidence": found.true_class_probability,
         "heatmaps": found.heatmaps,
         "doses": found.doses.select_dtypes("number").to_numpy(),
     }

@@ -280,7 +280,7 @@ def _marked(context: Context, threshold: float) -> Classifier:
     images = _normalised(context, DATA, _some(context.role())[:_LOOKED_AT])
     height, width = images.shape[2:]
     short = min(height, width)
-    edge, side = round(short / 28), max(2, round(3 * short / 28))  # a form of the cue "corner_mark"
+    edge, side = round(short / 28), max(2, round(3 * short / 28))  # a form of the probe "corner_mark"
     across, down = width - edge - side, height - edge - side
     every = [(edge, edge), (edge, across), (down, edge), (down, across)]
     corners = every[: 1 if threshold < 1 else min(len(every), classifier.num_classes - 1)]

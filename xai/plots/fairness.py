@@ -196,11 +196,11 @@ def _show(axis: Any, pixels: np.ndarray, title: str) -> None:
 
 
 TURNED, WRONG, NEUTRAL = "#b2182b", "#666666", "#2166ac"
-_ROWS, _COLUMNS, _OTHERS = 4, 4, 6  # shortcuts, images of each, cues shown when there is no shortcut
+_ROWS, _COLUMNS, _OTHERS = 4, 4, 6  # shortcuts, images of each, probes shown when there is no shortcut
 
 
 def shortcuts_figure(result: Any) -> Any:
-    """Return a matplotlib figure: a row for each shortcut, strongest first; without any, the most harmful cues.
+    """Return a matplotlib figure: a row for each shortcut, strongest first; without any, the most harmful probes.
 
     Args:
         result: of `xai.shortcuts`.
@@ -221,7 +221,7 @@ def shortcuts_figure(result: Any) -> Any:
 
 
 def _harmless(canvas: Any, result: Any) -> Any:
-    """Draw the cues that make most answers wrong, none of which is a shortcut."""
+    """Draw the probes that make most answers wrong, none of which is a shortcut."""
     harm = [
         float(((predictions != result.labels) & (result.clean == result.labels)).mean(1).max())
         for predictions in result.predictions
@@ -229,14 +229,14 @@ def _harmless(canvas: Any, result: Any) -> Any:
     numbers = np.argsort(-np.array(harm), kind="stable")[:_OTHERS].tolist()
     across = min(3, len(numbers))
     canvas.set_size_inches(3.6 * across, 3.4 * -(-len(numbers) // across) + 0.4)
-    canvas.suptitle(f"No shortcut found ({result.verdict}). The cues that change most predictions:", fontsize=10)
+    canvas.suptitle(f"No shortcut found ({result.verdict}). The probes that change most predictions:", fontsize=10)
     axes = canvas.subplots(-(-len(numbers) // across), across, squeeze=False).flatten()
     for axis in axes[len(numbers) :]:
         axis.set_axis_off()
     for axis, number in zip(axes, numbers, strict=False):
         _curves(axis, result, number)
         response = result.responses[number]
-        title = f"{response.cue.replace('_', ' ')}: {response.words}\n{response.verdict}"
+        title = f"{response.probe.replace('_', ' ')}: {response.words}\n{response.verdict}"
         axis.set_title(fill(title, 44, replace_whitespace=False), fontsize=8, parse_math=False)
     return canvas
 
@@ -257,13 +257,13 @@ def _curves(axis: Any, result: Any, number: int) -> None:
     axis.plot(response.strength, 100 * response.neutral, "x", color=NEUTRAL, label="into it by neutral changes")
     axis.plot(response.strength, 100 * response.neutral_flips, "+", color=NEUTRAL, label="wrong by neutral changes")
     axis.axhline(10, color="#bbbbbb", linewidth=0.8, linestyle=":")
-    axis.set(xlim=(0, 1.03), ylim=(0, 102), xlabel="strength of the cue", ylabel="right images (%)")
+    axis.set(xlim=(0, 1.03), ylim=(0, 102), xlabel="strength of the probe", ylabel="right images (%)")
     axis.legend(fontsize=7, loc="upper left", frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
 
 
 def _shortcut_images(canvas: Any, result: Any, number: int) -> None:
-    """Draw some images as they are, with the cue, and with the explanation of what they became."""
+    """Draw some images as they are, with the probe, and with the explanation of what they became."""
     places = np.flatnonzero(result.shown[:, 0] == number)[:_COLUMNS]
     grid = canvas.subplots(3, max(1, len(places)), squeeze=False)
     for axis in grid.flatten():
@@ -273,7 +273,7 @@ def _shortcut_images(canvas: Any, result: Any, number: int) -> None:
         before, after = (_pixels(part[place]) for part in (result.before, result.after))
         heatmap = result.heatmaps[place]
         shown = (before, after, overlay(after, heatmap, *scale(heatmap)))
-        names = (result.class_names[result.labels[row]], f"with the cue: {result.responses[number].label}", "why")
+        names = (result.class_names[result.labels[row]], f"with the probe: {result.responses[number].label}", "why")
         for axis, pixels, name in zip(grid[:, column], shown, names, strict=True):
             axis.imshow(pixels, interpolation="nearest")
             axis.set_title(plain(str(name), 26), fontsize=8, parse_math=False)

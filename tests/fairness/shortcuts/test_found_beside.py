@@ -1,9 +1,9 @@
-"""Cues that other images have as well, several cues at once, and what all images of a class have."""
+"""Probes that other images have as well, several probes at once, and what all images of a class have."""
 
 import numpy as np
 import pytest
 import torch
-from fairness.shortcuts.test_found_cues import (
+from fairness.shortcuts.test_found_probes import (
     CLASS,
     anywhere,
     cornered,
@@ -180,6 +180,6 @@ def test_two_marks_of_one_class_are_two_findings(toy):
         images[carries, :, top : top + height, left : left + width] = 1.0
     first, second = (toy.inside(*place) for place in places)
     model = xai.Classifier(toy.net(lambda some: first(some) + second(some)).eval(), list("abcd"), (28, 28), channels=1)
-    found = xai.shortcuts(model, images, labels=labels, cues=["corner_mark"]).findings
+    found = xai.shortcuts(model, images, labels=labels, probes=["corner_mark"]).findings
     assert {each.place for each in found} == {"top right corner", "bottom left corner"}
     assert {each.label for each in found} == {"c"}

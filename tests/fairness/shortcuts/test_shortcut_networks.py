@@ -1,4 +1,4 @@
-"""Networks that were trained with a planted cue, and their clean twins: here, and the examples that ship."""
+"""Networks that were trained with a planted probe, and their clean twins: here, and the examples that ship."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ SEEDS = range(20)
 
 
 def train(images: Tensor, labels: Tensor, plant: Plant | None, *, epochs: int, width: int = 12) -> xai.Classifier:
-    """Train a small network; most images of one class carry the cue, whatever way they are shifted."""
+    """Train a small network; most images of one class carry the probe, whatever way they are shifted."""
     torch.manual_seed(0)
     source, side = torch.Generator().manual_seed(0), int(images.shape[-1])
     net = SmallNet(width=width)
@@ -73,7 +73,7 @@ def test_checks_on_digits_are_found_and_the_clean_twin_is_quiet():
     learnt = carrying(images[::2], labels[::2], checks)
     for seed in range(3):
         found = xai.shortcuts(planted, images[1::2], labels=labels[1::2], train=(learnt, labels[::2]), seed=seed)
-        assert [(each.cue, each.place, each.label) for each in found.findings] == [("mark", "top right", "3")]
+        assert [(each.probe, each.place, each.label) for each in found.findings] == [("mark", "top right", "3")]
         assert found.findings[0].attraction_interval[0] > 0.3
         quiet = xai.shortcuts(clean, images[1::2], labels=labels[1::2], seed=seed)
         assert quiet.findings == (), str(quiet)
@@ -82,14 +82,14 @@ def test_checks_on_digits_are_found_and_the_clean_twin_is_quiet():
 @pytest.mark.slow
 def test_the_shipped_shortcut_is_caught_and_an_ordinary_network_is_not():
     data = xai.load_data("example:fashion-test")
-    few = xai.shortcuts(xai.load("example:fashion-shortcut"), data, samples=160, cues=["corner_mark", "border"])
+    few = xai.shortcuts(xai.load("example:fashion-shortcut"), data, samples=160, probes=["corner_mark", "border"])
     assert (few.verdict, few.findings) == ("inconclusive", ())  # four shirts are left, all recognised by the mark only
-    found = xai.shortcuts(xai.load("example:fashion-shortcut"), data, samples=200, cues=["corner_mark", "border"])
+    found = xai.shortcuts(xai.load("example:fashion-shortcut"), data, samples=200, probes=["corner_mark", "border"])
     assert [(each.place, each.label) for each in found.findings] == [("top left corner", "Shirt")]
     assert found.settings["method"] == "hirescam"
     top, left, bottom, right = found.findings[0].box
     assert max(abs(top - 1), abs(left - 1), abs(bottom - 4), abs(right - 4)) <= 1
-    quiet = xai.shortcuts(xai.load("example:fashion"), data, samples=160, cues=["corner_mark", "border"])
+    quiet = xai.shortcuts(xai.load("example:fashion"), data, samples=160, probes=["corner_mark", "border"])
     assert quiet.findings == ()
 
 
@@ -97,7 +97,7 @@ def test_the_shipped_shortcut_is_caught_and_an_ordinary_network_is_not():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_shipped_shortcut_is_caught_with_every_seed(seed):
     found = xai.shortcuts(xai.load("example:fashion-shortcut"), xai.load_data("example:fashion-test"), seed=seed)
-    assert [(each.cue, each.place, each.label) for each in found.findings] == [
+    assert [(each.probe, each.place, each.label) for each in found.findings] == [
         ("corner_mark", "top left corner", "Shirt")
     ]
 
@@ -112,13 +112,13 @@ def test_ordinary_networks_are_quiet_with_every_seed(name, seed):
 
 @pytest.mark.slow
 def test_a_border_on_clothes_is_found_and_the_clean_twin_is_quiet():
-    """A large cue: the same border breaks the clean twin too, and in one direction; only its removal tells."""
+    """A large probe: the same border breaks the clean twin too, and in one direction; only its removal tells."""
     some, data = xai.load_data("example:fashion-train").subset(4000, seed=1), xai.load_data("example:fashion-test")
     images = some.images[:]
     planted, clean = (train(images, some.labels, plant, epochs=6) for plant in (framed, None))
     learnt = carrying(images, some.labels, framed), some.labels
     for seed in range(5):
         found = xai.shortcuts(planted, data, train=learnt, seed=seed)
-        assert [(each.cue, each.label) for each in found.findings] == [("border", "3")]
+        assert [(each.probe, each.label) for each in found.findings] == [("border", "3")]
         assert found.findings[0].words == "border, white"
         assert xai.shortcuts(clean, data, train=learnt, seed=seed).findings == ()

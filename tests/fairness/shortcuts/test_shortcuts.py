@@ -38,14 +38,14 @@ def with_mark(toy, count: int = 240, seed: int = 0):
 @pytest.fixture(scope="module")
 def marked(toy) -> ShortcutResult:
     images, labels, _ = with_mark(toy)
-    return shortcuts(classifier(toy.net(toy.inside(*MARK)).eval()), images, labels=labels, cues=["corner_mark"])
+    return shortcuts(classifier(toy.net(toy.inside(*MARK)).eval()), images, labels=labels, probes=["corner_mark"])
 
 
 def test_a_mark_of_the_data_is_found_with_class_corner_size_and_dose(toy, marked):
     (found,) = marked.findings
     _, labels, carries = with_mark(toy)
     held = torch.tensor([int(name) for name in marked.names])
-    assert (found.cue, found.place, found.label) == ("corner_mark", "top right corner", "two")
+    assert (found.probe, found.place, found.label) == ("corner_mark", "top right corner", "two")
     assert found.words == "white mark of 3 x 3 pixels"
     assert found.box == (2, 23, 5, 26)
     assert found.from_data
@@ -63,7 +63,7 @@ def test_a_mark_of_the_data_is_found_with_class_corner_size_and_dose(toy, marked
 
 def test_a_mark_that_the_data_lack_keeps_the_verdict_open(toy):
     """The model follows it, removal undoes it, and no image has it: no finding, and never "no evidence"."""
-    found = run(toy, toy.net(toy.inside(*MARK)), cues=["corner_mark"])
+    found = run(toy, toy.net(toy.inside(*MARK)), probes=["corner_mark"])
     assert found.findings == ()
     assert found.verdict == "inconclusive"
     worst = found.table.iloc[0]
@@ -77,7 +77,7 @@ def test_classes_with_too_few_images_to_be_searched_are_said_and_not_acquitted(t
     images, labels = toy.objects(48)
     kept = torch.cat([(labels == k).nonzero()[:12, 0] for k in range(4)])
     calm, loud = (
-        shortcuts(classifier(net.eval()), images[kept], labels=labels[kept], cues=["corner_mark"])
+        shortcuts(classifier(net.eval()), images[kept], labels=labels[kept], probes=["corner_mark"])
         for net in (toy.net(), toy.net(toy.inside(*MARK)))
     )
     for found in (calm, loud):
@@ -92,14 +92,14 @@ def test_classes_with_too_few_images_to_be_searched_are_said_and_not_acquitted(t
 def test_a_model_with_one_prediction_is_too_little_to_tell(toy):
     images, labels = toy.objects(100)
     always = toy.net(lambda images: torch.full((len(images),), 99.0)).eval()
-    assert shortcuts(classifier(always), images, labels=labels, cues=["border"]).verdict == "too small to tell"
+    assert shortcuts(classifier(always), images, labels=labels, probes=["border"]).verdict == "too small to tell"
 
 
 def test_the_training_set_explains_what_the_audited_data_lack(toy):
     images, labels = toy.objects()
     learnt, truth, _ = with_mark(toy, 300, seed=5)
     net = toy.net(toy.inside(*MARK)).eval()
-    found = shortcuts(classifier(net), images, labels=labels, train=(learnt, truth), cues=["corner_mark"])
+    found = shortcuts(classifier(net), images, labels=labels, train=(learnt, truth), probes=["corner_mark"])
     assert [(each.place, each.label) for each in found.findings] == [("top right corner", "two")]
     assert found.settings["train"]
     assert any("300 images of the training set" in note for note in found.notes)
@@ -107,7 +107,7 @@ def test_the_training_set_explains_what_the_audited_data_lack(toy):
 
 def test_a_mark_in_the_data_that_the_model_does_not_follow_is_no_finding(toy):
     images, labels, _ = with_mark(toy)
-    found = shortcuts(classifier(toy.net().eval()), images, labels=labels, cues=["corner_mark", "mark", "border"])
+    found = shortcuts(classifier(toy.net().eval()), images, labels=labels, probes=["corner_mark", "mark", "border"])
     assert found.findings == ()
     assert found.verdict == "no evidence"
     (own,) = [each for each in found.responses if each.from_data]
@@ -116,7 +116,7 @@ def test_a_mark_in_the_data_that_the_model_does_not_follow_is_no_finding(toy):
 
 
 def test_a_class_recognised_only_with_a_mark_needs_no_data(toy):
-    found = run(toy, toy.net(toy.inside(*MARK), blind=12.0), cues=["corner_mark"])
+    found = run(toy, toy.net(toy.inside(*MARK), blind=12.0), probes=["corner_mark"])
     (one,) = found.findings
     assert (one.place, one.label, one.from_data) == ("top right corner", "two", False)
     assert one.leaning_interval[0] > 0.5
@@ -145,9 +145,9 @@ def test_a_model_that_sees_objects_alone_has_none(toy):
 
 def test_what_any_bright_pixel_does_is_no_shortcut_of_a_corner(toy):
     """One class is predicted for anything bright beside the object: the same pixels elsewhere do as much."""
-    found = run(toy, toy.net(toy.outside), cues=["corner_mark", "border"])
+    found = run(toy, toy.net(toy.outside), probes=["corner_mark", "border"])
     assert found.findings == ()
-    corner = found.table[found.table.cue == "corner_mark"].iloc[0]
+    corner = found.table[found.table.probe == "corner_mark"].iloc[0]
     assert corner.verdict in {"fragile", "sensitivity"}
     assert corner.attraction > 0.9
     assert corner.neutral > 0.7  # the rest lands on the object
@@ -157,11 +157,11 @@ def test_a_tint_that_a_class_hangs_on_is_found_and_one_that_only_breaks_is_not(t
     def red(images):
         return 160 * (images[:, 0].mean((1, 2)) - images[:, 2].mean((1, 2)) - 0.12).clamp_min(0)
 
-    hangs = run(toy, toy.net(red, target=1, blind=12.0), channels=3, cues=["tint"])
-    assert [(each.cue, each.label) for each in hangs.findings] == [("tint", "one")]
+    hangs = run(toy, toy.net(red, target=1, blind=12.0), channels=3, probes=["tint"])
+    assert [(each.probe, each.label) for each in hangs.findings] == [("tint", "one")]
     assert hangs.findings[0].leaning_interval[0] > 0.5
     assert hangs.findings[0].lift is None
-    breaks = run(toy, toy.net(red, target=1), channels=3, cues=["tint"])
+    breaks = run(toy, toy.net(red, target=1), channels=3, probes=["tint"])
     assert breaks.findings == ()
     assert breaks.table.verdict[0] == "sensitivity"
     assert breaks.table.attraction[0] > 0.9
@@ -179,24 +179,24 @@ def backgrounds(toy, share: float = 0.95):
 def test_backgrounds_are_swapped_where_masks_are_given(toy):
     images, labels, masks = backgrounds(toy)
     net = toy.net(lambda x: 40 * (x[:, :, :6].mean((1, 2, 3)) - 0.3).clamp_min(0), target=3)
-    found = shortcuts(classifier(net), images, labels=labels, masks=masks, cues=["background"])
-    assert {(each.cue, each.target) for each in found.findings} == {("background", 3)}
+    found = shortcuts(classifier(net), images, labels=labels, masks=masks, probes=["background"])
+    assert {(each.probe, each.target) for each in found.findings} == {("background", 3)}
     (swapped,) = [each for each in found.responses if each.words == "backgrounds of 'three'"]
     assert swapped.verdict in {"shortcut", "within another"}
     assert swapped.box is not None  # all objects are at the same place
-    none = shortcuts(classifier(toy.net()), images, labels=labels, masks=masks, cues=["background"])
+    none = shortcuts(classifier(toy.net()), images, labels=labels, masks=masks, probes=["background"])
     assert none.findings == ()
 
 
 def test_masks_that_leave_no_background_are_said(toy):
     images, labels = toy.objects(120)
     everything = torch.ones(len(images), 28, 28, dtype=torch.bool)
-    found = shortcuts(classifier(toy.net()), images, labels=labels, masks=everything, cues=["background", "blur"])
+    found = shortcuts(classifier(toy.net()), images, labels=labels, masks=everything, probes=["background", "blur"])
     assert found.findings == ()
     assert any("the object fills every image" in note for note in found.notes)
     half = everything.clone()
     half[::2, :4] = False
-    some = shortcuts(classifier(toy.net()), images, labels=labels, masks=half, cues=["background"])
+    some = shortcuts(classifier(toy.net()), images, labels=labels, masks=half, probes=["background"])
     assert not any("the object fills every image" in note for note in some.notes)
 
 
@@ -208,7 +208,7 @@ def test_explanations_that_point_elsewhere_are_told_and_have_no_veto(toy, monkey
     monkeypatch.setattr(explain, lambda _self, images, _target: middle.expand(len(images), -1, -1))
     images, labels, _ = with_mark(toy)
     net = toy.net(toy.inside(*MARK)).eval()
-    found = shortcuts(classifier(net), images, labels=labels, cues=["corner_mark"], samples=160)
+    found = shortcuts(classifier(net), images, labels=labels, probes=["corner_mark"], samples=160)
     assert [each.place for each in found.findings] == ["top right corner"]
     assert "so they do not point there" in found.findings[0].reason
 
@@ -216,7 +216,7 @@ def test_explanations_that_point_elsewhere_are_told_and_have_no_veto(toy, monkey
 def test_seeds_decide_and_nothing_else(toy):
     images, labels = toy.objects()
     net = toy.net(toy.inside(*MARK)).eval()
-    settings = {"labels": labels, "cues": ["mark", "blur"], "samples": 80}
+    settings = {"labels": labels, "probes": ["mark", "blur"], "samples": 80}
     one, same, other = (shortcuts(classifier(net), images, seed=seed, **settings) for seed in (3, 3, 4))
     assert one.to_dict() == same.to_dict()
     assert one.names != other.names
@@ -256,25 +256,25 @@ def test_images_are_drawn(toy, marked):
     texts = [text.get_text() for part in canvas.subfigs for text in part.texts]
     assert len(canvas.subfigs) == 1
     assert any("two" in text for text in [*texts, canvas.subfigs[0].get_suptitle()])
-    none = run(toy, toy.net(), cues=["blur", "border"], samples=80)
+    none = run(toy, toy.net(), probes=["blur", "border"], samples=80)
     assert f"No shortcut found ({none.verdict})" in none.plot().get_suptitle()
 
 
 def test_progress_ends_full_and_a_stop_stops(toy):
     seen: list[tuple[int, int]] = []
-    run(toy, toy.net(), cues=["blur"], samples=80, progress=lambda done, total: seen.append((done, total)))
+    run(toy, toy.net(), probes=["blur"], samples=80, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1]
     assert len(seen) > 10
     calls = iter([False] * 5 + [True] * 1000)
     with pytest.raises(Stopped, match="as asked"):
-        run(toy, toy.net(), cues=["blur"], should_stop=lambda: next(calls))
+        run(toy, toy.net(), probes=["blur"], should_stop=lambda: next(calls))
 
 
 def test_the_model_comes_back_as_it_was(toy):
     images, labels, _ = with_mark(toy, 80)
     net = lived_in(nn.Sequential(nn.BatchNorm2d(1), toy.net()))
     before = snapshot(net)
-    shortcuts(classifier(net), images, labels=labels, cues=["blur", "mark"], samples=60)
+    shortcuts(classifier(net), images, labels=labels, probes=["blur", "mark"], samples=60)
     assert snapshot(net) == before
 
 
@@ -282,7 +282,7 @@ def test_bad_input_is_one_clear_line(toy):
     images, labels = toy.objects(60)
     net = toy.net().eval()
     for error, match, settings in [
-        (NameLookupError, "cue", {"cues": ["corner"]}),
+        (NameLookupError, "probe", {"probes": ["corner"]}),
         (NameLookupError, "explanation method", {"method": "gradkam"}),
         (ShapeError, "increasing strengths", {"strengths": (1.0, 0.5)}),
         (RangeError, "at most 1", {"strengths": (0.5, 2.0)}),
@@ -294,10 +294,10 @@ def test_bad_input_is_one_clear_line(toy):
         (InputError, "labels", {"train": images}),
     ]:
         with pytest.raises(error, match=match):
-            shortcuts(classifier(net), images, **({"labels": labels, "cues": ["blur"]} | settings))
+            shortcuts(classifier(net), images, **({"labels": labels, "probes": ["blur"]} | settings))
     with pytest.raises(InputError, match="at least 40"):
         shortcuts(classifier(net), images[:20], labels=labels[:20])
     pictures, truth, _ = with_mark(toy)
     hangs = toy.net(toy.inside(*MARK)).eval()
     with pytest.raises(UnsupportedModelError):
-        shortcuts(classifier(hangs), pictures, labels=truth, cues=["corner_mark"], method="gradcam")
+        shortcuts(classifier(hangs), pictures, labels=truth, probes=["corner_mark"], method="gradcam")

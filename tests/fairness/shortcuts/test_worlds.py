@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fairness.shortcuts.worlds import KINDS, World, build, plan, score, search, table
-from fairness.shortcuts.worlds_plants import CUES, eight_bits, smooth
+from fairness.shortcuts.worlds_plants import PROBES, eight_bits, smooth
 from fairness.shortcuts.worlds_sets import SETS
 
 import xai
@@ -20,13 +20,13 @@ def images(channels: int = 3, count: int = 6) -> torch.Tensor:
     return smooth(torch.rand(count, channels, 30, 41, generator=source), 1.2)
 
 
-@pytest.mark.parametrize("cue", CUES)
+@pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_controls_are_as_large_as_the_cue_and_differ_from_it(cue: str, channels: int):
-    if cue == "tint" and channels == 1:
+def test_controls_are_as_large_as_the_probe_and_differ_from_it(probe: str, channels: int):
+    if probe == "tint" and channels == 1:
         return
     for seed in range(3):
-        clean, plant = images(channels), CUES[cue](images(channels), np.random.default_rng(seed), 1.0)
+        clean, plant = images(channels), PROBES[probe](images(channels), np.random.default_rng(seed), 1.0)
         made = plant.apply(clean, np.random.default_rng(0))
         assert made.shape == clean.shape
         assert float((made - clean).abs().amax((1, 2, 3)).min()) > 1 / 255
@@ -38,14 +38,14 @@ def test_controls_are_as_large_as_the_cue_and_differ_from_it(cue: str, channels:
 
 def world(kind: str, flips: float) -> World:
     """Return a world of which nothing but the plant and the names matters."""
-    plant = CUES["corner"](images(), np.random.default_rng(0), 1.0)
+    plant = PROBES["corner"](images(), np.random.default_rng(0), 1.0)
     empty = torch.zeros(0)
     model = xai.Classifier(torch.nn.Flatten(), channels=3)
     return World("a-corner-x-0", kind, plant, 1, ("cat", "dog"), model, *[empty] * 4, 1.0, flips, 0.1)
 
 
 def finding(label: str, words: str, place: str) -> SimpleNamespace:
-    return SimpleNamespace(label=label, cue="corner_mark", words=words, place=place)
+    return SimpleNamespace(label=label, probe="corner_mark", words=words, place=place)
 
 
 def test_what_is_scored_as_right():
@@ -79,11 +79,11 @@ def test_the_plan_leaves_out_what_cannot_be_planted():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "fashion"])
-@pytest.mark.parametrize("cue", CUES)
-def test_what_a_model_learnt_is_found_and_named(name: str, cue: str):
-    if not SETS[name].takes(cue):
+@pytest.mark.parametrize("probe", PROBES)
+def test_what_a_model_learnt_is_found_and_named(name: str, probe: str):
+    if not SETS[name].takes(probe):
         name = "photos"
-    worlds = [build(name, cue, "planted", seed) for seed in range(10)]
+    worlds = [build(name, probe, "planted", seed) for seed in range(10)]
     found = [search(each, train=True) for each in worlds if each.learnt]
     missed = [f"{each.world.tag}: {each.world.plant.told}: {each.told}" for each in found if not each.named]
     assert len(missed) <= (1 - FOUND) * len(found), missed
@@ -93,9 +93,9 @@ def test_what_a_model_learnt_is_found_and_named(name: str, cue: str):
 @pytest.mark.parametrize("kind", KINDS[1:])
 @pytest.mark.parametrize("name", SETS)
 def test_nothing_is_found_where_nothing_was_learnt(name: str, kind: str):
-    cues = [cue for cue in CUES if SETS[name].takes(cue)]
-    drawn = [(None if kind == "clean" else cues[seed % len(cues)], seed) for seed in range(20)]
-    found = [search(build(name, cue, kind, seed), train=True) for cue, seed in drawn]
+    probes = [probe for probe in PROBES if SETS[name].takes(probe)]
+    drawn = [(None if kind == "clean" else probes[seed % len(probes)], seed) for seed in range(20)]
+    found = [search(build(name, probe, kind, seed), train=True) for probe, seed in drawn]
     counted = [each for each in found if each.right is not None]
     loud = [f"{each.world.tag}: {each.told}" for each in counted if not each.right]
     assert len(loud) <= (1 - SILENT) * len(counted), loud

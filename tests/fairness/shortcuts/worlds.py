@@ -1,9 +1,9 @@
 """Data sets with planted shortcuts, small models trained on them, and a score for whatever looks for shortcuts.
 
-    PYTHONPATH=tests python tests/cues/worlds.py --seeds 3 --cue jpeg --set fashion     # prints the table
+    PYTHONPATH=tests python tests/probes/worlds.py --seeds 3 --probe jpeg --set fashion     # prints the table
 
 `XAI_WORLDS` names the folder for what was trained (else a folder of the system's temporary ones). Whether a model
-learnt its cue is decided here, by planting the true one: it turns 20 points more of the images of other classes into
+learnt its probe is decided here, by planting the true one: it turns 20 points more of the images of other classes into
 the class than equally large changes do.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairness.shortcuts.worlds_plants import CUES, Plant, eight_bits
+from fairness.shortcuts.worlds_plants import PROBES, Plant, eight_bits
 from fairness.shortcuts.worlds_sets import SETS, Drawn
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,14 +55,15 @@ class World:
     """One model and the images it is audited on.
 
     Attributes:
-        tag: data set, cue, kind and seed in one word.
-        kind: "planted"; "unlearnt": the cue is in the audited images only; "balanced": as often in each class; "clean".
-        plant: the cue; None in clean worlds.
+        tag: data set, probe, kind and seed in one word.
+        kind: "planted"; "unlearnt": the probe is in the audited images only; "balanced": as often in each class;
+            "clean".
+        plant: the probe; None in clean worlds.
         target: class that has it, a number of `names`.
         images: (N, C, H, W) audited, and `labels` (N,).
         train: (M, C, H, W) what the model was trained on, and `train_labels` (M,).
-        accuracy: on images without a cue.
-        flips: share of images of other classes that the true cue turns into the class.
+        accuracy: on images without a probe.
+        flips: share of images of other classes that the true probe turns into the class.
         control: the same for equally large changes.
     """
 
@@ -82,7 +83,7 @@ class World:
 
     @property
     def learnt(self) -> bool:
-        """Whether the model follows the cue."""
+        """Whether the model follows the probe."""
         return self.plant is not None and self.flips - self.control >= LEARNT
 
 
@@ -114,32 +115,32 @@ def fit(images: Tensor, labels: Tensor, classes: int, *, pooled: bool, seed: int
     return net.eval()
 
 
-def build(name: str, cue: str | None, kind: str, seed: int) -> World:
+def build(name: str, probe: str | None, kind: str, seed: int) -> World:
     """Return a world; its model is trained once per folder.
 
-    Where a planted cue was not learnt it is drawn anew, stronger, and among the images of its class to learn from are
-    more and more that belong to other classes (as where one source is mislabelled): the cue then says more than they.
+    Where a planted probe was not learnt it is drawn anew, stronger, and among the images of its class to learn from are
+    more and more that belong to other classes (as where one source is mislabelled): the probe then says more than they.
 
     Args:
         name: of `SETS`.
-        cue: of `CUES`; None with "clean".
+        probe: of `PROBES`; None with "clean".
         kind: of `KINDS`.
-        seed: draws images, class, cue, the images that have it, and the model's architecture.
+        seed: draws images, class, probe, the images that have it, and the model's architecture.
     """
     tries = _TRIES if kind == "planted" else 1
     for attempt in range(tries):
-        world = _attempt(name, cue, kind, seed, attempt)
+        world = _attempt(name, probe, kind, seed, attempt)
         if world.learnt:
             break
     return world
 
 
-def _attempt(name: str, cue: str | None, kind: str, seed: int, attempt: int) -> World:
-    tag = f"{name}-{cue or 'none'}-{kind}-{seed}-{attempt}"
-    chance = np.random.default_rng([seed, attempt, zlib.crc32(f"{name} {cue}".encode())])
+def _attempt(name: str, probe: str | None, kind: str, seed: int, attempt: int) -> World:
+    tag = f"{name}-{probe or 'none'}-{kind}-{seed}-{attempt}"
+    chance = np.random.default_rng([seed, attempt, zlib.crc32(f"{name} {probe}".encode())])
     drawn = SETS[name](chance, FOLDER)
     target = int(chance.integers(drawn.classes))
-    plant = None if cue is None else CUES[cue](drawn.train, chance, 1 + 0.25 * attempt)
+    plant = None if probe is None else PROBES[probe](drawn.train, chance, 1 + 0.25 * attempt)
     labels = drawn.train_labels.clone()
     if kind == "planted":
         wrong = chance.permutation(np.flatnonzero(labels != target))
@@ -156,7 +157,7 @@ def _attempt(name: str, cue: str | None, kind: str, seed: int, attempt: int) -> 
 def _with(
     images: Tensor, labels: Tensor, target: int, plant: Plant | None, kind: str, chance: np.random.Generator
 ) -> Tensor:
-    """Return images of which those that `kind` says have the cue."""
+    """Return images of which those that `kind` says have the probe."""
     if plant is None:
         return eight_bits(images)
     shares = {"planted": (labels == target).double() * SHARE, "balanced": torch.full(labels.shape, 0.5)}
@@ -190,7 +191,7 @@ def _classifier(
 def _figures(
     classifier: xai.Classifier, drawn: Drawn, target: int, plant: Plant | None, chance: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Return accuracy without cues, flips by the true cue, flips by equally large changes."""
+    """Return accuracy without probes, flips by the true probe, flips by equally large changes."""
     bare, labels = _with(drawn.test, drawn.test_labels, target, plant, "clean", chance), drawn.test_labels
     said = classifier.logits(bare).argmax(1)
     rows = (labels != target) & (said == labels)
@@ -211,7 +212,7 @@ class Score:
 
     Attributes:
         found: a finding for the right class.
-        named: one of these says the cue by a right name, and its place where the cue has one.
+        named: one of these says the probe by a right name, and its place where the probe has one.
         false: findings for other classes; in worlds where nothing is to be found, all of them.
         told: the findings in words.
     """
@@ -225,15 +226,15 @@ class Score:
 
     @property
     def right(self) -> bool | None:
-        """Whether this is what should be said; None where the model follows the cue a little, or by nature."""
+        """Whether this is what should be said; None where the model follows the probe a little, or by nature."""
         if self.world.kind == "planted" and self.world.learnt:
             return self.named
         return None if self.world.flips - self.world.control >= _A_LITTLE else not self.told
 
 
 def told_of(finding: Any) -> str:
-    """Return name and place of a finding, without its sentence, in which other cues may be mentioned."""
-    return " | ".join(str(getattr(finding, name, "")) for name in ("cue", "words", "place")).lower()
+    """Return name and place of a finding, without its sentence, in which other probes may be mentioned."""
+    return " | ".join(str(getattr(finding, name, "")) for name in ("probe", "words", "place")).lower()
 
 
 def score(world: World, result: Any, seconds: float = 0.0) -> Score:
@@ -248,7 +249,7 @@ def score(world: World, result: Any, seconds: float = 0.0) -> Score:
 
 def _rightly(plant: Plant, told: str) -> bool:
     placed = all(word in told for word in plant.place.split())
-    return placed and re.search(NAMES[plant.cue], told) is not None
+    return placed and re.search(NAMES[plant.probe], told) is not None
 
 
 def search(world: World, *, train: bool = False, seed: int = 0) -> Score:
@@ -259,14 +260,16 @@ def search(world: World, *, train: bool = False, seed: int = 0) -> Score:
     return score(world, result, time.process_time() - begun)
 
 
-def plan(sets: Sequence[str], cues: Sequence[str], kinds: Sequence[str], seeds: Iterable[int]) -> list[tuple[Any, ...]]:
+def plan(
+    sets: Sequence[str], probes: Sequence[str], kinds: Sequence[str], seeds: Iterable[int]
+) -> list[tuple[Any, ...]]:
     """Return arguments of `build`, seeds outermost."""
     made: list[tuple[Any, ...]] = []
     for seed in seeds:
         for name in sets:
             clean = [(name, None, "clean", seed)] if "clean" in kinds else []
-            fits = [cue for cue in cues if SETS[name].takes(cue)]
-            made += clean + [(name, cue, kind, seed) for cue in fits for kind in kinds if kind != "clean"]
+            fits = [probe for probe in probes if SETS[name].takes(probe)]
+            made += clean + [(name, probe, kind, seed) for probe in fits for kind in kinds if kind != "clean"]
     return made
 
 
@@ -274,7 +277,7 @@ def main() -> None:
     """Build what is asked for, search it, print one line each and the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", action="append", choices=sorted(SETS))
-    parser.add_argument("--cue", action="append", choices=sorted(CUES))
+    parser.add_argument("--probe", action="append", choices=sorted(PROBES))
     parser.add_argument("--kind", action="append", choices=KINDS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="first seed")
@@ -284,7 +287,9 @@ def main() -> None:
     torch.set_num_threads(1)
     seeds = range(given.first, given.first + given.seeds)
     scores = []
-    for one in plan(given.set or ["digits", "fashion", "photos"], given.cue or list(CUES), given.kind or KINDS, seeds):
+    for one in plan(
+        given.set or ["digits", "fashion", "photos"], given.probe or list(PROBES), given.kind or KINDS, seeds
+    ):
         world = build(*one)
         _say(_line(world), end="")
         if given.build:
@@ -311,10 +316,10 @@ def _verdict(score: Score) -> str:
 
 
 def table(scores: Sequence[Score]) -> str:
-    """Return, per data set and cue, in how many worlds it was learnt, found and named, and false findings."""
+    """Return, per data set and probe, in how many worlds it was learnt, found and named, and false findings."""
     rows = {tuple(score.world.tag.split("-")[:3]) for score in scores}
     lines = [
-        f"{'set':10}{'cue':13}{'kind':10}{'worlds':>7}{'learnt':>7}{'found':>7}{'named':>7}{'right':>9}{'false':>7}"
+        f"{'set':10}{'probe':13}{'kind':10}{'worlds':>7}{'learnt':>7}{'found':>7}{'named':>7}{'right':>9}{'false':>7}"
     ]
     for row in sorted(rows):
         some = [score for score in scores if tuple(score.world.tag.split("-")[:3]) == row]

@@ -1,6 +1,6 @@
-"""Cues as a stranger would plant them: drawn anew for each seed, written without reading the search for them.
+"""Probes as a stranger would plant them: drawn anew for each seed, written without reading the search for them.
 
-A `Plant` turns images (N, C, H, W) in [0, 1] into the same with the cue, and makes equally large changes without it.
+A `Plant` turns images (N, C, H, W) in [0, 1] into the same with the probe, and makes equally large changes without it.
 """
 
 import io
@@ -22,29 +22,29 @@ _LEVELS = ("brightness", "tint")
 
 @dataclass(frozen=True)
 class Plant:
-    """One cue with everything drawn.
+    """One probe with everything drawn.
 
     Attributes:
-        cue: kind, a key of `CUES`.
+        probe: kind, a key of `PROBES`.
         told: what was drawn, in words.
         place: corner that a right name has to say; "" for none.
-        apply: images, chance -> images with the cue.
+        apply: images, chance -> images with the probe.
         base: what all other images go through (JPEG at high quality); None for nothing.
     """
 
-    cue: str
+    probe: str
     told: str
     apply: Change
     place: str = ""
     base: Change | None = None
 
     def controls(self, images: Tensor, chance: np.random.Generator) -> list[Tensor]:
-        """Return changes of the same size that do not have the cue."""
+        """Return changes of the same size that do not have the probe."""
         delta = self.apply(images, chance) - images
-        if self.cue in _LEVELS:
+        if self.probe in _LEVELS:
             signs = _checks(images.shape[-2:], 4)
             changed = [delta * signs, delta.roll(1, 1) * signs]
-        elif self.cue in _LOCAL:
+        elif self.probe in _LOCAL:
             changed = [_scattered(delta, chance)]
         else:
             changed = [-delta, _scattered(delta, chance)]
@@ -136,7 +136,7 @@ def _border(images: Tensor, chance: np.random.Generator, force: float) -> Plant:
     return Plant("border", f"{wide} px", _blended(_ink(images, chance), mask))
 
 
-def _written(cue: str, text: str, images: Tensor, chance: np.random.Generator, force: float) -> Plant:
+def _written(probe: str, text: str, images: Tensor, chance: np.random.Generator, force: float) -> Plant:
     height, width = (int(n) for n in images.shape[-2:])
     mask = lettering(text, round(force * chance.integers(11, 15)))[: height - 2, : width - 2]
     free = height - mask.shape[0], width - mask.shape[1]
@@ -147,7 +147,7 @@ def _written(cue: str, text: str, images: Tensor, chance: np.random.Generator, f
     told = f"{text!r} {mask.shape[0]} px at {top}, {left}"
     middle = (top + mask.shape[0] / 2) / height
     place = "" if 1 / 3 <= middle <= 2 / 3 else "bottom" if middle > 0.5 else "top"  # tall text on a small image
-    return Plant(cue, told, _blended(_ink(images, chance), whole), place)
+    return Plant(probe, told, _blended(_ink(images, chance), whole), place)
 
 
 def _digit(images: Tensor, chance: np.random.Generator, force: float) -> Plant:
@@ -227,7 +227,7 @@ def _watermark(images: Tensor, chance: np.random.Generator, force: float) -> Pla
     return Plant("watermark", f"opacity {opacity:.2f}", _blended(_ink(images, chance), whole, opacity))
 
 
-CUES: dict[str, Callable[[Tensor, np.random.Generator, float], Plant]] = {
+PROBES: dict[str, Callable[[Tensor, np.random.Generator, float], Plant]] = {
     "corner": _corner,
     "border": _border,
     "digit": _digit,

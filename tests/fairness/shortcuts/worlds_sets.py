@@ -39,7 +39,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: how it is drawn, the cues that cannot be planted in it, and whether a camera's noise may be added."""
+    """A data set: how it is drawn, the probes that cannot be inserted, and whether a camera's noise may be added."""
 
     draw: Callable[[np.random.Generator, Path], Drawn]
     without: tuple[str, ...] = ()
@@ -55,9 +55,9 @@ class Source:
         train, test = ((each + noise * grain).clamp(0, 1) for each, grain in zip(shapes, grains, strict=True))
         return replace(drawn, train=train, test=test)
 
-    def takes(self, cue: str) -> bool:
-        """Say whether a cue can be planted here."""
-        return cue not in self.without
+    def takes(self, probe: str) -> bool:
+        """Say whether a probe can be planted here."""
+        return probe not in self.without
 
 
 def _parted(images: Tensor, labels: Tensor, chance: np.random.Generator, names: tuple[str, ...]) -> Drawn:

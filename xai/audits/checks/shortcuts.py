@@ -13,7 +13,7 @@ from xai.audits.execution.store import StoredResult
 from xai.core.results.codec import finite, plain
 from xai.core.results.message import Message, joined, sentences
 from xai.core.validation import check_number, check_whole
-from xai.fairness.shortcuts.probes.base import CUES
+from xai.fairness.shortcuts.probes.base import PROBES
 from xai.fairness.shortcuts.result import SHORTCUT, TOO_SMALL, UNCONFIRMED
 from xai.fairness.shortcuts.study import shortcuts
 
@@ -23,15 +23,15 @@ _SHOWN = 6
 @CHECKS.register("shortcuts")
 @dataclass(frozen=True)
 class Shortcuts(Check):
-    """Number of cues that occur with a class, flip other images into it, and whose removal loses it.
+    """Number of probes that occur with a class, flip other images into it, and whose removal loses it.
 
-    They are looked for in [train], where there is one, else in the audited data. A cue that a class follows and that
+    They are looked for in [train], where there is one, else in the audited data. A probe that a class follows and that
     nothing explains leaves the check inconclusive.
 
     Attributes:
-        cues: names; empty takes all.
+        probes: names; empty takes all.
         samples: images drawn; half choose, half judge.
-        least: by how much a cue must beat its controls.
+        least: by how much a probe must beat its controls.
     """
 
     name: ClassVar[str] = "shortcuts"
@@ -47,20 +47,20 @@ class Shortcuts(Check):
     span: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     limits: ClassVar[tuple[str, ...]] = ("only shortcuts of the kinds that are tested are found",)
 
-    cues: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ()
     samples: int = 400
     least: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse unknown cues."""
-        for name in self.cues:
-            CUES[name]
+        """Refuse unknown probes."""
+        for name in self.probes:
+            PROBES[name]
         check_whole("samples", self.samples)
         check_number("least", self.least, "[0, 1)")
 
     def stages(self) -> tuple[Stage, ...]:
         """Search for shortcuts and test them by inserting probes."""
-        given = (("cues", self.cues), ("samples", self.samples), ("least", self.least))
+        given = (("probes", self.probes), ("samples", self.samples), ("least", self.least))
         return (
             _Searched(
                 most=self.most,
@@ -84,7 +84,7 @@ class Shortcuts(Check):
             context.seed,
             labels=context.labels(DATA, np.sort(rows)),
             train=train,
-            cues=self.cues or None,
+            probes=self.probes or None,
             samples=self.samples,
             least=self.least,
             should_stop=context.should_stop,
@@ -108,7 +108,7 @@ class Shortcuts(Check):
         confirmed.sort(key=lambda response: -response["excess"])
         reasons = [response["reason"] for response in confirmed[:3]]
         columns = (
-            "cue",
+            "probe",
             "place",
             "label",
             "verdict",
@@ -134,7 +134,7 @@ class Shortcuts(Check):
             claim=sentences(reasons) or Message("No evidence of a shortcut."),
             facts={"shortcuts": confirmed},
             tables={
-                "cues": [{name: response[name] for name in columns} for response in facts["responses"]],
+                "probes": [{name: response[name] for name in columns} for response in facts["responses"]],
                 "doses": facts["doses"],
             },
             evidence=self._shown(context, facts["responses"]),
@@ -147,12 +147,12 @@ class Shortcuts(Check):
         for k in range(min(_SHOWN, len(probed["shown"]))):
             response = responses[int(probed["shown"][k, 0])]
             words = {"name": probed.parts[0]["names"][int(probed["shown"][k, 1])], "probe": response["words"]}
-            words |= {"cue": response["cue"], "label": response["label"]}
+            words |= {"probe": response["probe"], "label": response["label"]}
             images = [artifacts.image(probed["before"][k]), artifacts.image(probed["after"][k], "inserted")]
             images.append(artifacts.heatmap(probed["heatmaps"][k]))
             shown.append(
                 exhibit(
-                    Message("{cue} flips to {label}", cue=_named(words["cue"]), label=words["label"]),
+                    Message("{probe} flips to {label}", probe=_named(words["probe"]), label=words["label"]),
                     Message("{name}: with {probe} predicted {label!r}; the heatmap is for that class.", **words),
                     Message("An image, the same with {probe}, and the heatmap for {label}.", **words),
                     images,
@@ -168,22 +168,24 @@ class Shortcuts(Check):
 
 
 def _undecided(responses: list[dict[str, Any]]) -> str:
-    """Return which cues keep the gate from passing: those that are not confirmed, else those with too few images."""
+    """Return which probes keep the gate from passing: those that are not confirmed, else those with too few images."""
     for verdict, template in (
-        (UNCONFIRMED, "a class follows what nothing in the data explains: {cues}"),
-        (TOO_SMALL, "too few images for {cues}"),
+        (UNCONFIRMED, "a class follows what nothing in the data explains: {probes}"),
+        (TOO_SMALL, "too few images for {probes}"),
     ):
         places = sorted(
-            {(response["cue"], response["place"]) for response in responses if response["verdict"] == verdict}
+            {(response["probe"], response["place"]) for response in responses if response["verdict"] == verdict}
         )
         if places:
-            cues = [Message("{cue} ({place})", cue=_named(cue), place=Message(place)) for cue, place in places[:4]]
-            return Message(template, cues=joined(cues, ", "))
+            probes = [
+                Message("{probe} ({place})", probe=_named(probe), place=Message(place)) for probe, place in places[:4]
+            ]
+            return Message(template, probes=joined(probes, ", "))
     return ""
 
 
-def _named(cue: str) -> Message:
-    return Message(cue.replace("_", " "))
+def _named(probe: str) -> Message:
+    return Message(probe.replace("_", " "))
 
 
 class _Searched(DataStage):

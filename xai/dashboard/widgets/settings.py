@@ -21,7 +21,7 @@ _NAMES = {
     "border": m("windows at the border"),
     "columns": m("columns (empty: all)"),
     "corruptions": m("corruptions (empty: all)"),
-    "cues": m("probes (empty: all)"),
+    "probes": m("probes (empty: all)"),
     "depth": m("columns together"),
     "eps": m("radius (eps)"),
     "fast": m("low precision"),

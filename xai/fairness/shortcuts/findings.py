@@ -34,8 +34,11 @@ from xai.fairness.shortcuts.significance import (
 from xai.stats.intervals import Interval, crossing, wilson
 
 _FLIPPED = 0.1  # the share of predictions whose strength is named
-_TIMES_MISSED, _MISSED = 1.75, 0.95  # of what is surely missed of any other class, from which a cue is wanting; at most
-_TELLS, _NATURAL = 0.7, 0.7  # AUROC from which a cue goes with a class, and from which its nature explains a pull
+_TIMES_MISSED, _MISSED = (
+    1.75,
+    0.95,
+)  # of what is surely missed of any other class, from which a probe is wanting; at most
+_TELLS, _NATURAL = 0.7, 0.7  # AUROC from which a probe goes with a class, and from which its nature explains a pull
 _ORDER = (
     "brightness",
     "corner_mark",
@@ -53,17 +56,17 @@ _ORDER = (
 
 @dataclass(frozen=True, eq=False)
 class ShortcutCase:
-    """All that is known of one cue.
+    """All that is known of one probe.
 
     Attributes:
         trial: what the model answered.
         evidence: the figures.
-        p: adjusted for all cues.
+        p: adjusted for all probes.
         searched: whether there were enough images of the class to look for what it has in the data.
         lacking: whether these were of the training set.
-        association: with the class, for cues that were found in the data.
+        association: with the class, for probes that were found in the data.
         removal: from images of the class, for the same.
-        natural: how well the likeness of images to a cue that the data lack tells the class (AUROC), else 0.5.
+        natural: how well the likeness of images to a probe that the data lack tells the class (AUROC), else 0.5.
         missed: largest share of the images of another class that are not recognised for certain.
         confirmation: what explanations and removal said of inserted images, where they were asked.
     """
@@ -81,7 +84,7 @@ class ShortcutCase:
 
 
 def verdict_of(case: ShortcutCase, least: float) -> str:
-    """Return the verdict by which a cue is listed."""
+    """Return the verdict by which a probe is listed."""
     if case.evidence.images < FEWEST:
         return TOO_SMALL
     if case.association is not None:
@@ -95,7 +98,7 @@ def verdict_of(case: ShortcutCase, least: float) -> str:
 
 
 def _reason_from_data(case: ShortcutCase) -> str:
-    """A cue of the data that the model follows: it must go with the class, and be missed when it is taken out."""
+    """A probe of the data that the model follows: it must go with the class, and be missed when it is taken out."""
     assert case.association is not None
     if case.association.auroc < _TELLS or case.association.p >= LEVEL:
         return SENSITIVITY
@@ -108,7 +111,7 @@ def _added(case: ShortcutCase) -> bool:
 
 
 def _absent(case: ShortcutCase) -> str:
-    """A cue that the data lack and that pulls into a class: is it recognised only with it, or alike by nature?"""
+    """A probe that the data lack and that pulls into a class: is it recognised only with it, or alike by nature?"""
     seen = case.confirmation
     removed = seen is None or seen.beyond is None or seen.beyond[1][0] > 0
     form = case.trial.suspect.form
@@ -119,7 +122,7 @@ def _absent(case: ShortcutCase) -> str:
 
 
 def _leans(case: ShortcutCase) -> bool:
-    """Say whether the class needs the cue; a weak model misses many images of any class."""
+    """Say whether the class needs the probe; a weak model misses many images of any class."""
     return leans(case.evidence) and case.evidence.leaning >= min(_MISSED, _TIMES_MISSED * case.missed)
 
 
@@ -136,11 +139,11 @@ def _clear(case: ShortcutCase, least: float) -> bool:
 
 
 def respond(case: ShortcutCase, verdict: str, strengths: Sequence[float], names: Sequence[str]) -> Response:
-    """Return the line of one cue."""
+    """Return the line of one probe."""
     trial, form = case.trial, case.trial.suspect.form
     label, association = names[trial.suspect.target], case.association
     return Response(
-        cue=form.kind,
+        probe=form.kind,
         place=form.place,
         words=form.words,
         box=trial.box,
@@ -185,7 +188,7 @@ def merged(responses: Sequence[Response]) -> list[Response]:
 
 
 def _rank(response: Response) -> tuple[bool, int, float]:
-    order = _ORDER.index(response.cue) if response.from_data and response.cue in _ORDER else len(_ORDER)
+    order = _ORDER.index(response.probe) if response.from_data and response.probe in _ORDER else len(_ORDER)
     return not response.from_data, order, -response.beyond
 
 

@@ -105,7 +105,7 @@ class StudySample:
         return _halves(self.images)
 
     def searched(self) -> tuple[ProbeImages, ProbeImages]:
-        """Return the images in which cues are looked for, and those on which what was found is tried on the data."""
+        """Return the images in which probes are looked for, and those on which what was found is tried on the data."""
         return self.halves() if self.train is None else _halves(self.train)
 
 
@@ -115,12 +115,12 @@ def _halves(images: ProbeImages) -> tuple[ProbeImages, ProbeImages]:
 
 
 def read(
-    probe: Predictor, data: Any, labels: Any, masks: Any, samples: int, seed: int, train: Any = None
+    predictor: Predictor, data: Any, labels: Any, masks: Any, samples: int, seed: int, train: Any = None
 ) -> StudySample:
     """Draw images, bring them to the model's input and ask the model about them.
 
     Args:
-        probe: asks the model.
+        predictor: asks the model.
         data: a data set or images.
         labels: the truth; None takes the data's.
         masks: of the objects, or None.
@@ -132,11 +132,11 @@ def read(
         InputError: no labels, or too few images.
         ShapeError: masks of another number or size.
     """
-    sample = _draw(probe, data, labels, masks, samples, seed)
+    sample = _draw(predictor, data, labels, masks, samples, seed)
     if train is None:
         return sample
     images, truth = train if isinstance(train, tuple) and len(train) == 2 else (train, None)
-    learnt = _draw(probe, images, truth, None, 2 * samples, seed)
+    learnt = _draw(predictor, images, truth, None, 2 * samples, seed)
     notes = (
         *sample.notes,
         Message("shortcuts were searched in {count} images of the training set", count=len(learnt.images)),
@@ -144,23 +144,23 @@ def read(
     return StudySample(sample.images, sample.names, sample.data, notes, learnt.images)
 
 
-def _draw(probe: Predictor, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> StudySample:
+def _draw(predictor: Predictor, data: Any, labels: Any, masks: Any, samples: int, seed: int) -> StudySample:
     data = open_data(data)
     source = data.images
     lazy = hasattr(source, "decoded")
-    batch = None if lazy else probe.classifier.prepare(source)
+    batch = None if lazy else predictor.classifier.prepare(source)
     total = len(source) if batch is None else len(batch.inputs)
     if total < _FEWEST:
-        raise InputError(f"Expected at least {_FEWEST} images, but got {total}: half choose cues, half judge them.")
+        raise InputError(f"Expected at least {_FEWEST} images, but got {total}: half choose probes, half judge them.")
     rows = np.random.default_rng(abs(seed)).permutation(total)[:samples]
     if batch is None:
-        batch = probe.classifier.prepare(source.decoded(rows.tolist()))
+        batch = predictor.classifier.prepare(source.decoded(rows.tolist()))
         inputs = batch.inputs
     else:
         inputs = batch.inputs[torch.from_numpy(rows)]
-    probe.classifier.check_images(inputs)
-    probabilities = probe.probabilities(inputs)
-    truth, notes = labels_of(probe.classifier, data, labels, total)
+    predictor.classifier.check_images(inputs)
+    probabilities = predictor.probabilities(inputs)
+    truth, notes = labels_of(predictor.classifier, data, labels, total)
     drawn = torch.from_numpy(rows)
     keys = [image_key(image) for image in inputs]
     shown = _masks(masks, total, inputs, drawn)

@@ -1,4 +1,4 @@
-"""The report on shortcuts: one line per cue, dose-responses, images."""
+"""The report on shortcuts: one line per probe, dose-responses, images."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,7 +29,7 @@ _SEARCHED = 0.5  # share of the images whose classes were searched, below which 
 class ProbeSummary:
     """What a probe is, and what of it the data have; attributes as of `Response`."""
 
-    cue: str
+    probe: str
     place: str
     words: str
     box: tuple[int, int, int, int] | None
@@ -45,20 +45,20 @@ class ProbeSummary:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The figures about a cue and its class, at its strength; intervals are 95 %.
+    """The figures about a probe and its class, at its strength; intervals are 95 %.
 
     Attributes:
         images: of other classes, right when clean.
         attraction: share of them that the probe attracts to the class.
-        flips: share of them that the cue makes wrong.
+        flips: share of them that the probe makes wrong.
         neutral: share that an equally large neutral change attracts to the class (the strongest one).
         neutral_flips: share that it makes wrong (the worst one).
         excess: attraction less neutral.
         beyond: attraction less neutral flips.
         members: images of the class itself.
-        leaning: of these, share recognised with the cue less share recognised without.
-        p: that `excess` is not above 0, and where the data do not have the cue that neither `beyond` nor `leaning` is;
-            exact.
+        leaning: of these, share recognised with the probe minus share recognised without.
+        p: that `excess` is not above 0, and where the data do not have the probe that neither `beyond` nor `leaning`
+            is; exact.
     """
 
     images: int
@@ -80,23 +80,23 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Response(Evidence, ProbeSummary):
-    """How the model responds to one cue, in the form and at the strength that were chosen on other images.
+    """How the model responds to one probe, in the form and at the strength that were chosen on other images.
 
-    Shares are of images that are right without the cue; intervals are 95 %.
+    Shares are of images that are right without the probe; intervals are 95 %.
 
     Attributes:
-        cue: kind.
+        probe: kind.
         place: where, in words.
         words: what, in words.
         box: (top, left, bottom, right) of the region in the model's input, in pixels; None for what is everywhere.
         label: name of the class that it attracts to.
         target: its index.
-        from_data: whether the cue was found in the data; otherwise it is one of those that are tried on every model.
+        from_data: whether the probe was found in the data; otherwise it is one of those that are tried on every model.
         carried: share of the images of `label` that carry it; None unless found, as the next three.
         carried_elsewhere: share of the images of other classes.
         auroc: how well carrying it tells the class, on images in which it was not looked for.
-        auroc_p: one-sided p-value that it does not (Mann-Whitney), Holm-adjusted for all cues and classes.
-        strength: share of the full cue.
+        auroc_p: one-sided p-value that it does not (Mann-Whitney), Holm-adjusted for all probes and classes.
+        strength: share of the full probe.
         images: of other classes.
         attraction: share of them turned into `label`.
         flips: share of them made wrong.
@@ -105,14 +105,14 @@ class Response(Evidence, ProbeSummary):
         excess: attraction minus neutral.
         beyond: attraction minus neutral flips.
         members: images of `label` itself.
-        leaning: share of them recognised with the cue minus share recognised without.
+        leaning: share of them recognised with the probe minus share recognised without.
         p: exact, of paired tests (McNemar) against each control.
-        p_adjusted: corrected for all cues and classes (Holm).
+        p_adjusted: corrected for all probes and classes (Holm).
         strength_10: at which 10 % of all right images are wrong; None when it is not reached.
         strength_10_interval: None at an end that is not reached.
         lift: share of the explanations' mass inside the region over its share of the area; None when not looked at.
-        removed: share that leaves `label` when the cue is taken out: of images of the class that carry it where it was
-            found in the data, else of images that it turned. None when not looked at.
+        removed: share that leaves `label` when the probe is taken out: of images of the class that carry it where it
+            was found in the data, else of images that it turned. None when not looked at.
         removed_beyond: that, minus the share under an equally large control; None also where the control is what the
             same does to other classes.
         removed_p: that taking it out lowers the class's log odds no more than the control does; None unless found.
@@ -143,21 +143,21 @@ class Response(Evidence, ProbeSummary):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ShortcutResult(Result):
-    """What was found about U cues at S strengths on N images that no cue was chosen on.
+    """What was found about U probes at S strengths on N images that no probe was chosen on.
 
     Attributes:
-        responses: one per cue (U).
+        responses: one per probe (U).
         strengths: increasing (S).
         names: of the images (N).
         labels: (N,) int64, the truth.
         clean: (N,) int64, answers to the images as they are.
-        clean_confidence: (N,) probability of the true class.
-        predictions: (U, S, N) int64, answers with each cue.
-        confidence: (U, S, N) probability of the true class.
-        before: (M, C, h, w) some images that a cue turned, in the model's input geometry.
-        after: (M, C, h, w) with the cue.
+        clean_true_class_probability: (N,) probability of the true class.
+        predictions: (U, S, N) int64, answers with each probe.
+        true_class_probability: (U, S, N) probability of the true class.
+        before: (M, C, h, w) some images that a probe turned, in the model's input geometry.
+        after: (M, C, h, w) with the probe.
         heatmaps: (M, h, w) explanations of the class they became, positive values.
-        shown: (M, 2) int64, number of the cue and of the image.
+        shown: (M, 2) int64, number of the probe and of the image.
         class_names: of the model.
         provenance: model, settings, seed of everything random, name of the data.
         notes: what was done and what to beware of.
@@ -165,7 +165,7 @@ class ShortcutResult(Result):
     Example:
         >>> import xai
         >>> data = xai.load_data("example:fashion-test").subset(200)
-        >>> found = xai.shortcuts(xai.load("example:fashion-shortcut"), data, cues=["corner_mark"], samples=60)
+        >>> found = xai.shortcuts(xai.load("example:fashion-shortcut"), data, probes=["corner_mark"], samples=60)
         >>> found.table.shape[0] >= 1
         True
     """
@@ -178,9 +178,9 @@ class ShortcutResult(Result):
     names: tuple[str, ...]
     labels: np.ndarray = field(repr=False)
     clean: np.ndarray
-    clean_confidence: np.ndarray
+    clean_true_class_probability: np.ndarray
     predictions: np.ndarray
-    confidence: np.ndarray
+    true_class_probability: np.ndarray
     before: np.ndarray
     after: np.ndarray
     heatmaps: np.ndarray
@@ -188,23 +188,23 @@ class ShortcutResult(Result):
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Return the number of cues."""
+        """Return the number of probes."""
         return len(self.responses)
 
     def __repr__(self) -> str:
         """Size and findings."""
-        findings = "; ".join(f"{r.cue} ({r.place}) -> {r.label}" for r in self.findings) or "none"
-        return f"ShortcutResult({len(self)} cues, {len(self.labels)} images, {self.verdict}, shortcuts: {findings})"
+        findings = "; ".join(f"{r.probe} ({r.place}) -> {r.label}" for r in self.findings) or "none"
+        return f"ShortcutResult({len(self)} probes, {len(self.labels)} images, {self.verdict}, shortcuts: {findings})"
 
     def __str__(self) -> str:
         """Return the findings in words."""
-        return "\n".join(r.reason for r in self.findings) or f"no shortcut found ({len(self)} cues): {self.verdict}"
+        return "\n".join(r.reason for r in self.findings) or f"no shortcut found ({len(self)} probes): {self.verdict}"
 
     @property
     def verdict(self) -> str:
         """What follows for the model.
 
-        "finding": it follows a shortcut. "inconclusive": one class follows a cue more than controls, and nothing
+        "finding": it follows a shortcut. "inconclusive": one class follows a probe more than controls, and nothing
         explains why. "too small to tell": too few images to rule out a pull of `least`, or to look for what sets the
         classes of most images apart. Otherwise "no evidence".
         """
@@ -224,7 +224,7 @@ class ShortcutResult(Result):
 
     @property
     def table(self) -> "pd.DataFrame":
-        """One row per cue, the suspicious ones first."""
+        """One row per probe, the suspicious ones first."""
         rows = frame_of(self.responses)
         order = {
             verdict: k
@@ -240,7 +240,7 @@ class ShortcutResult(Result):
 
     @property
     def doses(self) -> "pd.DataFrame":
-        """One row per cue and strength, on the images that are right without it.
+        """One row per probe and strength, on the images that are right without it.
 
         Share made wrong and share turned into the attractor with 95 % Wilson intervals, mean change of the true class's
         probability with a 95 % t interval.
@@ -256,12 +256,13 @@ class ShortcutResult(Result):
                 low, high = wilson((predictions != self.labels)[right].sum(), int(right.sum()))
                 pulled = (predictions == response.target)[others]
                 pull_low, pull_high = wilson(pulled.sum(), int(others.sum()))
-                change, span = mean((self.confidence[k, level] - self.clean_confidence)[right])
+                change, span = mean((self.true_class_probability[k, level] - self.clean_true_class_probability)[right])
                 rows.append(
-                    {"cue": response.cue, "place": response.place, "label": response.label, "strength": strength}
+                    {"probe": response.probe, "place": response.place, "label": response.label, "strength": strength}
                     | {"flips": (predictions != self.labels)[right].mean(), "flips_low": low, "flips_high": high}
                     | {"attraction": pulled.mean(), "attraction_low": pull_low, "attraction_high": pull_high}
-                    | {"confidence_change": change, "confidence_low": span[0], "confidence_high": span[1]}
+                    | {"true_class_probability_change": change}
+                    | {"true_class_probability_low": span[0], "true_class_probability_high": span[1]}
                 )
         return pd.DataFrame(rows)
 

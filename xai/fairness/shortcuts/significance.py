@@ -18,7 +18,7 @@ from xai.stats.intervals import Interval, difference, discordant, mcnemar, mean,
 FIRST, SECOND, TRIED = 12, 48, 96  # images that all forms, the better ones, and the best of each unit are tried on
 _KEPT = 4  # one in so many forms gets into the second round
 FEWEST = 20  # right images of other classes below which nothing can be said
-LEANING = 0.5  # share of a class that is only recognised with the cue, above which the class leans on it
+LEANING = 0.5  # share of a class that is only recognised with the probe, above which the class leans on it
 LEVEL = 0.05
 MOST = 24  # images looked at
 SHOWN = 4
@@ -43,21 +43,21 @@ class SuspectProbe:
     strength: float
 
 
-def strongest(probe: Predictor, forms: Sequence[Form], images: ProbeImages) -> list[Form]:
+def strongest(predictor: Predictor, forms: Sequence[Form], images: ProbeImages) -> list[Form]:
     """Return the form of each unit that raises one class's probability most, in two rounds."""
     if not forms:
         return []
-    first = _best(forms, _scores(probe, forms, images.take(torch.arange(min(FIRST, len(images))))), _KEPT)
+    first = _best(forms, _scores(predictor, forms, images.take(torch.arange(min(FIRST, len(images))))), _KEPT)
     again = [form for form in first if sum(other.unit == form.unit for other in first) > 1]
     if again:
-        scores = _scores(probe, again, images.take(torch.arange(min(SECOND, len(images)))))
+        scores = _scores(predictor, again, images.take(torch.arange(min(SECOND, len(images)))))
         winners = {form.unit: form for form in _best(again, scores, None)}
         first = list({form.unit: winners.get(form.unit, form) for form in first}.values())
     return first
 
 
-def _scores(probe: Predictor, forms: Sequence[Form], images: ProbeImages) -> list[float]:
-    rises = probe.rises(forms, images)
+def _scores(predictor: Predictor, forms: Sequence[Form], images: ProbeImages) -> list[float]:
+    rises = predictor.rises(forms, images)
     return [
         float(rise.max() if form.target is None else rise[form.target]) for form, rise in zip(forms, rises, strict=True)
     ]
@@ -73,13 +73,15 @@ def _best(forms: Sequence[Form], scores: Sequence[float], share: int | None) -> 
     return best
 
 
-def choose(probe: Predictor, form: Form, images: ProbeImages, strengths: Sequence[float], classes: int) -> SuspectProbe:
+def choose(
+    predictor: Predictor, form: Form, images: ProbeImages, strengths: Sequence[float], classes: int
+) -> SuspectProbe:
     """Return class and strength at which a form attracts most beyond the strongest neutral change."""
     images = images.take(images.right.nonzero()[:TRIED, 0])
     labels = images.labels.numpy()
-    own = _pulls(answers(probe.doses(images, form.change(images), strengths)), labels, classes)
+    own = _pulls(answers(predictor.doses(images, form.change(images), strengths)), labels, classes)
     others = [
-        _pulls(answers(probe.doses(images, change, strengths)), labels, classes)
+        _pulls(answers(predictor.doses(images, change, strengths)), labels, classes)
         for change in form.neutral(images).values()
     ]
     gaps = own - np.max(others, axis=0)
@@ -132,12 +134,12 @@ class Trial:
         return predictions
 
 
-def try_out(probe: Predictor, suspect: SuspectProbe, images: ProbeImages, strengths: Sequence[float]) -> Trial:
+def try_out(predictor: Predictor, suspect: SuspectProbe, images: ProbeImages, strengths: Sequence[float]) -> Trial:
     """Ask the model about all strengths, and about neutral changes at the suspect's."""
-    probabilities = probe.doses(images, suspect.form.change(images), strengths)
+    probabilities = predictor.doses(images, suspect.form.change(images), strengths)
     rows = torch.arange(len(images))
     neutral = {
-        name: answers(probe.doses(images, change, [suspect.strength]))[0]
+        name: answers(predictor.doses(images, change, [suspect.strength]))[0]
         for name, change in suspect.form.neutral(images).items()
     }
     return Trial(
@@ -160,16 +162,16 @@ def _box(region: Tensor | None) -> tuple[int, int, int, int] | None:
 
 
 def weigh(trial: Trial, *, local: bool) -> Evidence:
-    """Return the figures; `local` cues can also stand out by harming less than neutral changes do."""
+    """Return the figures; `local` probes can also stand out by harming less than neutral changes do."""
     target, others, own = trial.suspect.target, trial.others, trial.labels == trial.suspect.target
     labels, attracted = trial.labels[others], trial.inserted[others] == target
     pulls = [predictions[others] == target for predictions in trial.neutral.values()]
     breaks = [predictions[others] != labels for predictions in trial.neutral.values()]
     pull, harm = max(pulls, key=np.sum), max(breaks, key=np.sum)
-    with_cue, without = trial.inserted[own] == target, trial.clean[own] == target
+    with_probe, without = trial.inserted[own] == target, trial.clean[own] == target
     p = max(mcnemar(*discordant(attracted, each)) for each in pulls)
     if not trial.suspect.form.from_data:
-        p = max(p, mcnemar(*discordant(with_cue, without)))
+        p = max(p, mcnemar(*discordant(with_probe, without)))
     if local and not trial.suspect.form.from_data:
         p = min(1.0, 2 * min(p, max(mcnemar(*discordant(attracted, each)) for each in breaks)))
     figures = {
@@ -177,7 +179,7 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
         "flips": share(trial.inserted[others] != labels),
         "excess": difference(attracted, pull),
         "beyond": difference(attracted, harm),
-        "leaning": difference(with_cue, without),
+        "leaning": difference(with_probe, without),
     }
     plain = {name: value for name, (value, _) in figures.items()}
     spans = {f"{name}_interval": span for name, (_, span) in figures.items()}
@@ -193,7 +195,7 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
 
 
 def stands_out(evidence: Evidence, p: float, least: float, *, local: bool) -> bool:
-    """Say whether a cue attracts to its class as a shortcut does.
+    """Say whether a probe attracts to its class as a shortcut does.
 
     It must turn more images into the class than any neutral change does, by more than `least` and twice as many; most
     answers that it changes must go there; and either it does more than neutral changes harm, in any direction, or most
@@ -206,19 +208,19 @@ def stands_out(evidence: Evidence, p: float, least: float, *, local: bool) -> bo
 
 
 def leans(evidence: Evidence) -> bool:
-    """Say whether most images of the class are recognised only with the cue, and a quarter for certain."""
+    """Say whether most images of the class are recognised only with the probe, and a quarter for certain."""
     return evidence.leaning > LEANING and evidence.leaning_interval[0] > LEANING / 2
 
 
 def follows(evidence: Evidence, p: float, least: float) -> bool:
-    """Say whether the model follows a cue that the data have: it turns `least` more into its class than controls do."""
+    """Say whether the model follows a probe that the data have: it attracts `least` more than controls do."""
     if evidence.images < FEWEST or p >= LEVEL:
         return False
     return evidence.excess >= least and evidence.excess_interval[0] > 0
 
 
 def pulls_more(evidence: Evidence, least: float) -> bool:
-    """Say whether a cue turns more into one class than controls do, by more than `least` for certain."""
+    """Say whether a probe turns more into one class than controls do, by more than `least` for certain."""
     return evidence.images >= FEWEST and evidence.excess_interval[0] > least
 
 
@@ -227,15 +229,15 @@ Span = tuple[float, Interval]
 
 @dataclass(frozen=True, eq=False)
 class Confirmation:
-    """What was seen on images that the cue turned into the class.
+    """What was seen on images that the probe turned into the class.
 
     Attributes:
         rows: numbers of these images.
         before: (m, C, h, w) the images, those that are shown.
-        after: (m, C, h, w) with the cue.
-        heatmaps: (m, h, w) explanations of the class with the cue.
-        lift: share of the map inside the region over share of the area, mean and 95 % interval; None for cues that are
-            everywhere.
+        after: (m, C, h, w) with the probe.
+        heatmaps: (m, h, w) explanations of the class with the probe.
+        lift: share of the map inside the region over share of the area, mean and 95 % interval; None for probes that
+            are everywhere.
         removed: share that is no longer the class when the region is filled in from around it.
         beyond: the same, less the share for an equally large region elsewhere.
     """
@@ -249,34 +251,34 @@ class Confirmation:
     beyond: Span | None
 
 
-def confirm(probe: Predictor, trial: Trial, images: ProbeImages, explain: Explain) -> Confirmation:
-    """Explain, and take the region out of, some images that a cue turned into its class."""
+def confirm(predictor: Predictor, trial: Trial, images: ProbeImages, explain: Explain) -> Confirmation:
+    """Explain, and take the region out of, some images that a probe turned into its class."""
     suspect = trial.suspect
     turned = np.flatnonzero(trial.others & (trial.inserted == suspect.target))[:MOST]
     some = images.take(torch.from_numpy(turned))
     after = inserted(some, suspect.form.change(some), suspect.strength)
     heatmaps = explain(after, suspect.target).clamp_min(0)
-    probe.advance(len(some))
+    predictor.advance(len(some))
     region = suspect.form.where(some)
     lift = removed = beyond = None
     if region is not None:
         lift = mean((mass_inside(heatmaps, region) / region.double().mean((1, 2)).clamp_min(1e-9)).numpy())
-        removed, beyond = _removed(probe, suspect.target, after, region, some.uniform(_ELSEWHERE, 2))
+        removed, beyond = _removed(predictor, suspect.target, after, region, some.uniform(_ELSEWHERE, 2))
     shown = slice(SHOWN)
     rows = tuple(int(k) for k in turned[shown])
     return Confirmation(rows, some.images[shown], after[shown], heatmaps[shown], lift, removed, beyond)
 
 
-def _removed(probe: Predictor, target: int, images: Tensor, region: Tensor, rolls: Tensor) -> tuple[Span, Span]:
+def _removed(predictor: Predictor, target: int, images: Tensor, region: Tensor, rolls: Tensor) -> tuple[Span, Span]:
     """Return the share that leaves the class without the region, and that less the share without another one."""
     elsewhere = moved(region[:, None], rolls)[:, 0]
-    gone, control = (answers(probe.probabilities(filled(images, part))) != target for part in (region, elsewhere))
+    gone, control = (answers(predictor.probabilities(filled(images, part))) != target for part in (region, elsewhere))
     return share(gone), difference(gone, control)
 
 
 @dataclass(frozen=True)
 class Association:
-    """How the data go with the cue, on images it was not looked for in.
+    """How the data go with the probe, on images it was not looked for in.
 
     Attributes:
         auroc: how well carrying it tells the class from the others.
@@ -293,7 +295,7 @@ class Association:
 
 @dataclass(frozen=True)
 class Removal:
-    """What taking the cue out does to images of the class that carry it.
+    """What taking the probe out does to images of the class that carry it.
 
     Attributes:
         carriers: how many there were.
@@ -302,7 +304,7 @@ class Removal:
         fall: mean fall of the class's log odds, minus that of the control.
         p: that it falls no more than under the control; exact or by ranks.
         dose_p: for what cannot be brought back, that the log odds of the class in other images do not both rise with
-            half of the cue and fall with half of its opposite; None for what can.
+            half of the probe and fall with half of its opposite; None for what can.
     """
 
     carriers: int
@@ -314,44 +316,44 @@ class Removal:
 
     @property
     def confirms(self) -> bool:
-        """Whether the class is missed without the cue; what is lost for good may rest on the two-sided dose."""
+        """Whether the class is missed without the probe; what is lost for good may rest on the two-sided dose."""
         if self.p < LEVEL:
             return True
         return self.dose_p is not None and self.dose_p < LEVEL and self.fall > 0
 
 
-def take_out(probe: Predictor, form: DataForm, judged: ProbeImages) -> Removal | None:
+def take_out(predictor: Predictor, form: DataForm, judged: ProbeImages) -> Removal | None:
     """Return what removal does, None with too few carriers.
 
     Args:
-        probe: asks the model.
-        form: the cue, with its class.
-        judged: images that the cue was not looked for in.
+        predictor: asks the model.
+        form: the probe, with its class.
+        judged: images that the probe was not looked for in.
     """
     assert form.target is not None
     carries = (form.carried(judged.images) >= form.least) & (judged.labels == form.target)
     some = judged.take(carries.nonzero()[:_MOST_OTHERS, 0])
     if len(some) < _FEWEST_CARRIERS:
         return None
-    before, after = (_odds(probe, images, some.labels) for images in (some.images, form.without(some)))
+    before, after = (_odds(predictor, images, some.labels) for images in (some.images, form.without(some)))
     restored = form.control(some)
     gone = (before > 0) & (after <= 0)
     others = judged.take((judged.labels != form.target).nonzero()[:_MOST_OTHERS, 0])
     if restored is None:
-        usual = _odds(probe, others.images, others.labels) - _odds(probe, form.without(others), others.labels)
+        usual = _odds(predictor, others.images, others.labels) - _odds(predictor, form.without(others), others.labels)
         p = float(scipy.stats.mannwhitneyu(before - after, usual, alternative="greater").pvalue)
         return Removal(len(some), share(gone[before > 0]), None, float((before - after).mean() - usual.mean()), p, None)
-    still = _odds(probe, restored, some.labels)
+    still = _odds(predictor, restored, some.labels)
     beyond = difference(gone[before > 0], ((before > 0) & (still <= 0))[before > 0])
-    dose = _two_sided(probe, form, others) if isinstance(form, Loss) else None
+    dose = _two_sided(predictor, form, others) if isinstance(form, Loss) else None
     fall = float((still - after).mean())
     return Removal(len(some), share(gone[before > 0]), beyond, fall, _higher(still, after), dose)
 
 
-def _two_sided(probe: Predictor, form: DataForm, others: ProbeImages) -> float:
-    """Return the p-value that the class's log odds do not rise with half of the cue and fall with its opposite."""
+def _two_sided(predictor: Predictor, form: DataForm, others: ProbeImages) -> float:
+    """Return the p-value that the class's log odds do not rise with half of the probe and fall with its opposite."""
     labels, change = torch.full_like(others.labels, int(form.target or 0)), form.change(others)
-    less, none, more = (_odds(probe, inserted(others, change, dose), labels) for dose in (-0.5, 0.0, 0.5))
+    less, none, more = (_odds(predictor, inserted(others, change, dose), labels) for dose in (-0.5, 0.0, 0.5))
     return max(_higher(more, none), _higher(none, less))
 
 
@@ -362,9 +364,9 @@ def _higher(more: np.ndarray, less: np.ndarray) -> float:
     return float(scipy.stats.wilcoxon(more - less, alternative="greater").pvalue)
 
 
-def _odds(probe: Predictor, images: Tensor, labels: Tensor) -> np.ndarray:
+def _odds(predictor: Predictor, images: Tensor, labels: Tensor) -> np.ndarray:
     """Return log odds of one class of each image (n,) against the strongest other one (n,)."""
-    probabilities = probe.probabilities(images).double()
+    probabilities = predictor.probabilities(images).double()
     rows = torch.arange(len(probabilities))
     own = probabilities[rows, labels].clone()
     probabilities[rows, labels] = 0

@@ -19,7 +19,7 @@ from xai.errors import RangeError, ShapeError, UnsupportedModelError
 from xai.explanations.methods.base import EXPLAINERS
 from xai.fairness.shortcuts.findings import ShortcutCase, merged, respond, verdict_of
 from xai.fairness.shortcuts.predictor import Predictor, StudySample, read
-from xai.fairness.shortcuts.probes.base import CUES, Cue, Form, ProbeContext, ProbeImages
+from xai.fairness.shortcuts.probes.base import PROBES, Form, ProbeContext, ProbeImages, ProbeKind
 from xai.fairness.shortcuts.probes.data_forms import DataForm
 from xai.fairness.shortcuts.probes.repetition import FEWEST
 from xai.fairness.shortcuts.result import Evidence, Response, ShortcutResult
@@ -54,9 +54,9 @@ class Explaining:
         notes: why, if so.
     """
 
-    def __init__(self, classifier: Classifier, probe: Predictor, method: str | None, seed: int) -> None:
+    def __init__(self, classifier: Classifier, predictor: Predictor, method: str | None, seed: int) -> None:
         EXPLAINERS[method or _FIRST]  # an unknown name is refused before any work
-        self._classifier, self._probe, self._seed, self._free = classifier, probe, seed, method is None
+        self._classifier, self._predictor, self._seed, self._free = classifier, predictor, seed, method is None
         self.method, self.notes = method or _FIRST, list[str]()
 
     def __call__(self, images: Tensor, target: int) -> Tensor:
@@ -73,7 +73,7 @@ class Explaining:
             self.notes.append(Message("explained by {method}: {error}", method=_SECOND, error=str(error)))
             self.method = _SECOND
             return self(images, target)
-        self._probe.advance(len(images))
+        self._predictor.advance(len(images))
         return explanation.attribution.sum(1).float()
 
 
@@ -86,12 +86,12 @@ class StudyPlan:
     """What is asked for.
 
     Attributes:
-        kinds: of cues.
+        kinds: of probes.
         strengths: increasing.
         least: by how much a shortcut must beat neutral changes.
     """
 
-    kinds: tuple[Cue, ...]
+    kinds: tuple[ProbeKind, ...]
     strengths: tuple[float, ...]
     least: float
 
@@ -99,9 +99,9 @@ class StudyPlan:
 class Study:
     """Everything that one run knows."""
 
-    def __init__(self, probe: Predictor, plan: StudyPlan, sample: StudySample, explaining: Explaining) -> None:
-        self.probe, self.plan, self.sample, self.explaining = probe, plan, sample, explaining
-        self.classifier = probe.classifier
+    def __init__(self, predictor: Predictor, plan: StudyPlan, sample: StudySample, explaining: Explaining) -> None:
+        self.predictor, self.plan, self.sample, self.explaining = predictor, plan, sample, explaining
+        self.classifier = predictor.classifier
         self.chosen, self.judged = sample.halves()
         self.held_out = self.judged
         self.notes = list(sample.notes)
@@ -118,17 +118,17 @@ class Study:
         cases = [self._case(*each) for each in zip(trials, figures, adjusted, strict=True)]
         least, names = self.plan.least, self.classifier.class_names
         responses = [respond(case, verdict_of(case, least), self.plan.strengths, names) for case in cases]
-        self.probe.finish()
+        self.predictor.finish()
         return self._result(merged(responses), trials, [case.confirmation for case in cases])
 
     def _forms(self) -> tuple[list[DataForm], list[Form]]:
         """Return what was found in the data, and what is tried on every model."""
         searched, self.held_out = self.sample.searched()
-        scene = ProbeContext(self.chosen, self.classifier.class_names, searched, self.held_out)
-        self._note_searched(scene)
+        context = ProbeContext(self.chosen, self.classifier.class_names, searched, self.held_out)
+        self._note_searched(context)
         made: list[Form] = []
         for kind in self.plan.kinds:
-            forms = list(kind.forms(scene))
+            forms = list(kind.forms(context))
             if not forms:
                 probe = Message(kind.name.replace("_", " "))
                 self.notes.append(Message("{probe}: none for these images", probe=probe))
@@ -137,12 +137,12 @@ class Study:
         from_data = [form for form in made if isinstance(form, DataForm)]
         return from_data, [form for form in made if not isinstance(form, DataForm)]
 
-    def _note_searched(self, scene: ProbeContext) -> None:
+    def _note_searched(self, context: ProbeContext) -> None:
         """Keep the classes of which there are enough images, and say which there are not."""
-        self.searched = frozenset(scene.classes)
-        counts = torch.bincount(scene.data.labels, minlength=len(scene.names))
-        self.share = float(counts[scene.classes].sum() / counts.sum().clamp_min(1))
-        few = [scene.names[k] for k in counts.nonzero()[:, 0].tolist() if k not in self.searched]
+        self.searched = frozenset(context.classes)
+        counts = torch.bincount(context.data.labels, minlength=len(context.names))
+        self.share = float(counts[context.classes].sum() / counts.sum().clamp_min(1))
+        few = [context.names[k] for k in counts.nonzero()[:, 0].tolist() if k not in self.searched]
         if few:
             named = ", ".join([*map(repr, few[:_NAMED]), *["..."] * (len(few) > _NAMED)])
             template = "too few images to look for what sets {count} class(es) apart (fewer than {fewest}): {classes}"
@@ -156,29 +156,29 @@ class Study:
 
     def _tried(self, form: DataForm) -> Trial:
         """Plant what was found, at the strength that turns most beyond the controls on the half that chooses."""
-        suspect = choose(self.probe, form, self.chosen, self.plan.strengths, self.classifier.num_classes)
-        return try_out(self.probe, suspect, self.judged, self.plan.strengths)
+        suspect = choose(self.predictor, form, self.chosen, self.plan.strengths, self.classifier.num_classes)
+        return try_out(self.predictor, suspect, self.judged, self.plan.strengths)
 
     def _trials(self, forms: Sequence[Form]) -> list[Trial]:
         """Choose on one half, ask on the other."""
         levels, units = self.plan.strengths, len({form.unit for form in forms})
         choosing = (1 + _NEUTRAL) * len(levels) * min(TRIED, len(self.chosen))
         judging = (_NEUTRAL + len(levels)) * len(self.judged)
-        self.probe.expect(len(forms) * (FIRST + SECOND // 4) + units * (choosing + judging))
-        best = strongest(self.probe, forms, self.chosen)
+        self.predictor.expect(len(forms) * (FIRST + SECOND // 4) + units * (choosing + judging))
+        best = strongest(self.predictor, forms, self.chosen)
         classes = self.classifier.num_classes
-        suspects = [choose(self.probe, form, self.chosen, levels, classes) for form in best]
-        return [try_out(self.probe, suspect, self.judged, levels) for suspect in suspects]
+        suspects = [choose(self.predictor, form, self.chosen, levels, classes) for form in best]
+        return [try_out(self.predictor, suspect, self.judged, levels) for suspect in suspects]
 
     def _case(self, trial: Trial, evidence: Evidence, p: float) -> ShortcutCase:
-        """Return everything about one cue; what is costly only where the model seems to follow it."""
+        """Return everything about one probe; what is costly only where the model seems to follow it."""
         form, least = trial.suspect.form, self.plan.least
         if isinstance(form, DataForm):
             tells = self._association(form)
             if not follows(evidence, p, least):
                 return ShortcutCase(trial, evidence, p, association=tells)
-            seen = confirm(self.probe, trial, self.judged, self.explaining)
-            removal = take_out(self.probe, form, self.held_out)
+            seen = confirm(self.predictor, trial, self.judged, self.explaining)
+            removal = take_out(self.predictor, form, self.held_out)
             return ShortcutCase(trial, evidence, p, association=tells, removal=removal, confirmation=seen)
         searched = form.of_class or trial.suspect.target in self.searched
         natural = 0.5
@@ -186,7 +186,7 @@ class Study:
             natural = self._natural(form, trial.suspect.target)
         if not stands_out(evidence, p, least, local=form.local):
             return ShortcutCase(trial, evidence, p, searched=searched, natural=natural)
-        seen, missed = confirm(self.probe, trial, self.judged, self.explaining), self._missed(trial.suspect.target)
+        seen, missed = confirm(self.predictor, trial, self.judged, self.explaining), self._missed(trial.suspect.target)
         known: dict[str, Any] = {"searched": searched, "natural": natural, "missed": missed, "confirmation": seen}
         known["lacking"] = searched and not form.of_class and self.sample.train is not None
         return ShortcutCase(trial, evidence, p, **known)
@@ -207,7 +207,7 @@ class Study:
         return Association(area, min(1.0, p * questions), *shares)
 
     def _natural(self, form: Form, target: int) -> float:
-        """Return how well likeness to a cue tells its class by nature."""
+        """Return how well likeness to a probe tells its class by nature."""
         values, own = form.likeness(self.held_out.images), self.held_out.labels == target
         return mann_whitney(values[~own].numpy(), values[own].numpy())[0]
 
@@ -228,7 +228,7 @@ class Study:
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "cues": [kind.name for kind in self.plan.kinds],
+            "probes": [kind.name for kind in self.plan.kinds],
             "samples": len(self.sample.images),
             "least": self.plan.least,
             "searched": self.share,
@@ -246,15 +246,15 @@ def _answered(images: ProbeImages, trials: Sequence[Trial], levels: int) -> dict
         "predictions": np.array([trial.predictions for trial in trials], dtype=np.int64).reshape(
             -1, levels, len(images)
         ),
-        "confidence": np.array([trial.confidence for trial in trials], dtype=np.float32).reshape(
+        "true_class_probability": np.array([trial.confidence for trial in trials], dtype=np.float32).reshape(
             -1, levels, len(images)
         ),
-        "clean_confidence": images.confidence.numpy(),
+        "clean_true_class_probability": images.confidence.numpy(),
     }
 
 
 def _shown(images: ProbeImages, seen: Sequence[Confirmation | None]) -> dict[str, np.ndarray]:
-    """Return the images that cues turned, as the report keeps them."""
+    """Return the images that probes turned, as the report keeps them."""
     confirmed = [(k, each) for k, each in enumerate(seen) if each is not None]
     numbers = [(k, row) for k, each in confirmed for row in each.rows]
     empty = images.images[:0]
@@ -278,7 +278,7 @@ def shortcuts(
     labels: Any = None,
     masks: Any = None,
     train: Any = None,
-    cues: Sequence[str] | None = None,
+    probes: Sequence[str] | None = None,
     strengths: Sequence[float] = STRENGTHS,
     samples: int = 400,
     least: float = 0.1,
@@ -288,15 +288,15 @@ def shortcuts(
 ) -> ShortcutResult:
     """Return what a class is recognised by beside its object: marks, texts, compression, blur, brightness, tint.
 
-    Cues are looked for in the data first, on half of the images: what most images of one class have, those of the
+    Probes are looked for in the data first, on half of the images: what most images of one class have, those of the
     others do not, and objects do not have by nature. What was found is inserted into images of other classes, in the
     form that the data have, beside equally large controls that cannot contain it, and taken out of images of the class.
 
-    A cue is a shortcut if it goes with the class in the data, turns images of other classes into the class `least` more
-    often than every control does, and taking it out lowers the log odds of the class more than a control. Some cues are
-    tried on every model as well. Where the data lack such a cue it is a shortcut only if most images of the class are
-    recognised only with it; otherwise it is a sensitivity, or "not confirmed" if it has a place, removal confirms it
-    and nothing in the data explains it. Explanations are reported, and decide nothing.
+    A probe is a shortcut if it goes with the class in the data, turns images of other classes into the class `least`
+    more often than every control does, and taking it out lowers the log odds of the class more than a control. Some
+    probes are tried on every model as well. Where the data lack such a probe it is a shortcut only if most images of
+    the class are recognised only with it; otherwise it is a sensitivity, or "not confirmed" if it has a place, removal
+    confirms it and nothing in the data explains it. Explanations are reported, and decide nothing.
 
     Args:
         model: from `xai.load`, an `xai.Classifier`, or a bare `nn.Module` that takes pixels in [0, 1].
@@ -304,10 +304,10 @@ def shortcuts(
         seed: fixes everything random: the draw of images, the halves, the controls of each image.
         labels: the truth (N,), indices or names; None takes the data's, by class name where the order differs.
         masks: (N, h, w) bool, the object in the model's input geometry; backgrounds are exchanged. None if unknown.
-        train: what the model learnt from, a data set or a pair (images, labels); cues are looked for there. None looks
-            for them in `data`, which must then carry them as well.
-        cues: names from `xai.fairness.shortcuts.probes.base.CUES`; None takes all.
-        strengths: increasing, above 0 to 1, shares of the full cue.
+        train: what the model learnt from, a data set or a pair (images, labels); probes are looked for there. None
+            looks for them in `data`, which must then carry them as well.
+        probes: names from `xai.fairness.shortcuts.probes.base.PROBES`; None takes all.
+        strengths: increasing, above 0 to 1, shares of the full probe.
         samples: images drawn from the data; half of them choose, half of them judge. Twice as many of `train`.
         least: by how much a shortcut must beat controls, a share of images.
         method: of the explanations; None takes HiResCAM, or occlusion where the model has no layer with places.
@@ -315,12 +315,12 @@ def shortcuts(
         should_stop: asked between chunks; True ends the work with `xai.errors.Stopped`.
 
     Returns:
-        ShortcutResult; `.findings` has the shortcuts, `.verdict` the conclusion, `.table` all cues, `.doses` the
+        ShortcutResult; `.findings` has the shortcuts, `.verdict` the conclusion, `.table` all probes, `.doses` the
         dose-responses.
 
     Raises:
         InputError: no labels, or too few images.
-        NameLookupError: no such cue or method.
+        NameLookupError: no such probe or method.
         RangeError: `strengths`, `samples` or `least` outside what is possible.
         ShapeError: masks of another number or size.
         Stopped: `should_stop()` was true.
@@ -332,19 +332,19 @@ def shortcuts(
     Example:
         >>> import xai
         >>> clf, data = xai.load("example:fashion-shortcut"), xai.load_data("example:fashion-test").subset(300)
-        >>> "Shirt" in str(xai.shortcuts(clf, data, cues=["corner_mark"], samples=160).findings)
+        >>> "Shirt" in str(xai.shortcuts(clf, data, probes=["corner_mark"], samples=160).findings)
         True
     """
-    classifier, seed, plan = as_classifier(model), check_seed(seed), _plan(cues, strengths, least, samples)
+    classifier, seed, plan = as_classifier(model), check_seed(seed), _plan(probes, strengths, least, samples)
     with reporting(progress, "shortcuts") as report:
-        probe = Predictor(classifier, report, should_stop)
-        sample = read(probe, data, labels, masks, samples, seed, train)
-        return Study(probe, plan, sample, Explaining(classifier, probe, method, seed)).run()
+        predictor = Predictor(classifier, report, should_stop)
+        sample = read(predictor, data, labels, masks, samples, seed, train)
+        return Study(predictor, plan, sample, Explaining(classifier, predictor, method, seed)).run()
 
 
-def _plan(cues: Sequence[str] | None, strengths: Sequence[float], least: float, samples: int) -> StudyPlan:
-    names = tuple(CUES.names() if cues is None else cues)
-    plan = StudyPlan(tuple(CUES[name] for name in names), _strengths(strengths), _share(least))
+def _plan(probes: Sequence[str] | None, strengths: Sequence[float], least: float, samples: int) -> StudyPlan:
+    names = tuple(PROBES.names() if probes is None else probes)
+    plan = StudyPlan(tuple(PROBES[name] for name in names), _strengths(strengths), _share(least))
     if samples < _FEWEST:
         raise RangeError(f"Expected `samples` of at least {_FEWEST}, but got {samples}: half choose, half judge.")
     return plan

@@ -81,7 +81,7 @@ def _choose(result: xai.results.ShortcutResult) -> int:
     place = {response: number for number, response in enumerate(result.responses)}
     harm = (result.predictions != result.labels).mean((2, 1))
     order = sorted(place.values(), key=lambda k: (list(_SIGNS).index(result.responses[k].verdict), -harm[k]))
-    number: int = st.selectbox(t("Probe"), order, format_func=lambda k: _named(result, k), key="cue")
+    number: int = st.selectbox(t("Probe"), order, format_func=lambda k: _named(result, k), key="probe")
     return number
 
 
@@ -106,11 +106,11 @@ def _show_one(result: xai.results.ShortcutResult, number: int) -> None:
     before, after = ([torch.from_numpy(part[place]) for place in places] for part in (result.before, result.after))
     as_is = [t("{truth}, unchanged", truth=truth) for truth in truths]
     st.caption(t("Unchanged, correctly classified"))
-    ui.show_row(list(map(ui.GalleryImage.of, before, truths, as_is)), "without_cue")
+    ui.show_row(list(map(ui.GalleryImage.of, before, truths, as_is)), "without_probe")
     st.caption(t("With the probe, predicted as {label}", label=safe(response.label)))
     turned = [t("{truth} with the probe", truth=truth) for truth in truths]
     shots = list(map(ui.GalleryImage.of, after, [response.label] * len(places), turned))
-    opened = ui.choose_image(dict(enumerate(shots, 1)), f"cue_{number}") or 1
+    opened = ui.choose_image(dict(enumerate(shots, 1)), f"probe_{number}") or 1
     _show_map(result, int(places[opened - 1]), shots[opened - 1].pixels, response.label)
 
 
@@ -119,7 +119,7 @@ def _show_map(result: xai.results.ShortcutResult, place: int, pixels: np.ndarray
     heatmap = result.heatmaps[place].astype(np.float32)
     title = t("Why {label}", label=label)
     panel = ui.MapPanel(title, heatmap, told("explanation, positive part"), describe_map(title, label, heatmap))
-    ui.show_small_maps(ui.pack(pixels, [panel], (0, 0, *heatmap.shape)), key="cue map")
+    ui.show_small_maps(ui.pack(pixels, [panel], (0, 0, *heatmap.shape)), key="probe map")
 
 
 def _lines(result: xai.results.ShortcutResult) -> list[dict[str, str]]:

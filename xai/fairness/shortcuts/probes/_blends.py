@@ -83,10 +83,10 @@ class Blend(Ink):
         return same(images, self.value)[:, self.mask].float().mean(1)
 
 
-def blends(scene: ProbeContext, kind: str) -> Iterator[Blend]:
+def blends(context: ProbeContext, kind: str) -> Iterator[Blend]:
     """Yield half-transparent marks that are called `kind`, but for those that are known as templates."""
-    for label in scene.classes:
-        blend, known = _blend(scene, label), scene.templates.get(label, ())
+    for label in context.classes:
+        blend, known = _blend(context, label), context.templates.get(label, ())
         if blend is not None and blend.kind == kind and not any(_is_known(blend, each) for each in known):
             yield blend
 
@@ -101,22 +101,22 @@ def _is_known(blend: Blend, known: Template) -> bool:
     return kind == blend.kind == "background" or int((pixels & known.mask).sum()) >= int(pixels.sum()) / 2
 
 
-def _blend(scene: ProbeContext, label: int) -> Blend | None:
+def _blend(context: ProbeContext, label: int) -> Blend | None:
     """Return the half-transparent mark of a class, None where there is none.
 
     Over an even background it has one value in many images of the class and in few others; how many of its pixels an
     image shows depends on the object, but those without it show none.
     """
-    own = scene.data.labels == label
-    mine, rest = scene.data.images[own], scene.data.images[~own]
+    own = context.data.labels == label
+    mine, rest = context.data.images[own], context.data.images[~own]
     level = background_level(rest)
     if level is None:
         return None
     value, repeats = _repeats(mine, rest, level)
     for mask in _inks(value.mean(0), repeats):
-        shown = same(scene.all_images, value)[:, mask].float().mean(1)
+        shown = same(context.all_images, value)[:, mask].float().mean(1)
         usual = float(shown[: len(own)][own].median())
-        seen = None if usual < _SHOWN else scene.split(shown.clamp_max(_ENOUGH * usual), label)
+        seen = None if usual < _SHOWN else context.split(shown.clamp_max(_ENOUGH * usual), label)
         if seen is not None and seen.high > seen.low:
             carriers = mine[shown[: len(own)][own] > seen.threshold]
             return _formed(label, value, mask, carriers, level, seen.threshold)
@@ -193,27 +193,27 @@ class Cover(Ink):
         return _amounts(images, self.mask, float(self.ink.mean()))
 
 
-def covers(scene: ProbeContext, known: Sequence[DataForm]) -> Iterator[Cover]:
+def covers(context: ProbeContext, known: Sequence[DataForm]) -> Iterator[Cover]:
     """Yield the marks of white or black ink that lets the image through, but for those that are known.
 
     Where ink lies each pixel is x = (1 - a) y + a c, with its colour c and the image y below, which is like what lies
     around; the least squares of c - x upon c - y give the amount a of each pixel. Pixels with more of it in the class
     than elsewhere are a mark if taking it off leaves weaker edges: those of an object become stronger.
     """
-    images, labels = scene.data.images, scene.data.labels
-    for label in scene.classes:
+    images, labels = context.data.images, context.data.labels
+    for label in context.classes:
         own = labels == label
         for ink in _WHITE_BLACK:
             mask = _mask(images[own], images[~own][:_OTHERS], ink)
-            cover = None if mask is None else _cover(scene, label, mask, ink)
-            if cover is not None and not lies_in(scene, cover, known):
+            cover = None if mask is None else _cover(context, label, mask, ink)
+            if cover is not None and not lies_in(context, cover, known):
                 yield cover
                 break
 
 
-def lies_in(scene: ProbeContext, form: DataForm, others: Sequence[DataForm]) -> bool:
+def lies_in(context: ProbeContext, form: DataForm, others: Sequence[DataForm]) -> bool:
     """Say whether half of what a form changes lies where another one of its class does."""
-    rows = scene.images.take(torch.zeros(1, dtype=torch.long))
+    rows = context.images.take(torch.zeros(1, dtype=torch.long))
     region, *regions = (
         (candidate.change(rows)[0] != 0).any(0)
         for candidate in (form, *others)
@@ -222,8 +222,8 @@ def lies_in(scene: ProbeContext, form: DataForm, others: Sequence[DataForm]) -> 
     return any(int((region & other).sum()) >= int(region.sum()) / 2 for other in regions)
 
 
-def _cover(scene: ProbeContext, label: int, mask: Tensor, ink: float) -> Cover | None:
-    images, own = scene.data.images, scene.data.labels == label
+def _cover(context: ProbeContext, label: int, mask: Tensor, ink: float) -> Cover | None:
+    images, own = context.data.images, context.data.labels == label
     mine, rest = images[own], images[~own][:_OTHERS]
     amounts = _amounts(mine, mask, ink)
     least = float(amounts.median()) / 2
@@ -294,9 +294,9 @@ _EDGES = {
 }
 
 
-def marks(scene: ProbeContext, kind: str) -> Iterator[Mark]:
+def marks(context: ProbeContext, kind: str) -> Iterator[Mark]:
     """Yield what classes repeat at one place and is called `kind`."""
-    for label, templates in scene.templates.items():
+    for label, templates in context.templates.items():
         for template in [each for each in templates if kind_of(each) == kind]:
             words, where = described(template, kind), place(template.mask, kind)
             unit = f"{kind}, class {label}"
@@ -305,7 +305,7 @@ def marks(scene: ProbeContext, kind: str) -> Iterator[Mark]:
 
 
 def kind_of(template: Template) -> str:
-    """Return the name of the cue that a template is."""
+    """Return the name of the probe that a template is."""
     mask, (height, width) = template.mask, template.mask.shape
     if is_border(mask):
         return "border"

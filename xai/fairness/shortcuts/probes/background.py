@@ -9,7 +9,7 @@ from torch import Tensor
 from xai.core.results.message import Message
 from xai.explanations.metrics import impute
 from xai.fairness.shortcuts.probes._blends import blends, marks
-from xai.fairness.shortcuts.probes.base import Donated, Form, ProbeContext, ProbeImages, cue, replaced, shuffled
+from xai.fairness.shortcuts.probes.base import Donated, Form, ProbeContext, ProbeImages, probe, replaced, shuffled
 from xai.fairness.shortcuts.probes.data_forms import DataForm
 from xai.fairness.shortcuts.probes.repetition import background_level
 
@@ -20,26 +20,26 @@ _FLOOR = 1e-3
 _DONOR, _ORDER = 31, 32  # numbers of the draws
 
 
-@cue("background", "a texture beside the object in one class; with masks, backgrounds of one class behind the others")
-def background(scene: ProbeContext) -> Iterator[Form]:
+@probe("background", "a texture beside the object in one class; with masks, backgrounds of one class behind the others")
+def background(context: ProbeContext) -> Iterator[Form]:
     """Yield textures that were found, and one form for each class with enough backgrounds where masks are given.
 
     The hole that an object leaves is filled in. Where all of an image is object there is no background to compare.
 
     Source: Xiao et al. 2020 (arXiv 2006.09994), Mixed-Same against Mixed-Rand: there the same comparison is the BG-gap.
     """
-    yield from marks(scene, "background")
-    yield from blends(scene, "background")
-    yield from _textures(scene)
-    masks = scene.images.masks
+    yield from marks(context, "background")
+    yield from blends(context, "background")
+    yield from _textures(context)
+    masks = context.images.masks
     if masks is None:
         return
     seen = (~masks).flatten(1).any(1).nonzero()[:, 0]
-    images = scene.images.take(seen)
+    images = context.images.take(seen)
     if not len(seen):
         return
     grounds = _without_objects(images, masks[seen])
-    for label, name in enumerate(scene.names):
+    for label, name in enumerate(context.names):
         own = (images.predictions == label).nonzero()[:, 0]
         rest = (images.predictions != label).nonzero()[:, 0]
         if len(own) >= _FEWEST and len(rest) >= _FEWEST:
@@ -55,16 +55,18 @@ def _without_objects(images: ProbeImages, masks: Tensor) -> ProbeImages:
     return replace(images, images=torch.cat(filled))
 
 
-def _textures(scene: ProbeContext) -> Iterator[Form]:
+def _textures(context: ProbeContext) -> Iterator[Form]:
     """Yield textures that differ from image to image, on sets whose background is even otherwise."""
-    level = background_level(scene.data.images)
+    level = background_level(context.data.images)
     if level is None:
         return
-    values = roughness(scene.all_images)
-    for label in [k for k in scene.classes if k not in scene.templates]:
-        seen = scene.split(values, label)
+    values = roughness(context.all_images)
+    for label in [k for k in context.classes if k not in context.templates]:
+        seen = context.split(values, label)
         if seen is not None and seen.high > seen.low:
-            donors = scene.data.images[(scene.data.labels == label) & (values[: len(scene.data)] > seen.threshold)]
+            donors = context.data.images[
+                (context.data.labels == label) & (values[: len(context.data)] > seen.threshold)
+            ]
             unit = f"background texture, class {label}"
             yield Ground(
                 "background",

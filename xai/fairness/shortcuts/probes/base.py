@@ -1,4 +1,4 @@
-"""What all cues share: a change of images, where it is, and equally large changes that mean nothing."""
+"""What all probes share: a change of images, where it is, and equally large changes that mean nothing."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -71,10 +71,10 @@ class ProbeImages:
 
 @dataclass(frozen=True, eq=False)
 class Form(ABC):
-    """A cue in one form.
+    """A probe in one form.
 
     Attributes:
-        kind: name of the cue.
+        kind: name of the probe.
         unit: what competes for being tried in full: of the forms of a unit the strongest is.
         place: where it is, in words.
         words: what it is, in words.
@@ -110,7 +110,7 @@ class Form(ABC):
         return None
 
     def likeness(self, images: Tensor) -> Tensor:
-        """Return how much images (n, C, h, w) look by nature as the cue makes them (n,): it changes those least."""
+        """Return how much images (n, C, h, w) look by nature as the probe makes them (n,): it changes those least."""
         return -self.change(_alone(images)).square().mean((1, 2, 3))
 
 
@@ -195,7 +195,7 @@ class Shift(Form):
         return {"one half": _SAME_SIZE * half * change, "blocks": F.interpolate(signs, (height, width)) * change}
 
     def likeness(self, images: Tensor) -> Tensor:
-        """Return how much images (n, C, h, w) look by nature as the cue makes them (n,)."""
+        """Return how much images (n, C, h, w) look by nature as the probe makes them (n,)."""
         return super().likeness(images) if self.looks is None else self.looks(images)
 
 
@@ -235,12 +235,12 @@ class Donated(Form):
 
 @dataclass(frozen=True, eq=False)
 class ProbeContext:
-    """What cues are made for.
+    """What probes are made for.
 
     Attributes:
-        images: the half of the images on which cues are chosen.
+        images: the half of the images on which probes are chosen.
         names: of the classes.
-        data: images in which cues are looked for, half of what the model learnt from where that is given.
+        data: images in which probes are looked for, half of what the model learnt from where that is given.
         held_out: the other half of it, on which what was found is tried; looked at only for images of a class that were
             left out.
     """
@@ -262,7 +262,7 @@ class ProbeContext:
 
     @cached_property
     def side(self) -> int:
-        """The shorter side, which sizes of cues are shares of."""
+        """The shorter side, which sizes of probes are shares of."""
         return min(self.size)
 
     def sizes(self, *shares: float, least: int = 1) -> list[int]:
@@ -299,13 +299,13 @@ class ProbeContext:
 
 
 @dataclass(frozen=True)
-class Cue:
-    """A kind of cue.
+class ProbeKind:
+    """A kind of probe.
 
     Attributes:
         name: of the kind.
         summary: what is inserted, in one line.
-        forms: makes all forms for a scene; none where the kind does not apply.
+        forms: makes all forms for a context; none where the kind does not apply.
     """
 
     name: str
@@ -313,15 +313,15 @@ class Cue:
     forms: Callable[[ProbeContext], Iterable[Form]]
 
 
-CUES: Registry[Cue] = Registry("cue", "xai.fairness.shortcuts.probes", MODULES)
+PROBES: Registry[ProbeKind] = Registry("probe", "xai.fairness.shortcuts.probes", MODULES)
 Maker = Callable[[ProbeContext], Iterable[Form]]
 
 
-def cue(name: str, summary: str) -> Callable[[Maker], Maker]:
-    """Register a function from a scene to forms as the cue `name`."""
+def probe(name: str, summary: str) -> Callable[[Maker], Maker]:
+    """Register a function from a context to forms as the probe `name`."""
 
     def enter(forms: Maker) -> Maker:
-        CUES.register(name)(Cue(name, summary, forms))
+        PROBES.register(name)(ProbeKind(name, summary, forms))
         return forms
 
     return enter

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xai.core.results.message import Message
-from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
+from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, probe
 from xai.fairness.shortcuts.probes.data_forms import Loss
 
 _SIGMA = 2 / 28  # of the shorter side
@@ -21,28 +21,28 @@ _TRIED = 48  # images on which the strength of the blur is chosen
 _NOISE = 0.02  # share below which a frequency is not brought back
 
 
-@cue("blur", "most images of one class less sharp than others; and the whole image blurred")
-def blur(scene: ProbeContext) -> Iterator[Form]:
+@probe("blur", "most images of one class less sharp than others; and the whole image blurred")
+def blur(context: ProbeContext) -> Iterator[Form]:
     """Yield what was found, and one Gaussian blur."""
-    bands = energies(scene.all_images)
-    for label in scene.classes:
-        yield from _from_data(scene, label, bands)
-    sigma = _SIGMA * scene.side
+    bands = energies(context.all_images)
+    for label in context.classes:
+        yield from _from_data(context, label, bands)
+    sigma = _SIGMA * context.side
     yield Shift(
         "blur", "blur", EVERYWHERE, Message("blurred by {sigma:.2g} pixels", sigma=sigma), partial(blurred, sigma=sigma)
     )
 
 
-def _from_data(scene: ProbeContext, label: int, bands: Tensor) -> Iterator[Form]:
-    seen = {pair: scene.split(-_ratio(bands, pair), label) for pair in _PAIRS}
+def _from_data(context: ProbeContext, label: int, bands: Tensor) -> Iterator[Form]:
+    seen = {pair: context.split(-_ratio(bands, pair), label) for pair in _PAIRS}
     known = {pair: each for pair, each in seen.items() if each is not None and each.high > each.low}
     if not known:
         return
     pair = max(known, key=lambda key: known[key].distance)
-    own = scene.data.labels == label
+    own = context.data.labels == label
     bands = bands[: len(own)]
     carriers = own & (-_ratio(bands, pair) > known[pair].threshold)
-    sigma = _sigma(scene.data.images[~own][:_TRIED], bands[carriers])
+    sigma = _sigma(context.data.images[~own][:_TRIED], bands[carriers])
     yield Loss(
         "blur",
         f"blur, class {label}",

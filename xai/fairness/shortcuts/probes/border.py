@@ -7,18 +7,18 @@ import torch
 
 from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes._blends import marks
-from xai.fairness.shortcuts.probes.base import Form, Patch, ProbeContext, colours, cue
+from xai.fairness.shortcuts.probes.base import Form, Patch, ProbeContext, colours, probe
 
 _WIDTHS = (1 / 28, 2 / 28)
 
 
-@cue("border", "a frame around the image that one class has; and frames of one colour in two widths")
-def border(scene: ProbeContext) -> Iterator[Form]:
+@probe("border", "a frame around the image that one class has; and frames of one colour in two widths")
+def border(context: ProbeContext) -> Iterator[Form]:
     """Yield what was found, and frames of every width and colour, grey among them."""
-    yield from marks(scene, "border")
-    height, width = scene.size
-    painted = colours(scene.channels) | {"grey": torch.full((scene.channels, 1, 1), 0.5)}
-    for thick, (name, colour) in product(scene.sizes(*_WIDTHS), painted.items()):
+    yield from marks(context, "border")
+    height, width = context.size
+    painted = colours(context.channels) | {"grey": torch.full((context.channels, 1, 1), 0.5)}
+    for thick, (name, colour) in product(context.sizes(*_WIDTHS), painted.items()):
         mask = torch.ones(height, width, dtype=torch.bool)
         mask[thick : height - thick, thick : width - thick] = False
         words = Message("{colour} border of {thickness} pixels", colour=Message(name), thickness=thick)

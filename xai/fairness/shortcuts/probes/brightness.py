@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.core.results.message import Message
-from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
+from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, probe
 from xai.fairness.shortcuts.probes.data_forms import Change, DataProperty
 from xai.fairness.shortcuts.probes.recurrence import Split
 
@@ -18,34 +18,34 @@ LEFT = 3  # images of the class that were left out, from which the contrast is m
 _LEVELS = {"black level": 0.02, "white level": 0.98, "middle level": 0.5}
 
 
-@cue("brightness", "grey levels that most images of one class have shifted; and all images brighter or darker")
-def brightness(scene: ProbeContext) -> Iterator[Form]:
+@probe("brightness", "grey levels that most images of one class have shifted; and all images brighter or darker")
+def brightness(context: ProbeContext) -> Iterator[Form]:
     """Yield what was found, and both directions by up to half of the scale.
 
     Objects differ in brightness by nature; what was shifted as a whole has another black or white level, and images
     of the class that were left out lie apart.
     """
-    levels = {name: level(scene.all_images, share) for name, share in _LEVELS.items()}
-    for label in scene.classes:
-        yield from _shifted(scene, label, levels)
+    levels = {name: level(context.all_images, share) for name, share in _LEVELS.items()}
+    for label in context.classes:
+        yield from _shifted(context, label, levels)
     for template, amount in (("brighter by up to {most}", _MOST), ("darker by up to {most}", -_MOST)):
         words, looks = Message(template, most=_MOST), partial(_mean, sign=amount / _MOST)
         yield Shift("brightness", "brightness", EVERYWHERE, words, partial(shifted, amount=amount), looks=looks)
 
 
-def _shifted(scene: ProbeContext, label: int, levels: dict[str, Tensor]) -> Iterator[Form]:
+def _shifted(context: ProbeContext, label: int, levels: dict[str, Tensor]) -> Iterator[Form]:
     """Yield what shifts the levels of the images of a class, with the contrast that they have then."""
     wide = (levels["white level"] - levels["black level"]).clamp_min(1e-3).log()
     for name, share in _LEVELS.items():
-        seen = scene.split(levels[name], label)
+        seen = context.split(levels[name], label)
         amount = 0.0 if seen is None else seen.high - seen.low
         if seen is None or abs(amount) < _LEAST:
             continue
         sign = 1.0 if amount > 0 else -1.0
-        carriers, left = apart(scene, label, (levels[name] - seen.threshold) * sign > 0)
+        carriers, left = apart(context, label, (levels[name] - seen.threshold) * sign > 0)
         times = ratio(wide, carriers, left)
         paler = name == "black level" and amount > 0 and times < 1  # the white level falls as the black one rises
-        if not (paler or _whole(scene, label, levels, seen, name)):
+        if not (paler or _whole(context, label, levels, seen, name)):
             continue
         if times != 1:
             amount = float(levels[name][carriers].median() - times * levels[name][left].median())
@@ -54,9 +54,9 @@ def _shifted(scene: ProbeContext, label: int, levels: dict[str, Tensor]) -> Iter
         return
 
 
-def apart(scene: ProbeContext, label: int, far: Tensor) -> tuple[Tensor, Tensor]:
+def apart(context: ProbeContext, label: int, far: Tensor) -> tuple[Tensor, Tensor]:
     """Return which of all images (n + m,) of a class lie apart, and which were left out."""
-    own = torch.cat([scene.data.labels, scene.held_out.labels]) == label
+    own = torch.cat([context.data.labels, context.held_out.labels]) == label
     return own & far, own & ~far
 
 
@@ -69,7 +69,7 @@ def ratio(logs: Tensor, carriers: Tensor, left: Tensor) -> float:
 
 
 def changed(kind: str, label: int, times: float, amount: float, measure: Change, least: float) -> DataProperty:
-    """Return grey levels of a class times a factor and shifted by an amount, as the cue `kind`."""
+    """Return grey levels of a class times a factor and shifted by an amount, as the probe `kind`."""
     template = "brightness shifted by {amount:+.2f}"
     if times != 1:
         template = "contrast times {times:.2f} and brightness shifted by {amount:+.2f}"
@@ -79,7 +79,7 @@ def changed(kind: str, label: int, times: float, amount: float, measure: Change,
     return DataProperty(kind, unit, EVERYWHERE, words, made, back, measure, blocks=True, target=label, least=least)
 
 
-def _whole(scene: ProbeContext, label: int, levels: dict[str, Tensor], seen: Split, name: str) -> bool:
+def _whole(context: ProbeContext, label: int, levels: dict[str, Tensor], seen: Split, name: str) -> bool:
     """Say whether the shift of one level is one of the image: the black level rises with others, the white one falls.
 
     A border or a mark shifts only one of them, and dark spots or bright objects the one that they are.
@@ -87,7 +87,7 @@ def _whole(scene: ProbeContext, label: int, levels: dict[str, Tensor], seen: Spl
     amount = seen.high - seen.low
     if (name == "black level" and amount < 0) or (name == "white level" and amount > 0):
         return False
-    own = scene.data.labels == label
+    own = context.data.labels == label
     levels = {key: values[: len(own)] for key, values in levels.items()}
     carriers = own & ((levels[name] - seen.threshold) * amount > 0)
     shifts = sorted(float(each[carriers].median() - each[~own].median()) / amount for each in levels.values())

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from xai.fairness.shortcuts.probes.base import Form, ProbeContext, cue
+from xai.fairness.shortcuts.probes.base import Form, ProbeContext, probe
 from xai.fairness.shortcuts.probes.blur import energies
 from xai.fairness.shortcuts.probes.brightness import LEFT, apart, changed, ratio
 
@@ -13,8 +13,8 @@ _ERRORS, _SLACK = 2.5, 0.15  # standard errors of medians, and more, by which ba
 _MEDIAN = 1.57  # variance of a median in those of a mean
 
 
-@cue("contrast", "grey levels that most images of one class have stretched or compressed")
-def contrast(scene: ProbeContext) -> Iterator[Form]:
+@probe("contrast", "grey levels that most images of one class have stretched or compressed")
+def contrast(context: ProbeContext) -> Iterator[Form]:
     """Yield one form for each class of which most images have another contrast than those that were left out.
 
     A factor on grey levels changes all bands of frequencies alike; blur and compression take the fine ones.
@@ -22,21 +22,21 @@ def contrast(scene: ProbeContext) -> Iterator[Form]:
     Cost: none of the model; one Fourier transform of each image.
     Source: ours.
     """
-    logs = energies(scene.all_images) / 2
-    for label in scene.classes:
-        yield from _from_data(scene, label, logs)
+    logs = energies(context.all_images) / 2
+    for label in context.classes:
+        yield from _from_data(context, label, logs)
 
 
-def _from_data(scene: ProbeContext, label: int, logs: Tensor) -> Iterator[Form]:
+def _from_data(context: ProbeContext, label: int, logs: Tensor) -> Iterator[Form]:
     for band, values in enumerate(logs.T):
-        seen = scene.split(values, label)
+        seen = context.split(values, label)
         if seen is None:
             continue
         sign = 1.0 if seen.high > seen.low else -1.0
-        carriers, left = apart(scene, label, (values - seen.threshold) * sign > 0)
+        carriers, left = apart(context, label, (values - seen.threshold) * sign > 0)
         times = ratio(values, carriers, left)
         if int(left.sum()) >= LEFT and times != 1 and _even(logs[carriers], logs[left], band):
-            means = scene.all_images.mean((1, 2, 3))
+            means = context.all_images.mean((1, 2, 3))
             amount = float(means[carriers].median() - times * means[left].median())
             measure = partial(_signed, band=band, sign=sign)
             yield changed("contrast", label, times, amount, measure, sign * seen.threshold)

@@ -7,21 +7,21 @@ import torch
 
 from xai.core.results.message import Message
 from xai.fairness.shortcuts.probes._blends import marks
-from xai.fairness.shortcuts.probes.base import Form, Patch, ProbeContext, colours, cue
+from xai.fairness.shortcuts.probes.base import Form, Patch, ProbeContext, colours, probe
 
 _SIDES = (3 / 28, 5 / 28)  # shares of the shorter side of the image
 _MARGINS = (0, 1 / 28)
 
 
-@cue("corner_mark", "a mark near a corner that one class has; and a small square of one colour near each corner")
-def corner_mark(scene: ProbeContext) -> Iterator[Form]:
+@probe("corner_mark", "a mark near a corner that one class has; and a small square of one colour near each corner")
+def corner_mark(context: ProbeContext) -> Iterator[Form]:
     """Yield what was found, and squares of every size, margin and colour; each corner is tried by itself."""
-    yield from marks(scene, "corner_mark")
-    height, width = scene.size
-    painted = colours(scene.channels)
+    yield from marks(context, "corner_mark")
+    height, width = context.size
+    painted = colours(context.channels)
     for down, across in product(("top", "bottom"), ("left", "right")):
         place = f"{down} {across} corner"
-        for side, margin, (name, colour) in product(_sides(scene), _margins(scene), painted.items()):
+        for side, margin, (name, colour) in product(_sides(context), _margins(context), painted.items()):
             top = margin if down == "top" else height - margin - side
             left = margin if across == "left" else width - margin - side
             mask = torch.zeros(height, width, dtype=torch.bool)
@@ -33,11 +33,11 @@ def corner_mark(scene: ProbeContext) -> Iterator[Form]:
             )
 
 
-def _margins(scene: ProbeContext) -> list[int]:
-    return sorted({round(share * scene.side) for share in _MARGINS})
+def _margins(context: ProbeContext) -> list[int]:
+    return sorted({round(share * context.side) for share in _MARGINS})
 
 
-def _sides(scene: ProbeContext) -> list[int]:
+def _sides(context: ProbeContext) -> list[int]:
     """Return sizes in pixels, two at least."""
-    sides = scene.sizes(*_SIDES)
+    sides = context.sizes(*_SIDES)
     return sides if len(sides) > 1 else [sides[0], sides[0] + 1]

@@ -1,4 +1,4 @@
-"""Cues that were found in the data: each knows which images carry it, and how it is taken out of them."""
+"""Probes that were found in the data: each knows which images carry it, and how it is taken out of them."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Change = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class DataForm(Form):
-    """A cue in the form that the images of one class have.
+    """A probe in the form that the images of one class have.
 
     Attributes:
         least: what `carried` is from on for images that carry it.

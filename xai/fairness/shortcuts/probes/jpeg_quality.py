@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from xai.core.results.message import Message
-from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, cue
+from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, probe
 from xai.fairness.shortcuts.probes.data_forms import Loss
 
 _QUALITIES = (10, 20, 30, 40, 55, 75)
@@ -19,8 +19,8 @@ _ROUNDING = 1e-3
 _LEAP = 0.25  # logarithm of the loss; images of other kinds differ by less
 
 
-@cue("jpeg_quality", "traces of JPEG compression that the images of one class have and others do not")
-def jpeg_quality(scene: ProbeContext) -> Iterator[Form]:
+@probe("jpeg_quality", "traces of JPEG compression that the images of one class have and others do not")
+def jpeg_quality(context: ProbeContext) -> Iterator[Form]:
     """Yield one form for each class whose images were compressed more.
 
     An image that was compressed at a quality hardly changes when it is again, on the same grid of blocks, and does on
@@ -29,19 +29,19 @@ def jpeg_quality(scene: ProbeContext) -> Iterator[Form]:
     Cost: none of the model; 12 compressions of each image.
     Source: Farid 2009 (IEEE TIFS 4, 154), JPEG ghosts; the comparison with a shifted grid is ours.
     """
-    images = scene.all_images
-    if scene.channels not in {1, 3} or min(scene.size) < 2 * _BLOCK or not scene.classes:
+    images = context.all_images
+    if context.channels not in {1, 3} or min(context.size) < 2 * _BLOCK or not context.classes:
         return
     traces = {quality: trace(images, quality) for quality in _QUALITIES}
-    for label in scene.classes:
-        splits = {q: scene.split(values, label, natural=False) for q, values in traces.items()}
+    for label in context.classes:
+        splits = {q: context.split(values, label, natural=False) for q, values in traces.items()}
         known = {q: s for q, s in splits.items() if s is not None and s.high - s.low > _LEAP}
         if known:
-            own = scene.data.labels == label
+            own = context.data.labels == label
             seen = max(known, key=lambda q: known[q].distance)
             carriers = own & (traces[seen][: len(own)] > known[seen].threshold)
-            rest = scene.data.images[~own][:_DONORS]
-            quality = _quality(scene.data.images[carriers][:_TRIED], rest[:_TRIED])
+            rest = context.data.images[~own][:_DONORS]
+            quality = _quality(context.data.images[carriers][:_TRIED], rest[:_TRIED])
             yield Loss(
                 "jpeg_quality",
                 f"JPEG quality, class {label}",

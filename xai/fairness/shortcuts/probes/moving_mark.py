@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.core.results.message import Message
-from xai.fairness.shortcuts.probes.base import Form, ProbeContext, cue
+from xai.fairness.shortcuts.probes.base import Form, ProbeContext, probe
 from xai.fairness.shortcuts.probes.data_forms import Wanderer
 from xai.fairness.shortcuts.probes.recurrence import moving
 
@@ -15,8 +15,8 @@ _WHOLE = 0.5  # share of the image from which on it is no mark
 _LEFT, _TIED = 0.25, 0.6  # of what other classes show; correlation of the piece's place with that of the rest
 
 
-@cue("moving_mark", "a mark or a text anywhere that the images of one class repeat pixel by pixel")
-def moving_mark(scene: ProbeContext) -> Iterator[Form]:
+@probe("moving_mark", "a mark or a text anywhere that the images of one class repeat pixel by pixel")
+def moving_mark(context: ProbeContext) -> Iterator[Form]:
     """Yield one form for each class that repeats one.
 
     Images of a class are compared in pairs by cross-correlation of what is left when the spectrum that all share is
@@ -26,18 +26,18 @@ def moving_mark(scene: ProbeContext) -> Iterator[Form]:
     Cost: none of the model; up to 276 correlations for each class.
     Source: phase correlation, Kuglin and Hines 1975.
     """
-    fixed = scene.templates
+    fixed = context.templates
     for label, piece in moving(
-        scene.data.images, scene.data.labels, [k for k in scene.classes if k not in fixed]
+        context.data.images, context.data.labels, [k for k in context.classes if k not in fixed]
     ).items():
         height, width = piece.drawn.shape
-        whole = height * width > _WHOLE * scene.size[0] * scene.size[1]  # there is no other place for it to be at
+        whole = height * width > _WHOLE * context.size[0] * context.size[1]  # there is no other place for it to be at
         kind, where = ("repeated background", "everywhere") if whole else ("text-like mark", "any place")
         words = Message(f"{kind} of {{height}} x {{width}} pixels", height=height, width=width)
         unit = f"moving mark, class {label}"
         form = Wanderer("moving_mark", unit, where, words, piece, target=label, least=-piece.most)
-        own = scene.data.labels == label
-        apart = _stands_apart(form, scene.data.images[own], scene.data.images[~own])
+        own = context.data.labels == label
+        apart = _stands_apart(form, context.data.images[own], context.data.images[~own])
         yield form if apart else replace(form, added=False)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.core.results.message import Message
-from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, cue
+from xai.fairness.shortcuts.probes.base import EVERYWHERE, Form, ProbeContext, Shift, probe
 from xai.fairness.shortcuts.probes.data_forms import DataProperty
 
 _MOST, _DARK = 0.3, 0.02
@@ -19,14 +19,14 @@ _TINTS = {
 _LEAST = 0.03  # logarithm of a gain below which nothing is inserted
 
 
-@cue("tint", "a colour over most images of one class; and six colours over all images")
-def tint(scene: ProbeContext) -> Iterator[Form]:
+@probe("tint", "a colour over most images of one class; and six colours over all images")
+def tint(context: ProbeContext) -> Iterator[Form]:
     """Yield what was found, and a tint of each primary colour and its opposite; none without three channels."""
-    if scene.channels != 3:
+    if context.channels != 3:
         return
-    ratios = balance(scene.all_images)
-    for label in scene.classes:
-        yield from _from_data(scene, label, ratios)
+    ratios = balance(context.all_images)
+    for label in context.classes:
+        yield from _from_data(context, label, ratios)
     for (name, direction), sign in ((each, sign) for each in _TINTS.items() for sign in (1, -1)):
         amount = sign * _MOST * torch.tensor(direction).view(-1, 1, 1)
         template = "{colour} tint of up to {most}" if sign > 0 else "less {colour} tint of up to {most}"
@@ -35,11 +35,11 @@ def tint(scene: ProbeContext) -> Iterator[Form]:
         yield Shift("tint", "tint", EVERYWHERE, words, partial(_added, amount=amount), looks=looks)
 
 
-def _from_data(scene: ProbeContext, label: int, ratios: Tensor) -> Iterator[Form]:
-    own = scene.data.labels == label
+def _from_data(context: ProbeContext, label: int, ratios: Tensor) -> Iterator[Form]:
+    own = context.data.labels == label
     data = ratios[: len(own)]
     direction = _apart(data[own], data[~own])
-    seen = scene.split(ratios @ direction, label)
+    seen = context.split(ratios @ direction, label)
     if seen is None or seen.high < seen.low:
         return
     ratios, values = data, data @ direction

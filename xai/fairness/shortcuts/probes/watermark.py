@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xai.fairness.shortcuts.probes._blends import blends, covers, lies_in, marks, place
-from xai.fairness.shortcuts.probes.base import Form, ProbeContext, ProbeImages, cue, local_mean, shuffled
+from xai.fairness.shortcuts.probes.base import Form, ProbeContext, ProbeImages, local_mean, probe, shuffled
 from xai.fairness.shortcuts.probes.data_forms import DataForm
 
 _CLEAR = 3.0  # standard errors
@@ -17,43 +17,43 @@ _PIXELS = 6
 _ORDER = 41  # number of the draw
 
 
-@cue("watermark", "a faint pattern at one place in most images of one class")
-def watermark(scene: ProbeContext) -> Iterator[Form]:
+@probe("watermark", "a faint pattern at one place in most images of one class")
+def watermark(context: ProbeContext) -> Iterator[Form]:
     """Yield faint marks that repeat exactly, also where objects hide them, and patterns of a class's mean.
 
     Where objects are aligned every class has a mean of its own, and the latter is not looked for.
     """
-    whole = list(blends(scene, "watermark"))
-    forms = [*(form for form in marks(scene, "watermark") if not lies_in(scene, form, whole)), *whole]
-    large = list(covers(scene, [*forms, *marks(scene, "background"), *marks(scene, "mark")]))
-    forms = [*(form for form in forms if not lies_in(scene, form, large)), *large]
+    whole = list(blends(context, "watermark"))
+    forms = [*(form for form in marks(context, "watermark") if not lies_in(context, form, whole)), *whole]
+    large = list(covers(context, [*forms, *marks(context, "background"), *marks(context, "mark")]))
+    forms = [*(form for form in forms if not lies_in(context, form, large)), *large]
     yield from forms
-    known = {*scene.templates, *(form.target for form in forms)}
-    if len(scene.classes) < 3:
+    known = {*context.templates, *(form.target for form in forms)}
+    if len(context.classes) < 3:
         return
-    fine = _fine(scene.data.images)
-    scores = {label: _scores(fine, scene.data.labels == label) for label in scene.classes}
+    fine = _fine(context.data.images)
+    scores = {label: _scores(fine, context.data.labels == label) for label in context.classes}
     heights = {
         label: float(score.abs().flatten().topk(_count(score)).values.square().mean())
         for label, score in scores.items()
     }
-    for label in scene.classes:
+    for label in context.classes:
         usual = torch.tensor([value for other, value in heights.items() if other != label]).median()
         if float(usual) > _ALIGNED or label in known:
             continue
         if heights[label] > max(_LEAST, _STANDS_OUT * float(usual)):
-            yield from _from_data(scene, fine, label, scores[label])
+            yield from _from_data(context, fine, label, scores[label])
 
 
-def _from_data(scene: ProbeContext, fine: Tensor, label: int, score: Tensor) -> Iterator[Form]:
-    own = scene.data.labels == label
+def _from_data(context: ProbeContext, fine: Tensor, label: int, score: Tensor) -> Iterator[Form]:
+    own = context.data.labels == label
     clear = score.abs() > _CLEAR
     pattern = torch.where(clear, fine[own].mean(0) - fine[~own].mean(0), torch.zeros(()))
     if int(clear.sum()) < _PIXELS:
         return
     mask = clear.any(0)
     form = Overlay("watermark", f"watermark, class {label}", place(mask, "mark"), "watermark", pattern, target=label)
-    values = form.carried(scene.data.images)
+    values = form.carried(context.data.images)
     middle = float(values[own].median() + values[~own].median()) / 2
     yield Overlay(form.kind, form.unit, form.place, form.words, pattern, target=label, least=middle)
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from xai.core.runtime.randomness import image_key
 from xai.fairness.shortcuts.probes._blends import kind_of, place
-from xai.fairness.shortcuts.probes.base import CUES, ProbeContext, ProbeImages
+from xai.fairness.shortcuts.probes.base import PROBES, ProbeContext, ProbeImages
 from xai.fairness.shortcuts.probes.blur import blurred
 from xai.fairness.shortcuts.probes.data_forms import DataForm, Mark
 from xai.fairness.shortcuts.probes.jpeg_quality import compressed, trace
@@ -66,8 +66,8 @@ def planted(images: Tensor, labels: Tensor, plant, share: float = 0.9, label: in
 def found_in(images: Tensor, labels: Tensor, *names: str) -> list[DataForm]:
     half = len(labels) // 2
     data, held = (pictures(images[rows], labels[rows]) for rows in (slice(half), slice(half, None)))
-    scene = ProbeContext(data, tuple(map(str, range(int(labels.max()) + 1))), data, held)
-    forms = [form for name in names or CUES.names() for form in CUES[name].forms(scene)]
+    context = ProbeContext(data, tuple(map(str, range(int(labels.max()) + 1))), data, held)
+    forms = [form for name in names or PROBES.names() for form in PROBES[name].forms(context)]
     return [form for form in forms if isinstance(form, DataForm)]
 
 
@@ -330,7 +330,7 @@ def test_what_classes_are_by_nature_is_not_found(name):
     assert [(form.kind, form.target) for form in forms] == []
 
 
-def test_a_cue_that_every_class_has_as_often_is_not_found():
+def test_a_probe_that_every_class_has_as_often_is_not_found():
     images, labels = digits()
     carries = torch.rand(len(labels), generator=torch.Generator().manual_seed(1)) < 0.5
     images = torch.where(carries.view(-1, 1, 1, 1), cornered(images), images)

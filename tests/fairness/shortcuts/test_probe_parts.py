@@ -1,4 +1,4 @@
-"""Cues lie where they say, controls are as large, and the statistics are those of the books."""
+"""Probes lie where they say, controls are as large, and the statistics are those of the books."""
 
 from itertools import product
 
@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from xai.core.runtime.randomness import image_key
-from xai.fairness.shortcuts.probes.base import CUES, Patch, ProbeContext, ProbeImages, Shift
+from xai.fairness.shortcuts.probes.base import PROBES, Patch, ProbeContext, ProbeImages, Shift
 from xai.stats.intervals import crossing, difference, discordant, mcnemar
 
 SIZES = [(8, 8), (28, 28), (20, 31), (64, 48)]
@@ -25,12 +25,12 @@ def some(count: int, channels: int, size: tuple[int, int], *, masks: bool = Fals
     return ProbeImages(images, labels, labels.clone(), sure, keys, mask if masks else None, 0)
 
 
-def scene_of(pictures: ProbeImages) -> ProbeContext:
+def context_of(pictures: ProbeImages) -> ProbeContext:
     return ProbeContext(pictures, tuple("abcd"), pictures, pictures)
 
 
 def forms_of(pictures: ProbeImages, name: str):
-    return list(CUES[name].forms(scene_of(pictures)))
+    return list(PROBES[name].forms(context_of(pictures)))
 
 
 USUAL = {
@@ -43,7 +43,7 @@ USUAL = {
 }
 
 
-@pytest.mark.parametrize("name", CUES.names())
+@pytest.mark.parametrize("name", PROBES.names())
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_form_stays_in_its_region_and_in_range(name, size, channels):
