@@ -21,7 +21,7 @@ attacks and certification methods of `xai.robustness` with default settings and 
 
 ![Attacked and certified accuracy over the radius, the gap between them shaded](images/robustness.png)
 
-Accuracy on clean images: {clean} %. At each radius the robust accuracy is between *certified* (proven for every
+Accuracy on clean images: {clean} %. At each radius the robust accuracy is between *certified* (guaranteed for every
 perturbation of that size) and *attacked* (no attack found an adversarial example); images in between are *unproven*.
 Brackets are 95 % intervals for the population that the images were drawn from.
 

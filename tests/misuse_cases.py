@@ -93,7 +93,7 @@ VERBS: dict[str, Callable[[Call], tuple[str, ...]]] = {
     "attack": lambda c: told(xai.attack(c.model(), c.images, c.labels, "fgsm", eps=c.eps)),
     "certify": lambda c: told(xai.certify(c.model(), c.images, c.labels, eps=c.eps, method="ibp")),
     "robustness": lambda c: told(
-        xai.robustness(c.model(), c.images, c.labels, [c.eps], attacks=["fgsm"], proofs=(), trust=False)
+        xai.robustness(c.model(), c.images, c.labels, [c.eps], attacks=["fgsm"], certificates=(), trust=False)
     ),
     "calibration": lambda c: told(xai.calibration(c.model(), c.images, c.labels)),
     "fit_conformal": lambda c: told(xai.fit_conformal(c.model(), c.images, c.labels)),

@@ -42,7 +42,7 @@ def test_layers_of_the_dashboard_can_be_broken(place, text, fault):
     ("place", "text"),
     [
         ("text/code.py", "from xai.dashboard.text.words import m"),
-        ("pages/stress/page.py", "from xai.dashboard.pages.stress.proofs import prove\nimport xai"),
+        ("pages/stress/page.py", "from xai.dashboard.pages.stress.certification import certify_prediction\nimport xai"),
         ("pages/dream.py", "from xai.dashboard import charts\nfrom xai.dashboard import widgets as ui"),
         ("pages/dream.py", "from xai.dashboard.text import m, t"),
         ("server/router.py", "from xai.dashboard import widgets as ui"),

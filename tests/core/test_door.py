@@ -71,7 +71,9 @@ VERBS: dict[str, Verb] = {
     "explain": lambda clf, x, y: xai.explain(clf, x, "saliency"),
     "attack": lambda clf, x, y: xai.attack(clf, x, y, "fgsm", eps=0.05),
     "certify": lambda clf, x, y: xai.certify(clf, x, y, eps=0.001, method="ibp"),
-    "robustness": lambda clf, x, y: xai.robustness(clf, x, y, eps=[0.01], attacks=["fgsm"], proofs=(), trust=False),
+    "robustness": lambda clf, x, y: xai.robustness(
+        clf, x, y, eps=[0.01], attacks=["fgsm"], certificates=(), trust=False
+    ),
     "corruptions": lambda clf, x, y: xai.corruption_robustness(clf, x, y, ["brightness"], [1]),
     "outputs": lambda clf, x, y: clf.outputs(x),
     "calibration": lambda clf, x, y: xai.calibration(clf, x, labels=y),

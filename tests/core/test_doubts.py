@@ -74,7 +74,7 @@ VERBS: dict[str, Callable[[xai.Classifier, Tensor, Tensor], tuple[str, ...]]] = 
     "attack": lambda clf, images, labels: xai.attack(clf, images, labels, "noise").notes,
     "certify": lambda clf, images, labels: xai.certify(Linear(), images, labels, 0.001, method="ibp").notes,
     "robustness": lambda clf, images, labels: (
-        xai.robustness(clf, images, labels, [0.01], attacks=["fgsm"], proofs=(), trust=False).notes
+        xai.robustness(clf, images, labels, [0.01], attacks=["fgsm"], certificates=(), trust=False).notes
     ),
     "calibration": lambda clf, images, labels: xai.calibration(clf, images, labels).notes,
     "fit_conformal": lambda clf, images, labels: xai.fit_conformal(clf, images, labels).notes,

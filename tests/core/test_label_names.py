@@ -69,7 +69,7 @@ def test_names_that_the_model_has_go_by_name(clf: xai.Classifier, named: dict[st
 VERBS: dict[str, Callable[[xai.Classifier, xai.Dataset], float]] = {
     "attack": lambda clf, data: xai.attack(clf, data, None, "fgsm", eps=1e-4).clean_accuracy,
     "robustness": lambda clf, data: _share(
-        xai.robustness(clf, data, eps=[1e-4], attacks=["fgsm"], proofs=(), trust=False).labels, clf, data
+        xai.robustness(clf, data, eps=[1e-4], attacks=["fgsm"], certificates=(), trust=False).labels, clf, data
     ),
     "corruptions": lambda clf, data: _share(
         xai.corruption_robustness(clf, data, None, ["brightness"], [1]).labels, clf, data

@@ -60,7 +60,7 @@ def test_treatment_and_smoothing_refuse_grey_levels():
 @pytest.mark.parametrize(
     ("radii", "norm", "pixels", "count"),
     [
-        ([0.1 / 255, 0.25 / 255], "linf", 300, 0),  # proofs use them
+        ([0.1 / 255, 0.25 / 255], "linf", 300, 0),  # certificates use them
         ([0.001, 0.01, 0.5], "linf", 300, 0),
         ([0.5001], "linf", 300, 1),
         ([k / 255**2 for k in (1, 2, 4, 8, 16)], "linf", 300, 5),

@@ -66,7 +66,7 @@ def test_an_image_under_stress(page, address):
 
 
 def test_an_image_is_proven(page, address):
-    link(page, address, "stress?model=example:fashion&proof=CROWN")  # not step by step, which also ends there
+    link(page, address, "stress?model=example:fashion&certificate=CROWN")  # not step by step, which also ends there
     page.get_by_text("Certificates", exact=True).click()
     page.get_by_text("Certified by CROWN: as long as no pixel changes by more than 1/255").wait_for()
     page.get_by_text(
@@ -78,7 +78,7 @@ def test_an_image_is_proven(page, address):
     page.keyboard.press("End")
     page.get_by_text("That is no adversarial example").wait_for()
     assert "way=Certificates" in page.url
-    assert "proof_eps_linf=16" in page.url
+    assert "certificate_eps_linf=16" in page.url
     settle(page)
     page.get_by_role("button", name="Find the largest certified radius").click()
     page.get_by_text("Certified up to 1/255; not certified at 1.5/255, the next radius tried.").wait_for()

@@ -36,7 +36,7 @@ def quick(monkeypatch, name, **settings):
 
 @pytest.fixture
 def robustness_calls(monkeypatch):
-    return quick(monkeypatch, "robustness", attacks=("fgsm", "pgd"), proofs=("ibp",), trust=False)
+    return quick(monkeypatch, "robustness", attacks=("fgsm", "pgd"), certificates=("ibp",), trust=False)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def curve(data):
-    return xai.robustness(xai.load(FASHION), data, eps=EPS, attacks=("fgsm", "pgd"), proofs=("ibp",), trust=False)
+    return xai.robustness(xai.load(FASHION), data, eps=EPS, attacks=("fgsm", "pgd"), certificates=("ibp",), trust=False)
 
 
 @pytest.fixture(scope="module")
@@ -194,17 +194,22 @@ def test_the_code_names_the_same_radii(robustness_calls):
     assert "xai.robustness(clf, data, eps=[2 / 255, 8 / 255], norm='linf', budget=60)" in code
 
 
-def test_attacks_proofs_and_seed_are_passed_on_and_written(monkeypatch):
+def test_attacks_certificates_and_seed_are_passed_on_and_written(monkeypatch):
     calls = quick(monkeypatch, "robustness")
-    link = {"curve_attacks_linf": ["BIM", "FGSM"], "curve_proofs": "IBP", "curve_seed": "3", "curve_trust": "false"}
+    link = {
+        "curve_attacks_linf": ["BIM", "FGSM"],
+        "curve_certificates": "IBP",
+        "curve_seed": "3",
+        "curve_trust": "false",
+    }
     app = opened("robustness", **LINK | link | {"budget": "0"})
     assert not calls
     measured(app)
-    asked = {"attacks": ("fgsm", "bim"), "seed": 3, "trust": False, "proofs": ("ibp",)}
+    asked = {"attacks": ("fgsm", "bim"), "seed": 3, "trust": False, "certificates": ("ibp",)}
     assert {name: calls[0][1][name] for name in (*asked, "budget")} == {**asked, "budget": None}
     stages = next(frame.value for frame in app.dataframe if "name" in frame.value)
     assert stages["name"].tolist() == ["fgsm", "bim", "ibp"]
-    rest = "norm='linf', budget=None, attacks=('fgsm', 'bim'), seed=3, trust=False, proofs=('ibp',))"
+    rest = "norm='linf', budget=None, attacks=('fgsm', 'bim'), seed=3, trust=False, certificates=('ibp',))"
     assert rest in script_of(app)
     assert not app.warning
 
@@ -239,7 +244,7 @@ def test_flags_are_told_with_the_next_step(curve, monkeypatch):
 
 
 def test_the_real_evaluation_is_checked(monkeypatch):
-    quick(monkeypatch, "robustness", attacks=("fgsm", "pgd"), proofs=("ibp",))
+    quick(monkeypatch, "robustness", attacks=("fgsm", "pgd"), certificates=("ibp",))
     app = measured(opened("robustness", **LINK | {"count": "10"}))
     assert [w.value.split(".")[0] for w in app.warning] == ["**Too few images"]
     assert "**Next:** Use at least 100 images" in app.warning[0].value
@@ -383,7 +388,7 @@ def test_labels_go_by_name_where_the_model_counts_otherwise(data):
 
 
 def test_a_curve_of_another_norm_has_its_own_radii(monkeypatch):
-    calls = quick(monkeypatch, "robustness", attacks=("fgsm",), proofs=(), trust=False)
+    calls = quick(monkeypatch, "robustness", attacks=("fgsm",), certificates=(), trust=False)
     app = measured(opened("robustness", **LINK, curve_norm="l2"))
     assert calls[0][1]["eps"] == (0.1, 0.25, 0.5, 1.0, 2.0)
     assert app.segmented_control(key="level").options == ["0.1", "0.25", "0.5", "1", "2"]

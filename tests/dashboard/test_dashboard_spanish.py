@@ -67,7 +67,7 @@ def robust(monkeypatch):
     real = xai.robustness
 
     def quick(*arguments, **more):
-        return real(*arguments, **({"attacks": ("fgsm", "pgd"), "proofs": ("ibp",)} | more))
+        return real(*arguments, **({"attacks": ("fgsm", "pgd"), "certificates": ("ibp",)} | more))
 
     monkeypatch.setattr(xai, "robustness", quick)
     return press(page("robustness", count="8", radii_linf="2/255, 8/255", budget="5"), "Measure robust accuracy")
@@ -108,7 +108,7 @@ RESULTS = {
     "explain": explained,
     "stress": lambda: page("stress"),
     "attacks": lambda: page("stress", way=said("Attacks")),
-    "proofs": lambda: page("stress", way=said("Certificates")),
+    "certificates": lambda: page("stress", way=said("Certificates")),
     "robustness": robust,
     "corruptions": matrix,
     "foreign": lambda: press(page("ood", each="120"), "Fit a detector"),

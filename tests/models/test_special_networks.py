@@ -47,7 +47,7 @@ def test_a_forward_of_the_user_leaves_nothing_that_keeps_a_network_from_being_co
     maps = [xai.explain(net, pictures(2), method, 1, **settings).attribution for net in (used, plain)]
     torch.testing.assert_close(*maps, atol=1e-6, rtol=1e-5)
     used(pictures(2)).sum()
-    assert xai.robustness(used, pictures(4), [0, 1, 2, 3], eps=[0.01], attacks=["fgsm"], proofs=[]).eps
+    assert xai.robustness(used, pictures(4), [0, 1, 2, 3], eps=[0.01], attacks=["fgsm"], certificates=[]).eps
 
 
 def test_the_weights_of_a_pruned_network_fit_the_plain_one(tmp_path):

@@ -1,4 +1,4 @@
-"""Recorded calls of attacks, corruptions, proofs and curves of robust accuracy."""
+"""Recorded calls of attacks, corruptions, certificates and curves of robust accuracy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -167,7 +167,7 @@ def _robustness(norm: str, eps: list[float], **settings: Any) -> dict[str, Any]:
         "confusion": curve.confusion(eps[1]).to_numpy(),
         "per class": curve.per_class.select_dtypes("number").to_numpy(),
         "broken by": curve.broken_by,
-        "proved by": curve.proved_by,
+        "proved by": curve.certified_by,
     }
     if curve.trust is not None:
         found["trust flags"] = list(curve.trust.flags)

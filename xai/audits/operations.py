@@ -103,7 +103,7 @@ class AuditOperations:
     ) -> dict[str, str]:
         """Put every gate of an audit before something that it must fail: a gate that cannot fail proves nothing.
 
-        Each gate has its own breakage: answers moved by one class (accuracy, robustness, corruptions, proofs,
+        Each gate has its own breakage: answers moved by one class (accuracy, robustness, corruptions, certificates,
         calibration), random mixtures of the scores (maps), a model that sees noise (OOD images), one that knows its
         training images by heart (generalisation gap), one that is wrong on a group or on dark images (gaps, slices),
         one that hangs on a mark in the corner (shortcuts), one that waits (speed), and images that occur twice (faults

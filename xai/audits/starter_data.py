@@ -192,7 +192,7 @@ _PARTS = {
 }
 _SURE = 0.01  # p-value below which another way of resizing is taken
 _SECONDS, _FEWEST = 60.0, 20  # of one check, about, and images that it has at least
-_SLOW = 0.02  # seconds of a forward, from which on proofs are left out
+_SLOW = 0.02  # seconds of a forward, from which on certificates are left out
 _EXPLAINING = ("faithfulness", "stability", "explanation_drift")
 _THRESHOLD = "what always predicting the largest class reaches: raise it to what your use needs"
 
@@ -316,9 +316,9 @@ def _checks(
 
 
 def _unprovable(context: Context, usual: Sequence[CheckRequest], fit: DataFit) -> str:
-    """Return why nothing can be proven of a model; "" where something can."""
+    """Return why nothing can be certified of a model; "" where something can."""
     if fit.seconds > _SLOW:
-        return "proofs of a model of this size take long"
+        return "certificates for a model of this size take long"
     (check,) = (request.check for request in usual if request.check.name == "certified_accuracy")
     return _refused(lambda: check.stages()[0].run(context, context.role().order[:1]))
 

@@ -68,7 +68,7 @@ def _show_attack(attack: Any, place: Path | None) -> None:
 
 def add_robustness(commands: Any) -> None:
     """Add `xai robustness`."""
-    parser = command(commands, "robustness", _robustness, "robust accuracy over radii: attacked, proven, unproven")
+    parser = command(commands, "robustness", _robustness, "robust accuracy over radii: attacked, certified, unproven")
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="images; or --data")
     add_model(parser, required=True)
     parser.add_argument("--data", help="a labelled data set, such as example:fashion-test or a folder of class folders")
@@ -78,7 +78,7 @@ def add_robustness(commands: Any) -> None:
     parser.add_argument("--norm", default="linf", help="linf, l2 or l1")
     parser.add_argument("--budget", type=float, help="seconds; what is undecided then is unproven for lack of time")
     parser.add_argument("--attacks", help="names separated by commas, cheapest first")
-    parser.add_argument("--proofs", help="ibp,crown_ibp,crown; none to leave proofs out")
+    parser.add_argument("--certificates", help="ibp,crown_ibp,crown; none to leave certificates out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for the result and curve.png, strip.png")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -87,7 +87,7 @@ def add_robustness(commands: Any) -> None:
 def _robustness(options: argparse.Namespace) -> int:
     classifier = load_model(options)
     images, labels = labelled(options, classifier)
-    proofs = options.proofs
+    certificates = options.certificates
     curve = xai.robustness(
         classifier,
         images,
@@ -97,7 +97,7 @@ def _robustness(options: argparse.Namespace) -> int:
         budget=options.budget,
         seed=options.seed,
         attacks=None if options.attacks is None else options.attacks.split(","),
-        proofs=None if proofs is None else [] if proofs == "none" else proofs.split(","),
+        certificates=None if certificates is None else [] if certificates == "none" else certificates.split(","),
         progress=True if sys.stderr.isatty() else None,
     )
     if options.out is not None:
@@ -123,9 +123,9 @@ def _show_curve(curve: Any, place: Path | None) -> None:
     print(f"{'eps':>10}  {'certified':>24}  {'attacked':>24}  unproven")
     for row in curve.table.itertuples():
         eps = f"{row.eps_255:.3g}/255" if curve.norm == "linf" else f"{row.eps:.4g}"
-        proven = f"{row.certified:.1%} ({row.certified_low:.1%} to {row.certified_high:.1%})"
+        certified = f"{row.certified:.1%} ({row.certified_low:.1%} to {row.certified_high:.1%})"
         left = f"{row.attacked:.1%} ({row.attacked_low:.1%} to {row.attacked_high:.1%})"
-        print(f"{eps:>10}  {proven:>24}  {left:>24}  {row.unproven:>8}")
+        print(f"{eps:>10}  {certified:>24}  {left:>24}  {row.unproven:>8}")
     for line in str(curve.trust).splitlines():
         print(f"  {one_line(line)}")
     for note in curve.notes:

@@ -354,9 +354,9 @@ def test_a_proof_stops_inside_a_single_picture() -> None:
         return len(asked) > 3
 
     labels = torch.tensor([0])
-    with pytest.raises(Stopped, match="inner numbers of a proof"):
+    with pytest.raises(Stopped, match="inner numbers of a certificate"):
         prover.margins(images, labels, 2 / 255, should_stop=should_stop)
     assert len(asked) == 4
     asked.clear()
-    with pytest.raises(Stopped, match="inner numbers of a proof"):
+    with pytest.raises(Stopped, match="inner numbers of a certificate"):
         prover.ranges(images - 0.01, images + 0.01, should_stop=should_stop)

@@ -55,11 +55,11 @@ def test_a_linear_model_is_decided_exactly() -> None:
     assert (curve.verdicts == "unproven").sum() <= 2
 
 
-def test_proofs_reach_what_each_radius_alone_gives() -> None:
+def test_certificates_reach_what_each_radius_alone_gives() -> None:
     net, images = fragile(), pictures(70)  # more than start from one guess
     labels = net(images).argmax(1)
     eps = [k / 510 for k in range(1, 9)]
-    curve = curve_of(net, images, eps=eps, proofs=("crown",), attacks=("fgsm",))
+    curve = curve_of(net, images, eps=eps, certificates=("crown",), attacks=("fgsm",))
     alone = [float(xai.certify(net, images, labels, eps=e, method="crown").verified.double().mean()) for e in eps]
     assert min(alone) < 0.5 < max(alone) < 1
     np.testing.assert_allclose(curve.certified, alone, atol=1e-9)
@@ -113,7 +113,7 @@ def test_counterexamples_fool_inside_their_balls() -> None:
 def test_a_curve_is_what_separate_runs_find() -> None:
     net, images = fragile(), pictures(40)
     labels = net(images).argmax(1)
-    curve = curve_of(net, images, attacks=("pgd",), proofs=())
+    curve = curve_of(net, images, attacks=("pgd",), certificates=())
     alone = [xai.attack(net, images, labels, "pgd", eps=eps).robust_accuracy for eps in EPS]
     assert (curve.attacked <= np.array(alone) + 1 / 40).all()
     assert np.abs(curve.attacked - alone).max() <= 2 / 40
@@ -172,7 +172,7 @@ def test_what_cannot_be_proven_is_named() -> None:
 def test_a_contradiction_is_an_error() -> None:
     images = pictures(2)
     ledger = Ledger(images, torch.tensor([0, 1]), (0.1, 0.2, 0.3), torch.tensor([0, 1]))
-    ledger.take_proofs(torch.tensor([0, 1]), torch.tensor([True, True]), torch.tensor([1, 1]), "crown")
+    ledger.take_certificates(torch.tensor([0, 1]), torch.tensor([True, True]), torch.tensor([1, 1]), "crown")
     far, none = torch.tensor([0.25, 0.35]).double(), torch.tensor([1, 0])
     both = torch.tensor([True, True])
     ledger.take(torch.tensor([0, 1]), images, far, none, ["pgd", "pgd"], both)
@@ -182,7 +182,7 @@ def test_a_contradiction_is_an_error() -> None:
 
 
 def test_seeds_decide() -> None:
-    one, same, other = (curve_of(fragile(), pictures(16), seed=k, proofs=(), attacks=("pgd",)) for k in (1, 1, 2))
+    one, same, other = (curve_of(fragile(), pictures(16), seed=k, certificates=(), attacks=("pgd",)) for k in (1, 1, 2))
     assert torch.equal(one.adversarial, same.adversarial)
     assert not torch.equal(one.adversarial, other.adversarial)
 
@@ -245,7 +245,7 @@ def test_only_what_an_attack_is_counts() -> None:
         ({"norm": "l7"}, NameLookupError, "norm"),
         ({"budget": 0}, RangeError, "seconds"),
         ({"attacks": ("pgdd",)}, NameLookupError, "pgd"),
-        ({"proofs": ("crwon",)}, NameLookupError, "crown"),
+        ({"certificates": ("crwon",)}, NameLookupError, "crown"),
     ],
 )
 def test_bad_input_is_refused(settings: dict[str, object], error: type[Exception], words: str) -> None:

@@ -90,7 +90,7 @@ def evaluated(net: nn.Module, count: int = 40, output: str | None = None, **sett
         labels = net.eval()(images).argmax(1)
         net.train(training)
     torch.manual_seed(0)
-    settings = {"attacks": ATTACKS, "proofs": ()} | settings
+    settings = {"attacks": ATTACKS, "certificates": ()} | settings
     return robustness(net if output is None else Classifier(net, output=output), images, labels, EPS, **settings)
 
 
@@ -171,21 +171,23 @@ def test_few_pictures_and_odd_scales_are_seen() -> None:
     assert few.flags == ("too_few_images",)
     assert "10 image(s)" in few["too_few_images"].reason
     net, images = fragile(), pictures(40)
-    odd = robustness(net, images, net(images).argmax(1), [0.1 / 255, 0.6], attacks=ATTACKS, proofs=()).trust
+    odd = robustness(net, images, net(images).argmax(1), [0.1 / 255, 0.6], attacks=ATTACKS, certificates=()).trust
     assert odd is not None
     assert odd.flags == ("scale_mistaken",)
     assert "eps 0.6" in odd["scale_mistaken"].reason
-    assert "eps 0.00039" not in odd["scale_mistaken"].reason  # small radii are of use to proofs
+    assert "eps 0.00039" not in odd["scale_mistaken"].reason  # small radii are of use to certificates
     assert any(
         "eps 0.6 (linf)" in note
         for note in robustness(
-            net, images, net(images).argmax(1), [0.6], attacks=["fgsm"], proofs=(), trust=False
+            net, images, net(images).argmax(1), [0.6], attacks=["fgsm"], certificates=(), trust=False
         ).notes
     )
-    twice = robustness(net, images, net(images).argmax(1), [8 / 255 / 255], attacks=["fgsm"], proofs=()).trust
+    twice = robustness(net, images, net(images).argmax(1), [8 / 255 / 255], attacks=["fgsm"], certificates=()).trust
     assert twice is not None
     assert "8/255/255" in twice["scale_mistaken"].reason
-    dark = robustness(net, images / 255, net(images / 255).argmax(1), [2 / 255], attacks=["fgsm"], proofs=()).trust
+    dark = robustness(
+        net, images / 255, net(images / 255).argmax(1), [2 / 255], attacks=["fgsm"], certificates=()
+    ).trust
     assert dark is not None
     assert "scale_mistaken" in dark.flags
 

@@ -1,4 +1,4 @@
-"""Share of images whose prediction is proven correct within a ball."""
+"""Share of images whose prediction is certified correct within a ball."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -17,7 +17,7 @@ from xai.robust.certification.linear import METHODS
 @CHECKS.register("certified_accuracy")
 @dataclass(frozen=True)
 class CertifiedAccuracy(Check):
-    """Share of images that are predicted correctly, proven within a ball.
+    """Share of images that are predicted correctly, certified within a ball.
 
     Attributes:
         eps: radius in the scale of pixels in [0, 1], such as "1/255".
@@ -29,7 +29,7 @@ class CertifiedAccuracy(Check):
     title: ClassVar[str] = "Certified accuracy"
     family: ClassVar[str] = "robustness"
     question: ClassVar[str] = (
-        "For how many images is it proven that no perturbation within a ball changes the prediction?"
+        "For how many images is it certified that no perturbation within a ball changes the prediction?"
     )
     kind: ClassVar[str] = "formal"
     first_images: ClassVar[int | None] = 200
@@ -53,20 +53,20 @@ class CertifiedAccuracy(Check):
 
     def measure(self, context: Context) -> CheckResult:
         """Count certified images."""
-        proofs = context.results[0]
-        rows, right = proofs.rows, proofs["verified"]
+        certificates = context.results[0]
+        rows, right = certificates.rows, certificates["verified"]
         share = share_of(
             right, rows, context.level, classes=classes_of(context, rows, right), groups=groups_of(context, rows, right)
         )
-        by = {name: int((proofs["by"] == name).sum()) for name in sorted(set(proofs["by"].tolist()) - {""})}
+        by = {name: int((certificates["by"] == name).sum()) for name in sorted(set(certificates["by"].tolist()) - {""})}
         radius = f"{self.eps * 255:.3g}/255" if self.norm == "linf" else f"{self.eps:.3g}"
         claim = Message(
             "Certified accuracy {share} ({span}) within {radius} ({norm}) on {count:,} images.",
             **{"share": percent(share.value), "span": span(share.low, share.high), "radius": radius},
             **{"norm": self.norm, "count": len(rows)},
         )
-        facts = {"eps": self.eps, "norm": self.norm, "proved_by": by}
-        notes = tuple(dict.fromkeys(note for part in proofs.parts for note in part["notes"]))
+        facts = {"eps": self.eps, "norm": self.norm, "certified_by": by}
+        notes = tuple(dict.fromkeys(note for part in certificates.parts for note in part["notes"]))
         return replace(share, claim=claim, facts=facts, notes=notes)
 
     def code(self) -> str:

@@ -86,14 +86,14 @@ def _photographs(size: tuple[int, int]) -> list[Tensor]:
 
 
 BLOCKED = "no gradient reaches the pixels: use occlusion, lime, kernelshap or rise"
-_NO_PROOF = "which is no proof: the first images that are given are looked at, too"
+_NOT_CONCLUSIVE = "which is not conclusive: the first images that are given are looked at, too"
 _OF_IMAGES = (  # the same answer to all, no gradient
     "the model gives {count} of the given images the same output: are its weights loaded?",
     "no gradient reaches the pixels of {count} given images: use occlusion, lime, kernelshap or rise",
 )
 _OF_PROBES = (
-    f"the model gives {{count}} probe images, none of them from your data, the same output, {_NO_PROOF}",
-    f"no gradient reaches the pixels of {{count}} probe images, none of them from your data, {_NO_PROOF}",
+    f"the model gives {{count}} probe images, none of them from your data, the same output, {_NOT_CONCLUSIVE}",
+    f"no gradient reaches the pixels of {{count}} probe images, none of them from your data, {_NOT_CONCLUSIVE}",
 )
 
 

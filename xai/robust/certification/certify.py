@@ -68,7 +68,7 @@ class Certificate(Result):
     """For which images no change inside the ball can change the answer.
 
     Attributes:
-        verified: (N,) bool: right, and proven to stay so.
+        verified: (N,) bool: right, and certified to stay so.
         margin: (N,) float64: certified lower bound of the true logit minus the best other one; for smoothing the radius
             minus eps.
         margins: (N, K) the same per class, NaN for the true one and for smoothing.
@@ -85,8 +85,8 @@ class Certificate(Result):
         >>> import xai
         >>> clf = xai.load("example:fashion")
         >>> data = xai.load_data("example:fashion-test").subset(4)
-        >>> proof = xai.certify(clf, data.images[:], data.labels, eps=0.1 / 255, method="ibp")
-        >>> proof.verified.shape
+        >>> certificate = xai.certify(clf, data.images[:], data.labels, eps=0.1 / 255, method="ibp")
+        >>> certificate.verified.shape
         torch.Size([4])
     """
 
@@ -216,7 +216,7 @@ def certify(
             never verified.
         eps: radius in the scale of pixels in [0, 1]; one for all, or one per image.
         norm: "linf", "l2" or "l1".
-        method: "ibp", "crown_ibp", "crown"; "auto" goes through the three, each on what is not proven yet;
+        method: "ibp", "crown_ibp", "crown"; "auto" goes through the three, each on what is not certified yet;
             "smoothing" for any model (l2 only), a statement about the model under noise that holds with probability
             1 - alpha per image.
         clip: cut the balls to pixels in [0, 1], which proves more. For l2 and l1 the box and the ball are used one at a
@@ -244,8 +244,8 @@ def certify(
         >>> import xai
         >>> clf = xai.load("example:fashion")
         >>> data = xai.load_data("example:fashion-test").subset(4)
-        >>> proof = xai.certify(clf, data.images[:], data.labels, eps=0.1 / 255, method="crown_ibp")
-        >>> 0 <= proof.certified_accuracy <= 1
+        >>> certificate = xai.certify(clf, data.images[:], data.labels, eps=0.1 / 255, method="crown_ibp")
+        >>> 0 <= certificate.certified_accuracy <= 1
         True
     """
     for value, known, kind in ((norm, NORMS, "norm"), (method, EVERY, "method of certify")):
@@ -261,7 +261,9 @@ def certify(
     notes += batch.notes + radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())
     task = _CertificationTask(classifier, inputs, truth, radius, norm, method, seed, notes)
     with reporting(progress, "certify") as report:
-        certificate = task.smoothing(noise, report, should_stop) if noise else task.proof(clip, report, should_stop)
+        certificate = (
+            task.smoothing(noise, report, should_stop) if noise else task.certificate(clip, report, should_stop)
+        )
         return with_doubts(classifier, inputs, certificate)
 
 
@@ -299,7 +301,7 @@ class _CertificationTask:
     seed: int
     notes: Sequence[str]
 
-    def proof(self, clip: bool, report: Progress | None, should_stop: ShouldStop | None) -> Certificate:
+    def certificate(self, clip: bool, report: Progress | None, should_stop: ShouldStop | None) -> Certificate:
         """Bound the margins, with harder methods on what is left."""
         prover = Prover.of(self.classifier, self.inputs, clip=clip)
         predictions = self.classifier.logits_of(self.inputs).argmax(1).to(self.inputs.device)
@@ -307,21 +309,21 @@ class _CertificationTask:
         stages = METHODS if self.method == "auto" else (self.method,)
         margins = self.inputs.new_full((len(right), prover.network.classes), -torch.inf, dtype=torch.float64)
         margins.scatter_(1, self.truth[:, None], torch.nan)
-        proven, by = torch.zeros_like(right), torch.full_like(self.truth, -1)
+        certified, by = torch.zeros_like(right), torch.full_like(self.truth, -1)
         for number, stage in enumerate(stages):
-            rows = (~proven & (right | (len(stages) == 1))).nonzero()[:, 0]
+            rows = (~certified & (right | (len(stages) == 1))).nonzero()[:, 0]
             if not len(rows):
                 break
             shown = _shown(report, number, len(stages), len(right), len(rows))
             inputs, truth, eps = (part[rows] for part in (self.inputs, self.truth, self.eps))
             bounds = prover.margins(inputs, truth, eps, self.norm, stage, progress=shown, should_stop=should_stop)
             margins[rows] = torch.maximum(margins[rows], bounds)
-            proven[rows] = right[rows] & (least(bounds) > needed[rows])
-            by[rows[proven[rows]]] = number
+            certified[rows] = right[rows] & (least(bounds) > needed[rows])
+            by[rows[certified[rows]]] = number
         decided = ["" if k < 0 else stages[k] for k in by.tolist()]
         rounding = Message(
-            "proven in float64 for real numbers, not for each rounding of the model: margins have to exceed {share} of "
-            "the largest logit and the bound of rounding",
+            "certified in float64 for real numbers, not for each rounding of the model: margins have to exceed {share} "
+            "of the largest logit and the bound of rounding",
             share=ROUNDING,
         )
         ball = _CUT if clip and self.norm == "linf" else _CUT_APART if clip else _NOT_CUT

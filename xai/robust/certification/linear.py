@@ -157,7 +157,7 @@ class _Boxes:
         start, peaks, block = 0, self.network.peaks, _of(_BLOCK, self.network)
         while start < len(places):
             if self.should_stop is not None and self.should_stop():
-                raise Stopped(f"Stopped after {start} of {len(places)} inner numbers of a proof, as asked.")
+                raise Stopped(f"Stopped after {start} of {len(places)} inner numbers of a certificate, as asked.")
             step = max(8, block // peaks[node]) if node in peaks else _FIRST
             image, place = places[start : start + step].T.contiguous()
             yield image, place

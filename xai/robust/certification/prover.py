@@ -54,7 +54,7 @@ class Prover:
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> Tensor:
-        """Return proven lower bounds of true less other logit over a ball.
+        """Return certified lower bounds of true less other logit over a ball.
 
         Args:
             images: (n, C, h, w) in [0, 1], the centres.

@@ -54,7 +54,7 @@ def lower_share(hits: int, samples: int, alpha: float) -> float:
 
 
 def radius_of(hits: int, samples: int, sigma: float, alpha: float) -> float:
-    """Return the certified l2 radius sigma * Phi^-1(lower share), 0 where the class has no proven majority.
+    """Return the certified l2 radius sigma * Phi^-1(lower share), 0 where the class has no certified majority.
 
     Source: Cohen et al. 2019 (arXiv 1902.02918), theorem 1.
     """

@@ -27,7 +27,7 @@ _MANY = 0.5  # share of the probes
 _SOME = 0.05  # share of the images
 _FLAT = 1e-12
 _BLACK_BOX = Message(
-    "Read robustness from 'square' or from proofs, or attack a differentiable stand-in of that part (BPDA)."
+    "Read robustness from 'square' or from certificates, or attack a differentiable stand-in of that part (BPDA)."
 )
 _OWN_BACKWARD = Message("Look for functions with a backward of their own, hooks and straight-through parts.")
 _NO_GRADIENT = Message("no gradient to look at")

@@ -67,7 +67,7 @@ class Evaluation:
 
     Attributes:
         classifier: the model.
-        ledger: what the attacks and proofs found.
+        ledger: what the attacks and certificates found.
         norm: "linf", "l2" or "l1".
         seed: of everything random.
         keys: one per image.

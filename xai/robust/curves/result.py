@@ -28,18 +28,19 @@ class RobustnessCurve(Result):
         norm: "linf", "l2" or "l1".
         labels: (N,) ground truth.
         clean_predictions: (N,) classes of the clean images.
-        proved: (N,) how many radii are proven, from the smallest on.
+        certified_radii: (N,) how many radii are certified, from the smallest on.
         broken: (N,) number of the smallest radius with a counterexample; E where none is known; 0 also for images
             that are wrong to begin with, whose counterexample is the image itself.
         distance: (N,) float64 to the nearest counterexample; infinite where none is known.
         answers: (N,) class of the nearest counterexample, else of the clean image.
         broken_by: (N,) attack that found it; "clean" for images wrong to begin with.
-        proved_by: (N,) method of the last proof.
+        certified_by: (N,) method of the last certificate.
         rows: (M,) numbers of the images with a counterexample.
         adversarial: (M, C, h, w) the nearest counterexamples in [0, 1], in the model's input geometry.
         originals: (M, C, h, w) the clean images of `rows`.
         class_names: of the model.
-        stages: what each attack and proof did, in order: name, kind, images, cells decided, seconds, finished, note.
+        stages: what each attack and certificate did, in order: name, kind, images, cells decided, seconds, finished,
+            note.
         trust: whether the evaluation can be believed; None when it was not asked for.
         budget: seconds allowed, or None.
         provenance: model, seed and versions.
@@ -49,7 +50,7 @@ class RobustnessCurve(Result):
         >>> import xai
         >>> clf = xai.load("example:fashion")
         >>> data = xai.load_data("example:fashion-test").subset(5)
-        >>> curve = xai.robustness(clf, data, eps=[1 / 255, 8 / 255], attacks=["fgsm"], proofs=(), trust=False)
+        >>> curve = xai.robustness(clf, data, eps=[1 / 255, 8 / 255], attacks=["fgsm"], certificates=(), trust=False)
         >>> curve.verdicts.shape
         (5, 2)
     """
@@ -61,12 +62,12 @@ class RobustnessCurve(Result):
     norm: str
     labels: Tensor = field(repr=False)
     clean_predictions: Tensor
-    proved: Tensor
+    certified_radii: Tensor
     broken: Tensor
     distance: Tensor
     answers: Tensor
     broken_by: tuple[str, ...]
-    proved_by: tuple[str, ...]
+    certified_by: tuple[str, ...]
     rows: Tensor
     adversarial: Tensor
     originals: Tensor
@@ -93,8 +94,8 @@ class RobustnessCurve(Result):
 
     @property
     def certified(self) -> np.ndarray:
-        """Share of all images that is proven right, at each radius (E,): a lower bound of robust accuracy."""
-        return self._hits(self.proved > self._levels()) / len(self)
+        """Share of all images that is certified right, at each radius (E,): a lower bound of robust accuracy."""
+        return self._hits(self.certified_radii > self._levels()) / len(self)
 
     @property
     def attacked(self) -> np.ndarray:
@@ -105,14 +106,14 @@ class RobustnessCurve(Result):
     def intervals(self) -> dict[str, np.ndarray]:
         """95 % Wilson intervals over the draw of images: "clean" (2,), "certified" and "attacked" (E, 2)."""
         clean = int((self.clean_predictions == self.labels).sum())
-        proven, left = self._hits(self.proved > self._levels()), self._hits(self.broken > self._levels())
-        return {name: wilson(hits, len(self)) for name, hits in self._pairs(clean, proven, left)}
+        certified, left = self._hits(self.certified_radii > self._levels()), self._hits(self.broken > self._levels())
+        return {name: wilson(hits, len(self)) for name, hits in self._pairs(clean, certified, left)}
 
     @property
     def verdicts(self) -> np.ndarray:
         """Each image at each radius (N, E): "verified", "violated" or "unproven"."""
         levels = self._levels()
-        verified, violated = (self.proved > levels).T.numpy(), (self.broken <= levels).T.numpy()
+        verified, violated = (self.certified_radii > levels).T.numpy(), (self.broken <= levels).T.numpy()
         return np.where(verified, VERIFIED, np.where(violated, VIOLATED, UNPROVEN))
 
     @property
@@ -150,12 +151,18 @@ class RobustnessCurve(Result):
         for label in sorted(set(self.labels.tolist())):
             own = self.labels == label
             count, clean = int(own.sum()), float((self.clean_predictions[own] == label).double().mean())
-            proven, left = (
-                (levels[:, own] > self._levels()).sum(1).numpy() for levels in (self.proved[None], self.broken[None])
+            certified, left = (
+                (levels[:, own] > self._levels()).sum(1).numpy()
+                for levels in (self.certified_radii[None], self.broken[None])
             )
             low, high = wilson(left, count).T
             part = {"class": self.class_names[label], "images": count, "clean": clean, "eps": self.eps}
-            shares = {"certified": proven / count, "attacked": left / count, "attacked_low": low, "attacked_high": high}
+            shares = {
+                "certified": certified / count,
+                "attacked": left / count,
+                "attacked_low": low,
+                "attacked_high": high,
+            }
             parts.append(pd.DataFrame(part | shares))
         return pd.concat(parts, ignore_index=True)
 

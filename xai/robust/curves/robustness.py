@@ -46,15 +46,15 @@ def robustness(
     seed: int = 0,
     *,
     attacks: Sequence[str | Attack] | None = None,
-    proofs: Sequence[str] | None = None,
+    certificates: Sequence[str] | None = None,
     trust: bool = True,
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> RobustnessCurve:
-    """Measure robust accuracy over radii: an upper bound by attacks and a lower bound by proofs.
+    """Measure robust accuracy over radii: an upper bound by attacks and a lower bound by certificates.
 
-    Each image is, at each radius, *verified* (proven), *violated* (here is the changed image) or *unproven*. A
-    counterexample counts for all larger radii and a proof for all smaller ones: both bounds fall by construction.
+    Each image is, at each radius, *verified* (certified), *violated* (here is the changed image) or *unproven*. A
+    counterexample counts for all larger radii and a certificate for all smaller ones: both bounds fall by construction.
 
     Args:
         model: a classifier or a bare module.
@@ -63,11 +63,11 @@ def robustness(
         eps: increasing radii in the scale of pixels in [0, 1] (8/255, not 8); None takes five usual ones of the norm.
         norm: "linf", "l2" or "l1".
         budget: seconds; what is not decided then stays unproven "for lack of time". None: no limit. One step of an
-            attack or of a proof may go beyond it, and so may the checks of `trust`.
+            attack or of a certificate may go beyond it, and so may the checks of `trust`.
         seed: fixes everything random, per image.
         attacks: names or attacks with settings, cheapest first; None takes FGSM, PGD (10 steps), APGD-CE, APGD-T and
             Square (1,000 queries). Without "square" one check of `trust` cannot be made.
-        proofs: "ibp", "crown_ibp", "crown", cheapest first; None takes all three; () none.
+        certificates: "ibp", "crown_ibp", "crown", cheapest first; None takes all three; () none.
         trust: check the evaluation itself, on part of the images.
         progress: None, True for a bar, or a callable `(done, total)` in hundredths of a stage.
         should_stop: asked at every step; True ends the work with `xai.errors.Stopped`.
@@ -77,23 +77,25 @@ def robustness(
 
     Raises:
         InputError: an image, label, radius or name that cannot be used; no labels.
-        ContractError: a proof and a counterexample contradict each other: an error in one of them, never averaged away.
+        ContractError: a certificate and a counterexample contradict each other: an error in one of them, never averaged
+            away.
         Stopped: `should_stop()` was true.
 
     Cost: per image and attack about one failing run (at its largest open radius) and a few rows for each radius at
         which it succeeds, whatever the number of radii, as `pgd` begins at the counterexample of the larger radius;
-        proofs see only what no attack has broken.
+        certificates see only what no attack has broken.
     Source: escalation as in AutoAttack (Croce & Hein 2020) and CROWN-IBP (Zhang et al. 2020).
 
     Example:
         >>> import xai
         >>> clf, data = xai.load("example:fashion"), xai.load_data("example:fashion-test").subset(5)
-        >>> curve = xai.robustness(clf, data, eps=[1 / 255, 8 / 255], attacks=["fgsm"], proofs=["ibp"], trust=False)
+        >>> curve = xai.robustness(clf, data, eps=[1 / 255, 8 / 255], attacks=["fgsm"], certificates=["ibp"],
+        trust=False)
         >>> bool(curve.attacked[1] <= curve.attacked[0] <= curve.clean)  # it falls by construction
         True
     """
     classifier, norm, radii = as_classifier(model), check_norm(norm), _radii(eps, norm)
-    attackers, methods, seed, limit = _attacks(attacks, norm), _methods(proofs), check_seed(seed), _budget(budget)
+    attackers, methods, seed, limit = _attacks(attacks, norm), _methods(certificates), check_seed(seed), _budget(budget)
     inputs, truth, notes = _read(classifier, images, labels)
     training = any(getattr(part, "training", False) for part in classifier.module.modules())
     clean = answers_of(classifier, inputs, truth)
@@ -119,7 +121,7 @@ def _read(classifier: Classifier, images: Any, labels: Any) -> tuple[Tensor, Ten
 
 
 def _run(work: CurveWork, attacks: Sequence[Attack], methods: Sequence[str]) -> None:
-    """Cheapest first: quick searches, quick proofs, longer searches, dear proofs, dear searches."""
+    """Cheapest first: quick searches, quick certificates, longer searches, dear certificates, dear searches."""
     prover = _prover(work, methods)
     known = methods if prover is not None else ()
     order: list[tuple[float, Attack | str]] = [(attack.cost.forward, attack) for attack in attacks]
@@ -128,18 +130,18 @@ def _run(work: CurveWork, attacks: Sequence[Attack], methods: Sequence[str]) -> 
         if isinstance(stage, Attack):
             work.attack(stage)
         elif prover is not None:
-            work.prove(prover, stage)
+            work.certify(prover, stage)
 
 
 def _prover(work: CurveWork, methods: Sequence[str]) -> Prover | None:
-    """Return the network made ready for proofs; None, with a note, where there are none."""
+    """Return the network made ready for certificates; None, with a note, where there are none."""
     if not methods:
         return None
     try:
         return Prover.of(work.classifier, work.ledger.images)
     except UnsupportedModelError as error:
         for method in methods:
-            work.leave_out(method, "proof", error.message)
+            work.leave_out(method, "certificate", error.message)
         return None
 
 
@@ -156,12 +158,12 @@ def _result(work: CurveWork, clean: Tensor, trust: Any, notes: Sequence[str], bu
         norm=work.norm,
         labels=ledger.labels,
         clean_predictions=clean,
-        proved=ledger.proved,
+        certified_radii=ledger.certified_radii,
         broken=ledger.broken,
         distance=ledger.distance,
         answers=ledger.answers,
         broken_by=tuple(ledger.broken_by),
-        proved_by=tuple(ledger.proved_by),
+        certified_by=tuple(ledger.certified_by),
         rows=rows,
         adversarial=ledger.nearest[rows],
         originals=ledger.images[rows],
@@ -211,6 +213,6 @@ def _attacks(attacks: Sequence[str | Attack] | None, norm: str) -> list[Attack]:
     return attackers
 
 
-def _methods(proofs: Sequence[str] | None) -> tuple[str, ...]:
-    chosen = METHODS if proofs is None else tuple(proofs)
+def _methods(certificates: Sequence[str] | None) -> tuple[str, ...]:
+    chosen = METHODS if certificates is None else tuple(certificates)
     return check_choices("method of bounds", chosen, METHODS)

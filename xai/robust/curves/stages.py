@@ -21,49 +21,49 @@ SLACK = 1e-6  # relative: how far a float32 image may lie outside its ball, meas
 
 @dataclass(eq=False)
 class Ledger:
-    """One line per image. A proof holds for all smaller radii, a counterexample for all larger ones.
+    """One line per image. A certificate holds for all smaller radii, a counterexample for all larger ones.
 
     Attributes:
         images: (N, C, h, w) clean model inputs.
         labels: (N,) ground truth.
         eps: increasing radii (E).
         answers: (N,) classes of the nearest counterexample, of the clean image where none is known.
-        proved: (N,) int64: how many radii are proven, from the smallest on.
+        certified_radii: (N,) int64: how many radii are certified, from the smallest on.
         broken: (N,) int64: number of the smallest radius that is broken; E where none is.
         nearest: (N, C, h, w) the nearest counterexample; the clean image where none is known.
         distance: (N,) float64 to it; infinite where none is known.
         broken_by: (N,) name of the attack that found it, "" where none did; "clean" for wrong answers to begin with.
-        proved_by: (N,) name of the method of the last proof.
+        certified_by: (N,) name of the method of the last certificate.
     """
 
     images: Tensor
     labels: Tensor
     eps: tuple[float, ...]
     answers: Tensor
-    proved: Tensor = field(init=False)
+    certified_radii: Tensor = field(init=False)
     broken: Tensor = field(init=False)
     nearest: Tensor = field(init=False)
     distance: Tensor = field(init=False)
     broken_by: list[str] = field(init=False)
-    proved_by: list[str] = field(init=False)
+    certified_by: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Start with nothing proven and nothing broken but what is wrong to begin with."""
+        """Start with nothing certified and nothing broken but what is wrong to begin with."""
         count, wrong = len(self.images), self.answers != self.labels
-        self.proved = torch.zeros(count, dtype=torch.int64)
+        self.certified_radii = torch.zeros(count, dtype=torch.int64)
         self.broken = torch.where(wrong, 0, len(self.eps))
         self.nearest = self.images.clone()
         self.distance = torch.full((count,), torch.inf, dtype=torch.float64).masked_fill(wrong, 0.0)
         self.broken_by = ["clean" if bad else "" for bad in wrong.tolist()]
-        self.proved_by = [""] * count
+        self.certified_by = [""] * count
 
     def to_attack(self, level: int) -> Tensor:
         """Return the images whose largest open radius is this one: an attack that fails here has done its work."""
-        return ((self.broken == level + 1) & (self.proved <= level)).nonzero()[:, 0]
+        return ((self.broken == level + 1) & (self.certified_radii <= level)).nonzero()[:, 0]
 
     def open(self) -> Tensor:
-        """Return the images with a radius that is neither proven nor broken."""
-        return (self.proved < self.broken).nonzero()[:, 0]
+        """Return the images with a radius that is neither certified nor broken."""
+        return (self.certified_radii < self.broken).nonzero()[:, 0]
 
     def take(
         self, rows: Tensor, images: Tensor, distance: Tensor, answers: Tensor, names: Sequence[str], real: Tensor
@@ -92,41 +92,41 @@ class Ledger:
         self.check()
         return which
 
-    def take_proofs(self, rows: Tensor, verified: Tensor, levels: Tensor, method: str) -> None:
-        """Note for which of some images (n,) a radius was proven, each with the number of its own (n,)."""
+    def take_certificates(self, rows: Tensor, verified: Tensor, levels: Tensor, method: str) -> None:
+        """Note for which of some images (n,) a radius was certified, each with the number of its own (n,)."""
         which = rows[verified]
-        self.proved[which] = torch.maximum(self.proved[which], levels[verified] + 1)
+        self.certified_radii[which] = torch.maximum(self.certified_radii[which], levels[verified] + 1)
         for row in which.tolist():
-            self.proved_by[row] = method
+            self.certified_by[row] = method
         self.check()
 
     def check(self) -> None:
-        """Hold proofs and counterexamples against each other.
+        """Hold certificates and counterexamples against each other.
 
         Raises:
-            ContractError: an image is proven at a radius at which it is broken.
+            ContractError: an image is certified at a radius at which it is broken.
         """
-        both = (self.proved > self.broken).nonzero()[:, 0]
+        both = (self.certified_radii > self.broken).nonzero()[:, 0]
         if len(both):
             row = int(both[0])
             raise ContractError(
-                f"Image {row} is proven up to {self.eps[int(self.proved[row]) - 1]:.6g} by {self.proved_by[row]!r}, "
-                f"but {self.broken_by[row]!r} changed the answer at {float(self.distance[row]):.6g}: one of them is "
-                "wrong. Please report it with the model."
+                f"Image {row} is certified up to {self.eps[int(self.certified_radii[row]) - 1]:.6g} by "
+                f"{self.certified_by[row]!r}, but {self.broken_by[row]!r} changed the prediction at "
+                f"{float(self.distance[row]):.6g}: one of them is wrong. Please report it with the model."
             )
 
 
-_TO_PROVE = 32  # images for which proofs start from the same guess
+_TO_CERTIFY = 32  # images for which certificates start from the same guess
 _AT_ONCE = 256  # images for one call: what is lost when time runs out in the midst of it
 
 
 @dataclass(frozen=True)
 class CurveStage:
-    """What one attack or proof did.
+    """What one attack or certificate did.
 
     Attributes:
         name: of the attack or of the method of bounds.
-        kind: "attack" or "proof".
+        kind: "attack" or "certificate".
         images: how many it was tried on, each once.
         cells: how many pairs of image and radius it decided.
         seconds: wall time.
@@ -188,9 +188,9 @@ class CurveWork:
         """Attack at each image's largest open radius, and on towards smaller ones while it succeeds."""
         self._stage(attack.name, "attack", lambda tried: self._attacked(attack, tried))
 
-    def prove(self, prover: Prover, method: str) -> None:
+    def certify(self, prover: Prover, method: str) -> None:
         """Prove each image up to the largest radius that the method can."""
-        self._stage(method, "proof", lambda tried: self._proved(prover, method, tried))
+        self._stage(method, "certificate", lambda tried: self._certified(prover, method, tried))
 
     def leave_out(self, name: str, kind: str, why: str) -> None:
         """Note a stage that cannot be done."""
@@ -223,7 +223,7 @@ class CurveWork:
         """Draw counterexamples into the next smaller ball while they still fool: one forward each."""
         ledger = self.ledger
         radii = torch.tensor(ledger.eps, dtype=torch.float64)
-        while len(rows := rows[ledger.broken[rows] > ledger.proved[rows]]):
+        while len(rows := rows[ledger.broken[rows] > ledger.certified_radii[rows]]):
             clean = ledger.images[rows]
             drawn = project(ledger.nearest[rows], clean, radii[ledger.broken[rows] - 1].to(clean), self.norm)
             answers = answers_of(self.classifier, drawn, ledger.labels[rows])
@@ -231,31 +231,31 @@ class CurveWork:
             wrong = answers != ledger.labels[rows]
             rows = ledger.take(rows, drawn, distance(drawn, clean, self.norm), answers, names, wrong)
 
-    def _proved(self, prover: Prover, method: str, tried: set[int]) -> None:
-        """Ask for each image where its proofs end, from where those of the images before mostly ended."""
+    def _certified(self, prover: Prover, method: str, tried: set[int]) -> None:
+        """Ask for each image where its certificates end, from where those of the images before mostly ended."""
         reached: list[int] = []
         open_rows = self.ledger.open()
-        for rows in _parts(open_rows, _TO_PROVE):
+        for rows in _parts(open_rows, _TO_CERTIFY):
             self._tell(len(tried) / len(open_rows))
             tried.update(rows.tolist())
             guess = int(torch.tensor(reached).median()) if reached else 0
             reached += self._climbed(prover, method, rows, guess).tolist()
 
     def _climbed(self, prover: Prover, method: str, rows: Tensor, guess: int) -> Tensor:
-        """Go up from a guess while proofs succeed, or down until one does; return how many radii are proven (n,)."""
+        """Go up from a guess while radii are certified, or down until one is; return their number (n,)."""
         ledger = self.ledger
         radii = torch.tensor(ledger.eps, dtype=torch.float64)
         failed = ledger.broken[rows].clone()
-        level = torch.minimum(torch.full_like(failed, guess), failed - 1).maximum(ledger.proved[rows])
-        while len(left := (ledger.proved[rows] < failed).nonzero()[:, 0]):
+        level = torch.minimum(torch.full_like(failed, guess), failed - 1).maximum(ledger.certified_radii[rows])
+        while len(left := (ledger.certified_radii[rows] < failed).nonzero()[:, 0]):
             open_rows, at = rows[left], level[left]
             images, labels = ledger.images[open_rows], ledger.labels[open_rows]
             margins = prover.margins(images, labels, radii[at], self.norm, method, should_stop=self.clock.stop)
             verified = prover.verified(images, margins, float(radii[at].max())).cpu()
-            ledger.take_proofs(open_rows, verified, at, method)
+            ledger.take_certificates(open_rows, verified, at, method)
             failed[left] = torch.where(verified, failed[left], at)
             level[left] = torch.where(verified, at + 1, at - 1)
-        return ledger.proved[rows]
+        return ledger.certified_radii[rows]
 
     def _stage(self, name: str, kind: str, work: Callable[[set[int]], None]) -> None:
         began, before, tried = time.monotonic(), self._cells(), set[int]()
@@ -284,7 +284,7 @@ class CurveWork:
 
     def _cells(self) -> int:
         ledger = self.ledger
-        return int(ledger.proved.sum() + (len(ledger.eps) - ledger.broken).sum())
+        return int(ledger.certified_radii.sum() + (len(ledger.eps) - ledger.broken).sum())
 
 
 def _parts(rows: Tensor, size: int = _AT_ONCE) -> list[Tensor]:

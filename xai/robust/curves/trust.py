@@ -67,7 +67,7 @@ class Trust:
         >>> import xai
         >>> clf = xai.load("example:fashion")
         >>> data = xai.load_data("example:fashion-test").subset(4)
-        >>> curve = xai.robustness(clf, data, eps=8 / 255, attacks=["fgsm", "pgd"], proofs=())
+        >>> curve = xai.robustness(clf, data, eps=8 / 255, attacks=["fgsm", "pgd"], certificates=())
         >>> len(curve.trust.checks)
         19
     """

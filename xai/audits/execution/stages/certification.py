@@ -10,12 +10,12 @@ from xai.audits.execution.stages.base import Stage, StageCost
 from xai.audits.execution.store import StoredResult
 from xai.robust.certification.certify import certify
 
-_ROWS_OF_PROOFS = {"ibp": 2.0, "crown_ibp": 20.0, "crown": 500.0, "auto": 500.0, "smoothing": 1100.0}
+_ROWS_OF_CERTIFICATES = {"ibp": 2.0, "crown_ibp": 20.0, "crown": 500.0, "auto": 500.0, "smoothing": 1100.0}
 
 
 @dataclass(frozen=True)
 class CertificationStage(Stage):
-    """Proofs that no change inside a ball changes the answer.
+    """Certificates that no change inside a ball changes the answer.
 
     Attributes:
         eps: radius in the scale of pixels in [0, 1].
@@ -31,11 +31,11 @@ class CertificationStage(Stage):
 
     @property
     def cost(self) -> StageCost:
-        """A guess: proofs depend on the network."""
-        return StageCost(_ROWS_OF_PROOFS.get(self.method, 500.0))
+        """A guess: certificates depend on the network."""
+        return StageCost(_ROWS_OF_CERTIFICATES.get(self.method, 500.0))
 
     def run(self, context: Context, rows: np.ndarray) -> StoredResult:
-        """Prove what can be proven."""
+        """Certify what can be certified."""
         certificate = certify(
             context.classifier,
             context.decoded(self.role, rows),

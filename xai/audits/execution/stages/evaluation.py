@@ -41,7 +41,7 @@ class EvaluationStage(AttackStage):
             norm=self.norm,
             seed=context.seed,
             attacks=chosen,
-            proofs=(),
+            certificates=(),
             should_stop=context.should_stop,
         )
         assert evaluation.trust is not None

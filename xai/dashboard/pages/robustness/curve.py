@@ -1,4 +1,4 @@
-"""The page "Robustness", attacks and proofs: accuracy over radii, and the images behind it."""
+"""The page "Robustness", attacks and certificates: accuracy over radii, and the images behind it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +40,7 @@ _GROUPS = {
 _VERDICTS = {"violated": m("changed by an attack"), "unproven": m("not certified"), "verified": m("certified")}
 _ENDS = {"low": m("from"), "high": m("to")}
 _RADII = {"linf": "1/255, 2/255, 4/255, 8/255, 16/255", "l2": "0.1, 0.25, 0.5, 1, 2", "l1": "1, 3, 6, 12, 24"}
-_PROOFS = {"ibp": "IBP", "crown_ibp": "CROWN-IBP", "crown": "CROWN"}
+_CERTIFICATES = {"ibp": "IBP", "crown_ibp": "CROWN-IBP", "crown": "CROWN"}
 
 
 def measure_curve(model: SharedModel, sample: DataSample) -> list[Job]:
@@ -59,7 +59,7 @@ def measure_curve(model: SharedModel, sample: DataSample) -> list[Job]:
 
 
 def _choose_stages(norm: str) -> dict[str, Any]:
-    """Let the user choose attacks, proofs, seed and checks; return what is not the default."""
+    """Let the user choose attacks, certificates, seed and checks; return what is not the default."""
     infos = {info.name: info for info in xai.methods(kind="attack") if norm in info.norms}
     with st.expander(t("Attacks, certificates and seed"), icon=":material/tune:"):
         attacks = st.multiselect(
@@ -70,13 +70,13 @@ def _choose_stages(norm: str) -> dict[str, Any]:
             placeholder=t("Short versions of FGSM, PGD, APGD-CE, APGD-T and Square"),
             bind="query-params",
         )
-        proofs = st.pills(
+        certificates = st.pills(
             t("Certificates"),
-            list(_PROOFS),
+            list(_CERTIFICATES),
             selection_mode="multi",
-            default=list(_PROOFS),
-            format_func=_PROOFS.__getitem__,
-            key="curve_proofs",
+            default=list(_CERTIFICATES),
+            format_func=_CERTIFICATES.__getitem__,
+            key="curve_certificates",
             bind="query-params",
         )
         left, right = st.columns(2, vertical_alignment="bottom")
@@ -84,8 +84,8 @@ def _choose_stages(norm: str) -> dict[str, Any]:
         trust = right.toggle(t("Check the evaluation itself"), True, key="curve_trust", bind="query-params")
     ordered = sorted(attacks, key=lambda name: infos[name].forward)
     arguments = {"attacks": tuple(ordered) or None, "seed": seed, "trust": trust}
-    if len(proofs) < len(_PROOFS):
-        arguments["proofs"] = tuple(name for name in _PROOFS if name in proofs)
+    if len(certificates) < len(_CERTIFICATES):
+        arguments["certificates"] = tuple(name for name in _CERTIFICATES if name in certificates)
     usual = {"attacks": None, "seed": 0, "trust": True}
     return {name: value for name, value in arguments.items() if name not in usual or value != usual[name]}
 

@@ -1,4 +1,4 @@
-"""What is asked about one image that is proven: the margin in a ball, bounds of the logits, the largest radius."""
+"""What is asked about one image that is certified: the margin in a ball, bounds of the logits, the largest radius."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ RUNGS = {
 
 
 @dataclass(frozen=True, eq=False)
-class ProofRequest:
-    """A proof as it was chosen.
+class CertificateRequest:
+    """A certificate as it was chosen.
 
     Attributes:
         method: as in `xai.certify`.
@@ -73,29 +73,29 @@ class LogitBounds:
 
 
 @dataclass(frozen=True)
-class ProofReach:
-    """How far a proof reaches on a ladder of radii.
+class CertifiedReach:
+    """How far a certificate reaches on a ladder of radii.
 
     Attributes:
-        proven: the largest radius that is proven; None where the smallest is not.
-        open: the next one, which is not; None where the largest is proven.
+        certified: the largest radius that is certified; None where the smallest is not.
+        open: the next one, which is not; None where the largest is certified.
     """
 
-    proven: float | None
+    certified: float | None
     open: float | None
 
 
 def supported_job(model: SharedModel, image: SourceImage, slot: Any) -> Job:
     """Return the job that ends in the library's sentence where bounds cannot handle the model."""
     ask = model.ask(lambda classifier, report: _certified(classifier, image, 0.0, {"method": "ibp"}, report))
-    return Job(("provable", model.key), t("Analysing the model"), ask, slot, rows=2)
+    return Job(("certifiable", model.key), t("Analysing the model"), ask, slot, rows=2)
 
 
-def proof_job(model: SharedModel, image: SourceImage, proof: ProofRequest, slot: Any) -> Job:
+def certificate_job(model: SharedModel, image: SourceImage, request: CertificateRequest, slot: Any) -> Job:
     """Return the job whose result is the certificate; what the model answers to the image counts as the truth."""
-    key = ("proof", *_about(model, image, proof), proof.eps)
-    ask = model.ask(lambda classifier, report: _certified(classifier, image, proof.eps, proof.arguments, report))
-    return Job(key, t("Certifying"), ask, slot, proof.rows(model))
+    key = ("certificate", *_about(model, image, request), request.eps)
+    ask = model.ask(lambda classifier, report: _certified(classifier, image, request.eps, request.arguments, report))
+    return Job(key, t("Certifying"), ask, slot, request.rows(model))
 
 
 def bounds_job(model: SharedModel, image: SourceImage, method: str, eps: float, slot: Any) -> Job:
@@ -112,29 +112,29 @@ def bounds_job(model: SharedModel, image: SourceImage, method: str, eps: float, 
     return Job(key, t("Bounding the logits"), model.ask(bound), slot, _ROWS[method] * _scale(model))
 
 
-def reach_job(model: SharedModel, image: SourceImage, proof: ProofRequest, slot: Any) -> Job:
-    """Return the job whose result says how far the proof reaches; the ladder is halved again and again."""
+def reach_job(model: SharedModel, image: SourceImage, request: CertificateRequest, slot: Any) -> Job:
+    """Return the job whose result says how far the certificate reaches; the ladder is halved again and again."""
 
-    def reach(classifier: xai.Classifier, report: Report | None) -> ProofReach:
-        return largest_proven(classifier, image, proof.norm, proof.arguments, report)
+    def reach(classifier: xai.Classifier, report: Report | None) -> CertifiedReach:
+        return largest_certified(classifier, image, request.norm, request.arguments, report)
 
-    key, rows = ("reach", *_about(model, image, proof)), _rounds(proof.norm) * proof.rows(model)
+    key, rows = ("reach", *_about(model, image, request)), _rounds(request.norm) * request.rows(model)
     return Job(key, t("Searching for the largest radius"), model.ask(reach), slot, rows)
 
 
-def largest_proven(
+def largest_certified(
     classifier: xai.Classifier, image: SourceImage, norm: str, arguments: Mapping[str, Any], report: Report | None
-) -> ProofReach:
-    """Return how far a proof reaches on the ladder of a norm."""
+) -> CertifiedReach:
+    """Return how far a certificate reaches on the ladder of a norm."""
     rungs = RUNGS[norm]
-    proven, left = -1, len(rungs)
+    certified, left = -1, len(rungs)
     for part in progress_parts(report, _rounds(norm)):
-        if left - proven == 1:
+        if left - certified == 1:
             break
-        middle = (proven + left) // 2
+        middle = (certified + left) // 2
         result = _certified(classifier, image, rungs[middle], arguments, part)
-        proven, left = (middle, left) if bool(result.verified[0]) else (proven, middle)
-    return ProofReach(rungs[proven] if proven >= 0 else None, rungs[left] if left < len(rungs) else None)
+        certified, left = (middle, left) if bool(result.verified[0]) else (certified, middle)
+    return CertifiedReach(rungs[certified] if certified >= 0 else None, rungs[left] if left < len(rungs) else None)
 
 
 def _certified(
@@ -145,8 +145,8 @@ def _certified(
     return xai.certify(classifier, clean, label, eps, **arguments, **progress_arguments(report))
 
 
-def _about(model: SharedModel, image: SourceImage, proof: ProofRequest) -> tuple[Any, ...]:
-    return (model.key, image.identity, *sorted(proof.arguments.items()))
+def _about(model: SharedModel, image: SourceImage, request: CertificateRequest) -> tuple[Any, ...]:
+    return (model.key, image.identity, *sorted(request.arguments.items()))
 
 
 def _scale(model: SharedModel) -> int:

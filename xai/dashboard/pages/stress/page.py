@@ -10,7 +10,7 @@ import streamlit as st
 
 import xai
 from xai.dashboard import widgets as ui
-from xai.dashboard.pages.stress.proofs import prove
+from xai.dashboard.pages.stress.certification import certify_prediction
 from xai.dashboard.session import Job, Report, SharedModel, SourceImage, progress_arguments, progress_parts, rows_of
 from xai.dashboard.text import cost, eps_code, m, percent, radius, safe, sentence, size_of_change, t, told
 
@@ -324,5 +324,5 @@ if __name__ == "__main__":  # Streamlit runs it as a script
         elif way == ways[1]:
             jobs = attack_image(model, image, prediction)
         else:
-            jobs = prove(model, image, prediction)
+            jobs = certify_prediction(model, image, prediction)
         ui.run_next(jobs)

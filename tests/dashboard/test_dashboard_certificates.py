@@ -1,4 +1,4 @@
-"""The page "Stress", proofs, without a browser: verdicts, bounds and radii are those of the library."""
+"""The page "Stress", certificates, without a browser: verdicts, bounds and radii are those of the library."""
 
 import re
 from types import SimpleNamespace
@@ -10,8 +10,8 @@ from pages import FASHION, counted, opened, run_code, script_of, shirt
 
 import xai
 from xai.dashboard.charts.accuracy import spans
-from xai.dashboard.pages.stress.certificates import RUNGS, ProofReach, largest_proven
-from xai.dashboard.pages.stress.proofs import METHODS, NOISE, _reached
+from xai.dashboard.pages.stress.certificates import RUNGS, CertifiedReach, largest_certified
+from xai.dashboard.pages.stress.certification import METHODS, NOISE, _reached
 from xai.dashboard.text.words import number_text
 from xai.robust.certification.certify import EVERY
 from xai.robust.certification.smoothing import SmoothingNoise
@@ -61,7 +61,7 @@ def test_a_proof_says_what_the_library_proves(fashion, tmp_path):
     table = app.dataframe[0].value
     np.testing.assert_allclose(table["lower_bound"], low[0])
     np.testing.assert_allclose(table["upper_bound"], high[0])
-    np.testing.assert_allclose(table["proven_margin"], found.margins[0])
+    np.testing.assert_allclose(table["certified_margin"], found.margins[0])
     np.testing.assert_allclose(table["clean_margin"], table["clean_logit"][0] - table["clean_logit"])
     assert [chart.proto.alt for chart in app.get("vega_lite_chart")] == [
         text for text in texts(app) if text.startswith(("The lower bound of", "No other class"))
@@ -72,7 +72,7 @@ def test_a_proof_says_what_the_library_proves(fashion, tmp_path):
 
 
 def test_what_is_not_proven_is_no_counterexample(fashion):
-    app = proofs(proof="IBP")
+    app = proofs(certificate="IBP")
     found = certified(fashion, ONE, method="ibp")
     (verdict,) = [one.value for one in app.warning]
     assert verdict.startswith("**Not certified** by IBP: while no pixel changes by more than 1/255")
@@ -82,13 +82,13 @@ def test_what_is_not_proven_is_no_counterexample(fashion):
 
 
 def test_a_proof_may_be_tighter_than_the_bounds_of_two_logits():
-    app = proofs(model=ROBUST, proof="CROWN-IBP", proof_eps_linf="0.25")
+    app = proofs(model=ROBUST, certificate="CROWN-IBP", certificate_eps_linf="0.25")
     assert app.success[0].value.startswith("**Certified** by CROWN-IBP")
     assert any("and still the prediction is certified" in text for text in texts(app))
 
 
 def test_other_norms_have_margins_and_no_bounds_of_logits(fashion):
-    app = proofs(proof_norm="l2", proof_eps_l2="0.0625", proof="CROWN")
+    app = proofs(certificate_norm="l2", certificate_eps_l2="0.0625", certificate="CROWN")
     found = certified(fashion, 0.0625, norm="l2")
     verdict = next(one.value for one in (*app.success, *app.warning))
     assert ("**Certified**" in verdict) == bool(found.verified[0])
@@ -99,8 +99,8 @@ def test_other_norms_have_margins_and_no_bounds_of_logits(fashion):
 
 
 def test_smoothing_says_the_radius_and_its_chance(fashion):
-    link = {"smoothing.sigma": "0.05", "smoothing.samples": "500", "proof_seed": "3"}
-    app = proofs(proof_norm="l2", proof="Smoothing", proof_eps_l2="0.0625", **link)
+    link = {"smoothing.sigma": "0.05", "smoothing.samples": "500", "certificate_seed": "3"}
+    app = proofs(certificate_norm="l2", certificate="Smoothing", certificate_eps_l2="0.0625", **link)
     found = certified(fashion, 0.0625, norm="l2", method="smoothing", sigma=0.05, samples=500, seed=3)
     assert bool(found.verified[0])
     (verdict,) = [one.value for one in app.success]
@@ -108,19 +108,21 @@ def test_smoothing_says_the_radius_and_its_chance(fashion):
     assert "with an error probability of at most 0.001" in verdict
     assert "seed=3, sigma=0.05, samples=500" in script_of(app)
     assert not app.get("vega_lite_chart")
-    app.slider(key="proof_eps_l2").set_value(0.5).run()
+    app.slider(key="certificate_eps_l2").set_value(0.5).run()
     assert "only up to an l2 norm of" in app.warning[0].value
 
 
 def test_smoothing_that_answers_something_else(fashion):
-    app = proofs(proof_norm="l2", proof="Smoothing")
+    app = proofs(certificate_norm="l2", certificate="Smoothing")
     other = int(certified(fashion, 0.25, norm="l2", method="smoothing").predictions[0])
     assert other > 0  # 0 is the answer to the clean image
     assert f"predicts **{fashion.class_names[other]}**, not **T-shirt/top**" in app.warning[0].value
 
 
 def test_smoothing_that_abstains():
-    app = proofs(proof_norm="l2", proof="Smoothing", **{"smoothing.samples": "2", "smoothing.sigma": "0.05"})
+    app = proofs(
+        certificate_norm="l2", certificate="Smoothing", **{"smoothing.samples": "2", "smoothing.sigma": "0.05"}
+    )
     assert "the smoothed model makes no prediction" in app.warning[0].value
 
 
@@ -130,13 +132,13 @@ def test_a_model_without_bounds_gives_the_sentence_and_the_way_on():
     app.button(key="take_smoothing").click().run()
     assert not app.exception
     assert not app.error
-    assert (app.selectbox(key="proof").value, app.selectbox(key="proof_norm").value) == ("smoothing", "l2")
+    assert (app.selectbox(key="certificate").value, app.selectbox(key="certificate_norm").value) == ("smoothing", "l2")
     assert [b.label for b in app.button if b.label == "Certify"] == ["Certify"]  # long, so it is asked for
 
 
 def test_the_largest_radius_is_looked_for_when_asked(fashion, monkeypatch):
     calls = counted(monkeypatch, "certify")
-    app = proofs(proof="CROWN-IBP", model=ROBUST)
+    app = proofs(certificate="CROWN-IBP", model=ROBUST)
     before = len(calls)
     next(b for b in app.button if b.label == "Find the largest certified radius").click().run()
     assert not app.exception
@@ -160,22 +162,22 @@ def test_the_ladder_is_halved_to_its_end(monkeypatch, rungs_proven):
     monkeypatch.setattr(xai, "certify", certify)
 
     network = SimpleNamespace(prepare=lambda _: SimpleNamespace(inputs=0), predict=lambda _: SimpleNamespace(index=0))
-    found = largest_proven(network, SimpleNamespace(open=lambda: None), "l1", {}, None)
+    found = largest_certified(network, SimpleNamespace(open=lambda: None), "l1", {}, None)
     ends = (None, *rungs, None)
     assert (found.proven, found.open) == (ends[rungs_proven], ends[rungs_proven + 1])
     assert len(tried) <= 4
 
 
 def test_the_ends_of_the_ladder_are_said():
-    assert "Not certified even at the smallest radius tried, 0.1" in _reached(ProofReach(None, 0.1), "l1")
-    assert "**24**, the largest radius tried" in _reached(ProofReach(24.0, None), "l1")
+    assert "Not certified even at the smallest radius tried, 0.1" in _reached(CertifiedReach(None, 0.1), "l1")
+    assert "**24**, the largest radius tried" in _reached(CertifiedReach(24.0, None), "l1")
 
 
 def test_looking_again_proves_nothing_anew(monkeypatch):
     calls = counted(monkeypatch, "certify")
-    app = proofs(proof="CROWN-IBP")
-    app.slider(key="proof_eps_linf").set_value(2.5).run()
-    app.slider(key="proof_eps_linf").set_value(1.0).run()
+    app = proofs(certificate="CROWN-IBP")
+    app.slider(key="certificate_eps_linf").set_value(2.5).run()
+    app.slider(key="certificate_eps_linf").set_value(1.0).run()
     assert [arguments[3] for arguments, _ in calls] == [0.0, ONE, 2.5 / 255]
 
 

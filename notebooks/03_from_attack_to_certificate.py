@@ -62,9 +62,9 @@ pd.DataFrame(rows).pivot(index="attack", columns="model", values="still right").
 rows = []
 for k in (0.25, 0.5, 1):
     for name, model in (("plain", plain), ("robust", robust)):
-        proof = xai.certify(model, images[:50], labels[:50], eps=k / 255, method="crown_ibp")
-        rows.append({"eps": f"{k}/255", "model": name, "proven": proof.certified_accuracy})
-pd.DataFrame(rows).pivot(index="eps", columns="model", values="proven")
+        certificate = xai.certify(model, images[:50], labels[:50], eps=k / 255, method="crown_ibp")
+        rows.append({"eps": f"{k}/255", "model": name, "certified": certificate.certified_accuracy})
+pd.DataFrame(rows).pivot(index="eps", columns="model", values="certified")
 
 # %% [markdown]
 # ## Robustness curve

@@ -1,4 +1,4 @@
-"""The page "Stress", proofs: how far the prediction to one image is guaranteed."""
+"""The page "Stress", certificates: how far the prediction to one image is guaranteed."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ import xai
 from xai.dashboard import charts
 from xai.dashboard import widgets as ui
 from xai.dashboard.pages.stress.certificates import (
+    CertificateRequest,
+    CertifiedReach,
     LogitBounds,
-    ProofReach,
-    ProofRequest,
     bounds_job,
-    proof_job,
+    certificate_job,
     reach_job,
     supported_job,
 )
@@ -44,24 +44,24 @@ _ABOUT_NOISE = {
 }
 _LARGEST = {"linf": 16, "l2": 2, "l1": 32}  # linf in 1/255
 _CHOSEN = {"linf": 1.0, "l2": 0.25, "l1": 2.0}
-_AT_ONCE = 2000  # rows up to which a proof is not asked for by a button
+_AT_ONCE = 2000  # rows up to which a certificate is not asked for by a button
 _SHOWN = 12  # classes of a chart
 
 
-def prove(model: SharedModel, image: SourceImage, prediction: xai.results.Prediction) -> list[Job]:
-    """Let the user prove that an answer holds; return what is still to be done."""
-    proof = _choose()
-    if not proof.smooths and ui.result_of(supported_job(model, image, st.container())) is None:
+def certify_prediction(model: SharedModel, image: SourceImage, prediction: xai.results.Prediction) -> list[Job]:
+    """Let the user certify the prediction; return what is still to be done."""
+    request = _choose()
+    if not request.smooths and ui.result_of(supported_job(model, image, st.container())) is None:
         st.button(t("Certify by smoothing"), key="take_smoothing", on_click=_smooth, icon=":material/blur_on:")
         return []
-    job = proof_job(model, image, proof, st.container())
+    job = certificate_job(model, image, request, st.container())
 
     def show(result: xai.results.Certificate) -> list[Job]:
-        (_show_smoothed if proof.smooths else _show_verdict)(result, proof, prediction)
-        jobs = [] if proof.smooths else _show_bounds(model, image, proof, result, prediction)
+        (_show_smoothed if request.smooths else _show_verdict)(result, request, prediction)
+        jobs = [] if request.smooths else _show_bounds(model, image, request, result, prediction)
         ui.show_notes(result.notes)
-        ui.show_downloads(result, "proof", file_stem(model.name, "proof", proof.method, proof.norm))
-        _code(model, image, proof, result)
+        ui.show_downloads(result, "certificate", file_stem(model.name, "certificate", request.method, request.norm))
+        _code(model, image, request, result)
         return jobs
 
     if job.rows > _AT_ONCE:
@@ -70,42 +70,44 @@ def prove(model: SharedModel, image: SourceImage, prediction: xai.results.Predic
     return [job] if result is None else [job, *show(result)]
 
 
-def _choose() -> ProofRequest:
+def _choose() -> CertificateRequest:
     first, second = st.columns([1.5, 1.1])
-    norm = ui.choose_norm("proof_norm", second)
+    norm = ui.choose_norm("certificate_norm", second)
     able = [name for name in METHODS if name != "smoothing" or norm == "l2"]
     method = first.selectbox(
         t("Certificate"),
         able,
         format_func=lambda name: t(METHODS[name]),
-        key="proof",
+        key="certificate",
         help=t("Smoothing takes the norm l2, and any model; the others bound the outputs of each layer."),
         bind="query-params",
     )
     tip = t("Radius of the ball in which no perturbation may change the prediction.")
-    eps = ui.choose_eps(norm, "proof_eps", _LARGEST, _CHOSEN, tip)
+    eps = ui.choose_eps(norm, "certificate_eps", _LARGEST, _CHOSEN, tip)
     st.caption(t(_ABOUT[method]))
     if method != "smoothing":
-        return ProofRequest(method, norm, eps, 0, {})
+        return CertificateRequest(method, norm, eps, 0, {})
     with st.expander(t("Settings of {title}", title=t(METHODS[method])), icon=":material/tune:"):
         settings = ui.choose_settings(NOISE, "smoothing", _ABOUT_NOISE)
-        seed = ui.choose_seed("proof_seed")
-    return ProofRequest(method, norm, eps, seed, settings)
+        seed = ui.choose_seed("certificate_seed")
+    return CertificateRequest(method, norm, eps, seed, settings)
 
 
 def _smooth() -> None:
-    st.session_state["proof_norm"], st.session_state["proof"] = "l2", "smoothing"
+    st.session_state["certificate_norm"], st.session_state["certificate"] = "l2", "smoothing"
 
 
-def _show_verdict(result: xai.results.Certificate, proof: ProofRequest, prediction: xai.results.Prediction) -> None:
-    """Say whether the prediction is proven, and by how much."""
+def _show_verdict(
+    result: xai.results.Certificate, request: CertificateRequest, prediction: xai.results.Prediction
+) -> None:
+    """Say whether the prediction is certified, and by how much."""
     names, margins = prediction.class_names, result.margins[0].nan_to_num(nan=np.inf)
     words = {
         "label": safe(names[prediction.index]),
         "other": safe(names[int(margins.argmin())]),
         "margin": number_text(float(result.margin[0])),
-        "size": ui.within_ball(proof.eps, proof.norm),
-        "method": METHODS[result.decided_by[0] or _last(proof.method)],
+        "size": ui.within_ball(request.eps, request.norm),
+        "method": METHODS[result.decided_by[0] or _last(request.method)],
     }
     if bool(result.verified[0]):
         text = t(
@@ -128,7 +130,9 @@ def _last(method: str) -> str:
     return "crown" if method == "auto" else method
 
 
-def _show_smoothed(result: xai.results.Certificate, proof: ProofRequest, prediction: xai.results.Prediction) -> None:
+def _show_smoothed(
+    result: xai.results.Certificate, request: CertificateRequest, prediction: xai.results.Prediction
+) -> None:
     """Say what the smoothed model answers, and how far that is certain."""
     answer, label = int(result.predictions[0]), safe(prediction.label)
     if answer < 0:
@@ -140,8 +144,8 @@ def _show_smoothed(result: xai.results.Certificate, proof: ProofRequest, predict
             label=label,
         )
     else:
-        reach = radius(float(result.margin[0]) + proof.eps, "l2")
-        words = {"label": label, "reach": reach, "eps": radius(proof.eps, "l2"), "alpha": result.settings["alpha"]}
+        reach = radius(float(result.margin[0]) + request.eps, "l2")
+        words = {"label": label, "reach": reach, "eps": radius(request.eps, "l2"), "alpha": result.settings["alpha"]}
         text = (
             t(
                 "**Certified**, with an error probability of at most {alpha:g}: the smoothed model "
@@ -162,20 +166,20 @@ def _show_smoothed(result: xai.results.Certificate, proof: ProofRequest, predict
 def _show_bounds(
     model: SharedModel,
     image: SourceImage,
-    proof: ProofRequest,
+    request: CertificateRequest,
     result: xai.results.Certificate,
     prediction: xai.results.Prediction,
 ) -> list[Job]:
-    """Show what the logits can become, the margins, and how far the proof reaches; return what is to do."""
+    """Show what the logits can become, the margins, and how far the certificate reaches; return what is to do."""
     jobs, bounded = [], None
-    if proof.norm == "linf":
-        method = result.decided_by[0] or _last(proof.method)
-        jobs.append(bounds_job(model, image, method, proof.eps, st.container()))
+    if request.norm == "linf":
+        method = result.decided_by[0] or _last(request.method)
+        jobs.append(bounds_job(model, image, method, request.eps, st.container()))
         bounded = ui.result_of(jobs[0])
         if bounded is not None:
             _show_logits(bounded, prediction, verified=bool(result.verified[0]))
     _show_margins(result, prediction)
-    jobs += _show_reach(model, image, proof)
+    jobs += _show_reach(model, image, request)
     _show_table(model, result, bounded, prediction)
     return jobs
 
@@ -224,18 +228,18 @@ def _span(prediction: xai.results.Prediction, k: int, low: float, high: float, c
 
 def _show_margins(result: xai.results.Certificate, prediction: xai.results.Prediction) -> None:
     """Show for each other class by how much the prediction stays ahead."""
-    proven, clean = result.margins[0].numpy(), _margins(prediction)
-    order = np.argsort(np.where(np.isnan(proven), np.inf, proven))[: min(_SHOWN, len(proven) - 1)]
-    below = int((proven <= 0).sum())
+    certified, clean = result.margins[0].numpy(), _margins(prediction)
+    order = np.argsort(np.where(np.isnan(certified), np.inf, certified))[: min(_SHOWN, len(certified) - 1)]
+    below = int((certified <= 0).sum())
     st.markdown(t("**Margin of {label} over each other class**", label=safe(prediction.label)))
     if below:
         text = t(
-            "{below} of {count} classes may overtake it according to the bounds.", below=below, count=len(proven) - 1
+            "{below} of {count} classes may overtake it according to the bounds.", below=below, count=len(certified) - 1
         )
     else:
-        text = t("No other class can overtake it ({count} classes).", count=len(proven) - 1)
+        text = t("No other class can overtake it ({count} classes).", count=len(certified) - 1)
     st.markdown(text)
-    rows = [_span(prediction, int(k), proven[k], clean[k], clean[k]) for k in order]
+    rows = [_span(prediction, int(k), certified[k], clean[k], clean[k]) for k in order]
     ui.show_chart(charts.spans(rows, 0.0, t("difference of logits")), "margin_bounds", text)
     st.caption(
         t(
@@ -252,26 +256,26 @@ def _margins(prediction: xai.results.Prediction) -> np.ndarray:
     return result
 
 
-def _show_reach(model: SharedModel, image: SourceImage, proof: ProofRequest) -> list[Job]:
+def _show_reach(model: SharedModel, image: SourceImage, request: CertificateRequest) -> list[Job]:
     """Say, when requested, up to which radius the prediction is certified."""
-    job = reach_job(model, image, proof, st.container())
+    job = reach_job(model, image, request, st.container())
     tip = t("The same certificate at a few radii, about {rows} rows of 28 x 28 pixels", rows=job.rows)
 
-    def show(result: ProofReach) -> None:
-        st.markdown(_reached(result, proof.norm))
+    def show(result: CertifiedReach) -> None:
+        st.markdown(_reached(result, request.norm))
 
     return ui.ask(job, t("Find the largest certified radius"), tip, show, first=False)
 
 
-def _reached(result: ProofReach, norm: str) -> str:
-    if result.proven is None:
+def _reached(result: CertifiedReach, norm: str) -> str:
+    if result.certified is None:
         return t("Not certified even at the smallest radius tried, {open}.", open=radius(result.open or 0.0, norm))
-    proven = radius(result.proven, norm)
+    certified = radius(result.certified, norm)
     if result.open is None:
-        return t("Certified up to **{proven}**, the largest radius tried.", proven=proven)
+        return t("Certified up to **{certified}**, the largest radius tried.", certified=certified)
     return t(
-        "Certified up to **{proven}**; not certified at {open}, the next radius tried.",
-        proven=proven,
+        "Certified up to **{certified}**; not certified at {open}, the next radius tried.",
+        certified=certified,
         open=radius(result.open, norm),
     )
 
@@ -283,23 +287,23 @@ def _show_table(
     rows = {"class": list(prediction.class_names), "clean_logit": prediction.logits[0].double().numpy()}
     if bounded is not None:
         rows |= {"lower_bound": bounded.low, "upper_bound": bounded.high}
-    table = pd.DataFrame(rows | {"clean_margin": _margins(prediction), "proven_margin": result.margins[0].numpy()})
+    table = pd.DataFrame(rows | {"clean_margin": _margins(prediction), "certified_margin": result.margins[0].numpy()})
     with st.expander(t("Table"), icon=":material/table:"):
         ui.show_frame(table, t("Logits, their bounds and the margins of all classes"))
         file = ui.csv_file(table, t("Table"), t("A line per class"))
-        stem = file_stem(model.name, "proof", result.method, result.norm)
-        ui.offer_download(file.label, file.make, f"{stem}.csv", "proof_csv", file.tip)
+        stem = file_stem(model.name, "certificate", result.method, result.norm)
+        ui.offer_download(file.label, file.make, f"{stem}.csv", "certificate_csv", file.tip)
 
 
-def _code(model: SharedModel, image: SourceImage, proof: ProofRequest, result: xai.results.Certificate) -> None:
-    eps = eps_code(proof.eps, proof.norm)
-    arguments = ", ".join(f"{name}={value!r}" for name, value in proof.arguments.items())
-    method = result.decided_by[0] or _last(proof.method)
+def _code(model: SharedModel, image: SourceImage, request: CertificateRequest, result: xai.results.Certificate) -> None:
+    eps = eps_code(request.eps, request.norm)
+    arguments = ", ".join(f"{name}={value!r}" for name, value in request.arguments.items())
+    method = result.decided_by[0] or _last(request.method)
     ends = f"(clean - {eps}).clamp(0, 1), (clean + {eps}).clamp(0, 1)"
     ui.show_script(
         model,
         f"clean = clf.prepare({image.code}).inputs",
         f"c = xai.certify(clf, clean, clf.predict(clean).index, eps={eps}, {arguments})",
         "print(c.verified, c.margin)",
-        *((f"print(xai.output_bounds(clf, {ends}, {method!r}))",) if proof.norm == "linf" else ()),
+        *((f"print(xai.output_bounds(clf, {ends}, {method!r}))",) if request.norm == "linf" else ()),
     )
