@@ -17,7 +17,7 @@ def test_attacks_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main([*asked, "--set", "steps=5", "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert "pgd in linf at 8/255" in text
-    assert "fooled by pgd" in text
+    assert "misclassified after pgd" in text
     found = xai.results.AttackResult.load(out)
     assert len(found) == 8
     assert found.settings["steps"] == 5

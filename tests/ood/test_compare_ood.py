@@ -61,7 +61,7 @@ def test_full_spectrum_counts_covariate_shift_as_ordinary(found: xai.results.OOD
 def test_words_follow_from_the_adjusted_test(found: xai.results.OODComparison) -> None:
     table = found.table
     own = table[table["method"] == "msp"]
-    assert set(own["against_msp"]) == {"the yardstick"}
+    assert set(own["against_msp"]) == {"the baseline"}
     assert (own["gap_to_msp"] == 0).all()
     rest = table[table["method"] != "msp"]
     assert (rest["p_holm"] >= rest["p_value"]).all()

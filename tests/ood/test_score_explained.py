@@ -115,10 +115,10 @@ def test_what_cannot_be_explained_says_so(wardrobe: Any, vim: xai.OODDetector) -
 def test_adversarial_pictures_and_attacks_on_the_score(wardrobe: Any, vim: xai.OODDetector, tmp_path: Path) -> None:
     images, labels = wardrobe.test.images[:40], wardrobe.test.labels[:40]
     found = vim.attack(images, labels, wardrobe.digits[:20], eps=8 / 255, steps=8, seed=1)
-    assert int(found.fooled.sum()) > 20
+    assert int(found.success.sum()) > 20
     share, low, high = found.flagged
     assert low <= share <= high
-    assert share == pytest.approx(float((found.adversarial_scores[found.fooled] > found.limit).double().mean()))
+    assert share == pytest.approx(float((found.adversarial_scores[found.success] > found.limit).double().mean()))
     assert found.evaded[0] > 0.5  # the score is differentiable: it is no defence
     torch.testing.assert_close(found.clean_scores, vim.score(images), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found.ood_scores, vim.score(wardrobe.digits[:20]), rtol=1e-5, atol=1e-5)

@@ -167,7 +167,7 @@ def _ood_attack() -> dict[str, Any]:
     return {
         "clean": found.clean_scores,
         "adversarial": found.adversarial_scores,
-        "fooled": found.fooled,
+        "fooled": found.success,
         "foreign": found.ood_scores,
         "evading": found.evading_scores,
         "limit": found.limit,

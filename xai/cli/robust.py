@@ -59,7 +59,7 @@ def _show_attack(attack: Any, place: Path | None) -> None:
         f"after ({low:.1%} to {high:.1%}; {len(attack)} images); an upper bound of the robust accuracy"
     )
     for name in sorted(set(attack.broken_by) - {""}):
-        print(f"  {attack.broken_by.count(name)} fooled by {name}")
+        print(f"  {attack.broken_by.count(name)} misclassified after {name}")
     for note in attack.notes:
         print(f"  {one_line(note)}")
     if place is not None:

@@ -137,8 +137,8 @@ _FIRST_BLUR = 1.0  # pixels; what JPEG and sampling change lies below
 _BLURS = (0.0, 0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6)  # by which one of the two may be less sharp
 _BLOCK = 4096
 _KEPT = 20  # cosine coefficients in each direction: the others are blurred away
-_RANK = 10  # the neighbour whose distance is the yardstick
-CLOSE, CLOSE_LAID = 0.2, 0.25  # of the yardstick
+_RANK = 10  # the neighbour whose distance is the usual distance
+CLOSE, CLOSE_LAID = 0.2, 0.25  # of the usual distance
 _TRIED = 3  # closest pairs of each image that are laid over each other
 _LIKE, _SAME = 0.25, 0.02  # distances: at most, and the same whatever the neighbours
 _COLOUR = 0.1  # of the length of a mean colour
@@ -190,8 +190,8 @@ def verify(
     """
     aligned = _Aligned(small)
     distance = aligned.distances(candidates.first, candidates.second, candidates.turn)
-    yardstick = _yardstick(aligned, candidates.near)
-    least = np.maximum(np.minimum(yardstick[candidates.first], yardstick[candidates.second]), 1e-12)
+    usual_distance = _usual_distance(aligned, candidates.near)
+    least = np.maximum(np.minimum(usual_distance[candidates.first], usual_distance[candidates.second]), 1e-12)
     relative = distance / least
     alike = _hue_distance(colour[candidates.first], colour[candidates.second]) <= _COLOUR
     accepted = (distance <= _LIKE) & ((relative <= CLOSE) | (distance <= _SAME)) & alike
@@ -243,13 +243,13 @@ class _LaidOver:
 def _laid_over(
     small: np.ndarray, candidates: Candidates, rows: np.ndarray, least: np.ndarray, should_stop: ShouldStop | None
 ) -> _LaidOver:
-    """Lay pairs over each other; the yardstick is measured likewise, of images that may be in a pair alone.
+    """Lay pairs over each other; the usual distance is measured likewise, of images that may be in a pair alone.
 
     Args:
         small: (N, s, s) grey images.
         candidates: all candidates.
         rows: (P,) numbers of those to try.
-        least: (P,) yardstick of images as they lie, never below the one measured here.
+        least: (P,) usual distance of images as they lie, never below the one measured here.
         should_stop: asked between blocks.
     """
     turned = small[candidates.second[rows]]
@@ -267,9 +267,9 @@ def _laid_over(
     ranked = np.sort(
         aligned_distances(small[repeated], small[others.reshape(-1)], should_stop).reshape(others.shape), 1
     )
-    yardstick = np.ones(len(small))
-    yardstick[images] = np.maximum(ranked[:, min(_RANK, others.shape[1]) - 1], 1e-12)
-    relative = distance / np.minimum(yardstick[candidates.first[rows]], yardstick[candidates.second[rows]])
+    usual_distance = np.ones(len(small))
+    usual_distance[images] = np.maximum(ranked[:, min(_RANK, others.shape[1]) - 1], 1e-12)
+    relative = distance / np.minimum(usual_distance[candidates.first[rows]], usual_distance[candidates.second[rows]])
     accepted = relative <= CLOSE_LAID
     return _LaidOver(rows[accepted], distance[accepted], relative[accepted])
 
@@ -309,7 +309,7 @@ class _Aligned:
         return distances
 
 
-def _yardstick(aligned: _Aligned, near: np.ndarray) -> np.ndarray:
+def _usual_distance(aligned: _Aligned, near: np.ndarray) -> np.ndarray:
     """Return the distance (N,) of each image's tenth nearest one; with fewer, of the farthest."""
     count, most = near.shape
     if most == 0:

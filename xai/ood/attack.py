@@ -138,7 +138,7 @@ class OODAttack(Result):
     Attributes:
         clean_scores: (n,) of in-distribution images.
         adversarial_scores: (n,) of the same images attacked until the model answers wrongly.
-        fooled: (n,) whether it does, and did not before.
+        success: (n,) whether it does, and did not before.
         ood_scores: (m,) of out-of-distribution images; empty when none were given.
         evading_scores: (m,) of the same images attacked until the detector accepts them.
         limit: score above which images are rejected.
@@ -163,13 +163,13 @@ class OODAttack(Result):
 
     _kind: ClassVar[str] = "ood attack"
     _listed: ClassVar[tuple[str, ...]] = (
-        *("clean_scores", "adversarial_scores", "fooled", "ood_scores", "evading_scores"),
+        *("clean_scores", "adversarial_scores", "success", "ood_scores", "evading_scores"),
     )
     _derived: ClassVar[tuple[str, ...]] = ("flagged", "flagged_before", "auroc", "evaded", "sentence")
 
     clean_scores: Tensor = field(repr=False)
     adversarial_scores: Tensor
-    fooled: Tensor
+    success: Tensor
     ood_scores: Tensor
     evading_scores: Tensor
     limit: float
@@ -186,20 +186,20 @@ class OODAttack(Result):
 
     @property
     def flagged(self) -> tuple[float, float, float]:
-        """Share of the images that fool the model which the detector rejects, with its 95 % interval."""
-        return _share(self.adversarial_scores[self.fooled] > self.limit)
+        """Share of the images whose prediction it changes which the detector rejects, with its 95 % interval."""
+        return _share(self.adversarial_scores[self.success] > self.limit)
 
     @property
     def flagged_before(self) -> tuple[float, float, float]:
         """Share of the same images that it rejects before the attack."""
-        return _share(self.clean_scores[self.fooled] > self.limit)
+        return _share(self.clean_scores[self.success] > self.limit)
 
     @property
     def auroc(self) -> tuple[float, float, float]:
-        """How well the score tells images that fool the model from the clean ones, with its 95 % interval."""
-        if not bool(self.fooled.any()):
+        """How well the score tells images whose prediction it changes from the clean ones, with its 95 % interval."""
+        if not bool(self.success.any()):
             return 0.5, 0.0, 1.0
-        pair = self.clean_scores.numpy(), self.adversarial_scores[self.fooled].numpy()
+        pair = self.clean_scores.numpy(), self.adversarial_scores[self.success].numpy()
         return (auroc(*pair), *auroc_interval(*pair))
 
     @property
@@ -213,11 +213,11 @@ class OODAttack(Result):
         """Both findings in words."""
         radius = "" if self.eps is None else " at {norm} {eps:.4g}"
         template = (
-            f"{{attack}}{radius} fools the model on {{fooled}} of {{total}} images; {{method}} rejects {{flagged}} of "
-            "these ({before} before the attack)"
+            f"{{attack}}{radius} changes the prediction of {{success}} of {{total}} images; {{method}} rejects "
+            "{flagged} of these ({before} before the attack)"
         )
         values = {"attack": self.attack, "norm": self.norm, "eps": self.eps, "method": self.method}
-        values |= {"fooled": int(self.fooled.sum()), "total": len(self.fooled)}
+        values |= {"success": int(self.success.sum()), "total": len(self.success)}
         values |= {"flagged": _share_words(self.flagged), "before": _share_words(self.flagged_before)}
         if len(self.ood_scores):
             template += (
@@ -257,7 +257,7 @@ def attack_detector(
     return OODAttack(
         clean_scores=before,
         adversarial_scores=after,
-        fooled=first.success & (first.clean_predictions == first.labels),
+        success=first.success & (first.clean_predictions == first.labels),
         ood_scores=none if second is None else _scores(classifier, fitted, second.clean),
         evading_scores=none if second is None else _scores(classifier, fitted, second.adversarial),
         limit=limit,

@@ -137,7 +137,7 @@ class OODComparison(Result):
         return self.guarantee.sentence
 
 
-YARDSTICK = "msp"
+BASELINE = "msp"
 
 
 def compare_ood(
@@ -233,8 +233,8 @@ def _detectors(methods: Sequence[str | Detector] | None) -> list[Detector]:
     ]
     if not detectors:
         raise InputError("Expected at least one method to compare, but got none.")
-    if not any(detector.label == YARDSTICK for detector in detectors):
-        detectors = [make_detector(YARDSTICK, {}), *detectors]
+    if not any(detector.label == BASELINE for detector in detectors):
+        detectors = [make_detector(BASELINE, {}), *detectors]
     by_label = {detector.label: detector for detector in detectors}
     return list(by_label.values())
 
@@ -284,7 +284,7 @@ class _ComparisonJob:
         calibration, inside, *outside = tables
         rows = [row for k in range(len(self.sets)) for row in self._rows(k, calibration, inside, outside)]
         adjusted = holm([row["p_value"] for row in rows])
-        compared = [row["method"] != YARDSTICK for row in rows]
+        compared = [row["method"] != BASELINE for row in rows]
         adjusted[compared] = holm(np.array([row["p_value"] for row in rows])[compared])
         final = tuple(
             {**row, "p_holm": float(p), "against_msp": _words(row, p)} for row, p in zip(rows, adjusted, strict=True)
@@ -316,7 +316,7 @@ class _ComparisonJob:
         for label, ordinary in inside.items():
             outer = outside[k][label]
             figures = detection(ordinary, outer)
-            gap, ends, p = paired_test([ordinary, inside[YARDSTICK]], [outer, outside[k][YARDSTICK]])
+            gap, ends, p = paired_test([ordinary, inside[BASELINE]], [outer, outside[k][BASELINE]])
             row = {"set": self.sets[k].label, "group": self.sets[k].group, "method": label, "images": len(outer)}
             row |= {
                 "auroc": figures.auroc,
@@ -342,8 +342,8 @@ class _ComparisonJob:
 
 
 def _words(row: Mapping[str, Any], p: float) -> str:
-    if row["method"] == YARDSTICK:
-        return "the yardstick"
+    if row["method"] == BASELINE:
+        return "the baseline"
     if p > 0.05:
         return "cannot be told from msp"
     return "better than msp" if row["gap_to_msp"] > 0 else "worse than msp"

@@ -101,7 +101,7 @@ def best_fall(normals: Tensor, pixels: Tensor, eps: float, norm: str) -> Tensor:
 
 
 def check_closed_form(attack: Attack, norm: str, share: float, classes: int = 3) -> None:
-    """Hold an attack to the exact worst case of linear models: what `share` of the radius can fool is fooled."""
+    """Hold an attack to the exact worst case of linear models: what `share` of the radius can change is changed."""
     net = LinearModel(classes).eval()
     images = pictures(24, size=(16, 16))
     label = net(images).argmax(1)

@@ -86,9 +86,9 @@ def test_fill_reaches_the_model() -> None:
             return torch.stack([torch.full_like(top, 0.9), top, torch.zeros_like(top)], 1)
 
     images = 0.5 * pictures(2)
-    for fill, fooled in ((0.0, False), (1.0, True)):
+    for fill, misclassified in ((0.0, False), (1.0, True)):
         found = Spatial(angles=3, shifts=3, fill=fill).run(Brightest().eval(), images, [0, 0])
-        assert bool(found.success.all()) is fooled
+        assert bool(found.success.all()) is misclassified
 
 
 def test_noise_is_weaker_than_a_search_and_stronger_with_more_draws() -> None:

@@ -15,7 +15,7 @@ from xai.cli import main
 from xai.errors import ContractError, InputError, NameLookupError, RangeError, RecordError, ShapeError, Stopped
 from xai.results import RobustnessCurve
 from xai.robust.attacks.base import ATTACKS, Attack
-from xai.robust.curves.stages import Ledger
+from xai.robust.curves.stages import ImageBounds
 
 EPS = [2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255]
 FEW = ("fgsm", "pgd")
@@ -171,14 +171,14 @@ def test_what_cannot_be_proven_is_named() -> None:
 
 def test_a_contradiction_is_an_error() -> None:
     images = pictures(2)
-    ledger = Ledger(images, torch.tensor([0, 1]), (0.1, 0.2, 0.3), torch.tensor([0, 1]))
-    ledger.take_certificates(torch.tensor([0, 1]), torch.tensor([True, True]), torch.tensor([1, 1]), "crown")
+    bounds = ImageBounds(images, torch.tensor([0, 1]), (0.1, 0.2, 0.3), torch.tensor([0, 1]))
+    bounds.take_certificates(torch.tensor([0, 1]), torch.tensor([True, True]), torch.tensor([1, 1]), "crown")
     far, none = torch.tensor([0.25, 0.35]).double(), torch.tensor([1, 0])
     both = torch.tensor([True, True])
-    ledger.take(torch.tensor([0, 1]), images, far, none, ["pgd", "pgd"], both)
-    assert ledger.broken.tolist() == [2, 3]
+    bounds.take(torch.tensor([0, 1]), images, far, none, ["pgd", "pgd"], both)
+    assert bounds.broken.tolist() == [2, 3]
     with pytest.raises(ContractError, match=r"proven up to 0.2 by 'crown', but 'fgsm' changed the answer at 0.15"):
-        ledger.take(torch.tensor([0]), images[:1], torch.tensor([0.15]).double(), none[:1], ["fgsm"], both[:1])
+        bounds.take(torch.tensor([0]), images[:1], torch.tensor([0.15]).double(), none[:1], ["fgsm"], both[:1])
 
 
 def test_seeds_decide() -> None:

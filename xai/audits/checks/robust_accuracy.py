@@ -96,7 +96,7 @@ class RobustAccuracy(Check):
         attacked = context.results[0]
         rows, right = attacked.rows, attacked["robust"]
         clean = attacked["clean"] == context.labels(DATA, rows).numpy()
-        fooled = clean & ~right
+        misclassified = clean & ~right
         trust = context.results[1].parts[0]["trust"] if len(context.results) > 1 and context.results[1].parts else None
         radius = f"{self.eps * 255:.3g}/255" if self.norm == "linf" else f"{self.eps:.3g}"
         share = share_of(
@@ -113,7 +113,9 @@ class RobustAccuracy(Check):
                 "norm": self.norm,
                 "settings": attacked.parts[0]["settings"],
                 "trust": trust,
-                "median_distance": float(np.median(attacked["distance"][fooled])) if fooled.any() else None,
+                "median_distance": float(np.median(attacked["distance"][misclassified]))
+                if misclassified.any()
+                else None,
             },
             evidence=self._shown(context, attacked),
             notes=(Message("whether the attack itself works was not checked"),) if trust is None else (),
@@ -127,7 +129,7 @@ class RobustAccuracy(Check):
         return replace(share, claim=claim)
 
     def _shown(self, context: Context, attacked: StoredResult) -> tuple[dict[str, Any], ...]:
-        """Return the images fooled by the smallest perturbations."""
+        """Return the images misclassified after the smallest perturbations."""
         place = {int(row): k for k, row in enumerate(attacked.rows)}
         numbers = [place[int(row)] for row in attacked["shown"]]
         order = np.argsort(attacked["distance"][numbers], kind="stable")[:EXAMPLES]

@@ -12,7 +12,7 @@ from xai.ood.detectors.reference import FeatureRows
 @DETECTORS.register("msp")
 @dataclass(frozen=True)
 class MSP(LogitDetector):
-    """One minus the probability of the predicted class: the yardstick.
+    """One minus the probability of the predicted class: the baseline.
 
     Source: Hendrycks and Gimpel 2017 (arXiv 1610.02136), -max p. Differs: 1 is added, which changes no order, and makes
     scores exact where the probability is 1 to the last bit, so that sure answers are not ties.

@@ -81,7 +81,7 @@ def climb(search: Search, rows: Tensor, steps: int, score: Score, draw: int) -> 
 
 @dataclass(eq=False)
 class _Climb:
-    """One run; every tensor has a line for each image that is not fooled yet."""
+    """One run; every tensor has a line for each image that is not misclassified yet."""
 
     search: Search
     rows: Tensor
@@ -204,7 +204,7 @@ class _Climb:
         return self.radius
 
     def _leave(self) -> None:
-        """Let the fooled ones go."""
+        """Let the misclassified ones go."""
         self.best_points[1][self._places()] = self.best
         stay = ~self.search.done[self.rows]
         if bool(stay.all()):

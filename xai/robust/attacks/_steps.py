@@ -110,14 +110,14 @@ class Nearest:
         self.bounded = bool(torch.isfinite(torch.as_tensor(search.eps)).all())
 
     def open(self) -> Tensor:
-        """Return the numbers of the images to search: all, or with a finite `eps` those not fooled inside it yet."""
+        """Return the numbers of the images to search: all, or with a finite `eps` those still right inside it."""
         return self.search.alive() if self.bounded else torch.arange(len(self.sizes), device=self.sizes.device)
 
-    def take(self, rows: Tensor, images: Tensor, fooled: Tensor) -> Tensor:
-        """Keep the fooled ones that are nearer than before; return which stay in the search."""
+    def take(self, rows: Tensor, images: Tensor, misclassified: Tensor) -> Tensor:
+        """Keep the misclassified ones that are nearer than before; return which stay in the search."""
         search = self.search
         sizes = distance(images, search.clean[rows], search.norm)
-        better = fooled & (sizes < self.sizes[rows])
+        better = misclassified & (sizes < self.sizes[rows])
         which = rows[better]
         self.images[which], self.sizes[which] = images[better], sizes[better]
         inside = which[self.sizes[which] <= torch.as_tensor(search.radius(which)).to(self.sizes)]
@@ -136,9 +136,9 @@ class Nearest:
                 return
             middle = (low + high) / 2
             images = (clean + (far - clean) * wide(middle, clean)).clamp(0, 1)
-            fooled = self.search.fooled(self.search.logits(images), rows)
-            stay = self.take(rows, images, fooled)
-            low, high = torch.where(fooled, low, middle), torch.where(fooled, middle, high)
+            misclassified = self.search.misclassified(self.search.logits(images), rows)
+            stay = self.take(rows, images, misclassified)
+            low, high = torch.where(misclassified, low, middle), torch.where(misclassified, middle, high)
             rows, low, high, clean, far = rows[stay], low[stay], high[stay], clean[stay], far[stay]
 
 

@@ -14,12 +14,12 @@ class APGDDLR(AutoPGD):
 
     Args:
         steps: number of steps.
-        restarts: random starts, for those not fooled before.
+        restarts: random starts, for those not misclassified before.
         eot: gradients averaged per step, for models that answer at random.
 
-    Cost: one forward and one backward row per step and restart while not fooled.
-    Source: Croce & Hein 2020 (arXiv 2003.01690), algorithm 1. Differs: fooled images leave inside the run; targeted,
-    the cross-entropy of the target falls.
+    Cost: one forward and one backward row per step and restart while not misclassified.
+    Source: Croce & Hein 2020 (arXiv 2003.01690), algorithm 1. Differs: misclassified images leave inside the run;
+    targeted, the cross-entropy of the target falls.
     """
 
     name: ClassVar[str] = "apgd-dlr"

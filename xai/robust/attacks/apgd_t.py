@@ -21,12 +21,12 @@ class APGDT(AutoPGD):
     Args:
         steps: number of steps per class.
         targets: classes tried, the most likely ones first; never more than there are.
-        restarts: random starts per class, for those not fooled before.
+        restarts: random starts per class, for those not misclassified before.
         eot: gradients averaged per step, for models that answer at random.
 
-    Cost: one forward and one backward row per step, class and restart while not fooled.
-    Source: Croce & Hein 2020 (arXiv 2003.01690), section 4.2. Differs: fooled images leave inside the run; fewer than
-    four classes take the plain difference of the two logits.
+    Cost: one forward and one backward row per step, class and restart while not misclassified.
+    Source: Croce & Hein 2020 (arXiv 2003.01690), section 4.2. Differs: misclassified images leave inside the run; fewer
+    than four classes take the plain difference of the two logits.
     """
 
     name: ClassVar[str] = "apgd-t"

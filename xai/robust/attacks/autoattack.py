@@ -25,9 +25,9 @@ class AutoAttack(Attack):
     Args:
         version: "standard"; "rand" for models that answer at random: APGD-CE and APGD-DLR on averages of 20 gradients.
 
-    Cost: per image that is never fooled about 8,000 forward and 2,000 backward rows; ten times that with "rand".
-    Source: Croce & Hein 2020 (arXiv 2003.01690); l1: Croce & Hein 2021 (arXiv 2103.01208). Differs: fooled images
-    leave inside each run.
+    Cost: per image that is never misclassified about 8,000 forward and 2,000 backward rows; ten times that with "rand".
+    Source: Croce & Hein 2020 (arXiv 2003.01690); l1: Croce & Hein 2021 (arXiv 2103.01208). Differs: misclassified
+    images leave inside each run.
     """
 
     name: ClassVar[str] = "autoattack"

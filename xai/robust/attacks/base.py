@@ -35,7 +35,7 @@ _MOST = 256
 
 @dataclass(frozen=True)
 class AttackCost:
-    """Rows sent through the network and back, per image that is never fooled."""
+    """Rows sent through the network and back, per image that is never misclassified."""
 
     forward: int
     backward: int
@@ -61,7 +61,7 @@ class Attack(ABC):
 
     @abstractmethod
     def _attack(self, search: Search) -> None:
-        """Fool what can be fooled: `search.keep` or `search.look` take in what was found."""
+        """Search adversarial examples: `search.keep` or `search.look` take in what was found."""
 
     @final
     def run(
@@ -177,7 +177,8 @@ class _AttackJob:
         if len(lost):
             self.notes.append(
                 Message(
-                    "{count} image(s) fooled the model once and not when run again: counted as robust", count=len(lost)
+                    "{count} image(s) were misclassified once and not when run again: counted as robust",
+                    count=len(lost),
                 )
             )
 
@@ -203,7 +204,7 @@ class _AttackJob:
         """Judge what a search claims with the model itself and by the float64 distance; return claims that fail."""
         images = search.best.detach().clamp(0, 1)
         logits = self._judge(images)
-        real = search.fooled(logits, torch.arange(len(rows), device=rows.device))
+        real = search.misclassified(logits, torch.arange(len(rows), device=rows.device))
         if self.attack.ball:
             limit = self.eps * (1 + OUTSIDE) + OUTSIDE
             far = distance(images, search.clean, self.norm) > limit

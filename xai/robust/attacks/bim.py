@@ -17,7 +17,7 @@ class BIM(Stepper):
         loss: "ce", "margin" or "dlr".
         step_size: in the scale of pixels; None takes 2.5 radii over `steps`.
 
-    Cost: one forward and one backward row per step while not fooled.
+    Cost: one forward and one backward row per step while not misclassified.
     Source: Kurakin et al. 2017 (arXiv 1607.02533). Differs: the step follows from radius and number of steps.
     """
 

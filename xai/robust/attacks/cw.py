@@ -37,7 +37,7 @@ class CarliniWagner(Attack):
     the box, because the tangent of the original cannot move pixels that are exactly 0 or 1; near the border steps are
     shorter than `rate`, because one that jumps over it says nothing about the weight; each image ends its runs by
     itself; what was found is drawn towards the clean image by bisection, unless `confidence` is above 0; with
-    `eps`, fooled images leave at once.
+    `eps`, misclassified images leave at once.
     """
 
     name: ClassVar[str] = "cw"
@@ -80,9 +80,9 @@ class CarliniWagner(Attack):
             rows = nearest.open()
             if not len(rows):
                 return
-            fooled = self._descend(nearest, rows, weight, rate)
-            high = torch.where(fooled, torch.minimum(high, weight), high)
-            low = torch.where(fooled, low, torch.maximum(low, weight))
+            misclassified = self._descend(nearest, rows, weight, rate)
+            high = torch.where(misclassified, torch.minimum(high, weight), high)
+            low = torch.where(misclassified, low, torch.maximum(low, weight))
             weight = torch.where(high.isfinite(), (low + high) / 2, weight * _GROWTH)
         if not self.confidence:
             nearest.narrow()
@@ -96,17 +96,17 @@ class CarliniWagner(Attack):
         return torch.where(way > 0, way, torch.inf).clamp_max(self.rate)
 
     def _descend(self, nearest: Nearest, rows: Tensor, weight: Tensor, rate: Tensor) -> Tensor:
-        """Run Adam at one weight for each image; return which were fooled on the way, for all images (N,)."""
-        search, fooled_before = nearest.search, torch.zeros_like(nearest.sizes, dtype=torch.bool)
+        """Run Adam at one weight for each image; return which were misclassified on the way, for all images (N,)."""
+        search, misclassified_before = nearest.search, torch.zeros_like(nearest.sizes, dtype=torch.bool)
         images = search.clean[rows]
         first, second = torch.zeros_like(images), torch.zeros_like(images)
         last = torch.full_like(weight[rows], torch.inf)
         for k in range(self.steps):
             clean = search.clean[rows]
             logits, gap, slope = search.gradient(images, partial(self._short, search, rows=rows))
-            fooled = search.fooled(logits, rows) & (gap <= 0)
-            fooled_before[rows] |= fooled
-            stay = nearest.take(rows, images, fooled)
+            misclassified = search.misclassified(logits, rows) & (gap <= 0)
+            misclassified_before[rows] |= misclassified
+            stay = nearest.take(rows, images, misclassified)
             if k % max(1, self.steps // _CHECKS) == 0:
                 loss = (images - clean).flatten(1).square().sum(1) + weight[rows] * gap
                 stay, last = stay & ~(loss > _PROGRESS * last), loss
@@ -120,7 +120,7 @@ class CarliniWagner(Attack):
                 rows, images, first, second, last = (v[stay] for v in (rows, images, first, second, last))
             if not len(rows):
                 break
-        return fooled_before
+        return misclassified_before
 
     def _short(self, search: Search, logits: Tensor, rows: Tensor) -> Tensor:
         """Return how far each answer is from the margin to reach (n,); 0 where it is reached."""

@@ -35,7 +35,7 @@ class DDN(NearestStepper):
     Cost: one forward and one backward row per step, and 10 forwards to draw it nearer.
     Source: Rony et al. 2019 (arXiv 1811.09600), algorithm 1. Differs: what was found is drawn towards the clean image
     by bisection, unless rounded; where the cross-entropy is saturated the margin gives the direction; with `eps`,
-    fooled images leave at once.
+    misclassified images leave at once.
     """
 
     name: ClassVar[str] = "ddn"
@@ -64,14 +64,16 @@ class DDN(NearestStepper):
         radius = torch.full((len(rows),), self.radius, dtype=images.dtype, device=images.device)
         for k in range(self.steps):
             logits, _, gradient = search.gradient(images, partial(_score, search, rows=rows))
-            fooled = search.fooled(logits, rows)
-            stay = nearest.take(rows, images, fooled)
-            rows, images, gradient, radius, fooled = (v[stay] for v in (rows, images, gradient, radius, fooled))
+            misclassified = search.misclassified(logits, rows)
+            stay = nearest.take(rows, images, misclassified)
+            rows, images, gradient, radius, misclassified = (
+                v[stay] for v in (rows, images, gradient, radius, misclassified)
+            )
             if not len(rows):
                 return
-            radius = radius * torch.where(fooled, 1 - self.gamma, 1 + self.gamma)
+            radius = radius * torch.where(misclassified, 1 - self.gamma, 1 + self.gamma)
             images, radius = self._step(search, rows, images, gradient, radius, k)
-        nearest.take(rows, images, search.fooled(search.logits(images), rows))
+        nearest.take(rows, images, search.misclassified(search.logits(images), rows))
         if self.levels is None:
             nearest.narrow()
 

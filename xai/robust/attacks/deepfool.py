@@ -30,7 +30,8 @@ class DeepFool(Attack):
         candidates: classes tried at each step, the most likely ones besides the true one.
         overshoot: share by which each step is made longer.
 
-    Cost: one forward and one backward row per step and candidate until fooled, and 10 forwards to draw it nearer.
+    Cost: one forward and one backward row per step and candidate until misclassified, and 10 forwards to draw it
+        nearer.
     Source: Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), algorithm 2. Differs: the overshoot applies to each
     step and the box cuts after each; what was found is drawn towards the clean image by bisection.
     """
@@ -69,9 +70,9 @@ class DeepFool(Attack):
         for _ in range(self.steps):
             step = _nearest_step(search, rows, images, classes[rows])
             images = (images + (1 + self.overshoot) * step).clamp(0, 1)
-            fooled = search.fooled(search.logits(images), rows)
-            nearest.take(rows, images, fooled)
-            rows, images = rows[~fooled], images[~fooled]
+            misclassified = search.misclassified(search.logits(images), rows)
+            nearest.take(rows, images, misclassified)
+            rows, images = rows[~misclassified], images[~misclassified]
             if not len(rows):
                 break
         nearest.narrow()

@@ -83,7 +83,7 @@ class FABT(Attack):
 
     Cost: two forwards and one backward row per step, class and restart.
     Source: Croce & Hein 2020 (arXiv 1907.02044), algorithm 1, targeted as in AutoAttack. Differs: the projection is
-    solved from its optimality conditions; with `eps`, fooled images leave at once.
+    solved from its optimality conditions; with `eps`, misclassified images leave at once.
     """
 
     name: ClassVar[str] = "fab-t"
@@ -126,20 +126,20 @@ class FABT(Attack):
             _, gap, slope = search.gradient(images, _difference(goal, truth))
             images = _ahead(search, rows, images, gap, slope)
             logits = search.logits(images)
-            fooled = search.fooled(logits, rows)
-            self._take(search, rows, images, fooled, nearest)
+            misclassified = search.misclassified(logits, rows)
+            self._take(search, rows, images, misclassified, nearest)
             clean = search.clean[rows]
-            images = torch.where(wide(fooled, images).bool(), clean + (images - clean) * _BACK, images)
+            images = torch.where(wide(misclassified, images).bool(), clean + (images - clean) * _BACK, images)
             if _bounded(search):
                 stay = ~search.done[rows]
                 rows, images = rows[stay], images[stay]
             if not len(rows):
                 return
 
-    def _take(self, search: Search, rows: Tensor, images: Tensor, fooled: Tensor, nearest: Tensor) -> None:
+    def _take(self, search: Search, rows: Tensor, images: Tensor, misclassified: Tensor, nearest: Tensor) -> None:
         """Keep what is nearer than before; inside the ball it is done."""
         size = length(images - search.clean[rows], search.norm)
-        better = fooled & (size < nearest[rows])
+        better = misclassified & (size < nearest[rows])
         which = rows[better]
         nearest[which] = size[better]
         inside = size[better] <= torch.as_tensor(search.radius(which)).to(size)

@@ -31,7 +31,7 @@ class FMN(NearestStepper):
     Cost: one forward and one backward row per step, and 10 forwards to draw it nearer.
     Source: Pintor et al. 2021 (arXiv 2102.12827), algorithm 1. Differs: the linearised distance is
     overshot by `gamma`, without which walks end just before the boundary; the l1 projection knows the box; what was
-    found is drawn towards the clean image by bisection; with `eps`, fooled images leave at once.
+    found is drawn towards the clean image by bisection; with `eps`, misclassified images leave at once.
     """
 
     name: ClassVar[str] = "fmn"
@@ -58,20 +58,20 @@ class FMN(NearestStepper):
         radius = torch.full((len(rows),), torch.inf, dtype=images.dtype, device=images.device)
         for k in range(self.steps):
             logits, gap, gradient = search.gradient(images, partial(search.past, rows=rows))
-            fooled = search.fooled(logits, rows)
-            stay = nearest.take(rows, images, fooled)
-            rows, images, gap, gradient, radius, fooled = (
-                v[stay] for v in (rows, images, gap, gradient, radius, fooled)
+            misclassified = search.misclassified(logits, rows)
+            stay = nearest.take(rows, images, misclassified)
+            rows, images, gap, gradient, radius, misclassified = (
+                v[stay] for v in (rows, images, gap, gradient, radius, misclassified)
             )
             if not len(rows):
                 return
             gradient = _inward(images, gradient)
             share = (1 + math.cos(math.pi * k / self.steps)) / 2
             gamma = _LAST_GAMMA + (self.gamma - _LAST_GAMMA) * share
-            radius = _radius(nearest, rows, images, fooled, gap, gradient, radius, gamma)
+            radius = _radius(nearest, rows, images, misclassified, gap, gradient, radius, gamma)
             step = self.step * (_LAST_STEP + (1 - _LAST_STEP) * share)
             images = project(images + step * steepest(gradient, "l2"), search.clean[rows], radius, search.norm)
-        nearest.take(rows, images, search.fooled(search.logits(images), rows))
+        nearest.take(rows, images, search.misclassified(search.logits(images), rows))
         nearest.narrow()
 
 
@@ -85,17 +85,17 @@ def _radius(
     nearest: Nearest,
     rows: Tensor,
     images: Tensor,
-    fooled: Tensor,
+    misclassified: Tensor,
     gap: Tensor,
     gradient: Tensor,
     radius: Tensor,
     gamma: float,
 ) -> Tensor:
-    """Return the next radii (n,): smaller where fooled, larger where fooled before, to the boundary where never."""
+    """Return the next radii (n,): smaller where misclassified, larger where it was, to the boundary where never."""
     norm, clean = nearest.search.norm, nearest.search.clean[rows]
     least = nearest.sizes[rows].to(radius)
     slope = length(gradient, DUAL[norm]).clamp_min(_TINY)
     reach = (length(images - clean, norm) + gap.abs() / slope) * (1 + gamma)
     missed = torch.where(least.isfinite(), radius * (1 + gamma), reach)
-    radii = torch.where(fooled, torch.minimum(radius * (1 - gamma), least), missed)
+    radii = torch.where(misclassified, torch.minimum(radius * (1 - gamma), least), missed)
     return torch.minimum(radii, length(torch.maximum(clean, 1 - clean), norm))

@@ -18,7 +18,7 @@ class MIFGSM(Stepper):
         loss: "ce", "margin" or "dlr".
         step_size: in the scale of pixels; None takes the radius over `steps`.
 
-    Cost: one forward and one backward row per step while not fooled.
+    Cost: one forward and one backward row per step while not misclassified.
     Source: Dong et al. 2018 (arXiv 1710.06081), algorithm 1.
     """
 

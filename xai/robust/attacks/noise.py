@@ -19,7 +19,7 @@ class Noise(Attack):
     Args:
         samples: draws per image.
 
-    Cost: one forward row per draw while not fooled.
+    Cost: one forward row per draw while not misclassified.
     """
 
     name: ClassVar[str] = "noise"

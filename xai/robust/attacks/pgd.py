@@ -10,7 +10,7 @@ from xai.robust.attacks.base import ATTACKS
 @ATTACKS.register("pgd")
 @dataclass(frozen=True)
 class PGD(Stepper):
-    """Small steps along the gradient from a random point of the ball: the usual yardstick.
+    """Small steps along the gradient from a random point of the ball: the usual baseline.
 
     Misleads when the step size or the number of steps does not suit the model: it then reports robustness that is not
     there. `autoattack` needs no tuning.
@@ -19,11 +19,11 @@ class PGD(Stepper):
         steps: number of steps.
         loss: "ce", "margin" or "dlr".
         step_size: in the scale of pixels; None takes 2.5 radii over `steps`.
-        restarts: random starts, for those not fooled before.
+        restarts: random starts, for those not misclassified before.
         random_start: False starts at the clean image.
         eot: forwards and gradients averaged per step, for models that answer at random.
 
-    Cost: one forward and one backward row per step, restart and `eot` while not fooled.
+    Cost: one forward and one backward row per step, restart and `eot` while not misclassified.
     Source: Madry et al. 2018 (arXiv 1706.06083). Differs: an image leaves at its first adversarial iterate.
     """
 

@@ -14,10 +14,11 @@ class AttackResult(Result):
     """Adversarial images and how many answers survive.
 
     Attributes:
-        adversarial: (N, C, h, w) in [0, 1], in the model's input geometry: the first adversarial found of each fooled
-            image, the last iterate of the others; the clean image where the answer was wrong to begin with.
+        adversarial: (N, C, h, w) in [0, 1], in the model's input geometry: the first adversarial found of each
+            misclassified image, the last iterate of the others; the clean image where the answer was wrong to begin
+            with.
         clean: (N, C, h, w) what was attacked.
-        success: (N,) bool: right before (or not the target before) and fooled now, inside the ball.
+        success: (N,) bool: right before (or not the target before) and misclassified now, inside the ball.
         distance: (N,) float64 in the norm of the attack, in the scale of pixels in [0, 1].
         predictions: (N,) classes of `adversarial`.
         clean_predictions: (N,) classes of `clean`.
@@ -26,7 +27,7 @@ class AttackResult(Result):
         method: name of the attack.
         eps: radius; None for attacks that look for the smallest distance.
         norm: "linf", "l2" or "l1".
-        broken_by: (N,) which attack fooled each image, "" where none did.
+        broken_by: (N,) which attack changed each image, "" where none did.
         targeted: (N,) classes to reach, or None.
         forwards: rows sent through the model: each image as it is, the search, and the judgement of what it claims.
         backwards: rows sent back.

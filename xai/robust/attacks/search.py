@@ -1,7 +1,7 @@
 """The loop that all attacks share, and the losses they raise.
 
-Fooled images leave at once; only survivors go on to the next step, restart and attack. No parameter gradient is ever
-computed, and every claim is judged again at the end by a fresh forward of the original model (`base.py`).
+Misclassified images leave at once; only survivors go on to the next step, restart and attack. No parameter gradient is
+ever computed, and every claim is judged again at the end by a fresh forward of the original model (`base.py`).
 """
 
 from collections.abc import Callable
@@ -86,11 +86,11 @@ class Search:
         seeds: (n,) int64, of the images.
         samples: forwards averaged per gradient and per judgement, for models that answer at random.
         warm: (n, C, h, w) points to begin at before anything random, projected; equal to `clean` where none is known.
-        done: (n,) bool: fooled already; settled ones are not searched.
-        best: (n, C, h, w) first adversarial of the fooled ones, last iterate of the others.
+        done: (n,) bool: misclassified already; settled ones are not searched.
+        best: (n, C, h, w) first adversarial of the misclassified ones, last iterate of the others.
         forwards: rows sent through the model.
         backwards: rows sent back.
-        credits: which attack of a sequence fooled an image.
+        credits: which attack of a sequence changed an image.
     """
 
     classifier: Classifier
@@ -110,16 +110,16 @@ class Search:
     best: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        """Start with every image to be fooled."""
+        """Start with every image to be searched."""
         self.done = torch.zeros(len(self.clean), dtype=torch.bool, device=self.clean.device)
         self.best = self.clean.clone()
 
-    def credit(self, name: str, fooled: Tensor) -> None:
-        """Note which attack of a sequence fooled some images (n,) bool."""
-        self.credits |= dict.fromkeys(fooled.nonzero()[:, 0].tolist(), name)
+    def credit(self, name: str, misclassified: Tensor) -> None:
+        """Note which attack of a sequence changed some images (n,) bool."""
+        self.credits |= dict.fromkeys(misclassified.nonzero()[:, 0].tolist(), name)
 
     def alive(self) -> Tensor:
-        """Return the numbers of the images that are not fooled yet."""
+        """Return the numbers of the images that are not misclassified yet."""
         return (~self.done).nonzero()[:, 0]
 
     def radius(self, rows: Tensor) -> Eps:
@@ -145,7 +145,7 @@ class Search:
         radius = self.radius(rows)
         return values * (wide(radius, values) * share)
 
-    def fooled(self, logits: Tensor, rows: Tensor) -> Tensor:
+    def misclassified(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Return which answers are what the attack is after; a tie at the top counts as the true class."""
         if self.targets is not None:
             targets = self.targets[rows]
@@ -170,17 +170,17 @@ class Search:
         return logits / self.samples
 
     def look(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Judge images; keep the fooled ones. Returns their logits and which they are."""
+        """Judge images; keep the misclassified ones. Returns their logits and which they are."""
         logits = self.logits(images)
         return logits, self.keep(images, rows, logits)
 
     def keep(self, images: Tensor, rows: Tensor, logits: Tensor) -> Tensor:
-        """Keep the first adversarial of each, or the last iterate; return which are fooled now."""
-        fooled = self.fooled(logits, rows)
+        """Keep the first adversarial of each, or the last iterate; return which are misclassified now."""
+        misclassified = self.misclassified(logits, rows)
         new = ~self.done[rows]
         self.best[rows[new]] = images[new]
-        self.done[rows[new & fooled]] = True
-        return fooled
+        self.done[rows[new & misclassified]] = True
+        return misclassified
 
     def gradient(self, images: Tensor, score: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits, `score(logits)` (n,) and its gradient towards the images.

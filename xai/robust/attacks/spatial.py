@@ -18,7 +18,7 @@ from xai.robust.attacks.search import Search
 @ATTACKS.register("spatial")
 @dataclass(frozen=True)
 class Spatial(Attack):
-    """Tries rotations and shifts on a grid, mild ones first: the first that fools, or the worst by margin.
+    """Tries rotations and shifts on a grid, mild ones first: the first that is misclassified, or the worst by margin.
 
     No ball: `eps` plays no part, and the distance of a shifted image says little. What moves in from outside the
     border has the value `fill`, which may matter where images have no border of that colour.
@@ -30,7 +30,7 @@ class Spatial(Attack):
         shifts: shifts on the grid in each direction, an odd number.
         fill: value of pixels from outside the image, in [0, 1]; bilinear in between.
 
-    Cost: one forward row per point of the grid while not fooled.
+    Cost: one forward row per point of the grid while not misclassified.
     Source: Engstrom et al. 2019 (arXiv 1712.02779), worst of grid: 30 degrees and 3 of 32 pixels at 31 x 5 x 5 points.
     Differs: a coarser grid by default; an image leaves at its first adversarial point.
     """
@@ -87,16 +87,16 @@ class Spatial(Attack):
         images = torch.stack([warped(search.clean[rows], *point, self.fill) for point in points], 1)
         numbers = rows.repeat_interleave(len(points))
         logits = search.logits(images.flatten(0, 1))
-        fooled = search.fooled(logits, numbers).view(len(rows), -1)
+        misclassified = search.misclassified(logits, numbers).view(len(rows), -1)
         value = search.past(logits, numbers).view(len(rows), -1)
-        first, any_fooled = fooled.int().argmax(1), fooled.any(1)
-        choice = torch.where(any_fooled, first, value.argmax(1))
+        first, any_misclassified = misclassified.int().argmax(1), misclassified.any(1)
+        choice = torch.where(any_misclassified, first, value.argmax(1))
         each = torch.arange(len(rows), device=rows.device)
-        better = any_fooled | (value[each, choice] > worst[rows])
+        better = any_misclassified | (value[each, choice] > worst[rows])
         which = rows[better]
         search.best[which] = images[each, choice][better]
         worst[which] = value[each, choice][better]
-        search.done[rows[any_fooled]] = True
+        search.done[rows[any_misclassified]] = True
 
 
 def warped(images: Tensor, angle: float, down: float, across: float, fill: float) -> Tensor:

@@ -27,7 +27,7 @@ class Square(Attack):
         queries: forwards per image.
         share: of the pixels in the first squares.
 
-    Cost: one forward row per query while not fooled.
+    Cost: one forward row per query while not misclassified.
     Source: Andriushchenko et al. 2020 (arXiv 1912.00049), algorithms 1 to 3; the schedule does not shrink with
     `queries`, as in AutoAttack. Differs: draws belong to the image, not to the batch; l1 spends its budget like l2,
     in its own norm.
@@ -59,27 +59,27 @@ class Square(Attack):
         rows = search.alive()
         move = _Stripes(search) if search.norm == "linf" else _Mounds(search)
         images = move.start(rows)
-        best, fooled = self._values(search, images, rows)
+        best, misclassified = self._values(search, images, rows)
         for query in range(1, self.queries):
-            if fooled:
+            if misclassified:
                 stay = ~search.done[rows]
                 rows, images, best = rows[stay], images[stay], best[stay]
             if not len(rows):
                 return
             tried = move.change(images, rows, self._side(search, query), query)
-            values, fooled = self._values(search, tried, rows)
+            values, misclassified = self._values(search, tried, rows)
             better = values > best + _CLEARLY * (1 + best.abs())
             images = torch.where(better.view(-1, 1, 1, 1), tried, images)
             best = torch.where(better, values, best)
         search.best[rows] = torch.where(search.done[rows].view(-1, 1, 1, 1), search.best[rows], images)
 
     def _values(self, search: Search, images: Tensor, rows: Tensor) -> tuple[Tensor, bool]:
-        """Return how far answers are past the boundary (n,), and whether any is fooled; keep those that are."""
+        """Return how far answers are past the boundary (n,), and whether any is misclassified; keep those that are."""
         logits = search.logits(images)
-        fooled = search.fooled(logits, rows)
-        some = bool(fooled.any())
+        misclassified = search.misclassified(logits, rows)
+        some = bool(misclassified.any())
         if some:
-            search.keep(images[fooled], rows[fooled], logits[fooled])
+            search.keep(images[misclassified], rows[misclassified], logits[misclassified])
         return search.past(logits, rows), some
 
     def _side(self, search: Search, query: int) -> int:

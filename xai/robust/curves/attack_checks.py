@@ -202,7 +202,7 @@ def black_box_beats_white_box(seen: Evaluation) -> EvaluationCheck:
     if not blind or not white:
         reason = "needs an attack with gradients and then one without, such as 'square', both finished"
         return not_checked(name, Message(reason))
-    beaten = sum(by in blind for by in seen.ledger.broken_by)
+    beaten = sum(by in blind for by in seen.bounds.broken_by)
     return judged(
         name,
         beaten,
@@ -216,44 +216,48 @@ def black_box_beats_white_box(seen: Evaluation) -> EvaluationCheck:
 
 
 def noise_beats_attack(seen: Evaluation) -> EvaluationCheck:
-    """Random points that fool where the search did not."""
+    """Random points that are misclassified where the search did not."""
     name = "noise_beats_attack"
-    fooled, tried = _again(seen, "noise", samples=_DRAWS)
+    misclassified, tried = _again(seen, "noise", samples=_DRAWS)
     if not tried:
         return not_checked(name, _DONE)
-    reason = Message("Random noise changed {count} prediction(s) that the attacks could not.", count=fooled)
-    return judged(name, fooled, _most(seen), reason, _STRONGER)
+    reason = Message("Random noise changed {count} prediction(s) that the attacks could not.", count=misclassified)
+    return judged(name, misclassified, _most(seen), reason, _STRONGER)
 
 
 def one_step_beats_many(seen: Evaluation) -> EvaluationCheck:
-    """Images that one step fools and many steps of the same attack do not."""
+    """Images that one step changes and many steps of the same attack do not."""
     name, rows = "one_step_beats_many", seen.rows
     if not len(rows) or any("gradients" in stage.note for stage in seen.work.stages if stage.name == "fgsm"):
         return not_checked(name, Message("gradient attacks cannot be made"))
     if seen.margin_slope is None:
         return not_checked(name, _NO_PATH)
     level = _middle(seen, rows)
-    fooled_by_one = seen.search("fgsm", rows, level)
-    many = seen.search("pgd", fooled_by_one, level, steps=_STEPS)
-    share = (len(fooled_by_one) - len(many)) / len(rows)
+    changed_by_one = seen.search("fgsm", rows, level)
+    many = seen.search("pgd", changed_by_one, level, steps=_STEPS)
+    share = (len(changed_by_one) - len(many)) / len(rows)
     return judged(
         name,
         share,
         _WEAKER,
-        Message("One step fools {share:.0%} of the images that {steps} steps do not.", share=share, steps=_STEPS),
+        Message(
+            "One step changes the prediction of {share:.0%} of the images that {steps} steps do not.",
+            share=share,
+            steps=_STEPS,
+        ),
         Message("The loss is too rough for its gradient: use more restarts and 'square'."),
     )
 
 
-def unbounded_eps_does_not_fool(seen: Evaluation) -> EvaluationCheck:
+def unbounded_attack_fails(seen: Evaluation) -> EvaluationCheck:
     """Images that survive even when every pixel may take every value."""
-    name, rows = "unbounded_eps_does_not_fool", seen.rows[:SAMPLE]
+    name, rows = "unbounded_attack_fails", seen.rows[:SAMPLE]
     if not len(rows):
         return not_checked(name, NONE_CORRECT)
     if seen.margin_slope is None:
         return not_checked(name, _NO_PATH)
-    fooled = seen.attempt("pgd", rows, 1.0, "linf", steps=_STEPS, loss="margin")
-    share = 1 - len(fooled) / len(rows)
+    misclassified = seen.attempt("pgd", rows, 1.0, "linf", steps=_STEPS, loss="margin")
+    share = 1 - len(misclassified) / len(rows)
     return judged(
         name,
         share,
@@ -267,43 +271,43 @@ def unbounded_eps_does_not_fool(seen: Evaluation) -> EvaluationCheck:
 
 
 def loss_still_rising(seen: Evaluation) -> EvaluationCheck:
-    """Images that more steps fool."""
+    """Images whose prediction more steps change."""
     name = "loss_still_rising"
     if seen.margin_slope is None:
         return not_checked(name, _NO_PATH)
-    fooled, tried = _again(seen, "pgd", steps=_MORE_STEPS, loss="margin")
+    misclassified, tried = _again(seen, "pgd", steps=_MORE_STEPS, loss="margin")
     if not tried:
         return not_checked(name, _DONE)
     return judged(
         name,
-        fooled,
+        misclassified,
         max(_LEAST, 0.02 * tried),
         Message(
             "{steps} steps changed {count} of {total} predictions that the attacks had given up.",
-            **{"steps": _MORE_STEPS, "count": fooled, "total": tried},
+            **{"steps": _MORE_STEPS, "count": misclassified, "total": tried},
         ),
         Message("The search stopped too early: use more steps, or autoattack."),
     )
 
 
 def _again(seen: Evaluation, name: str, **settings: Any) -> tuple[int, int]:
-    """Search some unproven images at their largest open radius; return how many were fooled and how many tried."""
+    """Search some unproven images at their largest open radius; return how many were changed and how many tried."""
     if seen.norm not in ATTACKS[name].norms:
         return 0, 0
-    ledger, left = seen.ledger, SEARCHED
+    bounds, left = seen.bounds, SEARCHED
     parts: list[tuple[int, Tensor]] = []
-    for level in reversed(range(len(ledger.eps))):
-        parts.append((level, ledger.to_attack(level)[:left]))
+    for level in reversed(range(len(bounds.eps))):
+        parts.append((level, bounds.to_attack(level)[:left]))
         left -= len(parts[-1][1])
     return sum(len(seen.search(name, rows, level, **settings)) for level, rows in parts), SEARCHED - left
 
 
 def _most(seen: Evaluation) -> float:
-    return max(_LEAST, _SHARE * len(seen.ledger.labels))
+    return max(_LEAST, _SHARE * len(seen.bounds.labels))
 
 
 def _middle(seen: Evaluation, rows: Tensor) -> int:
     """Return the radius at which about half of some images resist the attacks."""
-    levels = torch.arange(len(seen.ledger.eps))[:, None]
-    left = (seen.ledger.broken[rows] > levels).double().mean(1)
+    levels = torch.arange(len(seen.bounds.eps))[:, None]
+    left = (seen.bounds.broken[rows] > levels).double().mean(1)
     return int((left - 0.5).abs().argmin())

@@ -15,7 +15,7 @@ from xai.core.results.message import Message
 from xai.core.runtime.randomness import noise_like
 from xai.robust.attacks.base import ATTACKS, Attack
 from xai.robust.attacks.search import cross_entropy, margin
-from xai.robust.curves.stages import CurveWork, Ledger
+from xai.robust.curves.stages import CurveWork, ImageBounds
 
 PASSED, FIRED, EXPLAINED, NOT_CHECKED = "passed", "fired", "explained", "not checked"
 NONE_CORRECT = Message("no image is predicted correctly")
@@ -67,7 +67,7 @@ class Evaluation:
 
     Attributes:
         classifier: the model.
-        ledger: what the attacks and certificates found.
+        bounds: what the attacks and certificates found.
         norm: "linf", "l2" or "l1".
         seed: of everything random.
         keys: one per image.
@@ -78,7 +78,7 @@ class Evaluation:
     """
 
     classifier: Classifier
-    ledger: Ledger
+    bounds: ImageBounds
     norm: str
     seed: int
     keys: Sequence[bytes]
@@ -90,17 +90,17 @@ class Evaluation:
     @cached_property
     def rows(self) -> Tensor:
         """Images that are right to begin with, the first few (n,)."""
-        return (self.clean == self.ledger.labels).nonzero()[:SAMPLE, 0]
+        return (self.clean == self.bounds.labels).nonzero()[:SAMPLE, 0]
 
     @cached_property
     def images(self) -> Tensor:
         """Clean inputs of `rows`, on the model's device."""
-        return self.ledger.images[self.rows].to(self.classifier.device)
+        return self.bounds.images[self.rows].to(self.classifier.device)
 
     @cached_property
     def labels(self) -> Tensor:
         """The truth of `rows`, on the model's device."""
-        return self.ledger.labels[self.rows].to(self.classifier.device)
+        return self.bounds.labels[self.rows].to(self.classifier.device)
 
     @cached_property
     def probes(self) -> Tensor:
@@ -128,7 +128,7 @@ class Evaluation:
     @cached_property
     def counterexample_rows(self) -> Tensor:
         """Images with a counterexample other than the image itself (m,)."""
-        distance = self.ledger.distance
+        distance = self.bounds.distance
         return (distance.isfinite() & (distance > 0)).nonzero()[:, 0]
 
     def slope(self, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor | None:
@@ -151,19 +151,19 @@ class Evaluation:
         return self.slope(cross_entropy)
 
     def search(self, name: str, rows: Tensor, level: int, **settings: Any) -> Tensor:
-        """Attack some images at one radius; note what is found; return the numbers of those fooled."""
-        return self.attempt(name, rows, self.ledger.eps[level], **settings)
+        """Attack some images at one radius; note what is found; return the numbers of those misclassified."""
+        return self.attempt(name, rows, self.bounds.eps[level], **settings)
 
     def attempt(self, name: str, rows: Tensor, eps: float, norm: str | None = None, **settings: Any) -> Tensor:
         """Attack some images in a ball; what lies in the curve's balls is noted."""
         if not len(rows):
             return rows
         attack = ATTACKS[name](**settings)
-        ledger = self.ledger
+        bounds = self.bounds
         result = attack.run(
             self.classifier,
-            ledger.images[rows],
-            ledger.labels[rows],
+            bounds.images[rows],
+            bounds.labels[rows],
             eps=eps,
             norm=norm or self.norm,
             seed=self.seed + 1,
@@ -172,5 +172,5 @@ class Evaluation:
         )
         if norm is None:
             names = result.broken_by
-            ledger.take(rows, result.adversarial, result.distance, result.predictions, names, result.success)
+            bounds.take(rows, result.adversarial, result.distance, result.predictions, names, result.success)
         return rows[result.success]

@@ -41,7 +41,7 @@ def _mode_matters(seen: Evaluation) -> bool:
     """Whether some part is in training mode and a copy of the model answers otherwise in it."""
     if not seen.training:
         return False
-    twin, images = copy.copy(seen.classifier), seen.ledger.images[:SEARCHED].to(seen.classifier.device)
+    twin, images = copy.copy(seen.classifier), seen.bounds.images[:SEARCHED].to(seen.classifier.device)
     twin.module = copied(seen.classifier.module).train()
     with torch.no_grad():
         try:
@@ -53,7 +53,7 @@ def _mode_matters(seen: Evaluation) -> bool:
 @torch.no_grad()
 def random_outputs(seen: Evaluation) -> EvaluationCheck:
     """The same images get other answers when asked again."""
-    images = seen.ledger.images[:SEARCHED].to(seen.classifier.device)
+    images = seen.bounds.images[:SEARCHED].to(seen.classifier.device)
     first = seen.classifier.raw_logits(images)
     scale = first.norm(dim=1).clamp_min(1e-12)
     again = [seen.classifier.raw_logits(images) for _ in range(_REPEATS - 1)]
@@ -71,7 +71,7 @@ def random_outputs(seen: Evaluation) -> EvaluationCheck:
 def softmax_outputs(seen: Evaluation) -> EvaluationCheck:
     """Outputs are probabilities where logits are expected."""
     name = "softmax_outputs"
-    logits = seen.classifier.raw_logits(seen.ledger.images[:SEARCHED].to(seen.classifier.device))
+    logits = seen.classifier.raw_logits(seen.bounds.images[:SEARCHED].to(seen.classifier.device))
     if logits.shape[1] < 2:
         return not_checked(name, Message("the model has one output only"))
     inside = ((logits >= 0) & (logits <= 1)).all(1) & ((logits.sum(1) - 1).abs() < _SUMS)
@@ -88,13 +88,13 @@ def softmax_outputs(seen: Evaluation) -> EvaluationCheck:
 
 def outside_ball(seen: Evaluation) -> EvaluationCheck:
     """Counterexamples outside their ball or outside [0, 1]."""
-    name, ledger, rows = "outside_ball", seen.ledger, seen.counterexample_rows
+    name, bounds, rows = "outside_ball", seen.bounds, seen.counterexample_rows
     if not len(rows):
         return not_checked(name, _NOTHING)
-    inside = rows[ledger.broken[rows] < len(ledger.eps)]
-    images = ledger.nearest[inside]
-    limits = torch.tensor(ledger.eps, dtype=torch.float64)[ledger.broken[inside]] * (1 + SLACK) + SLACK
-    bad = (distance(images, ledger.images[inside], seen.norm) > limits) | (images.flatten(1).aminmax(dim=1).min < 0)
+    inside = rows[bounds.broken[rows] < len(bounds.eps)]
+    images = bounds.nearest[inside]
+    limits = torch.tensor(bounds.eps, dtype=torch.float64)[bounds.broken[inside]] * (1 + SLACK) + SLACK
+    bad = (distance(images, bounds.images[inside], seen.norm) > limits) | (images.flatten(1).aminmax(dim=1).min < 0)
     bad |= images.flatten(1).amax(1) > 1
     return judged(
         name,
@@ -106,22 +106,22 @@ def outside_ball(seen: Evaluation) -> EvaluationCheck:
 
 
 def dies_as_8_bit(seen: Evaluation) -> EvaluationCheck:
-    """Counterexamples that no longer fool when saved with 256 levels, even when pushed away from the border."""
-    name, ledger = "dies_as_8_bit", seen.ledger
+    """Counterexamples that are right again when saved with 256 levels, even when pushed away from the border."""
+    name, bounds = "dies_as_8_bit", seen.bounds
     rows = seen.counterexample_rows[:SEARCHED]
-    rows = rows[ledger.broken[rows] < len(ledger.eps)]
+    rows = rows[bounds.broken[rows] < len(bounds.eps)]
     if not len(rows) or seen.norm != "linf":
         return not_checked(name, _NOTHING if seen.norm == "linf" else Message("measured in linf only"))
     images = _pushed(seen, rows)
     saved = (images * _LEVELS).round() / _LEVELS
-    dead = answers_of(seen.classifier, saved, ledger.labels[rows]) == ledger.labels[rows]
+    dead = answers_of(seen.classifier, saved, bounds.labels[rows]) == bounds.labels[rows]
     share = float(dead.double().mean())
     return judged(
         name,
         share,
         _DIE,
         Message(
-            "{share:.0%} of the counterexamples no longer fool the model once they are saved with 8 bits per pixel.",
+            "{share:.0%} of the counterexamples are no longer misclassified once they are saved with 8 bits per pixel.",
             share=share,
         ),
         Message("Report robustness for saved images too: the attack may be impossible in your pipeline."),
@@ -130,9 +130,9 @@ def dies_as_8_bit(seen: Evaluation) -> EvaluationCheck:
 
 def _pushed(seen: Evaluation, rows: Tensor) -> Tensor:
     """Return counterexamples of the largest radius, led away from the border as far as some steps go."""
-    ledger, device = seen.ledger, seen.classifier.device
-    clean, labels = ledger.images[rows].to(device), ledger.labels[rows].to(device)
-    best = images = ledger.nearest[rows].to(device)
+    bounds, device = seen.bounds, seen.classifier.device
+    clean, labels = bounds.images[rows].to(device), bounds.labels[rows].to(device)
+    best = images = bounds.nearest[rows].to(device)
     furthest = torch.full((len(rows),), -torch.inf, device=device, dtype=images.dtype)
     for _ in range(_PUSHES + 1):
         leaf = images.detach().requires_grad_()
@@ -145,13 +145,13 @@ def _pushed(seen: Evaluation, rows: Tensor) -> Tensor:
         (slope,) = torch.autograd.grad(past.sum(), leaf, allow_unused=True)
         if slope is None:
             break
-        step = steepest(slope, seen.norm) * (2.5 * ledger.eps[-1] / _PUSHES)
-        images = project(images + step, clean, ledger.eps[-1], seen.norm)
+        step = steepest(slope, seen.norm) * (2.5 * bounds.eps[-1] / _PUSHES)
+        images = project(images + step, clean, bounds.eps[-1], seen.norm)
     return best.cpu()
 
 
 def flips_at_batch_1(seen: Evaluation) -> EvaluationCheck:
-    """Counterexamples that fool in a batch and not alone."""
+    """Counterexamples that are misclassified in a batch and not alone."""
     name, rows = "flips_at_batch_1", seen.counterexample_rows[:SEARCHED]
     if not len(rows):
         return not_checked(name, _NOTHING)
@@ -161,13 +161,13 @@ def flips_at_batch_1(seen: Evaluation) -> EvaluationCheck:
         name,
         share,
         _FLIP,
-        Message("{share:.0%} of the counterexamples fool the model in a batch and not alone.", share=share),
+        Message("{share:.0%} of the counterexamples are misclassified in a batch and not alone.", share=share),
         Message("Look for parts that mix the images of a batch, such as batch norm in training mode."),
     )
 
 
 def flips_in_float64(seen: Evaluation) -> EvaluationCheck:
-    """Counterexamples that fool in the model's precision and not in float64."""
+    """Counterexamples that are misclassified in the model's precision and not in float64."""
     name, rows, exact = "flips_in_float64", seen.counterexample_rows[:SEARCHED], seen.exact
     if not len(rows) or exact is None:
         return not_checked(name, Message("the model does not compute in float64") if exact is None else _NOTHING)
@@ -177,7 +177,7 @@ def flips_in_float64(seen: Evaluation) -> EvaluationCheck:
         share,
         _FLIP,
         Message(
-            "{share:.0%} of the counterexamples fool the model in its own precision and not in float64.", share=share
+            "{share:.0%} of the counterexamples are misclassified in its own precision and not in float64.", share=share
         ),
         Message("They rest on rounding alone: attack in float64, or require a margin."),
     )
@@ -185,17 +185,17 @@ def flips_in_float64(seen: Evaluation) -> EvaluationCheck:
 
 @torch.no_grad()
 def _answers(seen: Evaluation, classifier: Classifier, rows: Tensor) -> Tensor:
-    predictions = classifier.raw_logits(seen.ledger.nearest[rows].to(classifier.device)).argmax(1)
+    predictions = classifier.raw_logits(seen.bounds.nearest[rows].to(classifier.device)).argmax(1)
     return predictions.cpu()
 
 
 def _flipped(seen: Evaluation, rows: Tensor, answers: Tensor) -> float:
-    return float((answers == seen.ledger.labels[rows]).double().mean())
+    return float((answers == seen.bounds.labels[rows]).double().mean())
 
 
 def too_few_images(seen: Evaluation) -> EvaluationCheck:
     """So few images that the intervals say next to nothing."""
-    count = len(seen.ledger.labels)
+    count = len(seen.bounds.labels)
     return judged(
         "too_few_images",
         _FEW - count,
@@ -207,8 +207,8 @@ def too_few_images(seen: Evaluation) -> EvaluationCheck:
 
 def scale_mistaken(seen: Evaluation) -> EvaluationCheck:
     """Radii or pixels that look as if they were in another scale."""
-    images = seen.ledger.images
-    faults = [*radius_doubts(seen.ledger.eps, seen.norm, images[0].numel())]
+    images = seen.bounds.images
+    faults = [*radius_doubts(seen.bounds.eps, seen.norm, images[0].numel())]
     brightest = float(images.max())
     faults += [Message("no pixel is brighter than {value:.2g}", value=brightest)] if brightest < _DARK else []
     return judged(

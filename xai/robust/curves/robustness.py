@@ -23,7 +23,7 @@ from xai.robust.attacks.base import ATTACKS, Attack
 from xai.robust.certification.linear import METHODS
 from xai.robust.certification.prover import Prover
 from xai.robust.curves.result import RobustnessCurve
-from xai.robust.curves.stages import TIME_RAN_OUT, Clock, CurveWork, Ledger, answers_of
+from xai.robust.curves.stages import TIME_RAN_OUT, Clock, CurveWork, ImageBounds, answers_of
 from xai.robust.curves.trust import Evaluation, assess
 
 EPS = {
@@ -100,12 +100,12 @@ def robustness(
     training = any(getattr(part, "training", False) for part in classifier.module.modules())
     clean = answers_of(classifier, inputs, truth)
     keys = [image_key(image) for image in inputs]
-    ledger = Ledger(inputs, truth, radii, clean.clone())
+    bounds = ImageBounds(inputs, truth, radii, clean.clone())
     with reporting(progress, "robustness") as report:
         total = len(attackers) + len(methods)
-        work = CurveWork(classifier, ledger, norm, seed, keys, Clock(limit, should_stop), report, total=total)
+        work = CurveWork(classifier, bounds, norm, seed, keys, Clock(limit, should_stop), report, total=total)
         _run(work, attackers, methods)
-        evaluation = Evaluation(classifier, ledger, norm, seed, keys, work, attackers, clean, training)
+        evaluation = Evaluation(classifier, bounds, norm, seed, keys, work, attackers, clean, training)
         trusted = assess(evaluation) if trust else None
     return _result(work, clean, trusted, notes, limit)
 
@@ -138,7 +138,7 @@ def _prover(work: CurveWork, methods: Sequence[str]) -> Prover | None:
     if not methods:
         return None
     try:
-        return Prover.of(work.classifier, work.ledger.images)
+        return Prover.of(work.classifier, work.bounds.images)
     except UnsupportedModelError as error:
         for method in methods:
             work.leave_out(method, "certificate", error.message)
@@ -146,27 +146,27 @@ def _prover(work: CurveWork, methods: Sequence[str]) -> Prover | None:
 
 
 def _result(work: CurveWork, clean: Tensor, trust: Any, notes: Sequence[str], budget: float | None) -> RobustnessCurve:
-    ledger, classifier = work.ledger, work.classifier
-    rows = ledger.distance.isfinite().nonzero()[:, 0]
-    late = len(ledger.open()) if any(stage.note == TIME_RAN_OUT for stage in work.stages) else 0
-    doubts = radius_doubts(ledger.eps, work.norm, ledger.images[0].numel())
-    doubts += repeated(work.keys) + reading_doubts(classifier, ledger.images, clean, ledger.labels)
+    bounds, classifier = work.bounds, work.classifier
+    rows = bounds.distance.isfinite().nonzero()[:, 0]
+    late = len(bounds.open()) if any(stage.note == TIME_RAN_OUT for stage in work.stages) else 0
+    doubts = radius_doubts(bounds.eps, work.norm, bounds.images[0].numel())
+    doubts += repeated(work.keys) + reading_doubts(classifier, bounds.images, clean, bounds.labels)
     every = [*notes, *doubts, *(Message("{stage}: {note}", stage=s.name, note=s.note) for s in work.stages if s.note)]
     every += [Message("{count} image(s) have radii that are unproven for lack of time", count=late)] if late else []
     return RobustnessCurve(
-        eps=ledger.eps,
+        eps=bounds.eps,
         norm=work.norm,
-        labels=ledger.labels,
+        labels=bounds.labels,
         clean_predictions=clean,
-        certified_radii=ledger.certified_radii,
-        broken=ledger.broken,
-        distance=ledger.distance,
-        answers=ledger.answers,
-        broken_by=tuple(ledger.broken_by),
-        certified_by=tuple(ledger.certified_by),
+        certified_radii=bounds.certified_radii,
+        broken=bounds.broken,
+        distance=bounds.distance,
+        answers=bounds.answers,
+        broken_by=tuple(bounds.broken_by),
+        certified_by=tuple(bounds.certified_by),
         rows=rows,
-        adversarial=ledger.nearest[rows],
-        originals=ledger.images[rows],
+        adversarial=bounds.nearest[rows],
+        originals=bounds.images[rows],
         class_names=tuple(classifier.class_names),
         stages=tuple(asdict(stage) for stage in work.stages),
         trust=trust,

@@ -20,7 +20,7 @@ SLACK = 1e-6  # relative: how far a float32 image may lie outside its ball, meas
 
 
 @dataclass(eq=False)
-class Ledger:
+class ImageBounds:
     """One line per image. A certificate holds for all smaller radii, a counterexample for all larger ones.
 
     Attributes:
@@ -166,7 +166,7 @@ class CurveWork:
 
     Attributes:
         classifier: the model.
-        ledger: what is known.
+        bounds: what is known.
         norm: "linf", "l2" or "l1".
         seed: of everything random.
         keys: one per image, stands for it in everything random.
@@ -175,7 +175,7 @@ class CurveWork:
     """
 
     classifier: Classifier
-    ledger: Ledger
+    bounds: ImageBounds
     norm: str
     seed: int
     keys: Sequence[bytes]
@@ -197,44 +197,44 @@ class CurveWork:
         self.stages.append(CurveStage(name, kind, 0, 0, 0.0, finished=False, note=why))
 
     def _attacked(self, attack: Attack, tried: set[int]) -> None:
-        count = len(self.ledger.open())
-        for level in reversed(range(len(self.ledger.eps))):
-            for rows in _parts(self.ledger.to_attack(level)):
+        count = len(self.bounds.open())
+        for level in reversed(range(len(self.bounds.eps))):
+            for rows in _parts(self.bounds.to_attack(level)):
                 self._tell(len(tried) / count)
                 tried.update(rows.tolist())
                 result = attack.run(
                     self.classifier,
-                    self.ledger.images[rows],
-                    self.ledger.labels[rows],
-                    eps=self.ledger.eps[level],
+                    self.bounds.images[rows],
+                    self.bounds.labels[rows],
+                    eps=self.bounds.eps[level],
                     norm=self.norm,
                     seed=self.seed,
                     keys=[self.keys[row] for row in rows.tolist()],
                     should_stop=self.clock.stop,
-                    warm=self.ledger.nearest[rows],
+                    warm=self.bounds.nearest[rows],
                 )
                 self._shrink(
-                    self.ledger.take(
+                    self.bounds.take(
                         rows, result.adversarial, result.distance, result.predictions, result.broken_by, result.success
                     )
                 )
 
     def _shrink(self, rows: Tensor) -> None:
-        """Draw counterexamples into the next smaller ball while they still fool: one forward each."""
-        ledger = self.ledger
-        radii = torch.tensor(ledger.eps, dtype=torch.float64)
-        while len(rows := rows[ledger.broken[rows] > ledger.certified_radii[rows]]):
-            clean = ledger.images[rows]
-            drawn = project(ledger.nearest[rows], clean, radii[ledger.broken[rows] - 1].to(clean), self.norm)
-            answers = answers_of(self.classifier, drawn, ledger.labels[rows])
-            names = [ledger.broken_by[row] for row in rows.tolist()]
-            wrong = answers != ledger.labels[rows]
-            rows = ledger.take(rows, drawn, distance(drawn, clean, self.norm), answers, names, wrong)
+        """Draw counterexamples into the next smaller ball while they are still misclassified: one forward each."""
+        bounds = self.bounds
+        radii = torch.tensor(bounds.eps, dtype=torch.float64)
+        while len(rows := rows[bounds.broken[rows] > bounds.certified_radii[rows]]):
+            clean = bounds.images[rows]
+            drawn = project(bounds.nearest[rows], clean, radii[bounds.broken[rows] - 1].to(clean), self.norm)
+            answers = answers_of(self.classifier, drawn, bounds.labels[rows])
+            names = [bounds.broken_by[row] for row in rows.tolist()]
+            wrong = answers != bounds.labels[rows]
+            rows = bounds.take(rows, drawn, distance(drawn, clean, self.norm), answers, names, wrong)
 
     def _certified(self, prover: Prover, method: str, tried: set[int]) -> None:
         """Ask for each image where its certificates end, from where those of the images before mostly ended."""
         reached: list[int] = []
-        open_rows = self.ledger.open()
+        open_rows = self.bounds.open()
         for rows in _parts(open_rows, _TO_CERTIFY):
             self._tell(len(tried) / len(open_rows))
             tried.update(rows.tolist())
@@ -243,23 +243,23 @@ class CurveWork:
 
     def _climbed(self, prover: Prover, method: str, rows: Tensor, guess: int) -> Tensor:
         """Go up from a guess while radii are certified, or down until one is; return their number (n,)."""
-        ledger = self.ledger
-        radii = torch.tensor(ledger.eps, dtype=torch.float64)
-        failed = ledger.broken[rows].clone()
-        level = torch.minimum(torch.full_like(failed, guess), failed - 1).maximum(ledger.certified_radii[rows])
-        while len(left := (ledger.certified_radii[rows] < failed).nonzero()[:, 0]):
+        bounds = self.bounds
+        radii = torch.tensor(bounds.eps, dtype=torch.float64)
+        failed = bounds.broken[rows].clone()
+        level = torch.minimum(torch.full_like(failed, guess), failed - 1).maximum(bounds.certified_radii[rows])
+        while len(left := (bounds.certified_radii[rows] < failed).nonzero()[:, 0]):
             open_rows, at = rows[left], level[left]
-            images, labels = ledger.images[open_rows], ledger.labels[open_rows]
+            images, labels = bounds.images[open_rows], bounds.labels[open_rows]
             margins = prover.margins(images, labels, radii[at], self.norm, method, should_stop=self.clock.stop)
             verified = prover.verified(images, margins, float(radii[at].max())).cpu()
-            ledger.take_certificates(open_rows, verified, at, method)
+            bounds.take_certificates(open_rows, verified, at, method)
             failed[left] = torch.where(verified, failed[left], at)
             level[left] = torch.where(verified, at + 1, at - 1)
-        return ledger.certified_radii[rows]
+        return bounds.certified_radii[rows]
 
     def _stage(self, name: str, kind: str, work: Callable[[set[int]], None]) -> None:
         began, before, tried = time.monotonic(), self._cells(), set[int]()
-        note = TIME_RAN_OUT if self.clock.late() and len(self.ledger.open()) else self._ended(work, tried)
+        note = TIME_RAN_OUT if self.clock.late() and len(self.bounds.open()) else self._ended(work, tried)
         seconds = time.monotonic() - began
         self.stages.append(CurveStage(name, kind, len(tried), self._cells() - before, seconds, not note, note))
         self._tell(0.0)
@@ -283,8 +283,8 @@ class CurveWork:
         return ""
 
     def _cells(self) -> int:
-        ledger = self.ledger
-        return int(ledger.certified_radii.sum() + (len(ledger.eps) - ledger.broken).sum())
+        bounds = self.bounds
+        return int(bounds.certified_radii.sum() + (len(bounds.eps) - bounds.broken).sum())
 
 
 def _parts(rows: Tensor, size: int = _AT_ONCE) -> list[Tensor]:

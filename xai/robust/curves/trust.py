@@ -12,7 +12,7 @@ from xai.robust.curves.evaluation_check import EXPLAINED, FIRED, NOT_CHECKED, PA
 __all__ = ["EXPLAINED", "FIRED", "NOT_CHECKED", "PASSED", "Evaluation", "EvaluationCheck", "Trust", "assess"]
 
 _SEARCH = (
-    *("black_box_beats_white_box", "noise_beats_attack", "one_step_beats_many", "unbounded_eps_does_not_fool"),
+    *("black_box_beats_white_box", "noise_beats_attack", "one_step_beats_many", "unbounded_attack_fails"),
     *("loss_still_rising", "dies_as_8_bit", "flips_at_batch_1", "flips_in_float64"),
 )
 EXPLAINS: Mapping[str, tuple[str, ...]] = {
@@ -45,7 +45,7 @@ CHECKS: tuple[Callable[[Evaluation], EvaluationCheck], ...] = (
     attack_checks.black_box_beats_white_box,
     attack_checks.noise_beats_attack,
     attack_checks.one_step_beats_many,
-    attack_checks.unbounded_eps_does_not_fool,
+    attack_checks.unbounded_attack_fails,
     attack_checks.loss_still_rising,
     model_checks.outside_ball,
     model_checks.dies_as_8_bit,
