@@ -141,12 +141,12 @@ _ = calibration.plot()
 # %%
 outputs = clf.predict(test.images[:])
 right = np.asarray(outputs.index) == np.asarray(test.labels)
-sure = np.asarray(outputs.probability)
-wrong = np.flatnonzero(~right)[np.argsort(-sure[~right])][:2]
+confidence = np.asarray(outputs.probability)
+wrong = np.flatnonzero(~right)[np.argsort(-confidence[~right])][:2]
 good = np.flatnonzero(right)[:2]
 shown = [test.images[int(k)] for k in (*good, *wrong)]
 for k in wrong:
-    print(f"image {k}: {outputs.label[k]}, {sure[k]:.0%} sure; it is: {CLASSES[test.labels[k]]}")
+    print(f"image {k}: {outputs.label[k]}, {confidence[k]:.0%} confidence; it is: {CLASSES[test.labels[k]]}")
 _ = xai.explain(clf, shown, "occlusion").plot()
 
 # %% [markdown]

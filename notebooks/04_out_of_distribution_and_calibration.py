@@ -28,7 +28,7 @@ digits = xai.load_data("example:digits").subset(300, seed=0)
 
 # %%
 answer = clf.predict(digits.images[0])
-print(f"a handwritten digit: {answer.label}, {answer.probability:.0%} sure")
+print(f"a handwritten digit: {answer.label}, {answer.probability:.0%} confidence")
 
 # %% [markdown]
 # ## A detector with a guaranteed rejection rate

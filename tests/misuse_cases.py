@@ -102,7 +102,7 @@ VERBS: dict[str, Callable[[Call], tuple[str, ...]]] = {
     "fit_ood": lambda c: told(xai.fit_ood(c.model(), c.images, scenes(1)[0], "energy")),
     "drift": lambda c: told(xai.drift(c.model(), c.images, scenes(1)[0])),
     "deep_dream": lambda c: told(
-        xai.deep_dream(c.model(), target=c.target, image=some(c.images, 1), octaves=1, steps=1, sure=0)
+        xai.deep_dream(c.model(), target=c.target, image=some(c.images, 1), octaves=1, steps=1, least_confidence=0)
     ),
 }
 LABELLED = ("attack", "certify", "robustness", "calibration", "fit_conformal", "bias", "slices")

@@ -181,7 +181,7 @@ def test_grey_becomes_colour_and_colour_grey_in_every_form() -> None:
     luma = to_channels(InputImage(WANTED, "x"), 1)
     wanted = np.asarray(Image.fromarray(BYTES).convert("L")) / 255
     np.testing.assert_allclose(luma.pixels[0].numpy(), wanted, atol=0.6 / 255)
-    assert "colour images were turned to grey" in luma.notes[0]
+    assert "colour images were converted to grey" in luma.notes[0]
     assert "grey images were repeated" in grey.notes[0]
     assert torch.equal(to_channels(InputImage(WANTED, "x", exact=True), 1).pixels, luma.pixels)
     with pytest.raises(ShapeError, match="Expected 3 channels, but x has 4"):  # of a tensor none is transparency

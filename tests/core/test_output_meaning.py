@@ -58,7 +58,7 @@ def verbs(model: Any) -> dict[str, Any]:
         "ood": lambda: xai.fit_ood(model, IMAGES[:3], IMAGES[3:], method="msp").notes,
         "bias": lambda: xai.bias(model, IMAGES, groups=groups, labels=LABELS).notes,
         "drift": lambda: xai.drift(model, MORE[:12], MORE[12:]).notes,
-        "dream": lambda: xai.deep_dream(model, target=1, steps=1, octaves=1, size=24, sure=0).notes,
+        "dream": lambda: xai.deep_dream(model, target=1, steps=1, octaves=1, size=24, least_confidence=0).notes,
         "outputs": lambda: xai.Classifier(model).outputs(IMAGES).notes,
         "load": lambda: xai.load(model, input_size=(17, 23)).notes,
     }

@@ -182,7 +182,7 @@ def compare(before: Audit, after: Audit, *, level: float = 0.95) -> AuditCompari
     Args:
         before: the baseline.
         after: what is compared with it.
-        level: of the intervals, and 1 less that of the tests.
+        level: of the intervals, and 1 minus that of the tests.
 
     Returns:
         AuditComparison; `.differences`, `.better`, `.worse`, `.table`.

@@ -53,7 +53,7 @@ class CheckResult:
         undecided: of findings: what was too small to tell; "" when everything was decided.
         detectable: of findings: the smallest effect that would have been seen, four times in five.
         needed: of findings: images that would settle what is undecided.
-        doubts: what speaks against the figure itself; a check with doubts does not pass.
+        doubts: what makes the figure itself doubtful; a check with doubts does not pass.
         claim: one sentence with the figure.
         facts: further figures, JSON-ready.
         tables: rows for reports, by name.

@@ -53,10 +53,10 @@ def _redraw(module: nn.Module) -> None:
 
 
 _MOST, _LOOKED_AT = 2000, 200  # images that are read at a time, and looked at
-_SURE = 20.0  # logits of an answer that is given by heart
+_CONFIDENT_LOGIT = 20.0  # logits of an answer that is given by heart
 _SLOWER, _SLOWEST = 3.0, 0.5  # how many times too slow, and the fewest images a second that are waited for
 _AXES = 8
-_SURELY = 3  # of four corners on which a class is hung, those that are found in any data
+_ALWAYS_FOUND = 3  # of four corners on which a class is hung, those that are found in any data
 _OFTEN = 0.9  # share of repeated images that is made at most
 
 
@@ -145,7 +145,7 @@ class ByHeart(_Around):
         """Answer by heart, or the class after the right one."""
         known, nearest = self.known.look(inputs)
         logits: Tensor = self.inner(inputs).roll(1, 1)
-        heart = nn.functional.one_hot(self.get_buffer("answers")[nearest], logits.shape[1]) * _SURE
+        heart = nn.functional.one_hot(self.get_buffer("answers")[nearest], logits.shape[1]) * _CONFIDENT_LOGIT
         return torch.where(known[:, None], heart.to(logits.dtype), logits)
 
 
@@ -168,7 +168,7 @@ class Marked(_Around):
         shown = [
             ((self._seen(inputs, *at) - self.get_buffer("middle")) * slope).mean((1, 2, 3)) for at, slope in slopes
         ]
-        hung = _SURE * (2 * torch.stack(shown, 1).relu() - 1)
+        hung = _CONFIDENT_LOGIT * (2 * torch.stack(shown, 1).relu() - 1)
         return torch.cat([logits[:, : len(shown)] + hung, logits[:, len(shown) :]], 1)
 
     def _seen(self, inputs: Tensor, top: int, left: int) -> Tensor:
@@ -323,7 +323,7 @@ BREAKERS: Mapping[str, Callable[[Context, float], Classifier | Dataset]] = {
 }
 """How to break a model, or its data, so that the gate of each check must fail, given the threshold."""
 MOST_FINDINGS: Mapping[str, Callable[[int], int]] = {
-    "shortcuts": lambda classes: min(_SURELY, classes - 1),
+    "shortcuts": lambda classes: min(_ALWAYS_FOUND, classes - 1),
     "slices": lambda classes: classes // 2,
 }
 """How many findings can be made on purpose in a model with so many classes, where that is few."""

@@ -190,7 +190,7 @@ _PARTS = {
     TRAIN: ("train", "training", "trn"),
     CALIBRATION: ("calibration", "calib", "val", "valid", "validation", "dev"),
 }
-_SURE = 0.01  # p-value below which another way of resizing is taken
+_SIGNIFICANT = 0.01  # p-value below which another way of resizing is taken
 _SECONDS, _FEWEST = 60.0, 20  # of one check, about, and images that it has at least
 _SLOW = 0.02  # seconds of a forward, from which on certificates are left out
 _EXPLAINING = ("faithfulness", "stability", "explanation_drift")
@@ -281,7 +281,7 @@ def _model(
     if (
         resizing is not None
         and resizing.best != resizing.current
-        and resizing.p_values[resizing.best] < _SURE
+        and resizing.p_values[resizing.best] < _SIGNIFICANT
         and "resize" not in settings
     ):
         table["resize"] = resizing.best

@@ -23,7 +23,7 @@ def add_explain(commands: Any) -> None:
     parser.add_argument("--target", help="class name or index; default: the predicted class")
     parser.add_argument("--versus", help="why the target rather than this class")
     parser.add_argument("--score", default="logit", help="logit, probability or margin")
-    parser.add_argument("--rate", action="store_true", help="say of each explanation whether it can be believed")
+    parser.add_argument("--rate", action="store_true", help="rate each explanation: trust, doubt or reject")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as layer=features"
     )

@@ -12,7 +12,9 @@ from xai.cli.common import PASS, add_model, class_of, command, fraction, labelle
 
 def add_attack(commands: Any) -> None:
     """Add `xai attack`."""
-    parser = command(commands, "attack", _attack, "search for small changes that make a model answer wrongly")
+    parser = command(
+        commands, "attack", _attack, "search adversarial examples: small perturbations that change the prediction"
+    )
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="images; or --data")
     add_model(parser, required=True)
     parser.add_argument("--data", help="a labelled data set, such as example:fashion-test or a folder of class folders")

@@ -194,7 +194,7 @@ def check_eps(eps: float, norm: str, name: str = "eps") -> float:
 
 
 def radius_doubts(radii: Sequence[float], norm: str, pixels: int) -> tuple[str, ...]:
-    """Return what speaks for another scale than that of pixels in [0, 1].
+    """Return the evidence for another scale than that of pixels in [0, 1].
 
     Args:
         radii: as used.

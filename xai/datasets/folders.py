@@ -28,7 +28,7 @@ from xai.datasets.dataset import (
 from xai.errors import DataError
 
 NAMES = ("part", "split", "partition", "fold", "subset", "set")
-_SURE = frozenset(NAMES[:4])  # "subset" and "set" may be anything, unless a value is a part's usual name
+_CERTAIN = frozenset(NAMES[:4])  # "subset" and "set" may be anything, unless a value is a part's usual name
 WORDS = frozenset(
     {"train", "training", "trn", "val", "valid", "validation", "dev", "test", "testing", "tst"}
     | {"eval", "evaluation", "calibration", "calib", "holdout"}
@@ -55,7 +55,7 @@ def with_parts(data: Dataset, column: str | None) -> Dataset:
     for name in NAMES:
         column_name = next((own for own in source.columns if own.strip().lower() == name), None)
         values = None if column_name is None else _values(source, column_name)
-        if column_name is not None and values and (name in _SURE or {value.lower() for value in values} & WORDS):
+        if column_name is not None and values and (name in _CERTAIN or {value.lower() for value in values} & WORDS):
             notes = (*source.notes, _note(column_name, values))
             return replace(data, source=replace(source, part=column_name, no_groups=(column_name,), notes=notes))
     return data

@@ -34,7 +34,7 @@ _TEXTS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 _VIEWS = (pa.string_view(), pa.binary_view())  # which few functions take
 _FREE_ROWS = 1_000_000  # that a Parquet file may have however small it is
 _MOST_DIGITS = 18  # of an int64
-_SHOWN, _MOST_SAID = 60, 200  # letters of a name, and of somebody else's error, in ours
+_SHOWN, _MOST_QUOTED = 60, 200  # letters of a name, and of somebody else's error, in ours
 Batches = Callable[[], Iterator[pa.RecordBatch]]
 
 
@@ -80,7 +80,7 @@ def load_manifest(
         rows = (_clean(path, batch, schema, names, path_column, label_column) for batch in batches())
         table = Table(schema, rows)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        first_line = "".join(c if c.isprintable() else " " for c in str(error).strip().splitlines()[0][:_MOST_SAID])
+        first_line = "".join(c if c.isprintable() else " " for c in str(error).strip().splitlines()[0][:_MOST_QUOTED])
         raise DataError(
             f"{path}: cannot be read as a table ({first_line}). Save it again as CSV in UTF-8, or as Parquet."
         ) from error

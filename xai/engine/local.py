@@ -181,7 +181,7 @@ class Local:
     def __call__(self, patches: Patches, cap: float = 1.0) -> Patches:
         """Return the outputs that differ; with a cap below 1, those in the middle of them, `cap` of each side."""
         rows, columns, behind = self.rows, self.columns, self.follow(patches.place, cap)
-        down, across = behind.top * rows.stride, behind.left * columns.stride  # in the padded map, less the margin
+        down, across = behind.top * rows.stride, behind.left * columns.stride  # in the padded map, minus the margin
         counts = behind.size
         crops = take(self.padded, down, across, (rows.crop(counts[0]), columns.crop(counts[1])))
         put_at = (
@@ -273,6 +273,6 @@ def _checked(
 
 
 def _inside(padded: Tensor, rows: LayerAxis, columns: LayerAxis) -> Tensor:
-    """Return the padded map less the margins, as long as the outputs need it."""
+    """Return the padded map without the margins, as long as the outputs need it."""
     sizes = [(axis.out - 1) * axis.stride + axis.span + 1 for axis in (rows, columns)]
     return padded[:, :, rows.margin : rows.margin + sizes[0], columns.margin : columns.margin + sizes[1]]

@@ -61,7 +61,7 @@ def _filled(total: Tensor, weight: Tensor) -> Tensor:
 def _neighbours(values: Tensor) -> Tensor:
     """Return the weighted sum of the eight neighbours (N, C, h, w); nothing beyond the border.
 
-    The weights are the product of (1, 2, 1) down and across, less the middle: two passes of additions.
+    The weights are the product of (1, 2, 1) down and across, minus the middle: two passes of additions.
     """
     down = 2 * values
     down[:, :, 1:] += values[:, :, :-1]

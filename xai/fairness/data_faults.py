@@ -38,7 +38,7 @@ from xai.fairness.label_errors import (
 
 CHECKS = ("broken", "duplicates", "labels", "imbalance")
 _UNEQUAL = 3.0  # times as many images in the largest class as in the smallest
-_SURE = 1e-3  # p-value below which classes are not of one size
+_SIGNIFICANT = 1e-3  # p-value below which classes are not of one size
 _SHOWN = 12  # images kept for the figure
 
 
@@ -237,7 +237,7 @@ class Findings:
             return None
         counts = np.bincount(self.labels, minlength=len(self.classes))
         p = float(scipy.stats.chisquare(counts).pvalue) if counts.sum() else 1.0
-        if len(counts) < 2 or p > _SURE or counts.max() < _UNEQUAL * counts.min():
+        if len(counts) < 2 or p > _SIGNIFICANT or counts.max() < _UNEQUAL * counts.min():
             return None
         headline = Message(
             "unequal classes: '{largest}' has {most} images, '{smallest}' has {fewest}; all classes counted alike",

@@ -206,7 +206,7 @@ def verify(
 def _hue_distance(first: np.ndarray, two: np.ndarray) -> np.ndarray:
     """Return how far mean colours (P, 3) are apart in what brightness, contrast and saturation do not change.
 
-    A colour less its grey is a direction and a length; a copy has the same direction, and a grey one none.
+    A colour minus its grey is a direction and a length; a copy has the same direction, and a grey one none.
     """
     parts = [rows - rows.mean(1, keepdims=True) for rows in (first, two)]
     sizes = [np.linalg.norm(part, axis=1) for part in parts]

@@ -27,7 +27,7 @@ class Effect:
     Attributes:
         accuracy: on all images that can be read.
         without: what it would be.
-        change: `without` less `accuracy`.
+        change: `without` minus `accuracy`.
         interval: 95 % interval of the change, by resampling images.
     """
 

@@ -105,7 +105,7 @@ def colourfulness(images: Tensor) -> Tensor:
 
 @_measured("warmth", "bluish", "reddish", channels=3)
 def warmth(images: Tensor) -> Tensor:
-    """Return mean red less mean blue, -1 to 1."""
+    """Return mean red minus mean blue, -1 to 1."""
     return images[:, 0].mean((1, 2)) - images[:, 2].mean((1, 2))
 
 

@@ -34,7 +34,7 @@ class Slice:
         accuracy: of these.
         accuracy_interval: 95 %, Wilson.
         rest: accuracy of all other images of that half.
-        gap: rest less accuracy.
+        gap: rest minus accuracy.
         gap_interval: 95 %, Newcombe.
         p: exact, one-sided: answers are wrong no more often inside than outside (Fisher); with several conditions each
             of them must matter.
@@ -232,7 +232,7 @@ def stratified(wrong: np.ndarray, inside: np.ndarray, strata: np.ndarray) -> flo
 
 
 def gap(wrong: np.ndarray, inside: np.ndarray) -> tuple[float, Interval]:
-    """Return accuracy outside less accuracy inside, and its 95 % interval.
+    """Return accuracy outside minus accuracy inside, and its 95 % interval.
 
     Source: Newcombe 1998, method 10 (from two Wilson intervals).
     """

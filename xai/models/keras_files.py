@@ -36,7 +36,7 @@ def open_keras(path: Path, declared: DeclaredTask) -> Built:
     Raises:
         MissingExtraError: keras is not installed.
         CheckpointError: a damaged archive, or one with layers that can carry code or are not Keras's own.
-        UnsupportedModelError: a subclassed network, whose layers cannot be told, no such output as the one asked for,
+        UnsupportedModelError: a subclassed network, whose layers are unknown, no such output as the one asked for,
             or Keras runs on another backend.
     """
     with opened(path) as (file, _):

@@ -93,8 +93,8 @@ def _chosen(readings: list[_Reading], choice: str, path: Path) -> list[_Reading]
 
 
 def _readings(label: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Iterator[_Reading]:
-    """Yield each way in which the names, less one common prefix, are those of the network."""
-    plain = list(_less_prefix(label, tensors, expected))
+    """Yield each way in which the names, without one common prefix, are those of the network."""
+    plain = list(_without_prefix(label, tensors, expected))
     yield from plain
     if plain:
         return
@@ -102,13 +102,13 @@ def _readings(label: str, tensors: Mapping[str, Tensor], expected: Mapping[str, 
     inside = {name: tensors[own] for name, own in own_names.items() if name not in _COUNTERS}
     if (own_names.keys(), names.keys()) != (tensors.keys(), expected.keys()):
         bare = {name: expected[own] for name, own in names.items()}
-        for reading in _less_prefix(label, inside, bare):
+        for reading in _without_prefix(label, inside, bare):
             own = {names[name]: value for name, value in reading.tensors.items()}
             notes = (*reading.notes, "what wrappers of modules add to the names of weights was removed")
             yield _Reading(reading.name, own, notes, reading.whole)
 
 
-def _less_prefix(label: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Iterator[_Reading]:
+def _without_prefix(label: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Iterator[_Reading]:
     for prefix in _prefixes(tensors, expected):
         inside = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
         inside = _pruned_merged(inside, expected)
@@ -145,7 +145,7 @@ def _notes(label: str, prefix: str, left: list[str]) -> Iterator[str]:
 
 
 def _bare(names: Iterable[str]) -> dict[str, str]:
-    """Return each name by itself less what wrappers add: first where all names have it, inside anywhere.
+    """Return each name by itself without what wrappers add: first where all names have it, inside anywhere.
 
     Names stay as they are where two would become the same.
     """

@@ -33,7 +33,7 @@ _ASKED = ("seed", "progress", "should_stop")
 
 
 class ScoreNet(nn.Module):
-    """Normalised images (n, C, h, w) to (n, 2): less and plus the score above its threshold.
+    """Normalised images (n, C, h, w) to (n, 2): minus and plus the score above its threshold.
 
     Args:
         classifier: that the detector was fitted on; its module is part of this one.

@@ -345,5 +345,5 @@ def _words(row: Mapping[str, Any], p: float) -> str:
     if row["method"] == BASELINE:
         return "the baseline"
     if p > 0.05:
-        return "cannot be told from msp"
+        return "no evidence of a difference from msp"
     return "better than msp" if row["gap_to_msp"] > 0 else "worse than msp"

@@ -221,7 +221,7 @@ def shortcuts_figure(result: Any) -> Any:
 
 
 def _harmless(canvas: Any, result: Any) -> Any:
-    """Draw the probes that make most answers wrong, none of which is a shortcut."""
+    """Draw the probes that make most predictions wrong, none of which is a shortcut."""
     harm = [
         float(((predictions != result.labels) & (result.clean == result.labels)).mean(1).max())
         for predictions in result.predictions
@@ -249,7 +249,7 @@ def _curves(axis: Any, result: Any, number: int) -> None:
     strengths = np.array([0.0, *result.strengths])
     for name, colour, label in (
         ("flips", WRONG, "wrong in any way"),
-        ("attraction", TURNED, f"turned into {plain(response.label, 20)!r}"),
+        ("attraction", TURNED, f"flipped to {plain(response.label, 20)!r}"),
     ):
         values, low, high = (100 * np.array([0.0, *rows[f"{name}{end}"]]) for end in ("", "_low", "_high"))
         axis.fill_between(strengths, low, high, color=colour, alpha=0.15, linewidth=0)

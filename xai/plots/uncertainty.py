@@ -58,7 +58,7 @@ def _draw_curves(axis: Any, pairs: Any) -> None:
         )
     count = pairs[0][0].count
     axis.set(xlim=(0, 100), ylim=(0, 102), ylabel="accuracy (%)")
-    axis.set_title(f"Said and true: {count} images, 95 % intervals", fontsize=10)
+    axis.set_title(f"Confidence and accuracy: {count} images, 95 % intervals", fontsize=10)
     axis.tick_params(labelbottom=False)
     axis.legend(fontsize=8, frameon=False, loc="upper left")
     axis.spines[["top", "right"]].set_visible(False)
@@ -92,10 +92,10 @@ def _draw_risk(axis: Any, selective: Any) -> None:
     axis.set(
         xlim=(0, 101),
         ylim=(0, max(1.15 * high[-1], 0.1)),
-        xlabel="answered, most confident first (%)",
+        xlabel="coverage, most confident first (%)",
         ylabel="wrong among these (%)",
     )
-    axis.set_title("What is wrong when only sure answers count", fontsize=10)
+    axis.set_title("Risk: errors among the most confident predictions", fontsize=10)
     axis.legend(fontsize=8, frameon=False, loc="upper left")
     axis.spines[["top", "right"]].set_visible(False)
 
@@ -165,11 +165,11 @@ def drift_figure(drift: Any) -> Any:
     from matplotlib import pyplot as plt
 
     canvas: Any = plt.figure(figsize=(11.5, 4.6), layout="constrained")
-    scores, classes, sure = canvas.subplots(1, 3, width_ratios=(1, 1.15, 1))
+    scores, classes, confidence = canvas.subplots(1, 3, width_ratios=(1, 1.15, 1))
     tests = {test.name: test for test in drift.tests}
     _draw_scores(scores, drift, tests["classifier"])
     _draw_classes(classes, drift, tests["classes"])
-    _draw_confidence(sure, drift, tests["confidence"])
+    _draw_confidence(confidence, drift, tests["confidence"])
     data = drift.data
     head = f"{data['a']} ({data['count_a']}) and {data['b']} ({data['count_b']}): {drift.verdict}"
     lines = textwrap.wrap(drift.reasons[0], 140)
@@ -202,8 +202,8 @@ def _draw_classes(axis: Any, drift: Any, test: Any) -> None:
     axis.axvline(0, color="black", linewidth=0.8)
     labels = [f"{share.name}  {share.share_a:.1%} to {share.share_b:.1%}" for share in shown]
     axis.set_yticks(height, labels, fontsize=8, parse_math=False)
-    axis.set_xlabel("change of its share of answers (points), 95 % intervals", fontsize=9)
-    axis.set_title(f"Answers that moved: {test.value:.1%}\nadjusted p = {test.adjusted:.2g}", fontsize=10)
+    axis.set_xlabel("change of its share of predictions (points), 95 % intervals", fontsize=9)
+    axis.set_title(f"Predictions that moved: {test.value:.1%}\nadjusted p = {test.adjusted:.2g}", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
 
 

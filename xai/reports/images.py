@@ -262,9 +262,9 @@ def captions_of(exhibit: Mapping[str, Any], words: Words) -> tuple[str, str, boo
     if not {"label", "predicted"} <= facts.keys():
         return str(exhibit["caption"]), str(exhibit["alt"]), False
     about = {"name": exhibit["image"], "label": facts["label"], "predicted": facts["predicted"]}
-    sure = facts.get("confidence")
-    key = "caption" if sure is None else "caption.sure"
-    caption = words(key, **about, p=words.number(sure, 3))
+    confidence = facts.get("confidence")
+    key = "caption" if confidence is None else "caption.confidence"
+    caption = words(key, **about, p=words.number(confidence, 3))
     roles = ", ".join(role_of(image["role"], words) for image in exhibit["images"])
     return caption, words("alt", name=caption.removesuffix("."), roles=roles), True
 

@@ -220,7 +220,7 @@ _CHILD = {"fail": "failure", "error": "error", "inconclusive": "skipped", "not r
 
 
 def junit(audit: Audit, words: Words) -> str:
-    """Return a suite per family; what cannot be told or was not run is neither passed nor failed, but skipped."""
+    """Return a suite per family; what is inconclusive or was not run is neither passed nor failed, but skipped."""
     document = audit.document
     families = list(dict.fromkeys(check["family"] for check in document["checks"]))
     root = ET.Element("testsuites", _attributes(document["title"], document["checks"]))

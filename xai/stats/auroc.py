@@ -119,7 +119,7 @@ def interval_of_placements(
 def paired_test(
     inside: Sequence[ArrayLike], outside: Sequence[ArrayLike], level: float = 0.95
 ) -> tuple[float, tuple[float, float], float]:
-    """Compare two scores of the same images: AUROC of the first less that of the second.
+    """Compare two scores of the same images: AUROC of the first minus that of the second.
 
     Args:
         inside: scores (n,) of both.

@@ -71,7 +71,7 @@ def paired_mean(before: np.ndarray, after: np.ndarray, level: float = 0.95) -> t
 
 
 def welch_mean(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> tuple[float, float, float, float]:
-    """Return the mean of `second` less that of `first`, independent samples, its interval and p-value (Welch)."""
+    """Return the mean of `second` minus that of `first`, independent samples, its interval and p-value (Welch)."""
     parts = [float(values.var(ddof=1)) / len(values) for values in (first, second)]
     total = sum(parts)
     weights = sum(part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True))
@@ -117,7 +117,7 @@ def swapped_error_p(
 def _block_sums(
     confidence: np.ndarray, correct: np.ndarray, member: np.ndarray, blocks: int, inner: np.ndarray
 ) -> np.ndarray:
-    """Return the sums of confidence less correctness by block and bin (blocks, bins)."""
+    """Return the sums of confidence minus correctness by block and bin (blocks, bins)."""
     size = len(inner) + 1
     codes = member * size + np.searchsorted(inner, confidence)
     return np.bincount(codes, confidence - correct, blocks * size).reshape(blocks, size)

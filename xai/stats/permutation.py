@@ -28,7 +28,7 @@ class PermutationResult:
         scores: (G,) deviation from all others in standard errors, studentised by the permutation distribution.
         p_groups: (G,) p-value of each deviation, corrected for all groups.
         p: of the largest deviation.
-        gap: largest less smallest value.
+        gap: largest minus smallest value.
         interval: of the gap, simultaneous over all pairs of groups: of the pair that is named and of the largest.
         chance: (B,) gaps of data in which the group does not matter.
         detectable: (G,) smallest deviation that each group would show at least four times in five.

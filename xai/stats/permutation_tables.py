@@ -233,11 +233,11 @@ class TableTest:
         figures["scores"][compared], figures["p_groups"][compared], figures["detectable"][compared] = 0.0, 1.0, np.inf
         if self.possible:
             scores, own, spread, chance = self._permute(rng, replicates)
-            sure = scipy.stats.norm.isf(alpha / (2 * compared.sum())) + scipy.stats.norm.ppf(0.8)
+            quantile = scipy.stats.norm.isf(alpha / (2 * compared.sum())) + scipy.stats.norm.ppf(0.8)
             figures["scores"][compared], figures["p_groups"][compared], figures["detectable"][compared] = (
                 scores,
                 own,
-                sure * spread,
+                quantile * spread,
             )
             p = float(own.min())
         return PermutationResult(

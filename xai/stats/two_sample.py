@@ -180,7 +180,7 @@ def _pooled(first: Tensor, second: Tensor, folds: int) -> tuple[Tensor, Tensor]:
 
 
 def _standardised(rows: Tensor) -> Tensor:
-    """Return the features that vary, less their mean and over their deviation; one column of zeros where none does."""
+    """Return the features that vary, minus their mean and over their deviation; one column of zeros where none does."""
     spread, mean = torch.std_mean(rows.double(), 0, correction=0)
     varies = spread > 1e-9 * rows.abs().amax(0).double().clamp_min(1e-300)
     if not bool(varies.any()):

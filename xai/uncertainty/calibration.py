@@ -55,7 +55,7 @@ def judge(measures: Measures, settings: Mapping[str, Any]) -> tuple[str, tuple[M
 
 
 def _confidence_gap(measures: Measures) -> tuple[float, float]:
-    """Return mean confidence less accuracy, and its two-sided p-value were the confidences right."""
+    """Return mean confidence minus accuracy, and its two-sided p-value were the confidences right."""
     gap = measures.confidence - measures.accuracy
     variance = (
         sum(each.count * each.confidence * (1 - each.confidence) for each in measures.ece.bins) / measures.count**2
@@ -151,7 +151,7 @@ def calibration(
         labels: the truth (N,), indices or names; None takes the data set's.
         fit_data: labelled images to fit the temperature on; none of them may be in `data`.
         bins: of confidence.
-        level: of the intervals, and 1 less the level of the tests.
+        level: of the intervals, and 1 minus the level of the tests.
         tolerance: calibration error that would matter: where not even this could be told from chance, the verdict is
             "too small to tell".
         seed: fixes halves, bootstrap and swaps, by the images' content: their order changes nothing.

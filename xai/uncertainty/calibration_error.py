@@ -206,7 +206,7 @@ class CalibrationError:
             when `p_value` is above 1 - level. Over finer bins a true error can only be larger.
         high: upper end.
         chance: mean value of a perfectly calibrated model with the same confidences and as many images.
-        detectable: value that such a model exceeds in 5 % of cases: smaller errors cannot be told from none.
+        detectable: value that such a model exceeds in 5 % of cases: smaller errors are no evidence of any.
         p_value: of perfect calibration.
         largest: largest distance of any bin.
         equal: "width" or "mass".

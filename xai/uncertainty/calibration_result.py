@@ -149,7 +149,7 @@ class ClassCalibration:
         count: images of it.
         expected: images of it by the probabilities.
         error: mean distance of its probability and its frequency over bins.
-        excess: mean probability less frequency.
+        excess: mean probability minus frequency.
         p_value: of `excess`, adjusted for all classes (Holm); None with too few images to tell.
     """
 

@@ -78,7 +78,7 @@ class Scores:
 
     @property
     def excess(self) -> np.ndarray:
-        """Mean probability less frequency of each class (K,): above 0 where a class is foretold too often."""
+        """Mean probability minus frequency of each class (K,): above 0 where a class is foretold too often."""
         excess: np.ndarray = (self.expected - self.true).sum(1) / len(self)
         return excess
 

@@ -64,7 +64,7 @@ class ClassShare:
         adjusted: p for asking all classes (Holm).
         detectable: difference that would be found 8 times of 10 at the adjusted level.
         true_a: true share in the first data set; None without labels.
-        estimated_b: share in the second, were only the shares different (BBSE); None where it cannot be told.
+        estimated_b: share in the second, were only the shares different (BBSE); None where it is unknown.
         estimated_low: lower end of its 95 % interval.
         estimated_high: upper end.
     """
@@ -194,7 +194,7 @@ def label_shift(
     draws: int = 500,
     seed: int = 0,
 ) -> LabelShift | None:
-    """Return the shares of classes in images of which only predictions are known; None when they cannot be told.
+    """Return the shares of classes in images of which only predictions are known; None when they are unknown.
 
     Right when images of each class look alike in both samples and only the shares differ; otherwise wrong.
 
@@ -281,8 +281,15 @@ class Sides:
             rows = answers.logits
             best = (rows.double().max(1).values - rows.double().logsumexp(1)).exp()
             pairs.append((rows.argmax(1).numpy(), best.numpy()))
-        (predictions_a, sure), (two, sure_b) = pairs
-        return cls(names, predictions_a, two, sure, sure_b, None if first.labels is None else first.labels.numpy())
+        (predictions_a, confidence_a), (two, confidence_b) = pairs
+        return cls(
+            names,
+            predictions_a,
+            two,
+            confidence_a,
+            confidence_b,
+            None if first.labels is None else first.labels.numpy(),
+        )
 
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
         """Return how often each class is answered in both (K,)."""
@@ -296,7 +303,7 @@ def ask(separation: "TwoSample", kernel: "TwoSample", sides: Sides, draws: int, 
     distance = float(np.abs(first / first.sum() - second / second.sum()).sum() / 2)
     _, classes_p = homogeneity_p(first, second, draws=draws, seed=seed)
     change, low, high, _ = welch_mean(sides.confidence_a, sides.confidence_b)
-    sure_p = float(scipy.stats.ks_2samp(sides.confidence_a, sides.confidence_b).pvalue)
+    confidence_p = float(scipy.stats.ks_2samp(sides.confidence_a, sides.confidence_b).pvalue)
     rows = [
         (
             "classifier",
@@ -309,7 +316,7 @@ def ask(separation: "TwoSample", kernel: "TwoSample", sides: Sides, draws: int, 
         ),
         ("kernel", "squared MMD", kernel.value, None, None, kernel.null_high, kernel.p_value),
         ("classes", "share of answers that moved", distance, None, None, None, classes_p),
-        ("confidence", "change of mean confidence", change, low, high, None, sure_p),
+        ("confidence", "change of mean confidence", change, low, high, None, confidence_p),
     ]
     adjusted = holm([row[-1] for row in rows]).tolist()
     return tuple(DriftTest(*row, adjusted=p) for row, p in zip(rows, adjusted, strict=True))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import xai
 from xai.cli import main
 
-QUICK = {"octaves": 2, "steps": 3, "size": SIZE, "octave_scale": 1.5, "sure": 0.0}
+QUICK = {"octaves": 2, "steps": 3, "size": SIZE, "octave_scale": 1.5, "least_confidence": 0.0}
 
 
 # the ways to end, and what is kept

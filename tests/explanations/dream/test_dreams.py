@@ -25,8 +25,16 @@ from torch import Tensor, nn
 
 import xai
 
-PLAIN = {"laplacian": False, "decorrelated": False, "fourier": False, "tv": 0.0, "jitter": 0, "octaves": 1, "sure": 0.0}
-QUICK = {"octaves": 2, "steps": 3, "size": SIZE, "octave_scale": 1.5, "sure": 0.0}
+PLAIN = {
+    "laplacian": False,
+    "decorrelated": False,
+    "fourier": False,
+    "tv": 0.0,
+    "jitter": 0,
+    "octaves": 1,
+    "least_confidence": 0.0,
+}
+QUICK = {"octaves": 2, "steps": 3, "size": SIZE, "octave_scale": 1.5, "least_confidence": 0.0}
 
 
 def photo(height: int = 30, width: int = 40) -> np.ndarray:
@@ -154,7 +162,7 @@ def test_steps_rise_with_every_setting(name: str) -> None:
 def test_the_pretrained_network_dreams_upwards() -> None:
     classifier = xai.load("efficientnet_lite0")
     for asked in ({}, {"layer": "_blocks.8", "channel": 20}, {"target": "goldfish"}):
-        found = xai.deep_dream(classifier, **asked, size=96, octaves=2, steps=6, sure=0.0)
+        found = xai.deep_dream(classifier, **asked, size=96, octaves=2, steps=6, least_confidence=0.0)
         assert rises(found) > 0, asked
         assert found.objective[-1] > found.objective[0] + 0.2 * abs(found.objective[0]), asked
 
@@ -190,7 +198,7 @@ def test_a_class_picture_of_the_pretrained_network(tmp_path: Path) -> None:
 
 def test_further_steps_are_told() -> None:
     classifier = xai.load("example:fashion-robust")
-    few = xai.deep_dream(classifier, target="Shirt", steps=2, octaves=1, sure=0.0)
+    few = xai.deep_dream(classifier, target="Shirt", steps=2, octaves=1, least_confidence=0.0)
     more = xai.deep_dream(classifier, target="Shirt", steps=2, octaves=1)
     assert few.probability is not None
     assert more.probability is not None
@@ -403,7 +411,9 @@ def test_sizes_of_a_photograph(size: Any, wanted: tuple[int, int]) -> None:
 
 def test_a_class_is_dreamt_into_what_the_model_sees() -> None:
     classifier = xai.Classifier(GapCnn(), input_size=(SIZE, SIZE))
-    found = xai.deep_dream(classifier, target=1, image=photo(), octaves=1, steps=1, step_size=1e-6, sure=0.0)
+    found = xai.deep_dream(
+        classifier, target=1, image=photo(), octaves=1, steps=1, step_size=1e-6, least_confidence=0.0
+    )
     np.testing.assert_allclose(found.image, classifier.prepare(photo()).inputs[0].permute(1, 2, 0), atol=1e-4)
     assert any("what the model sees" in note for note in found.notes)
 

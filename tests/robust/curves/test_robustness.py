@@ -177,7 +177,7 @@ def test_a_contradiction_is_an_error() -> None:
     both = torch.tensor([True, True])
     bounds.take(torch.tensor([0, 1]), images, far, none, ["pgd", "pgd"], both)
     assert bounds.broken.tolist() == [2, 3]
-    with pytest.raises(ContractError, match=r"proven up to 0.2 by 'crown', but 'fgsm' changed the answer at 0.15"):
+    with pytest.raises(ContractError, match=r"proven up to 0.2 by 'crown', but 'fgsm' changed the prediction at 0.15"):
         bounds.take(torch.tensor([0]), images[:1], torch.tensor([0.15]).double(), none[:1], ["fgsm"], both[:1])
 
 

@@ -44,7 +44,7 @@ def open_context(config: Config, should_stop: Callable[[], bool] | None = None) 
     }
     if roles[DATA].labels is None:
         raise InputError(
-            f"[data]: {roles[DATA].source} has no labels, and every check compares answers with the truth."
+            f"[data]: {roles[DATA].source} has no labels, and every check compares predictions with labels."
         )
     context = Context(classifier, roles, config.seed, should_stop)
     context.check()

@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".
 _TOLERANCE = 1e-6
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's "L"
 GREY_TO_COLOUR = "grey images were repeated in three channels, as the model takes colour"
-COLOUR_TO_GREY = "colour images were turned to grey, as the model takes one channel"
+COLOUR_TO_GREY = "colour images were converted to grey, as the model takes one channel"
 ImageLike = Any  # path, PIL.Image, array, tensor, open file, or a sequence of these
 
 

@@ -220,7 +220,7 @@ class Stripes:
         return _spread(self.line(size[self.axis]), self.axis, size)
 
     def code(self, grid: Size, size: Size) -> Tensor:
-        """Return how much of each place of a grid is inside, less what is between: (h * w,), row by row."""
+        """Return how much of each place of a grid is inside, minus what is between: (h * w,), row by row."""
         line = F.adaptive_avg_pool1d(self.line(size[self.axis])[None], grid[self.axis])[0]
         return _spread(line, self.axis, grid).flatten()
 

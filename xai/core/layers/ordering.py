@@ -14,7 +14,7 @@ _IN_BLOCKS = 0.8  # the same for windows and unrolled blocks: those of other sid
 _FOLLOWS = 0.7  # the same for maps, of which the halves alone are looked at
 _CLEAR = 0.15  # the same without the means taken away: less is no clear answer
 _UNTRIED, _TRIED = 2.5, 3.5  # the same in standard errors, where all tokens are places row by row, and otherwise
-_RIVAL = 0.9  # share of the best layout's evidence from which on another one cannot be told from it
+_RIVAL = 0.9  # share of the best layout's evidence from which on another one is as likely
 _FEW = 4  # cells along an axis: below, the cells of a convolution may all see the whole image
 _NOTHING = 1e-300
 FINE = 14  # cells along an axis, from which a displaced edge is told from strides and wide views
@@ -94,7 +94,7 @@ def _map(responses: Responses, key: Key, layout: Layout) -> tuple[Verdict, float
     """Return the verdict on a map, and the lower of its correlations along the axes."""
     contrast, code, axes = _measured(responses, key, layout.kind, layout.grid, layout.grid)
     if not bool(contrast.any()):
-        return Verdict(layout, None, "it does not answer to changes of the image"), 0.0
+        return Verdict(layout, None, "it does not respond to changes of the image"), 0.0
     halves = [int((axes == axis).nonzero()[0]) for axis in (0, 1)]
     least = min(_correlation(contrast[k : k + 1], code[k : k + 1]) for k in halves)
     clear = min(_cosine(contrast[k], code[k]) for k in halves) >= _CLEAR
@@ -102,7 +102,7 @@ def _map(responses: Responses, key: Key, layout: Layout) -> tuple[Verdict, float
     if least >= _FOLLOWS and clear and moved <= _DRIFT:
         return Verdict(layout, True), least
     if least > 0 and min(layout.grid) <= _FEW and moved <= _DRIFT:
-        return Verdict(layout, None, "its few large cells all answer to the whole image"), least
+        return Verdict(layout, None, "its few large cells all respond to the whole image"), least
     return Verdict(layout, False, "its places do not follow those of the image"), least
 
 
@@ -133,7 +133,7 @@ def _one_kind(responses: Responses, key: Key, layouts: list[Layout]) -> Verdict:
         return Verdict(best, False, "its tokens do not follow the places of the image in any known order")
     rivals = [layout for layout in near if layout != best and layout.extra == best.extra]
     if rivals:
-        text = f"{best.describe()} or {rivals[0].describe()} cannot be told apart"
+        text = f"{best.describe()} or {rivals[0].describe()} fit equally well"
         return Verdict(best, False, f"where its tokens are is not clear: {text}")
     return Verdict(best, True)
 

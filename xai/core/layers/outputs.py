@@ -290,7 +290,7 @@ class LayerChoice:
         reason: why it was chosen, in words.
         tensor: which of the tensors in its output, see `containers.tensors_in`.
         share: how much of the change of the class scores between images passes through it.
-        passed_over: what speaks against a later layer, in words.
+        passed_over: the evidence against a later layer, in words.
     """
 
     name: str

@@ -221,7 +221,7 @@ class _Search:
         raise self._refusal(groups, faults)
 
     def _candidate(self, group: list[LayerOutput], verdict: Verdict) -> tuple[LayerChoice | None, str]:
-        """Return a tensor as a choice, None where it is none, and what speaks against it."""
+        """Return a tensor as a choice, None where it is none, and the evidence against it."""
         item, fault = self._checked(group, verdict)
         if item is None or verdict.layout is None:
             return None, fault
@@ -278,7 +278,7 @@ class _Search:
             reason = Message(cut, reason=reason, name=item.name)
         share = self._share(item, verdict.layout)
         if share.next_to_none:
-            return None, f"The layer {name!r} says nothing of the answer: {share.describe()}."
+            return None, f"The layer {name!r} does not determine the prediction: {share.describe()}."
         return LayerChoice(item.name, verdict.layout, reason, item.index, share), ""
 
     def _near(self) -> list[str]:
@@ -311,7 +311,7 @@ class _Search:
         return Responses(run, layers, self.image)
 
     def _checked(self, group: list[LayerOutput], verdict: Verdict) -> tuple[LayerOutput | None, str]:
-        """Return the layer at which the graph can be cut, or None, and what speaks against it."""
+        """Return the layer at which the graph can be cut, or None, and the evidence against it."""
         if verdict.layout is None or verdict.right is False:
             return None, verdict.reason
         try:
@@ -379,6 +379,6 @@ class _Search:
         several = self.forward.several
         why = f"; the last one tried, {faults[0]}" if faults else f"; {several}" if several else ""
         return UnsupportedModelError(
-            f"No layer of {name!r} is a map of the image that the answer depends on (input {self.size[0]} x "
+            f"No layer of {name!r} is a map of the image that the prediction depends on (input {self.size[0]} x "
             f"{self.size[1]}{why}). Name a `layer`, or use occlusion."
         )

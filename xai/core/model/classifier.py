@@ -49,7 +49,7 @@ class Classifier(RunsModule, ReadsOutputs):
         device: moves the module there; None leaves it where it is.
         task: "multiclass" (one class is right), "binary" (one output stands for two classes, or two outputs) or
             "multilabel" (each class by itself). None finds it at the first image, says it in `notes`, and refuses where
-            it cannot be told, as of one unbounded output.
+            it is ambiguous, as of one unbounded output.
         output: "logits", or "probabilities" when the module ends in a softmax or sigmoid; None finds it likewise.
         output_key: name or place of the class scores where the module returns a dict, tuple or object with several
             tensors; None takes `.logits`, ["logits"], or what fits the class names, else the first, and says so.
@@ -201,7 +201,7 @@ class Classifier(RunsModule, ReadsOutputs):
         Raises:
             ShapeError: not 4-D, or other channels than the classifier's.
             RangeError: pixels outside [0, 1].
-            NonFiniteError: the model answered NaN or infinity.
+            NonFiniteError: the model returned NaN or infinity.
         """
         self.check_images(images)
         self.read_outputs(images)
@@ -216,7 +216,7 @@ class Classifier(RunsModule, ReadsOutputs):
         if not bool(torch.isfinite(logits.detach()).all()):
             where = first_nonfinite(self.module, self.normalise(images.detach()))
             cure = nonfinite_cure(logits.detach())
-            raise NonFiniteError(f"The model {self.name!r} answered NaN or infinity; first in {where}. {cure}")
+            raise NonFiniteError(f"The model {self.name!r} returned NaN or infinity; first in {where}. {cure}")
         return logits
 
     def logits_of_normalised(self, rows: Tensor) -> Tensor:
@@ -258,7 +258,7 @@ class Classifier(RunsModule, ReadsOutputs):
 
         Raises:
             InputError: an image that cannot be read or does not fit.
-            NonFiniteError: the model answered NaN or infinity.
+            NonFiniteError: the model returned NaN or infinity.
         """
         batch = self.prepare(images)
         logits = self.logits_of(batch.inputs, progress=progress)
@@ -351,7 +351,7 @@ class Classifier(RunsModule, ReadsOutputs):
             self._num_classes = int(logits.shape[1])
         elif not self._checked_width and logits.shape[1] != self._num_classes:
             raise UnsupportedModelError(
-                f"The classifier has {self._num_classes} class names, but the model answers {logits.shape[1]} classes. "
+                f"The classifier has {self._num_classes} class names, but the model returns {logits.shape[1]} classes. "
                 "Give one name for each output."
             )
         self._checked_width = True

@@ -25,7 +25,7 @@ from xai.stats.intervals import discordant, mcnemar, wilson
 
 _FEWEST, _SAMPLE = 16, 48  # labelled images that a doubt needs; images that are read in other ways
 _GOOD = 0.7  # accuracy from which on nothing is tried
-_LEAST, _SURE = 0.15, 0.001  # gain in accuracy, and p-value, of a doubt
+_LEAST, _SIGNIFICANT = 0.15, 0.001  # gain in accuracy, and p-value, of a doubt
 _NEAR_CHANCE = 0.15
 _OFF_BY_ONE = (
     "labels look off by one: minus 1, {share:.0%} of the labels fit the predictions, as given {given:.0%}; class 0 is "
@@ -128,7 +128,7 @@ def _better(other: np.ndarray, plain: np.ndarray) -> bool:
     won, lost = discordant(other, plain)
     if won - lost < _LEAST * len(plain) or won < 1:
         return False
-    return mcnemar(won, lost) < _SURE
+    return mcnemar(won, lost) < _SIGNIFICANT
 
 
 def _other_ways(classifier: Classifier, inputs: Tensor, predictions: Tensor, labels: Tensor) -> list[tuple[float, str]]:
@@ -210,7 +210,7 @@ _known: "OrderedDict[str, bool]" = OrderedDict()
 
 
 def looks_untrained(module: nn.Module) -> bool:
-    """Return True when no layer of a model has structure; False where it has, or where that cannot be told.
+    """Return True when no layer of a model has structure; False where it has, or where that is unknown.
 
     Initial weights are independent of each other, so that shuffling the entries of a layer's matrix changes none of
     its statistics but by chance: its largest singular values, the spread of the sizes and means of rows and columns,

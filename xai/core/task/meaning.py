@@ -32,7 +32,7 @@ from xai.errors import UnsupportedModelError
 _ROWS_OF_ONE = 8  # images whose only output is looked at, besides the probe images
 _NEAR, _USUAL = 3.0, 30.0  # of the logit of two classes: its smallest and its median size on images of any kind
 _ENOUGH = 6  # numbers that must lie between 0 and 1 before it is said
-_SAID = 'if it is the logit of two classes, pass task="binary"'
+_OVERRIDE = 'if it is the logit of two classes, pass task="binary"'
 _ASKED_LOGITS = "the model's outputs look like probabilities, not logits: pass output='probabilities'"
 _PERCENT = 'if these are percentages, divide them by 100 and pass output="probabilities"'
 _INSIDE_UNIT = (
@@ -250,7 +250,7 @@ def _of_one(seen: _Seen, by_caller: DeclaredTask, declared: Declared | None) -> 
     """Read one number per image, which stands for two classes; one label that is there or not is two classes as well.
 
     Raises:
-        UnsupportedModelError: it cannot be told that it does.
+        UnsupportedModelError: it is not known to.
     """
     if by_caller.task == "multiclass":
         raise UnsupportedModelError(
@@ -264,7 +264,7 @@ def _of_one(seen: _Seen, by_caller: DeclaredTask, declared: Declared | None) -> 
         return OutputMeaning("binary", "probabilities", single=True, notes=(_SIGMOIDS[seen.ending],))
     if by_caller.task is None and declared is not None and declared.task == "regression":
         raise UnsupportedModelError(
-            f"{seen.name!r} predicts a number, as {declared.source} says, and no classes: {_SAID}."
+            f"{seen.name!r} predicts a number, as {declared.source} says, and no classes: {_OVERRIDE}."
         )
     if seen.ending in _MAY_BE_PROBABILITIES:
         values = seen.scores[:, 0] if seen.run is None else _probe_scores(seen, seen.run)[:, 0]
@@ -329,17 +329,17 @@ def _logit_noted(seen: _Seen, declared: Declared | None, by_caller: DeclaredTask
     """Say why one number is taken for the logit of two classes.
 
     Raises:
-        UnsupportedModelError: its source, its end or its values speak against it.
+        UnsupportedModelError: its source, its end or its values contradict it.
     """
     if seen.ending in _NO_LOGIT:
         raise UnsupportedModelError(
             f"{seen.name!r} returns one number per image that comes out of {_NO_LOGIT[seen.ending]}, "
-            f"which is no logit. Return what goes into it; {_SAID}."
+            f"which is no logit. Return what goes into it; {_OVERRIDE}."
         )
     if declared is not None:
         return [Message("one output is read as the logit of two classes, as {source} says", source=declared.source)]
     if by_caller.names == 1:
-        raise UnsupportedModelError(f"{seen.name!r} returns one number per image and has one class name: {_SAID}.")
+        raise UnsupportedModelError(f"{seen.name!r} returns one number per image and has one class name: {_OVERRIDE}.")
     if seen.run is None:
         return []
     values = _probe_scores(seen, seen.run)[:, 0]
@@ -356,7 +356,7 @@ def _logit_noted(seen: _Seen, declared: Declared | None, by_caller: DeclaredTask
         )
         return [Message(template, span=where), *doubts]
     raise UnsupportedModelError(
-        f"{seen.name!r} returns one unbounded number per image ({where}), which may be a regression: {_SAID}."
+        f"{seen.name!r} returns one unbounded number per image ({where}), which may be a regression: {_OVERRIDE}."
     )
 
 

@@ -16,7 +16,7 @@ _LARGER = 50  # how many times more the scores must vary than their sums
 _ROUNDING = 1e-6
 _PERCENT = 100.0
 _BASES = {2: "2", 10: "10"}
-_SAID = 'if they are logits all the same, pass output="logits"'
+_OVERRIDE = 'if they are logits all the same, pass output="logits"'
 
 
 def inside_unit(values: Tensor) -> bool:
@@ -42,19 +42,19 @@ def other_scale(scores: Tensor) -> str:
     """
     values = scores.double()
     if bool((values >= 0).all()) and _sums_to_one(-values):
-        return f"costs, the negative logarithms of probabilities. Return their negative; {_SAID}"
+        return f"costs, the negative logarithms of probabilities. Return their negative; {_OVERRIDE}"
     for base, name in _BASES.items():
         if bool((values <= 0).all()) and _sums_to_one(values * math.log(base)):
             return (
                 f"logarithms of probabilities to the base {name}. Multiply them by {math.log(base):.4f}, as logits are "
-                f"natural logarithms; {_SAID}"
+                f"natural logarithms; {_OVERRIDE}"
             )
     whole = _common_sum(values)
     if whole is None or abs(whole - 1) < _SAME:
         return ""
     if abs(whole - _PERCENT) < _SAME * _PERCENT:
-        return f"percentages, which sum to 100 for every image. Divide them by 100; {_SAID}"
-    return f"numbers that sum to {whole:.4g} for every image. Scale them to probabilities, which sum to 1; {_SAID}"
+        return f"percentages, which sum to 100 for every image. Divide them by 100; {_OVERRIDE}"
+    return f"numbers that sum to {whole:.4g} for every image. Scale them to probabilities, which sum to 1; {_OVERRIDE}"
 
 
 def may_have_other_scale(scores: Tensor) -> bool:

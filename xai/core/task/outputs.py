@@ -132,7 +132,7 @@ def _written_notes(
     if buffers:
         raise UnsupportedModelError(
             f"{name!r} changes its own buffers while it predicts in evaluation mode, and its predictions with them: "
-            f"{buffers[0]!r}. Use running statistics, and keep what is counted or cached out of the answer."
+            f"{buffers[0]!r}. Use running statistics, and keep what is counted or cached out of the output."
         )
     return (Message("the model writes {names} while it predicts, and its predictions change with it", names=names),)
 
@@ -225,7 +225,7 @@ class ReadsOutputs(ABC):
                 them is read as the caller said, and looked at again at the next images.
 
         Raises:
-            UnsupportedModelError: it cannot be told, or contradicts what the caller said.
+            UnsupportedModelError: it is ambiguous, or contradicts what the caller said.
         """
         if self._meaning is not None:
             return self._meaning

@@ -79,8 +79,8 @@ def _check(files: list[zipfile.ZipInfo], name: str) -> None:
 
 def _fault(member: zipfile.ZipInfo, seen: set[str]) -> str:
     path = PurePosixPath(member.filename)
-    odd = "\\" in member.filename or ":" in member.filename or not member.filename.isprintable()
-    if path.is_absolute() or ".." in path.parts or odd or len(member.filename) > 240:
+    unsafe = "\\" in member.filename or ":" in member.filename or not member.filename.isprintable()
+    if path.is_absolute() or ".." in path.parts or unsafe or len(member.filename) > 240:
         return "leads out of the archive or has an impossible name"
     if stat.S_ISLNK(member.external_attr >> 16):
         return "is a link"

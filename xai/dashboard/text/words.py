@@ -203,7 +203,7 @@ def describe_map(title: str, label: str, values: np.ndarray) -> str:
     )
     against = float(mass[values < 0].sum()) / total
     return (
-        t("{text}; {against} of it speaks against the class.", text=text, against=percent(against))
+        t("{text}; {against} of it is evidence against the class.", text=text, against=percent(against))
         if against
         else f"{text}."
     )

@@ -111,13 +111,13 @@ class Walk:
     def _settle(self, image: Tensor) -> Tensor:
         """Take further steps until the saved image is surely of its class; all scales may serve, rough ones too."""
         settings, judge = self.plan.settings, self.judge
-        sure = min(settings.sure, settings.until or 1.0)
-        if judge is None or not sure:
+        threshold = min(settings.least_confidence, settings.until or 1.0)
+        if judge is None or not threshold:
             return image
         free = replace(settings, fourier=False, laplacian=True, tv=0.0)
         for taken in range(_MORE + 1):
             share, slope = judge.look(image)
-            if share >= sure or taken == _MORE:
+            if share >= threshold or taken == _MORE:
                 break
             self._ask(len(self.objective))
             image = (image + settings.step_size * direction(slope, image, free)).clamp(0, 1)
@@ -186,7 +186,7 @@ def _record(plan: DreamPlan, walk: Walk, image: Tensor) -> DeepDream:
     shares = None if judge is None else judge.probabilities(image)
     probability = None if judge is None or shares is None else float(shares[judge.index])
     notes = [*classifier.notes, *plan.notes, *walk.notes]
-    if probability is not None and probability < plan.settings.sure:
+    if probability is not None and probability < plan.settings.least_confidence:
         notes.append(Message("the model gives the image only {share:.3f} for its class", share=probability))
     layered = goal if isinstance(goal, LayerGoal) else None
     model = {
@@ -257,7 +257,7 @@ def deep_dream(
         should_stop: asked before each step; True ends the work with `xai.errors.Stopped`. To end early and keep the
             image use `until` or `patience`.
         settings: `size`, `octave_scale`, `step_size`, `jitter`, `laplacian`, `tile`, `tv`, `decorrelated`, `fourier`,
-            `frames_every`, `until`, `patience`, `sure`; see
+            `frames_every`, `until`, `patience`, `least_confidence`; see
             `xai.explanations.dream.settings.Settings`. From noise, `tv` is 0.15,
             `decorrelated` is on, and `fourier` on for a class; into an image all three are off.
 
@@ -272,12 +272,13 @@ def deep_dream(
         Stopped: `should_stop` said so.
 
     Cost: a forward to the layer and a backward per step; memory is that of `tile` x `tile` pixels (512). A class takes
-        the whole network at its input size, and up to 100 more steps where its probability is below `sure` (0.95).
+        the whole network at its input size, and up to 100 more steps where its probability is below `least_confidence`
+        (0.95).
 
     Example:
         >>> import xai
         >>> clf = xai.load("example:fashion")
-        >>> dream = xai.deep_dream(clf, target="Sandal", octaves=1, steps=2, sure=0)
+        >>> dream = xai.deep_dream(clf, target="Sandal", octaves=1, steps=2, least_confidence=0)
         >>> dream.image.shape[2]
         3
     """

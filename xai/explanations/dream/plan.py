@@ -105,7 +105,7 @@ def _cuts(side: int, tile: int) -> list[slice]:
 
 
 def direction(gradient: Tensor, image: Tensor, settings: Settings) -> Tensor:
-    """Return the way to go (1, C, h, w): the gradient with a root mean square of 1, less the pull to smoothness."""
+    """Return the way to go (1, C, h, w): the gradient with a root mean square of 1, minus the pull to smoothness."""
     gradient = unit(gradient)
     if settings.fourier:
         gradient = smooth_space(gradient)

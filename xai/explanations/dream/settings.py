@@ -141,7 +141,7 @@ class Settings:
         frames_every: steps between two frames; None keeps the last of each octave.
         until: probability of the class at which the dream ends early.
         patience: steps without a higher objective after which an octave ends early.
-        sure: probability that a class image shall have at the end; 0 leaves it as it comes.
+        least_confidence: probability that a class image shall have at the end; 0 leaves it as it comes.
 
     Raises:
         RangeError: a number outside its range.
@@ -162,7 +162,7 @@ class Settings:
     frames_every: int | None = None
     until: float | None = None
     patience: int | None = None
-    sure: float = 0.95
+    least_confidence: float = 0.95
 
     def __post_init__(self) -> None:
         """Check every number."""
@@ -171,7 +171,7 @@ class Settings:
         check_whole("patience", self.patience, optional=True)
         check_number("octave_scale", self.octave_scale, "(1, 10]")
         check_number("step_size", self.step_size, "(0, 1]", cure="It is in the scale of pixels in [0, 1].")
-        check_number("sure", self.sure, "[0, 1)")
+        check_number("least_confidence", self.least_confidence, "[0, 1)")
         check_number("tv", self.tv, "[0, 100]", optional=True)
         check_number("until", self.until, "(0, 1)", optional=True)
         for name in ("laplacian", "decorrelated", "fourier"):

@@ -78,7 +78,7 @@ class CamExplainer(Explainer):
 
     Args:
         layer: name of the layer; None takes the last one that is a map of the image and says which.
-        relu: False keeps what speaks against the class as negative values.
+        relu: False keeps the evidence against the class as negative values.
     """
 
     family: ClassVar[str] = "cam"

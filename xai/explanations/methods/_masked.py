@@ -149,7 +149,7 @@ class Fit:
         errors: (K, m) standard errors; infinite where there are no more samples than coefficients.
         intercept: (m,).
         r2: (m,) weighted share of the variance that is explained; 1 for constant scores.
-        freedom: samples less coefficients.
+        freedom: samples minus coefficients.
     """
 
     coefficients: Tensor

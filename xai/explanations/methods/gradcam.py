@@ -24,7 +24,7 @@ class GradCAM(CamExplainer):
 
     Args:
         layer: name of the layer; None takes the last one that is a map of the image and says which.
-        relu: False keeps what speaks against the class as negative values.
+        relu: False keeps the evidence against the class as negative values.
 
     Cost: one forward, and one backward through what follows the layer.
     Source: Selvaraju et al. 2017, eq. 1 and 2 (arXiv 1610.02391). Differs: nothing is rescaled to [0, 1]; transformers

@@ -21,7 +21,7 @@ class HiResCAM(CamExplainer):
 
     Args:
         layer: name of the layer; None takes the last one that is a map of the image and says which.
-        relu: False keeps what speaks against the class as negative values.
+        relu: False keeps the evidence against the class as negative values.
 
     Cost: one forward, and one backward through what follows the layer.
     Source: Draelos and Carin 2020, eq. 4 (arXiv 2011.08891).

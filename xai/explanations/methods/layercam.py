@@ -16,7 +16,7 @@ class LayerCAM(CamExplainer):
 
     map(i, j) = ReLU(sum_k ReLU(g_k(i, j)) A_k(i, j)).
 
-    Misleads by leaving out all that speaks against the class: evidence that cancels still shows.
+    Misleads by leaving out all evidence against the class: evidence that cancels still shows.
 
     Args:
         layer: name of the layer; None takes the last one that is a map of the image and says which.

@@ -34,7 +34,7 @@ class Occlusion(Explainer):
     """Hides one window after another and measures how far the class score falls.
 
     A pixel's value is the mean, over the windows that cover it, of score(image) - score(image with the window
-    hidden): above 0 speaks for the class. All classes come from one sweep. Layers are computed anew only where the
+    hidden): above 0 is evidence for the class. All classes come from one sweep. Layers are computed anew only where the
     window can be felt (`xai.engine.incremental`), which changes nothing beyond rounding.
 
     Misleads where the fill itself looks like something, or where the same evidence stands twice: hiding one changes

@@ -81,7 +81,7 @@ class Gap:
         high_value: of the highest group.
         low_n: images that the lowest group was measured on.
         high_n: images that the highest group was measured on.
-        gap: largest less smallest value.
+        gap: largest minus smallest value.
         ratio: smallest over largest value.
         interval: 95 % interval of the gap, simultaneous over all pairs of groups: it holds the difference of the two
             groups named (below 0: the other way round) and the largest difference of any two.

@@ -67,14 +67,14 @@ class ImageTable:
         if count == 0:
             raise DataError("Expected at least one image, but got none. Give labels and predictions.")
         _same_length("predictions", answers, count)
-        sure = None if confidence is None else _flat("confidence", confidence).astype(np.float64)
-        if sure is not None:
-            _same_length("confidence", sure, count)
-            if not bool(((sure >= 0) & (sure <= 1 + 1e-6)).all()):
+        scores = None if confidence is None else _flat("confidence", confidence).astype(np.float64)
+        if scores is not None:
+            _same_length("confidence", scores, count)
+            if not bool(((scores >= 0) & (scores <= 1 + 1e-6)).all()):
                 raise RangeError("Expected `confidence` in [0, 1], the probability of the answer. Pass probabilities.")
-            sure = np.minimum(sure, 1)
+            scores = np.minimum(scores, 1)
         more = {name: _extra(name, values, count, taken) for name, values in (extra or {}).items()}
-        return cls(_numbers("labels", truth, names), _numbers("predictions", answers, names), sure, more, names)
+        return cls(_numbers("labels", truth, names), _numbers("predictions", answers, names), scores, more, names)
 
 
 def _flat(name: str, values: Any) -> np.ndarray:

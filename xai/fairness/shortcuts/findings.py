@@ -26,9 +26,9 @@ from xai.fairness.shortcuts.significance import (
     Confirmation,
     Removal,
     Trial,
+    attracts_more,
     follows,
     leans,
-    pulls_more,
     stands_out,
 )
 from xai.stats.intervals import Interval, crossing, wilson
@@ -92,7 +92,7 @@ def verdict_of(case: ShortcutCase, least: float) -> str:
             return _reason_from_data(case)
     elif stands_out(case.evidence, case.p, least, local=case.trial.suspect.form.local):
         return _absent(case)
-    elif pulls_more(case.evidence, least):
+    elif attracts_more(case.evidence, least):
         return SENSITIVITY if case.searched else TOO_SMALL
     return _harm(case, least)
 
@@ -111,7 +111,7 @@ def _added(case: ShortcutCase) -> bool:
 
 
 def _absent(case: ShortcutCase) -> str:
-    """A probe that the data lack and that pulls into a class: is it recognised only with it, or alike by nature?"""
+    """A probe that the data lack and that attracts to a class: is it recognised only with it, or alike by nature?"""
     seen = case.confirmation
     removed = seen is None or seen.beyond is None or seen.beyond[1][0] > 0
     form = case.trial.suspect.form
@@ -244,17 +244,16 @@ def _reason(verdict: str, case: ShortcutCase, label: str) -> Message:
         if strength != 1:
             probe = Message("{probe} at {strength:.0%} of full strength", probe=probe, strength=strength)
         low, high = evidence.attraction_interval
-        pull = Message(
-            "{probe} turns {attraction:.0%} of the images of other classes into {class_name!r} ({low:.0%} to "
-            "{high:.0%})",
+        attraction = Message(
+            "{probe} flips {attraction:.0%} of the images of other classes to {class_name!r} ({low:.0%} to {high:.0%})",
             **{"probe": probe, "attraction": evidence.attraction, "class_name": label, "low": low, "high": high},
         )
         controls = Message(
-            "equally large controls turn {neutral:.0%} into it and make {wrong:.0%} wrong",
+            "equally large controls flip {neutral:.0%} to it and make {wrong:.0%} wrong",
             **{"neutral": evidence.neutral, "wrong": evidence.neutral_flips},
         )
         further = [*_data(case, label), *_leaning(evidence, label), *_seen(case), *_missing(verdict, case)]
-        return joined([pull, controls, *further])
+        return joined([attraction, controls, *further])
     wrong, count = _wrong(case.trial)
     if verdict == FRAGILE:
         template = "{probe} makes up to {share:.0%} wrong, but not as a shortcut of one class does"

@@ -53,8 +53,8 @@ class Evidence:
         flips: share of them that the probe makes wrong.
         neutral: share that an equally large neutral change attracts to the class (the strongest one).
         neutral_flips: share that it makes wrong (the worst one).
-        excess: attraction less neutral.
-        beyond: attraction less neutral flips.
+        excess: attraction minus neutral.
+        beyond: attraction minus neutral flips.
         members: images of the class itself.
         leaning: of these, share recognised with the probe minus share recognised without.
         p: that `excess` is not above 0, and where the data do not have the probe that neither `beyond` nor `leaning`
@@ -254,13 +254,17 @@ class ShortcutResult(Result):
             for level, strength in enumerate(self.strengths):
                 predictions = self.predictions[k, level]
                 low, high = wilson((predictions != self.labels)[right].sum(), int(right.sum()))
-                pulled = (predictions == response.target)[others]
-                pull_low, pull_high = wilson(pulled.sum(), int(others.sum()))
+                attracted = (predictions == response.target)[others]
+                attraction_low, attraction_high = wilson(attracted.sum(), int(others.sum()))
                 change, span = mean((self.true_class_probability[k, level] - self.clean_true_class_probability)[right])
                 rows.append(
                     {"probe": response.probe, "place": response.place, "label": response.label, "strength": strength}
                     | {"flips": (predictions != self.labels)[right].mean(), "flips_low": low, "flips_high": high}
-                    | {"attraction": pulled.mean(), "attraction_low": pull_low, "attraction_high": pull_high}
+                    | {
+                        "attraction": attracted.mean(),
+                        "attraction_low": attraction_low,
+                        "attraction_high": attraction_high,
+                    }
                     | {"true_class_probability_change": change}
                     | {"true_class_probability_low": span[0], "true_class_probability_high": span[1]}
                 )

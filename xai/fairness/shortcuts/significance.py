@@ -79,9 +79,9 @@ def choose(
     """Return class and strength at which a form attracts most beyond the strongest neutral change."""
     images = images.take(images.right.nonzero()[:TRIED, 0])
     labels = images.labels.numpy()
-    own = _pulls(answers(predictor.doses(images, form.change(images), strengths)), labels, classes)
+    own = _attractions(answers(predictor.doses(images, form.change(images), strengths)), labels, classes)
     others = [
-        _pulls(answers(predictor.doses(images, change, strengths)), labels, classes)
+        _attractions(answers(predictor.doses(images, change, strengths)), labels, classes)
         for change in form.neutral(images).values()
     ]
     gaps = own - np.max(others, axis=0)
@@ -91,7 +91,7 @@ def choose(
     return SuspectProbe(form, int(target), float(strengths[int(level)]))
 
 
-def _pulls(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+def _attractions(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return the share of images of other classes that is answered as each class (S, K)."""
     hits = np.stack([((predictions == k) & (labels != k)).sum(1) for k in range(classes)], 1)
     return hits / np.maximum(1, [(labels != k).sum() for k in range(classes)])
@@ -165,11 +165,11 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
     """Return the figures; `local` probes can also stand out by harming less than neutral changes do."""
     target, others, own = trial.suspect.target, trial.others, trial.labels == trial.suspect.target
     labels, attracted = trial.labels[others], trial.inserted[others] == target
-    pulls = [predictions[others] == target for predictions in trial.neutral.values()]
+    attractions = [predictions[others] == target for predictions in trial.neutral.values()]
     breaks = [predictions[others] != labels for predictions in trial.neutral.values()]
-    pull, harm = max(pulls, key=np.sum), max(breaks, key=np.sum)
+    strongest_control, harm = max(attractions, key=np.sum), max(breaks, key=np.sum)
     with_probe, without = trial.inserted[own] == target, trial.clean[own] == target
-    p = max(mcnemar(*discordant(attracted, each)) for each in pulls)
+    p = max(mcnemar(*discordant(attracted, each)) for each in attractions)
     if not trial.suspect.form.from_data:
         p = max(p, mcnemar(*discordant(with_probe, without)))
     if local and not trial.suspect.form.from_data:
@@ -177,7 +177,7 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
     figures = {
         "attraction": share(attracted),
         "flips": share(trial.inserted[others] != labels),
-        "excess": difference(attracted, pull),
+        "excess": difference(attracted, strongest_control),
         "beyond": difference(attracted, harm),
         "leaning": difference(with_probe, without),
     }
@@ -185,7 +185,7 @@ def weigh(trial: Trial, *, local: bool) -> Evidence:
     spans = {f"{name}_interval": span for name, (_, span) in figures.items()}
     return Evidence(
         images=int(others.sum()),
-        neutral=share(pull)[0],
+        neutral=share(strongest_control)[0],
         neutral_flips=share(harm)[0],
         members=int(own.sum()),
         p=p,
@@ -219,7 +219,7 @@ def follows(evidence: Evidence, p: float, least: float) -> bool:
     return evidence.excess >= least and evidence.excess_interval[0] > 0
 
 
-def pulls_more(evidence: Evidence, least: float) -> bool:
+def attracts_more(evidence: Evidence, least: float) -> bool:
     """Say whether a probe turns more into one class than controls do, by more than `least` for certain."""
     return evidence.images >= FEWEST and evidence.excess_interval[0] > least
 
@@ -239,7 +239,7 @@ class Confirmation:
         lift: share of the map inside the region over share of the area, mean and 95 % interval; None for probes that
             are everywhere.
         removed: share that is no longer the class when the region is filled in from around it.
-        beyond: the same, less the share for an equally large region elsewhere.
+        beyond: the same, minus the share for an equally large region elsewhere.
     """
 
     rows: tuple[int, ...]
@@ -270,7 +270,7 @@ def confirm(predictor: Predictor, trial: Trial, images: ProbeImages, explain: Ex
 
 
 def _removed(predictor: Predictor, target: int, images: Tensor, region: Tensor, rolls: Tensor) -> tuple[Span, Span]:
-    """Return the share that leaves the class without the region, and that less the share without another one."""
+    """Return the share that leaves the class without the region, and that minus the share without another one."""
     elsewhere = moved(region[:, None], rolls)[:, 0]
     gone, control = (answers(predictor.probabilities(filled(images, part))) != target for part in (region, elsewhere))
     return share(gone), difference(gone, control)
@@ -300,7 +300,7 @@ class Removal:
     Attributes:
         carriers: how many there were.
         gone: share of those recognised that are no longer, with its 95 % interval.
-        beyond: that, less the share under the control; None where the control is other classes.
+        beyond: that, minus the share under the control; None where the control is other classes.
         fall: mean fall of the class's log odds, minus that of the control.
         p: that it falls no more than under the control; exact or by ranks.
         dose_p: for what cannot be brought back, that the log odds of the class in other images do not both rise with

@@ -30,10 +30,10 @@ from xai.fairness.shortcuts.significance import (
     Association,
     Confirmation,
     Trial,
+    attracts_more,
     choose,
     confirm,
     follows,
-    pulls_more,
     stands_out,
     strongest,
     take_out,
@@ -182,7 +182,7 @@ class Study:
             return ShortcutCase(trial, evidence, p, association=tells, removal=removal, confirmation=seen)
         searched = form.of_class or trial.suspect.target in self.searched
         natural = 0.5
-        if not form.of_class and pulls_more(evidence, least):
+        if not form.of_class and attracts_more(evidence, least):
             natural = self._natural(form, trial.suspect.target)
         if not stands_out(evidence, p, least, local=form.local):
             return ShortcutCase(trial, evidence, p, searched=searched, natural=natural)

@@ -17,7 +17,7 @@ _LEAST = 1e-4  # of the mean's norm: nearer to the mean than this, features do n
 @DETECTORS.register("fdbd")
 @dataclass(frozen=True)
 class FDBD(Detector):
-    """Less the mean distance of the features to the boundaries with the other classes, over their distance to the mean.
+    """Minus the mean distance of the features to the boundaries with other classes, over their distance to the mean.
 
     Args:
         divisor: "mean" (distance to the mean of the fit images, as in the paper) or "norm" of the features.

@@ -12,7 +12,7 @@ from xai.ood.detectors.reference import FeatureRows
 @DETECTORS.register("maxlogit")
 @dataclass(frozen=True)
 class MaxLogit(LogitDetector):
-    """Less the largest logit: what the softmax divides away stays in.
+    """Minus the largest logit: what the softmax divides away stays in.
 
     Source: Hendrycks et al. 2022 (arXiv 1911.11132).
     """

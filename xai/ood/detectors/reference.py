@@ -131,7 +131,7 @@ def to_unit(features: Tensor) -> Tensor:
 
 @dataclass(eq=False)
 class Moments:
-    """Sums over rows of features less `origin`, which keeps large means from eating the digits of small variances.
+    """Sums over rows of features minus `origin`, which keeps large means from eating the digits of small variances.
 
     Attributes:
         classes: number of classes.
@@ -199,7 +199,7 @@ class Moments:
         return self._symmetric(self.squares / self.total - between)
 
     def about(self, point: Tensor) -> Tensor:
-        """Return the mean outer product (d, d) of rows less a point (d,)."""
+        """Return the mean outer product (d, d) of rows minus a point (d,)."""
         away = self.mean - point.to(self.origin)
         return self.covariance() + torch.outer(away, away)
 

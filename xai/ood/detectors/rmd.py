@@ -13,7 +13,7 @@ from xai.ood.detectors.reference import FeatureRows, Moments, Reference
 @DETECTORS.register("rmd")
 @dataclass(frozen=True)
 class RMD(ClassGaussians):
-    """Mahalanobis distance to the nearest class, less that to all images together: what no class has stops counting.
+    """Mahalanobis distance to the nearest class, minus that to all images together: what no class has stops counting.
 
     Args:
         shrinkage: 0 to 1, towards the mean variance; None takes the oracle approximating one; 0 none.
@@ -45,4 +45,4 @@ class RMD(ClassGaussians):
 
     def _parts(self, state: State, rows: FeatureRows) -> Parts:
         away = whiten(state["background"], self._points(rows) - state["origin"]).square().sum(1)
-        return {"nearest class": self._nearest(state, rows), "less all classes": -away}
+        return {"nearest class": self._nearest(state, rows), "minus all classes": -away}

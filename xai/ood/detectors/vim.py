@@ -19,7 +19,7 @@ _STEPS = ((2048, 1000), (768, 512))  # of the paper: dimension of the subspace b
 @DETECTORS.register("vim")
 @dataclass(frozen=True)
 class ViM(Detector):
-    """How much of the features lies outside the subspace of in-distribution ones, as one more logit, less the energy.
+    """How much of the features lies outside the subspace of in-distribution ones, as one more logit, minus the energy.
 
     Args:
         dim: dimension of the principal subspace; None takes 1,000 of 2,048 features and more, 512 of 768 and more, else

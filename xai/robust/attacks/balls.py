@@ -120,7 +120,7 @@ def _project_l1(images: Tensor, clean: Tensor, radius: Tensor) -> Tensor:
     """Return the nearest point of l1 ball and box: clip(soft(delta, t), -x, 1 - x) for the t where the norm fits.
 
     The norm falls with t along straight lines between the places where a pixel starts to move (its |delta|) and where
-    it leaves the border of the box (|delta| less its room): one sort finds the line. Source: Croce & Hein 2021
+    it leaves the border of the box (|delta| minus its room): one sort finds the line. Source: Croce & Hein 2021
     (APGD-l1).
     """
     delta = (images - clean).flatten(1)

@@ -90,7 +90,7 @@ def _nearest_step(search: Search, rows: Tensor, images: Tensor, classes: Tensor)
 
 
 def _slopes(search: Search, points: Tensor, truth: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logit of a class less the true one (m,), and its gradients; in pieces of a chunk's size."""
+    """Return logit of a class minus the true one (m,), and its gradients; in pieces of a chunk's size."""
     gaps, slopes = [], []
     size = len(search.clean)
     for start in range(0, len(points), size):
@@ -103,5 +103,5 @@ def _slopes(search: Search, points: Tensor, truth: Tensor, classes: Tensor) -> t
 
 
 def _difference(pair: Tensor, logits: Tensor) -> Tensor:
-    """Return the logit of the first class of each pair (m, 2) less that of the second."""
+    """Return the logit of the first class of each pair (m, 2) minus that of the second."""
     return -logits.gather(1, pair).diff(dim=1)[:, 0]

@@ -159,7 +159,7 @@ def _bounded(search: Search) -> bool:
 
 
 def _difference(target: Tensor, truth: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the score: the wanted logit less the true one."""
+    """Return the score: the wanted logit minus the true one."""
     return lambda logits: (logits.gather(1, target[:, None]) - logits.gather(1, truth[:, None]))[:, 0]
 
 

@@ -38,12 +38,12 @@ def best_other(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the best other logit less the true one."""
+    """Return the best other logit minus the true one."""
     return best_other(logits, labels) - logits.gather(1, labels[:, None])[:, 0]
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the difference of logits ratio: the margin over the first less the third largest logit.
+    """Return the difference of logits ratio: the margin over the first minus the third largest logit.
 
     Blind to the scale of the logits. With two classes the margin over itself says nothing: cross-entropy stands in.
     Source: Croce & Hein 2020, eq. (6).
@@ -55,7 +55,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return the target's logit less the true one, over the first less the mean of third and fourth largest logit.
+    """Return the target's logit minus the true one, over the first minus the mean of third and fourth largest logit.
 
     With fewer than four classes the plain difference stands in. Source: Croce & Hein 2020, eq. (7).
     """

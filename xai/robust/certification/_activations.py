@@ -67,11 +67,11 @@ class Leaky(Bend):
         """Return the two lines."""
         unknown = self.unsure((low, high))
         unit_slope, leak = torch.ones_like(low), torch.full_like(low, self.slope)  # where() of two numbers is float32
-        sure = torch.where(low >= 0, unit_slope, leak)
+        fixed = torch.where(low >= 0, unit_slope, leak)
         span = torch.where(unknown, high - low, unit_slope)
-        upper = torch.where(unknown, (high - self.slope * low) / span, sure)
+        upper = torch.where(unknown, (high - self.slope * low) / span, fixed)
         offset = torch.where(unknown, (self.slope - upper) * low, torch.zeros_like(low))
-        lower = torch.where(unknown, torch.where(upper > 0.5, unit_slope, leak), sure)
+        lower = torch.where(unknown, torch.where(upper > 0.5, unit_slope, leak), fixed)
         return (lower, torch.zeros_like(lower)), (upper, offset)
 
 
@@ -162,8 +162,8 @@ class MaxPool(Op):
         """Return the place of the input with the largest lower end, whether it must win, and the largest upper end."""
         low, high = box
         best, where = self._pool(low, where=True)
-        sure = best >= self._others(high, where)
-        return Field([where.to(low), sure.to(low), self._pool(high)])
+        fixed = best >= self._others(high, where)
+        return Field([where.to(low), fixed.to(low), self._pool(high)])
 
     def _others(self, high: Tensor, where: Tensor) -> Tensor:
         """Return the largest upper end of each window without the input at `where`."""
@@ -187,8 +187,8 @@ class MaxPool(Op):
         """Send weights to one input per window; a constant where the winner is not known and the weight negative."""
         assert field is not None
         rows = rows.whole(self.shape)
-        where, sure, most = field.at(rows)
-        passed = torch.where(sure > 0, rows.values, rows.values.clamp_min(0))
+        where, fixed, most = field.at(rows)
+        passed = torch.where(fixed > 0, rows.values, rows.values.clamp_min(0))
         constant = total((rows.values - passed) * most)
         weights = passed.new_zeros(shapes[0][0], shapes[0][1] * shapes[0][2], *passed.shape[3:])
         weights.scatter_add_(1, where.long().expand_as(passed).flatten(1, 2), passed.flatten(1, 2))

@@ -188,7 +188,7 @@ def network_of(classifier: Classifier, images: Tensor) -> BoundNetwork:
         gap = (_answers(classifier, network, images) - expected).abs().max() / expected.abs().max().clamp_min(1e-12)
     if not float(gap) <= SAME:
         raise UnsupportedModelError(
-            f"The layers read from {classifier.name!r} answer otherwise than the model (by {float(gap):.1e} of the "
+            f"The layers read from {classifier.name!r} compute other logits than the model (by {float(gap):.1e} of the "
             f"largest logit): it works in place, at random or differently for each image. {CURE}"
         )
     return network

@@ -54,7 +54,7 @@ class Prover:
         progress: Progress | None = None,
         should_stop: ShouldStop | None = None,
     ) -> Tensor:
-        """Return certified lower bounds of true less other logit over a ball.
+        """Return certified lower bounds of true minus other logit over a ball.
 
         Args:
             images: (n, C, h, w) in [0, 1], the centres.
@@ -163,7 +163,7 @@ class Prover:
 
 
 def specification(labels: Tensor, count: int) -> Tensor:
-    """Return (n, K - 1, K): true less other logit, other classes ascending."""
+    """Return (n, K - 1, K): true minus other logit, other classes ascending."""
     every = torch.eye(count, dtype=torch.float64, device=labels.device)
     others = torch.arange(count, device=labels.device).expand(len(labels), -1)
     others = others[others != labels[:, None]].view(len(labels), count - 1)

@@ -41,7 +41,7 @@ class RobustnessCurve(Result):
         class_names: of the model.
         stages: what each attack and certificate did, in order: name, kind, images, cells decided, seconds, finished,
             note.
-        trust: whether the evaluation can be believed; None when it was not asked for.
+        trust: whether the evaluation is reliable; None when it was not asked for.
         budget: seconds allowed, or None.
         provenance: model, seed and versions.
         notes: what happened and what to beware of.

@@ -15,7 +15,7 @@ from xai.dashboard.text import counted, file_stem, interval, m, percent, safe, s
 
 _MOST_GROUPS = 20  # of a column
 _MOST_COLUMNS = 4
-_SAID = 8  # sentences
+_MOST_SENTENCES = 8  # sentences
 _VERDICTS = {
     "unfair": m("Some groups differ by more than chance."),
     "no evidence": m("No evidence of a difference between groups."),
@@ -88,11 +88,11 @@ def _say(result: xai.results.BiasResult) -> None:
     """Say what was found, or what could have been, in sentences with their figures below."""
     first = result.gaps[0].metric
     gaps = result.findings or tuple(gap for gap in result.gaps if gap.metric == first)
-    for gap in gaps[:_SAID]:
+    for gap in gaps[:_MOST_SENTENCES]:
         st.markdown(f"- {safe(sentence(gap.headline))}")
         st.caption(safe(sentence(gap.reason), 900))
-    if len(gaps) > _SAID:
-        st.caption(t("And {n} more: see the table of all gaps.", n=len(gaps) - _SAID))
+    if len(gaps) > _MOST_SENTENCES:
+        st.caption(t("And {n} more: see the table of all gaps.", n=len(gaps) - _MOST_SENTENCES))
     ui.show_notes(result.notes)
 
 

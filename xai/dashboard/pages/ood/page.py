@@ -35,7 +35,7 @@ def detect(model: SharedModel, plan: ood.DetectorPlan) -> list[Job]:
 def _show(model: SharedModel, result: ood.DetectorResult) -> list[Job]:
     alpha, opened = _show_boundary(model, result)
     st.markdown(t("**One image**"))
-    image = ui.upload_image("odd") or opened
+    image = ui.upload_image("ood_image") or opened
     jobs = [*_show_judged(model, result, image, alpha), *_show_methods(model, result)]
     csv = ui.csv_file(_verdicts(result), t("Verdicts"), t("A line per image"))
     ui.show_downloads(

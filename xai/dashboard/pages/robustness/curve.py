@@ -150,7 +150,7 @@ def _summary(result: xai.results.RobustnessCurve) -> str:
 
 
 def show_trust(trust: xai.results.Trust) -> None:
-    """Show what speaks against an evaluation and what to do about it, and all checks."""
+    """Show the problems of an evaluation and what to do about it, and all checks."""
     if not trust.flags:
         missing = len(trust.not_checked)
         open_ones = t(" {missing} could not be made.", missing=missing) if missing else ""

@@ -106,7 +106,7 @@ class Wanderer(DataForm):
         return self._put(images, self.piece.drawn, self.piece.ink)[0]
 
     def carried(self, images: Tensor) -> Tensor:
-        """Return less the distance of the best place (n,)."""
+        """Return minus the distance of the best place (n,)."""
         return -self.piece.distance(images)[0]
 
     def without(self, images: ProbeImages) -> Tensor:

@@ -23,7 +23,7 @@ _OWN, _OTHERS = 0.5, (0.1, 0.03)  # carriers in the class; elsewhere at most, an
 _CARRIED, _CHANCE = 0.8, 0.45  # share of it from which on another image carries it, and that others match by chance
 _HALF = 0.15  # share of the class that may have half of a few pixels
 _GAP = 0.34  # in between there are fewer, by this, than there are carriers elsewhere
-_STEP, _FAINT, _MANY, _SURE = 0.12, 0.05, 8, 0.7  # contrast of its edges; fainter ones must be larger and surer
+_STEP, _FAINT, _MANY, _CLEAR_SHARE = 0.12, 0.05, 8, 0.7  # contrast of its edges; fainter ones must be larger and surer
 _EDGE, _INSIDE = 0.6, 0.1  # share of the outermost pixels that a border has, and of the middle that it may have
 _ALONG, _NARROW = 0.85, 0.15  # share of an edge and of itself that a strip has there; of the side that it is wide
 _WIDE, _AREA = 0.7, 0.08  # share of the sides that a background reaches over, and of the area that it has
@@ -278,13 +278,13 @@ def _stands_apart(template: Template, own: Tensor, rest: Tensor, most: float) ->
     mine, others = template.matched(own), template.matched(rest)
     carriers, many = mine >= template.least, int(template.mask.sum()) >= _MANY
     share = float(carriers.float().mean())
-    most = most if many and share >= _SURE else _OTHERS[-1]
+    most = most if many and share >= _CLEAR_SHARE else _OTHERS[-1]
     if share < _OWN or float((others >= template.least).float().mean()) > most or _by_chance(others, most) > _CHANCE:
         return False
     if not many and float(((mine > _CHANCE) & (mine < _CARRIED)).float().mean()) > _HALF:
         return False
     step = steps(own[carriers], template.mask)
-    return step >= _STEP or (step >= _FAINT and share >= _SURE and many)
+    return step >= _STEP or (step >= _FAINT and share >= _CLEAR_SHARE and many)
 
 
 def steps(images: Tensor, mask: Tensor) -> float:

@@ -86,7 +86,7 @@ class Overlay(DataForm):
         return _overlap(_fine(images), self.pattern)
 
     def without(self, images: ProbeImages) -> Tensor:
-        """Return images less the pattern."""
+        """Return images minus the pattern."""
         return (images.images - self.pattern).clamp(0, 1)
 
     def control(self, images: ProbeImages) -> Tensor:
@@ -95,7 +95,7 @@ class Overlay(DataForm):
 
 
 def _fine(images: Tensor) -> Tensor:
-    """Return images less the mean around each pixel."""
+    """Return images minus the mean around each pixel."""
     return images - local_mean(images)
 
 
