@@ -27,8 +27,8 @@ digits = xai.load_data("example:digits").subset(300, seed=0)
 # ## An out-of-distribution image
 
 # %%
-answer = clf.predict(digits.images[0])
-print(f"a handwritten digit: {answer.label}, {answer.probability:.0%} confidence")
+prediction = clf.predict(digits.images[0])
+print(f"a handwritten digit: {prediction.label}, {prediction.probability:.0%} confidence")
 
 # %% [markdown]
 # ## A detector with a guaranteed rejection rate

@@ -42,8 +42,8 @@ def kinds(data, each):
     return data.images[:][np.concatenate(wanted)].expand(-1, 3, -1, -1), labels
 
 
-train, truth = kinds(xai.load_data("example:fashion-train"), 120)
-test, test_truth = kinds(xai.load_data("example:fashion-test").part("test"), 60)
+train, labels = kinds(xai.load_data("example:fashion-train"), 120)
+test, test_labels = kinds(xai.load_data("example:fashion-test").part("test"), 60)
 print(len(train), "images to learn from,", len(test), "to test on")
 
 # %% [markdown]
@@ -68,7 +68,7 @@ def features(images):
 
 
 known = features(train)
-machine = make_pipeline(StandardScaler(), SVC(kernel="linear", C=0.01)).fit(known, [KINDS[k] for k in truth])
+machine = make_pipeline(StandardScaler(), SVC(kernel="linear", C=0.01)).fit(known, [KINDS[k] for k in labels])
 svm = xai.load(extractor, estimator=machine, name="features + SVM", **SCALE)
 print(*svm.notes, sep="\n")
 order = [svm.class_names.index(kind) for kind in KINDS]  # scikit-learn sorts the names
@@ -84,7 +84,7 @@ optimiser = torch.optim.Adam(head.parameters(), 2e-3, weight_decay=1e-3)
 known_features = torch.from_numpy(known)
 for _ in range(150):
     optimiser.zero_grad()
-    nn.functional.cross_entropy(head(known_features), truth).backward()
+    nn.functional.cross_entropy(head(known_features), labels).backward()
     optimiser.step()
 whole = copy.deepcopy(base.module)
 whole._fc = head
@@ -105,7 +105,7 @@ QUESTIONS = [
     },
     {"metric": "faithfulness", "method": "gradcam", "images": 4},
 ]
-np.savez("test.npz", images=(test.numpy() * 255).astype("uint8").transpose(0, 2, 3, 1), labels=test_truth.numpy())
+np.savez("test.npz", images=(test.numpy() * 255).astype("uint8").transpose(0, 2, 3, 1), labels=test_labels.numpy())
 data = xai.load_data("test.npz", classes=KINDS)
 audits = {model.name: xai.audit(model=model, data=data, checks=QUESTIONS) for model in (svm, tuned)}
 for name, audit in audits.items():

@@ -184,7 +184,7 @@ def _extractor(classifier: Classifier, outputs: Outputs, data: Any) -> FeatureNe
     if rows.shape != expected.shape or np.abs(rows - expected).max() > _SAME * max(1e-12, np.abs(expected).max()):
         raise UnsupportedModelError(
             f"The features of {classifier.name!r} cannot be taken out of it: cut before its last linear layer, it "
-            "answers otherwise. Give a module that returns features (N, D)."
+            "behaves otherwise. Give a module that returns features (N, D)."
         )
     return extractor
 
@@ -216,14 +216,14 @@ class _Fitter:
         features, labels = self.features[rows], self.labels[rows]
         folds = min(_FOLDS, int(np.bincount(labels).min()))
         split = StratifiedKFold(folds, shuffle=True, random_state=int(self.rng.integers(1 << 31)))
-        parts, truth = list(split.split(features, labels)), torch.from_numpy(labels)
+        parts, ground_truth = list(split.split(features, labels)), torch.from_numpy(labels)
         tried = []
         for strength in _STRENGTHS[self.kind]:
             scores = torch.zeros(len(labels), int(labels.max()) + 1)
             for inside, outside in parts:
                 scores[outside] = self._fit(features[inside], labels[inside], strength)(_tensor(features[outside]))
-            temperature = fit_temperature(scores, truth).value
-            loss = float(nn.functional.cross_entropy(scores.double() / temperature, truth))
+            temperature = fit_temperature(scores, ground_truth).value
+            loss = float(nn.functional.cross_entropy(scores.double() / temperature, ground_truth))
             tried.append((loss, strength, temperature))
         loss, strength, temperature = min(tried)
         head = self._fit(features, labels, strength, temperature)

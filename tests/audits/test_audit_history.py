@@ -104,7 +104,7 @@ def test_work_on_another_model_or_other_data_is_never_taken(file, tmp_path, coun
     before, _ = audit(file, caplog, tmp_path / "run")
     counted.clear()
     other, line = audit(file, caplog, model=model(seed=1))
-    assert counted == {"answers": 60, "attacked": 60}
+    assert counted == {"predictions": 60, "attacked": 60}
     assert line == (
         "0 of 8 work items are finished; the rest is computed anew, since the run in run differs in the model"
     )
@@ -112,7 +112,7 @@ def test_work_on_another_model_or_other_data_is_never_taken(file, tmp_path, coun
     counted.clear()
     write_data(tmp_path, count=48, seed=3)
     _, line = audit(file, caplog)
-    assert counted == {"answers": 48, "attacked": 48}
+    assert counted == {"predictions": 48, "attacked": 48}
     assert "since the run in run differs in [data]" in line
     counted.clear()
     _, line = audit(file, caplog, seed=5, only=["robust"])
@@ -139,7 +139,7 @@ def test_half_a_run_is_half_of_the_work(file, tmp_path, counted, caplog):
     counted.clear()
     _, line = audit(file, caplog)
     assert line.startswith("1 of 8 work items are finished (1 from the run in run); the rest is computed anew")
-    assert counted == {"answers": 44, "attacked": 60}
+    assert counted == {"predictions": 44, "attacked": 60}
 
 
 def test_damaged_work_is_done_again(file, tmp_path, counted, caplog):
@@ -148,7 +148,7 @@ def test_damaged_work_is_done_again(file, tmp_path, counted, caplog):
         part.write_bytes(part.read_bytes()[:-1] + b"?")
     counted.clear()
     again, line = audit(file, caplog)
-    assert counted == {"answers": 60, "attacked": 60}
+    assert counted == {"predictions": 60, "attacked": 60}
     assert line.startswith("0 of 8")
     assert again.to_bytes() == first.to_bytes()
 
@@ -180,7 +180,7 @@ def test_the_positive_control_is_taken_over_and_leaves_the_audit_s_inputs(file, 
     counted.clear()
     first = xai.Audit.positive_control(file, model=model(), out=tmp_path / "run", only=["accuracy"])
     assert first == {"accuracy": "fail"}
-    assert counted == {"answers": 60}
+    assert counted == {"predictions": 60}
     counted.clear()
     assert xai.Audit.positive_control(file, model=model(), only=["accuracy"]) == first
     assert counted == {}

@@ -43,7 +43,7 @@ def counted(monkeypatch):
 
 def test_a_second_run_computes_nothing_and_says_the_same(data, tmp_path, counted):
     first = run(data, tmp_path)
-    assert counted == {"answers": 60, "attacked": 60}
+    assert counted == {"predictions": 60, "attacked": 60}
     counted.clear()
     again = run(data, tmp_path)
     assert counted == {}
@@ -78,10 +78,10 @@ def test_only_what_changed_is_computed_again(data, tmp_path, counted):
     run(data, tmp_path, tables={"check": loose})  # thresholds are no part of the work
     assert counted == {}
     run(data, tmp_path, tables={"model": {"source": model(seed=1)}})
-    assert counted == {"answers": 60, "attacked": 60}
+    assert counted == {"predictions": 60, "attacked": 60}
     counted.clear()
     run(data, tmp_path, seed=1)
-    assert counted == {"answers": 60, "attacked": 60}
+    assert counted == {"predictions": 60, "attacked": 60}
 
 
 def test_one_changed_picture_changes_at_most_its_neighbours_pieces(data, tmp_path, counted):
@@ -93,7 +93,7 @@ def test_one_changed_picture_changes_at_most_its_neighbours_pieces(data, tmp_pat
     arrays["labels"][7] = (arrays["labels"][7] + 1) % 3
     np.savez(tmp_path / "data.npz", **arrays)
     run(tmp_path / "data.npz", tmp_path / "out")
-    assert counted == {"answers": 16, "attacked": 16}  # of 60: the piece with that image
+    assert counted == {"predictions": 16, "attacked": 16}  # of 60: the piece with that image
 
 
 def test_stopping_keeps_what_is_done(data, tmp_path, counted, finished):

@@ -96,15 +96,15 @@ def test_counterexamples_are_shown_and_open(robustness_calls, curve):
     broken = [k for k in curve.changed if curve.verdicts[k, -1] == "violated"]
     assert len(captions(app)) == len(broken)
     k = broken[0]
-    truth, answer = (curve.class_names[int(part[k])] for part in (curve.labels, curve.answers))
+    ground_truth, answer = (curve.class_names[int(part[k])] for part in (curve.labels, curve.predictions))
     within = radius(float(curve.distance[k]), "linf")
-    assert captions(app)[0] == f"{k}\\: {truth} \N{RIGHTWARDS ARROW} {answer}, {within}"
+    assert captions(app)[0] == f"{k}\\: {ground_truth} \N{RIGHTWARDS ARROW} {answer}, {within}"
     app.button(key=f"counterexample {k}").click().run()
     assert not app.exception
     opened_ones = captions(app)[len(broken) :]
-    assert opened_ones[:2] == [f"Clean\\: {truth}", f"Adversarial\\: {answer}"]
+    assert opened_ones[:2] == [f"Clean\\: {ground_truth}", f"Adversarial\\: {answer}"]
     assert opened_ones[2] == "Difference times 10 (grey: no change)"
-    names = [answer if verdict == "violated" else truth for verdict in curve.verdicts[k]]
+    names = [answer if verdict == "violated" else ground_truth for verdict in curve.verdicts[k]]
     words = {"violated": "changed by an attack", "unproven": "not certified", "verified": "certified"}
     wanted = [
         f"{radius(e, 'linf')}\\: {name}, {words[verdict]}"
@@ -321,8 +321,8 @@ def test_images_that_turn_wrong_are_those_that_were_measured(noise, data):
     wrong = np.flatnonzero(turned[row, column]).tolist()
     assert len(captions(app)) == len(wrong) > 0
     k = wrong[0]
-    truth, answer = data.classes[int(data.labels[k])], data.classes[int(noise.predictions[row, column, k])]
-    assert captions(app)[0] == f"{k}\\: {truth}, predicted as {answer}"
+    ground_truth, answer = data.classes[int(data.labels[k])], data.classes[int(noise.predictions[row, column, k])]
+    assert captions(app)[0] == f"{k}\\: {ground_truth}, predicted as {answer}"
     app.button(key=f"corrupted {k}").click().run()
     assert not app.exception
     fashion = xai.load(FASHION)
@@ -381,10 +381,10 @@ def test_labels_go_by_name_where_the_model_counts_otherwise(data):
     same = SimpleNamespace(classifier=SimpleNamespace(class_names=data.classes))
     other = SimpleNamespace(classifier=SimpleNamespace(class_names=data.classes[::-1]))
     sample = DataSample("s", COUNT, 0, data)
-    assert sample.truth(same) == [int(k) for k in data.labels]
-    assert sample.code_of_truth(same) == ""
-    assert sample.truth(other) == [data.classes[int(k)] for k in data.labels]
-    assert sample.code_of_truth(other) == ", [data.classes[k] for k in data.labels]"
+    assert sample.ground_truth(same) == [int(k) for k in data.labels]
+    assert sample.code_of_labels(same) == ""
+    assert sample.ground_truth(other) == [data.classes[int(k)] for k in data.labels]
+    assert sample.code_of_labels(other) == ", [data.classes[k] for k in data.labels]"
 
 
 def test_a_curve_of_another_norm_has_its_own_radii(monkeypatch):

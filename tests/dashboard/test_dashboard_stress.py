@@ -65,7 +65,7 @@ def test_the_chart_of_severities_is_offered_as_a_table(fashion, monkeypatch):
     assert table["severity"].tolist() == list(SEVERITIES)
     for k in (0, 9, 20):
         one = fashion.predict(xai.corrupt(clean, "fog", SEVERITIES[k]))[0]
-        assert table["answer"][k] == one.label
+        assert table["prediction"][k] == one.label
         assert table["probability"][k] == pytest.approx(float(one.probabilities[0, 0]), abs=1e-6)
 
 

@@ -87,7 +87,7 @@ def test_gaps_are_those_of_fairlearn(classes):
         for name, call in (
             ("demographic parity", fair.demographic_parity_difference),
             ("equalised odds", fair.equalized_odds_difference),
-            ("equalised odds, all answers", fair.equalized_odds_difference),
+            ("equalised odds, all predictions", fair.equalized_odds_difference),
         ):
             assert parity[name] == pytest.approx(call(labels, predictions, **given), abs=1e-12)
         recall = fair.MetricFrame(

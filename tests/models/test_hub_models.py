@@ -370,7 +370,9 @@ def test_a_redirect_to_elsewhere_is_refused(monkeypatch, tmp_path):
         downloads.fetch("https://download.pytorch.org/a", "")
 
 
-@pytest.mark.parametrize(("answer", "words"), [(Answer(status=404), "answers 404"), (Answer(bytes(3000)), "more than")])
+@pytest.mark.parametrize(
+    ("answer", "words"), [(Answer(status=404), "returned 404"), (Answer(bytes(3000)), "more than")]
+)
 def test_other_answers_are_refused(monkeypatch, tmp_path, answer, words):
     monkeypatch.setenv("XAI_CACHE", str(tmp_path))
     monkeypatch.setattr(downloads, "_MOST", 2000)

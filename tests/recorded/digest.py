@@ -16,6 +16,7 @@ _LONGEST = 24  # texts kept one by one
 # word of a result today -> word that was recorded; for words of the vocabulary only
 RENAMED = {
     "too_few_images": "too_few_pictures",
+    "unbounded_attack_fails": "unbounded_eps_does_not_fool",
     "out-of-distribution": "foreign",
     "in-distribution": "ordinary",
 }

@@ -384,10 +384,10 @@ def _listed(name: str, value: Any, kind: Any) -> tuple[Any, ...]:
     return tuple(_as_type(name, item, kind) for item in items)
 
 
-def _truth(name: str, value: Any) -> bool:
+def _boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InputError(f"Expected `{name}` as true or false, but got {value!r}.")
     return value
 
 
-_PLAIN: dict[Any, Callable[[str, Any], Any]] = {float: _number, int: _whole, str: _text, bool: _truth}
+_PLAIN: dict[Any, Callable[[str, Any], Any]] = {float: _number, int: _whole, str: _text, bool: _boolean}

@@ -136,16 +136,16 @@ class Turned(_Around):
 class ByHeart(_Around):
     """Right on images that it remembers, wrong on all others."""
 
-    def __init__(self, inner: nn.Module, known: "Known", answers: Tensor) -> None:
+    def __init__(self, inner: nn.Module, known: "Known", labels: Tensor) -> None:
         super().__init__(inner)
         self.known = known
-        self.register_buffer("answers", answers)
+        self.register_buffer("labels", labels)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Answer by heart, or the class after the right one."""
         known, nearest = self.known.look(inputs)
         logits: Tensor = self.inner(inputs).roll(1, 1)
-        heart = nn.functional.one_hot(self.get_buffer("answers")[nearest], logits.shape[1]) * _CONFIDENT_LOGIT
+        heart = nn.functional.one_hot(self.get_buffer("labels")[nearest], logits.shape[1]) * _CONFIDENT_LOGIT
         return torch.where(known[:, None], heart.to(logits.dtype), logits)
 
 

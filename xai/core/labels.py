@@ -67,7 +67,7 @@ def labels_of(classifier: Classifier, data: Any, labels: Any, count: int) -> tup
     if own is None:
         column = "; of a table their column: load_data(..., label_column=NAME)" if hasattr(data, "source") else ""
         raise InputError(
-            f"Expected `labels`, the truth for each image, but got None. Pass one class per image{column}."
+            f"Expected `labels`, the ground truth of each image, but got None. Pass one class per image{column}."
         )
     places, notes = _places(classifier, data, own, classes)
     if places is None:

@@ -238,19 +238,21 @@ def load_idx(folder: Path, classes: Sequence[str] | None = None, part: str | Non
         file = _find(folder, prefix, "images")
         if file is None or (part is not None and name != part):
             continue
-        truth = _find(folder, prefix, "labels")
-        if truth is None:
+        ground_truth = _find(folder, prefix, "labels")
+        if ground_truth is None:
             raise DataError(f"{folder}: there is {file.name}, but not its labels file. Copy it there too.")
         images.append(_read(file, 3))
-        labels.append(_read(truth, 1))
+        labels.append(_read(ground_truth, 1))
         if len(images[-1]) != len(labels[-1]):
-            raise DataError(f"{truth}: {len(labels[-1])} labels for {len(images[-1])} images. Copy both files again.")
+            raise DataError(
+                f"{ground_truth}: {len(labels[-1])} labels for {len(images[-1])} images. Copy both files again."
+            )
         parts.append(np.full(len(images[-1]), name))
     if not images:
         raise DataError(f"{folder}: there is no part {part!r} here. Parts are 'train' and 'test'.")
     together = images[0] if len(images) == 1 else np.concatenate(images)
-    truths = np.concatenate(labels).astype(np.int64)
-    return from_arrays(str(folder), together, truths, classes, {"part": np.concatenate(parts)})
+    ground_truths = np.concatenate(labels).astype(np.int64)
+    return from_arrays(str(folder), together, ground_truths, classes, {"part": np.concatenate(parts)})
 
 
 def _find(folder: Path, prefix: str, what: str) -> Path | None:
@@ -302,9 +304,9 @@ def load_cifar(folder: Path, classes: Sequence[str] | None = None, part: str | N
     images, labels, parts = [], [], []
     for name, files in (("train", _CIFAR_TRAIN), ("test", _CIFAR_TEST)):
         for path in [folder / file for file in files if (folder / file).is_file() and part in (None, name)]:
-            pixels, truth = _read_batch(path)
+            pixels, ground_truth = _read_batch(path)
             images.append(pixels)
-            labels.append(truth)
+            labels.append(ground_truth)
             parts.append(np.full(len(pixels), name))
     if not images:
         raise DataError(f"{folder}: there is no part {part!r} here. Parts are 'train' and 'test'.")

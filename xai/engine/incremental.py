@@ -333,7 +333,7 @@ CAPS = (0.4, 0.55)  # shares of each side of a map, tried in this order; more sa
 OFF = 0.1  # largest difference, as a share of the largest answer: what is left out is left out everywhere
 
 
-def follow_the_middle(exact: Incremental, answers: Callable[[Incremental], Tensor]) -> tuple[Incremental, str]:
+def follow_the_middle(exact: Incremental, values: Callable[[Incremental], Tensor]) -> tuple[Incremental, str]:
     """Return an engine that is faster and as good as exact on a sample, or the exact one; and a note with the figure.
 
     Most of what a window does to a deep layer happens in the middle of its field of influence (Luo et al. 2016, arXiv
@@ -341,17 +341,17 @@ def follow_the_middle(exact: Incremental, answers: Callable[[Incremental], Tenso
 
     Args:
         exact: the engine that follows everything.
-        answers: (S, n) what an engine finds for a sample of S windows.
+        values: (S, n) what an engine finds for a sample of S windows.
 
     Cost: the sample once exactly and once for each cap tried.
     Source: Nakandala et al. 2019, projective field thresholding. Differs: the threshold is chosen by a check.
     """
     if not exact.active:
         return exact, "fast: nothing runs on pieces, so nothing can be left out"
-    reference = answers(exact)
+    reference = values(exact)
     for cap in CAPS:
         capped = exact.capped(cap)
-        quick = answers(capped)
+        quick = values(capped)
         close, figure = compared(quick, reference)
         if close and float((quick - reference).abs().max()) <= OFF * float(reference.abs().max()):
             return capped, f"fast: changes are followed in {cap:.0%} of each side of a map; {figure}"

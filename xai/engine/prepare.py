@@ -243,7 +243,7 @@ OFF = (
 _NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
-def in_low_precision(full: Prepared, answers: Callable[[Prepared], Tensor]) -> tuple[Prepared, str]:
+def in_low_precision(full: Prepared, values: Callable[[Prepared], Tensor]) -> tuple[Prepared, str]:
     """Return a low-precision copy when its answers are as good as exact on a sample, or the full one; and a note.
 
     What is compared is what the method uses, such as the fall of a score for some of its own images: logits of a
@@ -252,7 +252,7 @@ def in_low_precision(full: Prepared, answers: Callable[[Prepared], Tensor]) -> t
 
     Args:
         full: of `xai.engine.prepare`, in float32 or float64.
-        answers: (S, n) what the method finds for S images, as a fall from the clean one, with a prepared model; more
+        values: (S, n) what the method finds for S images, as a fall from the clean one, with a prepared model; more
             than S from the low-precision copy tell better how far answers spread.
 
     Cost: a copy of the weights, and the sample twice.
@@ -264,7 +264,7 @@ def in_low_precision(full: Prepared, answers: Callable[[Prepared], Tensor]) -> t
     module = copied(full.classifier.module).to(kind)
     low = Prepared(around(full.classifier, module), name, full.notes)
     try:
-        close, figure = compared(answers(low), answers(full))
+        close, figure = compared(values(low), values(full))
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0][:80]
         template = "fast: {precision} not used, the model cannot compute in it ({error})"
@@ -284,18 +284,18 @@ def quick_type(device: torch.device) -> torch.dtype | None:
     return torch.float16
 
 
-def compared(answers: Tensor, exact: Tensor) -> tuple[bool, str]:
+def compared(values: Tensor, exact: Tensor) -> tuple[bool, str]:
     """Say whether answers are as good as the exact ones for each of the n classes, and by how much.
 
     Args:
-        answers: (S or more, n); the first S are those asked for, more of them only tell how far answers spread.
+        values: (S or more, n); the first S are those asked for, more of them only tell how far answers spread.
         exact: (S, n) the exact ones.
     """
-    answers, exact = answers.double(), exact.double()
-    error = answers[: len(exact)] - exact
-    left = error.var(0, correction=0) / answers.var(0, correction=0).clamp_min(1e-30)
+    values, exact = values.double(), exact.double()
+    error = values[: len(exact)] - exact
+    left = error.var(0, correction=0) / values.var(0, correction=0).clamp_min(1e-30)
     alike = float((1 - left).clamp_min(0).sqrt().min())
-    off = float((error.square().mean(0) / answers.square().mean(0).clamp_min(1e-30)).sqrt().max())
+    off = float((error.square().mean(0) / values.square().mean(0).clamp_min(1e-30)).sqrt().max())
     template = "by a sample it correlates {correlation:.3f} with the exact outputs, differences are {share:.1%} of them"
     figure = Message(template, correlation=alike, share=off)
     return alike >= ALIKE and off <= OFF, figure

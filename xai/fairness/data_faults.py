@@ -54,7 +54,7 @@ class Findings:
         train_labels: of train, or None.
         classes: names.
         right: (N,) bool, whether each answer is right; None without model or labels.
-        answered: (N,) bool, whether there is an answer.
+        predicted: (N,) bool, whether there is an answer.
         features: (answered, D) of the model, or None.
         seed: of folds and resamples.
         model: name and fingerprint.
@@ -68,7 +68,7 @@ class Findings:
     train_labels: np.ndarray | None
     classes: tuple[str, ...]
     right: np.ndarray | None
-    answered: np.ndarray
+    predicted: np.ndarray
     features: np.ndarray | None = field(repr=False)
     seed: int
     classifier: Classifier | None
@@ -88,13 +88,13 @@ class Findings:
         """Put together what was read; labels may be missing."""
         own, other = images
         size = len(images_of(data))
-        truth, notes = _labels(classifier, data, labels, size)
-        answered = np.zeros(size, dtype=bool)
-        answered[own.readable] = outputs is not None
+        ground_truth, notes = _labels(classifier, data, labels, size)
+        predicted = np.zeros(size, dtype=bool)
+        predicted[own.readable] = outputs is not None
         right = None
-        if outputs is not None and truth is not None:
+        if outputs is not None and ground_truth is not None:
             right = np.zeros(size, dtype=bool)
-            right[own.readable] = outputs.logits.argmax(1).numpy() == truth[own.readable]
+            right[own.readable] = outputs.logits.argmax(1).numpy() == ground_truth[own.readable]
         features = None
         if outputs is not None:
             features = (outputs.logits if outputs.features is None else outputs.features).numpy()
@@ -105,11 +105,11 @@ class Findings:
             own=own,
             other=other,
             size=size,
-            labels=truth,
+            labels=ground_truth,
             train_labels=trained,
             classes=names if classifier is None else classifier.class_names,
             right=right,
-            answered=answered,
+            predicted=predicted,
             features=features,
             seed=seed,
             classifier=classifier,
@@ -156,7 +156,7 @@ class Findings:
     def _features_of(self, rows: np.ndarray) -> np.ndarray | None:
         if self.features is None:
             return None
-        place = np.cumsum(self.answered) - 1
+        place = np.cumsum(self.predicted) - 1
         features: np.ndarray = self.features[place[rows]]
         return features
 
@@ -204,16 +204,16 @@ class Findings:
         rows, features = self.own.rows, self._features_of(self.own.rows)
         if features is None or self.labels is None or len(rows) == 0:
             return []
-        truth = self.labels[rows]
-        known = out_of_fold(features, truth, self.own.small, len(self.classes), self.seed)
-        places, guess = suspects_of(known, truth)
+        ground_truth = self.labels[rows]
+        known = out_of_fold(features, ground_truth, self.own.small, len(self.classes), self.seed)
+        places, guess = suspects_of(known, ground_truth)
         return [
             SuspectLabel(
                 int(rows[k]),
                 self.own.names[k],
-                self.classes[int(truth[k])],
+                self.classes[int(ground_truth[k])],
                 self.classes[int(other)],
-                float(known[k, truth[k]]),
+                float(known[k, ground_truth[k]]),
                 float(known[k, other]),
             )
             for k, other in zip(places.tolist(), guess.tolist(), strict=True)
@@ -247,16 +247,16 @@ class Findings:
         return Fault("imbalance", int(counts.sum()), headline, self._balanced())
 
     def _balanced(self) -> Effect | None:
-        if self.right is None or self.labels is None or not self.answered.any():
+        if self.right is None or self.labels is None or not self.predicted.any():
             return None
         rng = draws_of(self.seed, "imbalance")
-        return effect_of_balance(self.right[self.answered], self.labels[self.answered], rng)
+        return effect_of_balance(self.right[self.predicted], self.labels[self.predicted], rng)
 
     def _without(self, rows: Sequence[int], name: str) -> Effect | None:
         if self.right is None:
             return None
         affected = np.isin(np.arange(self.size), rows)
-        return effect_of_leaving_out(self.right[self.answered], affected[self.answered], draws_of(self.seed, name))
+        return effect_of_leaving_out(self.right[self.predicted], affected[self.predicted], draws_of(self.seed, name))
 
     def _shown_suspects(self, suspects: list[SuspectLabel]) -> np.ndarray:
         place = {int(row): k for k, row in enumerate(self.own.rows)}

@@ -137,11 +137,11 @@ def out_of_fold(
     parts = PCA(size, svd_solver="randomized", random_state=0).fit_transform(features[order].astype(np.float32))
     parts = parts.astype(np.float64)
     parts /= max(float(parts[:, 0].std()), 1e-12)
-    fold, truth = _folds(labels[order]), labels[order]
+    fold, ground_truth = _folds(labels[order]), labels[order]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # two hundred steps are enough to rank
         for left_out in range(FOLDS):
-            model = LogisticRegression(max_iter=200).fit(parts[fold != left_out], truth[fold != left_out])
+            model = LogisticRegression(max_iter=200).fit(parts[fold != left_out], ground_truth[fold != left_out])
             inside = np.zeros((int((fold == left_out).sum()), classes))
             inside[:, model.classes_] = model.predict_proba(parts[fold == left_out])
             probabilities[order[fold == left_out]] = inside
@@ -168,12 +168,12 @@ def suspects_of(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     self-confidence; both agree with cleanlab.
     """
     known = np.flatnonzero(~np.isnan(probabilities).any(1))
-    rows, truth = probabilities[known], labels[known]
+    rows, ground_truth = probabilities[known], labels[known]
     place = np.arange(len(known))
-    own = rows[place, truth]
-    order = np.argsort(own, kind="stable")[: _counted_elsewhere(rows, truth)]
+    own = rows[place, ground_truth]
+    order = np.argsort(own, kind="stable")[: _counted_elsewhere(rows, ground_truth)]
     others = rows.copy()
-    others[place, truth] = -1
+    others[place, ground_truth] = -1
     return known[order], others.argmax(1)[order]
 
 

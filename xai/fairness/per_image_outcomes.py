@@ -225,8 +225,10 @@ def treatment(
     drawn = np.sort(np.random.default_rng(abs(seed)).permutation(count)[: samples if method is not None else 0])
     parts: list[_Part] = []
     if attack is not None:
-        truth = labels_of(classifier, data, labels, count)[0]
-        parts.append((_Attacked(classifier, truth, attack, eps, norm, seed, should_stop), np.arange(count), _AT_ONCE))
+        ground_truth = labels_of(classifier, data, labels, count)[0]
+        parts.append(
+            (_Attacked(classifier, ground_truth, attack, eps, norm, seed, should_stop), np.arange(count), _AT_ONCE)
+        )
     if detector is not None:
         parts.append((_judged(detector, should_stop), np.arange(count), _AT_ONCE))
     if method is not None:
@@ -259,7 +261,7 @@ class _Attacked:
     def __init__(
         self,
         classifier: Classifier,
-        truth: Tensor,
+        ground_truth: Tensor,
         attack: str,
         eps: float | None,
         norm: str,
@@ -267,13 +269,13 @@ class _Attacked:
         should_stop: ShouldStop | None,
     ) -> None:
         self._attacker = ATTACKS[attack]()
-        self._classifier, self._truth = classifier, truth
+        self._classifier, self._ground_truth = classifier, ground_truth
         self._settings = {"eps": eps, "norm": norm, "seed": seed, "should_stop": should_stop}
 
     def __call__(self, images: Tensor, rows: np.ndarray) -> tuple[dict[str, np.ndarray], Sequence[str]]:
-        truth = self._truth[torch.from_numpy(rows)]
-        result = self._attacker.run(self._classifier, images, truth, **self._settings)  # type: ignore[arg-type]
-        return {ROBUST: (result.predictions.cpu() == truth).double().numpy()}, result.notes
+        ground_truth = self._ground_truth[torch.from_numpy(rows)]
+        result = self._attacker.run(self._classifier, images, ground_truth, **self._settings)  # type: ignore[arg-type]
+        return {ROBUST: (result.predictions.cpu() == ground_truth).double().numpy()}, result.notes
 
 
 def _judged(detector: OODDetector, should_stop: ShouldStop | None) -> _Measure:

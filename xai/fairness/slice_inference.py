@@ -316,5 +316,5 @@ def _verdict(outcome: SliceTest, least: float) -> str:
 
 def _confused(facts: Facts, predictions: np.ndarray, own: np.ndarray) -> str:
     """Return the most frequent wrong answer of a slice."""
-    answers, counts = np.unique(predictions[own & facts.wrong], return_counts=True)
-    return str(facts.classes[int(answers[counts.argmax()])]) if len(answers) else ""
+    classes, counts = np.unique(predictions[own & facts.wrong], return_counts=True)
+    return str(facts.classes[int(classes[counts.argmax()])]) if len(classes) else ""

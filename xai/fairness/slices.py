@@ -75,12 +75,12 @@ def slices(
     with reporting(progress, "slices") as report:
         half = None if report is None else lambda done, total: report(done, 2 * total)
         outputs = classifier.outputs(data, progress=half, should_stop=should_stop)
-        truth, notes = labels_of(classifier, data, labels, len(outputs))
+        ground_truth, notes = labels_of(classifier, data, labels, len(outputs))
         reader = InputReader(classifier, data)
         properties = _properties(reader, len(outputs), report, should_stop)
     predictions = outputs.logits.argmax(1)
     result = slices_of_predictions(
-        *(truth.numpy(), predictions.numpy()),
+        *(ground_truth.numpy(), predictions.numpy()),
         None if outputs.features is None else outputs.features.numpy(),
         properties,
         class_names=classifier.class_names,
@@ -88,7 +88,7 @@ def slices(
         alpha=alpha,
         should_stop=should_stop,
     )
-    name, doubts = str(getattr(data, "name", "images")), data_doubts(classifier, data, predictions, truth)
+    name, doubts = str(getattr(data, "name", "images")), data_doubts(classifier, data, predictions, ground_truth)
     return replace(
         result,
         **_with_images(result, reader),
@@ -164,16 +164,18 @@ def _facts(
     Raises:
         InputError: arrays that do not fit together, or too few images.
     """
-    truth, predicted = (np.asarray(values, dtype=np.int64) for values in (labels, predictions))
-    if predicted.shape != truth.shape or truth.ndim != 1 or len(truth) < _FEWEST:
+    ground_truth, predicted = (np.asarray(values, dtype=np.int64) for values in (labels, predictions))
+    if predicted.shape != ground_truth.shape or ground_truth.ndim != 1 or len(ground_truth) < _FEWEST:
         raise InputError(
             f"Expected one label and one prediction for each of at least {_FEWEST} images, but got shapes "
-            f"{truth.shape} and {predicted.shape}. Half of them find slices, half of them judge."
+            f"{ground_truth.shape} and {predicted.shape}. Half of them find slices, half of them judge."
         )
-    names = tuple(classes or (str(k) for k in range(int(max(truth.max(), predicted.max())) + 1)))
-    table = {str(name): _numbers(str(name), values, (len(truth),)) for name, values in (properties or {}).items()}
-    embedded = None if features is None else _numbers("features", features, (len(truth), -1))
-    return Facts(predicted != truth, table, {CLASS: truth}, names), embedded
+    names = tuple(classes or (str(k) for k in range(int(max(ground_truth.max(), predicted.max())) + 1)))
+    table = {
+        str(name): _numbers(str(name), values, (len(ground_truth),)) for name, values in (properties or {}).items()
+    }
+    embedded = None if features is None else _numbers("features", features, (len(ground_truth), -1))
+    return Facts(predicted != ground_truth, table, {CLASS: ground_truth}, names), embedded
 
 
 def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -95,8 +95,8 @@ def try_keras(source: int, _: int, request: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(shape, tuple) or len(shape) != 4:
             raise CheckpointError(f"{name}: expected one input of images (H, W, C), but it takes {str(shape)[:80]}.")
         sizes = [side or standing for side, standing in zip(shape[1:], (224, 224, 3), strict=True)]
-        answers = import_keras().tree.flatten(model(np.zeros((1, *sizes), "float32"), training=False))
-        if all(getattr(answer, "ndim", 0) != 2 for answer in answers):
+        outputs = import_keras().tree.flatten(model(np.zeros((1, *sizes), "float32"), training=False))
+        if all(getattr(output, "ndim", 0) != 2 for output in outputs):
             raise CheckpointError(f"{name}: expected one row of class scores for an image. Only classifiers are read.")
     finally:
         place.unlink(missing_ok=True)

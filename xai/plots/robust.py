@@ -111,7 +111,7 @@ def strip_figure(curve: Any, row: int, canvas: Any = None) -> Any:
     levels = sorted(set(np.linspace(0, count - 1, min(_MOST, count)).round().astype(int).tolist()))
     canvas = sized(canvas, 1.5 * (len(levels) + 1), 3.6)
     grid = canvas.subplots(2, len(levels) + 1, squeeze=False)
-    label, answer = (curve.class_names[int(part[row])] for part in (curve.labels, curve.answers))
+    label, prediction = (curve.class_names[int(part[row])] for part in (curve.labels, curve.predictions))
     _show(grid[0, 0], clean, f"clean\n{label}", "black")
     grid[1, 0].set_axis_off()
     grid[1, 0].text(0.5, 0.5, f"difference\ntimes {_TIMES}", ha="center", va="center", fontsize=8)
@@ -120,7 +120,7 @@ def strip_figure(curve: Any, row: int, canvas: Any = None) -> Any:
         broken = verdict == "violated"
         shown = changed if broken else clean
         eps = f"{255 * curve.eps[level]:.3g}/255" if curve.norm == "linf" else f"{curve.eps[level]:.3g}"
-        _show(grid[0, column], shown, f"{eps}\n{answer if broken else label}\n{verdict}", WORDS[verdict])
+        _show(grid[0, column], shown, f"{eps}\n{prediction if broken else label}\n{verdict}", WORDS[verdict])
         _show(grid[1, column], np.clip(0.5 + _TIMES * (shown - clean) / 2, 0, 1), "", "black")
     return canvas
 

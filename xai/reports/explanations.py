@@ -124,7 +124,7 @@ def _entry_content(entry: _ReportEntry, words: Words, side: int) -> dict[str, An
     settings = {key: value for key, value in explanation.settings.items() if value is not None}
     return {
         "title": name,
-        "about": [_answer(explanation, k, words) for k in shown],
+        "about": [_predicted(explanation, k, words) for k in shown],
         "note": entry.note.strip().split("\n") if entry.note.strip() else [],
         "exhibits": [_exhibit(explanation, k, name, words, side) for k in shown],
         "left_out": len(explanation) - len(shown),
@@ -140,9 +140,9 @@ def _entry_content(entry: _ReportEntry, words: Words, side: int) -> dict[str, An
     }
 
 
-def _answer(explanation: Explanation, k: int, words: Words) -> str:
+def _predicted(explanation: Explanation, k: int, words: Words) -> str:
     return words(
-        "explained.answer",
+        "explained.prediction",
         image=explanation.names[k],
         label=explanation.target_names[k],
         share=words.percent(float(explanation.probabilities[k])),

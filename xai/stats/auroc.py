@@ -50,14 +50,14 @@ def detection(inside: ArrayLike, outside: ArrayLike, level: float = 0.95) -> Det
 
     inner, outer = _pair(inside, outside)
     low, high = auroc_interval(inner, outer, level)
-    truth = np.r_[np.zeros(len(inner)), np.ones(len(outer))]
+    ground_truth = np.r_[np.zeros(len(inner)), np.ones(len(outer))]
     scores = np.r_[inner, outer]
     return DetectionMetrics(
         auroc(inner, outer),
         low,
         high,
-        float(average_precision_score(truth, scores)),
-        float(average_precision_score(1 - truth, -scores)),
+        float(average_precision_score(ground_truth, scores)),
+        float(average_precision_score(1 - ground_truth, -scores)),
         ood_accepted(inner, outer),
         id_rejected(inner, outer),
     )

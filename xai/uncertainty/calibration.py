@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
-from xai.core.model.inference import LabelledOutputs, answers_of, draw_of
+from xai.core.model.inference import LabelledOutputs, draw_of, labelled_outputs
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop
@@ -181,16 +181,16 @@ def calibration(
     """
     classifier, seed = as_classifier(model), check_seed(seed)
     _check(bins, level, tolerance)
-    answers = answers_of(classifier, data, labels, progress=progress, should_stop=should_stop)
+    outputs = labelled_outputs(classifier, data, labels, progress=progress, should_stop=should_stop)
     fitted = None
     if fit_data is not None:
-        fitted = answers_of(classifier, fit_data, progress=progress, should_stop=should_stop)
-        _refuse_overlap(answers, fitted)
-    fewest = min(len(answers), len(answers if fitted is None else fitted))
+        fitted = labelled_outputs(classifier, fit_data, progress=progress, should_stop=should_stop)
+        _refuse_overlap(outputs, fitted)
+    fewest = min(len(outputs), len(outputs if fitted is None else fitted))
     if fewest < _FEWEST:
         raise InputError(f"Expected at least {_FEWEST} labelled images, but got {fewest}. Give more.")
     settings = {"bins": bins, "level": level, "tolerance": tolerance}
-    return _calibration(classifier, answers, fitted, settings, seed)
+    return _calibration(classifier, outputs, fitted, settings, seed)
 
 
 def _check(bins: int, level: float, tolerance: float) -> None:
@@ -199,8 +199,8 @@ def _check(bins: int, level: float, tolerance: float) -> None:
     check_number("tolerance", tolerance, "(0, 1)", cure="5 points are 0.05.")
 
 
-def _refuse_overlap(answers: LabelledOutputs, fitted: LabelledOutputs) -> None:
-    shared = len(set(answers.keys) & set(fitted.keys))
+def _refuse_overlap(outputs: LabelledOutputs, fitted: LabelledOutputs) -> None:
+    shared = len(set(outputs.keys) & set(fitted.keys))
     if shared:
         raise DataError(
             f"Expected `fit_data` without images of `data`, but {shared} are in both: a temperature judged on what "
@@ -210,33 +210,33 @@ def _refuse_overlap(answers: LabelledOutputs, fitted: LabelledOutputs) -> None:
 
 def _calibration(
     classifier: Classifier,
-    answers: LabelledOutputs,
+    outputs: LabelledOutputs,
     fitted: LabelledOutputs | None,
     settings: Mapping[str, Any],
     seed: int,
 ) -> Calibration:
-    is_evaluation = np.ones(len(answers), dtype=bool) if fitted is not None else _half(answers, seed)
+    is_evaluation = np.ones(len(outputs), dtype=bool) if fitted is not None else _half(outputs, seed)
     rows = torch.from_numpy(is_evaluation)
-    temperature = _fit(answers, ~rows, settings) if fitted is None else _fit(fitted, None, settings)
+    temperature = _fit(outputs, ~rows, settings) if fitted is None else _fit(fitted, None, settings)
 
-    def scored(logits: Tensor, truth: Tensor, value: float = 1.0) -> tuple[Scores, Measures]:
-        scores = score(logits, truth, temperature=value, bins=settings["bins"])
+    def scored(logits: Tensor, ground_truth: Tensor, value: float = 1.0) -> tuple[Scores, Measures]:
+        scores = score(logits, ground_truth, temperature=value, bins=settings["bins"])
         return scores, measure(scores, classifier.class_names, settings["bins"], settings["level"], seed)
 
-    truth = answers.truth
-    plain, measures = scored(answers.logits, truth)
-    cold, before = scored(answers.logits[rows], truth[rows])
-    warm, after = scored(answers.logits[rows], truth[rows], temperature.value)
-    calibrated = np.full(len(answers), np.nan)
+    ground_truth = outputs.ground_truth
+    plain, measures = scored(outputs.logits, ground_truth)
+    cold, before = scored(outputs.logits[rows], ground_truth[rows])
+    warm, after = scored(outputs.logits[rows], ground_truth[rows], temperature.value)
+    calibrated = np.full(len(outputs), np.nan)
     calibrated[is_evaluation] = warm.confidence
-    order = [int(k) for k in np.argsort(np.argsort(answers.order(seed))[is_evaluation])]
+    order = [int(k) for k in np.argsort(np.argsort(outputs.order(seed))[is_evaluation])]
     comparisons = compare(cold, warm, (before, after), order, settings, seed)
     verdict, reasons = judge(measures, settings)
     data = {
-        "name": answers.name,
-        "count": len(answers),
+        "name": outputs.name,
+        "count": len(outputs),
         "judged": int(is_evaluation.sum()),
-        "fitted_on": answers.name if fitted is None else fitted.name,
+        "fitted_on": outputs.name if fitted is None else fitted.name,
         "fitted": temperature.count,
     }
     return Calibration(
@@ -247,24 +247,24 @@ def _calibration(
         comparisons=comparisons,
         verdict=verdict,
         reasons=(*reasons, about_temperature(temperature, comparisons, settings)),
-        labels=truth.numpy(),
+        labels=ground_truth.numpy(),
         predictions=plain.predicted,
         confidence=plain.confidence,
         calibrated=calibrated,
         is_evaluation=is_evaluation,
         class_names=tuple(classifier.class_names),
         provenance=Provenance.of(classifier, settings, seed, data),
-        notes=answers.notes,
+        notes=outputs.notes,
     )
 
 
-def _half(answers: LabelledOutputs, seed: int) -> np.ndarray:
+def _half(outputs: LabelledOutputs, seed: int) -> np.ndarray:
     """Return which images judge (N,): half of them, equal images on one side, whatever their order.
 
     Raises:
         DataError: hardly any image on one side.
     """
-    draws = np.array([draw_of(seed, key) for key in answers.keys])
+    draws = np.array([draw_of(seed, key) for key in outputs.keys])
     is_judge: np.ndarray = draws < np.sort(draws)[len(draws) // 2]
     if min(is_judge.sum(), (~is_judge).sum()) < _FEWEST // 4:
         raise DataError(
@@ -274,7 +274,7 @@ def _half(answers: LabelledOutputs, seed: int) -> np.ndarray:
     return is_judge
 
 
-def _fit(answers: LabelledOutputs, rows: Tensor | None, settings: Mapping[str, Any]) -> Temperature:
-    logits, truth = answers.logits, answers.truth
-    chosen = (logits, truth) if rows is None else (logits[rows], truth[rows])
+def _fit(outputs: LabelledOutputs, rows: Tensor | None, settings: Mapping[str, Any]) -> Temperature:
+    logits, ground_truth = outputs.logits, outputs.ground_truth
+    chosen = (logits, ground_truth) if rows is None else (logits[rows], ground_truth[rows])
     return fit_temperature(*chosen, level=settings["level"])

@@ -17,7 +17,7 @@ _TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class BinnedAnswers:
+class BinnedPredictions:
     """Images in B occupied bins.
 
     Attributes:
@@ -99,7 +99,7 @@ class _Trial:
 
 
 def error_interval(
-    binned: BinnedAnswers, p_value: float, chance: float, level: float, draws: int, rng: np.random.Generator
+    binned: BinnedPredictions, p_value: float, chance: float, level: float, draws: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Return the interval of the true calibration error over given bins.
 
@@ -134,7 +134,7 @@ def _distance(gaps: np.ndarray) -> np.ndarray:
 
 
 def _trial(
-    binned: BinnedAnswers,
+    binned: BinnedPredictions,
     shape: np.ndarray,
     counts: np.ndarray,
     p_value: float,
@@ -341,7 +341,7 @@ def _inference(
     value = sums.error()[0]
     p_value = (1 + int((null >= value - 1e-12).sum())) / (draws + 1)
     occupied = sums.count > 0
-    binned = BinnedAnswers(
+    binned = BinnedPredictions(
         sums.count[occupied], sums.confidence[occupied] / sums.count[occupied], sums.correct[occupied]
     )
     low, high = error_interval(binned, p_value, float(null.mean()), level, draws, rng)

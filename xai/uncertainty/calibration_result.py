@@ -121,9 +121,9 @@ def _interval(errors: np.ndarray, area: float, level: float, draws: int, seed: i
     shares = np.clip(np.concatenate([wrong, right]), 0, None) / total
     again = np.random.default_rng(abs(seed)).multinomial(total, shares / shares.sum(), draws)
     lost = np.cumsum(again[:, : len(wrong)], 1)
-    answered = lost + np.cumsum(again[:, len(wrong) :], 1)
-    risk = lost / np.maximum(answered, 1)
-    areas = (risk * np.diff(answered, axis=1, prepend=0)).sum(1) / total
+    covered = lost + np.cumsum(again[:, len(wrong) :], 1)
+    risk = lost / np.maximum(covered, 1)
+    areas = (risk * np.diff(covered, axis=1, prepend=0)).sum(1) / total
     return _gamma(area, float(areas.var()), level, total)
 
 

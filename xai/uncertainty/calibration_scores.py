@@ -133,30 +133,30 @@ def score(logits: Tensor, labels: Tensor, *, temperature: float = 1.0, bins: int
     offsets = torch.arange(size) * bins
     sums = torch.zeros(5, size * bins, dtype=torch.float64)
     rows: list[Tensor] = []
-    for some, truth in chunks(logits, labels):
+    for some, ground_truth in chunks(logits, labels):
         logs = (some.double() / temperature).log_softmax(1)
         probabilities = logs.exp()
         places = torch.bucketize(probabilities, inner) + offsets
-        _add(sums, probabilities, places, truth)
+        _add(sums, probabilities, places, ground_truth)
         best, predicted = probabilities.max(1)
-        own = probabilities.gather(1, truth[:, None])[:, 0]
+        own = probabilities.gather(1, ground_truth[:, None])[:, 0]
         brier = probabilities.square().sum(1) - 2 * own + 1
-        rows.append(torch.stack([predicted.double(), best, -logs.gather(1, truth[:, None])[:, 0], brier]))
+        rows.append(torch.stack([predicted.double(), best, -logs.gather(1, ground_truth[:, None])[:, 0], brier]))
     predicted, best, nll, brier = torch.cat(rows, 1).numpy()
-    answers = predicted.astype(np.int64)
-    return Scores(answers, best, answers == labels.cpu().numpy(), nll, brier, *sums.view(5, size, bins).numpy())
+    predictions = predicted.astype(np.int64)
+    return Scores(predictions, best, predictions == labels.cpu().numpy(), nll, brier, *sums.view(5, size, bins).numpy())
 
 
-def _add(sums: Tensor, probabilities: Tensor, places: Tensor, truth: Tensor) -> None:
+def _add(sums: Tensor, probabilities: Tensor, places: Tensor, ground_truth: Tensor) -> None:
     """Add a chunk to the sums by class and bin."""
     flat, size = places.flatten(), sums.shape[1]
     weights = probabilities.flatten()
     sums[0] += torch.bincount(flat, minlength=size)
     sums[1] += torch.bincount(flat, weights, size)
     sums[2] += torch.bincount(flat, weights.square(), size)
-    own = places.gather(1, truth[:, None])[:, 0]
+    own = places.gather(1, ground_truth[:, None])[:, 0]
     sums[3] += torch.bincount(own, minlength=size)
-    sums[4] += torch.bincount(own, probabilities.gather(1, truth[:, None])[:, 0], size)
+    sums[4] += torch.bincount(own, probabilities.gather(1, ground_truth[:, None])[:, 0], size)
 
 
 def chunks(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -243,12 +243,12 @@ def fit_temperature(logits: Tensor, labels: Tensor, *, level: float = 0.95) -> T
 def _derivatives(logits: Tensor, labels: Tensor, beta: float) -> tuple[float, float, float]:
     """Return slope and bend of the mean negative log-likelihood in beta, and the mean square of the slope."""
     sums = torch.zeros(3, dtype=torch.float64)
-    for some, truth in chunks(logits, labels):
+    for some, ground_truth in chunks(logits, labels):
         centred = some.double() - some.max(1, keepdim=True).values
         weights = (beta * centred).softmax(1)
         mean = (weights * centred).sum(1)
         spread = (weights * centred.square()).sum(1) - mean.square()
-        slope = mean - centred.gather(1, truth[:, None])[:, 0]
+        slope = mean - centred.gather(1, ground_truth[:, None])[:, 0]
         sums += torch.stack([slope.sum(), spread.sum(), slope.square().sum()])
     slope, bend, noise = (sums / len(logits)).tolist()
     return slope, bend, noise

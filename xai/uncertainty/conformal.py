@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
-from xai.core.model.inference import LabelledOutputs, answers_of, draw_of
+from xai.core.model.inference import LabelledOutputs, draw_of, labelled_outputs
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance, Result
 from xai.core.runtime.batching import Progress, ShouldStop
@@ -97,29 +97,29 @@ class ConformalPredictor(Result):
         """
         if self.classifier is None:
             raise InputError("Expected a model to ask: load with `ConformalPredictor.load(path, model)`.")
-        answers = answers_of(self.classifier, images, labels, progress=progress, should_stop=should_stop)
-        members, probabilities = self._members(answers)
-        seen = len(set(map(bytes, keys_of(answers))) & set(map(bytes, self.keys)))
+        outputs = labelled_outputs(self.classifier, images, labels, progress=progress, should_stop=should_stop)
+        members, probabilities = self._members(outputs)
+        seen = len(set(map(bytes, keys_of(outputs))) & set(map(bytes, self.keys)))
         notes = [note for note in self.notes if note.startswith("Too small")]
         if seen:
             notes.append(
                 Message("{count} of the images are calibration images: nothing is guaranteed for them", count=seen)
             )
-        data = {"name": answers.name, "count": len(answers), "calibration": dict(self.data)}
+        data = {"name": outputs.name, "count": len(outputs), "calibration": dict(self.data)}
         return PredictionSets(
             members=members,
             probabilities=probabilities,
-            labels=None if answers.labels is None else answers.labels.numpy(),
+            labels=None if outputs.labels is None else outputs.labels.numpy(),
             promises=self.promises,
             class_names=self.class_names,
             provenance=replace(self.provenance, data=data),
-            notes=tuple(dict.fromkeys([*notes, *answers.notes])),
+            notes=tuple(dict.fromkeys([*notes, *outputs.notes])),
         )
 
-    def _members(self, answers: LabelledOutputs) -> tuple[np.ndarray, np.ndarray]:
+    def _members(self, outputs: LabelledOutputs) -> tuple[np.ndarray, np.ndarray]:
         limits = torch.tensor([promise.threshold for promise in self.promises], dtype=torch.float64)
         chunks = [
-            (scores <= limits, some.float()) for _, scores, some in conformity_of(self.method, answers, self.seed)
+            (scores <= limits, some.float()) for _, scores, some in conformity_of(self.method, outputs, self.seed)
         ]
         members, probabilities = (torch.cat(parts).numpy() for parts in zip(*chunks, strict=True))
         return members, probabilities
@@ -145,19 +145,19 @@ class ConformalPredictor(Result):
         return predictor
 
 
-def conformity_of(method: str, answers: LabelledOutputs, seed: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def conformity_of(method: str, outputs: LabelledOutputs, seed: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield rows, how badly each class fits them (n, K), and their probabilities (n, K)."""
-    step = max(1, _ENTRIES // answers.logits.shape[1])
-    for start in range(0, len(answers), step):
-        rows = slice(start, min(len(answers), start + step))
-        probabilities = answers.logits[rows].double().softmax(1)
-        draws = torch.tensor([draw_of(seed, key) for key in answers.keys[rows]], dtype=torch.float64)
+    step = max(1, _ENTRIES // outputs.logits.shape[1])
+    for start in range(0, len(outputs), step):
+        rows = slice(start, min(len(outputs), start + step))
+        probabilities = outputs.logits[rows].double().softmax(1)
+        draws = torch.tensor([draw_of(seed, key) for key in outputs.keys[rows]], dtype=torch.float64)
         yield rows, conformity(method, probabilities, draws), probabilities
 
 
-def keys_of(answers: LabelledOutputs) -> np.ndarray:
+def keys_of(outputs: LabelledOutputs) -> np.ndarray:
     """Return digests of the images (N, 16) uint8."""
-    return np.frombuffer(b"".join(key[:_DIGEST] for key in answers.keys), dtype=np.uint8).reshape(-1, _DIGEST)
+    return np.frombuffer(b"".join(key[:_DIGEST] for key in outputs.keys), dtype=np.uint8).reshape(-1, _DIGEST)
 
 
 def fit_conformal(
@@ -217,13 +217,13 @@ def fit_conformal(
     check_alpha(alpha)
     check_choice("conformal method", method, SCORES)
     check_number("level", level, "(0, 1)", cure="90 % is 0.9.")
-    answers = answers_of(classifier, calibration_data, labels, progress=progress, should_stop=should_stop)
-    return _fitted(classifier, answers, method, alpha, level, seed, by_class=by_class)
+    outputs = labelled_outputs(classifier, calibration_data, labels, progress=progress, should_stop=should_stop)
+    return _fitted(classifier, outputs, method, alpha, level, seed, by_class=by_class)
 
 
 def _fitted(
     classifier: Classifier,
-    answers: LabelledOutputs,
+    outputs: LabelledOutputs,
     method: str,
     alpha: float,
     level: float,
@@ -231,36 +231,36 @@ def _fitted(
     *,
     by_class: bool,
 ) -> ConformalPredictor:
-    scores = _own_scores(method, answers, seed)
-    promises = _promises(scores, answers.truth, classifier.num_classes, by_class, alpha, level)
+    scores = _own_scores(method, outputs, seed)
+    promises = _promises(scores, outputs.ground_truth, classifier.num_classes, by_class, alpha, level)
     settings = {"method": method, "alpha": float(alpha), "by_class": by_class, "level": level}
     return ConformalPredictor(
         method=method,
         alpha=float(alpha),
         by_class=by_class,
         promises=promises,
-        keys=keys_of(answers),
+        keys=keys_of(outputs),
         class_names=tuple(classifier.class_names),
-        provenance=Provenance.of(classifier, settings, seed, {"name": answers.name, "count": len(answers)}),
-        notes=(*_warnings(promises, classifier.class_names, alpha, by_class), *answers.notes),
+        provenance=Provenance.of(classifier, settings, seed, {"name": outputs.name, "count": len(outputs)}),
+        notes=(*_warnings(promises, classifier.class_names, alpha, by_class), *outputs.notes),
         classifier=classifier,
     )
 
 
-def _own_scores(method: str, answers: LabelledOutputs, seed: int) -> np.ndarray:
+def _own_scores(method: str, outputs: LabelledOutputs, seed: int) -> np.ndarray:
     """Return the score of the true class of each image (n,)."""
-    truth, parts = answers.truth, []
-    for rows, scores, _ in conformity_of(method, answers, seed):
-        parts.append(scores.gather(1, truth[rows][:, None])[:, 0])
+    ground_truth, parts = outputs.ground_truth, []
+    for rows, scores, _ in conformity_of(method, outputs, seed):
+        parts.append(scores.gather(1, ground_truth[rows][:, None])[:, 0])
     return torch.cat(parts).numpy()
 
 
 def _promises(
-    scores: np.ndarray, truth: Tensor, classes: int, by_class: bool, alpha: float, level: float
+    scores: np.ndarray, ground_truth: Tensor, classes: int, by_class: bool, alpha: float, level: float
 ) -> tuple[CoverageGuarantee, ...]:
     if not by_class:
         return (guarantee(scores, alpha, level=level),)
-    labels = truth.numpy()
+    labels = ground_truth.numpy()
     return tuple(guarantee(scores[labels == k], alpha, level=level) for k in range(classes))
 
 

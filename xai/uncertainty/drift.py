@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.core.model.classifier import Classifier, as_classifier
-from xai.core.model.inference import LabelledOutputs, answers_of
+from xai.core.model.inference import LabelledOutputs, labelled_outputs
 from xai.core.results.message import Message, joined
 from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
@@ -166,7 +166,7 @@ def drift(
         tick = _ticks(report, should_stop)
         pair = []
         for k, data in enumerate((data_a, data_b)):
-            pair.append(answers_of(classifier, data, progress=_part(report, k), should_stop=should_stop))
+            pair.append(labelled_outputs(classifier, data, progress=_part(report, k), should_stop=should_stop))
             tick()
         first, second = pair
         if min(len(first), len(second)) < _FEWEST:
@@ -211,7 +211,7 @@ def _drift(
     shares = class_shares(sides, settings["alpha"], seed)
     tests = ask(separation, kernel, sides, settings["draws"], seed)
     tick()
-    few_a, few_b = (min(settings["rows"], len(answers)) for answers in (first, second))
+    few_a, few_b = (min(settings["rows"], len(outputs)) for outputs in (first, second))
     shift = detectable_shift(few_a, few_b, size, alpha=settings["alpha"] / len(tests))
     findings = findings_of(tests, shares, settings["alpha"])
     verdict, reasons = judge(tests, findings, shift, settings)
@@ -237,7 +237,7 @@ def _feature_tests(
     first: LabelledOutputs, second: LabelledOutputs, settings: Mapping[str, Any], seed: int, tick: Callable[[], None]
 ) -> tuple[TwoSample, TwoSample, int, list[Message]]:
     """Return both tests of features, the number of components and notes."""
-    first_rows, two = (_some_rows(answers, settings["rows"], seed) for answers in (first, second))
+    first_rows, two = (_some_rows(outputs, settings["rows"], seed) for outputs in (first, second))
     most = max(1, min(_COMPONENTS, (len(first_rows) + len(two)) // _PER_COMPONENT))
     first_part, second_part, share = principal(first_rows, two, most, seed=seed)
     separation = classifier_test(first_part, second_part, draws=settings["draws"], seed=seed)
@@ -259,10 +259,10 @@ def _feature_tests(
     return separation, kernel, size, notes
 
 
-def _some_rows(answers: LabelledOutputs, rows: int, seed: int) -> Tensor:
+def _some_rows(outputs: LabelledOutputs, rows: int, seed: int) -> Tensor:
     """Return features (n, D), or logits where there are none, of at most so many images in an order of their own."""
-    source = answers.logits if answers.features is None else answers.features
-    return source[torch.tensor(answers.order(seed)[:rows])]
+    source = outputs.logits if outputs.features is None else outputs.features
+    return source[torch.tensor(outputs.order(seed)[:rows])]
 
 
 def _check(alpha: float, relevant: float, rows: int, draws: int) -> None:

@@ -226,7 +226,7 @@ def label_shift(
     counts = np.bincount(others, minlength=classes).astype(np.float64)
     if (joint.reshape(classes, classes).sum(0) == 0).any():
         return None
-    condition = float(np.linalg.cond(_given_truth(joint, classes)))
+    condition = float(np.linalg.cond(_given_labels(joint, classes)))
     if not condition < WORST_CONDITION:
         return None
     rng = np.random.default_rng(abs(seed))
@@ -238,7 +238,7 @@ def label_shift(
     return LabelShift(first, _solve(joint, counts, classes), low, high, condition)
 
 
-def _given_truth(joint: np.ndarray, classes: int) -> np.ndarray:
+def _given_labels(joint: np.ndarray, classes: int) -> np.ndarray:
     """Return how often each class is predicted (down) for images of each (across)."""
     table = joint.reshape(classes, classes)
     rates: np.ndarray = table / table.sum(0)
@@ -247,7 +247,7 @@ def _given_truth(joint: np.ndarray, classes: int) -> np.ndarray:
 
 def _solve(joint: np.ndarray, counts: np.ndarray, classes: int) -> np.ndarray:
     """Return non-negative shares that sum to 1."""
-    rates = _given_truth(joint, classes)
+    rates = _given_labels(joint, classes)
     shares = np.clip(np.linalg.lstsq(rates, counts / counts.sum(), rcond=None)[0], 0, None)
     normalised: np.ndarray = shares / shares.sum()
     return normalised
@@ -277,8 +277,8 @@ class Sides:
     def of(cls, first: "LabelledOutputs", second: "LabelledOutputs", names: Sequence[str]) -> "Sides":
         """Return the answers of both, in the order of their content."""
         pairs = []
-        for answers in (first, second):
-            rows = answers.logits
+        for outputs in (first, second):
+            rows = outputs.logits
             best = (rows.double().max(1).values - rows.double().logsumexp(1)).exp()
             pairs.append((rows.argmax(1).numpy(), best.numpy()))
         (predictions_a, confidence_a), (two, confidence_b) = pairs

@@ -153,7 +153,7 @@ def test_bad_input(case: str) -> None:
 
 
 def test_models_that_cannot_dream() -> None:
-    with pytest.raises(xai.XaiError, match="answered NaN or infinity"):
+    with pytest.raises(xai.XaiError, match="returned NaN or infinity"):
         xai.deep_dream(NaNModel(), layer="net.relu1", **QUICK)
     with pytest.raises(xai.XaiError, match="No gradient reaches the image"):
         xai.deep_dream(DetachModel(), target=1, **QUICK)

@@ -104,7 +104,7 @@ def test_counterexamples_fool_inside_their_balls() -> None:
                 assert float(changed.min()) >= 0
                 assert float(changed.max()) <= 1
                 answer = int(net(changed[None]).argmax())
-                assert answer == int(curve.answers[row])
+                assert answer == int(curve.predictions[row])
                 assert answer != int(curve.labels[row])
     assert found
     assert (curve.smallest_eps[curve.rows] < np.inf).all()
@@ -177,7 +177,9 @@ def test_a_contradiction_is_an_error() -> None:
     both = torch.tensor([True, True])
     bounds.take(torch.tensor([0, 1]), images, far, none, ["pgd", "pgd"], both)
     assert bounds.broken.tolist() == [2, 3]
-    with pytest.raises(ContractError, match=r"proven up to 0.2 by 'crown', but 'fgsm' changed the prediction at 0.15"):
+    with pytest.raises(
+        ContractError, match=r"certified up to 0.2 by 'crown', but 'fgsm' changed the prediction at 0.15"
+    ):
         bounds.take(torch.tensor([0]), images[:1], torch.tensor([0.15]).double(), none[:1], ["fgsm"], both[:1])
 
 
@@ -258,7 +260,7 @@ def test_bad_input_is_refused(settings: dict[str, object], error: type[Exception
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "curve"
     asked = ["robustness", "--model", "example:fashion", "--data", "example:fashion-test", "--count", "8"]
-    asked += ["--eps", "1/255,8/255", "--attacks", "fgsm", "--proofs", "ibp"]
+    asked += ["--eps", "1/255,8/255", "--attacks", "fgsm", "--certificates", "ibp"]
     assert main([*asked, "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert "1/255" in text
@@ -268,5 +270,5 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main([*asked, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)["robustness"]
     assert printed["attacked"] == RobustnessCurve.load(out).attacked.tolist()
-    assert main([*asked[:-4], "--eps", "8/255,1/255", "--proofs", "none"]) == 2
+    assert main([*asked[:-4], "--eps", "8/255,1/255", "--certificates", "none"]) == 2
     assert "increasing radii" in capsys.readouterr().err

@@ -84,7 +84,7 @@ def _confused(labels: np.ndarray, predictions: np.ndarray, names: Sequence[str])
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS]
     pairs = [(int(k) // size, int(k) % size) for k in order if wrong.flat[k] > 0]
-    most = [{"truth": names[t], "answer": names[a], "images": int(wrong[t, a])} for t, a in pairs]
+    most = [{"label": names[t], "prediction": names[a], "images": int(wrong[t, a])} for t, a in pairs]
     return {"confusions": most, "confusion": counts.tolist() if size <= _FEW_CLASSES else None}
 
 

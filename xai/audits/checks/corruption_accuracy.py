@@ -58,9 +58,9 @@ class CorruptionAccuracy(Check):
 
     def measure(self, context: Context) -> CheckResult:
         """Average image by image, so that the interval counts images and not predictions."""
-        answers = context.results[0]
-        labels = context.labels(DATA, answers.rows).numpy()
-        right = answers["predicted"] == labels[:, None, None]
+        stored = context.results[0]
+        labels = context.labels(DATA, stored.rows).numpy()
+        right = stored["predicted"] == labels[:, None, None]
         accuracies = right.mean((1, 2))
         low, high = mean_share_interval(accuracies, context.level)
         shares, spans = right.mean(0), wilson(right.sum(0), len(right), context.level)
@@ -75,7 +75,7 @@ class CorruptionAccuracy(Check):
             for c, name in enumerate(self._names)
             for s, severity in enumerate(self.severities)
         ]
-        clean = float((answers["clean"] == labels).mean())
+        clean = float((stored["clean"] == labels).mean())
         worst = self._names[int(shares.mean(1).argmin())]
         claim = Message(
             "Mean accuracy under {count} corruptions {share} ({span}), without them {clean}; lowest under {worst}: "
@@ -90,16 +90,16 @@ class CorruptionAccuracy(Check):
             context.level,
             len(accuracies),
             "share",
-            rows=answers.rows,
+            rows=stored.rows,
             outcomes=accuracies.astype(np.float64),
             claim=claim,
             facts={
                 "clean_accuracy": clean,
                 "worst": worst,
-                "mce": self._mce(right, clean, labels, answers["clean"], context.seed),
+                "mce": self._mce(right, clean, labels, stored["clean"], context.seed),
             },
             tables={"corruptions": table},
-            evidence=self._shown(context, answers.rows, right[:, self._names.index(worst)], answers, worst),
+            evidence=self._shown(context, stored.rows, right[:, self._names.index(worst)], stored, worst),
         )
 
     def _mce(self, right: np.ndarray, clean: float, labels: np.ndarray, predictions: np.ndarray, seed: int) -> Any:
@@ -113,11 +113,11 @@ class CorruptionAccuracy(Check):
         return mce(errors, 1 - clean, wrong=wrong, clean_wrong=predictions != labels, seed=seed).to_dict()
 
     def _shown(
-        self, context: Context, rows: np.ndarray, right: np.ndarray, answers: Any, worst: str
+        self, context: Context, rows: np.ndarray, right: np.ndarray, stored: Any, worst: str
     ) -> tuple[dict[str, Any], ...]:
         """Return images that the worst corruption makes wrong, with the lowest severity that does."""
         place = self._names.index(worst)
-        clean = answers["clean"] == context.labels(DATA, rows).numpy()
+        clean = stored["clean"] == context.labels(DATA, rows).numpy()
         first = np.where(right.all(1) | ~clean, right.shape[1], right.argmin(1))
         shown = []
         for k in np.argsort(first, kind="stable")[:_SHOWN].tolist():
@@ -126,7 +126,7 @@ class CorruptionAccuracy(Check):
             severity = self.severities[int(first[k])]
             before = context.inputs(DATA, [rows[k]])
             after = torch.as_tensor(np.asarray(corrupt(before, worst, severity=severity, seed=context.seed)))
-            prediction = int(answers["predicted"][k, place, int(first[k])])
+            prediction = int(stored["predicted"][k, place, int(first[k])])
             change = Message("with {corruption} of severity {severity:g}", corruption=worst, severity=severity)
             pixels = before[0].numpy(), after[0].numpy()
             shown.append(changed(context, int(rows[k]), *pixels, prediction, change, "corrupted"))

@@ -34,8 +34,8 @@ class GeneralisationGap(Check):
     def measure(self, context: Context) -> CheckResult:
         """Compare the accuracies on different images."""
         hits, totals = [], []
-        for name, answers in zip((DATA, TRAIN), context.results, strict=True):
-            right = answers["logits"].argmax(1) == context.labels(name, answers.rows).numpy()
+        for name, stored in zip((DATA, TRAIN), context.results, strict=True):
+            right = stored["logits"].argmax(1) == context.labels(name, stored.rows).numpy()
             hits.append(int(right.sum()))
             totals.append(len(right))
         low, high = difference_interval(hits[0], totals[0], hits[1], totals[1], context.level).tolist()

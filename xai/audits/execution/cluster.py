@@ -125,9 +125,9 @@ def _drive(
         if not running:
             return
         ready, _ = ray.wait(list(running), num_returns=1, timeout=_POLL)
-        for answer in ready:
-            free.append(running.pop(answer))
-            key = _answered(ray, answer)
+        for future in ready:
+            free.append(running.pop(future))
+            key = _finished(ray, future)
             tell(left[key].rows_through if key in left else 0.0)
             last = time.monotonic()
         silent = time.monotonic() - last
@@ -135,10 +135,10 @@ def _drive(
             return  # the caller does the rest, also what actors hold that no machine has room for any more
 
 
-def _answered(ray: Any, answer: Any) -> str:
+def _finished(ray: Any, future: Any) -> str:
     """Return the key of an answer, "" where the actor was lost for good: the work is done again."""
     try:
-        return str(ray.get(answer)[0])
+        return str(ray.get(future)[0])
     except ray.exceptions.RayError:
         return ""
 

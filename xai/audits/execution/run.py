@@ -366,8 +366,8 @@ _MOST = 20  # classes
 def _samples(context: Context, artifacts: Artifacts) -> list[dict[str, Any]]:
     """Return the first image of each of the first classes, in the order of work."""
     role = context.role(DATA)
-    truth = context.labels(DATA, role.order).tolist()
-    first = {label: int(row) for label, row in reversed(list(zip(truth, role.order.tolist(), strict=True)))}
+    ground_truth = context.labels(DATA, role.order).tolist()
+    first = {label: int(row) for label, row in reversed(list(zip(ground_truth, role.order.tolist(), strict=True)))}
     samples = []
     for label in sorted(first)[:_MOST]:
         row, name = first[label], context.classifier.class_names[label]

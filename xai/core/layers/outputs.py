@@ -160,11 +160,11 @@ def run_forward(classifier: Classifier, image: Tensor) -> Forward:
 
 def score(classifier: Classifier, head: str | None, run: Callable[[], Tensor]) -> Tensor:
     """Return the same as `Forward.score` for another forward."""
-    scores = answer(classifier, head, run)
+    scores = scores_of(classifier, head, run)
     return scores.amax() if head is None else _mixture(scores)
 
 
-def answer(classifier: Classifier, head: str | None, run: Callable[[], Tensor]) -> Tensor:
+def scores_of(classifier: Classifier, head: str | None, run: Callable[[], Tensor]) -> Tensor:
     """Return what `run()` returns, or what enters the head in it where its weights are still zero."""
     if head is None:
         return run()
@@ -320,7 +320,7 @@ def spread_images(channels: int, size: tuple[int, int], image: Tensor | None) ->
 
 
 def share_through(
-    answer: Callable[[Tensor], Tensor], layer: nn.Module, tensor: int, layout: Layout, images: Tensor
+    scores_of: Callable[[Tensor], Tensor], layer: nn.Module, tensor: int, layout: Layout, images: Tensor
 ) -> LayerShare:
     """Return how much of the change of the answer between images passes through the places of a layer.
 
@@ -329,7 +329,7 @@ def share_through(
     scores: 1 where the answer depends on the places alone, 0 where it does not depend on them.
 
     Args:
-        answer: scores (1, K) of an image (1, C, H, W), without gradients.
+        scores_of: scores (1, K) of an image (1, C, H, W), without gradients.
         layer: whose output is exchanged.
         tensor: which of the tensors in it, see `containers.tensors_in`.
         layout: where the places are in it; class and register tokens are left as they are.
@@ -338,8 +338,8 @@ def share_through(
     Cost: two forwards of each image.
     """
     try:
-        plain, outputs, precision = _heard(answer, layer, tensor, images)
-        mixed = torch.cat([_exchanged(answer, layer, tensor, layout, *pair) for pair in _pairs(images, outputs)])
+        plain, outputs, precision = _heard(scores_of, layer, tensor, images)
+        mixed = torch.cat([_exchanged(scores_of, layer, tensor, layout, *pair) for pair in _pairs(images, outputs)])
     except NonFiniteError:
         return UNMEASURED
     after = plain.roll(-1, 0)
@@ -359,7 +359,7 @@ def _share(here: Tensor, beside: Tensor, floor: float, *, tokens: bool) -> Layer
 
 
 def _heard(
-    answer: Callable[[Tensor], Tensor], layer: nn.Module, tensor: int, images: Tensor
+    scores_of: Callable[[Tensor], Tensor], layer: nn.Module, tensor: int, images: Tensor
 ) -> tuple[Tensor, list[Tensor], float]:
     """Return the answers (N, K), what the layer returned for each image, and the unit of rounding of the answers."""
     outputs: list[Tensor] = []
@@ -368,8 +368,8 @@ def _heard(
         outputs.append(tensors_in(output)[tensor].clone())
 
     with hooked(layer, keep):
-        answers = [answer(image[None].clone()) for image in images]
-    return torch.cat(answers).double(), outputs, torch.finfo(answers[0].dtype).eps
+        scores = [scores_of(image[None].clone()) for image in images]
+    return torch.cat(scores).double(), outputs, torch.finfo(scores[0].dtype).eps
 
 
 def _pairs(images: Tensor, outputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -378,7 +378,7 @@ def _pairs(images: Tensor, outputs: Sequence[Tensor]) -> list[tuple[Tensor, Tens
 
 
 def _exchanged(
-    answer: Callable[[Tensor], Tensor],
+    scores_of: Callable[[Tensor], Tensor],
     layer: nn.Module,
     tensor: int,
     layout: Layout,
@@ -392,4 +392,4 @@ def _exchanged(
         return with_tensor(output, here, layout.exchanged(here, other))
 
     with hooked(layer, exchange):
-        return answer(image[None].clone()).double()
+        return scores_of(image[None].clone()).double()

@@ -18,10 +18,10 @@ from xai.core.layers.outputs import (
     LayerChoice,
     LayerOutput,
     LayerShare,
-    answer,
     makes_maps,
     run_forward,
     score,
+    scores_of,
     share_through,
     spread_images,
 )
@@ -241,7 +241,7 @@ class _Search:
         def run(image: Tensor) -> Tensor:
             with torch.no_grad():
                 images = image.to(self.classifier.device)
-                return answer(self.classifier, self.head, lambda: self.classifier.raw_logits(images))
+                return scores_of(self.classifier, self.head, lambda: self.classifier.raw_logits(images))
 
         return share_through(run, item.module, item.index, layout, self.looks)
 

@@ -20,7 +20,7 @@ from xai.core.runtime.batching import (
     in_pieces,
     is_out_of_memory,
     may_be_fixed,
-    note_answer,
+    note_batch,
     tensors_in,
 )
 from xai.errors import InputError, ShapeError, UnsupportedModelError
@@ -227,7 +227,7 @@ class RunsModule:
             self._explain_size(normalised, error)
             raise
         if has_rows(output, len(normalised)):
-            note_answer(self.module, len(normalised))
+            note_batch(self.module, len(normalised))
             return output
         shapes = [tuple(tensor.shape) for tensor in tensors_in(output)]
         return self._run(normalised) if self._takes_others(normalised, shapes) else output

@@ -84,24 +84,24 @@ def _same(old: Any, new: Any) -> bool:
 
 
 def written_always(
-    answer: Callable[[], Tensor], between: Callable[[], object], parts: list[nn.Module]
+    forward: Callable[[], Tensor], between: Callable[[], object], parts: list[nn.Module]
 ) -> list[Place] | None:
     """Return where every answer writes, None where an answer was seen to change with what is written.
 
     What is written once, as a table of positions or a scale that the first image sets, is none of it.
 
     Args:
-        answer: scores of one image.
+        forward: scores of one image.
         between: answers other images.
         parts: the module and everything in it.
 
     Cost: two forwards of the image and eight of the others, and six more where something counts.
     """
-    first = _seeded(answer)
+    first = _seeded(forward)
     for _ in range(_TIMES):
         _seeded(between)
     before = Snapshot(parts)
-    if not _equal(first, _seeded(answer)):
+    if not _equal(first, _seeded(forward)):
         return None
     places = before.changes()
     counters = [_Counter(*place) for place in places]
@@ -109,7 +109,7 @@ def written_always(
         for ahead in _AHEAD:
             for counter in counters:
                 counter.jump(ahead)
-            if counters and not _equal(first, _seeded(answer)):
+            if counters and not _equal(first, _seeded(forward)):
                 return None
     finally:
         for counter in counters:
@@ -117,10 +117,10 @@ def written_always(
     return places
 
 
-def _seeded(answer: Callable[[], Any]) -> Any:
+def _seeded(forward: Callable[[], Any]) -> Any:
     """Return an answer with the random numbers that all others have: noise is no dependence."""
     with random_states_kept():
-        return answer()
+        return forward()
 
 
 def _equal(scores: Tensor, other: Tensor) -> bool:

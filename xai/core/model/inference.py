@@ -45,7 +45,7 @@ class LabelledOutputs:
         return len(self.logits)
 
     @property
-    def truth(self) -> Tensor:
+    def ground_truth(self) -> Tensor:
         """The labels.
 
         Raises:
@@ -53,7 +53,7 @@ class LabelledOutputs:
         """
         if self.labels is None:
             why = next((f": {note}" for note in self.notes if "so no labels" in note), ". Pass them")
-            raise InputError(f"Expected labels, the truth for each image of {self.name}, but got None{why}.")
+            raise InputError(f"Expected labels, the ground truth of each image of {self.name}, but got None{why}.")
         return self.labels
 
     def order(self, seed: int) -> list[int]:
@@ -68,7 +68,7 @@ def draw_of(seed: int, key: bytes) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
-def answers_of(
+def labelled_outputs(
     classifier: Classifier,
     data: Any,
     labels: Any = None,
@@ -100,14 +100,14 @@ def answers_of(
         inputs = _Inputs(classifier, data.images)
         outputs = classifier.outputs(inputs, progress=progress, should_stop=should_stop)
         keys, notes = inputs.keys, inputs.notes
-    truth, remarks = _truth(classifier, data, labels, len(outputs))
-    remarks += _doubts(classifier, data, outputs.logits, truth)
-    if truth is not None and not isinstance(data, Outputs):
-        notes = [*notes, *resizing_note(classifier, inputs.source, truth)]
+    ground_truth, remarks = _labels(classifier, data, labels, len(outputs))
+    remarks += _doubts(classifier, data, outputs.logits, ground_truth)
+    if ground_truth is not None and not isinstance(data, Outputs):
+        notes = [*notes, *resizing_note(classifier, inputs.source, ground_truth)]
     return LabelledOutputs(
         _exclusive(classifier, outputs.logits),
         outputs.features,
-        truth,
+        ground_truth,
         tuple(keys),
         str(getattr(data, "name", None) or "the images"),
         tuple(dict.fromkeys([*notes, *remarks, *outputs.notes])),
@@ -171,12 +171,12 @@ def _digests(logits: Tensor) -> list[bytes]:
     return digests
 
 
-def _truth(classifier: Classifier, data: Any, labels: Any, count: int) -> tuple[Tensor | None, list[str]]:
+def _labels(classifier: Classifier, data: Any, labels: Any, count: int) -> tuple[Tensor | None, list[str]]:
     """Return the labels in the classifier's order, and what was done about them."""
     if labels is None and getattr(data, "labels", None) is None:
         return None, [note for note in getattr(data, "notes", ()) if "so no labels" in note]
-    truth, notes = labels_of(classifier, data, labels, count)
-    return truth, list(notes)
+    ground_truth, notes = labels_of(classifier, data, labels, count)
+    return ground_truth, list(notes)
 
 
 def _exclusive(classifier: Classifier, logits: Tensor) -> Tensor:

@@ -146,14 +146,14 @@ def compare_resizing(
     if classifier.input_size is None:
         raise InputError("Expected a classifier with an `input_size`; this one takes images as they are.")
     source = data.images if hasattr(data, "images") else data
-    truth, _ = labels_of(classifier, data, labels, len(source))
+    ground_truth, _ = labels_of(classifier, data, labels, len(source))
     rng = np.random.default_rng(check_seed(seed))
     rows = np.sort(rng.permutation(len(source))[:most]).tolist()
-    right, same = _correct(classifier, source, rows, torch.as_tensor(truth)[rows], progress, should_stop)
+    right, same = _correct(classifier, source, rows, torch.as_tensor(ground_truth)[rows], progress, should_stop)
     return replace(_compared(classifier.resize, right, same=same), notes=classifier.notes)
 
 
-def resizing_note(classifier: Classifier, data: Any, truth: Tensor) -> list[str]:
+def resizing_note(classifier: Classifier, data: Any, ground_truth: Tensor) -> list[str]:
     """Return a note where another way of resizing is significantly more accurate on a sample of labelled images.
 
     Cost: two more forwards of at most 400 images, and only where images have another size than the model's input.
@@ -164,7 +164,7 @@ def resizing_note(classifier: Classifier, data: Any, truth: Tensor) -> list[str]
     some = np.unique(np.linspace(0, len(source) - 1, 5).astype(int)).tolist()
     if all(geometry.identity for geometry in _prepared(classifier, source, some).geometries):
         return []
-    comparison = compare_resizing(classifier, source, truth, most=_SAMPLE)
+    comparison = compare_resizing(classifier, source, ground_truth, most=_SAMPLE)
     if comparison.best == comparison.current or comparison.p_values[comparison.best] >= _LEVEL:
         return []
     template = "{reason}: pass resize={way!r} if the model was trained so"
@@ -175,7 +175,7 @@ def _correct(
     classifier: Classifier,
     source: Any,
     rows: list[int],
-    truth: Tensor,
+    ground_truth: Tensor,
     progress: bool | Progress | None,
     should_stop: ShouldStop | None,
 ) -> tuple[dict[str, np.ndarray[Any, Any]], bool]:
@@ -186,7 +186,7 @@ def _correct(
         for start in range(0, len(rows), _AT_ONCE_RESIZED):
             if should_stop is not None and should_stop():
                 raise Stopped(f"Stopped after {start} of {len(rows)} images, as asked.")
-            some, labels = rows[start : start + _AT_ONCE_RESIZED], truth[start : start + _AT_ONCE_RESIZED]
+            some, labels = rows[start : start + _AT_ONCE_RESIZED], ground_truth[start : start + _AT_ONCE_RESIZED]
             for way in RESIZES:
                 other = copy.copy(classifier)
                 other.resize = way

@@ -105,16 +105,18 @@ def _order(predictions: Tensor, labels: Tensor, names: Sequence[str]) -> list[tu
 
     The order is found on one half of the images, and the share is that of the other half.
     """
-    predicted, truth, count = predictions.numpy(), labels.numpy(), len(names)
-    half = np.random.default_rng(0).permutation(len(truth)) % 2 == 0  # at random: data may be sorted or alternate
+    predicted, ground_truth, count = predictions.numpy(), labels.numpy(), len(names)
+    half = (
+        np.random.default_rng(0).permutation(len(ground_truth)) % 2 == 0
+    )  # at random: data may be sorted or alternate
     table = np.zeros((count, count))
-    np.add.at(table, (truth[half], predicted[half]), 1)
+    np.add.at(table, (ground_truth[half], predicted[half]), 1)
     order = scipy.optimize.linear_sum_assignment(table, maximize=True)[1]
-    straight, mapped = predicted[~half] == truth[~half], predicted[~half] == order[truth[~half]]
+    straight, mapped = predicted[~half] == ground_truth[~half], predicted[~half] == order[ground_truth[~half]]
     if not _better(mapped, straight):
         return []
     shares = {"share": float(mapped.mean()), "given": float(straight.mean())}
-    seen = [k for k in np.unique(truth) if table[k].any()]
+    seen = [k for k in np.unique(ground_truth) if table[k].any()]
     shifts = {int(order[k] - k) for k in seen}
     if shifts in ({-1}, {1}):
         return [(shares["share"], Message(_OFF_BY_ONE[shifts == {1}], **shares))]
@@ -134,12 +136,12 @@ def _better(other: np.ndarray, plain: np.ndarray) -> bool:
 def _other_ways(classifier: Classifier, inputs: Tensor, predictions: Tensor, labels: Tensor) -> list[tuple[float, str]]:
     """Return share and note when one of the usual other ways to read images is right more often, the best one."""
     some = _shuffled(len(inputs))[:_SAMPLE]
-    few, truth = inputs[some.to(inputs.device)], labels[some]
-    plain = (predictions[some] == truth).numpy()
+    few, ground_truth = inputs[some.to(inputs.device)], labels[some]
+    plain = (predictions[some] == ground_truth).numpy()
     best: tuple[float, str] | None = None
     for words, reader, change in _ways(classifier, few):
         with torch.no_grad():
-            other = (reader.logits_of(change(few)).argmax(1) == truth).numpy()
+            other = (reader.logits_of(change(few)).argmax(1) == ground_truth).numpy()
         if _better(other, plain) and (best is None or other.mean() > best[0]):
             best = float(other.mean()), words
     if best is None:
@@ -341,7 +343,7 @@ def data_fit(
 
     Cost: at most four forwards of 400 images.
     """
-    truth, notes = labels_of(classifier, data, None, len(data))
+    ground_truth, notes = labels_of(classifier, data, None, len(data))
     pace = _pace(classifier, data)
     most = int(np.clip(seconds / (4 * max(pace, 1e-6)), _LEAST_LABELS, _MOST_IMAGES))
     rows = np.sort(np.random.default_rng(0).permutation(len(data))[:most])
@@ -349,7 +351,7 @@ def data_fit(
     reader = InputReader(classifier, few)
     chunks = [range(start, min(start + _AT_ONCE, len(few))) for start in range(0, len(few), _AT_ONCE)]
     predictions = torch.cat([classifier.logits_of(reader.inputs(chunk)).argmax(1) for chunk in chunks])
-    labels = torch.as_tensor(truth)[torch.from_numpy(rows)]
+    labels = torch.as_tensor(ground_truth)[torch.from_numpy(rows)]
     hits = int((predictions == labels).sum())
     low, high = wilson(hits, len(few))
     resizing = None

@@ -282,7 +282,7 @@ _LARGEST = 256
 _NAMED = 8  # numbers taken from an error
 Run = Callable[[Tensor], Any]
 _ENOUGH = 2  # numbers of images that a model answered, from which on it takes any
-_answered: "weakref.WeakKeyDictionary[nn.Module, set[int]]" = weakref.WeakKeyDictionary()
+_batches_run: "weakref.WeakKeyDictionary[nn.Module, set[int]]" = weakref.WeakKeyDictionary()
 _sizes: "weakref.WeakKeyDictionary[nn.Module, int]" = weakref.WeakKeyDictionary()
 
 
@@ -291,16 +291,16 @@ def batch_size(module: nn.Module) -> int | None:
     return _sizes.get(module) if _sizes else None
 
 
-def note_answer(module: nn.Module, count: int) -> None:
+def note_batch(module: nn.Module, count: int) -> None:
     """Remember that a model answers so many images at once."""
-    counts = _answered.setdefault(module, set())
+    counts = _batches_run.setdefault(module, set())
     if len(counts) < _ENOUGH:
         counts.add(count)
 
 
 def may_be_fixed(module: nn.Module, count: int) -> bool:
     """Return whether a failure may come of the number of images: no such number, and no two others, were answered."""
-    counts = _answered.get(module, set())
+    counts = _batches_run.get(module, set())
     return module not in _sizes and count not in counts and len(counts) < _ENOUGH
 
 
@@ -332,7 +332,7 @@ def find_batch_size(parts: list[nn.Module], run: Run, rows: Tensor, error: objec
         if size > _SMALL and len(texts) == 1 and isinstance(error, RuntimeError | TypeError):
             return None  # torch names the sizes that do not fit: what stays the same is another failure
         try:
-            fits = _answers_each(run, _filled(rows[:size], size))
+            fits = _returns_each(run, _filled(rows[:size], size))
         except Exception as other:  # noqa: BLE001 (the user's own code)
             if is_out_of_memory(other):
                 return None
@@ -344,15 +344,15 @@ def find_batch_size(parts: list[nn.Module], run: Run, rows: Tensor, error: objec
     return None
 
 
-def _answers_each(run: Run, rows: Tensor) -> bool:
+def _returns_each(run: Run, rows: Tensor) -> bool:
     """Return whether there is an answer for each image, that of the first from the first image alone."""
-    answers = run(rows)
-    if not has_rows(answers, len(rows)):
+    outputs = run(rows)
+    if not has_rows(outputs, len(rows)):
         return False
     if len(rows) == 1:
         return True
     others = tensors_in(run(torch.cat([rows[:1], rows[1:].flip(2, 3)])))
-    pairs = zip(tensors_in(answers), others, strict=True)
+    pairs = zip(tensors_in(outputs), others, strict=True)
     return all(_same_first(tensor, other) for tensor, other in pairs if tensor.ndim and len(tensor) == len(rows))
 
 

@@ -33,7 +33,7 @@ _CLOSE = 1e-3  # of the largest score: more is no rounding
 _NAMED_IMAGES = 3  # names in a note
 _TIMES = 8  # what is random may answer the same twice, and is no fault of the batch
 
-Answer = Callable[[Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor]
 _known: "weakref.WeakKeyDictionary[nn.Module, dict[bool, tuple[object, tuple[str, ...]]]]" = weakref.WeakKeyDictionary()
 
 
@@ -46,7 +46,7 @@ def known_notes(module: nn.Module, *, one_by_one: bool = False) -> tuple[str, ..
 def unsteadiness(
     module: nn.Module,
     name: str,
-    answer: Answer,
+    forward: Forward,
     rows: Tensor,
     together: Tensor | None,
     before: Snapshot | None,
@@ -61,7 +61,7 @@ def unsteadiness(
     Args:
         module: borrowed.
         name: of the model.
-        answer: scores (n, K) of images (n, C, H, W), without gradients.
+        forward: scores (n, K) of images (n, C, H, W), without gradients.
         rows: images (n, C, H, W) in [0, 1]; where it is one, its negative stands beside it.
         together: their scores in one batch, where there are several.
         before: the module before its first forward; None compares with what it is now.
@@ -80,22 +80,22 @@ def unsteadiness(
     if len(rows) == 1:
         rows, together = torch.cat([rows[:1], 1 - rows[:1]]), None
     if one_by_one:
-        answer(rows[:1])
+        forward(rows[:1])
         fault = ""
     else:
-        fault = _unsteadiness(module, name, answer, rows, answer(rows) if together is None else together)
-    written = _written_notes(module, name, answer, rows, before, by_batch=DEPENDS in fault)
+        fault = _unsteadiness(module, name, forward, rows, forward(rows) if together is None else together)
+    written = _written_notes(module, name, forward, rows, before, by_batch=DEPENDS in fault)
     notes = (*([fault] if fault else []), *written)
     _known.setdefault(module, {})[one_by_one] = state_of(module), notes
     return notes
 
 
-def _unsteadiness(module: nn.Module, name: str, answer: Answer, images: Tensor, together: Tensor) -> str:
-    alone = torch.cat([answer(images[k : k + 1]) for k in (0, -1 % len(images))])
+def _unsteadiness(module: nn.Module, name: str, forward: Forward, images: Tensor, together: Tensor) -> str:
+    alone = torch.cat([forward(images[k : k + 1]) for k in (0, -1 % len(images))])
     close = float(together.abs().max()) * CLOSE.get(together.dtype, _CLOSE) + 1e-6
-    turned = answer(images.flip(0)).flip(0)
+    turned = forward(images.flip(0)).flip(0)
     gap = max(float((alone - some[[0, -1]]).abs().max()) for some in (together, turned))
-    again = (answer(images[:1]) for _ in range(_TIMES if gap > close else 1))
+    again = (forward(images[:1]) for _ in range(_TIMES if gap > close else 1))
     if any(float((alone[:1] - other).abs().max()) > close for other in again):
         return RANDOM
     if gap <= close:
@@ -105,7 +105,7 @@ def _unsteadiness(module: nn.Module, name: str, answer: Answer, images: Tensor, 
 
 
 def _written_notes(
-    module: nn.Module, name: str, answer: Answer, images: Tensor, before: Snapshot, *, by_batch: bool
+    module: nn.Module, name: str, forward: Forward, images: Tensor, before: Snapshot, *, by_batch: bool
 ) -> tuple[str, ...]:
     """Say what the model writes while it answers, and leave it out of what the model is where no answer depends on it.
 
@@ -124,7 +124,7 @@ def _written_notes(
     always = (
         None
         if learns
-        else written_always(lambda: answer(images[:1]), lambda: [answer(image[None]) for image in images], parts)
+        else written_always(lambda: forward(images[:1]), lambda: [forward(image[None]) for image in images], parts)
     )
     if always is not None:
         leave_out(always)

@@ -42,11 +42,11 @@ class ModelComparison:
 
     Attributes:
         comparison: check by check.
-        answers: (2, n) class names.
+        predictions: (2, n) class names.
     """
 
     comparison: xai.results.AuditComparison
-    answers: np.ndarray
+    predictions: np.ndarray
 
 
 def compare_audits(result: Sequence[ui.PastAudit]) -> None:
@@ -161,23 +161,23 @@ def compare_models(model: SharedModel, other: SharedModel, sample: DataSample) -
 def ask_both(model: SharedModel, other: SharedModel, sample: DataSample, report: Report | None) -> ModelComparison:
     """Audit two models on the same images."""
     ask = progress_arguments(progress_in_turn(report, 4))
-    audits, answers = [], []
+    audits, predictions = [], []
     for candidate in (model, other):
         with candidate.borrowed() as classifier:
             outputs = classifier.outputs(sample.data, **ask)
             audits.append(xai.audit(model=classifier, data=sample.data, checks=CHECKS, **ask))
         names = np.array(candidate.classifier.class_names, dtype=object)
-        answers.append(names[outputs.logits.argmax(1).cpu().numpy()])
-    return ModelComparison(xai.compare(*audits), np.stack(answers))
+        predictions.append(names[outputs.logits.argmax(1).cpu().numpy()])
+    return ModelComparison(xai.compare(*audits), np.stack(predictions))
 
 
 def show_disagreement(
     model: SharedModel, other: SharedModel, sample: DataSample, result: ModelComparison
 ) -> int | None:
     """Show the images on which both answer differently; return the one that was opened."""
-    truth = np.array([sample.label(k) for k in range(len(sample.data))], dtype=object)
-    first, second = result.answers
-    right = first == truth, second == truth
+    labels = np.array([sample.label(k) for k in range(len(sample.data))], dtype=object)
+    first, second = result.predictions
+    right = first == labels, second == labels
     groups = {
         "first": np.flatnonzero(right[0] & ~right[1]).tolist(),
         "second": np.flatnonzero(~right[0] & right[1]).tolist(),
@@ -188,17 +188,17 @@ def show_disagreement(
     group = ui.choose_group(t("Images"), GROUPS, groups, "disagreement", label_visibility="collapsed")
     shots = {}
     for k in ui.first_of(groups[group]):
-        words = {"truth": truth[k], "first": first[k], "second": second[k]}
-        text = t("{k}: {truth}; first: {first}; second: {second}", k=k, **words)
+        words = {"label": labels[k], "first": first[k], "second": second[k]}
+        text = t("{k}: {label}; first: {first}; second: {second}", k=k, **words)
         shots[k] = ui.GalleryImage.of(sample.data.images[k], text)
     return ui.choose_image(shots, "disagreement")
 
 
 def show_both(model: SharedModel, other: SharedModel, sample: DataSample, number: int) -> list[Job]:
     """Show the maps of both models over one image, each for its own answer; return what is still to be done."""
-    truth = safe(sample.label(number))
+    label = safe(sample.label(number))
     st.markdown(
-        t("**Image {number}** ({truth}): each model's attribution for its own prediction", number=number, truth=truth)
+        t("**Image {number}** ({label}): each model's attribution for its own prediction", number=number, label=label)
     )
     infos = {info.name: info for info in xai.methods()}
     method = ui.choose_method(t("Method"), infos, METHOD, "compare_method")

@@ -221,15 +221,15 @@ def rows_of(method: xai.results.MethodInfo) -> int:
     return method.forward + method.backward
 
 
-def rating_job(model: SharedModel, image: SourceImage, answer: PageExplanation, slot: Any) -> Job:
+def rating_job(model: SharedModel, image: SourceImage, page_map: PageExplanation, slot: Any) -> Job:
     """Return the job whose result says whether an explanation can be believed."""
 
     def rate(classifier: xai.Classifier, report: Report | None) -> xai.results.Rating:
-        return xai.rate_explanation(classifier, image.open(), answer.explanation, progress=report)
+        return xai.rate_explanation(classifier, image.open(), page_map.explanation, progress=report)
 
-    method = answer.question.method
+    method = page_map.question.method
     title = t("Checking {title}", title=told(method.title))
-    return Job(("rating", *answer.key), title, model.ask(rate), slot, _ROWS_OF_A_RATING + 14 * rows_of(method))
+    return Job(("rating", *page_map.key), title, model.ask(rate), slot, _ROWS_OF_A_RATING + 14 * rows_of(method))
 
 
 def methods_job(model: SharedModel, slot: Any) -> Job:

@@ -80,12 +80,12 @@ class DataSample:
         """Say whether the model counts its classes as the data does."""
         return tuple(self.data.classes) == tuple(model.classifier.class_names)
 
-    def truth(self, model: SharedModel) -> list[Any]:
+    def ground_truth(self, model: SharedModel) -> list[Any]:
         """Return the true classes: by number where the model counts as the data does, else by name."""
         numbers = [int(k) for k in np.asarray(self.data.labels)]
         return numbers if self.same_classes(model) else [self.data.classes[k] for k in numbers]
 
-    def code_of_truth(self, model: SharedModel) -> str:
+    def code_of_labels(self, model: SharedModel) -> str:
         """Return what a call needs besides the data to take the labels right."""
         return "" if self.same_classes(model) else ", [data.classes[k] for k in data.labels]"
 
@@ -172,8 +172,8 @@ def curve_job(model: SharedModel, sample: DataSample, arguments: Mapping[str, An
     """Return the job whose result is the robustness curve; `asked` goes to `xai.robustness`."""
 
     def curve(classifier: xai.Classifier, report: Report | None) -> xai.results.RobustnessCurve:
-        truth = sample.truth(model)
-        return xai.robustness(classifier, sample.data, truth, **arguments, **progress_arguments(report))
+        ground_truth = sample.ground_truth(model)
+        return xai.robustness(classifier, sample.data, ground_truth, **arguments, **progress_arguments(report))
 
     key = ("curve", model.key, *sample.key, *sorted(arguments.items()))
     return Job(key, t("Attacking and certifying"), model.ask(curve), slot, _ROWS_OF_A_CURVE * len(sample.data))
@@ -183,8 +183,10 @@ def corruptions_job(model: SharedModel, sample: DataSample, names: Sequence[str]
     """Return the job whose result is the accuracy under corruptions."""
 
     def measure(classifier: xai.Classifier, report: Report | None) -> xai.results.CorruptionResult:
-        truth = sample.truth(model)
-        return xai.corruption_robustness(classifier, sample.data, truth, tuple(names), **progress_arguments(report))
+        ground_truth = sample.ground_truth(model)
+        return xai.corruption_robustness(
+            classifier, sample.data, ground_truth, tuple(names), **progress_arguments(report)
+        )
 
     key = ("corruptions", model.key, *sample.key, *names)
     return Job(key, t("Corrupting"), model.ask(measure), slot, _SEVERITIES * len(names) * len(sample.data))

@@ -43,8 +43,8 @@ class CorruptedImage:
 
     @property
     def _other(self) -> np.ndarray:
-        answers = self.prediction.index.numpy()
-        result: np.ndarray = answers != answers[0]
+        predictions = self.prediction.index.numpy()
+        result: np.ndarray = predictions != predictions[0]
         return result
 
     def image(self, k: int, title: str) -> GalleryImage:
@@ -105,8 +105,8 @@ def _show_all(result: CorruptedImage, severity: float) -> None:
 
     st.markdown(_when(result))
     show_row([result.image(SEVERITIES.index(float(whole)), f"{whole}") for whole in range(6)], "severities")
-    label, answer = result.prediction[0].label, result.prediction[0].index
-    shares = result.prediction.probabilities[:, answer].tolist()
+    label, predicted = result.prediction[0].label, result.prediction[0].index
+    shares = result.prediction.probabilities[:, predicted].tolist()
     text = t(
         "Probability of {label} falls from {first} to {last} at severity 5",
         label=label,
@@ -116,7 +116,7 @@ def _show_all(result: CorruptedImage, severity: float) -> None:
     st.caption(t("Probability of {label} by severity", label=safe(label)))
     show_chart(charts.probability_by_severity(SEVERITIES, shares, severity), "by severity", text)
     rows = [
-        {"severity": s, "probability": share, "class": label, "answer": prediction.label}
+        {"severity": s, "probability": share, "class": label, "prediction": prediction.label}
         for s, share, prediction in zip(SEVERITIES, shares, result.prediction, strict=True)
     ]
     offer_chart_rows(rows, file_stem(label, "by severity"), "severity_csv")

@@ -89,7 +89,7 @@ class LayerGoal(Goal):
 
         Raises:
             RangeError: no such channel.
-            NonFiniteError: the layer answered NaN or infinity.
+            NonFiniteError: the layer returned NaN or infinity.
         """
         output = self._output(images)
         output = output if output.dtype == torch.float64 else output.float()
@@ -99,7 +99,7 @@ class LayerGoal(Goal):
             activity = self._channels(output, images)[:, self._checked(output, images)].mean()
         if not bool(torch.isfinite(activity.detach())):
             raise NonFiniteError(
-                f"The layer {self.layer!r} of {self.classifier.name!r} answered NaN or infinity. Check its weights."
+                f"The layer {self.layer!r} of {self.classifier.name!r} returned NaN or infinity. Check its weights."
             )
         return activity
 

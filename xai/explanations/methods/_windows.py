@@ -136,7 +136,7 @@ class TokenDropper:
         with torch.no_grad():
             self.clean = classifier.raw_logits(image)
             if not torch.equal(self._run(every[None]), self.clean):
-                raise _refusal(classifier, f"it does not answer the same when no token leaves before {self.name!r}")
+                raise _refusal(classifier, f"it does not return the same when no token leaves before {self.name!r}")
 
     def logits(self, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
         """Return logits (N, K) without the tokens in windows (N,) of size (height, width), in tokens."""

@@ -118,8 +118,8 @@ class Occlusion(Explainer):
         def run(start: int, stop: int) -> None:
             for (height, width), which in _slices(groups(rows, columns), start, stop):
                 top, left = rows.begin[which // len(columns.begin)], columns.begin[which % len(columns.begin)]
-                answers = dropper.logits(top, left, (height, width))
-                drops[which.to(drops.device)] = clean - work.scores(answers, targets)
+                values = dropper.logits(top, left, (height, width))
+                drops[which.to(drops.device)] = clean - work.scores(values, targets)
 
         work.run_rows(run, len(drops), min(32, work.classifier.row_limit(work.images)))
         falls = drops.T.reshape(len(targets), len(rows.begin), len(columns.begin))
@@ -141,7 +141,7 @@ class _Sweep:
         self.targets = work.targets(self.logits)
         self.clean: dict[Prepared, Tensor] = {}
 
-    def answers(self, engine: Incremental, size: tuple[int, int], which: Tensor) -> Tensor:
+    def values(self, engine: Incremental, size: tuple[int, int], which: Tensor) -> Tensor:
         """Return falls of the score (N, n) for windows of one size."""
         top, left = self.windows.places(which)
         logits = engine.logits(self.windows.values(top, left, size), top, left)
@@ -178,7 +178,7 @@ class _Sweep:
         down, across = len(self.windows.rows.begin), len(self.windows.columns.begin)
         row, column = which // across, which % across
         chosen = which[(row % -(-down // most) == 0) & (column % -(-across // most) == 0)]
-        return self.answers(engine, size, chosen)
+        return self.values(engine, size, chosen)
 
     def falls(self, engine: Incremental) -> Tensor:
         """Return falls of the score (n, down, across)."""
@@ -187,7 +187,7 @@ class _Sweep:
 
         def run(start: int, stop: int) -> None:
             for size, which in windows.slices(start, stop):
-                falls[which.to(falls.device)] = self.answers(engine, size, which)
+                falls[which.to(falls.device)] = self.values(engine, size, which)
 
         sample = work.images.expand(min(64, len(falls)), -1, -1, -1)
         work.run_rows(run, len(falls), self.prepared.row_limit(sample, most=64, cached=False))

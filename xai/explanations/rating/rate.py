@@ -182,12 +182,12 @@ def rate_explanation(
         for k in range(len(inputs)):
             subject = Subject(classifier, inputs[k : k + 1], explanation, k, seed)
             pace = _Pace(report, should_stop, k, len(inputs))
-            answers, own = _ask(subject, None if places is None else places[k], pace)
-            rated.append(tuple(answers))
+            checks, own = _ask(subject, None if places is None else places[k], pace)
+            rated.append(tuple(checks))
             curves.append({} if own is None else _lists(own))
     return Rating(
         checks=tuple(rated),
-        verdicts=tuple(_worst(answers) for answers in rated),
+        verdicts=tuple(_worst(checks) for checks in rated),
         method=explanation.method,
         target_names=explanation.target_names,
         names=explanation.names,
@@ -249,8 +249,8 @@ def _ask(subject: Subject, mask: Tensor | None, pace: _Pace) -> tuple[list[MapCh
     return results, own
 
 
-def _worst(answers: tuple[MapCheck, ...]) -> str:
-    return max((check.verdict for check in answers if check.verdict in VERDICTS), key=VERDICTS.index)
+def _worst(checks: tuple[MapCheck, ...]) -> str:
+    return max((check.verdict for check in checks if check.verdict in VERDICTS), key=VERDICTS.index)
 
 
 def _masks(masks: Tensor | None, count: int, size: tuple[int, int]) -> Tensor | None:

@@ -19,7 +19,7 @@ from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import InputError, NameLookupError
 from xai.fairness.groups.gaps import GapJudge
-from xai.fairness.groups.questions import CALIBRATION, CONFIDENCE, METRICS, BiasSettings, answer, ask
+from xai.fairness.groups.questions import CALIBRATION, CONFIDENCE, METRICS, BiasSettings, ask, judge_questions
 from xai.fairness.groups.result import BiasResult, parities
 from xai.fairness.groups.tables import Cube, ImageTable, amplification, divide
 
@@ -78,11 +78,11 @@ def bias(
     data = open_data(data)
     columns, chosen = _columns(data, groups), _settings(settings)
     outputs = classifier.outputs(data, progress=progress, should_stop=should_stop)
-    truth, notes = labels_of(classifier, data, labels, len(outputs))
-    notes = (*notes, *outputs.image_notes, *resizing_note(classifier, data, torch.as_tensor(truth)))
-    notes += data_doubts(classifier, data, outputs.logits.argmax(1), truth)
+    ground_truth, notes = labels_of(classifier, data, labels, len(outputs))
+    notes = (*notes, *outputs.image_notes, *resizing_note(classifier, data, torch.as_tensor(ground_truth)))
+    notes += data_doubts(classifier, data, outputs.logits.argmax(1), ground_truth)
     confidence = to_probabilities(outputs.logits, classifier.head).double().amax(1)
-    rows = ImageTable.of(truth, outputs.logits.argmax(1), confidence, extra, classifier.class_names, METRICS)
+    rows = ImageTable.of(ground_truth, outputs.logits.argmax(1), confidence, extra, classifier.class_names, METRICS)
     name = str(getattr(data, "name", "images"))
     provenance = Provenance.of(classifier, asdict(chosen), seed, {"name": name})
     return _report(rows, columns, chosen, provenance, (*classifier.notes, *notes), progress, should_stop)
@@ -149,18 +149,18 @@ def _report(
     divisions = divide(columns, len(rows), settings.depth)
     questions = [question for division in divisions for question in ask(division, rows, settings, provenance.seed)]
     with reporting(progress, "groups") as report:
-        answered = answer(questions, settings, provenance.seed, report, should_stop)
-    judge = GapJudge(rows.classes, settings, sum(question.first for question in answered))
-    gaps = [judge.gap(question) for question in answered]
+        tested_questions = judge_questions(questions, settings, provenance.seed, report, should_stop)
+    judge = GapJudge(rows.classes, settings, sum(question.first for question in tested_questions))
+    gaps = [judge.gap(question) for question in tested_questions]
     parity_lines, grown = [], []
     for division in divisions:
-        own = [(q, gap.verdict) for q, gap in zip(answered, gaps, strict=True) if q.division is division]
+        own = [(q, gap.verdict) for q, gap in zip(tested_questions, gaps, strict=True) if q.division is division]
         parity_lines += parities([q for q, _ in own], [verdict for _, verdict in own], rows.classes)
         cube = Cube.of(division.codes, rows.labels, rows.predictions, len(division.groups), len(rows.classes))
         grown.append(amplification(cube, division.name, division.groups, rows.classes))
     return BiasResult(
         gaps=tuple(gaps),
-        values=tuple(line for question in answered for line in judge.groups(question)),
+        values=tuple(line for question in tested_questions for line in judge.groups(question)),
         parities=tuple(parity_lines),
         amplifications=tuple(grown),
         columns=tuple(division.name for division in divisions),

@@ -335,7 +335,7 @@ def outcome_of(question: GroupQuestion) -> PermutationResult:
         ContractError: it was not answered.
     """
     if question.outcome is None:
-        raise ContractError("A question about groups was judged before it was answered.")
+        raise ContractError("A question about groups was judged before it was tested.")
     return question.outcome
 
 

@@ -206,7 +206,7 @@ def draws_of(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def answer(
+def judge_questions(
     questions: list[GroupQuestion],
     settings: BiasSettings,
     seed: int,
@@ -239,7 +239,7 @@ def answer(
     corrected = dict(zip(order, adjusted.tolist(), strict=True))
     return [
         replace(
-            _answered(q, tested[key]),
+            _test_one(q, tested[key]),
             p_adjusted=corrected[key],
             weight=weights[key],
             first=first,
@@ -281,7 +281,7 @@ def _key(question: GroupQuestion) -> object:
     return question.division.name, question.beyond is None, *question.test.key
 
 
-def _answered(question: GroupQuestion, tested: _Tested) -> GroupQuestion:
+def _test_one(question: GroupQuestion, tested: _Tested) -> GroupQuestion:
     same = not isinstance(question.test, RateTest) or question.test is question.test.canonical
     outcome = tested.outcome if same else tested.outcome.complement()
     return replace(question, outcome=outcome, expected=tested.expected)

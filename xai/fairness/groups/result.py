@@ -22,7 +22,7 @@ _PARTS = {
     "demographic parity": ("selection_rate",),
     "equal opportunity": ("recall",),
     "equalised odds": ("recall", "false_positive_rate"),
-    "equalised odds, all answers": ("recall", "confusion"),
+    "equalised odds, all predictions": ("recall", "confusion"),
 }
 
 

@@ -61,20 +61,24 @@ class ImageTable:
             RangeError: a confidence outside [0, 1].
             NameLookupError: a further number with the name of a metric.
         """
-        truth, answers = _flat("labels", labels), _flat("predictions", predictions)
-        names = _class_names(truth, answers, classes)
-        count = len(truth)
+        ground_truth, predicted = _flat("labels", labels), _flat("predictions", predictions)
+        names = _class_names(ground_truth, predicted, classes)
+        count = len(ground_truth)
         if count == 0:
             raise DataError("Expected at least one image, but got none. Give labels and predictions.")
-        _same_length("predictions", answers, count)
+        _same_length("predictions", predicted, count)
         scores = None if confidence is None else _flat("confidence", confidence).astype(np.float64)
         if scores is not None:
             _same_length("confidence", scores, count)
             if not bool(((scores >= 0) & (scores <= 1 + 1e-6)).all()):
-                raise RangeError("Expected `confidence` in [0, 1], the probability of the answer. Pass probabilities.")
+                raise RangeError(
+                    "Expected `confidence` in [0, 1], the probability of the prediction. Pass probabilities."
+                )
             scores = np.minimum(scores, 1)
         more = {name: _extra(name, values, count, taken) for name, values in (extra or {}).items()}
-        return cls(_numbers("labels", truth, names), _numbers("predictions", answers, names), scores, more, names)
+        return cls(
+            _numbers("labels", ground_truth, names), _numbers("predictions", predicted, names), scores, more, names
+        )
 
 
 def _flat(name: str, values: Any) -> np.ndarray:
@@ -369,12 +373,12 @@ def amplification(cube: Cube, column: str, groups: Sequence[str], classes: Seque
 
     Source: Wang & Russakovsky 2021, equation 4 (A -> T); classes that do not occur at all are left out.
     """
-    truth, predicted = cube.by_class(cube.label), cube.by_class(cube.prediction)
-    known = (truth + predicted).sum(1) > 0
+    ground_truth, predicted = cube.by_class(cube.label), cube.by_class(cube.prediction)
+    known = (ground_truth + predicted).sum(1) > 0
     size = cube.by_group()
-    direction = np.where(truth * size.sum() > truth.sum(1, keepdims=True) * size, 1.0, -1.0)
+    direction = np.where(ground_truth * size.sum() > ground_truth.sum(1, keepdims=True) * size, 1.0, -1.0)
     weight = direction / (size * known.sum() * len(size)) * known[:, None]
-    change = direction * (predicted - truth) / size
+    change = direction * (predicted - ground_truth) / size
     moved = weight[cube.prediction, cube.group] - weight[cube.label, cube.group]
     mean = np.bincount(cube.group, cube.count * moved, len(size)) / size
     square = np.bincount(cube.group, cube.count * (moved - mean[cube.group]) ** 2, len(size))

@@ -74,7 +74,7 @@ class Predictor:
         return torch.stack([self.probabilities(inserted(images, change, s)) for s in strengths])
 
 
-def answers(probabilities: Tensor) -> Any:
+def predicted_classes(probabilities: Tensor) -> Any:
     """Return the answers (...) of probabilities (..., K) as an array."""
     return probabilities.argmax(-1).numpy()
 
@@ -135,8 +135,8 @@ def read(
     sample = _draw(predictor, data, labels, masks, samples, seed)
     if train is None:
         return sample
-    images, truth = train if isinstance(train, tuple) and len(train) == 2 else (train, None)
-    learnt = _draw(predictor, images, truth, None, 2 * samples, seed)
+    images, ground_truth = train if isinstance(train, tuple) and len(train) == 2 else (train, None)
+    learnt = _draw(predictor, images, ground_truth, None, 2 * samples, seed)
     notes = (
         *sample.notes,
         Message("shortcuts were searched in {count} images of the training set", count=len(learnt.images)),
@@ -160,15 +160,15 @@ def _draw(predictor: Predictor, data: Any, labels: Any, masks: Any, samples: int
         inputs = batch.inputs[torch.from_numpy(rows)]
     predictor.classifier.check_images(inputs)
     probabilities = predictor.probabilities(inputs)
-    truth, notes = labels_of(predictor.classifier, data, labels, total)
+    ground_truth, notes = labels_of(predictor.classifier, data, labels, total)
     drawn = torch.from_numpy(rows)
     keys = [image_key(image) for image in inputs]
     shown = _masks(masks, total, inputs, drawn)
     images = ProbeImages(
         inputs,
-        truth[drawn],
+        ground_truth[drawn],
         probabilities.argmax(1),
-        probabilities.gather(1, truth[drawn, None])[:, 0],
+        probabilities.gather(1, ground_truth[drawn, None])[:, 0],
         keys,
         shown,
         seed,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xai.explanations.metrics import mass_inside
-from xai.fairness.shortcuts.predictor import Predictor, answers
+from xai.fairness.shortcuts.predictor import Predictor, predicted_classes
 from xai.fairness.shortcuts.probes.base import Explain, Form, ProbeImages, filled, inserted, moved
 from xai.fairness.shortcuts.probes.data_forms import DataForm, Loss
 from xai.fairness.shortcuts.result import Evidence
@@ -79,9 +79,9 @@ def choose(
     """Return class and strength at which a form attracts most beyond the strongest neutral change."""
     images = images.take(images.right.nonzero()[:TRIED, 0])
     labels = images.labels.numpy()
-    own = _attractions(answers(predictor.doses(images, form.change(images), strengths)), labels, classes)
+    own = _attractions(predicted_classes(predictor.doses(images, form.change(images), strengths)), labels, classes)
     others = [
-        _attractions(answers(predictor.doses(images, change, strengths)), labels, classes)
+        _attractions(predicted_classes(predictor.doses(images, change, strengths)), labels, classes)
         for change in form.neutral(images).values()
     ]
     gaps = own - np.max(others, axis=0)
@@ -139,14 +139,14 @@ def try_out(predictor: Predictor, suspect: SuspectProbe, images: ProbeImages, st
     probabilities = predictor.doses(images, suspect.form.change(images), strengths)
     rows = torch.arange(len(images))
     neutral = {
-        name: answers(predictor.doses(images, change, [suspect.strength]))[0]
+        name: predicted_classes(predictor.doses(images, change, [suspect.strength]))[0]
         for name, change in suspect.form.neutral(images).items()
     }
     return Trial(
         suspect,
         images.labels.numpy(),
         images.predictions.numpy(),
-        answers(probabilities),
+        predicted_classes(probabilities),
         probabilities[:, rows, images.labels].numpy(),
         list(strengths).index(suspect.strength),
         neutral,
@@ -272,7 +272,9 @@ def confirm(predictor: Predictor, trial: Trial, images: ProbeImages, explain: Ex
 def _removed(predictor: Predictor, target: int, images: Tensor, region: Tensor, rolls: Tensor) -> tuple[Span, Span]:
     """Return the share that leaves the class without the region, and that minus the share without another one."""
     elsewhere = moved(region[:, None], rolls)[:, 0]
-    gone, control = (answers(predictor.probabilities(filled(images, part))) != target for part in (region, elsewhere))
+    gone, control = (
+        predicted_classes(predictor.probabilities(filled(images, part))) != target for part in (region, elsewhere)
+    )
     return share(gone), difference(gone, control)
 
 

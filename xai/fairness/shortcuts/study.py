@@ -222,7 +222,7 @@ class Study:
             class_names=self.classifier.class_names,
             provenance=Provenance.of(self.classifier, self._settings(), self.judged.seed, {"name": self.sample.data}),
             notes=tuple(dict.fromkeys([*self.notes, *self.explaining.notes])),
-            **_answered(self.judged, trials, len(self.plan.strengths)),
+            **_predictions_of(self.judged, trials, len(self.plan.strengths)),
             **_shown(self.judged, seen),
         )
 
@@ -238,7 +238,7 @@ class Study:
         }
 
 
-def _answered(images: ProbeImages, trials: Sequence[Trial], levels: int) -> dict[str, np.ndarray]:
+def _predictions_of(images: ProbeImages, trials: Sequence[Trial], levels: int) -> dict[str, np.ndarray]:
     """Return what was answered about all images, as the report keeps it."""
     return {
         "labels": images.labels.numpy(),

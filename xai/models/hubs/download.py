@@ -51,13 +51,13 @@ def fetch(url: str, sha256: str) -> Path:
 
 def _download(url: str, file: IO[bytes]) -> None:
     for _ in range(_REDIRECTS + 1):
-        answer = _response(url)
-        if answer.status in {301, 302, 303, 307, 308}:
-            url = urljoin(url, answer.headers.get("Location", ""))
+        response = _response(url)
+        if response.status in {301, 302, 303, 307, 308}:
+            url = urljoin(url, response.headers.get("Location", ""))
             continue
-        if answer.status != 200:
-            raise CheckpointError(f"{url}: the server answers {answer.status} {answer.reason}. Check the name.")
-        _copy(answer, file, url)
+        if response.status != 200:
+            raise CheckpointError(f"{url}: the server returned {response.status} {response.reason}. Check the name.")
+        _copy(response, file, url)
         return
     raise CheckpointError(f"{url}: more than {_REDIRECTS} redirects.")
 
@@ -97,9 +97,9 @@ def public_address(host: str) -> str:
     return str(addresses[0])
 
 
-def _copy(answer: http.client.HTTPResponse, file: IO[bytes], url: str) -> None:
+def _copy(response: http.client.HTTPResponse, file: IO[bytes], url: str) -> None:
     total = 0
-    while part := answer.read(_AT_ONCE):
+    while part := response.read(_AT_ONCE):
         total += len(part)
         if total > _MOST:
             raise CheckpointError(f"{url}: more than {_MOST >> 30} GB.")

@@ -63,7 +63,7 @@ def open_onnx(path: Path, declared: DeclaredTask) -> Built:
     sizes = facts["input"][1]
     last = sizes[3] in {1, 3} and sizes[1] not in {1, 3}
     channels, size = (sizes[3], sizes[1:3]) if last else (sizes[1], sizes[2:4])
-    facts["answer"] = facts["outputs"][place]["answer"]
+    facts["trial_output"] = facts["outputs"][place]["trial_output"]
     network = _network(path, model, content, facts, settings, notes)
     if last:
         notes.append("its images are (N, H, W, C): they are turned inside")
@@ -172,7 +172,7 @@ def _network(
 
 def _gap(network: nn.Module, facts: dict[str, Any], settings: dict[str, Any]) -> float:
     """Return how far a network is from what onnxruntime answered in the trial; 0 where that is not installed."""
-    expected = facts["answer"]
+    expected = facts["trial_output"]
     if expected is None:
         return 0.0
     sizes = facts["standing"]

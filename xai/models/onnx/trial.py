@@ -223,7 +223,7 @@ def _outputs_inferred(graph: Any) -> list[dict[str, Any]]:
             "name": name,
             "shape": [dim.dim_value for dim in kind.shape.dim] if kind.HasField("shape") else [0, 0],
             "floating": kind.elem_type in _FLOATING,
-            "answer": None,
+            "trial_output": None,
         }
         for name, kind in kinds
     ]
@@ -248,8 +248,8 @@ def _run_once(content: bytes, name: str, given: str, sizes: list[int]) -> list[d
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         kind = {"tensor(float16)": "float16", "tensor(double)": "float64"}.get(session.get_inputs()[0].type, "float32")
-        answers = session.run(None, {given: trial_image(sizes).astype(kind)})
-        return [_output(entry.name, answer) for entry, answer in zip(session.get_outputs(), answers, strict=True)]
+        outputs = session.run(None, {given: trial_image(sizes).astype(kind)})
+        return [_output(entry.name, output) for entry, output in zip(session.get_outputs(), outputs, strict=True)]
     except Exception as error:
         first = " ".join(str(error).split())[:160]
         raise CheckpointError(
@@ -258,8 +258,8 @@ def _run_once(content: bytes, name: str, given: str, sizes: list[int]) -> list[d
         ) from error
 
 
-def _output(name: str, answer: Any) -> dict[str, Any]:
+def _output(name: str, output: Any) -> dict[str, Any]:
     """Say what one output is; sequences and maps have no shape."""
-    floating = getattr(getattr(answer, "dtype", None), "kind", "") == "f"
-    first = [float(value) for value in answer.reshape(-1)[:_MOST_SHOWN]] if floating else None
-    return {"name": name, "shape": list(getattr(answer, "shape", ())), "floating": floating, "answer": first}
+    floating = getattr(getattr(output, "dtype", None), "kind", "") == "f"
+    first = [float(value) for value in output.reshape(-1)[:_MOST_SHOWN]] if floating else None
+    return {"name": name, "shape": list(getattr(output, "shape", ())), "floating": floating, "trial_output": first}

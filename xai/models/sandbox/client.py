@@ -119,15 +119,15 @@ def ask(task: str, path: Path, file: IO[bytes], target: IO[bytes], **more: Any) 
         "most_written": (64 << 20) + 4 * size,
         **more,
     }
-    answer = _Process.shared().ask(request, (file.fileno(), target.fileno()), _START + seconds)
-    if answer is None:
+    reply_content = _Process.shared().ask(request, (file.fileno(), target.fileno()), _START + seconds)
+    if reply_content is None:
         raise CheckpointError(
             f"{path}: reading it took more memory or time than a file of {size:,} bytes may, or tried what no model "
             "does, so it was stopped. Do not use this file."
         )
-    if "refused" in answer:
-        raise CheckpointError(str(answer["refused"])[:600])
-    return answer
+    if "refused" in reply_content:
+        raise CheckpointError(str(reply_content["refused"])[:600])
+    return reply_content
 
 
 class _Process:
@@ -166,17 +166,17 @@ class _Process:
 
     def ask(self, request: Mapping[str, Any], files: tuple[int, int], seconds: float) -> dict[str, Any] | None:
         """Return the answer, or None when the process ended or took too long."""
-        answers, reply = os.pipe()
+        replies, reply = os.pipe()
         try:
             with self._lock:
                 socket.send_fds(self.line, [json.dumps(request).encode()], [*files, reply])
             os.close(reply)
-            return _received(answers, seconds)
+            return _received(replies, seconds)
         except (BrokenPipeError, ConnectionResetError):
             os.close(reply)
             return None
         finally:
-            os.close(answers)
+            os.close(replies)
 
     def close(self) -> None:
         """End it, from the process that started it."""
@@ -190,19 +190,19 @@ class _Process:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _received(answers: int, seconds: float) -> dict[str, Any] | None:
+def _received(replies: int, seconds: float) -> dict[str, Any] | None:
     end, content = time.monotonic() + seconds, b""
     while len(content) <= MOST:
-        ready, _, _ = select.select([answers], [], [], max(0.0, end - time.monotonic()))
-        part = os.read(answers, MOST) if ready else b""
+        ready, _, _ = select.select([replies], [], [], max(0.0, end - time.monotonic()))
+        part = os.read(replies, MOST) if ready else b""
         if not part:
             break
         content += part
     try:
-        answer = json.loads(content)
+        reply_content = json.loads(content)
     except ValueError:
         return None
-    return answer if isinstance(answer, dict) else None
+    return reply_content if isinstance(reply_content, dict) else None
 
 
 def _environment() -> dict[str, str]:

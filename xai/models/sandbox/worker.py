@@ -66,14 +66,14 @@ def _work(task: Task, request: dict[str, Any], given: Sequence[int]) -> NoReturn
     source, target, reply = given
     try:
         _limit(request)
-        answer = task(source, target, request)
+        reply_content = task(source, target, request)
     except XaiError as error:
-        answer = {"refused": str(error)}
+        reply_content = {"refused": str(error)}
     except MemoryError:
-        answer = {"refused": f"{request['name']}: reading it needs more memory than a file of its size may."}
+        reply_content = {"refused": f"{request['name']}: reading it needs more memory than a file of its size may."}
     except BaseException as error:  # noqa: BLE001 (damaged files raise anything, and nothing may leave this process)
-        answer = {"refused": f"{request['name']}: damaged ({type(error).__name__}). Copy or download it again."}
-    os.write(reply, json.dumps(answer | {"offline": request["offline"]}).encode()[:MOST])
+        reply_content = {"refused": f"{request['name']}: damaged ({type(error).__name__}). Copy or download it again."}
+    os.write(reply, json.dumps(reply_content | {"offline": request["offline"]}).encode()[:MOST])
     os._exit(0)
 
 

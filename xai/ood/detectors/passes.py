@@ -65,8 +65,8 @@ def gather(
         DataError: no image, or labels that are no classes.
         Stopped: `should_stop()` was true.
     """
-    truth = _classes(data)
-    classes = classifier.num_classes if truth is None else int(truth.max()) + 1
+    ground_truth = _classes(data)
+    classes = classifier.num_classes if ground_truth is None else int(ground_truth.max()) + 1
     key_blocks: list[Tensor] = []
     collectors: list[Collector] = []
     mixed = (seed * 0x9E3779B97F4A7C15) % (1 << 63)
@@ -74,7 +74,11 @@ def gather(
     def take(start: int, rows: FeatureRows, keys: Tensor) -> None:
         if not collectors:
             collectors.append(Collector(rows.view, classes, reads if rows.features is not None else frozenset()))
-        labels = rows.logits.argmax(1) if truth is None else truth[start : start + len(rows)].to(rows.logits.device)
+        labels = (
+            rows.logits.argmax(1)
+            if ground_truth is None
+            else ground_truth[start : start + len(rows)].to(rows.logits.device)
+        )
         collectors[0].add(rows, labels, (keys ^ mixed).to(labels.device))
         key_blocks.append(keys)
 

@@ -105,11 +105,11 @@ class Recipe:
             images = search.start(rows, draw)
         else:
             images = nudged(clean, self.radius, self.norm, seeds, draw)
-            answers = search.logits(clean)
+            clean_logits = search.logits(clean)
         step = 2.5 * self.radius / self.steps if self.step_size is None else self.step_size
 
         def score(logits: Tensor) -> Tensor:
-            return cross_entropy(logits, labels) if self.method == "pgd" else divergence(logits, answers)
+            return cross_entropy(logits, labels) if self.method == "pgd" else divergence(logits, clean_logits)
 
         for _ in range(self.steps):
             _, _, gradient = search.gradient(images, score)
@@ -121,8 +121,8 @@ class Recipe:
         if self.method != "trades":
             logits = learner.raw_logits(harder)
             return F.cross_entropy(logits, labels), logits
-        answers, logits = learner.raw_logits(clean), learner.raw_logits(harder)
-        return F.cross_entropy(answers, labels) + self.beta * divergence(logits, answers).mean(), logits
+        clean_logits, logits = learner.raw_logits(clean), learner.raw_logits(harder)
+        return F.cross_entropy(clean_logits, labels) + self.beta * divergence(logits, clean_logits).mean(), logits
 
 
 def nudged(clean: Tensor, eps: Eps, norm: str, seeds: Tensor, draw: int) -> Tensor:

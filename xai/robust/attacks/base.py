@@ -93,10 +93,10 @@ class Attack(ABC):
         classifier.check_images(batch.inputs)
         classifier.count_classes(batch.inputs)
         inputs = batch.inputs.to(device=classifier.device, dtype=torch.promote_types(classifier.dtype, torch.float32))
-        truth, notes = labels_of(classifier, images, labels, len(inputs))
-        truth = truth.to(inputs.device)
-        targets = None if targeted is None else self._target_classes(classifier, targeted, truth)
-        job = _AttackJob(self, classifier, inputs, truth, targets, radius, norm, seed, keys, warm, should_stop)
+        ground_truth, notes = labels_of(classifier, images, labels, len(inputs))
+        ground_truth = ground_truth.to(inputs.device)
+        targets = None if targeted is None else self._target_classes(classifier, targeted, ground_truth)
+        job = _AttackJob(self, classifier, inputs, ground_truth, targets, radius, norm, seed, keys, warm, should_stop)
         with borrowed(classifier.module), gradients_on(), reporting(progress, self.name) as report:
             job.run(report)
         doubts = radius_doubts([radius], norm, inputs[0].numel()) if self.ball and eps is not None else ()
@@ -113,14 +113,14 @@ class Attack(ABC):
             return float("inf")
         return check_eps(eps, norm)
 
-    def _target_classes(self, classifier: Classifier, targeted: Target, truth: Tensor) -> Tensor:
+    def _target_classes(self, classifier: Classifier, targeted: Target, ground_truth: Tensor) -> Tensor:
         if not self.can_target:
             raise TargetError(f"{self.name} has no targeted form. Leave `targeted` out, or use 'pgd'.")
-        targets = target_indices(classifier, targeted, len(truth))
+        targets = target_indices(classifier, targeted, len(ground_truth))
         assert targets is not None
-        targets = targets.to(truth.device)
-        if bool((targets == truth).any()):
-            where = int((targets == truth).nonzero()[0, 0])
+        targets = targets.to(ground_truth.device)
+        if bool((targets == ground_truth).any()):
+            where = int((targets == ground_truth).nonzero()[0, 0])
             raise TargetError(f"Expected `targeted` classes other than the true ones, but image {where} has its own.")
         return targets
 
@@ -136,7 +136,7 @@ class _AttackJob:
     attack: Attack
     classifier: Classifier
     inputs: Tensor
-    truth: Tensor
+    ground_truth: Tensor
     targets: Tensor | None
     eps: float
     norm: str
@@ -153,8 +153,8 @@ class _AttackJob:
         self.clean_logits = self._judge(self.inputs)
         self.logits = self.clean_logits.clone()
         self.notes: list[str] = []
-        clean = _answers(self.clean_logits, self.truth)
-        self.right = (clean == self.truth) & ((clean != self.targets) if self.targets is not None else True)
+        clean = _predictions(self.clean_logits, self.ground_truth)
+        self.right = (clean == self.ground_truth) & ((clean != self.targets) if self.targets is not None else True)
         rows = self.right.nonzero()[:, 0]
         keys = self.keys or [image_key(image) for image in self.inputs]
         self.seeds = seeds_of(self.seed, keys, self.inputs.device)
@@ -187,7 +187,7 @@ class _AttackJob:
         search = Search(
             classifier,
             self.inputs[rows],
-            self.truth[rows],
+            self.ground_truth[rows],
             targets,
             self.eps,
             self.norm,
@@ -224,9 +224,9 @@ class _AttackJob:
 
     def result(self, eps: float | None, seconds: float, notes: Sequence[str]) -> AttackResult:
         """Return the record."""
-        predictions, clean = (_answers(v, self.truth) for v in (self.logits, self.clean_logits))
+        predictions, clean = (_predictions(v, self.ground_truth) for v in (self.logits, self.clean_logits))
         attack, classifier = self.attack, self.classifier
-        wrong = int((clean != self.truth).sum())
+        wrong = int((clean != self.ground_truth).sum())
         misclassified = Message(
             "{count} of {total} images are misclassified before the attack and were left alone",
             **{"count": wrong, "total": len(clean)},
@@ -241,7 +241,7 @@ class _AttackJob:
             distance=distance(self.best, self.inputs, self.norm).cpu(),
             predictions=predictions.cpu(),
             clean_predictions=clean.cpu(),
-            labels=self.truth.cpu(),
+            labels=self.ground_truth.cpu(),
             logits=self.logits.cpu(),
             method=attack.name,
             eps=eps if attack.minimal or not attack.ball else self.eps,
@@ -256,10 +256,10 @@ class _AttackJob:
         )
 
 
-def _answers(logits: Tensor, truth: Tensor) -> Tensor:
+def _predictions(logits: Tensor, ground_truth: Tensor) -> Tensor:
     """Return predictions (N,); a tie at the top counts as the true class."""
-    tied = logits.gather(1, truth[:, None])[:, 0] >= logits.amax(1)
-    return torch.where(tied, truth, logits.argmax(1))
+    tied = logits.gather(1, ground_truth[:, None])[:, 0] >= logits.amax(1)
+    return torch.where(tied, ground_truth, logits.argmax(1))
 
 
 def searcher(classifier: Classifier, images: Tensor) -> Classifier:

@@ -89,13 +89,13 @@ def _nearest_step(search: Search, rows: Tensor, images: Tensor, classes: Tensor)
     return steepest(slopes[picked], search.norm) * wide(sizes[picked], images)
 
 
-def _slopes(search: Search, points: Tensor, truth: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+def _slopes(search: Search, points: Tensor, ground_truth: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """Return logit of a class minus the true one (m,), and its gradients; in pieces of a chunk's size."""
     gaps, slopes = [], []
     size = len(search.clean)
     for start in range(0, len(points), size):
         part = slice(start, start + size)
-        pair = torch.stack([classes[part], truth[part]], 1)
+        pair = torch.stack([classes[part], ground_truth[part]], 1)
         _, gap, slope = search.gradient(points[part], partial(_difference, pair))
         gaps.append(gap)
         slopes.append(slope)

@@ -122,8 +122,8 @@ class FABT(Attack):
     def _walk(self, search: Search, rows: Tensor, targets: Tensor, nearest: Tensor, draw: int) -> None:
         images = search.clean[rows] if draw < 0 else self._start(search, rows, nearest, draw)
         for _ in range(self.steps):
-            goal, truth = targets[rows], search.labels[rows]
-            _, gap, slope = search.gradient(images, _difference(goal, truth))
+            goal, ground_truth = targets[rows], search.labels[rows]
+            _, gap, slope = search.gradient(images, _difference(goal, ground_truth))
             images = _ahead(search, rows, images, gap, slope)
             logits = search.logits(images)
             misclassified = search.misclassified(logits, rows)
@@ -158,9 +158,9 @@ def _bounded(search: Search) -> bool:
     return bool(torch.isfinite(torch.as_tensor(search.eps)).all())
 
 
-def _difference(target: Tensor, truth: Tensor) -> Callable[[Tensor], Tensor]:
+def _difference(target: Tensor, ground_truth: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the score: the wanted logit minus the true one."""
-    return lambda logits: (logits.gather(1, target[:, None]) - logits.gather(1, truth[:, None]))[:, 0]
+    return lambda logits: (logits.gather(1, target[:, None]) - logits.gather(1, ground_truth[:, None]))[:, 0]
 
 
 def _ahead(search: Search, rows: Tensor, images: Tensor, gap: Tensor, slope: Tensor) -> Tensor:

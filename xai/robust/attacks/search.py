@@ -25,9 +25,9 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def divergence(logits: Tensor, answers: Tensor) -> Tensor:
+def divergence(logits: Tensor, clean_logits: Tensor) -> Tensor:
     """Return the Kullback-Leibler divergence of the probabilities from those of `answers`: KL(answers || logits)."""
-    log, reference = logits.log_softmax(1), answers.log_softmax(1)
+    log, reference = logits.log_softmax(1), clean_logits.log_softmax(1)
     return (reference.exp() * (reference - log)).sum(1)
 
 
@@ -150,8 +150,8 @@ class Search:
         if self.targets is not None:
             targets = self.targets[rows]
             return logits.argmax(1) == targets
-        truth = logits.gather(1, self.labels[rows][:, None])[:, 0]
-        return truth < logits.amax(1)
+        ground_truth = logits.gather(1, self.labels[rows][:, None])[:, 0]
+        return ground_truth < logits.amax(1)
 
     def past(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Return how far answers (n, K) are past the decision boundary (n,), in logits: above 0 for adversarials."""
@@ -193,10 +193,10 @@ class Search:
         for _ in range(self.samples):
             leaf = images.detach().requires_grad_()
             with torch.enable_grad():
-                answer = self.classifier.raw_logits(leaf)
-                value = score(answer)
+                output = self.classifier.raw_logits(leaf)
+                value = score(output)
             total += _towards(value.sum(), leaf)
-            logits = answer.detach() if logits is None else logits + answer.detach()
+            logits = output.detach() if logits is None else logits + output.detach()
             values = value.detach() if values is None else values + value.detach()
         self.forwards += len(images) * self.samples
         self.backwards += len(images) * self.samples

@@ -185,7 +185,7 @@ def network_of(classifier: Classifier, images: Tensor) -> BoundNetwork:
     with torch.no_grad():
         network = _Reader(classifier, traced, images[:1]).read()
         expected = classifier.raw_logits(images).double()
-        gap = (_answers(classifier, network, images) - expected).abs().max() / expected.abs().max().clamp_min(1e-12)
+        gap = (_logits(classifier, network, images) - expected).abs().max() / expected.abs().max().clamp_min(1e-12)
     if not float(gap) <= SAME:
         raise UnsupportedModelError(
             f"The layers read from {classifier.name!r} compute other logits than the model (by {float(gap):.1e} of the "
@@ -194,7 +194,7 @@ def network_of(classifier: Classifier, images: Tensor) -> BoundNetwork:
     return network
 
 
-def _answers(classifier: Classifier, network: BoundNetwork, images: Tensor) -> Tensor:
+def _logits(classifier: Classifier, network: BoundNetwork, images: Tensor) -> Tensor:
     """Return the logits of the layers, through the model's own softmax or sigmoid where it has one."""
     logits = network.logits(images)
     if not network.link:
@@ -250,13 +250,13 @@ class _Reader:
 
     def _output_node(self, end: torch.fx.Node) -> Any:
         """Return the node with the class scores, chosen as `xai.core.model.predictions.output_tensor` does."""
-        answer: Any = end.args[0]
+        output: Any = end.args[0]
         key = self.classifier.read_outputs().key
         if key is not None:
-            return answer if key in {0, -1} and isinstance(answer, torch.fx.Node) else pick(answer, key)
-        if isinstance(answer, dict):
-            return answer.get("logits", next(iter(answer.values())) if len(answer) == 1 else None)
-        return answer[0] if isinstance(answer, tuple | list) and answer else answer
+            return output if key in {0, -1} and isinstance(output, torch.fx.Node) else pick(output, key)
+        if isinstance(output, dict):
+            return output.get("logits", next(iter(output.values())) if len(output) == 1 else None)
+        return output[0] if isinstance(output, tuple | list) and output else output
 
     def _end(self, output: Any) -> tuple[Layer, ...]:
         """Return the layers up to the logits."""

@@ -255,11 +255,11 @@ def certify(
     batch = classifier.prepare(images := open_data(images))
     classifier.check_images(batch.inputs)
     classifier.count_classes(batch.inputs)
-    truth, notes = labels_of(classifier, images, labels, len(batch.inputs))
-    radius = _radius(eps, len(truth), norm)
-    inputs, truth, radius = (part.to(classifier.device) for part in (batch.inputs, truth, radius))
+    ground_truth, notes = labels_of(classifier, images, labels, len(batch.inputs))
+    radius = _radius(eps, len(ground_truth), norm)
+    inputs, ground_truth, radius = (part.to(classifier.device) for part in (batch.inputs, ground_truth, radius))
     notes += batch.notes + radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())
-    task = _CertificationTask(classifier, inputs, truth, radius, norm, method, seed, notes)
+    task = _CertificationTask(classifier, inputs, ground_truth, radius, norm, method, seed, notes)
     with reporting(progress, "certify") as report:
         certificate = (
             task.smoothing(noise, report, should_stop) if noise else task.certificate(clip, report, should_stop)
@@ -294,7 +294,7 @@ def _radius(eps: Any, count: int, norm: str) -> Tensor:
 class _CertificationTask:
     classifier: Classifier
     inputs: Tensor
-    truth: Tensor
+    ground_truth: Tensor
     eps: Tensor
     norm: str
     method: str
@@ -305,18 +305,20 @@ class _CertificationTask:
         """Bound the margins, with harder methods on what is left."""
         prover = Prover.of(self.classifier, self.inputs, clip=clip)
         predictions = self.classifier.logits_of(self.inputs).argmax(1).to(self.inputs.device)
-        right, needed = predictions == self.truth, prover.rounding(self.inputs, self.eps)
+        right, needed = predictions == self.ground_truth, prover.rounding(self.inputs, self.eps)
         stages = METHODS if self.method == "auto" else (self.method,)
         margins = self.inputs.new_full((len(right), prover.network.classes), -torch.inf, dtype=torch.float64)
-        margins.scatter_(1, self.truth[:, None], torch.nan)
-        certified, by = torch.zeros_like(right), torch.full_like(self.truth, -1)
+        margins.scatter_(1, self.ground_truth[:, None], torch.nan)
+        certified, by = torch.zeros_like(right), torch.full_like(self.ground_truth, -1)
         for number, stage in enumerate(stages):
             rows = (~certified & (right | (len(stages) == 1))).nonzero()[:, 0]
             if not len(rows):
                 break
             shown = _shown(report, number, len(stages), len(right), len(rows))
-            inputs, truth, eps = (part[rows] for part in (self.inputs, self.truth, self.eps))
-            bounds = prover.margins(inputs, truth, eps, self.norm, stage, progress=shown, should_stop=should_stop)
+            inputs, ground_truth, eps = (part[rows] for part in (self.inputs, self.ground_truth, self.eps))
+            bounds = prover.margins(
+                inputs, ground_truth, eps, self.norm, stage, progress=shown, should_stop=should_stop
+            )
             margins[rows] = torch.maximum(margins[rows], bounds)
             certified[rows] = right[rows] & (least(bounds) > needed[rows])
             by[rows[certified[rows]]] = number
@@ -336,7 +338,7 @@ class _CertificationTask:
             chosen, radius = smooth(
                 self.classifier, self.inputs, noise, keys, self.seed, progress=report, should_stop=should_stop
             )
-        right = chosen == self.truth.cpu()
+        right = chosen == self.ground_truth.cpu()
         margin = torch.where(right, radius - self.eps.cpu(), torch.tensor(-torch.inf, dtype=torch.float64))
         by = ["smoothing" if good else "" for good in (margin >= 0).tolist()]
         nothing = torch.full((len(margin), self.classifier.num_classes), torch.nan, dtype=torch.float64)
@@ -361,7 +363,7 @@ class _CertificationTask:
             verified=torch.tensor([bool(name) for name in by], dtype=torch.bool),
             margin=margin.cpu(),
             margins=margins.cpu(),
-            labels=self.truth.cpu(),
+            labels=self.ground_truth.cpu(),
             predictions=predictions.cpu(),
             eps=self.eps.cpu().clone(),
             norm=self.norm,

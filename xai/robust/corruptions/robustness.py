@@ -81,14 +81,14 @@ def corruption_robustness(
     for name in chosen:
         CORRUPTIONS[name]  # unknown names are refused before any work
     reader = CorruptionReader(classifier, images)
-    truth = reader.targets(labels)
-    answers = _answers(reader, conditions, seed, progress, should_stop)
+    ground_truth = reader.targets(labels)
+    predictions = _predictions(reader, conditions, seed, progress, should_stop)
     return CorruptionResult(
         names=chosen,
         severities=levels,
-        labels=truth,
-        clean_predictions=answers[0],
-        predictions=answers[1:].view(len(chosen), len(levels), -1),
+        labels=ground_truth,
+        clean_predictions=predictions[0],
+        predictions=predictions[1:].view(len(chosen), len(levels), -1),
         num_classes=classifier.num_classes,
         provenance=Provenance.of(classifier, {}, seed),
         notes=tuple(dict.fromkeys(reader.notes)),
@@ -125,9 +125,9 @@ class CorruptionReader:
         if len(self) == 0:
             raise InputError("Expected at least one image, but the data set is empty.")
         self.classifier.count_classes(self.inputs(0, 1))
-        truth, notes = labels_of(self.classifier, self._data, labels, len(self))
+        ground_truth, notes = labels_of(self.classifier, self._data, labels, len(self))
         self.notes += notes
-        return truth
+        return ground_truth
 
     def _prepared(self, images: ImageLike) -> Tensor:
         batch = self.classifier.prepare(images)
@@ -136,7 +136,7 @@ class CorruptionReader:
         return batch.inputs
 
 
-def _answers(
+def _predictions(
     reader: CorruptionReader,
     conditions: Sequence[Condition],
     seed: int,
@@ -157,7 +157,7 @@ def _answers(
                     done = (first + start) * len(conditions) + number * len(rows)
                     if should_stop is not None and should_stop():
                         raise Stopped(f"Stopped after {done} of {total * len(conditions)} images, as asked.")
-                    predictions[number, first + start : first + stop] = answer(
+                    predictions[number, first + start : first + stop] = predictions_of(
                         classifier, rows, condition, seed, keys
                     ).cpu()
                     if report is not None:
@@ -167,7 +167,9 @@ def _answers(
     return predictions.clone()
 
 
-def answer(classifier: Classifier, rows: Tensor, condition: Condition, seed: int, keys: Sequence[bytes]) -> Tensor:
+def predictions_of(
+    classifier: Classifier, rows: Tensor, condition: Condition, seed: int, keys: Sequence[bytes]
+) -> Tensor:
     """Return the predicted classes (n,) of rows (n, C, H, W) under a condition; the module must be borrowed."""
     name, severity = condition
     worse = rows if severity == 0 else corrupt_rows(CORRUPTIONS[name], rows, severity, seed, keys)
@@ -228,9 +230,9 @@ def critical_severities(
     CORRUPTIONS[name]
     check_number("tolerance", tolerance, "(0, 1]", cure="0.125 is usual.")
     reader = CorruptionReader(classifier, images)
-    truth, inputs = reader.targets(labels), reader.inputs(0, len(reader))
+    ground_truth, inputs = reader.targets(labels), reader.inputs(0, len(reader))
     keys, halvings = image_keys(inputs), ceil(log2(1 / tolerance))
-    right, wrong = torch.full((len(truth),), -1.0), torch.full((len(truth),), torch.inf)
+    right, wrong = torch.full((len(ground_truth),), -1.0), torch.full((len(ground_truth),), torch.inf)
     with borrowed(classifier.module), torch.inference_mode(), reporting(progress, name) as report:
         limit = classifier.row_limit(inputs)
         for number in range(MOST + 1 + halvings):
@@ -239,7 +241,7 @@ def critical_severities(
             whole = number <= MOST
             tried = torch.full_like(right, float(number)) if whole else (right + wrong) / 2
             active = wrong.isinf() if whole else wrong.isfinite() & (wrong > 0)
-            failed = _wrong(classifier, inputs, truth, (name, tried), active, seed, keys, limit)
+            failed = _wrong(classifier, inputs, ground_truth, (name, tried), active, seed, keys, limit)
             wrong = torch.where(failed, tried, wrong)
             right = torch.where(active & ~failed, tried, right)
             if report is not None:
@@ -250,7 +252,7 @@ def critical_severities(
 def _wrong(
     classifier: Classifier,
     inputs: Tensor,
-    truth: Tensor,
+    ground_truth: Tensor,
     corruption: tuple[str, Tensor],
     active: Tensor,
     seed: int,
@@ -263,6 +265,6 @@ def _wrong(
     for severity in sorted(set(severities[active].tolist())):
         for places in (active & (severities == severity)).nonzero()[:, 0].split(limit):
             rows = inputs[places].to(classifier.device)
-            answers = answer(classifier, rows, (name, severity), seed, [keys[k] for k in places.tolist()])
-            is_wrong[places] = answers.cpu() != truth[places]
+            predictions = predictions_of(classifier, rows, (name, severity), seed, [keys[k] for k in places.tolist()])
+            is_wrong[places] = predictions.cpu() != ground_truth[places]
     return is_wrong

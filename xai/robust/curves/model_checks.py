@@ -13,7 +13,7 @@ from xai.errors import NonFiniteError
 from xai.robust.attacks.balls import distance, project, steepest
 from xai.robust.attacks.search import margin
 from xai.robust.curves.evaluation_check import SEARCHED, Evaluation, EvaluationCheck, judged, not_checked
-from xai.robust.curves.stages import SLACK, answers_of
+from xai.robust.curves.stages import SLACK, predictions_of
 
 _REPEATS = 5
 _SAME = 1e-4  # relative difference of logits that rounding may make
@@ -114,7 +114,7 @@ def dies_as_8_bit(seen: Evaluation) -> EvaluationCheck:
         return not_checked(name, _NOTHING if seen.norm == "linf" else Message("measured in linf only"))
     images = _pushed(seen, rows)
     saved = (images * _LEVELS).round() / _LEVELS
-    dead = answers_of(seen.classifier, saved, bounds.labels[rows]) == bounds.labels[rows]
+    dead = predictions_of(seen.classifier, saved, bounds.labels[rows]) == bounds.labels[rows]
     share = float(dead.double().mean())
     return judged(
         name,
@@ -155,7 +155,7 @@ def flips_at_batch_1(seen: Evaluation) -> EvaluationCheck:
     name, rows = "flips_at_batch_1", seen.counterexample_rows[:SEARCHED]
     if not len(rows):
         return not_checked(name, _NOTHING)
-    alone = torch.cat([_answers(seen, seen.classifier, rows[k : k + 1]) for k in range(len(rows))])
+    alone = torch.cat([_predictions(seen, seen.classifier, rows[k : k + 1]) for k in range(len(rows))])
     share = _flipped(seen, rows, alone)
     return judged(
         name,
@@ -171,7 +171,7 @@ def flips_in_float64(seen: Evaluation) -> EvaluationCheck:
     name, rows, exact = "flips_in_float64", seen.counterexample_rows[:SEARCHED], seen.exact
     if not len(rows) or exact is None:
         return not_checked(name, Message("the model does not compute in float64") if exact is None else _NOTHING)
-    share = _flipped(seen, rows, _answers(seen, exact, rows))
+    share = _flipped(seen, rows, _predictions(seen, exact, rows))
     return judged(
         name,
         share,
@@ -184,13 +184,13 @@ def flips_in_float64(seen: Evaluation) -> EvaluationCheck:
 
 
 @torch.no_grad()
-def _answers(seen: Evaluation, classifier: Classifier, rows: Tensor) -> Tensor:
+def _predictions(seen: Evaluation, classifier: Classifier, rows: Tensor) -> Tensor:
     predictions = classifier.raw_logits(seen.bounds.nearest[rows].to(classifier.device)).argmax(1)
     return predictions.cpu()
 
 
-def _flipped(seen: Evaluation, rows: Tensor, answers: Tensor) -> float:
-    return float((answers == seen.bounds.labels[rows]).double().mean())
+def _flipped(seen: Evaluation, rows: Tensor, predictions: Tensor) -> float:
+    return float((predictions == seen.bounds.labels[rows]).double().mean())
 
 
 def too_few_images(seen: Evaluation) -> EvaluationCheck:

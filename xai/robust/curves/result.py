@@ -32,7 +32,7 @@ class RobustnessCurve(Result):
         broken: (N,) number of the smallest radius with a counterexample; E where none is known; 0 also for images
             that are wrong to begin with, whose counterexample is the image itself.
         distance: (N,) float64 to the nearest counterexample; infinite where none is known.
-        answers: (N,) class of the nearest counterexample, else of the clean image.
+        predictions: (N,) class of the nearest counterexample, else of the clean image.
         broken_by: (N,) attack that found it; "clean" for images wrong to begin with.
         certified_by: (N,) method of the last certificate.
         rows: (M,) numbers of the images with a counterexample.
@@ -65,7 +65,7 @@ class RobustnessCurve(Result):
     certified_radii: Tensor
     broken: Tensor
     distance: Tensor
-    answers: Tensor
+    predictions: Tensor
     broken_by: tuple[str, ...]
     certified_by: tuple[str, ...]
     rows: Tensor
@@ -177,9 +177,9 @@ class RobustnessCurve(Result):
         matches = [k for k, radius in enumerate(self.eps) if abs(radius - eps) <= 1e-9]
         if not matches:
             raise RangeError(f"Expected one of the curve's radii {list(self.eps)}, but got {eps!r}.")
-        answers = torch.where(self.broken <= matches[0], self.answers, self.labels)
+        predictions = torch.where(self.broken <= matches[0], self.predictions, self.labels)
         size = len(self.class_names)
-        counts = torch.bincount(self.labels * size + answers, minlength=size * size).view(size, size)
+        counts = torch.bincount(self.labels * size + predictions, minlength=size * size).view(size, size)
         return pd.DataFrame(counts.numpy(), index=list(self.class_names), columns=list(self.class_names))
 
     @property

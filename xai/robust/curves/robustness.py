@@ -23,7 +23,7 @@ from xai.robust.attacks.base import ATTACKS, Attack
 from xai.robust.certification.linear import METHODS
 from xai.robust.certification.prover import Prover
 from xai.robust.curves.result import RobustnessCurve
-from xai.robust.curves.stages import TIME_RAN_OUT, Clock, CurveWork, ImageBounds, answers_of
+from xai.robust.curves.stages import TIME_RAN_OUT, Clock, CurveWork, ImageBounds, predictions_of
 from xai.robust.curves.trust import Evaluation, assess
 
 EPS = {
@@ -96,11 +96,11 @@ def robustness(
     """
     classifier, norm, radii = as_classifier(model), check_norm(norm), _radii(eps, norm)
     attackers, methods, seed, limit = _attacks(attacks, norm), _methods(certificates), check_seed(seed), _budget(budget)
-    inputs, truth, notes = _read(classifier, images, labels)
+    inputs, ground_truth, notes = _read(classifier, images, labels)
     training = any(getattr(part, "training", False) for part in classifier.module.modules())
-    clean = answers_of(classifier, inputs, truth)
+    clean = predictions_of(classifier, inputs, ground_truth)
     keys = [image_key(image) for image in inputs]
-    bounds = ImageBounds(inputs, truth, radii, clean.clone())
+    bounds = ImageBounds(inputs, ground_truth, radii, clean.clone())
     with reporting(progress, "robustness") as report:
         total = len(attackers) + len(methods)
         work = CurveWork(classifier, bounds, norm, seed, keys, Clock(limit, should_stop), report, total=total)
@@ -116,8 +116,8 @@ def _read(classifier: Classifier, images: Any, labels: Any) -> tuple[Tensor, Ten
     batch = classifier.prepare(images)
     inputs = batch.inputs.to(dtype=classifier.dtype).cpu()
     classifier.count_classes(inputs)
-    truth, notes = labels_of(classifier, images, labels, len(inputs))
-    return inputs, truth, (*batch.notes, *notes)
+    ground_truth, notes = labels_of(classifier, images, labels, len(inputs))
+    return inputs, ground_truth, (*batch.notes, *notes)
 
 
 def _run(work: CurveWork, attacks: Sequence[Attack], methods: Sequence[str]) -> None:
@@ -161,7 +161,7 @@ def _result(work: CurveWork, clean: Tensor, trust: Any, notes: Sequence[str], bu
         certified_radii=bounds.certified_radii,
         broken=bounds.broken,
         distance=bounds.distance,
-        answers=bounds.answers,
+        predictions=bounds.predictions,
         broken_by=tuple(bounds.broken_by),
         certified_by=tuple(bounds.certified_by),
         rows=rows,

@@ -27,7 +27,7 @@ class ImageBounds:
         images: (N, C, h, w) clean model inputs.
         labels: (N,) ground truth.
         eps: increasing radii (E).
-        answers: (N,) classes of the nearest counterexample, of the clean image where none is known.
+        predictions: (N,) classes of the nearest counterexample, of the clean image where none is known.
         certified_radii: (N,) int64: how many radii are certified, from the smallest on.
         broken: (N,) int64: number of the smallest radius that is broken; E where none is.
         nearest: (N, C, h, w) the nearest counterexample; the clean image where none is known.
@@ -39,7 +39,7 @@ class ImageBounds:
     images: Tensor
     labels: Tensor
     eps: tuple[float, ...]
-    answers: Tensor
+    predictions: Tensor
     certified_radii: Tensor = field(init=False)
     broken: Tensor = field(init=False)
     nearest: Tensor = field(init=False)
@@ -49,7 +49,7 @@ class ImageBounds:
 
     def __post_init__(self) -> None:
         """Start with nothing certified and nothing broken but what is wrong to begin with."""
-        count, wrong = len(self.images), self.answers != self.labels
+        count, wrong = len(self.images), self.predictions != self.labels
         self.certified_radii = torch.zeros(count, dtype=torch.int64)
         self.broken = torch.where(wrong, 0, len(self.eps))
         self.nearest = self.images.clone()
@@ -66,7 +66,7 @@ class ImageBounds:
         return (self.certified_radii < self.broken).nonzero()[:, 0]
 
     def take(
-        self, rows: Tensor, images: Tensor, distance: Tensor, answers: Tensor, names: Sequence[str], real: Tensor
+        self, rows: Tensor, images: Tensor, distance: Tensor, predictions: Tensor, names: Sequence[str], real: Tensor
     ) -> Tensor:
         """Note counterexamples (n, C, h, w) of some images that are nearer than the known ones.
 
@@ -74,7 +74,7 @@ class ImageBounds:
             rows: (n,) numbers of the images.
             images: the counterexamples.
             distance: (n,) float64 from the clean images.
-            answers: (n,) their classes.
+            predictions: (n,) their classes.
             names: n names of the attacks.
             real: (n,) bool: which are counterexamples at all.
 
@@ -84,7 +84,7 @@ class ImageBounds:
         new = (real & (distance < self.distance[rows])).nonzero()[:, 0]
         which = rows[new]
         self.nearest[which], self.distance[which] = images[new].to(self.nearest), distance[new]
-        self.answers[which] = answers[new]
+        self.predictions[which] = predictions[new]
         for row, k in zip(which.tolist(), new.tolist(), strict=True):
             self.broken_by[row] = names[k]
         limits = torch.tensor(self.eps, dtype=torch.float64) * (1 + SLACK) + SLACK
@@ -226,10 +226,10 @@ class CurveWork:
         while len(rows := rows[bounds.broken[rows] > bounds.certified_radii[rows]]):
             clean = bounds.images[rows]
             drawn = project(bounds.nearest[rows], clean, radii[bounds.broken[rows] - 1].to(clean), self.norm)
-            answers = answers_of(self.classifier, drawn, bounds.labels[rows])
+            predictions = predictions_of(self.classifier, drawn, bounds.labels[rows])
             names = [bounds.broken_by[row] for row in rows.tolist()]
-            wrong = answers != bounds.labels[rows]
-            rows = bounds.take(rows, drawn, distance(drawn, clean, self.norm), answers, names, wrong)
+            wrong = predictions != bounds.labels[rows]
+            rows = bounds.take(rows, drawn, distance(drawn, clean, self.norm), predictions, names, wrong)
 
     def _certified(self, prover: Prover, method: str, tried: set[int]) -> None:
         """Ask for each image where its certificates end, from where those of the images before mostly ended."""
@@ -291,8 +291,8 @@ def _parts(rows: Tensor, size: int = _AT_ONCE) -> list[Tensor]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def answers_of(classifier: Classifier, images: Tensor, truth: Tensor) -> Tensor:
+def predictions_of(classifier: Classifier, images: Tensor, ground_truth: Tensor) -> Tensor:
     """Return the classes (n,) that a classifier gives to inputs; a tie at the top counts as the true class."""
     logits = classifier.logits_of(images)
-    tied = logits.gather(1, truth[:, None])[:, 0] >= logits.amax(1)
-    return torch.where(tied, truth, logits.argmax(1))
+    tied = logits.gather(1, ground_truth[:, None])[:, 0] >= logits.amax(1)
+    return torch.where(tied, ground_truth, logits.argmax(1))

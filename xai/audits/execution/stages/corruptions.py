@@ -44,5 +44,5 @@ class CorruptionStage(Stage):
             seed=context.seed,
             should_stop=context.should_stop,
         )
-        answers = robustness.predictions.permute(2, 0, 1).numpy().astype(np.int32)
-        return StoredResult({"predicted": answers, "clean": robustness.clean_predictions.numpy().astype(np.int32)})
+        predictions = robustness.predictions.permute(2, 0, 1).numpy().astype(np.int32)
+        return StoredResult({"predicted": predictions, "clean": robustness.clean_predictions.numpy().astype(np.int32)})

@@ -14,7 +14,7 @@ from xai.audits.execution.store import StoredResult
 class PredictionStage(Stage):
     """Logits of images (n, K) float32."""
 
-    name: ClassVar[str] = "answers"
+    name: ClassVar[str] = "predictions"
 
     @property
     def cost(self) -> StageCost:

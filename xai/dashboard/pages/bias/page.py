@@ -116,8 +116,8 @@ def _show_mistakes(model: SharedModel, sample: DataSample, result: xai.results.B
 
 def _shot(model: SharedModel, sample: DataSample, result: xai.results.BiasResult, k: int) -> ui.GalleryImage:
     """Return an image as the model sees it."""
-    truth, answer = (result.class_names[int(part[k])] for part in (result.labels, result.predictions))
-    text = t("{k}: {truth}, predicted as {answer}", k=k, truth=truth, answer=answer)
+    label, prediction = (result.class_names[int(part[k])] for part in (result.labels, result.predictions))
+    text = t("{k}: {label}, predicted as {prediction}", k=k, label=label, prediction=prediction)
     return ui.GalleryImage.of(model.classifier.prepare(sample.data.images[k]).inputs, text)
 
 
@@ -180,8 +180,8 @@ def _show_slice(result: xai.results.SliceResult, number: int) -> None:
     shots = []
     for place in places:
         row = result.shown[place, 1]
-        truth, answer = (result.class_names[int(part[row])] for part in (result.labels, result.predictions))
-        text = t("{truth}, predicted as {answer}", truth=truth, answer=answer)
+        label, prediction = (result.class_names[int(part[row])] for part in (result.labels, result.predictions))
+        text = t("{label}, predicted as {prediction}", label=label, prediction=prediction)
         shots.append(ui.GalleryImage.of(torch.from_numpy(result.images[place]), text))
     if shots:
         ui.show_row(shots, f"slice_{number}")

@@ -102,14 +102,14 @@ def _show_one(result: xai.results.ShortcutResult, number: int) -> None:
     if not len(places):
         st.caption(t("Images are stored for probes that attract predictions to one class."))
         return
-    truths = [result.class_names[int(result.labels[row])] for row in result.shown[places, 1]]
+    labels = [result.class_names[int(result.labels[row])] for row in result.shown[places, 1]]
     before, after = ([torch.from_numpy(part[place]) for place in places] for part in (result.before, result.after))
-    as_is = [t("{truth}, unchanged", truth=truth) for truth in truths]
+    as_is = [t("{label}, unchanged", label=label) for label in labels]
     st.caption(t("Unchanged, correctly classified"))
-    ui.show_row(list(map(ui.GalleryImage.of, before, truths, as_is)), "without_probe")
+    ui.show_row(list(map(ui.GalleryImage.of, before, labels, as_is)), "without_probe")
     st.caption(t("With the probe, predicted as {label}", label=safe(response.label)))
-    turned = [t("{truth} with the probe", truth=truth) for truth in truths]
-    shots = list(map(ui.GalleryImage.of, after, [response.label] * len(places), turned))
+    with_probe = [t("{label} with the probe", label=label) for label in labels]
+    shots = list(map(ui.GalleryImage.of, after, [response.label] * len(places), with_probe))
     opened = ui.choose_image(dict(enumerate(shots, 1)), f"probe_{number}") or 1
     _show_map(result, int(places[opened - 1]), shots[opened - 1].pixels, response.label)
 

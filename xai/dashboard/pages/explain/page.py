@@ -11,9 +11,9 @@ from xai.dashboard import widgets as ui
 from xai.dashboard.pages.explain.result import (
     compare,
     show_agreement,
-    show_answers,
     show_basket,
     show_model,
+    show_page_maps,
     show_together,
 )
 from xai.dashboard.session import (
@@ -179,19 +179,19 @@ if __name__ == "__main__":  # Streamlit runs it as a script
         progress = st.container()
         jobs = [explanation_job(model, image, question, progress.container()) for question in questions]
         explanations = [ui.result_of(job) for job in jobs]
-        answers = [
+        page_maps = [
             PageExplanation(question, explanation, job.key)
             for question, explanation, job in zip(questions, explanations, jobs, strict=True)
             if explanation is not None
         ]
-        if answers:
-            comparison = compare(answers, None if versus is None else prediction.class_names[versus])
+        if page_maps:
+            comparison = compare(page_maps, None if versus is None else prediction.class_names[versus])
             ui.show_maps(comparison.packed, key="viewer")
             if comparison.agreement is not None:
                 show_agreement(comparison.agreement)
                 show_together(comparison.agreement)
-            jobs += show_answers(model, image, answers)
+            jobs += show_page_maps(model, image, page_maps)
             ui.show_code(model, image, questions)
-            show_model(answers[0].explanation)
+            show_model(page_maps[0].explanation)
         jobs += advise(model)
         ui.run_next(jobs)

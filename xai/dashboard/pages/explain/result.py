@@ -65,13 +65,15 @@ class ReportBasket:
     entries: list[ReportEntry] = field(default_factory=list)
     numbers: int = 0
 
-    def add(self, answer: PageExplanation) -> None:
+    def add(self, page_map: PageExplanation) -> None:
         """Keep an answer."""
-        result = answer.explanation
+        result = page_map.explanation
         small = Image.fromarray(result.overlay())
         small.thumbnail((_SIDE, _SIDE))
-        title = t("{title} for {label}", title=told(answer.question.method.title), label=", ".join(result.target_names))
-        entry = ReportEntry(self.numbers, answer.key, title, result, _rating_of(answer), "", np.asarray(small))
+        title = t(
+            "{title} for {label}", title=told(page_map.question.method.title), label=", ".join(result.target_names)
+        )
+        entry = ReportEntry(self.numbers, page_map.key, title, result, _rating_of(page_map), "", np.asarray(small))
         self.entries.append(entry)
         self.numbers += 1
 
@@ -93,18 +95,18 @@ def report_basket() -> ReportBasket:
     return result
 
 
-def offer_to_add(answer: PageExplanation) -> None:
+def offer_to_add(page_map: PageExplanation) -> None:
     """Show the button that adds an answer to the report; a rating that came later goes along."""
-    basket, method = report_basket(), answer.question.method.name
-    entry = next((entry for entry in basket.entries if entry.key == answer.key), None)
+    basket, method = report_basket(), page_map.question.method.name
+    entry = next((entry for entry in basket.entries if entry.key == page_map.key), None)
     if entry is not None:
-        entry.rating = _rating_of(answer) or entry.rating
-    room = entry is not None or basket.room_for(answer.explanation)
+        entry.rating = _rating_of(page_map) or entry.rating
+    room = entry is not None or basket.room_for(page_map.explanation)
     st.button(
         t("Add to report") if entry is None else t("In the report"),
         key=f"keep {method}",
         on_click=basket.add,
-        args=(answer,),
+        args=(page_map,),
         disabled=entry is not None or not room,
         help=None if room else t("The report is full: remove something from it first."),
         icon=":material/note_add:" if entry is None else ":material/check:",
@@ -170,8 +172,8 @@ def _written(entries: list[ReportEntry], kind: str, chosen: str) -> bytes:
         return path.read_bytes()
 
 
-def _rating_of(answer: PageExplanation) -> xai.results.Rating | None:
-    result = session_jobs().find(("rating", *answer.key))
+def _rating_of(page_map: PageExplanation) -> xai.results.Rating | None:
+    result = session_jobs().find(("rating", *page_map.key))
     return result if isinstance(result, xai.results.Rating) else None
 
 
@@ -182,16 +184,16 @@ _WORDS = {
 }
 
 
-def show_reliability(model: SharedModel, image: SourceImage, answer: PageExplanation) -> list[Job]:
+def show_reliability(model: SharedModel, image: SourceImage, page_map: PageExplanation) -> list[Job]:
     """Show what the checks found, or a button that asks for them; return the job when it was asked for."""
     button = st.empty()
-    job = rating_job(model, image, answer, st.container())
+    job = rating_job(model, image, page_map, st.container())
     requested = session_jobs().has_requested(job.key)
     rating = ui.result_of(job) if requested else None
     if rating is None:
         button.button(
             t("Check this map"),
-            key=f"believe {answer.question.method.name}",
+            key=f"believe {page_map.question.method.name}",
             on_click=session_jobs().request,
             args=(job.key,),
             disabled=requested,  # not taken away before there is a verdict: what is below it would jump, "Stop" as well
@@ -271,33 +273,35 @@ class MapComparison:
     agreement: xai.results.Agreement | None
 
 
-def compare(answers: Sequence[PageExplanation], versus: str | None) -> MapComparison:
+def compare(page_maps: Sequence[PageExplanation], versus: str | None) -> MapComparison:
     """Put answers to the same question side by side; asked again for the same ones, nothing is computed."""
-    key = language(), *(answer.key for answer in answers)
+    key = language(), *(page_map.key for page_map in page_maps)
     shown = session_jobs().shown
     if shown is None or shown[0] != key:
-        shown = session_jobs().shown = key, _compare(answers, versus)
+        shown = session_jobs().shown = key, _compare(page_maps, versus)
     result: MapComparison = shown[1]
     return result
 
 
-def _compare(answers: Sequence[PageExplanation], versus: str | None) -> MapComparison:
-    first = answers[0].explanation
+def _compare(page_maps: Sequence[PageExplanation], versus: str | None) -> MapComparison:
+    first = page_maps[0].explanation
     agreement = None
-    if len(answers) > 1:
-        agreement = xai.agreement({answer.question.method.title: answer.explanation for answer in answers})
-    panels = [panel for k in range(len(first)) for panel in _row(answers, agreement, k, versus)]
+    if len(page_maps) > 1:
+        agreement = xai.agreement({page_map.question.method.title: page_map.explanation for page_map in page_maps})
+    panels = [panel for k in range(len(first)) for panel in _row(page_maps, agreement, k, versus)]
     return MapComparison(ui.pack(first.images[0], panels, first.geometries[0].seen), agreement)
 
 
 def _row(
-    answers: Sequence[PageExplanation], agreement: xai.results.Agreement | None, k: int, versus: str | None
+    page_maps: Sequence[PageExplanation], agreement: xai.results.Agreement | None, k: int, versus: str | None
 ) -> list[ui.MapPanel]:
     """Return the maps of the class with number `k`."""
-    label = answers[0].explanation.target_names[k] + (t(" compared with {versus}", versus=versus) if versus else "")
+    label = page_maps[0].explanation.target_names[k] + (t(" compared with {versus}", versus=versus) if versus else "")
     if agreement is not None:
         return ui.panels_of(agreement, k, label)
-    return [ui.panel_of(a.question.method.title, label, a.explanation.heatmaps[k], a.explanation.unit) for a in answers]
+    return [
+        ui.panel_of(a.question.method.title, label, a.explanation.heatmaps[k], a.explanation.unit) for a in page_maps
+    ]
 
 
 def show_agreement(agreement: xai.results.Agreement) -> None:
@@ -315,23 +319,23 @@ def show_agreement(agreement: xai.results.Agreement) -> None:
     )
 
 
-def show_answers(model: SharedModel, image: SourceImage, answers: Sequence[PageExplanation]) -> list[Job]:
+def show_page_maps(model: SharedModel, image: SourceImage, page_maps: Sequence[PageExplanation]) -> list[Job]:
     """Show of each answer what was chosen, whether it can be believed, and the files; return what was asked for."""
-    every = [answer.explanation for answer in answers]
+    every = [page_map.explanation for page_map in page_maps]
     common = [note for note in every[0].notes if all(note in other.notes for other in every)]
-    if len(answers) > 1:
+    if len(page_maps) > 1:
         _show_notes(every[0], common)
     jobs: list[Job] = []
-    for answer in answers:
-        notes = answer.explanation.notes
-        with st.container(border=len(answers) > 1):
-            if len(answers) > 1:
-                st.markdown(f"**{safe(told(answer.question.method.title))}**")
+    for page_map in page_maps:
+        notes = page_map.explanation.notes
+        with st.container(border=len(page_maps) > 1):
+            if len(page_maps) > 1:
+                st.markdown(f"**{safe(told(page_map.question.method.title))}**")
                 notes = tuple(note for note in notes if note not in common)
-            _show_notes(answer.explanation, notes)
+            _show_notes(page_map.explanation, notes)
             for show in (show_reliability, show_fills, show_layers):
-                jobs += show(model, image, answer)
-            _show_downloads(answer)
+                jobs += show(model, image, page_map)
+            _show_downloads(page_map)
     return jobs
 
 
@@ -342,9 +346,9 @@ def _show_notes(explanation: xai.Explanation, notes: Sequence[str]) -> None:
         st.markdown("\n".join(f"- {safe(note)}" for note in sentences))
 
 
-def _show_downloads(answer: PageExplanation) -> None:
+def _show_downloads(page_map: PageExplanation) -> None:
     """Offer image, raw map and the whole result, each made when it is asked for; and a place in the report."""
-    explanation = answer.explanation
+    explanation = page_map.explanation
     stem = _stem(explanation, explanation.method)
     files = (
         ui.Download(t("Image"), "png", partial(ui.image_png, explanation), t("Image, map and overlay side by side")),
@@ -357,7 +361,7 @@ def _show_downloads(answer: PageExplanation) -> None:
         for file in files:
             key = f"download_{file.suffix}_{explanation.method}"
             ui.offer_download(file.label, file.make, f"{stem}.{file.suffix}", key, file.tip)
-        offer_to_add(answer)
+        offer_to_add(page_map)
 
 
 def show_together(agreement: xai.results.Agreement) -> None:

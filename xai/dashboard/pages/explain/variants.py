@@ -32,20 +32,20 @@ _WIDTH = 104  # pixels of the page: six fit beside the left column
 _ROWS_OF_A_CHECK = 15  # a layer that is named is tried before it is believed
 
 
-def show_fills(model: SharedModel, image: SourceImage, answer: PageExplanation) -> list[Job]:
+def show_fills(model: SharedModel, image: SourceImage, page_map: PageExplanation) -> list[Job]:
     """Show a map with several replacement values, or a button that asks for it; return the job when it was asked for.
 
     Nothing is shown for methods that hide no pixels.
     """
-    answer = replace(answer, question=_without_fill(answer.question))
-    question = answer.question
+    page_map = replace(page_map, question=_without_fill(page_map.question))
+    question = page_map.question
     fills = fills_of(question.method)
     if not fills:
         return []
     if question.versus is not None or question.score != "logit":
         st.caption(t("Replacement values can be compared for the logit of a class, not against another class."))
         return []
-    job = fills_job(model, image, answer, fills, st.container())
+    job = fills_job(model, image, page_map, fills, st.container())
 
     def show(result: xai.results.Agreement) -> None:
         _show_fills(result, question)
@@ -73,10 +73,10 @@ def _without_fill(question: ExplanationRequest) -> ExplanationRequest:
 
 
 def fills_job(
-    model: SharedModel, image: SourceImage, answer: PageExplanation, fills: tuple[str, ...], slot: Any
+    model: SharedModel, image: SourceImage, page_map: PageExplanation, fills: tuple[str, ...], slot: Any
 ) -> Job:
     """Return the job whose result is the comparison of the replacement values."""
-    question, count = answer.question, len(fills)
+    question, count = page_map.question, len(fills)
     method = question.method
 
     def compare(classifier: xai.Classifier, report: Report | None) -> xai.results.Agreement:
@@ -85,7 +85,7 @@ def fills_job(
         return xai.compare_baselines(classifier, image.open(), method.name, fills, target, seed, **settings)
 
     title = t("{title} with {count} replacement values", title=told(method.title), count=count)
-    return Job(("fills", *answer.key), title, model.ask(compare), slot, count * rows_of(method))
+    return Job(("fills", *page_map.key), title, model.ask(compare), slot, count * rows_of(method))
 
 
 def _show_fills(agreement: xai.results.Agreement, question: ExplanationRequest) -> None:
@@ -136,29 +136,29 @@ class LayerMap:
     size: str
 
 
-def show_layers(model: SharedModel, image: SourceImage, answer: PageExplanation) -> list[Job]:
+def show_layers(model: SharedModel, image: SourceImage, page_map: PageExplanation) -> list[Job]:
     """Show the map at other layers once it is asked for; return the job then. Nothing for methods without a layer."""
-    method = answer.question.method
+    method = page_map.question.method
     if "maps" not in method.needs:
         return []
     key = f"strip {method.name}"
     with st.expander(t("At other layers"), icon=":material/layers:", key=key, on_change="rerun") as box:
         if not box.open:
             return []
-        job = layers_job(model, image, answer)
+        job = layers_job(model, image, page_map)
         result = ui.result_of(job)
         if result is not None:
             st.caption(t("From the first layers to the last: early ones respond to edges, late ones to objects."))
             with st.container(horizontal=True):
                 for layer in result:
                     with st.container(width=_WIDTH):
-                        _show_layer(layer, answer)
+                        _show_layer(layer, page_map)
     return [job]
 
 
-def layers_job(model: SharedModel, image: SourceImage, answer: PageExplanation) -> Job:
+def layers_job(model: SharedModel, image: SourceImage, page_map: PageExplanation) -> Job:
     """Return the job whose result is a tuple of maps, one per layer."""
-    question = answer.question
+    question = page_map.question
     others = {name: value for name, value in question.settings.items() if name != "layer"}
     arguments = replace(question, targets=question.targets[:1], settings=others)
 
@@ -190,7 +190,7 @@ def _at_layer(
     return LayerMap(layer, np.asarray(small), text, size)
 
 
-def _show_layer(layer: LayerMap, answer: PageExplanation) -> None:
+def _show_layer(layer: LayerMap, page_map: PageExplanation) -> None:
     """Show the map at a layer, and the button that makes the layer that of the method."""
     name = safe(layer.layer, 60) + (f"\n\n{layer.size}" if layer.size else "")
     if layer.pixels is None:
@@ -198,8 +198,8 @@ def _show_layer(layer: LayerMap, answer: PageExplanation) -> None:
         return
     alt = t("At layer {layer}: {told}", layer=layer.layer, told=layer.text)
     ui.show_image(ui.GalleryImage(layer.pixels, name, alt))
-    here = answer.explanation.layer == layer.layer
-    method = answer.question.method.name
+    here = page_map.explanation.layer == layer.layer
+    method = page_map.question.method.name
     st.button(
         t("Chosen") if here else t("Choose"),
         key=f"layer {method} {layer.layer}",

@@ -152,10 +152,10 @@ def _show_verdict(result: ood.DetectorResult, judged_image: ood.JudgedImage, tit
         else t("In-distribution: no evidence against using its prediction.")
     )
     text = t(
-        "**{word}** {name}, predicted as **{answer}**: p = {p_value:.3g}, {value} {alpha:g}.",
+        "**{word}** {name}, predicted as **{prediction}**: p = {p_value:.3g}, {value} {alpha:g}.",
         word=word,
         name=safe(title, 80),
-        answer=safe(judged.predicted[0]),
+        prediction=safe(judged.predicted[0]),
         p_value=judged.p_value,
         value=t("at most") if rejected else t("above"),
         alpha=judged.alpha,

@@ -129,7 +129,7 @@ def _show(
     ui.show_script(
         model,
         f"data = {sample.code}",
-        f"curve = xai.robustness(clf, data{sample.code_of_truth(model)}, eps=[{eps}], {rest})",
+        f"curve = xai.robustness(clf, data{sample.code_of_labels(model)}, eps=[{eps}], {rest})",
         "print(curve.table, curve.trust)",
         "curve.plot()",
     )
@@ -224,24 +224,28 @@ def _groups(result: xai.results.RobustnessCurve, level: int) -> dict[str, list[i
 
 
 def _plain(sample: DataSample, result: xai.results.RobustnessCurve, k: int) -> ui.GalleryImage:
-    truth, answer = (result.class_names[int(part[k])] for part in (result.labels, result.clean_predictions))
-    text = f"{k}: {truth}" + ("" if truth == answer else t(", predicted as {answer}", answer=answer))
+    label, prediction = (result.class_names[int(part[k])] for part in (result.labels, result.clean_predictions))
+    text = f"{k}: {label}" + ("" if label == prediction else t(", predicted as {prediction}", prediction=prediction))
     return ui.GalleryImage.of(sample.data.images[k], text)
 
 
 def _names(result: xai.results.RobustnessCurve, k: int) -> tuple[str, str]:
     """Return the true class of an image and the predicted class under attack."""
-    return result.class_names[int(result.labels[k])], result.class_names[int(result.answers[k])]
+    return result.class_names[int(result.labels[k])], result.class_names[int(result.predictions[k])]
 
 
 def changed_image(result: xai.results.RobustnessCurve, k: int) -> ui.GalleryImage:
     """Return the nearest counterexample of an image."""
-    truth, answer = _names(result, k)
+    label, prediction = _names(result, k)
     within = radius(float(result.distance[k]), result.norm)
     text = t(
-        "Image {k}: {truth}, predicted as {answer} within {within}", k=k, truth=truth, answer=answer, within=within
+        "Image {k}: {label}, predicted as {prediction} within {within}",
+        k=k,
+        label=label,
+        prediction=prediction,
+        within=within,
     )
-    caption = f"{k}: {truth} \N{RIGHTWARDS ARROW} {answer}, {within}"
+    caption = f"{k}: {label} \N{RIGHTWARDS ARROW} {prediction}, {within}"
     return ui.GalleryImage.of(result.adversarial[_place(result, k)], caption, text)
 
 
@@ -251,7 +255,7 @@ def _place(result: xai.results.RobustnessCurve, k: int) -> int:
 
 def _show_one(result: xai.results.RobustnessCurve, k: int) -> None:
     """Show an image, its nearest counterexample and the difference times ten, and the verdicts along the radii."""
-    place, (truth, answer) = _place(result, k), _names(result, k)
+    place, (label, prediction) = _place(result, k), _names(result, k)
     clean, changed = result.originals[[place]], result.adversarial[[place]]
     size = size_of_change(float(result.distance[k]), result.norm)
     by = safe(result.broken_by[k])
@@ -259,20 +263,20 @@ def _show_one(result: xai.results.RobustnessCurve, k: int) -> None:
         t("**Image {k}**, nearest adversarial example by {broken_by}: {distance}.", k=k, broken_by=by, distance=size)
     )
     text = (
-        t("Clean image {k}: {truth}", k=k, truth=truth),
-        t("Adversarial example {k}, predicted as {answer}", k=k, answer=answer),
+        t("Clean image {k}: {label}", k=k, label=label),
+        t("Adversarial example {k}, predicted as {prediction}", k=k, prediction=prediction),
     )
     ui.show_beside(
         [
-            ui.GalleryImage.of(clean, t("Clean: {truth}", truth=truth), text[0]),
-            ui.GalleryImage.of(changed, t("Adversarial: {answer}", answer=answer), text[1]),
+            ui.GalleryImage.of(clean, t("Clean: {label}", label=label), text[0]),
+            ui.GalleryImage.of(changed, t("Adversarial: {prediction}", prediction=prediction), text[1]),
             ui.GalleryImage.difference(ui.differences(changed, clean)[0]),
         ]
     )
     shots = []
     for eps, verdict in zip(result.eps, result.verdicts[k], strict=True):
         broken = verdict == "violated"
-        words = f"{radius(eps, result.norm)}: {answer if broken else truth}, {t(_VERDICTS[verdict])}"
+        words = f"{radius(eps, result.norm)}: {prediction if broken else label}, {t(_VERDICTS[verdict])}"
         shots.append(ui.GalleryImage.of(changed if broken else clean, words))
     ui.show_row(shots, "verdicts")
 

@@ -71,7 +71,7 @@ def _show_corruptions(model: SharedModel, sample: DataSample, result: xai.result
     ui.show_script(
         model,
         f"data = {sample.code}",
-        f"result = xai.corruption_robustness(clf, data{sample.code_of_truth(model)}, names={list(result.names)})",
+        f"result = xai.corruption_robustness(clf, data{sample.code_of_labels(model)}, names={list(result.names)})",
         "print(result.table)",
         "result.plot()",
     )
@@ -111,8 +111,8 @@ def _show_images(model: SharedModel, sample: DataSample, result: xai.results.Cor
     wrong = np.flatnonzero(result.clean_correct & ~result.correct[row, column]).tolist()
     clean = int(result.clean_correct.sum())
     st.caption(t("{count} of {value} correctly classified clean images.", count=len(wrong), value=clean))
-    answers = result.predictions[row, column]
-    shots = {k: _shot(model, sample, k, name, severity, int(answers[k])) for k in ui.first_of(wrong)}
+    predictions = result.predictions[row, column]
+    shots = {k: _shot(model, sample, k, name, severity, int(predictions[k])) for k in ui.first_of(wrong)}
     opened = ui.choose_image(shots, "corrupted")
     if opened is None:
         return []
@@ -120,10 +120,14 @@ def _show_images(model: SharedModel, sample: DataSample, result: xai.results.Cor
     return [ui.show_corrupted(model, sample.image(opened), name, severity, result.seed)]
 
 
-def _shot(model: SharedModel, sample: DataSample, k: int, name: str, severity: float, answer: int) -> ui.GalleryImage:
+def _shot(
+    model: SharedModel, sample: DataSample, k: int, name: str, severity: float, prediction: int
+) -> ui.GalleryImage:
     """Return an image as the model saw it when it was measured."""
     clean = model.classifier.prepare(sample.data.images[k]).inputs
-    text = t("{k}: {k_2}, predicted as {labels}", k=k, k_2=sample.label(k), labels=model.classifier.class_names[answer])
+    text = t(
+        "{k}: {k_2}, predicted as {labels}", k=k, k_2=sample.label(k), labels=model.classifier.class_names[prediction]
+    )
     return ui.GalleryImage.of(xai.corrupt(clean, name, severity), text)
 
 

@@ -134,13 +134,13 @@ def _show_smoothed(
     result: xai.results.Certificate, request: CertificateRequest, prediction: xai.results.Prediction
 ) -> None:
     """Say what the smoothed model answers, and how far that is certain."""
-    answer, label = int(result.predictions[0]), safe(prediction.label)
-    if answer < 0:
+    predicted, label = int(result.predictions[0]), safe(prediction.label)
+    if predicted < 0:
         text = t("**Not certified**: too few of the noisy copies agree, so the smoothed model makes no prediction.")
-    elif answer != prediction.index:
+    elif predicted != prediction.index:
         text = t(
             "**Not certified**: for most noisy copies the model predicts **{other}**, not **{label}**.",
-            other=safe(prediction.class_names[answer]),
+            other=safe(prediction.class_names[predicted]),
             label=label,
         )
     else:
@@ -185,16 +185,16 @@ def _show_bounds(
 
 
 def _show_logits(bounded: LogitBounds, prediction: xai.results.Prediction, *, verified: bool) -> None:
-    answer = prediction.index
-    others = [k for k in np.argsort(-bounded.high) if k != answer]
+    predicted = prediction.index
+    others = [k for k in np.argsort(-bounded.high) if k != predicted]
     words = {
         "label": safe(prediction.label),
         "other": safe(prediction.class_names[others[0]]),
-        "low": number_text(float(bounded.low[answer])),
+        "low": number_text(float(bounded.low[predicted])),
         "high": number_text(float(bounded.high[others[0]])),
     }
     st.markdown(t("**Bounds of each logit** ({method})", method=METHODS[bounded.method]))
-    if bounded.low[answer] > bounded.high[others[0]]:
+    if bounded.low[predicted] > bounded.high[others[0]]:
         text = t(
             "The lower bound of {label}, {low}, is above the upper bounds of all other classes; the largest "
             "is {high} of {other}.",
@@ -209,9 +209,9 @@ def _show_logits(bounded: LogitBounds, prediction: xai.results.Prediction, *, ve
     else:
         text = t("The lower bound of {label}, {low}, is below the upper bound of {other}, {high}.", **words)
     st.markdown(text)
-    shown = [answer, *others[: _SHOWN - 1]]
+    shown = [predicted, *others[: _SHOWN - 1]]
     rows = [_span(prediction, k, bounded.low[k], bounded.high[k], bounded.clean[k]) for k in shown]
-    ui.show_chart(charts.spans(rows, float(bounded.low[answer]), t("logit")), "logit_bounds", text)
+    ui.show_chart(charts.spans(rows, float(bounded.low[predicted]), t("logit")), "logit_bounds", text)
     st.caption(
         t(
             "Bars: from the lower to the upper bound. Points: the clean image. Dashed: the lower bound of the "

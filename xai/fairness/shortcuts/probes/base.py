@@ -293,7 +293,7 @@ class ProbeContext:
         own, further = labels == label, further[(self.held_out.labels == label).numpy()]
         return split(own_values[own], own_values[~own], further, classes=labels[~own], natural=natural)
 
-    def answered(self, label: int) -> Tensor:
+    def predicted_as(self, label: int) -> Tensor:
         """Return the numbers of the images answered as a class."""
         return (self.images.predictions == label).nonzero()[:, 0]
 
