@@ -32,7 +32,7 @@ import numpy as np
 
 import xai
 
-IMAGES, HELD, EPOCHS = 1000, 500, 20
+IMAGES, HELD_OUT, EPOCHS = 1000, 500, 20
 keras.utils.set_random_seed(0)
 
 # %%
@@ -46,7 +46,7 @@ else:
     train, test = xai.load_data("example:fashion-train"), xai.load_data("example:fashion-test").part("test")
 CLASSES = xai.load_data("example:fashion-test").classes if train.images[0].shape[0] == 1 else train.classes
 if IMAGES is not None:
-    train, test = train.subset(IMAGES + HELD, seed=0), test.subset(800, seed=0)
+    train, test = train.subset(IMAGES + HELD_OUT, seed=0), test.subset(800, seed=0)
 print(train.name, len(train), "images;", test.name, len(test))
 
 
@@ -57,7 +57,7 @@ def arrays(data):
 
 
 images, labels = arrays(train)
-first, validation = (images[:-HELD], labels[:-HELD]), (images[-HELD:], labels[-HELD:])
+first, validation = (images[:-HELD_OUT], labels[:-HELD_OUT]), (images[-HELD_OUT:], labels[-HELD_OUT:])
 
 # %%
 network = keras.Sequential(
@@ -108,7 +108,7 @@ print(*clf.notes, sep="\n")
 audit = xai.audit(
     model=clf,
     data=test,
-    train=train.take(range(len(train) - HELD)),
+    train=train.take(range(len(train) - HELD_OUT)),
     checks=[
         {"metric": "accuracy", "at_least": 0.75, "worst_class_at_least": 0.3},
         {"metric": "generalisation_gap", "at_most": 0.05},

@@ -9,12 +9,12 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from xai.explanations.metrics import (
+    attribution_inside,
     centre_map,
     edge_map,
     hits,
     impute,
     masks_of,
-    mass_inside,
     moved_copies,
     overlap_of_best,
     pearson,
@@ -158,5 +158,5 @@ def test_pointing_game_and_mass() -> None:
     heatmaps[0, 1, 1], heatmaps[0, 3, 3] = 3.0, 1.0
     heatmaps[1, 3, 3], heatmaps[1, 0, 0] = 1.0, -5.0
     assert hits(heatmaps, masks).tolist() == [True, False]
-    assert mass_inside(heatmaps, masks).tolist() == [0.75, 0.0]
-    assert mass_inside(torch.zeros(1, 4, 4), masks[:1]).tolist() == [0.0]
+    assert attribution_inside(heatmaps, masks).tolist() == [0.75, 0.0]
+    assert attribution_inside(torch.zeros(1, 4, 4), masks[:1]).tolist() == [0.0]

@@ -119,7 +119,7 @@ def test_methods_at_chance_are_named(wardrobe: Any) -> None:
     tried = fit_ood(xai.Classifier(dull, input_size=(16, 16)), pictures(100, seed=9), flat)
     assert tried.choice is not None
     assert {"msp", "energy", "gen", "maxlogit"} <= set(tried.choice.at_chance)
-    assert "at chance on this network: " in tried.choice.reason
+    assert "at chance on this model: " in tried.choice.reason
 
 
 def test_small_data_is_chosen_for_by_kind() -> None:

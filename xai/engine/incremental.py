@@ -26,9 +26,9 @@ COVERED = 0.85  # a changed region of this share of the map is pasted: pieces wo
 TOGETHER = 24 << 20  # bytes of the largest map of all rows that run whole at once: more do not fit into the cache
 _EXACT = (torch.float32, torch.float64)
 _ROUNDED = 0.2  # the check in low precision, where both sides are rounded: it only shows gross errors
-_ON_PIECES = "{high} of the network's {total} steps run on pieces; differs by {gap:.1e}"
-_SPAN_ON_PIECES = "{low} to {high} of the network's {total} steps run on pieces; differs by {gap:.1e}"
-_WHOLE = "occluded images run whole: no layer of the traced network gains from running on pieces"
+_ON_PIECES = "{high} of the model's {total} steps run on pieces; differs by {gap:.1e}"
+_SPAN_ON_PIECES = "{low} to {high} of the model's {total} steps run on pieces; differs by {gap:.1e}"
+_WHOLE = "occluded images run whole: no layer of the traced model gains from running on pieces"
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,10 +148,10 @@ class Incremental:
             fixed = batch_size(classifier.module) is not None  # then nothing is known of the module but its answers
             raw = classifier._run(maps.contiguous()) if fixed else classifier.module(maps)
         else:
-            raw = self.graph.run_from(self.cuts[count], self._held(as_maps(full), count))
+            raw = self.graph.run_from(self.cuts[count], self._unchanged_outputs(as_maps(full), count))
         return classifier.as_logits(raw, len(full))
 
-    def _held(self, full: Tensor, count: int) -> dict[Node, Any]:
+    def _unchanged_outputs(self, full: Tensor, count: int) -> dict[Node, Any]:
         """Return what the rest of the graph reads: the full maps, and sizes and constants."""
         assert self.graph is not None
         last = self.steps[count - 1].node if count else self.graph.source

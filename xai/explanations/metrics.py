@@ -272,7 +272,7 @@ def hits(heatmaps: Tensor, masks: Tensor) -> Tensor:
     return masks.flatten(1).gather(1, best[:, None])[:, 0].bool()
 
 
-def mass_inside(heatmaps: Tensor, masks: Tensor) -> Tensor:
+def attribution_inside(heatmaps: Tensor, masks: Tensor) -> Tensor:
     """Return the share (N,) of each map's positive values that lies inside its mask; 0 for maps without any.
 
     Args:

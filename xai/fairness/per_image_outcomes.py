@@ -144,7 +144,7 @@ def object_size(images: Tensor) -> Tensor:
 
 _AT_ONCE = 256  # images attacked or judged in one call
 _FEW = 8  # explained in one call
-ROBUST, REJECTED, SANE, BELIEVED = (
+ROBUST, REJECTED, SANE, RELIABLE = (
     "robust accuracy",
     "false rejection",
     "explanation passes the sanity check",
@@ -294,7 +294,7 @@ def _explained(classifier: Classifier, method: str, seed: int, should_stop: Shou
         rating = rate_explanation(classifier, images, explanation, seed=seed, should_stop=should_stop)
         verdicts = [{check.name: check.verdict for check in checks} for checks in rating.checks]
         sane = [{"trust": 1.0, "doubt": 0.0, "reject": 0.0}.get(own.get("sanity", ""), np.nan) for own in verdicts]
-        believed = np.array([verdict != "reject" for verdict in rating.verdicts], float)
-        return {SANE: np.array(sane), BELIEVED: believed}, explanation.notes
+        reliable = np.array([verdict != "reject" for verdict in rating.verdicts], float)
+        return {SANE: np.array(sane), RELIABLE: reliable}, explanation.notes
 
     return measure

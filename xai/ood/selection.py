@@ -270,7 +270,7 @@ def _reason(
         parts.append(Message(template, others=others, chosen=chosen, kind=Message(_known(kind))))
     chance = [row["method"] for row in rows if row["at_chance"]]
     if chance:
-        parts.append(Message("at chance on this network: {methods}", methods=", ".join(chance)))
+        parts.append(Message("at chance on this model: {methods}", methods=", ".join(chance)))
     advice = Message(
         "these shifts are large: compare detectors on out-of-distribution images of your own with xai.compare_ood"
     )

@@ -118,7 +118,7 @@ def prediction_sets_figure(sets: Any) -> Any:
     _draw_sizes(axes[0], sets)
     if labelled:
         _draw_coverage(axes[1], sets)
-    coverage = f", {sets.coverage:.1%} hold the truth" if labelled else ""
+    coverage = f", {sets.coverage:.1%} hold the true class" if labelled else ""
     settings = sets.settings
     canvas.suptitle(
         f"{sets.model['name']}, {settings['method']}, alpha {settings['alpha']:g}: {len(sets)} sets{coverage}",
@@ -144,7 +144,7 @@ def _draw_coverage(axis: Any, sets: Any) -> None:
     axis.errorbar(share, height, xerr=np.abs(np.stack([share - low, high - share])), fmt="o", color=COLOUR, capsize=2)
     axis.axvline(100 * (1 - sets.settings["alpha"]), color=PROMISE, linewidth=1, linestyle="--", label="asked")
     axis.set_yticks(height, list(table["class"]), fontsize=8, parse_math=False)
-    axis.set(xlabel="sets that hold the truth (%), 95 % intervals", xlim=(None, 101))
+    axis.set(xlabel="sets that hold the true class (%), 95 % intervals", xlim=(None, 101))
     shown = "Each class" if len(table) == len(sets.table) else f"The {len(table)} classes with the lowest coverage"
     promised = "promised for each" if sets.settings["by_class"] else "promised over all classes together"
     axis.set_title(f"{shown}; {promised}", fontsize=10)

@@ -169,8 +169,10 @@ def _exhibit(explanation: Explanation, k: int, name: str, words: Words, side: in
 
 def _half(values: np.ndarray) -> float:
     """Return the share of the image that half of the attribution lies in."""
-    mass = np.sort(np.abs(values), axis=None)[::-1].cumsum(dtype=np.float64)
-    return float(np.searchsorted(mass, mass[-1] / 2) + 1) / mass.size if mass[-1] > 0 else 1.0
+    attribution = np.sort(np.abs(values), axis=None)[::-1].cumsum(dtype=np.float64)
+    return (
+        float(np.searchsorted(attribution, attribution[-1] / 2) + 1) / attribution.size if attribution[-1] > 0 else 1.0
+    )
 
 
 def _rated(rating: Rating, k: int, words: Words) -> Mapping[str, Any]:

@@ -315,7 +315,7 @@ def ask(separation: "TwoSample", kernel: "TwoSample", sides: Sides, draws: int, 
             separation.p_value,
         ),
         ("kernel", "squared MMD", kernel.value, None, None, kernel.null_high, kernel.p_value),
-        ("classes", "share of answers that moved", distance, None, None, None, classes_p),
+        ("classes", "share of predictions that moved", distance, None, None, None, classes_p),
         ("confidence", "change of mean confidence", change, low, high, None, confidence_p),
     ]
     adjusted = holm([row[-1] for row in rows]).tolist()

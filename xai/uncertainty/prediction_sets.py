@@ -233,7 +233,7 @@ class PredictionSets(Result):
             InputError: the images have no labels.
         """
         if self.labels is None:
-            raise InputError("Expected labels to tell whether the sets hold the truth. Pass them to `.sets`.")
+            raise InputError("Expected labels to tell whether the sets hold the true class. Pass them to `.sets`.")
         is_covered: np.ndarray = self.members[np.arange(len(self)), self.labels]
         return is_covered
 

@@ -188,20 +188,20 @@ def describe_map(title: str, label: str, values: np.ndarray) -> str:
     Returns:
         "Grad-CAM for espresso: half of the attribution lies in 18 % of the image, centre upper left."
     """
-    mass = np.abs(values).astype(np.float64)
-    total = float(mass.sum())
+    attribution = np.abs(values).astype(np.float64)
+    total = float(attribution.sum())
     if total == 0:
         return t("{title} for {label}: the map is 0 everywhere.", title=title, label=label)
-    ranked = np.sort(mass, axis=None)[::-1].cumsum()
-    share = (int(np.searchsorted(ranked, total / 2)) + 1) / mass.size
+    ranked = np.sort(attribution, axis=None)[::-1].cumsum()
+    share = (int(np.searchsorted(ranked, total / 2)) + 1) / attribution.size
     text = t(
         "{title} for {label}: half of the attribution lies in {share} of the image, centre {place}",
         title=title,
         label=label,
         share=percent(share),
-        place=_place(mass),
+        place=_place(attribution),
     )
-    against = float(mass[values < 0].sum()) / total
+    against = float(attribution[values < 0].sum()) / total
     return (
         t("{text}; {against} of it is evidence against the class.", text=text, against=percent(against))
         if against
@@ -209,10 +209,11 @@ def describe_map(title: str, label: str, values: np.ndarray) -> str:
     )
 
 
-def _place(mass: np.ndarray) -> str:
+def _place(attribution: np.ndarray) -> str:
     """Return the third of the image, down and across, that the centre of mass falls into."""
-    down = float(mass.sum(1) @ (np.arange(mass.shape[0]) + 0.5)) / float(mass.sum()) / mass.shape[0]
-    across = float(mass.sum(0) @ (np.arange(mass.shape[1]) + 0.5)) / float(mass.sum()) / mass.shape[1]
+    height, width, total = *attribution.shape, float(attribution.sum())
+    down = float(attribution.sum(1) @ (np.arange(height) + 0.5)) / total / height
+    across = float(attribution.sum(0) @ (np.arange(width) + 0.5)) / total / width
     row, column = _ROWS[min(2, int(3 * down))], _COLUMNS[min(2, int(3 * across))]
     return t("in the middle") if (row, column) == ("middle", "centre") else f"{t(row)} {t(column)}"
 

@@ -204,8 +204,8 @@ def weighted_ridge(design: Tensor, scores: Tensor, weights: Tensor, alpha: float
         if alpha == 0
         else torch.cholesky_inverse(torch.linalg.cholesky(system))
     )
-    pull = inverse @ (weights[:, None] * centred).T  # (K, n)
-    coefficients = pull @ targets
+    projection = inverse @ (weights[:, None] * centred).T  # (K, n)
+    coefficients = projection @ targets
     rest = targets - centred @ coefficients
     total = (weights[:, None] * targets.square()).sum(0)
     left = (weights[:, None] * rest.square()).sum(0)
@@ -213,7 +213,7 @@ def weighted_ridge(design: Tensor, scores: Tensor, weights: Tensor, alpha: float
     count, columns = design.shape
     freedom = count - columns - 1
     inflate = count / freedom if freedom > 0 else float("inf")
-    errors = (pull.square() @ rest.square() * inflate).nan_to_num(nan=float("inf")).sqrt()
+    errors = (projection.square() @ rest.square() * inflate).nan_to_num(nan=float("inf")).sqrt()
     return Fit(coefficients, errors, level - middle @ coefficients, r2, freedom)
 
 

@@ -20,7 +20,7 @@ from xai.errors import XaiError
 from xai.explanations.explanation import Explanation
 from xai.explanations.methods.base import EXPLAINERS, Explainer
 from xai.explanations.methods.fills import fill_image
-from xai.explanations.metrics import hits, mass_inside, pearson, spearman
+from xai.explanations.metrics import attribution_inside, hits, pearson, spearman
 from xai.explanations.rating.rating import MapCheck
 
 FILLED = ("mean", "zero", "blur", "noise")  # baselines that are images
@@ -352,9 +352,9 @@ def own_figures(subject: Subject) -> list[MapCheck]:
 def localisation(subject: Subject, mask: Tensor) -> MapCheck:
     """Is the map where the object is?"""
     hit = bool(hits(subject.heatmap[None], mask[None])[0])
-    mass = float(mass_inside(subject.heatmap[None], mask[None])[0])
+    mass = float(attribution_inside(subject.heatmap[None], mask[None])[0])
     area = float(mask.float().mean())
-    values = {"hit": float(hit), "mass inside": mass, "area of the mask": area}
+    values = {"hit": float(hit), "attribution inside": mass, "area of the mask": area}
     reason = Message(
         "its peak lies {place} the mask, with {mass:.0%} of its positive values (the mask covers {area:.0%})",
         **{"place": Message("inside" if hit else "outside"), "mass": mass, "area": area},

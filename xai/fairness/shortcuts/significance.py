@@ -8,7 +8,7 @@ import scipy
 import torch
 from torch import Tensor
 
-from xai.explanations.metrics import mass_inside
+from xai.explanations.metrics import attribution_inside
 from xai.fairness.shortcuts.predictor import Predictor, predicted_classes
 from xai.fairness.shortcuts.probes.base import Explain, Form, ProbeImages, filled, inserted, moved
 from xai.fairness.shortcuts.probes.data_forms import DataForm, Loss
@@ -262,7 +262,7 @@ def confirm(predictor: Predictor, trial: Trial, images: ProbeImages, explain: Ex
     region = suspect.form.where(some)
     lift = removed = beyond = None
     if region is not None:
-        lift = mean((mass_inside(heatmaps, region) / region.double().mean((1, 2)).clamp_min(1e-9)).numpy())
+        lift = mean((attribution_inside(heatmaps, region) / region.double().mean((1, 2)).clamp_min(1e-9)).numpy())
         removed, beyond = _removed(predictor, suspect.target, after, region, some.uniform(_ELSEWHERE, 2))
     shown = slice(SHOWN)
     rows = tuple(int(k) for k in turned[shown])

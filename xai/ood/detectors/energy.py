@@ -15,7 +15,7 @@ from xai.ood.detectors.reference import FeatureRows
 @DETECTORS.register("energy")
 @dataclass(frozen=True)
 class Energy(LogitDetector):
-    """Minus the log of the sum of exponentials of the logits: how little the network finds of any class.
+    """Minus the log of the sum of exponentials of the logits: how little the model finds of any class.
 
     Args:
         temperature: logits are divided by it, the score is multiplied by it.

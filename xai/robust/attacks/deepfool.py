@@ -21,7 +21,7 @@ _TINY = 1e-12
 @ATTACKS.register("deepfool")
 @dataclass(frozen=True)
 class DeepFool(Attack):
-    """Steps to the nearest linearised decision boundary until the answer changes: quick, and seldom the very nearest.
+    """Steps to the nearest linearised decision boundary until the prediction flips: quick, and seldom the very nearest.
 
     Misleads where the boundary is curved: `fmn` and `fab-t` find smaller distances.
 

@@ -242,8 +242,8 @@ class RobustnessCurve(Result):
         return torch.arange(len(self.eps))[:, None]
 
     @staticmethod
-    def _hits(is_held: Tensor) -> np.ndarray:
-        counts: np.ndarray = is_held.sum(1).numpy()
+    def _hits(is_right: Tensor) -> np.ndarray:
+        counts: np.ndarray = is_right.sum(1).numpy()
         return counts
 
     @staticmethod

@@ -193,7 +193,7 @@ def show_reliability(model: SharedModel, image: SourceImage, page_map: PageExpla
     if rating is None:
         button.button(
             t("Check this map"),
-            key=f"believe {page_map.question.method.name}",
+            key=f"rate {page_map.question.method.name}",
             on_click=session_jobs().request,
             args=(job.key,),
             disabled=requested,  # not taken away before there is a verdict: what is below it would jump, "Stop" as well
