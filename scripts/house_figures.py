@@ -35,10 +35,10 @@ from house_source import (
     repeated_classes,
 )
 from house_startup import beyond, ratio, startup_seconds
+from house_words import files_to_search, old_words_of
 
 ROOT = Path(__file__).resolve().parents[1]
-OLD_WORDS = "OLD_WORDS"  # the constant in tests/house_rules that lists words no longer written
-_TEXTS = frozenset({".py", ".md", ".json", ".html", ".js"})
+WORD_LISTS = "OLD_WORDS", "OLD_NAMES", "OLD_WORDS_ES"  # the constants in tests/house_rules
 
 
 @dataclass(frozen=True)
@@ -98,28 +98,24 @@ def _line_figures(sources: Sequence[Source]) -> list[Figure]:
 
 
 def old_words(checkout: Path) -> list[str] | None:
-    """Return the old words that occur in the code, the pages and the texts; None without a list in tests/."""
+    """Return the old words that occur in code, pages and notebooks; None without a list in tests/."""
     tests = checkout / "tests"
     rules = [path for path in (tests / "house_rules.py", *sorted(tests.glob("house_rules/*.py"))) if path.is_file()]
-    words = next((values for path in rules if (values := _constant(path, OLD_WORDS))), None)
-    if words is None:
+    lists = [next((words for path in rules if (words := _constant(path, name))), {}) for name in WORD_LISTS]
+    if not any(lists):
         return None
-    texts = [
-        path.read_text(encoding="utf-8")
-        for folder in ("xai", "docs")
-        for path in sorted((checkout / folder).rglob("*"))
-        if path.suffix in _TEXTS
-    ]
-    return [word for word in words if any(word in text for text in texts)]
+    texts = files_to_search(checkout)
+    return sorted({word for place, text in texts.items() for _, word in old_words_of(place, text, *lists)})
 
 
-def _constant(path: Path, name: str) -> list[str]:
-    """Return the strings in a module's constant, a literal sequence or mapping; empty where there is none."""
+def _constant(path: Path, name: str) -> dict[str, Sequence[str]]:
+    """Return the words in a module's constant, a literal mapping, or a sequence of patterns; empty where none is."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if isinstance(node, ast.Assign | ast.AnnAssign) and getattr(target, "id", "") == name and node.value:
-            return list(ast.literal_eval(node.value))
-    return []
+            words = ast.literal_eval(node.value)
+            return words if isinstance(words, dict) else dict.fromkeys(words, ())
+    return {}
 
 
 def call_figures(checkout: Path) -> list[Figure]:

@@ -36,6 +36,15 @@ def as_words(text: str) -> str:
     return _CAMEL.sub(" ", text).replace("_", " ").lower()
 
 
+def old_words_of(place: str, text: str, words: Words, names: Words, spanish: Words) -> Iterator[tuple[int, str]]:
+    """Yield line and pattern of the old words of a file: of a Spanish one the Spanish words, else words and names."""
+    if is_spanish(place):
+        yield from occurrences(place, text, spanish)
+    else:
+        yield from occurrences(place, text, words)
+        yield from occurrences(place, without_prose(place, text), names)
+
+
 def occurrences(place: str, text: str, words: Words) -> Iterator[tuple[int, str]]:
     """Yield line and pattern of the words that occur in a text or in the name of its file."""
     patterns = [(word, _pattern(word), _allowed(words[word][1:])) for word in words]
@@ -46,7 +55,7 @@ def occurrences(place: str, text: str, words: Words) -> Iterator[tuple[int, str]
                 yield number, word
 
 
-def names_and_strings(place: str, text: str) -> str:
+def without_prose(place: str, text: str) -> str:
     """Return a text without the comments and docstrings of code; pages and catalogues as they are."""
     if not place.endswith(".py"):
         return text

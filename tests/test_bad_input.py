@@ -127,12 +127,12 @@ BAD_MODELS: dict[str, tuple[Callable[[], Any], type[xai.XaiError], str]] = {
     "too few labels": (
         lambda: xai.Classifier(GapCnn(), class_names=LABELS[:3]),
         UnsupportedModelError,
-        "has 3 class names, but the model answers 4 classes. Give one name for each output",
+        "has 3 class names, but the model returns 4 classes. Give one name for each output",
     ),
     "too many labels": (
         lambda: xai.Classifier(GapCnn(), class_names=[*LABELS, "dog"]),
         UnsupportedModelError,
-        "has 5 class names, but the model answers 4 classes. Give one name for each output",
+        "has 5 class names, but the model returns 4 classes. Give one name for each output",
     ),
     "no classifier": (lambda: nn.Conv2d(3, 2, 3), UnsupportedModelError, "one row of class scores per image, .* Only"),
     "no gradient": (

@@ -31,7 +31,7 @@ def read(tmp_path: Path, text: str, name: str = "xai.toml") -> object:
             "no setting of apgd-ce 'resarts'",
         ),
         (START + '[[check]]\nmetric = "stability"\nmethod = "grdcam"\n', "'grdcam'. Near: gradcam"),
-        (START + '[[check]]\nmetric = "shortcuts"\ncues = ["bordr"]\n', "'bordr'. Near: border"),
+        (START + '[[check]]\nmetric = "shortcuts"\nprobes = ["bordr"]\n', "'bordr'. Near: border"),
         (START + '[[check]]\nmetric = "corruption_accuracy"\ncorruptions = ["fogg"]\n', "'fogg'. Near: fog"),
         (START + '[[check]]\nmetric = "ood_detection"\nmethod = "kn"\n', "Near: knn"),
         (START + '[report]\nformts = ["html"]\n', "Near: formats"),

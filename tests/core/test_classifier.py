@@ -298,7 +298,7 @@ def test_labels_are_held_against_the_network() -> None:
     for count in (3, 5):
         classifier = Classifier(GapCnn(), class_names=[str(k) for k in range(count)])
         with pytest.raises(
-            UnsupportedModelError, match=f"has {count} class names, but the model answers 4 .* one name for"
+            UnsupportedModelError, match=f"has {count} class names, but the model returns 4 .* one name for"
         ):
             classifier.predict(pictures(1))
     assert Classifier(OneLogit(), class_names=["no", "yes"]).predict(pictures(1)).class_names == ("no", "yes")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from xai.dashboard.widgets.results import album_zip
+from xai.dashboard.widgets.results import images_zip
 
 
 def page():
@@ -76,7 +76,7 @@ def test_every_gallery_and_row_offers_its_images():
 def test_the_files_are_the_images_and_what_they_show():
     pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     words = {"04": (pixels, "Camión → Bag"), "07": (pixels + 1, "=1/../x")}
-    content = album_zip(words)
+    content = images_zip(words)
     with ZipFile(BytesIO(content)) as archive:
         captions = json.loads(archive.read("captions.json"))
         assert list(captions.values()) == ["Camión → Bag", "=1/../x"]
@@ -84,4 +84,4 @@ def test_the_files_are_the_images_and_what_they_show():
         assert all("/" not in name and name.endswith(".png") for name in captions)
         for name, (wanted, _) in zip(captions, words.values(), strict=True):
             assert np.array_equal(np.asarray(Image.open(BytesIO(archive.read(name)))), wanted)
-    assert album_zip(words) == content
+    assert images_zip(words) == content

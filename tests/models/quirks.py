@@ -304,9 +304,9 @@ QUIRKS = {
     "meta": Quirk(lambda: GapCnn().to("meta"), None, "have no values yet"),
     "NaN weight": Quirk(lambda: NaNModel(weight=True), None, "'net.conv2.weight' hold NaN", NonFiniteError),
     "NaN answer": Quirk(NaNModel, None, r"first in the output of layer 'net\.relu1\.1'", NonFiniteError),
-    "infinite answer": Quirk(lambda: Then(GapCnn(), lambda z: z / 0), None, "answered NaN or infinity", NonFiniteError),
+    "infinite answer": Quirk(lambda: Then(GapCnn(), lambda z: z / 0), None, "returned NaN or infinity", NonFiniteError),
     "labels": Quirk(
-        GapCnn, None, "has 3 class names, but the model answers 4", settings={"class_names": ["a", "b", "c"]}
+        GapCnn, None, "has 3 class names, but the model returns 4", settings={"class_names": ["a", "b", "c"]}
     ),
     "wrong channels": Quirk(GapCnn, None, r"cannot run on images \(1, 224, 224\)", settings={"channels": 1}),
     "no probabilities": Quirk(

@@ -154,5 +154,5 @@ def test_verbs_that_look_at_layers_do_without_them_or_refuse_in_one_line_for_tor
         xai.certify(model, images, [0] * 6, eps=1 / 255)
     with torch.no_grad():
         next(script.parameters()).fill_(float("nan"))
-    with pytest.raises(xai.XaiError, match="answered NaN or infinity; first in"):
+    with pytest.raises(xai.XaiError, match="returned NaN or infinity; first in"):
         model.predict(images)

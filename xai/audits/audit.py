@@ -60,7 +60,7 @@ def audit(
         checks: in place of the file's: names, or mappings such as {"metric": "accuracy", "at_least": 0.9}; None takes
             all, where no file names some.
         train: the images that the model learnt from.
-        calibration: further ordinary images that it has not seen.
+        calibration: further in-distribution images that it has not seen.
         ood: out-of-distribution images by name.
         baseline: an earlier audit of another model on the same images, to compare with.
         out: folder for all that is written; None takes `.xai/` beside the file, or, without one, keeps nothing.
@@ -116,9 +116,7 @@ def _run(
         return execution.finish()
 
 
-def share_audit(
-    config: AuditSource, index: int, count: int, *, out: str | os.PathLike[str], **given: Any
-) -> tuple[int, int]:
+def share(config: AuditSource, index: int, count: int, *, out: str | os.PathLike[str], **given: Any) -> tuple[int, int]:
     """Do the work of `Audit.share`."""
     if not 0 <= index < count:
         raise InputError(f"Expected a share i/n with i from 0 to n - 1, but got {index}/{count}.")
@@ -128,7 +126,7 @@ def share_audit(
         return len(execution.plan.left(execution.store)), len(execution.plan.tasks)
 
 
-OPERATIONS.register("share")(share_audit)
+OPERATIONS.register("share")(share)
 
 
 def configured(
@@ -161,7 +159,7 @@ def folder_of(config: Config, out: str | os.PathLike[str] | None) -> Path:
     return Path(out) if out is not None else default_folder(config)
 
 
-def judge_again(saved: Audit, config: AuditSource, *, baseline: str | os.PathLike[str] | Audit | None = None) -> Audit:
+def rejudge(saved: Audit, config: AuditSource, *, baseline: str | os.PathLike[str] | Audit | None = None) -> Audit:
     """Do the work of `Audit.rejudge`."""
     settings = with_defaults(configured(config), baseline=baseline)
     earlier, by_id = Baseline.of(settings), {check["id"]: check for check in saved.checks}
@@ -177,7 +175,7 @@ def judge_again(saved: Audit, config: AuditSource, *, baseline: str | os.PathLik
     return replace(saved, document=judged({**saved.document, "checks": checks}, declared=AFTER))
 
 
-OPERATIONS.register("rejudge")(judge_again)
+OPERATIONS.register("rejudge")(rejudge)
 
 
 def _judged_check(
@@ -237,12 +235,12 @@ class CheckInfo:
         return content
 
 
-def audit_checks() -> list[CheckInfo]:
+def available_checks() -> list[CheckInfo]:
     """Do the work of `Audit.available_checks`."""
     return [_described(name) for name in CHECKS]
 
 
-OPERATIONS.register("available_checks")(audit_checks)
+OPERATIONS.register("available_checks")(available_checks)
 
 
 def _described(name: str) -> CheckInfo:

@@ -186,9 +186,7 @@ SCHEMA_NAME, SCHEMA_VERSION = "xai-audit", "1.1"
 BEFORE, AFTER = "before the first forward", "after the figures were known"
 _GENERAL = (
     Message("Figures hold for images drawn as these were; other cameras, places or times may differ."),
-    Message(
-        "An attack that finds nothing proves nothing; only certified accuracy is a guarantee, and only for its ball."
-    ),
+    Message("An attack that finds nothing proves nothing; only certified accuracy is certain, and only for its ball."),
     Message("The error rate of each gate is at most 1 minus its level; among many gates some error is to be expected."),
     Message("This report is no certification and no legal opinion."),
 )

@@ -24,7 +24,7 @@ _WITHOUT = {
 }
 
 
-def init_audit(folder: str | os.PathLike[str], model: Any, *, data: Any, overwrite: bool) -> tuple[Path, ...]:
+def init(folder: str | os.PathLike[str], model: Any, *, data: Any, overwrite: bool) -> tuple[Path, ...]:
     """Do the work of `Audit.init`."""
     place, settings = Path(folder), _as_table(_EXAMPLE if model is None else model)
     if "source" not in settings:
@@ -43,7 +43,7 @@ def init_audit(folder: str | os.PathLike[str], model: Any, *, data: Any, overwri
     return tuple(contents)
 
 
-OPERATIONS.register("init")(init_audit)
+OPERATIONS.register("init")(init)
 
 
 def _tables(place: Path, model: Mapping[str, Any], data: Any) -> str:

@@ -115,7 +115,7 @@ def pair(value: Any) -> Pair:
 
 
 def spans_of(kernel: Any, dilation: Any) -> Pair:
-    """Return the length of a kernel, less one, with dilation, per axis."""
+    """Return the length of a kernel minus one, with dilation, per axis."""
     sides, steps = pair(kernel), pair(dilation)
     return (sides[0] - 1) * steps[0], (sides[1] - 1) * steps[1]
 

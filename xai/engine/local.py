@@ -105,7 +105,7 @@ class LayerAxis:
     """One axis of a layer: output o looks at the padded inputs o * stride ... o * stride + span.
 
     Attributes:
-        span: the kernel's length, less one, with dilation.
+        span: the kernel's length minus one, with dilation.
         stride: between two outputs.
         pad: what comes before the first input.
         size: number of inputs.

@@ -41,7 +41,8 @@ def explain(
         target: class index or name, or None for the predicted class. A list means one per image, or, for one image,
             several maps from one sweep where the method can.
         versus: a class, or one per map: why `target` rather than this one. What is explained is the difference.
-        score: "logit", "probability" (saturates where the model is sure) or "margin" (against the best other class).
+        score: "logit", "probability" (saturates where the confidence is high) or "margin" (against the best other
+            class).
         seed: fixes everything random, per image.
         bits: how many bits of 16-bit samples are used, such as 12; None takes what the file says, or all 16.
         progress: None, True for a bar, or a callable `(done, total)`, in images or in hundredths of them.

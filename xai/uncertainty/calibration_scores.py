@@ -195,7 +195,7 @@ class Temperature:
     """The temperature that fits some images best.
 
     Attributes:
-        value: divides the logits; above 1 makes a model less sure.
+        value: divides the logits; above 1 lowers the confidence.
         low: lower end of its interval.
         high: upper end.
         at_limit: the best value lies outside 0.01 to 100: all answers right, or no better than guessing.

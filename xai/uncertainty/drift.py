@@ -123,7 +123,7 @@ def drift(
 
     Four questions, each answered by an exact or permutation p-value, together adjusted by Holm: can a classifier tell
     the features apart (AUROC on images it was not fitted on); do their distributions differ at all (kernel test,
-    MMD); are classes answered as often; is the model as sure.
+    MMD); are classes predicted as often; is the confidence alike.
 
     Args:
         model: a classifier or a bare module whose classes exclude each other.

@@ -170,7 +170,7 @@ class AuditPlan:
         return asdict(self)
 
 
-def plan_audit(
+def plan(
     config: AuditSource, *, out: Any, only: Sequence[str] | None, baseline: Any, seed: int | None, **given: Any
 ) -> AuditPlan:
     """Do the work of `Audit.plan`."""
@@ -196,7 +196,7 @@ def plan_audit(
     )
 
 
-OPERATIONS.register("plan")(plan_audit)
+OPERATIONS.register("plan")(plan)
 
 
 def _place(config: Config, out: str | os.PathLike[str] | None) -> Path:

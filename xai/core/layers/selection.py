@@ -82,7 +82,7 @@ def find_layer(classifier: Classifier, inputs: Tensor, name: str | None = None) 
 
 
 def _passed(layout: Layout) -> Message:
-    return Message(f"the last layer that is a map of the image: {{layout}}, {_CHECKED}", layout=layout.describe())
+    return Message(f"the last layer with the shape of a map: {{layout}}, {_CHECKED}", layout=layout.describe())
 
 
 def remember_layer(classifier: Classifier, name: str, grid: Size) -> None:

@@ -64,8 +64,8 @@ class Objective:
     """The score of a class.
 
     Attributes:
-        score: "logit"; "probability", which saturates where the model is sure; or "margin", the logit minus the largest
-            other one.
+        score: "logit"; "probability", which saturates where the confidence is high; or "margin", the logit minus the
+            largest other one.
         meaning: of the classifier's outputs, `Classifier.read_outputs()`. Where one output s stands for two classes,
             whose logits are -s/2 and s/2, the logit that is explained is the model's own: s for the second class, -s
             for the first.

@@ -16,7 +16,7 @@ from PIL import Image
 
 import xai
 from xai.dashboard.text import LANGUAGES, describe_map, file_stem, language, m, safe, t, told
-from xai.dashboard.widgets.results import album_zip, offer_download, png
+from xai.dashboard.widgets.results import images_zip, offer_download, png
 
 SHOWN = 12  # images of a gallery
 TIMES = 10  # what differences of attacked images are multiplied by
@@ -189,7 +189,7 @@ def _offer(shots: Mapping[int, GalleryImage], key: str) -> None:
     if shots:
         images = {f"{number:02d}": (shot.pixels, shot.alt) for number, shot in shots.items()}
         tip = t("Each image as PNG, with its description")
-        offer_download(t("Images"), partial(album_zip, images), f"{file_stem(key)}.zip", f"{key} zip", tip)
+        offer_download(t("Images"), partial(images_zip, images), f"{file_stem(key)}.zip", f"{key} zip", tip)
 
 
 def _address(pixels: np.ndarray) -> str:

@@ -138,7 +138,7 @@ def agreement_zip(agreement: xai.results.Agreement) -> bytes:
     return stream.getvalue()
 
 
-def album_zip(images: Mapping[str, tuple[np.ndarray, str]]) -> bytes:
+def images_zip(images: Mapping[str, tuple[np.ndarray, str]]) -> bytes:
     """Return images with what they show as a zip: a PNG each, pixel by pixel, and `captions.json`.
 
     Args:

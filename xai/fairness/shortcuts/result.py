@@ -110,7 +110,8 @@ class Response(Evidence, ProbeSummary):
         p_adjusted: corrected for all probes and classes (Holm).
         strength_10: at which 10 % of all right images are wrong; None when it is not reached.
         strength_10_interval: None at an end that is not reached.
-        lift: share of the explanations' mass inside the region over its share of the area; None when not looked at.
+        lift: share of the explanations' attribution inside the region over its share of the area; None when not looked
+            at.
         removed: share that leaves `label` when the probe is taken out: of images of the class that carry it where it
             was found in the data, else of images that it turned. None when not looked at.
         removed_beyond: that, minus the share under an equally large control; None also where the control is what the

@@ -69,7 +69,7 @@ def _weights(name: str, config: dict[str, Any]) -> Path:
 
 
 def taken_over(network: Any) -> dict[str, Any]:
-    """Return the settings that timm's configuration of a network says, and notes of them."""
+    """Return the settings that timm's configuration of a network gives, and notes of them."""
     config = network.pretrained_cfg
     channels, height, width = config["input_size"]
     mean, std = tuple(config["mean"]), tuple(config["std"])

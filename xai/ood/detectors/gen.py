@@ -21,7 +21,7 @@ class GEN(LogitDetector):
         gamma: power of p (1 - p); small ones see small probabilities.
         top: number of largest probabilities that count; None takes 100, or all where there are fewer.
         floor: probabilities are kept this far from 0 and 1; 0 leaves them. pytorch-ood takes 1e-7, which flattens the
-            score where the network is sure.
+            score where the confidence is high.
 
     Source: Liu, Lochman and Zach 2023 (CVPR), eq. (5).
     """

@@ -15,7 +15,7 @@ from xai.ood.detectors.reference import FeatureRows, Moments, Reference
 class Mahalanobis(ClassGaussians):
     """Squared Mahalanobis distance to the nearest class, with one covariance for all classes.
 
-    Sees strange images of which logits are sure, such as inverted ones; weak on near classes of convolutional nets.
+    Sees strange images of high confidence, such as inverted ones; weak on near classes of convolutional nets.
 
     Args:
         shrinkage: 0 to 1, towards the mean variance; None takes the oracle approximating one; 0 none.

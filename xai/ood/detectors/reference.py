@@ -239,7 +239,7 @@ class Bank:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Ordinary images as detectors learn from them; what nobody asked for is None.
+    """In-distribution images as detectors learn from them; what nobody asked for is None.
 
     Attributes:
         view: what is known of the classifier.

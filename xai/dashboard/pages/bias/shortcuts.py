@@ -115,7 +115,7 @@ def _show_one(result: xai.results.ShortcutResult, number: int) -> None:
 
 
 def _show_map(result: xai.results.ShortcutResult, place: int, pixels: np.ndarray, label: str) -> None:
-    """Show why an image with the probe is called what it is called."""
+    """Show why an image with the probe is predicted as it is."""
     heatmap = result.heatmaps[place].astype(np.float32)
     title = t("Why {label}", label=label)
     panel = ui.MapPanel(title, heatmap, told("explanation, positive part"), describe_map(title, label, heatmap))
