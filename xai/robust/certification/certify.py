@@ -261,10 +261,8 @@ def certify(
     notes += batch.notes + radius_doubts(sorted(set(radius.tolist())), norm, inputs[0].numel())
     task = _CertificationTask(classifier, inputs, ground_truth, radius, norm, method, seed, notes)
     with reporting(progress, "certify") as report:
-        certificate = (
-            task.smoothing(noise, report, should_stop) if noise else task.certificate(clip, report, should_stop)
-        )
-        return with_doubts(classifier, inputs, certificate)
+        result = task.smoothing(noise, report, should_stop) if noise else task.bounding(clip, report, should_stop)
+        return with_doubts(classifier, inputs, result)
 
 
 def _noise(method: str, norm: str, settings: dict[str, Any]) -> SmoothingNoise | None:
@@ -301,7 +299,7 @@ class _CertificationTask:
     seed: int
     notes: Sequence[str]
 
-    def certificate(self, clip: bool, report: Progress | None, should_stop: ShouldStop | None) -> Certificate:
+    def bounding(self, clip: bool, report: Progress | None, should_stop: ShouldStop | None) -> Certificate:
         """Bound the margins, with harder methods on what is left."""
         prover = Prover.of(self.classifier, self.inputs, clip=clip)
         predictions = self.classifier.logits_of(self.inputs).argmax(1).to(self.inputs.device)

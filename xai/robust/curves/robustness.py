@@ -77,8 +77,7 @@ def robustness(
 
     Raises:
         InputError: an image, label, radius or name that cannot be used; no labels.
-        ContractError: a certificate and a counterexample contradict each other: an error in one of them, never averaged
-            away.
+        ContractError: a certificate and a counterexample contradict each other: one of them is wrong.
         Stopped: `should_stop()` was true.
 
     Cost: per image and attack about one failing run (at its largest open radius) and a few rows for each radius at
@@ -89,8 +88,7 @@ def robustness(
     Example:
         >>> import xai
         >>> clf, data = xai.load("example:fashion"), xai.load_data("example:fashion-test").subset(5)
-        >>> curve = xai.robustness(clf, data, eps=[1 / 255, 8 / 255], attacks=["fgsm"], certificates=["ibp"],
-        trust=False)
+        >>> curve = xai.robustness(clf, data, eps=[1 / 255, 8 / 255], attacks=["fgsm"], certificates=["ibp"])
         >>> bool(curve.attacked[1] <= curve.attacked[0] <= curve.clean)  # it falls by construction
         True
     """
