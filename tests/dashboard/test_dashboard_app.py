@@ -300,7 +300,7 @@ def test_methods_are_tried_when_asked():
 def test_a_layer_can_be_chosen_and_the_reason_is_shown():
     app = opened(model=FASHION)
     assert app.selectbox(key="layer_gradcam").options == ["automatic", *xai.layers(xai.load(FASHION))]
-    assert "Layer 'features'\\: the last layer that is a map" in texts(app)
+    assert "Layer 'features'\\: the last layer with the shape of a map" in texts(app)
     before = values(app)
     app.selectbox(key="layer_gradcam").select("features.2").run()
     assert "named by the caller" in texts(app)

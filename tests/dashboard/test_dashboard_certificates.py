@@ -164,7 +164,7 @@ def test_the_ladder_is_halved_to_its_end(monkeypatch, rungs_proven):
     network = SimpleNamespace(prepare=lambda _: SimpleNamespace(inputs=0), predict=lambda _: SimpleNamespace(index=0))
     found = largest_certified(network, SimpleNamespace(open=lambda: None), "l1", {}, None)
     ends = (None, *rungs, None)
-    assert (found.proven, found.open) == (ends[rungs_proven], ends[rungs_proven + 1])
+    assert (found.certified, found.open) == (ends[rungs_proven], ends[rungs_proven + 1])
     assert len(tried) <= 4
 
 

@@ -16,8 +16,10 @@ from PIL import Image
 import xai
 from xai.dashboard.server.launch import FLAGS, command, launch
 from xai.dashboard.session.tasks import ResultCache
+from xai.dashboard.text import correlation, t
 from xai.dashboard.text.code import call_for, code_for, file_stem
 from xai.dashboard.text.words import (
+    _SPOKEN,
     UPLOAD_PREFIX,
     describe_map,
     describe_preprocessing,
@@ -76,7 +78,7 @@ def test_the_sentence_about_a_map_says_where_it_lies():
     even = np.ones((30, 30), np.float32)
     assert describe_map("X", "y", even).endswith("lies in 50 % of the image, centre in the middle.")
     signed = np.where(np.arange(30) < 15, -1, 9).astype(np.float32)[None].repeat(30, 0)
-    assert describe_map("X", "y", signed).endswith("centre middle right; 10 % of it speaks against the class.")
+    assert describe_map("X", "y", signed).endswith("centre middle right; 10 % of it is evidence against the class.")
     assert describe_map("X", "y", 0 * even) == "X for y: the map is 0 everywhere."
 
 
@@ -289,3 +291,14 @@ def test_where_uploads_are_kept_is_not_shown():
     place = f"/somewhere/{UPLOAD_PREFIX}a1_b/images-{'0123456789abcdef' * 4}/cat/1.png"
     assert safe(f"{place}: no image") == "cat/1.png\\: no image"
     assert safe("my-xai-dashboard-notes/1.png") == "my-xai-dashboard-notes/1.png"
+
+
+def test_numbers_of_a_spanish_page_have_the_form_of_the_language():
+    token = _SPOKEN.set("es")
+    try:
+        assert percent(0.0498) == "5,0 %"
+        assert correlation(-0.498) == "\N{MINUS SIGN}0,50"
+        assert t("Seed {n:,}", n=4652008) == "Seed 4.652.008"
+    finally:
+        _SPOKEN.reset(token)
+    assert percent(0.0498) == "5.0 %"

@@ -56,7 +56,7 @@ OLD_WORDS = {  # not in code, comments, pages, catalogues or notebooks
     "cannot be judged on them": ("usable only as out-of-distribution images",),
     '"(?:rather than|no other class)"': ("compared with class / none",),
     "can it be believed": ("check this map",),
-    "the last layer that is a map of": ("layer, chosen automatically and verified",),
+    "the last layer with the shape of a map of": ("layer, chosen automatically and verified",),
     "not the same everywhere": ("the map is not uniform",),
     "does the fill matter": ("does the replacement value matter?",),
     "the truth lies between": ("robust accuracy is between",),

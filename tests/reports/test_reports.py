@@ -20,7 +20,9 @@ from xai.audits.config import FORMATS
 from xai.audits.config import LANGUAGES as ASKED
 from xai.audits.document import _GENERAL
 from xai.cli import main
+from xai.core.results.message import Message
 from xai.errors import InputError, NameLookupError, RecordError
+from xai.fairness.shortcuts.probes.base import PROBES
 from xai.reports.content import REQUIREMENTS, matrix
 from xai.reports.images import ReportImages
 from xai.reports.messages import LANGUAGES, harmless, words_of
@@ -94,6 +96,20 @@ def test_every_template_of_a_message_is_translated():
             if re.search(r"[^\W\d_]", words) and words_of("es").told(template).language != "es":
                 untold[template] = path.name
     assert untold == {}
+
+
+LOANED = {"cam", "digital", "logits"}  # families whose name is the same in Spanish
+
+
+def test_what_registered_things_tell_is_told_in_spanish():
+    """Methods, attacks, corruptions and detectors by summary, family and advice; probes by name; checks by title."""
+    kinds = ("explanation", "attack", "corruption", "detector")
+    infos = [info for kind in kinds for info in xai.methods(kind=kind)]
+    texts = [text for info in infos for text in (info.summary, info.family, info.why) if text not in LOANED]
+    texts += [name.replace("_", " ") for name in PROBES.names()]
+    texts += [info.title for info in Audit.available_checks()] + [info.question for info in Audit.available_checks()]
+    assert len(infos) > 70
+    assert {text for text in texts if text and words_of("es").told(text).language != "es"} == set()
 
 
 def test_what_checks_say_is_told_in_spanish(audited):
@@ -326,7 +342,10 @@ def test_numbers_are_written_as_the_language_does():
     assert english.number(1234.5) == "1,234" or english.number(1234.5) == "1,234.5"
     assert english.percent(0.1234) == "12.3\u202f%"
     assert spanish.percent(0.1234) == "12,3\u202f%"
-    assert spanish.number(10000) == "10\u202f000"
+    assert spanish.number(10000) == "10.000"
+    assert spanish.filled("{p:.3f} de {n:,}", p=0.498, n=4652008) == "0,498 de 4.652.008"
+    assert english.filled("{p:.3f} of {n:,}", p=0.498, n=4652008) == "0.498 of 4,652,008"
+    assert spanish.told(Message("{value:.3f}", value=0.498)).text == "0,498"
     assert english.number(-0.5) == "\u22120.5"
 
 

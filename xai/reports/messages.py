@@ -14,7 +14,7 @@ from xai.errors import NameLookupError
 LANGUAGES = ("en", "es")
 SHARES = ("share", "points", "ece")
 _DECIMAL = {"en": ".", "es": ","}
-_THOUSANDS = {"en": ",", "es": "\u202f"}
+_THOUSANDS = {"en": ",", "es": "."}
 _FORMULA = ("=", "+", "-", "@")
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # control, direction, lone surrogates, line separators
 
@@ -41,24 +41,28 @@ class Words:
 
     def __call__(self, key: str, **values: Any) -> str:
         """Return a message with its places filled."""
-        return self.messages[key].format(**values)
+        return self.filled(self.messages[key], **values)
+
+    def filled(self, template: str, /, **values: Any) -> str:
+        """Return a template of this language with its places filled, numbers written as the language does."""
+        if self.language == "en":
+            return template.format(**values)
+        text = Message.restored(template, template, values).told(
+            lambda key: _templates(self.language).get(key, key), partial(_digits, self.language)
+        )
+        return template.format(**values) if text is None else text
 
     def sentence(self, text: str) -> str:
         """Return a constant text of a check in this language, or as it is where the catalogue lacks it."""
         return text if self.language == "en" else _templates(self.language).get(text, text)
 
-    def told(self, text: str, *, plain: bool = False) -> Text:
-        """Return what the library says in this language; as it is where the catalogue lacks its template.
-
-        Args:
-            text: in English.
-            plain: whether numbers stay as they are written.
-        """
+    def told(self, text: str) -> Text:
+        """Return an English text of the library in this language; as it is where the catalogue lacks its template."""
         if self.language == "en":
             return Text(text, "en")
         templates, translation = _templates(self.language), None
         if isinstance(text, Message):
-            translation = text.told(templates.get, str if plain else partial(_digits, self.language))
+            translation = text.told(templates.get, partial(_digits, self.language))
         translation = translation or templates.get(text)
         return Text(text, "en") if translation is None else Text(translation, self.language)
 
@@ -140,15 +144,15 @@ def _visible(c: str) -> str:
     return {"\n": " ", "\t": " "}.get(c) or f"\\u{ord(c):04x}"
 
 
-def translate(text: str, language: str, *, sentence: bool = False, **values: Any) -> str:
+def translate(text: str, language: str, /, *, sentence: bool = False, **values: Any) -> str:
     """Return a message of reports, or what the library says in English, in a language.
 
     Args:
         text: key of a message, such as "verdict.fail", or what a result says: a note, a reason, a title, as the result
-            holds it (a copy by `str` has lost its template). Its numbers stay as they are written.
+            holds it (a copy by `str` has lost its template). Its numbers are written as the language does.
         language: "en" or "es".
         sentence: whether the text is what the library says, even where a message has a key like it ("check", "class").
-        values: for the places of a message.
+        values: for the places of a message, or of a template in that language.
 
     Returns:
         The text in that language; as it is where the catalogue has neither.
@@ -160,8 +164,10 @@ def translate(text: str, language: str, *, sentence: bool = False, **values: Any
         >>> import xai
         >>> xai.translate("verdict.fail", "es")
         'no superado'
+        >>> xai.translate("{n:,}", "es", n=4652008)
+        '4.652.008'
     """
     words = words_of(language)
     if text in words.messages and not sentence:
         return words(text, **values)
-    return words.told(text, plain=True).text
+    return words.filled(text, **values) if values else words.told(text).text

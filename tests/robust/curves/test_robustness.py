@@ -253,7 +253,7 @@ def test_only_what_an_attack_is_counts() -> None:
 def test_bad_input_is_refused(settings: dict[str, object], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         curve_of(fragile(), pictures(2), **settings)
-    with pytest.raises(InputError, match="the truth for each image"):
+    with pytest.raises(InputError, match="the ground truth of each image"):
         robustness(fragile(), pictures(2))
 
 

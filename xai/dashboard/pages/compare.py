@@ -24,7 +24,7 @@ from xai.dashboard.session import (
     progress_arguments,
     progress_in_turn,
 )
-from xai.dashboard.text import file_stem, m, report_word, safe, script, t, told
+from xai.dashboard.text import file_stem, m, report_word, safe, script, t, told, written
 
 CHECKS = ("accuracy", "calibration")
 VERDICTS = ("better", "worse", "cannot tell")
@@ -84,7 +84,7 @@ def show_comparison(result: xai.results.AuditComparison) -> None:
         "{after} compared with {before}, on {n} images of both audits.",
         after=after,
         before=before,
-        n=f"{result.shared:,}",
+        n=written("{value:,}", result.shared),
     )
     st.caption(shared)
     rows = [chart_row(difference) for difference in result.differences if difference.difference is not None]

@@ -9,7 +9,7 @@ import xai
 from xai.dashboard import charts
 from xai.dashboard import widgets as ui
 from xai.dashboard.session import pin, pinned
-from xai.dashboard.text import file_stem, report_word, safe, t
+from xai.dashboard.text import file_stem, report_word, safe, t, written
 
 _VERDICTS = ("pass", "fail", "inconclusive", "measured")
 
@@ -22,7 +22,7 @@ def show_list(result: Sequence[ui.PastAudit]) -> None:
             "": "\N{BLACK STAR}" if past.name == baseline else "",
             t("Ended"): past.when,
             t("Model"): past.model,
-            t("Images"): f"{past.data} ({past.audit.document['images']['n']:,})",
+            t("Images"): f"{past.data} ({written('{value:,}', past.audit.document['images']['n'])})",
             t("Verdict"): report_word(f"verdict.{past.audit.verdict}"),
             t("Passed"): f"{past.audit.document['summary']['pass']} / {past.audit.document['summary']['asked']}",
         }

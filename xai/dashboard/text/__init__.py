@@ -41,6 +41,7 @@ from xai.dashboard.text.words import (
     speak,
     t,
     told,
+    written,
 )
 
 __all__ = [
@@ -48,5 +49,5 @@ __all__ = [
     "counted", "describe_map", "describe_method", "describe_preprocessing", "eps_code", "file_stem", "interval",
     "keep_language", "language", "m", "method_label", "number_list", "number_text", "percent", "radius",
     "read_length", "read_setting", "read_toml", "report_word", "safe", "script", "sentence", "set_language",
-    "setting_text", "size_of_change", "speak", "t", "told", "toml_text",
+    "setting_text", "size_of_change", "speak", "t", "told", "toml_text", "written",
 ]  # fmt: skip

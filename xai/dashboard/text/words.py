@@ -33,12 +33,17 @@ def t(text: str, /, **values: Any) -> str:
         values: for its {places}; what comes from a file or a model goes through `safe` first.
     """
     translated = in_language(text, language())
-    return translated.format(**values) if values else translated
+    return xai.translate(translated, language(), sentence=True, **values) if values else translated
 
 
 def in_language(text: str, chosen: str) -> str:
     """Return a constant text in a language; as it is where no catalogue has it."""
     return text if chosen == "en" else _catalogue(chosen).get(text) or xai.translate(text, chosen, sentence=True)
+
+
+def written(template: str, value: float) -> str:
+    """Return a number as the language of the page writes it, such as "4.652.008" by "{value:,}"."""
+    return xai.translate(template, language(), sentence=True, value=value).replace("-", "\N{MINUS SIGN}")
 
 
 def m(text: str, /) -> str:
@@ -137,22 +142,22 @@ def bullets(lines: Iterable[str], most: int = 400) -> str:
 def percent(share: float) -> str:
     """Return a share as a percentage that never rounds to a certainty: "<0.1 %", "95 %", ">99.9 %"."""
     if share <= 0 or share >= 1:
-        return f"{share:.0%}".replace("%", " %")
+        return written("{value:.0f} %", 100 * share)
     if share < 0.001:
-        return "<0.1 %"
+        return written("<{value} %", 0.1)
     if share > 0.999:
-        return ">99.9 %"
-    return f"{100 * share:.1f} %" if share < 0.1 or share > 0.99 else f"{100 * share:.0f} %"
+        return written(">{value} %", 99.9)
+    return written("{value:.1f} %" if share < 0.1 or share > 0.99 else "{value:.0f} %", 100 * share)
 
 
 def correlation(value: float) -> str:
     """Return a correlation with a true minus sign."""
-    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+    return written("{value:.2f}", value)
 
 
 def number_text(value: float) -> str:
     """Return a number to three digits with a true minus sign; large ones without an exponent."""
-    return (f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}").replace("-", "\N{MINUS SIGN}")
+    return written("{value:.0f}" if abs(value) >= 100 else "{value:.3g}", value)
 
 
 def interval(share: float, low: float, high: float) -> str:
@@ -237,7 +242,7 @@ def describe_preprocessing(preprocessing: dict[str, Any]) -> str:
             colour=colour,
             ways=ways[preprocessing["resize"]],
         )
-    mean, std = (", ".join(f"{v:.4g}" for v in preprocessing[name]) for name in ("mean", "std"))
+    mean, std = (", ".join(written("{value:.4g}", v) for v in preprocessing[name]) for name in ("mean", "std"))
     return t(
         "{first}. Then, on pixels in [0, 1]: (pixel - mean) / std with mean {mean} and std {std}.",
         first=first,
@@ -271,4 +276,4 @@ def describe_method(method: Any) -> dict[str, str]:
 
 def number_list(values: Mapping[str, float]) -> str:
     """Return figures with their names: "gap 0.42, p 0.15"."""
-    return ", ".join(f"{told(name)} {value:.3g}".replace("-", "\N{MINUS SIGN}") for name, value in values.items())
+    return ", ".join(f"{told(name)} {written('{value:.3g}', value)}" for name, value in values.items())

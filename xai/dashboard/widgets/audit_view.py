@@ -17,7 +17,7 @@ from PIL import Image
 import xai
 from xai.dashboard.environment import audits_folder
 from xai.dashboard.session import BackgroundTask, finished_audits, open_audit, open_audits
-from xai.dashboard.text import bullets, file_stem, language, percent, report_word, safe, sentence, t, told
+from xai.dashboard.text import bullets, file_stem, language, percent, report_word, safe, sentence, t, told, written
 from xai.dashboard.widgets.gallery import GalleryImage, show_image
 from xai.dashboard.widgets.results import add_folder, everything, offer_download, show_table, zipped
 
@@ -176,7 +176,7 @@ def _show_headline(audit: xai.Audit) -> None:
     box(f"**{safe(report_word(f'overall.{audit.verdict}'))}.** {', '.join(counts)}.", icon=_ICONS[audit.verdict])
     model, images = audit.document["model"], audit.document["images"]["n"]
     source = audit.document["data"]["data"]["source"]
-    st.caption(f"{safe(model['name'])} · {safe(source)} · {t('{n} images', n=f'{images:,}')}")
+    st.caption(f"{safe(model['name'])} · {safe(source)} · {t('{n} images', n=written('{value:,}', images))}")
     if not audit.document["complete"]:
         st.warning(safe(report_word("incomplete")), icon=":material/hourglass:")
 
@@ -204,8 +204,8 @@ def _summary(finding: xai.results.Finding) -> str:
     low, high = finding.interval
     span = "" if low is None or high is None else f" ({measure_text(low, unit)} \N{EN DASH} {measure_text(high, unit)})"
     n, needed = finding.details.get("n"), finding.details.get("needed")
-    many = f", {t('{n} images', n=f'{n:,}')}" if n else ""
-    more = f" {safe(report_word('needed', n=f'{needed:,}'))}" if needed else ""
+    many = f", {t('{n} images', n=written('{value:,}', n))}" if n else ""
+    more = f" {safe(report_word('needed', n=written('{value:,}', needed)))}" if needed else ""
     return f"**{measure_text(finding.value, unit)}**{span}{many}; {safe(threshold)}.{more}"
 
 
@@ -216,8 +216,8 @@ def measure_text(value: float | None, unit: str) -> str:
     if unit == "points":
         return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
     if unit == "share":
-        return percent(value) if 0 <= value <= 1 else f"{100 * value:.1f} %"
-    return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+        return percent(value) if 0 <= value <= 1 else written("{value:.1f} %", 100 * value)
+    return written("{value:.3g}", value)
 
 
 def _show_exhibits(audit: xai.Audit, evidence: Sequence[Mapping[str, Any]]) -> None:

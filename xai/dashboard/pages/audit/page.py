@@ -26,7 +26,7 @@ from xai.dashboard.session import (
     start_audit,
     upload_store,
 )
-from xai.dashboard.text import file_stem, safe, t, told, toml_text
+from xai.dashboard.text import file_stem, safe, t, told, toml_text, written
 
 _DIGITS = 8
 _LONG = 90  # seconds above which minutes are told
@@ -70,8 +70,8 @@ def _show_plan(plan: xai.results.AuditPlan) -> None:
     st.markdown(
         t(
             "Estimated time: **{time}** on this machine, for **{left} of {pieces}** steps not yet computed.",
-            left=f"{plan.left:,}",
-            pieces=f"{plan.pieces:,}",
+            left=written("{value:,}", plan.left),
+            pieces=written("{value:,}", plan.pieces),
             time=_time(plan.seconds),
         )
     )

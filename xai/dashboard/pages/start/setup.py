@@ -25,7 +25,7 @@ from xai.dashboard.session import (
     source_of,
     upload_store,
 )
-from xai.dashboard.text import describe_preprocessing, m, safe, t
+from xai.dashboard.text import describe_preprocessing, m, safe, t, written
 
 MODEL_TYPES = ["safetensors", "onnx", "keras", "pt", "pth"]
 MEGABYTES = 200
@@ -188,8 +188,8 @@ def show_model_summary(model: SharedModel) -> None:
         t(
             "**{name}** predicts one of **{classes}** classes; {parameters} parameters, on {device}.",
             name=safe(model.name),
-            classes=f"{result.num_classes:,}",
-            parameters=f"{parameters:,}",
+            classes=written("{value:,}", result.num_classes),
+            parameters=written("{value:,}", parameters),
             device=safe(result.device),
         )
     )
@@ -218,7 +218,13 @@ def show_data_summary(name: str, model: SharedModel) -> None:
     with ui.stop_on_error(), st.spinner(t("Reading the images …")):
         data = xai.load_data(source_of(name))
         shots = _shots(name)
-    st.markdown(t("**{count}** images of **{classes}** classes.", count=f"{len(data):,}", classes=len(data.classes)))
+    st.markdown(
+        t(
+            "**{count}** images of **{classes}** classes.",
+            count=written("{value:,}", len(data)),
+            classes=len(data.classes),
+        )
+    )
     st.caption(safe(_counted(data)))
     ui.show_row(shots, "classes")
     _say_match(data, model)
