@@ -12,20 +12,8 @@ from xai.dashboard import widgets as ui
 from xai.dashboard.pages.ood import detector as ood
 from xai.dashboard.pages.ood.detector import choose_plan
 from xai.dashboard.session import DataSample, Job, SharedModel, SourceImage, data_names, draw_sample, with_parts
-from xai.dashboard.text import (
-    bullets,
-    counted,
-    describe_map,
-    file_stem,
-    interval,
-    m,
-    percent,
-    safe,
-    sentence,
-    t,
-    told,
-    written,
-)
+from xai.dashboard.text import bullets, counted, describe_map, file_stem, interval, m, percent, safe, sentence, t, told
+from xai.dashboard.text.words import written
 
 _REJECTED = "out-of-distribution"  # as a verdict of the library
 _METHOD = "occlusion"
