@@ -13,7 +13,6 @@ from xai.dashboard.pages.ood import detector as ood
 from xai.dashboard.pages.ood.detector import choose_plan
 from xai.dashboard.session import DataSample, Job, SharedModel, SourceImage, data_names, draw_sample, with_parts
 from xai.dashboard.text import bullets, counted, describe_map, file_stem, interval, m, percent, safe, sentence, t, told
-from xai.dashboard.text.words import written
 
 _REJECTED = "out-of-distribution"  # as a verdict of the library
 _METHOD = "occlusion"
@@ -180,7 +179,7 @@ def _show_neighbours(model: SharedModel, result: ood.DetectorResult, judged: ood
     for number, distance in zip(
         judged.neighbours["number"].tolist(), judged.neighbours["distance"].tolist(), strict=True
     ):
-        text = f"{number}: {fit.label(number)}, {written('{value:.2f}', distance)}"
+        text = t("{k}: {label}, distance {distance:.2f}", k=number, label=fit.label(number), distance=distance)
         seen = model.classifier.prepare(fit.data.images[number]).inputs
         shots.append(ui.GalleryImage.of(seen, text, t("Similar image {text}", text=text)))
     ui.show_row(shots, "similar")
