@@ -128,7 +128,7 @@ def test_an_image_is_opened_judged_and_explained(drawn, vim, tmp_path):
     assert len(reasons.splitlines()) == len(judged.parts)
     near = vim.neighbours(drawn.digits.images[k])
     wanted = [
-        f"{number}\\: {drawn.fit.classes[int(drawn.fit.labels[number])]}, {distance:.2f}"
+        f"{number}\\: {drawn.fit.classes[int(drawn.fit.labels[number])]}, distance {distance:.2f}"
         for number, distance in zip(near["number"], near["distance"], strict=True)
     ]
     assert captions(app)[-5:] == wanted
