@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree; each error is also the builtin that a caller would expect.
+"""The errors of xai, as a tree. Each is also the builtin that a caller would expect.
 
 XaiError
 |-- InputError (ValueError)           something the caller gave cannot be used

@@ -1,4 +1,4 @@
-"""Public names that are loaded when they are first used, so that `import xai` costs nothing."""
+"""Public names that are loaded at first use. `import xai` stays fast."""
 
 import random
 import sys

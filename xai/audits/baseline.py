@@ -1,4 +1,7 @@
-"""The baseline of an audit, and `compare`: two audits of the same images, check by check, with paired differences."""
+"""The baseline of an audit, and `compare` for two audits of the same images.
+
+Checks are compared one by one, with paired differences.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence

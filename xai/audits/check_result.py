@@ -1,4 +1,4 @@
-"""What a check measured, apart from any judgement, and ready to be judged again from the file alone."""
+"""The results of checks, without verdicts. They can be judged again from the file alone."""
 
 import base64
 import hashlib

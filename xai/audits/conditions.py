@@ -1,4 +1,4 @@
-"""Conditions on the results of checks: at least, at most, no drop, no weak class, no weak group."""
+"""Conditions on check results. They are at least, at most, no drop, no weak class and no weak group."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass

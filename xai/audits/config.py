@@ -1,4 +1,7 @@
-"""`xai.toml`: what is audited, on which images, by which checks and conditions; strict, and checked as a whole."""
+"""The settings file `xai.toml`, read and checked as a whole.
+
+It says what is audited, on which images, by which checks and conditions; unknown keys are errors.
+"""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""What an audit is about: the model, the data sets by their role, and the images in the order of work."""
+"""The context of an audit. It holds the model, the data sets by their role, and the images in the order of work."""
 
 import hashlib
 import os

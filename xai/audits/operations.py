@@ -1,4 +1,4 @@
-"""What can be done with an audit beside running it: plan, share, judge anew, control, report, write tests."""
+"""Operations on audits beside the run. They plan, share, judge again, control, report and write tests."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence

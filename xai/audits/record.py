@@ -1,4 +1,7 @@
-"""The audit: verdict, findings, everything measured; saved as one JSON file and the images that back it."""
+"""The record of an audit.
+
+It holds the verdict, findings and all measurements, saved as one JSON file and the images behind them.
+"""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,7 @@
-"""The optional packages, with the reason why an installed one does not work, and the files that ship with xai."""
+"""Optional packages and the files that ship with xai.
+
+For an installed package that does not work, the reason is given.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""What the dashboard was started with, and whether it asks for a sign-in; imports no Streamlit."""
+"""Settings that the dashboard was started with.
+
+They include whether it asks for a sign-in; Streamlit is not imported.
+"""
 
 import json
 import os

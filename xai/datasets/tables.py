@@ -1,4 +1,4 @@
-"""A CSV or Parquet file with one row per image: path, label and any group columns."""
+"""Data sets from a CSV or Parquet file. Each row is an image: path, label and any group columns."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

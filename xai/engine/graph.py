@@ -1,4 +1,4 @@
-"""Traced networks run node by node, with convolutions joined to the padding before and the activation behind.
+"""Traced networks run node by node. Convolutions are joined with the padding before and the activation behind.
 
 On a CPU the passes over large maps that only pad or clip cost as much as the convolutions of a mobile network. oneDNN
 does all three in one pass.

@@ -1,4 +1,4 @@
-"""Answers for many copies of an image that differ in one window each: exact, or approximate behind a check.
+"""Outputs for many copies of an image that differ in one window each. They are exact, or approximate with a check.
 
 A copy differs from the clean image in a window, so each layer differs only in that window's field of influence. The
 clean activations are kept; per copy only a crop around what can differ runs through each layer, and where that covers

@@ -1,4 +1,7 @@
-"""Frozen copies of a model for black-box methods: folded, checked against the original, in low precision on request."""
+"""Frozen copies of a model for black-box methods.
+
+They are folded, checked against the original, and in low precision on request.
+"""
 
 import copy
 from collections import OrderedDict

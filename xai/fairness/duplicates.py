@@ -1,4 +1,7 @@
-"""Pairs of images that may be the same one: perceptual hashes of mirror images and turns, and nearest neighbours."""
+"""Pairs of images that may be duplicates.
+
+They are found by perceptual hashes of mirrored and turned images, and by nearest neighbours.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,7 @@
-"""The search on one half of the images: tails, trees and clusters where errors are frequent."""
+"""The search for weak slices on one half of the images.
+
+It finds tails, trees and clusters where errors are frequent.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

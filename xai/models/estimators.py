@@ -1,4 +1,4 @@
-"""A feature extractor and a fitted scikit-learn classifier as one network, so that gradients reach the pixels."""
+"""A feature extractor and a scikit-learn classifier as one network. Gradients reach the pixels."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,7 @@
-"""What a model file is, judged by its bytes: one of the forms that are read, or why not. Nothing is unpickled here."""
+"""The format of a model file, judged by its bytes.
+
+For a format that is not read, the reason is given; nothing is unpickled.
+"""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a model takes and returns: pixel scale, class scores, and a first look with probe images."""
+"""The inputs and outputs of a model, found with probe images. They include the pixel scale and the class scores."""
 
 import math
 from collections.abc import Mapping, Sequence

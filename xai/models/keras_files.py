@@ -1,4 +1,4 @@
-"""Keras archives (`.keras`) on the torch backend, layer by layer, so that each can be looked at."""
+"""Keras archives (`.keras`) on the torch backend. They run layer by layer, so that each can be explained."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""What a Keras archive holds and whether it may be loaded: read in the limited process, and loaded there first."""
+"""The check of a Keras archive before it is loaded. The limited process reads it, and loads it there first."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Attacks on a detector, and its score as a classifier that they and explanations work on."""
+"""Attacks on a detector. They and explanations work on its score as a classifier."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace

@@ -1,4 +1,4 @@
-"""`fit_ood`: a detector fitted on some images, calibrated on others, and chosen when none is named."""
+"""`fit_ood`: a detector fitted on some images and calibrated on others. When none is named, one is chosen."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

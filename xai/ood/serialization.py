@@ -1,4 +1,4 @@
-"""A fitted detector as plain fields and arrays, and back: settings, images it was fitted on."""
+"""A fitted detector as plain fields and arrays, and back. Its settings and reference images are included."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields

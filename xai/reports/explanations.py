@@ -1,4 +1,4 @@
-"""The verb `report`: explanations on one page that needs nothing else, with notes and ratings, or on paper."""
+"""The verb `report`: explanations as one self-contained page or PDF. Notes and ratings are included."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

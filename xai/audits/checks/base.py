@@ -1,4 +1,7 @@
-"""What all checks share: a frozen dataclass of settings that says which work it needs and reads the figure from it."""
+"""The base class of checks.
+
+A check is a frozen dataclass of settings that says which work it needs and reads the figure from it.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

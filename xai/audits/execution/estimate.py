@@ -1,4 +1,4 @@
-"""The work of `Audit.plan`: what an audit would do and how long it would take, without doing it."""
+"""Estimated work and time of an audit, for `Audit.plan`. Nothing is run."""
 
 import math
 import os

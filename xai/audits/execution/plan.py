@@ -1,4 +1,6 @@
-"""The plan: model and data sets from settings, the work of the checks in pieces, and what earlier runs did of it.
+"""The plan of an audit.
+
+It holds the model and data sets from settings, the work of the checks in pieces, and what earlier runs did of it.
 
 Earlier runs of a file stand in a list in `.xai/` beside it, newest first. It only says where to look: whether a work
 item fits is decided by its key, so that a stale entry costs nothing but a look.

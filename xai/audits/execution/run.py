@@ -1,4 +1,7 @@
-"""An audit at work in its folder: declare thresholds, do what is not done, summarise; a killed run goes on."""
+"""The run of an audit in its folder.
+
+It declares thresholds, does the work that is not done yet, and summarises; an interrupted run resumes.
+"""
 
 import hashlib
 import json

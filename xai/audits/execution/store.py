@@ -1,4 +1,6 @@
-"""A content-addressed store: what a key stands for never changes, so that work is done once and a killed run goes on.
+"""A content-addressed store of finished work.
+
+The value of a key never changes, so work is done once and an interrupted run resumes.
 
 A shard is one file, published whole: written beside its place under another name, synced, renamed, the folder synced.
 Whoever reads it checks length and digest. Two writers of one key write the same bytes, so that nobody need wait; a

@@ -1,4 +1,7 @@
-"""Image files that nobody vouches for, read safely: size first, six formats, one boundary for every error."""
+"""Safe reading of untrusted image files.
+
+The size is checked first, six formats are read, and every error is caught in one place.
+"""
 
 import hashlib
 import io

@@ -1,4 +1,7 @@
-"""Resizing, cropping and padding into the model's input, and exactly back; batches with the way back of each image."""
+"""Resizing, cropping and padding into the model's input, and their exact inverse.
+
+Batches carry the inverse of each image.
+"""
 
 import math
 from collections.abc import Sequence

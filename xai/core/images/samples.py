@@ -1,4 +1,4 @@
-"""Samples of 8 to 16 bits as numbers in [0, 1], and images of any number of bands as colours."""
+"""Samples of 8 to 16 bits as numbers in [0, 1]. Images of any number of bands become colours."""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How a layer's output is laid out in space, and where in the image each of its positions is: measured."""
+"""The spatial layout of a layer's output, measured. It says where in the image each position lies."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,7 @@
-"""Which layout of a layer's output agrees with where its places answer, and whether that is certain."""
+"""The choice among possible layouts of a layer's output.
+
+It compares each with where the positions respond, and says whether the choice is certain.
+"""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The outputs of all layers in one forward pass, and the share of the prediction that passes through one."""
+"""Outputs of all layers in one forward pass. Also measured: the share of the prediction that passes through a layer."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

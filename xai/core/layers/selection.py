@@ -1,4 +1,7 @@
-"""The layer that is explained: found by running the network, verified by shape, gradient and perturbation."""
+"""Selection of the layer to explain.
+
+It is found by running the model, and verified by shape, gradient and perturbation.
+"""
 
 import weakref
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The classifier: pixels in [0, 1] in, logits out; the network behind it is only borrowed."""
+"""The classifier: pixels in [0, 1] in, logits out. The user's network is wrapped, not changed."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

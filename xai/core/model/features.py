@@ -1,4 +1,4 @@
-"""Penultimate features: the last linear layer, and one pass of logits and features over a data set."""
+"""Penultimate features and the last linear layer. One pass over a data set gives logits and features."""
 
 from __future__ import annotations
 

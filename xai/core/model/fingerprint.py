@@ -1,4 +1,7 @@
-"""What makes a model itself: its weights and settings, as a digest and as a state that is quick to compare."""
+"""The fingerprint of a model: its weights and settings.
+
+It comes as a digest and as a state that is quick to compare.
+"""
 
 import dis
 import functools

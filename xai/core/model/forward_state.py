@@ -1,4 +1,4 @@
-"""What a forward pass writes into a module: counters and caches, no part of what a model is."""
+"""State that a forward pass writes into modules, such as counters and caches. It is no part of what a model is."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a classifier answers on a data set, with the truth and a key for each image, in one pass."""
+"""Predictions of a classifier on a data set, in one pass. Labels and a key for each image come along."""
 
 import hashlib
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The number that is explained for each image: the target class, and the score read from the logits."""
+"""The explained score of each image. It is read from the logits for the target class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The images of a data set as model inputs, and the ways of resizing compared on labelled data."""
+"""Images of a data set as model inputs. Also here: a comparison of ways to resize on labelled data."""
 
 import copy
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Signs that a model is used the wrong way or is untrained: class order, pixel scale, channels, weights."""
+"""Signs of an untrained or wrongly used model. They look at class order, pixel scale, channels and weights."""
 
 import copy
 import math

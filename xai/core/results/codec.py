@@ -1,4 +1,7 @@
-"""Results as files and JSON: plain JSON and arrays, and dataclasses by their type hints; never a pickle."""
+"""Results as files and JSON, never as a pickle.
+
+Fields become plain JSON and arrays; dataclasses are read back by their type hints.
+"""
 
 import hashlib
 import io

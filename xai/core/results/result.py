@@ -1,4 +1,4 @@
-"""The base of all results: where they come from, how they are saved, loaded and shown."""
+"""The base of all results. It says where they come from and how they are saved, loaded and shown."""
 
 import html
 import os

@@ -1,4 +1,7 @@
-"""Work in rows: cut by memory, halved when it runs out, in pieces of a fixed number; the tensors in outputs."""
+"""Work in batches that fit into memory.
+
+Batches are halved when memory runs out, or have a fixed size; also finds the tensors in nested outputs.
+"""
 
 import copy
 import gc

@@ -1,4 +1,4 @@
-"""What tells the meaning of outputs: declarations of a model, and its answers to probe images."""
+"""Evidence about the meaning of outputs. It comes from declarations of a model and from its outputs on probe images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

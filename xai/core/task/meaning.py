@@ -1,4 +1,7 @@
-"""What the numbers that a model returns mean: task, logits or probabilities, and which of several outputs."""
+"""The meaning of a model's outputs: task, scale and position.
+
+The scale is logits or probabilities; the position is which of several outputs.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

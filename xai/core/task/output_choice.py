@@ -1,4 +1,4 @@
-"""Which of several outputs holds the class scores, and what their values say of the scale."""
+"""The choice of the output that holds the class scores. The values of the outputs tell their scale."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Finds out how to read what a module returns, and whether it answers the same twice, alone and among others."""
+"""Detection of the form of a module's output. Also checked: whether outputs repeat, alone and in a batch."""
 
 import weakref
 from abc import ABC, abstractmethod

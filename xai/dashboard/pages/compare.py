@@ -1,4 +1,7 @@
-"""The page "Compare": two models on the same images, or two audits: better, worse, or cannot tell."""
+"""The page "Compare": two models on the same images, or two audits.
+
+Each comparison says better, worse or inconclusive.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The page "History": the audits of a folder, how a figure went, and the one that others are measured by."""
+"""The page "History": the audits of a folder. It shows how a figure changed, and the audit that serves as baseline."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

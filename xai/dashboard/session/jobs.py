@@ -1,4 +1,4 @@
-"""Slow work of a page as jobs: what a session asked for, and the progress it reports.
+"""Slow work of a page as jobs, with the progress they report.
 
 It is done by a task of the process (see `tasks.py`), so that neither a click nor a reload ends it. The run of the page
 waits with it, and what else is done on the page has precedence: Streamlit begins anew where the page draws.

@@ -1,4 +1,4 @@
-"""A model for each piece of work: a few copies, so that what is quick does not wait for what is long."""
+"""Copies of a model for parallel work. Quick work need not wait for long work."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping

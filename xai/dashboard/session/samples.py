@@ -1,4 +1,4 @@
-"""Samples of data sets: which data sets there are, some images of one, and the jobs that ask about them."""
+"""Data sets of the session, samples of their images, and jobs on them."""
 
 import os
 from collections.abc import Hashable, Mapping, Sequence

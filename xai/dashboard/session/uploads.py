@@ -1,4 +1,6 @@
-"""What users add: models from files, data from folders and archives, single images; and the sample images.
+"""Uploads of users and the sample images.
+
+Users add models from files, data from folders and archives, and single images.
 
 Files go to a folder of this process under the digest of their content, never under a name of theirs. All sessions share
 the store, but what is in it has to be known by its name, which holds the digest: a session lists its own.

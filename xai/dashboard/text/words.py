@@ -1,4 +1,4 @@
-"""Words of the pages: the language, text that is safe to show, sentences made from data.
+"""Words of the pages. Here are the language, text that is safe to show, and sentences made from data.
 
 What checks and verdicts are called, and what the library says, is looked up in the catalogue of the reports, so that
 both say the same.

@@ -1,4 +1,7 @@
-"""Images on a page: enlarged, in rows that wrap, each with words; and the viewer of maps over one."""
+"""Images on a page, and the viewer of maps over one.
+
+Images can be enlarged, and lie in rows that wrap, each with a caption.
+"""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Settings of methods and of checks as widgets: what they are called, and what each kind of value is chosen with."""
+"""Settings of methods and checks as widgets. Here are their labels and the widget of each kind of value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a dream raises: a layer, a channel or the score of a class, and the layer chosen when none is named."""
+"""The objectives of a dream: a layer, a channel or a class score. When no layer is named, one is chosen."""
 
 from abc import ABC, abstractmethod
 from contextlib import suppress

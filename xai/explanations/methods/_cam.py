@@ -1,4 +1,4 @@
-"""What the CAM methods share: a layer that is a map of the image, and the graph cut there."""
+"""Shared parts of the CAM methods. Here are the choice of a layer with spatial layout, and the graph cut there."""
 
 from abc import abstractmethod
 from dataclasses import dataclass

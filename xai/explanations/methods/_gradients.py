@@ -1,4 +1,7 @@
-"""What the gradient methods share: gradients towards pixels, sums over many rows, completeness, and ReLUs by graph."""
+"""Shared parts of the gradient methods.
+
+Here are gradients towards pixels, sums over many rows, completeness, and replaced ReLUs.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

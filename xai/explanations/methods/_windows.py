@@ -1,4 +1,4 @@
-"""Windows over an image, hidden by pixels or by dropping tokens, and maps from their scores."""
+"""Windows over an image, and maps from their scores. Windows are hidden by pixels or by dropping tokens."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""One explained image with all that checks need, and the checks of a map and its method."""
+"""The checks of a map and its method. They run on one explained image with all that it needs."""
 
 import copy
 import math

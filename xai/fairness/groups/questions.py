@@ -1,4 +1,4 @@
-"""What is asked of each way to divide the images, with the weight of each question, and what comes out."""
+"""The questions asked of each grouping of the images. Each has a weight and a result."""
 
 import hashlib
 from collections.abc import Callable, Iterable

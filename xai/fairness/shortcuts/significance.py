@@ -1,4 +1,7 @@
-"""Whether a probe attracts images to one class, and what its removal does: tests on images not used to choose it."""
+"""Tests of whether a probe attracts images to one class.
+
+Removal is tested too; the images were not used to choose the probe.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

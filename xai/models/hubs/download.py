@@ -1,4 +1,7 @@
-"""Downloads of published weights: https only, from named hosts, to no private address, checked by SHA-256."""
+"""Downloads of published weights.
+
+They use https only, from named hosts, to no private address, and are checked by SHA-256.
+"""
 
 import hashlib
 import http.client

@@ -1,4 +1,4 @@
-"""ONNX models as torch modules, so that gradients work; where that cannot be, in onnxruntime, and that is said."""
+"""ONNX models as torch modules, so that gradients work. Where that cannot be, they run in onnxruntime, with a note."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""An ONNX graph as a traced torch module: layers with weights become torch's own, the rest functions on tensors."""
+"""An ONNX graph as a traced torch module. Layers with weights become torch's own, the rest functions on tensors."""
 
 import re
 from typing import Any

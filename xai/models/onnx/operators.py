@@ -1,4 +1,4 @@
-"""The operators of ONNX as functions on tensors; sizes, axes and the like come as lists, or as tensors of such.
+"""ONNX operators as functions on tensors. Sizes and axes come as lists, or as tensors of integers.
 
 Source: the operator documents of ONNX, opsets 9 to 24; what a document leaves open follows onnxruntime.
 """

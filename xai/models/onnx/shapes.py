@@ -1,4 +1,4 @@
-"""The operators of ONNX that move, cut and repeat, and those that speak of sizes; see `operators`."""
+"""ONNX operators on shapes: they move, cut and repeat, or read sizes. The others are in `operators`."""
 
 import functools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What an ONNX file holds and whether it may be run: read in the limited process, before anything is built from it."""
+"""The check of an ONNX file before it is built. The limited process reads it and says whether it may be run."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Asks a process of its own to read a file, and keeps what it read as safetensors."""
+"""The client of the limited process that reads files. Tensors come back as safetensors."""
 
 import atexit
 import hashlib

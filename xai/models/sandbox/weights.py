@@ -1,4 +1,4 @@
-"""The only place that gives a weight file to a library: tensors come out, and nothing in the file runs."""
+"""The only place that gives a weight file to a library. Tensors come out, and nothing in the file runs."""
 
 import argparse
 import hashlib

@@ -1,4 +1,4 @@
-"""The limited process that reads what could do harm: little memory, little time, no network, no other program.
+"""The limited process that reads untrusted files. It has little memory and time, no network and no other program.
 
 Runs beside the caller as `serve`, with torch imported once; each file gets a fork of it. The caller's side is `reader`.
 """

@@ -1,4 +1,7 @@
-"""What all detectors share: checked settings as a frozen dataclass, fit on a reference, a score made of parts."""
+"""The base class of detectors.
+
+A detector is a frozen dataclass of checked settings, fit on a reference, with a score made of parts.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""What a detector sees of a classifier and of images, and what is kept of those it is fitted on."""
+"""The reference of a detector.
+
+It holds what is read from a classifier and from the images that the detector is fitted on.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,7 @@
-"""Auto-PGD: step size and restarts from the best point follow from how the loss runs; nothing to tune."""
+"""Auto-PGD, an attack without settings to tune.
+
+Step size and restarts from the best point follow from the course of the loss.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields

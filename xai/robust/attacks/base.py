@@ -1,4 +1,7 @@
-"""What all attacks share: the checks before, the chunks, the fresh forward that judges, the record."""
+"""Shared parts of all attacks.
+
+Here are the checks before, the batches, the fresh forward pass that judges, and the record.
+"""
 
 import time
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""What each module or function of a traced network is, as a layer that bounds know."""
+"""The modules and functions of a traced network as layers that bounds know."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

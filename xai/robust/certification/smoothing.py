@@ -1,4 +1,7 @@
-"""Randomised smoothing: what a model answers to noisy copies, with a radius in which that answer cannot change."""
+"""Randomised smoothing: predictions on noisy copies, with a certified radius.
+
+Within it the prediction cannot change.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

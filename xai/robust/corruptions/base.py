@@ -1,4 +1,7 @@
-"""What all corruptions share: a name, five levels and what lies between them, draws that belong to the image."""
+"""Shared parts of all corruptions.
+
+A corruption has a name, five levels with values between them, and draws that belong to the image.
+"""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence

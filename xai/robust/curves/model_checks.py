@@ -1,4 +1,7 @@
-"""Checks of the model's habits and of what attacks found: randomness, head, mode, ball, 8 bits, batch, precision."""
+"""Checks of a model's properties and of the examples that attacks found.
+
+They look at randomness, head, mode, ball, 8 bits, batch and precision.
+"""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Robust accuracy over a list of radii: from above by attacks, from below by certified bounds."""
+"""Robust accuracy over a list of radii. Attacks bound it from above, certificates from below."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""The work of a curve in stages, cheapest first, and the bounds of each image that they leave."""
+"""The stages of work of a curve, cheapest first. They leave bounds for each image."""
 
 import time
 from collections.abc import Callable, Sequence

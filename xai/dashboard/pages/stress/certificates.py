@@ -1,4 +1,4 @@
-"""What is asked about one image that is certified: the margin in a ball, bounds of the logits, the largest radius."""
+"""Certificates of one image. They are the margin in a ball, bounds of the logits, and the largest radius."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Backgrounds of one class: patterns and textures beside the object, and, with masks, what is behind objects."""
+"""Probes for the background of a class.
+
+They are patterns and textures beside the object and, with masks, what is behind objects.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What all probes share: a change of images, where it is, and equally large changes that mean nothing."""
+"""Shared parts of all probes. A probe has a change of images, its place, and neutral changes of equal size."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,7 @@
-"""Brighter or darker images, as another lamp, exposure or black level makes them, with the contrast that goes along."""
+"""A probe for brighter or darker images.
+
+Lamps, exposure and black level make such images; contrast changes with them.
+"""
 
 from collections.abc import Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""Probes that were found in the data: each knows which images carry it, and how it is taken out of them."""
+"""Probes that were found in the data. Each knows which images contain it, and how to remove it from them."""
 
 from abc import abstractmethod
 from collections.abc import Callable

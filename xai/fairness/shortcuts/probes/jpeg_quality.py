@@ -1,4 +1,4 @@
-"""Traces of JPEG files of low quality, as one source of images among several leaves them."""
+"""A probe for traces of JPEG files of low quality. One source of images among several may leave them."""
 
 import io
 from collections.abc import Iterator

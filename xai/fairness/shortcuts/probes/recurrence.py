@@ -1,4 +1,7 @@
-"""What one class has anywhere in the image: a number in which it stands apart, or a mark at any place."""
+"""What recurs anywhere in images of one class.
+
+It is a number in which the class stands apart, or a mark at any place.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the images of one class repeat exactly at one place, and those of the other classes do not.
+"""What images of one class repeat exactly at one place. Images of the other classes do not have it.
 
 What belongs to an object varies from image to image; a mark, a frame or a printed text has the same pixel values again.
 """

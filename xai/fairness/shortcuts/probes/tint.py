@@ -1,4 +1,4 @@
-"""A colour over the whole image, as a lamp, a stain, a film or a white balance gives one."""
+"""A probe for a colour over the whole image. Lamps, stains, films and white balances leave one."""
 
 from collections.abc import Iterator
 from functools import partial
