@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from xai.audits.document import SCHEMA_NAME, SCHEMA_VERSION
 from xai.audits.execution.store import publish
 from xai.audits.operations import OPERATIONS, AuditOperations
-from xai.core.results.codec import restoring
+from xai.core.results.codec import record_of, restoring
 from xai.core.results.message import frame_of, message_table, with_messages
 from xai.errors import RecordError
 
@@ -63,6 +63,10 @@ class Finding:
     def __str__(self) -> str:
         """Verdict, id and reason."""
         return f"{self.verdict.upper()} {self.id}: {self.why}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-ready."""
+        return record_of(self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

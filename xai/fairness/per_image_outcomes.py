@@ -14,6 +14,7 @@ from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.resizing import InputReader
 from xai.core.registry import Registry
+from xai.core.results.codec import finite
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import InputError
@@ -168,6 +169,11 @@ class Treatment(dict[str, np.ndarray]):
     """
 
     notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values by name, and the notes, JSON-ready; NaN is None."""
+        values = {name: finite(column.tolist()) for name, column in self.items()}
+        return {"values": values, "notes": list(self.notes)}
 
 
 def treatment(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xai.core.model.classifier import Classifier
 from xai.core.model.fingerprint import fingerprint_module
 from xai.core.model.hooks import copied
+from xai.core.results.codec import finite, plain
 from xai.core.results.message import message_table, with_messages
 from xai.core.runtime.batching import first_tensor
 from xai.errors import CheckpointError, InputError, UnsupportedModelError
@@ -148,6 +149,12 @@ class Probe(Classifier):
     def _record(self) -> dict[str, Any]:
         record: dict[str, Any] = self.module.record  # type: ignore[assignment]  # a ProbeNet's
         return record
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return name, fingerprint, classes and what the head was fitted on, JSON-ready."""
+        names = list(self.class_names)
+        record = {"name": self.name, "fingerprint": self.fingerprint, "class_names": names}
+        return record | {"fit": finite(plain(self._record))}
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, for `xai.load(path)`.

@@ -13,6 +13,7 @@ from xai.core.images.border import open_data
 from xai.core.images.geometry import RESIZES, Batch
 from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
+from xai.core.results.codec import record_of
 from xai.core.results.message import Message, constant
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
@@ -100,6 +101,10 @@ class ResizeComparison:
             p=p,
             verdict=constant(self.verdict),
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields and the reason, JSON-ready."""
+        return record_of(self) | {"reason": self.reason}
 
 
 def compare_resizing(

@@ -71,6 +71,11 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+def record_of(record: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, JSON-ready: NaN and infinity become None, arrays their shape and digest."""
+    return {f.name: finite(plain(getattr(record, f.name))) for f in fields(record)}
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all.
 

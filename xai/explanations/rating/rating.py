@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy
 
+from xai.core.results.codec import record_of
 from xai.core.results.message import Message
 from xai.core.results.result import Result
 
@@ -41,6 +42,10 @@ class MapCheck:
     verdict: str
     reason: str
     values: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-ready."""
+        return record_of(self)
 
 
 @dataclass(frozen=True, repr=False)

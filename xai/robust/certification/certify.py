@@ -13,6 +13,7 @@ from xai.core.labels import labels_of
 from xai.core.model.classifier import Classifier, as_classifier
 from xai.core.model.hooks import borrowed
 from xai.core.model.usage_checks import with_doubts
+from xai.core.results.codec import finite
 from xai.core.results.message import Message
 from xai.core.results.result import Provenance, Result
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
@@ -51,6 +52,11 @@ class OutputBounds(tuple[Tensor, Tensor]):
     def __getnewargs__(self) -> Any:
         """Return what a copy is made of."""
         return self[0], self[1], self.notes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return both bounds as lists, and the notes, JSON-ready; infinite bounds are None."""
+        bounds = {"lower": self.lower.tolist(), "upper": self.upper.tolist()}
+        return {name: finite(rows) for name, rows in bounds.items()} | {"notes": list(self.notes)}
 
     @property
     def lower(self) -> Tensor:
