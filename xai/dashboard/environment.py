@@ -26,6 +26,11 @@ def audits_folder() -> Path:
     return Path(os.environ.get(AUDITS_VARIABLE) or "audits").absolute()
 
 
+def given_model() -> str | None:
+    """Return the model that was named when the dashboard was started; None for none."""
+    return os.environ.get(MODEL_VARIABLE) or None
+
+
 def operators() -> tuple[str, ...]:
     """Return the architectures that were named when the dashboard was started: code of whoever started it."""
     return tuple(part for part in os.environ.get(ARCH_VARIABLE, "").split(",") if part)
@@ -33,7 +38,7 @@ def operators() -> tuple[str, ...]:
 
 def given_settings(name: str) -> dict[str, Any]:
     """Return the settings of `xai.load` that the model named at the start was given; none for another."""
-    if name != os.environ.get(MODEL_VARIABLE):
+    if name != given_model():
         return {}
     return dict(json.loads(os.environ.get(SETTINGS_VARIABLE) or "{}"))
 

@@ -155,8 +155,9 @@ def compare_models(model: SharedModel, other: SharedModel, sample: DataSample) -
         return [] if opened is None else show_both(model, other, sample, opened)
 
     key, n = ("duel", model.key, other.key, *sample.key), len(sample.data)
+    title, are_examples = t("Running both models"), model.example and other.example
     job = Job(
-        key, t("Running both models"), lambda report: ask_both(model, other, sample, report), st.container(), 2 * n
+        key, title, lambda report: ask_both(model, other, sample, report), st.container(), 2 * n, example=are_examples
     )
     return ui.ask(job, t("Compare the models"), t("{n} images through both models", n=n), show)
 
@@ -235,7 +236,7 @@ if way == ways[1]:
 else:
     left, right = st.columns([1, 2.4], gap="medium")
     with left:
-        model = ui.choose_model()
+        model = ui.choose_model("example:fashion")
         other = choose_other(model)
         sample = ui.choose_sample(model, "compare_count", usual=500, most=5000)
     with right:

@@ -15,9 +15,11 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 import xai
 from xai.dashboard.environment import audits_folder
+from xai.dashboard.session.examples import example_audits, example_result, has_example
 from xai.dashboard.session.tasks import BackgroundTask, Key, Report, ResultCache, task_queue
 
 _QUICK = 8  # rows
+_INSTANT = 6000  # rows of a model that comes with the package: some seconds on two cores
 STORE = "store"  # of finished work, shared by all audits of the folder
 _AUDIT_FILE, _PIN_FILE = "audit.json", "pinned.json"
 
@@ -29,12 +31,14 @@ class SessionJobs:
     Attributes:
         requested: asked for by a button.
         stopped: asked for, and stopped.
+        repeated: computed here although a result comes with the package.
         shown: the last comparison and what it was made of.
         results: the results.
     """
 
     requested: set[Key] = field(default_factory=set)
     stopped: set[Key] = field(default_factory=set)
+    repeated: set[Key] = field(default_factory=set)
     shown: tuple[Key, Any] | None = None
     results: ResultCache = field(default_factory=ResultCache)
 
@@ -43,9 +47,20 @@ class SessionJobs:
         result = self.results.find(key)
         if result is None:
             result = task_queue().done.find(key)
+            if result is None and self.uses_example(key):
+                return example_result(key)
             if result is not None:
                 self.results.keep(key, result)
         return result
+
+    def uses_example(self, key: Key) -> bool:
+        """Say whether the result is the one that comes with the package."""
+        return has_example(key) and key not in self.repeated
+
+    def repeat(self, key: Key) -> None:
+        """Ask for a result although one comes with the package."""
+        self.repeated.add(key)
+        self.request(key)
 
     def keep(self, key: Key, value: Any) -> Any:
         """Keep a result for this session and all others, and return it."""
@@ -59,7 +74,7 @@ class SessionJobs:
         """Say whether it was asked for: here, or by this page before it was loaded anew, which counts as here."""
         if task_queue().knows(key):
             self.request(key)
-        return key in self.requested
+        return key in self.requested or self.uses_example(key)
 
     def switch(self, key: Key) -> None:
         """Stop it, or run it again."""
@@ -78,6 +93,7 @@ class Job:
         ask: does it; reports progress when given a callable `(done, total)`.
         slot: a container of the page for progress, errors and buttons.
         rows: how many go through the model, about; what takes few is done first.
+        example: whether the model is a small one that comes with the package.
     """
 
     key: Key
@@ -85,6 +101,12 @@ class Job:
     ask: Callable[[Report | None], Any]
     slot: Any  # a Streamlit container
     rows: int
+    example: bool = False
+
+    @property
+    def instant(self) -> bool:
+        """Whether it takes seconds on any machine: few rows of a small model that comes with the package."""
+        return self.example and self.rows <= _INSTANT
 
     @property
     def quick(self) -> bool:
@@ -174,20 +196,24 @@ def open_audits() -> list[BackgroundTask]:
 
 
 def finished_audits() -> list[Path]:
-    """Return the folders of finished audits, the newest first."""
+    """Return the folders of finished audits: the newest first, then those that come with the package."""
     place = audits_folder()
     files = list(place.glob(f"*/{_AUDIT_FILE}")) if place.is_dir() else []
-    return [file.parent for file in sorted(files, key=lambda file: (-file.stat().st_mtime, file.parent.name))]
+    own = [file.parent for file in sorted(files, key=lambda file: (-file.stat().st_mtime, file.parent.name))]
+    names = {folder.name for folder in own}
+    return [*own, *(folder for folder in example_audits() if folder.name not in names)]
 
 
 def open_audit(folder: Path) -> xai.Audit | None:
-    """Return a finished audit; None where there is none.
+    """Return a finished audit: from its folder, else the one of that name that comes with the package, else None.
 
     Raises:
         XaiError: it is damaged.
     """
-    file = folder / _AUDIT_FILE
-    return _read(folder, file.stat().st_mtime_ns) if file.is_file() else None
+    finished = {example.name: example for example in example_audits()}
+    place = folder if (folder / _AUDIT_FILE).is_file() else finished.get(folder.name, folder)
+    file = place / _AUDIT_FILE
+    return _read(place, file.stat().st_mtime_ns) if file.is_file() else None
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)

@@ -1,6 +1,5 @@
 """Copies of a model for parallel work. Quick work need not wait for long work."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 import xai
-from xai.dashboard.environment import MODEL_VARIABLE, given_settings
+from xai.dashboard.environment import given_model, given_settings
 from xai.dashboard.session.jobs import Job
 from xai.dashboard.session.tasks import Key, Report
 from xai.dashboard.session.uploads import MODEL, SourceImage, session_uploads, upload_store
@@ -90,6 +89,11 @@ class SharedModel:
     fingerprint: str
     layers: tuple[str, ...]
     lender: ModelCopies
+
+    @property
+    def example(self) -> bool:
+        """Whether it is a small one that comes with the package."""
+        return self.name.startswith("example:")
 
     @property
     def key(self) -> Key:
@@ -174,7 +178,7 @@ def model_names() -> list[str]:
 
     The first is the default, which is in no link, so nothing that others do not have may come first.
     """
-    given = os.environ.get(MODEL_VARIABLE)
+    given = given_model()
     names = [model.name for model in sorted(xai.catalogue(), key=lambda model: not model.available)]
     return list(dict.fromkeys([*([given] if given else []), *names, *session_uploads(MODEL)]))
 

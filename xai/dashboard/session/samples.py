@@ -189,7 +189,8 @@ def corruptions_job(model: SharedModel, sample: DataSample, names: Sequence[str]
         )
 
     key = ("corruptions", model.key, *sample.key, *names)
-    return Job(key, t("Corrupting"), model.ask(measure), slot, _SEVERITIES * len(names) * len(sample.data))
+    rows = _SEVERITIES * len(names) * len(sample.data)
+    return Job(key, t("Corrupting"), model.ask(measure), slot, rows, model.example)
 
 
 def verb_job(
@@ -218,4 +219,4 @@ def verb_job(
         return getattr(xai, verb)(classifier, *data, **arguments, **progress_arguments(report))
 
     key = (verb, model.key, *(sample.key for sample in samples), *sorted(arguments.items()))
-    return Job(key, title, model.ask(ask), slot, rows)
+    return Job(key, title, model.ask(ask), slot, rows, model.example)

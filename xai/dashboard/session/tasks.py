@@ -36,6 +36,11 @@ class ResultCache:
         """Say whether there is a result."""
         return key in self._values
 
+    def keys(self) -> list[Key]:
+        """Return what there are results of."""
+        with self._guard:
+            return list(self._values)
+
     def find(self, key: Key) -> Any | None:
         """Return a result, or the error that came instead; None when there is neither."""
         with self._guard:

@@ -48,7 +48,12 @@ def result_of(job: Job) -> Any | None:
 
 
 def requested(job: Job, label: str, tip: str, *, first: bool = False) -> bool:
-    """Say whether a job was asked for; while it is not done, show the button that does: `first` of its page or not."""
+    """Say whether a job was asked for; while it is not done, show the button that does: `first` of its page or not.
+
+    The first job of a page asks for itself where it takes seconds, so that every page opens with a result.
+    """
+    if first and job.instant:
+        session_jobs().request(job.key)
     is_requested = session_jobs().has_requested(job.key)
     if not is_requested or session_jobs().find(job.key) is None:
         job.slot.button(
@@ -79,7 +84,19 @@ def ask(
     if not requested(job, label, tip, first=first):
         return []
     result = result_of(job)
-    return [job] if result is None else [job, *(show(result) or ())]
+    if result is None:
+        return [job]
+    if session_jobs().uses_example(job.key):
+        _offer_to_repeat(job)
+    return [job, *(show(result) or ())]
+
+
+def _offer_to_repeat(job: Job) -> None:
+    """Say that a result comes with the package, and offer to compute it here."""
+    with job.slot.container(horizontal=True, vertical_alignment="center"):
+        st.caption(t("An example result, computed in advance."), width="content")
+        repeat = session_jobs().repeat
+        st.button(t("Run it again"), key=f"repeat {job.key}", on_click=repeat, args=(job.key,), type="tertiary")
 
 
 def ask_verb(
@@ -291,7 +308,7 @@ PAGES = [
 def show_heading(name: str) -> None:
     """Show the heading of a page, which is its name in the menu, and what the page is for."""
     page = next(page for page in PAGES if page.name == name)
-    st.header(t(page.title), anchor=False)
+    st.title(t(page.title), anchor=False)
     st.caption(t(page.tip))
 
 
@@ -320,7 +337,7 @@ def require_sign_in() -> None:
     """Where a provider is set up, show only a button to whoever has not signed in, and end the run there."""
     if not sign_in_configured() or st.user.is_logged_in:
         return
-    st.header(t("Sign in"), anchor=False)
+    st.title(t("Sign in"), anchor=False)
     st.markdown(t("This dashboard is for those who have an account with its operator."))
     st.button(t("Sign in"), key="sign_in", on_click=st.login, icon=":material/login:", type="primary")
     st.stop()

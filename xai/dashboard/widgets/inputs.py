@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 import xai
+from xai.dashboard.environment import given_model
 from xai.dashboard.session import (
     DATA,
     MODEL,
@@ -33,6 +34,11 @@ from xai.dashboard.widgets.background import stop_on_error
 def remember(kind: str, name: str) -> None:
     """Keep what was chosen for the other pages."""
     st.session_state[f"chosen {kind}"] = name
+
+
+def forget(kind: str) -> None:
+    """Keep no choice for the other pages."""
+    st.session_state.pop(f"chosen {kind}", None)
 
 
 def take_over(offered: Mapping[str, Sequence[str]]) -> None:
@@ -250,10 +256,19 @@ def show_bars(top: Sequence[tuple[str, float]]) -> None:
         st.progress(min(1.0, max(0.0, share)), text=f"{safe(label, 60)} · {percent(share)}")
 
 
-def choose_model() -> SharedModel:
-    """Let the user choose a model, and load it."""
-    name = st.selectbox(t("Model"), model_names(), key="model", bind="query-params")
-    remember(MODEL, name)
+def choose_model(usual: str | None = None) -> SharedModel:
+    """Let the user choose a model, and load it.
+
+    Args:
+        usual: the example that a page of data sets opens with; a model named at the start wins. None for the first one.
+    """
+    names = model_names()
+    first = names.index(usual) if usual in names and given_model() is None else 0
+    name = st.selectbox(t("Model"), names, first, key="model", bind="query-params")
+    if name == names[first]:
+        forget(MODEL)  # another page opens with another one
+    else:
+        remember(MODEL, name)
     if st.session_state.get(_UNLOADED) == name:
         st.info(t("The model is unloaded."), icon=":material/eject:")
         st.button(t("Load it again"), key="load_again", on_click=unload, args=(None,), icon=":material/play_arrow:")

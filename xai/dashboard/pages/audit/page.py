@@ -157,7 +157,7 @@ if __name__ == "__main__":  # Streamlit runs it as a script
     left, right = st.columns([1, 2.4], gap="medium")
 
     with left:
-        model = ui.choose_model()
+        model = ui.choose_model("example:fashion-robust")
         data = choose_data(model)
         baseline = choose_baseline([folder.name for folder in finished_audits()], pinned())
 

@@ -214,7 +214,7 @@ if __name__ == "__main__":  # Streamlit runs it as a script
     left, right = st.columns([1, 2.4], gap="medium")
 
     with left:
-        model = ui.choose_model()
+        model = ui.choose_model("example:fashion-shortcut")
         sample = ui.choose_sample(model, "bias_count", usual=_USUAL, most=_MOST)
         train = choose_training(model, sample.seed) if way == ways[3] else None
 

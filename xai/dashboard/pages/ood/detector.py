@@ -137,7 +137,8 @@ def detector_job(model: SharedModel, plan: DetectorPlan, slot: Any) -> Job:
 
     rows = sum(len(sample.data) for sample in plan.samples) + len(plan.test.data) * (plan.ood_images is None)
     rows += round(_ROWS_OF_SHIFTS * len(plan.calibration.data)) if plan.method == "auto" else 0
-    return Job(("detection", model.key, *plan.key), t("Fitting and evaluating"), model.ask(detect), slot, rows)
+    key = ("detection", model.key, *plan.key)
+    return Job(key, t("Fitting and evaluating"), model.ask(detect), slot, rows, model.example)
 
 
 def detector_comparison_job(model: SharedModel, result: DetectorResult, slot: Any) -> Job:

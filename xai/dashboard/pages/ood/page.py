@@ -375,7 +375,7 @@ if __name__ == "__main__":  # Streamlit runs it as a script
     left, right = st.columns([1, 2.4], gap="medium")
 
     with left:
-        model = ui.choose_model()
+        model = ui.choose_model("example:fashion")
         if way == ways[0]:
             plan = choose_plan(model)
         elif way == ways[1]:
