@@ -12,6 +12,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from xai.core.images.geometry import display_limit
 from xai.core.images.samples import to_rgb
 
 POSITIVE, SIGNED = "inferno", "RdBu_r"
@@ -97,7 +98,7 @@ def _frame_seen(axes: Any, explanation: Any, k: int) -> None:
 def scale(heatmap: np.ndarray, colormap: str | None = None) -> tuple[Colormap, Normalize]:
     """Return colours and range: from 0 for positive maps, symmetric around 0 for signed ones."""
     signed = bool((heatmap < 0).any())
-    most = float(np.abs(heatmap).max()) or 1.0
+    most = display_limit(heatmap)
     return colormaps[colormap or (SIGNED if signed else POSITIVE)], Normalize(-most if signed else 0.0, most)
 
 
@@ -106,7 +107,7 @@ def overlay(
 ) -> np.ndarray:
     """Return the image (H, W, 3) in [0, 1] under the map: where the value is weak, the dimmed image shows."""
     colours = cmap(norm(heatmap))[..., :3]
-    strength = np.abs(heatmap) / (np.abs(heatmap).max() or 1.0)
+    strength = np.minimum(np.abs(heatmap) / norm.vmax, 1.0)
     cover = (opacity * np.sqrt(strength))[..., None]
     return np.asarray((1 - cover) * _DIMMED * image + cover * colours)
 

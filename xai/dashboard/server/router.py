@@ -27,6 +27,7 @@ def run() -> None:
         ui.keep_choices()
         keep_language()
     ui.place_for_work({entry.url_path: entry for entry in pages.values()})
+    ui.show_style()
     page.run()
 
 

@@ -97,14 +97,15 @@ class Panel {
     this.data = data
     this.values = decode(data.values)
     this.signed = data.low < 0
-    this.top = Math.max(Math.abs(data.low), Math.abs(data.high)) || 1
+    this.top = data.top // where the colours end; a few pixels may be beyond it
+    const beyond = Math.max(Math.abs(data.low), Math.abs(data.high)) > this.top
     this.layer = new OffscreenCanvas(frame.width, frame.height)
     this.title.textContent = data.title
     this.alt.textContent = data.alt
     this.canvas.setAttribute("aria-label", `${data.alt} ${HINT}`)
     this.figure.style.setProperty("--ratio", frame.width / frame.height)
-    const texts = this.signed ? [format(-this.top), `0 · ${data.unit}`] : ["0", data.unit]
-    texts.push(format(this.top))
+    const texts = this.signed ? [`${beyond ? "≤ " : ""}${format(-this.top)}`, `0 · ${data.unit}`] : ["0", data.unit]
+    texts.push(`${beyond ? "≥ " : ""}${format(this.top)}`)
     this.ends.forEach((end, k) => (end.textContent = texts[k]))
     this.coloured = null
   }

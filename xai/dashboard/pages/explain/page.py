@@ -9,6 +9,7 @@ import streamlit as st
 import xai
 from xai.dashboard import widgets as ui
 from xai.dashboard.pages.explain.result import (
+    check_maps,
     compare,
     show_agreement,
     show_basket,
@@ -186,6 +187,7 @@ if __name__ == "__main__":  # Streamlit runs it as a script
         ]
         if page_maps:
             comparison = compare(page_maps, None if versus is None else prediction.class_names[versus])
+            check_maps(page_maps)
             ui.show_maps(comparison.packed, key="viewer")
             if comparison.agreement is not None:
                 show_agreement(comparison.agreement)

@@ -1,8 +1,8 @@
 """Explanations on the page: maps, verdicts, agreement, files, and the report that a session collects."""
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,8 @@ def _rating_of(page_map: PageExplanation) -> xai.results.Rating | None:
     return result if isinstance(result, xai.results.Rating) else None
 
 
+_MARKS = {"trust": "\N{CHECK MARK}", "doubt": "?", "reject": "\N{MULTIPLICATION SIGN}"}
+_COLOURS: Mapping[str, Any] = {"trust": "green", "doubt": "orange", "reject": "red"}
 _WORDS = {
     "trust": (m("Trust"), ":material/check_circle:"),
     "doubt": (m("Doubt"), ":material/help:"),
@@ -185,24 +187,11 @@ _WORDS = {
 
 
 def show_reliability(model: SharedModel, image: SourceImage, page_map: PageExplanation) -> list[Job]:
-    """Show what the checks found, or a button that asks for them; return the job when it was asked for."""
-    button = st.empty()
+    """Show what the checks found, where they were asked for; return the job then."""
     job = rating_job(model, image, page_map, st.container())
     requested = session_jobs().has_requested(job.key)
     rating = ui.result_of(job) if requested else None
-    if rating is None:
-        button.button(
-            t("Check this map"),
-            key=f"rate {page_map.question.method.name}",
-            on_click=session_jobs().request,
-            args=(job.key,),
-            disabled=requested,  # not taken away before there is a verdict: what is below it would jump, "Stop" as well
-            help=t(
-                "Removes what the map calls relevant, adds noise, randomises the weights: some hundred forward passes."
-            ),
-            icon=":material/fact_check:",
-        )
-    else:
+    if rating is not None:
         with job.slot:
             show_rating(rating)
     return [job] if requested else []
@@ -275,7 +264,7 @@ class MapComparison:
 
 def compare(page_maps: Sequence[PageExplanation], versus: str | None) -> MapComparison:
     """Put answers to the same question side by side; asked again for the same ones, nothing is computed."""
-    key = language(), *(page_map.key for page_map in page_maps)
+    key = language(), *((*page_map.key, _verdict_of(page_map)) for page_map in page_maps)
     shown = session_jobs().shown
     if shown is None or shown[0] != key:
         shown = session_jobs().shown = key, _compare(page_maps, versus)
@@ -298,10 +287,55 @@ def _row(
     """Return the maps of the class with number `k`."""
     label = page_maps[0].explanation.target_names[k] + (t(" compared with {versus}", versus=versus) if versus else "")
     if agreement is not None:
-        return ui.panels_of(agreement, k, label)
-    return [
-        ui.panel_of(a.question.method.title, label, a.explanation.heatmaps[k], a.explanation.unit) for a in page_maps
+        panels = ui.panels_of(agreement, k, label)
+    else:
+        explanation = page_maps[0].explanation
+        panels = [ui.panel_of(page_maps[0].question.method.title, label, explanation.heatmaps[k], explanation.unit)]
+    rated = [
+        replace(panel, title=_judged(panel.title, page_map, k)) for panel, page_map in zip(panels, page_maps, strict=False)
     ]
+    return [*rated, *panels[len(rated) :]]
+
+
+def _judged(title: str, page_map: PageExplanation, k: int) -> str:
+    """Return the title of a map with its verdict, where it was checked."""
+    rating = _rating_of(page_map)
+    return title if rating is None else f"{title} · {_MARKS[rating.verdicts[k]]} {t(_WORDS[rating.verdicts[k]][0])}"
+
+
+def _verdict_of(page_map: PageExplanation) -> tuple[str, ...]:
+    rating = _rating_of(page_map)
+    return () if rating is None else tuple(rating.verdicts)
+
+
+def check_maps(page_maps: Sequence[PageExplanation]) -> None:
+    """Show the verdict on each map as a chip, and the button that asks for those that are missing."""
+    open_keys = [("rating", *page_map.key) for page_map in page_maps if _rating_of(page_map) is None]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for page_map in page_maps:
+            rating = _rating_of(page_map)
+            if rating is not None:
+                word, icon = _WORDS[rating.verdict]
+                title = safe(told(page_map.question.method.title))
+                st.badge(f"{title}: {t(word)}", icon=icon, color=_COLOURS[rating.verdict])
+        if open_keys:
+            st.button(
+                t("Check all maps") if len(page_maps) > 1 else t("Check this map"),
+                key="check_maps",
+                on_click=_request_all,
+                args=(open_keys,),
+                icon=":material/fact_check:",
+                help=t(
+                    "Removes what the map calls relevant, adds noise, randomises the weights: some hundred forward "
+                    "passes."
+                ),
+                disabled=all(map(session_jobs().has_requested, open_keys)),
+            )
+
+
+def _request_all(keys: Sequence[Key]) -> None:
+    for key in keys:
+        session_jobs().request(key)
 
 
 def show_agreement(agreement: xai.results.Agreement) -> None:

@@ -106,12 +106,13 @@ def radii(text: str) -> tuple[float, ...]:
 def _show(
     model: SharedModel, sample: DataSample, result: xai.results.RobustnessCurve, arguments: Mapping[str, Any]
 ) -> None:
-    if result.trust is not None:
-        show_trust(result.trust)
     text = _summary(result)
-    st.markdown(text)
+    box = st.info if _unfinished(result) or (result.trust is not None and result.trust.flags) else st.success
+    box(f"{text} {_unfinished(result)}", icon=":material/shield:")
     ui.show_chart(charts.robust_accuracy(result), "curve", text, pick)
     st.caption(t("Bars: 95 % intervals over the sampling of images. Click a point to see its images."))
+    if result.trust is not None:
+        show_trust(result.trust)
     if result.notes:
         st.caption(bullets(result.notes))
     level = _choose_level(result)
@@ -147,6 +148,14 @@ def _summary(result: xai.results.RobustnessCurve) -> str:
         last=radius(result.eps[-1], result.norm),
         **shares,
     )
+
+
+def _unfinished(result: xai.results.RobustnessCurve) -> str:
+    """Say which attacks and certificates did not come to their end; "" where all did."""
+    names = [told(str(stage["name"])) for stage in result.stages if not stage["finished"]]
+    if not names:
+        return ""
+    return t("**Not finished within {budget:g} seconds:** {names}.", budget=result.budget, names=safe(", ".join(names)))
 
 
 def show_trust(trust: xai.results.Trust) -> None:

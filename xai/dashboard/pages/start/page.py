@@ -10,6 +10,7 @@ from PIL import Image
 
 import xai
 from xai.dashboard import widgets as ui
+from xai.dashboard.pages.start.first_explanation import explain_one
 from xai.dashboard.pages.start.setup import offer_own_images, offer_own_model, show_data_summary, show_model_summary
 from xai.dashboard.session import DATA, MODEL, garments
 from xai.dashboard.text import m, t
@@ -136,7 +137,8 @@ if __name__ == "__main__":  # Streamlit runs it as a script
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.caption(t("Everything runs on this machine; no image and no model leaves it."), width="content")
         ui.choose_language()
-    show_cases(ui.linked_pages())
+    paths, first = ui.linked_pages(), st.container(border=True)
+    show_cases(paths)
     left, right = st.columns(2, gap="medium")
 
     with left, st.container(border=True):
@@ -157,4 +159,6 @@ if __name__ == "__main__":  # Streamlit runs it as a script
 
     show_doctor()
     ui.offer_sign_out()
-    ui.run_next([])
+    with first:
+        jobs = explain_one(model, paths["explain"])
+    ui.run_next(jobs)
