@@ -25,6 +25,15 @@ def opened(page, **parameters):
     return app
 
 
+def press(app, label):
+    """Press a button by the beginning of its label; what a page has begun by itself has no button any more."""
+    button = next((button for button in app.button if button.label.startswith(label)), None)
+    if button is not None:
+        button.click().run()
+    assert not app.exception
+    return app
+
+
 def shirt():
     """Return the sample that is shown first: a T-shirt."""
     data = xai.load_data("example:fashion-test")

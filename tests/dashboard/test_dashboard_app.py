@@ -246,7 +246,7 @@ def test_an_explanation_is_rated_when_asked(monkeypatch, verdict, word):
     monkeypatch.setattr(xai, "rate_explanation", rate)
     app = opened(model=FASHION)
     assert not asked
-    app.button(key="rate gradcam").click().run()
+    app.button(key="check_maps").click().run()
     app.run()
     assert not app.exception
     kinds = {"trust": app.success, "doubt": app.warning, "reject": app.error}
@@ -263,7 +263,7 @@ def test_an_explanation_is_rated_when_asked(monkeypatch, verdict, word):
 def test_each_class_has_its_verdict():
     app = opened(model=FASHION)
     app.multiselect(key="class").set_value(["Bag", "Coat"]).run()
-    app.button(key="rate gradcam").click().run()
+    app.button(key="check_maps").click().run()
     assert not app.exception
     (said,) = [*app.success, *app.warning, *app.error]
     assert "Bag\\: " in said.value

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pages import FASHION, bars, captions, opened, run_code, script_of, stop, values_of
+from pages import FASHION, bars, captions, opened, press, run_code, script_of, stop, values_of
 
 import xai
 from xai.dashboard.charts.accuracy import dose_response, right_by_group, right_by_slice
@@ -11,12 +11,6 @@ from xai.dashboard.text.words import counted, percent
 
 SHORTCUT = "example:fashion-shortcut"
 COUNT = 300
-
-
-def press(app, label):
-    next(button for button in app.button if button.label.startswith(label)).click().run()
-    assert not app.exception
-    return app
 
 
 def texts(app):

@@ -66,7 +66,7 @@ def test_a_rating_that_comes_later_goes_along():
     app = explained()
     app.button(key="keep gradcam").click().run()
     assert entries(app)[0].rating is None
-    app.button(key="rate gradcam").click().run()
+    app.button(key="check_maps").click().run()
     app.run()
     assert not app.exception
     assert entries(app)[0].rating.target_names == ("T-shirt/top",)

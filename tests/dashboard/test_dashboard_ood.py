@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pages import FASHION, bars, captions, opened, run_code, script_of, stop, values_of
+from pages import FASHION, bars, captions, opened, press, run_code, script_of, stop, values_of
 from scipy import stats
 
 import xai
@@ -20,12 +20,6 @@ from xai.dashboard.widgets.results import result_zip
 
 EACH, SEED = 120, 3
 LINK = {"model": FASHION, "each": str(EACH), "sample_seed": str(SEED), "detector": "Virtual-logit matching"}
-
-
-def press(app, label):
-    next(button for button in app.button if button.label.startswith(label)).click().run()
-    assert not app.exception
-    return app
 
 
 def texts(app):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from pages import FASHION, bars, captions, opened, run_code, script_of, stop, values_of
+from pages import FASHION, bars, captions, opened, press, run_code, script_of, stop, values_of
 
 import xai
 from xai.dashboard.charts.accuracy import accuracy_by_severity, robust_accuracy
@@ -56,9 +56,7 @@ def noise(data):
 
 
 def measured(app):
-    next(button for button in app.button if button.label.startswith("Measure")).click().run()
-    assert not app.exception
-    return app
+    return press(app, "Measure")
 
 
 def test_a_curve_is_measured_when_asked(robustness_calls, curve):
@@ -67,7 +65,7 @@ def test_a_curve_is_measured_when_asked(robustness_calls, curve):
     measured(app)
     assert len(robustness_calls) == 1
     assert robustness_calls[0][1]["eps"] == EPS
-    text = next(m.value for m in app.markdown if m.value.startswith("Clean accuracy"))
+    text = next(box.value for box in (*app.success, *app.info) if box.value.startswith("Clean accuracy"))
     assert text.startswith(f"Clean accuracy {interval(curve.clean, *curve.intervals['clean'])} on {COUNT} images.")
     assert f"and {interval(curve.attacked[-1], *curve.intervals['attacked'][-1])} (best attack)" in text
     assert f"between {interval(curve.certified[-1], *curve.intervals['certified'][-1])} (certified)" in text
@@ -285,9 +283,7 @@ def test_bad_radii_give_a_sentence(text, words):
 
 def test_a_matrix_is_measured_when_asked(monkeypatch, noise):
     calls = quick(monkeypatch, "corruption_robustness")
-    app = opened("robustness", **LINK, question="Corruptions", families="noise")
-    assert not calls
-    measured(app)
+    app = opened("robustness", **LINK, question="Corruptions", families="noise")  # quick enough to begin by itself
     assert len(calls) == 1
     worst = np.unravel_index(noise.accuracy.argmin(), noise.accuracy.shape)
     text = next(m.value for m in app.markdown if "on average when corrupted" in m.value)

@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+import pages
 import pytest
 from pages import FASHION, opened
 from seen_texts import english_words, seen
@@ -52,14 +53,11 @@ def page(name, **more):
 
 def press(app, label):
     """Press a button by the beginning of its English label."""
-    begins = said(label).partition("{")[0]
-    next(button for button in app.button if button.label.startswith(begins)).click().run()
-    assert not app.exception
-    return app
+    return pages.press(app, said(label).partition("{")[0])
 
 
 def explained():
-    app = press(page("explain", method="gradcam,occlusion"), "Check this map")
+    app = press(page("explain", method="gradcam,occlusion"), "Check all maps")
     return press(press(app, "Does the replacement value matter?"), "Try all methods")
 
 

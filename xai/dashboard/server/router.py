@@ -28,6 +28,8 @@ def run() -> None:
         keep_language()
     ui.place_for_work({entry.url_path: entry for entry in pages.values()})
     ui.show_style()
+    if page.url_path not in {"audit", "history"}:  # these show them in their own place
+        ui.show_others(None)
     page.run()
 
 

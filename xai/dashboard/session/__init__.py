@@ -4,6 +4,7 @@ from xai.dashboard.session.examples import KINDS, example_audits, example_folder
 from xai.dashboard.session.jobs import (
     STORE,
     Job,
+    audit_path,
     audit_task,
     finished_audits,
     open_audit,
@@ -63,11 +64,11 @@ from xai.dashboard.session.uploads import (
 __all__ = [
     "DATA", "KINDS", "MODEL", "STORE", "BackgroundTask", "DataSample", "ExplanationRequest", "Job", "Key",
     "PageExplanation", "PageLink", "Report", "SharedModel", "SourceImage", "UploadedData", "UploadedImage",
-    "UploadedModel", "add_data_folder", "add_data_zip", "add_image", "add_model", "audit_task", "corruptions_job",
-    "curve_job", "data_names", "draw_sample", "example_audits", "example_folder", "explanation_job",
-    "finished_audits", "from_path", "garments", "has_example", "load_model", "methods_job", "model_names",
-    "open_audit", "open_audits", "open_model", "parted", "pin", "pinned", "predicted", "progress_arguments",
-    "progress_in_turn", "progress_parts", "rating_job", "rows_of", "save_example", "session_id", "session_jobs",
-    "shown_name", "size_of", "source_of", "start_audit", "suitable_data", "task_queue", "upload_store", "verb_job",
-    "with_parts",
+    "UploadedModel", "add_data_folder", "add_data_zip", "add_image", "add_model", "audit_path", "audit_task",
+    "corruptions_job", "curve_job", "data_names", "draw_sample", "example_audits", "example_folder",
+    "explanation_job", "finished_audits", "from_path", "garments", "has_example", "load_model", "methods_job",
+    "model_names", "open_audit", "open_audits", "open_model", "parted", "pin", "pinned", "predicted",
+    "progress_arguments", "progress_in_turn", "progress_parts", "rating_job", "rows_of", "save_example", "session_id",
+    "session_jobs", "shown_name", "size_of", "source_of", "start_audit", "suitable_data", "task_queue",
+    "upload_store", "verb_job", "with_parts",
 ]  # fmt: skip

@@ -204,6 +204,12 @@ def finished_audits() -> list[Path]:
     return [*own, *(folder for folder in example_audits() if folder.name not in names)]
 
 
+def audit_path(name: str) -> Path:
+    """Return the folder of a finished audit by name."""
+    folders = {folder.name: folder for folder in finished_audits()}
+    return folders.get(name, audits_folder() / name)
+
+
 def open_audit(folder: Path) -> xai.Audit | None:
     """Return a finished audit: from its folder, else the one of that name that comes with the package, else None.
 

@@ -86,6 +86,7 @@ Report = Callable[[int, int], None]
 _LOG = logging.getLogger(__name__)
 _AT_ONCE = 3  # more would only share the same cores
 _PATIENCE = 120.0  # seconds that work goes on while no browser waits for it: a reload takes a few
+_PACE_FROM, _PACE_AFTER = 0.03, 3.0  # share and seconds from which on the time left is told
 _LOOK = 1.0  # seconds between two looks at whether a browser waits
 _LONGEST = 60.0  # seconds that the end of a stopped task is waited for: it gives the model back
 
@@ -118,6 +119,7 @@ class BackgroundTask:
         lasting: whether it goes on without a browser, asks `should_stop` itself, and leaves its result in files.
         share: how much is done, 0 to 1.
         working: whether it has its turn.
+        began: when it got its turn, on the clock of `time.monotonic`.
         cancelled: whether it ended before it was done, because it was told to.
         failure: what went wrong: what should not, or of lasting work anything.
     """
@@ -129,6 +131,7 @@ class BackgroundTask:
     lasting: bool = False
     share: float = 0.0
     working: bool = False
+    began: float = 0.0
     cancelled: bool = False
     failure: BaseException | None = None
     _stop: Event = field(default_factory=Event)
@@ -150,6 +153,14 @@ class BackgroundTask:
     def stopping(self) -> bool:
         """Whether it was told to stop and has not yet."""
         return not self.over and self._stop.is_set()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how long it still takes, at the pace so far; None before that can be told."""
+        passed = time.monotonic() - self.began
+        if not self.working or self.over or self.share < _PACE_FROM or passed < _PACE_AFTER:
+            return None
+        return passed * (1 - self.share) / self.share
 
     def wait(self, seconds: float) -> None:
         """Wait until it is over, but no longer than this."""
@@ -192,7 +203,7 @@ class BackgroundTask:
     def _work(self, ask: Callable[[Self], Any], done: ResultCache) -> None:
         if self._stop.is_set():
             raise TaskCancelled
-        self.working = True
+        self.working, self.began = True, time.monotonic()
         self.report(0, 1)
         result = ask(self)
         if not self.lasting:

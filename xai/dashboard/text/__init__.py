@@ -24,6 +24,7 @@ from xai.dashboard.text.words import (
     describe_map,
     describe_method,
     describe_preprocessing,
+    duration,
     interval,
     keep_language,
     language,
@@ -46,8 +47,8 @@ from xai.dashboard.text.words import (
 
 __all__ = [
     "ABOUT_NORMS", "LANGUAGES", "NORMS", "UPLOAD_PREFIX", "bullets", "call_for", "code_for", "correlation", "cost",
-    "counted", "describe_map", "describe_method", "describe_preprocessing", "eps_code", "file_stem", "interval",
-    "keep_language", "language", "m", "method_label", "number_list", "number_text", "percent", "radius",
+    "counted", "describe_map", "describe_method", "describe_preprocessing", "duration", "eps_code", "file_stem",
+    "interval", "keep_language", "language", "m", "method_label", "number_list", "number_text", "percent", "radius",
     "read_length", "read_setting", "read_toml", "report_word", "safe", "script", "sentence", "set_language",
     "setting_text", "size_of_change", "speak", "t", "told", "toml_text", "written",
 ]  # fmt: skip

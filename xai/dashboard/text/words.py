@@ -155,6 +155,16 @@ def correlation(value: float) -> str:
     return written("{value:.2f}", value)
 
 
+_LONG = 90  # seconds above which minutes are told
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in seconds or minutes."""
+    if seconds < 1:
+        return "< 1 s"
+    return f"{seconds:.0f} s" if seconds < _LONG else f"{seconds / 60:.0f} min"
+
+
 def number_text(value: float) -> str:
     """Return a number to three digits with a true minus sign; large ones without an exponent."""
     return written("{value:.0f}" if abs(value) >= 100 else "{value:.3g}", value)

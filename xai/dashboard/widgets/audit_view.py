@@ -18,6 +18,7 @@ import xai
 from xai.dashboard.environment import audits_folder
 from xai.dashboard.session import BackgroundTask, finished_audits, open_audit, open_audits
 from xai.dashboard.text import bullets, file_stem, language, percent, report_word, safe, sentence, t, told, written
+from xai.dashboard.widgets.background import time_left
 from xai.dashboard.widgets.gallery import GalleryImage, show_image
 from xai.dashboard.widgets.results import add_folder, everything, offer_download, show_table, zipped
 
@@ -128,7 +129,8 @@ def _show_progress(task: BackgroundTask) -> None:
     elif not task.working:
         text = t("{title}: waits for another audit.", title=title)
     else:
-        text = t("{title}: summing up …", title=title) if task.share == 1 else f"{title} · {percent(task.share)}"
+        far = f"{title} · {percent(task.share)}{time_left(task)}"
+        text = t("{title}: summing up …", title=title) if task.share == 1 else far
     st.progress(task.share, text)
 
 

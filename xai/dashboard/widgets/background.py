@@ -25,7 +25,7 @@ from xai.dashboard.session import (
     task_queue,
     verb_job,
 )
-from xai.dashboard.text import LANGUAGES, language, m, percent, safe, set_language, speak, t
+from xai.dashboard.text import LANGUAGES, duration, language, m, percent, safe, set_language, speak, t
 
 _PULSE = 0.1  # seconds between two looks at a task
 _SECONDS = 1.0  # between two looks at tasks of other pages
@@ -189,7 +189,13 @@ def _here() -> PageLink | None:
 def _how_far(task: BackgroundTask, title: str) -> str:
     if not task.working:
         return t("{title}: waits for its turn.", title=title)
-    return f"{title} · {percent(task.share)}" if task.share else f"{title} …"
+    return f"{title} · {percent(task.share)}{time_left(task)}" if task.share else f"{title} …"
+
+
+def time_left(task: BackgroundTask) -> str:
+    """Say about how long a task still takes; "" before that can be told."""
+    seconds = task.seconds_left
+    return "" if seconds is None else t(", about {time} left", time=duration(seconds))
 
 
 def _show_elsewhere(here: set[Key]) -> None:

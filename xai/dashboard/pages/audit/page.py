@@ -18,6 +18,7 @@ from xai.dashboard.session import (
     BackgroundTask,
     Job,
     SharedModel,
+    audit_path,
     audit_task,
     finished_audits,
     open_audit,
@@ -26,10 +27,9 @@ from xai.dashboard.session import (
     start_audit,
     upload_store,
 )
-from xai.dashboard.text import file_stem, safe, t, told, toml_text, written
+from xai.dashboard.text import duration, file_stem, safe, t, told, toml_text, written
 
 _DIGITS = 8
-_LONG = 90  # seconds above which minutes are told
 
 
 def audit_folder(model: SharedModel, request: AuditRequest) -> Path:
@@ -72,7 +72,7 @@ def _show_plan(plan: xai.results.AuditPlan) -> None:
             "Estimated time: **{time}** on this machine, for **{left} of {pieces}** steps not yet computed.",
             left=written("{value:,}", plan.left),
             pieces=written("{value:,}", plan.pieces),
-            time=_time(plan.seconds),
+            time=duration(plan.seconds),
         )
     )
     titles = {info.name: info.title for info in xai.Audit.available_checks()}
@@ -80,7 +80,7 @@ def _show_plan(plan: xai.results.AuditPlan) -> None:
         {
             t("Check"): safe(t(titles[check.metric])),
             t("Remaining"): f"{check.left} / {check.pieces}",
-            t("Time"): _time(check.seconds),
+            t("Time"): duration(check.seconds),
             t("Remarks"): safe(told(check.missing)),
         }
         for check in plan.checks
@@ -88,12 +88,6 @@ def _show_plan(plan: xai.results.AuditPlan) -> None:
     ui.show_lines(lines, t("Estimated time of each check"))
     st.caption(t("Hash of the thresholds, written before the model is loaded"))
     st.code(plan.thresholds_sha256, language=None, wrap_lines=True)
-
-
-def _time(seconds: float) -> str:
-    if seconds < 1:
-        return "< 1 s"
-    return f"{seconds:.0f} s" if seconds < _LONG else f"{seconds / 60:.0f} min"
 
 
 def control(model: SharedModel, request: AuditRequest, folder: Path) -> BackgroundTask | None:
@@ -152,6 +146,21 @@ def choose_baseline(names: Sequence[str], pinned: str | None) -> str | None:
     return chosen
 
 
+def show_outcome(task: BackgroundTask | None, folder: Path, request: AuditRequest) -> None:
+    """Show how far the audit is, or its verdict; before it began, what would be asked."""
+    if task is not None and not task.over:
+        ui.watch(task)
+        return
+    with ui.stop_on_error():
+        audit = open_audit(folder)
+    if audit is not None:
+        ui.show_audit(audit, "audit")
+        return
+    titles = {info.name: info.title for info in xai.Audit.available_checks()}
+    names = [safe(t(titles.get(check["metric"], check["metric"]))) for check in request.shown["check"]]
+    st.info(t("Not run yet: {checks}.", checks=", ".join(names)), icon=":material/pending:")
+
+
 if __name__ == "__main__":  # Streamlit runs it as a script
     ui.show_heading("audit")
     left, right = st.columns([1, 2.4], gap="medium")
@@ -162,19 +171,15 @@ if __name__ == "__main__":  # Streamlit runs it as a script
         baseline = choose_baseline([folder.name for folder in finished_audits()], pinned())
 
     with right:
-        request = choose_checks(data, model, None if baseline is None else str(audits_folder() / baseline))
+        first, buttons = st.container(), st.container(horizontal=True)
+        with st.expander(t("Checks and thresholds"), icon=":material/tune:"):
+            request = choose_checks(data, model, None if baseline is None else str(audit_path(baseline)))
         folder = audit_folder(model, request)
-        buttons = st.container(horizontal=True)
         jobs = show_plan(model, request, folder, buttons)
         with buttons, ui.stop_on_error():
             task = control(model, request, folder)
-        if task is not None and not task.over:
-            ui.watch(task)
-        else:
-            with ui.stop_on_error():
-                audit = open_audit(folder)
-            if audit is not None:
-                ui.show_audit(audit, "audit")
+        with first:
+            show_outcome(task, folder, request)
         ui.show_others(folder)
         show_file(request)
         ui.run_next(jobs)
