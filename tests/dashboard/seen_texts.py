@@ -126,6 +126,7 @@ def _catalogue(name):
 
 def english_words(text, names):
     """Return the English words of a text; names (of classes, methods, layers) are in no language."""
+    text = re.sub(r":[a-z]+-badge\[", " ", text)  # markup of a chip
     for name in sorted(names, key=len, reverse=True):
         text = re.sub(rf"(?<![\w.]){re.escape(name)}(?!\w)", " ", text)
     return [word for word in _WORD.findall(_CODE.sub(" ", text)) if len(word) > 1 and word.lower() in english()]

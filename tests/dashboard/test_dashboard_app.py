@@ -393,7 +393,7 @@ def test_the_other_pages_are_reached_from_the_first_and_keep_its_model(page):
     app.run()
     app.switch_page(str(page_file(page))).run()
     assert not app.exception
-    assert app.header[0].value != START
+    assert app.title[0].value != START
     assert app.selectbox(key="model").value == FASHION
     app.selectbox(key="model").select("example:fashion-robust").run()
     assert app.selectbox(key="model").value == "example:fashion-robust"

@@ -75,11 +75,18 @@ def test_a_damaged_audit_is_told_and_left_out(place):
         (place / "broken").rmdir()
 
 
-def test_no_audits_yet(monkeypatch, tmp_path):
+def test_before_the_first_audit_examples_are_shown(monkeypatch, tmp_path):
     monkeypatch.setenv("XAI_DASHBOARD_AUDITS", str(tmp_path / "none"))
+    assert "example:fashion" in str(opened("history").dataframe[0].value)
+    assert "compared with" in words(opened("compare", compare_about="Two audits"))
+    assert not (tmp_path / "none").exists()
+
+
+def test_without_examples_it_says_that_there_is_no_audit(monkeypatch, tmp_path):
+    monkeypatch.setenv("XAI_DASHBOARD_AUDITS", str(tmp_path / "none"))
+    monkeypatch.setattr(pins, "example_audits", list)
     for page, more in (("history", {}), ("compare", {"compare_about": "Two audits"})):
         assert "No audit yet in" in words(opened(page, **more))
-    assert not (tmp_path / "none").exists()
 
 
 def test_a_baseline_cannot_be_pinned_where_nobody_may_write(monkeypatch, tmp_path):

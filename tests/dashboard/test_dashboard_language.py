@@ -168,15 +168,15 @@ def test_the_browser_says_the_language_and_the_link_wins():
     app = AppTest.from_file(str(APP), default_timeout=60)
     app.context = {"locale": "es-MX"}
     app.run()
-    assert app.header[0].value.startswith("Inicio")
+    assert app.title[0].value.startswith("Inicio")
     assert app.query_params["lang"] in ("es", ["es"])
     linked = AppTest.from_file(str(APP), default_timeout=60)
     linked.context = {"locale": "es-MX"}
     linked.query_params["lang"] = "en"
-    assert linked.run().header[0].value.startswith("Start")
+    assert linked.run().title[0].value.startswith("Start")
     odd = AppTest.from_file(str(APP), default_timeout=60)
     odd.query_params["lang"] = "tlh"
-    assert odd.run().header[0].value.startswith("Start")
+    assert odd.run().title[0].value.startswith("Start")
 
 
 def test_outside_of_a_page_it_is_english():

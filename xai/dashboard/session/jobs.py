@@ -196,12 +196,11 @@ def open_audits() -> list[BackgroundTask]:
 
 
 def finished_audits() -> list[Path]:
-    """Return the folders of finished audits: the newest first, then those that come with the package."""
+    """Return the folders of finished audits, the newest first; while there is none, those that come with the package."""
     place = audits_folder()
     files = list(place.glob(f"*/{_AUDIT_FILE}")) if place.is_dir() else []
     own = [file.parent for file in sorted(files, key=lambda file: (-file.stat().st_mtime, file.parent.name))]
-    names = {folder.name for folder in own}
-    return [*own, *(folder for folder in example_audits() if folder.name not in names)]
+    return own or example_audits()
 
 
 def audit_path(name: str) -> Path:

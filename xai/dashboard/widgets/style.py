@@ -1,20 +1,20 @@
-"""What Streamlit's themes leave to be wished for: less nothing above a page, and words that can be read."""
+"""The rules of style that are added to Streamlit's themes."""
+
+from functools import cache
+from pathlib import Path
 
 import streamlit as st
 
-_HEIGHT = "3.9rem"  # of the menu
-_ON_PRIMARY = "#0b1526"  # on the light blue of the dark theme: 8:1
-_TOP = f"""
-[data-testid="stMainBlockContainer"] {{ padding-top: {_HEIGHT}; padding-bottom: 3rem; }}
-[data-testid="stMainBlockContainer"] h1 {{ font-size: 1.9rem; padding: 0.4rem 0 0; }}
-"""
-_DARK = f"""
-[data-testid="stBaseButton-primary"], [data-testid="stBaseButton-primary"] p, [data-baseweb="tag"],
-[data-baseweb="tag"] span, [data-baseweb="tag"] svg {{ color: {_ON_PRIMARY}; fill: {_ON_PRIMARY}; }}
-"""
+_FOLDER = Path(__file__).parents[1] / "style"
 
 
 def show_style() -> None:
     """Add the rules of style to a page; they take no place on it."""
-    dark = st.context.theme.type == "dark"
-    st.html(f"<style>{_TOP}{_DARK if dark else ''}</style>")
+    names = ["page.css", *(["dark.css"] if st.context.theme.type == "dark" else [])]
+    rules = "".join(map(_read, names))
+    st.html(f"<style>{rules}</style>")
+
+
+@cache
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")

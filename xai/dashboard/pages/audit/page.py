@@ -157,7 +157,8 @@ def show_outcome(task: BackgroundTask | None, folder: Path, request: AuditReques
         ui.show_audit(audit, "audit")
         return
     titles = {info.name: info.title for info in xai.Audit.available_checks()}
-    names = [safe(t(titles.get(check["metric"], check["metric"]))) for check in request.shown["check"]]
+    checks = [check for check in request.shown.get("check", ()) if isinstance(check, Mapping)]
+    names = [safe(t(titles[check["metric"]])) for check in checks if check.get("metric") in titles]
     st.info(t("Not run yet: {checks}.", checks=", ".join(names)), icon=":material/pending:")
 
 
