@@ -126,7 +126,7 @@ def test_a_run_stops_at_once_and_goes_on_where_it_was(place):
     assert run.cancelled
     assert "resume it here" in words(reloaded)
     assert reloaded.button(key="run_audit").label == "Resume"
-    assert not list(place.glob('*/audit.json'))
+    assert not list(place.glob("*/audit.json"))
 
 
 def test_what_cannot_be_asked_gives_a_sentence():

@@ -17,6 +17,9 @@ def settle(page):
 
 def test_an_audit_from_thresholds_to_report(page, browser, address, tmp_path):
     page.goto(f"{address}/{LINK}")
+    page.get_by_text("Not run yet: Accuracy, Accuracy under corruptions.").wait_for()
+    settle(page)
+    page.get_by_text("Checks and thresholds").click()
     page.get_by_text("Accuracy · at least 0.8").wait_for()
     settle(page)
     switch_on(page, "Edit", page.get_by_label("worst class at least"))

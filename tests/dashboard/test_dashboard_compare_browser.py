@@ -17,7 +17,6 @@ def address(tmp_path):
 
 def test_two_models_and_two_audits(page, address):
     page.goto(f"{address}/compare?lang=en&model=example:fashion&other=example:fashion-robust&compare_count=300")
-    page.get_by_role("button", name="Compare the models").click()
     page.get_by_text("Where they disagree").wait_for()
     settle(page)
     page.get_by_role("button", name=re.compile(r"^Open \d")).first.click()
