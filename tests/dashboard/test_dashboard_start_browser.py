@@ -16,7 +16,10 @@ def settle(page):
 
 
 def choose(page, label, option):
-    page.get_by_role("combobox", name=label).click()
+    box = page.get_by_role("combobox", name=label)
+    box.scroll_into_view_if_needed()  # what scrolls while a list is open closes it
+    settle(page)
+    box.click()
     page.get_by_role("option", name=option, exact=True).click()
     settle(page)
 

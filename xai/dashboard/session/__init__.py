@@ -1,6 +1,6 @@
 """What the process and a session hold: models, images, uploads, background work, audits."""
 
-from xai.dashboard.session.examples import KINDS, example_audits, example_folder, has_example, save_example
+from xai.dashboard.session.examples import KINDS, digest, example_audits, example_folder, has_example, save_example
 from xai.dashboard.session.jobs import (
     STORE,
     Job,
@@ -65,7 +65,7 @@ __all__ = [
     "DATA", "KINDS", "MODEL", "STORE", "BackgroundTask", "DataSample", "ExplanationRequest", "Job", "Key",
     "PageExplanation", "PageLink", "Report", "SharedModel", "SourceImage", "UploadedData", "UploadedImage",
     "UploadedModel", "add_data_folder", "add_data_zip", "add_image", "add_model", "audit_path", "audit_task",
-    "corruptions_job", "curve_job", "data_names", "draw_sample", "example_audits", "example_folder",
+    "corruptions_job", "curve_job", "data_names", "digest", "draw_sample", "example_audits", "example_folder",
     "explanation_job", "finished_audits", "from_path", "garments", "has_example", "load_model", "methods_job",
     "model_names", "open_audit", "open_audits", "open_model", "parted", "pin", "pinned", "predicted",
     "progress_arguments", "progress_in_turn", "progress_parts", "rating_job", "rows_of", "save_example", "session_id",

@@ -196,7 +196,7 @@ def open_audits() -> list[BackgroundTask]:
 
 
 def finished_audits() -> list[Path]:
-    """Return the folders of finished audits, the newest first; while there is none, those that come with the package."""
+    """Return the folders of finished audits, the newest first; those that come with the package while there is none."""
     place = audits_folder()
     files = list(place.glob(f"*/{_AUDIT_FILE}")) if place.is_dir() else []
     own = [file.parent for file in sorted(files, key=lambda file: (-file.stat().st_mtime, file.parent.name))]

@@ -292,7 +292,8 @@ def _row(
         explanation = page_maps[0].explanation
         panels = [ui.panel_of(page_maps[0].question.method.title, label, explanation.heatmaps[k], explanation.unit)]
     rated = [
-        replace(panel, title=_judged(panel.title, page_map, k)) for panel, page_map in zip(panels, page_maps, strict=False)
+        replace(panel, title=_judged(panel.title, page_map, k))
+        for panel, page_map in zip(panels, page_maps, strict=False)
     ]
     return [*rated, *panels[len(rated) :]]
 
