@@ -1,15 +1,19 @@
 """The first minute: every page shows a result before anything is clicked."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from pages import opened
+from pages import bars, opened
 from streamlit.testing.v1 import AppTest
 
 import xai
-from xai.core.images.geometry import display_limit
 from xai.dashboard.session import digest, has_example
 from xai.dashboard.session.examples import example_audits, example_result
+from xai.dashboard.widgets.background import page_file
+from xai.plots.explanations import display_limit
 
+APP = Path(__file__).parents[2] / "app.py"
 PAGES = {
     "explain": {},
     "dream": {},
@@ -47,9 +51,7 @@ def test_a_page_opens_with_a_result(name):
 
 def test_start_explains_a_photo():
     app = opened("start")
-    assert any(text.value.startswith("espresso") for text in app.get("progress") if hasattr(text, "value")) or any(
-        "espresso" in bar.text for bar in app.get("progress")
-    )
+    assert any(bar.startswith("espresso") for bar in bars(app))
     assert any("depends on most" in image.caption for shown in app.get("image") for image in shown.proto.imgs)
 
 
@@ -59,9 +61,7 @@ def test_a_model_named_at_the_start_wins(monkeypatch):
 
 
 def test_a_default_is_not_carried_to_another_page():
-    app = AppTest.from_file("app.py", default_timeout=60).run()
-    from xai.dashboard.widgets.background import page_file
-
+    app = AppTest.from_file(str(APP), default_timeout=60).run()
     app.switch_page(str(page_file("bias"))).run()
     assert app.selectbox(key="model").value == "example:fashion-shortcut"
     app.switch_page(str(page_file("explain"))).run()

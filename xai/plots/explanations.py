@@ -12,7 +12,6 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from xai.core.images.geometry import display_limit
 from xai.core.images.samples import to_rgb
 
 POSITIVE, SIGNED = "inferno", "RdBu_r"
@@ -93,6 +92,24 @@ def _frame_seen(axes: Any, explanation: Any, k: int) -> None:
         for axis in axes:
             corner = (left - 0.5, top - 0.5)
             axis.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, ls="--", lw=0.8, ec="0.75"))
+
+
+_USUAL_SHARE, _OUTLIER = 0.99, 0.5
+
+
+def display_limit(values: np.ndarray) -> float:
+    """Return the size at which the colours of a map end: its largest, but for a few pixels far above the others.
+
+    Where 99 % of the pixels are below half of the largest one, their limit is taken: a map scaled to a single pixel
+    looks empty. The values themselves are never clipped.
+
+    Args:
+        values: (H, W) signed values of a map.
+    """
+    sizes = np.abs(values)
+    largest = float(sizes.max())
+    usual = float(np.quantile(sizes, _USUAL_SHARE))
+    return usual if 0 < usual < _OUTLIER * largest else largest or 1.0
 
 
 def scale(heatmap: np.ndarray, colormap: str | None = None) -> tuple[Colormap, Normalize]:

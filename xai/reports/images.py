@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 from xai.audits.record import Audit
-from xai.core.images.geometry import display_limit
 from xai.errors import RecordError
 from xai.reports.messages import SHARES, Words
 
@@ -237,7 +236,6 @@ def _panel(texts: Mapping[str, str], values: np.ndarray, rows: np.ndarray, colum
         **texts,
         "low": float(values.min()),
         "high": float(values.max()),
-        "top": display_limit(values),
         "values": _base64(sent.tobytes()),
     }
 

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -229,21 +228,3 @@ def _ready(images: Tensor, input_size: Size | None) -> Batch | None:
         return None
     decoded, _ = decode_images(images)
     return Batch(images.detach(), tuple(decoded), (plan_geometry(size, None),) * len(decoded), single=False)
-
-
-_USUAL_SHARE, _OUTLIER = 0.99, 0.5
-
-
-def display_limit(values: np.ndarray) -> float:
-    """Return the size at which the colours of a map end: its largest, but for a few pixels far above the others.
-
-    Where 99 % of the pixels are below half of the largest one, their limit is taken: a map scaled to a single pixel
-    looks empty. The values themselves are never clipped.
-
-    Args:
-        values: (H, W) signed values of a map.
-    """
-    sizes = np.abs(values)
-    largest = float(sizes.max())
-    usual = float(np.quantile(sizes, _USUAL_SHARE))
-    return usual if 0 < usual < _OUTLIER * largest else largest or 1.0

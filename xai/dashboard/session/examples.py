@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import xai
-from xai.core.extras import data_folder
 from xai.dashboard.session.tasks import Key
 
 _INDEX = "index.json"
@@ -26,7 +25,7 @@ def digest(key: Key) -> str:
 
 def example_folder() -> Path:
     """Return the folder of the results that come with the package."""
-    return data_folder() / _RESULTS
+    return xai.sample_photos()[0].path.parents[1] / _RESULTS
 
 
 def example_audits() -> list[Path]:

@@ -14,6 +14,12 @@ const SIGNED = "signed"
 const CALLED = { inferno: "Inferno", viridis: "Viridis", grey: "Grey tones", [SIGNED]: "Blue to red" }
 const PIXELATED_FROM = 3 // screen pixels per image pixel
 
+/** Where the colours end: the largest size, but for a few pixels far above the others, as in the figures of xai.plots. */
+const limit = (values, largest) => {
+  const sizes = values.map(Math.abs).sort()
+  const usual = sizes[Math.floor(0.99 * (sizes.length - 1))]
+  return usual > 0 && usual < largest / 2 ? usual : largest
+}
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value))
 const parts = (hex) => [0, 2, 4].map((k) => parseInt(hex.slice(k, k + 2), 16))
 
@@ -97,8 +103,9 @@ class Panel {
     this.data = data
     this.values = decode(data.values)
     this.signed = data.low < 0
-    this.top = data.top // where the colours end; a few pixels may be beyond it
-    const beyond = Math.max(Math.abs(data.low), Math.abs(data.high)) > this.top
+    const largest = Math.max(Math.abs(data.low), Math.abs(data.high)) || 1
+    this.top = limit(this.values, largest)
+    const beyond = largest > this.top
     this.layer = new OffscreenCanvas(frame.width, frame.height)
     this.title.textContent = data.title
     this.alt.textContent = data.alt

@@ -23,6 +23,7 @@ from xai.dashboard.widgets.background import (
     result_of,
     run_next,
     show_heading,
+    show_style,
     show_verdict,
     stop_on_error,
 )
@@ -101,7 +102,6 @@ from xai.dashboard.widgets.settings import (
     name_of,
     within_ball,
 )
-from xai.dashboard.widgets.style import show_style
 
 __all__ = [
     "SHOWN",

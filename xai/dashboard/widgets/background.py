@@ -5,6 +5,7 @@ Streamlit reads `.streamlit/secrets.toml` in the folder that it is started in, o
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -256,7 +257,7 @@ def stop_on_error() -> Iterator[None]:
         st.stop()
 
 
-_FOLDER = Path(__file__).parents[1] / "pages"
+_FOLDER, _STYLE = (Path(__file__).parents[1] / name for name in ("pages", "style"))
 
 
 class PageEntry(NamedTuple):
@@ -316,6 +317,18 @@ def show_heading(name: str) -> None:
     page = next(page for page in PAGES if page.name == name)
     st.title(t(page.title), anchor=False)
     st.caption(t(page.tip))
+
+
+def show_style() -> None:
+    """Add the rules of style to a page; they take no place on it."""
+    names = ["page.css", *(["dark.css"] if st.context.theme.type == "dark" else [])]
+    rules = "".join(map(_read, names))
+    st.html(f"<style>{rules}</style>")
+
+
+@cache
+def _read(name: str) -> str:
+    return (_STYLE / name).read_text(encoding="utf-8")
 
 
 def page_file(name: str) -> Path:

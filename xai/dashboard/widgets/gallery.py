@@ -18,7 +18,6 @@ import streamlit as st
 from PIL import Image
 
 import xai
-from xai.core.images.geometry import display_limit
 from xai.dashboard.text import LANGUAGES, describe_map, file_stem, language, m, safe, t, told
 from xai.dashboard.widgets.results import images_zip, offer_download, png
 
@@ -280,7 +279,6 @@ def pack(image: np.ndarray, panels: Sequence[MapPanel], seen: tuple[float, float
                 "alt": panel.alt,
                 "low": float(panel.values.min()),
                 "high": float(panel.values.max()),
-                "top": display_limit(panel.values),
                 "values": _base64(panel.values[np.ix_(rows, columns)].astype("<f4").tobytes()),
             }
             for panel in panels

@@ -290,6 +290,8 @@ def unload(name: str | None) -> None:
 def keep_choices() -> None:
     """Take over model and data of the page before, unless the link has them; Streamlit forgets them in between."""
     leave_page()
+    if MODEL not in st.query_params:
+        st.session_state.pop(MODEL, None)  # the default of the page before; a choice is taken over below
     take_over({MODEL: model_names(), DATA: offered_data()})
 
 

@@ -8,15 +8,8 @@ import streamlit as st
 
 import xai
 from xai.dashboard import widgets as ui
-from xai.dashboard.pages.explain.result import (
-    check_maps,
-    compare,
-    show_agreement,
-    show_basket,
-    show_model,
-    show_page_maps,
-    show_together,
-)
+from xai.dashboard.pages.explain.comparison import check_maps, compare, show_agreement
+from xai.dashboard.pages.explain.result import show_basket, show_model, show_page_maps, show_together
 from xai.dashboard.session import (
     ExplanationRequest,
     Job,

@@ -1,11 +1,10 @@
 """Explanations on the page: maps, verdicts, agreement, files, and the report that a session collects."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -17,7 +16,6 @@ from xai.dashboard.pages.explain.variants import show_fills, show_layers
 from xai.dashboard.session import Job, Key, PageExplanation, SharedModel, SourceImage, rating_job, session_jobs, size_of
 from xai.dashboard.text import (
     bullets,
-    correlation,
     describe_preprocessing,
     file_stem,
     language,
@@ -73,7 +71,7 @@ class ReportBasket:
         title = t(
             "{title} for {label}", title=told(page_map.question.method.title), label=", ".join(result.target_names)
         )
-        entry = ReportEntry(self.numbers, page_map.key, title, result, _rating_of(page_map), "", np.asarray(small))
+        entry = ReportEntry(self.numbers, page_map.key, title, result, rating_of(page_map), "", np.asarray(small))
         self.entries.append(entry)
         self.numbers += 1
 
@@ -100,7 +98,7 @@ def offer_to_add(page_map: PageExplanation) -> None:
     basket, method = report_basket(), page_map.question.method.name
     entry = next((entry for entry in basket.entries if entry.key == page_map.key), None)
     if entry is not None:
-        entry.rating = _rating_of(page_map) or entry.rating
+        entry.rating = rating_of(page_map) or entry.rating
     room = entry is not None or basket.room_for(page_map.explanation)
     st.button(
         t("Add to report") if entry is None else t("In the report"),
@@ -172,14 +170,13 @@ def _written(entries: list[ReportEntry], kind: str, chosen: str) -> bytes:
         return path.read_bytes()
 
 
-def _rating_of(page_map: PageExplanation) -> xai.results.Rating | None:
+def rating_of(page_map: PageExplanation) -> xai.results.Rating | None:
+    """Return the rating of a map; None where it was not checked."""
     result = session_jobs().find(("rating", *page_map.key))
     return result if isinstance(result, xai.results.Rating) else None
 
 
-_MARKS = {"trust": "\N{CHECK MARK}", "doubt": "?", "reject": "\N{MULTIPLICATION SIGN}"}
-_COLOURS: Mapping[str, Any] = {"trust": "green", "doubt": "orange", "reject": "red"}
-_WORDS = {
+WORDS = {
     "trust": (m("Trust"), ":material/check_circle:"),
     "doubt": (m("Doubt"), ":material/help:"),
     "reject": (m("Reject"), ":material/cancel:"),
@@ -199,7 +196,7 @@ def show_reliability(model: SharedModel, image: SourceImage, page_map: PageExpla
 
 def show_rating(rating: xai.results.Rating) -> None:
     """Show the verdict as a colour, a sign and a word, the reasons, and each check with its figures."""
-    word, icon = _WORDS[rating.verdict]
+    word, icon = WORDS[rating.verdict]
     word = t(word)
     show = {"trust": st.success, "doubt": st.warning, "reject": st.error}[rating.verdict]
     show(f"**{word}**{_each(rating)}\\: {safe(told(rating.meaning))}", icon=icon)
@@ -212,10 +209,10 @@ def _reasons(rating: xai.results.Rating) -> list[str]:
     """Return lists of reasons, worst first; one per class when there are several."""
     if len(rating) == 1:
         return [bullets(rating.reasons)]
-    worst_first = list(_WORDS)[::-1]
+    worst_first = list(WORDS)[::-1]
     result = []
     for label, checks in zip(rating.target_names, rating.checks, strict=True):
-        text = sorted((c for c in checks if c.verdict in _WORDS), key=lambda c: worst_first.index(c.verdict))
+        text = sorted((c for c in checks if c.verdict in WORDS), key=lambda c: worst_first.index(c.verdict))
         result.append(f"**{safe(label)}**\n\n{bullets(check.reason for check in text)}")
     return result
 
@@ -225,14 +222,14 @@ def _each(rating: xai.results.Rating) -> str:
     if len(rating) == 1:
         return ""
     return " · " + ", ".join(
-        f"{safe(label)}\\: {t(_WORDS[verdict][0]).lower()}"
+        f"{safe(label)}\\: {t(WORDS[verdict][0]).lower()}"
         for label, verdict in zip(rating.target_names, rating.verdicts, strict=True)
     )
 
 
 def _sign(verdict: str) -> str:
     """Return a verdict with its sign: never colour alone."""
-    return f"{_WORDS[verdict][1]} {t(_WORDS[verdict][0]).lower()}" if verdict in _WORDS else safe(told(verdict))
+    return f"{WORDS[verdict][1]} {t(WORDS[verdict][0]).lower()}" if verdict in WORDS else safe(told(verdict))
 
 
 def _lines(rating: xai.results.Rating) -> Sequence[dict[str, str]]:
@@ -247,111 +244,6 @@ def _lines(rating: xai.results.Rating) -> Sequence[dict[str, str]]:
         for label, checks in zip(rating.target_names, rating.checks, strict=True)
         for check in checks
     ]
-
-
-@dataclass(frozen=True, eq=False)
-class MapComparison:
-    """What is shown of one or more answers.
-
-    Attributes:
-        packed: for the viewer: class by class, one map per method, and with several methods where they disagree.
-        agreement: None with one method.
-    """
-
-    packed: dict[str, Any]
-    agreement: xai.results.Agreement | None
-
-
-def compare(page_maps: Sequence[PageExplanation], versus: str | None) -> MapComparison:
-    """Put answers to the same question side by side; asked again for the same ones, nothing is computed."""
-    key = language(), *((*page_map.key, _verdict_of(page_map)) for page_map in page_maps)
-    shown = session_jobs().shown
-    if shown is None or shown[0] != key:
-        shown = session_jobs().shown = key, _compare(page_maps, versus)
-    result: MapComparison = shown[1]
-    return result
-
-
-def _compare(page_maps: Sequence[PageExplanation], versus: str | None) -> MapComparison:
-    first = page_maps[0].explanation
-    agreement = None
-    if len(page_maps) > 1:
-        agreement = xai.agreement({page_map.question.method.title: page_map.explanation for page_map in page_maps})
-    panels = [panel for k in range(len(first)) for panel in _row(page_maps, agreement, k, versus)]
-    return MapComparison(ui.pack(first.images[0], panels, first.geometries[0].seen), agreement)
-
-
-def _row(
-    page_maps: Sequence[PageExplanation], agreement: xai.results.Agreement | None, k: int, versus: str | None
-) -> list[ui.MapPanel]:
-    """Return the maps of the class with number `k`."""
-    label = page_maps[0].explanation.target_names[k] + (t(" compared with {versus}", versus=versus) if versus else "")
-    if agreement is not None:
-        panels = ui.panels_of(agreement, k, label)
-    else:
-        explanation = page_maps[0].explanation
-        panels = [ui.panel_of(page_maps[0].question.method.title, label, explanation.heatmaps[k], explanation.unit)]
-    rated = [
-        replace(panel, title=_judged(panel.title, page_map, k))
-        for panel, page_map in zip(panels, page_maps, strict=False)
-    ]
-    return [*rated, *panels[len(rated) :]]
-
-
-def _judged(title: str, page_map: PageExplanation, k: int) -> str:
-    """Return the title of a map with its verdict, where it was checked."""
-    rating = _rating_of(page_map)
-    return title if rating is None else f"{title} · {_MARKS[rating.verdicts[k]]} {t(_WORDS[rating.verdicts[k]][0])}"
-
-
-def _verdict_of(page_map: PageExplanation) -> tuple[str, ...]:
-    rating = _rating_of(page_map)
-    return () if rating is None else tuple(rating.verdicts)
-
-
-def check_maps(page_maps: Sequence[PageExplanation]) -> None:
-    """Show the verdict on each map as a chip, and the button that asks for those that are missing."""
-    open_keys = [("rating", *page_map.key) for page_map in page_maps if _rating_of(page_map) is None]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        for page_map in page_maps:
-            rating = _rating_of(page_map)
-            if rating is not None:
-                word, icon = _WORDS[rating.verdict]
-                title = safe(told(page_map.question.method.title))
-                st.badge(f"{title}: {t(word)}", icon=icon, color=_COLOURS[rating.verdict])
-        if open_keys:
-            st.button(
-                t("Check all maps") if len(page_maps) > 1 else t("Check this map"),
-                key="check_maps",
-                on_click=_request_all,
-                args=(open_keys,),
-                icon=":material/fact_check:",
-                help=t(
-                    "Removes what the map calls relevant, adds noise, randomises the weights: some hundred forward "
-                    "passes."
-                ),
-                disabled=all(map(session_jobs().has_requested, open_keys)),
-            )
-
-
-def _request_all(keys: Sequence[Key]) -> None:
-    for key in keys:
-        session_jobs().request(key)
-
-
-def show_agreement(agreement: xai.results.Agreement) -> None:
-    """Show how far each two methods agree, as a table."""
-    st.markdown(t("**Do the methods agree?**"))
-    names = [safe(told(name)) for name in agreement.names]
-    rows = zip(names, agreement.rank_correlation, strict=True)
-    lines = [{"": name, **dict(zip(names, map(correlation, row), strict=True))} for name, row in rows]
-    ui.show_lines(lines, t("Rank correlation between {names}", names=", ".join(map(told, agreement.names))))
-    st.caption(
-        t(
-            "Rank correlation (Spearman) of the maps: 1 for the same order of pixels, 0 for unrelated "
-            "maps. The last map of each class above shows where they differ."
-        )
-    )
 
 
 def show_page_maps(model: SharedModel, image: SourceImage, page_maps: Sequence[PageExplanation]) -> list[Job]:
