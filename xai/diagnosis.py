@@ -96,7 +96,9 @@ def diagnose(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Diagnosis:
-    """Say what is installed, whether it gives the figures it should, and how a model and data go together.
+    """Check the installation, and how a model and data fit together.
+
+    It says what is installed and whether it gives the figures it should.
 
     Args:
         model: a classifier, to say what it takes; with `data`, which way of resizing fits it, on at most 400 images.

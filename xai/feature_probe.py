@@ -42,7 +42,7 @@ def fit_probe(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Probe:
-    """Fit a classifier on the features of a model: a few images per class are enough.
+    """Fit a classifier on the features of a model. A few images per class are enough.
 
     Features are the inputs of the model's last linear layer, or what it returns where it has none; the model itself
     is not trained. The strength of the penalty is chosen by cross-validation, the temperature is fitted on scores of

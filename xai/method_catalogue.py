@@ -69,7 +69,7 @@ class MethodInfo:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     def with_settings(self, **settings: Any) -> "MethodInfo":
-        """Return it with other settings of its own, and the rows that they cost; nothing is run.
+        """Return the method with other settings, and the rows that they cost. Nothing is run.
 
         Raises:
             NameLookupError: no such setting, or a name that a setting cannot be.
@@ -103,7 +103,7 @@ def methods(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> list[MethodInfo]:
-    """Return every registered method of a kind; with a model, whether it is advised for it and why.
+    """Return every registered method of a kind. With a model, each says whether it is advised for it and why.
 
     Explanations are tried; of detectors published figures are told; attacks and corruptions are only listed.
 

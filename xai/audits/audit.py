@@ -47,7 +47,7 @@ def audit(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Audit:
-    """Measure a model by many checks, judge each, and keep everything; go on where an earlier call ended.
+    """Measure a model by many checks, judge each, and save everything. An interrupted audit resumes where it ended.
 
     Thresholds are written down before the model is loaded. Pieces of work are kept as they end: a second call computes
     only what changed, in the model, the data, a setting or the code.

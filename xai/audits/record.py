@@ -158,7 +158,7 @@ class Audit(AuditOperations):
 
     @property
     def log(self) -> tuple[Mapping[str, Any], ...]:
-        """What happened when, from the log beside the file, where there is one: times are no part of an audit."""
+        """The times of the run, from the log beside the file, where there is one. Times are no part of an audit."""
         if self.folder is None:
             return ()
         try:
@@ -190,7 +190,7 @@ class Audit(AuditOperations):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a saved audit: its folder, or the file alone, whose images may be missing then.
+        """Read a saved audit from its folder or from the file alone. Without the folder, images may be missing.
 
         Raises:
             RecordError: none here, a damaged one, or one of a newer schema.
@@ -217,7 +217,9 @@ class Audit(AuditOperations):
         return schema
 
     def report(self, path: str | Path, **settings: Any) -> Path:
-        """Write a report; the suffix says which: .html, .pdf, .md (also card.md, a model card), .xml (JUnit).
+        """Write a report in the format of the suffix.
+
+        It is .html, .pdf, .md (also card.md, a model card) or .xml (JUnit).
 
         Raises:
             RecordError: the place cannot be written.

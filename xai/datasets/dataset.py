@@ -216,7 +216,7 @@ class Dataset:
         return Dataset(self.source, self.rows[np.asarray(numbers, dtype=np.int64)])
 
     def subset(self, n: int, seed: int = 0) -> "Dataset":
-        """Return `n` different images chosen at random, in their old order; everything when there are no more.
+        """Return `n` different random images in their old order. Everything is returned when there are no more.
 
         Raises:
             DataError: `n` below 1.

@@ -319,7 +319,7 @@ def data_faults(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> DataFaults:
-    """Look for faults of a data set and say what each does to the accuracy of a classifier.
+    """Find faults of a data set and what each does to a classifier's accuracy.
 
     Args:
         model: gives features and answers; None looks for duplicates, broken images and imbalance alone.

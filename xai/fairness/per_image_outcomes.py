@@ -191,7 +191,9 @@ def treatment(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Treatment:
-    """Measure each image as `xai.bias(..., extra=...)` takes it: who is attacked, rejected or badly explained first?
+    """Measure outcomes per image as `xai.bias(..., extra=...)` takes them.
+
+    They say which images are attacked, rejected or badly explained first.
 
     Args:
         model: a classifier or a bare module.

@@ -140,11 +140,11 @@ class SliceResult(Result):
         return rows.sort_values("verdict", key=lambda v: v != WEAK, kind="stable").reset_index(drop=True)
 
     def members_of(self, line: Slice) -> np.ndarray:
-        """Return which images of the data, among those that judge, belong to a slice of this report."""
+        """Return which images of the data belong to a slice. Only images of the half that judges are counted."""
         return np.asarray(self.rows[self.members[self.slices.index(line)]])
 
     def plot(self) -> Any:
-        """Draw the accuracy of each weak slice with some of its wrong images; return the matplotlib figure."""
+        """Draw the accuracy of each weak slice with some misclassified images. The matplotlib figure is returned."""
         from xai.plots.fairness import slices_figure
 
         return slices_figure(self)

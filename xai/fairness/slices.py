@@ -36,7 +36,7 @@ def slices(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> SliceResult:
-    """Find kinds of images on which a classifier is wrong more often, and test them on images not looked at before.
+    """Find kinds of images on which a classifier is wrong more often. They are tested on images not used to find them.
 
     On one half of the images slices are looked for: classes, tails of measured properties (brightness, contrast,
     colour, sharpness, texture, object size), conjunctions of up to three conditions (nodes of shallow trees over

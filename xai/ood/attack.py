@@ -186,7 +186,10 @@ class OODAttack(Result):
 
     @property
     def flagged(self) -> tuple[float, float, float]:
-        """Share of the images whose prediction it changes which the detector rejects, with its 95 % interval."""
+        """Share of successfully attacked images that the detector rejects, with its 95 % interval.
+
+        These are the images whose prediction the attack changes.
+        """
         return _share(self.adversarial_scores[self.success] > self.limit)
 
     @property
@@ -196,7 +199,10 @@ class OODAttack(Result):
 
     @property
     def auroc(self) -> tuple[float, float, float]:
-        """How well the score tells images whose prediction it changes from the clean ones, with its 95 % interval."""
+        """AUROC of the score for successfully attacked against clean images, with its 95 % interval.
+
+        These are the images whose prediction the attack changes.
+        """
         if not bool(self.success.any()):
             return 0.5, 0.0, 1.0
         pair = self.clean_scores.numpy(), self.adversarial_scores[self.success].numpy()
@@ -204,7 +210,7 @@ class OODAttack(Result):
 
     @property
     def evaded(self) -> tuple[float, float, float]:
-        """Share of the rejected OOD images that an attack on the score makes accepted, with its interval."""
+        """Share of rejected OOD images that an attack on the score makes accepted. It has an interval."""
         caught = self.ood_scores > self.limit
         return _share(self.evading_scores[caught] <= self.limit)
 

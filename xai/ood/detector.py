@@ -99,7 +99,7 @@ class OODDetector:
 
     @property
     def table(self) -> "pd.DataFrame | None":
-        """What each method reached on shifts of the calibration images; None when the method was named."""
+        """Results of each method on shifted calibration images. It is None when the method was named."""
         return None if self.choice is None else self.choice.table
 
     def guarantee(self, alpha: float = 0.05) -> RejectionGuarantee:
@@ -189,7 +189,7 @@ class OODDetector:
         return explain_score(self._ready(), self.fitted, self.calibration_scores, images, method, settings)
 
     def neighbours(self, images: ImageLike, k: int = 5) -> "pd.DataFrame":
-        """Return the nearest fit images: one row per image and rank with number, class and distance.
+        """Return the nearest fit images. There is one row per image and rank, with number, class and distance.
 
         Numbers are those in the fit data; distances are between features with norm 1, 0 to 2.
 
@@ -204,7 +204,9 @@ class OODDetector:
     def attack(
         self, images: ImageLike, labels: Any, ood_images: ImageLike | None = None, alpha: float = 0.05, **settings: Any
     ) -> OODAttack:
-        """Ask whether adversarial images are flagged, and whether an attack on the score itself goes unseen.
+        """Measure how the detector resists attacks.
+
+        It says whether adversarial images are flagged, and whether an attack on the score itself goes unseen.
 
         Args:
             images: in-distribution images; they are attacked until the model answers wrongly.
@@ -218,7 +220,9 @@ class OODDetector:
         )
 
     def shifted(self, images: ImageLike, shift: str) -> Shifted:
-        """Return OOD images made of in-distribution ones, as "auto" tries detectors on them; each when it is asked for.
+        """Return OOD images made of in-distribution ones, as "auto" tries detectors on them.
+
+        Each is made when it is read.
 
         Args:
             images: in any form that `xai.explain` takes, or a data set.
@@ -239,7 +243,7 @@ class OODDetector:
         return Shifted(self._ready(), source, range(len(source)), shift, self.seed)
 
     def plot(self, images: ImageLike | None = None, alpha: float = 0.05) -> Any:
-        """Draw the scores of the calibration images, the threshold, and those of `images`; return the figure."""
+        """Draw the scores of calibration images and of `images`, and the threshold. The figure is returned."""
         from xai.plots.uncertainty import detector_figure
 
         return detector_figure(self, None if images is None else self.judge(images, alpha), alpha)

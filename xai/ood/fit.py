@@ -41,7 +41,9 @@ def fit_ood(
     should_stop: ShouldStop | None = None,
     **settings: Any,
 ) -> OODDetector:
-    """Learn what in-distribution images look like to a model, and what score to reject others at.
+    """Fit a detector of out-of-distribution images for a model.
+
+    It learns what in-distribution images look like, and at what score others are rejected.
 
     Args:
         model: a classifier or a bare module.

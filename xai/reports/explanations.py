@@ -44,7 +44,7 @@ def report(
     title: str | None = None,
     language: str = "en",
 ) -> Path:
-    """Write explanations as one page that works offline, its maps with their values, or as a tagged PDF.
+    """Write explanations as one offline page or as a tagged PDF. The page holds the maps with their values.
 
     Args:
         explanations: up to 20, of any images, methods and models; of each the first eight maps are shown.

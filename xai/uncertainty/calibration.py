@@ -71,7 +71,7 @@ def compare(
     settings: Mapping[str, Any],
     seed: int,
 ) -> tuple[TemperatureEffect, ...]:
-    """Return ECE, Brier score and NLL without and with a temperature, tested on the same images.
+    """Return ECE, Brier score and NLL without and with a temperature. They are tested on the same images.
 
     Args:
         plain: without.
@@ -139,7 +139,7 @@ def calibration(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Calibration:
-    """Measure how far a classifier's probabilities can be taken at their word, and whether a temperature helps.
+    """Measure how well calibrated a classifier's probabilities are. It also says whether a temperature helps.
 
     The temperature is fitted on half of the images and judged on the other half; which is which follows from their
     content, so that equal images stay together. Or it is fitted on `fit_data` and judged on all of `data`.

@@ -173,7 +173,9 @@ def fit_conformal(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> ConformalPredictor:
-    """Make sets of classes that contain the truth of `1 - alpha` of new images, whatever the model is worth.
+    """Fit prediction sets that contain the true class of `1 - alpha` of new images.
+
+    This holds whatever the model's accuracy.
 
     Holds for new images of the same kind as the calibration images (exchangeable with them); a worse model only
     makes larger sets.

@@ -119,7 +119,7 @@ def drift(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Drift:
-    """Ask whether two data sets look alike to a model: its features, its answers and its confidence.
+    """Test whether two data sets look alike to a model. Its features, predictions and confidence are compared.
 
     Four questions, each answered by an exact or permutation p-value, together adjusted by Holm: can a classifier tell
     the features apart (AUROC on images it was not fitted on); do their distributions differ at all (kernel test,

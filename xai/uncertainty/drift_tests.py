@@ -159,7 +159,7 @@ class Drift(Result):
         return frame_of(self.classes)
 
     def plot(self) -> Any:
-        """Draw the scores that tell the data sets apart, the classes and the confidences; return the figure."""
+        """Draw the scores that separate the data sets, the classes and the confidences. The figure is returned."""
         from xai.plots.uncertainty import drift_figure
 
         return drift_figure(self)

@@ -249,7 +249,7 @@ class PredictionSets(Result):
 
     @property
     def p_value(self) -> float:
-        """How likely so few or fewer covered images were, were they of the calibration images' kind (one-sided).
+        """Probability of so few or fewer covered images under the calibration distribution (one-sided).
 
         By class: the smallest of the classes' values, adjusted for asking all of them (Holm).
         """
@@ -259,7 +259,10 @@ class PredictionSets(Result):
 
     @property
     def table(self) -> "pd.DataFrame":
-        """One row per class with images: coverage with interval, mean size and, by class, p of its promise."""
+        """One row per class with images.
+
+        Columns are coverage with interval, mean size and, by class, p of its guarantee.
+        """
         import pandas as pd
 
         covered, sizes, labels = self.covered, self.sizes, np.asarray(self.labels)
@@ -289,7 +292,7 @@ class PredictionSets(Result):
         return table.assign(coverage=np.array(hits) / counts, low=[s[0] for s in spans], high=[s[1] for s in spans])
 
     def plot(self) -> Any:
-        """Draw how large the sets are and, with labels, how often those of each class hold the truth."""
+        """Draw the sizes of the sets and, with labels, coverage by class."""
         from xai.plots.uncertainty import prediction_sets_figure
 
         return prediction_sets_figure(self)

@@ -144,7 +144,7 @@ _MOST = 1024  # bands of an image
 
 
 def to_rgb(pixels: np.ndarray) -> np.ndarray:
-    """Return an image (H, W, C) as red, green and blue (H, W, 3), for showing it: any type, any range.
+    """Return an image (H, W, C) as red, green and blue (H, W, 3), for display. Any type and range is taken.
 
     One band is grey, two are shown by their mean, three are colours, and of more the first three are shown.
 

@@ -126,7 +126,10 @@ class Classifier(RunsModule, ReadsOutputs):
 
     @property
     def one_by_one(self) -> bool:
-        """Whether each image runs alone: as asked for, or as its answer depends on its batch or it takes no more."""
+        """Whether each image runs alone.
+
+        It does if asked for, if outputs depend on the batch, or if the model takes no more.
+        """
         return self._alone or self._depends_on_batch or batch_size(self.module) == 1
 
     @one_by_one.setter
@@ -142,7 +145,7 @@ class Classifier(RunsModule, ReadsOutputs):
         return self._num_classes or 0
 
     def count_classes(self, images: Tensor) -> None:
-        """Find the number of classes by one forward of the first of `images`, unless it is known already."""
+        """Find the number of classes by one forward pass, unless it is known. The first of `images` is used."""
         if self._num_classes is None:
             with torch.no_grad():
                 self.logits(images[:1])
@@ -164,7 +167,10 @@ class Classifier(RunsModule, ReadsOutputs):
 
     @property
     def settings_so_far(self) -> dict[str, Any]:
-        """The same without a forward: how outputs are read where that is known, else what the caller said of them."""
+        """The settings without a forward pass.
+
+        They say how outputs are read where that is known, else what the caller declared.
+        """
         read = self._asked if self._meaning is None else self._meaning
         reading = {"task": read.task, "output": read.output, "output_key": read.key}
         return {**self._geometry(), **reading, "one_by_one": self._alone}
@@ -196,7 +202,7 @@ class Classifier(RunsModule, ReadsOutputs):
         return f"Classifier({self.name!r}, input_size={self.input_size}, channels={self.channels})"
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return logits (N, K) of images (N, C, H, W) in [0, 1], differentiable, on the module's device.
+        """Return logits (N, K) of images (N, C, H, W) in [0, 1]. They are differentiable, on the module's device.
 
         Raises:
             ShapeError: not 4-D, or other channels than the classifier's.
@@ -228,13 +234,13 @@ class Classifier(RunsModule, ReadsOutputs):
         return logits
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return (images - mean) / std on the module's device and in its type, computed in float32 at least."""
+        """Return (images - mean) / std on the module's device and in its type. It is computed in float32 at least."""
         images = images.to(device=self.device, dtype=torch.promote_types(self.dtype, torch.float32))
         mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (images - mean).div_(std).to(self.dtype)
 
     def prepare(self, images: ImageLike) -> Batch:
-        """Return the model's inputs for images in any form, with the way back to each original.
+        """Return the model's inputs for images in any form. The way back to each original comes along.
 
         The notes of the batch begin with those of the model, so that every result has them.
         """
@@ -297,14 +303,14 @@ class Classifier(RunsModule, ReadsOutputs):
         return collect_outputs(self, dataset, progress=progress, should_stop=should_stop)
 
     def row_limit(self, inputs: Tensor) -> int:
-        """Return how many rows shaped like `inputs` fit into the free memory; the module must be borrowed."""
+        """Return how many rows shaped like `inputs` fit into the free memory. The module must be borrowed."""
         if self.one_by_one:  # hooks on layers then see one image per forward
             return 1
         sample = inputs[:SOME].to(device=self.device, dtype=self.dtype)
         return row_limit(self.module, sample, run=lambda rows: self._run(self.normalise(rows))) if len(inputs) else 1
 
     def check_images(self, images: Tensor) -> None:
-        """Raise unless `images` is (N, C, H, W) with the classifier's channels and values in [0, 1].
+        """Raise unless `images` is (N, C, H, W) with values in [0, 1]. The channels must be the classifier's.
 
         Raises:
             ShapeError: wrong rank, channels or size.

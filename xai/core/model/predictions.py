@@ -243,7 +243,7 @@ class Prediction:
         return float(largest[0]) if self.single else largest
 
     def top(self, k: int = 5) -> list[Any]:
-        """Return the `k` most probable classes as (label, probability), best first; N such lists for N images."""
+        """Return the `k` most probable classes as (label, probability), best first. For N images these are N lists."""
         values, places = self.probabilities.topk(min(k, self.probabilities.shape[1]), dim=1)
         rows = [
             [(self.class_names[int(place)], float(value)) for value, place in zip(row, where, strict=True)]

@@ -238,7 +238,9 @@ def deep_dream(
     should_stop: ShouldStop | None = None,
     **settings: Any,
 ) -> DeepDream:
-    """Make an image that a layer, one of its channels or a class of a network likes: deep dream, feature image.
+    """Make an image that strongly activates a layer, a channel or a class.
+
+    It is known as deep dream or feature visualisation.
 
     Gradient ascent over octaves, from noise or into a photograph. The forward ends at the layer; no gradient of a
     parameter is ever computed.

@@ -39,7 +39,7 @@ def bias(
     should_stop: ShouldStop | None = None,
     **settings: Any,
 ) -> BiasResult:
-    """Compare how a classifier treats groups of images, and say which gaps are more than chance.
+    """Compare how a classifier treats groups of images. It says which gaps are more than chance.
 
     Args:
         model: a classifier or a bare module.

@@ -201,7 +201,7 @@ class BiasResult(Result):
         return rows
 
     def cube(self, column: str | None = None) -> np.ndarray:
-        """Return the counts (G, K, K) by group of a column, true class and answer; None takes the first column.
+        """Return the counts (G, K, K) by group, true class and predicted class. None takes the first column.
 
         Raises:
             NameLookupError: no such column.
@@ -237,7 +237,9 @@ class BiasResult(Result):
         )
 
     def plot(self, column: str | None = None) -> Any:
-        """Draw the groups of a column with intervals, what chance alone makes, and all gaps; return the figure.
+        """Draw the groups of a column with intervals, and all gaps.
+
+        What chance alone makes is drawn too; the figure is returned.
 
         Args:
             column: None takes that of the first finding, or the first.

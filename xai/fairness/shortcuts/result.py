@@ -144,7 +144,7 @@ class Response(Evidence, ProbeSummary):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ShortcutResult(Result):
-    """What was found about U probes at S strengths on N images that no probe was chosen on.
+    """Results on U probes at S strengths on N images. No probe was chosen on these images.
 
     Attributes:
         responses: one per probe (U).

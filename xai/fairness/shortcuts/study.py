@@ -286,7 +286,9 @@ def shortcuts(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> ShortcutResult:
-    """Return what a class is recognised by beside its object: marks, texts, compression, blur, brightness, tint.
+    """Find features other than the object that a class is recognised by.
+
+    They are marks, texts, compression, blur, brightness and tint.
 
     Probes are looked for in the data first, on half of the images: what most images of one class have, those of the
     others do not, and objects do not have by nature. What was found is inserted into images of other classes, in the

@@ -81,7 +81,7 @@ class AttackResult(Result):
 
     @property
     def robust_accuracy(self) -> float:
-        """Share of all images that are right before and after: an upper bound of the truth."""
+        """Share of all images that are right before and after. It is an upper bound of robust accuracy."""
         return float(self.robust.double().mean()) if len(self) else float("nan")
 
     @property

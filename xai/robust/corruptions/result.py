@@ -42,7 +42,7 @@ _SEVERITIES = 5
 
 @dataclass(frozen=True)
 class CorruptionError:
-    """Errors under corruption as shares of AlexNet's; 1 is as bad as AlexNet, less is better.
+    """Errors under corruption, divided by AlexNet's. 1 is as bad as AlexNet, smaller is better.
 
     Attributes:
         ce: by corruption, its error over AlexNet's.
@@ -294,7 +294,9 @@ class CorruptionResult(Result):
 
     @property
     def critical_severity(self) -> np.ndarray:
-        """Smallest severity measured at which the answer is wrong, (C, N); 0 when it is wrong on the clean image.
+        """Smallest severity measured at which the prediction is wrong, (C, N).
+
+        It is 0 when it is wrong on the clean image.
 
         nan when it never is. Monotone by definition: an answer that turns right again at a higher severity does not
         count as robust, so the share of images with a critical severity of at most s never falls with s.

@@ -94,12 +94,12 @@ class RobustnessCurve(Result):
 
     @property
     def certified(self) -> np.ndarray:
-        """Share of all images that is certified right, at each radius (E,): a lower bound of robust accuracy."""
+        """Share of all images that is certified right, at each radius (E,). It is a lower bound of robust accuracy."""
         return self._hits(self.certified_radii > self._levels()) / len(self)
 
     @property
     def attacked(self) -> np.ndarray:
-        """Share of all images that no attack changed, at each radius (E,): an upper bound of robust accuracy."""
+        """Share of all images that no attack changed, at each radius (E,). It is an upper bound of robust accuracy."""
         return self._hits(self.broken > self._levels()) / len(self)
 
     @property
@@ -144,7 +144,10 @@ class RobustnessCurve(Result):
 
     @property
     def per_class(self) -> "pd.DataFrame":
-        """One row per class and radius: images, clean, certified and attacked accuracy, 95 % interval of the last."""
+        """One row per class and radius.
+
+        Columns are images, clean, certified and attacked accuracy, and the 95 % interval of the last.
+        """
         import pandas as pd
 
         parts = []
@@ -167,7 +170,9 @@ class RobustnessCurve(Result):
         return pd.concat(parts, ignore_index=True)
 
     def confusion(self, eps: float) -> "pd.DataFrame":
-        """Return the adversarial confusion matrix at one of the radii: true classes down, answers under attack across.
+        """Return the adversarial confusion matrix at one of the radii.
+
+        Rows are true classes, columns predictions under attack.
 
         Raises:
             RangeError: the radius is none of the curve's.
@@ -208,7 +213,7 @@ class RobustnessCurve(Result):
         return strip_figure(self, self._changed(row))
 
     def png(self, row: int | None = None, *, strip: bool = False) -> bytes:
-        """Return what `plot` draws, or `strip` of an image, as the bytes of a PNG file.
+        """Return what `plot` draws, or `strip` of an image, as PNG bytes.
 
         Raises:
             RangeError: no counterexample of that image is known, or it was wrong to begin with.

@@ -51,7 +51,7 @@ def robustness(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> RobustnessCurve:
-    """Measure robust accuracy over radii: an upper bound by attacks and a lower bound by certificates.
+    """Measure robust accuracy over radii. Attacks give an upper bound, certificates a lower bound.
 
     Each image is, at each radius, *verified* (certified), *violated* (here is the changed image) or *unproven*. A
     counterexample counts for all larger radii and a certificate for all smaller ones: both bounds fall by construction.
