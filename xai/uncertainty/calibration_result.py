@@ -333,10 +333,7 @@ class Calibration(Result):
 
     @property
     def curve(self) -> "pd.DataFrame":
-        """The reliability curve, one row per bin.
-
-        Columns are images, accuracy and confidence; `low` and `high` are the Wilson interval of `accuracy`.
-        """
+        """The reliability curve, one row per bin. `low` and `high` are the Wilson interval of `accuracy`."""
         import pandas as pd
 
         return pd.DataFrame([asdict(each) for each in self.measures.ece.bins])
@@ -359,10 +356,7 @@ class Calibration(Result):
 
     @property
     def table(self) -> "pd.DataFrame":
-        """One row per figure, on all images with interval.
-
-        Each is given without and with the temperature, with difference and p.
-        """
+        """One row per figure: with interval, and compared without and with the temperature."""
         import pandas as pd
 
         whole, tests = self.measures, {comparison.measure: comparison for comparison in self.comparisons}
@@ -379,10 +373,7 @@ class Calibration(Result):
         return pd.DataFrame(rows)
 
     def plot(self) -> Any:
-        """Draw the reliability curves without and with the temperature, and risk by coverage.
-
-        The figure is returned.
-        """
+        """Draw the reliability curves without and with the temperature, and risk by coverage."""
         from xai.plots.uncertainty import calibration_figure
 
         return calibration_figure(self)

@@ -222,7 +222,7 @@ def rows_of(table: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def pairs(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Return settings as sorted pairs, lists as tuples, so that they can be compared and hashed."""
+    """Return settings as sorted pairs, lists as tuples. So they can be compared and hashed."""
     return tuple(sorted((name, tuple(v) if isinstance(v, list) else v) for name, v in settings.items()))
 
 

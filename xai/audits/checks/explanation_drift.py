@@ -20,7 +20,9 @@ _BEST = 0.1  # of the places of a map
 @CHECKS.register("explanation_drift")
 @dataclass(frozen=True)
 class ExplanationDrift(Check):
-    """Mean overlap of the top tenth of each map with that of the baseline's map of the same image (Jaccard index).
+    """Mean overlap of each map's top tenth with that of the baseline's map (Jaccard index).
+
+    Both maps are of the same image.
 
     Attributes:
         method: of the explanation.

@@ -23,7 +23,9 @@ _SHOWN = 6
 @CHECKS.register("shortcuts")
 @dataclass(frozen=True)
 class Shortcuts(Check):
-    """Number of probes that occur with a class, flip other images into it, and whose removal loses it.
+    """Number of probes that act as shortcuts.
+
+    They occur with a class, flip other images into it, and their removal loses it.
 
     They are looked for in [train], where there is one, else in the audited data. A probe that a class follows and that
     nothing explains leaves the check inconclusive.

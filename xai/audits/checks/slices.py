@@ -20,7 +20,7 @@ from xai.fairness.slices import slices
 @CHECKS.register("slices")
 @dataclass(frozen=True)
 class Slices(Check):
-    """Number of weak slices, found on one half of the images and replicated on the other.
+    """Number of weak slices, found on one half and replicated on the other.
 
     Attributes:
         alpha: the false discovery rate.

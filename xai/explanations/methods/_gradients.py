@@ -217,7 +217,10 @@ def baseline_images(work: MethodInput, baseline: Fill) -> Tensor:
 
 
 def completeness(attribution: Tensor, difference: Tensor) -> list[dict[str, Tensor]]:
-    """Return, per row, what an attribution (n, C, h, w) should add up to (n,), and how far it is from that."""
+    """Return an attribution's expected sum (n,) and how far it is from that.
+
+    The attribution is (n, C, h, w), one per row.
+    """
     gaps = difference - attribution.double().flatten(1).sum(1).to(difference.dtype)
     return [{"difference": whole, "gap": gap} for whole, gap in zip(difference, gaps, strict=True)]
 

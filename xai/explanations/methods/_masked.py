@@ -184,7 +184,7 @@ class Fit:
 
 
 def weighted_ridge(design: Tensor, scores: Tensor, weights: Tensor, alpha: float) -> Fit:
-    """Fit scores ~ design by weighted least squares with a ridge on the coefficients, not on the intercept.
+    """Fit scores ~ design by weighted least squares with a ridge. The coefficients are penalised, the intercept is not.
 
     Args:
         design: (n, K) float64.

@@ -117,7 +117,7 @@ class MethodInput:
 
 @dataclass(frozen=True, eq=False)
 class MethodOutput:
-    """What a method found for a chunk, one entry per row: see `Explanation` for the fields."""
+    """What a method computed for a batch, one entry per row. See `Explanation` for the fields."""
 
     attribution: Tensor
     targets: Tensor
@@ -142,7 +142,7 @@ class MethodOutput:
 
 @dataclass(frozen=True)
 class Cost:
-    """Rows per image that a method sends through the network; `share` of it for methods that cut the graph."""
+    """Rows per image that a method sends through the network. Methods that cut the graph send `share` of it."""
 
     forward: int
     backward: int
@@ -159,7 +159,10 @@ _UNIT = 100  # progress of methods that go image by image is told in hundredths
 
 
 class Explainer(ABC):
-    """A method: a frozen dataclass of its settings with one private function that holds the idea."""
+    """The base class of explanation methods.
+
+    A method is a frozen dataclass of its settings with one private function that computes the map.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]

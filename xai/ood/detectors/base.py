@@ -25,7 +25,7 @@ _MOST = 60.0  # exponent; e^60 is beyond any use, and far from what float32 hold
 
 @dataclass(frozen=True)
 class Learned:
-    """What a detector took from the reference: tensors, figures for the record, and what to beware of."""
+    """What a detector took from the reference. It holds tensors, figures for the record, and warnings."""
 
     state: State = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -33,7 +33,10 @@ class Learned:
 
 
 class Detector(ABC):
-    """A detector: a frozen dataclass of its settings with two private functions that hold the idea."""
+    """The base class of detectors.
+
+    A detector is a frozen dataclass of its settings with two private functions that fit and score.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]

@@ -45,7 +45,10 @@ class AttackCost:
 
 
 class Attack(ABC):
-    """An attack: a frozen dataclass of its settings with one private function that holds the idea."""
+    """The base class of attacks.
+
+    An attack is a frozen dataclass of its settings with one private function that searches.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]

@@ -31,7 +31,7 @@ REFERENCE_SIDE = 224  # the size, in pixels of the shorter side, that constants 
 
 
 class Draws:
-    """Random numbers, one stream per image, drawn on the CPU and brought to the images' device and type.
+    """Random numbers, one stream per image. They are drawn on the CPU and brought to the images' device and type.
 
     Args:
         like: (N, C, H, W), the images.
@@ -100,7 +100,7 @@ class Corruption:
     _transform: Callable[[Tensor, Level, Draws], Tensor] = field(repr=False, compare=False)
 
     def level(self, severity: float) -> Level:
-        """Return the numbers at a severity: linear between the levels next to it; below 1 see `clean`."""
+        """Return the numbers at a severity, linear between the levels next to it. Below 1 see `clean`."""
         severity = check_severity(severity)
         if severity < 1:
             return self.levels[0] if self.clean is None else _between(self.clean, self.levels[0], severity)
