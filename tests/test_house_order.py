@@ -109,6 +109,28 @@ def test_locals_that_say_nothing_are_found():
     assert list(module_faults("dashboard/form.py")) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("try:\n    f()\nexcept E as one:\n    pass\n", 3),
+        ("import json as said\n", 1),
+        ("from json import loads as said\n", 1),
+        ("def found():\n    pass\n", 1),
+        ("class kept:\n    pass\n", 1),
+        ("match x:\n    case one:\n        pass\n", 2),
+        ("match x:\n    case [1, *held]:\n        pass\n", 2),
+        ("match x:\n    case {1: 2, **held}:\n        pass\n", 2),
+        ("for one in x:\n    pass\n", 1),
+        ("with f() as one:\n    pass\n", 1),
+        ("f(one := 1)\n", 1),
+        ("x = {one for one in y}\n", 1),
+        ("class A:\n    wanted: int = 1\n", 2),
+    ],
+)
+def test_names_that_say_nothing_are_found_wherever_they_are_made(text, line):
+    assert [fault.split(":")[1] for fault in local_faults("a.py", text)] == [str(line)]
+
+
 def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return len([name for name in (*node.args.posonlyargs, *node.args.args) if name.arg not in {"self", "cls"}])
 

@@ -30,6 +30,8 @@ PUBLIC = ("Classifier", "explain")
         ("pages/stress/page.py", "from xai.dashboard.pages.robustness.curve import pick", "may not import the page"),
         ("pages/dream.py", "from xai.dashboard.pages.explain.result import compare", "may not import the page"),
         ("pages/dream.py", "from xai.dashboard.widgets.inputs import choose_one", "import 'widgets', not a file of it"),
+        ("pages/dream.py", "from xai.dashboard import pages", "import a file of 'pages'"),
+        ("pages/dream.py", "from xai.dashboard.pages import explain as other", "may not import the page 'explain'"),
         ("pages/dream.py", "from xai.dashboard.helpers import this", "'helpers' has no place in DASHBOARD"),
     ],
 )

@@ -200,6 +200,8 @@ def _layer_fault(inside: Sequence[str], there: Sequence[str]) -> str:
         return f"{layer!r} has no place in DASHBOARD"
     if DASHBOARD.index(layer) > DASHBOARD.index(here):
         return f"{here!r} may not import {layer!r}"
+    if here == layer == "pages" and len(there) < 2:
+        return f"import a file of {layer!r}, not all of them"
     if here == layer == "pages" and inside[1] != there[1]:
         return f"the page {inside[1]!r} may not import the page {there[1]!r}"
     if here != layer and layer in BY_NAME and len(there) > 2:

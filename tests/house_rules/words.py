@@ -99,14 +99,25 @@ def word_faults(place: str, text: str) -> Iterator[str]:
 
 
 def local_faults(place: str, text: str) -> Iterator[str]:
-    """Yield the locals and arguments that say nothing of their content."""
+    """Yield the names made in a file that say nothing of their content: locals, arguments, captures, functions."""
     for node in ast.walk(ast.parse(text)):
-        names = []
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names = [node.id]
-        elif isinstance(node, ast.arg):
-            names = [node.arg]
-        yield from (f"{place}:{node.lineno}: {name}" for name in names if name in BANNED_LOCALS)
+        name = _name_made(node)
+        if name in BANNED_LOCALS:
+            yield f"{place}:{getattr(node, 'lineno', 0)}: {name}"
+
+
+def _name_made(node: ast.AST) -> str | None:
+    """Return the name that a node gives to something, None where it gives none."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+            return name
+        case ast.alias(asname=name) | ast.MatchMapping(rest=name):
+            return name
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.ExceptHandler():
+            return node.name
+        case ast.MatchAs() | ast.MatchStar():
+            return node.name
+    return None
 
 
 def module_faults(place: str) -> Iterator[str]:

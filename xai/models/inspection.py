@@ -189,15 +189,15 @@ def examine(module: nn.Module, settings: dict[str, Any]) -> Classifier:
         flat = _flatness(classifier, images)
         leaking = [] if flat.blocked else _leak_noted(classifier, images[:_FIRST].clone())
         classifier.one_by_one |= bool(leaking)
-    notes += [*further, *classifier.notes, *(note for note in flat.notes(probes=True) if not flat.found), *leaking]
-    classifier.take_notes(notes, flat.notes(probes=True) if flat.found else [])
+    notes += [*further, *classifier.notes, *(note for note in flat.notes(probes=True) if not flat.may_differ), *leaking]
+    classifier.take_notes(notes, flat.notes(probes=True) if flat.may_differ else [])
     return classifier
 
 
 def _flatness(classifier: Classifier, images: Tensor) -> Flatness:
     """Look at the first images, and at all of them where these show nothing."""
     first = flatness(classifier.scores, images[:_FIRST])
-    return flatness(classifier.scores, images) if first.found else first
+    return flatness(classifier.scores, images) if first.may_differ else first
 
 
 def _weights_noted(module: nn.Module, network: nn.Module) -> list[str]:

@@ -41,7 +41,7 @@ def fit_ood(
     should_stop: ShouldStop | None = None,
     **settings: Any,
 ) -> OODDetector:
-    """Fit a detector of out-of-distribution images for a model.
+    """Fit a detector that rejects images unlike the in-distribution ones of a model.
 
     It learns what in-distribution images look like, and at what score others are rejected.
 

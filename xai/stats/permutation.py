@@ -253,14 +253,14 @@ def _detectable(sizes: np.ndarray, share: float, pooled: np.ndarray, tail: float
     counts = np.minimum(counts, sizes[:, None] - 1)
     known, size = np.maximum(counts, 0), sizes[:, None]
 
-    def found(own: np.ndarray) -> np.ndarray:
+    def power_at(own: np.ndarray) -> np.ndarray:
         return np.where(counts < 0, 0.0, scipy.special.bdtr(known, size, own[:, None])) @ _WEIGHTS
 
     low, high = np.zeros(len(sizes)), np.full(len(sizes), share)
-    visible = found(low) >= power
+    visible = power_at(low) >= power
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        enough = found(middle) >= power
+        enough = power_at(middle) >= power
         low, high = np.where(enough, middle, low), np.where(enough, high, middle)
     return np.where(visible, share - low, np.inf)
 

@@ -125,17 +125,17 @@ def detectable_shift(first: int, second: int, size: int, *, alpha: float = 0.05,
         return float("inf")
     limit, each = float(scipy.stats.f.isf(alpha, size, free)), first * second / (first + second)
 
-    def found(shift: float) -> bool:
+    def has_power(shift: float) -> bool:
         return bool(scipy.stats.ncf.sf(limit, size, free, each * shift**2) >= power)
 
     low, high = 0.0, 1.0
-    while not found(high):
+    while not has_power(high):
         low, high = high, 2 * high
         if high > _FAR:
             return float("inf")
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (low, middle) if found(middle) else (middle, high)
+        low, high = (low, middle) if has_power(middle) else (middle, high)
     return high
 
 

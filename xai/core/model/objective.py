@@ -90,7 +90,7 @@ class Objective:
         if versus is not None and self.score == "margin":
             raise TargetError("Expected no `versus` with score='margin', which is against the best other class.")
 
-    def one(self, logits: Tensor, targets: Tensor, versus: Tensor | None = None) -> Tensor:
+    def row_scores(self, logits: Tensor, targets: Tensor, versus: Tensor | None = None) -> Tensor:
         """Return the score of each line (r,).
 
         Args:

@@ -115,7 +115,7 @@ class Flatness:
     zero: bool
 
     @property
-    def found(self) -> bool:
+    def may_differ(self) -> bool:
         """Whether another look at other images may find otherwise."""
         return (self.same and self.count > 1) or (self.zero and not self.blocked)
 

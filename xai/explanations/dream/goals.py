@@ -236,7 +236,7 @@ class ClassJudge:
         logits = self.logits(leaf)
         meaning = self.classifier.read_outputs()
         margin = Objective("margin" if meaning.head == "softmax" else "logit", meaning)
-        score = margin.one(logits, torch.tensor([self.index], device=logits.device)).sum()
+        score = margin.row_scores(logits, torch.tensor([self.index], device=logits.device)).sum()
         share = to_probabilities(logits.detach(), meaning.head)[0, self.index]
         return float(share), gradient(score, leaf, "the image")
 

@@ -91,7 +91,7 @@ class MethodInput:
         versus = None if self.versus is None else self.versus.to(logits.device)
         if rows is not None:
             targets, versus = targets[rows], None if versus is None else versus[rows]
-        return self.objective.one(logits, targets, versus)
+        return self.objective.row_scores(logits, targets, versus)
 
     def scores(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the score of every line of logits (r, K) for every row's class: (r, n)."""

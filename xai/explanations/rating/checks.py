@@ -93,7 +93,7 @@ class Subject:
             logits = self.prepared.logits(part)
             whole = torch.full((len(part),), self.target, device=logits.device)
             against = None if self.versus is None else torch.full_like(whole, self.versus)
-            scores.append(objective.one(logits, whole, against).cpu())
+            scores.append(objective.row_scores(logits, whole, against).cpu())
         return torch.cat(scores)
 
     @cached_property

@@ -120,15 +120,15 @@ def _infidelity(subject: Subject) -> float:
         noise = NUDGE * torch.randn(len(images), *subject.image.shape[1:], generator=subject.draws(6)).to(images)
         return noise, images - noise
 
-    def asked(attribution: Tensor, *, normalize: bool) -> float:
+    def infidelity_of(attribution: Tensor, *, normalize: bool) -> float:
         values = infidelity(
             subject.score, perturb, subject.image, attribution, n_perturb_samples=NUDGES, normalize=normalize
         )
         return float(values[0])
 
     spread = subject.heatmap.expand(1, *subject.image.shape[1:]) / subject.image.shape[1]
-    without = asked(torch.zeros_like(subject.image), normalize=False)
-    return asked(spread.to(subject.image), normalize=True) / max(without, 1e-30)
+    without = infidelity_of(torch.zeros_like(subject.image), normalize=False)
+    return infidelity_of(spread.to(subject.image), normalize=True) / max(without, 1e-30)
 
 
 def rate_explanation(

@@ -286,7 +286,7 @@ def shortcuts(
     progress: bool | Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> ShortcutResult:
-    """Find features other than the object that a class is recognised by.
+    """Find marks, texts, compression, blur, brightness and tint that a class is recognised by.
 
     They are marks, texts, compression, blur, brightness and tint.
 

@@ -60,11 +60,11 @@ def jpeg_quality(context: ProbeContext) -> Iterator[Form]:
 def _quality(own: Tensor, rest: Tensor) -> int:
     """Return the quality at which images change least again, measured by what it does to others."""
 
-    def kept(quality: int) -> float:
+    def loss_ratio(quality: int) -> float:
         losses = [_loss(part, quality).median() + _ROUNDING for part in (own, rest)]
         return float(losses[0] / losses[1])
 
-    return min(range(5, 96), key=kept)
+    return min(range(5, 96), key=loss_ratio)
 
 
 def compressed(images: Tensor, quality: int) -> Tensor:
