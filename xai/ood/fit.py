@@ -43,8 +43,6 @@ def fit_ood(
 ) -> OODDetector:
     """Fit a detector that rejects images unlike the in-distribution ones of a model.
 
-    It learns what in-distribution images look like, and at what score others are rejected.
-
     Args:
         model: a classifier or a bare module.
         fit_data: in-distribution images, usually those it was trained on; a data set, its path or name, or images.

@@ -288,8 +288,6 @@ def shortcuts(
 ) -> ShortcutResult:
     """Find marks, texts, compression, blur, brightness and tint that a class is recognised by.
 
-    They are marks, texts, compression, blur, brightness and tint.
-
     Probes are looked for in the data first, on half of the images: what most images of one class have, those of the
     others do not, and objects do not have by nature. What was found is inserted into images of other classes, in the
     form that the data have, beside equally large controls that cannot contain it, and taken out of images of the class.
