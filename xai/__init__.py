@@ -32,9 +32,9 @@ if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test hold
     from xai.explanations.explain import explain as explain
     from xai.explanations.explain import layers as layers
     from xai.explanations.explanation import Explanation as Explanation
-    from xai.explanations.rating.agreement import agreement as agreement
-    from xai.explanations.rating.agreement import compare_baselines as compare_baselines
     from xai.explanations.rating.rate import rate_explanation as rate_explanation
+    from xai.explanations.rating.rating import agreement as agreement
+    from xai.explanations.rating.rating import compare_baselines as compare_baselines
     from xai.fairness.data_faults import data_faults as data_faults
     from xai.fairness.groups.bias import bias as bias
     from xai.fairness.groups.bias import bias_of_predictions as bias_of_predictions
@@ -75,7 +75,7 @@ _MODULES = {  # public name: the module that defines it
     "OODDetector": "xai.ood.detector",
     "Stopped": "xai.errors",
     "XaiError": "xai.errors",
-    "agreement": "xai.explanations.rating.agreement",
+    "agreement": "xai.explanations.rating.rating",
     "attack": "xai.robust.attacks.base",
     "audit": "xai.audits.audit",
     "bias": "xai.fairness.groups.bias",
@@ -84,7 +84,7 @@ _MODULES = {  # public name: the module that defines it
     "catalogue": "xai.models.sources",
     "certify": "xai.robust.certification.certify",
     "compare": "xai.audits.baseline",
-    "compare_baselines": "xai.explanations.rating.agreement",
+    "compare_baselines": "xai.explanations.rating.rating",
     "compare_ood": "xai.ood.compare",
     "compare_resizing": "xai.core.model.resizing",
     "corrupt": "xai.robust.corruptions.base",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test hold
     from xai.datasets.loading import Photo as Photo
     from xai.diagnosis import Diagnosis as Diagnosis
     from xai.explanations.dream.deep_dream import DeepDream as DeepDream
-    from xai.explanations.rating.agreement import Agreement as Agreement
+    from xai.explanations.rating.rating import Agreement as Agreement
     from xai.explanations.rating.rating import MapCheck as MapCheck
     from xai.explanations.rating.rating import Rating as Rating
     from xai.fairness.data_fault_result import DataFaults as DataFaults
@@ -46,7 +46,7 @@ if TYPE_CHECKING:  # for type checkers, which cannot read the table; a test hold
     from xai.uncertainty.prediction_sets import PredictionSets as PredictionSets
 
 _MODULES = {  # public name: the module that defines it
-    "Agreement": "xai.explanations.rating.agreement",
+    "Agreement": "xai.explanations.rating.rating",
     "AttackResult": "xai.robust.attacks.result",
     "AuditComparison": "xai.audits.baseline",
     "AuditPlan": "xai.audits.execution.estimate",

@@ -58,7 +58,7 @@ LATE = frozenset({"captum"})  # takes a second to import, most of it for pyplot,
 NO_METHODS = frozenset(
     {f"explanations/methods/{name}.py" for name in ("base", "fills")}
     | {"audits/checks/base.py"}
-    | {f"robust/attacks/{name}.py" for name in ("balls", "base", "result", "search", "training")}
+    | {f"robust/attacks/{name}.py" for name in ("base", "result", "search", "training")}
     | {f"ood/detectors/{name}.py" for name in ("base", "passes", "reference")}
     | {f"fairness/shortcuts/probes/{name}.py" for name in ("base", "data_forms", "recurrence", "repetition")}
 )  # public files of method rooms that register nothing

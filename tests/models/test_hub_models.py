@@ -17,7 +17,7 @@ from torchvision_cpu import import_torchvision
 import xai
 from xai.errors import CheckpointError, MissingExtraError, NameLookupError, UnsupportedModelError
 from xai.models.hubs import download as downloads
-from xai.models.hubs.huggingface import taken_over as taken_over_of_processor
+from xai.models.hubs.libraries import processor_settings
 from xai.models.loading import load
 
 vision = import_torchvision()
@@ -234,14 +234,14 @@ PROCESSORS = [
 
 @pytest.mark.parametrize(("processor", "wanted"), PROCESSORS)
 def test_processors(processor, wanted):
-    found = taken_over_of_processor(processor, "x/y")
+    found = processor_settings(processor, "x/y")
     assert {name: found[name] for name in wanted} == wanted
     assert ("mean" in found) == (processor.get("image_mean") is not None and processor.get("do_normalize", True))
 
 
 def test_a_processor_of_another_kind_is_refused():
     with pytest.raises(UnsupportedModelError, match="expected a `size`"):
-        taken_over_of_processor({"size": {"longest_edge": 5}}, "x/y")
+        processor_settings({"size": {"longest_edge": 5}}, "x/y")
 
 
 @pytest.mark.parametrize(

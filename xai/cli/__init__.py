@@ -13,8 +13,7 @@ from xai.cli.common import command as command
 from xai.cli.explanations import add_dream, add_explain
 from xai.cli.fairness import add_bias
 from xai.cli.installation import add_dashboard, add_doctor, add_methods
-from xai.cli.robust import add_attack, add_robustness
-from xai.cli.uncertainty import add_calibration, add_drift, add_ood
+from xai.cli.reliability import add_attack, add_calibration, add_drift, add_ood, add_robustness
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

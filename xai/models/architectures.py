@@ -13,8 +13,7 @@ from torch import nn
 from xai.core.model.hooks import random_states_kept
 from xai.core.validation import check_choice
 from xai.errors import InputError, MissingExtraError, NameLookupError, UnsupportedModelError
-from xai.models.hubs.timm import _timm
-from xai.models.hubs.torchvision import _models
+from xai.models.hubs.libraries import timm_package, torchvision_models
 from xai.models.sources import MODELS
 
 Architecture = str | Callable[[], nn.Module] | nn.Module
@@ -161,15 +160,15 @@ def _built(name: str, classes: int | None, channels: int) -> nn.Module:
         return MODELS[name].build()[0]
     sized: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if hub == _HUBS[0]:
-        network: nn.Module = _models().get_model(inner, weights=None, **sized)
+        network: nn.Module = torchvision_models().get_model(inner, weights=None, **sized)
         return network
-    made: nn.Module = _timm().create_model(inner, pretrained=False, in_chans=channels, **sized)
+    made: nn.Module = timm_package().create_model(inner, pretrained=False, in_chans=channels, **sized)
     return made
 
 
 def _of_torchvision() -> list[str]:
     try:
-        models = _models()
+        models = torchvision_models()
     except MissingExtraError:
         return []
     return [f"{_HUBS[0]}:{name}" for name in models.list_models(module=models)]
@@ -177,6 +176,6 @@ def _of_torchvision() -> list[str]:
 
 def _of_timm() -> list[str]:
     try:
-        return [f"{_HUBS[1]}:{name}" for name in _timm().list_models()]
+        return [f"{_HUBS[1]}:{name}" for name in timm_package().list_models()]
     except MissingExtraError:
         return []

@@ -12,8 +12,7 @@ from xai.core.images.samples import to_rgb
 from xai.errors import InputError
 from xai.explanations.explanation import Explanation
 from xai.explanations.methods.base import EXPLAINERS
-from xai.explanations.rating.agreement import Agreement
-from xai.explanations.rating.rating import MEANINGS, Rating
+from xai.explanations.rating.rating import MEANINGS, Agreement, Rating
 from xai.reports.html import pdf, rendered
 from xai.reports.images import packed, tile
 from xai.reports.messages import Text, Words, words_of

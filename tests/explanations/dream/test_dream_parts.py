@@ -6,9 +6,7 @@ from small_models import pictures
 from torch import nn
 
 from xai.core.model.classifier import Classifier
-from xai.explanations.dream.goals import ClassGoal, LayerGoal
-from xai.explanations.dream.plan import Eye, pieces, roughness
-from xai.explanations.dream.settings import (
+from xai.explanations.dream.deep_dream import (
     equalised,
     frequencies,
     merge,
@@ -20,6 +18,8 @@ from xai.explanations.dream.settings import (
     split,
     unit,
 )
+from xai.explanations.dream.goals import ClassGoal, LayerGoal
+from xai.explanations.dream.plan import Eye, pieces, roughness
 
 
 @pytest.mark.parametrize("size", [(64, 64), (45, 70), (17, 33), (9, 12)])

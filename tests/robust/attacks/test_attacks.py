@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 import xai
 from xai.errors import NameLookupError, RangeError, ShapeError, Stopped, TargetError, UnsupportedModelError
-from xai.robust.attacks.balls import length, project, random_start, seeds_of, uniform
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
 from xai.robust.attacks.fab_t import step_to_plane
-from xai.robust.attacks.search import Search
+from xai.robust.attacks.search import Search, length, project, random_start, seeds_of, uniform
 
 REFERENCE = np.load(Path(__file__).parent / "reference_autoattack.npz")
 NORMS = ("linf", "l2", "l1")

@@ -7,10 +7,9 @@ from torch import Tensor
 
 import xai
 from xai.errors import RangeError, ShapeError, Stopped, TargetError
-from xai.robust.attacks.balls import length
 from xai.robust.attacks.base import ATTACKS
 from xai.robust.attacks.noise import Noise
-from xai.robust.attacks.search import margin
+from xai.robust.attacks.search import length, margin
 from xai.robust.attacks.spatial import Spatial, warped
 
 

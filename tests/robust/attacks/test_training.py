@@ -28,9 +28,8 @@ from xai.errors import (
     UnsupportedModelError,
 )
 from xai.robust.attacks._training import TrainingRun, nudged
-from xai.robust.attacks.balls import length, random_start, seeds_of
 from xai.robust.attacks.base import ATTACKS
-from xai.robust.attacks.search import divergence
+from xai.robust.attacks.search import divergence, length, random_start, seeds_of
 from xai.robust.attacks.training import AdversarialTraining, TrainingResult
 
 

@@ -27,8 +27,8 @@ from xai.audits.execution.store import StoredResult
 from xai.core.results.message import Message
 from xai.core.validation import check_choices, check_eps, check_whole
 from xai.errors import InputError
-from xai.robust.attacks.balls import check_norm
 from xai.robust.attacks.base import ATTACKS
+from xai.robust.attacks.search import check_norm
 
 
 @CHECKS.register("robust_accuracy")

@@ -23,10 +23,9 @@ from xai.core.results.result import Provenance
 from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.validation import check_seed
 from xai.errors import NameLookupError, RangeError, Stopped
-from xai.explanations.dream.deep_dream import DeepDream
+from xai.explanations.dream.deep_dream import DeepDream, Settings, resize
 from xai.explanations.dream.goals import ClassGoal, ClassJudge, LayerGoal
 from xai.explanations.dream.plan import DreamPlan, Wish, direction, make_plan
-from xai.explanations.dream.settings import Settings, resize
 
 _MORE = 100  # steps at most to make a class image one of its class
 _SHRINK = 0.8  # of a step, over an octave: long ones find the shapes, short ones their place
@@ -260,7 +259,7 @@ def deep_dream(
             image use `until` or `patience`.
         settings: `size`, `octave_scale`, `step_size`, `jitter`, `laplacian`, `tile`, `tv`, `decorrelated`, `fourier`,
             `frames_every`, `until`, `patience`, `least_confidence`; see
-            `xai.explanations.dream.settings.Settings`. From noise, `tv` is 0.15,
+            `xai.explanations.dream.deep_dream.Settings`. From noise, `tv` is 0.15,
             `decorrelated` is on, and `fourier` on for a class; into an image all three are off.
 
     Returns:

@@ -17,7 +17,7 @@ from xai.core.model.predictions import to_probabilities
 from xai.core.results.message import Message
 from xai.core.runtime.batching import first_tensor, is_out_of_memory
 from xai.errors import NameLookupError, NonFiniteError, RangeError, UnsupportedModelError
-from xai.explanations.dream.settings import Size
+from xai.explanations.dream.deep_dream import Size
 
 
 class _Reached(BaseException):

@@ -17,8 +17,7 @@ from xai.core.model.hooks import gradient
 from xai.core.results.message import Message
 from xai.core.runtime.randomness import generator, image_key
 from xai.errors import InputError, RangeError, ShapeError, UnsupportedModelError
-from xai.explanations.dream.goals import ClassGoal, Goal, LayerGoal, check_layer, choose_layer
-from xai.explanations.dream.settings import (
+from xai.explanations.dream.deep_dream import (
     Settings,
     Size,
     equalised,
@@ -30,6 +29,7 @@ from xai.explanations.dream.settings import (
     smooth_space,
     unit,
 )
+from xai.explanations.dream.goals import ClassGoal, Goal, LayerGoal, check_layer, choose_layer
 
 _SMOOTH = 1e-4  # keeps the slope of the total variation finite where the image is flat
 Shift = tuple[int, int]

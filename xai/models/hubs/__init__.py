@@ -6,7 +6,7 @@ from xai.core.registry import Registry
 from xai.models.sources import Built
 
 HUBS: Registry[Callable[[str], Built]] = Registry(
-    "source of models", "xai.models.hubs", {"torchvision": "torchvision", "timm": "timm", "hf": "huggingface"}
+    "source of models", "xai.models.hubs", dict.fromkeys(("torchvision", "timm", "hf"), "libraries")
 )
 
 

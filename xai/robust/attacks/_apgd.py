@@ -11,9 +11,18 @@ import torch
 from torch import Tensor
 
 from xai.core.validation import check_whole
-from xai.robust.attacks.balls import Eps, border_start, length, project, random_start, wide
 from xai.robust.attacks.base import Attack, AttackCost
-from xai.robust.attacks.search import LOSSES, Search, cross_entropy
+from xai.robust.attacks.search import (
+    LOSSES,
+    Eps,
+    Search,
+    border_start,
+    cross_entropy,
+    length,
+    project,
+    random_start,
+    wide,
+)
 
 _RHO, _MOMENTUM = 0.75, 0.75
 _FIRST, _SHRINK, _LEAST = 0.22, 0.03, 0.06  # checkpoints, as shares of the steps

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from xai.core.validation import check_choice, check_number, check_whole
-from xai.robust.attacks.balls import distance, length, steepest, wide
 from xai.robust.attacks.base import Attack, AttackCost
-from xai.robust.attacks.search import LOSSES, Search, cross_entropy
+from xai.robust.attacks.search import LOSSES, Search, cross_entropy, distance, length, steepest, wide
 
 _WARM_STEPS, _WARM_SHARE = 2, 0.3  # few and large: either the hint is good, or the search begins as ever
 

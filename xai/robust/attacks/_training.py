@@ -21,10 +21,19 @@ from xai.core.runtime.batching import Progress, ShouldStop
 from xai.core.runtime.randomness import image_key
 from xai.core.validation import check_eps, check_number, check_whole
 from xai.errors import NameLookupError, NonFiniteError, ShapeError, Stopped, UnsupportedModelError
-from xai.robust.attacks.balls import Eps, check_norm, normal, project, seeds_of, steepest
 from xai.robust.attacks.base import DEFAULT_EPS
 from xai.robust.attacks.pgd import PGD
-from xai.robust.attacks.search import Search, cross_entropy, divergence
+from xai.robust.attacks.search import (
+    Eps,
+    Search,
+    check_norm,
+    cross_entropy,
+    divergence,
+    normal,
+    project,
+    seeds_of,
+    steepest,
+)
 from xai.stats.intervals import wilson
 
 METHODS = ("pgd", "trades", "plain")

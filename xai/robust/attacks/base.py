@@ -28,9 +28,8 @@ from xai.core.validation import check_eps, check_seed, radius_doubts
 from xai.engine.prepare import prepare
 from xai.errors import ContractError, NameLookupError, TargetError
 from xai.robust.attacks import MODULES
-from xai.robust.attacks.balls import check_norm, distance, seeds_of
 from xai.robust.attacks.result import AttackResult
-from xai.robust.attacks.search import Search
+from xai.robust.attacks.search import Search, check_norm, distance, seeds_of
 
 OUTSIDE = 1e-6  # relative: how far a float32 image may leave its ball, measured in float64
 _MOST = 256

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from xai.core.validation import check_number, check_whole
 from xai.robust.attacks._steps import BISECTIONS, Nearest
-from xai.robust.attacks.balls import wide
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
-from xai.robust.attacks.search import Search
+from xai.robust.attacks.search import Search, wide
 
 _FIRST, _SECOND, _TINY = 0.9, 0.999, 1e-8  # of Adam
 _CHECKS, _PROGRESS = 10, 0.9999  # an unfinished run ends when a tenth of its steps gains less than this

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from xai.core.validation import check_number, check_whole
 from xai.robust.attacks._steps import Nearest, NearestStepper
-from xai.robust.attacks.balls import length, normal, steepest, wide
 from xai.robust.attacks.base import ATTACKS
-from xai.robust.attacks.search import Search, cross_entropy, margin
+from xai.robust.attacks.search import Search, cross_entropy, length, margin, normal, steepest, wide
 
 _LAST_STEP = 0.01
 _TRACE = 1e-6

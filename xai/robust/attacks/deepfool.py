@@ -10,9 +10,8 @@ from torch import Tensor
 from xai.core.validation import check_number, check_whole
 from xai.robust.attacks._steps import BISECTIONS, Nearest
 from xai.robust.attacks.apgd_t import next_classes
-from xai.robust.attacks.balls import DUAL, length, steepest, wide
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
-from xai.robust.attacks.search import Search
+from xai.robust.attacks.search import DUAL, Search, length, steepest, wide
 
 _LEAST = 1e-4  # added to every step, as in the authors' code
 _TINY = 1e-12

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from xai.core.validation import check_whole
 from xai.robust.attacks.apgd_t import next_classes
-from xai.robust.attacks.balls import length, random_start, wide
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
-from xai.robust.attacks.search import Search
+from xai.robust.attacks.search import Search, length, random_start, wide
 
 _TINY_NORMAL = 1e-12
 

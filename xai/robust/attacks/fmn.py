@@ -10,9 +10,8 @@ from torch import Tensor
 
 from xai.core.validation import check_number, check_whole
 from xai.robust.attacks._steps import Nearest, NearestStepper
-from xai.robust.attacks.balls import DUAL, length, project, steepest
 from xai.robust.attacks.base import ATTACKS
-from xai.robust.attacks.search import Search
+from xai.robust.attacks.search import DUAL, Search, length, project, steepest
 
 _LAST_GAMMA, _LAST_STEP = 0.001, 0.01
 _TINY = 1e-12

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xai.core.validation import check_whole
-from xai.robust.attacks.balls import border_start
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
-from xai.robust.attacks.search import Search
+from xai.robust.attacks.search import Search, border_start
 
 
 @ATTACKS.register("noise")

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from xai.core.validation import check_number, check_whole
-from xai.robust.attacks.balls import length, many_uniform, signs, uniform, wide
 from xai.robust.attacks.base import ATTACKS, Attack, AttackCost
-from xai.robust.attacks.search import Search
+from xai.robust.attacks.search import Search, length, many_uniform, signs, uniform, wide
 
 _HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries of 10,000 behind which the share halves
 _TINY = 1e-12

@@ -13,8 +13,7 @@ from xai.core.model.hooks import copied
 from xai.core.results.message import Message, joined
 from xai.core.validation import radius_doubts
 from xai.errors import NonFiniteError
-from xai.robust.attacks.balls import distance, project, steepest
-from xai.robust.attacks.search import margin
+from xai.robust.attacks.search import distance, margin, project, steepest
 from xai.robust.curves.evaluation_check import SEARCHED, Evaluation, EvaluationCheck, judged, not_checked
 from xai.robust.curves.stages import SLACK, predictions_of
 

@@ -18,8 +18,8 @@ from xai.core.runtime.batching import Progress, ShouldStop, reporting
 from xai.core.runtime.randomness import image_key, repeated
 from xai.core.validation import check_choices, check_eps, check_number, check_seed, radius_doubts
 from xai.errors import InputError, RangeError, ShapeError, UnsupportedModelError
-from xai.robust.attacks.balls import check_norm
 from xai.robust.attacks.base import ATTACKS, Attack
+from xai.robust.attacks.search import check_norm
 from xai.robust.certification.linear import METHODS
 from xai.robust.certification.prover import Prover
 from xai.robust.curves.result import RobustnessCurve

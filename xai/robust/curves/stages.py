@@ -11,8 +11,8 @@ from xai.core.model.classifier import Classifier
 from xai.core.results.message import Message
 from xai.core.runtime.batching import Progress, ShouldStop
 from xai.errors import ContractError, Stopped, UnsupportedModelError
-from xai.robust.attacks.balls import distance, project
 from xai.robust.attacks.base import Attack
+from xai.robust.attacks.search import distance, project
 from xai.robust.certification.prover import Prover
 
 TIME_RAN_OUT = Message("time ran out")
