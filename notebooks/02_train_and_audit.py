@@ -44,7 +44,7 @@ elif Path("/usr/share/datasets/fashion-mnist").is_dir():
     train, test = everything.part("train"), everything.part("test")
 else:
     train, test = xai.load_data("example:fashion-train"), xai.load_data("example:fashion-test").part("test")
-CLASSES = xai.load_data("example:fashion-test").classes if train.images[0].shape[0] == 1 else train.classes
+CLASSES = xai.load_data("example:fashion-test").class_names if train.images[0].shape[0] == 1 else train.class_names
 if IMAGES is not None:
     train, test = train.subset(IMAGES + HELD_OUT, seed=0), test.subset(800, seed=0)
 print(train.name, len(train), "images;", test.name, len(test))

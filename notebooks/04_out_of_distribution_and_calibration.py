@@ -83,7 +83,9 @@ _ = found.plot()
 promise = xai.fit_conformal(clf, calibration, alpha=0.05)
 print(promise.sentence)
 sets = promise.sets(test.images[:])
-covered = sum(test.classes[label] in names for label, names in zip(test.labels, sets.names, strict=True)) / len(test)
+covered = sum(test.class_names[label] in names for label, names in zip(test.labels, sets.names, strict=True)) / len(
+    test
+)
 print(f"on {len(test)} other images: {covered:.1%} of the sets hold the true class")
 print(sets.names[:5])
 

@@ -37,7 +37,7 @@ SIDE = 96
 # %%
 def kinds(data, each):
     """Return up to `each` images per kind, as colour images (N, 3, 28, 28), and their labels."""
-    wanted = [np.flatnonzero(np.asarray(data.labels) == data.classes.index(kind))[:each] for kind in KINDS]
+    wanted = [np.flatnonzero(np.asarray(data.labels) == data.class_names.index(kind))[:each] for kind in KINDS]
     labels = torch.tensor(np.repeat(range(len(KINDS)), [len(rows) for rows in wanted]))
     return data.images[:][np.concatenate(wanted)].expand(-1, 3, -1, -1), labels
 
@@ -106,7 +106,7 @@ QUESTIONS = [
     {"metric": "faithfulness", "method": "gradcam", "images": 4},
 ]
 np.savez("test.npz", images=(test.numpy() * 255).astype("uint8").transpose(0, 2, 3, 1), labels=test_labels.numpy())
-data = xai.load_data("test.npz", classes=KINDS)
+data = xai.load_data("test.npz", class_names=KINDS)
 audits = {model.name: xai.audit(model=model, data=data, checks=QUESTIONS) for model in (svm, tuned)}
 for name, audit in audits.items():
     print(name, audit.verdict)

@@ -92,7 +92,7 @@ xai.compare(audits[original.name], audits["pruned 80%"]).table
 # The heatmaps are for the same image and the same class, one for each model.
 
 # %%
-image, target = data.images[0], data.classes[int(data.labels[0])]
+image, target = data.images[0], data.class_names[int(data.labels[0])]
 maps = {model.name: xai.explain(model, image, "occlusion", target=target) for model in models}
 together = xai.agreement(maps)
 _ = together.plot()

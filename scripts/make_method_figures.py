@@ -74,7 +74,7 @@ def attacks() -> None:
         norm = "linf" if "linf" in method.norms or not method.norms else method.norms[0]
         norm = "l2" if method.name in {"cw", "ddn"} else norm
         found = xai.attack(classifier, data.images[:], data.labels, method.name, norm=norm, **FEW.get(method.name, {}))
-        keep(_attacked(found, data.classes), f"attack-{method.name}")
+        keep(_attacked(found, data.class_names), f"attack-{method.name}")
 
 
 def _attacked(found: Any, classes: Any) -> Any:

@@ -44,7 +44,7 @@ class Material:
         sites = np.array(["north", "south"])[np.arange(90) % 2]
         shown = (self.images.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
         np.savez(folder / "data.npz", images=shown, labels=self.labels.numpy(), site=sites)
-        self.data = xai.load_data(folder / "data.npz", classes=list("abcd"))
+        self.data = xai.load_data(folder / "data.npz", class_names=list("abcd"))
         half = np.arange(90) < 45
         self.first, self.second = self.data.take(np.flatnonzero(half)), self.data.take(np.flatnonzero(~half))
         self.explanations = [xai.explain(self.clf, self.images[0], name, 1) for name in ("saliency", "gradcam")]

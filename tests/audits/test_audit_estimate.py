@@ -44,7 +44,7 @@ def asked(module, count=90):
 
 def data_of(arrays, labels, folder):
     np.savez(folder / "data.npz", images=arrays, labels=labels)
-    return xai.load_data(folder / "data.npz", classes=[str(k) for k in range(int(labels.max()) + 1)])
+    return xai.load_data(folder / "data.npz", class_names=[str(k) for k in range(int(labels.max()) + 1)])
 
 
 @pytest.mark.parametrize("eps", ["0.1/255", "60/255"])

@@ -97,7 +97,7 @@ def test_data_that_lacks_a_class_keeps_the_numbers_of_the_others(model, tmp_path
     names = ["--class-names", "right,left,middle"]  # of outputs 0, 1, 2: `left` of the data is then the model's second
     assert main(["init", *model, *names, "--data", "images"]) == 0
     tables = tomllib.loads((tmp_path / "xai.toml").read_text())
-    assert tables["data"]["classes"] == ["right", "left", "middle"]
+    assert tables["data"]["class_names"] == ["right", "left", "middle"]
     found = audited("xai.toml", capsys, "--only", "accuracy", "--resize", "squash")["checks"][0]["measured"]
     assert found["value"] == 0.0  # output 0 is bright on the left: every image is called another class, none by chance
     assert main(["init", "--force", *model, *GENERIC, "--data", "images"]) == 0

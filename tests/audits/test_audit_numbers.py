@@ -21,7 +21,7 @@ def data(count: int, start: int = 0) -> xai.Dataset:
         labels = GapCnn()(images).argmax(1).numpy()
     path = Path(data.folder) / f"{start}-{count}.npz"
     np.savez(path, images=(images.permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8), labels=labels)
-    return xai.load_data(path, classes=list("abcd"))
+    return xai.load_data(path, class_names=list("abcd"))
 
 
 @pytest.fixture(autouse=True)

@@ -250,7 +250,7 @@ def test_every_file_is_accounted_for_once(tmp_path):
     found = xai.audit(
         {
             "model": {"source": model()},
-            "data": {"source": str(folder), "classes": list(CLASSES)},
+            "data": {"source": str(folder), "class_names": list(CLASSES)},
             "check": ["accuracy"],
         },
         out=tmp_path / "out",

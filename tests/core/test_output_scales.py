@@ -243,7 +243,7 @@ def test_a_mean_and_a_variance_are_no_two_classes_unsaid(net: Any) -> None:
 
 def test_labels_by_position_of_a_model_without_names_are_said() -> None:
     data, net = xai.load_data("example:fashion-test").subset(40), xai.load("example:fashion")
-    for labels, said in [(None, True), (data.classes, False), (data.classes[::-1], False)]:
+    for labels, said in [(None, True), (data.class_names, False), (data.class_names[::-1], False)]:
         found = xai.calibration(xai.Classifier(net.module, labels, **net.preprocessing), data)
         assert any("labels were matched by position, 'T-shirt/top' as '0'" in note for note in found.notes) == said
 

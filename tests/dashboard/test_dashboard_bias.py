@@ -33,7 +33,7 @@ def planted(tmp_path_factory):
         path,
         images=images.astype(np.float32),
         labels=data.labels.numpy(),
-        classes=np.array(data.classes),
+        classes=np.array(data.class_names),
         side=side,
         coin=np.where(np.random.default_rng(0).random(240) < 0.5, "heads", "tails"),
         number=np.arange(240),
@@ -70,7 +70,7 @@ def test_groups_that_fare_worse_are_found_and_shown(grouped, planted):
     assert worst.options[0] == f"far: {counted(int((wrong & far).sum()), int(far.sum()))} misclassified"
     assert worst.value == k
     rows = np.flatnonzero(far & wrong)[:12]
-    names = data.classes
+    names = data.class_names
     assert captions(app) == [
         f"{row}\\: {names[found.labels[row]]}, predicted as {names[found.predictions[row]]}" for row in rows
     ]
@@ -205,7 +205,7 @@ def test_faults_of_the_data_are_shown(monkeypatch, tmp_path):
     images[10], labels[10] = images[3, :, ::-1], labels[3]  # mirrored
     images[20] = 0.5
     path = tmp_path / "faulty.npz"
-    np.savez(path, images=images, labels=labels, classes=np.array(data.classes))
+    np.savez(path, images=images, labels=labels, classes=np.array(data.class_names))
     monkeypatch.setenv("XAI_DASHBOARD_DATA", str(path))
     app = opened("bias", model=FASHION, bias_about="Data faults", bias_count="200")
     press(app, "Search for data faults")

@@ -121,7 +121,7 @@ def test_names_are_text_on_the_page_and_in_the_file(name):
 
         picture = xai.load_data("example:fashion-test").images[0]
         found = xai.explain(xai.load("example:fashion"), picture)
-        found = dataclasses.replace(found, target_names=(name,), names=(name,), predicted=(name,))
+        found = dataclasses.replace(found, target_names=(name,), image_names=(name,), predictions=(name,))
         method = next(info for info in xai.methods() if info.name == "gradcam")
         answer = PageExplanation(ExplanationRequest(method, (), None, "logit", {}, 0), found, ("explanation", name))
         if not report_basket().entries:

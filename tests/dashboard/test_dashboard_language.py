@@ -28,7 +28,7 @@ LITERAL = {  # names and code, the same in every language
     "xai.{}(clf, image, {})",
     "d = xai.fit_ood(clf, fit, calibration, {})",
     "{p.name: p for p in xai.sample_photos()}[{}].path",
-    ", [data.classes[k] for k in data.labels]",
+    ", [data.class_names[k] for k in data.labels]",
     "pip install 'xai-toolkit[{}]'",
     "p-values guarantee nothing",  # looked for in what the library says
     "explanation, positive part",

@@ -109,7 +109,7 @@ def test_the_images_next_to_the_threshold_come_first(drawn, vim):
     shown = captions(app)
     assert len(shown) == min(12, len(rejected))
     for k, caption in zip(rejected, shown, strict=False):
-        assert caption == f"{k}\\: p {float(judged.p_values[k]):.2g}, predicted as {judged.predicted[k]}"
+        assert caption == f"{k}\\: p {float(judged.p_values[k]):.2g}, predicted as {judged.predictions[k]}"
     counts = {one.split(": ")[0]: int(one.split(": ")[1]) for one in app.segmented_control(key="boundary").options}
     assert counts["in-distribution, rejected"] == len(rejected)
     assert sum(counts.values()) == EACH + EACH // 2
@@ -124,12 +124,14 @@ def test_an_image_is_opened_judged_and_explained(drawn, vim, tmp_path):
     judged = vim.judge(drawn.digits.images[k])
     (said,) = [box.value for box in app.warning]
     assert "**Out-of-distribution: do not use its prediction.**" in said
-    assert f"predicted as **{judged.predicted[0]}**: p = {judged.p_value:.3g}, at most 0.05." in said.replace("\\", "")
+    assert f"predicted as **{judged.predictions[0]}**: p = {judged.p_value:.3g}, at most 0.05." in said.replace(
+        "\\", ""
+    )
     reasons = next(text for text in texts(app) if text.startswith("- Residual"))
     assert len(reasons.splitlines()) == len(judged.parts)
     near = vim.neighbours(drawn.digits.images[k])
     wanted = [
-        f"{number}\\: {drawn.fit.classes[int(drawn.fit.labels[number])]}, distance {distance:.2f}"
+        f"{number}\\: {drawn.fit.class_names[int(drawn.fit.labels[number])]}, distance {distance:.2f}"
         for number, distance in zip(near["number"], near["distance"], strict=True)
     ]
     assert captions(app)[-5:] == wanted
@@ -326,8 +328,8 @@ def test_drift_is_looked_for(tmp_path):
     assert app.warning[0].value == "**The two data sets differ by more than chance.**"
     assert app.dataframe[0].value["p_value"].tolist() == found.table.round(4)["p_value"].tolist()
     pairs, points = (values_of(shares_of_classes(found, ["a", "b"]), k) for k in range(2))
-    assert [(row["low"], row["high"]) for row in pairs] == [(one.share_a, one.share_b) for one in found.classes]
-    assert [row["share"] for row in points if row["kind"] == "b"] == [one.share_b for one in found.classes]
+    assert [(row["low"], row["high"]) for row in pairs] == [(one.share_a, one.share_b) for one in found.class_shares]
+    assert [row["share"] for row in points if row["kind"] == "b"] == [one.share_b for one in found.class_shares]
     code = script_of(app).replace("result.plot()", "print(result.verdict)")
     assert run_code(code, tmp_path) == "drift"
 

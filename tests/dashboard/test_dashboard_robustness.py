@@ -317,7 +317,10 @@ def test_images_that_turn_wrong_are_those_that_were_measured(noise, data):
     wrong = np.flatnonzero(turned[row, column]).tolist()
     assert len(captions(app)) == len(wrong) > 0
     k = wrong[0]
-    ground_truth, answer = data.classes[int(data.labels[k])], data.classes[int(noise.predictions[row, column, k])]
+    ground_truth, answer = (
+        data.class_names[int(data.labels[k])],
+        data.class_names[int(noise.predictions[row, column, k])],
+    )
     assert captions(app)[0] == f"{k}\\: {ground_truth}, predicted as {answer}"
     app.button(key=f"corrupted {k}").click().run()
     assert not app.exception
@@ -374,13 +377,13 @@ def test_the_data_set_given_at_the_start_comes_first(monkeypatch, tmp_path):
 
 
 def test_labels_go_by_name_where_the_model_counts_otherwise(data):
-    same = SimpleNamespace(classifier=SimpleNamespace(class_names=data.classes))
-    other = SimpleNamespace(classifier=SimpleNamespace(class_names=data.classes[::-1]))
+    same = SimpleNamespace(classifier=SimpleNamespace(class_names=data.class_names))
+    other = SimpleNamespace(classifier=SimpleNamespace(class_names=data.class_names[::-1]))
     sample = DataSample("s", COUNT, 0, data)
     assert sample.ground_truth(same) == [int(k) for k in data.labels]
     assert sample.code_of_labels(same) == ""
-    assert sample.ground_truth(other) == [data.classes[int(k)] for k in data.labels]
-    assert sample.code_of_labels(other) == ", [data.classes[k] for k in data.labels]"
+    assert sample.ground_truth(other) == [data.class_names[int(k)] for k in data.labels]
+    assert sample.code_of_labels(other) == ", [data.class_names[k] for k in data.labels]"
 
 
 def test_a_curve_of_another_norm_has_its_own_radii(monkeypatch):

@@ -28,7 +28,7 @@ def names():
     """Names that are the same in every language: classes, layers, methods by the name of the code, checks."""
     methods = [xai.methods(kind=kind) for kind in ("explanation", "attack", "detector")]
     return {
-        *xai.load_data("example:fashion-test").classes,
+        *xai.load_data("example:fashion-test").class_names,
         *(name for name, _ in xai.load(FASHION).module.named_modules()),
         *(info.name for infos in methods for info in infos),
         *(info.name for info in xai.Audit.available_checks()),
@@ -81,7 +81,7 @@ def biased(monkeypatch, folder):
     side = np.where(np.arange(240) % 4 == 0, "far", "near")
     images = data.images[:].numpy()[:, 0] * np.where(side == "far", 0.12, 1.0)[:, None, None]
     path = folder / "planted.npz"
-    np.savez(path, images=images, labels=data.labels.numpy(), classes=np.array(data.classes), side=side)
+    np.savez(path, images=images, labels=data.labels.numpy(), classes=np.array(data.class_names), side=side)
     monkeypatch.setenv("XAI_DASHBOARD_DATA", str(path))
     return press(page("bias", bias_count="240"), "Compare the groups")
 

@@ -93,21 +93,21 @@ def test_folders_of_parts_are_no_classes(tmp_path: Path) -> None:
             for k in range(count):
                 Image.fromarray(np.full((5, 7), 10 * k, dtype=np.uint8)).save(tmp_path / part / name / f"{k}.png")
     data = xai.load_data(tmp_path)
-    assert data.classes == ("cat", "dog")
+    assert data.class_names == ("cat", "dog")
     assert {name: len(data.part(name)) for name in data.parts} == {"train": 6, "val": 2, "test": 4}
     assert data.part("test").labels.tolist() == [0, 0, 1, 1]
     assert data.ids[0] == "test/cat/0.png" or data.ids[0].startswith("t")
     assert any("taken for the parts" in note for note in data.notes)
     assert list(data.groups) == []
     one = xai.load_data(tmp_path / "train")  # a folder of classes as ever
-    assert (one.classes, one.parts) == (("cat", "dog"), ())
+    assert (one.class_names, one.parts) == (("cat", "dog"), ())
 
 
 def test_classes_that_are_called_as_parts_are(tmp_path: Path) -> None:
     for name in ("train", "test"):  # images of railways, say: no folders below
         (tmp_path / name).mkdir()
         Image.fromarray(np.zeros((5, 7), dtype=np.uint8)).save(tmp_path / name / "0.png")
-    assert xai.load_data(tmp_path).classes == ("test", "train")
+    assert xai.load_data(tmp_path).class_names == ("test", "train")
 
 
 def test_the_command_line_takes_a_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,4 +141,4 @@ def test_what_is_ordinary_is_still_read(tmp_path: Path) -> None:
     columns = {name: pa.array(["0", "21840"] * 5).dictionary_encode() for name in ("path", "label")}
     (tmp_path / "t.parquet").write_bytes(table(columns | {"sex": pa.array(["f", "m"] * 5, pa.large_string())}))
     data = xai.load_data(tmp_path / "t.parquet")
-    assert (len(data), len(data.classes), list(data.groups["sex"][:2])) == (10, 21841, ["f", "m"])
+    assert (len(data), len(data.class_names), list(data.groups["sex"][:2])) == (10, 21841, ["f", "m"])

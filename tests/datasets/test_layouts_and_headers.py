@@ -38,10 +38,10 @@ LAYOUTS = {
 @pytest.mark.parametrize(("paths", "parts", "count"), LAYOUTS.values(), ids=LAYOUTS)
 def test_folders_called_as_parts_are_parts(paths: list[str], parts: str, count: int, tmp_path: Path) -> None:
     data = xai.load_data(write(tmp_path, *paths))
-    assert data.classes == ("cat", "dog")
+    assert data.class_names == ("cat", "dog")
     assert data.parts == tuple(parts.split())
     assert len(data) == count
-    assert [data.classes[k] for k in data.labels] == ["cat" if "cat" in name else "dog" for name in data.ids]
+    assert [data.class_names[k] for k in data.labels] == ["cat" if "cat" in name else "dog" for name in data.ids]
     beside = {path.split("/")[0] for path in paths} - {name.split("/")[0] for name in data.ids}
     assert all(any(f"{name!r}" in note and "left out" in note for note in data.notes) for name in beside)
 
@@ -59,7 +59,7 @@ def test_classes_that_have_a_part_in_their_name_stay_classes(
     paths: list[str], classes: tuple[str, ...], tmp_path: Path
 ) -> None:
     data = xai.load_data(write(tmp_path, *paths))
-    assert data.classes == classes
+    assert data.class_names == classes
     assert len([note for note in data.notes if "called as parts" in note]) == (classes == ("test", "train"))
 
 
@@ -71,11 +71,11 @@ UNCLEAR = {
 
 @pytest.mark.parametrize("paths", UNCLEAR.values(), ids=UNCLEAR)
 def test_what_is_not_clear_is_refused_and_the_cure_works(paths: list[str], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"called as parts.*classes=\[") as told:
+    with pytest.raises(DataError, match=r"called as parts.*class_names=\[") as told:
         xai.load_data(write(tmp_path, *paths))
     assert "\n" not in str(told.value)
     names = sorted({path.split("/")[0] for path in paths})
-    assert xai.load_data(tmp_path, classes=names).classes == tuple(names)
+    assert xai.load_data(tmp_path, class_names=names).class_names == tuple(names)
 
 
 def test_numbers_are_the_same_in_folders_and_tables(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_numbers_are_the_same_in_folders_and_tables(tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text("\n".join(["path,label", *rows]))
         table = xai.load_data(tmp_path / "t.csv")
         assert table.labels.tolist() == [0, 3, 7, 10, 11]
-        assert table.classes == folder.classes == tuple(map(str, range(12)))
+        assert table.class_names == folder.class_names == tuple(map(str, range(12)))
     assert dict(zip(folder.ids, folder.labels.tolist(), strict=True)) == {f"{k}/{k}.png": int(k) for k in numbers}
     assert any("called 0 to 11" in note for note in folder.notes)
     pd.DataFrame({"path": ["f/3/3.png", "f/7/7.png"], "label": [3.0, 7.0]}).to_parquet(tmp_path / "t.parquet")
@@ -97,9 +97,9 @@ def test_numbers_are_the_same_in_folders_and_tables(tmp_path: Path) -> None:
 def test_numbers_that_the_model_has_not_are_refused_and_the_cure_works(tmp_path: Path) -> None:
     write(tmp_path, "3/1.png", "7/2.png")
     clf = xai.Classifier(SmallNet(num_classes=2, channels=3, width=4).eval(), input_size=(8, 9))
-    with pytest.raises(TargetError, match=r"0 to 1, but .* has 3 to 7.*classes=\['3', '7'\]"):
+    with pytest.raises(TargetError, match=r"0 to 1, but .* has 3 to 7.*class_names=\['3', '7'\]"):
         xai.attack(clf, xai.load_data(tmp_path), None, "fgsm", eps=1e-3)
-    data = xai.load_data(tmp_path, classes=["3", "7"])
+    data = xai.load_data(tmp_path, class_names=["3", "7"])
     assert xai.attack(clf, data, None, "fgsm", eps=1e-3).labels.tolist() == [0, 1]
 
 
@@ -128,7 +128,7 @@ def test_separators_and_any_case_of_letters(separator: str, suffix: str, tmp_pat
     rows = ["Path,LABEL,Site", "0.png,dog,n", "1.png,cat,s"]
     (tmp_path / f"t.{suffix}").write_text("\n".join(rows).replace(",", separator))
     data = xai.load_data(tmp_path / f"t.{suffix}")
-    assert data.classes == ("cat", "dog")
+    assert data.class_names == ("cat", "dog")
     assert data.labels.tolist() == [1, 0]
     assert data.groups["Site"].tolist() == ["n", "s"]
     assert bool(data.notes) == (separator != ",")
@@ -138,7 +138,7 @@ def test_separators_and_any_case_of_letters(separator: str, suffix: str, tmp_pat
 def test_names_that_look_like_missing_values_are_names(name: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"path,label,age,site\n0.png,{name},1.5,\n1.png,US,,x\n")
     data = xai.load_data(tmp_path / "t.csv")
-    assert [data.classes[k] for k in data.labels] == [name, "US"]
+    assert [data.class_names[k] for k in data.labels] == [name, "US"]
     assert data.groups["age"].tolist()[0] == 1.5
     assert data.groups["site"].tolist() == [None, "x"]
 
@@ -166,7 +166,7 @@ def written(path: Path, header: str, encoding: str = "utf-8", count: int = 4) ->
 @pytest.mark.parametrize("name", ["image", "filename", "File Name", "img"])
 def test_without_a_path_the_column_that_names_images_is_read(name: str, tmp_path: Path) -> None:
     data = xai.load_data(written(tmp_path / "t.csv", f"{name},label,mask"))
-    assert [data.classes[k] for k in data.labels] == ["dog", "cat", "dog", "cat"]
+    assert [data.class_names[k] for k in data.labels] == ["dog", "cat", "dog", "cat"]
     assert f"there is no column 'path': {name!r} is read, whose cells are files of images" in data.notes
     assert data.images[:4].shape == (4, 3, 5, 7)
 

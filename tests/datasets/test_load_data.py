@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_folder(folder: Path) -> None:
     data = xai.load_data(folder)
-    assert data.classes == ("cats", "dogs")
+    assert data.class_names == ("cats", "dogs")
     assert len(data) == 5
     assert data.labels.tolist() == [0, 0, 0, 1, 1]
     assert list(data.ids) == ["cats/0.png", "cats/1.png", "cats/2.png", "dogs/b.jpg", "dogs/deep/a.png"]
@@ -58,7 +58,7 @@ def test_pictures_of_different_sizes_come_as_a_list(folder: Path) -> None:
 
 
 def test_classes_given_fix_the_order_and_allow_one_folder(folder: Path) -> None:
-    data = xai.load_data(folder, classes=["dogs", "cats", "birds"])
+    data = xai.load_data(folder, class_names=["dogs", "cats", "birds"])
     assert data.labels.tolist() == [1, 1, 1, 0, 0]
     assert any("birds" in note for note in data.notes)
 
@@ -80,7 +80,7 @@ def write_csv(tmp_path: Path, text: str) -> Path:
 def test_csv_with_groups_bom_and_spaces(tmp_path: Path) -> None:
     path = write_csv(tmp_path, '\ufeffpath, label ,camera\np/0.png,dog,"A, left"\np/1.png, cat,B\np/2.png,dog,B\n')
     data = xai.load_data(path)
-    assert data.classes == ("cat", "dog")
+    assert data.class_names == ("cat", "dog")
     assert data.labels.tolist() == [1, 0, 1]
     assert list(data.groups) == ["camera"]
     assert data.groups["camera"].tolist() == ["A, left", "B", "B"]
@@ -96,7 +96,7 @@ def test_parquet_and_numeric_labels(tmp_path: Path) -> None:
     pd.DataFrame({"path": ["p/0.png", "p/2.png"], "label": [2, 0], "age": [1.5, 2.5]}).to_parquet(path)
     data = xai.load_data(path)
     assert data.labels.tolist() == [2, 0]
-    assert data.classes == ("0", "1", "2")
+    assert data.class_names == ("0", "1", "2")
     assert data.groups["age"].tolist() == [1.5, 2.5]
 
 
@@ -135,7 +135,7 @@ def test_npz(save: Callable[..., None], tmp_path: Path) -> None:
     data = xai.load_data(tmp_path / "a.npz")
     wanted = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     torch.testing.assert_close(data.images[:], wanted)
-    assert data.classes == ("x", "y")
+    assert data.class_names == ("x", "y")
     assert data.groups["site"].tolist() == list(range(7))
     assert isinstance(data.source.labels, np.memmap)
 
@@ -176,7 +176,7 @@ def test_cifar(protocol: int, tmp_path: Path) -> None:
     )
     data = xai.load_data(tmp_path)
     assert data.labels.tolist() == [3, 300, 1, 7]
-    assert data.classes[300] == "c300"
+    assert data.class_names[300] == "c300"
     torch.testing.assert_close(data.images[:], torch.from_numpy(pixels).view(4, 3, 32, 32).float() / 255)
     assert len(xai.load_data(tmp_path, part="test")) == 1
 
@@ -295,10 +295,10 @@ def test_each_bad_source_is_one_line(tmp_path: Path) -> None:
 def test_labels_outside_the_classes(tmp_path: Path) -> None:
     path = write_csv(tmp_path, "path,label\np/0.png,cat\np/1.png,bird\n")
     with pytest.raises(DataError, match="bird"):
-        xai.load_data(path, classes=["cat", "dog"])
+        xai.load_data(path, class_names=["cat", "dog"])
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 3, 3), np.uint8), labels=np.array([0, 5]))
     with pytest.raises(DataError, match="labels from 0 to 5 for 2 classes"):
-        xai.load_data(tmp_path / "a.npz", classes=["cat", "dog"])
+        xai.load_data(tmp_path / "a.npz", class_names=["cat", "dog"])
 
 
 def test_a_deflated_npz_that_is_cut_short(tmp_path: Path) -> None:

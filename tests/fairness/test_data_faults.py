@@ -50,7 +50,7 @@ CHANGES = {
 
 def fashion(count=IMAGES, name="test"):
     data = xai.load_data(f"example:fashion-{name}").subset(count)
-    return (data.images[:][:, 0].numpy() * 255).round().astype(np.uint8), data.labels.numpy().copy(), data.classes
+    return (data.images[:][:, 0].numpy() * 255).round().astype(np.uint8), data.labels.numpy().copy(), data.class_names
 
 
 def digits():

@@ -200,7 +200,9 @@ def darkened(count: int = 1600) -> SimpleNamespace:
     images, labels = data.images[:], data.labels
     chosen = (labels == 8) & (torch.rand(count, generator=torch.Generator().manual_seed(0)) < 0.5)
     images[chosen] *= 0.1
-    return SimpleNamespace(images=images, labels=labels, classes=data.classes, name="darkened", chosen=chosen.numpy())
+    return SimpleNamespace(
+        images=images, labels=labels, classes=data.class_names, name="darkened", chosen=chosen.numpy()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +225,7 @@ def test_dark_bags_are_found_with_a_real_network(real):
 
 def test_pictures_shown_are_wrong_ones_of_their_slice(real):
     found, data = real
-    assert len(found.images) == len(found.shown) == len(found.names)
+    assert len(found.images) == len(found.shown) == len(found.image_names)
     assert set(found.shown[:, 0]) == {found.slices.index(each) for each in found.findings}
     for picture, (number, row) in zip(found.images, found.shown, strict=True):
         assert found.members[number, row]

@@ -176,8 +176,8 @@ def test_two_classes_and_a_model_with_a_name(tmp_path: Path) -> None:
     data = xai.load_data("example:fashion-train")
     rows = [k for k in range(400) if int(data.labels[k]) in {1, 8}]
     images, labels = torch.stack([data.images[k] for k in rows]), data.labels[rows]
-    probe = xai.fit_probe("example:fashion", SimpleNamespace(images=images, labels=labels, classes=data.classes))
-    assert probe.class_names == (data.classes[1], data.classes[8])
+    probe = xai.fit_probe("example:fashion", SimpleNamespace(images=images, labels=labels, classes=data.class_names))
+    assert probe.class_names == (data.class_names[1], data.class_names[8])
     assert probe.accuracy > 0.8
     path = probe.save(tmp_path / "p.safetensors")
     assert path.stat().st_size < 200_000  # no weights of the model
@@ -222,10 +222,10 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         xai.fit_probe(clf, TRAIN, "tree")
     with pytest.raises(DataError, match="no labels"):
         xai.fit_probe(clf, TRAIN.images)
-    few = SimpleNamespace(images=TRAIN.images[:7], labels=TRAIN.labels[:7], classes=TRAIN.classes)
+    few = SimpleNamespace(images=TRAIN.images[:7], labels=TRAIN.labels[:7], classes=TRAIN.class_names)
     with pytest.raises(DataError, match="4 images of each class at least, but got 2 of 'green'"):
         xai.fit_probe(clf, few)
-    same = SimpleNamespace(images=TRAIN.images[:9], labels=torch.ones(9, dtype=torch.int64), classes=TRAIN.classes)
+    same = SimpleNamespace(images=TRAIN.images[:9], labels=torch.ones(9, dtype=torch.int64), classes=TRAIN.class_names)
     with pytest.raises(DataError, match="all are of class 'green'"):
         xai.fit_probe(clf, same)
     with pytest.raises(RangeError, match="`held_out` above 0 and below 1"):

@@ -97,7 +97,7 @@ def test_the_catalogue_tells_the_truth_of_the_networks(lite):
         classifier = lite if entry.name == "efficientnet_lite0" else load(entry.name)
         assert classifier.name == entry.name
         assert classifier.input_size == entry.input_size
-        assert (classifier.channels, len(classifier.class_names)) == (entry.channels, entry.classes)
+        assert (classifier.channels, len(classifier.class_names)) == (entry.channels, entry.num_classes)
         assert entry.available
 
 

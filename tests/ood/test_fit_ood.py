@@ -56,9 +56,9 @@ def test_pictures_in_any_form_score_the_same(tmp_path: Path, vim: xai.OODDetecto
     forms = [str(tmp_path / "one.png"), Image.fromarray(pixels), pixels, torch.from_numpy(pixels)[None].float() / 255]
     scores = [float(vim.score(form)[0]) for form in forms]
     np.testing.assert_allclose(scores, scores[0], rtol=1e-5)
-    assert vim.judge(str(tmp_path / "one.png")).names == ("one.png",)
+    assert vim.judge(str(tmp_path / "one.png")).image_names == ("one.png",)
     several = vim.judge([str(tmp_path / "one.png"), pixels])
-    assert several.names == ("one.png", "image 1")
+    assert several.image_names == ("one.png", "image 1")
     assert not several.single
 
 

@@ -88,7 +88,7 @@ def test_a_planted_stain_is_what_makes_it_foreign(wardrobe: Any, vim: xai.OODDet
     row, column = divmod(int(heat.argmax()), 28)
     assert max(row, column) < 7
     assert made.target_names == ("out-of-distribution",)
-    assert made.predicted == ("out-of-distribution",)
+    assert made.predictions == ("out-of-distribution",)
     assert made.notes[0].startswith("the score of vim (logit) minus its threshold")
     lower = float((vim.calibration_scores < judged.score).double().mean())
     assert float(made.probabilities[0]) == pytest.approx(lower, abs=0.01)

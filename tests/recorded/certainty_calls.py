@@ -88,8 +88,10 @@ def _drift(other: Tensor) -> dict[str, Any]:
         "verdict": found.verdict,
         "findings": [[one.value, one.interval, one.p_value] for one in found.findings],
         "tests": [[t.value, t.low, t.high, t.by_chance, t.p_value, t.adjusted] for t in found.tests],
-        "classes": [[c.share_a, c.share_b, c.difference, c.low, c.high, c.p_value, c.adjusted] for c in found.classes],
-        "estimated": [[c.estimated_b, c.estimated_low, c.estimated_high, c.detectable] for c in found.classes],
+        "classes": [
+            [c.share_a, c.share_b, c.difference, c.low, c.high, c.p_value, c.adjusted] for c in found.class_shares
+        ],
+        "estimated": [[c.estimated_b, c.estimated_low, c.estimated_high, c.detectable] for c in found.class_shares],
         "detectable shift": found.detectable_shift,
         "scores a": found.scores_a,
         "scores b": found.scores_b,

@@ -95,7 +95,7 @@ def _read(data: xai.Dataset, count: int) -> dict[str, Any]:
         "length": len(data),
         "images": data.images[:count],
         "labels": data.labels,
-        "classes": data.classes,
+        "classes": data.class_names,
         "groups": [list(data.groups[name])[:count] for name in data.groups],
         "parts": data.parts,
         "subset": data.subset(3, seed=1).labels,
@@ -125,7 +125,7 @@ def _load(name: str) -> Call:
             "logits": found.logits,
             "probabilities": found.probabilities,
             "predictions": found.index,
-            "names": found.label,
+            "names": found.target_name,
         }
 
     return call
@@ -224,7 +224,7 @@ def _photos() -> dict[str, Any]:
 
 
 def _catalogue() -> dict[str, Any]:
-    return {row.name: [*row.input_size, row.channels, row.classes] for row in xai.catalogue()}
+    return {row.name: [*row.input_size, row.channels, row.num_classes] for row in xai.catalogue()}
 
 
 def _to_rgb() -> dict[str, Any]:

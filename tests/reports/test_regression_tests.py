@@ -183,7 +183,7 @@ def test_a_model_that_the_tests_could_not_load_is_refused(tmp_path):
     clf = xai.Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * 140, 3)), list("abc"), SIZE, name="mine")
     images = np.random.default_rng(0).integers(0, 256, (12, *SIZE, 3), dtype=np.uint8)
     np.savez(tmp_path / "d.npz", images=images, labels=np.arange(12) % 3)
-    data = xai.load_data(tmp_path / "d.npz", classes=list("abc"))
+    data = xai.load_data(tmp_path / "d.npz", class_names=list("abc"))
     found = xai.audit(model=clf, data=data.take(np.arange(9)), checks=[{"metric": "accuracy", "at_least": 0.99}])
     with pytest.raises(InputError, match="as `model`"):
         found.write_tests(tmp_path / "t")

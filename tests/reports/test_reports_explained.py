@@ -28,7 +28,7 @@ def explained():
 def rated(one, name, verdict, reason):
     check = xai.results.MapCheck(name, verdict, reason, {"correlation": 0.4})
     return xai.results.Rating(
-        ((check,),), (verdict,), one.method, one.target_names, one.names, ({},), provenance=one.provenance
+        ((check,),), (verdict,), one.method, one.target_names, one.image_names, ({},), provenance=one.provenance
     )
 
 

@@ -37,7 +37,7 @@ MODEL = (
     "name",
     "device",
 )
-SOURCE = ("source", "part", "classes", "n", "path_column", "label_column", "part_column")
+SOURCE = ("source", "part", "class_names", "n", "path_column", "label_column", "part_column")
 AUDIT = ("title", "seed", "level", "shard", "micro_batch", "budget", "baseline", "store")
 REPORT = ("formats", "language", "images")
 FORMATS = ("html", "pdf", "md", "junit", "card", "csv")

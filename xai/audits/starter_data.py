@@ -135,11 +135,11 @@ def opened(given: Mapping[str, Any], classifier: Classifier) -> tuple[Dataset, d
         raise InputError(
             f"{data.name}: it has no labels, and every check compares predictions with them. Add a column."
         )
-    known, own = classifier.class_names, data.classes
+    known, own = classifier.class_names, data.class_names
     if (
         set(own) < set(known) and own != known[: len(own)]
     ):  # the data lacks some classes: theirs are the model's numbers
-        table["classes"] = list(known)
+        table["class_names"] = list(known)
         return _loaded(table), table
     if len(match_names(own, known)) == len(own):  # in another case, as folders are called: labels go by name
         return data, table
@@ -274,8 +274,8 @@ def _model(
         {"source": _relative(place, settings["source"]), **_only(settings, *settings.keys() - {"source"})},
         {},
     )
-    if classifier.class_names == numbered(classifier.num_classes) != whole.classes and len(whole.classes) > 0:
-        table["class_names"] = list(whole.classes)
+    if classifier.class_names == numbered(classifier.num_classes) != whole.class_names and len(whole.class_names) > 0:
+        table["class_names"] = list(whole.class_names)
         comments["class_names"] = "of the data; their order must be that of the model's outputs"
     resizing = fit.resizing
     if (

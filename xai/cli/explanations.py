@@ -83,7 +83,7 @@ def _compare(every: Sequence[Any], place: Path | None, *, quiet: bool) -> dict[s
     agreement = xai.agreement(every)
     saved = agreement.save(place.parent / "side-by-side.png") if place is not None else None
     if not quiet:
-        print(f"{every[0].names[0]}: how far the methods agree (rank correlation)")
+        print(f"{every[0].image_names[0]}: how far the methods agree (rank correlation)")
         print("\n".join(f"  {line}" for line in agreement.table.round(2).to_string().splitlines()))
         if saved is not None:
             print(f"  side by side in {saved}")
@@ -108,7 +108,7 @@ def _places(out: Path | None, images: Sequence[Path], methods: Sequence[str]) ->
 def _show(made: Any, place: Path | None) -> None:
     share = float(made.probabilities[0])
     print(
-        f"{made.names[0]}: {one_line(made.predicted[0])}; {made.method} for "
+        f"{made.image_names[0]}: {one_line(made.predictions[0])}; {made.method} for "
         f"{one_line(made.target_names[0])} ({share:.1%})"
     )
     for note in made.notes:

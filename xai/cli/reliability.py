@@ -251,7 +251,9 @@ def _show_judgement(judged: Any, options: argparse.Namespace) -> None:
         share = f"at alpha {judged.alpha:g} ({count / len(judged):.1%})"
         print(f"{count} of {len(judged)} images are out-of-distribution {share}")
         return
-    rows = zip(judged.names, judged.verdicts, judged.p_values.tolist(), judged.predicted, judged.reasons, strict=True)
+    rows = zip(
+        judged.image_names, judged.verdicts, judged.p_values.tolist(), judged.predictions, judged.reasons, strict=True
+    )
     for name, verdict, p, predicted, reason in rows:
         print(f"{one_line(name)}: {verdict} (p {p:.3g}); the model says {one_line(predicted)}")
         print(f"  {one_line(reason)}")

@@ -178,5 +178,5 @@ def _check_numbers(classifier: Classifier, data: Any, own: Any, classes: tuple[s
         name, most = getattr(data, "name", "the data"), classifier.num_classes - 1
         raise TargetError(
             f"Expected class numbers from 0 to {most}, but {name} has {used[0]} to {used[-1]}. Subtract 1 if they "
-            f"start at 1, or name them in the order of the outputs: load_data(..., classes=[{shown}])."
+            f"start at 1, or name them in the order of the outputs: load_data(..., class_names=[{shown}])."
         )

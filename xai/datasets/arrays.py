@@ -39,7 +39,7 @@ _MOST_CIFAR = 512 << 20
 
 
 def load_arrays(
-    path: Path, classes: Sequence[str] | None = None, *, name: str | None = None, bits: int | None = None
+    path: Path, class_names: Sequence[str] | None = None, *, name: str | None = None, bits: int | None = None
 ) -> Dataset:
     """Return the images of an .npz file with `images`, and optionally `labels`, `classes` and group columns.
 
@@ -55,16 +55,16 @@ def load_arrays(
         raise DataError(
             f"{path}: there is no array 'images' in it, only {sorted(arrays)}. Save it with np.savez(images=...)."
         )
-    class_names = tuple(str(label) for label in arrays.pop(CLASSES).tolist()) if CLASSES in arrays else None
+    own_names = tuple(str(label) for label in arrays.pop(CLASSES).tolist()) if CLASSES in arrays else None
     images, labels = arrays.pop(IMAGES), arrays.pop(LABELS, None)
-    return from_arrays(name or str(path), images, labels, classes or class_names, arrays, bits=bits)
+    return from_arrays(name or str(path), images, labels, class_names or own_names, arrays, bits=bits)
 
 
 def from_arrays(
     name: str,
     images: np.ndarray,
     labels: np.ndarray | None,
-    classes: Sequence[str] | None,
+    class_names: Sequence[str] | None,
     columns: Mapping[str, np.ndarray] | None = None,
     part: str | None = None,
     *,
@@ -85,7 +85,7 @@ def from_arrays(
             )
     if labels is not None and labels.dtype.kind not in "iu":
         raise DataError(f"{name}: expected whole numbers as labels, but got {labels.dtype}. Count classes from 0.")
-    names = tuple(classes or ())
+    names = tuple(class_names or ())
     if labels is not None and len(labels) and not names:
         names = numbered_classes(name, int(labels.max()))
     short = Path(name).stem if ":" not in name else name.partition(":")[2]
@@ -227,7 +227,7 @@ def is_idx_folder(folder: Path) -> bool:
     return any(_find(folder, prefix, "images") for prefix in _PREFIXES)
 
 
-def load_idx(folder: Path, classes: Sequence[str] | None = None, part: str | None = None) -> Dataset:
+def load_idx(folder: Path, class_names: Sequence[str] | None = None, part: str | None = None) -> Dataset:
     """Return the images of train-* and t10k-* files; the column "part" says "train" or "test".
 
     Raises:
@@ -252,7 +252,7 @@ def load_idx(folder: Path, classes: Sequence[str] | None = None, part: str | Non
         raise DataError(f"{folder}: there is no part {part!r} here. Parts are 'train' and 'test'.")
     together = images[0] if len(images) == 1 else np.concatenate(images)
     ground_truths = np.concatenate(labels).astype(np.int64)
-    return from_arrays(str(folder), together, ground_truths, classes, {"part": np.concatenate(parts)})
+    return from_arrays(str(folder), together, ground_truths, class_names, {"part": np.concatenate(parts)})
 
 
 def _find(folder: Path, prefix: str, what: str) -> Path | None:
@@ -293,7 +293,7 @@ def is_cifar_folder(folder: Path) -> bool:
     return (folder / "test_batch").is_file() or (folder / "data_batch_1").is_file() or (folder / "meta").is_file()
 
 
-def load_cifar(folder: Path, classes: Sequence[str] | None = None, part: str | None = None) -> Dataset:
+def load_cifar(folder: Path, class_names: Sequence[str] | None = None, part: str | None = None) -> Dataset:
     """Return the images of all batches; the column "part" says "train" or "test".
 
     The pixels are taken out of the pickle's opcodes, of which none is executed.
@@ -310,7 +310,7 @@ def load_cifar(folder: Path, classes: Sequence[str] | None = None, part: str | N
             parts.append(np.full(len(pixels), name))
     if not images:
         raise DataError(f"{folder}: there is no part {part!r} here. Parts are 'train' and 'test'.")
-    names = classes or _read_names(folder)
+    names = class_names or _read_names(folder)
     columns = {"part": np.concatenate(parts)}
     return from_arrays(str(folder), np.concatenate(images), np.concatenate(labels), names, columns, channels_first=True)
 

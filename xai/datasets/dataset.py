@@ -28,7 +28,7 @@ class DataSource:
 
     Attributes:
         name: the path or the example's name.
-        classes: names in the order of the labels; empty when there are no labels.
+        class_names: in the order of the labels; empty when there are no labels.
         count: number of rows.
         read: gives the image of one row.
         identify: gives the identifiers of some rows.
@@ -40,7 +40,7 @@ class DataSource:
     """
 
     name: str
-    classes: tuple[str, ...]
+    class_names: tuple[str, ...]
     count: int
     read: Callable[[int], InputImage]
     identify: Callable[[Rows], list[str]]
@@ -148,7 +148,7 @@ class Dataset:
     Example:
         >>> import xai
         >>> data = xai.load_data("example:fashion-test").subset(5)
-        >>> len(data), data.images[0].shape, data.classes[:2]
+        >>> len(data), data.images[0].shape, data.class_names[:2]
         (5, torch.Size([1, 28, 28]), ('T-shirt/top', 'Trouser'))
     """
 
@@ -161,7 +161,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         """Name, size and classes."""
-        return f"Dataset({self.name!r}, {len(self)} images, {len(self.classes)} classes)"
+        return f"Dataset({self.name!r}, {len(self)} images, {len(self.class_names)} classes)"
 
     @property
     def name(self) -> str:
@@ -169,9 +169,9 @@ class Dataset:
         return self.source.name
 
     @property
-    def classes(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the labels."""
-        return self.source.classes
+        return self.source.class_names
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -203,7 +203,7 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of names, classes, labels and all pixels; costs one pass over the images."""
-        digest = hashlib.sha256(repr((self.classes, len(self))).encode())
+        digest = hashlib.sha256(repr((self.class_names, len(self))).encode())
         for number, row in enumerate(self.rows):
             image = self.source.read(int(row))
             label = None if self.source.labels is None else int(self.source.labels[row])
@@ -246,8 +246,8 @@ class Dataset:
     def to_dict(self) -> dict[str, Any]:
         """Return name, size, classes, counts and notes, JSON-ready."""
         labels = self.labels
-        counts = [] if labels is None else torch.bincount(labels, minlength=len(self.classes)).tolist()
-        record = {"name": self.name, "n": len(self), "classes": list(self.classes), "counts": counts}
+        counts = [] if labels is None else torch.bincount(labels, minlength=len(self.class_names)).tolist()
+        record = {"name": self.name, "n": len(self), "class_names": list(self.class_names), "counts": counts}
         return record | {"groups": list(self.groups), "notes": list(self.notes)}
 
 
@@ -279,10 +279,10 @@ def whole(source: DataSource, part: str | None = None) -> Dataset:
     if source.count == 0:
         raise DataError(f"{source.name}: there are no images in it. Check the path.")
     labels = source.labels
-    if labels is not None and (int(labels.min()) < 0 or int(labels.max()) >= len(source.classes)):
+    if labels is not None and (int(labels.min()) < 0 or int(labels.max()) >= len(source.class_names)):
         raise DataError(
-            f"{source.name}: labels from {int(labels.min())} to {int(labels.max())} for {len(source.classes)} classes. "
-            "Labels count from 0; give all class names as `classes`."
+            f"{source.name}: labels from {int(labels.min())} to {int(labels.max())} for {len(source.class_names)} classes. "
+            "Labels count from 0; give all class names as `class_names`."
         )
     if source.part is None and "part" in source.columns:
         source = replace(source, part="part")

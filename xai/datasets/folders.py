@@ -104,18 +104,18 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def find_parts(folder: Path, classes: Sequence[str] | None) -> Parts:
+def find_parts(folder: Path, class_names: Sequence[str] | None) -> Parts:
     """Return the sub-folders that are parts; none where these are the classes themselves.
 
     Args:
         folder: the data set.
-        classes: names of all classes where they are given; sub-folders that are all among them are classes.
+        class_names: names of all classes where they are given; sub-folders that are all among them are classes.
 
     Raises:
         DataError: some sub-folders are called as parts are, but it is not clear what the others are.
     """
     folders = folders_of(folder)
-    words = {} if classes is not None and set(folders) <= set(classes) else _part_words(folders)
+    words = {} if class_names is not None and set(folders) <= set(class_names) else _part_words(folders)
     places = {name: _unpacked(folder, name) for name in words}
     parts = {name: place for name, place in places.items() if set(folders_of(folder / place)) - _NO_CLASSES}
     bare = [name for name in words if name not in parts]
@@ -184,7 +184,7 @@ def _unclear(folder: Path, parts: Sequence[str], what: str, folders: Sequence[st
     return (
         f"{folder}: the folders {_listed(parts)} are called as parts of a data set are, and {what}. Expected "
         f"{parts[0]}/CLASS/1.png; give the folder that has one folder per class, or, if these are the classes, "
-        f"classes=[{', '.join(map(repr, folders[:3]))}{', ...' if len(folders) > 3 else ''}]."
+        f"class_names=[{', '.join(map(repr, folders[:3]))}{', ...' if len(folders) > 3 else ''}]."
     )
 
 
@@ -197,7 +197,7 @@ PART = NAMES[0]
 _LAYOUT = "Expected one folder per class, each with images"
 
 
-def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int | None = None) -> Dataset:
+def load_folder(folder: Path, class_names: Sequence[str] | None = None, *, bits: int | None = None) -> Dataset:
     """Return the images of a folder with one sub-folder per class; deeper folders belong to their class.
 
     Where sub-folders are called as parts are (train, val, test_set, ...) and have folders themselves, these are the
@@ -207,19 +207,19 @@ def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int
 
     Args:
         folder: the data set.
-        classes: names in the order of the labels; None takes all sub-folders by name.
+        class_names: names in the order of the labels; None takes all sub-folders by name.
         bits: used of 16-bit samples, None for what each file says.
 
     Raises:
-        DataError: empty, without class folders, with a single one (unless `classes` is given), or a class folder that
-            is not among `classes`.
+        DataError: empty, without class folders, with a single one (unless `class_names` is given), or a class folder that
+            is not among `class_names`.
     """
-    own_parts = find_parts(folder, classes)
+    own_parts = find_parts(folder, class_names)
     parts = own_parts.names
     folders = sorted({name for part in parts or {"": ""} for name in folders_of(folder / part)})
-    numbers = _numbers(folders, classes)
-    names = tuple(classes or (numbered_classes(str(folder), max(numbers.values())) if numbers else folders))
-    _check_layout(folder, folders, folders if numbers else names, given=classes is not None)
+    numbers = _numbers(folders, class_names)
+    names = tuple(class_names or (numbered_classes(str(folder), max(numbers.values())) if numbers else folders))
+    _check_layout(folder, folders, folders if numbers else names, given=class_names is not None)
     place = numbers or {name: k for k, name in enumerate(names)}
     skipped: dict[str, int] = {}
     own = [(PART, pa.string())] if parts else []
@@ -239,7 +239,7 @@ def load_folder(folder: Path, classes: Sequence[str] | None = None, *, bits: int
     take = table.column(PATH)
     source = DataSource(
         name=str(folder),
-        classes=names,
+        class_names=names,
         count=len(table),
         read=read_row(folder, table, str(folder), bits),
         identify=lambda rows: [str(path) for path in take(rows)],
@@ -256,9 +256,13 @@ def _skipped_note(suffix: str, count: int) -> Message:
     return Message("{count} file(s) ending in {ending} skipped", count=count, ending=ending)
 
 
-def _numbers(folders: Sequence[str], classes: Sequence[str] | None) -> dict[str, int]:
+def _numbers(folders: Sequence[str], class_names: Sequence[str] | None) -> dict[str, int]:
     """Return the class number of each folder where all names are whole numbers, as in a table; else nothing."""
-    if not folders or not all(map(str.isdecimal, folders)) or (classes is not None and set(folders) <= set(classes)):
+    if (
+        not folders
+        or not all(map(str.isdecimal, folders))
+        or (class_names is not None and set(folders) <= set(class_names))
+    ):
         return {}
     numbers = {name: number for name in folders if (number := class_number(name)) is not None}
     return numbers if max(numbers.values()) < MOST_CLASSES else {}
@@ -272,11 +276,11 @@ def _check_layout(folder: Path, folders: Sequence[str], names: Sequence[str], *,
     if len(folders) == 1 and not given:
         raise DataError(
             f"{folder}: only one class folder ({folders[0]!r}). A classifier needs two; give that folder where the "
-            "classes are in it, or name all classes as `classes` when this data has images of one class only."
+            "classes are in it, or name all classes as `class_names` when this data has images of one class only."
         )
     strange = sorted(set(folders) - set(names))
     if strange:
-        raise DataError(f"{folder}: {strange[:3]} are not among the {len(names)} `classes` given. Check them.")
+        raise DataError(f"{folder}: {strange[:3]} are not among the {len(names)} `class_names` given. Check them.")
 
 
 def _batches(

@@ -140,8 +140,8 @@ def _is_grey(pixels: Tensor) -> bool:
 def _classes(data: Dataset) -> dict[str, int]:
     if data.labels is None:
         return {}
-    counts = np.bincount(data.labels.numpy(), minlength=len(data.classes)).tolist()
-    return dict(zip(data.classes, counts, strict=True))
+    counts = np.bincount(data.labels.numpy(), minlength=len(data.class_names)).tolist()
+    return dict(zip(data.class_names, counts, strict=True))
 
 
 def _groups(data: Dataset) -> dict[str, dict[str, int]]:
@@ -240,7 +240,7 @@ _KNOWN = (
 
 def load_data(
     source: str | os.PathLike[str] | Dataset,
-    classes: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     part: str | None = None,
     *,
     path_column: str = "path",
@@ -254,7 +254,7 @@ def load_data(
         source: a folder with one sub-folder per class, also below train/, val/ and test/; a .csv, .tsv or .parquet
             table with a path, a label and any group columns; an .npz file with `images` and `labels`; a folder with
             CIFAR python batches or IDX files; or "example:fashion-test", "example:fashion-train", "example:digits".
-        classes: class names in the order of the labels; None takes them from the data.
+        class_names: in the order of the labels; None takes them from the data.
         part: a fixed part, such as "test" or "calibration"; None takes everything.
         path_column: of a table.
         bits: how many bits of 16-bit samples are used, such as 12; None takes what each file says, or all 16.
@@ -266,7 +266,7 @@ def load_data(
         Dataset with `.images`, `.labels`, `.groups`, `.ids`, `len()`, `.subset(n, seed)`, `.parts`, `.part("test")`.
 
     Raises:
-        DataError: a missing, empty or damaged source, or labels outside `classes`; one line names the file.
+        DataError: a missing, empty or damaged source, or labels outside `class_names`; one line names the file.
         NameLookupError: no such example, part or column of parts.
 
     Cost: names and labels go through the disk, never all through memory; no image is read.
@@ -286,21 +286,23 @@ def load_data(
     if not path.exists():
         raise DataError(f"{path}: no such file or folder. {_KNOWN}")
     if path.is_dir() and is_cifar_folder(path):
-        return load_cifar(path, classes, part)
+        return load_cifar(path, class_names, part)
     if path.is_dir() and is_idx_folder(path):
-        return load_idx(path, classes, part)
-    dataset = _load(path, classes, path_column, label_column, bits)
+        return load_idx(path, class_names, part)
+    dataset = _load(path, class_names, path_column, label_column, bits)
     if part_column is not None or not path.is_dir():  # the parts of a folder are its own folders
         dataset = with_parts(dataset, part_column)
     return dataset if part is None else dataset.part(part)
 
 
-def _load(path: Path, classes: Sequence[str] | None, path_column: str, label_column: str, bits: int | None) -> Dataset:
+def _load(
+    path: Path, class_names: Sequence[str] | None, path_column: str, label_column: str, bits: int | None
+) -> Dataset:
     if path.is_dir():
-        return load_folder(path, classes, bits=bits)
+        return load_folder(path, class_names, bits=bits)
     suffix = path.suffix.lower()
     if suffix in TABLES:
-        return load_manifest(path, classes, path_column=path_column, label_column=label_column, bits=bits)
+        return load_manifest(path, class_names, path_column=path_column, label_column=label_column, bits=bits)
     if suffix == ".npz":
-        return load_arrays(path, classes, bits=bits)
+        return load_arrays(path, class_names, bits=bits)
     raise DataError(f"{path}: not a data set of a known kind. {_KNOWN}")

@@ -42,14 +42,14 @@ Batches = Callable[[], Iterator[pa.RecordBatch]]
 class _Names:
     """Class names, and how a cell of the label column becomes a number."""
 
-    classes: tuple[str, ...]
+    class_names: tuple[str, ...]
     numbers: dict[str, int] | None
     notes: tuple[str, ...] = ()
 
 
 def load_manifest(
     path: Path,
-    classes: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
     *,
     path_column: str = PATH,
     label_column: str = LABEL,
@@ -63,7 +63,7 @@ def load_manifest(
     twice, and kept on disk.
 
     Raises:
-        DataError: a damaged or empty table, no such column, a missing label, or a label outside `classes`.
+        DataError: a damaged or empty table, no such column, a missing label, or a label outside `class_names`.
     """
     try:
         _check_size(path, path_column)
@@ -75,7 +75,7 @@ def load_manifest(
         first = next(batches(), None)
         if first is None:
             raise DataError(f"{path}: the table has no rows. Expected a column {path_column!r} and one row per image.")
-        names = _class_names(path, first, batches, label_column, classes)
+        names = _class_names(path, first, batches, label_column, class_names)
         schema = _schema(first.schema, path_column, label_column, labelled=names is not None)
         rows = (_clean(path, batch, schema, names, path_column, label_column) for batch in batches())
         table = Table(schema, rows)
@@ -88,7 +88,7 @@ def load_manifest(
     groups = [name for name in table.names() if name not in {PATH, LABEL}]
     source = DataSource(
         name=str(path),
-        classes=names.classes if names else tuple(classes or ()),
+        class_names=names.class_names if names else tuple(class_names or ()),
         count=len(table),
         read=read_row(path.parent, table, str(path), bits),
         identify=lambda rows: [f"{row}:{name}" for row, name in zip(rows, take(rows), strict=True)],
@@ -171,7 +171,7 @@ def _blank_as_missing(column: pa.Array) -> pa.Array:
 
 
 def _class_names(
-    path: Path, first: pa.RecordBatch, batches: Batches, label_column: str, classes: Sequence[str] | None
+    path: Path, first: pa.RecordBatch, batches: Batches, label_column: str, class_names: Sequence[str] | None
 ) -> _Names | None:
     """Return the classes: those given, or all distinct labels; None when there is no label at all."""
     if label_column not in first.schema.names:
@@ -184,12 +184,12 @@ def _class_names(
     if not distinct:
         return None
     values = {text: class_number(text) for text in distinct}
-    if None in values.values() or (classes and distinct <= set(classes)):
-        names = tuple(classes) if classes else tuple(sorted(distinct))
+    if None in values.values() or (class_names and distinct <= set(class_names)):
+        names = tuple(class_names) if class_names else tuple(sorted(distinct))
         strange = sorted(distinct - set(names))
         if strange:
             raise DataError(
-                f"{path}: the labels {strange[:3]} are not among the {len(names)} classes given. Check `classes`."
+                f"{path}: the labels {strange[:3]} are not among the {len(names)} classes given. Check `class_names`."
             )
         return _Names(names, None)
     if len(longest := max(distinct, key=len)) > _MOST_DIGITS:
@@ -197,7 +197,9 @@ def _class_names(
     numbers = {text: number for text, number in values.items() if number is not None}
     decimals = sorted(text for text in distinct if "." in text)[:1]
     notes = tuple(Message("labels such as {label!r} were taken for class numbers", label=text) for text in decimals)
-    return _Names(tuple(classes) if classes else numbered_classes(str(path), max(numbers.values())), numbers, notes)
+    return _Names(
+        tuple(class_names) if class_names else numbered_classes(str(path), max(numbers.values())), numbers, notes
+    )
 
 
 def _schema(schema: pa.Schema, path_column: str, label_column: str, *, labelled: bool) -> pa.Schema:
@@ -223,7 +225,7 @@ def _numbers(path: Path, texts: Sequence[str | None], names: _Names) -> np.ndarr
         raise DataError(
             f"{path}: an image has no label (near {texts.index(None) + 1} of its batch). Fill the label column."
         )
-    place = names.numbers or {name: k for k, name in enumerate(names.classes)}
+    place = names.numbers or {name: k for k, name in enumerate(names.class_names)}
     return np.array([place[text] for text in texts if text is not None], dtype=np.int64)
 
 

@@ -32,8 +32,8 @@ class Explanation(Result):
         layer: name of the layer looked at, or None.
         target_names: of the explained classes (N).
         probabilities: (N,) of the explained classes.
-        predicted: names of the predicted classes (N).
-        names: names of the images (N).
+        predictions: names of the predicted classes (N).
+        image_names: names of the images (N).
         images: the originals, (H, W, C) uint8 each.
         geometries: the way from each original to the model's input.
         single: one image was given.
@@ -62,8 +62,8 @@ class Explanation(Result):
     layer: str | None
     target_names: tuple[str, ...]
     probabilities: Tensor
-    predicted: tuple[str, ...]
-    names: tuple[str, ...]
+    predictions: tuple[str, ...]
+    image_names: tuple[str, ...]
     images: tuple[np.ndarray, ...]
     geometries: tuple[Geometry, ...]
     single: bool
@@ -72,7 +72,7 @@ class Explanation(Result):
 
     def __post_init__(self) -> None:
         """Refuse parts of different numbers of images, of a file for instance."""
-        parts = (self.targets, self.geometries, self.target_names, self.predicted, self.names, self.images)
+        parts = (self.targets, self.geometries, self.target_names, self.predictions, self.image_names, self.images)
         if any(len(part) != len(self.attribution) for part in parts):
             raise ValueError(f"Expected {len(self.attribution)} of each.")
 

@@ -84,7 +84,7 @@ class SliceResult(Result):
         members: (S, N) bool.
         images: (M, C, h, w) some wrong ones of each weak slice, in the model's input geometry; empty without a model.
         shown: (M, 2) int64, number of the slice, and of the image among those that judge.
-        names: of the images shown (M).
+        image_names: of the images shown (M).
         class_names: of the model.
         provenance: model (empty for stored predictions), settings, seed of halves and clustering, name of the data.
         notes: what was done and what to beware of.
@@ -108,7 +108,7 @@ class SliceResult(Result):
     members: np.ndarray
     images: np.ndarray
     shown: np.ndarray
-    names: tuple[str, ...]
+    image_names: tuple[str, ...]
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:

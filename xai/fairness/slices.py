@@ -149,7 +149,7 @@ def slices_of_predictions(
         members=np.array([outcome.members for outcome in outcomes], dtype=bool).reshape(-1, len(second)),
         images=np.zeros((0, 1, 1, 1), dtype=np.float32),
         shown=np.zeros((0, 2), dtype=np.int64),
-        names=(),
+        image_names=(),
         class_names=tuple(facts.classes),
         provenance=Provenance.of(None, settings, seed, {"name": "stored predictions"}),
         notes=_notes(facts),

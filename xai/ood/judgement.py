@@ -113,10 +113,10 @@ class Judgement(Result):
         p_values: (N,) conformal p-values.
         parts: of the scores by name, each (N,); they add up to them.
         shares: by the same names, the share of calibration images whose part is lower (N,).
-        predicted: (N,) names of the classes that the model answers.
+        predictions: (N,) names of the classes that the model answers.
         alpha: p-values of at most this are rejected.
         guarantee: how often in-distribution images will be rejected.
-        names: of the images.
+        image_names: of the images.
         single: one image was given, so that `score`, `p_value` and `verdict` are plain values.
         method: name of the detector.
         provenance: model, settings and seed of the detector.
@@ -140,10 +140,10 @@ class Judgement(Result):
     p_values: Tensor
     parts: Mapping[str, Tensor]
     shares: Mapping[str, Tensor]
-    predicted: tuple[str, ...]
+    predictions: tuple[str, ...]
     alpha: float
     guarantee: RejectionGuarantee
-    names: tuple[str, ...]
+    image_names: tuple[str, ...]
     single: bool
     method: str
 
@@ -199,7 +199,7 @@ class Judgement(Result):
         """One row per image."""
         import pandas as pd
 
-        columns = {"name": self.names, "predicted": self.predicted, "score": self.scores.numpy()}
+        columns = {"name": self.image_names, "predicted": self.predictions, "score": self.scores.numpy()}
         columns |= {"p_value": self.p_values.numpy(), "verdict": self.verdicts, "fired": self.fired}
         return pd.DataFrame(columns).assign(**{name: values.numpy() for name, values in self.parts.items()})
 

@@ -72,7 +72,7 @@ def _draw_row(canvas: Figure, axes: Any, explanation: Any, k: int, opacity: floa
     axes[2].imshow(overlay(colour, heatmap, cmap, norm, opacity))
     _frame_seen(axes[1:], explanation, k)
     titles = [
-        f"{explanation.names[k]}: {explanation.predicted[k]}",
+        f"{explanation.image_names[k]}: {explanation.predictions[k]}",
         f"{explanation.method}, raw values",
         f"why {explanation.target_names[k]} ({float(explanation.probabilities[k]):.0%})?",
     ]
@@ -185,7 +185,7 @@ def _fill(
     canvas.set_size_inches(across * _COLUMN_WIDTH, down * (_COLUMN_WIDTH * shape + 0.4))
     canvas.set_layout_engine("constrained")
     axes = canvas.subplots(down, across, squeeze=False).flatten()
-    _show_titled(axes[0], image, f"{first.names[k]}: {first.predicted[k]}")
+    _show_titled(axes[0], image, f"{first.image_names[k]}: {first.predictions[k]}")
     for axis, (name, explanation) in zip(axes[1:], named, strict=False):
         heatmap = explanation.heatmaps[k]
         _show_titled(axis, overlay(image, heatmap, *scale(heatmap), opacity), f"{name}: {explanation.target_names[k]}")

@@ -190,7 +190,7 @@ def _draw_scores(axis: Any, drift: Any, test: Any) -> None:
 
 
 def _draw_classes(axis: Any, drift: Any, test: Any) -> None:
-    shown = sorted(drift.classes, key=lambda share: -abs(share.difference))[:_MOST_CLASSES][::-1]
+    shown = sorted(drift.class_shares, key=lambda share: -abs(share.difference))[:_MOST_CLASSES][::-1]
     height = np.arange(len(shown))
     change, low, high = (
         100 * np.array([getattr(share, name) for share in shown]) for name in ("difference", "low", "high")

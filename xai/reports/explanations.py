@@ -142,10 +142,10 @@ def _entry_content(entry: _ReportEntry, words: Words, side: int) -> dict[str, An
 def _predicted(explanation: Explanation, k: int, words: Words) -> str:
     return words(
         "explained.prediction",
-        image=explanation.names[k],
+        image=explanation.image_names[k],
         label=explanation.target_names[k],
         share=words.percent(float(explanation.probabilities[k])),
-        predicted=explanation.predicted[k],
+        predicted=explanation.predictions[k],
     )
 
 
@@ -157,7 +157,7 @@ def _exhibit(explanation: Explanation, k: int, name: str, words: Words, side: in
     ground = to_rgb(explanation.images[k])
     panel = {"title": title, "unit": explanation.unit, "alt": alt}
     return {
-        "title": f"{title} \N{MIDDLE DOT} {explanation.names[k]}",
+        "title": f"{title} \N{MIDDLE DOT} {explanation.image_names[k]}",
         "caption": alt,
         "alt": alt,
         "language": words.language,

@@ -222,7 +222,7 @@ def _drift(
         reasons=reasons,
         findings=findings,
         tests=tests,
-        classes=shares,
+        class_shares=shares,
         detectable_shift=shift if np.isfinite(shift) else None,
         scores_a=separation.scores[:few_a],
         scores_b=separation.scores[few_a:],

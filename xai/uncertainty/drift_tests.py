@@ -112,7 +112,7 @@ class Drift(Result):
         reasons: why, in plain words.
         findings: differences that chance does not explain; empty when there are none.
         tests: of features, answers and confidence.
-        classes: how often the model answers each class.
+        class_shares: how often the model answers each class.
         detectable_shift: of the features' mean, in standard deviations along its direction, that a linear classifier
             would have found 8 times of 10; None where it would find none.
         scores_a: (m,) held-out scores of the classifier that tells the data sets apart, above 0 for the second.
@@ -137,7 +137,7 @@ class Drift(Result):
     reasons: tuple[str, ...]
     findings: tuple[DriftFinding, ...]
     tests: tuple[DriftTest, ...]
-    classes: tuple[ClassShare, ...]
+    class_shares: tuple[ClassShare, ...]
     detectable_shift: float | None
     scores_a: np.ndarray = field(repr=False)
     scores_b: np.ndarray = field(repr=False)
@@ -156,7 +156,7 @@ class Drift(Result):
     @property
     def per_class(self) -> "pd.DataFrame":
         """One row per class: shares of answers, difference with interval, adjusted p, label shift."""
-        return frame_of(self.classes)
+        return frame_of(self.class_shares)
 
     def plot(self) -> Any:
         """Draw the scores that separate the data sets, the classes and the confidences. The figure is returned."""

@@ -190,7 +190,7 @@ def test_the_command_writes_a_record(tmp_path: Path, capsys: pytest.CaptureFixtu
     printed = json.loads(capsys.readouterr().out)["dream"]
     loaded = xai.results.DeepDream.load(tmp_path / "out")
     assert printed == loaded.to_dict() | {"saved": str(tmp_path / "out")}
-    assert (loaded.label, len(loaded.objective)) == ("Bag", 16)
+    assert (loaded.target_name, len(loaded.objective)) == ("Bag", 16)
     assert main([*arguments, "--seed", "5", "--set", "frames_every=4", "--out", str(tmp_path / "dream.gif")]) == 0
     assert "class Bag" in capsys.readouterr().out
     assert (tmp_path / "dream.gif").is_file()

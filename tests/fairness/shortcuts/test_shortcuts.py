@@ -44,7 +44,7 @@ def marked(toy) -> ShortcutResult:
 def test_a_mark_of_the_data_is_found_with_class_corner_size_and_dose(toy, marked):
     (found,) = marked.findings
     _, labels, carries = with_mark(toy)
-    held = torch.tensor([int(name) for name in marked.names])
+    held = torch.tensor([int(name) for name in marked.image_names])
     assert (found.probe, found.place, found.label) == ("corner_mark", "top right corner", "two")
     assert found.words == "white mark of 3 x 3 pixels"
     assert found.box == (2, 23, 5, 26)
@@ -219,7 +219,7 @@ def test_seeds_decide_and_nothing_else(toy):
     settings = {"labels": labels, "probes": ["mark", "blur"], "samples": 80}
     one, same, other = (shortcuts(classifier(net), images, seed=seed, **settings) for seed in (3, 3, 4))
     assert one.to_dict() == same.to_dict()
-    assert one.names != other.names
+    assert one.image_names != other.image_names
     assert len(one.labels) == 40
 
 

@@ -64,7 +64,7 @@ def test_a_missing_class_is_named(robust, halves):
     rows = [k for k in range(700) if int(halves[1].labels[k]) != 7]
     found = xai.drift(robust, halves[0], halves[1].take(rows), **QUICK)
     assert {"classes", f"class: {robust.class_names[7]}"} <= names_of(found)
-    gone = found.classes[7]
+    gone = found.class_shares[7]
     assert gone.share_b < 0.03 < gone.share_a
     assert gone.difference < 0
     assert gone.high < 0
@@ -82,7 +82,7 @@ def test_a_model_that_is_less_sure_is_noticed(robust):
     found = xai.drift(robust, first, Outputs(logits[400:] / 2, features[400:], None, "head"), **QUICK)
     assert names_of(found) == {"confidence"}
     assert found.tests[3].high < 0
-    assert found.classes[0].estimated_b is None
+    assert found.class_shares[0].estimated_b is None
 
 
 def test_few_pictures_tell_nothing(robust, halves):

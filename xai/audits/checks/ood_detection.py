@@ -89,7 +89,7 @@ class OODDetection(Check):
             judged = detector.judge(data, self.alpha, should_stop=context.should_stop)
             arrays[f"score {name}"] = judged.scores.numpy()
             arrays[f"p {name}"] = judged.p_values.numpy()
-            arrays[f"predicted {name}"] = np.array(judged.predicted, dtype=np.str_)
+            arrays[f"predicted {name}"] = np.array(judged.predictions, dtype=np.str_)
         return StoredResult(arrays, facts)
 
     def measure(self, context: Context) -> CheckResult:

@@ -98,7 +98,7 @@ class Shortcuts(Check):
             if len(probed.shown)
             else np.zeros(0, int)
         )
-        facts = {"responses": responses, "notes": list(probed.notes), "names": list(probed.names)}
+        facts = {"responses": responses, "notes": list(probed.notes), "names": list(probed.image_names)}
         facts |= {"doses": rows_of(probed.doses), "images": len(probed.labels)}
         arrays = {"shown": probed.shown[keep], "before": probed.before[keep], "after": probed.after[keep]}
         return StoredResult(arrays | {"heatmaps": probed.heatmaps[keep]}, finite(plain(facts)))

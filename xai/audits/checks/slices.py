@@ -63,7 +63,7 @@ class Slices(Check):
         )
         facts = {
             "slices": searched.to_dict()["slices"],
-            "names": list(searched.names),
+            "names": list(searched.image_names),
             "notes": list(searched.notes),
         }
         facts |= {"images": len(searched.rows)}

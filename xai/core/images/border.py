@@ -24,13 +24,13 @@ class Given:
         images: has a length and can be cut; read when asked for where it has `images`.
         single: one image was given, and not several.
         labels: the ground truth (N,), or None.
-        classes: class names in the order of the labels; empty where they are not known.
+        class_names: in the order of the labels; empty where they are not known.
     """
 
     images: Any
     single: bool = False
     labels: Any = None
-    classes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -94,7 +94,7 @@ def _loaded(source: Any) -> Any:
 
 def classes_of(data: Any) -> tuple[str, ...]:
     """Return the names of the classes that labels of data count; of a data set or of stored outputs, () for none."""
-    return tuple(map(str, getattr(data, "classes", None) or getattr(data, "class_names", None) or ()))
+    return tuple(map(str, getattr(data, "class_names", None) or getattr(data, "classes", None) or ()))
 
 
 def _wrapped(data: Any) -> Any:
@@ -102,7 +102,7 @@ def _wrapped(data: Any) -> Any:
     own = open_data(data.images)
     if own.images is data.images:
         return data
-    return Given(own.images, single=own.single, labels=getattr(data, "labels", None), classes=classes_of(data))
+    return Given(own.images, single=own.single, labels=getattr(data, "labels", None), class_names=classes_of(data))
 
 
 def _is_single(data: Any) -> bool:

@@ -108,10 +108,10 @@ def risk_by_coverage(result: xai.results.Calibration) -> enc.Chart:
 
 def shares_of_classes(result: xai.results.Drift, names: Sequence[str]) -> enc.Chart:
     """Return how often each class is predicted in both data sets; a line joins the two."""
-    pairs = [{"class": row.name, "low": row.share_a, "high": row.share_b} for row in result.classes]
+    pairs = [{"class": row.name, "low": row.share_a, "high": row.share_b} for row in result.class_shares]
     points = [
         {"class": row.name, "kind": name, "share": value}
-        for row in result.classes
+        for row in result.class_shares
         for name, value in zip(names, (row.share_a, row.share_b), strict=True)
     ]
     axis = alt.Axis(format="%", title=t("share of predictions"), tickCount=6)

@@ -135,7 +135,7 @@ def chart_row(difference: Any) -> dict[str, Any]:
 
 def choose_other(model: SharedModel) -> SharedModel:
     """Let the user choose the model that is compared with the first; those with as many classes are offered first."""
-    classes = {info.name: info.classes for info in xai.catalogue()}
+    classes = {info.name: info.num_classes for info in xai.catalogue()}
     names = [name for name in model_names() if name != model.name]
     names.sort(key=lambda name: classes.get(name) != model.classifier.num_classes)
     name = st.selectbox(t("Compared with"), names, key="other", bind="query-params")
@@ -145,7 +145,7 @@ def choose_other(model: SharedModel) -> SharedModel:
 
 def compare_models(model: SharedModel, other: SharedModel, sample: DataSample) -> list[Job]:
     """Show which of two models is better, and where they disagree; return what is still to be done."""
-    if set(sample.data.classes) - set(other.classifier.class_names):
+    if set(sample.data.class_names) - set(other.classifier.class_names):
         st.info(t("The second model does not know the classes of these images."), icon=":material/info:")
         return []
 

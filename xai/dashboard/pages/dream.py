@@ -106,7 +106,7 @@ def _show(model: SharedModel, wish: DreamRequest, result: xai.results.DeepDream)
     ui.show_downloads(
         result,
         "dream",
-        file_stem(str(result.model["name"]), "dream", result.label or result.layer or ""),
+        file_stem(str(result.model["name"]), "dream", result.target_name or result.layer or ""),
         ui.Download(t("Image"), "png", partial(ui.saved, result, "dream.png"), t("PNG, lossless")),
         ui.Download(t("Film"), "gif", partial(ui.saved, result, "dream.gif"), t("All frames")),
     )
@@ -130,16 +130,16 @@ def _show_steps(result: xai.results.DeepDream) -> None:
 
 
 def _summary(result: xai.results.DeepDream) -> str:
-    if result.label is None or result.probability is None:
+    if result.target_name is None or result.probability is None:
         return t("An image that maximises {goal}.", goal=told(result.goal))
     share = percent(result.probability)
-    if result.predicted in {None, result.label}:
-        return t("The model predicts {label} with probability {share}.", label=result.label, share=share)
+    if result.prediction in {None, result.target_name}:
+        return t("The model predicts {label} with probability {share}.", label=result.target_name, share=share)
     return t(
         "The model gives {label} the probability {share}, and predicts {other}.",
-        label=result.label,
+        label=result.target_name,
         share=share,
-        other=result.predicted,
+        other=result.prediction,
     )
 
 

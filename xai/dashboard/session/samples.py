@@ -69,7 +69,7 @@ class DataSample:
 
     def label(self, k: int) -> str:
         """Return the true class of image `k`."""
-        return self.data.classes[int(np.asarray(self.data.labels)[k])]
+        return self.data.class_names[int(np.asarray(self.data.labels)[k])]
 
     def image(self, k: int) -> SourceImage:
         """Return image `k`."""
@@ -78,16 +78,16 @@ class DataSample:
 
     def same_classes(self, model: SharedModel) -> bool:
         """Say whether the model counts its classes as the data does."""
-        return tuple(self.data.classes) == tuple(model.classifier.class_names)
+        return tuple(self.data.class_names) == tuple(model.classifier.class_names)
 
     def ground_truth(self, model: SharedModel) -> list[Any]:
         """Return the true classes: by number where the model counts as the data does, else by name."""
         numbers = [int(k) for k in np.asarray(self.data.labels)]
-        return numbers if self.same_classes(model) else [self.data.classes[k] for k in numbers]
+        return numbers if self.same_classes(model) else [self.data.class_names[k] for k in numbers]
 
     def code_of_labels(self, model: SharedModel) -> str:
         """Return what a call needs besides the data to take the labels right."""
-        return "" if self.same_classes(model) else ", [data.classes[k] for k in data.labels]"
+        return "" if self.same_classes(model) else ", [data.class_names[k] for k in data.labels]"
 
 
 def draw_sample(name: str, count: int, seed: int) -> DataSample:
@@ -159,7 +159,7 @@ def _about(source: str, stamp: tuple[Hashable, ...]) -> tuple[tuple[str, ...], t
     """Return classes and fixed parts of a data set."""
     data = xai.load_data(source)
     parts = data.parts
-    return tuple(data.classes), parts if len(parts) <= _MOST_PARTS else ()
+    return tuple(data.class_names), parts if len(parts) <= _MOST_PARTS else ()
 
 
 def parted(name: str) -> tuple[str, str | None]:

@@ -335,7 +335,7 @@ def garments() -> dict[str, SourceImage]:
     """Return the first image of each class of the example data, by class name."""
     data = xai.load_data(_GARMENTS)
     labels = np.asarray(data.labels)
-    first = {name: int(np.flatnonzero(labels == k)[0]) for k, name in enumerate(data.classes)}
+    first = {name: int(np.flatnonzero(labels == k)[0]) for k, name in enumerate(data.class_names)}
     return {
         name: SourceImage(
             f"fashion-{number}",

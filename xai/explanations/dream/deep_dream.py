@@ -247,9 +247,9 @@ class DeepDream(Result):
         layer: looked at, or None.
         channel: of the layer, or None.
         target: index of the class, or None.
-        label: name of the class, or None.
+        target_name: name of the class, or None.
         probability: that the model gives the class for the saved image (8 bits), or None.
-        predicted: name of the class that the model gives the saved image, or None where no class was asked for.
+        prediction: name of the class that the model gives the saved image, or None where no class was asked for.
         provenance: model, settings as used, seed and versions.
         notes: what was chosen and what to beware of.
 
@@ -274,9 +274,9 @@ class DeepDream(Result):
     layer: str | None
     channel: int | None
     target: int | None
-    label: str | None
+    target_name: str | None
     probability: float | None
-    predicted: str | None
+    prediction: str | None
 
     def __repr__(self) -> str:
         """Goal, size and model."""

@@ -204,9 +204,9 @@ def _record(plan: DreamPlan, walk: Walk, image: Tensor) -> DeepDream:
         layer=layered.layer if layered else None,
         channel=layered.channel if layered else None,
         target=judge.index if judge else None,
-        label=classifier.class_names[judge.index] if judge else None,
+        target_name=classifier.class_names[judge.index] if judge else None,
         probability=probability,
-        predicted=None if shares is None else classifier.class_names[int(shares.argmax())],
+        prediction=None if shares is None else classifier.class_names[int(shares.argmax())],
         provenance=Provenance(model, _used(plan), plan.seed),
         notes=tuple(notes),
     )

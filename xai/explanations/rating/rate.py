@@ -190,7 +190,7 @@ def rate_explanation(
         verdicts=tuple(_worst(checks) for checks in rated),
         method=explanation.method,
         target_names=explanation.target_names,
-        names=explanation.names,
+        image_names=explanation.image_names,
         curves=tuple(curves),
         provenance=Provenance.of(classifier, {}, seed),
         notes=notes,

@@ -72,7 +72,7 @@ class Rating(Result):
         verdicts: per image: the worst verdict of its checks.
         method: of the explanations.
         target_names: names of the explained classes.
-        names: of the images.
+        image_names: of the images.
         curves: per image: shares of pixels removed, and the fall of the score with the most and the least relevant
             first, as lists.
         provenance: model, seed and versions.
@@ -94,7 +94,7 @@ class Rating(Result):
     verdicts: tuple[str, ...]
     method: str
     target_names: tuple[str, ...]
-    names: tuple[str, ...]
+    image_names: tuple[str, ...]
     curves: tuple[Mapping[str, list[float]], ...]
 
     def __len__(self) -> int:
@@ -270,7 +270,7 @@ def agreement(explanations: Sequence[Explanation] | Mapping[str, Explanation]) -
         raise RangeError(f"Expected two or more explanations to compare, but got {len(named)}.")
     every = tuple(named.values())
     maps = [e.attribution.sum(1).float() for e in every]
-    if len({tuple(m.shape) for m in maps}) > 1 or len({e.names for e in every}) > 1:
+    if len({tuple(m.shape) for m in maps}) > 1 or len({e.image_names for e in every}) > 1:
         raise ShapeError("Expected explanations of the same images, but got others. Explain the same images.")
     count = len(maps)
     ranks, best = np.eye(count), np.eye(count)

@@ -149,7 +149,7 @@ class ShortcutResult(Result):
     Attributes:
         responses: one per probe (U).
         strengths: increasing (S).
-        names: of the images (N).
+        image_names: of the images (N).
         labels: (N,) int64, the truth.
         clean: (N,) int64, answers to the images as they are.
         clean_true_class_probability: (N,) probability of the true class.
@@ -176,7 +176,7 @@ class ShortcutResult(Result):
 
     responses: tuple[Response, ...]
     strengths: tuple[float, ...]
-    names: tuple[str, ...]
+    image_names: tuple[str, ...]
     labels: np.ndarray = field(repr=False)
     clean: np.ndarray
     clean_true_class_probability: np.ndarray

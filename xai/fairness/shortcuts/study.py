@@ -218,7 +218,7 @@ class Study:
         return ShortcutResult(
             responses=tuple(responses),
             strengths=self.plan.strengths,
-            names=self.sample.names[half:],
+            image_names=self.sample.names[half:],
             class_names=self.classifier.class_names,
             provenance=Provenance.of(self.classifier, self._settings(), self.judged.seed, {"name": self.sample.data}),
             notes=tuple(dict.fromkeys([*self.notes, *self.explaining.notes])),

@@ -127,7 +127,7 @@ def _show_entry(entry: ReportEntry, basket: ReportBasket) -> None:
     with image, st.container(width=_WIDTH):
         ui.show_image(ui.GalleryImage(entry.pixels, "", entry.title))
     with words:
-        st.markdown(f"**{safe(entry.title, 120)}** · {safe(entry.explanation.names[0], 60)}")
+        st.markdown(f"**{safe(entry.title, 120)}** · {safe(entry.explanation.image_names[0], 60)}")
         entry.note = st.text_area(
             t("Note"),
             entry.note,
@@ -268,7 +268,7 @@ def show_page_maps(model: SharedModel, image: SourceImage, page_maps: Sequence[P
 
 def _show_notes(explanation: xai.Explanation, notes: Sequence[str]) -> None:
     """Show what was chosen and what to beware of."""
-    sentences = [told(note) if note.startswith(explanation.names) else sentence(note) for note in notes]
+    sentences = [told(note) if note.startswith(explanation.image_names) else sentence(note) for note in notes]
     if sentences:
         st.markdown("\n".join(f"- {safe(note)}" for note in sentences))
 
@@ -299,7 +299,7 @@ def show_together(agreement: xai.results.Agreement) -> None:
 
 
 def _stem(explanation: xai.Explanation, last: str) -> str:
-    return file_stem(explanation.names[0].rsplit(".", 1)[0], *explanation.target_names, last)
+    return file_stem(explanation.image_names[0].rsplit(".", 1)[0], *explanation.target_names, last)
 
 
 def show_model(explanation: xai.Explanation) -> None:

@@ -124,7 +124,7 @@ def _shot(
 ) -> ui.GalleryImage:
     """Return an image as the model sees it."""
     seen = model.classifier.prepare(result.image(is_ood=is_ood, k=k).content).inputs
-    text = t("{k}: p {p:.2g}, predicted as {label}", k=k, p=float(judged.p_values[k]), label=judged.predicted[k])
+    text = t("{k}: p {p:.2g}, predicted as {label}", k=k, p=float(judged.p_values[k]), label=judged.predictions[k])
     kind = t("Out-of-distribution") if is_ood else t("In-distribution")
     return ui.GalleryImage.of(seen, text, t("{value} image {text}", value=kind, text=text))
 
@@ -155,7 +155,7 @@ def _show_verdict(result: ood.DetectorResult, judged_image: ood.JudgedImage, tit
         "**{word}** {name}, predicted as **{prediction}**: p = {p_value:.3g}, {value} {alpha:g}.",
         word=word,
         name=safe(title, 80),
-        prediction=safe(judged.predicted[0]),
+        prediction=safe(judged.predictions[0]),
         p_value=judged.p_value,
         value=t("at most") if rejected else t("above"),
         alpha=judged.alpha,

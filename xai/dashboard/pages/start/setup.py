@@ -222,7 +222,7 @@ def show_data_summary(name: str, model: SharedModel) -> None:
         t(
             "**{count}** images of **{classes}** classes.",
             count=written("{value:,}", len(data)),
-            classes=len(data.classes),
+            classes=len(data.class_names),
         )
     )
     st.caption(safe(_counted(data)))
@@ -242,8 +242,8 @@ def _counted(data: xai.Dataset) -> str:
     if data.labels is None:
         return t("without labels")
     counts = Counter(np.asarray(data.labels).tolist()).most_common(_NAMED)
-    more = f", … (+{len(data.classes) - _NAMED})" if len(data.classes) > _NAMED else ""
-    return ", ".join(f"{data.classes[k]} {count:,}" for k, count in counts) + more
+    more = f", … (+{len(data.class_names) - _NAMED})" if len(data.class_names) > _NAMED else ""
+    return ", ".join(f"{data.class_names[k]} {count:,}" for k, count in counts) + more
 
 
 @st.cache_resource(scope="session", max_entries=4, show_spinner=False)
@@ -263,11 +263,11 @@ def _shots(name: str) -> list[ui.GalleryImage]:
 def _say_match(data: xai.Dataset, model: SharedModel) -> None:
     """Say whether the model can be judged on these images."""
     labels = set(model.classifier.class_names)
-    known = [name for name in data.classes if name in labels]
-    if known and len(known) == len(data.classes):
+    known = [name for name in data.class_names if name in labels]
+    if known and len(known) == len(data.class_names):
         st.success(t("The model knows all of these classes."), icon=":material/check_circle:")
     elif known:
-        unknown = [name for name in data.classes if name not in labels]
+        unknown = [name for name in data.class_names if name not in labels]
         st.warning(
             t("The model does not know {names}.", names=safe(_listed(tuple(unknown)))), icon=":material/warning:"
         )
