@@ -34,7 +34,9 @@ def given(tmp_path_factory):
     drawn = xai.load_data("example:fashion-test", part="test").subset(600, seed=0)
     images = np.stack([np.asarray(drawn.images[k]).squeeze() for k in range(len(drawn))])
     site = np.array(["north", "south"])[np.arange(len(images)) % 2]
-    np.savez(place / "data.npz", images=images, labels=drawn.labels.numpy(), classes=np.array(drawn.classes), site=site)
+    np.savez(
+        place / "data.npz", images=images, labels=drawn.labels.numpy(), classes=np.array(drawn.class_names), site=site
+    )
     return {
         "model": "example:fashion",
         "data": str(place / "data.npz"),

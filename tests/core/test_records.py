@@ -191,9 +191,9 @@ def saved(tmp_path: Path) -> Path:
         {"geometries": [{}, {}]},
         {"geometries": [{"original": [1]}] * 2},
         {"target_names": "ab"},
-        {"names": ["a"]},
+        {"image_names": ["a"]},
         {"notes": 3},
-        {"predicted": None},
+        {"predictions": None},
     ],
 )
 def test_an_explanation_with_an_odd_manifest_is_refused(saved: Path, fields: dict[str, Any]) -> None:
@@ -203,7 +203,7 @@ def test_an_explanation_with_an_odd_manifest_is_refused(saved: Path, fields: dic
         Explanation.load(saved)
 
 
-@pytest.mark.parametrize("name", ["names", "settings", "unit", "seed", "geometries", "versions"])
+@pytest.mark.parametrize("name", ["image_names", "settings", "unit", "seed", "geometries", "versions"])
 def test_an_explanation_that_lacks_a_field_is_refused(saved: Path, name: str) -> None:
     manifest = json.loads((saved / MANIFEST).read_text())
     part = manifest["result"]

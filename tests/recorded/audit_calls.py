@@ -42,7 +42,7 @@ def _data() -> xai.Dataset:
         site = np.array(["north", "south"])[np.arange(len(drawn)) * 5 % 11 % 2]
         images, labels = drawn.images[:].squeeze(1).numpy(), drawn.labels.numpy()
         images[7], labels[7] = images[3], labels[3]
-        np.savez(path, images=images, labels=labels, classes=np.array(drawn.classes), site=site)
+        np.savez(path, images=images, labels=labels, classes=np.array(drawn.class_names), site=site)
         return xai.load_data(path).subset(len(drawn))
 
 

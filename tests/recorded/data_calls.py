@@ -125,7 +125,7 @@ def _load(name: str) -> Call:
             "logits": found.logits,
             "probabilities": found.probabilities,
             "predictions": found.index,
-            "names": found.target_name,
+            "names": found.label,
         }
 
     return call

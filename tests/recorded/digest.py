@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 TOLERANCE = 1e-6  # relative to the scale of each entry
+FLOOR = 1e-8  # differences of float32 numbers of order 1 (their rounding is 6e-8) have the machine's last bits in them
 _EXACT = 1e-11  # of arrays of whole numbers, whose sums are exact in float64
 _FEW = 6  # single entries kept of an array
 _LONGEST = 24  # texts kept one by one
@@ -141,6 +142,6 @@ def _of_arrays(recorded: Mapping[str, Any], found: Mapping[str, Any], place: str
 
 def _apart(recorded: float, found: float, scale: float, tolerance: float, place: str) -> Iterator[str]:
     apart = abs(recorded - found)
-    if apart > tolerance * scale + 1e-12:  # numbers that are 0 but for rounding have no scale of their own
+    if apart > tolerance * scale + FLOOR:
         share = apart / scale if scale else math.inf
         yield f"{place}: {recorded:.10g} was recorded, {found:.10g} came ({share:.1e} of its scale)"

@@ -281,7 +281,8 @@ def whole(source: DataSource, part: str | None = None) -> Dataset:
     labels = source.labels
     if labels is not None and (int(labels.min()) < 0 or int(labels.max()) >= len(source.class_names)):
         raise DataError(
-            f"{source.name}: labels from {int(labels.min())} to {int(labels.max())} for {len(source.class_names)} classes. "
+            f"{source.name}: labels from {int(labels.min())} to {int(labels.max())} for {len(source.class_names)} "
+            "classes. "
             "Labels count from 0; give all class names as `class_names`."
         )
     if source.part is None and "part" in source.columns:

@@ -211,8 +211,8 @@ def load_folder(folder: Path, class_names: Sequence[str] | None = None, *, bits:
         bits: used of 16-bit samples, None for what each file says.
 
     Raises:
-        DataError: empty, without class folders, with a single one (unless `class_names` is given), or a class folder that
-            is not among `class_names`.
+        DataError: empty, without class folders, with a single one (unless `class_names` is given), or a class folder
+            that is not among `class_names`.
     """
     own_parts = find_parts(folder, class_names)
     parts = own_parts.names

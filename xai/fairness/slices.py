@@ -238,5 +238,5 @@ def _with_images(result: SliceResult, reader: InputReader) -> dict[str, Any]:
     return {
         "images": reader.inputs(rows).numpy(),
         "shown": np.array(chosen, dtype=np.int64),
-        "names": tuple(reader.name(row) for row in rows),
+        "image_names": tuple(reader.name(row) for row in rows),
     }

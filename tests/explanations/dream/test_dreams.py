@@ -177,7 +177,7 @@ def test_class_pictures_are_of_their_class(model: str, tmp_path: Path) -> None:
         found = xai.deep_dream(classifier, target=target)
         with Image.open(found.save(tmp_path / "dream.png")) as saved:
             seen = classifier.predict(saved)
-        assert seen.target_name == label
+        assert seen.label == label
         assert float(seen.probability) > 0.9, label
         assert found.probability == pytest.approx(float(seen.probability), abs=1e-5)
         assert found.prediction == found.target_name == label
@@ -190,7 +190,7 @@ def test_a_class_picture_of_the_pretrained_network(tmp_path: Path) -> None:
     classifier = xai.load("efficientnet_lite0")
     found = xai.deep_dream(classifier, target="zebra")
     seen = classifier.predict(found.save(tmp_path / "zebra.png"))
-    assert (seen.target_name, found.target_name) == ("zebra", "zebra")
+    assert (seen.label, found.target_name) == ("zebra", "zebra")
     assert float(seen.probability) > 0.9
     assert rises(found) > 0
     assert found.image.shape == (224, 224, 3)
