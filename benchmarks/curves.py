@@ -24,7 +24,7 @@ def run() -> None:
         began = time.process_time()
         alone = [xai.attack(classifier, images, labels, "pgd", eps=e, steps=STEPS).robust_accuracy for e in eps]
         middle = time.process_time()
-        curve = xai.robustness(classifier, images, labels, eps=eps, attacks=("pgd",), proofs=(), trust=False)
+        curve = xai.robustness(classifier, images, labels, eps=eps, attacks=("pgd",), certificates=(), trust=False)
         ended = time.process_time()
         apart = [100 * float(a - b) for a, b in zip(curve.attacked, alone, strict=True)]
         ratio = (ended - middle) / (middle - began)

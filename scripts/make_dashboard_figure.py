@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,7 +33,7 @@ FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu"]
 
 
 @contextmanager
-def dashboard():
+def dashboard() -> Iterator[str]:
     """Run the dashboard in an empty folder; yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -273,15 +273,15 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], list[str] | None, str]] = {
     "one class": (
         lambda root: folder_of(root, "cat/a.png"),
         None,
-        r"only one class folder \('cat'\)\. .* as `classes`",
+        r"only one class folder \('cat'\)\. .* as `class_names`",
     ),
     "no image": (lambda root: folder_of(root, "cat/", "dog/"), None, "no image in any class folder. Expected"),
     "folder of another class": (
         lambda root: folder_of(root, "cat/a.png", "bird/a.png"),
         ["cat", "dog"],
-        r"\['bird'\] are not among the 2 `classes` given\. Check",
+        r"\['bird'\] are not among the 2 `class_names` given\. Check",
     ),
-    "label of another class": (table_of, ["cat", "dog"], "'bird'.*`classes`"),
+    "label of another class": (table_of, ["cat", "dog"], "'bird'.*`class_names`"),
     "label too large": (lambda root: arrays_of(root, [0, 2]), ["cat", "dog"], "labels from 0 to 2 for 2 classes"),
     "label below 0": (lambda root: arrays_of(root, [0, -1]), ["cat", "dog"], "labels from -1 to 0 for 2 classes"),
 }
@@ -312,7 +312,7 @@ BAD_OPTIONS: dict[str, tuple[tuple[object, ...], str]] = {
     "device": (("--device", "tpu"), "`device` as .* but got 'tpu'"),
     "labels": (
         ("--class-names", "labels.txt"),
-        "has 1 class names, but the model answers 10 ",
+        "has 1 class names, but the model returns 10 ",
     ),
     "no labels": (("--class-names", "empty.txt"), r"`class_names` as a list .* but got \[\]\. Write class_names="),
     "missing labels": (

@@ -25,7 +25,7 @@ def test_judges_pictures_and_keeps_the_detector(odd: str, tmp_path: Path, capsys
     out = tmp_path / "out"
     assert main([*START, odd, "--method", "knn", "--set", "k=3", "--explain", "occlusion", "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert "odd.png: out-of-distribution (p 0.00826); the model says" in text
+    assert "odd.png: out-of-distribution (p 0.00826); predicted: " in text
     assert "of 100 in-distribution images to be rejected" in text
     assert "k-th neighbour higher than that of 100.0 % of in-distribution images" in text
     assert (out / "calibration.png").stat().st_size > 1000

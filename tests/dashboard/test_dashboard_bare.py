@@ -55,7 +55,7 @@ for page, file in {pages}.items():
     app = AppTest.from_file("{app}", default_timeout=60).run()
     if page != "start":
         app.switch_page(file).run()
-    said[page] = [app.header[0].value, [e.value for e in app.error], [e.message for e in app.exception]]
+    said[page] = [app.title[0].value, [e.value for e in app.error], [e.message for e in app.exception]]
 app = AppTest.from_file("{explain}", default_timeout=60)
 app.query_params["model"] = "example:fashion"
 app.run()

@@ -77,7 +77,7 @@ def test_a_damaged_audit_is_told_and_left_out(place):
 
 def test_before_the_first_audit_examples_are_shown(monkeypatch, tmp_path):
     monkeypatch.setenv("XAI_DASHBOARD_AUDITS", str(tmp_path / "none"))
-    assert "example:fashion" in str(opened("history").dataframe[0].value)
+    assert "example:fashion" in list(opened("history").dataframe[0].value["Model"])
     assert "compared with" in words(opened("compare", compare_about="Two audits"))
     assert not (tmp_path / "none").exists()
 

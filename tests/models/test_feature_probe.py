@@ -222,10 +222,10 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         xai.fit_probe(clf, TRAIN, "tree")
     with pytest.raises(DataError, match="no labels"):
         xai.fit_probe(clf, TRAIN.images)
-    few = SimpleNamespace(images=TRAIN.images[:7], labels=TRAIN.labels[:7], classes=TRAIN.class_names)
+    few = SimpleNamespace(images=TRAIN.images[:7], labels=TRAIN.labels[:7], classes=TRAIN.classes)
     with pytest.raises(DataError, match="4 images of each class at least, but got 2 of 'green'"):
         xai.fit_probe(clf, few)
-    same = SimpleNamespace(images=TRAIN.images[:9], labels=torch.ones(9, dtype=torch.int64), classes=TRAIN.class_names)
+    same = SimpleNamespace(images=TRAIN.images[:9], labels=torch.ones(9, dtype=torch.int64), classes=TRAIN.classes)
     with pytest.raises(DataError, match="all are of class 'green'"):
         xai.fit_probe(clf, same)
     with pytest.raises(RangeError, match="`held_out` above 0 and below 1"):

@@ -80,7 +80,7 @@ def test_the_catalogue_lists_every_model_ready_for_json():
     )
     for entry in listed:
         assert set(entry) == {
-            "name", "title", "source", "input_size", "channels", "classes", "licence", "install", "available"
+            "name", "title", "source", "input_size", "channels", "num_classes", "licence", "install", "available"
         }  # fmt: skip
         assert entry["input_size"] in ([28, 28], [224, 224])
 

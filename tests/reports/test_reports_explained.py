@@ -70,7 +70,7 @@ def renamed(explained, name):
     """Return the explanations with a name wherever a text can come from a file, a network or a user."""
     every = []
     for one in explained[0]:
-        named = {key: (name,) * len(one) for key in ("target_names", "predicted", "names")}
+        named = {key: (name,) * len(one) for key in ("target_names", "predictions", "image_names")}
         model = {**one.model, "name": name, "preprocessing": {**one.model["preprocessing"], name: name}}
         texts = {"notes": (name, *one.notes), "layer": name, "unit": name}
         versions, settings = {**one.versions, name: name}, {**one.settings, name: name}

@@ -42,10 +42,17 @@ def _complain(text: str, code: int) -> int:
     return code
 
 
+def _show_help(parser: argparse.ArgumentParser) -> int:
+    """Show all commands: what `xai` alone does."""
+    parser.print_help()
+    return PASS
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="xai", description="Explain, stress-test and audit an image classifier.")
     parser.add_argument("--version", action="version", version=f"xai-toolkit {xai.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    parser.set_defaults(run=lambda _options: _show_help(parser), debug=False)
     add_explain(commands)
     add_dream(commands)
     add_attack(commands)

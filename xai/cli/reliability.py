@@ -255,7 +255,7 @@ def _show_judgement(judged: Any, options: argparse.Namespace) -> None:
         judged.image_names, judged.verdicts, judged.p_values.tolist(), judged.predictions, judged.reasons, strict=True
     )
     for name, verdict, p, predicted, reason in rows:
-        print(f"{one_line(name)}: {verdict} (p {p:.3g}); the model says {one_line(predicted)}")
+        print(f"{one_line(name)}: {verdict} (p {p:.3g}); predicted: {one_line(predicted)}")
         print(f"  {one_line(reason)}")
 
 

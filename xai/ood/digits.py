@@ -24,7 +24,7 @@ SEEDS = 5
 TOLERANCE = 0.01
 _KNOWN = 5  # classes
 _EPOCHS, _RATE, _DECAY, _TESTED = 250, 2e-3, 1e-4, 0.4
-# AUROC on each set, mean of the five networks; pytorch-ood's detectors give the same on them (tests/outliers).
+# AUROC on each set, mean of the five networks; pytorch-ood's detectors give the same on them (tests/ood).
 EXPECTED: Mapping[str, tuple[float, ...]] = {
     "msp": (0.9391, 0.9188, 0.6174),
     "energy": (0.9530, 0.9263, 0.5520),

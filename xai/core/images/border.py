@@ -94,7 +94,8 @@ def _loaded(source: Any) -> Any:
 
 def classes_of(data: Any) -> tuple[str, ...]:
     """Return the names of the classes that labels of data count; of a data set or of stored outputs, () for none."""
-    return tuple(map(str, getattr(data, "class_names", None) or getattr(data, "classes", None) or ()))
+    own = (getattr(data, name, None) for name in ("class_names", "classes"))
+    return next((tuple(map(str, names)) for names in own if names is not None and len(names)), ())
 
 
 def _wrapped(data: Any) -> Any:

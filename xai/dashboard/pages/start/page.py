@@ -1,7 +1,8 @@
-"""The page "Start": example cases, a model, data, and what was understood of both."""
+"""The page "Start": a photo explained at once, example cases, a model, data, and what was understood of both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,19 @@ from PIL import Image
 
 import xai
 from xai.dashboard import widgets as ui
-from xai.dashboard.pages.start.first_explanation import explain_one
 from xai.dashboard.pages.start.setup import offer_own_images, offer_own_model, show_data_summary, show_model_summary
-from xai.dashboard.session import DATA, MODEL, garments
-from xai.dashboard.text import m, t
+from xai.dashboard.session import (
+    DATA,
+    MODEL,
+    ExplanationRequest,
+    Job,
+    SharedModel,
+    SourceImage,
+    explanation_job,
+    garments,
+    predicted,
+)
+from xai.dashboard.text import m, safe, t
 
 _SIDE, _THUMB = 224, 110
 
@@ -110,6 +120,55 @@ def _pixels(name: str) -> np.ndarray:
         left, top = ((edge - side) // 2 for edge in image.size)
         cut = image.convert("RGB").crop((left, top, left + side, top + side))
         return np.asarray(cut.resize((_SIDE, _SIDE)))
+
+
+_METHOD = signature(xai.explain).parameters["method"].default
+_CARRIED = (ui.UPLOAD_KEY, "photo", "garment", "lang")  # choices of this page that the page "Explain" has too
+
+
+def explain_one(model: SharedModel, page: Any) -> list[Job]:
+    """Let the user drop a photo; show prediction and heatmap, of a sample as long as there is none.
+
+    Args:
+        model: asked about.
+        page: the page "Explain", for all that else can be asked.
+
+    Returns:
+        What is still to be done.
+    """
+    left, middle, right = st.columns([1, 1.1, 1], gap="medium")
+    with left:
+        image = ui.upload_image() or ui.choose_sample_image(model)
+    with ui.stop_on_error(), right, st.spinner(t("Reading the image …")):
+        prediction = predicted(model, image)
+    method = next(info for info in xai.methods() if info.name == _METHOD)
+    job = explanation_job(model, image, ExplanationRequest(method, (), None, "logit", {}, 0), middle.container())
+    with right:
+        ui.show_prediction(prediction)
+        _link(page, model)
+    with middle:
+        _show_why(image, prediction, ui.result_of(job))
+    return [job]
+
+
+def _show_why(image: SourceImage, prediction: xai.results.Prediction, explanation: xai.Explanation | None) -> None:
+    """Show the heatmap over the image, and the image alone while there is none."""
+    st.markdown(f"**{t('Why')}**")
+    if explanation is None:
+        ui.show_image(ui.GalleryImage.of(image.content, image.name))
+        return
+    text = t("Bright: the pixels that the prediction {label} depends on most (Grad-CAM).", label=prediction.label)
+    ui.show_image(ui.GalleryImage(explanation.overlay(), safe(text), text))
+
+
+def _link(page: Any, model: SharedModel) -> None:
+    choices = {name: st.query_params[name] for name in _CARRIED if name in st.query_params}
+    st.page_link(
+        page,
+        label=t("All methods, and whether to trust the map"),
+        icon=":material/arrow_forward:",
+        query_params={**choices, "model": model.name},
+    )
 
 
 def show_doctor() -> None:
