@@ -43,9 +43,9 @@ def _complain(text: str, code: int) -> int:
 
 
 def _show_help(parser: argparse.ArgumentParser) -> int:
-    """Show all commands: what `xai` alone does."""
+    """Show all commands: what `xai` alone does, though no command was given."""
     parser.print_help()
-    return PASS
+    return BAD_INPUT
 
 
 def _parser() -> argparse.ArgumentParser:

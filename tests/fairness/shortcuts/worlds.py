@@ -1,6 +1,6 @@
 """Data sets with planted shortcuts, small models trained on them, and a score for whatever looks for shortcuts.
 
-    PYTHONPATH=tests python tests/fairness/shortcuts/worlds.py --seeds 3 --probe jpeg --set fashion     # prints the table
+    PYTHONPATH=tests python tests/fairness/shortcuts/worlds.py --seeds 3 --probe jpeg --set fashion  # the table
 
 `XAI_WORLDS` names the folder for what was trained (else a folder of the system's temporary ones). Whether a model
 learnt its probe is decided here, by planting the true one: it turns 20 points more of the images of other classes into

@@ -1,4 +1,4 @@
-"""Make reference.npz anew: `python tests/robust/corruptions/make_reference.py`; needs imagecorruptions 1.1.2 (see README.md).
+"""Make reference.npz anew: `python tests/robust/corruptions/make_reference.py`; needs imagecorruptions 1.1.2.
 
 Its three functions that fail on numpy 2 or a new scikit-image get the missing name and argument back; no definition is
 changed. Figures are kept before its last step, the cut to 8 bits.
