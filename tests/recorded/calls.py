@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from tests.recorded import audit_calls, certainty_calls, data_calls, explain_calls, fairness_calls, robust_calls
-from tests.recorded.digest import differences, digest
+from tests.recorded.digest import differences, digest, least_scale
 
 RECORD = Path(__file__).with_name("digests.json")
 CALLS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
     for name in chosen:
         began = time.process_time()
         found = found_by(name)
-        faults = [] if options.write else list(differences(known.get(name, {}), found))
+        faults = [] if options.write else list(differences(known.get(name, {}), found, least=least_scale(name)))
         print(f"{time.process_time() - began:6.2f} s  {name}", *faults[:8], sep="\n    ")  # noqa: T201
         different += bool(faults)
         known[name] = found

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 TOLERANCE = 1e-6  # relative to the scale of each entry
-FLOOR = 1e-8  # differences of float32 numbers of order 1 (their rounding is 6e-8) have the machine's last bits in them
+_ZERO = 1e-12  # numbers that are 0 but for rounding have no scale of their own
+# Differences of mean kernels of order 1 in float32: the processor's rounding of those, 6e-8, is in what is left.
+_KERNEL_SCALE = {"drift": 0.01}
 _EXACT = 1e-11  # of arrays of whole numbers, whose sums are exact in float64
 _FEW = 6  # single entries kept of an array
 _LONGEST = 24  # texts kept one by one
@@ -93,28 +95,34 @@ def _short(value: float) -> float:
     return float(f"{value:.13g}")
 
 
-def differences(recorded: Any, found: Any, place: str = "") -> Iterator[str]:
+def least_scale(name: str) -> float:
+    """Return the least scale of single numbers of a call: that of what they are differences of; 0 for most."""
+    return _KERNEL_SCALE.get(name.partition(" ")[0], 0.0)
+
+
+def differences(recorded: Any, found: Any, place: str = "", least: float = 0.0) -> Iterator[str]:
     """Yield what differs between two records, each with its place and by how much of its scale.
 
     Args:
         recorded: of `digest`, or a mapping of such.
         found: likewise.
         place: what the record is called in the sentences.
+        least: scale of single numbers at least, see `least_scale`.
     """
     if isinstance(recorded, Mapping) and isinstance(found, Mapping):
-        yield from _of_mappings(recorded, found, place)
+        yield from _of_mappings(recorded, found, place, least)
     elif isinstance(recorded, list) and isinstance(found, list):
         if len(recorded) != len(found):
             yield f"{place}: {len(recorded)} values were recorded, {len(found)} came"
         for k, (before, after) in enumerate(zip(recorded, found, strict=False)):
-            yield from differences(before, after, f"{place}[{k}]")
+            yield from differences(before, after, f"{place}[{k}]", least)
     elif type(recorded) is float and type(found) is float:
-        yield from _apart(recorded, found, abs(recorded), TOLERANCE, place)
+        yield from _apart(recorded, found, max(abs(recorded), least), TOLERANCE, place)
     elif recorded != found or type(recorded) is not type(found):
         yield f"{place}: {recorded!r} was recorded, {found!r} came"
 
 
-def _of_mappings(recorded: Mapping[str, Any], found: Mapping[str, Any], place: str) -> Iterator[str]:
+def _of_mappings(recorded: Mapping[str, Any], found: Mapping[str, Any], place: str, least: float) -> Iterator[str]:
     if recorded.keys() != found.keys():
         yield f"{place}: recorded and not there: {sorted(recorded.keys() - found.keys())}; there and not recorded: " + (
             f"{sorted(found.keys() - recorded.keys())}"
@@ -123,7 +131,7 @@ def _of_mappings(recorded: Mapping[str, Any], found: Mapping[str, Any], place: s
         yield from _of_arrays(recorded, found, place)
     else:
         for key in recorded:
-            yield from differences(recorded[key], found[key], f"{place}/{key}" if place else key)
+            yield from differences(recorded[key], found[key], f"{place}/{key}" if place else key, least)
 
 
 def _of_arrays(recorded: Mapping[str, Any], found: Mapping[str, Any], place: str) -> Iterator[str]:
@@ -142,6 +150,6 @@ def _of_arrays(recorded: Mapping[str, Any], found: Mapping[str, Any], place: str
 
 def _apart(recorded: float, found: float, scale: float, tolerance: float, place: str) -> Iterator[str]:
     apart = abs(recorded - found)
-    if apart > tolerance * scale + FLOOR:
+    if apart > tolerance * scale + _ZERO:
         share = apart / scale if scale else math.inf
         yield f"{place}: {recorded:.10g} was recorded, {found:.10g} came ({share:.1e} of its scale)"

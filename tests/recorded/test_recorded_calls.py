@@ -8,7 +8,7 @@ import torch
 
 import xai
 from tests.recorded.calls import CALLS, LEFT_OUT, METHODS, found_by, recorded, verb_of
-from tests.recorded.digest import differences, digest
+from tests.recorded.digest import differences, digest, least_scale
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,7 +22,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_returns_what_was_recorded(name: str) -> None:
-    assert list(differences(recorded()[name], found_by(name))) == []
+    assert list(differences(recorded()[name], found_by(name), least=least_scale(name))) == []
 
 
 def test_nothing_is_recorded_without_its_call() -> None:
@@ -63,3 +63,6 @@ def test_a_small_difference_is_seen_and_rounding_is_not() -> None:
     assert list(differences({"verdict": "trust"}, {"verdict": "doubt"}))
     assert list(differences({"a": 1.0}, {"b": 1.0}))
     assert not list(differences({"p": 0.5}, {"p": 0.5 + 1e-9}))
+    assert list(differences({"p": 0.004}, {"p": 0.004 + 9e-9}))
+    assert not list(differences({"p": 0.004}, {"p": 0.004 + 9e-9}, least=least_scale("drift none")))
+    assert list(differences({"p": 0.004}, {"p": 0.004 + 2e-8}, least=least_scale("drift none")))
